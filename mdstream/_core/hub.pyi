@@ -1,0 +1,53 @@
+from collections.abc import Callable
+
+from mdstream._core.instrument import Instrument
+from mdstream._core.topic import Topic
+from mdstream._core.sink import Sink
+
+class Hub:
+    """Joins instruments, topics and sinks, and flushes: encode once per topic and format, write once per sink.
+
+    No I/O and no clock of its own: whoever owns it calls ``flush`` after each batch from the bus and ``tick`` every 50 ms.
+    Times are integer µs since the Unix epoch.
+    """
+
+    def __init__(
+        self,
+        *,
+        log_capacity: int = 16384,
+        trade_capacity: int = 4096,
+        max_levels: int = 65536,
+        heartbeat_us: int = 15_000_000,
+        slow_limit_us: int = 30_000_000,
+    ) -> None: ...
+    def add_instrument(self, name: str, price_exp: int, size_exp: int) -> Instrument: ...
+    def remove_instrument(self, instrument: Instrument) -> None:
+        """Forgets an instrument that has no topics; ValueError if it has any."""
+    # ---- from the bus; each marks what changed for the next flush
+    def take_book(self, instrument: Instrument, payload: bytes) -> int:
+        """One NATS payload of stream ``book``; returns an ``Outcome``. Raises PayloadError or BookError (values before it stay applied)."""
+    def take_trades(self, instrument: Instrument, payload: bytes) -> int: ...
+    def load_snap(self, instrument: Instrument, payload: bytes, *, force: bool = False) -> bool:
+        """Loads a ``snap`` payload if it is newer than the book (or ``force``): topics then send ``reload`` or ``epoch`` snapshots."""
+    def reset_trades(self, instrument: Instrument, epoch: int, seq: int) -> None:
+        """Gives up trades up to ``seq`` that nobody holds any more; subscribers are told ``lost``."""
+    # ---- subscriptions
+    def topic(self, instrument: Instrument, channel: str, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Topic:
+        """The topic of that key, made on first use; its ``number`` is the ``sub`` of everybody subscribed to it on this hub."""
+    def subscribe(self, sink: Sink, topic: Topic, resume: tuple[int, int] | None = None) -> bool:
+        """Adds a subscription; True if resumed from (epoch, seq). Send ``subscribed`` first, then call ``catch_up``."""
+    def catch_up(self, sink: Sink, topic: Topic) -> None:
+        """Sends what brings the subscription up to date (snapshot, delta or nothing), at once where the sink can take it."""
+    def unsubscribe(self, sink: Sink, topic: Topic) -> bool: ...
+    def recover(self, sink: Sink, topic: Topic, from_seq: int) -> None:
+        """Answers ``recover``: delta or snapshot, whichever is smaller; for trades the missing ones or ``lost``."""
+    def broadcast(self, topic: Topic, json: bytes, msgpack: bytes) -> None:
+        """Hands every subscriber of a topic one control message (``state``), ready in both formats, in order with its data."""
+    # ---- time
+    def flush(self, now_us: int) -> int:
+        """Emits every changed topic of interval 0 and writes once per touched sink; returns deliveries."""
+    def tick(self, now_us: int) -> int:
+        """Call every 50 ms: topics with an interval, heartbeats, resumes that never came true, sinks too slow for too long."""
+    def stats(self) -> dict[str, int | list[int]]:
+        """Counters since the start: deliveries, updates, bytes, frames, writes, snapshots, deltas, recoveries by kind, conflated, slow
+        sinks now, flush time and event-to-write histograms (µs, power-of-two buckets)."""

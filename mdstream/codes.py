@@ -1,0 +1,49 @@
+"""The codes on the wire: why a command is refused, why a connection ends, and whether a client may come back."""
+
+from enum import IntEnum, StrEnum
+
+
+class ErrorCode(StrEnum):
+    """``code`` of an ``error`` message. The list is closed; it grows only together with ``docs/protocol.md``."""
+
+    BAD_COMMAND = "bad_command"
+    UNKNOWN_OP = "unknown_op"
+    UNKNOWN_CHANNEL = "unknown_channel"
+    UNKNOWN_INSTRUMENT = "unknown_instrument"
+    UNKNOWN_SUB = "unknown_sub"
+    BAD_VALUE = "bad_value"
+    NOT_ENTITLED = "not_entitled"
+    LIMIT_SUBSCRIPTIONS = "limit_subscriptions"
+    RATE_LIMITED = "rate_limited"
+    UNAVAILABLE = "unavailable"
+
+
+class CloseCode(IntEnum):
+    """WebSocket close codes. 1xxx: RFC 6455 section 7.4; 44xx: ours, after the HTTP status they resemble."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    WRONG_FRAME_TYPE = 1003
+    NOT_UTF8 = 1007
+    TOO_BIG = 1009
+    DRAINING = 1012
+    OVER_CAPACITY = 1013
+    ERROR_BUDGET = 4400
+    TOKEN_EXPIRED = 4401
+    FORBIDDEN = 4403
+    TOO_SLOW = 4408
+    REPLACED = 4409
+    RATE_LIMIT = 4429
+
+
+FINAL_CLOSE_CODES = frozenset(
+    {
+        CloseCode.WRONG_FRAME_TYPE,
+        CloseCode.NOT_UTF8,
+        CloseCode.TOO_BIG,
+        CloseCode.ERROR_BUDGET,
+        CloseCode.TOKEN_EXPIRED,
+        CloseCode.FORBIDDEN,
+    }
+)
+"""After these a client must not come back as it is (4401: only with a fresh token)."""

@@ -1,0 +1,88 @@
+"""The words that both ends share: instruments, their reference data, channels, states, limits of numbers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+MAX_NUMBER = 2**53 - 1
+"""Greatest magnitude of ticks, lots, seq, epoch and timestamps: a JavaScript number holds it exactly."""
+
+MAX_EXPONENT = 18
+"""Greatest magnitude of ``price_exp`` and ``size_exp``."""
+
+DEPTHS = (0, 1, 5, 10, 20, 50, 100)
+"""Served depths of a book; 0 is the full book."""
+
+INTERVALS_MS = (0, 50, 100, 250, 500, 1000)
+"""Served conflation intervals; 0 is every change."""
+
+_VENUE = re.compile(r"[A-Z0-9][A-Z0-9_.\-]{0,31}")
+
+
+class Channel(StrEnum):
+    BOOK = "book"
+    TRADES = "trades"
+    TICKER = "ticker"
+
+
+class State(StrEnum):
+    """What a client is told of an instrument; ``RECOVERING`` outranks all others."""
+
+    LIVE = "live"
+    RECOVERING = "recovering"
+    STALE = "stale"
+    HALTED = "halted"
+    CLOSED = "closed"
+
+
+class VenueState(StrEnum):
+    """What a feed handler publishes in ``status``."""
+
+    TRADING = "trading"
+    HALTED = "halted"
+    CLOSED = "closed"
+    FEED_DOWN = "feed_down"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InstrumentId:
+    """A venue and the venue's own symbol; ``str()`` gives ``SIM:BTC-USD``."""
+
+    venue: str
+    symbol: str
+
+    @classmethod
+    def parse(cls, text: str) -> InstrumentId:
+        """Reads ``VENUE:SYMBOL``: upper-case venue, one colon, a symbol of 1 to 64 printable characters.
+
+        Raises ValueError, with what was wrong.
+        """
+        venue, colon, symbol = text.partition(":")
+        if not colon:
+            raise ValueError(f"instrument {text!r} has no colon; it reads VENUE:SYMBOL, as in SIM:BTC-USD")
+        if not _VENUE.fullmatch(venue):
+            raise ValueError(f"venue {venue!r} of {text!r} must be 1 to 32 of A-Z 0-9 _ . - and begin with a letter or digit")
+        if not symbol or len(symbol) > 64 or ":" in symbol or not symbol.isprintable():
+            raise ValueError(f"symbol {symbol!r} of {text!r} must be 1 to 64 printable characters without a colon")
+        return cls(venue, symbol)
+
+    def __str__(self) -> str:
+        return f"{self.venue}:{self.symbol}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Reference data of an instrument: decimal value = ticks × 10^price_exp, lots × 10^size_exp.
+
+    ``tick`` and ``lot`` are the venue's increments, in ticks and lots (at least 1). ``extra`` keeps unknown keys.
+    """
+
+    price_exp: int
+    size_exp: int
+    tick: int = 1
+    lot: int = 1
+    name: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,50 @@
+"""Builds the compiled core; everything else about the project stands in pyproject.toml.
+
+MDSTREAM_BUILD picks the build: ``release`` (the default), ``debug`` (bounds and overflow checks, assertions) or
+``coverage`` (line tracing). setuptools does not notice a changed switch, so the choice forces a rebuild.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+BUILD = os.environ.get("MDSTREAM_BUILD", "release")
+if BUILD not in ("release", "debug", "coverage"):
+    sys.exit(f"MDSTREAM_BUILD is {BUILD!r}; it must be release, debug or coverage")
+STAMP = Path("build/.mdstream-build")
+FORCE = (STAMP.read_text() if STAMP.exists() else "release") != BUILD
+STAMP.parent.mkdir(exist_ok=True)
+STAMP.write_text(BUILD)
+
+CHECKED = BUILD != "release"
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": CHECKED,
+    "wraparound": False,
+    "initializedcheck": CHECKED,
+    "cdivision": True,
+    "overflowcheck": False,
+    "linetrace": BUILD == "coverage",
+    "embedsignature": True,
+}
+CFLAGS = ["-O0", "-g", "-UNDEBUG"] if CHECKED else ["-O3", "-fno-plt"]
+MACROS = [("CYTHON_TRACE_NOGIL", "1")] if BUILD == "coverage" else []
+
+extensions = [
+    Extension(
+        f"mdstream._core.{source.stem}",
+        [str(source)],
+        extra_compile_args=CFLAGS,
+        define_macros=MACROS,
+    )
+    for source in sorted(Path("ext/mdstream/_core").glob("*.pyx"))
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions, include_path=["ext"], compiler_directives=DIRECTIVES, force=FORCE, nthreads=os.cpu_count() or 1
+    ),
+)
