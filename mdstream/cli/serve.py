@@ -1,0 +1,65 @@
+"""``mdstream serve``: a gateway until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mdstream.gateway.config import GatewayConfig, default_of, flag_name, load
+from mdstream.gateway.settings import settings_of
+
+_GROUPS = {
+    "bus": "NATS, where the market data comes from",
+    "listen": "where to listen",
+    "served": "what is served",
+    "session": "the life of a client's session",
+    "bounds": "bounds on what clients may cost",
+    "market": "instruments",
+    "drain": "stopping (SIGTERM or Ctrl-C; a second one stops at once)",
+    "log": "the log, on stderr",
+}
+
+_EPILOG = """\
+examples:
+  mdstream serve --nats embedded                     everything on this machine, NATS included
+  mdstream serve --nats nats://10.0.0.5:4222 --host 0.0.0.0 --port 8080
+  mdstream serve --config gateway.toml
+
+Each option is also a key of the TOML file (heartbeat_ms = 10000) and an environment variable
+(MDSTREAM_HEARTBEAT_MS=10000). Flags win over the environment, the environment over the file.
+
+The gateway starts without NATS too: /readyz on the admin port tells when it is there.
+
+exit codes: 0 stopped as asked, 1 could not run (as when the port is in use), 2 wrong configuration
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for each field of the configuration."""
+    parser.epilog = _EPILOG
+    parser.usage = "mdstream serve [--nats URL|embedded] [--host ADDRESS] [--port N] [--admin-port N] [--config FILE] [OPTION …]"
+    parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of the options below")
+    groups = {group: parser.add_argument_group(title) for group, title in _GROUPS.items()}
+    for name, how in settings_of(GatewayConfig).items():
+        default = default_of(name)
+        shown = "" if default is None else f" (default: {_spell(default)})"
+        groups[how.group].add_argument(
+            flag_name(name),
+            dest=name,
+            metavar=how.kind.placeholder,
+            help=(how.text + shown).replace("%", "%%"),
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Loads the configuration and serves until a signal; returns the exit code."""
+    flags = {name: text for name in settings_of(GatewayConfig) if (text := getattr(args, name)) is not None}
+    config = load(args.config, flags=flags)
+    # Imported late: a wrong configuration is told without loading the whole gateway.
+    from mdstream.gateway.run import serve
+
+    return serve(config)
+
+
+def _spell(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

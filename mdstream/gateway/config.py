@@ -1,0 +1,345 @@
+"""The configuration of a gateway: one frozen structure, and how it is loaded.
+
+Later wins: defaults, the TOML file, ``MDSTREAM_*`` in the environment, flags. Keys are the field names: ``heartbeat_ms`` in
+the file is ``MDSTREAM_HEARTBEAT_MS`` in the environment and ``--heartbeat-ms`` as a flag.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+from mdstream.errors import ConfigError
+from mdstream.gateway.settings import (
+    ExistingFile,
+    Folder,
+    NatsUrls,
+    Setting,
+    Subset,
+    Text,
+    Whole,
+    settings_of,
+)
+from mdstream.model import DEPTHS, INTERVALS_MS
+
+ENV_PREFIX = "MDSTREAM_"
+
+# Environment variables with our prefix that are not the gateway's: the build, tests and benchmarks read them, and
+# Kubernetes sets the last two kinds in every pod beside a Service named mdstream.
+_FOREIGN_ENV = re.compile(r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|SERVICE_\w+|PORT_\d+_\w+)")
+
+_USER_INFO = re.compile(r"//[^/@]*@")
+
+_PORT = Whole(0, 65535)
+_DAY_MS = 86_400_000
+
+
+def _ms(least: int, greatest: int = _DAY_MS) -> Whole:
+    return Whole(least, greatest, "milliseconds")
+
+
+def _bytes(least: int, greatest: int) -> Whole:
+    return Whole(least, greatest, "bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """Everything that a gateway can be told; each field says what it protects."""
+
+    # ---- the bus
+    nats: Annotated[
+        tuple[str, ...],
+        Setting(
+            NatsUrls(),
+            "bus",
+            "where the market data comes from: the URL of a NATS server with JetStream (several, by "
+            "commas, for a cluster), or embedded for a server of our own on this machine",
+        ),
+    ] = ("nats://127.0.0.1:4222",)
+    nats_credentials: Annotated[
+        Path | None, Setting(ExistingFile(), "bus", "NATS credentials file (.creds)")
+    ] = None
+    nats_user: Annotated[str | None, Setting(Text(), "bus", "NATS user name")] = None
+    nats_password: Annotated[
+        str | None, Setting(Text(), "bus", "NATS password; better given by the environment", secret=True)
+    ] = None
+    nats_token: Annotated[
+        str | None, Setting(Text(), "bus", "NATS token; better given by the environment", secret=True)
+    ] = None
+    nats_tls_ca: Annotated[
+        Path | None, Setting(ExistingFile(), "bus", "CA certificates (PEM) that NATS is verified with")
+    ] = None
+    nats_tls_cert: Annotated[
+        Path | None, Setting(ExistingFile(), "bus", "our certificate (PEM) for NATS")
+    ] = None
+    nats_tls_key: Annotated[Path | None, Setting(ExistingFile(), "bus", "our private key (PEM) for NATS")] = (
+        None
+    )
+    nats_data_dir: Annotated[
+        Path | None,
+        Setting(
+            Folder(),
+            "bus",
+            "where the embedded NATS server keeps its data; without it, in a directory that goes with it",
+        ),
+    ] = None
+
+    # ---- where to listen
+    host: Annotated[
+        str,
+        Setting(Text(placeholder="ADDRESS"), "listen", "address for clients; 0.0.0.0 is all IPv4 addresses"),
+    ] = "127.0.0.1"
+    port: Annotated[int, Setting(_PORT, "listen", "port for clients; 0 picks a free one")] = 8080
+    admin_host: Annotated[
+        str, Setting(Text(placeholder="ADDRESS"), "listen", "address of /healthz, /readyz and /metrics")
+    ] = "127.0.0.1"
+    admin_port: Annotated[
+        int, Setting(_PORT, "listen", "port of /healthz, /readyz and /metrics; 0 picks a free one")
+    ] = 8081
+    tls_cert: Annotated[
+        Path | None,
+        Setting(ExistingFile(), "listen", "certificate chain (PEM): clients then connect by wss://"),
+    ] = None
+    tls_key: Annotated[Path | None, Setting(ExistingFile(), "listen", "private key (PEM) of tls_cert")] = None
+    node: Annotated[
+        str, Setting(Text(placeholder="NAME"), "listen", "name of this gateway, shown to clients")
+    ] = socket.gethostname() or "mdstream"
+    backlog: Annotated[
+        int, Setting(Whole(1, 65535), "listen", "connections the kernel holds until we accept them")
+    ] = 4_096
+
+    # ---- what is served
+    depths: Annotated[
+        tuple[int, ...], Setting(Subset(DEPTHS), "served", "served depths of a book, 0 is the full book")
+    ] = DEPTHS
+    intervals_ms: Annotated[
+        tuple[int, ...],
+        Setting(Subset(INTERVALS_MS), "served", "served conflation intervals, 0 is every change"),
+    ] = INTERVALS_MS
+
+    # ---- the life of a session
+    heartbeat_ms: Annotated[
+        int,
+        Setting(
+            _ms(100),
+            "session",
+            "how often a client hears from us at least; one that is silent for twice as long, even to a "
+            "ping, is dropped",
+        ),
+    ] = 15_000
+    handshake_ms: Annotated[
+        int, Setting(_ms(100), "session", "time for a new connection to ask for its upgrade")
+    ] = 5_000
+    slow_limit_ms: Annotated[
+        int, Setting(_ms(100), "session", "a client whose socket stays full for longer is closed with 4408")
+    ] = 30_000
+    send_buffer: Annotated[
+        int,
+        Setting(
+            _bytes(0, 2**30),
+            "session",
+            "kernel send buffer of a client's socket, 0 leaves it to the kernel; small keeps old data "
+            "from piling up there",
+        ),
+    ] = 0
+    max_pending_bytes: Annotated[
+        int,
+        Setting(
+            _bytes(65536, 2**30),
+            "session",
+            "answers that a client may leave unread in our memory before it is closed with 4408; market "
+            "data never piles up",
+        ),
+    ] = 1_048_576
+
+    # ---- bounds: what one client, or all together, may cost
+    max_connections: Annotated[
+        int, Setting(Whole(1, 1000000), "bounds", "clients at a time; more are answered 503")
+    ] = 10_000
+    max_message_bytes: Annotated[
+        int, Setting(_bytes(1024, 2**24), "bounds", "size of one message from a client, else 1009")
+    ] = 65_536
+    max_subscriptions: Annotated[
+        int, Setting(Whole(1, 100000), "bounds", "subscriptions of one client, else limit_subscriptions")
+    ] = 1_000
+    max_instruments_per_command: Annotated[
+        int, Setting(Whole(1, 100000), "bounds", "instruments in one subscribe, else bad_value")
+    ] = 1_000
+    max_errors: Annotated[
+        int,
+        Setting(
+            Whole(1, 1000000000),
+            "bounds",
+            "error budget: how many commands of a client may fail at once before it is closed with "
+            "4400; the budget fills up again evenly within a minute",
+        ),
+    ] = 1_000
+    commands_per_second: Annotated[
+        int, Setting(Whole(1, 1000000), "bounds", "lasting rate of one client's commands")
+    ] = 200
+    commands_burst: Annotated[
+        int,
+        Setting(
+            Whole(1, 10000000), "bounds", "commands of one client at once; more are refused as rate_limited"
+        ),
+    ] = 2_000
+
+    # ---- the market
+    open_timeout_ms: Annotated[
+        int, Setting(_ms(100), "market", "time for an instrument to open, else unavailable")
+    ] = 5_000
+    linger_ms: Annotated[
+        int, Setting(_ms(0), "market", "how long an instrument is kept after its last subscriber left")
+    ] = 60_000
+    stale_after_ms: Annotated[
+        int,
+        Setting(
+            _ms(0, 7 * _DAY_MS), "market", "an instrument without any update for longer is stale; 0 never"
+        ),
+    ] = 60_000
+    log_capacity: Annotated[
+        int, Setting(Whole(64, 2**24), "market", "level changes kept per book: how far back a gap is filled")
+    ] = 16_384
+    trade_capacity: Annotated[int, Setting(Whole(16, 2**24), "market", "trades kept per instrument")] = 4_096
+    max_levels: Annotated[
+        int, Setting(Whole(16, 2**24), "market", "levels on one side of a book; what is deeper is refused")
+    ] = 65_536
+
+    # ---- the end
+    drain_spread_ms: Annotated[
+        int, Setting(_ms(0, 600000), "drain", "over how long clients are sent away when we stop")
+    ] = 5_000
+    drain_deadline_ms: Annotated[
+        int, Setting(_ms(0, 600000), "drain", "when we stop for good, whoever is still there")
+    ] = 10_000
+
+    # ---- the log
+    log_level: Annotated[
+        str, Setting(Text(("debug", "info", "warning", "error")), "log", "debug, info, warning or error")
+    ] = "info"
+    log_format: Annotated[
+        str, Setting(Text(("text", "json")), "log", "text, or json: one object per line")
+    ] = "text"
+
+    def __post_init__(self) -> None:
+        """Checks what no field can tell alone; raises ConfigError."""
+        for cert, key in (("tls_cert", "tls_key"), ("nats_tls_cert", "nats_tls_key")):
+            if (getattr(self, cert) is None) != (getattr(self, key) is None):
+                raise ConfigError(f"{cert} and {key} must be given together")
+        if (self.nats_user is None) != (self.nats_password is None):
+            raise ConfigError("nats_user and nats_password must be given together")
+        if self.commands_burst < self.commands_per_second:
+            raise ConfigError(
+                f"commands_burst is {self.commands_burst}; it must be at least commands_per_second, {self.commands_per_second}"
+            )
+
+
+def load(
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> GatewayConfig:
+    """Loads the configuration from a TOML file, the environment (default: the process's) and flags (field name → text).
+
+    Raises ConfigError, naming the key, its place and what is allowed.
+    """
+    environ = os.environ if environ is None else environ
+    known = settings_of(GatewayConfig)
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    sources = (_from_file(file, known), _from_env(environ, known), _from_flags(flags or {}, known))
+    for place, name, raw, is_text in (item for source in sources for item in source):
+        values[name] = _read(place, known[name], raw, is_text)
+        places[name] = place
+    try:
+        return GatewayConfig(**values)
+    except ConfigError as error:
+        given = [place for name, place in places.items() if re.search(rf"\b{name}\b", str(error))]
+        raise ConfigError(f"{error} (set by {', '.join(given)})" if given else str(error)) from None
+
+
+_Item = tuple[str, str, object, bool]
+"""Place, field name, raw value, whether the value is text."""
+
+
+def _from_file(file: Path | None, known: Mapping[str, Setting]) -> Iterable[_Item]:
+    if file is None:
+        return
+    try:
+        with file.open("rb") as stream:
+            table = tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from None
+    for name, raw in table.items():
+        if name not in known:
+            raise ConfigError(f"{file}: {name} is not a key{_hint(name, known)}")
+        yield f"{file}: {name}", name, raw, False
+
+
+def _from_env(environ: Mapping[str, str], known: Mapping[str, Setting]) -> Iterable[_Item]:
+    for variable in sorted(environ):
+        if not variable.startswith(ENV_PREFIX) or _FOREIGN_ENV.fullmatch(variable):
+            continue
+        name = variable.removeprefix(ENV_PREFIX).lower()
+        if name not in known:
+            raise ConfigError(
+                f"environment variable {variable} is not a key{_hint(name, known, variable_name)}"
+            )
+        yield f"environment variable {variable}", name, environ[variable], True
+
+
+def _from_flags(flags: Mapping[str, str], known: Mapping[str, Setting]) -> Iterable[_Item]:
+    for name, text in flags.items():
+        yield flag_name(name), name, text, True
+
+
+def _read(place: str, how: Setting, raw: object, is_text: bool) -> object:
+    try:
+        return how.kind.read_text(raw) if is_text and isinstance(raw, str) else how.kind.read(raw)
+    except ValueError as error:
+        shown = (
+            "is not allowed; it must be a string of printable characters, not empty"
+            if how.secret
+            else str(error)
+        )
+        raise ConfigError(f"{place} {shown}") from None
+
+
+def flag_name(name: str) -> str:
+    """``heartbeat_ms`` → ``--heartbeat-ms``."""
+    return "--" + name.replace("_", "-")
+
+
+def variable_name(name: str) -> str:
+    """``heartbeat_ms`` → ``MDSTREAM_HEARTBEAT_MS``."""
+    return ENV_PREFIX + name.upper()
+
+
+def _hint(name: str, known: Iterable[str], spell: Any = str) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {spell(close[0])}?" if close else "; `mdstream serve --help` lists all"
+
+
+def describe(config: GatewayConfig) -> str:
+    """What differs from the defaults, without secrets, for the log at start."""
+    parts = []
+    for name, how in settings_of(GatewayConfig).items():
+        value = getattr(config, name)
+        if value != default_of(name) and not how.secret:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            parts.append(f"{name}={_USER_INFO.sub('//***@', text)}")
+    return " ".join(parts) or "all defaults"
+
+
+def default_of(name: str) -> object:
+    """What a field holds when nothing is said."""
+    return GatewayConfig.__dataclass_fields__[name].default

@@ -1,0 +1,182 @@
+"""What one setting may hold, and how to read it from TOML (typed) or from an environment variable or a flag (text).
+
+Each kind turns a raw value into the one that the configuration keeps, or raises ValueError that says what is allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, get_args, get_type_hints
+from urllib.parse import urlsplit
+
+
+class Kind(Protocol):
+    """What a setting may hold."""
+
+    @property
+    def placeholder(self) -> str:
+        """How ``--help`` names the value."""
+
+    def read(self, raw: object) -> object:
+        """The value to keep; raises ValueError naming what is allowed."""
+
+    def read_text(self, text: str) -> object:
+        """The same, from an environment variable or a flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number between two bounds, both allowed."""
+
+    least: int
+    greatest: int
+    unit: str = ""
+
+    @property
+    def placeholder(self) -> str:
+        return {"milliseconds": "MS", "bytes": "BYTES"}.get(self.unit, "N")
+
+    def read(self, raw: object) -> int:
+        if isinstance(raw, bool) or not isinstance(raw, int) or not self.least <= raw <= self.greatest:
+            unit = f" {self.unit}" if self.unit else ""
+            raise ValueError(
+                f"is {raw!r}; it must be a whole number from {self.least} to {self.greatest}{unit}"
+            )
+        return raw
+
+    def read_text(self, text: str) -> int:
+        try:
+            return self.read(int(text))
+        except ValueError:
+            return self.read(_number_or_text(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string without line breaks, not empty; one of ``choices`` if there are any."""
+
+    choices: tuple[str, ...] = ()
+    placeholder: str = "TEXT"
+
+    def read(self, raw: object) -> str:
+        if self.choices and raw not in self.choices:
+            raise ValueError(f"is {raw!r}; it must be one of {', '.join(self.choices)}")
+        if not isinstance(raw, str) or not raw or not raw.isprintable():
+            raise ValueError(f"is {raw!r}; it must be a string of printable characters, not empty")
+        return raw
+
+    def read_text(self, text: str) -> str:
+        return self.read(text)
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingFile:
+    """The path of a file that can be read now."""
+
+    placeholder: str = "FILE"
+
+    def read(self, raw: object) -> Path:
+        if not isinstance(raw, str) or not raw:
+            raise ValueError(f"is {raw!r}; it must be the path of a file")
+        path = Path(raw)
+        try:
+            with path.open("rb"):
+                return path
+        except OSError as error:
+            raise ValueError(f"is {raw!r}, which cannot be read: {error.strerror}") from None
+
+    def read_text(self, text: str) -> Path:
+        return self.read(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The path of a directory; it need not exist yet."""
+
+    placeholder: str = "DIRECTORY"
+
+    def read(self, raw: object) -> Path:
+        if not isinstance(raw, str) or not raw:
+            raise ValueError(f"is {raw!r}; it must be the path of a directory")
+        if Path(raw).exists() and not Path(raw).is_dir():
+            raise ValueError(f"is {raw!r}, which is no directory")
+        return Path(raw)
+
+    def read_text(self, text: str) -> Path:
+        return self.read(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """Some of the served numbers, sorted, each once."""
+
+    of: tuple[int, ...]
+    placeholder: str = "N,N,…"
+
+    def read(self, raw: object) -> tuple[int, ...]:
+        allowed = ", ".join(map(str, self.of))
+        if not isinstance(raw, list) or not raw or any(isinstance(n, bool) or n not in self.of for n in raw):
+            raise ValueError(f"is {raw!r}; it must be a list of some of {allowed}")
+        return tuple(sorted(set(raw)))
+
+    def read_text(self, text: str) -> tuple[int, ...]:
+        return self.read([_number_or_text(part.strip()) for part in text.split(",")])
+
+
+@dataclass(frozen=True, slots=True)
+class NatsUrls:
+    """``embedded``, or one or more URLs of the servers of one NATS cluster."""
+
+    placeholder: str = "URL[,URL…]|embedded"
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        urls = [raw] if isinstance(raw, str) else raw
+        if urls == ["embedded"]:
+            return ("embedded",)
+        if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
+            raise ValueError(f"is {raw!r}; it must be a URL, a list of URLs, or embedded")
+        for url in urls:
+            _check_nats_url(url)
+        return tuple(urls)
+
+    def read_text(self, text: str) -> tuple[str, ...]:
+        return self.read([part.strip() for part in text.split(",")])
+
+
+def _check_nats_url(url: str) -> None:
+    wanted = "a NATS URL reads nats://HOST:PORT or tls://HOST:PORT"
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - reading it is what checks it
+    except ValueError as error:
+        raise ValueError(f"holds a URL that cannot be read ({error}); {wanted}") from None
+    if parts.scheme not in ("nats", "tls") or not parts.hostname:
+        # The URL may hold a password: name only what is safe to show.
+        raise ValueError(f"holds a URL of scheme {parts.scheme!r} and host {parts.hostname!r}; {wanted}")
+
+
+def _number_or_text(text: str) -> int | str:
+    """So that a message shows ``7`` for what reads as a number and ``'7x'`` for what does not."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How one field of the configuration is read and explained."""
+
+    kind: Kind
+    group: str
+    text: str
+    secret: bool = False
+
+
+def settings_of(config: type) -> dict[str, Setting]:
+    """The fields of a configuration class, in order: name → ``Setting``, from ``Annotated[type, Setting(…)]``."""
+    hints = get_type_hints(config, include_extras=True)
+    return {
+        name: how for name, hint in hints.items() for how in get_args(hint)[1:] if isinstance(how, Setting)
+    }

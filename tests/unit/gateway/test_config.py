@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mdstream.errors import ConfigError
+from mdstream.gateway.config import GatewayConfig, describe, flag_name, load, variable_name
+from mdstream.gateway.settings import settings_of
+
+FIELDS = list(settings_of(GatewayConfig))
+BAD_TEXT = {
+    "nats": "http://127.0.0.1:4222",
+    "port": "65536",
+    "admin_port": "-1",
+    "tls_cert": "/does/not/exist.pem",
+    "depths": "7",
+    "intervals_ms": "0,33",
+    "heartbeat_ms": "99",
+    "max_connections": "0",
+    "max_message_bytes": "1k",
+    "max_errors": "many",
+    "log_level": "loud",
+    "log_format": "xml",
+    "node": "",
+    "drain_spread_ms": "1.5",
+}
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_are_a_valid_configuration() -> None:
+    config = load(environ={})
+    assert config.nats == ("nats://127.0.0.1:4222",)
+    assert (config.host, config.port, config.admin_port) == ("127.0.0.1", 8080, 8081)
+    assert describe(config) == "all defaults"
+
+
+def test_every_field_says_what_it_is_for() -> None:
+    assert all(how.text and how.group for how in settings_of(GatewayConfig).values())
+    assert FIELDS == list(GatewayConfig.__dataclass_fields__)
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = write(tmp_path / "g.toml", "port = 1\nadmin_port = 1\nbacklog = 1\n")
+    environ = {"MDSTREAM_ADMIN_PORT": "2", "MDSTREAM_BACKLOG": "2", "UNRELATED": "x"}
+    config = load(file, environ, {"backlog": "3"})
+    assert (config.port, config.admin_port, config.backlog) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(("name", "text"), BAD_TEXT.items())
+def test_a_bad_value_names_its_variable_and_its_flag(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^environment variable {variable_name(name)} (is|holds) "):
+        load(environ={variable_name(name): text})
+    with pytest.raises(ConfigError, match=rf"^{flag_name(name)} (is|holds) "):
+        load(environ={}, flags={name: text})
+
+
+@pytest.mark.parametrize(
+    ("line", "allowed"),
+    [
+        ('port = "8080"', "whole number from 0 to 65535"),
+        ("port = true", "whole number from 0 to 65535"),
+        ("port = 80.0", "whole number from 0 to 65535"),
+        ("heartbeat_ms = 1", "from 100 to 86400000 milliseconds"),
+        ("depths = []", "some of 0, 1, 5, 10, 20, 50, 100"),
+        ("depths = 20", "some of 0, 1, 5, 10, 20, 50, 100"),
+        ("depths = [true]", "some of 0, 1, 5, 10, 20, 50, 100"),
+        ("nats = []", "a URL, a list of URLs, or embedded"),
+        ("nats = [4222]", "a URL, a list of URLs, or embedded"),
+        ('nats = "nats://"', "nats://HOST:PORT"),
+        ('nats = "nats://host:99999"', "nats://HOST:PORT"),
+        ('log_level = "INFO"', "debug, info, warning, error"),
+        ('host = "a\\nb"', "printable"),
+        ("tls_cert = 1", "path of a file"),
+    ],
+)
+def test_a_bad_value_in_the_file_names_file_key_and_what_is_allowed(
+    tmp_path: Path, line: str, allowed: str
+) -> None:
+    file = write(tmp_path / "g.toml", line + "\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, environ={})
+    assert str(caught.value).startswith(f"{file}: {line.partition(' ')[0]} ")
+    assert allowed in str(caught.value)
+
+
+def test_an_unknown_key_names_its_place_and_the_nearest_key(tmp_path: Path) -> None:
+    file = write(tmp_path / "g.toml", "hearbeat_ms = 10000\n")
+    with pytest.raises(ConfigError, match=r"g\.toml: hearbeat_ms is not a key; did you mean heartbeat_ms\?"):
+        load(file, environ={})
+    with pytest.raises(ConfigError, match=r"MDSTREAM_PRT is not a key; did you mean MDSTREAM_PORT\?"):
+        load(environ={"MDSTREAM_PRT": "1"})
+
+
+@pytest.mark.parametrize(
+    "variable", ["MDSTREAM_BUILD", "MDSTREAM_DATA", "MDSTREAM_SERVICE_HOST", "MDSTREAM_PORT_8080_TCP_ADDR"]
+)
+def test_variables_of_other_programs_with_our_prefix_are_left_alone(variable: str) -> None:
+    assert load(environ={variable: "whatever"}) == load(environ={})
+
+
+def test_a_file_that_is_no_toml_or_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read: No such file"):
+        load(tmp_path / "nowhere.toml", environ={})
+    with pytest.raises(ConfigError, match=r"bad\.toml is not valid TOML: .*line 1"):
+        load(write(tmp_path / "bad.toml", "port 1\n"), environ={})
+    (tmp_path / "latin.toml").write_bytes(b'node = "\xe9"\n')
+    with pytest.raises(ConfigError, match=r"latin\.toml is not valid TOML"):
+        load(tmp_path / "latin.toml", environ={})
+
+
+def test_fields_that_belong_together_name_where_they_were_set(tmp_path: Path) -> None:
+    key = write(tmp_path / "key.pem", "x")
+    with pytest.raises(
+        ConfigError, match=r"tls_cert and tls_key must be given together \(set by --tls-key\)"
+    ):
+        load(environ={}, flags={"tls_key": str(key)})
+    with pytest.raises(
+        ConfigError, match="commands_burst is 2000; it must be at least commands_per_second, 3000"
+    ):
+        load(environ={"MDSTREAM_COMMANDS_PER_SECOND": "3000"})
+
+
+def test_secrets_are_never_shown() -> None:
+    config = load(
+        environ={"MDSTREAM_NATS_PASSWORD": "hunter2", "MDSTREAM_NATS_USER": "u"},
+        flags={"nats": "nats://u:hunter2@h:1"},
+    )
+    assert "hunter2" not in describe(config)
+    assert "nats=nats://***@h:1" in describe(config)
+    with pytest.raises(ConfigError) as caught:
+        load(environ={"MDSTREAM_NATS_TOKEN": "hunter2\n"})
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        load(environ={}, flags={"nats": "ftp://u:hunter2@h:1"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_lists_are_read_from_text_and_toml_alike(tmp_path: Path) -> None:
+    file = write(tmp_path / "g.toml", 'nats = ["nats://a:1", "tls://b:2"]\ndepths = [20, 0, 20]\n')
+    config = load(file, environ={})
+    assert config == load(environ={}, flags={"nats": "nats://a:1, tls://b:2", "depths": "20,0"})
+    assert config.depths == (0, 20)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_names_translate_both_ways(name: str) -> None:
+    assert flag_name(name).removeprefix("--").replace("-", "_") == name
+    assert variable_name(name).removeprefix("MDSTREAM_").lower() == name
