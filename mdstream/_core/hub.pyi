@@ -1,8 +1,6 @@
-from collections.abc import Callable
-
 from mdstream._core.instrument import Instrument
-from mdstream._core.topic import Topic
 from mdstream._core.sink import Sink
+from mdstream._core.topic import Topic
 
 class Hub:
     """Joins instruments, topics and sinks, and flushes: encode once per topic and format, write once per sink.
@@ -20,9 +18,13 @@ class Hub:
         heartbeat_us: int = 15_000_000,
         slow_limit_us: int = 30_000_000,
     ) -> None: ...
-    def add_instrument(self, name: str, price_exp: int, size_exp: int) -> Instrument: ...
+    @property
+    def now_us(self) -> int:
+        """The time last given to ``flush`` or ``tick``."""
+    def add_instrument(self, name: str, price_exp: int, size_exp: int) -> Instrument:
+        """Raises ValueError if there is one of that name, or an exponent is beyond ±18."""
     def remove_instrument(self, instrument: Instrument) -> None:
-        """Forgets an instrument that has no topics; ValueError if it has any."""
+        """Forgets an instrument that has no subscribers; ValueError if it has any."""
     # ---- from the bus; each marks what changed for the next flush
     def take_book(self, instrument: Instrument, payload: bytes) -> int:
         """One NATS payload of stream ``book``; returns an ``Outcome``. Raises PayloadError or BookError (values before it stay applied)."""
@@ -33,21 +35,47 @@ class Hub:
         """Gives up trades up to ``seq`` that nobody holds any more; subscribers are told ``lost``."""
     # ---- subscriptions
     def topic(self, instrument: Instrument, channel: str, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Topic:
-        """The topic of that key, made on first use; its ``number`` is the ``sub`` of everybody subscribed to it on this hub."""
+        """The topic of that key, made on first use; its ``number`` is the ``sub`` of everybody subscribed to it on this hub.
+
+        A topic ends with its last subscriber (``alive`` turns False): do not keep it, ask again. ValueError for a channel that is none.
+        """
+    def attach(self, sink: Sink) -> None:
+        """Registers a sink for heartbeats and the slow limit. ``subscribe`` does it too, a ``Session`` when it opens."""
+    def find(self, sink: Sink, number: int) -> Topic | None:
+        """The topic that the sink is subscribed to under this ``sub``."""
     def subscribe(self, sink: Sink, topic: Topic, resume: tuple[int, int] | None = None) -> bool:
-        """Adds a subscription; True if resumed from (epoch, seq). Send ``subscribed`` first, then call ``catch_up``."""
+        """Adds a subscription; True if resumed from (epoch, seq). Send ``subscribed`` first, then call ``catch_up``.
+
+        Until ``catch_up`` the subscription gets nothing. ValueError if the sink has it already (ask ``find``) or is closed.
+        """
     def catch_up(self, sink: Sink, topic: Topic) -> None:
         """Sends what brings the subscription up to date (snapshot, delta or nothing), at once where the sink can take it."""
-    def unsubscribe(self, sink: Sink, topic: Topic) -> bool: ...
+    def unsubscribe(self, sink: Sink, topic: Topic) -> bool:
+        """False if there was no such subscription."""
     def recover(self, sink: Sink, topic: Topic, from_seq: int) -> None:
-        """Answers ``recover``: delta or snapshot, whichever is smaller; for trades the missing ones or ``lost``."""
+        """Answers ``recover``: delta or snapshot, whichever is smaller; for trades the missing ones or ``lost``.
+
+        ValueError if the sink has no such subscription.
+        """
+    def send(self, sink: Sink, payload: bytes) -> None:
+        """One control message to one sink, in the sink's format, in order with its data; also while it is blocked."""
     def broadcast(self, topic: Topic, json: bytes, msgpack: bytes) -> None:
         """Hands every subscriber of a topic one control message (``state``), ready in both formats, in order with its data."""
+    def cork(self) -> None:
+        """Holds all writes back until ``uncork``: what is sent in between leaves in one write per sink. Nests."""
+    def uncork(self) -> None: ...
     # ---- time
     def flush(self, now_us: int) -> int:
-        """Emits every changed topic of interval 0 and writes once per touched sink; returns deliveries."""
+        """Emits every changed topic that is due (interval 0, or the interval has passed since its last) and writes once per
+        touched sink; returns deliveries."""
     def tick(self, now_us: int) -> int:
-        """Call every 50 ms: topics with an interval, heartbeats, resumes that never came true, sinks too slow for too long."""
+        """Call every 50 ms: topics whose interval ended, heartbeats, resumes that never came true, sinks too slow for too long."""
     def stats(self) -> dict[str, int | list[int]]:
-        """Counters since the start: deliveries, updates, bytes, frames, writes, snapshots, deltas, recoveries by kind, conflated, slow
-        sinks now, flush time and event-to-write histograms (µs, power-of-two buckets)."""
+        """Counters since the start, and what is now.
+
+        ``updates`` (messages encoded for a topic), ``deliveries``, ``bytes``, ``writes``, ``snapshots``, ``deltas``, ``heartbeats``,
+        ``recover_delta`` ``recover_snapshot`` ``recover_trades`` ``recover_lost`` (individual answers by kind), ``conflated``
+        (numbers that slow sinks received merged), ``too_slow`` (closed for it); now: ``slow_sinks``, ``sinks``, ``topics``,
+        ``subscriptions``; histograms in µs, ``[i]`` counting values below 2**i (the last: all others):
+        ``flush_us``, ``latency_us`` (event time to written).
+        """
