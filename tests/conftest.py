@@ -1,0 +1,37 @@
+"""Fixtures that every kind of test may use: an event loop with a deadline, and a real nats-server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+import uvloop
+
+from mdstream.bus.embedded import EmbeddedNats
+
+SCENARIO_DEADLINE_S = 30.0
+
+
+@pytest.fixture
+def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Runs a coroutine to its end on a fresh uvloop in debug mode; it fails after a deadline rather than hang."""
+
+    def run_scenario(scenario: Coroutine[Any, Any, Any], deadline_s: float = SCENARIO_DEADLINE_S) -> Any:
+        async def bounded() -> Any:
+            async with asyncio.timeout(deadline_s):
+                return await scenario
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop, debug=True) as runner:
+            return runner.run(bounded())
+
+    return run_scenario
+
+
+@pytest.fixture
+def nats_server() -> Iterator[EmbeddedNats]:
+    """A nats-server of the test's own, with JetStream, on a free loopback port; it may be killed and restarted."""
+    server = asyncio.run(EmbeddedNats.start())
+    yield server
+    asyncio.run(server.stop())

@@ -1,0 +1,113 @@
+"""The embedded server itself: ports, data, crash, and that it never outlives its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mdstream.bus.embedded import EmbeddedNats
+from mdstream.errors import BusError
+
+ORPHAN = """
+import asyncio, os, pathlib, signal, sys
+from mdstream.bus.embedded import EmbeddedNats
+server = asyncio.run(EmbeddedNats.start(data_dir=pathlib.Path(sys.argv[1])))
+print(server.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+async def greeting(port: int) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    line = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return line
+
+
+def test_two_servers_get_ports_of_their_own_and_speak_jetstream(run, nats_server) -> None:
+    async def scenario() -> None:
+        async with await EmbeddedNats.start() as other:
+            assert other.port != nats_server.port
+            for server in (other, nats_server):
+                assert b'"jetstream":true' in await greeting(server.port)
+
+    run(scenario())
+
+
+def test_a_temporary_directory_goes_with_the_server_and_a_given_one_stays(run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        temporary = await EmbeddedNats.start()
+        kept = await EmbeddedNats.start(data_dir=tmp_path)
+        assert (tmp_path / "jetstream").is_dir()
+        await temporary.stop()
+        await kept.stop()
+        assert not temporary.data_dir.exists()
+        assert (tmp_path / "jetstream").is_dir()
+        assert not temporary.running and not kept.running
+        await kept.stop()  # twice does nothing
+
+    run(scenario())
+
+
+def test_a_killed_server_comes_back_on_its_port(run, nats_server) -> None:
+    async def scenario() -> None:
+        port, pid = nats_server.port, nats_server.pid
+        nats_server.kill()
+        with pytest.raises(OSError):
+            await greeting(port)
+        await nats_server.restart()
+        assert nats_server.port == port and nats_server.pid != pid
+        assert await greeting(port)
+
+    run(scenario())
+
+
+def test_a_paused_server_can_be_stopped(run) -> None:
+    async def scenario() -> None:
+        server = await EmbeddedNats.start()
+        server.pause()
+        await server.stop()
+        assert not server.running
+
+    run(scenario())
+
+
+def test_a_data_directory_in_use_is_refused(run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with await EmbeddedNats.start(data_dir=tmp_path) as first:
+            with pytest.raises(BusError, match="in use by another embedded nats-server"):
+                await EmbeddedNats.start(data_dir=tmp_path)
+            assert await greeting(first.port)
+
+    run(scenario())
+
+
+def test_a_port_in_use_is_an_error_with_the_servers_own_words(run, nats_server) -> None:
+    async def scenario() -> None:
+        with pytest.raises(BusError, match="address already in use"):
+            await EmbeddedNats.start(port=nats_server.port)
+
+    run(scenario())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ties a child to its parent on Linux alone")
+def test_the_server_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ORPHAN, str(tmp_path)]
+    orphaned = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert orphaned.returncode == -signal.SIGKILL, orphaned.stderr
+    try:
+        server = os.pidfd_open(int(orphaned.stdout))
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([server], [], [], 10)[0], "nats-server outlived its parent"
+    finally:
+        os.close(server)
