@@ -10,14 +10,24 @@ cdef struct Trade:
     int64_t size_lots
     uint8_t side            # 0 unknown, 1 buy (buyer took), 2 sell
     uint8_t id_size
-    uint8_t[TRADE_ID_MAX] id    # the id as the feed sent it: one MessagePack integer or UTF-8 string
+    uint8_t[TRADE_ID_MAX] id    # one MessagePack integer or UTF-8 string, in its smallest form (ids compare as bytes)
 
 cdef class TradeLog:
     """The latest trades of an instrument: a ring of `capacity`, grown on demand."""
     cdef readonly uint64_t epoch
     cdef readonly uint64_t seq          # of the newest trade; 0: none in this epoch
+    cdef Trade* ring
+    cdef uint64_t size                  # slots of the ring, a power of two; trade n stands in slot n % size
+    cdef uint64_t kept                  # trades held: seq - kept + 1 .. seq
+    cdef uint64_t capacity              # most trades to hold
 
     cdef int c_append(self, const Trade* trade) except -1          # trade.seq must be seq + 1
     cdef int c_reset(self, uint64_t epoch, uint64_t seq) except -1 # empties the ring; the next trade is seq + 1
     cdef uint64_t c_oldest(self) noexcept nogil                     # seq of the oldest kept; seq + 1 if none
-    cdef const Trade* c_get(self, uint64_t seq) noexcept nogil      # NULL if not kept
+    cdef const Trade* c_get(self, uint64_t seq) noexcept nogil      # NULL if not kept; valid until the next append
+
+# A trade's id, written in its smallest form. An integer is its two's complement and whether it is below 0; a text is
+# UTF-8 of at most TRADE_ID_MAX - 2 bytes (not checked here).
+cdef void trade_set_integer_id(Trade* trade, uint64_t value, bint negative) noexcept nogil
+cdef void trade_set_text_id(Trade* trade, const char* text, Py_ssize_t size) noexcept nogil
+cdef object trade_id(const Trade* trade)

@@ -1,0 +1,223 @@
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.long cimport PyLong_AsLongLong, PyLong_FromLongLong
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
+
+cdef extern from "Python.h":
+    object PySequence_Fast(object sequence, const char* message)
+    Py_ssize_t PySequence_Fast_GET_SIZE(object sequence)
+    PyObject** PySequence_Fast_ITEMS(object sequence)
+
+cdef enum:
+    CRC_DEPTH = 10              # levels of a side that the contract's checksum covers
+    CRC_TEXT_MAX = 1024         # 40 numbers of at most 17 characters and their colons
+
+
+cdef int levels_reserve(Levels* levels, Py_ssize_t capacity) except -1 nogil:
+    cdef Py_ssize_t grown
+    cdef int64_t* values
+    if capacity <= levels.capacity:
+        return 0
+    # Steps by half, and never a power of two: equal strides over many books would share few cache sets.
+    grown = max(capacity, levels.capacity + (levels.capacity >> 1) + 12)
+    values = <int64_t*> PyMem_RawRealloc(levels.values, <size_t> grown * 2 * sizeof(int64_t))
+    if values == NULL:
+        with gil:
+            raise MemoryError(f"no memory for {grown} levels")
+    levels.values = values
+    levels.capacity = grown
+    return 0
+
+
+cdef void levels_free(Levels* levels) noexcept nogil:
+    PyMem_RawFree(levels.values)
+    levels.values = NULL
+    levels.count = 0
+    levels.capacity = 0
+
+
+cdef int levels_append(Levels* levels, int64_t ticks, int64_t lots) except -1 nogil:
+    if levels.count == levels.capacity:
+        levels_reserve(levels, levels.count + 1)
+    levels.values[2 * levels.count] = ticks
+    levels.values[2 * levels.count + 1] = lots
+    levels.count += 1
+    return 0
+
+
+cdef int levels_copy(Levels* to, const Levels* source) except -1 nogil:
+    levels_reserve(to, source.count)
+    if source.count:
+        memcpy(to.values, source.values, <size_t> source.count * 2 * sizeof(int64_t))
+    to.count = source.count
+    return 0
+
+
+cdef int levels_diff(const Levels* old, const Levels* new, bint is_bid, Levels* out) except -1 nogil:
+    cdef int64_t sign = 1 if is_bid else -1     # in ticks × sign both sides fall from the best on
+    cdef const int64_t* before = old.values
+    cdef const int64_t* after = new.values
+    cdef const int64_t* before_end = before + 2 * old.count
+    cdef const int64_t* after_end = after + 2 * new.count
+    cdef int64_t* target
+    levels_reserve(out, old.count + new.count)
+    target = out.values
+    while before < before_end and after < after_end:
+        if before[0] == after[0]:
+            if before[1] != after[1]:
+                target[0], target[1] = after[0], after[1]
+                target += 2
+            before += 2
+            after += 2
+        elif before[0] * sign > after[0] * sign:
+            target[0], target[1] = before[0], 0
+            target += 2
+            before += 2
+        else:
+            target[0], target[1] = after[0], after[1]
+            target += 2
+            after += 2
+    while before < before_end:
+        target[0], target[1] = before[0], 0
+        target += 2
+        before += 2
+    while after < after_end:
+        target[0], target[1] = after[0], after[1]
+        target += 2
+        after += 2
+    out.count = (target - out.values) >> 1
+    return 0
+
+
+# ---- checksum
+
+cdef uint32_t[256] CRC_TABLE
+
+
+cdef void fill_crc_table() noexcept nogil:
+    cdef uint32_t byte, value
+    cdef int bit
+    for byte in range(256):
+        value = byte
+        for bit in range(8):
+            value = (value >> 1) ^ (<uint32_t> 0xEDB88320 if value & 1 else 0)
+        CRC_TABLE[byte] = value
+
+
+fill_crc_table()
+
+
+cdef inline char* write_number(char* at, int64_t number) noexcept nogil:
+    cdef char[20] digits
+    cdef int n = 0
+    cdef uint64_t rest = <uint64_t> number
+    if number < 0:
+        at[0] = c'-'
+        at += 1
+        rest = 0 - rest
+    while True:
+        digits[n] = <char> (c'0' + rest % 10)
+        rest //= 10
+        n += 1
+        if rest == 0:
+            break
+    while n:
+        n -= 1
+        at[0] = digits[n]
+        at += 1
+    at[0] = c':'
+    return at + 1
+
+
+cdef uint32_t levels_crc(const Levels* bids, const Levels* asks) noexcept nogil:
+    cdef char[CRC_TEXT_MAX] text
+    cdef char* at = text
+    cdef char* byte = text
+    cdef uint32_t crc = 0xFFFFFFFF
+    cdef Py_ssize_t rank
+    for rank in range(CRC_DEPTH):
+        if rank < bids.count:
+            at = write_number(write_number(at, bids.values[2 * rank]), bids.values[2 * rank + 1])
+        if rank < asks.count:
+            at = write_number(write_number(at, asks.values[2 * rank]), asks.values[2 * rank + 1])
+    while byte < at - 1:            # without the last colon
+        crc = CRC_TABLE[(crc ^ <uint8_t> byte[0]) & 0xFF] ^ (crc >> 8)
+        byte += 1
+    return ~crc
+
+
+# ---- Python objects
+
+cdef int levels_from_object(Levels* levels, object flat) except -1:
+    levels.count = 0
+    if PyObject_CheckBuffer(flat) and not isinstance(flat, (bytes, bytearray)):
+        if from_buffer(levels, flat):
+            return 0
+    return from_sequence(levels, flat)
+
+
+cdef bint is_signed(const char* format) noexcept:
+    """Whether a buffer's format is one native signed integer."""
+    if format == NULL:
+        return False
+    if format[0] == c'@' or format[0] == c'=' or format[0] == c'<':
+        format += 1
+    return (format[0] == c'l' or format[0] == c'q') and format[1] == 0
+
+
+cdef int from_buffer(Levels* levels, object flat) except -1:
+    """Copies a C-contiguous int64 array, flat or n × 2; 0 if it is no such array."""
+    cdef Py_buffer view
+    cdef Py_ssize_t numbers
+    try:
+        PyObject_GetBuffer(flat, &view, PyBUF_ND | PyBUF_FORMAT)
+    except BufferError:             # not contiguous: read item by item
+        return 0
+    try:
+        if view.itemsize != sizeof(int64_t) or not is_signed(view.format):
+            return 0
+        if view.ndim != 1 and not (view.ndim == 2 and view.shape[1] == 2):
+            raise ValueError(f"levels must be flat or n × 2, not an array of {view.ndim} dimensions")
+        numbers = view.len // <Py_ssize_t> sizeof(int64_t)
+        check_pairs(numbers)
+        levels_reserve(levels, numbers // 2)
+        if numbers:
+            memcpy(levels.values, view.buf, <size_t> view.len)
+        levels.count = numbers // 2
+    finally:
+        PyBuffer_Release(&view)
+    return 1
+
+
+cdef int from_sequence(Levels* levels, object flat) except -1:
+    cdef object items = PySequence_Fast(flat, b"levels must be a flat sequence of integers or an int64 array")
+    cdef Py_ssize_t numbers = PySequence_Fast_GET_SIZE(items)
+    cdef PyObject** item = PySequence_Fast_ITEMS(items)
+    cdef Py_ssize_t i
+    check_pairs(numbers)
+    levels_reserve(levels, numbers // 2)
+    for i in range(numbers):
+        levels.values[i] = PyLong_AsLongLong(<object> item[i])
+    levels.count = numbers // 2
+    return 0
+
+
+cdef int check_pairs(Py_ssize_t numbers) except -1:
+    if numbers & 1:
+        raise ValueError(f"flat levels are pairs of ticks and lots; {numbers} numbers are no pairs")
+    return 0
+
+
+cdef list levels_to_list(const Levels* levels):
+    cdef Py_ssize_t i
+    cdef list flat = PyList_New(2 * levels.count)
+    cdef object number
+    for i in range(2 * levels.count):
+        number = PyLong_FromLongLong(levels.values[i])
+        Py_INCREF(number)
+        PyList_SET_ITEM(flat, i, number)
+    return flat

@@ -1,0 +1,153 @@
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+
+from libc.string cimport memcpy
+
+from mdstream.errors import SequenceError
+
+cdef enum:
+    FIRST_SIZE = 16
+
+
+cdef class TradeLog:
+    def __cinit__(self, capacity=4096):
+        if not 1 <= capacity <= 2**24:
+            raise ValueError(f"a trade log holds 1 to {2**24} trades, not {capacity}")
+        self.capacity = capacity
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.ring)
+
+    cdef int c_append(self, const Trade* trade) except -1:
+        if trade.seq != self.seq + 1:
+            raise SequenceError(f"trade {trade.seq} does not follow trade {self.seq} of epoch {self.epoch}")
+        if self.kept == self.size and self.size < self.capacity:
+            grow(self)
+        self.ring[trade.seq & (self.size - 1)] = trade[0]
+        self.seq = trade.seq
+        self.kept = min(self.kept + 1, self.capacity)
+        return 0
+
+    cdef int c_reset(self, uint64_t epoch, uint64_t seq) except -1:
+        self.epoch = epoch
+        self.seq = seq
+        self.kept = 0
+        return 0
+
+    cdef uint64_t c_oldest(self) noexcept nogil:
+        return self.seq - self.kept + 1
+
+    cdef const Trade* c_get(self, uint64_t seq) noexcept nogil:
+        if seq > self.seq or seq + self.kept <= self.seq:
+            return NULL
+        return &self.ring[seq & (self.size - 1)]
+
+    # ---- Python: for tests and tools
+
+    def __len__(self):
+        return self.kept
+
+    @property
+    def oldest(self):
+        return self.c_oldest()
+
+    def reset(self, uint64_t epoch, uint64_t seq):
+        self.c_reset(epoch, seq)
+
+    def append(self, uint64_t seq, uint64_t ts_us, int64_t price_ticks, int64_t size_lots, uint8_t side, trade_id):
+        cdef Trade trade
+        trade.seq, trade.ts_us, trade.price_ticks, trade.size_lots = seq, ts_us, price_ticks, size_lots
+        trade.side = side
+        set_id(&trade, trade_id)
+        self.c_append(&trade)
+
+    def get(self, uint64_t seq):
+        cdef const Trade* trade = self.c_get(seq)
+        if trade == NULL:
+            return None
+        return trade.seq, trade.ts_us, trade.price_ticks, trade.size_lots, trade.side, trade_id(trade)
+
+
+cdef int grow(TradeLog log) except -1:
+    cdef uint64_t size = max(<uint64_t> FIRST_SIZE, 2 * log.size)
+    cdef uint64_t seq
+    cdef Trade* ring = <Trade*> PyMem_RawMalloc(size * sizeof(Trade))
+    if ring == NULL:
+        raise MemoryError(f"no memory for {size} trades")
+    for seq in range(log.c_oldest(), log.seq + 1):
+        ring[seq & (size - 1)] = log.ring[seq & (log.size - 1)]
+    PyMem_RawFree(log.ring)
+    log.ring = ring
+    log.size = size
+    return 0
+
+
+# ---- ids
+
+cdef inline void put_big_endian(uint8_t* at, uint64_t value, int size) noexcept nogil:
+    while size:
+        size -= 1
+        at[size] = <uint8_t> (value & 0xFF)
+        value >>= 8
+
+
+cdef void trade_set_integer_id(Trade* trade, uint64_t value, bint negative) noexcept nogil:
+    cdef uint64_t span = ~value << 1 if negative else value     # what must fit into `size` bytes
+    cdef int size, form = 0
+    if (not negative and value < 128) or (negative and span < 64):
+        trade.id[0] = <uint8_t> (value & 0xFF)
+        trade.id_size = 1
+        return
+    while form < 3 and span >> (8 << form):
+        form += 1
+    size = 1 << form
+    trade.id[0] = <uint8_t> ((0xD0 if negative else 0xCC) + form)
+    put_big_endian(trade.id + 1, value, size)
+    trade.id_size = <uint8_t> (1 + size)
+
+
+cdef void trade_set_text_id(Trade* trade, const char* text, Py_ssize_t size) noexcept nogil:
+    cdef int head
+    if size < 32:
+        trade.id[0] = <uint8_t> (0xA0 | size)
+        head = 1
+    else:
+        trade.id[0] = 0xD9
+        trade.id[1] = <uint8_t> size
+        head = 2
+    memcpy(trade.id + head, text, <size_t> size)
+    trade.id_size = <uint8_t> (head + size)
+
+
+cdef object trade_id(const Trade* trade):
+    cdef int head = trade.id[0]
+    cdef uint64_t value = 0
+    cdef int i
+    if 0xA0 <= head < 0xC0:
+        return (<const char*> trade.id)[1:trade.id_size].decode("utf-8")
+    if head == 0xD9:
+        return (<const char*> trade.id)[2:trade.id_size].decode("utf-8")
+    if head < 128:
+        return head
+    if head >= 0xE0:
+        return head - 256
+    if head >= 0xD0 and trade.id[1] & 0x80:
+        value = <uint64_t> -1                   # sign extension
+    for i in range(1, trade.id_size):
+        value = value << 8 | trade.id[i]
+    if head >= 0xD0:
+        return <int64_t> value
+    return value
+
+
+cdef int set_id(Trade* trade, object value) except -1:
+    cdef bytes text
+    if isinstance(value, str):
+        text = value.encode()
+        if len(text) > TRADE_ID_MAX - 2:
+            raise ValueError(f"trade id {value!r} is longer than {TRADE_ID_MAX - 2} bytes")
+        trade_set_text_id(trade, text, len(text))
+    elif value < 0:
+        trade_set_integer_id(trade, <uint64_t> <int64_t> value, True)
+    else:
+        trade_set_integer_id(trade, <uint64_t> value, False)
+    return 0
