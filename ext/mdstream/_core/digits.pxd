@@ -224,3 +224,14 @@ cdef inline char* pack_text_header(char* out, Py_ssize_t size) noexcept nogil:
     out[0] = <char>0xd9
     out[1] = <char>size
     return out + 2
+
+
+cdef inline char* pack_levels(char* out, const int64_t* values, Py_ssize_t count) noexcept nogil:
+    """`count` levels as one flat array, [ticks, lots, …]."""
+    cdef const int64_t* end = values + 2 * count
+    out = pack_array(out, 2 * count)
+    while values < end:
+        out = pack_int(out, values[0])
+        out = pack_int(out, values[1])
+        values += 2
+    return out

@@ -4,17 +4,17 @@ The Python functions take flat levels and give one message's bytes; they serve t
 calls the C functions of ``encode.pxd``.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from mdstream._core.buffer cimport Buffer, buffer_free
-from mdstream._core.digits cimport pack_int, pack_text_header, pack_uint
+from mdstream._core.buffer cimport Buffer
+from mdstream._core.digits cimport SLACK
 from mdstream._core.encode_json cimport json_delta, json_heartbeat, json_snapshot, json_ticker, json_trades
 from mdstream._core.encode_msgpack cimport (
     msgpack_delta, msgpack_heartbeat, msgpack_snapshot, msgpack_ticker, msgpack_trades,
 )
-from mdstream._core.levels cimport Levels, levels_free, levels_from_object
+from mdstream._core.levels cimport Levels, levels_from_object
+from mdstream._core.pack cimport Scratch, pack_id
 from mdstream._core.trades cimport TRADE_ID_MAX, Trade, TradeLog
 
 from mdstream.errors import SequenceError
@@ -81,21 +81,6 @@ cdef int encode_heartbeat(Format format, Buffer* out, uint64_t time_us, const ui
 
 # ---- for Python
 
-cdef class Scratch:
-    """What one call from Python needs, freed with it whatever happens."""
-    cdef Buffer out
-    cdef Levels bids
-    cdef Levels asks
-
-    def __dealloc__(self):
-        buffer_free(&self.out)
-        levels_free(&self.bids)
-        levels_free(&self.asks)
-
-    cdef bytes taken(self):
-        return PyBytes_FromStringAndSize(self.out.data, self.out.size)
-
-
 cdef Format as_format(int format) except? FORMAT_JSON:
     if format != FORMAT_JSON and format != FORMAT_MSGPACK:
         raise ValueError(f"format was {format}; it is JSON (0) or MSGPACK (1)")
@@ -115,28 +100,16 @@ cdef Quote as_quote(object quote) except *:
     return Quote(quote[0], quote[1])
 
 
-cdef uint8_t put_id_object(char* out, object id) except 0:
-    cdef bytes text
-    if isinstance(id, int):
-        return <uint8_t>((pack_int(out, id) if id < 0 else pack_uint(out, id)) - out)
-    text = id.encode()
-    if len(text) > TRADE_ID_MAX - 2:
-        raise ValueError(f"trade id of {len(text)} bytes; at most {TRADE_ID_MAX - 2} are kept")
-    cdef char* at = pack_text_header(out, len(text))
-    memcpy(at, <const char*>text, len(text))
-    return <uint8_t>(at - out + len(text))
-
-
 cdef int append_trade(TradeLog log, uint64_t seq, object trade) except -1:
     cdef Trade kept
-    cdef char[TRADE_ID_MAX + 16] id      # a writer may scribble past its end
+    cdef char[TRADE_ID_MAX + SLACK] id
     ts_us, price_ticks, size_lots, side, trade_id = trade
     kept.seq = seq
     kept.ts_us = ts_us
     kept.price_ticks = price_ticks
     kept.size_lots = size_lots
     kept.side = SIDES[side]
-    kept.id_size = put_id_object(id, trade_id)
+    kept.id_size = pack_id(id, trade_id)
     memcpy(kept.id, id, kept.id_size)
     return log.c_append(&kept)
 
@@ -144,8 +117,7 @@ cdef int append_trade(TradeLog log, uint64_t seq, object trade) except -1:
 def delta(int format, uint32_t sub, uint64_t first, uint64_t last, uint64_t ts_us, bids, asks, uint32_t crc,
           int price_exp, int size_exp):
     cdef Scratch scratch = Scratch()
-    levels_from_object(&scratch.bids, bids)
-    levels_from_object(&scratch.asks, asks)
+    scratch.take_sides(bids, asks)
     encode_delta(as_format(format), &scratch.out, sub, first, last, ts_us, &scratch.bids, &scratch.asks, crc,
                  as_scale(price_exp, size_exp))
     return scratch.taken()
@@ -154,8 +126,7 @@ def delta(int format, uint32_t sub, uint64_t first, uint64_t last, uint64_t ts_u
 def snapshot(int format, uint32_t sub, uint64_t epoch, uint64_t seq, uint64_t ts_us, bids, asks, uint32_t crc,
              str reason, int price_exp, int size_exp):
     cdef Scratch scratch = Scratch()
-    levels_from_object(&scratch.bids, bids)
-    levels_from_object(&scratch.asks, asks)
+    scratch.take_sides(bids, asks)
     if reason not in REASONS:
         raise ValueError(f"reason was {reason!r}; it is one of {', '.join(REASONS)}")
     encode_snapshot(as_format(format), &scratch.out, sub, epoch, seq, ts_us, &scratch.bids, &scratch.asks, crc,

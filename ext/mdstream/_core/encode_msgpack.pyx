@@ -5,7 +5,7 @@ from libc.string cimport memcpy
 
 from mdstream._core.buffer cimport Buffer, buffer_reserve
 from mdstream._core.digits cimport (
-    INT_MAX_PACKED, SLACK, pack_array, pack_int, pack_text_header, pack_uint, put_text,
+    INT_MAX_PACKED, SLACK, pack_array, pack_int, pack_levels, pack_text_header, pack_uint, put_text,
 )
 from mdstream._core.encode cimport REASON_EPOCH, REASON_RECOVER, REASON_RELOAD, REASON_SLOW, Quote, Reason
 from mdstream._core.levels cimport Levels
@@ -16,17 +16,6 @@ cdef enum:
     # Array headers, kind, and every scalar field of a message at its longest.
     HEAD_MAX = 160
     TRADE_MAX = 1 + 5 * INT_MAX_PACKED    # and its id
-
-
-cdef inline char* pack_levels(char* at, const Levels* levels) noexcept nogil:
-    cdef const int64_t* value = levels.values
-    cdef const int64_t* end = value + 2 * levels.count
-    at = pack_array(at, 2 * levels.count)
-    while value < end:
-        at = pack_int(at, value[0])
-        at = pack_int(at, value[1])
-        value += 2
-    return at
 
 
 cdef inline char* pack_reason(char* at, Reason reason) noexcept nogil:
@@ -60,8 +49,8 @@ cdef int msgpack_delta(Buffer* out, uint32_t sub, uint64_t first, uint64_t last,
     at = pack_uint(at, first)
     at = pack_uint(at, last)
     at = pack_uint(at, ts_us)
-    at = pack_levels(at, bids)
-    at = pack_levels(at, asks)
+    at = pack_levels(at, bids.values, bids.count)
+    at = pack_levels(at, asks.values, asks.count)
     at = pack_uint(at, crc)
     out.size = at - out.data
     return 0
@@ -74,8 +63,8 @@ cdef int msgpack_snapshot(Buffer* out, uint32_t sub, uint64_t epoch, uint64_t se
     at = pack_uint(at, epoch)
     at = pack_uint(at, seq)
     at = pack_uint(at, ts_us)
-    at = pack_levels(at, bids)
-    at = pack_levels(at, asks)
+    at = pack_levels(at, bids.values, bids.count)
+    at = pack_levels(at, asks.values, asks.count)
     at = pack_uint(at, crc)
     at = pack_reason(at, reason)
     out.size = at - out.data
