@@ -3,10 +3,12 @@
 Sixteen tables ("slicing-by-16", Kounavis and Berry 2005) are made at import.
 """
 
+from array import array
+
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from mdstream._core.digits cimport SLACK, UINT_MAX_TEXT, put_int
-from mdstream._core.levels cimport Levels, levels_free, levels_from_object
+from mdstream._core.levels cimport Levels
 
 cdef enum:
     BEST = 10               # levels of a side that count
@@ -69,13 +71,23 @@ cdef uint32_t crc_levels(const Levels* bids, const Levels* asks) noexcept nogil:
     return crc32(text, at - text - (at > text))
 
 
+cdef Levels borrow(const int64_t[::1] numbers) noexcept:
+    """Good for as long as the array that `numbers` looks at."""
+    cdef Levels levels = Levels(NULL, numbers.shape[0] // 2, 0)
+    if levels.count:
+        levels.values = <int64_t*>&numbers[0]
+    return levels
+
+
+cdef object as_array(object flat):
+    if isinstance(flat, (list, tuple)):
+        return array("q", flat)
+    return memoryview(flat).cast("B").cast("q")
+
+
 def crc_of(bids, asks):
-    cdef Levels both[2]
-    both[0] = both[1] = Levels(NULL, 0, 0)
-    try:
-        levels_from_object(&both[0], bids)
-        levels_from_object(&both[1], asks)
-        return crc_levels(&both[0], &both[1])
-    finally:
-        levels_free(&both[0])
-        levels_free(&both[1])
+    cdef const int64_t[::1] bid_numbers = as_array(bids)
+    cdef const int64_t[::1] ask_numbers = as_array(asks)
+    cdef Levels bid_levels = borrow(bid_numbers)
+    cdef Levels ask_levels = borrow(ask_numbers)
+    return crc_levels(&bid_levels, &ask_levels)

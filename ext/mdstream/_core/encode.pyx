@@ -5,17 +5,15 @@ calls the C functions of ``encode.pxd``.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy
 
 from mdstream._core.buffer cimport Buffer
-from mdstream._core.digits cimport SLACK
 from mdstream._core.encode_json cimport json_delta, json_heartbeat, json_snapshot, json_ticker, json_trades
 from mdstream._core.encode_msgpack cimport (
     msgpack_delta, msgpack_heartbeat, msgpack_snapshot, msgpack_ticker, msgpack_trades,
 )
 from mdstream._core.levels cimport Levels, levels_from_object
-from mdstream._core.pack cimport Scratch, pack_id
-from mdstream._core.trades cimport TRADE_ID_MAX, Trade, TradeLog
+from mdstream._core.pack cimport Scratch
+from mdstream._core.trades cimport Trade, TradeLog
 
 from mdstream.errors import SequenceError
 from mdstream.model import MAX_EXPONENT
@@ -100,20 +98,6 @@ cdef Quote as_quote(object quote) except *:
     return Quote(quote[0], quote[1])
 
 
-cdef int append_trade(TradeLog log, uint64_t seq, object trade) except -1:
-    cdef Trade kept
-    cdef char[TRADE_ID_MAX + SLACK] id
-    ts_us, price_ticks, size_lots, side, trade_id = trade
-    kept.seq = seq
-    kept.ts_us = ts_us
-    kept.price_ticks = price_ticks
-    kept.size_lots = size_lots
-    kept.side = SIDES[side]
-    kept.id_size = pack_id(id, trade_id)
-    memcpy(kept.id, id, kept.id_size)
-    return log.c_append(&kept)
-
-
 def delta(int format, uint32_t sub, uint64_t first, uint64_t last, uint64_t ts_us, bids, asks, uint32_t crc,
           int price_exp, int size_exp):
     cdef Scratch scratch = Scratch()
@@ -139,8 +123,8 @@ def trades(int format, uint32_t sub, uint64_t epoch, uint64_t first, trades, int
     cdef TradeLog log = TradeLog(max(1, len(trades)))
     cdef uint64_t seq = first
     log.c_reset(epoch, first - 1)
-    for trade in trades:
-        append_trade(log, seq, trade)
+    for ts_us, price_ticks, size_lots, side, trade_id in trades:
+        log.append(seq, ts_us, price_ticks, size_lots, SIDES[side], trade_id)
         seq += 1
     encode_trades(as_format(format), &scratch.out, sub, log, first, seq - 1, as_scale(price_exp, size_exp))
     return scratch.taken()

@@ -1,15 +1,14 @@
 """Data messages as MessagePack arrays, numbers in their smallest form, as ``msgpack.packb`` writes them."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from mdstream._core.buffer cimport Buffer, buffer_reserve
 from mdstream._core.digits cimport (
-    INT_MAX_PACKED, SLACK, pack_array, pack_int, pack_levels, pack_text_header, pack_uint, put_text,
+    INT_MAX_PACKED, SLACK, pack_array, pack_int, pack_levels, pack_uint, put_text,
 )
 from mdstream._core.encode cimport REASON_EPOCH, REASON_RECOVER, REASON_RELOAD, REASON_SLOW, Quote, Reason
 from mdstream._core.levels cimport Levels
-from mdstream._core.trade_id cimport TradeId, trade_id
 from mdstream._core.trades cimport Trade, TradeLog
 
 cdef enum:
@@ -71,15 +70,6 @@ cdef int msgpack_snapshot(Buffer* out, uint32_t sub, uint64_t epoch, uint64_t se
     return 0
 
 
-cdef inline char* pack_id(char* at, const Trade* trade) noexcept nogil:
-    cdef TradeId id = trade_id(trade)
-    if id.text == NULL:
-        return pack_uint(at, <uint64_t>id.number) if id.unsigned else pack_int(at, id.number)
-    at = pack_text_header(at, id.size)
-    memcpy(at, id.text, id.size)
-    return at + id.size
-
-
 cdef inline char* pack_trade(char* at, const Trade* trade) noexcept nogil:
     at = pack_array(at, 6)
     at = pack_uint(at, trade.seq)
@@ -87,7 +77,8 @@ cdef inline char* pack_trade(char* at, const Trade* trade) noexcept nogil:
     at = pack_int(at, trade.price_ticks)
     at = pack_int(at, trade.size_lots)
     at = pack_uint(at, trade.side)
-    return pack_id(at, trade)
+    memcpy(at, trade.id, trade.id_size)         # kept in this very form
+    return at + trade.id_size
 
 
 cdef int msgpack_trades(Buffer* out, uint32_t sub, TradeLog log, uint64_t first, uint64_t last,

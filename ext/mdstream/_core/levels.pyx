@@ -4,17 +4,14 @@ from cpython.long cimport PyLong_AsLongLong, PyLong_FromLongLong
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
-from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
+
+from mdstream._core.crc cimport crc_levels
 
 cdef extern from "Python.h":
     object PySequence_Fast(object sequence, const char* message)
     Py_ssize_t PySequence_Fast_GET_SIZE(object sequence)
     PyObject** PySequence_Fast_ITEMS(object sequence)
-
-cdef enum:
-    CRC_DEPTH = 10              # levels of a side that the contract's checksum covers
-    CRC_TEXT_MAX = 1024         # 40 numbers of at most 17 characters and their colons
 
 
 cdef int levels_reserve(Levels* levels, Py_ssize_t capacity) except -1 nogil:
@@ -93,61 +90,8 @@ cdef int levels_diff(const Levels* old, const Levels* new, bint is_bid, Levels* 
     return 0
 
 
-# ---- checksum
-
-cdef uint32_t[256] CRC_TABLE
-
-
-cdef void fill_crc_table() noexcept nogil:
-    cdef uint32_t byte, value
-    cdef int bit
-    for byte in range(256):
-        value = byte
-        for bit in range(8):
-            value = (value >> 1) ^ (<uint32_t> 0xEDB88320 if value & 1 else 0)
-        CRC_TABLE[byte] = value
-
-
-fill_crc_table()
-
-
-cdef inline char* write_number(char* at, int64_t number) noexcept nogil:
-    cdef char[20] digits
-    cdef int n = 0
-    cdef uint64_t rest = <uint64_t> number
-    if number < 0:
-        at[0] = c'-'
-        at += 1
-        rest = 0 - rest
-    while True:
-        digits[n] = <char> (c'0' + rest % 10)
-        rest //= 10
-        n += 1
-        if rest == 0:
-            break
-    while n:
-        n -= 1
-        at[0] = digits[n]
-        at += 1
-    at[0] = c':'
-    return at + 1
-
-
 cdef uint32_t levels_crc(const Levels* bids, const Levels* asks) noexcept nogil:
-    cdef char[CRC_TEXT_MAX] text
-    cdef char* at = text
-    cdef char* byte = text
-    cdef uint32_t crc = 0xFFFFFFFF
-    cdef Py_ssize_t rank
-    for rank in range(CRC_DEPTH):
-        if rank < bids.count:
-            at = write_number(write_number(at, bids.values[2 * rank]), bids.values[2 * rank + 1])
-        if rank < asks.count:
-            at = write_number(write_number(at, asks.values[2 * rank]), asks.values[2 * rank + 1])
-    while byte < at - 1:            # without the last colon
-        crc = CRC_TABLE[(crc ^ <uint8_t> byte[0]) & 0xFF] ^ (crc >> 8)
-        byte += 1
-    return ~crc
+    return crc_levels(bids, asks)
 
 
 # ---- Python objects

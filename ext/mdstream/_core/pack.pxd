@@ -1,5 +1,3 @@
-from libc.stdint cimport uint8_t
-
 from mdstream._core.buffer cimport Buffer
 from mdstream._core.levels cimport Levels
 
@@ -11,6 +9,3 @@ cdef class Scratch:
 
     cdef int take_sides(self, object bids, object asks) except -1
     cdef bytes taken(self)
-
-# Writes a trade id (int or str) as MessagePack to TRADE_ID_MAX + SLACK bytes of room; returns its size.
-cdef uint8_t pack_id(char* out, object trade_id) except 0

@@ -4,10 +4,10 @@ Nothing is checked but that numbers fit: refusing a bad book is the publisher's 
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
-from mdstream._core.buffer cimport Buffer, buffer_free, buffer_reserve
+from mdstream._core.buffer cimport buffer_free, buffer_reserve
 from mdstream._core.digits cimport INT_MAX_PACKED, SLACK, pack_array, pack_int, pack_levels, pack_text_header, pack_uint
 from mdstream._core.levels cimport levels_free, levels_from_object
 from mdstream._core.trades cimport TRADE_ID_MAX
@@ -31,19 +31,18 @@ cdef class Scratch:
         return PyBytes_FromStringAndSize(self.out.data, self.out.size)
 
 
-cdef uint8_t pack_id(char* out, object trade_id) except 0:
+cdef char* pack_id(char* out, object trade_id) except NULL:
     cdef bytes text
-    cdef char* at
     if isinstance(trade_id, int):
-        return <uint8_t>((pack_int(out, trade_id) if trade_id < 0 else pack_uint(out, trade_id)) - out)
+        return pack_int(out, trade_id) if trade_id < 0 else pack_uint(out, trade_id)
     if not isinstance(trade_id, str):
         raise TypeError(f"trade_id was {trade_id!r}; it is a string or an integer")
     text = trade_id.encode()
     if len(text) > ID_TEXT_MAX:
         raise ValueError(f"trade_id {trade_id!r} is {len(text)} bytes of UTF-8; at most {ID_TEXT_MAX} are allowed")
-    at = pack_text_header(out, len(text))
-    memcpy(at, <const char*>text, len(text))
-    return <uint8_t>(at - out + len(text))
+    out = pack_text_header(out, len(text))
+    memcpy(out, <const char*>text, len(text))
+    return out + len(text)
 
 
 cdef char* reserve(Scratch scratch) except NULL:
@@ -83,7 +82,8 @@ def pack_snap(uint64_t epoch, uint64_t seq, uint64_t ts_us, bids, asks):
     return scratch.taken()
 
 
-def pack_trade(uint64_t epoch, uint64_t seq, uint64_t ts_us, int64_t price_ticks, int64_t size_lots, int side, trade_id):
+def pack_trade(uint64_t epoch, uint64_t seq, uint64_t ts_us, int64_t price_ticks, int64_t size_lots, int side,
+               trade_id):
     cdef char[HEAD_MAX + TRADE_ID_MAX + SLACK] payload
     cdef char* at
     if not 0 <= side <= 2:
@@ -96,5 +96,5 @@ def pack_trade(uint64_t epoch, uint64_t seq, uint64_t ts_us, int64_t price_ticks
     at = pack_int(at, price_ticks)
     at = pack_int(at, size_lots)
     at = pack_uint(at, side)
-    at += pack_id(at, trade_id)
+    at = pack_id(at, trade_id)
     return PyBytes_FromStringAndSize(payload, at - payload)
