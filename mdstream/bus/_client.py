@@ -1,0 +1,143 @@
+"""nats-py's client, with a short way for market data and repairs where nats-py 2.16 would leave us deaf.
+
+The repairs, each against something seen in its sources:
+
+- a PONG for a ping that nobody waits for any more ends its read loop (``_process_pong``);
+- so does any other unexpected exception there: nobody reads, nobody reconnects (``_read_loop``), and one while
+  reconnecting ends reconnecting (``_attempt_reconnect``);
+- a PING overtakes what was published before it, so ``flush`` returned too early (``_send_ping``);
+- an error from the server closes the client for good (``_process_err``); the server itself closes the
+  connection where it must be, and then we come back;
+- ``tls://`` does not insist on TLS (``_process_info``);
+- a transport that failed in the handshake is left open (``_connect_to_server``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+from nats import errors
+from nats.aio.client import PING_PROTO, Client, Server, Srv
+from nats.aio.subscription import Subscription
+
+Handler = Callable[[bytes, bytes, bytes, bytes | None], None]
+"""Called with subject, reply subject, payload and header block of each message, where it is parsed."""
+
+
+class TapClient(Client):
+    """A client that can also hand messages over synchronously: no queue, no task, no object between parser and core.
+
+    What cannot keep up then slows the reading of the socket, and the server, not a queue in here, notices.
+    """
+
+    def __init__(self, *, require_tls: bool, backoff_base_s: float, backoff_cap_s: float) -> None:
+        super().__init__()
+        self._taps: dict[int, Handler] = {}
+        self._require_tls = require_tls
+        self._backoff_base_s = backoff_base_s
+        self._backoff_cap_s = backoff_cap_s
+
+    @property
+    def offers_jetstream(self) -> bool:
+        """Whether the server said of itself that JetStream is on."""
+        return bool(self._server_info.get("jetstream"))
+
+    async def tap(self, subject: str, handler: Handler) -> Subscription:
+        """Subscribes; ``handler`` must not block and is not to raise."""
+        if self.is_closed:
+            raise errors.ConnectionClosedError
+        self._sid += 1
+        subscription = Subscription(self, self._sid, subject)
+        self._subs[self._sid] = subscription
+        self._taps[self._sid] = handler
+        # Without a connection nothing is sent: reconnecting subscribes to all that is in _subs, and a SUB left in
+        # the backlog would outlive an unsubscribe made meanwhile.
+        if self.is_connected:
+            await self._send_subscribe(subscription)
+        return subscription
+
+    async def untap(self, subscription: Subscription) -> None:
+        """Ends a subscription at once, whatever the state of the connection."""
+        if self._subs.get(subscription._id) is not subscription:
+            return
+        self._remove_sub(subscription._id)
+        if self.is_connected:
+            await self._send_unsubscribe(subscription._id)
+
+    def drop_backlog(self) -> None:
+        """Forgets what waits to be sent: closing would write it to a closed transport, which uvloop refuses."""
+        self._pending = []
+        self._pending_data_size = 0
+
+    async def close_transport(self) -> None:
+        """Closes the socket, also of a client that never came to be connected."""
+        if self._transport:
+            self._transport.close()  # type: ignore[no-untyped-call]
+            await asyncio.sleep(
+                0
+            )  # not wait_closed: its future was cancelled together with the try to connect
+
+    def choose_server(self, servers: list[Server], info: dict[str, Any]) -> tuple[Server, float]:
+        """The server to try next, the least failed first, and how long to wait before: full jitter."""
+        server = min(servers, key=lambda candidate: candidate.reconnects)
+        greatest = min(self._backoff_cap_s, self._backoff_base_s * 2 ** min(server.reconnects, 16))
+        return server, random.uniform(0, greatest)
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        self._taps.pop(sid, None)
+        super()._remove_sub(sid, max_msgs)
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        handler = self._taps.get(sid)
+        if handler is None:
+            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        try:
+            handler(subject, reply, data, headers)
+        except Exception as error:  # noqa: BLE001 - the read loop must outlive it
+            await self._error_cb(error)
+
+    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        await self._send_command(PING_PROTO)
+        await self._flush_pending()
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+    async def _process_err(self, err_msg: str) -> None:
+        self._err = errors.Error(f"nats: {err_msg}")
+        await self._error_cb(self._err)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection and self._require_tls and not info.get("tls_required"):
+            raise errors.SecureConnWantedError
+        await super()._process_info(info, initial_connection)
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport:
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
+
+    async def _read_loop(self) -> None:
+        await super()._read_loop()
+        if asyncio.current_task() is self._reading_task and self.is_connected:
+            await self._process_op_err(errors.Error("nats: reading ended"))
+
+    async def _attempt_reconnect(self) -> None:
+        while True:
+            try:
+                await super()._attempt_reconnect()
+                return
+            except Exception as error:  # noqa: BLE001 - none that nats-py expects: its loop is gone, ours goes on
+                await self._error_cb(error)
+                await asyncio.sleep(self._backoff_cap_s)

@@ -1,0 +1,348 @@
+"""The connection to NATS: made within a deadline or not at all, then kept for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import AsyncGenerator, Callable
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import nats.errors
+from nats.aio.subscription import Subscription
+from nats.js import JetStreamContext
+
+from mdstream.bus import streams
+from mdstream.bus._client import Handler, TapClient
+from mdstream.bus.log import replay
+from mdstream.bus.options import BusOptions
+from mdstream.bus.streams import Stored
+from mdstream.errors import BusError, BusUnavailable
+
+logger = logging.getLogger(__name__)
+
+CONNECT_RETRY_S = 0.25
+SILENCE_S = 3.0
+CLOSE_DEADLINE_S = 2.0
+MAX_STALE_PINGS = 2
+MAX_LOGGED = 100
+
+
+async def connect(options: BusOptions | str) -> Bus:
+    """Connects, retrying until ``connect_deadline_s``; a string is a comma-separated list of URLs.
+
+    Raises ConfigError for options that cannot be, BusError if the server refuses us, BusUnavailable if none answers.
+    """
+    bus = Bus(BusOptions.parse(options) if isinstance(options, str) else options)
+    await bus._open()
+    return bus
+
+
+class Bus:
+    """A connection that comes back by itself; make it with ``connect``, and ``close`` it."""
+
+    def __init__(self, options: BusOptions) -> None:
+        self.options = options
+        self.client = TapClient(
+            require_tls=options.wants_tls,
+            backoff_base_s=options.reconnect_base_s,
+            backoff_cap_s=options.reconnect_cap_s,
+        )
+        self.jetstream: JetStreamContext = self.client.jetstream(timeout=options.request_timeout_s)
+        self._on_disconnect: list[Callable[[], None]] = []
+        self._on_reconnect: list[Callable[[], None]] = []
+        self._closing = False
+        self._lost_at: float | None = None
+        self._last_error: Exception | None = None
+        self._refused: asyncio.Future[Exception] | None = None
+        self._ensured = False
+        self._ensuring: asyncio.Task[None] | None = None
+        self._not_direct: set[str] = set()
+        self._logged: set[str] = set()
+
+    # ---- state
+
+    @property
+    def connected(self) -> bool:
+        return self.client.is_connected and self._lost_at is None
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The greatest payload that the server takes."""
+        return self.client.max_payload
+
+    def on_disconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back when the connection is lost (not by ``close``); returns what unregisters."""
+        return _register(self._on_disconnect, callback)
+
+    def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back when it is there again and all is subscribed to again; returns what unregisters."""
+        return _register(self._on_reconnect, callback)
+
+    # ---- messages
+
+    async def subscribe(self, subject: str, handler: Handler) -> Subscription:
+        """Hands every message to ``handler(subject, reply, payload, headers)``, at once and in order; all bytes.
+
+        The handler must not block. The subscription outlives reconnects; end it with ``unsubscribe``.
+        """
+        try:
+            return await self.client.tap(subject, handler)
+        except nats.errors.ConnectionClosedError:
+            raise BusUnavailable("the bus is closed") from None
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        await self.client.untap(subscription)
+
+    async def publish(self, subject: str, payload: bytes) -> None:
+        """Publishes without waiting for the server; without a connection it waits in the backlog.
+
+        Raises BusUnavailable if the backlog is full, BusError if the payload is beyond ``max_payload_bytes``.
+        """
+        try:
+            await self.client.publish(subject, payload)
+        except nats.errors.Error as error:
+            self._refuse_publish(error, subject, payload)
+
+    async def publish_acked(self, subject: str, payload: bytes) -> None:
+        """Publishes and waits until the stream that keeps this subject has stored it. Raises BusError, BusUnavailable."""
+        try:
+            await self.jetstream.publish(subject, payload)
+        except (nats.errors.OutboundBufferLimitError, nats.errors.MaxPayloadError) as error:
+            self._refuse_publish(error, subject, payload)
+        except (nats.errors.Error, TimeoutError) as error:
+            streams.explain(error, f"no stream of NATS at {self.options.where} acknowledged {subject}")
+
+    async def flush(self, deadline_s: float = 10.0) -> None:
+        """Returns when the server has taken all that was published. Raises BusUnavailable."""
+        if not self.connected:
+            raise BusUnavailable(self._away())
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self.client.flush(timeout=int(deadline_s) + 1)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BusUnavailable(
+                f"NATS at {self.options.where} did not answer within {deadline_s:g} s"
+            ) from error
+
+    # ---- JetStream
+
+    async def ensure_streams(self) -> None:
+        """Creates MD_STATE and MD_LOG where they are missing, now and after each reconnect; alters nothing.
+
+        Raises BusError that says what to do.
+        """
+        if not self.client.offers_jetstream:
+            raise BusError(f"NATS at {self.options.where}: {streams.JETSTREAM_IS_OFF}")
+        await streams.ensure_streams(self.jetstream, self.options.streams)
+        self._ensured = True
+
+    async def last(self, stream: str, subject: str) -> bytes | None:
+        """The payload of the newest message on a subject, or None. Raises BusError, BusUnavailable."""
+        stored = await self.last_stored(stream, subject)
+        return None if stored is None else stored.payload
+
+    async def last_stored(self, stream: str, subject: str) -> Stored | None:
+        """As ``last``, with the stream's own number and time of it."""
+        try:
+            if stream not in self._not_direct:
+                try:
+                    return await streams.last_stored(self.jetstream, stream, subject, direct=True)
+                except nats.errors.NoRespondersError:  # a stream of others, without allow_direct
+                    pass
+            found = await streams.last_stored(self.jetstream, stream, subject, direct=False)
+            self._not_direct.add(stream)
+        except (nats.errors.Error, TimeoutError) as error:
+            streams.explain(error, f"{stream} at {self.options.where} cannot be asked for {subject}")
+        return found
+
+    def log(self, subject: str, *, since_us: int | None = None) -> AsyncGenerator[bytes, None]:
+        """The payloads that MD_LOG holds of a subject now, since a time of the server (None: all), oldest first.
+
+        Close it (``contextlib.aclosing``) when leaving early. Raises BusError, BusUnavailable.
+        """
+        return replay(self.client, self.jetstream, subject, since_us, SILENCE_S)
+
+    # ---- opening and closing
+
+    async def close(self) -> None:
+        """Sends what is still to be sent, within 2 s, and closes."""
+        self._closing = True
+        if self._ensuring is not None:
+            self._ensuring.cancel()
+            await asyncio.gather(self._ensuring, return_exceptions=True)
+        try:
+            await self.flush(CLOSE_DEADLINE_S)
+        except BusUnavailable:
+            self.client.drop_backlog()
+        await self.client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _open(self) -> None:
+        self._refused = asyncio.get_running_loop().create_future()
+        connecting = asyncio.ensure_future(self._connect_client())
+        first: set[asyncio.Future[Any]] = {connecting, self._refused}
+        try:
+            await asyncio.wait(
+                first,
+                timeout=self.options.connect_deadline_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not connecting.done():
+                self._raise_not_connected()
+            connecting.result()
+        except BaseException:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+            await self._abandon()
+            raise
+        finally:
+            self._refused.cancel()
+            self._refused = None
+
+    async def _connect_client(self) -> None:
+        options = self.options
+        await self.client.connect(
+            list(options.urls),
+            name=options.name,
+            error_cb=self._error,
+            disconnected_cb=self._disconnected,
+            reconnected_cb=self._reconnected,
+            reconnect_to_server_handler=self.client.choose_server,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=CONNECT_RETRY_S,  # type: ignore[arg-type]  # seconds, slept
+            connect_timeout=max(1, round(options.connect_deadline_s)),
+            ping_interval=options.ping_interval_s,  # type: ignore[arg-type]  # seconds, slept
+            max_outstanding_pings=MAX_STALE_PINGS,
+            pending_size=options.pending_bytes,
+            user_credentials=options.credentials,
+            user=options.user,
+            password=options.password,
+            token=options.token,
+            tls=options.ssl_context(),
+        )
+
+    async def _abandon(self) -> None:
+        """Closes what a connect that came to nothing left; the client itself takes such a one for closed already."""
+        self._closing = True
+        self.client.drop_backlog()
+        await self.client.close()
+        await self.client.close_transport()
+
+    def _raise_not_connected(self) -> NoReturn:
+        where, error = self.options.where, self._last_error
+        if self._refused is not None and self._refused.done():
+            error = self._refused.result()
+            raise BusError(f"NATS at {where} refused the connection: {_reason(error)}") from error
+        within = f"within {self.options.connect_deadline_s:g} s"
+        raise BusUnavailable(f"NATS at {where} could not be reached {within}: {_reason(error)}") from error
+
+    # ---- what the client tells
+
+    async def _error(self, error: Exception) -> None:
+        self._last_error = error
+        if self._refused is not None:
+            if not self._refused.done() and _is_final(error):
+                self._refused.set_result(error)
+        elif self._lost_at is None and not isinstance(error, nats.errors.StaleConnectionError):
+            expected = isinstance(error, nats.errors.Error | OSError)
+            self._log_once(f"{_reason(error)}", None if expected else error)
+
+    async def _disconnected(self) -> None:
+        if self._closing or self._lost_at is not None:
+            return
+        self._lost_at = time.monotonic()
+        logger.warning("lost NATS at %s (%s); reconnecting", self.options.where, _reason(self._last_error))
+        _call(self._on_disconnect)
+
+    async def _reconnected(self) -> None:
+        if self._closing:
+            return
+        away_s = time.monotonic() - (self._lost_at or time.monotonic())
+        self._lost_at, self._last_error = None, None
+        self._logged.clear()
+        logger.warning("NATS at %s is back after %.1f s", self.options.where, away_s)
+        if self._ensured and (self._ensuring is None or self._ensuring.done()):
+            self._ensuring = asyncio.get_running_loop().create_task(self._ensure_again())
+        _call(self._on_reconnect)
+
+    async def _ensure_again(self) -> None:
+        """A server that lost its data lacks the streams; and one just started may not answer at once."""
+        delay_s = 0.1
+        while self.connected:
+            try:
+                await streams.ensure_streams(self.jetstream, self.options.streams)
+                return
+            except BusError as error:
+                self._log_once(str(error), None)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, self.options.reconnect_cap_s)
+
+    def _log_once(self, text: str, error: Exception | None) -> None:
+        """Says a thing once per connection, however often it happens."""
+        if text not in self._logged and len(self._logged) < MAX_LOGGED:
+            self._logged.add(text)
+            logger.error("NATS at %s: %s", self.options.where, text, exc_info=error)
+
+    def _away(self) -> str:
+        reason = "the bus is closed" if self._closing else _reason(self._last_error)
+        return f"not connected to NATS at {self.options.where}: {reason}"
+
+    def _refuse_publish(self, error: Exception, subject: str, payload: bytes) -> NoReturn:
+        if isinstance(error, nats.errors.OutboundBufferLimitError):
+            backlog = f"and the backlog is full ({self.options.pending_bytes} bytes)"
+            raise BusUnavailable(f"{self._away()}, {backlog}") from error
+        if isinstance(error, nats.errors.MaxPayloadError):
+            raise BusError(
+                f"payload of {len(payload)} bytes for {subject} is more than the server's max_payload of "
+                f"{self.max_payload_bytes}"
+            ) from error
+        if isinstance(error, nats.errors.ConnectionClosedError | nats.errors.ConnectionDrainingError):
+            raise BusUnavailable("the bus is closed") from error
+        raise BusError(f"{subject} cannot be published: {_reason(error)}") from error
+
+
+def _register(callbacks: list[Callable[[], None]], callback: Callable[[], None]) -> Callable[[], None]:
+    callbacks.append(callback)
+
+    def unregister() -> None:
+        if callback in callbacks:
+            callbacks.remove(callback)
+
+    return unregister
+
+
+def _call(callbacks: list[Callable[[], None]]) -> None:
+    for callback in tuple(callbacks):
+        try:
+            callback()
+        except Exception:
+            logger.exception("a callback of the bus failed")
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether trying again with the same options is pointless."""
+    if isinstance(error, ssl.SSLError | nats.errors.SecureConnWantedError):
+        return True
+    return "authorization violation" in str(error).lower() or "authentication" in str(error).lower()
+
+
+def _reason(error: BaseException | None) -> str:
+    if error is None:
+        return "no answer"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused; is nats-server running there?"
+    if isinstance(error, nats.errors.SecureConnWantedError):
+        return "TLS was asked for and the server does not offer it"
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    return str(error).removeprefix("nats: ") or type(error).__name__

@@ -1,0 +1,140 @@
+"""Reading back what ``MD_LOG`` holds of one subject, in order and once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import nats.errors
+from nats.js import JetStreamContext, api
+
+from mdstream.bus._client import TapClient
+from mdstream.bus.streams import MD_LOG, explain
+from mdstream.errors import BusUnavailable
+
+HEARTBEAT_S = 0.5
+CONTROL = b"NATS/1.0 100"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Inbox:
+    """What the server has pushed and the reader has not taken yet; flow control bounds it."""
+
+    def __init__(self) -> None:
+        self.messages: deque[tuple[bytes, bytes, bytes | None]] = deque()
+        self._arrived = asyncio.Event()
+
+    def receive(self, _: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
+        self.messages.append((reply, payload, headers))
+        self._arrived.set()
+
+    async def wait(self, deadline_s: float) -> None:
+        self._arrived.clear()
+        async with asyncio.timeout(deadline_s):
+            await self._arrived.wait()
+
+
+async def replay(
+    client: TapClient, js: JetStreamContext, subject: str, since_us: int | None, silence_s: float
+) -> AsyncGenerator[bytes, None]:
+    """Yields the payloads stored on ``subject`` since a server time (None: since the log's start), oldest first.
+
+    Ends with what was stored when it began. An ephemeral push consumer with flow control: the server sends no more
+    than a window ahead of the reader. Raises BusUnavailable if the server is silent for ``silence_s`` or a message
+    is missed, BusError if the log cannot be read.
+    """
+    inbox = _Inbox()
+    config = _consumer(client.new_inbox(), subject, since_us)
+    subscription = await client.tap(str(config.deliver_subject), inbox.receive)
+    try:
+        info = await _create(js, config)
+        try:
+            async for payload in _ordered(client, inbox, _stored_then(info), subject, silence_s):
+                yield payload
+        finally:
+            if client.is_connected:  # else the server forgets it by itself, soon after we are gone
+                await client.publish(f"$JS.API.CONSUMER.DELETE.{MD_LOG}.{info.name}")
+    finally:
+        await client.untap(subscription)
+
+
+async def _ordered(
+    client: TapClient, inbox: _Inbox, expected: int, subject: str, silence_s: float
+) -> AsyncIterator[bytes]:
+    received = 0
+    while received < expected:
+        if not inbox.messages:
+            try:
+                await inbox.wait(silence_s)
+            except TimeoutError:
+                raise BusUnavailable(
+                    f"{MD_LOG} for {subject}: the server fell silent in the replay"
+                ) from None
+            continue
+        reply, payload, headers = inbox.messages.popleft()
+        if headers is not None and headers.startswith(CONTROL):
+            if await _answer_control(client, reply, headers) == received:
+                return  # idle, and nothing is on the way: the rest has left the log meanwhile
+            continue
+        number, pending = _position(reply)
+        received += 1
+        if number != received:
+            raise BusUnavailable(
+                f"{MD_LOG} for {subject}: message {received} of the replay was lost on the way"
+            )
+        yield payload
+        if pending == 0:
+            return
+
+
+async def _create(js: JetStreamContext, config: api.ConsumerConfig) -> api.ConsumerInfo:
+    try:
+        return await js.add_consumer(MD_LOG, config)
+    except (nats.errors.Error, TimeoutError) as error:
+        explain(error, f"{MD_LOG} cannot be read for {config.filter_subject}")
+
+
+def _stored_then(info: api.ConsumerInfo) -> int:
+    """How many messages matched when the consumer was made; some of them may be on the way already."""
+    return (info.delivered.consumer_seq if info.delivered else 0) + (info.num_pending or 0)
+
+
+async def _answer_control(client: TapClient, reply: bytes, headers: bytes) -> int | None:
+    """Answers flow control; of an idle heartbeat, returns the number of the last message that was sent."""
+    if reply:
+        await client.publish(reply.decode())
+        return None
+    fields = {
+        name.lower(): value for name, _, value in (line.partition(b": ") for line in headers.split(b"\r\n"))
+    }
+    stalled = fields.get(b"nats-consumer-stalled")
+    if stalled:
+        await client.publish(stalled.decode())
+        return None
+    return int(fields.get(b"nats-last-consumer", b"0"))
+
+
+def _position(reply: bytes) -> tuple[int, int]:
+    """Number in the consumer, and how many follow: ``$JS.ACK.[domain.account.]stream.consumer.n.sseq.cseq.time.pending``."""
+    tokens = reply.split(b".")
+    at = 6 if len(tokens) == 9 else 8
+    return int(tokens[at]), int(tokens[at + 2])
+
+
+def _consumer(inbox: str, subject: str, since_us: int | None) -> api.ConsumerConfig:
+    policy = api.DeliverPolicy.ALL if since_us is None else api.DeliverPolicy.BY_START_TIME
+    return api.ConsumerConfig(
+        deliver_subject=inbox,
+        filter_subject=subject,
+        deliver_policy=policy,
+        opt_start_time=None if since_us is None else EPOCH + timedelta(microseconds=max(since_us, 0)),
+        ack_policy=api.AckPolicy.NONE,
+        max_deliver=1,
+        flow_control=True,
+        idle_heartbeat=HEARTBEAT_S,
+        inactive_threshold=5.0,
+        mem_storage=True,
+        num_replicas=1,
+    )

@@ -1,0 +1,121 @@
+"""Where NATS is and how to get in: what the configuration of every part that uses the bus comes down to."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from mdstream.errors import ConfigError
+
+SCHEMES = ("nats", "tls")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """How ``MD_LOG`` and ``MD_STATE`` are created where they do not exist yet; what exists is left as it is."""
+
+    log_max_age_s: float = 600.0
+    """How far back a hole can be mended from the log, in seconds."""
+    log_max_bytes: int = 1024 * 1024 * 1024
+    """The log's bound in bytes, over all instruments; the oldest goes first."""
+    log_storage: str = "file"
+    """``file`` survives a restart of the server, which is when it is needed most; ``memory`` spares the disk."""
+    replicas: int = 1
+    """Copies of both streams, in a NATS cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class BusOptions:
+    """How to reach NATS. Give at most one of credentials file, user and password, token."""
+
+    urls: tuple[str, ...] = field(default=("nats://127.0.0.1:4222",), repr=False)
+    """Servers of one cluster; any of them will do."""
+    credentials: Path | None = None
+    """A ``.creds`` file, as ``nsc`` writes it. Needs the package ``nkeys``."""
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    tls_ca: Path | None = None
+    """Certificates (PEM) that may sign the server's; the system's where not given."""
+    tls_cert: Path | None = None
+    """Our own certificate (PEM), where the server asks for one; ``tls_key`` is its key."""
+    tls_key: Path | None = None
+    name: str = "mdstream"
+    """How the connection appears in the server's monitoring."""
+    connect_deadline_s: float = 5.0
+    """How long ``connect`` tries before it gives up. Afterwards reconnecting never gives up."""
+    request_timeout_s: float = 5.0
+    """How long an answer of JetStream may take."""
+    ping_interval_s: float = 2.0
+    """A server that leaves two pings unanswered is taken for dead and left."""
+    reconnect_base_s: float = 0.1
+    reconnect_cap_s: float = 5.0
+    """The n-th try to reconnect waits rand(0, min(cap, base·2^n)) seconds."""
+    pending_bytes: int = 8 * 1024 * 1024
+    """What may wait to be sent, also while there is no connection; beyond that ``publish`` refuses."""
+    streams: StreamOptions = field(default_factory=StreamOptions)
+
+    def __post_init__(self) -> None:
+        if not self.urls:
+            raise ConfigError("nats: no URL was given; one reads nats://host:4222")
+        for url in self.urls:
+            _check_url(url)
+        ways = [name for name in ("credentials", "user", "token") if getattr(self, name) is not None]
+        if len(ways) > 1:
+            raise ConfigError(f"nats: {' and '.join(ways)} were given; one way to authenticate is enough")
+        if (self.user is None) != (self.password is None):
+            raise ConfigError("nats: user and password must be given together")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise ConfigError("nats: tls_key was given without tls_cert")
+        for name in ("credentials", "tls_ca", "tls_cert", "tls_key"):
+            path = getattr(self, name)
+            if path is not None and not Path(path).is_file():
+                raise ConfigError(f"nats: {name} {str(path)!r} is no file that can be read")
+
+    @classmethod
+    def parse(cls, text: str, **more: object) -> BusOptions:
+        """Options of a comma-separated list of URLs: ``nats://a:4222,nats://b:4222``. Raises ConfigError."""
+        urls = tuple(url.strip() for url in text.split(",") if url.strip())
+        return cls(urls=urls, **more)  # type: ignore[arg-type]
+
+    @property
+    def where(self) -> str:
+        """The URLs for people: without the passwords that they may hold."""
+        return ", ".join(_without_secrets(url) for url in self.urls)
+
+    @property
+    def wants_tls(self) -> bool:
+        return any(url.startswith("tls://") for url in self.urls) or bool(self.tls_ca or self.tls_cert)
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Raises ConfigError if a certificate or key cannot be used."""
+        if not self.wants_tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=str(self.tls_ca) if self.tls_ca else None)
+            if self.tls_cert is not None:
+                context.load_cert_chain(self.tls_cert, self.tls_key)
+        except (OSError, ssl.SSLError) as error:
+            files = ", ".join(str(path) for path in (self.tls_ca, self.tls_cert, self.tls_key) if path)
+            raise ConfigError(f"nats: TLS files {files} cannot be used: {error}") from error
+        return context
+
+
+def _check_url(url: str) -> None:
+    shown = _without_secrets(url)
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES or not parts.hostname:
+        raise ConfigError(f"nats: URL {shown!r} must read nats://host:4222 or tls://host:4222")
+    try:
+        parts.port  # noqa: B018 - parsing it is what may fail
+    except ValueError:
+        raise ConfigError(f"nats: the port of URL {shown!r} must be a number up to 65535") from None
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))

@@ -1,0 +1,145 @@
+"""The two JetStream streams of the contract, and what is asked of them.
+
+``MD_STATE`` keeps the last ``snap``, ``ref`` and ``status`` of each instrument; ``MD_LOG`` every ``book`` and
+``trade`` message for a while. Whoever comes first creates them; what exists is never altered.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import nats.errors
+import nats.js.errors
+from nats.js import JetStreamContext, api
+
+from mdstream.bus.options import StreamOptions
+from mdstream.errors import BusError, BusUnavailable
+
+logger = logging.getLogger(__name__)
+
+MD_STATE: Final = "MD_STATE"
+MD_LOG: Final = "MD_LOG"
+SUBJECTS: Final = {
+    MD_STATE: ("md.*.*.snap", "md.*.*.ref", "md.*.*.status"),
+    MD_LOG: ("md.*.*.book", "md.*.*.trade"),
+}
+
+JETSTREAM_IS_OFF: Final = (
+    "JetStream is off on this server; start it with `nats-server -js`, or put `jetstream {}` into its configuration"
+    " (and enable it for the account)"
+)
+
+NAME_IN_USE = 10058
+STREAM_NOT_FOUND = 10059
+SUBJECTS_OVERLAP = 10065
+NO_SPACE = (10023, 10028, 10047)
+NOT_ENABLED = (10035, 10039, 10076)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message as a stream keeps it; ``stored_us`` is when the server stored it, µs since the epoch."""
+
+    payload: bytes
+    stream_seq: int
+    stored_us: int
+
+
+async def ensure_streams(js: JetStreamContext, options: StreamOptions) -> None:
+    """Creates what is missing of the two streams. Raises BusError that says what to do, or BusUnavailable."""
+    for config in (_state_config(options), _log_config(options)):
+        try:
+            await _ensure(js, config)
+        except (nats.errors.Error, TimeoutError) as error:
+            explain(error, f"stream {config.name} is not there and cannot be created")
+
+
+async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct: bool) -> Stored | None:
+    """The newest message on a subject, or None; ``direct`` asks any replica, where the stream allows it.
+
+    Raises nats.errors.Error; NoRespondersError if direct was asked for and is not allowed.
+    """
+    try:
+        message = await js.get_last_msg(stream, subject, direct=direct)
+    except nats.js.errors.NotFoundError as error:
+        if error.err_code == STREAM_NOT_FOUND:
+            raise
+        return None
+    stored_us = int(message.time.timestamp() * 1e6) if message.time is not None else 0
+    return Stored(message.data or b"", message.seq or 0, stored_us)
+
+
+def explain(error: Exception, what: str) -> NoReturn:
+    """Raises the BusError that says of a JetStream failure what it was and what to do."""
+    code = getattr(error, "err_code", None)
+    if code in NOT_ENABLED:
+        raise BusError(f"{what}: {JETSTREAM_IS_OFF}") from error
+    if code in NO_SPACE:
+        raise BusError(
+            f"{what}: the server has no room for it ({_said(error)}); raise its max_file_store, or lower log_max_bytes"
+        ) from error
+    if code == SUBJECTS_OVERLAP:
+        raise BusError(
+            f"{what}: another stream takes subjects md.*.*.* already; remove or narrow it"
+        ) from error
+    if isinstance(
+        error, nats.js.errors.ServiceUnavailableError | nats.errors.NoRespondersError | TimeoutError
+    ):
+        raise BusUnavailable(f"{what}: JetStream does not answer ({_said(error)})") from error
+    if isinstance(error, nats.js.errors.APIError):
+        raise BusError(f"{what}: {_said(error)}") from error
+    raise BusUnavailable(f"{what}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, nats.js.errors.APIError):
+        return error.description or "no answer"
+    return str(error).removeprefix("nats: ") or "no answer"
+
+
+async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
+    name = str(config.name)
+    try:
+        info = await js.stream_info(name)
+    except nats.js.errors.NotFoundError:
+        try:
+            info = await js.add_stream(config)
+        except nats.js.errors.BadRequestError as error:
+            if error.err_code != NAME_IN_USE:  # in use: another was faster, with options of its own
+                raise
+            info = await js.stream_info(name)
+    missing = sorted(set(SUBJECTS[name]) - set(info.config.subjects or ()))
+    if missing:
+        logger.warning(
+            "stream %s exists and is left as it is, but it does not list %s: holes there cannot be mended",
+            name,
+            ", ".join(missing),
+        )
+
+
+def _state_config(options: StreamOptions) -> api.StreamConfig:
+    return api.StreamConfig(
+        name=MD_STATE,
+        description="mdstream: the last snap, ref and status of each instrument",
+        subjects=list(SUBJECTS[MD_STATE]),
+        max_msgs_per_subject=1,
+        storage=api.StorageType.FILE,
+        num_replicas=options.replicas,
+        allow_direct=True,
+    )
+
+
+def _log_config(options: StreamOptions) -> api.StreamConfig:
+    return api.StreamConfig(
+        name=MD_LOG,
+        description="mdstream: book and trade messages, from which readers mend holes",
+        subjects=list(SUBJECTS[MD_LOG]),
+        discard=api.DiscardPolicy.OLD,
+        max_age=options.log_max_age_s,
+        max_bytes=options.log_max_bytes,
+        storage=api.StorageType(options.log_storage),
+        num_replicas=options.replicas,
+        allow_direct=True,
+    )
