@@ -5,8 +5,12 @@ A zeroed ``Levels`` is an empty one. Whoever owns it ends with ``levels_free``.
 
 from libc.stdint cimport int64_t, uint32_t
 
-cdef enum:
-    LEVELS_MAX_NUMBER = 9007199254740991    # 2^53 - 1: the greatest magnitude of ticks and lots
+cdef extern from *:
+    """
+    #define MDSTREAM_MAX_NUMBER ((int64_t) 9007199254740991)
+    """
+    # 2^53 - 1: the greatest magnitude of ticks, lots, seq, epoch and timestamps (an enum would not hold it).
+    const int64_t MAX_NUMBER "MDSTREAM_MAX_NUMBER"
 
 cdef struct Levels:
     int64_t* values         # 2 × count numbers: ticks, lots, …

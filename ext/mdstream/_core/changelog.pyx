@@ -1,0 +1,215 @@
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from libc.string cimport memcpy, memset
+
+cdef enum:
+    FIRST_SLOTS = 64
+
+
+cdef void log_free(ChangeLog* log) noexcept:
+    PyMem_RawFree(log.changes)
+    PyMem_RawFree(log.marks)
+    log.changes = NULL
+    log.marks = NULL
+
+
+cdef void log_clear(ChangeLog* log, uint64_t seq) noexcept nogil:
+    log.mark_tail = log.mark_head
+    log.floor_at = log.change_head
+    log.floor_seq = seq
+
+
+# ---- growth: both rings double on demand, up to the power of two that holds the limit
+
+cdef inline uint64_t slots_for(uint64_t slots, uint64_t needed, uint64_t limit) noexcept nogil:
+    slots = max(slots, <uint64_t> FIRST_SLOTS)
+    while slots < needed and slots < limit:
+        slots *= 2
+    return slots
+
+
+cdef int log_reserve(ChangeLog* log, uint64_t n) except -1:
+    cdef uint64_t changes = log.change_head - log.floor_at + n
+    cdef uint64_t marks = log.mark_head - log.mark_tail + 1
+    if changes > log.change_slots and (log.change_slots < log.limit or log.change_slots == 0):
+        grow_changes(log, slots_for(log.change_slots, changes, log.limit))
+    if marks > log.mark_slots and (log.mark_slots < log.limit or log.mark_slots == 0):
+        grow_marks(log, slots_for(log.mark_slots, marks, log.limit))
+    return 0
+
+
+cdef int grow_changes(ChangeLog* log, uint64_t slots) except -1:
+    cdef uint64_t at
+    cdef Change* grown = <Change*> PyMem_RawMalloc(slots * sizeof(Change))
+    if grown == NULL:
+        raise MemoryError(f"no memory to log {slots} level changes")
+    for at in range(log.floor_at, log.change_head):
+        grown[at & (slots - 1)] = log.changes[at & (log.change_slots - 1)]
+    PyMem_RawFree(log.changes)
+    log.changes = grown
+    log.change_slots = slots
+    return 0
+
+
+cdef int grow_marks(ChangeLog* log, uint64_t slots) except -1:
+    cdef uint64_t at
+    cdef Mark* grown = <Mark*> PyMem_RawMalloc(slots * sizeof(Mark))
+    if grown == NULL:
+        raise MemoryError(f"no memory to log {slots} updates")
+    for at in range(log.mark_tail, log.mark_head):
+        grown[at & (slots - 1)] = log.marks[at & (log.mark_slots - 1)]
+    PyMem_RawFree(log.marks)
+    log.marks = grown
+    log.mark_slots = slots
+    return 0
+
+
+# ---- writing
+
+cdef Change* log_place(ChangeLog* log, uint64_t n) noexcept nogil:
+    cdef uint64_t slot = log.change_head & (log.change_slots - 1)
+    return &log.changes[slot] if slot + n <= log.change_slots else NULL
+
+
+cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint64_t n) noexcept nogil:
+    cdef Mark* mark
+    if n > log.limit:
+        log_clear(log, last)
+        return
+    copy_in(log, changes, n)
+    log.change_head += n
+    while log.mark_tail < log.mark_head and (
+        log.change_head - log.floor_at > log.limit or log.mark_head - log.mark_tail >= log.limit
+    ):
+        mark = &log.marks[log.mark_tail & (log.mark_slots - 1)]
+        log.floor_seq, log.floor_at = mark.last, mark.end
+        log.mark_tail += 1
+    mark = &log.marks[log.mark_head & (log.mark_slots - 1)]
+    mark.last, mark.end = last, log.change_head
+    log.mark_head += 1
+
+
+cdef inline void copy_in(ChangeLog* log, const Change* changes, uint64_t n) noexcept nogil:
+    cdef uint64_t slot = log.change_head & (log.change_slots - 1)
+    cdef uint64_t run = min(n, log.change_slots - slot)
+    if n == 0 or changes == &log.changes[slot]:
+        return
+    memcpy(&log.changes[slot], changes, run * sizeof(Change))
+    memcpy(log.changes, changes + run, (n - run) * sizeof(Change))
+
+
+# ---- reading
+
+cdef bint log_find(const ChangeLog* log, uint64_t seq, uint64_t* at) noexcept nogil:
+    cdef uint64_t low = log.mark_tail
+    cdef uint64_t high = log.mark_head
+    cdef uint64_t middle
+    cdef const Mark* mark
+    if seq == log.floor_seq:
+        at[0] = log.floor_at
+        return True
+    middle = high - 1                   # the newest is what is asked for most
+    while low < high:
+        mark = &log.marks[middle & (log.mark_slots - 1)]
+        if mark.last == seq:
+            at[0] = mark.end
+            return True
+        if mark.last < seq:
+            low = middle + 1
+        else:
+            high = middle
+        middle = low + ((high - low) >> 1)
+    return False
+
+
+# Which level stands where in the result. One table for all logs (the interpreter's lock guards it); an entry is in use if it
+# bears the stamp of the current call, so that nothing need be cleared between calls.
+cdef struct Slot:
+    int64_t level
+    uint32_t stamp
+    uint32_t index
+
+cdef Slot* table = NULL
+cdef uint64_t table_slots = 0
+cdef uint32_t table_stamp = 0
+
+
+cdef int table_prepare(uint64_t entries, int* shift) except -1:
+    """A table at most half full with ``entries``; ``shift`` brings a 64-bit hash down to a slot."""
+    global table, table_slots, table_stamp
+    cdef Slot* grown
+    cdef uint64_t slots = FIRST_SLOTS
+    shift[0] = 64 - 6
+    while slots < 2 * entries:
+        slots *= 2
+        shift[0] -= 1
+    if slots > table_slots:
+        grown = <Slot*> PyMem_RawCalloc(slots, sizeof(Slot))
+        if grown == NULL:
+            raise MemoryError(f"no memory for a table of {slots} levels")
+        PyMem_RawFree(table)
+        table, table_slots, table_stamp = grown, slots, 0
+    table_stamp += 1
+    if table_stamp == 0:
+        memset(table, 0, table_slots * sizeof(Slot))
+        table_stamp = 1
+    return 0
+
+
+cdef int log_collapse(const ChangeLog* log, uint64_t start, uint64_t end, Changes* out) except -1:
+    cdef int shift = 0
+    changes_reserve(out, <Py_ssize_t> (end - start))
+    table_prepare(end - start, &shift)
+    out.count = collapse(log, start, end, out.values, shift)
+    return 0
+
+
+cdef Py_ssize_t collapse(
+    const ChangeLog* log, uint64_t start, uint64_t end, Change* out, int shift
+) noexcept:
+    cdef uint64_t mask = (<uint64_t> 1 << (64 - shift)) - 1
+    cdef uint64_t slot, at
+    cdef uint32_t stamp = table_stamp
+    cdef uint32_t n = 0
+    cdef const Change* change
+    cdef Slot* slots = table
+    cdef Slot* found
+    for at in range(start, end):
+        change = &log.changes[at & (log.change_slots - 1)]
+        slot = (<uint64_t> change.level * <uint64_t> 0x9E3779B97F4A7C15) >> shift
+        while slots[slot].stamp == stamp and slots[slot].level != change.level:
+            slot = (slot + 1) & mask
+        found = &slots[slot]
+        if found.stamp == stamp:
+            out[found.index].lots_new = change.lots_new
+        else:
+            found.level, found.stamp, found.index = change.level, stamp, n
+            out[n] = change[0]
+            n += 1
+    return drop_unchanged(out, n)
+
+
+cdef inline Py_ssize_t drop_unchanged(Change* changes, Py_ssize_t n) noexcept:
+    cdef Py_ssize_t i, kept = 0
+    for i in range(n):
+        changes[kept] = changes[i]
+        kept += changes[i].lots_new != changes[i].lots_old
+    return kept
+
+
+cdef int changes_reserve(Changes* changes, Py_ssize_t capacity) except -1:
+    cdef Change* grown
+    if capacity <= changes.capacity:
+        return 0
+    capacity = max(capacity, changes.capacity + (changes.capacity >> 1))
+    grown = <Change*> PyMem_RawRealloc(changes.values, <size_t> capacity * sizeof(Change))
+    if grown == NULL:
+        raise MemoryError(f"no memory for {capacity} level changes")
+    changes.values = grown
+    changes.capacity = capacity
+    return 0
+
+
+cdef void changes_free(Changes* changes) noexcept:
+    PyMem_RawFree(changes.values)
+    changes.values = NULL
+    changes.count = changes.capacity = 0
