@@ -64,13 +64,17 @@ cdef enum:
 
 
 cdef inline uint64_t digits8(uint64_t value) noexcept nogil:
-    """The eight digits of value < 10^8, one per byte, the first in the lowest byte."""
-    cdef uint64_t pair = value // 10000
-    cdef uint64_t merged = pair | ((value - 10000 * pair) << 32)
-    cdef uint64_t top = ((merged * 10486) >> 20) & 0x0000007F0000007FULL
-    cdef uint64_t hundreds = ((merged - 100 * top) << 16) + top
-    cdef uint64_t tens = ((hundreds * 103) >> 10) & 0x000F000F000F000FULL
-    return tens + ((hundreds - 10 * tens) << 8)
+    """The eight digits of value < 10^8, one per byte, the first in the lowest byte.
+
+    Halves, each step on all lanes at once: with q = x // d, lane x becomes lanes q and x - d * q, which is
+    (x << width) - ((d << width) - 1) * q in one word. The quotients come by reciprocals exact for these ranges.
+    """
+    cdef uint64_t upper = value * 109951163 >> 40
+    cdef uint64_t halves = (value << 32) - upper * ((<uint64_t>10000 << 32) - 1)
+    cdef uint64_t uppers = halves * 10486 >> 20 & 0x0000007F0000007FULL
+    cdef uint64_t pairs = (halves << 16) - uppers * ((100 << 16) - 1)
+    cdef uint64_t tens = pairs * 103 >> 10 & 0x000F000F000F000FULL
+    return (pairs << 8) - tens * ((10 << 8) - 1)
 
 
 cdef inline char* put_digits8(char* out, uint64_t value) noexcept nogil:
@@ -81,9 +85,9 @@ cdef inline char* put_digits8(char* out, uint64_t value) noexcept nogil:
 cdef inline char* put_short(char* out, uint64_t value) noexcept nogil:
     """value < 10^8, without leading zeros."""
     cdef uint64_t word = digits8(value)
-    cdef int skip = count_low_zeros(word | LAST_DIGIT) >> 3
-    store_little(out, (word | ASCII_ZEROS) >> (8 * skip))
-    return out + 8 - skip
+    cdef uint64_t skip = <uint64_t>count_low_zeros(word | LAST_DIGIT) & 56      # bits
+    store_little(out, (word | ASCII_ZEROS) >> skip)
+    return out + 8 - (skip >> 3)
 
 
 cdef inline char* put_uint(char* out, uint64_t value) noexcept nogil:
@@ -121,18 +125,17 @@ cdef inline char* put_point_within8(char* out, uint64_t value, int decimals) noe
     """value × 10^-decimals for 1 ≤ decimals ≤ 7: the point falls into the last eight digits."""
     cdef uint64_t high = value // 100000000
     cdef uint64_t word = digits8(value - high * 100000000)
-    cdef int skip = 0
+    cdef uint64_t whole = 64 - 8 * <uint64_t>decimals       # bits before the point
+    cdef uint64_t skip = 0
     if high:
         out = put_uint(out, high)
     else:
-        skip = count_low_zeros(word | LAST_DIGIT) >> 3
-        if skip > 7 - decimals:
-            skip = 7 - decimals
+        skip = min(<uint64_t>count_low_zeros(word | LAST_DIGIT) & 56, whole - 8)
     word |= ASCII_ZEROS
-    store_little(out, word >> (8 * skip))
-    out += 8 - decimals - skip
+    store_little(out, word >> skip)
+    out += (whole - skip) >> 3
     out[0] = c"."
-    store_little(out + 1, word >> (8 * (8 - decimals)))
+    store_little(out + 1, word >> whole)
     return out + 1 + decimals
 
 
