@@ -13,9 +13,11 @@
     ├── CommandError           a client's command is refused, the connection stays (``code`` of the contract)
     ├── SessionClosed          a session ends (``code``: WebSocket close code)
     └── ClientError            raised by ``mdstream.client`` to its user
+        ├── ConnectionFailed   the gateway cannot be reached, or hung up before it said ``welcome``
         ├── HandshakeRefused   the gateway answered the upgrade with an HTTP error (``status``, ``retry_after_s``)
         ├── ConnectionLost     closed for good: the close code forbids to come back
-        └── SubscriptionRefused  the gateway answered ``error`` (``code``)
+        ├── SubscriptionRefused  the gateway answered ``error`` (``code``)
+        └── ProtocolViolation  the gateway sent what the contract does not allow
 """
 
 
@@ -79,6 +81,10 @@ class ClientError(MdstreamError):
     """The root of what ``mdstream.client`` raises to its user."""
 
 
+class ConnectionFailed(ClientError):
+    """The gateway cannot be reached, or hung up before it said ``welcome``; a later try may succeed."""
+
+
 class HandshakeRefused(ClientError):
     """The gateway answered the upgrade with HTTP ``status``; ``retry_after_s`` is its wish, if it named one."""
 
@@ -102,3 +108,7 @@ class SubscriptionRefused(ClientError):
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class ProtocolViolation(ClientError):
+    """The gateway sent what the contract does not allow; the client leaves it and comes back."""

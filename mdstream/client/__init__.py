@@ -1,0 +1,50 @@
+"""The Python client: local order books, trades and tickers that keep themselves right.
+
+::
+
+    async with connect("ws://127.0.0.1:8080/v1/stream") as client:
+        book = await client.book("SIM:BTC-USD", depth=20)
+        async for update in book:
+            print(book.seq, book.best_bid, book.best_ask)
+
+``docs/client.md`` tells the rest.
+"""
+
+from mdstream.client.book import Book, BookUpdate
+from mdstream.client.client import DEFAULT_URL, Client, connect
+from mdstream.client.policy import Policy
+from mdstream.client.states import ConnectionState, Stats, SubscriptionState
+from mdstream.client.stream import UpdateStream
+from mdstream.client.ticker import Ticker, TickerUpdate
+from mdstream.client.trades import Trade, Trades
+from mdstream.errors import (
+    ClientError,
+    ConnectionFailed,
+    ConnectionLost,
+    HandshakeRefused,
+    ProtocolViolation,
+    SubscriptionRefused,
+)
+
+__all__ = [
+    "DEFAULT_URL",
+    "Book",
+    "BookUpdate",
+    "Client",
+    "ClientError",
+    "ConnectionFailed",
+    "ConnectionLost",
+    "ConnectionState",
+    "HandshakeRefused",
+    "Policy",
+    "ProtocolViolation",
+    "Stats",
+    "SubscriptionRefused",
+    "SubscriptionState",
+    "Ticker",
+    "TickerUpdate",
+    "Trade",
+    "Trades",
+    "UpdateStream",
+    "connect",
+]

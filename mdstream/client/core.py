@@ -1,0 +1,493 @@
+"""The connection's state machine, sans I/O: what happened and when goes in, what to do comes out as actions.
+
+Whoever drives it calls ``start dialed dial_failed received closed tick close``, carries out ``take_actions()`` after
+each and whenever ``wake`` was called, and calls ``tick`` at ``deadline()``. Times are seconds of a monotonic clock;
+``wall_us`` is this machine's time in µs since the Unix epoch and only measures latency.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from mdstream.client import events, protocol
+from mdstream.client.backoff import Backoff
+from mdstream.client.policy import Policy
+from mdstream.client.protocol import Codec, Command, Request
+from mdstream.client.states import ConnectionState, Stats
+from mdstream.client.subscription import Observer, StreamEvent, Subscription, notify, register
+from mdstream.codes import FINAL_CLOSE_CODES, CloseCode, ErrorCode
+from mdstream.errors import (
+    ClientError,
+    ConnectionFailed,
+    ConnectionLost,
+    HandshakeRefused,
+    ProtocolViolation,
+    SubscriptionRefused,
+)
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+FINAL_STATUSES = frozenset({400, 401, 403, 404})
+"""HTTP answers to the upgrade that a later try will not change (401: unless there is a fresh token)."""
+PASSING_ERRORS = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.UNKNOWN_INSTRUMENT})
+"""Refusals of a repeated ``subscribe`` that may pass: the new gateway is busy, or does not know everything yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class DialNow:
+    """Open a connection; answer with ``dialed`` or ``dial_failed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Drop the connection; nothing that still comes from it counts. ``abort``: do not wait for it."""
+
+    code: int
+    reason: str
+    abort: bool = False
+
+
+Action = DialNow | Send | HangUp
+
+
+class ClientCore:
+    """One client: at most one connection at a time, and the subscriptions that outlive it."""
+
+    def __init__(
+        self,
+        make_codec: Callable[[], Codec],
+        *,
+        random: Callable[[], float],
+        policy: Policy | None = None,
+        renewable: bool = False,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.policy = policy or Policy()
+        self.random = random
+        self.stats = Stats()
+        self.state = ConnectionState.IDLE
+        self.reason: str | None = None
+        """Why it is not open, where that is known."""
+        self.error: ClientError | None = None
+        """Why it is closed for good; None if the user closed it."""
+        self.welcome: events.Welcome | None = None
+        self._make_codec = make_codec
+        self.codec = make_codec()
+        self._renewable = renewable
+        self._wake = wake
+        self._token_refused = False
+        self._backoff = Backoff.of(random, self.policy)
+        self._actions: list[Action] = []
+        self._ids = count(1)
+        self._asked: dict[int, list[Subscription]] = {}
+        self._recovering: dict[int, Subscription] = {}
+        self._pings: dict[int, Callable[[float | None], object]] = {}
+        self._subscriptions: dict[Request, Subscription] = {}
+        self._by_number: dict[int, Subscription] = {}
+        self._ever_open = False
+        self._connected = False
+        self._open_since = 0.0
+        self._heard_at = 0.0
+        self._dial_at: float | None = None
+        self._leave_at: float | None = None
+        self._earliest: float | None = None
+        self._state_observers: list[Observer[ConnectionState]] = []
+        self._payload_observers: list[Observer[bytes]] = []
+
+    # ---- for the user
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        return tuple(self._subscriptions.values())
+
+    def on_state(self, observer: Observer[ConnectionState]) -> Callable[[], None]:
+        return register(self._state_observers, observer)
+
+    def on_payload(self, observer: Observer[bytes]) -> Callable[[], None]:
+        """Calls ``observer(payload)`` with each WebSocket message as it came, before it takes effect."""
+        return register(self._payload_observers, observer)
+
+    def find(self, request: Request) -> Subscription | None:
+        return self._subscriptions.get(request)
+
+    def subscribe(self, subscription: Subscription, now: float) -> None:
+        """Adds a subscription, and asks for it as soon as there is a connection."""
+        self._subscriptions[subscription.request] = subscription
+        if self.state is ConnectionState.CLOSED:
+            subscription.end(self.error)
+        elif self.state in (ConnectionState.OPEN, ConnectionState.DRAINING):
+            self._request([subscription])
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Ends a subscription; what the gateway still sends for it is ignored."""
+        number = subscription.number
+        self._forget(subscription)
+        subscription.end(None)
+        if number is not None:
+            self._command(protocol.unsubscribe(next(self._ids), [number]))
+
+    def ping(self, answered: Callable[[float | None], object]) -> None:
+        """Asks the gateway to answer; calls ``answered(now)`` when it does, or ``answered(None)`` when it cannot."""
+        if self.welcome is None:
+            notify(answered, None)
+            return
+        id = next(self._ids)
+        self._pings[id] = answered
+        self._command(protocol.ping(id))
+
+    # ---- for the driver
+
+    def take_actions(self) -> list[Action]:
+        """What to do now, in order; forgotten once taken."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def deadline(self) -> float | None:
+        """When ``tick`` must be called next; it may turn out that nothing is due then."""
+        return self._earliest
+
+    def start(self, now: float) -> None:
+        self._dial(now)
+
+    def dialed(self, now: float) -> None:
+        """The upgrade is done; ``welcome`` comes next."""
+        self._connected = True
+        self._open_since = self._heard_at = now
+        self.due(now + self.policy.connect_timeout_s)
+
+    def dial_failed(self, error: ClientError, now: float) -> None:
+        status = error.status if isinstance(error, HandshakeRefused) else None
+        if status == 401:
+            self._lose_token(error, now)
+        elif status in FINAL_STATUSES or not (self._ever_open or self.policy.persist):
+            self._finish(error)
+        else:
+            floor = error.retry_after_s if isinstance(error, HandshakeRefused) else None
+            self._come_back(str(error), now, floor_s=floor or 0.0)
+
+    def received(self, payload: bytes, now: float, wall_us: int) -> None:
+        """One WebSocket message."""
+        self.stats.messages += 1
+        self.stats.bytes += len(payload)
+        self._heard_at = now
+        for observer in tuple(self._payload_observers):
+            notify(observer, payload)
+        try:
+            for event in self.codec.decode(payload):
+                self._handle(event, now, wall_us)
+        except ProtocolViolation as error:
+            log.warning("the gateway broke the contract: %s", error)
+            self._leave(CloseCode.NORMAL, f"contract broken: {error}", now)
+
+    def closed(self, code: int, reason: str, now: float) -> None:
+        """The connection is gone, by the peer's close frame or without one (1006)."""
+        why = f"closed with {code}" + (f": {reason}" if reason else "")
+        self._connected = False
+        if code == CloseCode.TOKEN_EXPIRED:
+            self._lose_token(ConnectionLost(f"the connection was {why}", code=code), now)
+        elif code in FINAL_CLOSE_CODES:
+            self._finish(ConnectionLost(f"the connection was {why}", code=code))
+        else:
+            self._lose(why, now)
+
+    def tick(self, now: float) -> None:
+        """Does what has become due; may be called at any time."""
+        silent_at = self._silent_at()
+        if silent_at is not None and now >= silent_at:
+            self._silent(now)
+        elif self._leave_at is not None and now >= self._leave_at and self._connected:
+            self._leave(CloseCode.GOING_AWAY, "the gateway is draining", now)
+        elif self._dial_at is not None and now >= self._dial_at:
+            self._dial(now)
+        for subscription in self.subscriptions:
+            subscription.tick(now)
+            if subscription.retry_at is not None and now >= subscription.retry_at:
+                self._request([subscription])
+        times = [t for s in self._subscriptions.values() for t in (s.deadline, s.retry_at) if t is not None]
+        times += [t for t in (self._dial_at, self._leave_at, self._silent_at()) if t is not None]
+        self._earliest = min(times, default=None)
+
+    def close(self) -> None:
+        """The user is done."""
+        self._finish(None)
+
+    # ---- for the subscriptions
+
+    def due(self, when: float) -> None:
+        """Sees to it that ``tick`` is called then."""
+        if self._earliest is None or when < self._earliest:
+            self._earliest = when
+
+    def send_recover(self, subscription: Subscription, from_seq: int) -> None:
+        if subscription.number is None:
+            return
+        self.stats.recoveries += 1
+        id = next(self._ids)
+        self._recovering[id] = subscription
+        while len(self._recovering) > 1024:
+            del self._recovering[next(iter(self._recovering))]
+        self._command(protocol.recover(id, subscription.number, from_seq))
+
+    # ---- messages
+
+    def _handle(self, event: events.Event, now: float, wall_us: int) -> None:
+        if not self._connected:
+            return
+        if self.welcome is None and not isinstance(event, events.Welcome):
+            raise ProtocolViolation(f"the first message was {type(event).__name__.lower()}, not welcome")
+        match event:
+            case events.Delta() | events.Snapshot() | events.Trades() | events.Ticker():
+                self._take_data(event, now, wall_us)
+            case events.Heartbeat():
+                self._take_heartbeat(event, now)
+            case events.Lost():
+                self._take_stream(event, now)
+            case events.StateChange():
+                if (subscription := self._by_number.get(event.sub)) is not None:
+                    subscription.take_state(event)
+            case _:
+                self._take_control(event, now)
+
+    def _take_control(self, event: events.Event, now: float) -> None:
+        match event:
+            case events.Subscribed():
+                self._take_subscribed(event, now)
+            case events.Refused():
+                self._take_refused(event, now)
+            case events.Unsubscribed():
+                self._take_unsubscribed(event)
+            case events.Pong():
+                if isinstance(event.id, int) and (answered := self._pings.pop(event.id, None)) is not None:
+                    notify(answered, now)
+            case events.Drain():
+                self._leave_at = now + event.reconnect_after_ms / 1000
+                self.due(self._leave_at)
+                self._become(ConnectionState.DRAINING, "the gateway is draining")
+            case events.Welcome():
+                self._take_welcome(event, now)
+
+    def _take_welcome(self, event: events.Welcome, now: float) -> None:
+        if event.version != VERSION:
+            self._hang_up(CloseCode.NORMAL, "unknown version")
+            why = f"the gateway speaks version {event.version} of the contract, this client {VERSION}"
+            self._finish(ProtocolViolation(why))
+            return
+        self.welcome = event
+        self._ever_open = True
+        self._token_refused = False
+        self.due(now + self._patience_s())
+        self._become(ConnectionState.OPEN, None)
+        self._request(self._subscriptions.values())
+
+    def _take_data(
+        self, event: events.Delta | events.Snapshot | events.Trades | events.Ticker, now: float, wall_us: int
+    ) -> None:
+        self.stats.updates += 1
+        if isinstance(event, events.Delta | events.Ticker):
+            self.stats.note_latency((wall_us - event.ts_us) / 1000)
+        elif isinstance(event, events.Trades) and event.trades:
+            self.stats.note_latency((wall_us - event.trades[-1].ts_us) / 1000)
+        self._take_stream(event, now)
+
+    def _take_stream(self, event: StreamEvent, now: float) -> None:
+        subscription = self._by_number.get(event.sub)
+        if subscription is not None:
+            subscription.take(event, now)
+
+    def _take_heartbeat(self, event: events.Heartbeat, now: float) -> None:
+        for sub, seq in zip(event.seqs[::2], event.seqs[1::2], strict=False):
+            subscription = self._by_number.get(sub)
+            if subscription is not None:
+                subscription.hear(seq, now)
+
+    def _take_subscribed(self, event: events.Subscribed, now: float) -> None:
+        waiting = self._asked.get(event.id, []) if isinstance(event.id, int) else []
+        asked = next((s for s in waiting if s.instrument == event.instrument), None)
+        if asked is None:
+            log.debug("ignoring subscribed %r, which was not asked for", event.id)
+            return
+        waiting.remove(asked)
+        if not waiting:
+            self._asked.pop(int(event.id or 0), None)
+        subscription = self._subscriptions.get(asked.request)
+        if subscription is None:
+            self._command(protocol.unsubscribe(next(self._ids), [event.sub]))
+        elif not subscription.accepted_here:
+            self._by_number[event.sub] = subscription
+            subscription.accept(event, now)
+
+    def _take_refused(self, event: events.Refused, now: float) -> None:
+        id = event.id if isinstance(event.id, int) else -1
+        if (recovering := self._recovering.pop(id, None)) is not None:
+            if (
+                event.code == ErrorCode.UNKNOWN_SUB
+                and self._subscriptions.get(recovering.request) is recovering
+            ):
+                recovering.detach("the gateway no longer knows the subscription")
+                self._request([recovering])
+            else:
+                recovering.recover_refused(now)
+        elif (asked := self._asked.pop(id, None)) is not None:
+            self._refuse([s for s in asked if self._subscriptions.get(s.request) is s], event, now)
+        elif (answered := self._pings.pop(id, None)) is not None:
+            notify(answered, None)
+        else:
+            log.warning("the gateway refused a command: %s: %s", event.code, event.message)
+
+    def _refuse(self, asked: list[Subscription], event: events.Refused, now: float) -> None:
+        """One bad instrument refuses the whole command: the others ask again by themselves."""
+        if len(asked) > 1:
+            for subscription in asked:
+                self._request([subscription])
+            return
+        for subscription in asked:
+            if subscription.ready and event.code in PASSING_ERRORS:
+                subscription.retry_later(now)
+                continue
+            self._forget(subscription)
+            message = f"{subscription}: {event.message or event.code}"
+            subscription.end(SubscriptionRefused(message, code=event.code))
+
+    def _take_unsubscribed(self, event: events.Unsubscribed) -> None:
+        if event.id is not None:
+            return
+        for sub in event.subs:
+            subscription = self._by_number.get(sub)
+            if subscription is not None:
+                self._forget(subscription)
+                message = f"{subscription}: the gateway ended it: {event.reason or 'no reason given'}"
+                subscription.end(SubscriptionRefused(message, code=ErrorCode.NOT_ENTITLED))
+
+    # ---- the connection
+
+    def _dial(self, now: float) -> None:
+        self._dial_at = self._leave_at = None
+        self.codec = self._make_codec()
+        self.welcome = None
+        self._become(ConnectionState.CONNECTING, self.reason)
+        self._act(DialNow())
+
+    def _silent_at(self) -> float | None:
+        return self._heard_at + self._patience_s() if self._connected else None
+
+    def _patience_s(self) -> float:
+        if self.welcome is None:
+            return self.policy.connect_timeout_s
+        return self.policy.silent_heartbeats * self.welcome.heartbeat_ms / 1000
+
+    def _silent(self, now: float) -> None:
+        what = "no welcome" if self.welcome is None else "nothing"
+        why = f"{what} came for {now - self._heard_at:.1f} s"
+        self._hang_up(CloseCode.GOING_AWAY, why, abort=True)
+        self._lose(why, now)
+
+    def _leave(self, code: int, why: str, now: float) -> None:
+        self._hang_up(code, why)
+        self._lose(why, now)
+
+    def _lose(self, why: str, now: float) -> None:
+        if self._ever_open or self.policy.persist:
+            self._come_back(why, now)
+        else:
+            self._finish(ConnectionFailed(f"the gateway did not welcome this client: {why}"))
+
+    def _come_back(self, why: str, now: float, *, floor_s: float = 0.0) -> None:
+        """Cut off: lets go of what belonged to the connection and sets the time of the next try."""
+        if self.welcome is not None and now - self._open_since >= self.policy.healthy_after_s:
+            self._backoff.reset()
+        if self._leave_at is not None:
+            self._dial_at = max(now, self._leave_at)
+        else:
+            self._dial_at = now + floor_s + self._backoff.next_delay()
+        self.due(self._dial_at)
+        self.stats.reconnects += 1
+        self._cut(why)
+        self._become(ConnectionState.RECONNECTING, why)
+
+    def _lose_token(self, error: ClientError, now: float) -> None:
+        """One more try where a fresh token can be had; refused again, it is final."""
+        if not self._renewable or self._token_refused or not (self._ever_open or self.policy.persist):
+            self._finish(error)
+            return
+        self._token_refused = True
+        self._come_back(str(error), now)
+
+    def _finish(self, error: ClientError | None) -> None:
+        if self.state is ConnectionState.CLOSED:
+            return
+        if self._connected:
+            self._hang_up(CloseCode.NORMAL, "")
+        self.error = error
+        self._dial_at = None
+        self._cut(None)
+        self._become(ConnectionState.CLOSED, None if error is None else str(error))
+        for subscription in self.subscriptions:
+            self._forget(subscription)
+            subscription.end(error)
+
+    def _cut(self, why: str | None) -> None:
+        self._connected = False
+        self._leave_at = None
+        self.welcome = None
+        pings, self._pings = self._pings, {}
+        for answered in pings.values():
+            notify(answered, None)
+        for table in (self._asked, self._recovering, self._by_number):
+            table.clear()
+        if why is not None:
+            for subscription in self.subscriptions:
+                subscription.detach(why)
+
+    def _hang_up(self, code: int, reason: str, *, abort: bool = False) -> None:
+        if self._connected:
+            self._connected = False
+            self._act(HangUp(int(code), reason[:100], abort))
+
+    def _request(self, subscriptions: Iterable[Subscription]) -> None:
+        """Subscribes, together what differs only in the instrument."""
+        alike: dict[Any, list[Subscription]] = {}
+        for subscription in subscriptions:
+            alike.setdefault(subscription.request._replace(instrument=""), []).append(subscription)
+        for group in alike.values():
+            for start in range(0, len(group), self.policy.subscribe_batch):
+                self._request_batch(group[start : start + self.policy.subscribe_batch])
+
+    def _request_batch(self, batch: list[Subscription]) -> None:
+        id = next(self._ids)
+        self._asked[id] = batch
+        resume = {s.instrument: place for s in batch if (place := s.resume) is not None}
+        self._command(protocol.subscribe(id, [s.request for s in batch], resume))
+        for subscription in batch:
+            subscription.requested()
+
+    def _command(self, command: Command) -> None:
+        if self._connected:
+            self._act(Send(self.codec.encode(command)))
+
+    def _act(self, action: Action) -> None:
+        self._actions.append(action)
+        self._wake()
+
+    def _forget(self, subscription: Subscription) -> None:
+        if self._subscriptions.get(subscription.request) is subscription:
+            del self._subscriptions[subscription.request]
+        if subscription.number is not None:
+            self._by_number.pop(subscription.number, None)
+
+    def _become(self, state: ConnectionState, reason: str | None) -> None:
+        self.reason = reason
+        if state is self.state:
+            return
+        self.state = state
+        for observer in tuple(self._state_observers):
+            notify(observer, state)

@@ -1,0 +1,178 @@
+"""What a gateway can say, as typed values: one type per message of the contract, the same for both formats.
+
+Prices and sizes are ticks and lots, levels are flat (``[ticks, lots, …]``, best first), times are integer µs since the
+Unix epoch. Data messages are declared in the order of their MessagePack arrays and decode from them as they stand;
+unknown keys and trailing elements are ignored, so that a newer gateway can say more.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+from mdstream.model import MAX_NUMBER
+
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
+"""A number on the wire that is never negative: seq, epoch, time, subscription."""
+
+
+class Delta(Struct, frozen=True, array_like=True, tag=1):
+    """Changes that take a view from ``first - 1`` to ``last``; lots 0 deletes a level."""
+
+    sub: Count
+    first: Count
+    last: Count
+    ts_us: Count
+    bids: list[int]
+    asks: list[int]
+    crc: Count
+
+    def __post_init__(self) -> None:
+        _require_pairs(bids=self.bids, asks=self.asks)
+        _require_order(self.first, self.last)
+
+
+class Snapshot(Struct, frozen=True, array_like=True, tag=2):
+    """The whole view at ``seq``; replaces what the client has."""
+
+    sub: Count
+    epoch: Count
+    seq: Count
+    ts_us: Count
+    bids: list[int]
+    asks: list[int]
+    crc: Count
+    reason: str
+
+    def __post_init__(self) -> None:
+        _require_pairs(bids=self.bids, asks=self.asks)
+
+
+class TradeEntry(Struct, frozen=True, array_like=True):
+    """One trade; ``side`` is 1 (buyer took), 2 (seller took) or 0 (unknown)."""
+
+    seq: Count
+    ts_us: Count
+    price_ticks: int
+    size_lots: int
+    side: int
+    trade_id: int | str
+
+
+class Trades(Struct, frozen=True, array_like=True, tag=3):
+    """The trades ``first`` to ``last``, each one of them, in order."""
+
+    sub: Count
+    epoch: Count
+    first: Count
+    last: Count
+    trades: list[TradeEntry]
+
+    def __post_init__(self) -> None:
+        _require_order(self.first, self.last)
+        if [trade.seq for trade in self.trades] != list(range(self.first, self.last + 1)):
+            raise ValueError(f"the trades are not number {self.first} to {self.last}, each once and in order")
+
+
+class Ticker(Struct, frozen=True, array_like=True, tag=4):
+    """Best bid, best ask and last trade; None where there is none."""
+
+    sub: Count
+    epoch: Count
+    seq: Count
+    ts_us: Count
+    bid_ticks: int | None
+    bid_lots: int | None
+    ask_ticks: int | None
+    ask_lots: int | None
+    last_ticks: int | None
+    last_lots: int | None
+
+
+class Heartbeat(Struct, frozen=True, array_like=True, tag=5):
+    """``seqs`` is flat, ``[sub, seq, …]``: the newest seq sent of each subscription that was silent."""
+
+    time_us: Count
+    seqs: list[Count]
+
+    def __post_init__(self) -> None:
+        _require_pairs(seqs=self.seqs)
+
+
+class Welcome(Struct, frozen=True, tag_field="type", tag="welcome"):
+    version: int
+    heartbeat_ms: Annotated[int, Meta(gt=0)]
+    node: str = ""
+    session: str = ""
+    time: Count = 0
+    limits: dict[str, Any] = field(default_factory=dict)
+
+
+class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
+    sub: Count
+    channel: str
+    instrument: str
+    price_exp: int
+    size_exp: int
+    id: int | str | None = None
+    depth: int = 0
+    group: int = 1
+    interval_ms: int = 0
+    resumed: bool = False
+
+
+class Lost(Struct, frozen=True, tag_field="type", tag="lost"):
+    """Trades ``first`` to ``last`` were not given to this client, and no longer come by themselves."""
+
+    sub: Count
+    first: Count
+    last: Count
+
+
+class StateChange(Struct, frozen=True, tag_field="type", tag="state"):
+    sub: Count
+    state: str
+    since: Count | None = None
+    reason: str | None = None
+
+
+class Unsubscribed(Struct, frozen=True, tag_field="type", tag="unsubscribed"):
+    subs: list[Count]
+    id: int | str | None = None
+    reason: str | None = None
+
+
+class Drain(Struct, frozen=True, tag_field="type", tag="drain"):
+    reconnect_after_ms: Count = 0
+    deadline_ms: Count = 0
+
+
+class Refused(Struct, frozen=True, tag_field="type", tag="error"):
+    """A command was refused (message type ``error``)."""
+
+    code: str
+    message: str = ""
+    id: int | str | None = None
+
+
+class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
+    id: int | str | None = None
+    data: Any = None
+    time: Count = 0
+
+
+Data: TypeAlias = Delta | Snapshot | Trades | Ticker | Heartbeat
+Control: TypeAlias = Welcome | Subscribed | Lost | StateChange | Unsubscribed | Drain | Refused | Pong
+Event: TypeAlias = Data | Control
+
+
+def _require_pairs(**runs: list[int]) -> None:
+    for name, run in runs.items():
+        if len(run) % 2:
+            raise ValueError(f"{name} has {len(run)} numbers; they come in pairs")
+
+
+def _require_order(first: int, last: int) -> None:
+    if first > last:
+        raise ValueError(f"first {first} is beyond last {last}")

@@ -1,0 +1,177 @@
+"""The JSON format: one object per WebSocket message, prices and sizes as exact decimal strings."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, TypeAlias, cast
+
+import msgspec
+from msgspec import Struct
+
+from mdstream._core.decimals import parse_levels
+from mdstream.client.events import (
+    Control,
+    Count,
+    Delta,
+    Event,
+    Heartbeat,
+    Snapshot,
+    Subscribed,
+    Ticker,
+    TradeEntry,
+    Trades,
+)
+from mdstream.client.protocol import Command
+from mdstream.errors import ProtocolViolation
+
+log = logging.getLogger(__name__)
+
+TextLevels: TypeAlias = list[tuple[str, str]]
+Scale: TypeAlias = tuple[int, int]
+
+SIDES = {None: 0, "buy": 1, "sell": 2}
+
+
+class TextDelta(Struct, frozen=True, tag_field="type", tag="delta"):
+    sub: Count
+    first: Count
+    last: Count
+    ts: Count
+    bids: TextLevels
+    asks: TextLevels
+    crc: Count
+
+
+class TextSnapshot(Struct, frozen=True, tag_field="type", tag="snapshot"):
+    sub: Count
+    epoch: Count
+    seq: Count
+    ts: Count
+    bids: TextLevels
+    asks: TextLevels
+    crc: Count
+    reason: str = ""
+
+
+class TextTrade(Struct, frozen=True, array_like=True):
+    seq: Count
+    ts: Count
+    price: str
+    size: str
+    side: str | None
+    id: int | str
+
+
+class TextTrades(Struct, frozen=True, tag_field="type", tag="trades"):
+    sub: Count
+    epoch: Count
+    first: Count
+    last: Count
+    trades: list[TextTrade]
+
+
+class TextTicker(Struct, frozen=True, tag_field="type", tag="ticker"):
+    sub: Count
+    epoch: Count
+    seq: Count
+    ts: Count
+    bid: tuple[str, str] | None = None
+    ask: tuple[str, str] | None = None
+    last: tuple[str, str] | None = None
+
+
+class TextHeartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):
+    time: Count
+    seqs: list[tuple[Count, Count]]
+
+
+Text: TypeAlias = TextDelta | TextSnapshot | TextTrades | TextTicker | TextHeartbeat
+
+
+class _Envelope(Struct):
+    type: str
+
+
+class JsonCodec:
+    """Remembers the exponents that each ``subscribed`` gave, to read the decimals of what follows."""
+
+    subprotocol = "mdstream.v1.json"
+    binary = False
+
+    def __init__(self) -> None:
+        self._decoder: msgspec.json.Decoder[Text | Control] = msgspec.json.Decoder(cast(Any, Text | Control))
+        self._encoder = msgspec.json.Encoder()
+        self._scales: dict[int, Scale] = {}
+
+    def decode(self, payload: bytes) -> list[Event]:
+        try:
+            message = self._decoder.decode(payload)
+            event = self._typed(message)
+        except (msgspec.DecodeError, ValueError) as error:
+            if _is_unknown(payload):
+                return []
+            raise ProtocolViolation(f"JSON message of {len(payload)} bytes: {error}") from error
+        return [] if event is None else [event]
+
+    def encode(self, command: Command) -> bytes:
+        return self._encoder.encode(command)
+
+    def _typed(self, message: Text | Control) -> Event | None:
+        if isinstance(message, TextHeartbeat):
+            return Heartbeat(message.time, [number for pair in message.seqs for number in pair])
+        if isinstance(message, Subscribed):
+            self._scales[message.sub] = (message.price_exp, message.size_exp)
+        if not isinstance(message, Text):
+            return message
+        scale = self._scales.get(message.sub)
+        if scale is None:
+            log.debug("ignoring data of subscription %d, which was never announced", message.sub)
+            return None
+        return _scaled(message, scale)
+
+
+def _scaled(message: TextDelta | TextSnapshot | TextTrades | TextTicker, scale: Scale) -> Event:
+    m = message
+    if isinstance(m, TextDelta):
+        return Delta(m.sub, m.first, m.last, m.ts, _flat(m.bids, scale), _flat(m.asks, scale), m.crc)
+    if isinstance(m, TextSnapshot):
+        bids, asks = _flat(m.bids, scale), _flat(m.asks, scale)
+        return Snapshot(m.sub, m.epoch, m.seq, m.ts, bids, asks, m.crc, m.reason)
+    if isinstance(m, TextTicker):
+        bid, ask, last = _quote(m.bid, scale), _quote(m.ask, scale), _quote(m.last, scale)
+        return Ticker(m.sub, m.epoch, m.seq, m.ts, *bid, *ask, *last)
+    return Trades(m.sub, m.epoch, m.first, m.last, _trades(m.trades, scale))
+
+
+def _flat(levels: TextLevels, scale: Scale) -> list[int]:
+    return parse_levels(levels, *scale).tolist()
+
+
+def _quote(quote: tuple[str, str] | None, scale: Scale) -> tuple[int, int] | tuple[None, None]:
+    if quote is None:
+        return None, None
+    ticks, lots = parse_levels([quote], *scale)
+    return ticks, lots
+
+
+def _trades(trades: list[TextTrade], scale: Scale) -> list[TradeEntry]:
+    numbers = parse_levels([(trade.price, trade.size) for trade in trades], *scale)
+    return [
+        TradeEntry(
+            trade.seq, trade.ts, numbers[2 * i], numbers[2 * i + 1], SIDES.get(trade.side, 0), trade.id
+        )
+        for i, trade in enumerate(trades)
+    ]
+
+
+def _is_unknown(payload: bytes) -> bool:
+    """Whether it is a well-formed message of a type that is not known here."""
+    known = {member.__struct_config__.tag for member in (Text | Control).__args__}
+    try:
+        type_name = msgspec.json.decode(payload, type=_Envelope).type
+    except msgspec.DecodeError:
+        return False
+    if type_name in known:
+        return False
+    log.debug("ignoring a message of unknown type %r", type_name)
+    return True

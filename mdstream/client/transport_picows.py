@@ -1,0 +1,176 @@
+"""The WebSocket transport on picows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl as ssl_module
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from time import time
+from urllib.parse import urlsplit
+
+import picows
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+
+from mdstream.client.transport import Receiver, Transport
+from mdstream.errors import ConnectionFailed, HandshakeRefused
+
+log = logging.getLogger(__name__)
+
+NO_CLOSE_FRAME = 1006
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+class PicowsDial:
+    """Dials with picows; ``ssl`` replaces the default TLS context of ``wss`` URLs."""
+
+    def __init__(self, ssl: ssl_module.SSLContext | None = None) -> None:
+        self._ssl = ssl
+
+    async def __call__(
+        self,
+        url: str,
+        receiver: Receiver,
+        *,
+        subprotocol: str,
+        binary: bool,
+        token: str | None,
+        timeout_s: float,
+    ) -> Transport:
+        headers = {"Sec-WebSocket-Protocol": subprotocol}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            async with asyncio.timeout(timeout_s):
+                ws, listener = await picows.ws_connect(
+                    lambda: _Listener(receiver, binary),
+                    url,
+                    ssl_context=self._ssl,
+                    websocket_handshake_timeout=None,
+                    extra_headers=headers,
+                    max_frame_size=MAX_MESSAGE_BYTES,
+                )
+        except TimeoutError as error:
+            raise ConnectionFailed(f"cannot connect to {url}: no answer within {timeout_s:g} s") from error
+        except picows.WSHandshakeError as error:
+            raise _refused(url, error) from error
+        except (OSError, picows.WSError) as error:
+            raise ConnectionFailed(f"cannot connect to {url}: {_plainly(error)}") from error
+        assert isinstance(listener, _Listener)
+        answered = ws.response.headers.get("Sec-WebSocket-Protocol")
+        if answered not in (None, subprotocol):
+            ws.disconnect(graceful=False)
+            raise ConnectionFailed(f"{url} chose the subprotocol {answered!r}; {subprotocol!r} was offered")
+        return PicowsTransport(ws, binary)
+
+
+class PicowsTransport:
+    """An open connection."""
+
+    def __init__(self, ws: WSTransport, binary: bool) -> None:
+        self._ws = ws
+        self._type = WSMsgType.BINARY if binary else WSMsgType.TEXT
+
+    def send(self, payload: bytes) -> None:
+        if not self._ws.is_disconnected and not self._ws.is_close_frame_sent:
+            self._ws.send(self._type, payload)
+
+    def close(self, code: int, reason: str) -> None:
+        if not self._ws.is_disconnected:
+            if not self._ws.is_close_frame_sent:
+                self._ws.send_close(WSCloseCode(code), reason.encode())
+            self._ws.disconnect()
+
+    def abort(self) -> None:
+        self._ws.disconnect(graceful=False)
+
+
+class _Listener(WSListener):
+    """Joins fragments and hands on whole messages."""
+
+    def __init__(self, receiver: Receiver, binary: bool) -> None:
+        super().__init__()
+        self._receiver = receiver
+        self._type = WSMsgType.BINARY if binary else WSMsgType.TEXT
+        self._parts: list[bytes] = []
+        self._close: tuple[int, str] | None = None
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if kind == WSMsgType.CLOSE:
+            self._peer_closed(transport, frame)
+        elif kind == self._type or kind == WSMsgType.CONTINUATION:
+            if frame.fin and not self._parts:
+                self._receiver.received(frame.get_payload_as_bytes())
+            else:
+                self._join(transport, frame)
+        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY):
+            log.warning(
+                "the gateway sent a %s frame under the other subprotocol; hanging up", WSMsgType(kind).name
+            )
+            transport.send_close(WSCloseCode.UNSUPPORTED_DATA, b"wrong frame type")
+            transport.disconnect()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        code, reason = self._close or (NO_CLOSE_FRAME, "connection cut")
+        self._receiver.closed(code, reason)
+
+    def _peer_closed(self, transport: WSTransport, frame: WSFrame) -> None:
+        payload = frame.get_payload_as_bytes()
+        code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
+        self._close = code, payload[2:].decode(errors="replace")
+        if not transport.is_close_frame_sent:
+            transport.send_close(WSCloseCode.OK if code == 1005 else frame.get_close_code())
+        transport.disconnect()
+
+    def _join(self, transport: WSTransport, frame: WSFrame) -> None:
+        self._parts.append(frame.get_payload_as_bytes())
+        if sum(map(len, self._parts)) > MAX_MESSAGE_BYTES:
+            transport.send_close(WSCloseCode.MESSAGE_TOO_BIG, b"message too big")
+            transport.disconnect()
+            self._parts.clear()
+        elif frame.fin:
+            payload = b"".join(self._parts)
+            self._parts.clear()
+            self._receiver.received(payload)
+
+
+def _refused(url: str, error: picows.WSHandshakeError) -> HandshakeRefused | ConnectionFailed:
+    response = error.response
+    if response is None or response.status == 101:
+        return ConnectionFailed(f"cannot connect to {url}: it does not speak WebSocket ({error})")
+    body = (response.body or error.raw_body or b"").decode(errors="replace").strip()
+    said = f": {body[:200]}" if body else ""
+    message = f"{url} refused with HTTP {int(response.status)} {response.status.phrase}{said}"
+    retry_after_s = _retry_after(response.headers)
+    return HandshakeRefused(message, status=int(response.status), retry_after_s=retry_after_s)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """RFC 9110 section 10.2.3: seconds, or a date."""
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except ValueError:
+        return None
+
+
+def _plainly(error: Exception) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def check_url(url: str) -> str:
+    """The URL as it is; ValueError with what is wrong with it."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError(f"gateway URL was {url!r}; it reads ws://host:port/v1/stream or wss://…")
+    return url

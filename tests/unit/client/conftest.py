@@ -1,0 +1,262 @@
+"""A client core without a socket: a hand on its clock, and a gateway that can be made to fail in ways a real one is not."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+
+from mdstream.client.core import ClientCore, DialNow, HangUp, Send
+from mdstream.client.policy import Policy
+from mdstream.client.protocol import make_codec
+from mdstream.client.states import ConnectionState, Stats
+
+HEARTBEAT_MS = 15_000
+Levels = list[tuple[int, int]]
+
+
+def flat(levels: Levels) -> list[int]:
+    return [number for level in levels for number in level]
+
+
+def crc_of(bids: Levels, asks: Levels) -> int:
+    """The contract's checksum, written down a second time."""
+    numbers: list[int] = []
+    for i in range(10):
+        numbers += bids[i] if i < len(bids) else ()
+        numbers += asks[i] if i < len(asks) else ()
+    return zlib.crc32(":".join(map(str, numbers)).encode())
+
+
+class Desk:
+    """Drives a ClientCore: ``say`` is the gateway speaking, ``sent`` what the client said, ``now`` the clock."""
+
+    def __init__(
+        self, *, random: Callable[[], float] = lambda: 1.0, policy: Policy | None = None, **options: Any
+    ) -> None:
+        self.now = 100.0
+        self.wall_us = 1_000_000
+        self.core = ClientCore(lambda: make_codec("msgpack"), random=random, policy=policy, **options)
+        self.sent: list[dict[str, Any]] = []
+        self.dials = 0
+        self.hang_ups: list[HangUp] = []
+        self.states: list[ConnectionState] = []
+        self.core.on_state(self.states.append)
+
+    def act(self) -> None:
+        for action in self.core.take_actions():
+            match action:
+                case Send(payload):
+                    self.sent.append(msgpack.unpackb(payload))
+                case DialNow():
+                    self.dials += 1
+                case HangUp():
+                    self.hang_ups.append(action)
+
+    def say(self, *messages: Any) -> None:
+        for message in messages:
+            self.core.received(msgpack.packb(message), self.now, self.wall_us)
+            self.act()
+
+    def welcome(self) -> dict[str, Any]:
+        return {
+            "type": "welcome",
+            "version": 1,
+            "node": "n",
+            "session": "s",
+            "time": 1,
+            "heartbeat_ms": HEARTBEAT_MS,
+        }
+
+    def connect(self) -> None:
+        """From IDLE, or from a try that is under way, to OPEN."""
+        if self.core.state is ConnectionState.IDLE:
+            self.core.start(self.now)
+            self.act()
+        self.core.dialed(self.now)
+        self.say(self.welcome())
+
+    def cut(self, code: int = 1006, reason: str = "") -> None:
+        self.core.closed(code, reason, self.now)
+        self.act()
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass, ticking whenever the core wanted to be woken."""
+        end = self.now + seconds
+        while (due := self.core.deadline()) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.core.tick(self.now)
+            self.act()
+        self.now = end
+
+    def ops(self, op: str) -> list[dict[str, Any]]:
+        return [command for command in self.sent if command["op"] == op]
+
+    def agree(self, sub: int, *, resumed: bool = False, **more: Any) -> None:
+        """Answers the newest ``subscribe``, which was for one instrument."""
+        asked = self.ops("subscribe")[-1]
+        self.say(
+            {
+                "type": "subscribed",
+                "id": asked["id"],
+                "sub": sub,
+                "channel": asked["channel"],
+                "instrument": asked["instruments"][0],
+                "price_exp": -2,
+                "size_exp": -8,
+                "resumed": resumed,
+                **more,
+            }
+        )
+
+
+class FakeLink:
+    """Stands in for the connection under a single subscription."""
+
+    def __init__(self) -> None:
+        self.stats = Stats()
+        self.policy = Policy()
+        self.random: Callable[[], float] = lambda: 1.0
+        self.asked: list[int] = []
+        self.unsubscribed: list[Any] = []
+
+    def send_recover(self, subscription: Any, from_seq: int) -> None:
+        self.stats.recoveries += 1
+        self.asked.append(from_seq)
+
+    def unsubscribe(self, subscription: Any) -> None:
+        self.unsubscribed.append(subscription)
+        subscription.end(None)
+
+    def due(self, when: float) -> None: ...
+
+
+class ModelGateway:
+    """One instrument's book, served by the contract in plain Python; keeps the view at every number.
+
+    Messages wait in ``outbox`` until ``deliver``; what is taken out of it in between was lost on the way.
+    """
+
+    SUB = 7
+
+    def __init__(self, depth: int = 0) -> None:
+        self.depth = depth
+        self.epoch = 1
+        self.seq = 0
+        self.sides: tuple[dict[int, int], dict[int, int]] = ({}, {})
+        self.history: dict[tuple[int, int], tuple[Levels, Levels]] = {}
+        self.sent_seq = 0
+        self.outbox: deque[Any] = deque()
+        self.subscribed = False
+        self._remember()
+
+    def view(self) -> tuple[Levels, Levels]:
+        bids = sorted(self.sides[0].items(), reverse=True)
+        asks = sorted(self.sides[1].items())
+        return bids[: self.depth or None], asks[: self.depth or None]
+
+    def update(self, changes: list[tuple[int, int, int]]) -> None:
+        """(side, distance from the middle, lots) changes, one number; sent at once if somebody listens."""
+        before = self.seq
+        for side, distance, lots in changes:
+            ticks = 1000 + (distance if side else -distance)
+            if lots:
+                self.sides[side][ticks] = lots
+            else:
+                self.sides[side].pop(ticks, None)
+        self.seq += 1
+        self._remember()
+        if self.subscribed:
+            self.outbox.append(self.delta(before))
+            self.sent_seq = self.seq
+
+    def restart(self) -> None:
+        """A new writer begins: another epoch, an empty book."""
+        self.epoch += 1
+        self.seq = self.sent_seq = 0
+        self.sides = ({}, {})
+        self._remember()
+        if self.subscribed:
+            self.outbox.append(self.snapshot("epoch"))
+
+    def heartbeat(self) -> None:
+        if self.subscribed:
+            self.outbox.append([5, 1, [self.SUB, self.sent_seq]])
+
+    def drop_link(self) -> None:
+        self.outbox.clear()
+        self.subscribed = False
+
+    def obey(self, command: dict[str, Any]) -> None:
+        if command["op"] == "subscribe":
+            resume = command.get("resume", {}).get(command["instruments"][0])
+            resumed = resume is not None and resume[0] == self.epoch and resume[1] <= self.seq
+            self.subscribed = True
+            self.sent_seq = self.seq
+            self.outbox.append(
+                {
+                    "type": "subscribed",
+                    "id": command["id"],
+                    "sub": self.SUB,
+                    "channel": "book",
+                    "instrument": command["instruments"][0],
+                    "price_exp": 0,
+                    "size_exp": 0,
+                    "resumed": resumed,
+                }
+            )
+            if not resumed:
+                self.outbox.append(self.snapshot("subscribe"))
+            elif resume[1] < self.seq:
+                self.outbox.append(self.delta(resume[1]))
+        elif command["op"] == "recover" and self.subscribed:
+            since = command["from"] - 1
+            known = 0 <= since < self.seq and command["from"] % 5 != 4
+            self.outbox.append(self.delta(since) if known else self.snapshot("recover"))
+
+    def snapshot(self, reason: str) -> list[Any]:
+        bids, asks = self.view()
+        return [2, self.SUB, self.epoch, self.seq, 1, flat(bids), flat(asks), crc_of(bids, asks), reason]
+
+    def delta(self, since: int) -> list[Any]:
+        old, new = self.history[self.epoch, since], self.view()
+        changes = [
+            flat(
+                [(t, n) for t, n in new[i] if dict(old[i]).get(t) != n]
+                + [(t, 0) for t, _ in old[i] if t not in dict(new[i])]
+            )
+            for i in (0, 1)
+        ]
+        return [1, self.SUB, since + 1, self.seq, 1, *changes, crc_of(*new)]
+
+    def _remember(self) -> None:
+        self.history[self.epoch, self.seq] = self.view()
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+def make_desk() -> type[Desk]:
+    return Desk
+
+
+@pytest.fixture
+def link() -> FakeLink:
+    return FakeLink()
+
+
+@pytest.fixture
+def make_gateway() -> type[ModelGateway]:
+    return ModelGateway
+
+
+@pytest.fixture
+def crc() -> Callable[[Levels, Levels], int]:
+    return crc_of

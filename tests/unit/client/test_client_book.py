@@ -1,0 +1,396 @@
+"""The local book: numbers and checksums prove it; what fails the proof is never shown as right."""
+
+from decimal import Decimal, localcontext
+
+import numpy as np
+import pytest
+
+from mdstream.client.book import Book
+from mdstream.client.events import Delta, Snapshot, StateChange, Subscribed
+from mdstream.client.policy import Policy
+from mdstream.client.protocol import Request
+from mdstream.client.states import SubscriptionState
+
+LIVE, RECOVERING = SubscriptionState.LIVE, SubscriptionState.RECOVERING
+BIDS, ASKS = [(100, 5), (99, 6)], [(101, 7), (103, 8)]
+
+
+@pytest.fixture
+def say(crc):
+    """Builds messages of subscription 7; a delta's checksum is that of the view given."""
+
+    class Say:
+        @staticmethod
+        def snapshot(seq, bids=BIDS, asks=ASKS, *, epoch=1, reason="subscribe", crc_error=0):
+            flat = [[n for level in side for n in level] for side in (bids, asks)]
+            return Snapshot(7, epoch, seq, 1000 + seq, *flat, crc(bids, asks) + crc_error, reason)
+
+        @staticmethod
+        def delta(first, last, bids, asks, view, *, crc_error=0):
+            return Delta(7, first, last, 1000 + last, bids, asks, crc(*view) + crc_error)
+
+        @staticmethod
+        def quiet(first, last=None):
+            """A delta that changes nothing of BIDS and ASKS."""
+            return Say.delta(first, first if last is None else last, [], [], (BIDS, ASKS))
+
+    return Say
+
+
+@pytest.fixture
+def book(link):
+    book = Book(Request("book", "SIM:BTC-USD"), link)
+    book.requested()
+    book.accept(Subscribed(7, "book", "SIM:BTC-USD", -2, -3), 0.0)
+    return book
+
+
+def test_a_snapshot_is_the_view(book, say):
+    assert book.state is SubscriptionState.PENDING
+
+    book.take(say.snapshot(5), 0.0)
+
+    assert (book.state, book.trusted, book.seq, book.epoch, book.ts_us) == (LIVE, True, 5, 1, 1005)
+    assert book.bids.tolist() == [[100, 5], [99, 6]]
+    assert book.asks.tolist() == [[101, 7], [103, 8]]
+    assert book.best_bid == (Decimal("1.00"), Decimal("0.005"))
+    assert book.best_ask == (Decimal("1.01"), Decimal("0.007"))
+    assert book.levels(1) == ([book.best_bid], [book.best_ask])
+
+
+def test_a_delta_changes_adds_and_deletes(book, say):
+    book.take(say.snapshot(5), 0.0)
+
+    book.take(say.delta(6, 8, [99, 0, 98, 4], [101, 9], ([(100, 5), (98, 4)], [(101, 9), (103, 8)])), 0.0)
+
+    assert book.bids.tolist() == [[100, 5], [98, 4]]
+    assert book.asks.tolist() == [[101, 9], [103, 8]]
+    assert (book.seq, book.ts_us, book.state) == (8, 1008, LIVE)
+
+
+def test_arrays_are_read_only_and_keep_their_moment(book, say):
+    book.take(say.snapshot(5), 0.0)
+    before = book.bids
+    assert book.bids is before
+
+    book.take(say.delta(6, 6, [100, 1], [], ([(100, 1), (99, 6)], ASKS)), 0.0)
+
+    assert before.tolist() == [[100, 5], [99, 6]]
+    assert book.bids.tolist() == [[100, 1], [99, 6]]
+    with pytest.raises(ValueError, match="read-only"):
+        book.bids[0, 0] = 1
+    assert book.bids.dtype == np.int64
+
+
+def test_an_empty_side_has_no_best(book, say):
+    book.take(say.snapshot(5, [], ASKS), 0.0)
+
+    assert book.best_bid is None
+    assert book.bids.shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("exponents", "price", "size"),
+    [
+        ((-2, -8), "90071992547409.91", "0.00000005"),
+        ((3, 0), "9007199254740991000", "5"),
+        ((-18, 2), "0.009007199254740991", "500"),
+    ],
+)
+def test_decimals_are_exact_in_any_context(link, say, exponents, price, size):
+    book = Book(Request("book", "SIM:X"), link)
+    book.accept(Subscribed(7, "book", "SIM:X", *exponents), 0.0)
+    book.take(say.snapshot(1, [(2**53 - 1, 5)], []), 0.0)
+
+    with localcontext() as context:
+        context.prec = 3
+        best = book.best_bid
+
+    assert [format(number, "f") for number in best] == [price, size]
+
+
+def test_a_gap_is_asked_for_from_the_first_missing_number(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+
+    book.take(say.quiet(7), 0.0)
+
+    assert link.asked == [6]
+    assert (book.state, book.trusted, book.seq) == (RECOVERING, False, 5)
+    assert book.state_reason == "what follows number 5 is missing"
+    assert (book.gaps, book.recoveries) == (1, 1)
+
+
+def test_what_arrives_meanwhile_is_held_and_follows_the_answer(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+    seen = []
+    book.on_update(lambda update: seen.append((update.kind, update.first, update.last)))
+    book.take(say.quiet(7), 0.0)
+    book.take(say.quiet(8, 9), 0.0)
+    book.take(say.quiet(10), 0.0)
+    assert (book.seq, seen, link.asked) == (5, [], [6])
+
+    book.take(say.quiet(6, 7), 0.0)
+
+    assert seen == [("delta", 6, 7), ("delta", 8, 9), ("delta", 10, 10)]
+    assert (book.seq, book.state) == (10, LIVE)
+
+
+def test_an_answer_that_covers_what_was_held_replaces_it(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+    book.take(say.quiet(7), 0.0)
+
+    book.take(say.snapshot(9, reason="recover"), 0.0)
+    book.take(say.quiet(10), 0.0)
+
+    assert (book.seq, book.state, link.asked) == (10, LIVE, [6])
+
+
+def test_a_second_gap_among_what_was_held_is_asked_for_too(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+    book.take(say.quiet(7), 0.0)
+    book.take(say.quiet(9), 0.0)
+
+    book.take(say.quiet(6, 7), 0.0)
+
+    assert (book.seq, book.state) == (7, RECOVERING)
+    book.take(say.quiet(8, 9), 0.0)
+    assert (book.seq, book.state, link.asked) == (9, LIVE, [6, 8])
+
+
+def test_what_is_known_already_is_dropped(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+
+    book.take(say.delta(4, 5, [100, 0], [], (BIDS, ASKS)), 0.0)
+
+    assert (book.seq, book.state, link.asked) == (5, LIVE, [])
+    assert book.bids[0].tolist() == [100, 5]
+
+
+def wrong_checksum(say):
+    return say.delta(6, 6, [100, 1], [], ([(100, 1), (99, 6)], ASKS), crc_error=1)
+
+
+def crossed(say):
+    return say.delta(6, 6, [102, 1], [], ([(102, 1), *BIDS], ASKS))
+
+
+def overlapping(say):
+    return say.quiet(5, 6)
+
+
+def out_of_range(say):
+    return Delta(7, 6, 6, 1, [2**60, 1], [], 0)
+
+
+def beyond_int64(say):
+    return Delta(7, 6, 6, 1, [2**63, 1], [], 0)
+
+
+@pytest.mark.parametrize("bad", [wrong_checksum, crossed, overlapping, out_of_range, beyond_int64])
+def test_what_does_not_fit_empties_the_view_and_asks_for_a_snapshot(book, link, say, bad):
+    book.take(say.snapshot(5), 0.0)
+    seen = []
+    book.on_update(seen.append)
+
+    book.take(bad(say), 0.0)
+
+    assert link.asked == [0]
+    assert (book.state, book.trusted, book.crc_errors, link.stats.crc_errors) == (RECOVERING, False, 1, 1)
+    assert (len(book.bids), len(book.asks), seen) == (0, 0, [])
+    assert book.resume is None, "a wrong view is no place to go on from"
+
+    book.take(say.quiet(7), 0.0)
+    assert (book.state, link.asked) == (RECOVERING, [0])
+    book.take(say.snapshot(6, reason="recover"), 0.0)
+    assert (book.state, book.seq) == (LIVE, 7)
+
+
+@pytest.mark.parametrize(
+    "snapshot",
+    [{"crc_error": 1}, {"bids": [(99, 1), (100, 1)]}, {"bids": [(101, 1)]}, {"asks": [(101, 0)]}],
+    ids=["checksum", "order", "crossed", "size"],
+)
+def test_a_wrong_snapshot_is_asked_for_again_but_not_at_once(book, link, say, snapshot):
+    book.take(say.snapshot(5, **snapshot), 0.0)
+    assert (link.asked, book.trusted) == ([0], False)
+    book.take(say.snapshot(5, **snapshot), 0.0)
+    assert link.asked == [0]
+    assert book.deadline == 1.0, "the second try waits; here, without luck, as long as it may"
+
+    book.tick(0.999)
+    assert link.asked == [0]
+    book.tick(1.0)
+    assert link.asked == [0, 0]
+    book.take(say.snapshot(5), 1.0)
+    assert book.trusted
+
+
+def test_a_proven_update_ends_the_waiting_between_tries(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+    for seq in range(6, 60, 3):
+        book.take(say.quiet(seq + 1), 0.0)
+        book.take(say.quiet(seq, seq + 2), 0.0)
+
+    assert link.asked == list(range(6, 60, 3))
+
+
+def test_a_heartbeat_ahead_shows_a_lost_tail(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+
+    book.hear(5, 0.0)
+    book.hear(4, 0.0)
+    assert link.asked == []
+    book.hear(8, 0.0)
+    book.hear(9, 0.0)
+
+    assert (link.asked, book.state) == ([6], RECOVERING)
+
+
+def test_a_heartbeat_shows_a_lost_snapshot(book, link):
+    book.hear(0, 0.0)
+    assert link.asked == []
+
+    book.hear(3, 0.0)
+
+    assert link.asked == [0]
+
+
+def test_a_delta_without_a_snapshot_asks_for_one(book, link, say):
+    book.take(say.quiet(6), 0.0)
+
+    assert (link.asked, book.state) == ([0], SubscriptionState.PENDING)
+    book.take(say.snapshot(5, reason="recover"), 0.0)
+    assert (book.seq, book.state) == (6, LIVE)
+
+
+@pytest.mark.parametrize("reason", ["epoch", "slow", "reload"])
+def test_a_snapshot_unasked_replaces_everything(book, link, say, reason):
+    book.take(say.snapshot(5), 0.0)
+
+    book.take(say.snapshot(2, [(50, 1)], [], epoch=9, reason=reason), 0.0)
+
+    assert (book.epoch, book.seq, book.bids.tolist(), len(book.asks)) == (9, 2, [[50, 1]], 0)
+    assert (book.state, link.asked) == (LIVE, [])
+
+
+def test_an_unanswered_recover_is_asked_again_as_a_snapshot(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+    book.take(say.quiet(7), 0.0)
+
+    book.tick(9.9)
+    assert link.asked == [6]
+    book.tick(10.0)
+
+    assert link.asked == [6, 0]
+
+
+def test_a_refused_recover_is_asked_again_later(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+    book.take(say.quiet(7), 0.0)
+
+    book.recover_refused(0.0)
+    book.tick(1.4)
+    assert link.asked == [6]
+    book.tick(1.5)
+
+    assert link.asked == [6, 6]
+
+
+def test_a_refusal_that_comes_too_late_changes_nothing(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+
+    book.recover_refused(0.0)
+
+    assert (book.deadline, link.asked) == (None, [])
+
+
+def test_what_is_held_is_bounded(link, say):
+    link.policy = Policy(held_messages=3)
+    book = Book(Request("book", "SIM:X"), link)
+    book.accept(Subscribed(7, "book", "SIM:X", 0, 0), 0.0)
+    book.take(say.snapshot(5), 0.0)
+    for seq in range(7, 12):
+        book.take(say.quiet(seq), 0.0)
+
+    book.take(say.quiet(6), 0.0)
+
+    assert (book.seq, book.state) == (6, RECOVERING), "7 to 9 were dropped, so they are missing again"
+    assert link.asked[0] == 6
+
+
+def reconnected(book, *, resumed, exponents=(-2, -3)):
+    book.detach("cut")
+    book.requested()
+    book.accept(Subscribed(3, "book", "SIM:BTC-USD", *exponents, resumed=resumed), 0.0)
+
+
+def test_resumed_the_view_goes_on(book, say):
+    book.take(say.snapshot(5), 0.0)
+    assert book.resume == (1, 5)
+
+    reconnected(book, resumed=True)
+
+    assert (book.state, book.seq) == (LIVE, 5)
+
+
+def test_not_resumed_the_old_view_is_not_trusted_until_the_snapshot(book, say):
+    book.take(say.snapshot(5), 0.0)
+
+    reconnected(book, resumed=False)
+    assert (book.state, book.trusted, book.resume) == (RECOVERING, False, None)
+    book.take(say.snapshot(2, epoch=8), 0.0)
+
+    assert (book.state, book.epoch, book.seq) == (LIVE, 8, 2)
+
+
+def test_a_gap_that_was_open_is_resumed_from_its_beginning(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+    book.take(say.quiet(7), 0.0)
+    book.detach("cut")
+    assert (book.resume, book.deadline) == ((1, 5), None)
+
+    reconnected(book, resumed=True)
+    book.take(say.quiet(6, 9), 0.0)
+
+    assert (book.seq, book.state, link.asked) == (9, LIVE, [6])
+
+
+def test_other_exponents_make_the_old_view_meaningless(book, say):
+    book.take(say.snapshot(5), 0.0)
+
+    reconnected(book, resumed=False, exponents=(-3, -3))
+
+    assert len(book.bids) == 0
+
+
+def test_disconnected_is_shown_and_not_trusted(book, say):
+    book.take(say.snapshot(5), 0.0)
+    states = []
+    book.on_state(states.append)
+
+    book.detach("the cable")
+
+    assert states == [SubscriptionState.DISCONNECTED]
+    assert (book.trusted, book.state_reason, len(book.bids)) == (False, "the cable", 2)
+
+
+def test_own_recovery_outranks_what_the_gateway_says(book, say):
+    book.take(say.snapshot(5), 0.0)
+    book.take_state(StateChange(7, "halted", 1, "news"))
+    assert book.state is SubscriptionState.HALTED
+
+    book.take(say.quiet(7), 0.0)
+    assert book.state is RECOVERING
+    book.take(say.quiet(6, 7), 0.0)
+
+    assert book.state is SubscriptionState.HALTED
+
+
+def test_a_callback_sees_the_book_after_each_message(book, say):
+    seen = []
+    book.on_update(lambda update: seen.append((book.seq, book.trusted, update.last, update.bids.tolist())))
+
+    book.take(say.snapshot(5), 0.0)
+    book.take(say.delta(6, 6, [100, 1], [], ([(100, 1), (99, 6)], ASKS)), 0.0)
+
+    assert seen == [(5, True, 5, [[100, 5], [99, 6]]), (6, True, 6, [[100, 1]])]

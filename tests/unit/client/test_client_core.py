@@ -1,0 +1,526 @@
+"""The connection's state machine: when it comes back, when it does not, and what it asks for again."""
+
+import pytest
+
+from mdstream.client.book import Book
+from mdstream.client.policy import Policy
+from mdstream.client.protocol import Request
+from mdstream.client.states import ConnectionState, SubscriptionState
+from mdstream.client.trades import Trades
+from mdstream.codes import FINAL_CLOSE_CODES, CloseCode
+from mdstream.errors import (
+    ConnectionFailed,
+    ConnectionLost,
+    HandshakeRefused,
+    ProtocolViolation,
+    SubscriptionRefused,
+)
+
+BTC = Request("book", "SIM:BTC-USD")
+EMPTY = [2, 7, 1, 5, 1, [], [], 0, "subscribe"]
+
+
+def with_book(desk, request=BTC, sub=7):
+    """A book that is live at number 5 of epoch 1."""
+    book = Book(request, desk.core)
+    desk.core.subscribe(book, desk.now)
+    desk.act()
+    desk.agree(sub)
+    desk.say([2, sub, 1, 5, 1, [], [], 0, "subscribe"])
+    assert book.state is SubscriptionState.LIVE
+    return book
+
+
+def test_connecting_ends_with_the_welcome(desk):
+    desk.core.start(desk.now)
+    desk.act()
+    desk.core.dialed(desk.now)
+    assert desk.core.state is ConnectionState.CONNECTING
+
+    desk.say(desk.welcome())
+
+    assert desk.states == [ConnectionState.CONNECTING, ConnectionState.OPEN]
+    assert desk.core.welcome.heartbeat_ms == 15_000
+    assert desk.dials == 1
+
+
+def test_a_subscription_made_before_the_welcome_is_asked_for_after_it(desk):
+    book = Book(BTC, desk.core)
+    desk.core.subscribe(book, desk.now)
+    assert desk.sent == []
+
+    desk.connect()
+
+    assert [command["instruments"] for command in desk.ops("subscribe")] == [["SIM:BTC-USD"]]
+    assert book.state is SubscriptionState.PENDING
+
+
+@pytest.mark.parametrize(
+    "code", [c for c in CloseCode if c not in FINAL_CLOSE_CODES] + [1005, 1006, 1011, 4999]
+)
+def test_after_most_close_codes_the_client_comes_back(desk, code):
+    desk.connect()
+
+    desk.cut(code)
+    desk.wait(0.5)
+
+    assert desk.core.state is ConnectionState.CONNECTING
+    assert desk.dials == 2
+
+
+@pytest.mark.parametrize("code", sorted(FINAL_CLOSE_CODES))
+def test_after_a_final_close_code_it_does_not(desk, code):
+    desk.connect()
+    book = with_book(desk)
+
+    desk.cut(code, "because")
+    desk.wait(100)
+
+    assert desk.core.state is ConnectionState.CLOSED
+    assert desk.dials == 1
+    assert isinstance(desk.core.error, ConnectionLost)
+    assert desk.core.error.code == code
+    assert "because" in str(desk.core.error)
+    assert book.state is SubscriptionState.ENDED
+    assert book.error is desk.core.error
+
+
+def test_an_expired_token_is_not_final_where_a_fresh_one_can_be_had(make_desk):
+    desk = make_desk(renewable=True)
+    desk.connect()
+
+    desk.cut(CloseCode.TOKEN_EXPIRED)
+    desk.wait(0.5)
+
+    assert desk.dials == 2
+
+
+def test_a_fresh_token_that_is_refused_too_is_final(make_desk):
+    desk = make_desk(renewable=True)
+    desk.connect()
+    desk.cut(CloseCode.TOKEN_EXPIRED)
+    desk.wait(0.5)
+
+    desk.core.dial_failed(HandshakeRefused("no", status=401), desk.now)
+
+    assert desk.core.state is ConnectionState.CLOSED
+    assert desk.core.error.status == 401
+
+
+def test_the_delay_grows_until_a_connection_was_healthy(desk):
+    desk.connect()
+    for delay in (0.5, 1.0, 2.0):
+        desk.cut()
+        desk.wait(delay - 0.001)
+        assert desk.core.state is ConnectionState.RECONNECTING
+        desk.wait(0.001)
+        assert desk.core.state is ConnectionState.CONNECTING
+        desk.connect()
+
+    desk.wait(29.9)
+    desk.cut()
+    desk.wait(3.999)
+    assert desk.core.state is ConnectionState.RECONNECTING, "29.9 s are not health yet"
+    desk.wait(0.001)
+    desk.connect()
+    desk.wait(15)
+    desk.say([5, 1, []])
+    desk.wait(15)
+    desk.cut()
+    desk.wait(0.5)
+
+    assert desk.core.state is ConnectionState.CONNECTING
+
+
+def test_the_jitter_is_drawn_from_the_whole_range(make_desk):
+    desk = make_desk(random=lambda: 0.1)
+    desk.connect()
+
+    desk.cut()
+    desk.wait(0.05)
+
+    assert desk.dials == 2
+
+
+def test_retry_after_is_honoured_with_the_jitter_on_top(desk):
+    desk.connect()
+    desk.cut()
+    desk.wait(0.5)
+
+    desk.core.dial_failed(HandshakeRefused("full", status=503, retry_after_s=7.0), desk.now)
+
+    desk.wait(7.999)
+    assert desk.core.state is ConnectionState.RECONNECTING
+    desk.wait(0.001)
+    assert desk.core.state is ConnectionState.CONNECTING
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_some_refusals_of_the_upgrade_are_final(desk, status):
+    desk.connect()
+    desk.cut()
+    desk.wait(0.5)
+
+    desk.core.dial_failed(HandshakeRefused("no", status=status), desk.now)
+
+    assert desk.core.state is ConnectionState.CLOSED
+
+
+@pytest.mark.parametrize("error", [ConnectionFailed("refused"), HandshakeRefused("full", status=503)])
+def test_the_first_failure_is_final_unless_told_to_persist(make_desk, error):
+    desk = make_desk()
+    desk.core.start(desk.now)
+    desk.core.dial_failed(error, desk.now)
+    assert desk.core.state is ConnectionState.CLOSED
+    assert desk.core.error is error
+
+    patient = make_desk(policy=Policy(persist=True))
+    patient.core.start(patient.now)
+    patient.core.dial_failed(error, patient.now)
+    assert patient.core.state is ConnectionState.RECONNECTING
+
+
+def test_drain_is_left_at_its_time_and_not_before(desk):
+    desk.connect()
+    book = with_book(desk)
+
+    desk.say({"type": "drain", "reconnect_after_ms": 3000, "deadline_ms": 9000})
+    desk.say([1, 7, 6, 6, 1, [], [], 0])
+    assert desk.core.state is ConnectionState.DRAINING
+    assert book.seq == 6, "a draining gateway still serves"
+    desk.wait(2.999)
+    assert desk.hang_ups == []
+    desk.wait(0.001)
+
+    assert [hang_up.code for hang_up in desk.hang_ups] == [CloseCode.GOING_AWAY]
+    assert desk.dials == 2
+    desk.connect()
+    assert desk.ops("subscribe")[-1]["resume"] == {"SIM:BTC-USD": [1, 6]}
+
+
+def test_a_gateway_that_drains_and_closes_early_is_replaced_at_the_time_it_gave(desk):
+    desk.connect()
+    desk.say({"type": "drain", "reconnect_after_ms": 3000, "deadline_ms": 9000})
+
+    desk.cut(CloseCode.DRAINING)
+
+    desk.wait(2.999)
+    assert desk.dials == 1
+    desk.wait(0.001)
+    assert desk.dials == 2
+
+
+def test_silence_of_two_heartbeats_is_a_dead_link(desk):
+    desk.connect()
+    book = with_book(desk)
+    desk.wait(20)
+    desk.say([5, 1, []])
+
+    desk.wait(29.999)
+    assert desk.core.state is ConnectionState.OPEN
+    desk.wait(0.001)
+
+    assert desk.core.state is ConnectionState.RECONNECTING
+    assert desk.hang_ups[-1].abort
+    assert book.state is SubscriptionState.DISCONNECTED
+    assert not book.trusted
+
+
+def test_no_welcome_is_a_dead_link(desk):
+    desk.core.start(desk.now)
+    desk.core.dialed(desk.now)
+
+    desk.wait(10)
+
+    assert desk.core.state is ConnectionState.CLOSED
+    assert isinstance(desk.core.error, ConnectionFailed)
+    assert "no welcome" in str(desk.core.error)
+
+
+def test_everything_is_asked_for_again_with_the_place_it_had_reached(desk):
+    desk.connect()
+    with_book(desk)
+    with_book(desk, BTC._replace(depth=20), sub=8)
+    desk.say([1, 8, 6, 9, 1, [], [], 0])
+    trades = Trades(Request("trades", "SIM:BTC-USD"), desk.core)
+    desk.core.subscribe(trades, desk.now)
+    desk.act()
+    desk.agree(9)
+    desk.say([3, 9, 4, 11, 11, [[11, 1, 100, 1, 1, "a"]]])
+    desk.sent.clear()
+
+    desk.cut()
+    desk.wait(0.5)
+    desk.connect()
+
+    assert [(c["channel"], c.get("depth"), c["resume"]) for c in desk.ops("subscribe")] == [
+        ("book", 0, {"SIM:BTC-USD": [1, 5]}),
+        ("book", 20, {"SIM:BTC-USD": [1, 9]}),
+        ("trades", None, {"SIM:BTC-USD": [4, 11]}),
+    ]
+    assert desk.core.stats.reconnects == 1
+
+
+def test_instruments_that_differ_in_nothing_else_are_asked_for_together(make_desk):
+    desk = make_desk(policy=Policy(subscribe_batch=2))
+    books = [Book(BTC._replace(instrument=f"SIM:{name}"), desk.core) for name in "ABC"]
+    for book in books:
+        desk.core.subscribe(book, desk.now)
+
+    desk.connect()
+
+    assert [command["instruments"] for command in desk.ops("subscribe")] == [["SIM:A", "SIM:B"], ["SIM:C"]]
+
+
+def test_one_bad_instrument_does_not_take_the_others_with_it(desk):
+    books = [Book(BTC._replace(instrument=f"SIM:{name}"), desk.core) for name in "AB"]
+    for book in books:
+        desk.core.subscribe(book, desk.now)
+    desk.connect()
+    together = desk.ops("subscribe")[0]
+
+    desk.say(
+        {
+            "type": "error",
+            "id": together["id"],
+            "code": "unknown_instrument",
+            "message": "SIM:B is not announced",
+        }
+    )
+    alone = desk.ops("subscribe")[1:]
+    desk.say(
+        {
+            "type": "error",
+            "id": alone[1]["id"],
+            "code": "unknown_instrument",
+            "message": "SIM:B is not announced",
+        }
+    )
+
+    assert [command["instruments"] for command in alone] == [["SIM:A"], ["SIM:B"]]
+    assert [book.state for book in books] == [SubscriptionState.PENDING, SubscriptionState.ENDED]
+    assert isinstance(books[1].error, SubscriptionRefused)
+    assert books[1].error.code == "unknown_instrument"
+    assert "SIM:B is not announced" in str(books[1].error)
+
+
+def test_a_passing_refusal_after_a_reconnect_is_asked_again_later(desk):
+    desk.connect()
+    book = with_book(desk)
+    desk.cut()
+    desk.wait(0.5)
+    desk.connect()
+
+    desk.say(
+        {"type": "error", "id": desk.ops("subscribe")[-1]["id"], "code": "unavailable", "message": "busy"}
+    )
+    asked = len(desk.ops("subscribe"))
+    assert not book.trusted
+    desk.wait(0.999)
+    assert len(desk.ops("subscribe")) == asked
+    desk.wait(0.001)
+
+    assert len(desk.ops("subscribe")) == asked + 1
+    assert desk.ops("subscribe")[-1]["resume"] == {"SIM:BTC-USD": [1, 5]}
+
+
+def test_a_lasting_refusal_after_a_reconnect_ends_the_subscription(desk):
+    desk.connect()
+    book = with_book(desk)
+    desk.cut()
+    desk.wait(0.5)
+    desk.connect()
+
+    desk.say(
+        {"type": "error", "id": desk.ops("subscribe")[-1]["id"], "code": "not_entitled", "message": "no"}
+    )
+
+    assert book.state is SubscriptionState.ENDED
+    assert book.error.code == "not_entitled"
+
+
+def test_an_entitlement_that_ends_ends_the_subscription(desk):
+    desk.connect()
+    book = with_book(desk)
+
+    desk.say({"type": "unsubscribed", "id": None, "subs": [7], "reason": "token ended"})
+
+    assert book.state is SubscriptionState.ENDED
+    assert "token ended" in str(book.error)
+    assert desk.core.subscriptions == ()
+
+
+def test_closing_a_book_unsubscribes_and_what_still_comes_is_ignored(desk):
+    desk.connect()
+    book = with_book(desk)
+
+    desk.core.unsubscribe(book)
+    desk.act()
+    desk.say([1, 7, 6, 6, 1, [], [], 0])
+
+    assert desk.ops("unsubscribe")[0]["subs"] == [7]
+    assert (book.seq, book.state, book.error) == (5, SubscriptionState.ENDED, None)
+
+
+def test_a_book_closed_before_it_was_agreed_to_is_unsubscribed_then(desk):
+    desk.connect()
+    book = Book(BTC, desk.core)
+    desk.core.subscribe(book, desk.now)
+    desk.act()
+    desk.core.unsubscribe(book)
+    desk.act()
+    assert desk.ops("unsubscribe") == []
+
+    desk.agree(7)
+
+    assert desk.ops("unsubscribe")[0]["subs"] == [7]
+
+
+def test_a_book_reopened_before_the_first_was_agreed_to_takes_its_place(desk):
+    desk.connect()
+    first, second = Book(BTC, desk.core), Book(BTC, desk.core)
+    desk.core.subscribe(first, desk.now)
+    desk.act()
+    answer = dict(desk.ops("subscribe")[0])
+    desk.core.unsubscribe(first)
+    desk.core.subscribe(second, desk.now)
+    desk.act()
+
+    subscribed = {
+        "type": "subscribed",
+        "sub": 7,
+        "channel": "book",
+        "instrument": BTC.instrument,
+        "price_exp": 0,
+        "size_exp": 0,
+    }
+    desk.say({**subscribed, "id": answer["id"]}, EMPTY, {**subscribed, "id": desk.ops("subscribe")[1]["id"]})
+
+    assert second.state is SubscriptionState.LIVE
+    assert desk.ops("unsubscribe") == []
+
+
+def test_a_subscription_that_the_gateway_forgot_is_asked_for_again(desk):
+    desk.connect()
+    book = with_book(desk)
+    desk.say([1, 7, 9, 9, 1, [], [], 0])
+
+    desk.say({"type": "error", "id": desk.ops("recover")[0]["id"], "code": "unknown_sub", "message": "7?"})
+
+    assert len(desk.ops("subscribe")) == 2
+    desk.agree(12, resumed=True)
+    desk.say([1, 12, 6, 9, 1, [], [], 0])
+    assert (book.state, book.seq) == (SubscriptionState.LIVE, 9)
+
+
+@pytest.mark.parametrize("message", [[1, 7, "x"], {"type": "welcome"}, 3])
+def test_a_gateway_that_breaks_the_contract_is_left_and_sought_again(desk, message):
+    desk.connect()
+
+    desk.say(message)
+
+    assert desk.core.state is ConnectionState.RECONNECTING
+    assert len(desk.hang_ups) == 1
+    assert "contract" in desk.core.reason
+
+
+def test_the_first_message_must_be_the_welcome(desk):
+    desk.core.start(desk.now)
+    desk.core.dialed(desk.now)
+
+    desk.say([5, 1, []])
+
+    assert desk.core.state is ConnectionState.CLOSED
+    assert "heartbeat" in str(desk.core.error)
+
+
+def test_another_version_of_the_contract_is_refused(desk):
+    desk.core.start(desk.now)
+    desk.core.dialed(desk.now)
+
+    desk.say({**desk.welcome(), "version": 2})
+
+    assert desk.core.state is ConnectionState.CLOSED
+    assert isinstance(desk.core.error, ProtocolViolation)
+    assert "version 2" in str(desk.core.error)
+
+
+def test_closing_hangs_up_and_ends_everything(desk):
+    desk.connect()
+    book = with_book(desk)
+
+    desk.core.close()
+    desk.act()
+    desk.wait(100)
+
+    assert desk.core.state is ConnectionState.CLOSED
+    assert desk.core.error is None
+    assert [hang_up.code for hang_up in desk.hang_ups] == [CloseCode.NORMAL]
+    assert book.state is SubscriptionState.ENDED
+    assert desk.dials == 1
+
+
+def test_state_messages_show_and_are_forgotten_with_the_connection(desk):
+    desk.connect()
+    book = with_book(desk)
+    shown = []
+    book.on_state(shown.append)
+
+    desk.say({"type": "state", "sub": 7, "state": "stale", "since": 1, "reason": "feed down"})
+    assert (book.state, book.state_reason, book.trusted) == (SubscriptionState.STALE, "feed down", True)
+    desk.say({"type": "state", "sub": 7, "state": "recovering", "since": 1, "reason": "hole"})
+    assert not book.trusted
+    desk.say({"type": "state", "sub": 7, "state": "brand_new"})
+    desk.cut()
+    desk.wait(0.5)
+    desk.connect()
+    desk.agree(3, resumed=True)
+
+    assert [str(state) for state in shown] == ["stale", "recovering", "disconnected", "recovering", "live"]
+
+
+def test_pings_are_answered_or_given_up(desk):
+    answers = []
+    desk.core.ping(answers.append)
+    assert answers == [None], "there is no connection"
+    desk.connect()
+
+    desk.core.ping(answers.append)
+    desk.act()
+    desk.say({"type": "pong", "id": desk.ops("ping")[0]["id"], "data": None, "time": 1})
+    desk.core.ping(answers.append)
+    desk.cut()
+
+    assert answers == [None, desk.now, None]
+
+
+def test_counters(desk):
+    desk.connect()
+    with_book(desk)
+    desk.wall_us = 51_000
+    desk.say([1, 7, 6, 6, 1000, [], [], 0])
+
+    assert desk.core.stats.messages == 4
+    assert desk.core.stats.updates == 2
+    assert desk.core.stats.bytes > 50
+    assert desk.core.stats.latency_last_ms == 50.0
+    desk.wall_us = 1000
+    desk.say([1, 7, 7, 7, 1000, [], [], 0])
+    assert desk.core.stats.latency_last_ms == 0.0
+    assert desk.core.stats.latency_avg_ms == pytest.approx(49.0)
+
+
+def test_an_observer_that_raises_does_not_stop_the_stream(desk, caplog):
+    desk.connect()
+    book = with_book(desk)
+
+    def broken(update):
+        raise RuntimeError("mine")
+
+    book.on_update(broken)
+    seen = []
+    book.on_update(seen.append)
+    desk.say([1, 7, 6, 6, 1, [], [], 0])
+
+    assert [update.last for update in seen] == [6]
+    assert "mine" in caplog.text

@@ -1,0 +1,188 @@
+"""Trades come once each, in order; what is missing is fetched, or owned up to."""
+
+from decimal import Decimal
+
+import pytest
+
+from mdstream.client import events
+from mdstream.client.events import Lost, Subscribed
+from mdstream.client.protocol import Request
+from mdstream.client.states import SubscriptionState
+from mdstream.client.trades import Trades
+
+LIVE, RECOVERING = SubscriptionState.LIVE, SubscriptionState.RECOVERING
+
+
+def batch(first, last, epoch=1):
+    entries = [events.TradeEntry(n, 1000 + n, 100 + n, 5, n % 3, f"t{n}") for n in range(first, last + 1)]
+    return events.Trades(8, epoch, first, last, entries)
+
+
+@pytest.fixture
+def trades(link):
+    trades = Trades(Request("trades", "SIM:BTC-USD"), link)
+    trades.requested()
+    trades.accept(Subscribed(8, "trades", "SIM:BTC-USD", -2, -3), 0.0)
+    return trades
+
+
+@pytest.fixture
+def seen(trades):
+    seen = []
+    trades.on_trade(lambda trade: seen.append(trade.seq))
+    return seen
+
+
+def test_agreed_to_it_is_live(trades):
+    assert (trades.state, trades.seq) == (LIVE, None)
+
+
+def test_the_first_trades_set_the_place(trades, seen, link):
+    trades.take(batch(40, 42), 0.0)
+
+    assert (seen, trades.epoch, trades.seq, trades.resume, link.asked) == ([40, 41, 42], 1, 42, (1, 42), [])
+
+
+def test_a_trade_tells_all_of_itself(trades):
+    given = []
+    trades.on_trade(given.append)
+
+    trades.take(batch(40, 42), 0.0)
+
+    assert [trade.side for trade in given] == ["buy", "sell", None]
+    assert (given[0].price, given[0].size, given[0].ts_us, given[0].trade_id) == (
+        Decimal("1.40"),
+        Decimal("0.005"),
+        1040,
+        "t40",
+    )
+
+
+def test_a_gap_is_fetched_and_what_came_meanwhile_follows(trades, seen, link):
+    trades.take(batch(1, 2), 0.0)
+    trades.take(batch(5, 6), 0.0)
+    trades.take(batch(7, 7), 0.0)
+    assert (seen, link.asked, trades.state, trades.resume) == ([1, 2], [3], RECOVERING, (1, 2))
+
+    trades.take(batch(3, 6), 0.0)
+
+    assert (seen, trades.state) == ([1, 2, 3, 4, 5, 6, 7], LIVE)
+
+
+def test_each_trade_comes_once(trades, seen):
+    trades.take(batch(1, 4), 0.0)
+    trades.take(batch(2, 6), 0.0)
+    trades.take(batch(1, 3), 0.0)
+
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_lost_unasked_is_asked_for_and_may_be_had(trades, seen, link):
+    trades.take(batch(1, 2), 0.0)
+    trades.take(Lost(8, 3, 9), 0.0)
+    trades.take(batch(10, 10), 0.0)
+    assert link.asked == [3]
+
+    trades.take(batch(3, 10), 0.0)
+
+    assert (seen, trades.lost, trades.state) == (list(range(1, 11)), 0, LIVE)
+
+
+def test_lost_as_the_answer_is_told_and_the_stream_goes_on(trades, seen, link):
+    lost, skipped = [], []
+    trades.on_lost(lambda first, last: lost.append((first, last)))
+    trades.on_trade(lambda trade: skipped.append(trade.skipped))
+    trades.take(batch(1, 2), 0.0)
+    trades.take(batch(6, 6), 0.0)
+
+    trades.take(Lost(8, 3, 4), 0.0)
+    assert trades.state is RECOVERING, "5 is still missing"
+    trades.take(batch(5, 6), 0.0)
+
+    assert (lost, trades.lost, seen, skipped) == ([(3, 4)], 2, [1, 2, 5, 6], [0, 0, 2, 0])
+    assert (trades.state, link.asked) == (LIVE, [3, 5])
+
+
+def test_lost_twice_unasked_is_one_question(trades, link):
+    trades.take(batch(1, 2), 0.0)
+    trades.take(Lost(8, 3, 9), 0.0)
+
+    trades.take(Lost(8, 10, 12), 0.0)
+    trades.take(Lost(8, 3, 12), 0.0)
+
+    assert (link.asked, trades.lost, trades.seq, trades.state) == ([3], 10, 12, LIVE)
+
+
+def test_lost_before_any_trade_is_asked_for(trades, seen, link):
+    trades.take(Lost(8, 3, 9), 0.0)
+    assert link.asked == [3]
+
+    trades.take(batch(3, 9), 0.0)
+
+    assert (seen, trades.state) == (list(range(3, 10)), LIVE)
+
+
+def test_a_heartbeat_ahead_shows_a_lost_tail(trades, link):
+    trades.take(batch(1, 2), 0.0)
+
+    trades.hear(2, 0.0)
+    assert link.asked == []
+    trades.hear(3, 0.0)
+
+    assert (link.asked, trades.state) == ([3], RECOVERING)
+
+
+def test_heartbeats_before_the_first_trade_show_a_loss_too(trades, seen, link):
+    trades.hear(0, 0.0)
+    trades.hear(40, 0.0)
+    assert link.asked == []
+
+    trades.take(batch(43, 43), 0.0)
+    assert link.asked == [41]
+    trades.take(batch(41, 43), 0.0)
+
+    assert seen == [41, 42, 43]
+
+
+def test_a_heartbeat_of_an_older_life_does_not_hide_the_new_one(trades, seen, link):
+    trades.hear(40, 0.0)
+
+    trades.take(batch(1, 2, epoch=7), 0.0)
+
+    assert (seen, link.asked) == ([1, 2], [])
+
+
+def test_a_new_epoch_counts_from_one_again(trades, seen, link):
+    trades.take(batch(1, 9), 0.0)
+    trades.take(batch(12, 12), 0.0)
+
+    trades.take(batch(1, 2, epoch=2), 0.0)
+    assert (seen[-2:], trades.epoch, trades.state, link.asked) == ([1, 2], 2, LIVE, [10])
+    trades.take(batch(10, 12), 0.0)
+    assert seen[-1] == 2, "what an older writer left is dropped"
+    trades.take(batch(2, 2, epoch=3), 0.0)
+
+    assert (link.asked[-1], trades.epoch) == (1, 3), "number 1 of the new epoch is missing"
+
+
+def test_after_a_reconnect_it_goes_on_without_a_hole(trades, seen, link):
+    trades.take(batch(1, 2), 0.0)
+    trades.detach("cut")
+    assert trades.state is SubscriptionState.DISCONNECTED
+    trades.requested()
+    trades.accept(Subscribed(3, "trades", "SIM:BTC-USD", -2, -3, resumed=True), 0.0)
+
+    trades.take(batch(3, 5), 0.0)
+
+    assert (seen, link.asked) == ([1, 2, 3, 4, 5], [])
+
+
+def test_a_reconnect_that_was_not_resumed_shows_its_hole(trades, link):
+    trades.take(batch(1, 2), 0.0)
+    trades.detach("cut")
+    trades.requested()
+    trades.accept(Subscribed(3, "trades", "SIM:BTC-USD", -2, -3, resumed=False), 0.0)
+
+    trades.take(batch(9, 9), 0.0)
+
+    assert link.asked == [3]
