@@ -86,7 +86,7 @@ cdef int msgpack_trades(Buffer* out, uint32_t sub, TradeLog log, uint64_t first,
     cdef uint64_t seq
     cdef char* at
     buffer_reserve(out, HEAD_MAX + SLACK + TRADE_MAX * <Py_ssize_t>(last + 1 - first) + id_bytes)
-    at = pack_kind(out.data + out.size, 5, 3, sub)
+    at = pack_kind(out.data + out.size, 6, 3, sub)
     at = pack_uint(at, log.epoch)
     at = pack_uint(at, first)
     at = pack_uint(at, last)
