@@ -2,7 +2,11 @@
 
 from mdstream.bus.connection import Bus, connect
 from mdstream.bus.embedded import EmbeddedNats
+from mdstream.bus.lane import ReaderStats
+from mdstream.bus.mender import MendOptions, Target
 from mdstream.bus.options import BusOptions, StreamOptions
+from mdstream.bus.payloads import decode_ref
+from mdstream.bus.reader import InstrumentReader, ReaderOptions, Readers, UnknownInstrument, Watcher
 from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
 from mdstream.bus.subjects import STREAMS, parse_subject, subject
 
@@ -13,9 +17,18 @@ __all__ = [
     "Bus",
     "BusOptions",
     "EmbeddedNats",
+    "InstrumentReader",
+    "MendOptions",
+    "ReaderOptions",
+    "ReaderStats",
+    "Readers",
     "Stored",
     "StreamOptions",
+    "Target",
+    "UnknownInstrument",
+    "Watcher",
     "connect",
+    "decode_ref",
     "parse_subject",
     "subject",
 ]

@@ -139,6 +139,11 @@ class Bus:
         await streams.ensure_streams(self.jetstream, self.options.streams)
         self._ensured = True
 
+    async def ensured(self) -> None:
+        """Returns when the streams that a reconnect may have to create again are there."""
+        if self._ensuring is not None:
+            await asyncio.wait({self._ensuring})
+
     async def last(self, stream: str, subject: str) -> bytes | None:
         """The payload of the newest message on a subject, or None. Raises BusError, BusUnavailable."""
         stored = await self.last_stored(stream, subject)
@@ -146,6 +151,8 @@ class Bus:
 
     async def last_stored(self, stream: str, subject: str) -> Stored | None:
         """As ``last``, with the stream's own number and time of it."""
+        if not self.connected:
+            raise BusUnavailable(f"{stream} cannot be asked for {subject}: {self._away()}")
         try:
             if stream not in self._not_direct:
                 try:

@@ -1,0 +1,273 @@
+"""Mending a lane: bring it from where the core stands to where the live subscription goes on.
+
+First from the log; where that does not reach, a book from a snapshot past the hole, and trades by giving up what is
+lost. Nothing is guessed and nothing skipped: until it is done the lane stays closed, and trying never ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mdstream.bus.connection import Bus
+from mdstream.bus.lane import GAP, REFUSED, Lane, ReaderStats
+from mdstream.bus.payloads import numbers, snap_number
+from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
+from mdstream.errors import BusError, FeedError, PayloadError
+
+logger = logging.getLogger(__name__)
+
+BATCH = 256
+"""Payloads fed before the event loop gets its turn."""
+
+
+class Target(Protocol):
+    """The core's side of an instrument; ``HubTarget`` is the real one."""
+
+    def take_book(self, payload: bytes) -> int: ...
+    def take_trades(self, payload: bytes) -> int: ...
+    def load_snap(self, payload: bytes) -> bool: ...
+    def reset_trades(self, epoch: int, seq: int) -> None: ...
+    def book_position(self) -> tuple[int, int]:
+        """Epoch and seq of what was applied last; (0, 0) where nothing was."""
+
+    def trade_position(self) -> tuple[int, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MendOptions:
+    """How holes are mended. Times in seconds."""
+
+    concurrent: int = 32
+    """Instruments that are mended, or opened, at a time."""
+    held_bytes: int = 4 * 1024 * 1024
+    """Live payloads held per stream of an instrument while it is mended; beyond that they are read back from the log."""
+    slack_s: float = 2.0
+    """How far before the hole the log is read, first; then ever further, by ``widening``."""
+    widening: float = 4.0
+    widest_s: float = 600.0
+    """Beyond this, the log is read from its start."""
+    patience_s: float = 1.0
+    """How long the log may lag behind the live messages before a hole at its end counts as one of the log."""
+    retry_base_s: float = 0.05
+    retry_cap_s: float = 2.0
+    """Time between two tries, doubling from base to cap."""
+
+
+class _Reach(enum.Enum):
+    END = enum.auto()  # of the log, without a gap
+    SHORT = enum.auto()  # the first that was found does not follow: look further back
+    HOLED = enum.auto()  # numbers are missing within the log
+
+
+class Mender:
+    """What mending books and trades have in common."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        lane: Lane,
+        position: Callable[[], tuple[int, int]],
+        options: MendOptions,
+        stats: ReaderStats,
+        slots: asyncio.Semaphore,
+    ) -> None:
+        self._bus = bus
+        self._lane = lane
+        self._position = position
+        self._options = options
+        self._stats = stats
+        self._slots = slots
+
+    async def run(self) -> None:
+        """Returns when the lane is live."""
+        lane, told = self._lane, False
+        delay_s, patient_until = self._options.retry_base_s, None
+        while not lane.live:
+            try:
+                async with self._slots:
+                    now = time.monotonic()
+                    patient_until = patient_until or now + self._options.patience_s
+                    if lane.live or await self._try(patient=now < patient_until):
+                        break
+            except BusError as error:
+                logger.log(
+                    logging.DEBUG if told else logging.WARNING,
+                    "%s is not mended yet: %s",
+                    lane.subject,
+                    error,
+                )
+                told = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await lane.turned_live.wait()
+            delay_s = min(delay_s * 2, self._options.retry_cap_s)
+        self._stats.mended += 1
+
+    async def _try(self, *, patient: bool) -> bool:
+        raise NotImplementedError
+
+    def _close_gap(self, payload: bytes, *, final: bool) -> bool:
+        """Whether a gap before ``payload`` could be closed, so that it may be fed again."""
+        return False
+
+    async def _follow(self, since_us: int | None) -> bool:
+        """Feeds what the log holds beyond the position, and what is held; False if the log lacks something."""
+        newest = await self._bus.last_stored(MD_LOG, self._lane.subject)
+        if newest is None or not self._is_news(newest.payload):
+            return True
+        # The time we know may be of another clock than the server's.
+        since_us = None if since_us is None else min(since_us, newest.stored_us)
+        slack_s = self._options.slack_s
+        while True:
+            widest = since_us is None or slack_s > self._options.widest_s
+            start_us = None if since_us is None or widest else since_us - int(slack_s * 1e6)
+            reach = await self._replay(start_us)
+            if reach is not _Reach.SHORT or widest:
+                break
+            slack_s *= self._options.widening
+        while self._lane.held and self._lane.drain(BATCH):
+            await asyncio.sleep(0)
+        return reach is _Reach.END
+
+    async def _replay(self, start_us: int | None) -> _Reach:
+        lane, fed, follows = self._lane, 0, False
+        async with contextlib.aclosing(self._bus.log(lane.subject, since_us=start_us)) as log:
+            async for payload in log:
+                if lane.live:
+                    return _Reach.END
+                outcome = lane.feed(payload)
+                if outcome == GAP and self._close_gap(payload, final=follows or start_us is None):
+                    outcome = lane.feed(payload)
+                if outcome == GAP:
+                    return _Reach.HOLED if follows else _Reach.SHORT
+                follows = follows or outcome != REFUSED
+                fed += 1
+                if fed % BATCH == 0:
+                    await asyncio.sleep(0)
+        return _Reach.END if follows else _Reach.SHORT
+
+    def _is_news(self, payload: bytes) -> bool:
+        try:
+            found = numbers(payload)
+        except PayloadError:
+            return True
+        epoch, seq = self._position()
+        return any(other > epoch or (other == epoch and last > seq) for other, _, last in found)
+
+
+class BookMender(Mender):
+    """A book goes on from the log, else from the newest snapshot."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        lane: Lane,
+        target: Target,
+        options: MendOptions,
+        stats: ReaderStats,
+        slots: asyncio.Semaphore,
+        snap_subject: str,
+    ) -> None:
+        super().__init__(bus, lane, target.book_position, options, stats, slots)
+        self._target = target
+        self._snap_subject = snap_subject
+        self._hopeless: tuple[int, int] | None = None
+        """A position from which the log does not lead on."""
+
+    def load(self, payload: bytes) -> bool:
+        """Loads a snapshot if it is newer than the book; what was refused before it does not matter any more."""
+        try:
+            loaded = self._target.load_snap(payload)
+        except FeedError as error:
+            self._stats.refused += 1
+            logger.warning("%s was refused: %s", self._snap_subject, error)
+            return False
+        if loaded:
+            self._stats.snaps_loaded += 1
+            self._lane.suspect = False
+        return loaded
+
+    async def _try(self, *, patient: bool) -> bool:
+        lane = self._lane
+        snap = await self._bus.last_stored(MD_STATE, self._snap_subject)
+        if self._position()[0] == 0:
+            self._load_stored(snap)
+        followed = self._hopeless != self._position() and await self._follow(lane.whole_us)
+        if followed and patient and (lane.held or self._is_ahead(snap)):
+            return False  # the log may lag a little behind the live messages
+        if not followed or lane.held or self._is_ahead(snap):
+            self._hopeless = self._position()
+            followed = self._load_stored(snap) and await self._follow(lane.whole_us)
+        return lane.live or (followed and lane.settle())
+
+    def _load_stored(self, snap: Stored | None) -> bool:
+        if snap is None or not self.load(snap.payload):
+            return False
+        self._lane.whole_us = snap.stored_us
+        return True
+
+    def _is_ahead(self, snap: Stored | None) -> bool:
+        """Whether the snapshot knows of updates that the log did not give."""
+        try:
+            return snap is not None and snap_number(snap.payload) > self._position()
+        except PayloadError:
+            return False
+
+
+class TradeMender(Mender):
+    """Trades go on from the log; what it does not hold any more is given up, and said to be lost."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        lane: Lane,
+        target: Target,
+        options: MendOptions,
+        stats: ReaderStats,
+        slots: asyncio.Semaphore,
+    ) -> None:
+        super().__init__(bus, lane, target.trade_position, options, stats, slots)
+        self._target = target
+        self._opened = False
+
+    async def _try(self, *, patient: bool) -> bool:
+        if not self._opened:
+            await self._start_at_live()
+            self._opened = True
+        followed = await self._follow(self._lane.whole_us)
+        if self._lane.held and not patient:
+            self._close_gap(self._lane.held[0], final=True)
+        return followed and self._lane.settle()
+
+    async def _start_at_live(self) -> None:
+        """A new reader has missed nothing: it begins behind the newest trade, or before the first that it was given."""
+        newest = None if self._lane.held else await self._bus.last_stored(MD_LOG, self._lane.subject)
+        if self._lane.held:
+            self._reset_before(self._lane.held[0])
+        elif newest is not None:
+            with contextlib.suppress(PayloadError):
+                epoch, _, last = numbers(newest.payload)[-1]
+                self._target.reset_trades(epoch, last)
+
+    def _close_gap(self, payload: bytes, *, final: bool) -> bool:
+        if not final or not self._reset_before(payload):
+            return False
+        self._stats.trades_given_up += 1
+        return True
+
+    def _reset_before(self, payload: bytes) -> bool:
+        """Moves to just before the first trade in ``payload`` that is beyond the position."""
+        epoch, seq = self._position()
+        with contextlib.suppress(PayloadError):
+            for other, first, _ in numbers(payload):
+                if other > epoch or (other == epoch and first > seq):
+                    self._target.reset_trades(other, first - 1)
+                    return True
+        return False

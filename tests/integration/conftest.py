@@ -1,0 +1,286 @@
+"""A small market for the tests of the readers: a writer, a reader of it, and a plain Python model in the core's place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import msgpack
+import pytest
+
+from mdstream.bus import (
+    Bus,
+    BusOptions,
+    EmbeddedNats,
+    InstrumentReader,
+    MendOptions,
+    ReaderOptions,
+    Readers,
+    connect,
+    subject,
+)
+from mdstream.errors import BookError, PayloadError
+from mdstream.model import InstrumentId, Ref, State
+
+NOTHING, APPLIED, GAP, NEW_EPOCH = range(4)
+QUICK_MEND = MendOptions(patience_s=0.1, retry_base_s=0.01, retry_cap_s=0.05)
+QUICK_BUS = {
+    "reconnect_cap_s": 0.05,
+    "ping_interval_s": 0.2,
+    "request_timeout_s": 1.0,
+    "connect_deadline_s": 1.0,
+}
+
+Side = dict[int, int]
+
+
+def apply(side: Side, flat: list[int]) -> None:
+    for ticks, lots in zip(flat[::2], flat[1::2], strict=True):
+        if lots:
+            side[ticks] = lots
+        else:
+            side.pop(ticks, None)
+
+
+class Model:
+    """The core's side of an instrument, as plainly as it can be; notes whatever it is told."""
+
+    def __init__(self, ref: Ref, changed: Callable[[], None]) -> None:
+        self.ref = ref
+        self.epoch = self.seq = 0
+        self.bids: Side = {}
+        self.asks: Side = {}
+        self.trade_epoch = self.trade_seq = 0
+        self.trades: list[tuple[int, int]] = []
+        self.resets: list[tuple[int, int]] = []
+        self.loads = 0
+        self.states: list[tuple[str, State, str]] = []
+        self.refs: list[tuple[Ref, bool]] = []
+        self._changed = changed
+
+    def book_position(self) -> tuple[int, int]:
+        return self.epoch, self.seq
+
+    def trade_position(self) -> tuple[int, int]:
+        return self.trade_epoch, self.trade_seq
+
+    def take_book(self, payload: bytes) -> int:
+        outcome = NOTHING
+        for value in self._values(payload, 1):
+            _, epoch, first, last, _, bids, asks = value
+            if epoch < self.epoch or (epoch == self.epoch and last <= self.seq):
+                continue
+            if first > (self.seq if epoch == self.epoch else 0) + 1:
+                return GAP
+            new_bids, new_asks = (dict(self.bids), dict(self.asks)) if epoch == self.epoch else ({}, {})
+            apply(new_bids, bids)
+            apply(new_asks, asks)
+            if new_bids and new_asks and max(new_bids) >= min(new_asks):
+                raise BookError(f"update {last} crosses the book")
+            outcome = max(outcome, APPLIED if epoch == self.epoch else NEW_EPOCH)
+            self.epoch, self.seq, self.bids, self.asks = epoch, last, new_bids, new_asks
+        return outcome
+
+    def take_trades(self, payload: bytes) -> int:
+        outcome = NOTHING
+        for value in self._values(payload, 3):
+            epoch, seq = value[1:3]
+            if epoch < self.trade_epoch or (epoch == self.trade_epoch and seq <= self.trade_seq):
+                continue
+            if seq > (self.trade_seq if epoch == self.trade_epoch else 0) + 1:
+                return GAP
+            self.trade_epoch, self.trade_seq = epoch, seq
+            self.trades.append((epoch, seq))
+            outcome = APPLIED
+        return outcome
+
+    def load_snap(self, payload: bytes) -> bool:
+        _, epoch, seq, _, bids, asks = msgpack.unpackb(payload)
+        if (epoch, seq) <= (self.epoch, self.seq):
+            return False
+        self.epoch, self.seq, self.bids, self.asks = epoch, seq, {}, {}
+        apply(self.bids, bids)
+        apply(self.asks, asks)
+        self.loads += 1
+        return True
+
+    def reset_trades(self, epoch: int, seq: int) -> None:
+        self.trade_epoch, self.trade_seq = epoch, seq
+        self.resets.append((epoch, seq))
+
+    def on_state(self, stream: str, state: State, reason: str) -> None:
+        self.states.append((stream, state, reason))
+        self._changed()
+
+    def on_ref(self, ref: Ref, rescaled: bool) -> None:
+        self.refs.append((ref, rescaled))
+        self._changed()
+
+    @staticmethod
+    def _values(payload: bytes, kind: int) -> list[Any]:
+        unpacker = msgpack.Unpacker()
+        unpacker.feed(payload)
+        values = list(unpacker)
+        if not all(isinstance(value, list) and value[:1] == [kind] for value in values):
+            raise PayloadError("a value that the contract does not allow", offset=0, value=0)
+        return values
+
+
+class Writer:
+    """The single writer of an instrument: keeps the true book and publishes what it is told to."""
+
+    def __init__(self, bus: Bus, instrument: InstrumentId, epoch: int) -> None:
+        self.bus, self.instrument, self.epoch = bus, instrument, epoch
+        self.seq = self.trade_seq = 0
+        self.bids: Side = {}
+        self.asks: Side = {}
+        self._random = random.Random(epoch)
+
+    async def announce(self, **ref: object) -> None:
+        await self._publish(
+            "ref", {"price_exp": -2, "size_exp": -8, "tick": 1, "lot": 1, "name": "Test"} | ref
+        )
+
+    async def status(self, state: str, reason: str = "") -> None:
+        await self._publish("status", [5, self.epoch, 0, state, reason])
+
+    async def snap(self) -> None:
+        """Old event times on purpose, as those of a replayed recording."""
+        bids = [n for ticks in sorted(self.bids, reverse=True) for n in (ticks, self.bids[ticks])]
+        asks = [n for ticks in sorted(self.asks) for n in (ticks, self.asks[ticks])]
+        await self._publish("snap", [2, self.epoch, self.seq, 1_600_000_000_000_000, bids, asks])
+
+    def change(self) -> bytes:
+        """One update, applied to the true book; the payload is for whoever delivers it."""
+        self.seq += 1
+        bids, asks = self._levels(900, 999), self._levels(1001, 1100)
+        apply(self.bids, bids)
+        apply(self.asks, asks)
+        return msgpack.packb([1, self.epoch, self.seq, self.seq, 1_600_000_000_000_000, bids, asks])
+
+    def _levels(self, low: int, high: int) -> list[int]:
+        return [n for _ in range(3) for n in (self._random.randint(low, high), self._random.randint(0, 5))]
+
+    async def update(self, count: int = 1) -> None:
+        for _ in range(count):
+            await self.bus.publish(subject(self.instrument, "book"), self.change())
+
+    async def trade(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.trade_seq += 1
+            await self._publish("trade", [3, self.epoch, self.trade_seq, 0, 1000, 1, 1, self.trade_seq])
+
+    async def raw(self, stream: str, payload: bytes) -> None:
+        await self.bus.publish(subject(self.instrument, stream), payload)
+
+    async def stored(self) -> None:
+        """Returns when the server has stored what was published on ``book`` and ``trade``."""
+        while True:
+            await self.bus.flush()
+            for stream, seq in (("book", self.seq), ("trade", self.trade_seq)):
+                newest = await self.bus.last("MD_LOG", subject(self.instrument, stream))
+                if seq and (newest is None or msgpack.unpackb(newest)[2] < seq):
+                    break
+            else:
+                return
+
+    async def _publish(self, stream: str, value: object) -> None:
+        await self.bus.publish(subject(self.instrument, stream), msgpack.packb(value))
+
+
+class Market:
+    """A writer and readers, each on a connection of its own."""
+
+    def __init__(self, server: EmbeddedNats, writing: Bus, reading: Bus, options: ReaderOptions) -> None:
+        self.server, self.writing, self.reading = server, writing, reading
+        self.flushes = 0
+        self.models: dict[InstrumentReader, Model] = {}
+        self._changed = asyncio.Event()
+        self.readers = Readers(reading, self._flush, options)
+
+    def writer(self, symbol: str = "A", epoch: int = 1) -> Writer:
+        return Writer(self.writing, InstrumentId("SIM", symbol), epoch)
+
+    async def open(self, symbol: str = "A", *, live: bool = True) -> tuple[InstrumentReader, Model]:
+        """Opens an instrument with a model as the core's side, and waits until it is live unless told otherwise."""
+        watcher = _Watcher()
+
+        def make_target(ref: Ref) -> Model:
+            watcher.model = Model(ref, self._changed.set)
+            return watcher.model
+
+        reader = await self.readers.open(InstrumentId("SIM", symbol), make_target, watcher)
+        model = self.models[reader] = watcher.model
+        if live:
+            await reader.wait_live()
+        return reader, model
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Waits until a condition holds; looked at after each change in the core and each state told."""
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def equal(self, writer: Writer, model: Model) -> None:
+        """Waits until the model stands where the writer does, and is the same."""
+        await self.until(lambda: model.book_position() == (writer.epoch, writer.seq))
+        assert (model.bids, model.asks) == (writer.bids, writer.asks)
+
+    async def in_step(self) -> None:
+        """Returns when all that was published before has come to the readers."""
+        await self.writing.flush()
+        await self.reading.flush()
+
+    @contextlib.contextmanager
+    def withheld(self, reader: InstrumentReader, *streams: str) -> Any:
+        """Loses what the bus delivers to a reader on some streams."""
+        taps, sid = self.reading.client._taps, reader._subscription._id
+        handler = taps[sid]
+
+        def lossy(subject: bytes, *rest: Any) -> None:
+            if subject.rpartition(b".")[2].decode() not in streams:
+                handler(subject, *rest)
+
+        taps[sid] = lossy
+        try:
+            yield
+        finally:
+            taps[sid] = handler
+
+    def _flush(self) -> None:
+        self.flushes += 1
+        self._changed.set()
+
+
+class _Watcher:
+    model: Model
+
+    def on_state(self, stream: str, state: State, reason: str) -> None:
+        self.model.on_state(stream, state, reason)
+
+    def on_ref(self, ref: Ref, rescaled: bool) -> None:
+        self.model.on_ref(ref, rescaled)
+
+
+@pytest.fixture
+def market(nats_server: EmbeddedNats) -> Callable[..., contextlib.AbstractAsyncContextManager[Market]]:
+    """``async with market() as m``: keywords are those of MendOptions, and ``stale_after_s``."""
+
+    @contextlib.asynccontextmanager
+    async def open_market(
+        server: EmbeddedNats = nats_server, stale_after_s: float | None = None, **mend: Any
+    ) -> AsyncIterator[Market]:
+        options = ReaderOptions(stale_after_s=stale_after_s, mend=replace(QUICK_MEND, **mend))
+        bus_options = BusOptions((server.url,), **QUICK_BUS)
+        async with await connect(bus_options) as writing, await connect(bus_options) as reading:
+            await writing.ensure_streams()
+            await reading.ensure_streams()
+            made = Market(server, writing, reading, options)
+            yield made
+            await made.readers.close()
+
+    return open_market

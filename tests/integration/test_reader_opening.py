@@ -1,0 +1,231 @@
+"""Opening an instrument: from reference data, snapshot, log and live messages to a whole book."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mdstream.bus import UnknownInstrument
+from mdstream.errors import BusUnavailable
+from mdstream.model import InstrumentId, State
+
+
+def test_an_instrument_opens_from_its_snapshot_the_log_and_what_is_live(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce(name="Bitcoin", listed=2009)
+            await writer.update(50)
+            await writer.snap()
+            await writer.update(50)
+            await writer.stored()
+            reader, model = await m.open()
+            assert (model.ref.price_exp, model.ref.name, model.ref.extra) == (-2, "Bitcoin", {"listed": 2009})
+            await m.equal(writer, model)
+            assert model.loads == 1
+            await writer.update(100)
+            await m.equal(writer, model)
+            assert (reader.book_state, reader.trade_state) == (State.LIVE, State.LIVE)
+            assert sorted(model.states) == [("book", State.LIVE, ""), ("trade", State.LIVE, "")]
+            assert model.loads == 1 and m.readers.stats.gaps == 0
+
+    run(scenario())
+
+
+def test_an_instrument_that_nobody_announced_is_unknown_and_leaves_nothing(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            await m.reading.last("MD_STATE", "md.SIM.NONE.ref")
+            before = set(m.reading.client._subs)
+            with pytest.raises(
+                UnknownInstrument, match=r"SIM:NONE is not announced: there is no md\.SIM\.NONE\.ref"
+            ):
+                await m.open("NONE")
+            assert set(m.reading.client._subs) == before
+
+    run(scenario())
+
+
+def test_without_nats_opening_says_so(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            await m.writer().announce()
+            await m.in_step()
+            m.server.kill()
+            with pytest.raises(BusUnavailable, match=r"MD_STATE .*cannot be asked for md\.SIM\.A\.ref"):
+                await m.open()
+
+    run(scenario())
+
+
+def test_without_a_snapshot_the_log_is_read_from_its_start(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.update(300)
+            await writer.stored()
+            _, model = await m.open()
+            await m.equal(writer, model)
+            assert model.loads == 0
+
+    run(scenario())
+
+
+def test_a_new_instrument_opens_empty_and_fills(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.snap()
+            await m.in_step()
+            _, model = await m.open()
+            await writer.update(3)
+            await writer.trade(3)
+            await m.equal(writer, model)
+            await m.until(lambda: model.trades == [(1, 1), (1, 2), (1, 3)])
+
+    run(scenario())
+
+
+def test_opening_amid_a_stream_of_updates_ends_equal(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.snap()
+
+            async def write() -> None:
+                for number in range(200):
+                    await writer.update(20)
+                    await writer.trade()
+                    if number % 50 == 49:
+                        await writer.snap()
+                    await m.writing.flush()
+
+            writing = asyncio.ensure_future(write())
+            _, model = await m.open()
+            await writing
+            await m.equal(writer, model)
+            await m.until(lambda: model.trade_seq == writer.trade_seq)
+            seqs = [seq for _, seq in model.trades]
+            assert seqs == list(range(seqs[0], 201))
+
+    run(scenario())
+
+
+def test_many_instruments_open_at_once_a_few_at_a_time(run, market) -> None:
+    async def scenario() -> None:
+        async with market(concurrent=4) as m:
+            writers = [m.writer(f"S{number}", epoch=number + 1) for number in range(60)]
+            for writer in writers:
+                await writer.announce()
+                await writer.update(10)
+                await writer.snap()
+                await writer.update(10)
+            await writers[-1].stored()
+            opened = await asyncio.gather(*(m.open(f"S{number}") for number in range(60)))
+            for writer, (_, model) in zip(writers, opened, strict=True):
+                await m.equal(writer, model)
+
+    run(scenario())
+
+
+def test_trades_begin_behind_the_newest_and_go_on_without_a_loss(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.trade(500)
+            await writer.stored()
+            _, model = await m.open()
+            assert model.trade_position() == (1, 500)
+            await writer.trade(2)
+            await m.until(lambda: model.trades == [(1, 501), (1, 502)])
+            assert model.resets == [(1, 500)] and m.readers.stats.trades_given_up == 0
+
+    run(scenario())
+
+
+def test_a_log_cut_off_and_an_old_snapshot_mean_waiting_for_a_newer_one(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.update(10)
+            await writer.snap()
+            await writer.update(10)
+            await writer.stored()
+            await m.writing.jetstream.purge_stream("MD_LOG")
+            await writer.update(10)
+            await writer.stored()
+            reader, model = await m.open(live=False)
+            await writer.update(10)
+            await m.in_step()
+            assert reader.book_state is State.RECOVERING
+            assert model.book_position() == (1, 10)
+            await writer.snap()
+            await writer.update(10)
+            await m.equal(writer, model)
+            await reader.wait_live()
+            assert reader.book_state is State.LIVE
+
+    run(scenario())
+
+
+def test_the_fenced_writers_snapshot_is_overcome_by_the_log(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            fenced, writer = m.writer(epoch=1), m.writer(epoch=2)
+            await writer.announce()
+            await fenced.update(20)
+            await writer.update(20)
+            await writer.stored()
+            await fenced.update(5)
+            await fenced.snap()
+            await writer.update(20)
+            await writer.stored()
+            _, model = await m.open()
+            await m.equal(writer, model)
+
+    run(scenario())
+
+
+def test_closing_while_opening_ends_everything(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.update(10)
+            await m.in_step()
+            await m.readers.slots.acquire()
+            opening = asyncio.ensure_future(m.open())
+            await m.reading.flush()
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+            m.readers.slots.release()
+            reader, model = await m.open(live=False)
+            await reader.close()
+            told = list(model.states)
+            await writer.status("halted")
+            await writer.update(5)
+            await m.in_step()
+            assert model.states == told and model.book_position() in ((0, 0), (1, 10))
+
+    run(scenario())
+
+
+def test_a_symbol_of_reserved_characters_opens_as_any_other(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer("B.R K*>%")
+            await writer.announce()
+            await writer.update(5)
+            await writer.stored()
+            reader, model = await m.open("B.R K*>%")
+            await m.equal(writer, model)
+            assert reader.instrument == InstrumentId("SIM", "B.R K*>%")
+
+    run(scenario())
