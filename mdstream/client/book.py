@@ -160,11 +160,12 @@ class Book(Subscription):
     def tick(self, now: float) -> None:
         self._recovery.tick(now)
 
-    def _begin(self, *, resumed: bool, rescaled: bool) -> None:
+    def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
         if resumed and self._sync is not Sync.EMPTY:
             self._set_sync(Sync.EXACT)
             return
         self._set_sync(Sync.EMPTY)
+        self._recovery.expect(now)
         if rescaled:
             self._clear()
 
@@ -233,7 +234,7 @@ class Book(Subscription):
     def _accepted(self, update: BookUpdate, now: float) -> None:
         self._arrays = None
         self._set_sync(Sync.EXACT)
-        held = self._recovery.settle() if self._recovery.active else ()
+        held = self._recovery.settle() if self._recovery.deadline is not None else ()
         for observer in tuple(self._update_observers):
             notify(observer, update)
         for event in held:

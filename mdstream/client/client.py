@@ -28,6 +28,7 @@ from mdstream.model import InstrumentId
 Token = str | Callable[[], str | Awaitable[str]]
 S = TypeVar("S", bound=Subscription)
 
+GOODBYE_S = 2.0
 DEFAULT_URL = "ws://127.0.0.1:8080/v1/stream"
 
 
@@ -59,6 +60,7 @@ class Client:
         self._transport: Transport | None = None
         self._receiver: _Receiver | None = None
         self._dialing: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
         self._pump_soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -188,6 +190,7 @@ class Client:
         if self._dialing is not None:
             self._dialing.cancel()
             await asyncio.gather(self._dialing, return_exceptions=True)
+        await asyncio.gather(*self._leaving)
 
     async def wait_closed(self) -> None:
         """Returns when the client is closed; raises the error if that was for good and not by the user."""
@@ -251,6 +254,9 @@ class Client:
             transport.abort()
         else:
             transport.close(action.code, action.reason)
+        leaving = self._loop.create_task(_see_off(transport))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     async def _connect(self) -> None:
         receiver = self._receiver = _Receiver(self)
@@ -292,6 +298,16 @@ class Client:
             self._transport = self._receiver = None
             self._core.closed(code, reason, self._loop.time())
             self._pump()
+
+
+async def _see_off(transport: Transport) -> None:
+    """Sees to it that a connection hung up on is gone soon, also when the peer does not read any more."""
+    try:
+        async with asyncio.timeout(GOODBYE_S):
+            await transport.wait_closed()
+    except TimeoutError:
+        transport.abort()
+        await transport.wait_closed()
 
 
 class _Receiver:

@@ -49,6 +49,12 @@ class Recovery(Generic[T]):
         else:
             self._ask_at(now + delay)
 
+    def expect(self, now: float) -> None:
+        """A snapshot should come by itself: asks for one if it does not."""
+        self.from_seq = 0
+        self._asked = True
+        self._wake_at(now + self._policy.recover_timeout_s)
+
     def hold(self, event: T) -> None:
         """Keeps what cannot be applied yet; too much is dropped, and found missing afterwards."""
         if len(self._held) >= self._policy.held_messages:
@@ -81,6 +87,7 @@ class Recovery(Generic[T]):
             return
         if self._asked:
             self.from_seq = 0
+        self.active = True
         self._ask(now)
 
     def _ask(self, now: float) -> None:

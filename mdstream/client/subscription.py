@@ -153,7 +153,7 @@ class Subscription:
         self.number = event.sub
         self._market = SubscriptionState.LIVE
         self._retry.reset()
-        self._begin(resumed=event.resumed, rescaled=rescaled)
+        self._begin(now, resumed=event.resumed, rescaled=rescaled)
         self.price_exp, self.size_exp = event.price_exp, event.size_exp
         self._show(None)
 
@@ -208,7 +208,7 @@ class Subscription:
 
     # ---- for the channels
 
-    def _begin(self, *, resumed: bool, rescaled: bool) -> None:
+    def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
         """Accepted: go on from ``resume``, or from nothing."""
         self._synced = True
 

@@ -17,6 +17,9 @@ class Transport(Protocol):
     def abort(self) -> None:
         """Hangs up at once: the peer is thought dead."""
 
+    async def wait_closed(self) -> None:
+        """Returns when the connection is gone."""
+
 
 class Receiver(Protocol):
     """Where a transport delivers, in the event loop's thread; nothing comes after ``closed``."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl as ssl_module
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from time import time
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ import picows
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from mdstream.client.transport import Receiver, Transport
-from mdstream.errors import ConnectionFailed, HandshakeRefused
+from mdstream.errors import ClientError, ConnectionFailed, HandshakeRefused
 
 log = logging.getLogger(__name__)
 
@@ -42,27 +43,31 @@ class PicowsDial:
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         try:
-            async with asyncio.timeout(timeout_s):
-                ws, listener = await picows.ws_connect(
-                    lambda: _Listener(receiver, binary),
+            ws, listener = await self._open(url, _Listener(receiver, binary), headers, timeout_s)
+        except (OSError, picows.WSError) as error:
+            raise _failure(url, error, timeout_s) from error
+        if listener is None:
+            raise ConnectionFailed(f"cannot connect to {url}: it hung up during the upgrade")
+        _check_subprotocol(url, ws, subprotocol)
+        return PicowsTransport(ws, binary)
+
+    async def _open(
+        self, url: str, listener: _Listener, headers: dict[str, str], timeout_s: float
+    ) -> tuple[WSTransport, WSListener | None]:
+        try:
+            async with asyncio.timeout(2 * timeout_s):
+                return await picows.ws_connect(
+                    lambda: listener,
                     url,
                     ssl_context=self._ssl,
-                    websocket_handshake_timeout=None,
+                    websocket_handshake_timeout=timeout_s,
                     extra_headers=headers,
                     max_frame_size=MAX_MESSAGE_BYTES,
                 )
-        except TimeoutError as error:
-            raise ConnectionFailed(f"cannot connect to {url}: no answer within {timeout_s:g} s") from error
-        except picows.WSHandshakeError as error:
-            raise _refused(url, error) from error
-        except (OSError, picows.WSError) as error:
-            raise ConnectionFailed(f"cannot connect to {url}: {_plainly(error)}") from error
-        assert isinstance(listener, _Listener)
-        answered = ws.response.headers.get("Sec-WebSocket-Protocol")
-        if answered not in (None, subprotocol):
-            ws.disconnect(graceful=False)
-            raise ConnectionFailed(f"{url} chose the subprotocol {answered!r}; {subprotocol!r} was offered")
-        return PicowsTransport(ws, binary)
+        except BaseException:
+            # picows keeps a connection whose opener was cancelled; it must not live on unheard.
+            listener.abandon()
+            raise
 
 
 class PicowsTransport:
@@ -85,6 +90,11 @@ class PicowsTransport:
     def abort(self) -> None:
         self._ws.disconnect(graceful=False)
 
+    async def wait_closed(self) -> None:
+        # It raises what cut the connection on this side; that was logged, and the user sees the state.
+        with suppress(Exception):
+            await self._ws.wait_disconnected()
+
 
 class _Listener(WSListener):
     """Joins fragments and hands on whole messages."""
@@ -95,6 +105,14 @@ class _Listener(WSListener):
         self._type = WSMsgType.BINARY if binary else WSMsgType.TEXT
         self._parts: list[bytes] = []
         self._close: tuple[int, str] | None = None
+        self._abandoned = False
+
+    def abandon(self) -> None:
+        self._abandoned = True
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        if self._abandoned:
+            transport.disconnect()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
@@ -134,6 +152,21 @@ class _Listener(WSListener):
             payload = b"".join(self._parts)
             self._parts.clear()
             self._receiver.received(payload)
+
+
+def _failure(url: str, error: OSError | picows.WSError, timeout_s: float) -> ClientError:
+    if isinstance(error, picows.WSHandshakeError):
+        return _refused(url, error)
+    if isinstance(error, TimeoutError):
+        return ConnectionFailed(f"cannot connect to {url}: no answer within {timeout_s:g} s")
+    return ConnectionFailed(f"cannot connect to {url}: {_plainly(error)}")
+
+
+def _check_subprotocol(url: str, ws: WSTransport, offered: str) -> None:
+    chosen = ws.response.headers.get("Sec-WebSocket-Protocol")
+    if chosen not in (None, offered):
+        ws.disconnect(graceful=False)
+        raise ConnectionFailed(f"{url} chose the subprotocol {chosen!r}; {offered!r} was offered")
 
 
 def _refused(url: str, error: picows.WSHandshakeError) -> HandshakeRefused | ConnectionFailed:

@@ -255,6 +255,17 @@ def test_a_heartbeat_shows_a_lost_snapshot(book, link):
     assert link.asked == [0]
 
 
+def test_a_snapshot_that_does_not_come_is_asked_for(book, link, say):
+    book.tick(9.9)
+    assert link.asked == []
+    book.tick(10.0)
+    assert link.asked == [0]
+
+    book.take(say.snapshot(0, [], []), 11.0)
+
+    assert (book.state, book.deadline) == (LIVE, None)
+
+
 def test_a_delta_without_a_snapshot_asks_for_one(book, link, say):
     book.take(say.quiet(6), 0.0)
 
