@@ -5,21 +5,19 @@ if the exponent is beyond ±18. Text reads like ``-12.50``: no exponent, no ``+`
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import SupportsIndex
+from typing import SupportsIndex, TypeAlias
+
+Exact: TypeAlias = Decimal | str | SupportsIndex
 
 def ticks_of(text: str, exp: int) -> int:
     """``ticks_of("64123.10", -2)`` is 6412310."""
 
-def to_integer(value: Decimal | str | SupportsIndex, exp: int) -> int:
+def to_integer(value: Exact, exp: int) -> int:
     """As ``ticks_of``, of any exact number; an int is the value itself, not ticks. TypeError for a float or a bool."""
 
-def parse_levels(
-    pairs: Iterable[tuple[Decimal | str | SupportsIndex, Decimal | str | SupportsIndex] | list[str]],
-    price_exp: int,
-    size_exp: int,
-) -> array[int]:
+def parse_levels(pairs: Iterable[Sequence[Exact]], price_exp: int, size_exp: int) -> array[int]:
     """Pairs of price and size to a flat ``array("q")``, ``[ticks, lots, …]``; errors name the level, from 0."""
 
 def format_decimal(value: int, exp: int) -> str:

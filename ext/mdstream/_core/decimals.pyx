@@ -147,6 +147,8 @@ cdef int64_t from_int(object value, int exp) except? -1:
 
 
 cdef int64_t from_object(object value, int exp) except? -1:
+    if type(value) is int:
+        return from_int(value, exp)
     if isinstance(value, str):
         return from_text(value, exp)
     if isinstance(value, Decimal):

@@ -33,8 +33,11 @@ cdef class Scratch:
 
 cdef char* pack_id(char* out, object trade_id) except NULL:
     cdef bytes text
-    if isinstance(trade_id, int):
-        return pack_int(out, trade_id) if trade_id < 0 else pack_uint(out, trade_id)
+    if isinstance(trade_id, int) and not isinstance(trade_id, bool):
+        try:
+            return pack_int(out, trade_id) if trade_id < 0 else pack_uint(out, trade_id)
+        except OverflowError:
+            raise ValueError(f"trade_id {trade_id} does not fit 64 bits") from None
     if not isinstance(trade_id, str):
         raise TypeError(f"trade_id was {trade_id!r}; it is a string or an integer")
     text = trade_id.encode()
