@@ -119,7 +119,7 @@ def test_a_killed_server_is_stale_then_recovering_then_live_and_the_book_is_whol
 def test_what_was_published_while_we_alone_were_away_is_caught_up_with(run, market) -> None:
     async def scenario() -> None:
         async with market() as m:
-            writer = m.writer()
+            writer = m.writer(epoch=2)
             reader, model = await opened(m, writer)
             loads = model.loads
             back = asyncio.Event()
@@ -128,6 +128,7 @@ def test_what_was_published_while_we_alone_were_away_is_caught_up_with(run, mark
             await m.until(lambda: State.STALE in states(model))
             await writer.update(10)
             await writer.trade(3)
+            await m.writer(epoch=writer.epoch - 1).update(3)  # a fenced writer has the last word in the log
             await writer.status("halted")
             await writer.announce(name="Renamed")
             await back.wait()
