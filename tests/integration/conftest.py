@@ -124,10 +124,7 @@ class Model:
     def _values(payload: bytes, kind: int) -> list[Any]:
         unpacker = msgpack.Unpacker()
         unpacker.feed(payload)
-        try:
-            values = list(unpacker)
-        except msgpack.UnpackException as error:
-            raise PayloadError("bytes that are no MessagePack", offset=0, value=0) from error
+        values = list(unpacker)
         if not all(isinstance(value, list) and value[:1] == [kind] for value in values):
             raise PayloadError("a value that the contract does not allow", offset=0, value=0)
         return values
@@ -180,12 +177,11 @@ class Writer:
     async def raw(self, stream: str, payload: bytes) -> None:
         await self.bus.publish(subject(self.instrument, stream), payload)
 
-    async def stored(self, *streams: str) -> None:
-        """Returns when the server has stored what was published on these streams, ``book`` and ``trade`` if not given."""
+    async def stored(self) -> None:
+        """Returns when the server has stored what was published on ``book`` and ``trade``."""
         while True:
             await self.bus.flush()
-            for stream in streams or ("book", "trade"):
-                seq = self.seq if stream == "book" else self.trade_seq
+            for stream, seq in (("book", self.seq), ("trade", self.trade_seq)):
                 newest = await self.bus.last("MD_LOG", subject(self.instrument, stream))
                 if seq and (newest is None or msgpack.unpackb(newest)[2] < seq):
                     break
