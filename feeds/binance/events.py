@@ -1,0 +1,107 @@
+"""What the venue sends, typed. Source: Binance spot API, "Web Socket Streams" and "Market Data endpoints"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mdstream.errors import FeedError
+
+PriceLevels = list[tuple[str, str]]
+"""[price, size] in the venue's own decimal texts."""
+
+
+class DepthDiff(msgspec.Struct, frozen=True):
+    """Changes of the book from the venue's update ``first_id`` to ``final_id``; ``ts`` in the venue's unit."""
+
+    symbol: str = msgspec.field(name="s")
+    ts: int = msgspec.field(name="E")
+    first_id: int = msgspec.field(name="U")
+    final_id: int = msgspec.field(name="u")
+    bids: PriceLevels = msgspec.field(name="b")
+    asks: PriceLevels = msgspec.field(name="a")
+
+    @property
+    def ts_us(self) -> int:
+        return to_us(self.ts)
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """One trade; ``buyer_is_maker``: the seller took."""
+
+    symbol: str = msgspec.field(name="s")
+    ts: int = msgspec.field(name="E")
+    trade_id: int = msgspec.field(name="t")
+    price: str = msgspec.field(name="p")
+    size: str = msgspec.field(name="q")
+    buyer_is_maker: bool = msgspec.field(name="m")
+
+    @property
+    def ts_us(self) -> int:
+        return to_us(self.ts)
+
+    @property
+    def side(self) -> str:
+        return "sell" if self.buyer_is_maker else "buy"
+
+
+class BookTicker(msgspec.Struct, frozen=True):
+    """The venue's own best bid and ask at its book update ``update_id``."""
+
+    symbol: str = msgspec.field(name="s")
+    update_id: int = msgspec.field(name="u")
+    bid_price: str = msgspec.field(name="b")
+    bid_size: str = msgspec.field(name="B")
+    ask_price: str = msgspec.field(name="a")
+    ask_size: str = msgspec.field(name="A")
+
+
+class DepthSnapshot(msgspec.Struct, frozen=True):
+    """The REST answer of ``/api/v3/depth``: it names neither symbol nor time."""
+
+    update_id: int = msgspec.field(name="lastUpdateId")
+    bids: PriceLevels
+    asks: PriceLevels
+
+
+Event = DepthDiff | Trade | BookTicker | DepthSnapshot
+
+_BY_TYPE: dict[str, type[Event]] = {"depthUpdate": DepthDiff, "trade": Trade}
+_MICROSECONDS = 10**14
+"""Event times above are µs (``timeUnit=MICROSECOND``), below ms: the year 5138 in ms, 1973 in µs."""
+
+
+def to_us(ts: int) -> int:
+    return ts if ts >= _MICROSECONDS else ts * 1000
+
+
+def parse(text: bytes | str) -> Event | None:
+    """One message, wrapped as in a combined stream or not; None for what is no market data (answers, other streams).
+
+    Raises FeedError if it is none of the venue's forms.
+    """
+    try:
+        message = msgspec.json.decode(text)
+        if isinstance(message, dict) and "stream" in message and "data" in message:
+            message = message["data"]
+        kind = _kind(message)
+        return None if kind is None else msgspec.convert(message, kind, strict=True)
+    except msgspec.MsgspecError as error:
+        raise FeedError(f"not a message of Binance's spot streams: {error}: {_excerpt(text)}") from None
+
+
+def _kind(message: Any) -> type[Event] | None:
+    if not isinstance(message, dict):
+        return None
+    if "e" in message:
+        return _BY_TYPE.get(str(message["e"]))
+    if "lastUpdateId" in message:
+        return DepthSnapshot
+    # bookTicker is the one stream of the venue whose messages name no event type.
+    return BookTicker if "B" in message and "u" in message else None
+
+
+def _excerpt(text: bytes | str) -> str:
+    shown = text.decode(errors="replace") if isinstance(text, bytes) else text
+    return shown if len(shown) <= 200 else shown[:200] + "…"

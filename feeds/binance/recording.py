@@ -1,0 +1,65 @@
+"""Recordings: lines of ``<local time in ns> <message>``, gzipped or not, of one symbol's streams and REST snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from feeds._lines import exact_exponent, read_lines
+from feeds.binance.events import DepthDiff, DepthSnapshot, Event, Trade, parse
+from mdstream.errors import FeedError
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One event and when it was recorded: the recorder's clock, not the venue's."""
+
+    local_ns: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a first pass tells: the symbols, the coarsest exponents that hold every number exactly, the snapshots."""
+
+    symbols: frozenset[str]
+    price_exp: int
+    size_exp: int
+    snapshots: int
+
+
+def read_recording(path: Path) -> Iterator[Recorded]:
+    """Yields the events of a recording in its order. Raises FeedError naming the line, OSError if it cannot be read."""
+    for place, line in read_lines(path):
+        stamp, _, text = line.partition(b" ")
+        if not stamp.isdigit():
+            raise FeedError(f"{place}: a line reads '<local ns> <json>', this one begins with {stamp[:40]!r}")
+        try:
+            event = parse(text)
+        except FeedError as error:
+            raise FeedError(f"{place}: {error}") from None
+        if event is not None:
+            yield Recorded(int(stamp), event)
+
+
+def summarize(path: Path) -> Summary:
+    """Reads a whole recording for its symbols and scale."""
+    symbols: set[str] = set()
+    prices: set[str] = set()
+    sizes: set[str] = set()
+    snapshots = 0
+    for recorded in read_recording(path):
+        event = recorded.event
+        if isinstance(event, DepthSnapshot):
+            snapshots += 1
+        else:
+            symbols.add(event.symbol)
+        if isinstance(event, Trade):
+            prices.add(event.price)
+            sizes.add(event.size)
+        elif isinstance(event, DepthDiff | DepthSnapshot):
+            for price, size in (*event.bids, *event.asks):
+                prices.add(price)
+                sizes.add(size)
+    return Summary(frozenset(symbols), exact_exponent(prices), exact_exponent(sizes), snapshots)

@@ -1,0 +1,88 @@
+"""Joining a REST snapshot to the stream of diffs, by the venue's rules. No I/O.
+
+Source: Binance spot API, "How to manage a local order book correctly": buffer the stream; take a snapshot; if it is older than the
+first buffered diff, take another; drop diffs with ``u`` ≤ ``lastUpdateId``; the first one kept must span
+``lastUpdateId`` + 1; from then on each diff's ``U`` is the previous ``u`` + 1, anything else means to begin again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from feeds._steps import Apply, Levels, Load, Lost, Step
+from feeds.binance.events import DepthDiff, DepthSnapshot
+
+
+class DepthSync:
+    """Steps that keep one book equal to the venue's.
+
+    ``wants_snapshot`` says that no snapshot in hand bridges what has been buffered: ask for one (again).
+    """
+
+    def __init__(self, *, max_buffered: int = 10_000) -> None:
+        self._buffered: deque[DepthDiff] = deque(maxlen=max_buffered)
+        self._snapshot: DepthSnapshot | None = None
+        self._update_id: int | None = None
+
+    @property
+    def live(self) -> bool:
+        return self._update_id is not None
+
+    @property
+    def wants_snapshot(self) -> bool:
+        """A snapshot helps only once a diff is buffered: the next one might otherwise not reach back to it."""
+        return not self.live and self._snapshot is None and bool(self._buffered)
+
+    def lose(self, reason: str) -> list[Step]:
+        """The connection, and with it perhaps some diffs, is lost."""
+        was_live = self.live
+        self._update_id = self._snapshot = None
+        self._buffered.clear()
+        return [Lost(reason)] if was_live else []
+
+    def on_snapshot(self, snapshot: DepthSnapshot) -> list[Step]:
+        """A live book has no use for it: an unbroken chain of diffs is as good."""
+        if self.live:
+            return []
+        self._snapshot = snapshot
+        return list(self._join())
+
+    def on_diff(self, diff: DepthDiff) -> list[Step]:
+        if self._update_id is None:
+            self._buffered.append(diff)
+            return list(self._join())
+        if diff.final_id <= self._update_id:
+            return []
+        if diff.first_id > self._update_id + 1:
+            reason = f"venue updates {self._update_id + 1} to {diff.first_id - 1} are missing"
+            steps = self.lose(reason)
+            return steps + self.on_diff(diff)
+        self._update_id = diff.final_id
+        return [Apply(_newest(diff.bids), _newest(diff.asks), diff.ts_us, diff.final_id)]
+
+    def _join(self) -> Iterator[Step]:
+        if self._snapshot is None:
+            return
+        while self._buffered and self._buffered[0].final_id <= self._snapshot.update_id:
+            self._buffered.popleft()
+        if not self._buffered:
+            return
+        first = self._buffered[0]
+        if first.first_id > self._snapshot.update_id + 1:
+            self._snapshot = None
+            return
+        snapshot, self._snapshot = self._snapshot, None
+        # The venue does not say when it took the snapshot: it was just before the first diff that follows.
+        yield Load(snapshot.bids, snapshot.asks, first.ts_us - 1, snapshot.update_id)
+        self._update_id = snapshot.update_id
+        buffered = list(self._buffered)
+        self._buffered.clear()
+        for diff in buffered:
+            yield from self.on_diff(diff)
+
+
+def _newest(levels: Levels) -> Levels:
+    """Sizes are absolute, so of a price named twice the last counts."""
+    newest = dict(levels)
+    return levels if len(newest) == len(levels) else list(newest.items())

@@ -1,0 +1,140 @@
+"""The book as the venue defines it: cut to the subscribed depth, proven by the venue's checksum. No I/O.
+
+Source: Kraken WebSocket API, "Spot WebSockets v2: Guides: Book checksum" and v1 "Calculate book checksum".
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from zlib import crc32
+
+from mdstream.errors import FeedError
+
+CHECKED_LEVELS = 10
+
+VenueLevel = tuple[str, str]
+"""Price and size as texts, as the venue sent them; size 0 deletes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """The decimals of prices and sizes in the venue's checksum texts: JSON numbers lose their trailing zeros."""
+
+    price: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an update did to the cut book: the levels it changed, and with size 0 what it deleted or pushed out."""
+
+    bids: list[VenueLevel]
+    asks: list[VenueLevel]
+
+
+class ChecksumMismatch(FeedError):
+    """The book differs from the venue's; only a new snapshot helps."""
+
+
+class _Side:
+    """Levels of one side by integer price, best first by ``sign`` × price."""
+
+    def __init__(self, sign: int, precision: Precision) -> None:
+        self._sign = sign
+        self._precision = precision
+        self._keys: list[int] = []
+        self._levels: dict[int, tuple[VenueLevel, str]] = {}
+
+    def set(self, level: VenueLevel) -> int:
+        """Sets or deletes a level; returns its key."""
+        price = _digits(level[0], self._precision.price)
+        key = self._sign * price
+        size = _digits(level[1], self._precision.size)
+        if not size:
+            if self._levels.pop(key, None) is not None:
+                del self._keys[bisect_left(self._keys, key)]
+            return key
+        if key not in self._levels:
+            insort(self._keys, key)
+        self._levels[key] = (level, f"{price}{size}")
+        return key
+
+    def cut(self, depth: int) -> dict[int, VenueLevel]:
+        """Drops what lies beyond ``depth``; returns the deletes that the venue does not send, by key."""
+        beyond = self._keys[depth:]
+        del self._keys[depth:]
+        return {key: (self._levels.pop(key)[0][0], "0") for key in beyond}
+
+    def checked_text(self) -> str:
+        return "".join(self._levels[key][1] for key in self._keys[:CHECKED_LEVELS])
+
+    def levels(self) -> list[VenueLevel]:
+        return [self._levels[key][0] for key in self._keys]
+
+
+class VenueBook:
+    """One pair's book at the subscribed depth.
+
+    After an error the book is undefined until the next ``load``.
+    """
+
+    def __init__(self, pair: str, depth: int, precision: Precision) -> None:
+        self.pair = pair
+        self.depth = depth
+        self.precision = precision
+        self._bids = _Side(-1, precision)
+        self._asks = _Side(1, precision)
+
+    @property
+    def bids(self) -> list[VenueLevel]:
+        """Best first."""
+        return self._bids.levels()
+
+    @property
+    def asks(self) -> list[VenueLevel]:
+        """Best first."""
+        return self._asks.levels()
+
+    def load(self, bids: Iterable[VenueLevel], asks: Iterable[VenueLevel], checksum: int | None) -> None:
+        """Replaces the book by a snapshot. Raises ChecksumMismatch; v1 sends none with its snapshots."""
+        self._bids = _Side(-1, self.precision)
+        self._asks = _Side(1, self.precision)
+        self.update(bids, asks, checksum)
+
+    def update(self, bids: Iterable[VenueLevel], asks: Iterable[VenueLevel], checksum: int | None) -> Changes:
+        """Applies one message in its order, cuts to the depth, checks. Raises ChecksumMismatch, FeedError."""
+        changes = Changes(self._apply(self._bids, bids), self._apply(self._asks, asks))
+        if checksum is not None and checksum != self.checksum():
+            raise ChecksumMismatch(
+                f"{self.pair}: the venue's checksum is {checksum}, this book's {self.checksum()} "
+                f"(best bid {_top(self.bids)}, best ask {_top(self.asks)})"
+            )
+        return changes
+
+    def _apply(self, side: _Side, levels: Iterable[VenueLevel]) -> list[VenueLevel]:
+        # The venue may name a price twice in one message, meaning one after the other: the newest counts.
+        newest = {side.set(level): level for level in levels}
+        newest |= side.cut(self.depth)
+        return list(newest.values())
+
+    def checksum(self) -> int:
+        return crc32((self._asks.checked_text() + self._bids.checked_text()).encode())
+
+
+def _digits(text: str, decimals: int) -> int:
+    """The number's digits with ``decimals`` decimals, as the checksum wants them: no point, no leading zeros."""
+    try:
+        scaled = Decimal(text).scaleb(decimals)
+        digits = int(scaled)
+    except (InvalidOperation, ValueError, OverflowError):
+        raise FeedError(f"{text!r} is no decimal number") from None
+    if digits != scaled or digits < 0:
+        raise FeedError(f"{text!r} is no number of at least 0 with at most {decimals} decimals")
+    return digits
+
+
+def _top(levels: Sequence[VenueLevel]) -> str:
+    return " × ".join(levels[0]) if levels else "none"

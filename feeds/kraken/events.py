@@ -1,0 +1,173 @@
+"""What the venue sends, in one typed form for both versions of its API.
+
+Sources: Kraken "WebSocket API v1: Public: Book, Trade" (arrays whose first element is a channel number) and
+"WebSocket API v2: Public: Book, Trade, Instrument" (objects whose numbers are JSON numbers).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from feeds.kraken.book import VenueLevel
+from mdstream.errors import FeedError
+
+
+@dataclass(frozen=True, slots=True)
+class BookMessage:
+    """A snapshot or an update of one pair's book; ``checksum`` None where the venue sends none (v1 snapshots)."""
+
+    pair: str
+    snapshot: bool
+    bids: list[VenueLevel]
+    asks: list[VenueLevel]
+    checksum: int | None
+    ts_us: int
+    depth: int | None = None
+    """The subscribed depth, where the message tells (v1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TradeMessage:
+    pair: str
+    price: str
+    size: str
+    side: str
+    ts_us: int
+    trade_id: int | None = None
+    snapshot: bool = False
+    """Part of the venue's look back on subscribing: it may be known already."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairInfo:
+    """One pair's entry of the instrument channel (v2)."""
+
+    pair: str
+    price_precision: int
+    size_precision: int
+    price_increment: str
+    size_increment: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the venue answered to a request (v2 ``subscribe``)."""
+
+    success: bool
+    error: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+Event = BookMessage | TradeMessage | PairInfo | Answer
+
+
+def parse(text: str | bytes) -> list[Event]:
+    """The events of one message of either version; none for heartbeats, status and channels not known here.
+
+    Raises FeedError if it is none of the venue's forms.
+    """
+    try:
+        # Texts, not floats: 5e-05 and 0.042990 must come out as they went in.
+        message = json.loads(text, parse_float=str, parse_int=str)
+        if isinstance(message, list):
+            return _parse_v1(message)
+        if isinstance(message, dict):
+            return _parse_v2(message)
+        raise ValueError("neither an array nor an object")
+    except (ValueError, KeyError, TypeError, IndexError, ArithmeticError) as error:
+        shown = text.decode(errors="replace") if isinstance(text, bytes) else text
+        raise FeedError(
+            f"not a message of Kraken's: {type(error).__name__}: {error}: {shown[:200]}"
+        ) from None
+
+
+def _parse_v1(message: list[Any]) -> list[Event]:
+    channel, pair = str(message[-2]), str(message[-1])
+    if channel.startswith("book"):
+        return [_book_v1(message[1:-2], channel, pair)]
+    if channel == "trade":
+        return [_trade_v1(entry, pair) for entry in message[1]]
+    return []
+
+
+def _book_v1(parts: list[dict[str, Any]], channel: str, pair: str) -> BookMessage:
+    """An update of both sides comes as two objects, the checksum in the last."""
+    sides: dict[str, list[VenueLevel]] = {"b": [], "a": []}
+    checksum: int | None = None
+    newest = Decimal(0)
+    for part in parts:
+        for key in ("b", "a", "bs", "as"):
+            for entry in part.get(key, ()):
+                sides[key[0]].append((str(entry[0]), str(entry[1])))
+                newest = max(newest, Decimal(entry[2]))
+        checksum = int(part["c"]) if "c" in part else checksum
+    snapshot = any("as" in part or "bs" in part for part in parts)
+    depth = int(channel.partition("-")[2] or 10)
+    return BookMessage(pair, snapshot, sides["b"], sides["a"], checksum, int(newest * 1_000_000), depth)
+
+
+def _trade_v1(entry: list[Any], pair: str) -> TradeMessage:
+    price, size, time, side = entry[:4]
+    return TradeMessage(
+        pair, str(price), str(size), "buy" if side == "b" else "sell", int(Decimal(time) * 1_000_000)
+    )
+
+
+def _parse_v2(message: dict[str, Any]) -> list[Event]:
+    if "method" in message and "success" in message:
+        return [Answer(bool(message["success"]), str(message.get("error", "")), message.get("result") or {})]
+    channel, snapshot = message.get("channel"), message.get("type") == "snapshot"
+    if channel == "book":
+        return [_book_v2(entry, snapshot) for entry in message["data"]]
+    if channel == "trade":
+        return [_trade_v2(entry, snapshot) for entry in message["data"]]
+    if channel == "instrument":
+        return [_pair_v2(entry) for entry in message["data"].get("pairs", ())]
+    return []
+
+
+def _book_v2(entry: dict[str, Any], snapshot: bool) -> BookMessage:
+    bids = [(_plain(level["price"]), _plain(level["qty"])) for level in entry.get("bids", ())]
+    asks = [(_plain(level["price"]), _plain(level["qty"])) for level in entry.get("asks", ())]
+    ts_us = _rfc3339_us(entry["timestamp"]) if "timestamp" in entry else 0
+    return BookMessage(str(entry["symbol"]), snapshot, bids, asks, int(entry["checksum"]), ts_us)
+
+
+def _trade_v2(entry: dict[str, Any], snapshot: bool) -> TradeMessage:
+    return TradeMessage(
+        str(entry["symbol"]),
+        _plain(entry["price"]),
+        _plain(entry["qty"]),
+        str(entry["side"]),
+        _rfc3339_us(entry["timestamp"]),
+        int(entry["trade_id"]),
+        snapshot,
+    )
+
+
+def _pair_v2(entry: dict[str, Any]) -> PairInfo:
+    return PairInfo(
+        str(entry["symbol"]),
+        int(entry["price_precision"]),
+        int(entry["qty_precision"]),
+        _plain(entry["price_increment"]),
+        _plain(entry["qty_increment"]),
+        str(entry.get("status", "online")),
+    )
+
+
+def _plain(number: str) -> str:
+    """A JSON number as text without an exponent: 5e-05 is 0.00005."""
+    return f"{Decimal(number):f}" if "e" in number or "E" in number else number
+
+
+def _rfc3339_us(text: str) -> int:
+    """µs since the epoch; the venue sends up to nine decimals of a second, ``datetime`` takes six."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = datetime.fromisoformat(f"{whole}+00:00")
+    return int(seconds.timestamp()) * 1_000_000 + int(f"{fraction:0<6}"[:6])

@@ -1,0 +1,186 @@
+"""The command: paces the simulation by the clock and publishes it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+import time
+from dataclasses import dataclass, field
+
+from feeds import _cli
+from feeds.sim.engine import KNOWN, Event, Simulation, Status
+from mdstream import feed
+from mdstream.bus import BusOptions
+from mdstream.errors import ConfigError
+from mdstream.feed.writer import now_us
+
+log = logging.getLogger("feeds.sim")
+
+MAX_RATE = 1_000_000
+MAX_LAG_US = 1_000_000
+"""Farther behind the clock than this, what was missed is given up."""
+REPORT_S = 10.0
+
+DESCRIPTION = """\
+A simulated venue: seeded order flow whose books look like a market's. Prices wander, orders cluster near the touch
+and come in bursts, market orders take levels and make trades, now and then an instrument is halted.
+
+The same seed, instruments and rate give the same sequence of updates (with the same version of numpy); their
+times are the clock's.
+
+One core is enough for a million level changes a second, if the nats-server has another: numbers that
+could not be kept are reported. At high rates updates grow, to about twelve changes each (--changes-per-update).
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = _cli.make_parser("sim", DESCRIPTION)
+    sim = parser.add_argument_group("simulation")
+    default = ",".join(profile.symbol for profile in KNOWN)
+    sim.add_argument(
+        "--instruments", metavar="A,B,…", type=_symbols, default=default, help="symbols, the busiest first"
+    )
+    sim.add_argument("--venue", default="SIM")
+    sim.add_argument(
+        "--rate", type=_rate, default=1000.0, help="level changes per second, 1 to 1,000,000, over all"
+    )
+    sim.add_argument("--seed", type=int, default=1)
+    sim.add_argument(
+        "--for",
+        dest="duration_s",
+        metavar="TIME",
+        type=_cli.duration_s,
+        help="stop after so long: 500ms, 10s, 5m",
+    )
+    sim.add_argument(
+        "--changes-per-update",
+        metavar="N",
+        type=float,
+        help="orders in one atomic update, about (default: by rate, 3 to 25)",
+    )
+    sim.add_argument(
+        "--halts-per-hour", metavar="N", type=float, default=6.0, help="halts of each instrument; 0: none"
+    )
+    return parser
+
+
+def _symbols(text: str) -> list[str]:
+    symbols = [symbol.strip() for symbol in text.split(",") if symbol.strip()]
+    if not symbols:
+        raise argparse.ArgumentTypeError("no instrument was named")
+    if len(set(symbols)) != len(symbols):
+        raise argparse.ArgumentTypeError(f"{text!r} names an instrument twice")
+    return symbols
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text.replace(",", ""))
+    except ValueError:
+        rate = 0.0
+    if not 1 <= rate <= MAX_RATE:
+        raise argparse.ArgumentTypeError(f"{text!r} is not in 1 … {MAX_RATE:,} level changes per second")
+    return rate
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has been published, for the report."""
+
+    started: float = field(default_factory=time.monotonic)
+    changes: int = 0
+    updates: int = 0
+    trades: int = 0
+    given_up_us: int = 0
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self.started
+        text = f"{self.changes / seconds:,.0f} level changes/s in {self.updates / seconds:,.0f} updates/s, "
+        text += f"{self.trades / seconds:,.0f} trades/s"
+        if self.given_up_us:
+            text += f"; too slow for the rate, {self.given_up_us / 1e6:.1f} s were given up"
+        return text
+
+
+async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
+    if arguments.changes_per_update is not None and arguments.changes_per_update < 1:
+        raise ConfigError(f"--changes-per-update {arguments.changes_per_update:g} must be at least 1")
+    simulation = Simulation(
+        arguments.instruments,
+        seed=arguments.seed,
+        rate=arguments.rate,
+        changes_per_update=arguments.changes_per_update,
+        halts_per_hour=arguments.halts_per_hour,
+    )
+    async with feed.connect(options, venue=arguments.venue) as publisher:
+        instruments = await open_instruments(publisher, simulation)
+        log.info("publishing %s", ", ".join(str(instrument.id) for instrument in instruments))
+        tally = Tally()
+        try:
+            await play(simulation, publisher, instruments, tally, arguments.duration_s)
+        finally:
+            log.info("%s", tally)
+    return _cli.EXIT_OK
+
+
+async def open_instruments(publisher: feed.Publisher, simulation: Simulation) -> list[feed.Instrument]:
+    """Announces every instrument and publishes the book it begins with."""
+    instruments = []
+    for market in simulation.markets:
+        profile = market.profile
+        instrument = await publisher.instrument(
+            profile.symbol,
+            price_exp=profile.price_exp,
+            size_exp=profile.size_exp,
+            name=f"{profile.symbol} (simulated)",
+        )
+        instrument.replace_ticks(*market.full_book())
+        instruments.append(instrument)
+    return instruments
+
+
+async def play(
+    simulation: Simulation,
+    publisher: feed.Publisher,
+    instruments: list[feed.Instrument],
+    tally: Tally,
+    duration_s: float | None,
+) -> None:
+    """Publishes slice by slice as the clock comes to each."""
+    start_us = now_us()
+    end_us = None if duration_s is None else int(duration_s * 1e6)
+    next_report = time.monotonic() + REPORT_S
+    while end_us is None or simulation.now_us < end_us:
+        lag_us = now_us() - start_us - simulation.now_us
+        if lag_us < 0:
+            await asyncio.sleep(-lag_us / 1e6)
+        elif lag_us > MAX_LAG_US:
+            start_us += lag_us
+            tally.given_up_us += lag_us
+        for event in simulation.advance():
+            publish(event, instruments[event.number], start_us, tally)
+        await publisher.flush()
+        await asyncio.sleep(0)
+        if time.monotonic() >= next_report:
+            log.info("%s", tally)
+            next_report += REPORT_S
+
+
+def publish(event: Event, instrument: feed.Instrument, start_us: int, tally: Tally) -> None:
+    ts_us = start_us + event.at_us
+    if isinstance(event, Status):
+        instrument.status(event.state, reason=event.reason, ts_us=ts_us)
+        return
+    for bids, asks, changes, fills in event.updates:
+        instrument.update_ticks(bids, asks, ts_us=ts_us)
+        tally.changes += changes
+        for fill in fills:
+            instrument.trade_ticks(fill.ticks, fill.lots, fill.side, ts_us=ts_us)
+            tally.trades += 1
+    tally.updates += len(event.updates)
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run("sim", make_parser(), main))

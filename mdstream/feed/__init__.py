@@ -1,0 +1,28 @@
+"""The publisher SDK: what a feed handler in Python uses to bring market data onto the bus.
+
+::
+
+    async with feed.connect("nats://127.0.0.1:4222", venue="SIM") as publisher:
+        btc = await publisher.instrument("BTC-USD", price_exp=-2, size_exp=-8)
+        btc.replace(bids=[("64123.10", "0.5")], asks=[("64123.20", "1.25")])
+        btc.update(bids=[("64123.10", "0.75")])
+        btc.trade("64123.20", "0.1", "buy", trade_id=4711)
+        await publisher.flush()
+"""
+
+from mdstream.feed.instrument import Instrument
+from mdstream.feed.numbers import DecimalLike, LevelLike
+from mdstream.feed.publisher import Publisher, connect
+from mdstream.feed.writer import FlatLevels, InstrumentWriter, Side, TradeId
+
+__all__ = [
+    "DecimalLike",
+    "FlatLevels",
+    "Instrument",
+    "InstrumentWriter",
+    "LevelLike",
+    "Publisher",
+    "Side",
+    "TradeId",
+    "connect",
+]

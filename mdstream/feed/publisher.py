@@ -1,0 +1,325 @@
+"""The publisher: what feed handlers hand in leaves for NATS in batches; state is confirmed by JetStream in the background.
+
+Calls that hand in market data never wait, and never fail for NATS' sake. While NATS is away the numbering goes on and
+payloads wait, up to ``backlog_bytes``; beyond it the oldest are dropped, counted and reported. After a reconnect every
+instrument's ``ref``, ``snap`` and ``status`` are published again, so that readers mend whatever was lost on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from mdstream.bus import Bus, BusOptions
+from mdstream.bus import connect as connect_bus
+from mdstream.errors import BusError, BusUnavailable, FeedError, MdstreamError
+from mdstream.feed.instrument import Instrument
+from mdstream.feed.outbox import Batch, Outbox
+from mdstream.feed.stored import stored_epoch
+from mdstream.feed.writer import InstrumentWriter, now_us
+from mdstream.model import InstrumentId, Ref
+
+log = logging.getLogger("mdstream.feed")
+
+ErrorCallback = Callable[[MdstreamError], None]
+
+_CLOSE_DEADLINE_S = 5.0
+_HOUSEKEEPING_S = 0.5
+
+
+class Publisher:
+    """Publishes a venue's instruments. Make one with ``connect``; use it from the event loop's thread only.
+
+    ``on_error`` is told of what fails in the background, besides the log.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        venue: str,
+        *,
+        linger_ms: float = 0,
+        batch_bytes: int = 64 * 1024,
+        backlog_bytes: int = 32 * 1024 * 1024,
+        status_interval_s: float = 10,
+        on_error: ErrorCallback | None = None,
+        clock_us: Callable[[], int] = now_us,
+    ) -> None:
+        self.bus = bus
+        self.venue = venue
+        self.instruments: dict[str, Instrument] = {}
+        self.now_us = clock_us
+        self._max_payload = bus.max_payload_bytes
+        self._linger_s = linger_ms / 1000
+        self._batch_bytes = min(batch_bytes, self._max_payload)
+        self._status_interval_us = int(status_interval_s * 1_000_000)
+        self._on_error = on_error
+        self._outbox = Outbox(batch_bytes=self._batch_bytes, backlog_bytes=backlog_bytes)
+        self._dropping = False
+        self._scheduled: asyncio.Handle | None = None
+        self._wake = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self._acks: dict[str, bytes] = {}
+        self._acks_wake = asyncio.Event()
+        self._acks_idle = asyncio.Event()
+        self._acks_idle.set()
+        self._announce_again = False
+        self._closed = False
+        self._unregister = bus.on_reconnect(self._on_reconnect)
+        self._tasks = [asyncio.create_task(run()) for run in (self._send, self._confirm, self._housekeep)]
+
+    # ---- for feed handlers
+
+    async def instrument(
+        self,
+        symbol: str,
+        *,
+        price_exp: int,
+        size_exp: int,
+        tick: int = 1,
+        lot: int = 1,
+        name: str = "",
+        state: str = "trading",
+        reason: str = "",
+        max_levels: int = 65536,
+        **extra: Any,
+    ) -> Instrument:
+        """Announces an instrument (``ref``, the empty ``snap``, ``status``) and returns when JetStream has confirmed it.
+
+        ``tick`` and ``lot`` are the venue's increments, in units of the exponents; ``extra`` is passed on in ``ref``. A symbol that is
+        open already is opened anew: a new epoch, and the earlier object refuses further calls. Raises FeedError if the reference
+        data is not usable, BusError if NATS is.
+        """
+        if self._closed:
+            raise FeedError(f"{self.venue}:{symbol}: the publisher is closed")
+        instrument = await self._open(
+            symbol, Ref(price_exp, size_exp, tick, lot, name, extra), max_levels, state, reason
+        )
+        for subject, value in instrument.opening():
+            await self.bus.publish_acked(subject, value)
+        self.instruments[symbol] = instrument
+        return instrument
+
+    async def _open(self, symbol: str, ref: Ref, max_levels: int, state: str, reason: str) -> Instrument:
+        try:
+            instrument_id = InstrumentId.parse(f"{self.venue}:{symbol}")
+        except ValueError as error:
+            raise FeedError(str(error)) from None
+        former = self.instruments.pop(symbol, None)
+        if former is not None:
+            former.close()
+            await self.flush()
+        # A clock that went back, or another host's, must not fence us out of our own instrument.
+        newest = max(await stored_epoch(self.bus, instrument_id), former.epoch if former else 0)
+        writer = InstrumentWriter(
+            instrument_id,
+            ref,
+            epoch=max(self.now_us(), newest + 1),
+            max_payload=self._max_payload,
+            max_levels=max_levels,
+            clock_us=self.now_us,
+        )
+        writer.set_status(state, reason)
+        return Instrument(self, writer)
+
+    async def flush(self) -> None:
+        """Returns when the server has taken what was handed in so far; at once while NATS is away."""
+        self._unschedule()
+        await self._send_all()
+        if self.bus.connected:
+            with suppress(BusUnavailable):
+                await self.bus.flush()
+
+    @property
+    def dropped(self) -> int:
+        """Payload values dropped because NATS was away, or too slow, for too long."""
+        return self._outbox.dropped_values
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._outbox.bytes
+
+    async def close(self, reason: str = "publisher stopped") -> None:
+        """Publishes the last snapshots and ``feed_down``, waits (5 s at most) until they are confirmed, and ends."""
+        if self._closed:
+            return
+        self._closed = True
+        for instrument in self.instruments.values():
+            instrument.finish(reason)
+            instrument.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_DEADLINE_S if self.bus.connected else 0):
+                await self.flush()
+                await self._acks_idle.wait()
+        self._unregister()
+        self._unschedule()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # ---- for instruments
+
+    def send(self, subject: str, value: bytes) -> None:
+        dropped = self._outbox.add(subject, value)
+        if dropped:
+            self._on_dropped()
+        if self._outbox.bytes >= self._batch_bytes:
+            self._unschedule()
+            self._wake.set()
+        elif self._scheduled is None:
+            self._schedule()
+
+    def send_state(self, subject: str, value: bytes, *, after: str | None = None) -> None:
+        self._outbox.add_state(subject, value, after=after)
+        if self._scheduled is None:
+            self._schedule()
+
+    def report(self, error: MdstreamError) -> None:
+        log.error("%s", error)
+        if self._on_error is not None:
+            self._on_error(error)
+
+    # ---- sending
+
+    def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._linger_s:
+            self._scheduled = loop.call_later(self._linger_s, self._on_linger)
+        else:
+            self._scheduled = loop.call_soon(self._on_linger)
+
+    def _unschedule(self) -> None:
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
+
+    def _on_linger(self) -> None:
+        self._scheduled = None
+        self._wake.set()
+
+    async def _send(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._announce_again and self.bus.connected:
+                await self._announce_all()
+            await self._send_all()
+
+    async def _send_all(self) -> None:
+        async with self._sending:
+            while self._outbox and self.bus.connected:
+                batch = self._outbox.take()
+                if batch.acked:
+                    self._request_ack(batch)
+                    continue
+                try:
+                    await self.bus.publish(batch.subject, batch.payload())
+                except BusUnavailable:
+                    self._outbox.put_back(batch)
+                    return
+                except BusError as error:
+                    self.report(error)
+        if not self._outbox:
+            self._dropping = False
+
+    def _on_dropped(self) -> None:
+        """Once for each time that the backlog overflows: readers need snapshots then, for there is a hole."""
+        self._announce_again = True
+        if not self._dropping:
+            self._dropping = True
+            why = "too slow" if self.bus.connected else "away"
+            self.report(
+                BusUnavailable(
+                    f"{self.venue}: NATS is {why} and more than the backlog of {self._outbox.bytes} bytes waits; "
+                    "the oldest payloads are dropped, and readers mend from the next snapshot"
+                )
+            )
+
+    # ---- state, confirmed
+
+    def _request_ack(self, batch: Batch) -> None:
+        # Only the newest state of a subject matters: one that still waits gives way.
+        self._acks.pop(batch.subject, None)
+        self._acks[batch.subject] = batch.payload()
+        self._acks_idle.clear()
+        self._acks_wake.set()
+
+    async def _confirm(self) -> None:
+        while True:
+            await self._acks_wake.wait()
+            self._acks_wake.clear()
+            while self._acks:
+                subject = next(iter(self._acks))
+                try:
+                    await self.bus.publish_acked(subject, self._acks.pop(subject))
+                except BusUnavailable:
+                    # Reconnected or not: all state is due again.
+                    self._announce_again = True
+                    break
+                except BusError as error:
+                    self.report(error)
+            self._acks_idle.set()
+
+    # ---- NATS comes back, time passes
+
+    def _on_reconnect(self) -> None:
+        self._announce_again = True
+        self._wake.set()
+
+    async def _announce_all(self) -> None:
+        self._announce_again = False
+        try:
+            # The server that answers may be a new one, with nothing in it.
+            await self.bus.ensure_streams()
+        except BusUnavailable:
+            self._announce_again = True
+            return
+        except BusError as error:
+            self.report(error)
+        for instrument in self.instruments.values():
+            instrument.announce_again()
+
+    async def _housekeep(self) -> None:
+        while True:
+            await asyncio.sleep(min(_HOUSEKEEPING_S, self._status_interval_us / 1e6))
+            if not self.bus.connected:
+                continue
+            if self._announce_again:
+                self._wake.set()
+            at_us = self.now_us()
+            for instrument in self.instruments.values():
+                instrument.housekeep(at_us, self._status_interval_us)
+
+
+@asynccontextmanager
+async def connect(target: str | BusOptions | Bus, *, venue: str, **options: Any) -> AsyncIterator[Publisher]:
+    """A publisher for one venue: ``async with connect("nats://127.0.0.1:4222", venue="SIM") as publisher``.
+
+    ``options`` are those of ``Publisher``. On leaving, what waits is sent, the instruments are marked ``feed_down``, and the
+    connection is closed unless it was given. Raises BusUnavailable if NATS cannot be reached, FeedError for a bad venue name.
+    """
+    _check_venue(venue)
+    bus = target if isinstance(target, Bus) else await connect_bus(target)
+    try:
+        await bus.ensure_streams()
+        publisher = Publisher(bus, venue, **options)
+        try:
+            yield publisher
+        finally:
+            await publisher.close()
+    finally:
+        if bus is not target:
+            await bus.close()
+
+
+def _check_venue(venue: str) -> None:
+    try:
+        if InstrumentId.parse(f"{venue}:X").venue == venue:
+            return
+        raise ValueError(f"venue {venue!r} must not hold a colon")
+    except ValueError as error:
+        raise FeedError(str(error)) from None

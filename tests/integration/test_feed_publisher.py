@@ -1,0 +1,278 @@
+"""The publisher against a real nats-server: what it announces, batches and confirms, and what it does while NATS is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgpack
+import pytest
+
+from mdstream import bus, feed
+from mdstream.bus import MD_STATE, Bus, EmbeddedNats
+from mdstream.errors import BusUnavailable, FeedError, MdstreamError
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+class Ear:
+    """Hears every message of the contract's subjects, decoded."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, list[Any]]] = []
+        self._news = asyncio.Event()
+
+    def hear(self, subject: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
+        unpacker = msgpack.Unpacker()
+        unpacker.feed(payload)
+        self.messages.append((subject.decode().rpartition(".")[2], list(unpacker)))
+        self._news.set()
+
+    def values(self, stream: str) -> list[Any]:
+        return [value for name, values in self.messages if name == stream for value in values]
+
+    async def until(self, met: Callable[[Ear], bool]) -> None:
+        while not met(self):
+            self._news.clear()
+            await self._news.wait()
+
+
+@asynccontextmanager
+async def listening(server: EmbeddedNats) -> AsyncIterator[tuple[Ear, Bus]]:
+    async with await bus.connect(server.url) as reader:
+        ear = Ear()
+        await reader.subscribe("md.>", ear.hear)
+        await reader.flush()
+        yield ear, reader
+
+
+async def open_btc(publisher: feed.Publisher, **more: Any) -> feed.Instrument:
+    return await publisher.instrument("BTC-USD", price_exp=-2, size_exp=-3, name="Bitcoin", **more)
+
+
+def test_an_instrument_is_announced_and_confirmed_before_its_first_update(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with (
+            listening(nats_server) as (ear, reader),
+            feed.connect(nats_server.url, venue="SIM") as publisher,
+        ):
+            btc = await open_btc(publisher, base="BTC")
+            btc.update([("100.10", "1")])
+            await publisher.flush()
+            await ear.until(lambda ear: bool(ear.values("book")))
+            assert [stream for stream, _ in ear.messages[:4]] == ["ref", "snap", "status", "book"]
+            assert ear.values("ref")[0]["base"] == "BTC"
+            assert ear.values("snap")[0][1:3] == [btc.epoch, 0]
+            assert ear.values("status")[0][3] == "trading"
+            for stream in ("ref", "snap", "status"):
+                assert await reader.last(MD_STATE, f"md.SIM.BTC-USD.{stream}") is not None
+
+    run(scenario())
+
+
+def test_what_is_handed_in_within_one_turn_of_the_loop_is_one_message(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with (
+            listening(nats_server) as (ear, _),
+            feed.connect(nats_server.url, venue="SIM") as publisher,
+        ):
+            btc = await open_btc(publisher)
+            for lots in range(1, 51):
+                btc.update_ticks([10_000, lots])
+            btc.trade("100", "1", "buy")
+            await ear.until(lambda ear: bool(ear.values("trade")))
+            books = [values for stream, values in ear.messages if stream == "book"]
+            assert [value[2] for value in books[0]] == list(range(1, 51))
+
+    run(scenario())
+
+
+def test_batches_keep_to_their_size_and_their_order(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with (
+            listening(nats_server) as (ear, _),
+            feed.connect(nats_server.url, venue="SIM", batch_bytes=200, linger_ms=5) as publisher,
+        ):
+            btc = await open_btc(publisher)
+            for lots in range(1, 101):
+                btc.update_ticks([10_000, lots])
+            await ear.until(lambda ear: len(ear.values("book")) == 100)
+            assert [value[2] for value in ear.values("book")] == list(range(1, 101))
+            sizes = [
+                sum(len(msgpack.packb(value)) for value in values)
+                for stream, values in ear.messages
+                if stream == "book"
+            ]
+            assert len(sizes) > 10
+            assert max(sizes) <= 200
+
+    run(scenario())
+
+
+def test_a_snapshot_follows_a_thousand_updates_at_its_place_among_them(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with (
+            listening(nats_server) as (ear, _),
+            feed.connect(nats_server.url, venue="SIM") as publisher,
+        ):
+            btc = await open_btc(publisher)
+            for lots in range(1, 1501):
+                btc.update_ticks([10_000, lots])
+            await publisher.flush()
+            await ear.until(lambda ear: len(ear.values("snap")) == 2)
+            _, epoch, seq, _, bids, asks = ear.values("snap")[1]
+            assert (epoch, seq, bids, asks) == (btc.epoch, 1000, [10_000, 1000], [])
+            before = ear.messages[: [stream for stream, _ in ear.messages].index("snap", 2)]
+            seen = [value[3] for stream, values in before if stream == "book" for value in values]
+            assert 1000 in seen, "the snapshot overtook the updates it holds"
+
+    run(scenario())
+
+
+def test_the_status_is_repeated_as_a_sign_of_life(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with (
+            listening(nats_server) as (ear, _),
+            feed.connect(nats_server.url, venue="SIM", status_interval_s=0.01) as publisher,
+        ):
+            btc = await open_btc(publisher)
+            btc.status("halted", reason="auction")
+            await ear.until(lambda ear: len(ear.values("status")) >= 4)
+            assert [value[3:] for value in ear.values("status")[1:4]] == [["halted", "auction"]] * 3
+
+    run(scenario())
+
+
+def test_on_leaving_the_last_book_is_stored_and_the_feed_is_down(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with feed.connect(nats_server.url, venue="SIM") as publisher:
+            btc = await open_btc(publisher)
+            btc.replace([("100.10", "1")], [("100.20", "2")])
+        async with listening(nats_server) as (_, reader):
+            snap = await reader.last(MD_STATE, "md.SIM.BTC-USD.snap")
+            status = await reader.last(MD_STATE, "md.SIM.BTC-USD.status")
+        assert snap is not None and status is not None
+        assert msgpack.unpackb(snap)[2::2] == [1, [10010, 1000]]
+        assert msgpack.unpackb(status)[3:] == ["feed_down", "publisher stopped"]
+        with pytest.raises(FeedError, match="SIM:BTC-USD: its publisher is closed"):
+            btc.update([("100.10", "3")])
+
+    run(scenario())
+
+
+def test_a_writer_whose_clock_went_back_still_gets_a_greater_epoch(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with feed.connect(nats_server.url, venue="SIM") as publisher:
+            first = (await open_btc(publisher)).epoch
+        async with feed.connect(nats_server.url, venue="SIM", clock_us=lambda: 1_000) as publisher:
+            second = await open_btc(publisher)
+            assert second.epoch == first + 1
+            third = await open_btc(publisher, state="halted")
+            assert third.epoch == second.epoch + 1
+            third.update([("100.10", "3")])
+            with pytest.raises(FeedError, match="opened anew"):
+                second.update([("100.10", "3")])
+
+    run(scenario())
+
+
+def test_updates_while_nats_is_away_arrive_afterwards_and_state_is_published_again(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with feed.connect(nats_server.url, venue="SIM") as publisher:
+            btc = await open_btc(publisher)
+            btc.update_ticks([10_000, 1])
+            await publisher.flush()
+            await stop_and_lose(nats_server, publisher)
+            btc.update_ticks([10_000, 2])
+            btc.update_ticks([10_001, 3])
+            await publisher.flush()
+            assert publisher.backlog_bytes > 0
+            await nats_server.restart()
+            async with listening(nats_server) as (_, reader):
+                await state_reaches(reader, "snap", lambda snap: snap[2] == 3)
+                logged = [payload async for payload in reader.log("md.SIM.BTC-USD.book")]
+                assert publisher.dropped == 0
+                assert [value[2] for payload in logged for value in unpack(payload)] == [1, 2, 3]
+                assert (await state_reaches(reader, "ref", bool))["name"] == "Bitcoin"
+
+    run(scenario())
+
+
+def test_beyond_the_backlog_payloads_are_dropped_and_told_and_a_snapshot_mends(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        told: list[MdstreamError] = []
+        async with feed.connect(
+            nats_server.url, venue="SIM", batch_bytes=1000, backlog_bytes=5000, on_error=told.append
+        ) as publisher:
+            btc = await open_btc(publisher)
+            await stop_and_lose(nats_server, publisher)
+            for lots in range(1, 501):
+                btc.update_ticks([10_000, lots])
+            assert publisher.dropped > 0
+            assert publisher.backlog_bytes <= 5000
+            assert len(told) == 1
+            assert isinstance(told[0], BusUnavailable)
+            await nats_server.restart()
+            async with listening(nats_server) as (_, reader):
+                snap = await state_reaches(reader, "snap", lambda snap: snap[2] == 500)
+                assert snap[4] == [10_000, 500]
+
+    run(scenario())
+
+
+def test_no_nats_is_an_error_that_names_the_url(run: Run) -> None:
+    async def scenario() -> None:
+        options = bus.BusOptions(urls=("nats://127.0.0.1:9",), connect_deadline_s=0.2)
+        with pytest.raises(BusUnavailable, match=r"nats://127\.0\.0\.1:9"):
+            async with feed.connect(options, venue="SIM"):
+                raise AssertionError("unreachable")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("venue", ["", "sim", "A:B", "X" * 40])
+def test_a_bad_venue_name_is_refused_before_anything_is_connected(run: Run, venue: str) -> None:
+    async def scenario() -> None:
+        with pytest.raises(FeedError, match="venue"):
+            async with feed.connect("nats://127.0.0.1:9", venue=venue):
+                raise AssertionError("unreachable")
+
+    run(scenario())
+
+
+def unpack(payload: bytes) -> list[Any]:
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(payload)
+    return list(unpacker)
+
+
+async def stop_and_lose(server: EmbeddedNats, publisher: feed.Publisher) -> None:
+    """Kills the server and returns when the publisher has noticed."""
+    lost = asyncio.Event()
+    unregister = publisher.bus.on_disconnect(lost.set)
+    server.kill()
+    await lost.wait()
+    unregister()
+
+
+async def state_reaches(reader: Bus, stream: str, met: Callable[[Any], bool]) -> Any:
+    """Polls MD_STATE, for what is awaited may be there already or still to come."""
+    while True:
+        payload = await reader.last(MD_STATE, f"md.SIM.BTC-USD.{stream}")
+        if payload is not None and met(value := msgpack.unpackb(payload)):
+            return value
+        await asyncio.sleep(0.02)
