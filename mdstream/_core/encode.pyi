@@ -11,9 +11,9 @@ from mdstream._core.book import FlatLevels
 JSON: Final = 0
 MSGPACK: Final = 1
 
-Quote: TypeAlias = tuple[int, int] | None
+_Quote: TypeAlias = tuple[int, int] | None
 """(price_ticks, size_lots)."""
-Trade: TypeAlias = tuple[int, int, int, Literal["buy", "sell"] | None, int | str]
+_Trade: TypeAlias = tuple[int, int, int, Literal["buy", "sell"] | None, int | str]
 """(ts_us, price_ticks, size_lots, side, trade_id), the id an integer of 64 bits or a string of up to 126 bytes."""
 
 def delta(
@@ -46,7 +46,7 @@ def snapshot(
     """A ``snapshot``; ValueError if ``reason`` is none of the contract's."""
 
 def trades(
-    format: int, sub: int, epoch: int, first: int, trades: Sequence[Trade], price_exp: int, size_exp: int
+    format: int, sub: int, epoch: int, first: int, trades: Sequence[_Trade], price_exp: int, size_exp: int
 ) -> bytes:
     """``trades`` numbered from ``first``; SequenceError if there are none."""
 
@@ -56,9 +56,9 @@ def ticker(
     epoch: int,
     seq: int,
     ts_us: int,
-    bid: Quote,
-    ask: Quote,
-    last: Quote,
+    bid: _Quote,
+    ask: _Quote,
+    last: _Quote,
     price_exp: int,
     size_exp: int,
 ) -> bytes:

@@ -1,3 +1,4 @@
+# distutils: depends = ext/mdstream/_core/crc32_clmul.h
 """The contract's text of a view's best ten levels, and its CRC-32 (IEEE 802.3, reflected 0xEDB88320).
 
 By carry-less multiplication where the processor has it, else sixteen bytes at a time from tables ("slicing-by-16",

@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from mdstream._core.digits cimport MDS_POW10, put_decimal
 
-from mdstream.model import MAX_EXPONENT, MAX_NUMBER
+from mdstream import model
 
 cdef enum Parsed:
     PARSED
@@ -23,9 +23,9 @@ cdef enum Parsed:
 cdef enum:
     EXPONENT_LIMIT = 18
 
-cdef int64_t NUMBER_LIMIT = MAX_NUMBER
+cdef int64_t NUMBER_LIMIT = model.MAX_NUMBER
 cdef array.array INTEGERS = array.array("q")
-assert EXPONENT_LIMIT == MAX_EXPONENT
+assert EXPONENT_LIMIT == model.MAX_EXPONENT
 
 
 cdef inline Py_ssize_t digits_at(const char* text, Py_ssize_t start, Py_ssize_t size) noexcept nogil:

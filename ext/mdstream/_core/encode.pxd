@@ -33,10 +33,12 @@ cdef struct Quote:          # of a ticker; lots 0: there is none
 cdef int encode_delta(Format format, Buffer* out, uint32_t sub, uint64_t first, uint64_t last, uint64_t ts_us,
                       const Levels* bids, const Levels* asks, uint32_t crc, Scale scale) except -1 nogil
 cdef int encode_snapshot(Format format, Buffer* out, uint32_t sub, uint64_t epoch, uint64_t seq, uint64_t ts_us,
-                         const Levels* bids, const Levels* asks, uint32_t crc, Reason reason, Scale scale) except -1 nogil
+                         const Levels* bids, const Levels* asks, uint32_t crc, Reason reason,
+                         Scale scale) except -1 nogil
 cdef int encode_trades(Format format, Buffer* out, uint32_t sub, TradeLog log, uint64_t first, uint64_t last,
                        Scale scale) except -1
 cdef int encode_ticker(Format format, Buffer* out, uint32_t sub, uint64_t epoch, uint64_t seq, uint64_t ts_us,
                        Quote bid, Quote ask, Quote last, Scale scale) except -1 nogil
 # pairs: [sub, seq, sub, seq, …], n of them
-cdef int encode_heartbeat(Format format, Buffer* out, uint64_t time_us, const uint64_t* pairs, Py_ssize_t n) except -1 nogil
+cdef int encode_heartbeat(Format format, Buffer* out, uint64_t time_us, const uint64_t* pairs,
+                          Py_ssize_t n) except -1 nogil

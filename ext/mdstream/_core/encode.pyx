@@ -12,11 +12,11 @@ from mdstream._core.encode_msgpack cimport (
     msgpack_delta, msgpack_heartbeat, msgpack_snapshot, msgpack_ticker, msgpack_trades,
 )
 from mdstream._core.levels cimport Levels, levels_from_object
-from mdstream._core.pack cimport Scratch
+from mdstream._core.pack cimport _Scratch
 from mdstream._core.trades cimport Trade, TradeLog
 
+from mdstream import model
 from mdstream.errors import SequenceError
-from mdstream.model import MAX_EXPONENT
 
 JSON = FORMAT_JSON
 MSGPACK = FORMAT_MSGPACK
@@ -86,7 +86,7 @@ cdef Format as_format(int format) except? FORMAT_JSON:
 
 
 cdef Scale as_scale(int price_exp, int size_exp) except *:
-    cdef int limit = MAX_EXPONENT
+    cdef int limit = model.MAX_EXPONENT
     if not (-limit <= price_exp <= limit and -limit <= size_exp <= limit):
         raise ValueError(f"price_exp {price_exp} and size_exp {size_exp} must lie within ±{limit}")
     return Scale(price_exp, size_exp)
@@ -100,7 +100,7 @@ cdef Quote as_quote(object quote) except *:
 
 def delta(int format, uint32_t sub, uint64_t first, uint64_t last, uint64_t ts_us, bids, asks, uint32_t crc,
           int price_exp, int size_exp):
-    cdef Scratch scratch = Scratch()
+    cdef _Scratch scratch = _Scratch()
     scratch.take_sides(bids, asks)
     encode_delta(as_format(format), &scratch.out, sub, first, last, ts_us, &scratch.bids, &scratch.asks, crc,
                  as_scale(price_exp, size_exp))
@@ -109,7 +109,7 @@ def delta(int format, uint32_t sub, uint64_t first, uint64_t last, uint64_t ts_u
 
 def snapshot(int format, uint32_t sub, uint64_t epoch, uint64_t seq, uint64_t ts_us, bids, asks, uint32_t crc,
              str reason, int price_exp, int size_exp):
-    cdef Scratch scratch = Scratch()
+    cdef _Scratch scratch = _Scratch()
     scratch.take_sides(bids, asks)
     if reason not in REASONS:
         raise ValueError(f"reason was {reason!r}; it is one of {', '.join(REASONS)}")
@@ -119,7 +119,7 @@ def snapshot(int format, uint32_t sub, uint64_t epoch, uint64_t seq, uint64_t ts
 
 
 def trades(int format, uint32_t sub, uint64_t epoch, uint64_t first, trades, int price_exp, int size_exp):
-    cdef Scratch scratch = Scratch()
+    cdef _Scratch scratch = _Scratch()
     cdef TradeLog log = TradeLog(max(1, len(trades)))
     cdef uint64_t seq = first
     log.c_reset(epoch, first - 1)
@@ -132,14 +132,14 @@ def trades(int format, uint32_t sub, uint64_t epoch, uint64_t first, trades, int
 
 def ticker(int format, uint32_t sub, uint64_t epoch, uint64_t seq, uint64_t ts_us, bid, ask, last,
            int price_exp, int size_exp):
-    cdef Scratch scratch = Scratch()
+    cdef _Scratch scratch = _Scratch()
     encode_ticker(as_format(format), &scratch.out, sub, epoch, seq, ts_us, as_quote(bid), as_quote(ask), as_quote(last),
                   as_scale(price_exp, size_exp))
     return scratch.taken()
 
 
 def heartbeat(int format, uint64_t time_us, seqs):
-    cdef Scratch scratch = Scratch()
+    cdef _Scratch scratch = _Scratch()
     cdef Levels* pairs = &scratch.bids      # the same shape: a flat run of pairs
     levels_from_object(pairs, [number for pair in seqs for number in pair])
     encode_heartbeat(as_format(format), &scratch.out, time_us, <const uint64_t*>pairs.values, pairs.count)

@@ -1,7 +1,7 @@
 from mdstream._core.buffer cimport Buffer
 from mdstream._core.levels cimport Levels
 
-cdef class Scratch:
+cdef class _Scratch:
     """What one call from Python needs, freed with it whatever happens."""
     cdef Buffer out
     cdef Levels bids

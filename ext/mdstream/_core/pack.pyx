@@ -17,7 +17,7 @@ cdef enum:
     ID_TEXT_MAX = TRADE_ID_MAX - 2
 
 
-cdef class Scratch:
+cdef class _Scratch:
     def __dealloc__(self):
         buffer_free(&self.out)
         levels_free(&self.bids)
@@ -48,14 +48,14 @@ cdef char* pack_id(char* out, object trade_id) except NULL:
     return out + len(text)
 
 
-cdef char* reserve(Scratch scratch) except NULL:
+cdef char* reserve(_Scratch scratch) except NULL:
     cdef Py_ssize_t levels = scratch.bids.count + scratch.asks.count
     buffer_reserve(&scratch.out, HEAD_MAX + SLACK + 2 * INT_MAX_PACKED * levels)
     return scratch.out.data
 
 
 def pack_book(uint64_t epoch, uint64_t first, uint64_t last, uint64_t ts_us, bids, asks):
-    cdef Scratch scratch = Scratch()
+    cdef _Scratch scratch = _Scratch()
     cdef char* at
     scratch.take_sides(bids, asks)
     at = pack_array(reserve(scratch), 7)
@@ -71,7 +71,7 @@ def pack_book(uint64_t epoch, uint64_t first, uint64_t last, uint64_t ts_us, bid
 
 
 def pack_snap(uint64_t epoch, uint64_t seq, uint64_t ts_us, bids, asks):
-    cdef Scratch scratch = Scratch()
+    cdef _Scratch scratch = _Scratch()
     cdef char* at
     scratch.take_sides(bids, asks)
     at = pack_array(reserve(scratch), 6)

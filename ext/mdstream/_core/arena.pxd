@@ -1,0 +1,17 @@
+"""Memory that lives for one flush: taken piece by piece, given back all at once. What was taken never moves."""
+
+cdef struct Chunk:
+    Chunk* next
+    size_t capacity
+    size_t used
+    # … `capacity` bytes follow …
+
+cdef struct Arena:
+    Chunk* first
+    Chunk* current
+
+# `size` bytes, aligned to `align` (1 or 8). With align 1, what is taken in succession lies side by side where a chunk has room.
+cdef void* arena_take(Arena* arena, size_t size, size_t align) except NULL
+# Forgets everything taken; keeps some chunks for the next round.
+cdef void arena_reset(Arena* arena) noexcept nogil
+cdef void arena_free(Arena* arena) noexcept nogil

@@ -1,0 +1,75 @@
+"""Bump allocation in chunks: a pointer stays valid until the reset, so deliveries can hold it without a copy."""
+
+from libc.stdlib cimport free, malloc
+
+cdef enum:
+    CHUNK = 1 << 16         # bytes of an ordinary chunk
+    KEEP = 1 << 22          # bytes that a reset may keep; a burst beyond it goes back to the system
+
+
+cdef inline char* chunk_bytes(Chunk* chunk) noexcept nogil:
+    return <char*>chunk + sizeof(Chunk)
+
+
+cdef Chunk* new_chunk(Arena* arena, size_t size) except NULL:
+    """A chunk with room for `size` bytes behind the current one: a kept one if it is large enough, else a new one."""
+    cdef size_t capacity = size if size > CHUNK else CHUNK
+    cdef Chunk* chunk = arena.current.next if arena.current != NULL else arena.first
+    if chunk != NULL and chunk.capacity >= size:
+        chunk.used = 0
+        arena.current = chunk
+        return chunk
+    chunk = <Chunk*>malloc(sizeof(Chunk) + capacity)
+    if chunk == NULL:
+        raise MemoryError(f"no memory for {size} bytes of frames")
+    chunk.capacity = capacity
+    chunk.used = 0
+    if arena.current == NULL:
+        chunk.next = arena.first
+        arena.first = chunk
+    else:
+        chunk.next = arena.current.next
+        arena.current.next = chunk
+    arena.current = chunk
+    return chunk
+
+
+cdef void* arena_take(Arena* arena, size_t size, size_t align) except NULL:
+    cdef Chunk* chunk = arena.current
+    cdef size_t start
+    if chunk != NULL:
+        start = (chunk.used + align - 1) & ~(align - 1)
+        if start + size <= chunk.capacity:
+            chunk.used = start + size
+            return chunk_bytes(chunk) + start
+    chunk = new_chunk(arena, size)
+    chunk.used = size
+    return chunk_bytes(chunk)
+
+
+cdef void arena_reset(Arena* arena) noexcept nogil:
+    cdef Chunk* chunk = arena.first
+    cdef Chunk* following
+    cdef size_t kept = 0
+    arena.first = NULL
+    while chunk != NULL:
+        following = chunk.next
+        if kept + chunk.capacity <= KEEP:
+            kept += chunk.capacity
+            chunk.next = arena.first
+            arena.first = chunk
+        else:
+            free(chunk)
+        chunk = following
+    arena.current = NULL
+
+
+cdef void arena_free(Arena* arena) noexcept nogil:
+    cdef Chunk* chunk = arena.first
+    cdef Chunk* following
+    while chunk != NULL:
+        following = chunk.next
+        free(chunk)
+        chunk = following
+    arena.first = NULL
+    arena.current = NULL

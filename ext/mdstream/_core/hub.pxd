@@ -1,0 +1,51 @@
+"""Joins instruments, topics and sinks; the one that decides when what is sent."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from mdstream._core.outbox cimport Outbox
+from mdstream._core.sink cimport Sink
+from mdstream._core.topic cimport Market, Topic
+
+cdef class Hub:
+    cdef Outbox out
+    cdef readonly uint64_t heartbeat_us
+    cdef readonly uint64_t slow_limit_us
+    cdef dict instrument_options
+    cdef dict markets           # Instrument → Market
+    cdef dict names             # name → Instrument
+    cdef dict by_key            # key → Topic
+    cdef uint32_t last_number
+    cdef list dirty             # markets with something new
+    cdef list waiting           # topics with an interval and something to send when it ends
+    cdef list ahead             # topics with members that resumed ahead of them
+    cdef set blocked            # sinks
+    cdef Py_ssize_t subscriptions
+    # heartbeats: a wheel of slots, each with the sinks whose turn it is then
+    cdef list slots
+    cdef uint64_t slot_us
+    cdef uint64_t turn          # the slot last served, counted from the epoch of the clock
+    cdef uint32_t next_slot     # for the next sink
+    cdef Py_ssize_t n_sinks
+    cdef uint64_t* pairs
+    cdef Py_ssize_t pairs_capacity
+
+    cdef int c_enter(self) except -1
+    cdef int c_leave(self) except -1
+    cdef int c_mark_filled(self) except -1
+    cdef int c_clock(self, uint64_t now_us) except -1
+    cdef Market c_market(self, object instrument)
+    cdef int c_mark(self, object instrument) except -1
+    cdef int c_enlist(self, Topic topic) except -1
+    cdef int c_drop(self, Topic topic) except -1
+    cdef Py_ssize_t c_place(self, Sink sink, Topic topic) except -1
+    cdef int c_remove(self, Sink sink, Py_ssize_t place) except -1
+    cdef int c_send(self, Sink sink, int opcode, const char* payload, Py_ssize_t size) except -1
+    cdef int c_blocked(self, Sink sink) except -1
+    cdef int c_emit_due(self, Topic topic, uint64_t slack_us) except -1
+    cdef int c_end_intervals(self) except -1
+    cdef int c_serve_ahead(self) except -1
+    cdef int c_end_slow(self) except -1
+    cdef int c_serve_slots(self) except -1
+    cdef int c_heartbeat(self, Sink sink) except -1
+    cdef Py_ssize_t c_silent(self, Sink sink) except -1
+    cdef int c_reserve_pairs(self, Py_ssize_t count) except -1

@@ -1,0 +1,543 @@
+"""The hub: what came from the bus is marked, `flush` and `tick` send it, and every sink is written to once."""
+
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+
+from mdstream._core.encode cimport Format, encode_heartbeat
+from mdstream._core.instrument cimport Instrument
+from mdstream._core.outbox cimport Frame
+from mdstream._core.topic cimport AHEAD, Member
+from mdstream._core.topic_book cimport BookTopic
+from mdstream._core.topic_ticker cimport TickerTopic
+from mdstream._core.topic_trades cimport TradesTopic
+from mdstream._core.wsframe cimport OP_BINARY, OP_PING, OP_TEXT
+
+cdef enum:
+    TICK_US = 50000
+    MAX_SLOTS = 1024
+    DRAIN_BYTES = 65536         # written at a time to a sink that reads again
+    SILENT_HEARTBEATS = 3       # without a sign of life: the peer is taken for dead
+    TOO_SLOW = 4408
+    GOING_AWAY = 1001
+
+cdef dict CHANNELS = {"book": BookTopic, "trades": TradesTopic, "ticker": TickerTopic}
+
+
+cdef class Hub:
+    def __init__(
+        self,
+        *,
+        log_capacity: int = 16384,
+        trade_capacity: int = 4096,
+        max_levels: int = 65536,
+        heartbeat_us: int = 15_000_000,
+        slow_limit_us: int = 30_000_000,
+    ) -> None:
+        if heartbeat_us < TICK_US:
+            raise ValueError(f"heartbeat_us is {heartbeat_us}; it must be at least {TICK_US}, the pace of tick()")
+        self.out = Outbox()
+        self.heartbeat_us = heartbeat_us
+        self.slow_limit_us = slow_limit_us
+        self.instrument_options = {
+            "log_capacity": log_capacity, "trade_capacity": trade_capacity, "max_levels": max_levels
+        }
+        self.markets = {}
+        self.names = {}
+        self.by_key = {}
+        self.dirty = []
+        self.waiting = []
+        self.ahead = []
+        self.blocked = set()
+        count = min(heartbeat_us // TICK_US, MAX_SLOTS)
+        self.slot_us = heartbeat_us // count
+        self.slots = [[] for _ in range(count)]
+
+    def __dealloc__(self) -> None:
+        free(self.pairs)
+
+    @property
+    def now_us(self) -> int:
+        return self.out.now_us
+
+    # ---- writing
+
+    def cork(self) -> None:
+        self.c_enter()
+
+    def uncork(self) -> None:
+        if not self.out.corks:
+            raise RuntimeError("uncork without cork")
+        self.c_leave()
+
+    cdef int c_enter(self) except -1:
+        self.out.corks += 1
+        return 0
+
+    cdef int c_leave(self) except -1:
+        """The outermost leave writes, and marks the sinks that take no more."""
+        if self.out.corks > 1:
+            self.out.corks -= 1
+            return 0
+        try:
+            self.out.c_write()
+            self.c_mark_filled()
+        finally:
+            self.out.corks -= 1
+        return 0
+
+    cdef int c_mark_filled(self) except -1:
+        """Whoever took no more in the last writes lags from here on."""
+        while self.out.filled:
+            self.c_blocked(self.out.filled.pop())
+        return 0
+
+    # ---- instruments
+
+    def add_instrument(self, name: str, price_exp: int, size_exp: int) -> Instrument:
+        if name in self.names:
+            raise ValueError(f"instrument {name} exists already")
+        instrument = Instrument(name, price_exp, size_exp, **self.instrument_options)
+        instrument.topics = []
+        market = Market(instrument)
+        self.names[name] = instrument
+        self.markets[instrument] = market
+        return instrument
+
+    def remove_instrument(self, instrument: Instrument) -> None:
+        market = self.c_market(instrument)
+        if any(topic.subscribers for topic in market.topics):
+            raise ValueError(f"instrument {instrument.name} has subscribers; it cannot be removed")
+        for topic in list(market.topics):
+            self.c_drop(topic)
+        del self.markets[instrument]
+        del self.names[instrument.name]
+
+    cdef Market c_market(self, object instrument):
+        market = self.markets.get(instrument)
+        if market is None:
+            raise ValueError(f"{instrument!r} is no instrument of this hub")
+        return market
+
+    # ---- from the bus
+
+    cdef int c_mark(self, object instrument) except -1:
+        cdef Market market = self.c_market(instrument)
+        if not market.dirty:
+            market.dirty = True
+            self.dirty.append(market)
+        return 0
+
+    def take_book(self, instrument: Instrument, payload: bytes) -> int:
+        cdef uint64_t epoch = instrument.book.epoch
+        cdef uint64_t seq = instrument.book.seq
+        try:
+            return instrument.c_take_book(payload, len(payload))
+        finally:            # what came before a value that was refused stays applied
+            if instrument.book.seq != seq or instrument.book.epoch != epoch:
+                self.c_mark(instrument)
+
+    def take_trades(self, instrument: Instrument, payload: bytes) -> int:
+        cdef uint64_t epoch = instrument.trades.epoch
+        cdef uint64_t seq = instrument.trades.seq
+        try:
+            return instrument.c_take_trades(payload, len(payload))
+        finally:
+            if instrument.trades.seq != seq or instrument.trades.epoch != epoch:
+                self.c_mark(instrument)
+
+    def load_snap(self, instrument: Instrument, payload: bytes, *, force: bool = False) -> bool:
+        market = self.c_market(instrument)
+        if not instrument.c_load_snap(payload, len(payload), force):
+            return False
+        (<Market>market).loads += 1
+        self.c_mark(instrument)
+        return True
+
+    def reset_trades(self, instrument: Instrument, epoch: int, seq: int) -> None:
+        instrument.reset_trades(epoch, seq)
+        self.c_mark(instrument)
+
+    # ---- topics
+
+    def topic(self, instrument: Instrument, channel: str, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Topic:
+        cdef Topic topic
+        cls = CHANNELS.get(channel)
+        if cls is None:
+            raise ValueError(f"channel is {channel!r}; it must be one of {', '.join(CHANNELS)}")
+        if channel != "book":
+            depth, group = 0, 1
+        if depth < 0 or group < 1 or interval_ms < 0:
+            raise ValueError(f"depth {depth}, group {group}, interval_ms {interval_ms}: at least 0, 1 and 0")
+        key = (instrument, channel, depth, group, interval_ms)
+        topic = self.by_key.get(key)
+        if topic is not None:
+            return topic
+        topic = cls()
+        topic.key = key
+        topic.market = self.c_market(instrument)
+        topic.instrument = instrument
+        topic.channel = channel
+        topic.depth = depth
+        topic.group = group
+        topic.interval_ms = interval_ms
+        topic.number = self.last_number = self.last_number + 1
+        self.c_enlist(topic)
+        return topic
+
+    cdef int c_enlist(self, Topic topic) except -1:
+        self.by_key[topic.key] = topic
+        topic.market.topics.append(topic)
+        topic.alive = True
+        topic.instrument.topics = list(topic.market.topics)
+        return 0
+
+    cdef int c_drop(self, Topic topic) except -1:
+        topic.alive = False
+        del self.by_key[topic.key]
+        topic.market.topics.remove(topic)
+        topic.instrument.topics = list(topic.market.topics)
+        if topic.waiting:
+            self.waiting.remove(topic)
+        if topic in self.ahead:
+            self.ahead.remove(topic)
+        return 0
+
+    # ---- subscriptions
+
+    def attach(self, sink: Sink) -> None:
+        if sink.closed:
+            raise ValueError("the sink is closed")
+        if sink.hub is self:
+            return
+        if sink.hub is not None:
+            raise ValueError("the sink belongs to another hub")
+        sink.hub = self
+        sink.heard_us = self.out.now_us
+        sink.slot = self.next_slot
+        slot = self.slots[sink.slot]
+        sink.slot_index = len(slot)
+        slot.append(sink)
+        self.next_slot = (self.next_slot + 1) % len(self.slots)
+        self.n_sinks += 1
+
+    def detach(self, sink: Sink) -> None:
+        """Called by the sink when it closes."""
+        cdef Sink moved
+        while sink.n_places:
+            self.c_remove(sink, sink.n_places - 1)
+        self.blocked.discard(sink)
+        slot = self.slots[sink.slot]
+        moved = slot.pop()
+        if moved is not sink:
+            slot[sink.slot_index] = moved
+            moved.slot_index = sink.slot_index
+        self.n_sinks -= 1
+
+    def find(self, sink: Sink, number: int) -> Topic | None:
+        cdef uint32_t i
+        cdef Topic topic
+        for i in range(sink.n_places):
+            topic = <Topic>sink.places[i].topic
+            if topic.number == number:
+                return topic
+        return None
+
+    cdef Py_ssize_t c_place(self, Sink sink, Topic topic) except -1:
+        cdef Py_ssize_t place = sink.c_find(<PyObject*>topic)
+        if place < 0:
+            raise ValueError(f"the sink is not subscribed to {topic!r}")
+        return place
+
+    def subscribe(self, sink: Sink, topic: Topic, resume: tuple | None = None) -> bool:
+        cdef Member* member
+        cdef uint64_t epoch = 0
+        cdef uint64_t seq = 0
+        if sink.c_find(<PyObject*>topic) >= 0:
+            raise ValueError(f"the sink is subscribed to {topic!r} already")
+        if resume is not None:
+            epoch, seq = resume
+        self.attach(sink)
+        if not topic.alive:
+            if topic.key in self.by_key:
+                raise ValueError(f"{topic!r} ended with its last subscriber; ask the hub for the topic again")
+            self.c_enlist(topic)
+        self.c_enter()
+        try:
+            if topic.members[0].count + topic.members[1].count == 0:
+                topic.c_start(self.out)
+            else:
+                topic.c_settle(self.out)
+            member = topic.c_join(sink)
+            self.subscriptions += 1
+            resumed = topic.c_admit(self.out, member, resume is not None, epoch, seq)
+            if member.lag == AHEAD and topic not in self.ahead:
+                self.ahead.append(topic)
+        finally:
+            self.c_leave()
+        return resumed
+
+    def catch_up(self, sink: Sink, topic: Topic) -> None:
+        cdef Py_ssize_t place = self.c_place(sink, topic)
+        topic.c_member(sink, place).held = False
+        if sink.blocked:
+            return
+        self.c_enter()
+        try:
+            topic.c_catch_up(self.out, sink, place)
+        finally:
+            self.c_leave()
+
+    def unsubscribe(self, sink: Sink, topic: Topic) -> bool:
+        cdef Py_ssize_t place = sink.c_find(<PyObject*>topic)
+        if place < 0:
+            return False
+        self.c_remove(sink, place)
+        return True
+
+    cdef int c_remove(self, Sink sink, Py_ssize_t place) except -1:
+        cdef Topic topic = <Topic>sink.places[place].topic
+        topic.c_leave(sink, place)
+        self.subscriptions -= 1
+        if topic.members[0].count + topic.members[1].count == 0:
+            self.c_drop(topic)
+        return 0
+
+    def recover(self, sink: Sink, topic: Topic, from_seq: int) -> None:
+        cdef Py_ssize_t place = self.c_place(sink, topic)
+        self.c_enter()
+        try:
+            topic.c_settle(self.out)
+            topic.c_recover(sink, place, from_seq)
+            if not sink.blocked:
+                topic.c_catch_up(self.out, sink, place)
+        finally:
+            self.c_leave()
+
+    # ---- control messages
+
+    cdef int c_send(self, Sink sink, int opcode, const char* payload, Py_ssize_t size) except -1:
+        cdef Frame frame
+        if sink.closed:
+            return 0
+        self.c_enter()
+        try:
+            self.out.c_frame_of(opcode, payload, size, &frame)
+            self.out.c_deliver(sink, frame)
+        finally:
+            self.c_leave()
+        return 0
+
+    def send(self, sink: Sink, payload: bytes) -> None:
+        self.c_send(sink, OP_BINARY if sink.format else OP_TEXT, payload, len(payload))
+
+    def broadcast(self, topic: Topic, json: bytes, msgpack: bytes) -> None:
+        cdef int format
+        cdef uint32_t i
+        cdef Frame frame
+        self.c_enter()
+        try:
+            for format in range(2):
+                payload = msgpack if format else json
+                self.out.c_frame_of(OP_BINARY if format else OP_TEXT, payload, len(payload), &frame)
+                for i in range(topic.members[format].count):
+                    if not topic.members[format].items[i].held:
+                        self.out.c_deliver(<Sink>topic.members[format].items[i].sink, frame)
+        finally:
+            self.c_leave()
+
+    # ---- slow sinks
+
+    cdef int c_blocked(self, Sink sink) except -1:
+        """The sink takes no more: from here on its subscriptions lag, and nothing is queued for it."""
+        cdef uint32_t i
+        if sink.closed or sink in self.blocked:
+            return 0
+        sink.blocked = True
+        sink.blocked_since_us = self.out.now_us
+        self.blocked.add(sink)
+        for i in range(sink.n_places):
+            (<Topic>sink.places[i].topic).c_mark(sink, i)
+        return 0
+
+    def drained(self, sink: Sink) -> None:
+        """Called by the sink when its peer reads again: brings each subscription up to date until it blocks once more."""
+        cdef Py_ssize_t i = 0
+        if sink.closed:
+            return
+        sink.blocked = False
+        self.blocked.discard(sink)
+        self.c_enter()
+        try:
+            while i < sink.n_places and not sink.blocked:
+                (<Topic>sink.places[i].topic).c_catch_up(self.out, sink, i)
+                i += 1
+                if sink.pending >= DRAIN_BYTES:
+                    self.out.c_write_one(sink)
+                    self.c_mark_filled()
+        finally:
+            self.c_leave()
+
+    # ---- time
+
+    cdef int c_clock(self, uint64_t now_us) except -1:
+        if now_us > self.out.now_us:
+            self.out.now_us = now_us
+        return 0
+
+    cdef int c_emit_due(self, Topic topic, uint64_t slack_us) except -1:
+        """Emits, or, within the topic's interval, remembers to."""
+        cdef uint64_t interval_us = <uint64_t>topic.interval_ms * 1000
+        cdef uint32_t version = topic.version
+        if self.out.now_us + slack_us < topic.next_us:
+            if not topic.waiting:
+                topic.waiting = True
+                self.waiting.append(topic)
+            return 0
+        topic.c_emit(self.out)
+        if interval_us and topic.version != version:
+            topic.next_us += interval_us        # on its own grid, so that the pace of tick() does not add up
+            if topic.next_us <= self.out.now_us + slack_us:
+                topic.next_us = self.out.now_us + interval_us
+        return 0
+
+    def flush(self, now_us: int) -> int:
+        cdef uint64_t deliveries = self.out.counters.deliveries
+        cdef Market market
+        cdef Topic topic
+        self.c_clock(now_us)
+        if not self.dirty:
+            return 0
+        self.c_enter()
+        self.out.c_begin()
+        try:
+            while self.dirty:
+                market = self.dirty.pop()
+                market.dirty = False
+                for topic in market.topics:
+                    self.c_emit_due(topic, 0)
+            deliveries = self.out.counters.deliveries - deliveries
+        finally:
+            self.c_leave()
+            self.out.c_end(True)
+        return deliveries
+
+    def tick(self, now_us: int) -> int:
+        cdef uint64_t deliveries = self.out.counters.deliveries
+        self.c_clock(now_us)
+        self.c_enter()
+        self.out.c_begin()
+        try:
+            self.c_end_intervals()
+            self.c_serve_ahead()
+            self.c_end_slow()
+            self.c_serve_slots()
+            deliveries = self.out.counters.deliveries - deliveries
+        finally:
+            self.c_leave()
+            self.out.c_end(False)
+        return deliveries
+
+    cdef int c_end_intervals(self) except -1:
+        cdef Topic topic
+        waiting, self.waiting = self.waiting, []
+        for topic in waiting:
+            topic.waiting = False
+            self.c_emit_due(topic, TICK_US // 2)
+        return 0
+
+    cdef int c_serve_ahead(self) except -1:
+        """Members that resumed ahead of their topic: it may have reached them, or their time is up."""
+        cdef Topic topic
+        ahead, self.ahead = self.ahead, []
+        for topic in ahead:
+            self.c_emit_due(topic, TICK_US // 2)
+            topic.c_reached(self.out, self.out.now_us)
+            if topic.n_ahead:
+                self.ahead.append(topic)
+        return 0
+
+    cdef int c_end_slow(self) except -1:
+        cdef Sink sink
+        for sink in list(self.blocked):
+            if self.out.now_us - sink.blocked_since_us > self.slow_limit_us:
+                self.out.counters.too_slow += 1
+                sink.c_end(TOO_SLOW, "too slow")
+        return 0
+
+    cdef int c_serve_slots(self) except -1:
+        """Heartbeats of the sinks whose turn came since the last tick; each once, however long that is ago."""
+        cdef uint64_t turn = self.out.now_us // self.slot_us
+        cdef uint64_t first = self.turn + 1
+        cdef uint64_t count = len(self.slots)
+        cdef Sink sink
+        if self.turn == 0:
+            first = turn
+        elif turn >= count and first <= turn - count:
+            first = turn - count + 1
+        while first <= turn:
+            for sink in list(self.slots[first % count]):
+                self.c_heartbeat(sink)
+            first += 1
+        self.turn = turn
+        return 0
+
+    cdef int c_heartbeat(self, Sink sink) except -1:
+        cdef Frame frame
+        cdef Py_ssize_t n
+        if sink.heard_us == 0:
+            sink.heard_us = self.out.now_us
+        if sink.pings and self.out.now_us > sink.heard_us + SILENT_HEARTBEATS * self.heartbeat_us:
+            return sink.c_end(GOING_AWAY, "no sign of life")
+        if sink.blocked:
+            return 0
+        n = self.c_silent(sink)
+        encode_heartbeat(<Format>sink.format, &self.out.scratch, self.out.now_us, self.pairs, n)
+        self.out.c_frame(sink.format, &frame)
+        self.out.c_deliver(sink, frame)
+        self.out.counters.heartbeats += 1
+        if sink.pings:
+            self.out.c_frame_of(OP_PING, NULL, 0, &frame)
+            self.out.c_deliver(sink, frame)
+        return 0
+
+    cdef Py_ssize_t c_silent(self, Sink sink) except -1:
+        """Fills `pairs` with (sub, newest seq sent) of the subscriptions that had no data since the last heartbeat."""
+        cdef Py_ssize_t n = 0
+        cdef uint32_t i
+        cdef Topic topic
+        cdef Member* member
+        self.c_reserve_pairs(sink.n_places)
+        for i in range(sink.n_places):
+            topic = <Topic>sink.places[i].topic
+            member = topic.c_member(sink, i)
+            if member.held:
+                continue
+            if member.heard == topic.version:
+                self.pairs[2 * n] = topic.number
+                self.pairs[2 * n + 1] = topic.seq if topic.c_in_step(sink, i) and member.unsent != topic.seq else 0
+                n += 1
+            member.heard = topic.version
+        return n
+
+    cdef int c_reserve_pairs(self, Py_ssize_t count) except -1:
+        cdef uint64_t* pairs
+        if self.pairs != NULL and count <= self.pairs_capacity:
+            return 0
+        count += 64
+        pairs = <uint64_t*>realloc(self.pairs, count * 2 * sizeof(uint64_t))
+        if pairs == NULL:
+            raise MemoryError(f"no memory for a heartbeat of {count} subscriptions")
+        self.pairs = pairs
+        self.pairs_capacity = count
+        return 0
+
+    # ---- figures
+
+    def stats(self) -> dict:
+        figures = self.out.c_figures()
+        figures["slow_sinks"] = len(self.blocked)
+        figures["sinks"] = self.n_sinks
+        figures["topics"] = len(self.by_key)
+        figures["subscriptions"] = self.subscriptions
+        return figures

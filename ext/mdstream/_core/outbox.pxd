@@ -1,0 +1,82 @@
+"""Frames on their way: encoded once, linked to each sink that is due them, written once per touched sink."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from cpython.ref cimport PyObject
+
+from mdstream._core.arena cimport Arena
+from mdstream._core.buffer cimport Buffer
+from mdstream._core.levels cimport Levels
+from mdstream._core.sink cimport Sink
+
+cdef enum:
+    BUCKETS = 32
+
+cdef struct Frame:
+    const char* data
+    Py_ssize_t size
+
+cdef struct Counters:
+    uint64_t updates
+    uint64_t deliveries
+    uint64_t bytes
+    uint64_t writes
+    uint64_t snapshots
+    uint64_t deltas
+    uint64_t heartbeats
+    uint64_t recover_delta
+    uint64_t recover_snapshot
+    uint64_t recover_trades
+    uint64_t recover_lost
+    uint64_t conflated
+    uint64_t too_slow
+    uint64_t[BUCKETS] flush_us
+    uint64_t[BUCKETS] latency_us
+
+cdef struct Sent:               # by this flush: when it happened, to how many
+    uint64_t ts_us
+    uint64_t deliveries
+
+cdef class Outbox:
+    cdef Counters counters
+    cdef uint64_t now_us
+    cdef uint32_t corks
+    cdef bint timing
+    cdef uint64_t began_us      # monotonic
+    cdef list filled            # sinks that the last writes found unwilling to take more; for the hub
+    # scratch space for topics
+    cdef Buffer scratch
+    cdef Levels bids
+    cdef Levels asks
+    cdef Levels other_bids
+    cdef Levels other_asks
+    cdef Arena frames
+    cdef Arena deliveries
+    cdef PyObject** touched
+    cdef Py_ssize_t n_touched
+    cdef Py_ssize_t touched_capacity
+    cdef Sent* sent
+    cdef Py_ssize_t n_sent
+    cdef Py_ssize_t sent_capacity
+    cdef void** retired
+    cdef Py_ssize_t n_retired
+    cdef Py_ssize_t retired_capacity
+
+    # The payload in `scratch` (emptied by this) as one frame of `format` in the arena.
+    cdef int c_frame(self, int format, Frame* out) except -1
+    # Any payload as one frame in the arena.
+    cdef int c_frame_of(self, int opcode, const char* payload, Py_ssize_t size, Frame* out) except -1
+    cdef int c_deliver(self, Sink sink, Frame frame) except -1
+    # Remembers for the latency histogram that `deliveries` carry what happened at `ts_us`.
+    cdef int c_note(self, uint64_t ts_us, uint64_t deliveries) except -1
+    # Frees memory that deliveries may still point to, once they are written.
+    cdef int c_retire(self, void* memory) except -1
+    # What the sink is due so far, now.
+    cdef int c_write_one(self, Sink sink) except -1
+    # All that is due.
+    cdef int c_write(self) except -1
+    # A flush begins and ends; in between updates are noted, and at the end timed. `flush`: counts in flush_us.
+    cdef void c_begin(self) noexcept
+    cdef void c_end(self, bint flush) noexcept
+    cdef dict c_figures(self)
+    cdef void c_free_retired(self) noexcept

@@ -1,0 +1,204 @@
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
+
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from cpython.ref cimport Py_DECREF, Py_INCREF
+
+from mdstream._core.arena cimport arena_free, arena_reset, arena_take
+from mdstream._core.buffer cimport buffer_free
+from mdstream._core.levels cimport levels_free
+from mdstream._core.sink cimport Delivery
+from mdstream._core.wsframe cimport OP_BINARY, OP_TEXT, header_size, put_header
+
+cdef enum:
+    SCRATCH_KEEP = 1 << 20      # bytes; a larger scratch buffer is given back
+
+
+cdef uint64_t monotonic_us() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1000000 + <uint64_t>now.tv_nsec // 1000
+
+
+cdef Py_ssize_t bucket(uint64_t us) noexcept nogil:
+    """The histogram bucket i with us < 2**i."""
+    cdef Py_ssize_t i = 0
+    while us and i < BUCKETS - 1:
+        us >>= 1
+        i += 1
+    return i
+
+
+cdef int grow(void** items, Py_ssize_t* capacity, Py_ssize_t count, size_t size) except -1:
+    """Room for one more item of `size` bytes."""
+    cdef Py_ssize_t larger
+    cdef void* moved
+    if count < capacity[0]:
+        return 0
+    larger = capacity[0] * 2 if capacity[0] else 64
+    moved = realloc(items[0], larger * size)
+    if moved == NULL:
+        raise MemoryError(f"no memory for {larger} deliveries")
+    items[0] = moved
+    capacity[0] = larger
+    return 0
+
+
+cdef class Outbox:
+    def __cinit__(self) -> None:
+        self.filled = []
+
+    def __dealloc__(self) -> None:
+        cdef Py_ssize_t i
+        for i in range(self.n_touched):
+            if self.touched[i] != NULL:
+                Py_DECREF(<object>self.touched[i])
+        self.c_free_retired()
+        free(self.touched)
+        free(self.sent)
+        free(self.retired)
+        arena_free(&self.frames)
+        arena_free(&self.deliveries)
+        buffer_free(&self.scratch)
+        levels_free(&self.bids)
+        levels_free(&self.asks)
+        levels_free(&self.other_bids)
+        levels_free(&self.other_asks)
+
+    cdef int c_frame(self, int format, Frame* out) except -1:
+        cdef int opcode = OP_TEXT if format == 0 else OP_BINARY
+        cdef Py_ssize_t size = self.scratch.size
+        self.scratch.size = 0
+        return self.c_frame_of(opcode, self.scratch.data, size, out)
+
+    cdef int c_frame_of(self, int opcode, const char* payload, Py_ssize_t size, Frame* out) except -1:
+        cdef Py_ssize_t header = header_size(size)
+        cdef char* data = <char*>arena_take(&self.frames, header + size, 1)
+        put_header(data, opcode, size)
+        memcpy(data + header, payload, size)
+        out.data = data
+        out.size = header + size
+        return 0
+
+    cdef int c_deliver(self, Sink sink, Frame frame) except -1:
+        cdef Delivery* delivery = sink.last
+        self.counters.deliveries += 1
+        sink.pending += frame.size
+        if delivery != NULL and delivery.data + delivery.size == frame.data:
+            delivery.size += frame.size         # side by side in the arena: still one run of bytes
+            return 0
+        delivery = <Delivery*>arena_take(&self.deliveries, sizeof(Delivery), 8)
+        delivery.data = frame.data
+        delivery.size = frame.size
+        delivery.next = NULL
+        if sink.last == NULL:
+            grow(<void**>&self.touched, &self.touched_capacity, self.n_touched, sizeof(PyObject*))
+            Py_INCREF(sink)
+            self.touched[self.n_touched] = <PyObject*>sink
+            self.n_touched += 1
+            sink.first = delivery
+        else:
+            sink.last.next = delivery
+        sink.last = delivery
+        return 0
+
+    cdef int c_note(self, uint64_t ts_us, uint64_t deliveries) except -1:
+        self.counters.updates += 1
+        if not deliveries or not self.timing:
+            return 0
+        grow(<void**>&self.sent, &self.sent_capacity, self.n_sent, sizeof(Sent))
+        self.sent[self.n_sent].ts_us = ts_us
+        self.sent[self.n_sent].deliveries = deliveries
+        self.n_sent += 1
+        return 0
+
+    cdef int c_retire(self, void* memory) except -1:
+        if memory == NULL:
+            return 0
+        if self.n_touched == 0:
+            free(memory)
+            return 0
+        grow(<void**>&self.retired, &self.retired_capacity, self.n_retired, sizeof(void*))
+        self.retired[self.n_retired] = memory
+        self.n_retired += 1
+        return 0
+
+    cdef void c_free_retired(self) noexcept:
+        cdef Py_ssize_t i
+        for i in range(self.n_retired):
+            free(self.retired[i])
+        self.n_retired = 0
+
+    cdef int c_write_one(self, Sink sink) except -1:
+        cdef Delivery* first = sink.first
+        cdef Py_ssize_t size = sink.pending
+        if first == NULL:
+            return 0
+        sink.first = NULL
+        sink.last = NULL
+        sink.pending = 0
+        if sink.closed:
+            return 0
+        self.counters.writes += 1
+        self.counters.bytes += size
+        if sink.c_write(first, size) and not sink.closed:
+            self.filled.append(sink)
+        return 0
+
+    cdef int c_write(self) except -1:
+        cdef Py_ssize_t i = 0
+        cdef Sink sink
+        while i < self.n_touched:           # a write may touch further sinks: what it closes or unblocks
+            sink = <Sink>self.touched[i]
+            self.touched[i] = NULL
+            Py_DECREF(sink)
+            i += 1
+            self.c_write_one(sink)
+        self.n_touched = 0
+        self.c_free_retired()
+        arena_reset(&self.frames)
+        arena_reset(&self.deliveries)
+        if self.scratch.capacity > SCRATCH_KEEP:
+            buffer_free(&self.scratch)
+        return 0
+
+    # ---- figures
+
+    cdef void c_begin(self) noexcept:
+        self.timing = True
+        self.began_us = monotonic_us()
+
+    cdef void c_end(self, bint flush) noexcept:
+        cdef uint64_t took_us = monotonic_us() - self.began_us
+        cdef uint64_t written_us = self.now_us + took_us
+        cdef Py_ssize_t i
+        cdef uint64_t ts_us
+        for i in range(self.n_sent):
+            ts_us = self.sent[i].ts_us
+            self.counters.latency_us[bucket(written_us - ts_us if written_us > ts_us else 0)] += self.sent[i].deliveries
+        self.n_sent = 0
+        self.timing = False
+        if flush:
+            self.counters.flush_us[bucket(took_us)] += 1
+
+    cdef dict c_figures(self):
+        cdef Counters* counters = &self.counters
+        return {
+            "updates": counters.updates,
+            "deliveries": counters.deliveries,
+            "bytes": counters.bytes,
+            "writes": counters.writes,
+            "snapshots": counters.snapshots,
+            "deltas": counters.deltas,
+            "heartbeats": counters.heartbeats,
+            "recover_delta": counters.recover_delta,
+            "recover_snapshot": counters.recover_snapshot,
+            "recover_trades": counters.recover_trades,
+            "recover_lost": counters.recover_lost,
+            "conflated": counters.conflated,
+            "too_slow": counters.too_slow,
+            "flush_us": [counters.flush_us[i] for i in range(BUCKETS)],
+            "latency_us": [counters.latency_us[i] for i in range(BUCKETS)],
+        }

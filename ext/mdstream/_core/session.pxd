@@ -1,0 +1,49 @@
+"""One client's WebSocket. The only module that knows picows, and a socket."""
+
+from libc.stdint cimport uint8_t
+
+from picows.picows cimport WSFrame, WSListener, WSTransport
+
+from mdstream._core.assembly cimport Assembly
+from mdstream._core.hub cimport Hub
+from mdstream._core.sink cimport Delivery, Sink
+
+cdef enum State:
+    STATE_NEW = 0
+    STATE_OPEN = 1
+    STATE_CLOSING = 2       # a close frame was sent
+    STATE_CLOSED = 3
+
+cdef class SessionSink(Sink):
+    cdef Session session
+    cdef WSTransport transport
+    cdef Py_ssize_t control_backlog
+
+    cdef bint c_leave_to_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False
+    cdef int c_broken(self) except -1
+
+cdef class Session(WSListener):
+    cdef readonly Hub hub
+    cdef readonly SessionSink sink
+    cdef readonly WSTransport transport
+    cdef public object context
+    cdef object on_open
+    cdef object on_message
+    cdef object on_close
+    cdef object timer           # of the closing handshake
+    cdef Assembly assembly
+    cdef Py_ssize_t max_message
+    cdef int send_buffer
+    cdef int notsent_lowat
+    cdef double close_timeout_s
+    cdef int code               # the close code for on_close; 0: not known yet
+    cdef uint8_t state
+    cdef uint8_t opcode         # of messages in either direction
+    cdef bint any_type
+
+    cdef int c_set_socket_options(self) except -1
+    cdef int c_call(self, object callback, object argument) except -1
+    cdef int c_on_data(self, WSFrame frame) except -1
+    cdef int c_on_close_frame(self, WSFrame frame) except -1
+    cdef int c_shut(self, int code, str reason) except -1
+    cdef int c_hang_up(self) except -1

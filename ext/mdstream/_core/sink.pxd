@@ -1,0 +1,52 @@
+"""Where frames for one client go, and where that client stands in each of its topics."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from cpython.ref cimport PyObject
+
+cdef struct Delivery:           # of one flush; a run of whole WebSocket frames
+    const char* data
+    Py_ssize_t size
+    Delivery* next
+
+cdef struct Place:
+    PyObject* topic             # borrowed: a topic lives as long as it has members
+    uint32_t index              # of the member there
+
+cdef class Sink:
+    cdef readonly uint8_t format
+    cdef readonly bint blocked          # the peer takes no more now
+    cdef readonly bint closed
+    cdef bint pings                     # wants WebSocket pings with its heartbeats, and must answer them
+    cdef object hub                     # once attached; called at Python level, on rare events only
+    # what the outbox holds for it
+    cdef Delivery* first
+    cdef Delivery* last
+    cdef Py_ssize_t pending             # bytes in those
+    # its subscriptions
+    cdef Place* places
+    cdef uint32_t n_places
+    cdef uint32_t places_capacity
+    # of the hub
+    cdef uint64_t blocked_since_us
+    cdef uint64_t heard_us              # when the peer last sent anything; 0: not known yet
+    cdef uint32_t slot                  # of the heartbeat wheel
+    cdef uint32_t slot_index
+
+    # Writes `size` bytes, all of the deliveries, in one go. True if the peer takes no more now.
+    cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept
+    # The hub ends it: a close frame with `code`, nothing after it.
+    cdef int c_end(self, int code, str reason) except -1
+    cdef int c_add_place(self, PyObject* topic, uint32_t index) except -1
+    # Index in `places`, or -1.
+    cdef Py_ssize_t c_find(self, PyObject* topic) noexcept nogil
+
+cdef class MemorySink(Sink):
+    cdef readonly uint64_t writes
+    cdef readonly uint64_t bytes_written
+    cdef readonly int close_code
+    cdef Py_ssize_t room
+    cdef bint keep
+    cdef list kept
+
+    cdef int c_keep(self, const Delivery* first) except -1

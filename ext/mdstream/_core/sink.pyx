@@ -1,0 +1,109 @@
+"""Sinks: the base that topics and hub know, and one in memory for tests and benchmarks."""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport free, realloc
+
+from mdstream._core.wsframe cimport frame_payload
+
+
+cdef class Sink:
+    def __init__(self, format: int) -> None:
+        if format not in (0, 1):
+            raise ValueError(f"format is {format!r}; it must be 0 (JSON) or 1 (MessagePack)")
+        self.format = format
+
+    def __dealloc__(self) -> None:
+        free(self.places)
+
+    @property
+    def subscriptions(self) -> int:
+        return self.n_places
+
+    def topics(self) -> list:
+        return [<object>self.places[i].topic for i in range(self.n_places)]
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        hub, self.hub = self.hub, None
+        if hub is not None:
+            hub.detach(self)
+
+    cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept:
+        return False
+
+    cdef int c_end(self, int code, str reason) except -1:
+        self.close()
+        return 0
+
+    cdef int c_add_place(self, PyObject* topic, uint32_t index) except -1:
+        cdef uint32_t capacity
+        cdef Place* places
+        if self.n_places == self.places_capacity:
+            capacity = self.places_capacity * 2 if self.places_capacity else 4
+            places = <Place*>realloc(self.places, capacity * sizeof(Place))
+            if places == NULL:
+                raise MemoryError(f"no memory for {capacity} subscriptions")
+            self.places = places
+            self.places_capacity = capacity
+        self.places[self.n_places].topic = topic
+        self.places[self.n_places].index = index
+        self.n_places += 1
+        return 0
+
+    cdef Py_ssize_t c_find(self, PyObject* topic) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(self.n_places):
+            if self.places[i].topic == topic:
+                return i
+        return -1
+
+
+cdef class MemorySink(Sink):
+    def __init__(self, format: int, room: int = -1, *, keep: bool = True) -> None:
+        Sink.__init__(self, format)
+        self.room = room
+        self.keep = keep
+        self.kept = []
+
+    def take(self) -> list:
+        taken, self.kept = self.kept, []
+        return taken
+
+    def drain(self, room: int = -1) -> None:
+        self.room = room
+        if self.blocked and self.hub is not None:
+            self.hub.drained(self)
+
+    cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept:
+        self.writes += 1
+        self.bytes_written += size
+        if self.keep:
+            self.c_keep(first)
+        if self.room >= 0:
+            self.room = self.room - size if self.room > size else 0
+            return self.room == 0
+        return False
+
+    cdef int c_keep(self, const Delivery* first) except -1:
+        """Cuts the deliveries, runs of whole frames, into payloads."""
+        cdef const char* at
+        cdef const char* end
+        cdef const char* payload
+        cdef Py_ssize_t size = 0
+        while first != NULL:
+            at = first.data
+            end = at + first.size
+            while at < end:
+                payload = frame_payload(at, &size)
+                self.kept.append(PyBytes_FromStringAndSize(payload, size))
+                at = payload + size
+            first = first.next
+        return 0
+
+    cdef int c_end(self, int code, str reason) except -1:
+        self.close_code = code
+        self.close()
+        return 0

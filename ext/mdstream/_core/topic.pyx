@@ -1,0 +1,214 @@
+"""Members and where they stand: a dense array per format, those in step first, each knowing its place in its sink."""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+
+from mdstream._core.encode cimport REASON_RECOVER, REASON_SLOW, REASON_SUBSCRIBE
+from mdstream._core.sink cimport Place
+
+
+cdef class Market:
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.topics = []
+
+
+cdef class Topic:
+    def __dealloc__(self) -> None:
+        free(self.members[0].items)
+        free(self.members[1].items)
+
+    def __repr__(self) -> str:
+        view = f" depth {self.depth} group {self.group}" if self.channel == "book" else ""
+        return f"<Topic {self.number} {self.instrument.name} {self.channel}{view} every {self.interval_ms} ms at {self.seq}>"
+
+    @property
+    def subscribers(self) -> int:
+        return self.members[0].count + self.members[1].count
+
+    # ---- what a channel does
+
+    cdef int c_start(self, Outbox out) except -1:
+        raise NotImplementedError
+
+    cdef int c_emit(self, Outbox out) except -1:
+        raise NotImplementedError
+
+    cdef int c_settle(self, Outbox out) except -1:
+        raise NotImplementedError
+
+    cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1:
+        raise NotImplementedError
+
+    cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1:
+        raise NotImplementedError
+
+    cdef int c_bring(self, Outbox out, Member* member) except -1:
+        raise NotImplementedError
+
+    cdef uint64_t c_position(self) noexcept:
+        return self.seq
+
+    # ---- members
+
+    cdef Member* c_join(self, Sink sink) except NULL:
+        """A new member, lagging and held; the caller says where it stands."""
+        cdef Members* members = &self.members[sink.format]
+        cdef Member* member
+        reserve_member(members)
+        sink.c_add_place(<PyObject*>self, members.count)
+        member = &members.items[members.count]
+        member.sink = <PyObject*>sink
+        member.seq = 0
+        member.unsent = NEVER
+        member.deadline_us = 0
+        member.place = sink.n_places - 1
+        member.heard = self.version
+        member.lag = FRESH
+        member.reason = REASON_SUBSCRIBE
+        member.held = True
+        members.count += 1
+        return member
+
+    cdef int c_leave(self, Sink sink, Py_ssize_t place) except -1:
+        cdef Members* members = &self.members[sink.format]
+        cdef uint32_t index = sink.places[place].index
+        if members.items[index].lag == AHEAD and index >= members.in_step:
+            self.n_ahead -= 1
+        if index < members.in_step:
+            members.in_step -= 1
+            swap_members(members, index, members.in_step)
+            index = members.in_step
+        members.count -= 1
+        swap_members(members, index, members.count)
+        remove_place(sink, place)
+        return 0
+
+    cdef Member* c_member(self, Sink sink, Py_ssize_t place) noexcept:
+        return &self.members[sink.format].items[sink.places[place].index]
+
+    cdef bint c_in_step(self, Sink sink, Py_ssize_t place) noexcept:
+        return sink.places[place].index < self.members[sink.format].in_step
+
+    cdef int c_lag(self, int format, uint32_t index, Lag lag, Reason reason) except -1:
+        cdef Members* members = &self.members[format]
+        cdef Member* member
+        if index < members.in_step:
+            members.in_step -= 1
+            swap_members(members, index, members.in_step)
+            index = members.in_step
+        elif members.items[index].lag == AHEAD:
+            self.n_ahead -= 1
+        member = &members.items[index]
+        member.lag = lag
+        member.reason = reason
+        member.seq = self.c_position()
+        return 0
+
+    cdef int c_mark(self, Sink sink, Py_ssize_t place) except -1:
+        if self.c_in_step(sink, place):
+            self.c_lag(sink.format, sink.places[place].index, BEHIND, REASON_SLOW)
+        return 0
+
+    cdef int c_recover(self, Sink sink, Py_ssize_t place, uint64_t from_seq) except -1:
+        cdef Member* member = self.c_member(sink, place)
+        cdef bint in_step = self.c_in_step(sink, place)
+        cdef uint64_t had = self.c_position() if in_step or member.lag == AHEAD else member.seq
+        cdef bint fresh = not in_step and member.lag == FRESH
+        self.c_lag(sink.format, sink.places[place].index, FRESH if fresh else BEHIND, REASON_RECOVER)
+        member = self.c_member(sink, place)
+        member.held = False
+        if fresh:
+            return 0
+        self.c_rewind(member, from_seq)
+        if member.seq > had:
+            member.seq = had        # it lags by more than it asks for
+        return 0
+
+    cdef int c_catch_up(self, Outbox out, Sink sink, Py_ssize_t place) except -1:
+        """What one member lacks, after which it is in step; nothing yet for one that is held, or ahead of the topic."""
+        cdef Member* member = self.c_member(sink, place)
+        if member.held or self.c_in_step(sink, place):
+            return 0
+        self.c_settle(out)
+        member = self.c_member(sink, place)
+        if self.c_in_step(sink, place) or member.lag == AHEAD and member.seq > self.c_position():
+            return 0
+        return self.c_step(out, sink.format, sink.places[place].index)
+
+    cdef int c_step(self, Outbox out, int format, uint32_t index) except -1:
+        """Brings a lagging member into step."""
+        cdef Members* members = &self.members[format]
+        self.c_bring(out, &members.items[index])
+        if members.items[index].lag == AHEAD:
+            self.n_ahead -= 1
+        members.items[index].lag = BEHIND
+        swap_members(members, index, members.in_step)
+        members.in_step += 1
+        return 0
+
+    cdef int c_reached(self, Outbox out, uint64_t now_us) except -1:
+        cdef int format
+        cdef uint32_t index
+        cdef Member* member
+        if not self.n_ahead:
+            return 0
+        for format in range(2):
+            index = self.members[format].in_step
+            while index < self.members[format].count:
+                member = &self.members[format].items[index]
+                if member.lag == AHEAD and not member.held and not (<Sink>member.sink).blocked:
+                    if now_us >= member.deadline_us and member.seq > self.c_position():
+                        self.n_ahead -= 1
+                        member.lag = FRESH
+                    if member.lag == FRESH or member.seq <= self.c_position():
+                        self.c_step(out, format, index)
+                index += 1
+        return 0
+
+    cdef int c_fan(self, Outbox out, int format, Frame frame) except -1:
+        cdef Members* members = &self.members[format]
+        cdef uint32_t i
+        for i in range(members.in_step):
+            out.c_deliver(<Sink>members.items[i].sink, frame)
+        return 0
+
+    cdef int c_sent(self, Outbox out) except -1:
+        self.version += 1
+        return out.c_note(self.ts_us, self.members[0].in_step + self.members[1].in_step)
+
+
+cdef int reserve_member(Members* members) except -1:
+    cdef uint32_t capacity
+    cdef Member* items
+    if members.count < members.capacity:
+        return 0
+    capacity = members.capacity * 2 if members.capacity else 4
+    items = <Member*>realloc(members.items, capacity * sizeof(Member))
+    if items == NULL:
+        raise MemoryError(f"no memory for {capacity} subscribers of a topic")
+    members.items = items
+    members.capacity = capacity
+    return 0
+
+
+cdef void swap_members(Members* members, uint32_t a, uint32_t b) noexcept:
+    cdef Member other
+    if a == b:
+        return
+    other = members.items[a]
+    members.items[a] = members.items[b]
+    members.items[b] = other
+    (<Sink>members.items[a].sink).places[members.items[a].place].index = a
+    (<Sink>members.items[b].sink).places[members.items[b].place].index = b
+
+
+cdef void remove_place(Sink sink, Py_ssize_t place) noexcept:
+    """The sink's last place takes the place of the one removed, and its member is told."""
+    cdef Place moved
+    sink.n_places -= 1
+    if place == sink.n_places:
+        return
+    moved = sink.places[sink.n_places]
+    sink.places[place] = moved
+    (<Topic>moved.topic).members[sink.format].items[moved.index].place = place

@@ -1,0 +1,14 @@
+from collections.abc import Sequence
+from typing import Self
+
+from mdstream._core.book import FlatLevels
+
+class Messages:
+    """Views or changes, ``[(bids, asks), …]``, that are encoded one after the other without Python between."""
+
+    def __new__(cls, pairs: Sequence[tuple[FlatLevels, FlatLevels]]) -> Self: ...
+    def deltas(self, format: int, price_exp: int, size_exp: int, rounds: int) -> int:
+        """Each as a delta, ``rounds`` times over; returns the bytes written."""
+    def snapshots(self, format: int, price_exp: int, size_exp: int, rounds: int) -> int: ...
+    def checksums(self, rounds: int) -> int:
+        """The checksums of all, ``rounds`` times over, in one number."""
