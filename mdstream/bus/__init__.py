@@ -5,7 +5,6 @@ from mdstream.bus.embedded import EmbeddedNats
 from mdstream.bus.lane import ReaderStats
 from mdstream.bus.mender import MendOptions, Target
 from mdstream.bus.options import BusOptions, StreamOptions
-from mdstream.bus.payloads import decode_ref
 from mdstream.bus.reader import InstrumentReader, ReaderOptions, Readers, UnknownInstrument, Watcher
 from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
 from mdstream.bus.subjects import STREAMS, parse_subject, subject
@@ -28,7 +27,6 @@ __all__ = [
     "UnknownInstrument",
     "Watcher",
     "connect",
-    "decode_ref",
     "parse_subject",
     "subject",
 ]

@@ -67,6 +67,12 @@ class TapClient(Client):
         if self.is_connected:
             await self._send_unsubscribe(subscription._id)
 
+    def fail_requests(self) -> None:
+        """Lets everybody who waits for an answer know that the connection it would come by is gone."""
+        for answer in tuple(self._resp_map.values()):
+            if not answer.done():
+                answer.set_exception(errors.ConnectionReconnectingError())
+
     def drop_backlog(self) -> None:
         """Forgets what waits to be sent: closing would write it to a closed transport, which uvloop refuses."""
         self._pending = []

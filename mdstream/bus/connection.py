@@ -269,6 +269,7 @@ class Bus:
             return
         self._lost_at = time.monotonic()
         logger.warning("lost NATS at %s (%s); reconnecting", self.options.where, _reason(self._last_error))
+        self.client.fail_requests()
         _call(self._on_disconnect)
 
     async def _reconnected(self) -> None:

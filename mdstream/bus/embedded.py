@@ -25,7 +25,6 @@ from typing import IO, Any, Self
 from mdstream.bus import _leash
 from mdstream.errors import BusError, BusUnavailable
 
-MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
 LOG_TAIL_BYTES = 2048
 POLL_S = 0.01
 
@@ -72,6 +71,7 @@ class EmbeddedNats:
         jetstream: bool = True,
         max_memory_bytes: int = 256 * 1024 * 1024,
         max_file_bytes: int = 8 * 1024 * 1024 * 1024,
+        max_payload_bytes: int = 8 * 1024 * 1024,
         extra_config: str = "",
         binary: Path | None = None,
         deadline_s: float = 10.0,
@@ -85,7 +85,8 @@ class EmbeddedNats:
         owned = data_dir is None
         directory = Path(tempfile.mkdtemp(prefix="mdstream-nats-")) if data_dir is None else Path(data_dir)
         directory.mkdir(parents=True, exist_ok=True)
-        settings = _settings(directory, jetstream, max_memory_bytes, max_file_bytes, extra_config)
+        store = (max_memory_bytes, max_file_bytes) if jetstream else None
+        settings = _settings(directory, store, max_payload_bytes, extra_config)
         server = cls(directory, owns_data_dir=owned, binary=binary or find_binary(), settings=settings)
         try:
             server._lock_data_dir()
@@ -224,8 +225,8 @@ class EmbeddedNats:
                 await asyncio.sleep(POLL_S)
 
 
-def _settings(directory: Path, jetstream: bool, max_memory: int, max_file: int, extra: str) -> str:
-    """The configuration but for the port. JSON strings are what nats-server reads, too."""
+def _settings(directory: Path, store: tuple[int, int] | None, max_payload: int, extra: str) -> str:
+    """The configuration but for the port; ``store`` bounds JetStream in memory and on disk. Reads JSON's strings, too."""
 
     def quoted(path: Path) -> str:
         return json.dumps(str(path.resolve()), ensure_ascii=False)
@@ -235,11 +236,11 @@ def _settings(directory: Path, jetstream: bool, max_memory: int, max_file: int, 
         f"log_file: {quoted(directory / 'nats-server.log')}",
         "logfile_size_limit: 8MB",
         "logfile_max_num: 2",
-        f"max_payload: {MAX_PAYLOAD_BYTES}",
+        f"max_payload: {max_payload}",
     ]
-    if jetstream:
-        store = f"store_dir: {quoted(directory)}, max_memory_store: {max_memory}, max_file_store: {max_file}"
-        lines.append(f"jetstream {{ {store} }}")
+    if store is not None:
+        bounds = f"max_memory_store: {store[0]}, max_file_store: {store[1]}"
+        lines.append(f"jetstream {{ store_dir: {quoted(directory)}, {bounds} }}")
     return "\n".join([*lines, extra, ""])
 
 

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from mdstream.bus.connection import Bus
 from mdstream.bus.lane import GAP, REFUSED, Lane, ReaderStats
@@ -28,7 +28,7 @@ BATCH = 256
 
 
 class Target(Protocol):
-    """The core's side of an instrument; ``HubTarget`` is the real one."""
+    """The core's side of an instrument: what a reader hands over, and where that has come to."""
 
     def take_book(self, payload: bytes) -> int: ...
     def take_trades(self, payload: bytes) -> int: ...
@@ -68,6 +68,8 @@ class _Reach(enum.Enum):
 
 class Mender:
     """What mending books and trades have in common."""
+
+    _stream: Literal["book", "trade"]
 
     def __init__(
         self,
@@ -114,7 +116,7 @@ class Mender:
         raise NotImplementedError
 
     def _close_gap(self, payload: bytes, *, final: bool) -> bool:
-        """Whether a gap before ``payload`` could be closed, so that it may be fed again."""
+        """Whether a gap in or before ``payload`` was closed, so that it may be fed again; ``final``: by nothing else."""
         return False
 
     async def _follow(self, since_us: int | None) -> bool:
@@ -143,7 +145,7 @@ class Mender:
                 if lane.live:
                     return _Reach.END
                 outcome = lane.feed(payload)
-                if outcome == GAP and self._close_gap(payload, final=follows or start_us is None):
+                while outcome == GAP and self._close_gap(payload, final=follows or start_us is None):
                     outcome = lane.feed(payload)
                 if outcome == GAP:
                     return _Reach.HOLED if follows else _Reach.SHORT
@@ -154,16 +156,19 @@ class Mender:
         return _Reach.END if follows else _Reach.SHORT
 
     def _is_news(self, payload: bytes) -> bool:
+        """Whether the log may lead beyond the position, by its newest message; a fenced writer's says nothing."""
         try:
-            found = numbers(payload)
+            found = numbers(self._stream, payload)
         except PayloadError:
             return True
         epoch, seq = self._position()
-        return any(other > epoch or (other == epoch and last > seq) for other, _, last in found)
+        return any(other != epoch or last > seq for other, _, last in found)
 
 
 class BookMender(Mender):
     """A book goes on from the log, else from the newest snapshot."""
+
+    _stream = "book"
 
     def __init__(
         self,
@@ -224,6 +229,8 @@ class BookMender(Mender):
 class TradeMender(Mender):
     """Trades go on from the log; what it does not hold any more is given up, and said to be lost."""
 
+    _stream = "trade"
+
     def __init__(
         self,
         bus: Bus,
@@ -241,10 +248,11 @@ class TradeMender(Mender):
         if not self._opened:
             await self._start_at_live()
             self._opened = True
-        followed = await self._follow(self._lane.whole_us)
-        if self._lane.held and not patient:
-            self._close_gap(self._lane.held[0], final=True)
-        return followed and self._lane.settle()
+        lane = self._lane
+        followed = await self._follow(lane.whole_us)
+        while not patient and not lane.drain(len(lane.held)) and self._close_gap(lane.held[0], final=True):
+            pass
+        return followed and lane.settle()
 
     async def _start_at_live(self) -> None:
         """A new reader has missed nothing: it begins behind the newest trade, or before the first that it was given."""
@@ -253,7 +261,7 @@ class TradeMender(Mender):
             self._reset_before(self._lane.held[0])
         elif newest is not None:
             with contextlib.suppress(PayloadError):
-                epoch, _, last = numbers(newest.payload)[-1]
+                epoch, _, last = numbers(self._stream, newest.payload)[-1]
                 self._target.reset_trades(epoch, last)
 
     def _close_gap(self, payload: bytes, *, final: bool) -> bool:
@@ -266,7 +274,7 @@ class TradeMender(Mender):
         """Moves to just before the first trade in ``payload`` that is beyond the position."""
         epoch, seq = self._position()
         with contextlib.suppress(PayloadError):
-            for other, first, _ in numbers(payload):
+            for other, first, _ in numbers(self._stream, payload):
                 if other > epoch or (other == epoch and first > seq):
                     self._target.reset_trades(other, first - 1)
                     return True

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 from nats.aio.subscription import Subscription
 
+from mdstream._core.payload import StatusValue, decode_payload
 from mdstream.bus.connection import Bus
 from mdstream.bus.lane import Lane, ReaderStats
 from mdstream.bus.mender import BookMender, Mender, MendOptions, Target, TradeMender
-from mdstream.bus.payloads import Status, decode_ref, decode_status, snap_number
+from mdstream.bus.payloads import snap_number
 from mdstream.bus.streams import MD_STATE
 from mdstream.bus.subjects import subject
 from mdstream.errors import BusError, FeedError
@@ -132,7 +133,7 @@ class InstrumentReader:
     def __init__(self, readers: Readers, instrument: InstrumentId, watcher: Watcher) -> None:
         self.instrument = instrument
         self.ref: Ref | None = None
-        self.status: Status | None = None
+        self.status: StatusValue | None = None
         self._readers = readers
         self._bus = readers.bus
         self._watcher = watcher
@@ -193,7 +194,7 @@ class InstrumentReader:
             raise UnknownInstrument(
                 f"{self.instrument} is not announced: there is no {self._subjects['ref']}"
             )
-        self.ref = decode_ref(ref)
+        self.ref = decode_payload("ref", ref)[-1]
         target = self._target = make_target(self.ref)
         mend, stats, slots = self._readers.options.mend, self._readers.stats, self._readers.slots
         self._book.take, self._trades.take = target.take_book, target.take_trades
@@ -282,7 +283,7 @@ class InstrumentReader:
 
     def _take_status(self, payload: bytes) -> None:
         try:
-            status = decode_status(payload)
+            status = decode_payload("status", payload)[-1]
         except FeedError as error:
             self._refused("status", error)
             return
@@ -295,7 +296,7 @@ class InstrumentReader:
 
     def _take_ref(self, payload: bytes) -> None:
         try:
-            ref = decode_ref(payload)
+            ref = decode_payload("ref", payload)[-1]
         except FeedError as error:
             self._refused("ref", error)
             return

@@ -186,6 +186,8 @@ class Book(Subscription):
     # ---- inside
 
     def _take_snapshot(self, event: Snapshot, now: float) -> None:
+        if event.epoch != self._view.epoch:
+            self._recovery.drop_held()
         try:
             self._view.load(event.epoch, event.seq, event.ts_us, event.bids, event.asks)
         except BookError as error:

@@ -61,6 +61,10 @@ class Recovery(Generic[T]):
             self._held.clear()
         self._held.append(event)
 
+    def drop_held(self) -> None:
+        """What was held belongs to an epoch that is over."""
+        self._held.clear()
+
     def settle(self) -> list[T]:
         """The answer is here; returns what was held, in order."""
         self.active = False

@@ -114,9 +114,8 @@ def test_checksums() -> None:
 def test_views_carry_the_checksum_of_what_they_lead_to(vector: dict[str, Any]) -> None:
     for step in vector["steps"]:
         then, message = step["then"], json.loads(step["json"])
-        assert (crc_of(then["bids"], then["asks"]) == message["crc"]) == (step["outcome"] == "apply"), step[
-            "name"
-        ]
+        if step["outcome"] == "apply":
+            assert crc_of(then["bids"], then["asks"]) == message["crc"], step["name"]
         if step["type"] == "snapshot":
             levels = [parse_levels(message[side], -2, -8).tolist() for side in ("bids", "asks")]
             assert levels == [then["bids"], then["asks"]], step["name"]

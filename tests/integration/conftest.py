@@ -124,7 +124,10 @@ class Model:
     def _values(payload: bytes, kind: int) -> list[Any]:
         unpacker = msgpack.Unpacker()
         unpacker.feed(payload)
-        values = list(unpacker)
+        try:
+            values = list(unpacker)
+        except msgpack.UnpackException as error:
+            raise PayloadError("bytes that are no MessagePack", offset=0, value=0) from error
         if not all(isinstance(value, list) and value[:1] == [kind] for value in values):
             raise PayloadError("a value that the contract does not allow", offset=0, value=0)
         return values
@@ -177,11 +180,12 @@ class Writer:
     async def raw(self, stream: str, payload: bytes) -> None:
         await self.bus.publish(subject(self.instrument, stream), payload)
 
-    async def stored(self) -> None:
-        """Returns when the server has stored what was published on ``book`` and ``trade``."""
+    async def stored(self, *streams: str) -> None:
+        """Returns when the server has stored what was published on these streams, ``book`` and ``trade`` if not given."""
         while True:
             await self.bus.flush()
-            for stream, seq in (("book", self.seq), ("trade", self.trade_seq)):
+            for stream in streams or ("book", "trade"):
+                seq = self.seq if stream == "book" else self.trade_seq
                 newest = await self.bus.last("MD_LOG", subject(self.instrument, stream))
                 if seq and (newest is None or msgpack.unpackb(newest)[2] < seq):
                     break

@@ -76,6 +76,8 @@ class View:
     def _step(self, name: str, kind: str, fields: Object, outcome: str) -> None:
         text, packed = DATA[kind](fields, -2, -8)
         then = {"seq": self.seq, "bids": self.flat("bids"), "asks": self.flat("asks")}
+        if outcome == "mismatch":
+            then = {"seq": self.seq}
         message = {"name": name, "type": kind, "json": json_text(text), "msgpack": msgpack_hex(packed)}
         self.steps.append({**message, "outcome": outcome, "then": then})
 

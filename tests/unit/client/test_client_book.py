@@ -270,8 +270,17 @@ def test_a_delta_without_a_snapshot_asks_for_one(book, link, say):
     book.take(say.quiet(6), 0.0)
 
     assert (link.asked, book.state) == ([0], SubscriptionState.PENDING)
-    book.take(say.snapshot(5, reason="recover"), 0.0)
+    book.take(say.snapshot(6, reason="recover"), 0.0)
     assert (book.seq, book.state) == (6, LIVE)
+
+
+def test_what_was_held_of_an_older_epoch_is_not_applied_to_the_new(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+    book.take(say.quiet(7), 0.0)
+
+    book.take(say.snapshot(6, epoch=2, reason="epoch"), 0.0)
+
+    assert (book.epoch, book.seq, book.state) == (2, 6, LIVE)
 
 
 @pytest.mark.parametrize("reason", ["epoch", "slow", "reload"])
