@@ -47,17 +47,20 @@ async def replay(
     """
     inbox = _Inbox()
     config = _consumer(client.new_inbox(), subject, since_us)
-    subscription = await client.tap(str(config.deliver_subject), inbox.receive)
     try:
-        info = await _create(js, config)
+        subscription = await client.tap(str(config.deliver_subject), inbox.receive)
         try:
-            async for payload in _ordered(client, inbox, _stored_then(info), subject, silence_s):
-                yield payload
+            info = await js.add_consumer(MD_LOG, config)
+            try:
+                async for payload in _ordered(client, inbox, _stored_then(info), subject, silence_s):
+                    yield payload
+            finally:
+                if client.is_connected:  # else the server forgets it by itself, soon after we are gone
+                    await client.publish(f"$JS.API.CONSUMER.DELETE.{MD_LOG}.{info.name}")
         finally:
-            if client.is_connected:  # else the server forgets it by itself, soon after we are gone
-                await client.publish(f"$JS.API.CONSUMER.DELETE.{MD_LOG}.{info.name}")
-    finally:
-        await client.untap(subscription)
+            await client.untap(subscription)
+    except (nats.errors.Error, TimeoutError) as error:
+        explain(error, f"{MD_LOG} cannot be read for {subject}")
 
 
 async def _ordered(
@@ -87,13 +90,6 @@ async def _ordered(
         yield payload
         if pending == 0:
             return
-
-
-async def _create(js: JetStreamContext, config: api.ConsumerConfig) -> api.ConsumerInfo:
-    try:
-        return await js.add_consumer(MD_LOG, config)
-    except (nats.errors.Error, TimeoutError) as error:
-        explain(error, f"{MD_LOG} cannot be read for {config.filter_subject}")
 
 
 def _stored_then(info: api.ConsumerInfo) -> int:

@@ -106,6 +106,9 @@ class Mender:
                     error,
                 )
                 told = True
+            except Exception:
+                # Ours to repair, and not the end: an instrument whose mender died would stay as it is for ever.
+                logger.exception("%s: mending failed; trying again", lane.subject)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
                     await lane.turned_live.wait()
