@@ -1,0 +1,57 @@
+"""Loops over prepared numbers, so that a benchmark times the book and not the interpreter that drives it."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from mdstream._core.book cimport Book
+from mdstream._core.levels cimport Levels, levels_copy, levels_diff, levels_free
+
+
+cdef class _Scratch:
+    cdef Levels bids
+    cdef Levels asks
+    cdef Levels old_bids
+    cdef Levels old_asks
+    cdef Levels out
+
+    def __dealloc__(self):
+        levels_free(&self.bids)
+        levels_free(&self.asks)
+        levels_free(&self.old_bids)
+        levels_free(&self.old_asks)
+        levels_free(&self.out)
+
+
+def apply_script(list books not None, const int64_t[::1] script not None, Py_ssize_t diff_depth=0):
+    cdef Py_ssize_t at = 0, n_bids, n_asks, changes = 0
+    cdef _Scratch scratch = _Scratch()
+    cdef const int64_t* numbers
+    cdef Book book
+    while at < script.shape[0]:
+        book = <Book> books[script[at]]
+        n_bids, n_asks = script[at + 1], script[at + 2]
+        numbers = &script[at] + 3
+        book.c_apply(book.seq + 1, book.seq + 1, 0, numbers, n_bids, numbers + 2 * n_bids, n_asks)
+        at += 3 + 2 * (n_bids + n_asks)
+        changes += n_bids + n_asks
+        if diff_depth:
+            diff_top(book, diff_depth, scratch)
+    return changes
+
+
+cdef int diff_top(Book book, Py_ssize_t depth, _Scratch scratch) except -1:
+    """What a depth-limited topic does at each flush: the view now, and what leads to it from the view last sent."""
+    book.c_view(book.seq, depth, 1, &scratch.bids, &scratch.asks)
+    levels_diff(&scratch.old_bids, &scratch.bids, True, &scratch.out)
+    levels_diff(&scratch.old_asks, &scratch.asks, False, &scratch.out)
+    levels_copy(&scratch.old_bids, &scratch.bids)
+    levels_copy(&scratch.old_asks, &scratch.asks)
+    return 0
+
+
+def conflate(Book book not None, uint64_t since, Py_ssize_t rounds):
+    cdef _Scratch scratch = _Scratch()
+    cdef Py_ssize_t i
+    for i in range(rounds):
+        if not book.c_changes(since, book.seq, &scratch.bids, &scratch.asks):
+            raise ValueError(f"the log of {book!r} does not reach back to {since}")
+    return scratch.bids.count + scratch.asks.count
