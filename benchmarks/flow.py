@@ -52,9 +52,9 @@ class Flow:
     def _move(self, step: int, bids: list[int], asks: list[int]) -> None:
         """The mid price moves by a tick: the level in the way is taken."""
         self.bid += step
-        if step > 0 and self.asks.pop(self.bid, None):
+        if step > 0 and self.asks.pop(self.bid, 0):
             asks += (self.bid, 0)
-        if step < 0 and self.bids.pop(self.bid + 1, None):
+        if step < 0 and self.bids.pop(self.bid + 1, 0):
             bids += (self.bid + 1, 0)
 
     def _change(self, side: dict[int, int], touch: int, step: int) -> tuple[int, int]:

@@ -50,8 +50,7 @@ cdef int diff_top(Book book, Py_ssize_t depth, _Scratch scratch) except -1:
 
 def conflate(Book book not None, uint64_t since, Py_ssize_t rounds):
     cdef _Scratch scratch = _Scratch()
-    cdef Py_ssize_t i
-    for i in range(rounds):
+    for _ in range(rounds):
         if not book.c_changes(since, book.seq, &scratch.bids, &scratch.asks):
             raise ValueError(f"the log of {book!r} does not reach back to {since}")
     return scratch.bids.count + scratch.asks.count

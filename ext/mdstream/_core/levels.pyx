@@ -1,4 +1,4 @@
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.long cimport PyLong_AsLongLong, PyLong_FromLongLong
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
@@ -114,27 +114,34 @@ cdef bint is_signed(const char* format) noexcept:
 
 
 cdef int from_buffer(Levels* levels, object flat) except -1:
-    """Copies a C-contiguous int64 array, flat or n × 2; 0 if it is no such array."""
+    """Copies an int64 array, flat or n × 2, in whatever strides; 0 if it is no such array."""
     cdef Py_buffer view
-    cdef Py_ssize_t numbers
-    try:
-        PyObject_GetBuffer(flat, &view, PyBUF_ND | PyBUF_FORMAT)
-    except BufferError:             # not contiguous: read item by item
-        return 0
+    PyObject_GetBuffer(flat, &view, PyBUF_STRIDED_RO | PyBUF_FORMAT)
     try:
         if view.itemsize != sizeof(int64_t) or not is_signed(view.format):
             return 0
         if view.ndim != 1 and not (view.ndim == 2 and view.shape[1] == 2):
-            raise ValueError(f"levels must be flat or n × 2, not an array of {view.ndim} dimensions")
-        numbers = view.len // <Py_ssize_t> sizeof(int64_t)
-        check_pairs(numbers)
-        levels_reserve(levels, numbers // 2)
-        if numbers:
-            memcpy(levels.values, view.buf, <size_t> view.len)
-        levels.count = numbers // 2
+            raise ValueError("levels must be flat or n × 2, not an array of another shape")
+        copy_strided(levels, &view)
     finally:
         PyBuffer_Release(&view)
     return 1
+
+
+cdef int copy_strided(Levels* levels, const Py_buffer* view) except -1:
+    cdef Py_ssize_t numbers = view.len // <Py_ssize_t> sizeof(int64_t)
+    cdef Py_ssize_t step = view.strides[0] if view.ndim == 2 else 2 * view.strides[0]
+    cdef Py_ssize_t to_lots = view.strides[view.ndim - 1]
+    cdef const char* item = <const char*> view.buf
+    cdef Py_ssize_t i
+    check_pairs(numbers)
+    levels_reserve(levels, numbers // 2)
+    for i in range(numbers // 2):
+        memcpy(&levels.values[2 * i], item, sizeof(int64_t))            # maybe not aligned
+        memcpy(&levels.values[2 * i + 1], item + to_lots, sizeof(int64_t))
+        item += step
+    levels.count = numbers // 2
+    return 0
 
 
 cdef int from_sequence(Levels* levels, object flat) except -1:

@@ -215,10 +215,14 @@ cdef Py_ssize_t read_text(Cursor* cursor, str field, Py_ssize_t longest, const u
 cdef str read_str(Cursor* cursor, str field, Py_ssize_t longest):
     cdef const uint8_t* text = NULL
     cdef Py_ssize_t size = read_text(cursor, field, longest, &text)
+    return decode_text(cursor, field, text, size)
+
+
+cdef str decode_text(const Cursor* cursor, str field, const uint8_t* text, Py_ssize_t size):
     try:
         return PyUnicode_DecodeUTF8(<const char*> text, size, NULL)
     except UnicodeDecodeError as error:
-        refuse(cursor, text + error.start, field, "is not UTF-8")
+        refuse(cursor, text + <Py_ssize_t> error.start, field, "is not UTF-8")
 
 
 # ---- values
@@ -334,7 +338,7 @@ cdef int read_trade_id(Cursor* cursor, Trade* out) except -1:
         refuse_type(cursor, "trade_id", "a string or an integer")
     size = read_text(cursor, "trade_id", TRADE_ID_MAX - 2, &text)
     if not is_ascii(text, size):
-        check_utf8(cursor, text, size)
+        decode_text(cursor, "trade_id", text, size)
     trade_set_text_id(out, <const char*> text, size)
     return 0
 
@@ -345,14 +349,6 @@ cdef inline bint is_ascii(const uint8_t* text, Py_ssize_t size) noexcept nogil:
     for i in range(size):
         seen |= text[i]
     return seen < 0x80
-
-
-cdef int check_utf8(const Cursor* cursor, const uint8_t* text, Py_ssize_t size) except -1:
-    try:
-        PyUnicode_DecodeUTF8(<const char*> text, size, NULL)
-    except UnicodeDecodeError as error:
-        refuse(cursor, text + <Py_ssize_t> error.start, "trade_id", "is not UTF-8")
-    return 0
 
 
 # ---- rare streams, straight to Python

@@ -22,7 +22,7 @@ cdef class TradeLog:
     cdef uint64_t capacity              # most trades to hold
 
     cdef int c_append(self, const Trade* trade) except -1          # trade.seq must be seq + 1
-    cdef int c_reset(self, uint64_t epoch, uint64_t seq) except -1 # empties the ring; the next trade is seq + 1
+    cdef int c_reset(self, uint64_t epoch, uint64_t seq) except -1  # empties the ring; the next trade is seq + 1
     cdef uint64_t c_oldest(self) noexcept nogil                     # seq of the oldest kept; seq + 1 if none
     cdef const Trade* c_get(self, uint64_t seq) noexcept nogil      # NULL if not kept; valid until the next append
 

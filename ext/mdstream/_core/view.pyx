@@ -1,4 +1,4 @@
-from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from cpython.mem cimport PyMem_RawRealloc
 from libc.stdint cimport INT64_MIN
 from libc.stdlib cimport qsort
 
