@@ -1,7 +1,8 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memset
 
-from mdstream._core.payload cimport Cursor, cursor_open, next_book, next_snap, next_trade
+from mdstream._core.forms cimport Cursor, cursor_open
+from mdstream._core.payload cimport next_book, next_snap, next_trade
 from mdstream._core.trades cimport Trade
 
 from mdstream.model import MAX_EXPONENT

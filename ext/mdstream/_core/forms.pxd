@@ -1,0 +1,107 @@
+"""The forms of MessagePack, read from a payload one after the other: bounded, and refusing with the place.
+
+Every function that raises raises PayloadError, naming whose payload it is, the value, the field and the byte. Nothing is read
+past the end, and nothing is allocated that the payload's size does not bound.
+"""
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint64_t
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    static inline uint64_t mdstream_load_be64(const uint8_t* at) {
+        uint64_t word;
+        memcpy(&word, at, 8);
+    #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        word = __builtin_bswap64(word);
+    #endif
+        return word;
+    }
+    """
+    uint64_t load_be64 "mdstream_load_be64" (const uint8_t* at) noexcept nogil
+
+cdef struct Cursor:
+    const uint8_t* start
+    const uint8_t* at
+    const uint8_t* end
+    Py_ssize_t value            # index of the value being read
+    PyObject* name              # borrowed; whose payload it is
+
+cdef enum Fault:                # why no number was read
+    FAULT_NONE = 0
+    FAULT_END
+    FAULT_TYPE
+
+cdef struct Integer:
+    uint64_t bits               # two's complement
+    bint negative
+
+
+# `name` (an instrument and a stream, or a word) must outlive the cursor.
+cdef void cursor_open(Cursor* cursor, str name, const char* payload, Py_ssize_t size) noexcept
+# Steps to the next value; False at the end. The first is always there to be asked for: an empty payload is none.
+cdef bint cursor_more(Cursor* cursor) noexcept nogil
+
+cdef int refuse(const Cursor* cursor, const uint8_t* at, str field, str why) except -1
+cdef int refuse_end(const Cursor* cursor, str field) except -1
+cdef int refuse_type(const Cursor* cursor, str field, str wanted) except -1
+# Says why the number at `at` was not read, or is not within low to high.
+cdef int refuse_number(Cursor* cursor, const uint8_t* at, Fault fault, const Integer* number, str field,
+                       int64_t low, int64_t high) except -1
+
+cdef int64_t read_number(Cursor* cursor, str field, int64_t low, int64_t high) except? -1
+# The number of items; every item takes a byte, so what announces more than there are bytes is refused.
+cdef Py_ssize_t read_array(Cursor* cursor, str field) except -1
+cdef Py_ssize_t read_map(Cursor* cursor, str field) except -1
+# The size of a string of at most `longest` bytes; `text` is where it stands. Its UTF-8 is not checked.
+cdef Py_ssize_t read_text(Cursor* cursor, str field, Py_ssize_t longest, const uint8_t** text) except -1
+cdef str decode_text(const Cursor* cursor, str field, const uint8_t* text, Py_ssize_t size)
+cdef str read_str(Cursor* cursor, str field, Py_ssize_t longest)
+# A key of a map, which must not be among those seen.
+cdef str read_key(Cursor* cursor, str field, dict seen)
+# Any value that JSON could pass on as well; `depth` containers already lie around it.
+cdef object read_any(Cursor* cursor, str field, int depth)
+
+
+cdef inline Fault read_integer(Cursor* cursor, Integer* out) noexcept nogil:
+    """Any integer in any of its forms; moves on if it could be read."""
+    cdef const uint8_t* at = cursor.at
+    cdef Py_ssize_t left = cursor.end - at
+    cdef uint8_t head
+    cdef int size, i
+    cdef uint64_t word
+    if left < 1:
+        return FAULT_END
+    head = at[0]
+    if head < 0x80 or head >= 0xE0:
+        out.bits = <uint64_t> <int64_t> <int8_t> head
+        out.negative = head >= 0xE0
+        cursor.at = at + 1
+        return FAULT_NONE
+    if head < 0xCC or head > 0xD3:
+        return FAULT_TYPE
+    size = 1 << (head & 3)
+    if left >= 9:
+        word = load_be64(at + 1)
+    elif left > size:
+        word = 0
+        for i in range(size):
+            word |= <uint64_t> at[1 + i] << (56 - 8 * i)
+    else:
+        return FAULT_END
+    if head >= 0xD0:
+        out.bits = <uint64_t> (<int64_t> word >> (64 - 8 * size))
+        out.negative = <int64_t> word < 0
+    else:
+        out.bits = word >> (64 - 8 * size)
+        out.negative = False
+    cursor.at = at + 1 + size
+    return FAULT_NONE
+
+
+cdef inline bint in_range(const Integer* number, int64_t low, int64_t high) noexcept nogil:
+    # Without the sign's bit a number beyond 2^63 - 1 would read as a negative one.
+    return low <= <int64_t> number.bits <= high and (number.negative or <int64_t> number.bits >= 0)
