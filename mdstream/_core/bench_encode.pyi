@@ -1,8 +1,11 @@
 from collections.abc import Sequence
 from typing import Self
 
+from typing_extensions import disjoint_base
+
 from mdstream._core.book import FlatLevels
 
+@disjoint_base
 class Messages:
     """Views or changes, ``[(bids, asks), …]``, that are encoded one after the other without Python between."""
 
