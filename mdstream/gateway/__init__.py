@@ -1,0 +1,6 @@
+"""The gateway: market data from the bus to WebSocket clients. ``Gateway`` is the whole, ``GatewayConfig`` all it can be told."""
+
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.node import Gateway
+
+__all__ = ["Gateway", "GatewayConfig"]

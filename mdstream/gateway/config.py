@@ -140,7 +140,7 @@ class GatewayConfig:
     slow_limit_ms: Annotated[
         int, Setting(_ms(100), "session", "a client whose socket stays full for longer is closed with 4408")
     ] = 30_000
-    send_buffer: Annotated[
+    send_buffer_bytes: Annotated[
         int,
         Setting(
             _bytes(0, 2**30),
@@ -149,13 +149,13 @@ class GatewayConfig:
             "from piling up there",
         ),
     ] = 0
-    max_pending_bytes: Annotated[
+    control_backlog_bytes: Annotated[
         int,
         Setting(
-            _bytes(65536, 2**30),
+            _bytes(65_536, 2**30),
             "session",
-            "answers that a client may leave unread in our memory before it is closed with 4408; market "
-            "data never piles up",
+            "answers that a client may leave unread in our memory before it is closed with 4408; market data "
+            "never piles up",
         ),
     ] = 1_048_576
 

@@ -1,0 +1,57 @@
+"""The admin listener: ``/healthz``, ``/readyz``, ``/metrics``, on an address of its own.
+
+Served by picows too: it reads a bounded HTTP/1.1 GET within a deadline and closes after the answer, which is all this needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from picows import WSUpgradeRequest
+
+from mdstream.gateway import listener
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.metrics import CONTENT_TYPE, Metrics
+
+log = logging.getLogger("mdstream.gateway.admin")
+
+
+class Admin:
+    """Answers probes and scrapes; ``not_ready`` says why clients should not come now, None if they may."""
+
+    def __init__(self, config: GatewayConfig, metrics: Metrics, not_ready: Callable[[], str | None]) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._not_ready = not_ready
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listens; raises MdstreamError where it cannot."""
+        self._server, self.port = await listener.listen(
+            self._answer, self._config.admin_host, self._config.admin_port, what="the admin pages"
+        )
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _answer(self, request: WSUpgradeRequest) -> listener.Answer:
+        try:
+            return self._page(request.path.partition(b"?")[0])
+        except Exception:
+            log.exception("an admin page could not be made")
+            return listener.response(500, "internal error")
+
+    def _page(self, path: bytes) -> listener.Answer:
+        if path == b"/healthz":
+            return listener.response(200, "ok")
+        if path == b"/readyz":
+            reason = self._not_ready()
+            return listener.response(200, "ready") if reason is None else listener.response(503, reason)
+        if path == b"/metrics":
+            return listener.response(200, self._metrics.page(), [("Content-Type", CONTENT_TYPE)])
+        return listener.response(404, "there are /healthz, /readyz and /metrics")

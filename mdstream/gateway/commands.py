@@ -1,0 +1,165 @@
+"""What a client may say: the commands as types, and the reader that makes one of a decoded value or says what is wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from mdstream.codes import ErrorCode
+from mdstream.errors import CommandError
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.wire import first_repeated, shown
+from mdstream.model import MAX_NUMBER, Channel, InstrumentId
+
+Number: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
+CommandId: TypeAlias = int | str | UnsetType
+
+
+class _Command(Struct, tag_field="op", forbid_unknown_fields=True, frozen=True, kw_only=True):
+    id: CommandId = UNSET
+
+
+class Subscribe(_Command, tag="subscribe", frozen=True):
+    channel: Channel
+    instruments: list[str]
+    depth: Number = 0
+    group: Annotated[int, Meta(ge=1, le=MAX_NUMBER)] = 1
+    interval_ms: Number = 0
+    resume: dict[str, tuple[Number, Number]] = msgspec.field(default_factory=dict)
+
+    def ids(self) -> list[InstrumentId]:
+        """The instruments, parsed; raises CommandError ``unknown_instrument`` for what is no instrument's name."""
+        try:
+            return [InstrumentId.parse(name) for name in self.instruments]
+        except ValueError as error:
+            raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, str(error)) from None
+
+
+class Unsubscribe(_Command, tag="unsubscribe", frozen=True):
+    subs: list[Number]
+
+
+class Recover(_Command, tag="recover", frozen=True):
+    sub: Number
+    from_seq: Number = msgspec.field(name="from")
+
+
+class Auth(_Command, tag="auth", frozen=True):
+    token: str
+
+
+class Ping(_Command, tag="ping", frozen=True):
+    data: Any = UNSET
+
+
+Command: TypeAlias = Subscribe | Unsubscribe | Recover | Auth | Ping
+
+_TYPES: dict[str, type[_Command]] = {
+    "subscribe": Subscribe,
+    "unsubscribe": Unsubscribe,
+    "recover": Recover,
+    "auth": Auth,
+    "ping": Ping,
+}
+OPS = tuple(_TYPES)
+
+
+def id_of(value: object) -> CommandId:
+    """The ``id`` to echo, UNSET where there is none that could be."""
+    found = value.get("id", UNSET) if isinstance(value, dict) else UNSET
+    return found if isinstance(found, int | str) and not isinstance(found, bool) else UNSET
+
+
+class CommandReader:
+    """Makes commands of decoded values; knows what this gateway serves and allows."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
+        self._checks = {Subscribe: self._check_subscribe, Unsubscribe: self._check_unsubscribe}
+
+    def read(self, value: object) -> Command:
+        """The command that ``value`` is; raises CommandError with the contract's code, and what is allowed."""
+        kind = _kind(value)
+        try:
+            command: Any = msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            raise CommandError(_code(str(error)), _explain(str(error))) from None
+        check: Any = self._checks.get(kind)
+        if check is not None:
+            check(command)
+        return command  # type: ignore[no-any-return]
+
+    def _check_subscribe(self, command: Subscribe) -> None:
+        self._check_instruments(command)
+        if command.channel is not Channel.BOOK and (command.depth, command.group) != (0, 1):
+            raise _bad_value(f"depth and group are for the channel book; {command.channel} has neither")
+        if command.channel is Channel.TRADES and command.interval_ms:
+            raise _bad_value("trades are never merged; interval_ms must be 0 or left out")
+        if command.channel is Channel.TICKER and command.resume:
+            raise _bad_value("a ticker cannot be resumed; the newest is sent at once")
+        _check_served("depth", command.depth, self._config.depths)
+        _check_served("interval_ms", command.interval_ms, self._config.intervals_ms)
+        for name in command.resume.keys() - set(command.instruments):
+            raise _bad_value(f"resume names {shown(name)}, which is not one of the instruments")
+
+    def _check_instruments(self, command: Subscribe) -> None:
+        most = self._config.max_instruments_per_command
+        if not 1 <= len(command.instruments) <= most:
+            raise _bad_value(f"instruments has {len(command.instruments)} entries; 1 to {most} are allowed")
+        if (twice := first_repeated(command.instruments)) is not None:
+            raise _bad_value(f"instruments names {shown(twice)} twice")
+
+    def _check_unsubscribe(self, command: Unsubscribe) -> None:
+        if not command.subs:
+            raise _bad_value("subs is empty; it lists the subscription numbers to end")
+        if (twice := first_repeated(command.subs)) is not None:
+            raise _bad_value(f"subs names {twice} twice")
+
+
+def _kind(value: object) -> type[_Command]:
+    """The command's type, by ``op``, and ``channel`` checked; raises CommandError."""
+    if not isinstance(value, dict):
+        raise CommandError(ErrorCode.BAD_COMMAND, f"a command is a map with `op`, not {_type_name(value)}")
+    if "op" not in value:
+        raise CommandError(ErrorCode.BAD_COMMAND, f"the command has no `op`; it is one of {', '.join(OPS)}")
+    op = value["op"]
+    kind = _TYPES.get(op) if isinstance(op, str) else None
+    if kind is None:
+        raise CommandError(ErrorCode.UNKNOWN_OP, f"op is {shown(op)}; it must be one of {', '.join(OPS)}")
+    if kind is Subscribe and "channel" in value and value["channel"] not in tuple(Channel):
+        channels = ", ".join(Channel)
+        raise CommandError(
+            ErrorCode.UNKNOWN_CHANNEL, f"channel is {shown(value['channel'])}; it must be one of {channels}"
+        )
+    return kind
+
+
+def _code(problem: str) -> ErrorCode:
+    fields = problem.startswith(("Object contains unknown field", "Object missing required field"))
+    return ErrorCode.BAD_COMMAND if fields else ErrorCode.BAD_VALUE
+
+
+def _explain(problem: str) -> str:
+    """``Expected `int`, got `bool` - at `$.depth``` → ``depth: expected `int`, was `bool```; cut to a bounded length."""
+    what, _, where = problem.partition(" - at ")
+    what = (what[0].lower() + what[1:]).replace(", got ", ", was ")
+    place = where.replace("`", "").removeprefix("$").removeprefix(".")
+    return (f"{place}: {what}" if place else what)[:200]
+
+
+def _check_served(name: str, value: int, served: tuple[int, ...]) -> None:
+    if value not in served:
+        raise _bad_value(f"{name} is {value}; served are {', '.join(map(str, served))}")
+
+
+def _bad_value(message: str) -> CommandError:
+    return CommandError(ErrorCode.BAD_VALUE, message)
+
+
+def _type_name(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "a boolean"
+    names = {list: "an array", str: "a string", int: "a number", float: "a number", bytes: "bytes"}
+    return names.get(type(value), "an extension type")

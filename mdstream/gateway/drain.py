@@ -1,0 +1,55 @@
+"""Sending the clients away: each is told a delay of its own, and closed with 1012 when it has passed.
+
+Clients that heed ``drain`` leave by themselves; closing each soon after its own delay spreads the others' return just the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from mdstream._core.session import Session
+from mdstream.codes import CloseCode
+
+_STEP_S = 0.05
+_GRACE_MS = 1_000
+"""How long after its own delay a client is closed: time to leave by itself."""
+
+
+@dataclass(order=True, slots=True)
+class _Departure:
+    due_s: float
+    session: Session = field(compare=False)
+
+
+async def drain(
+    sessions: Iterable[Session],
+    tell: Callable[[Session, int, int], None],
+    remaining: Callable[[], int],
+    *,
+    spread_ms: int,
+    deadline_ms: int,
+) -> None:
+    """Drains ``sessions``; returns when ``remaining`` says none is left, or at the deadline."""
+    loop = asyncio.get_running_loop()
+    start_s = loop.time()
+    spread_ms = min(spread_ms, deadline_ms)
+    departures = []
+    for session in sessions:
+        delay_ms = random.randint(0, spread_ms)
+        tell(session, delay_ms, deadline_ms)
+        due_ms = min(delay_ms + _GRACE_MS, deadline_ms)
+        departures.append(_Departure(start_s + due_ms / 1000, session))
+    departures.sort(reverse=True)
+    while remaining() and (now_s := loop.time()) < start_s + deadline_ms / 1000:
+        while departures and departures[-1].due_s <= now_s:
+            departures.pop().session.close(CloseCode.DRAINING, "this gateway stops")
+        await asyncio.sleep(_STEP_S)
+
+
+def close_all(sessions: Iterable[Session]) -> None:
+    """Closes everyone now."""
+    for session in sessions:
+        session.close(CloseCode.DRAINING, "this gateway stops")

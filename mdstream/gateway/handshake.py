@@ -1,0 +1,82 @@
+"""The decision on an upgrade request, without I/O: which subprotocol, or which refusal.
+
+RFC 6455 section 4.2.1 says what a request must hold. picows checks method, version and key; what it reads too strictly (a
+``Connection`` list, as browsers send it) or too loosely is settled here first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from picows import WSUpgradeRequest
+
+from mdstream.gateway.wire import JSON, MSGPACK
+
+PATH = b"/v1/stream"
+SUBPROTOCOLS = {"mdstream.v1.json": JSON, "mdstream.v1.msgpack": MSGPACK}
+_BEARER = "bearer."
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Go on with ``format``; ``subprotocol`` is to be echoed, None if none was offered."""
+
+    format: int
+    subprotocol: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Answer with this status, and a line that says why."""
+
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def decide(
+    request: WSUpgradeRequest, *, busy: str | None = None, retry_after_s: int = 1
+) -> Accepted | Refused:
+    """Judges a request; ``busy`` says why nobody is let in now (draining, full). Normalises the headers that picows reads."""
+    if request.path.partition(b"?")[0] != PATH:
+        return Refused(404, f"there is nothing here; the stream is at {PATH.decode()}")
+    if busy is not None:
+        return Refused(503, busy, (("Retry-After", str(retry_after_s)),))
+    problem = _malformed(request)
+    if problem is not None:
+        return Refused(400, problem, (("Sec-WebSocket-Version", "13"),))
+    return _choose(_items(request, "Sec-WebSocket-Protocol"))
+
+
+def _malformed(request: WSUpgradeRequest) -> str | None:
+    headers = request.headers
+    for name in ("Host", "Sec-WebSocket-Key", "Sec-WebSocket-Version"):
+        if len(headers.getall(name, [])) != 1:
+            return f"a WebSocket upgrade has the header {name} exactly once"
+    for name, wanted in (("Upgrade", "websocket"), ("Connection", "upgrade")):
+        if wanted not in (item.lower() for item in _items(request, name)):
+            return f"a WebSocket upgrade has the header {name}: {wanted}"
+        headers[name] = wanted
+    if headers["Sec-WebSocket-Version"] != "13":
+        return "the WebSocket version must be 13"
+    return None
+
+
+def _choose(offered: list[str]) -> Accepted | Refused:
+    """The first of the offered subprotocols that is known; a token among them is no subprotocol and is never echoed."""
+    if not all(_TOKEN.fullmatch(name) for name in offered):
+        return Refused(400, "Sec-WebSocket-Protocol must be a list of tokens")
+    names = [name for name in offered if not name.startswith(_BEARER)]
+    if not names:
+        return Accepted(JSON, None)
+    for name in names:
+        if name in SUBPROTOCOLS:
+            return Accepted(SUBPROTOCOLS[name], name)
+    return Refused(400, f"none of the subprotocols offered is known; there are {', '.join(SUBPROTOCOLS)}")
+
+
+def _items(request: WSUpgradeRequest, name: str) -> list[str]:
+    """The comma-separated items of all headers of that name."""
+    return [item.strip(" \t") for value in request.headers.getall(name, []) for item in value.split(",")]

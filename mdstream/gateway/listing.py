@@ -1,0 +1,92 @@
+"""One open instrument: what it is, how it stands, and who waits for its data."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mdstream.gateway import messages, wire
+from mdstream.model import Channel, InstrumentId, Ref, State
+
+if TYPE_CHECKING:
+    from mdstream._core.instrument import Instrument
+    from mdstream._core.sink import Sink
+    from mdstream._core.topic import Topic
+    from mdstream.bus import InstrumentReader
+
+
+class Standing:
+    """How one stream of an instrument stands: what its subscribers are told."""
+
+    def __init__(self, now_us: int) -> None:
+        self.state = State.RECOVERING
+        self.reason = "opening"
+        self.since_us = now_us
+        self.settled = asyncio.Event()
+        """Set once there is data to show; until then new subscriptions wait."""
+        self.waiting: list[tuple[Sink, Topic]] = []
+
+    def messages(self, sub: int) -> tuple[bytes, bytes]:
+        """The ``state`` message for one topic, as JSON and as MessagePack."""
+        message = messages.state(sub, self.state, self.since_us, self.reason or None)
+        return wire.encode(wire.JSON, message), wire.encode(wire.MSGPACK, message)
+
+    def change(self, state: State, reason: str, now_us: int) -> None:
+        if state is not self.state:
+            self.since_us = now_us
+        self.state, self.reason = state, reason
+
+
+class Listing:
+    """An open instrument; as its reader's watcher it passes on what the market must know."""
+
+    core: Instrument
+    ref: Ref
+
+    def __init__(
+        self,
+        id: InstrumentId,
+        clock_us: Callable[[], int],
+        on_told: Callable[[Listing, Standing], None],
+        on_announced: Callable[[Listing, bool], None],
+    ) -> None:
+        now_us = clock_us()
+        self.id = id
+        self.name = str(id)
+        self.opened = False
+        self.reader: InstrumentReader | None = None
+        self.idle_since_us: int | None = now_us
+        """Since when nobody is subscribed; None while somebody is."""
+        self.moved_us = now_us
+        self._position: tuple[int, ...] = ()
+        self._standings = {"book": Standing(now_us), "trade": Standing(now_us)}
+        self._on_told = on_told
+        self._on_announced = on_announced
+        self._clock_us = clock_us
+
+    def begin(self, core: Instrument, ref: Ref) -> None:
+        """The instrument is announced and the core has it."""
+        self.core, self.ref, self.opened = core, ref, True
+
+    def standing(self, channel: str) -> Standing:
+        """How the stream stands that a channel shows; a ticker goes with the book."""
+        return self._standings["trade" if channel == Channel.TRADES else "book"]
+
+    def on_state(self, stream: str, state: State, reason: str) -> None:
+        standing = self._standings[stream]
+        standing.change(state, reason, self._clock_us())
+        self._on_told(self, standing)
+
+    def on_ref(self, ref: Ref, rescaled: bool) -> None:
+        if not rescaled:
+            self.ref = ref
+        self._on_announced(self, rescaled)
+
+    def note_movement(self, now_us: int) -> None:
+        """Notices whether anything arrived since the last time; cheaper than a clock for each payload."""
+        book, trades = self.core.book, self.core.trades
+        position = (book.epoch, book.seq, trades.epoch, trades.seq)
+        if position != self._position:
+            self._position = position
+            self.moved_us = now_us

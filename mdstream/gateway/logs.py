@@ -1,0 +1,63 @@
+"""The log: one line per event on stderr, as text or as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from asyncio import AbstractEventLoop
+from typing import Any
+
+_log = logging.getLogger("mdstream.gateway")
+
+
+class LineFormatter(logging.Formatter):
+    """``2026-01-31T12:00:00.123Z info gateway.server: message``; a trace follows on lines of its own."""
+
+    def __init__(self) -> None:
+        self.converter = time.gmtime
+        super().__init__("%(asctime)s.%(msecs)03dZ %(level)s %(where)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.level = record.levelname.lower()
+        record.where = record.name.removeprefix("mdstream.")
+        return super().format(record)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line; a trace is a string within it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["trace"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def configure(level: str, format: str) -> None:
+    """Sends everything from ``level`` up to stderr; the libraries we stand on only speak up when it matters."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if format == "json" else LineFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("mdstream").setLevel(level.upper())
+    if level == "info":
+        # It says of each client that broke the protocol how; that is for debugging the client.
+        logging.getLogger("mdstream.session").setLevel(logging.WARNING)
+
+
+def handle_loop_exception(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+    """For ``loop.set_exception_handler``: what clients and networks do is no failure of ours and gets no trace."""
+    error = context.get("exception")
+    if isinstance(error, OSError | TimeoutError):
+        # Connections that break, and upgrades that were never asked for (picows leaves those in a future).
+        _log.debug("%s: %r", context.get("message"), error)
+        return
+    _log.error("%s", context.get("message"), exc_info=error)

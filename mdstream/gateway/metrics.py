@@ -1,0 +1,182 @@
+"""What the gateway counts, as Prometheus families: read when scraped, so that counting costs nothing in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from mdstream._version import __version__
+from mdstream.codes import CloseCode
+from mdstream.gateway.market import Market
+from mdstream.gateway.server import Server
+from mdstream.gateway.sessions import Sessions
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+MAX_INSTRUMENTS_SHOWN = 500
+"""Series per metric that is told for each instrument; the first ones by name, should there be more."""
+
+_HUB_COUNTERS = {
+    "updates": ("mdstream_updates", "Messages encoded for a topic, each once per format"),
+    "deliveries": ("mdstream_deliveries", "Messages handed to clients"),
+    "bytes": ("mdstream_sent_bytes", "Bytes handed to clients' sockets"),
+    "writes": ("mdstream_writes", "System calls that wrote to clients' sockets"),
+    "snapshots": ("mdstream_snapshots", "Snapshots sent, for whatever reason"),
+    "deltas": ("mdstream_deltas", "Deltas sent"),
+    "heartbeats": ("mdstream_heartbeats", "Heartbeat messages sent"),
+    "conflated": ("mdstream_conflated_updates", "Updates that slow clients received merged into others"),
+    "too_slow": ("mdstream_too_slow_sessions", "Sessions closed with 4408"),
+}
+_HUB_GAUGES = {
+    "topics": ("mdstream_topics", "Topics with subscribers now"),
+    "subscriptions": ("mdstream_subscriptions", "Subscriptions now"),
+    "slow_sinks": ("mdstream_slow_sessions", "Sessions whose socket is full now"),
+}
+_HUB_HISTOGRAMS = {
+    "flush_us": ("mdstream_flush_seconds", "Time to encode and write what one batch from the bus changed"),
+    "latency_us": ("mdstream_latency_seconds", "From the event time of an update to its write"),
+}
+_READER_COUNTERS = {
+    "gaps": ("mdstream_upstream_gaps", "Holes found in what the bus delivered"),
+    "mended": ("mdstream_upstream_mended", "Holes mended, openings and reconnects included"),
+    "refused": ("mdstream_upstream_refused", "Payloads from the bus that were refused"),
+    "snaps_loaded": (
+        "mdstream_upstream_snaps_loaded",
+        "Snapshots loaded at openings and where the log did not reach",
+    ),
+    "overflows": (
+        "mdstream_upstream_overflows",
+        "Times that updates held for a mend were too many and were read again",
+    ),
+    "trades_given_up": ("mdstream_upstream_trades_given_up", "Times that trades were gone from the log"),
+}
+_RECOVERIES = ("delta", "snapshot", "trades", "lost")
+
+_FROM_PEERS = frozenset(int(code) for code in CloseCode) | {1002, 1005, 1006, 1011}
+
+
+class GatewayCollector(Collector):
+    """Reads the counters of hub, sessions, server and market."""
+
+    def __init__(
+        self,
+        node: str,
+        stats: Callable[[], Mapping[str, Any]],
+        sessions: Sessions,
+        server: Server,
+        market: Market,
+        connected: Callable[[], bool],
+    ) -> None:
+        self._node = node
+        self._stats = stats
+        self._sessions = sessions
+        self._server = server
+        self._market = market
+        self._connected = connected
+
+    def collect(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily(
+            "mdstream_info", "Version and name of this gateway", labels=("version", "node")
+        )
+        info.add_metric((__version__, self._node), 1)
+        yield info
+        yield from self._hub_families(self._stats())
+        yield from self._session_families()
+        yield from self._market_families()
+
+    def _hub_families(self, stats: Mapping[str, Any]) -> Iterator[Metric]:
+        for key, (name, text) in _HUB_COUNTERS.items():
+            yield CounterMetricFamily(name, text, value=stats[key])
+        for key, (name, text) in _HUB_GAUGES.items():
+            yield GaugeMetricFamily(name, text, value=stats[key])
+        for key, (name, text) in _HUB_HISTOGRAMS.items():
+            yield _histogram(name, text, stats[key], stats.get(key.replace("_us", "_sum_us")))
+        recoveries = {kind: stats[f"recover_{kind}"] for kind in _RECOVERIES}
+        yield _counter(
+            "mdstream_recoveries", "Answers to `recover` and catch-ups of one client", "kind", recoveries
+        )
+
+    def _session_families(self) -> Iterator[Metric]:
+        sessions = self._sessions
+        yield GaugeMetricFamily("mdstream_connections", "Clients connected now", value=len(sessions))
+        yield CounterMetricFamily(
+            "mdstream_connections_opened", "Clients that were let in", value=sessions.opened_total
+        )
+        yield _counter(
+            "mdstream_connections_refused",
+            "Upgrades refused, by status",
+            "status",
+            self._server.refused_total,
+        )
+        closes: dict[str, int] = {}
+        for code, count in sessions.closes_total.items():
+            label = str(code) if code in _FROM_PEERS else "other"
+            closes[label] = closes.get(label, 0) + count
+        yield _counter("mdstream_connections_closed", "Sessions ended, by close code", "code", closes)
+        yield _counter("mdstream_commands", "Commands understood, by op", "op", sessions.commands_total)
+        yield _counter("mdstream_errors", "Commands refused, by code", "code", sessions.errors_total)
+
+    def _market_families(self) -> Iterator[Metric]:
+        market = self._market
+        yield GaugeMetricFamily(
+            "mdstream_nats_connected", "1 while NATS is connected", value=int(self._connected())
+        )
+        for key, (name, text) in _READER_COUNTERS.items():
+            yield CounterMetricFamily(name, text, value=getattr(market.stats, key))
+        states = GaugeMetricFamily("mdstream_instruments", "Open instruments, by state", labels=("state",))
+        for state, count in market.count_states().items():
+            states.add_metric((state,), count)
+        yield states
+        age = GaugeMetricFamily(
+            "mdstream_instrument_data_age_seconds",
+            f"Age of the newest update of an open instrument; at most {MAX_INSTRUMENTS_SHOWN}",
+            labels=("instrument",),
+        )
+        for name, seconds in market.data_ages(MAX_INSTRUMENTS_SHOWN):
+            age.add_metric((name,), seconds)
+        yield age
+
+
+class Metrics:
+    """The page that ``/metrics`` shows."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(collector)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def page(self) -> bytes:
+        """The text format, version 0.0.4 or as ``CONTENT_TYPE`` says."""
+        return generate_latest(self._registry)
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[Any, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for value, count in sorted(values.items(), key=lambda item: str(item[0])):
+        family.add_metric((str(value),), count)
+    return family
+
+
+def _histogram(name: str, text: str, counts: Iterable[int], sum_us: int | None) -> Metric:
+    """From counts of values below 2**i µs (the last: all others)."""
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for i, count in enumerate(counts):
+        total += count
+        buckets.append((repr(2**i / 1e6), total))
+    buckets[-1] = ("+Inf", total)
+    return HistogramMetricFamily(
+        name, text, buckets=buckets, sum_value=None if sum_us is None else sum_us / 1e6
+    )

@@ -1,0 +1,222 @@
+"""A gateway as a whole: joins bus, market, core, sessions and listeners by handing each the others' callables."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import Final
+
+from mdstream._core.hub import Hub
+from mdstream.bus import Bus, BusOptions, connect
+from mdstream.errors import BusError, BusUnavailable
+from mdstream.gateway.admin import Admin
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.drain import close_all, drain
+from mdstream.gateway.market import Market
+from mdstream.gateway.metrics import GatewayCollector, Metrics
+from mdstream.gateway.server import Server
+from mdstream.gateway.sessions import Sessions
+
+log = logging.getLogger("mdstream.gateway")
+
+TICK_S: Final = 0.05
+SWEEP_EVERY_TICKS: Final = 20
+_RETRY_LEAST_S: Final = 0.2
+_RETRY_MOST_S: Final = 5.0
+_CLOSE_WAIT_S: Final = 3.0
+
+
+class Gateway:
+    """One gateway process: ``start`` it, then ``drain`` or ``stop`` it; each of these once.
+
+    With ``bus`` it uses that connection and leaves it open; else it makes and keeps one of its own from the configuration, and
+    serves without until NATS is there.
+    """
+
+    def __init__(self, config: GatewayConfig, bus: Bus | None = None) -> None:
+        self.config = config
+        self._bus = bus
+        self._owns_bus = bus is None
+        self._hub = Hub(
+            log_capacity=config.log_capacity,
+            trade_capacity=config.trade_capacity,
+            max_levels=config.max_levels,
+            heartbeat_us=config.heartbeat_ms * 1000,
+            slow_limit_us=config.slow_limit_ms * 1000,
+        )
+        self._market = Market(config, self._hub, now_us=now_us)
+        self._sessions = Sessions(config, self._hub, self._market, now_us=now_us)
+        self._market.end_subscriptions = self._sessions.end_subscriptions
+        self._server = Server(config, self._hub, self._sessions)
+        collector = GatewayCollector(
+            config.node, self._hub.stats, self._sessions, self._server, self._market, self._connected
+        )
+        self._admin = Admin(config, Metrics(collector), self.not_ready)
+        self._ticks = 0
+        self._ticking: asyncio.TimerHandle | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._used = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """The port for clients, once started."""
+        return self._server.port
+
+    @property
+    def admin_port(self) -> int:
+        return self._admin.port
+
+    @property
+    def url(self) -> str:
+        """Where clients connect, once started."""
+        scheme = "wss" if self.config.tls_cert else "ws"
+        return f"{scheme}://{_for_url(self.config.host)}:{self.port}/v1/stream"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{_for_url(self.config.admin_host)}:{self.admin_port}"
+
+    def not_ready(self) -> str | None:
+        """Why clients should not be sent here now; None if they may."""
+        if self._server.draining:
+            return "draining"
+        if not self._connected():
+            return "NATS is not connected"
+        return None
+
+    async def wait_ready(self) -> None:
+        """Returns when NATS has been there for the first time."""
+        await self._used.wait()
+
+    async def start(self) -> None:
+        """Listens, and begins to look for NATS. Raises ConfigError, or MdstreamError where it cannot listen."""
+        options = bus_options(self.config)
+        self._tick()
+        try:
+            await self._admin.start()
+            await self._server.start()
+        except BaseException:
+            await self.stop()
+            raise
+        if self._bus is not None:
+            self._use(self._bus)
+        else:
+            self._connecting = asyncio.get_running_loop().create_task(self._connect(options))
+
+    async def drain(self) -> None:
+        """Sends the clients away within the configured spread and deadline, then stops."""
+        self._server.draining = True
+        if len(self._sessions):
+            log.info("draining %d clients", len(self._sessions))
+        await drain(
+            self._sessions,
+            self._sessions.send_drain,
+            self._sessions.__len__,
+            spread_ms=self.config.drain_spread_ms,
+            deadline_ms=self.config.drain_deadline_ms,
+        )
+        await self.stop()
+
+    async def stop(self, *, at_once: bool = False) -> None:
+        """Closes everything now; ``at_once`` does not wait for the clients to answer."""
+        self._server.draining = True
+        close_all(self._sessions)
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        await self._sessions.cancel_openings()
+        if not at_once:
+            await self._wait_until_closed()
+        self._server.close()
+        self._admin.close()
+        await self._market.close()
+        if self._bus is not None and self._owns_bus:
+            await self._bus.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    async def _wait_until_closed(self) -> None:
+        """Until the peers have answered our close frames, or no longer deserve to be waited for."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + _CLOSE_WAIT_S
+        while len(self._sessions) and loop.time() < deadline_s:
+            await asyncio.sleep(0.01)
+
+    # ---- the bus
+
+    def _connected(self) -> bool:
+        return self._bus is not None and self._bus.connected
+
+    async def _connect(self, options: BusOptions) -> None:
+        """Tries until NATS and its streams are there; says so once, and again only when the reason changes."""
+        said = ""
+        delay_s = _RETRY_LEAST_S
+        while True:
+            try:
+                await self._try_bus(options)
+                return
+            except BusError as error:
+                if str(error) != said:
+                    said = str(error)
+                    again = (
+                        "trying again" if isinstance(error, BusUnavailable) else "trying again all the same"
+                    )
+                    log.warning("%s; %s", said, again)
+            await asyncio.sleep(random.uniform(0, delay_s))
+            delay_s = min(delay_s * 2, _RETRY_MOST_S)
+
+    async def _try_bus(self, options: BusOptions) -> None:
+        bus = await connect(options)
+        try:
+            await bus.ensure_streams()
+        except BaseException:
+            await bus.close()
+            raise
+        self._bus = bus
+        self._use(bus)
+
+    def _use(self, bus: Bus) -> None:
+        log.info("connected to NATS at %s", bus.options.where)
+        self._market.use(bus, self._flush)
+        self._used.set()
+
+    # ---- time
+
+    def _flush(self) -> None:
+        """After everything that the bus delivered in this turn of the loop."""
+        self._hub.flush(now_us())
+
+    def _tick(self) -> None:
+        self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self._ticks += 1
+        self._hub.tick(now_us())
+        if self._ticks % SWEEP_EVERY_TICKS == 0:
+            self._market.sweep()
+
+
+def now_us() -> int:
+    """Integer µs since the Unix epoch."""
+    return time.time_ns() // 1000
+
+
+def bus_options(config: GatewayConfig) -> BusOptions:
+    """What the configuration says of the bus; raises ConfigError if it cannot be."""
+    options = BusOptions(
+        urls=config.nats,
+        credentials=config.nats_credentials,
+        user=config.nats_user,
+        password=config.nats_password,
+        token=config.nats_token,
+        tls_ca=config.nats_tls_ca,
+        tls_cert=config.nats_tls_cert,
+        tls_key=config.nats_tls_key,
+        name=f"mdstream gateway {config.node}",
+    )
+    options.ssl_context()
+    return options
+
+
+def _for_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,107 @@
+"""A gateway as a process: event loop, signals, file limit, garbage collector, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import logging
+import resource
+import signal
+
+import uvloop
+
+from mdstream._version import __version__
+from mdstream.bus import EmbeddedNats
+from mdstream.gateway import logs
+from mdstream.gateway.config import GatewayConfig, describe
+from mdstream.gateway.node import Gateway
+
+log = logging.getLogger("mdstream.gateway")
+
+_RESERVED_FILES = 64
+"""Descriptors that are not clients': NATS, the listeners, the log, probes on the admin port."""
+
+
+def serve(config: GatewayConfig) -> int:
+    """Serves until SIGTERM or SIGINT and returns the exit code. Raises ConfigError, or MdstreamError if it cannot run."""
+    logs.configure(config.log_level, config.log_format)
+    config = _fit_to_file_limit(config)
+    log.info("mdstream %s, configuration: %s", __version__, describe(config))
+    uvloop.run(_serve(config))
+    log.info("stopped")
+    return 0
+
+
+class _Signals:
+    """The first signal asks to drain, the second to stop at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.insisted = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._received, number)
+
+    def _received(self, number: signal.Signals) -> None:
+        if self.asked.is_set():
+            self.insisted.set()
+        else:
+            log.info("%s: stopping; once more to stop at once", number.name)
+            self.asked.set()
+
+
+async def _serve(config: GatewayConfig) -> None:
+    asyncio.get_running_loop().set_exception_handler(logs.handle_loop_exception)
+    signals = _Signals()
+    if config.nats != ("embedded",):
+        await _serve_until(signals, config)
+        return
+    nats = await EmbeddedNats.start(data_dir=config.nats_data_dir)
+    log.info("embedded NATS at %s", nats.url)
+    try:
+        await _serve_until(signals, dataclasses.replace(config, nats=(nats.url,)))
+    finally:
+        await nats.stop()
+
+
+async def _serve_until(signals: _Signals, config: GatewayConfig) -> None:
+    gateway = Gateway(config)
+    await gateway.start()
+    log.info("serving clients at %s, probes and metrics at %s", gateway.url, gateway.admin_url)
+    _tune_gc()
+    await signals.asked.wait()
+    draining = asyncio.ensure_future(gateway.drain())
+    insisted = asyncio.ensure_future(signals.insisted.wait())
+    await asyncio.wait((draining, insisted), return_when=asyncio.FIRST_COMPLETED)
+    insisted.cancel()
+    if not draining.done():
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+        await gateway.stop(at_once=True)
+    else:
+        draining.result()
+
+
+def _tune_gc() -> None:
+    """What is alive now stays alive: not looked at again. Few cycles are made later, so collect seldom: a pause hits all clients."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _fit_to_file_limit(config: GatewayConfig) -> GatewayConfig:
+    """Raises the limit of open files as far as we may; lowers ``max_connections`` to what fits, and says so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    fits = hard - _RESERVED_FILES
+    if hard == resource.RLIM_INFINITY or config.max_connections <= fits:
+        return config
+    log.warning(
+        "max_connections is %d, but this process may open %d files: serving at most %d clients; raise `ulimit -n`",
+        config.max_connections,
+        hard,
+        fits,
+    )
+    return dataclasses.replace(config, max_connections=max(fits, 1))

@@ -1,0 +1,27 @@
+"""The core's side of an instrument, as a reader of the bus drives it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mdstream._core.hub import Hub
+    from mdstream._core.instrument import Instrument
+
+
+class HubTarget:
+    """A ``mdstream.bus.Target``; payloads go to the hub without a Python frame in between."""
+
+    def __init__(self, hub: Hub, core: Instrument) -> None:
+        self.take_book = partial(hub.take_book, core)
+        self.take_trades = partial(hub.take_trades, core)
+        self.load_snap = partial(hub.load_snap, core)
+        self.reset_trades = partial(hub.reset_trades, core)
+        self._core = core
+
+    def book_position(self) -> tuple[int, int]:
+        return self._core.book.epoch, self._core.book.seq
+
+    def trade_position(self) -> tuple[int, int]:
+        return self._core.trades.epoch, self._core.trades.seq

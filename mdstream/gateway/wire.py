@@ -1,0 +1,135 @@
+"""Control messages on the wire, both ways and in both formats: bytes ↔ plain Python objects.
+
+What arrives is hostile. Decoding is bounded in size, length and nesting, refuses what would be ambiguous (a key given twice) or
+could not be echoed (NaN, infinities, lone surrogates in JSON), and raises nothing but CommandError ``bad_command``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgpack
+
+from mdstream.codes import ErrorCode
+from mdstream.errors import CommandError
+
+JSON: Final = 0
+MSGPACK: Final = 1
+
+Message = dict[str, Any]
+
+
+def encode(format: int, message: Message) -> bytes:
+    """The bytes of a control message: ``json.dumps`` without spaces, or ``msgpack.packb``, keys in the order given.
+
+    Raises ValueError, RecursionError or OverflowError for what cannot be encoded (only an echoed ``data`` can hold that).
+    """
+    if format == JSON:
+        return _JSON_ENCODER.encode(message).encode()
+    return bytes(msgpack.packb(message))
+
+
+def decode(format: int, payload: bytes, *, max_length: int) -> Iterator[object]:
+    """The values of one WebSocket message: exactly one in JSON, one or more in MessagePack.
+
+    ``max_length`` bounds MessagePack arrays and maps, whose announced lengths are believed before their content is seen. Raises
+    CommandError where a value cannot be decoded; values before it have been yielded by then.
+    """
+    if format == JSON:
+        return _decode_json(payload)
+    return _decode_msgpack(payload, max_length)
+
+
+def _decode_json(payload: bytes) -> Iterator[object]:
+    try:
+        text = payload.decode()
+        value = _JSON_DECODER.decode(text)
+        if "\\ud" in text or "\\uD" in text:
+            # The escape of half a surrogate pair: text that has no UTF-8 and could never be echoed.
+            _JSON_ENCODER.encode(value).encode()
+    except UnicodeEncodeError:
+        raise _bad("not valid JSON: a string holds a lone surrogate") from None
+    except RecursionError:
+        raise _bad("not valid JSON: nested too deep") from None
+    except ValueError as error:
+        raise _bad(f"not valid JSON: {error}") from None
+    yield value
+
+
+def _decode_msgpack(payload: bytes, max_length: int) -> Iterator[object]:
+    unpacker = msgpack.Unpacker(
+        raw=False,
+        strict_map_key=True,
+        object_pairs_hook=_unique_keys,
+        max_buffer_size=max(len(payload), 1),
+        max_array_len=max_length,
+        max_map_len=max_length,
+    )
+    unpacker.feed(payload)
+    decoded = 0
+    while True:
+        try:
+            value = unpacker.unpack()
+        except msgpack.OutOfData:
+            break
+        except msgpack.StackError:
+            raise _bad(f"not valid MessagePack at byte {decoded}: nested too deep") from None
+        except (ValueError, RecursionError) as error:
+            raise _bad(
+                f"not valid MessagePack in the value at byte {decoded}: {str(error) or 'no such type'}"
+            ) from None
+        decoded = unpacker.tell()
+        yield value
+    if decoded < len(payload):
+        raise _bad(f"not valid MessagePack: the value at byte {decoded} is cut short")
+    if not payload:
+        raise _bad("the message is empty; a command is a map with `op`")
+
+
+def _unique_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    found = dict(pairs)
+    if not all(isinstance(key, str) for key in found):
+        raise ValueError("the keys of a map must be strings")
+    if len(found) != len(pairs):
+        raise ValueError(f"the key {shown(first_repeated(key for key, _ in pairs))} is given twice")
+    return found
+
+
+def first_repeated(items: Iterable[object]) -> object:
+    """The first item that was there before, None if there is none; linear, for lists from outside."""
+    seen: set[object] = set()
+    for item in items:
+        if item in seen:
+            return item
+        seen.add(item)
+    return None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:40]} is out of range")
+    return number
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _bad(message: str) -> CommandError:
+    return CommandError(ErrorCode.BAD_COMMAND, message)
+
+
+def shown(value: object) -> str:
+    """A value from outside as it may stand in a message: short, printable."""
+    text = ascii(value) if not isinstance(value, str) else ascii(value[:64])
+    return text if len(text) <= 72 else text[:69] + "…"
+
+
+_JSON_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_JSON_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_keys, parse_float=_finite, parse_constant=_no_constant
+)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from mdstream.codes import ErrorCode
+from mdstream.errors import CommandError
+from mdstream.gateway.commands import (
+    OPS,
+    Auth,
+    CommandReader,
+    Ping,
+    Recover,
+    Subscribe,
+    Unsubscribe,
+    id_of,
+)
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.wire import MSGPACK, decode
+from mdstream.model import MAX_NUMBER, Channel, InstrumentId
+
+READER = CommandReader(GatewayConfig(max_instruments_per_command=3, depths=(0, 20), intervals_ms=(0, 100)))
+BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
+TRADES = {**BOOK, "channel": "trades"}
+TICKER = {**BOOK, "channel": "ticker"}
+
+
+def refused(value: object) -> tuple[str, str]:
+    with pytest.raises(CommandError) as caught:
+        READER.read(value)
+    return caught.value.code, str(caught.value)
+
+
+def test_the_least_of_each_command() -> None:
+    assert READER.read(BOOK) == Subscribe(channel=Channel.BOOK, instruments=["SIM:A"])
+    assert READER.read({"op": "unsubscribe", "subs": [7]}) == Unsubscribe(subs=[7])
+    assert READER.read({"op": "recover", "sub": 7, "from": 0}) == Recover(sub=7, from_seq=0)
+    assert READER.read({"op": "auth", "token": "x"}) == Auth(token="x")
+    assert READER.read({"op": "ping"}) == Ping()
+
+
+def test_everything_a_subscribe_may_hold() -> None:
+    command = READER.read(
+        {
+            **BOOK,
+            "id": "a",
+            "depth": 20,
+            "group": 50,
+            "interval_ms": 100,
+            "resume": {"SIM:A": [MAX_NUMBER, 0]},
+        }
+    )
+    assert command == Subscribe(
+        id="a",
+        channel=Channel.BOOK,
+        instruments=["SIM:A"],
+        depth=20,
+        group=50,
+        interval_ms=100,
+        resume={"SIM:A": (MAX_NUMBER, 0)},
+    )
+    assert isinstance(command, Subscribe)
+    assert command.ids() == [InstrumentId("SIM", "A")]
+
+
+def test_defaults_may_be_spelled_out_for_every_channel() -> None:
+    for channel in Channel:
+        READER.read(
+            {**BOOK, "channel": channel.value, "depth": 0, "group": 1, "interval_ms": 0, "resume": {}}
+        )
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "said"),
+    [
+        (None, "bad_command", "not null"),
+        (True, "bad_command", "not a boolean"),
+        (7, "bad_command", "not a number"),
+        ("ping", "bad_command", "not a string"),
+        (b"ping", "bad_command", "not bytes"),
+        ([BOOK], "bad_command", "not an array"),
+        (msgpack.ExtType(5, b"x"), "bad_command", "not an extension type"),
+        ({}, "bad_command", "no `op`"),
+        ({"op": "subscribe"}, "bad_command", "missing required field `channel`"),
+        ({"op": "recover", "sub": 1}, "bad_command", "missing required field `from`"),
+        ({**BOOK, "deph": 20}, "bad_command", "unknown field `deph`"),
+        ({"op": "recover", "sub": 1, "from": 1, "from_seq": 1}, "bad_command", "unknown field"),
+        ({"op": "Ping"}, "unknown_op", "op is 'Ping'; it must be one of subscribe,"),
+        ({"op": None}, "unknown_op", "op is None"),
+        ({"op": ["ping"]}, "unknown_op", "op is ['ping']"),
+        ({**BOOK, "channel": "books"}, "unknown_channel", "must be one of book, trades, ticker"),
+        ({**BOOK, "channel": 1}, "unknown_channel", "channel is 1"),
+        ({**BOOK, "instruments": "SIM:A"}, "bad_value", "instruments: expected `array`, was `str`"),
+        ({**BOOK, "instruments": []}, "bad_value", "0 entries; 1 to 3"),
+        ({**BOOK, "instruments": ["SIM:A", "SIM:B", "SIM:C", "SIM:D"]}, "bad_value", "4 entries; 1 to 3"),
+        ({**BOOK, "instruments": ["SIM:A", "SIM:A"]}, "bad_value", "'SIM:A' twice"),
+        ({**BOOK, "instruments": [1]}, "bad_value", "instruments[0]: expected `str`, was `int`"),
+        ({**BOOK, "depth": 7}, "bad_value", "depth is 7; served are 0, 20"),
+        ({**BOOK, "depth": -1}, "bad_value", "depth: expected `int` >= 0"),
+        ({**BOOK, "depth": True}, "bad_value", "depth: expected `int`, was `bool`"),
+        ({**BOOK, "depth": 20.0}, "bad_value", "depth: expected `int`, was `float`"),
+        ({**BOOK, "depth": "20"}, "bad_value", "depth: expected `int`, was `str`"),
+        ({**BOOK, "depth": float("nan")}, "bad_value", "depth: expected `int`, was `float`"),
+        ({**BOOK, "depth": None}, "bad_value", "depth: expected `int`, was `null`"),
+        ({**BOOK, "group": 0}, "bad_value", "group: expected `int` >= 1"),
+        ({**BOOK, "group": MAX_NUMBER + 1}, "bad_value", f"group: expected `int` <= {MAX_NUMBER}"),
+        ({**BOOK, "group": 10**400}, "bad_value", "group: expected `int` <="),
+        ({**BOOK, "interval_ms": 33}, "bad_value", "interval_ms is 33; served are 0, 100"),
+        ({**BOOK, "resume": []}, "bad_value", "resume: expected `object`, was `array`"),
+        ({**BOOK, "resume": {"SIM:A": 1}}, "bad_value", "expected `array`, was `int`"),
+        ({**BOOK, "resume": {"SIM:A": [1]}}, "bad_value", "expected `array` of length 2"),
+        ({**BOOK, "resume": {"SIM:A": [1, 2, 3]}}, "bad_value", "expected `array` of length 2"),
+        ({**BOOK, "resume": {"SIM:A": [1, -1]}}, "bad_value", "expected `int` >= 0"),
+        ({**BOOK, "resume": {"SIM:B": [1, 1]}}, "bad_value", "'SIM:B', which is not one of the instruments"),
+        (
+            {**TRADES, "depth": 20},
+            "bad_value",
+            "depth and group are for the channel book; trades has neither",
+        ),
+        ({**TICKER, "group": 2}, "bad_value", "ticker has neither"),
+        ({**TRADES, "interval_ms": 100}, "bad_value", "trades are never merged"),
+        ({**TICKER, "resume": {"SIM:A": [1, 1]}}, "bad_value", "a ticker cannot be resumed"),
+        ({"op": "unsubscribe", "subs": []}, "bad_value", "subs is empty"),
+        ({"op": "unsubscribe", "subs": [1, 1]}, "bad_value", "subs names 1 twice"),
+        ({"op": "unsubscribe", "subs": [True]}, "bad_value", "subs[0]: expected `int`, was `bool`"),
+        ({"op": "unsubscribe", "subs": 1}, "bad_value", "subs: expected `array`, was `int`"),
+        ({"op": "recover", "sub": 1, "from": -1}, "bad_value", "from: expected `int` >= 0"),
+        ({"op": "auth", "token": 1}, "bad_value", "token: expected `str`, was `int`"),
+        ({"op": "ping", "id": True}, "bad_value", "id: expected `int | str`, was `bool`"),
+        ({"op": "ping", "id": None}, "bad_value", "id: expected `int | str`, was `null`"),
+        ({"op": "ping", "id": 1.5}, "bad_value", "id: expected `int | str`, was `float`"),
+    ],
+)
+def test_what_is_refused_with_code_and_reason(value: object, code: str, said: str) -> None:
+    found, message = refused(value)
+    assert found == code
+    assert said in message
+
+
+@pytest.mark.parametrize("name", ["", "A", "sim:A", ":A", "SIM:", "SIM:A:B", "SIM:" + "x" * 65, "SIM:a\n"])
+def test_what_names_no_instrument_is_unknown(name: str) -> None:
+    command = READER.read({**BOOK, "instruments": [name]})
+    assert isinstance(command, Subscribe)
+    with pytest.raises(CommandError) as caught:
+        command.ids()
+    assert caught.value.code == ErrorCode.UNKNOWN_INSTRUMENT
+    assert "VENUE:SYMBOL" in str(caught.value) or "must be" in str(caught.value)
+
+
+@pytest.mark.parametrize("id", [0, -1, 2**64, "", "x" * 1000])
+def test_ids_that_are_echoed(id: object) -> None:
+    assert id_of({"op": "nope", "id": id}) == id
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], {}, {"id": True}, {"id": None}, {"id": 1.0}, {"id": [1]}, {"id": b"x"}]
+)
+def test_where_there_is_no_id_to_echo(value: object) -> None:
+    assert id_of(value) is UNSET
+
+
+_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_FIELDS = st.sampled_from(
+    [
+        "channel",
+        "instruments",
+        "depth",
+        "group",
+        "interval_ms",
+        "resume",
+        "subs",
+        "sub",
+        "from",
+        "token",
+        "data",
+        "id",
+    ]
+)
+_NEARLY = st.one_of(
+    st.builds(
+        lambda base, more: {**base, **more},
+        st.sampled_from([BOOK, TRADES, TICKER]),
+        st.dictionaries(_FIELDS, _ANY),
+    ),
+    st.builds(lambda op, more: {"op": op, **more}, st.sampled_from(OPS), st.dictionaries(_FIELDS, _ANY)),
+)
+
+
+def check_any(value: object) -> None:
+    try:
+        command = READER.read(value)
+    except CommandError as error:
+        assert error.code in tuple(ErrorCode)
+        assert 0 < len(str(error)) < 300
+    else:
+        assert isinstance(command, Subscribe | Unsubscribe | Recover | Auth | Ping)
+
+
+@given(st.one_of(_ANY, _NEARLY))
+def test_any_value_is_a_command_or_a_documented_error(value: object) -> None:
+    check_any(value)
+
+
+@given(st.binary(max_size=64))
+def test_any_msgpack_bytes_are_commands_or_documented_errors(payload: bytes) -> None:
+    try:
+        for value in decode(MSGPACK, payload, max_length=100):
+            check_any(value)
+    except CommandError as error:
+        assert error.code == ErrorCode.BAD_COMMAND
