@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -42,7 +42,7 @@ class Trade(msgspec.Struct, frozen=True):
         return to_us(self.ts)
 
     @property
-    def side(self) -> str:
+    def side(self) -> Literal["buy", "sell"]:
         return "sell" if self.buyer_is_maker else "buy"
 
 
@@ -65,9 +65,19 @@ class DepthSnapshot(msgspec.Struct, frozen=True):
     asks: PriceLevels
 
 
-Event = DepthDiff | Trade | BookTicker | DepthSnapshot
+class ServerShutdown(msgspec.Struct, frozen=True):
+    """The venue is about to close this connection: open another."""
 
-_BY_TYPE: dict[str, type[Event]] = {"depthUpdate": DepthDiff, "trade": Trade}
+    ts: int = msgspec.field(name="E")
+
+
+Event = DepthDiff | Trade | BookTicker | DepthSnapshot | ServerShutdown
+
+_BY_TYPE: dict[str, type[Event]] = {
+    "depthUpdate": DepthDiff,
+    "trade": Trade,
+    "serverShutdown": ServerShutdown,
+}
 _MICROSECONDS = 10**14
 """Event times above are µs (``timeUnit=MICROSECOND``), below ms: the year 5138 in ms, 1973 in µs."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feeds._lines import exact_exponent, read_lines
-from feeds.binance.events import DepthDiff, DepthSnapshot, Event, Trade, parse
+from feeds.binance.events import DepthDiff, DepthSnapshot, Event, ServerShutdown, Trade, parse
 from mdstream.errors import FeedError
 
 
@@ -53,7 +53,7 @@ def summarize(path: Path) -> Summary:
         event = recorded.event
         if isinstance(event, DepthSnapshot):
             snapshots += 1
-        else:
+        elif not isinstance(event, ServerShutdown):
             symbols.add(event.symbol)
         if isinstance(event, Trade):
             prices.add(event.price)

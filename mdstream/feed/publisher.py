@@ -317,9 +317,9 @@ async def connect(target: str | BusOptions | Bus, *, venue: str, **options: Any)
 
 
 def _check_venue(venue: str) -> None:
+    if ":" in venue:
+        raise FeedError(f"venue {venue!r} must not hold a colon")
     try:
-        if InstrumentId.parse(f"{venue}:X").venue == venue:
-            return
-        raise ValueError(f"venue {venue!r} must not hold a colon")
+        InstrumentId.parse(f"{venue}:X")
     except ValueError as error:
         raise FeedError(str(error)) from None

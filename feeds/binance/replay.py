@@ -1,0 +1,73 @@
+"""Replaying a recording as if the venue sent it now; times stay the venue's."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from feeds._pace import Pace, keep_up
+from feeds._steps import perform
+from feeds.binance.book import Scale, open_instrument
+from feeds.binance.events import DepthDiff, DepthSnapshot, Event, Trade
+from feeds.binance.recording import Summary, read_recording, summarize
+from feeds.binance.sync import DepthSync
+from mdstream.errors import FeedError
+from mdstream.feed import Instrument, Publisher
+
+log = logging.getLogger("feeds.binance")
+
+
+class Replay:
+    """One symbol's recording on its way to an instrument."""
+
+    def __init__(self, publisher: Publisher, path: Path, symbol: str | None = None) -> None:
+        self._publisher = publisher
+        self._path = path
+        summary = summarize(path)
+        self.symbol = _only_symbol(path, summary, symbol)
+        self._scale = Scale(summary.price_exp, summary.size_exp)
+        self._sync = DepthSync()
+        self.refused = 0
+
+    async def run(self, speed: float) -> Instrument:
+        """Publishes all of it. Raises FeedError if the recording cannot be read, or never yields a book."""
+        instrument = await open_instrument(self._publisher, self.symbol, self._scale)
+        pace = Pace(speed)
+        for recorded in read_recording(self._path):
+            await pace.until(recorded.local_ns)
+            self._take(instrument, recorded.event)
+            await keep_up(self._publisher)
+        await self._publisher.flush()
+        if not instrument.seq:
+            raise FeedError(
+                f"{self._path}: no diff follows on a snapshot, so there is no book of {self.symbol}"
+            )
+        return instrument
+
+    def _take(self, instrument: Instrument, event: Event) -> None:
+        try:
+            if isinstance(event, DepthSnapshot):
+                perform(instrument, self._sync.on_snapshot(event))
+            elif isinstance(event, DepthDiff) and event.symbol == self.symbol:
+                perform(instrument, self._sync.on_diff(event))
+            elif isinstance(event, Trade) and event.symbol == self.symbol:
+                instrument.trade(
+                    event.price, event.size, event.side, trade_id=event.trade_id, ts_us=event.ts_us
+                )
+        except FeedError as error:
+            self.refused += 1
+            log.error("%s", error)
+            perform(instrument, self._sync.lose(str(error)))
+
+
+def _only_symbol(path: Path, summary: Summary, wanted: str | None) -> str:
+    if not summary.snapshots:
+        raise FeedError(
+            f"{path}: there is no snapshot in it (a line with lastUpdateId), so there can be no book"
+        )
+    if wanted is None and len(summary.symbols) == 1:
+        return next(iter(summary.symbols))
+    found = ", ".join(sorted(summary.symbols)) or "no symbol"
+    if wanted not in summary.symbols:
+        raise FeedError(f"{path} holds {found}: name one of them with --symbols")
+    return wanted
