@@ -15,6 +15,7 @@ from mdstream.client.client import DEFAULT_URL, Client, connect
 from mdstream.client.policy import Policy
 from mdstream.client.states import ConnectionState, Stats, SubscriptionState
 from mdstream.client.stream import UpdateStream
+from mdstream.client.subscription import Subscription
 from mdstream.client.ticker import Ticker, TickerUpdate
 from mdstream.client.trades import Trade, Trades
 from mdstream.errors import (
@@ -39,6 +40,7 @@ __all__ = [
     "Policy",
     "ProtocolViolation",
     "Stats",
+    "Subscription",
     "SubscriptionRefused",
     "SubscriptionState",
     "Ticker",

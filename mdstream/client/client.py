@@ -343,7 +343,8 @@ class connect:
 
     ``format`` is ``msgpack`` (smaller, faster) or ``json``. ``token`` goes into the ``Authorization`` header: a string,
     or a function, plain or async, that is asked for a fresh one before each connection. ``ssl`` replaces the default TLS
-    context. ``policy`` holds the times and bounds; ``dial``, ``random`` (floats in [0, 1)) are there for tests.
+    context. ``policy`` holds the times and bounds. ``on_payload`` is called as ``Client.on_payload`` has it, from the
+    first message on. ``dial`` and ``random`` (floats in [0, 1)) are there for tests.
 
     Raises ConnectionFailed or HandshakeRefused when the first connection fails, unless ``policy.persist``; after that
     the client comes back by itself, and its state tells. ValueError for a URL or format that cannot be.
@@ -357,6 +358,7 @@ class connect:
         token: Token | None = None,
         ssl: ssl_module.SSLContext | None = None,
         policy: Policy | None = None,
+        on_payload: Observer[bytes] | None = None,
         dial: Dial | None = None,
         random: Callable[[], float] = random_module.random,
     ) -> None:
@@ -368,6 +370,7 @@ class connect:
             "policy": policy or Policy(),
             "random": random,
         }
+        self._on_payload = on_payload
         self._client: Client | None = None
 
     def __await__(self) -> Generator[Any, None, Client]:
@@ -388,5 +391,7 @@ class connect:
 
     async def _open(self) -> Client:
         client = Client(self._url, **self._options)
+        if self._on_payload is not None:
+            client.on_payload(self._on_payload)
         await client.open()
         return client

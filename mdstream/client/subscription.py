@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from decimal import Context, Decimal
@@ -103,6 +104,18 @@ class Subscription:
         self.users -= 1
         if self.users == 0:
             self._link.unsubscribe(self)
+
+    async def wait_ended(self) -> None:
+        """Returns when the subscription is over; raises what ended it, if that was not its user."""
+        over = asyncio.Event()
+        unregister = self.on_end(over.set)
+        try:
+            if not self.ended:
+                await over.wait()
+        finally:
+            unregister()
+        if self.error is not None:
+            raise self.error
 
     def price(self, ticks: int) -> Decimal:
         """The exact decimal value of a price in ticks."""

@@ -1,0 +1,113 @@
+"""What ``watch`` and ``dump`` share: how to reach a gateway, for how long, and how to end cleanly."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+import uvloop
+
+from mdstream.client import DEFAULT_URL, ConnectionFailed
+from mdstream.model import InstrumentId
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+
+def add_connection(parser: argparse.ArgumentParser, *, format: str) -> None:
+    """The options that say which gateway, and how to speak to it."""
+    parser.add_argument("--url", default=DEFAULT_URL, help="the gateway (default: %(default)s)")
+    parser.add_argument(
+        "--format", choices=("json", "msgpack"), default=format, help="what to speak (default: %(default)s)"
+    )
+    parser.add_argument("--token", metavar="JWT", help="sent as Authorization: Bearer")
+    parser.add_argument(
+        "--for", dest="for_s", metavar="TIME", type=duration_s, help="end after this time: 500ms, 10s, 5m, 1h"
+    )
+
+
+def add_view(parser: argparse.ArgumentParser, *, depth: int, interval_ms: int) -> None:
+    """The options that say which view of a book."""
+    parser.add_argument(
+        "--depth",
+        type=_natural,
+        default=depth,
+        metavar="N",
+        help="levels a side, 0 for all (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--group",
+        type=positive,
+        default=1,
+        metavar="TICKS",
+        help="sum levels into buckets of TICKS (default: 1)",
+    )
+    parser.add_argument(
+        "--interval-ms",
+        type=_natural,
+        default=interval_ms,
+        metavar="MS",
+        help="at most one update in this time, 0 for every change (default: %(default)s)",
+    )
+
+
+def instrument(text: str) -> str:
+    """An argument that names an instrument."""
+    try:
+        return str(InstrumentId.parse(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def duration_s(text: str) -> float:
+    """``500ms``, ``10s``, ``1.5m``, ``1h``, or a plain number of seconds."""
+    match = _DURATION.fullmatch(text)
+    if match is None or (seconds := float(match[1]) * _SECONDS[match[2]]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; it reads 500ms, 10s, 5m or 1h")
+    return seconds
+
+
+def reachable(error: ConnectionFailed) -> ConnectionFailed:
+    """The error with a hint at the likeliest cause."""
+    return ConnectionFailed(f"{error}; is `mdstream serve` running there?")
+
+
+def run_until_signal(main: Coroutine[Any, Any, int]) -> int:
+    """Runs ``main`` and returns what it returns; SIGTERM and Ctrl-C cancel it, and give 143 and 130 unless it catches that."""
+    received: list[signal.Signals] = []
+
+    async def guarded() -> int:
+        task = asyncio.ensure_future(main)
+        loop = asyncio.get_running_loop()
+
+        def stop(number: signal.Signals) -> None:
+            received.append(number)
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+        with suppress(asyncio.CancelledError):
+            return await task
+        return 128 + received[0] if received else 1
+
+    return uvloop.run(guarded())
+
+
+def _natural(text: str) -> int:
+    return _at_least(text, 0)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    return _at_least(text, 1)
+
+
+def _at_least(text: str, least: int) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from {least} on")
+    return int(text)
