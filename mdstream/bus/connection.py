@@ -24,7 +24,6 @@ from mdstream.errors import BusError, BusUnavailable
 logger = logging.getLogger(__name__)
 
 CONNECT_RETRY_S = 0.25
-SILENCE_S = 3.0
 CLOSE_DEADLINE_S = 2.0
 MAX_STALE_PINGS = 2
 MAX_LOGGED = 100
@@ -170,7 +169,7 @@ class Bus:
 
         Close it (``contextlib.aclosing``) when leaving early. Raises BusError, BusUnavailable.
         """
-        return replay(self.client, self.jetstream, subject, since_us, SILENCE_S)
+        return replay(self.client, self.jetstream, subject, since_us, self.options.replay_silence_s)
 
     # ---- opening and closing
 
@@ -260,9 +259,9 @@ class Bus:
         if self._refused is not None:
             if not self._refused.done() and _is_final(error):
                 self._refused.set_result(error)
-        elif self._lost_at is None and not isinstance(error, nats.errors.StaleConnectionError):
-            expected = isinstance(error, nats.errors.Error | OSError)
-            self._log_once(f"{_reason(error)}", None if expected else error)
+        elif self._lost_at is None and not isinstance(error, nats.errors.StaleConnectionError | OSError):
+            # Those are the end of the connection, which is told there, with this as its reason.
+            self._log_once(_reason(error), None if isinstance(error, nats.errors.Error) else error)
 
     async def _disconnected(self) -> None:
         if self._closing or self._lost_at is not None:

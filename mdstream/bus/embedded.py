@@ -136,12 +136,15 @@ class EmbeddedNats:
         await self._launch(self.port, deadline_s)
 
     def pause(self) -> None:
-        """Stops the server in its tracks (SIGSTOP): connections stay open and starve."""
-        self._signal(signal.SIGSTOP)
+        """Stops the server in its tracks (SIGSTOP) and returns when it stands: connections stay open and starve."""
+        if self.running and self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume_process(self) -> None:
         """Lets a paused server go on (SIGCONT)."""
-        self._signal(signal.SIGCONT)
+        if self.running and self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def log_tail(self) -> str:
         """The end of what the server logged or printed, for error messages."""
@@ -158,10 +161,6 @@ class EmbeddedNats:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-    def _signal(self, number: int) -> None:
-        if self.running and self._process is not None:
-            self._process.send_signal(number)
 
     def _forget(self) -> None:
         self._process = None

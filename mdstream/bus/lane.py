@@ -61,7 +61,8 @@ class Lane:
         self._held_bytes = 0
         self._max_bytes = max_bytes
         self._stats = stats
-        self._on_change = on_change
+        self.changed = on_change
+        """Call after any other change to the core, so that it is flushed."""
         self._on_hole = on_hole
 
     def receive(self, payload: bytes) -> None:
@@ -80,7 +81,7 @@ class Lane:
             self._hold(payload)
             self._open_hole("a number is missing")
         elif outcome:
-            self._on_change()
+            self.changed()
 
     def feed(self, payload: bytes) -> int:
         """Hands a payload from the log, or a held one, to the core; REFUSED instead of an exception."""
@@ -91,7 +92,7 @@ class Lane:
             return REFUSED
         if outcome in (APPLIED, NEW_EPOCH):
             self.suspect = False
-            self._on_change()
+            self.changed()
         return outcome
 
     def drain(self, limit: int) -> bool:

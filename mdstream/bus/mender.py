@@ -200,6 +200,7 @@ class BookMender(Mender):
         if loaded:
             self._stats.snaps_loaded += 1
             self._lane.suspect = False
+            self._lane.changed()
         return loaded
 
     async def _try(self, *, patient: bool) -> bool:
@@ -265,7 +266,7 @@ class TradeMender(Mender):
         elif newest is not None:
             with contextlib.suppress(PayloadError):
                 epoch, _, last = numbers(self._stream, newest.payload)[-1]
-                self._target.reset_trades(epoch, last)
+                self._reset(epoch, last)
 
     def _close_gap(self, payload: bytes, *, final: bool) -> bool:
         if not final or not self._reset_before(payload):
@@ -279,6 +280,10 @@ class TradeMender(Mender):
         with contextlib.suppress(PayloadError):
             for other, first, _ in numbers(self._stream, payload):
                 if other > epoch or (other == epoch and first > seq):
-                    self._target.reset_trades(other, first - 1)
+                    self._reset(other, first - 1)
                     return True
         return False
+
+    def _reset(self, epoch: int, seq: int) -> None:
+        self._target.reset_trades(epoch, seq)
+        self._lane.changed()

@@ -48,6 +48,8 @@ class BusOptions:
     """How long ``connect`` tries before it gives up. Afterwards reconnecting never gives up."""
     request_timeout_s: float = 5.0
     """How long an answer of JetStream may take."""
+    replay_silence_s: float = 3.0
+    """How long the server may be silent amid a replay of the log; it gives a sign of life every 0.5 s."""
     ping_interval_s: float = 2.0
     """A server that leaves two pings unanswered is taken for dead and left."""
     reconnect_base_s: float = 0.1

@@ -274,10 +274,8 @@ class InstrumentReader:
                 self._hole(book, "a snapshot is ahead of the book")
             else:
                 mender.load(payload)
-                self._readers.changed()
         elif mender.load(payload):
             book.whole_until_now()
-            self._readers.changed()
             if book.settle():
                 self._mended(book)
 

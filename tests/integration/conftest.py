@@ -1,4 +1,4 @@
-"""A small market for the tests of the readers: a writer, a reader of it, and a plain Python model in the core's place."""
+"""A small market for the tests of the readers: a writer, and readers into the core or a plain Python model of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from mdstream._core.instrument import Instrument
 from mdstream.bus import (
     Bus,
     BusOptions,
@@ -133,6 +134,49 @@ class Model:
         return values
 
 
+class Core(Model):
+    """The same notes, taken of the compiled core."""
+
+    def __init__(self, ref: Ref, changed: Callable[[], None]) -> None:
+        super().__init__(ref, changed)
+        self._core = Instrument("SIM:TEST", ref.price_exp, ref.size_exp)
+
+    def book_position(self) -> tuple[int, int]:
+        return self._core.book.epoch, self._core.book.seq
+
+    def trade_position(self) -> tuple[int, int]:
+        return self._core.trades.epoch, self._core.trades.seq
+
+    def take_book(self, payload: bytes) -> int:
+        try:
+            return self._core.take_book(payload)
+        finally:
+            self._note()
+
+    def take_trades(self, payload: bytes) -> int:
+        (old_epoch, old_seq) = self.trade_position()
+        outcome = self._core.take_trades(payload)
+        (self.trade_epoch, self.trade_seq) = self.trade_position()
+        first = old_seq + 1 if self.trade_epoch == old_epoch else 1
+        self.trades += [(self.trade_epoch, seq) for seq in range(first, self.trade_seq + 1)]
+        return outcome
+
+    def load_snap(self, payload: bytes) -> bool:
+        loaded = self._core.load_snap(payload)
+        self.loads += loaded
+        self._note()
+        return loaded
+
+    def reset_trades(self, epoch: int, seq: int) -> None:
+        self._core.reset_trades(epoch, seq)
+        super().reset_trades(epoch, seq)
+
+    def _note(self) -> None:
+        bids, asks = self._core.book.view()
+        self.bids = dict(zip(bids[::2], bids[1::2], strict=True))
+        self.asks = dict(zip(asks[::2], asks[1::2], strict=True))
+
+
 class Writer:
     """The single writer of an instrument: keeps the true book and publishes what it is told to."""
 
@@ -175,7 +219,8 @@ class Writer:
     async def trade(self, count: int = 1) -> None:
         for _ in range(count):
             self.trade_seq += 1
-            await self._publish("trade", [3, self.epoch, self.trade_seq, 0, 1000, 1, 1, self.trade_seq])
+            value = [3, self.epoch, self.trade_seq, 0, 1000, 1, 1, self.trade_seq]
+            await self.bus.publish(subject(self.instrument, "trade"), msgpack.packb(value))
 
     async def raw(self, stream: str, payload: bytes) -> None:
         await self.bus.publish(subject(self.instrument, stream), payload)
@@ -193,14 +238,17 @@ class Writer:
                 return
 
     async def _publish(self, stream: str, value: object) -> None:
-        await self.bus.publish(subject(self.instrument, stream), msgpack.packb(value))
+        """Returns when it is stored: whoever opens the instrument next finds it."""
+        await self.bus.publish_acked(subject(self.instrument, stream), msgpack.packb(value))
 
 
 class Market:
     """A writer and readers, each on a connection of its own."""
 
-    def __init__(self, server: EmbeddedNats, writing: Bus, reading: Bus, options: ReaderOptions) -> None:
-        self.server, self.writing, self.reading = server, writing, reading
+    def __init__(
+        self, server: EmbeddedNats, writing: Bus, reading: Bus, options: ReaderOptions, side: type[Model]
+    ) -> None:
+        self.server, self.writing, self.reading, self._side = server, writing, reading, side
         self.flushes = 0
         self.models: dict[InstrumentReader, Model] = {}
         self._changed = asyncio.Event()
@@ -214,7 +262,7 @@ class Market:
         watcher = _Watcher()
 
         def make_target(ref: Ref) -> Model:
-            watcher.model = Model(ref, self._changed.set)
+            watcher.model = self._side(ref, self._changed.set)
             return watcher.model
 
         reader = await self.readers.open(InstrumentId("SIM", symbol), make_target, watcher)
@@ -270,8 +318,10 @@ class _Watcher:
         self.model.on_ref(ref, rescaled)
 
 
-@pytest.fixture
-def market(nats_server: EmbeddedNats) -> Callable[..., contextlib.AbstractAsyncContextManager[Market]]:
+@pytest.fixture(params=[Model, Core], ids=["model", "core"])
+def market(
+    request: pytest.FixtureRequest, nats_server: EmbeddedNats
+) -> Callable[..., contextlib.AbstractAsyncContextManager[Market]]:
     """``async with market() as m``: keywords are those of MendOptions, and ``stale_after_s``."""
 
     @contextlib.asynccontextmanager
@@ -283,7 +333,7 @@ def market(nats_server: EmbeddedNats) -> Callable[..., contextlib.AbstractAsyncC
         async with await connect(bus_options) as writing, await connect(bus_options) as reading:
             await writing.ensure_streams()
             await reading.ensure_streams()
-            made = Market(server, writing, reading, options)
+            made = Market(server, writing, reading, options, request.param)
             yield made
             await made.readers.close()
 

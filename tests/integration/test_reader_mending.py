@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 
 import msgpack
 import pytest
@@ -234,7 +235,7 @@ def test_an_update_that_the_book_refuses_needs_a_snapshot_past_it(run, market, c
 
     with caplog.at_level(logging.WARNING):
         run(scenario())
-    assert caplog.text.count("md.SIM.A.book: refused: update 21 crosses the book; mending") == 1
+    assert len(re.findall(r"md\.SIM\.A\.book: refused: .*cross.*; mending", caplog.text)) == 1
 
 
 def test_rubbish_on_the_subject_is_overcome_by_the_next_number(run, market) -> None:

@@ -97,10 +97,10 @@ def test_opening_amid_a_stream_of_updates_ends_equal(run, market) -> None:
             await writer.snap()
 
             async def write() -> None:
-                for number in range(200):
-                    await writer.update(20)
+                for number in range(100):
+                    await writer.update(10)
                     await writer.trade()
-                    if number % 50 == 49:
+                    if number % 40 == 39:
                         await writer.snap()
                     await m.writing.flush()
 
@@ -110,22 +110,22 @@ def test_opening_amid_a_stream_of_updates_ends_equal(run, market) -> None:
             await m.equal(writer, model)
             await m.until(lambda: model.trade_seq == writer.trade_seq)
             seqs = [seq for _, seq in model.trades]
-            assert seqs == list(range(seqs[0], 201))
+            assert seqs == list(range(seqs[0], 101))
 
     run(scenario())
 
 
 def test_many_instruments_open_at_once_a_few_at_a_time(run, market) -> None:
     async def scenario() -> None:
-        async with market(concurrent=4) as m:
-            writers = [m.writer(f"S{number}", epoch=number + 1) for number in range(60)]
+        async with market(concurrent=3) as m:
+            writers = [m.writer(f"S{number}", epoch=number + 1) for number in range(20)]
             for writer in writers:
                 await writer.announce()
                 await writer.update(10)
                 await writer.snap()
                 await writer.update(10)
             await writers[-1].stored()
-            opened = await asyncio.gather(*(m.open(f"S{number}") for number in range(60)))
+            opened = await asyncio.gather(*(m.open(f"S{number}") for number in range(20)))
             for writer, (_, model) in zip(writers, opened, strict=True):
                 await m.equal(writer, model)
 
@@ -163,8 +163,8 @@ def test_a_log_cut_off_and_an_old_snapshot_mean_waiting_for_a_newer_one(run, mar
             reader, model = await m.open(live=False)
             await writer.update(10)
             await m.in_step()
+            await m.until(lambda: model.book_position() == (1, 10))
             assert reader.book_state is State.RECOVERING
-            assert model.book_position() == (1, 10)
             await writer.snap()
             await writer.update(10)
             await m.equal(writer, model)
