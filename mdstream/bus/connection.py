@@ -156,13 +156,14 @@ class Bus:
             if stream not in self._not_direct:
                 try:
                     return await streams.last_stored(self.jetstream, stream, subject, direct=True)
-                except nats.errors.NoRespondersError:  # a stream of others, without allow_direct
-                    pass
-            found = await streams.last_stored(self.jetstream, stream, subject, direct=False)
-            self._not_direct.add(stream)
+                except (
+                    nats.errors.NoRespondersError
+                ):  # without allow_direct, as others may create it; or not yet
+                    if not (await self.jetstream.stream_info(stream)).config.allow_direct:
+                        self._not_direct.add(stream)
+            return await streams.last_stored(self.jetstream, stream, subject, direct=False)
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(error, f"{stream} at {self.options.where} cannot be asked for {subject}")
-        return found
 
     def log(self, subject: str, *, since_us: int | None = None) -> AsyncGenerator[bytes, None]:
         """The payloads that MD_LOG holds of a subject now, since a time of the server (None: all), oldest first.
@@ -259,8 +260,10 @@ class Bus:
         if self._refused is not None:
             if not self._refused.done() and _is_final(error):
                 self._refused.set_result(error)
-        elif self._lost_at is None and not isinstance(error, nats.errors.StaleConnectionError | OSError):
-            # Those are the end of the connection, which is told there, with this as its reason.
+        elif self._lost_at is not None:
+            self._log_once(f"still away: {_reason(error)}", None)
+        elif not isinstance(error, nats.errors.StaleConnectionError | OSError):
+            # Those end the connection, which is told with them as the reason.
             self._log_once(_reason(error), None if isinstance(error, nats.errors.Error) else error)
 
     async def _disconnected(self) -> None:

@@ -144,6 +144,8 @@ class InstrumentReader:
         self._trades = self._lane("trade")
         self._menders: dict[Lane, Mender] = {}
         self._target: Target | None = None
+        self._early: dict[bytes, bytes] = {}
+        """The newest of each stream beside the lanes, while there is no target yet."""
         self._subscription: Subscription | None = None
         self._tasks: dict[Lane | None, asyncio.Task[None]] = {}
         self._states: dict[str, tuple[State, str]] = {"book": _OPENING, "trade": _OPENING}
@@ -203,6 +205,9 @@ class InstrumentReader:
         self._menders[self._trades] = TradeMender(self._bus, self._trades, target, mend, stats, slots)
         if status is not None:
             self._take_status(status)
+        early, self._early = self._early, {}
+        for stream, payload in early.items():  # at least as new as what was asked for
+            self._receive_state(stream, payload)
         for lane in self._menders:
             self._mend(lane)
 
@@ -240,7 +245,7 @@ class InstrumentReader:
             self._book.receive(payload)
         elif subject == self._trade_subject:
             self._trades.receive(payload)
-        elif self._target is not None:
+        else:
             self._receive_state(subject.rpartition(b".")[2], payload)
         if self._silent:
             self._silent = False
@@ -249,7 +254,9 @@ class InstrumentReader:
     def _receive_state(self, stream: bytes, payload: bytes) -> None:
         if self._stopped:
             return
-        if stream == b"snap":
+        if self._target is None:
+            self._early[stream] = payload
+        elif stream == b"snap":
             self._take_snap(payload)
         elif stream == b"status":
             self._take_status(payload)
@@ -386,7 +393,10 @@ class InstrumentReader:
             state = self._state(lane)
             if state != self._states[stream]:
                 self._states[stream] = state
-                self._watcher.on_state(stream, *state)
+                try:
+                    self._watcher.on_state(stream, *state)
+                except Exception:  # a fault of the watcher's must not end a mend
+                    logger.exception("%s: telling of its state failed", self.instrument)
 
     def _state(self, lane: Lane) -> tuple[State, str]:
         if self._stopped:
