@@ -1,13 +1,9 @@
-"""What a venue's synchronisation tells a handler to do with one book, and doing it."""
+"""What a venue's synchronisation tells a handler to do with one book."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mdstream.feed import Instrument
 
 Levels = Sequence[tuple[str, str]]
 """(price, size) in the venue's decimal texts."""
@@ -41,17 +37,3 @@ class Lost:
 
 
 Step = Load | Apply | Lost
-
-
-def perform(instrument: Instrument, steps: Iterable[Step]) -> None:
-    """Publishes the steps. Raises FeedError where the publisher refuses one: the book is then in doubt."""
-    for step in steps:
-        match step:
-            case Load():
-                instrument.replace(step.bids, step.asks, ts_us=step.ts_us)
-                if instrument.state == "feed_down":
-                    instrument.status("trading", reason="")
-            case Apply():
-                instrument.update(step.bids, step.asks, ts_us=step.ts_us)
-            case Lost():
-                instrument.status("feed_down", reason=step.reason)

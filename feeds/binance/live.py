@@ -7,9 +7,10 @@ import logging
 from functools import partial
 from urllib.parse import quote
 
+from feeds._published import Published, Scale
 from feeds._venue import Backoff, Link
 from feeds._websocket import Connection, VenueUnavailable
-from feeds.binance.book import Scale, SymbolBook
+from feeds.binance.book import SymbolBook
 from feeds.binance.events import DepthDiff, ServerShutdown, Trade, parse
 from feeds.binance.rest import Rest, SymbolInfo
 from mdstream.feed import Publisher
@@ -53,11 +54,11 @@ class Live:
         for symbol in self._symbols:
             info = infos[symbol]
             scale = Scale(info.price_exp, info.size_exp, info.tick, info.lot)
-            book = SymbolBook(self._publisher, symbol, scale, partial(self._rest.depth, symbol))
-            await book.open()
-            self.books[symbol] = book
+            published = Published(self._publisher, symbol, scale)
             if info.status != "TRADING":
-                log.warning("%s: the venue's status is %s", symbol, info.status)
+                published.up = ("halted", f"the venue's status is {info.status}")
+            await published.open()
+            self.books[symbol] = SymbolBook(published, partial(self._rest.depth, symbol))
         try:
             await self._link.run()
         finally:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from feeds._pace import Pace, keep_up
-from feeds._steps import perform
-from feeds.binance.book import Scale, open_instrument
+from feeds._published import Published, Scale
+from feeds._steps import Step
 from feeds.binance.events import DepthDiff, DepthSnapshot, Event, Trade
 from feeds.binance.recording import Summary, read_recording, summarize
 from feeds.binance.sync import DepthSync
@@ -25,13 +26,14 @@ class Replay:
         self._path = path
         summary = summarize(path)
         self.symbol = _only_symbol(path, summary, symbol)
-        self._scale = Scale(summary.price_exp, summary.size_exp)
+        self._published = Published(publisher, self.symbol, Scale(summary.price_exp, summary.size_exp))
         self._sync = DepthSync()
         self.refused = 0
 
     async def run(self, speed: float) -> Instrument:
         """Publishes all of it. Raises FeedError if the recording cannot be read, or never yields a book."""
-        instrument = await open_instrument(self._publisher, self.symbol, self._scale)
+        await self._published.open()
+        instrument = self._published.instrument
         pace = Pace(speed)
         for recorded in read_recording(self._path):
             await pace.until(recorded.local_ns)
@@ -45,19 +47,24 @@ class Replay:
         return instrument
 
     def _take(self, instrument: Instrument, event: Event) -> None:
-        try:
-            if isinstance(event, DepthSnapshot):
-                perform(instrument, self._sync.on_snapshot(event))
-            elif isinstance(event, DepthDiff) and event.symbol == self.symbol:
-                perform(instrument, self._sync.on_diff(event))
-            elif isinstance(event, Trade) and event.symbol == self.symbol:
+        if isinstance(event, DepthSnapshot):
+            self._perform(self._sync.on_snapshot(event))
+        elif isinstance(event, DepthDiff) and event.symbol == self.symbol:
+            self._perform(self._sync.on_diff(event))
+        elif isinstance(event, Trade) and event.symbol == self.symbol:
+            try:
                 instrument.trade(
                     event.price, event.size, event.side, trade_id=event.trade_id, ts_us=event.ts_us
                 )
-        except FeedError as error:
+            except FeedError as error:
+                self.refused += 1
+                log.error("%s", error)
+
+    def _perform(self, steps: Sequence[Step]) -> None:
+        refused = self._published.perform(steps)
+        if refused is not None:
             self.refused += 1
-            log.error("%s", error)
-            perform(instrument, self._sync.lose(str(error)))
+            self._published.perform(self._sync.lose(str(refused)))
 
 
 def _only_symbol(path: Path, summary: Summary, wanted: str | None) -> str:

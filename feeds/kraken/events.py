@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
-from feeds.kraken.book import VenueLevel
+from feeds.kraken.book import Precision, VenueLevel
 from mdstream.errors import FeedError
 
 
@@ -35,7 +35,7 @@ class TradeMessage:
     pair: str
     price: str
     size: str
-    side: str
+    side: Literal["buy", "sell"]
     ts_us: int
     trade_id: int | None = None
     snapshot: bool = False
@@ -44,11 +44,10 @@ class TradeMessage:
 
 @dataclass(frozen=True, slots=True)
 class PairInfo:
-    """One pair's entry of the instrument channel (v2)."""
+    """One pair's entry of the instrument channel (v2); ``precision`` as the checksum wants it, increments as texts."""
 
     pair: str
-    price_precision: int
-    size_precision: int
+    precision: Precision
     price_increment: str
     size_increment: str
     status: str
@@ -143,7 +142,7 @@ def _trade_v2(entry: dict[str, Any], snapshot: bool) -> TradeMessage:
         str(entry["symbol"]),
         _plain(entry["price"]),
         _plain(entry["qty"]),
-        str(entry["side"]),
+        "buy" if entry["side"] == "buy" else "sell",
         _rfc3339_us(entry["timestamp"]),
         int(entry["trade_id"]),
         snapshot,
@@ -153,8 +152,7 @@ def _trade_v2(entry: dict[str, Any], snapshot: bool) -> TradeMessage:
 def _pair_v2(entry: dict[str, Any]) -> PairInfo:
     return PairInfo(
         str(entry["symbol"]),
-        int(entry["price_precision"]),
-        int(entry["qty_precision"]),
+        Precision(int(entry["price_precision"]), int(entry["qty_precision"])),
         _plain(entry["price_increment"]),
         _plain(entry["qty_increment"]),
         str(entry.get("status", "online")),

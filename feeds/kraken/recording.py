@@ -107,7 +107,7 @@ class _Seen:
 
     def _precision(self) -> Precision:
         if self.info is not None:
-            return Precision(self.info.price_precision, self.info.size_precision)
+            return self.info.precision
         price = -min(map(exponent, self.prices), default=0)
         size = -min(map(exponent, self.sizes), default=0)
         if self.first is None or self.first.checksum is None:

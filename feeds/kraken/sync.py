@@ -21,11 +21,21 @@ class PairSync:
         self.wants_snapshot = False
         self.checked = 0
         """Checksums that were right."""
+        self.mismatches = 0
+
+    def use(self, precision: Precision) -> None:
+        """Other decimals from now on; the next snapshot begins with them."""
+        self.book = VenueBook(self.book.pair, self.book.depth, precision)
 
     def lose(self, reason: str) -> list[Step]:
-        """The connection, or the trust in what came by it, is lost."""
+        """The connection is lost; the next one begins with a snapshot."""
         was_live, self.live = self.live, False
         return [Lost(reason)] if was_live else []
+
+    def doubt(self, reason: str) -> list[Step]:
+        """The connection is fine, but the book is not: only a new subscription helps."""
+        self.wants_snapshot = True
+        return self.lose(reason)
 
     def on_book(self, message: BookMessage) -> list[Step]:
         if not message.snapshot and not self.live:
@@ -33,8 +43,8 @@ class PairSync:
         try:
             step = self._load(message) if message.snapshot else self._apply(message)
         except FeedError as error:
-            self.wants_snapshot = True
-            return self.lose(str(error))
+            self.mismatches += 1
+            return self.doubt(str(error))
         self.checked += message.checksum is not None
         return [step]
 

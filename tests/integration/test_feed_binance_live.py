@@ -176,7 +176,7 @@ class Followed:
 
     @property
     def instrument(self) -> feed.Instrument:
-        return self.live.books["BTCUSDT"].instrument
+        return self.live.books["BTCUSDT"].published.instrument
 
     def equal(self) -> bool:
         """Whether what followers of the bus have is the venue's book."""

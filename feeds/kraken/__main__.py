@@ -1,0 +1,72 @@
+"""The command: live, or a recording."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from feeds import _cli
+from feeds.kraken.live import URL, Live
+from feeds.kraken.recording import DEPTHS
+from feeds.kraken.replay import Replay
+from mdstream import feed
+from mdstream.bus import BusOptions
+from mdstream.errors import ConfigError
+
+DESCRIPTION = """\
+Kraken spot: order books and trades, live (API version 2) or from a recording (version 1 or 2); instruments are
+KRAKEN:<pair>, named as the venue does (XBT/USD in version 1, BTC/USD in version 2), times the venue's.
+
+Books are cut to the subscribed depth, as the venue means them, and proven by its checksum after every message. A
+mismatch or a lost connection marks the instrument feed_down until its book is whole again.
+
+Recording (--replay): lines of JSON, or of '<unix s>: <json>' with notes of connections; all pairs of it, unless
+--pairs names some. Prices and sizes get the coarsest exponents that hold every number of the recording.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = _cli.make_parser("kraken", DESCRIPTION)
+    parser.add_argument(
+        "--pairs", metavar="A,B,…", type=_pairs, help="what to publish, such as BTC/USD,ETH/USD"
+    )
+    parser.add_argument(
+        "--depth",
+        type=int,
+        choices=DEPTHS,
+        help="levels a side (default: live 100; replay: what was subscribed to, as far as the recording tells)",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--replay", metavar="FILE", type=Path, help="publish a recording instead")
+    parser.add_argument("--speed", type=_cli.speed, default=1.0, help="of the replay: a factor, or max")
+    parser.add_argument("--url", default=URL, help="live: where the venue is")
+    return parser
+
+
+def _pairs(text: str) -> list[str]:
+    return [pair.strip().upper() for pair in text.split(",") if pair.strip()]
+
+
+async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
+    if arguments.replay is None and not arguments.pairs:
+        raise ConfigError("name the --pairs to publish, such as BTC/USD, or a recording to --replay")
+    depth: int | None = getattr(arguments, "depth", None)
+    async with feed.connect(options, venue="KRAKEN") as publisher:
+        if arguments.replay is None:
+            await Live(publisher, arguments.pairs, depth=depth or 100, url=arguments.url).run()
+            return _cli.EXIT_OK
+        replay = Replay(publisher, arguments.replay, arguments.pairs, depth)
+        await replay.run(arguments.speed)
+        for pair in replay.pairs.values():
+            instrument = pair.published.instrument
+            print(
+                f"{instrument.id}: {instrument.seq} book updates, {instrument.trade_seq} trades, "
+                f"{pair.sync.checked} checksums right, {pair.sync.mismatches} wrong"
+            )
+        whole = not replay.refused and not any(pair.sync.mismatches for pair in replay.pairs.values())
+        return _cli.EXIT_OK if whole else _cli.EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run("kraken", make_parser(), main))

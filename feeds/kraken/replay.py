@@ -1,0 +1,72 @@
+"""Replaying a recording of either version as if the venue sent it now; times stay the venue's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from feeds._pace import Pace, keep_up
+from feeds._published import Published, Scale
+from feeds.kraken.events import BookMessage, TradeMessage
+from feeds.kraken.pair import Pair
+from feeds.kraken.recording import Connected, Recorded, read_recording, summarize
+from mdstream.errors import FeedError
+from mdstream.feed import Publisher
+
+
+class Replay:
+    """All pairs of a recording on their way to instruments."""
+
+    def __init__(
+        self, publisher: Publisher, path: Path, names: list[str] | None = None, depth: int | None = None
+    ) -> None:
+        self._publisher = publisher
+        self._path = path
+        summaries = summarize(path)
+        missing = [name for name in names or () if name not in summaries]
+        if missing or not summaries:
+            raise FeedError(
+                f"{path} holds books of {', '.join(summaries) or 'no pair'}; not {', '.join(missing) or 'one'}"
+            )
+        self.pairs = {
+            name: Pair(
+                Published(publisher, name, Scale(summary.price_exp, summary.size_exp)),
+                depth or summary.depth,
+                summary.precision,
+            )
+            for name, summary in summaries.items()
+            if names is None or name in names
+        }
+
+    @property
+    def refused(self) -> int:
+        return sum(pair.refused for pair in self.pairs.values())
+
+    async def run(self, speed: float) -> None:
+        """Publishes all of it. Raises FeedError if the recording cannot be read."""
+        for pair in self.pairs.values():
+            await pair.published.open()
+        pace = Pace(speed)
+        for recorded in read_recording(self._path):
+            await pace.until(_moment_ns(recorded))
+            self._take(recorded)
+            await keep_up(self._publisher)
+        await self._publisher.flush()
+
+    def _take(self, recorded: Recorded) -> None:
+        event = recorded.event
+        match event:
+            case Connected():
+                for pair in self.pairs.values():
+                    pair.on_lost("the recording goes on with another connection")
+            case BookMessage() if event.pair in self.pairs:
+                self.pairs[event.pair].on_book(event)
+            case TradeMessage() if event.pair in self.pairs:
+                self.pairs[event.pair].on_trade(event)
+
+
+def _moment_ns(recorded: Recorded) -> int | None:
+    """When it was recorded, or, where the recording does not say, when the venue made it."""
+    if recorded.local_ns is not None:
+        return recorded.local_ns
+    event = recorded.event
+    return event.ts_us * 1000 if isinstance(event, BookMessage | TradeMessage) and event.ts_us else None

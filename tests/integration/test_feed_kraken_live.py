@@ -1,0 +1,325 @@
+"""The live Kraken handler against a venue of our own on loopback: checksums, resubscription, lost connections, states."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+from zlib import crc32
+
+import msgpack
+import pytest
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
+
+from feeds._venue import Backoff
+from feeds.kraken.live import Live, UnknownPair
+from mdstream import feed
+from mdstream.bus import EmbeddedNats
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Levels = dict[Decimal, Decimal]
+
+PAIR = "BTC/USD"
+DEPTH = 10
+D = Decimal
+
+
+class _Client(WSListener):
+    def __init__(self, venue: FakeKraken) -> None:
+        self._venue = venue
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self._venue.client = transport
+        self._venue.connections += 1
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT:
+            self._venue.on_request(json.loads(frame.get_payload_as_bytes()))
+        elif frame.msg_type == WSMsgType.CLOSE:
+            transport.disconnect()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        if self._venue.client is transport:
+            self._venue.client = None
+
+
+class FakeKraken:
+    """A venue with one pair, one price decimal and three size decimals, whose book changes when the test says so."""
+
+    def __init__(self) -> None:
+        self.client: WSTransport | None = None
+        self.connections = 0
+        self.requests: list[dict[str, Any]] = []
+        self.subscribed = False
+        self.precision = (1, 3)
+        self.bids: Levels = {D(100) - i: D(1) for i in range(DEPTH)}
+        self.asks: Levels = {D(101) + i: D("2.5") for i in range(DEPTH)}
+        self.trades = 0
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        server = await ws_create_server(self._accept, "127.0.0.1", 0)
+        try:
+            yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
+        finally:
+            server.close()
+            if self.client is not None:
+                self.client.disconnect()
+
+    def _accept(self, _: WSUpgradeRequest) -> WSListener:
+        self.subscribed = False
+        return _Client(self)
+
+    def on_request(self, request: dict[str, Any]) -> None:
+        self.requests.append(request)
+        params = request["params"]
+        answer = {"channel": params["channel"], "symbol": PAIR}
+        self.tell({"method": request["method"], "success": True, "result": answer})
+        if params["channel"] == "instrument":
+            self.tell_pairs("online")
+        elif params["channel"] == "book":
+            self.subscribed = request["method"] == "subscribe"
+            if self.subscribed:
+                self.tell_book("snapshot", self.bids, self.asks)
+        elif params["channel"] == "trade":
+            self.tell_trades("snapshot", range(max(self.trades - 2, 0), self.trades))
+
+    # ---- what the test makes happen
+
+    def tell(self, message: dict[str, Any]) -> None:
+        if self.client is not None:
+            text = json.dumps(message, default=float)
+            self.client.send(WSMsgType.TEXT, text.encode())
+
+    def tell_pairs(self, status: str) -> None:
+        pair = {
+            "symbol": PAIR,
+            "status": status,
+            "price_precision": self.precision[0],
+            "qty_precision": self.precision[1],
+            "price_increment": D(1).scaleb(-self.precision[0]),
+            "qty_increment": D(1).scaleb(-self.precision[1]),
+        }
+        other = pair | {"symbol": "ETH/USD"}
+        self.tell(
+            {"channel": "instrument", "type": "snapshot", "data": {"assets": [], "pairs": [other, pair]}}
+        )
+
+    def tell_trades(self, kind: str, ids: range) -> None:
+        trades = [
+            {
+                "symbol": PAIR,
+                "side": "buy",
+                "price": 101.0,
+                "qty": 0.005,
+                "trade_id": number + 1,
+                "timestamp": "2024-05-06T07:08:09.123456789Z",
+            }
+            for number in ids
+        ]
+        self.tell({"channel": "trade", "type": kind, "data": trades})
+
+    def trade(self) -> None:
+        self.trades += 1
+        self.tell_trades("update", range(self.trades - 1, self.trades))
+
+    def change(self, bids: Levels | None = None, asks: Levels | None = None, *, spoil: bool = False) -> None:
+        """The book changes and, as with this venue, what falls beyond the depth is forgotten without a word."""
+        for side, changes, best_last in ((self.bids, bids or {}, True), (self.asks, asks or {}, False)):
+            side.update(changes)
+            for price in [price for price, size in side.items() if not size]:
+                del side[price]
+            for price in sorted(side, reverse=best_last)[DEPTH:]:
+                del side[price]
+        if self.subscribed:
+            self.tell_book("update", bids or {}, asks or {}, spoil=spoil)
+
+    def tell_book(self, kind: str, bids: Levels, asks: Levels, *, spoil: bool = False) -> None:
+        sides = [[{"price": price, "qty": size} for price, size in side.items()] for side in (bids, asks)]
+        sides[0].sort(key=lambda level: -level["price"])
+        data = {
+            "symbol": PAIR,
+            "bids": sides[0],
+            "asks": sorted(sides[1], key=lambda level: level["price"]),
+            "checksum": self.checksum() ^ spoil,
+            "timestamp": "2024-05-06T07:08:09.123456Z",
+        }
+        self.tell({"channel": "book", "type": kind, "data": [data]})
+
+    def checksum(self) -> int:
+        def digits(number: Decimal, decimals: int) -> str:
+            return f"{number:.{decimals}f}".replace(".", "").lstrip("0")
+
+        levels = sorted(self.asks.items())[:10] + sorted(self.bids.items(), reverse=True)[:10]
+        price, size = self.precision
+        return crc32("".join(digits(p, price) + digits(s, size) for p, s in levels).encode())
+
+
+class Followed:
+    """A running handler, and what it has published."""
+
+    def __init__(self, venue: FakeKraken, live: Live) -> None:
+        self.venue = venue
+        self.live = live
+        self.published: list[tuple[str, Any]] = []
+        self._news = asyncio.Event()
+
+    def hear(self, subject: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
+        unpacker = msgpack.Unpacker()
+        unpacker.feed(payload)
+        stream = subject.decode().rpartition(".")[2]
+        self.published += [(stream, value) for value in unpacker]
+        self._news.set()
+
+    async def until(self, met: Callable[[], bool]) -> None:
+        while not met():
+            self._news.clear()
+            await self._news.wait()
+
+    def states(self) -> list[str]:
+        """The states without repetitions."""
+        states: list[str] = []
+        for stream, value in self.published:
+            if stream == "status" and states[-1:] != [value[3]]:
+                states.append(value[3])
+        return states
+
+    @property
+    def instrument(self) -> feed.Instrument:
+        return self.live.pairs[PAIR].published.instrument
+
+    def equal(self) -> bool:
+        """Whether what followers of the bus have is the venue's book."""
+        if PAIR not in self.live.pairs or self.states()[-1:] == ["feed_down"]:
+            return False
+        ref = self.instrument.ref
+        bids, asks = (
+            {D(ticks).scaleb(ref.price_exp): D(lots).scaleb(ref.size_exp) for ticks, lots in side.tolist()}
+            for side in self.instrument.book.arrays()
+        )
+        told = [
+            value[3]
+            for stream, value in self.published
+            if stream == "book" and value[1] == self.instrument.epoch
+        ]
+        return (bids, asks) == (self.venue.bids, self.venue.asks) and told[-1:] == [self.instrument.seq]
+
+
+@asynccontextmanager
+async def following(server: EmbeddedNats) -> AsyncIterator[Followed]:
+    venue = FakeKraken()
+    async with venue.serving() as url, feed.connect(server.url, venue="KRAKEN") as publisher:
+        live = Live(publisher, [PAIR], depth=DEPTH, url=url, backoff=Backoff(base_s=0.01, cap_s=0.02))
+        followed = Followed(venue, live)
+        await publisher.bus.subscribe("md.KRAKEN.*.*", followed.hear)
+        task = asyncio.create_task(live.run())
+        try:
+            await followed.until(followed.equal)
+            yield followed
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def test_books_are_cut_checked_and_published_with_the_deletes_the_venue_leaves_out(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            followed.venue.change({D("100.5"): D("0.005")})
+            await followed.until(followed.equal)
+            assert len(followed.instrument.book.arrays()[0]) == DEPTH, "the eleventh bid was deleted"
+            followed.venue.change({D("100.5"): D(0)}, {D("101"): D("0.001")})
+            await followed.until(followed.equal)
+            assert followed.live.pairs[PAIR].sync.checked == 3
+            assert followed.states() == ["feed_down", "trading"]
+            assert followed.instrument.book.ts_us == 1_714_979_289_123_456
+
+    run(scenario())
+
+
+def test_a_wrong_checksum_marks_the_feed_down_and_a_new_subscription_mends_it(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            epoch = followed.instrument.epoch
+            followed.venue.change({D("100.5"): D("0.005")}, spoil=True)
+            await followed.until(
+                lambda: followed.states()[1:] == ["trading", "feed_down", "trading"] and followed.equal()
+            )
+            methods = [
+                request["method"]
+                for request in followed.venue.requests
+                if request["params"]["channel"] == "book"
+            ]
+            assert methods == ["subscribe", "unsubscribe", "subscribe"]
+            reasons = [
+                value[4]
+                for stream, value in followed.published
+                if stream == "status" and value[3] == "feed_down"
+            ]
+            assert f"{PAIR}: the venue's checksum is" in reasons[-1]
+            assert (followed.instrument.epoch, followed.venue.connections) == (epoch, 1)
+
+    run(scenario())
+
+
+def test_a_lost_connection_is_made_anew_and_trades_missed_meanwhile_are_published_once(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            for _ in range(3):
+                followed.venue.trade()
+            await followed.until(lambda: followed.instrument.trade_seq == 3)
+            assert followed.venue.client is not None
+            followed.venue.client.disconnect()
+            await followed.until(lambda: followed.states()[-1] == "feed_down")
+            followed.venue.trades += 1
+            followed.venue.change({D("100.7"): D("1.005")})
+            await followed.until(followed.equal)
+            await followed.until(lambda: followed.instrument.trade_seq == 4)
+            followed.venue.trade()
+            await followed.until(
+                lambda: [value[0] for _, value in followed.published if isinstance(value, list)].count(3) == 5
+            )
+            ids = [value[7] for stream, value in followed.published if stream == "trade"]
+            assert ids == [1, 2, 3, 4, 5]
+            assert followed.states() == ["feed_down", "trading", "feed_down", "trading"]
+
+    run(scenario())
+
+
+def test_the_venues_own_state_of_a_pair_is_published(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            for status, state in (("maintenance", "halted"), ("online", "trading"), ("delisted", "closed")):
+                followed.venue.tell_pairs(status)
+                await followed.until(lambda state=state: followed.states()[-1] == state)  # type: ignore[misc]
+
+    run(scenario())
+
+
+def test_other_decimals_begin_a_new_epoch(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            epoch = followed.instrument.epoch
+            followed.venue.precision = (2, 4)
+            followed.venue.tell_pairs("online")
+            await followed.until(lambda: followed.instrument.epoch > epoch and followed.equal())
+            assert (followed.instrument.ref.price_exp, followed.instrument.ref.size_exp) == (-2, -4)
+
+    run(scenario())
+
+
+def test_a_pair_that_the_venue_does_not_know_is_an_error(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with FakeKraken().serving() as url, feed.connect(nats_server.url, venue="KRAKEN") as publisher:
+            with pytest.raises(UnknownPair, match="Kraken knows no pair FOO/BAR"):
+                await Live(publisher, ["FOO/BAR"], url=url).run()
+
+    run(scenario())
