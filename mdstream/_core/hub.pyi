@@ -77,5 +77,5 @@ class Hub:
         ``recover_delta`` ``recover_snapshot`` ``recover_trades`` ``recover_lost`` (individual answers by kind), ``conflated``
         (numbers that slow sinks received merged), ``too_slow`` (closed for it); now: ``slow_sinks``, ``sinks``, ``topics``,
         ``subscriptions``; histograms in µs, ``[i]`` counting values below 2**i (the last: all others):
-        ``flush_us``, ``latency_us`` (event time to written).
+        ``flush_us``, ``latency_us`` (event time to written), and the sums of what they count, ``flush_total_us``, ``latency_total_us``.
         """

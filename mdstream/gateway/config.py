@@ -130,8 +130,8 @@ class GatewayConfig:
         Setting(
             _ms(100),
             "session",
-            "how often a client hears from us at least; one that is silent for twice as long, even to a "
-            "ping, is dropped",
+            "how often a client hears from us at least, and is pinged; one that gives no sign of life for three "
+            "times as long is closed with 1001",
         ),
     ] = 15_000
     handshake_ms: Annotated[

@@ -64,12 +64,12 @@ async def listen(
     max_message_bytes: int = 1024,
 ) -> tuple[asyncio.Server, int]:
     """Opens a listener; returns it and its port. Raises MdstreamError, in one line, where it cannot listen."""
+    more: dict[str, Any] = {"ssl": tls, "ssl_handshake_timeout": handshake_s} if tls is not None else {}
     try:
         server: asyncio.Server = await ws_create_server(
             factory,
             host,
             port,
-            ssl=tls,
             backlog=backlog,
             websocket_handshake_timeout=handshake_s,
             logger_name=PicowsLog(),  # type: ignore[arg-type]
@@ -79,6 +79,7 @@ async def listen(
             read_buffer_init_size=READ_BUFFER_BYTES,
             # uvloop's own transport: a third less memory per idle connection than aiofastnet's.
             use_aiofastnet=False,
+            **more,
         )
     except OSError as error:
         raise MdstreamError(f"cannot listen on {host}:{port} for {what}: {_why(error)}") from None

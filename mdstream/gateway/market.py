@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mdstream.bus import Bus, ReaderOptions, Readers, ReaderStats, UnknownInstrument
+from mdstream.bus import Readers, ReaderStats, UnknownInstrument
 from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError, FeedError
 from mdstream.gateway.config import GatewayConfig
@@ -46,12 +46,9 @@ class Market:
         self._closing: dict[str, asyncio.Task[None]] = {}
         self.end_subscriptions: Ender = _nobody_to_end
 
-    def use(self, bus: Bus, flush: Callable[[], None]) -> None:
-        """From now on instruments can be opened; ``flush`` is called once per turn of the loop in which data arrived."""
-        stale_ms = self._config.stale_after_ms
-        self._readers = Readers(
-            bus, flush, ReaderOptions(stale_after_s=stale_ms / 1000 if stale_ms else None)
-        )
+    def use(self, readers: Readers) -> None:
+        """From now on instruments can be opened; ``close`` closes the readers."""
+        self._readers = readers
 
     # ---- opening
 

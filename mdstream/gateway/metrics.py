@@ -100,7 +100,7 @@ class GatewayCollector(Collector):
         for key, (name, text) in _HUB_GAUGES.items():
             yield GaugeMetricFamily(name, text, value=stats[key])
         for key, (name, text) in _HUB_HISTOGRAMS.items():
-            yield _histogram(name, text, stats[key], stats.get(key.replace("_us", "_sum_us")))
+            yield _histogram(name, text, stats[key], stats[key.replace("_us", "_total_us")])
         recoveries = {kind: stats[f"recover_{kind}"] for kind in _RECOVERIES}
         yield _counter(
             "mdstream_recoveries", "Answers to `recover` and catch-ups of one client", "kind", recoveries
@@ -169,7 +169,7 @@ def _counter(name: str, text: str, label: str, values: Mapping[Any, int]) -> Met
     return family
 
 
-def _histogram(name: str, text: str, counts: Iterable[int], sum_us: int | None) -> Metric:
+def _histogram(name: str, text: str, counts: Iterable[int], sum_us: int) -> Metric:
     """From counts of values below 2**i µs (the last: all others)."""
     buckets: list[tuple[str, float]] = []
     total = 0
@@ -177,6 +177,4 @@ def _histogram(name: str, text: str, counts: Iterable[int], sum_us: int | None) 
         total += count
         buckets.append((repr(2**i / 1e6), total))
     buckets[-1] = ("+Inf", total)
-    return HistogramMetricFamily(
-        name, text, buckets=buckets, sum_value=None if sum_us is None else sum_us / 1e6
-    )
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=sum_us / 1e6)

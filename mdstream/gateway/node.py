@@ -9,7 +9,7 @@ import time
 from typing import Final
 
 from mdstream._core.hub import Hub
-from mdstream.bus import Bus, BusOptions, connect
+from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, connect
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
 from mdstream.gateway.config import GatewayConfig
@@ -179,7 +179,9 @@ class Gateway:
 
     def _use(self, bus: Bus) -> None:
         log.info("connected to NATS at %s", bus.options.where)
-        self._market.use(bus, self._flush)
+        stale_ms = self.config.stale_after_ms
+        options = ReaderOptions(stale_after_s=stale_ms / 1000 if stale_ms else None)
+        self._market.use(Readers(bus, self._flush, options))
         self._used.set()
 
     # ---- time

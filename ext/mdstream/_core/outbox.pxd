@@ -32,6 +32,8 @@ cdef struct Counters:
     uint64_t too_slow
     uint64_t[BUCKETS] flush_us
     uint64_t[BUCKETS] latency_us
+    uint64_t flush_total_us
+    uint64_t latency_total_us
 
 cdef struct Sent:               # by this flush: when it happened, to how many
     uint64_t ts_us

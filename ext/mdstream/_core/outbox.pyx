@@ -14,6 +14,7 @@ from mdstream._core.wsframe cimport OP_BINARY, OP_TEXT, header_size, put_header
 
 cdef enum:
     SCRATCH_KEEP = 1 << 20      # bytes; a larger scratch buffer is given back
+    MAX_SUMMED_US = 1 << 30     # 18 minutes
 
 
 cdef uint64_t monotonic_us() noexcept nogil:
@@ -174,14 +175,17 @@ cdef class Outbox:
         cdef uint64_t took_us = monotonic_us() - self.began_us
         cdef uint64_t written_us = self.now_us + took_us
         cdef Py_ssize_t i
-        cdef uint64_t ts_us
+        cdef uint64_t age_us
         for i in range(self.n_sent):
-            ts_us = self.sent[i].ts_us
-            self.counters.latency_us[bucket(written_us - ts_us if written_us > ts_us else 0)] += self.sent[i].deliveries
+            age_us = written_us - self.sent[i].ts_us if written_us > self.sent[i].ts_us else 0
+            self.counters.latency_us[bucket(age_us)] += self.sent[i].deliveries
+            # Old data replayed is decades of microseconds old: bounded, so that the sum stays far from 2**64.
+            self.counters.latency_total_us += min(age_us, MAX_SUMMED_US) * self.sent[i].deliveries
         self.n_sent = 0
         self.timing = False
         if flush:
             self.counters.flush_us[bucket(took_us)] += 1
+            self.counters.flush_total_us += took_us
 
     cdef dict c_figures(self):
         cdef Counters* counters = &self.counters
@@ -201,4 +205,6 @@ cdef class Outbox:
             "too_slow": counters.too_slow,
             "flush_us": [counters.flush_us[i] for i in range(BUCKETS)],
             "latency_us": [counters.latency_us[i] for i in range(BUCKETS)],
+            "flush_total_us": counters.flush_total_us,
+            "latency_total_us": counters.latency_total_us,
         }

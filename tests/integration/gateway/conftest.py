@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import os
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -73,8 +74,10 @@ class WsClient:
         self._decoded: list[Any] = []
 
     @classmethod
-    async def open(cls, port: int, format: str = "json", **headers: str | None) -> WsClient:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def open(
+        cls, port: int, format: str = "json", *, tls: ssl.SSLContext | None = None, **headers: str | None
+    ) -> WsClient:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
         offer: dict[str, str | None] = {"Sec_WebSocket_Protocol": SUBPROTOCOL[format], **headers}
         writer.write(upgrade_request(**offer))
         client = cls(reader, writer, format)

@@ -132,6 +132,7 @@ def test_admin_pages(run, nats_server, gateway, ws, feed, http) -> None:
             buckets = re.findall(r'mdstream_latency_seconds_bucket\{le="([^"]+)"\} (\S+)', text)
             assert buckets[-1][0] == "+Inf" and float(buckets[-1][1]) >= 1
             assert [float(count) for _, count in buckets] == sorted(float(count) for _, count in buckets)
+            assert "mdstream_latency_seconds_sum" in text and "mdstream_flush_seconds_count" in text
 
     run(scenario())
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
+import ssl
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,6 +88,49 @@ def test_a_bad_host_or_certificate_is_one_line(run, nats_server, tmp_path: Path)
             await Gateway(GatewayConfig(nats=nats, port=0, admin_port=0, tls_cert=pem, tls_key=pem)).start()
         with pytest.raises(ConfigError, match="cannot be used"):
             await Gateway(GatewayConfig(nats=nats, port=0, admin_port=0, nats_tls_ca=pem)).start()
+
+    run(scenario())
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made with openssl")
+def test_clients_over_tls(run, nats_server, feed, ws, tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=test",
+    ]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(made, check=True, capture_output=True)
+
+    async def scenario() -> None:
+        config = GatewayConfig(nats=(nats_server.url,), port=0, admin_port=0, tls_cert=cert, tls_key=key)
+        server = Gateway(config)
+        await server.start()
+        await server.wait_ready()
+        try:
+            assert server.url.startswith("wss://127.0.0.1:")
+            async with feed(nats_server.url, "SIM:A") as pub:
+                await pub.announce([1000, 5], [1001, 7])
+                client = await ws.open(server.port, tls=ssl.create_default_context(cafile=str(cert)))
+                client.send({"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]})
+                await client.until("snapshot")
+                for size in range(1, 20):
+                    await pub.book([1000, size], [])
+                while (await client.until("delta"))["last"] != 19:
+                    pass
+                await client.abort()
+        finally:
+            await server.stop()
 
     run(scenario())
 

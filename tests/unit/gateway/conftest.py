@@ -1,0 +1,123 @@
+"""A gateway without sockets and bus: the real core and sessions' logic, with a fake session and fake readers around."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import msgpack
+import pytest
+
+from mdstream._core.hub import Hub
+from mdstream._core.sink import MemorySink
+from mdstream.bus import ReaderStats, UnknownInstrument
+from mdstream.gateway import GatewayConfig
+from mdstream.gateway.market import Market
+from mdstream.gateway.sessions import Sessions
+from mdstream.model import InstrumentId, Ref, State
+
+
+class FakeSession:
+    """What ``Sessions`` uses of a core session, over a ``MemorySink``."""
+
+    def __init__(self, hub: Hub, format: int = 0) -> None:
+        self.format = format
+        self.sink = MemorySink(format)
+        self.context: object = None
+        self.open = True
+        self.code = 0
+        self._hub = hub
+        hub.attach(self.sink)
+
+    def send_control(self, payload: bytes) -> None:
+        if self.open:
+            self._hub.send(self.sink, payload)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        if self.open:
+            self.open, self.code = False, code
+
+    def taken(self) -> list[Any]:
+        """What was sent since the last time, decoded."""
+        return [
+            json.loads(frame) if self.format == 0 else msgpack.unpackb(frame) for frame in self.sink.take()
+        ]
+
+
+class FakeReaders:
+    """Opens what is in ``refs``; ``gate``, if set, is awaited before anything is known."""
+
+    def __init__(self) -> None:
+        self.bus = SimpleNamespace(connected=True)
+        self.stats = ReaderStats()
+        self.refs: dict[str, Ref] = {}
+        self.opened: list[str] = []
+        self.closed: list[str] = []
+        self.watchers: dict[str, Any] = {}
+        self.targets: dict[str, Any] = {}
+        self.gate: Callable[[], Any] | None = None
+
+    async def open(self, instrument: InstrumentId, make_target: Callable[[Ref], Any], watcher: Any) -> Any:
+        name = str(instrument)
+        self.opened.append(name)
+        if self.gate is not None:
+            await self.gate()
+        if name not in self.refs:
+            raise UnknownInstrument(name)
+        self.targets[name] = make_target(self.refs[name])
+        self.watchers[name] = watcher
+
+        async def close() -> None:
+            self.closed.append(name)
+
+        return SimpleNamespace(close=close)
+
+    async def close(self) -> None:
+        self.closed.extend(self.watchers)
+
+    def go_live(self, name: str, seq: int = 0) -> None:
+        """The book and the trades of an open instrument are there."""
+        snap = msgpack.packb([2, 1000, seq, 1, [1000, 5], [1001, 7]])
+        self.targets[name].load_snap(snap)
+        for stream in ("book", "trade"):
+            self.watchers[name].on_state(stream, State.LIVE, "")
+
+
+class Stage:
+    """Everything together; time stands still until ``pass_s``."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.now_us = 1_000_000_000
+        self.config = GatewayConfig(node="test", **changes)
+        self.hub = Hub()
+        self.readers = FakeReaders()
+        self.market = Market(self.config, self.hub, now_us=lambda: self.now_us)
+        self.market.use(self.readers)  # type: ignore[arg-type]
+        self.sessions = Sessions(
+            self.config, self.hub, self.market, now_us=lambda: self.now_us, now_s=lambda: self.now_us / 1e6
+        )
+        self.market.end_subscriptions = self.sessions.end_subscriptions
+
+    def announce(self, *names: str) -> None:
+        for name in names:
+            self.readers.refs[name] = Ref(price_exp=-2, size_exp=-3)
+
+    def client(self, format: int = 0) -> FakeSession:
+        session = FakeSession(self.hub, format)
+        self.sessions.opened(session)  # type: ignore[arg-type]
+        assert session.taken()[0]["type"] == "welcome"
+        return session
+
+    def say(self, session: FakeSession, **command: Any) -> None:
+        payload = json.dumps(command).encode() if session.format == 0 else msgpack.packb(command)
+        self.sessions.received(session, payload)  # type: ignore[arg-type]
+
+    def pass_s(self, seconds: float) -> None:
+        self.now_us += int(seconds * 1e6)
+
+
+@pytest.fixture
+def stage() -> type[Stage]:
+    return Stage

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
+
+
+async def turns(count: int = 10) -> None:
+    """Lets everything run that is ready to."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def types(messages: list[Any]) -> list[str]:
+    return [message["type"] for message in messages]
+
+
+def test_subscribed_then_state_then_data_when_it_is_there(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A")
+        client = on.client()
+        on.say(client, **BOOK, id=1)
+        assert client.taken() == []
+        await turns()
+        subscribed, state = client.taken()
+        assert (subscribed["type"], subscribed["id"]) == ("subscribed", 1)
+        assert (state["type"], state["state"], state["reason"]) == ("state", "recovering", "opening")
+        on.readers.go_live("SIM:A", seq=3)
+        snapshot, state = client.taken()
+        assert (snapshot["type"], snapshot["seq"], snapshot["reason"]) == ("snapshot", 3, "subscribe")
+        assert (state["type"], state["state"]) == ("state", "live")
+        later = on.client()
+        on.say(later, **BOOK)
+        assert types(later.taken()) == ["subscribed", "snapshot"], "what is open is answered at once"
+
+    run(scenario())
+
+
+def test_a_resume_waits_for_the_book_and_then_goes_on(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A")
+        client = on.client()
+        on.say(client, **BOOK, resume={"SIM:A": [1000, 3]})
+        await turns()
+        assert client.taken() == []
+        on.readers.go_live("SIM:A", seq=3)
+        await turns()
+        (subscribed,) = client.taken()
+        assert subscribed["resumed"] is True
+
+    run(scenario())
+
+
+def test_a_resume_does_not_wait_beyond_the_deadline(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(open_timeout_ms=100)
+        on.announce("SIM:A")
+        client = on.client()
+        on.say(client, **BOOK, resume={"SIM:A": [1000, 3]})
+        while not (messages := client.taken()):
+            await asyncio.sleep(0.005)
+        assert types(messages) == ["subscribed", "state"]
+        assert messages[0]["resumed"] is False
+
+    run(scenario())
+
+
+def test_other_commands_do_not_wait_for_an_opening(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A", "SIM:B")
+        opening = asyncio.Event()
+        client = on.client()
+        on.say(client, **{**BOOK, "instruments": ["SIM:B"]})
+        await turns()
+        on.readers.go_live("SIM:B")
+        client.taken()
+        on.readers.gate = opening.wait
+        on.say(client, **BOOK, id="slow")
+        on.say(client, **{**BOOK, "instruments": ["SIM:B"], "depth": 5}, id="fast")
+        on.say(client, op="ping", id="ping")
+        await turns()
+        assert [message.get("id") for message in client.taken()] == ["fast", None, "ping"]
+        opening.set()
+        await turns()
+        assert client.taken()[0]["id"] == "slow"
+
+    run(scenario())
+
+
+def test_pending_subscriptions_count_against_the_limit(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(max_subscriptions=3)
+        on.announce("SIM:A", "SIM:B", "SIM:C", "SIM:D")
+        opening = asyncio.Event()
+        on.readers.gate = opening.wait
+        client = on.client()
+        on.say(client, **{**BOOK, "instruments": ["SIM:A", "SIM:B"]})
+        on.say(client, **{**BOOK, "instruments": ["SIM:C", "SIM:D"]}, id=2)
+        (error,) = client.taken()
+        assert (error["id"], error["code"]) == (2, "limit_subscriptions")
+        opening.set()
+        await turns()
+        on.say(client, **{**BOOK, "instruments": ["SIM:C"]}, id=3)
+        await turns()
+        assert client.taken()[-2]["id"] == 3
+
+    run(scenario())
+
+
+def test_a_client_that_leaves_while_its_instrument_opens_is_forgotten(run, stage, caplog) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A")
+        opening = asyncio.Event()
+        on.readers.gate = opening.wait
+        client = on.client()
+        on.say(client, **BOOK)
+        await turns()
+        client.close()
+        client.sink.close()
+        on.sessions.closed(client, 1006)
+        opening.set()
+        await turns()
+        assert client.taken() == []
+        assert on.hub.stats()["subscriptions"] == 0
+
+    with caplog.at_level(logging.WARNING):
+        run(scenario())
+    assert caplog.records == []
+
+
+def test_a_failure_of_ours_closes_with_1011_and_is_logged(run, stage, caplog) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A")
+
+        async def fail() -> None:
+            raise ZeroDivisionError("a bug")
+
+        on.readers.gate = fail
+        client = on.client()
+        on.say(client, **BOOK)
+        await turns()
+        assert client.code == 1011
+
+    run(scenario())
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+
+
+def test_cancelled_openings_answer_nobody(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A")
+        on.readers.gate = asyncio.Event().wait
+        client = on.client()
+        on.say(client, **BOOK)
+        await turns()
+        await on.sessions.cancel_openings()
+        await on.market.close()
+        assert client.taken() == []
+
+    run(scenario())
+
+
+def test_errors_spend_the_budget_which_fills_up_again(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(max_errors=2)
+        client = on.client()
+        for _ in range(2):
+            on.say(client, op="nope")
+        assert client.open
+        on.pass_s(31)
+        on.say(client, op="nope")
+        assert client.open
+        on.say(client, op="nope")
+        assert client.code == 4400
+        assert types(client.taken()) == ["error"] * 4
+
+    run(scenario())
+
+
+def test_the_command_rate(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(commands_burst=2, commands_per_second=2, max_errors=1)
+        client = on.client()
+        for i in range(3):
+            on.say(client, op="ping", id=i)
+        assert [(m["type"], m["id"]) for m in client.taken()] == [("pong", 0), ("pong", 1), ("error", 2)]
+        on.pass_s(0.5)
+        on.say(client, op="ping", id=3)
+        assert client.taken()[0]["type"] == "pong"
+        on.say(client, op="ping", id=4)
+        assert (client.taken()[0]["code"], client.code) == ("rate_limited", 4429)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("format", [0, 1])
+def test_data_is_echoed_or_refused_however_deep_it_is_nested(run, stage, format) -> None:
+    def payload(depth: int) -> bytes:
+        if format == 0:
+            return b'{"op":"ping","data":' + b"[" * depth + b"]" * depth + b"}"
+        return b"\x82\xa2op\xa4ping\xa4data" + b"\x91" * depth + b"\xc0"
+
+    async def scenario() -> None:
+        on = stage()
+        client = on.client(format)
+        answers = []
+        for depth in (1, 100, *range(900, 1100, 3), 5_000):
+            on.sessions.received(client, payload(depth))
+            # Not decoded here: the client's own libraries have limits too.
+            (frame,) = client.sink.take()
+            answers.append(b"pong" in frame[:20])
+            assert answers[-1] or b"nested too deep" in frame
+        assert answers[:2] == [True, True]
+        assert answers[-1] is False
+        assert sorted(answers, reverse=True) == answers
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("format", [0, 1])
+def test_counts(run, stage, format) -> None:
+    async def scenario() -> None:
+        on = stage()
+        client = on.client(format)
+        on.say(client, op="ping")
+        on.say(client, op="nope")
+        assert (len(on.sessions), on.sessions.opened_total) == (1, 1)
+        assert on.sessions.commands_total == {"ping": 1}
+        assert on.sessions.errors_total == {"unknown_op": 1}
+        on.sessions.closed(client, 1001)
+        assert (len(on.sessions), on.sessions.closes_total) == (0, {1001: 1})
+
+    run(scenario())
