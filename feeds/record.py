@@ -1,0 +1,153 @@
+"""Records what is published on the bus: ``python -m feeds.record --help``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from feeds import _cli
+from feeds._tape import Frame, TapeWriter
+from mdstream.bus import MD_STATE, Bus, BusOptions, Stored, connect, parse_subject, subject
+from mdstream.bus.payloads import numbers, snap_number
+from mdstream.errors import FeedError, PayloadError
+from mdstream.feed.writer import now_us
+from mdstream.model import InstrumentId
+
+log = logging.getLogger("feeds.record")
+
+LOG_MARGIN_US = 5_000_000
+"""A snapshot may be stored somewhat later than updates that follow on it."""
+
+DESCRIPTION = """\
+Records what is published on the bus to a tape: first the state of each instrument (ref, snap, status) and the
+updates since that snapshot, so that its books can be rebuilt from the tape alone; then everything as it comes.
+
+The tape is read by feeds.replay. Its format: MessagePack values back to back, a map
+{"format": "mdstream.tape", "version": 1, "recorded_us": …}, then [ts, subject, payload] for each message.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = _cli.make_parser("record", DESCRIPTION)
+    parser.add_argument("file", metavar="FILE", type=Path, help="new file; gzipped if its name ends in .gz")
+    parser.add_argument(
+        "--instruments",
+        metavar="A,B,…",
+        default="*",
+        help="which, as VENUE:SYMBOL, with * and ? for any characters",
+    )
+    parser.add_argument(
+        "--for",
+        dest="duration_s",
+        metavar="TIME",
+        type=_cli.duration_s,
+        help="stop after so long: 500ms, 10s, 5m (default: until Ctrl-C)",
+        default=argparse.SUPPRESS,
+    )
+    return parser
+
+
+class Recorder:
+    """Hears the bus and writes the tape; what comes live waits until the state has been written."""
+
+    def __init__(self, bus: Bus, tape: TapeWriter, patterns: Sequence[str]) -> None:
+        self.instruments: set[InstrumentId] = set()
+        self._bus = bus
+        self._tape = tape
+        self._patterns = patterns
+        self._waiting: list[Frame] | None = []
+
+    async def start(self) -> None:
+        """Subscribes, writes the state, then what has come meanwhile. Raises BusError."""
+        await self._bus.subscribe("md.*.*.*", self._hear)
+        await self._bus.flush()
+        await self._bus.ensure_streams()
+        for instrument in await self._stored_instruments():
+            await self._write_state(instrument)
+        waiting, self._waiting = self._waiting or [], None
+        for frame in waiting:
+            self._tape.write(frame)
+
+    def _hear(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
+        try:
+            instrument, _stream = parse_subject(name.decode())
+        except ValueError as error:
+            log.warning("not recorded: %s", error)
+            return
+        if not self._wanted(instrument):
+            return
+        self.instruments.add(instrument)
+        frame = Frame(now_us(), name.decode(), payload)
+        if self._waiting is None:
+            self._tape.write(frame)
+        else:
+            self._waiting.append(frame)
+
+    def _wanted(self, instrument: InstrumentId) -> bool:
+        return any(fnmatchcase(str(instrument), pattern) for pattern in self._patterns)
+
+    async def _stored_instruments(self) -> list[InstrumentId]:
+        info = await self._bus.jetstream.stream_info(MD_STATE, subjects_filter="md.*.*.ref")
+        found = [parse_subject(name)[0] for name in info.state.subjects or {}]
+        return sorted(instrument for instrument in found if self._wanted(instrument))
+
+    async def _write_state(self, instrument: InstrumentId) -> None:
+        at_us = now_us()
+        self.instruments.add(instrument)
+        snap: Stored | None = None
+        for stream in ("ref", "snap", "status"):
+            name = subject(instrument, stream)
+            stored = await self._bus.last_stored(MD_STATE, name)
+            if stored is None:
+                continue
+            self._tape.write(Frame(at_us, name, stored.payload))
+            snap = stored if stream == "snap" else snap
+        if snap is not None:
+            await self._write_log(instrument, snap, at_us)
+
+    async def _write_log(self, instrument: InstrumentId, snap: Stored, at_us: int) -> None:
+        """The updates between the snapshot and now: without them the tape would begin with a hole."""
+        name = subject(instrument, "book")
+        try:
+            epoch, seq = snap_number(snap.payload)
+            async with aclosing(self._bus.log(name, since_us=snap.stored_us - LOG_MARGIN_US)) as payloads:
+                async for payload in payloads:
+                    if any(number == epoch and last > seq for number, _, last in numbers("book", payload)):
+                        self._tape.write(Frame(at_us, name, payload))
+        except PayloadError as error:
+            log.warning(
+                "%s: what is stored cannot be read, so the tape begins without it: %s", instrument, error
+            )
+
+
+async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
+    patterns = [pattern.strip() for pattern in arguments.instruments.split(",") if pattern.strip()]
+    async with await connect(options) as bus:
+        try:
+            tape = TapeWriter(arguments.file, now_us())
+        except FileExistsError:
+            raise FeedError(f"{arguments.file} exists; recordings are not overwritten") from None
+        with tape:
+            recorder = Recorder(bus, tape, patterns)
+            try:
+                await recorder.start()
+                log.info("recording %d instruments to %s", len(recorder.instruments), arguments.file)
+                await asyncio.sleep(getattr(arguments, "duration_s", float("inf")))
+            finally:
+                log.info(
+                    "%d messages of %d instruments, %d bytes of payload",
+                    tape.frames,
+                    len(recorder.instruments),
+                    tape.payload_bytes,
+                )
+    return _cli.EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(_cli.run("record", make_parser(), main))
