@@ -185,6 +185,7 @@ class Writer:
         self.seq = self.trade_seq = 0
         self.bids: Side = {}
         self.asks: Side = {}
+        self.history: dict[tuple[int, int], tuple[Side, Side]] = {(epoch, 0): ({}, {})}
         self._random = random.Random(epoch)
 
     async def announce(self, **ref: object) -> None:
@@ -207,6 +208,7 @@ class Writer:
         bids, asks = self._levels(900, 999), self._levels(1001, 1100)
         apply(self.bids, bids)
         apply(self.asks, asks)
+        self.history[self.epoch, self.seq] = dict(self.bids), dict(self.asks)
         return msgpack.packb([1, self.epoch, self.seq, self.seq, 1_600_000_000_000_000, bids, asks])
 
     def _levels(self, low: int, high: int) -> list[int]:
