@@ -70,7 +70,6 @@ class WsClient:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, format: str) -> None:
         self._reader, self._writer, self.format = reader, writer, format
-        self.raw: list[bytes] = []
         self._decoded: list[Any] = []
 
     @classmethod
@@ -124,31 +123,39 @@ class WsClient:
         assert first & 0x80, "the server never fragments"
         return first & 0x0F, await self._reader.readexactly(size)
 
-    async def recv(self) -> dict[str, Any]:
-        """The next message; raises Closed when the server closes. Pings are answered on the way."""
-        while not self._decoded:
-            opcode, payload = await self.recv_frame()
-            if opcode == CLOSE:
-                self.send_frame(CLOSE, payload)
-                self._writer.close()
-                raise Closed(struct.unpack("!H", payload[:2])[0])
-            if opcode == PING:
-                self.send_frame(PONG, payload)
-                continue
-            assert opcode == (TEXT if self.format == "json" else BINARY)
-            self.raw.append(payload)
-            if self.format == "json":
-                self._decoded.append(json.loads(payload))
-            else:
-                unpacker = msgpack.Unpacker()
-                unpacker.feed(payload)
-                self._decoded.extend(unpacker)
-        return _as_map(self._decoded.pop(0))
+    async def recv(self, *, heartbeats: bool = False) -> dict[str, Any]:
+        """The next message; raises Closed when the server closes. Heartbeats come whenever they like: asked for only.
+
+        Pings are answered on the way.
+        """
+        while True:
+            while not self._decoded:
+                await self._read_message()
+            message = _as_map(self._decoded.pop(0))
+            if heartbeats or message["type"] != "heartbeat":
+                return message
+
+    async def _read_message(self) -> None:
+        opcode, payload = await self.recv_frame()
+        if opcode == CLOSE:
+            self.send_frame(CLOSE, payload)
+            self._writer.close()
+            raise Closed(struct.unpack("!H", payload[:2])[0])
+        if opcode == PING:
+            self.send_frame(PONG, payload)
+            return
+        assert opcode == (TEXT if self.format == "json" else BINARY)
+        if self.format == "json":
+            self._decoded.append(json.loads(payload))
+        else:
+            unpacker = msgpack.Unpacker()
+            unpacker.feed(payload)
+            self._decoded.extend(unpacker)
 
     async def until(self, type: str, **fields: Any) -> dict[str, Any]:
         """The next message of a type with these fields; others are dropped."""
         while True:
-            message = await self.recv()
+            message = await self.recv(heartbeats=type == "heartbeat")
             if message["type"] == type and all(message.get(name) == value for name, value in fields.items()):
                 return message
 
@@ -170,6 +177,9 @@ class WsClient:
 
     def stop_reading(self) -> None:
         self._writer.transport.pause_reading()
+
+    def read_on(self) -> None:
+        self._writer.transport.resume_reading()
 
 
 _FIELDS = {

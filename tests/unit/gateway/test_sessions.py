@@ -4,8 +4,14 @@ import asyncio
 import logging
 from typing import Any
 
+import msgpack
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from mdstream.codes import ErrorCode
+
+ANSWERS = {"subscribed", "unsubscribed", "state", "error", "pong"}
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
 
 
@@ -222,6 +228,57 @@ def test_data_is_echoed_or_refused_however_deep_it_is_nested(run, stage, format)
         assert answers[:2] == [True, True]
         assert answers[-1] is False
         assert sorted(answers, reverse=True) == answers
+
+    run(scenario())
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+_COMMANDS = st.fixed_dictionaries(
+    {"op": st.sampled_from(["subscribe", "unsubscribe", "recover", "auth", "ping", "nope"])},
+    optional={
+        "id": st.integers(0, 9) | _VALUES,
+        "channel": st.sampled_from(["book", "trades", "ticker"]) | _VALUES,
+        "instruments": st.lists(st.sampled_from(["SIM:A", "SIM:B", "SIM:NONE", "x"]), max_size=3) | _VALUES,
+        "depth": st.sampled_from([0, 5, 7]) | _VALUES,
+        "group": st.integers(0, 3) | _VALUES,
+        "interval_ms": st.sampled_from([0, 100]) | _VALUES,
+        "resume": st.dictionaries(st.just("SIM:A"), st.tuples(st.integers(0, 1001), st.integers(0, 9)))
+        | _VALUES,
+        "subs": st.lists(st.integers(0, 9), max_size=3) | _VALUES,
+        "sub": st.integers(0, 9) | _VALUES,
+        "from": st.integers(0, 9) | _VALUES,
+        "token": st.text(max_size=5),
+        "data": _VALUES,
+    },
+)
+_PAYLOADS = st.binary(max_size=40) | _COMMANDS.map(msgpack.packb)
+
+
+@given(st.lists(_PAYLOADS, max_size=12))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_client_says_it_is_answered_by_the_contract_and_the_state_is_kept(
+    run, stage, payloads
+) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A", "SIM:B")
+        client = on.client(format=1)
+        for payload in payloads:
+            before = client.sink.subscriptions
+            on.sessions.received(client, payload)
+            await turns()
+            messages = client.taken()
+            for message in messages:
+                assert isinstance(message, list) or message["type"] in ANSWERS
+            errors = [m for m in messages if isinstance(m, dict) and m["type"] == "error"]
+            assert all(error["code"] in tuple(ErrorCode) for error in errors)
+            if len(messages) == len(errors):
+                assert client.sink.subscriptions == before, "a refusal changes nothing"
+        assert client.open
 
     run(scenario())
 
