@@ -244,6 +244,17 @@ class Writer:
         await self.bus.publish_acked(subject(self.instrument, stream), msgpack.packb(value))
 
 
+async def connected(bus: Bus, wanted: bool = True) -> None:
+    """Waits until a bus is connected, or has noticed that it is not."""
+    changed = asyncio.Event()
+    unregister = (bus.on_disconnect(changed.set), bus.on_reconnect(changed.set))
+    while bus.connected is not wanted:
+        changed.clear()
+        await changed.wait()
+    for each in unregister:
+        each()
+
+
 class Market:
     """A writer and readers, each on a connection of its own."""
 
@@ -283,6 +294,17 @@ class Market:
         """Waits until the model stands where the writer does, and is the same."""
         await self.until(lambda: model.book_position() == (writer.epoch, writer.seq))
         assert (model.bids, model.asks) == (writer.bids, writer.asks)
+
+    async def away(self) -> None:
+        """Waits until writer and readers have noticed that the server is gone."""
+        await connected(self.writing, False)
+        await connected(self.reading, False)
+
+    async def back(self) -> None:
+        """Waits until writer and readers are connected and the streams are there."""
+        for bus in (self.writing, self.reading):
+            await connected(bus)
+            await bus.ensured()
 
     async def in_step(self) -> None:
         """Returns when all that was published before has come to the readers."""

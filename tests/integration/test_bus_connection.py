@@ -32,12 +32,12 @@ class Inbox:
         return self.payloads
 
 
-async def told(register) -> None:
-    """Waits for one call of a callback of the bus."""
-    called = asyncio.Event()
-    unregister = register(called.set)
-    await called.wait()
-    unregister()
+def told(register) -> asyncio.Future[bool]:
+    """Done at the next call of a callback of the bus."""
+    called = asyncio.get_running_loop().create_future()
+    unregister = register(lambda: called.done() or called.set_result(True))
+    called.add_done_callback(lambda _: unregister())
+    return called
 
 
 def test_messages_come_in_order_and_flush_means_taken(run, nats_server) -> None:
@@ -149,9 +149,8 @@ def test_a_killed_server_is_left_and_found_again_with_its_subscriptions(run, nat
             inbox = Inbox()
             await bus.subscribe("a", inbox)
             await bus.flush()
-            lost = asyncio.ensure_future(told(bus.on_disconnect))
-            back = asyncio.ensure_future(told(bus.on_reconnect))
-            await asyncio.sleep(0)
+            lost = told(bus.on_disconnect)
+            back = told(bus.on_reconnect)
             nats_server.kill()
             await lost
             assert not bus.connected
@@ -186,9 +185,8 @@ def test_a_server_without_a_pulse_is_left_and_found_again(run, nats_server) -> N
             inbox = Inbox()
             await bus.subscribe("a", inbox)
             await bus.flush()
-            lost = asyncio.ensure_future(told(bus.on_disconnect))
-            back = asyncio.ensure_future(told(bus.on_reconnect))
-            await asyncio.sleep(0)
+            lost = told(bus.on_disconnect)
+            back = told(bus.on_reconnect)
             nats_server.pause()
             await lost
             nats_server.resume_process()
@@ -221,8 +219,7 @@ def test_a_full_backlog_and_a_payload_too_large_are_refused(run, nats_server) ->
         async with await connect(BusOptions((nats_server.url,), pending_bytes=1000)) as bus:
             with pytest.raises(BusError, match="more than the server's max_payload of 8388608"):
                 await bus.publish("a", bytes(bus.max_payload_bytes + 1))
-            lost = asyncio.ensure_future(told(bus.on_disconnect))
-            await asyncio.sleep(0)
+            lost = told(bus.on_disconnect)
             nats_server.kill()
             await lost
             with pytest.raises(BusUnavailable, match=r"backlog is full \(1000 bytes\)"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 
@@ -12,13 +11,6 @@ from mdstream.model import State
 
 ROUNDS = 12
 STREAMS = ("book", "trade", "snap")
-
-
-async def reconnected(m) -> None:
-    while not (m.writing.connected and m.reading.connected):
-        await asyncio.sleep(0.001)
-    await m.writing.ensured()
-    await m.reading.ensured()
 
 
 async def trouble(m, dice: random.Random, writer) -> None:
@@ -38,8 +30,7 @@ async def trouble(m, dice: random.Random, writer) -> None:
         await writer.update(dice.randint(0, 5))
     else:
         await m.writing.jetstream.purge_stream("MD_LOG")
-    await asyncio.sleep(0)
-    await reconnected(m)
+    await m.back()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -64,7 +55,7 @@ def test_whatever_happens_the_reader_ends_with_the_writers_book(run, market, see
                     await fenced.update()
                     truth |= fenced.history
                 await writer.update(dice.randint(0, 20))
-                await reconnected(m)
+                await m.back()
                 await writer.announce()
                 if dice.random() < 0.7:
                     await writer.snap()

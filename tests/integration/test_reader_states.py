@@ -101,8 +101,7 @@ def test_a_killed_server_is_stale_then_recovering_then_live_and_the_book_is_whol
             _reader, model = await opened(m, writer)
             m.server.kill()
             await m.until(lambda: states(model) == [State.STALE])
-            while m.writing.connected:
-                await asyncio.sleep(0)
+            await m.away()
             await writer.update(10)  # to the backlog, until the server is there again
             await writer.trade(3)
             await m.server.restart()
@@ -149,16 +148,10 @@ def test_a_server_that_lost_all_its_data_is_overcome_by_the_next_snapshot(run, m
             reader, model = await opened(m, writer)
             await first.stop()
             await m.until(lambda: states(model) == [State.STALE])
-            while m.writing.connected:
-                await asyncio.sleep(0)
+            await m.away()
             writer.seq += 3  # lost with the server
-            back = asyncio.Event()
-            m.reading.on_reconnect(back.set)
             async with await EmbeddedNats.start(port=first.port):
-                await back.wait()
-                while not m.writing.connected:
-                    await asyncio.sleep(0.001)
-                await m.reading.ensured()
+                await m.back()
                 await writer.update(3)
                 await m.in_step()
                 assert model.book_position() == (1, 20)
@@ -179,8 +172,7 @@ def test_a_starved_server_is_stale_and_then_whole_again(run, market) -> None:
             m.server.pause()
             await m.until(lambda: states(model) == [State.STALE])
             m.server.resume_process()
-            while not m.writing.connected:
-                await asyncio.sleep(0.001)
+            await m.back()
             await m.until(lambda: reader.book_state is State.LIVE)
             await writer.update(10)
             await m.equal(writer, model)
@@ -241,8 +233,7 @@ def test_closing_leaves_no_task_and_no_subscription(run, market, while_away: boo
             reader, _ = await opened(m, writer)
             if while_away:
                 m.server.kill()
-                while m.reading.connected or m.writing.connected:
-                    await asyncio.sleep(0)
+                await m.away()
             await reader.close()
             assert reader._subscription._id not in m.reading.client._subs
             assert all(task.done() for task in reader._tasks.values())
