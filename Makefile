@@ -1,0 +1,69 @@
+# Everything that is needed is made on first use: .venv, its packages, the compiled core.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CORE := $(wildcard ext/mdstream/_core/*.pyx ext/mdstream/_core/*.pxd)
+INSTALLED := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-debug test-all check lint format types imports spelling stubs bench clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.packages: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mdstream needs Python 3.11 or later, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --group build
+	@touch $@
+
+$(INSTALLED): $(VENV)/.packages setup.py $(CORE)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (ARGS="--for 10s" ends by itself)
+	@$(BIN)/mdstream demo $(ARGS)
+
+test: $(INSTALLED)  ## All tests on this Python (ARGS is passed to pytest)
+	$(PYTEST) $(ARGS)
+
+test-debug:  ## The tests of the core on a build with bounds checks and assertions, in a .venv of its own
+	MDSTREAM_BUILD=debug $(MAKE) VENV=.venv-debug .venv-debug/.installed
+	MDSTREAM_BUILD=debug .venv-debug/bin/python -m pytest tests/unit/_core tests/property tests/fuzz tests/conformance
+	@rm -f $(INSTALLED)
+
+test-all:  ## All tests on each of Python 3.11, 3.12 and 3.13 that this machine has
+	./tools/test-all.sh
+
+check: lint types imports spelling stubs  ## Everything that can be said without running the project
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cython-lint ext/mdstream/_core
+
+format: $(INSTALLED)  ## Let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+imports: $(INSTALLED)
+	$(BIN)/lint-imports
+
+spelling: $(INSTALLED)
+	$(BIN)/codespell
+
+stubs: $(INSTALLED)
+	$(BIN)/python -m mypy.stubtest mdstream._core --allowlist tests/stubtest-allowlist.txt
+
+bench: $(INSTALLED)  ## Benchmarks of the parts (pytest-benchmark); never part of the tests
+	$(PYTEST) benchmarks --benchmark-only $(ARGS)
+
+clean:  ## Remove what was built; the sources stay
+	rm -rf .venv .venv-* build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks
+	find mdstream feeds tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f mdstream/_core/*.so ext/mdstream/_core/*.c
