@@ -39,6 +39,7 @@ test-all:  ## All tests on each of Python 3.11, 3.12 and 3.13 that this machine 
 
 check: lint types imports spelling stubs  ## Everything that can be said without running the project
 
+lint: export PATH := $(abspath $(BIN)):$(PATH)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -58,7 +59,7 @@ spelling: $(INSTALLED)
 	$(BIN)/codespell
 
 stubs: $(INSTALLED)
-	$(BIN)/python -m mypy.stubtest mdstream._core --allowlist tests/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest mdstream._core --concise --ignore-disjoint-bases --ignore-unused-allowlist --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
 
 bench: $(INSTALLED)  ## Benchmarks of the parts (pytest-benchmark); never part of the tests
 	$(PYTEST) benchmarks --benchmark-only $(ARGS)

@@ -46,6 +46,10 @@ extensions = [
 setup(
     options={"build_ext": {"parallel": os.cpu_count() or 1}},
     ext_modules=cythonize(
-        extensions, include_path=["ext"], compiler_directives=DIRECTIVES, force=FORCE, nthreads=os.cpu_count() or 1
+        extensions,
+        include_path=["ext"],
+        compiler_directives=DIRECTIVES,
+        force=FORCE,
+        nthreads=os.cpu_count() or 1,
     ),
 )

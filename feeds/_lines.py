@@ -15,9 +15,9 @@ def read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
 
     Raises FeedError if the gzip data is damaged, OSError if the file cannot be read.
     """
-    with open(path, "rb") as probe:
+    with path.open("rb") as probe:
         gzipped = probe.read(2) == b"\x1f\x8b"
-    with gzip.open(path, "rb") if gzipped else open(path, "rb") as lines:
+    with gzip.open(path, "rb") if gzipped else path.open("rb") as lines:
         try:
             for number, line in enumerate(lines, 1):
                 if line := line.strip():

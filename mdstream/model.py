@@ -64,9 +64,13 @@ class InstrumentId:
         if not colon:
             raise ValueError(f"instrument {text!r} has no colon; it reads VENUE:SYMBOL, as in SIM:BTC-USD")
         if not _VENUE.fullmatch(venue):
-            raise ValueError(f"venue {venue!r} of {text!r} must be 1 to 32 of A-Z 0-9 _ . - and begin with a letter or digit")
+            raise ValueError(
+                f"venue {venue!r} of {text!r} must be 1 to 32 of A-Z 0-9 _ . - and begin with a letter or digit"
+            )
         if not symbol or len(symbol) > 64 or ":" in symbol or not symbol.isprintable():
-            raise ValueError(f"symbol {symbol!r} of {text!r} must be 1 to 64 printable characters without a colon")
+            raise ValueError(
+                f"symbol {symbol!r} of {text!r} must be 1 to 64 printable characters without a colon"
+            )
         return cls(venue, symbol)
 
     def __str__(self) -> str:

@@ -34,7 +34,9 @@ class Hub:
     def reset_trades(self, instrument: Instrument, epoch: int, seq: int) -> None:
         """Gives up trades up to ``seq`` that nobody holds any more; subscribers are told ``lost``."""
     # ---- subscriptions
-    def topic(self, instrument: Instrument, channel: str, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Topic:
+    def topic(
+        self, instrument: Instrument, channel: str, depth: int = 0, group: int = 1, interval_ms: int = 0
+    ) -> Topic:
         """The topic of that key, made on first use; its ``number`` is the ``sub`` of everybody subscribed to it on this hub.
 
         A topic ends with its last subscriber (``alive`` turns False): do not keep it, ask again. ValueError for a channel that is none.

@@ -107,7 +107,7 @@ class TapClient(Client):
         self.stats["in_bytes"] += len(data)
         try:
             handler(subject, reply, data, headers)
-        except Exception as error:  # noqa: BLE001 - the read loop must outlive it
+        except Exception as error:
             await self._error_cb(error)
 
     async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
@@ -144,6 +144,6 @@ class TapClient(Client):
             try:
                 await super()._attempt_reconnect()
                 return
-            except Exception as error:  # noqa: BLE001 - none that nats-py expects: its loop is gone, ours goes on
+            except Exception as error:
                 await self._error_cb(error)
                 await asyncio.sleep(self._backoff_cap_s)

@@ -148,10 +148,12 @@ class EmbeddedNats:
 
     def log_tail(self) -> str:
         """The end of what the server logged or printed, for error messages."""
-        texts = []
-        for path in (self.data_dir / "nats-server.err", self.log_path):
-            if path.exists():
-                texts.append(path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip())
+        paths = (self.data_dir / "nats-server.err", self.log_path)
+        texts = [
+            path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+            for path in paths
+            if path.exists()
+        ]
         return "\n".join(text for text in texts if text) or "(the server logged nothing)"
 
     async def __aenter__(self) -> Self:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgpack
+
 from mdstream._core.hub import Hub
 from mdstream._core.sink import MemorySink
 from mdstream._core.topic import Topic
@@ -21,7 +22,9 @@ SIDES = {"buy": 1, "sell": 2, None: 0}
 Levels = dict[int, int]
 
 
-def book_payload(epoch: int, first: int, last: int, ts: int, bids: Iterable[int], asks: Iterable[int]) -> bytes:
+def book_payload(
+    epoch: int, first: int, last: int, ts: int, bids: Iterable[int], asks: Iterable[int]
+) -> bytes:
     return msgpack.packb([1, epoch, first, last, ts, list(bids), list(asks)])
 
 
@@ -29,7 +32,9 @@ def snap_payload(epoch: int, seq: int, ts: int, bids: Iterable[int], asks: Itera
     return msgpack.packb([2, epoch, seq, ts, list(bids), list(asks)])
 
 
-def trade_payload(epoch: int, seq: int, ts: int, price: int, size: int, side: int = 1, trade_id: Any = None) -> bytes:
+def trade_payload(
+    epoch: int, seq: int, ts: int, price: int, size: int, side: int = 1, trade_id: Any = None
+) -> bytes:
     return msgpack.packb([3, epoch, seq, ts, price, size, side, seq if trade_id is None else trade_id])
 
 
@@ -83,7 +88,9 @@ class Feed:
         return book_payload(self.epoch, self.seq, self.seq, self.ts, *changes)
 
     def snap(self) -> bytes:
-        return snap_payload(self.epoch, self.seq, self.ts, flat(self.bids, bids=True), flat(self.asks, bids=False))
+        return snap_payload(
+            self.epoch, self.seq, self.ts, flat(self.bids, bids=True), flat(self.asks, bids=False)
+        )
 
     def trade(self, price: int = 100, size: int = 5, side: int = 1) -> bytes:
         self.trade_seq += 1
@@ -131,7 +138,8 @@ def decode_json(payload: bytes) -> list[dict[str, Any]]:
             message[quote] = (price(message[quote][0]), size(message[quote][1]))
     if "trades" in message:
         message["trades"] = [
-            (seq, ts, price(p), size(s), SIDES[side], trade_id) for seq, ts, p, s, side, trade_id in message["trades"]
+            (seq, ts, price(p), size(s), SIDES[side], trade_id)
+            for seq, ts, p, s, side, trade_id in message["trades"]
         ]
     return [message]
 
@@ -163,7 +171,9 @@ def decode_array(value: list[Any]) -> dict[str, Any]:
     if kind == "heartbeat":
         message["seqs"] = [list(pair) for pair in pairs(message["seqs"]).items()]
     if kind == "trades":
-        message["trades"] = [tuple(SIDES.get(x, x) if i == 4 else x for i, x in enumerate(t)) for t in message["trades"]]
+        message["trades"] = [
+            tuple(SIDES.get(x, x) if i == 4 else x for i, x in enumerate(t)) for t in message["trades"]
+        ]
     return message
 
 
@@ -213,7 +223,7 @@ class Subscription:
     def check(self, message: dict[str, Any]) -> None:
         assert message["crc"] == checksum(self.bids, self.asks), "checksum"
         depth = self.topic.depth
-        assert not depth or len(self.bids) <= depth and len(self.asks) <= depth, "deeper than subscribed"
+        assert not depth or (len(self.bids) <= depth and len(self.asks) <= depth), "deeper than subscribed"
 
     def on_trades(self, message: dict[str, Any]) -> None:
         if message["epoch"] != self.epoch:
@@ -254,7 +264,9 @@ class Client:
         self.resumed = self.hub.subscribe(self.sink, topic, at)
         sub = Subscription(topic)
         if self.resumed and resume is not None:
-            sub = Subscription(topic, resume.epoch, resume.seq, bids=dict(resume.bids), asks=dict(resume.asks))
+            sub = Subscription(
+                topic, resume.epoch, resume.seq, bids=dict(resume.bids), asks=dict(resume.asks)
+            )
             sub.has_view, sub.trades = resume.has_view, list(resume.trades)
         elif topic.channel == "trades":
             sub.epoch, sub.seq = topic.epoch, topic.seq

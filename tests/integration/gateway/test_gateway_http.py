@@ -145,7 +145,7 @@ def test_metrics_and_their_documentation_agree(run, nats_server, gateway, http, 
             page = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             return page.body.decode()
 
-    names = {name for name in re.findall(r"^# TYPE (mdstream_\w+)", run(scenario()), re.MULTILINE)}
+    names = set(re.findall(r"^# TYPE (mdstream_\w+)", run(scenario()), re.MULTILINE))
     assert names
     shortened = {
         "mdstream_connections_refused_total": "_refused_total",

@@ -317,7 +317,7 @@ def test_both_formats_tell_the_same(run, nats_server, gateway, feed, ws) -> None
                 views.append((format, client, [await client.until("snapshot")]))
             for size in range(1, 50):
                 await pub.book([1000 - size % 7, size], [1001 + size % 5, size])
-            for format, client, seen in views:
+            for _, client, seen in views:
                 while seen[-1].get("last") != 49:
                     seen.append(await client.until("delta"))
             told = [

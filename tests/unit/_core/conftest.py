@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from mdstream._core.hub import Hub
 from support.fanout import PRICE_EXP, SIZE_EXP, Client, Feed
 

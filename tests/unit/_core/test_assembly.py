@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mdstream._core.assembly import Assembler, parse_close
 
 CONTINUATION, TEXT, BINARY = 0, 1, 2
@@ -73,7 +76,7 @@ near_utf8 = st.one_of(
 @given(near_utf8, st.lists(st.integers(0, 40), max_size=4))
 def test_text_is_checked_as_python_does_wherever_it_is_cut(data, cuts):
     bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    pieces = [data[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [data[a:b] for a, b in itertools.pairwise(bounds)]
     assembler = Assembler()
     for i, piece in enumerate(pieces):
         result = assembler.feed(CONTINUATION if i else TEXT, piece, fin=i == len(pieces) - 1)

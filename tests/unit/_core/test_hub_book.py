@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from mdstream.errors import BookError, PayloadError
 from support.fanout import JSON, MSGPACK, Client, Feed, book_payload
 
@@ -70,7 +71,7 @@ def test_a_newcomer_stands_where_the_topic_stands(world):
     early, late = world.client(), world.client()
     topic = world.topic(depth=1)
     early.subscribe(topic)
-    world.publish(world.feed.update({98: 8}))       # the topic stays at 1
+    world.publish(world.feed.update({98: 8}))  # the topic stays at 1
     sub = late.subscribe(topic)
     assert sub.seq == topic.seq
     world.publish(world.feed.update({100: 1}))
@@ -167,7 +168,7 @@ def test_an_instrument_leaves_only_without_subscribers(world):
     with pytest.raises(ValueError, match="subscribers"):
         world.hub.remove_instrument(world.instrument)
     client.sink.close()
-    world.topic("trades")       # asked for, never subscribed to
+    world.topic("trades")  # asked for, never subscribed to
     world.hub.remove_instrument(world.instrument)
     with pytest.raises(ValueError, match="no instrument of this hub"):
         world.topic()
@@ -176,7 +177,9 @@ def test_an_instrument_leaves_only_without_subscribers(world):
         world.hub.add_instrument("SIM:BTC-USD", -2, -3)
 
 
-@pytest.mark.parametrize(("channel", "key"), [("candles", {}), ("book", {"depth": -1}), ("book", {"group": 0})])
+@pytest.mark.parametrize(
+    ("channel", "key"), [("candles", {}), ("book", {"depth": -1}), ("book", {"group": 0})]
+)
 def test_a_topic_that_cannot_be(world, channel, key):
     with pytest.raises(ValueError):
         world.topic(channel, **key)
@@ -260,12 +263,12 @@ def test_recover_bridges_a_gap(world, format, depth, group):
 
 def test_recover_gives_whichever_is_shorter(world):
     client = world.client()
-    world.publish(world.feed.update({level: 1 for level in range(1, 90)}))
+    world.publish(world.feed.update(dict.fromkeys(range(1, 90), 1)))
     full = client.subscribe(world.topic())
     world.publish(world.feed.update({100: 1}))
     client.recover(full.topic, full.seq)
     assert full.messages[-1]["type"] == "delta"
-    world.publish(world.feed.update({level: 0 for level in range(2, 90)}))
+    world.publish(world.feed.update(dict.fromkeys(range(2, 90), 0)))
     client.read()
     full.seq, full.bids[89] = 3, 1
     client.recover(full.topic, 4)
@@ -372,7 +375,7 @@ def test_resume_ahead_of_an_unchanging_view_moves_the_topic_there(world, make_wo
     there_and_back = [world.feed.update({100: 6}), world.feed.update({100: 5})]
     for payload in there_and_back:
         world.publish(payload)
-    other.publish(*there_and_back)      # one batch: its view did not change, its topic stays at 1
+    other.publish(*there_and_back)  # one batch: its view did not change, its topic stays at 1
     client.read()
     moved = other.client()
     again = moved.subscribe(other.topic(depth=1), resume=sub)
@@ -439,7 +442,7 @@ def test_an_interval_conflates(world, depth, group):
     client, every = world.client(), world.client()
     sub = client.subscribe(world.topic(depth=depth, group=group, interval_ms=100))
     full = every.subscribe(world.topic(depth=depth, group=group))
-    for lots in range(1, 41):       # one update each 10 ms
+    for lots in range(1, 41):  # one update each 10 ms
         world.publish(world.feed.update({100: lots}))
         world.now += 10_000
         if lots % 5 == 0:

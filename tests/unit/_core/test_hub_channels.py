@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgpack
 import pytest
+
 from support.fanout import JSON, MSGPACK, Subscription, trade_payload
 
 FORMATS = pytest.mark.parametrize("format", [JSON, MSGPACK], ids=["json", "msgpack"])
@@ -87,7 +88,7 @@ def test_resume_of_trades(world, make_world):
     client.read()
     other.publish_trades(trades[1])
     moved = other.client()
-    again = moved.subscribe(other.topic("trades"), resume=sub)     # ahead by one
+    again = moved.subscribe(other.topic("trades"), resume=sub)  # ahead by one
     assert moved.resumed
     other.publish_trades(trades[2])
     moved.read()
@@ -163,7 +164,7 @@ def test_heartbeats_list_what_was_silent(make_world, format):
     world.after(1000)
     client.read()
     assert len(client.heartbeats) == 1
-    assert client.heartbeats[0]["seqs"] == [[trades.topic.number, 0]]       # the book's snapshot was data
+    assert client.heartbeats[0]["seqs"] == [[trades.topic.number, 0]]  # the book's snapshot was data
     world.after(1000)
     client.read()
     assert sorted(client.heartbeats[1]["seqs"]) == sorted([[book.topic.number, 1], [trades.topic.number, 0]])
@@ -224,7 +225,9 @@ def test_control_messages_keep_their_place_among_the_data(world):
         client.subscribe(topic)
     world.publish(world.feed.update({100: 1}))
     state = {"type": "state", "sub": topic.number, "state": "halted"}
-    world.hub.broadcast(topic, b'{"type":"state","sub":%d,"state":"halted"}' % topic.number, msgpack.packb(state))
+    world.hub.broadcast(
+        topic, b'{"type":"state","sub":%d,"state":"halted"}' % topic.number, msgpack.packb(state)
+    )
     world.publish(world.feed.update({100: 2}))
     for client in clients:
         kinds = [message["type"] for message in client.read()]

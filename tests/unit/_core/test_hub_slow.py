@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from support.fanout import JSON, MSGPACK
 
 FORMATS = pytest.mark.parametrize("format", [JSON, MSGPACK], ids=["json", "msgpack"])
@@ -104,11 +105,11 @@ def test_the_newest_ticker_for_a_slow_sink(world):
 
 
 def test_catching_up_stops_where_the_sink_is_full_again_and_goes_on_later(world):
-    world.publish(world.feed.update({level: 1 for level in range(1, 90)}, {level: 1 for level in range(104, 9000)}))
+    world.publish(world.feed.update(dict.fromkeys(range(1, 90), 1), dict.fromkeys(range(104, 9000), 1)))
     topics = [world.topic(group=group) for group in (1, 2, 3, 4)]
     client, *subs = blocked_client(world, *topics)
     world.feed.restart()
-    world.publish(world.feed.update({level: 1 for level in range(1, 90)}, {level: 1 for level in range(104, 9000)}))
+    world.publish(world.feed.update(dict.fromkeys(range(1, 90), 1), dict.fromkeys(range(104, 9000), 1)))
     client.sink.drain(room=1)
     client.read()
     behind = [sub for sub in subs if sub.epoch == 1]
@@ -134,7 +135,7 @@ def test_a_recover_does_not_hide_what_else_a_slow_sink_lacks(world):
     client, sub = blocked_client(world, world.topic())
     for lots in range(1, 9):
         world.publish(world.feed.update({100: lots, 90 + lots: 1}))
-    world.hub.recover(client.sink, sub.topic, 7)        # but it has nothing after 1
+    world.hub.recover(client.sink, sub.topic, 7)  # but it has nothing after 1
     client.sink.drain()
     client.read()
     assert (sub.bids, sub.asks) == world.feed.view()
