@@ -74,7 +74,7 @@ def read_tape(path: Path) -> Iterator[Frame]:
 
 
 def _values(path: Path) -> Iterator[Any]:
-    with open(path, "rb") as plain:
+    with path.open("rb") as plain:
         gzipped = plain.peek(2)[:2] == b"\x1f\x8b"
         file = gzip.GzipFile(fileobj=plain) if gzipped else plain
         unpacker = msgpack.Unpacker(max_buffer_size=2**31 - 1)

@@ -150,13 +150,15 @@ def _middle(bid: Quote | None, ask: Quote | None, columns: tuple[int, int]) -> T
 def _trades(scene: Scene, rows: int) -> Table:
     grid = Table.grid(padding=0)
     grid.add_column(width=TRADES_WIDTH, no_wrap=True)
-    shown = list(scene.trades)[: -rows : -1]
+    shown = list(scene.trades)[:-rows:-1]
     price_width = max((len(f"{trade.price:f}") for trade in shown), default=8)
     size_width = TRADES_WIDTH - len("00:00:00") - price_width - 3
     grid.add_row(Text(f"{'UTC':8}  {'price':>{price_width}} {'size':>{size_width}}", style=DIM))
     for trade in shown:
         text = Text(_clock(trade.ts_us), style=DIM)
-        text.append(f"  {trade.price:>{price_width}f}", style={"buy": BID, "sell": ASK}.get(trade.side or "", ""))
+        text.append(
+            f"  {trade.price:>{price_width}f}", style={"buy": BID, "sell": ASK}.get(trade.side or "", "")
+        )
         text.append(f" {_fitted(trade.size, size_width):>{size_width}}", style="default")
         grid.add_row(text)
     return grid

@@ -46,8 +46,7 @@ async def record(
                     instrument.trade_ticks(200, number, "buy")
                 await publisher.flush()
             await reader.flush()
-            views = {str(instrument.id): instrument.book.view() for instrument in instruments}
-        return views
+            return {str(instrument.id): instrument.book.view() for instrument in instruments}
 
 
 async def follow(reader: Bus, subject: str) -> Book:

@@ -1,0 +1,32 @@
+"""What import-linter cannot see: the imports of the compiled modules."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+CORE = Path(__file__).resolve().parents[2] / "ext" / "mdstream" / "_core"
+IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+c?import|c?import\s+([\w.]+))", re.MULTILINE)
+SOURCES = sorted([*CORE.glob("*.pyx"), *CORE.glob("*.pxd")])
+ALLOWED = ("mdstream._core", "mdstream.errors", "mdstream.model", "cpython", "libc", "posix")
+STANDARD = {"array", "decimal", "numpy", "time", "logging", "cython", "__future__", "collections"}
+
+
+def imports(source: Path) -> set[str]:
+    return {a or b for a, b in IMPORT.findall(source.read_text())}
+
+
+def test_only_the_session_knows_picows():
+    knows = {source.stem for source in SOURCES if any(name.split(".")[0] == "picows" for name in imports(source))}
+    assert knows == {"session"}
+
+
+def test_the_core_does_no_io_and_knows_no_layer_above_it():
+    strangers = {
+        (source.name, name)
+        for source in SOURCES
+        for name in imports(source)
+        if not name.startswith(ALLOWED) and name.split(".")[0] not in STANDARD
+    }
+    assert {source for source, _ in strangers} <= {"session.pyx", "session.pxd"}, strangers
+    assert not {name for _, name in strangers} & {"nats", "uvloop", "socket"}
