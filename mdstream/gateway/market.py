@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mdstream.gateway.market")
 
+_SETTLING_S = 0.2
+"""What bringing a book up to date from the bus takes at most, as a rule."""
 _LEAST_LINGER_US = 1_000_000
 """Between the opening of an instrument and the subscription that asked for it, nothing may let it go."""
 
@@ -71,7 +73,8 @@ class Market:
     ) -> list[Listing]:
         """Opens what is not open yet, once for all who ask; raises CommandError ``unknown_instrument`` or ``unavailable``.
 
-        ``settled``: also waits, within the same deadline, until there is data to show: only that can be resumed.
+        ``settled``: waits, within the same deadline, until there is data to show, for only that can be resumed; else it waits
+        no longer than it takes as a rule, so that clients are not told ``recovering`` for nothing.
         """
         deadline_s = asyncio.get_running_loop().time() + self._config.open_timeout_ms / 1000
         tasks = [self._task(id) for id in ids if str(id) not in self._listings]
@@ -85,8 +88,9 @@ class Market:
         found = self.listings([str(id) for id in ids], channel)
         if found is None:
             raise _unavailable("an instrument was let go meanwhile; try again")
-        if settled:
-            await _wait_settled([listing.standing(channel) for listing in found], deadline_s)
+        if not settled:
+            deadline_s = min(deadline_s, asyncio.get_running_loop().time() + _SETTLING_S)
+        await _wait_settled([listing.standing(channel) for listing in found], deadline_s)
         return found
 
     def _task(self, id: InstrumentId) -> asyncio.Task[Listing]:
@@ -229,7 +233,7 @@ async def _wait(futures: Sequence[asyncio.Future[Any]], deadline_s: float) -> No
 
 
 async def _wait_settled(standings: Iterable[Standing], deadline_s: float) -> None:
-    waits = [asyncio.ensure_future(standing.settled.wait()) for standing in standings]
+    waits = [asyncio.ensure_future(s.settled.wait()) for s in standings if not s.settled.is_set()]
     await _wait(waits, deadline_s)
     for wait in waits:
         wait.cancel()

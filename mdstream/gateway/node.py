@@ -32,7 +32,7 @@ class Gateway:
     """One gateway process: ``start`` it, then ``drain`` or ``stop`` it; each of these once.
 
     With ``bus`` it uses that connection and leaves it open; else it makes and keeps one of its own from the configuration, and
-    serves without until NATS is there.
+    serves without until NATS is there. (An embedded NATS is started by ``run.serve``, not here.)
     """
 
     def __init__(self, config: GatewayConfig, bus: Bus | None = None) -> None:
@@ -92,7 +92,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Listens, and begins to look for NATS. Raises ConfigError, or MdstreamError where it cannot listen."""
-        options = bus_options(self.config)
+        options = bus_options(self.config) if self._bus is None else None
         self._tick()
         try:
             await self._admin.start()
@@ -100,10 +100,10 @@ class Gateway:
         except BaseException:
             await self.stop()
             raise
-        if self._bus is not None:
-            self._use(self._bus)
-        else:
+        if options is not None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect(options))
+        elif self._bus is not None:
+            self._use(self._bus)
 
     async def drain(self) -> None:
         """Sends the clients away within the configured spread and deadline, then stops."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -58,6 +59,7 @@ class FakeReaders:
         self.watchers: dict[str, Any] = {}
         self.targets: dict[str, Any] = {}
         self.gate: Callable[[], Any] | None = None
+        self.live_at_once = False
 
     async def open(self, instrument: InstrumentId, make_target: Callable[[Ref], Any], watcher: Any) -> Any:
         name = str(instrument)
@@ -72,6 +74,8 @@ class FakeReaders:
         async def close() -> None:
             self.closed.append(name)
 
+        if self.live_at_once:
+            asyncio.get_running_loop().call_soon(self.go_live, name)
         return SimpleNamespace(close=close)
 
     async def close(self) -> None:

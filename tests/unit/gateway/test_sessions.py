@@ -21,6 +21,13 @@ async def turns(count: int = 10) -> None:
         await asyncio.sleep(0)
 
 
+async def answers(client) -> list[Any]:
+    """The next messages, as soon as there are any."""
+    while not (messages := client.taken()):
+        await asyncio.sleep(0.005)
+    return messages
+
+
 def types(messages: list[Any]) -> list[str]:
     return [message["type"] for message in messages]
 
@@ -32,8 +39,7 @@ def test_subscribed_then_state_then_data_when_it_is_there(run, stage) -> None:
         client = on.client()
         on.say(client, **BOOK, id=1)
         assert client.taken() == []
-        await turns()
-        subscribed, state = client.taken()
+        subscribed, state = await answers(client)
         assert (subscribed["type"], subscribed["id"]) == ("subscribed", 1)
         assert (state["type"], state["state"], state["reason"]) == ("state", "recovering", "opening")
         on.readers.go_live("SIM:A", seq=3)
@@ -69,8 +75,7 @@ def test_a_resume_does_not_wait_beyond_the_deadline(run, stage) -> None:
         on.announce("SIM:A")
         client = on.client()
         on.say(client, **BOOK, resume={"SIM:A": [1000, 3]})
-        while not (messages := client.taken()):
-            await asyncio.sleep(0.005)
+        messages = await answers(client)
         assert types(messages) == ["subscribed", "state"]
         assert messages[0]["resumed"] is False
 
@@ -81,12 +86,11 @@ def test_other_commands_do_not_wait_for_an_opening(run, stage) -> None:
     async def scenario() -> None:
         on = stage()
         on.announce("SIM:A", "SIM:B")
+        on.readers.live_at_once = True
         opening = asyncio.Event()
         client = on.client()
         on.say(client, **{**BOOK, "instruments": ["SIM:B"]})
-        await turns()
-        on.readers.go_live("SIM:B")
-        client.taken()
+        assert types(await answers(client)) == ["subscribed", "snapshot"]
         on.readers.gate = opening.wait
         on.say(client, **BOOK, id="slow")
         on.say(client, **{**BOOK, "instruments": ["SIM:B"], "depth": 5}, id="fast")
@@ -94,8 +98,7 @@ def test_other_commands_do_not_wait_for_an_opening(run, stage) -> None:
         await turns()
         assert [message.get("id") for message in client.taken()] == ["fast", None, "ping"]
         opening.set()
-        await turns()
-        assert client.taken()[0]["id"] == "slow"
+        assert (await answers(client))[0]["id"] == "slow"
 
     run(scenario())
 
@@ -104,6 +107,7 @@ def test_pending_subscriptions_count_against_the_limit(run, stage) -> None:
     async def scenario() -> None:
         on = stage(max_subscriptions=3)
         on.announce("SIM:A", "SIM:B", "SIM:C", "SIM:D")
+        on.readers.live_at_once = True
         opening = asyncio.Event()
         on.readers.gate = opening.wait
         client = on.client()
@@ -112,10 +116,9 @@ def test_pending_subscriptions_count_against_the_limit(run, stage) -> None:
         (error,) = client.taken()
         assert (error["id"], error["code"]) == (2, "limit_subscriptions")
         opening.set()
-        await turns()
+        assert types(await answers(client)) == ["subscribed", "snapshot"] * 2
         on.say(client, **{**BOOK, "instruments": ["SIM:C"]}, id=3)
-        await turns()
-        assert client.taken()[-2]["id"] == 3
+        assert (await answers(client))[0]["id"] == 3
 
     run(scenario())
 
@@ -266,6 +269,7 @@ def test_whatever_a_client_says_it_is_answered_by_the_contract_and_the_state_is_
     async def scenario() -> None:
         on = stage()
         on.announce("SIM:A", "SIM:B")
+        on.readers.live_at_once = True
         client = on.client(format=1)
         for payload in payloads:
             before = client.sink.subscriptions
