@@ -210,13 +210,13 @@ cdef class BookTopic(Topic):
         return True
 
     cdef int c_answer(self, Outbox out, Member* member, bint snapshot) except -1:
-        """A snapshot, or what `c_between` left in `out`: the shorter one."""
+        """A snapshot, or what `c_between` left in `out`: the shorter one, unless `subscribed` told of a resume: it promises deltas."""
         cdef Sink sink = <Sink>member.sink
         cdef Frame frame
         cdef Frame other
         if not snapshot:
             self.c_delta(out, sink.format, member.seq, &frame)
-            if 2 * (out.bids.count + out.asks.count) > self.c_levels():
+            if member.reason != REASON_SUBSCRIBE and 2 * (out.bids.count + out.asks.count) > self.c_levels():
                 self.c_snapshot(out, sink.format, <Reason>member.reason, &other)
                 snapshot = other.size < frame.size
         if snapshot:

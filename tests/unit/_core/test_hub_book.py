@@ -340,6 +340,18 @@ def test_resume_on_another_hub_goes_on_without_a_snapshot(world, make_world, dep
     assert all(message["type"] == "delta" for message in again.messages)
 
 
+def test_a_resume_goes_on_by_a_delta_also_where_a_snapshot_is_shorter(world, make_world):
+    other = second_gateway(world, make_world)
+    client = world.client()
+    sub = client.subscribe(world.topic())
+    other.publish(world.feed.update({100: 0, 99: 0, 98: 0, 97: 1}, {101: 0, 102: 0, 103: 0, 104: 1}))
+    moved = other.client()
+    again = moved.subscribe(other.topic(), resume=sub)
+    assert moved.resumed
+    assert [message["type"] for message in again.messages] == ["delta"]
+    equals_feed(moved, world.feed)
+
+
 def test_resume_where_nothing_was_missed_sends_nothing(world):
     client = world.client()
     sub = client.subscribe(world.topic(depth=5))
