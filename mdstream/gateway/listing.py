@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mdstream.bus import InstrumentReader
 
 
+_PRUNE_LEAST = 64
+
+
 class Standing:
     """How one stream of an instrument stands: what its subscribers are told."""
 
@@ -25,7 +28,21 @@ class Standing:
         self.since_us = now_us
         self.settled = asyncio.Event()
         """Set once there is data to show; until then new subscriptions wait."""
-        self.waiting: list[tuple[Sink, Topic]] = []
+        self._waiting: list[tuple[Sink, Topic]] = []
+        self._prune_at = _PRUNE_LEAST
+
+    def wait(self, sink: Sink, topic: Topic, still: Callable[[Sink, Topic], bool]) -> None:
+        """Remembers a new subscription until there is data; forgets, now and then, those that are not ``still`` there."""
+        if len(self._waiting) >= self._prune_at:
+            self._waiting = [waiter for waiter in self._waiting if still(*waiter)]
+            self._prune_at = max(_PRUNE_LEAST, 2 * len(self._waiting))
+        self._waiting.append((sink, topic))
+
+    def settle(self) -> list[tuple[Sink, Topic]]:
+        """There is data to show; returns who waited for it."""
+        self.settled.set()
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
     def messages(self, sub: int) -> tuple[bytes, bytes]:
         """The ``state`` message for one topic, as JSON and as MessagePack."""

@@ -140,7 +140,7 @@ class Market:
         if standing.settled.is_set():
             self._hub.catch_up(sink, topic)
         else:
-            standing.waiting.append((sink, topic))
+            standing.wait(sink, topic, self._is_subscribed)
 
     def _told(self, listing: Listing, standing: Standing) -> None:
         """The state has changed: tells every subscriber, after the data that it may have waited for."""
@@ -155,11 +155,12 @@ class Market:
             self._hub.uncork()
 
     def _show_waiting(self, standing: Standing) -> None:
-        standing.settled.set()
-        waiting, standing.waiting = standing.waiting, []
-        for sink, topic in waiting:
-            if not sink.closed and self._hub.find(sink, topic.number) is not None:
+        for sink, topic in standing.settle():
+            if self._is_subscribed(sink, topic):
                 self._hub.catch_up(sink, topic)
+
+    def _is_subscribed(self, sink: Sink, topic: Topic) -> bool:
+        return not sink.closed and self._hub.find(sink, topic.number) is not None
 
     def _announced(self, listing: Listing, rescaled: bool) -> None:
         """New reference data; with other decimals all that clients hold means another thing, so they begin anew."""

@@ -99,6 +99,30 @@ def test_it_is_let_go_after_its_time_and_not_before(run, stage) -> None:
     run(scenario())
 
 
+def test_who_waits_is_shown_once_and_who_left_costs_nothing(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A")
+        await on.market.open([A], "book")
+        client = on.client()
+        for _ in range(500):
+            on.say(client, op="subscribe", channel="book", instruments=["SIM:A"])
+            sub = client.taken()[0]["sub"]
+            on.say(client, op="unsubscribe", subs=[sub])
+            client.taken()
+        on.say(client, op="subscribe", channel="book", instruments=["SIM:A"])
+        client.taken()
+        (listing,) = await on.market.open([A], "book")
+        gone = on.client()
+        on.say(gone, op="subscribe", channel="book", instruments=["SIM:A"])
+        gone.sink.close()
+        assert len(listing.standing("book")._waiting) < 100
+        on.readers.go_live("SIM:A")
+        assert [message["type"] for message in client.taken()] == ["snapshot", "state"]
+
+    run(scenario())
+
+
 def test_states_reach_the_subscribers_of_that_stream_alone(run, stage) -> None:
     async def scenario() -> None:
         on = stage()
