@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from mdstream.bus import _leash
+from mdstream.bus.leash import leashed
 from mdstream.errors import BusError, BusUnavailable
 
 LOG_TAIL_BYTES = 2048
@@ -193,16 +193,7 @@ class EmbeddedNats:
         config.write_text(f"listen: 127.0.0.1:{port or -1}\n{self._settings}")
         for stale in self.data_dir.glob("*.ports"):
             stale.unlink()
-        command = [
-            sys.executable,
-            "-I",
-            "-S",
-            _leash.__file__,
-            str(os.getpid()),
-            str(self._binary),
-            "-c",
-            str(config),
-        ]
+        command = leashed([str(self._binary), "-c", str(config)])
         with (self.data_dir / "nats-server.err").open("wb") as errors:
             # A session of its own: Ctrl-C at the terminal is ours to handle, and the server goes last.
             self._process = subprocess.Popen(

@@ -78,6 +78,11 @@ class Gateway:
     def admin_url(self) -> str:
         return f"http://{_for_url(self.config.admin_host)}:{self.admin_port}"
 
+    @property
+    def clients(self) -> int:
+        """How many are connected now."""
+        return len(self._sessions)
+
     def not_ready(self) -> str | None:
         """Why clients should not be sent here now; None if they may."""
         if self._server.draining:

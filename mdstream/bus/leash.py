@@ -1,14 +1,21 @@
 """Run as a program: becomes the command given, which the kernel will kill when the process that started it dies.
 
-``python -I -S _leash.py PARENT_PID COMMAND [ARGUMENT …]``. A ``preexec_fn`` could do the same, but it runs Python
+``python -I -S leash.py PARENT_PID COMMAND [ARGUMENT …]``. A ``preexec_fn`` could do the same, but it runs Python
 between fork and exec of a process that has threads, which Python 3.12 warns of and which may deadlock.
 """
+
+from __future__ import annotations
 
 import os
 import sys
 
 PR_SET_PDEATHSIG = 1
 SIGKILL = 9
+
+
+def leashed(command: list[str]) -> list[str]:
+    """The command line that runs ``command``, whose program is a path, tied to this process; call it in the thread that lives on."""
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 
 def main(parent_pid: int, command: list[str]) -> None:

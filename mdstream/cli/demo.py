@@ -1,0 +1,231 @@
+"""``mdstream demo``: NATS, a simulated market, a gateway and a live view of it, in one command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import uvloop
+
+from mdstream.bus import EmbeddedNats
+from mdstream.cli import demo_text
+from mdstream.cli.client_options import duration_s
+from mdstream.cli.demo_options import DemoOptions, default_port, integer, rate, symbols
+from mdstream.cli.demo_parts import Log, start_simulation, start_watch
+from mdstream.cli.demo_view import MarketView
+from mdstream.client import connect
+from mdstream.errors import MdstreamError
+from mdstream.gateway import Gateway
+from mdstream.gateway.config import GatewayConfig, default_of, load
+from mdstream.gateway.logs import LineFormatter, handle_loop_exception
+
+READING_S = 4.0
+"""How long the addresses stay on a terminal before the live view takes the screen."""
+NATS_LOOK_S = 0.25
+DRAIN_MS = 1_000
+"""How long clients of the demo have to leave."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = demo_text.EPILOG
+    add = parser.add_argument
+    add(
+        "--for", dest="for_s", metavar="TIME", type=duration_s, help="end after this time: 500ms, 10s, 5m, 1h"
+    )
+    add("--lines", action="store_true", help="print a line a second, also in a terminal")
+    add = parser.add_argument_group("the simulated market, venue SIM").add_argument
+    add(
+        "--instruments",
+        dest="symbols",
+        metavar="A,B,…",
+        type=symbols,
+        default="BTC-USD,ETH-USD,SOL-USD,XRP-USD,EUR-USD",
+        help="symbols; the first is the one that is shown (default: %(default)s)",
+    )
+    add(
+        "--rate",
+        metavar="N",
+        type=rate,
+        default=2_000.0,
+        help="level changes per second over all instruments, 1 to 1,000,000 (default: 2,000)",
+    )
+    add(
+        "--seed",
+        metavar="N",
+        type=integer,
+        default=1,
+        help="the same seed makes the same market (default: 1)",
+    )
+    add = parser.add_argument_group("where").add_argument
+    add(
+        "--nats",
+        metavar="URL|embedded",
+        default="embedded",
+        help="a NATS server that runs already (default: embedded, one of our own)",
+    )
+    add(
+        "--host",
+        metavar="ADDRESS",
+        default=default_of("host"),
+        help="address for clients (default: %(default)s)",
+    )
+    add(
+        "--port",
+        metavar="N",
+        help=f"port for clients (default: {default_of('port')}, or a free one if that is taken)",
+    )
+    add(
+        "--admin-port",
+        metavar="N",
+        help=f"port of /healthz, /readyz and /metrics (default: {default_of('admin_port')}, or a free one)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the demo until its time is over, its view is left, or a signal comes; returns 0."""
+    options = DemoOptions(**{name: getattr(args, name) for name in DemoOptions.__dataclass_fields__})
+    with Log() as log:
+        return uvloop.run(_until_signal(demo(options, log)))
+
+
+async def demo(options: DemoOptions, log: Log) -> int:
+    """Starts all parts, shows the market, stops them in the opposite order, and returns 0.
+
+    Raises ConfigError, or, having stopped what runs, MdstreamError if a part cannot start or ends by itself. ``log`` takes
+    what the parts say.
+    """
+    config = _gateway_config(options)
+    on_screen = sys.stdout.isatty() and not options.lines
+    _log_to(log.handler() if on_screen else logging.StreamHandler())
+    asyncio.get_running_loop().set_exception_handler(handle_loop_exception)
+    print(demo_text.STARTING, flush=True)
+    try:
+        async with AsyncExitStack() as stack:
+            await _run_parts(options, config, log, on_screen, stack)
+    except MdstreamError as error:
+        raise MdstreamError(f"{error}{log.said()}") from None
+    return 0
+
+
+async def _run_parts(
+    options: DemoOptions, config: GatewayConfig, log: Log, on_screen: bool, stack: AsyncExitStack
+) -> None:
+    nats = await _start_nats(options, stack)
+    url = options.nats if nats is None else nats.url
+    gateway = Gateway(dataclasses.replace(config, nats=tuple(url.split(","))))
+    await gateway.start()
+    stack.push_async_callback(gateway.drain)
+    simulation = await start_simulation(options, url, log)
+    stack.push_async_callback(simulation.stop)
+    ends: list[Callable[[], Coroutine[Any, Any, None]]] = [simulation.ended]
+    if nats is not None:
+        ends.append(lambda: _ended(nats))
+    client = await stack.enter_async_context(connect(gateway.url))
+    stack.callback(print, demo_text.STOPPING, flush=True)
+    view = MarketView(client, gateway)
+    await _unless_ended(view.open(options.instruments), ends)
+    print(demo_text.banner(options, gateway, url, on_screen=on_screen), flush=True)
+    show = _show_screen(options, view, gateway) if on_screen else view.print_lines()
+    await _unless_ended(_at_most(show, options.for_s), ends)
+
+
+# ---- the parts
+
+
+def _gateway_config(options: DemoOptions) -> GatewayConfig:
+    """Raises ConfigError. The environment is not asked: the demo is what its command line says."""
+    flags = {
+        "nats": options.nats,
+        "host": options.host,
+        "port": options.port or default_port("port", options.host),
+        "admin_port": options.admin_port or default_port("admin_port", "127.0.0.1"),
+        "drain_spread_ms": "0",
+        "drain_deadline_ms": str(DRAIN_MS),
+    }
+    return load(environ={}, flags=flags)
+
+
+async def _start_nats(options: DemoOptions, stack: AsyncExitStack) -> EmbeddedNats | None:
+    """A server of our own, if that is asked for."""
+    if options.nats != "embedded":
+        return None
+    return await stack.enter_async_context(await EmbeddedNats.start())
+
+
+async def _ended(nats: EmbeddedNats) -> None:
+    while nats.running:
+        await asyncio.sleep(NATS_LOOK_S)
+    raise MdstreamError(f"nats-server ended; its log ends:\n{nats.log_tail()}")
+
+
+async def _show_screen(options: DemoOptions, view: MarketView, gateway: Gateway) -> None:
+    """The addresses and some lines to read, then the ladder, by a process of its own: drawing must not delay the gateway."""
+    await _at_most(view.print_lines(), READING_S)
+    watch = await start_watch(options.instruments[0], gateway.url)
+    try:
+        await watch.wait()
+    finally:
+        await watch.stop()
+    if watch.status:
+        raise MdstreamError(f"the live view ended with status {watch.status}")
+
+
+# ---- the run
+
+
+async def _unless_ended(
+    work: Coroutine[Any, Any, None], ends: list[Callable[[], Coroutine[Any, Any, None]]]
+) -> None:
+    """Does the work; raises what a part raises that ends meanwhile."""
+    tasks = [asyncio.ensure_future(task) for task in (work, *(end() for end in ends))]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _at_most(work: Coroutine[Any, Any, None], seconds: float | None) -> None:
+    """Ends the work after so long; None: never."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+
+
+async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
+    """The first SIGINT, SIGTERM or SIGHUP ends the work, and counts as success; the way out is bounded, so more change nothing."""
+    task = asyncio.ensure_future(work)
+    asked = asyncio.Event()
+
+    def stop() -> None:
+        if not asked.is_set():
+            asked.set()
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    with suppress(asyncio.CancelledError):
+        return await task
+    return 0 if asked.is_set() else 1
+
+
+def _log_to(handler: logging.Handler) -> None:
+    """Only what should not happen: the demo is not read by its log."""
+    handler.setFormatter(LineFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("nats").setLevel(logging.CRITICAL)
