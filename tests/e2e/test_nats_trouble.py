@@ -1,0 +1,137 @@
+"""NATS is killed, or loses messages for one gateway: clients are told, stay, and end with exactly the publisher's book."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mdstream.bus import Bus, connect
+from mdstream.client import SubscriptionState
+
+LIVE, STALE, RECOVERING = SubscriptionState.LIVE, SubscriptionState.STALE, SubscriptionState.RECOVERING
+
+
+async def _told(follower: Any, state: SubscriptionState) -> None:
+    """Returns when each book has been told so."""
+    for followed in follower.books:
+        if state in followed.states:
+            continue
+        told = asyncio.Event()
+        unregister = followed.book.on_state(lambda now, told=told: now is state and told.set())
+        await told.wait()
+        unregister()
+
+
+def _stayed(follower: Any) -> None:
+    """Connected throughout, and live again; what was recovered, the gateway recovered."""
+    stats = follower.client.stats
+    assert stats.reconnects == stats.gaps == stats.recoveries == 0
+    assert all(followed.book.state is LIVE for followed in follower.books)
+
+
+@contextlib.contextmanager
+def withheld(bus: Bus, stream: str) -> Iterator[list[bytes]]:
+    """Loses what comes on one stream to every reader on this connection; gives what was lost."""
+    client, lost = bus.client, []
+    real = dict(client._taps)
+
+    def lossy(handler: Any) -> Any:
+        def deliver(subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
+            if subject.endswith(b"." + stream.encode()):
+                lost.append(payload)
+            else:
+                handler(subject, reply, payload, headers)
+
+        return deliver
+
+    client._taps.update({sid: lossy(handler) for sid, handler in real.items()})
+    try:
+        yield lost
+    finally:
+        client._taps.update({sid: handler for sid, handler in real.items() if sid in client._taps})
+
+
+@pytest.mark.parametrize("format", ["json", "msgpack"])
+def test_a_server_that_is_killed_and_comes_back(format, run, nats_server, gateway, market, follower) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim, gateway(url) as node, follower(node.url, format) as client:
+            await client.subscribe()
+            await sim.play(50)
+            nats_server.kill()
+            await _told(client, STALE)
+            await sim.play(50)
+            assert sim.publisher.backlog_bytes
+            await nats_server.restart()
+            await _told(client, RECOVERING)
+            await sim.play(50)
+            seq = await sim.touch()
+            await client.reach(seq)
+            client.expect(sim)
+            _stayed(client)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("format", ["json", "msgpack"])
+def test_messages_withheld_from_one_gateway(format, run, nats_server, gateway, market, follower) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with await connect(url) as bus, market(url) as sim:
+            async with (
+                gateway(url, bus) as deprived,
+                gateway(url) as other,
+                follower(deprived.url, format) as client,
+                follower(other.url, format) as elsewhere,
+            ):
+                await client.subscribe()
+                await elsewhere.subscribe()
+                await sim.play(50)
+                for stream in ("book", "trade"):
+                    with withheld(bus, stream) as lost:
+                        await sim.play(20)
+                        await bus.flush()
+                        assert lost
+                    await sim.play(20)
+                seq = await sim.touch()
+                for each in (client, elsewhere):
+                    await each.reach(seq)
+                    each.expect(sim)
+                    _stayed(each)
+                    assert not each.trades.lost
+                for followed in client.books:
+                    assert RECOVERING in followed.states
+                for followed in elsewhere.books:
+                    assert followed.states == []
+
+    run(scenario())
+
+
+def test_what_the_log_no_longer_holds_is_replaced_by_a_snapshot(
+    run, nats_server, gateway, market, follower
+) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with await connect(url) as bus, market(url) as sim:
+            async with gateway(url, bus) as node, follower(node.url, "msgpack") as client:
+                await client.subscribe()
+                await sim.play(50)
+                with withheld(bus, "book"):
+                    await sim.play(50)
+                    await bus.flush()
+                await bus.jetstream.purge_stream("MD_LOG")
+                await sim.play(5)
+                await _told(client, RECOVERING)
+                sim.instrument.snap()
+                seq = await sim.touch()
+                await client.reach(seq)
+                for followed in client.books:
+                    followed.expect(sim)
+                    assert followed.snapshots == 1
+                _stayed(client)
+
+    run(scenario())
