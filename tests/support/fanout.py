@@ -184,7 +184,6 @@ class Subscription:
     topic: Topic
     epoch: int = 0
     seq: int = 0
-    last_seq: int = 0
     bids: Levels = field(default_factory=dict)
     asks: Levels = field(default_factory=dict)
     has_view: bool = False
@@ -193,6 +192,10 @@ class Subscription:
     ticker: dict[str, Any] | None = None
     messages: list[dict[str, Any]] = field(default_factory=list)
     recovering_from: int | None = None
+
+    def base(self) -> int:
+        """Index of the newest snapshot: what is older means nothing any more."""
+        return max((i for i, message in enumerate(self.messages) if message["type"] == "snapshot"), default=-1)
 
     def take(self, message: dict[str, Any]) -> None:
         self.messages.append(message)

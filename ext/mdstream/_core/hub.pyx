@@ -307,8 +307,7 @@ cdef class Hub:
         cdef Py_ssize_t place = self.c_place(sink, topic)
         self.c_enter()
         try:
-            topic.c_settle(self.out)
-            topic.c_recover(sink, place, from_seq)
+            topic.c_recover(self.out, sink, place, from_seq)
             if not sink.blocked:
                 topic.c_catch_up(self.out, sink, place)
         finally:

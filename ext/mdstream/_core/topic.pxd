@@ -94,7 +94,7 @@ cdef class Topic:
     cdef int c_mark(self, Sink sink, Py_ssize_t place) except -1
     cdef int c_catch_up(self, Outbox out, Sink sink, Py_ssize_t place) except -1
     # `recover`: from here on it lacks what follows `from_seq` - 1.
-    cdef int c_recover(self, Sink sink, Py_ssize_t place, uint64_t from_seq) except -1
+    cdef int c_recover(self, Outbox out, Sink sink, Py_ssize_t place, uint64_t from_seq) except -1
     cdef int c_lag(self, int format, uint32_t index, Lag lag, Reason reason) except -1
     # Members that waited ahead of the topic: those it has reached; with `now_us`, also those whose time is up.
     cdef int c_reached(self, Outbox out, uint64_t now_us) except -1

@@ -110,19 +110,23 @@ cdef class Topic:
             self.c_lag(sink.format, sink.places[place].index, BEHIND, REASON_SLOW)
         return 0
 
-    cdef int c_recover(self, Sink sink, Py_ssize_t place, uint64_t from_seq) except -1:
+    cdef int c_recover(self, Outbox out, Sink sink, Py_ssize_t place, uint64_t from_seq) except -1:
         cdef Member* member = self.c_member(sink, place)
-        cdef bint in_step = self.c_in_step(sink, place)
-        cdef uint64_t had = self.c_position() if in_step or member.lag == AHEAD else member.seq
-        cdef bint fresh = not in_step and member.lag == FRESH
-        self.c_lag(sink.format, sink.places[place].index, FRESH if fresh else BEHIND, REASON_RECOVER)
-        member = self.c_member(sink, place)
+        cdef uint64_t had
         member.held = False
-        if fresh:
+        if self.c_in_step(sink, place) or member.lag == AHEAD:
+            self.c_lag(sink.format, sink.places[place].index, BEHIND, REASON_RECOVER)
+        self.c_settle(out)      # after that: so that the answer covers what is new as well
+        if self.c_in_step(sink, place):
+            return 0            # by a snapshot for all
+        member = self.c_member(sink, place)
+        member.reason = REASON_RECOVER
+        if member.lag == FRESH:
             return 0
+        had = member.seq
         self.c_rewind(member, from_seq)
         if member.seq > had:
-            member.seq = had        # it lags by more than it asks for
+            member.seq = had    # it lacks more than it asks for
         return 0
 
     cdef int c_catch_up(self, Outbox out, Sink sink, Py_ssize_t place) except -1:

@@ -87,6 +87,7 @@ cdef class BookTopic(Topic):
             if self.members[format].in_step:
                 self.c_delta(out, format, since, &frame)
                 self.c_fan(out, format, frame)
+                out.counters.deltas += self.members[format].in_step
         self.c_sent(out)
         return self.c_reached(out, 0)
 
