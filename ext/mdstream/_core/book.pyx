@@ -277,7 +277,7 @@ cdef inline Py_ssize_t first_bad(const int64_t* flat, Py_ssize_t n, int64_t sign
     cdef Py_ssize_t i
     for i in range(n):
         ticks, lots = flat[2 * i], flat[2 * i + 1]
-        if <uint64_t> (ticks + MAX_NUMBER) > <uint64_t> (2 * MAX_NUMBER) or <uint64_t> lots > <uint64_t> MAX_NUMBER:
+        if <uint64_t> ticks + <uint64_t> MAX_NUMBER > <uint64_t> (2 * MAX_NUMBER) or <uint64_t> lots > <uint64_t> MAX_NUMBER:
             return i
         key = ticks * sign if lots else NO_KEY
         best[0] = max(best[0], key)

@@ -120,11 +120,12 @@ cdef inline Py_ssize_t side_next(const Side* side, Py_ssize_t at) noexcept nogil
 cdef inline Py_ssize_t side_top(const Side* side, Py_ssize_t depth, int64_t* flat) noexcept nogil:
     """Writes the best ``depth`` levels, flat and best first; returns how many there were."""
     cdef Py_ssize_t n = min(depth, side.count)
-    cdef const int64_t* keys = side.keys + side.count - 1
-    cdef const int64_t* lots = side.lots + side.count - 1
+    cdef Py_ssize_t last = side.count - 1
+    cdef const int64_t* keys = side.keys
+    cdef const int64_t* lots = side.lots
     cdef int64_t sign = side.sign
     cdef Py_ssize_t i
     for i in range(n):
-        flat[2 * i] = keys[-i] * sign
-        flat[2 * i + 1] = lots[-i]
+        flat[2 * i] = keys[last - i] * sign
+        flat[2 * i + 1] = lots[last - i]
     return n
