@@ -140,8 +140,9 @@ def _middle(bid: Quote | None, ask: Quote | None, columns: tuple[int, int]) -> T
     if bid is None or ask is None:
         return Text(" " + "─" * sum(columns), style=DIM)
     spread, mid = ask[0] - bid[0], (ask[0] + bid[0]) / 2
-    text = Text(f" {mid:>{columns[0]}f}", style="bold")
-    text.append(f"  spread {spread:f}", style=DIM)
+    half = _decimals(mid) - _decimals(spread)
+    text = Text(f" {mid:>{columns[0] + half}f}", style="bold")
+    text.append(f" {'' if half else ' '}spread {spread:f}", style=DIM)
     if mid > 0:
         text.append(f" ({spread / mid * 10_000:.2f} bp)", style=DIM)
     return text
@@ -191,6 +192,10 @@ def _widths(levels: list[Quote]) -> tuple[int, int]:
     price = max((len(f"{price:f}") for price, _ in levels), default=10)
     size = max((len(f"{size:f}") for _, size in levels), default=10)
     return price, size
+
+
+def _decimals(number: Decimal) -> int:
+    return len(f"{number:f}".partition(".")[2])
 
 
 def _fitted(number: Decimal, width: int) -> str:

@@ -410,7 +410,7 @@ class ClientCore:
         else:
             self._dial_at = now + floor_s + self._backoff.next_delay()
         self.due(self._dial_at)
-        self.stats.reconnects += 1
+        self.stats.reconnects += self.welcome is not None
         self._cut(why)
         self._become(ConnectionState.RECONNECTING, why)
 

@@ -61,7 +61,7 @@ class TradeEntry(Struct, frozen=True, array_like=True):
 
 
 class Trades(Struct, frozen=True, array_like=True, tag=3):
-    """The trades ``first`` to ``last``, each one of them, in order."""
+    """The trades ``first`` to ``last``, each one of them, in order; none if ``last`` is ``first - 1``: nothing follows it."""
 
     sub: Count
     epoch: Count
@@ -70,7 +70,7 @@ class Trades(Struct, frozen=True, array_like=True, tag=3):
     trades: list[TradeEntry]
 
     def __post_init__(self) -> None:
-        _require_order(self.first, self.last)
+        _require_order(self.first, self.last + 1)
         if [trade.seq for trade in self.trades] != list(range(self.first, self.last + 1)):
             raise ValueError(f"the trades are not number {self.first} to {self.last}, each once and in order")
 

@@ -66,7 +66,7 @@ class Stats:
     recoveries: int = 0
     """``recover`` commands sent."""
     reconnects: int = 0
-    """Times that the connection was lost or left and another was sought."""
+    """Times that a connection was lost or left and another was sought; tries that failed do not count."""
     latency_last_ms: float | None = None
     """Arrival of the newest live update minus its event time, by this machine's clock; None before the first."""
     latency_avg_ms: float | None = None

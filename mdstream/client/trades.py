@@ -145,6 +145,9 @@ class Trades(Subscription):
 
     def _take_trades(self, event: events.Trades, now: float) -> None:
         assert self._seq is not None
+        if not event.trades:
+            self._take_nothing(event, now)
+            return
         if event.last <= self._seq:
             return
         if event.first > self._seq + 1:
@@ -158,6 +161,12 @@ class Trades(Subscription):
         self._seq = event.last
         self._recovery.prove()
         self._go_on(now)
+
+    def _take_nothing(self, event: events.Trades, now: float) -> None:
+        """The answer to a ``recover`` for what does not exist: nothing is missing."""
+        if self._recovery.active and event.last <= (self._seq or 0):
+            self._recovery.prove()
+            self._go_on(now)
 
     def _deliver(self, entry: events.TradeEntry) -> None:
         assert self._epoch is not None
@@ -180,6 +189,10 @@ class Trades(Subscription):
 
     def _take_lost(self, event: events.Lost, now: float) -> None:
         """Lost unasked: ask once, the log may still have them. Lost as the answer: they are gone."""
+        if self._seq is None and event.first == 1:
+            # All that went before this subscription: it was never promised.
+            self._seq = event.last
+            return
         seq = event.first - 1 if self._seq is None else self._seq
         if event.last <= seq:
             return

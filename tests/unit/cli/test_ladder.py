@@ -60,6 +60,15 @@ def test_the_ladder_has_asks_above_bids_and_the_spread_between(scene):
     assert "█" in rows[middle + 9]
 
 
+def test_a_middle_between_two_ticks_keeps_its_point_under_theirs(scene):
+    scene.book._view.apply(43, 43, 1, [], [10_001, 5])
+    scene.book._arrays = None
+
+    middle = next(row for row in draw(scene) if "spread" in row)
+
+    assert middle.startswith(" 100.005 spread 0.01 (1.00 bp)")
+
+
 def test_it_tells_state_numbers_and_troubles(scene):
     scene.client.stats.note_latency(1.25)
     scene.client.stats.recoveries = 3

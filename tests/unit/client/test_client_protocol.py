@@ -181,6 +181,13 @@ def test_unknown_arrays_and_trailing_elements_are_passed_over():
     assert codec.decode(b"") == []
 
 
+def test_no_trades_at_all_are_a_message_too():
+    text = {"type": "trades", "sub": 7, "epoch": 1, "first": 5, "last": 4, "trades": []}
+
+    assert told("json").decode(json.dumps(text).encode()) == [events.Trades(7, 1, 5, 4, [])]
+    assert make_codec("msgpack").decode(msgpack.packb([3, 7, 1, 5, 4, []])) == [events.Trades(7, 1, 5, 4, [])]
+
+
 def test_json_data_of_a_subscription_never_announced_is_passed_over():
     assert make_codec("json").decode(json.dumps(PAIRS[0][0]).encode()) == []
 

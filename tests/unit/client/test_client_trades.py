@@ -113,6 +113,31 @@ def test_lost_twice_unasked_is_one_question(trades, link):
     assert (link.asked, trades.lost, trades.seq, trades.state) == ([3], 10, 12, LIVE)
 
 
+def test_what_was_lost_before_the_subscription_is_no_loss(trades, seen, link):
+    trades.take(Lost(8, 1, 271), 0.0)
+    trades.take(batch(272, 273), 0.0)
+
+    assert (seen, trades.lost, link.asked) == ([272, 273], 0, [])
+
+
+def test_asked_for_what_does_not_exist_the_gateway_says_so(trades, link):
+    trades.take(batch(1, 9), 0.0)
+    trades.hear(12, 0.0)
+    assert (trades.state, link.asked) == (RECOVERING, [10])
+
+    trades.take(events.Trades(8, 1, 10, 9, []), 0.0)
+
+    assert (trades.state, trades.seq, trades.lost) == (LIVE, 9, 0)
+
+
+def test_nothing_yet_is_a_place_too(trades, seen, link):
+    trades.take(events.Trades(8, 1, 41, 40, []), 0.0)
+
+    trades.take(batch(42, 42), 0.0)
+
+    assert (seen, link.asked, trades.resume) == ([], [41], (1, 40))
+
+
 def test_lost_before_any_trade_is_asked_for(trades, seen, link):
     trades.take(Lost(8, 3, 9), 0.0)
     assert link.asked == [3]
