@@ -7,7 +7,7 @@ import inspect
 import random as random_module
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Generator
-from time import time_ns
+from time import perf_counter, time_ns
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -62,7 +62,8 @@ class Client:
         self._dialing: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
         self._pump_soon: asyncio.Handle | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
 
     # ---- what a user sees
 
@@ -121,12 +122,18 @@ class Client:
     async def ping(self) -> float:
         """Seconds until the gateway answered; raises ConnectionFailed if the connection is lost before that."""
         answer: asyncio.Future[float | None] = self._loop.create_future()
-        sent = self._loop.time()
-        self._core.ping(lambda now: None if answer.done() else answer.set_result(now))
-        now = await answer
-        if now is None:
+
+        def take(now: float | None) -> None:
+            # The loop's clock may count in ms: too coarse.
+            if not answer.done():
+                answer.set_result(None if now is None else perf_counter())
+
+        sent = perf_counter()
+        self._core.ping(take)
+        answered = await answer
+        if answered is None:
             raise ConnectionFailed(f"there is no connection to {self.url}: {self.reason or self.state}")
-        return now - sent
+        return answered - sent
 
     async def _subscribed(self, kind: type[S], request: Request) -> S:
         InstrumentId.parse(request.instrument)
@@ -234,12 +241,12 @@ class Client:
     def _set_timer(self) -> None:
         when = self._core.deadline()
         if self._timer is not None:
-            if when is not None and self._timer.when() <= when:
+            if when is not None and self._timer_at <= when:
                 return
             self._timer.cancel()
             self._timer = None
         if when is not None and self.state is not ConnectionState.CLOSED:
-            self._timer = self._loop.call_at(when, self._tick)
+            self._timer, self._timer_at = self._loop.call_at(when, self._tick), when
 
     def _tick(self) -> None:
         self._timer = None
