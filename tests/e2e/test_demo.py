@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.program import DEADLINE_S, ROOT, Program, alive
 
 from mdstream.cli import demo_options
+from support.program import DEADLINE_S, ROOT, Program, alive
 
 FREE = ("--port", "0", "--admin-port", "0")
 LINE = re.compile(
