@@ -128,11 +128,22 @@ class FollowedTrades:
         self.trades = trades
         self.got: list[tuple[int, int, int]] = []
         self.lost: set[int] = set()
+        self._moved = asyncio.Event()
         trades.on_trade(self._take)
-        trades.on_lost(lambda first, last: self.lost.update(range(first, last + 1)))
+        trades.on_lost(self._lose)
 
     def _take(self, trade: Trade) -> None:
         self.got.append((trade.seq, trade.price_ticks, trade.size_lots))
+        self._moved.set()
+
+    def _lose(self, first: int, last: int) -> None:
+        self.lost.update(range(first, last + 1))
+        self._moved.set()
+
+    async def reach(self, seq: int) -> None:
+        while seq not in self.lost and not (self.got and self.got[-1][0] >= seq):
+            self._moved.clear()
+            await self._moved.wait()
 
     def expect(self, market: SimMarket) -> None:
         """Each number once, in order, as published; lost ones only where it was told so."""
@@ -161,13 +172,13 @@ class Follower:
         self.books = [Followed(await self.client.book(name, **view)) for view in views]
         self.trades = FollowedTrades(await self.client.trades(name))
 
-    async def reach(self, seq: int) -> None:
+    async def ends_as(self, market: SimMarket) -> None:
+        """Waits until everything that the market has published is there, and checks it."""
         for followed in self.books:
-            await followed.reach(seq)
-
-    def expect(self, market: SimMarket) -> None:
-        for followed in self.books:
+            await followed.reach(market.instrument.seq)
             followed.expect(market)
+        if market.trades:
+            await self.trades.reach(market.trades[-1][0])
         self.trades.expect(market)
         assert self.client.stats.crc_errors == 0
 

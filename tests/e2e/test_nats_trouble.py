@@ -69,9 +69,8 @@ def test_a_server_that_is_killed_and_comes_back(format, run, nats_server, gatewa
             await nats_server.restart()
             await _told(client, RECOVERING)
             await sim.play(50)
-            seq = await sim.touch()
-            await client.reach(seq)
-            client.expect(sim)
+            await sim.touch()
+            await client.ends_as(sim)
             _stayed(client)
 
     run(scenario())
@@ -97,10 +96,9 @@ def test_messages_withheld_from_one_gateway(format, run, nats_server, gateway, m
                         await bus.flush()
                         assert lost
                     await sim.play(20)
-                seq = await sim.touch()
+                await sim.touch()
                 for each in (client, elsewhere):
-                    await each.reach(seq)
-                    each.expect(sim)
+                    await each.ends_as(sim)
                     _stayed(each)
                     assert not each.trades.lost
                 for followed in client.books:
@@ -127,10 +125,9 @@ def test_what_the_log_no_longer_holds_is_replaced_by_a_snapshot(
                 await sim.play(5)
                 await _told(client, RECOVERING)
                 sim.instrument.snap()
-                seq = await sim.touch()
-                await client.reach(seq)
+                await sim.touch()
+                await client.ends_as(sim)
                 for followed in client.books:
-                    followed.expect(sim)
                     assert followed.snapshots == 1
                 _stayed(client)
 

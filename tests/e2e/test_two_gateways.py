@@ -39,8 +39,7 @@ def test_a_client_moves_and_resumes(how, format, run, nats_server, gateway, mark
                 await sim.play(100)
                 seq = await sim.touch()
                 for each in (mover, resident):
-                    await each.reach(seq)
-                    each.expect(sim)
+                    await each.ends_as(sim)
                 assert mover.client.stats.reconnects == 1
                 for followed in mover.books:
                     assert followed.snapshots == 0, followed.book.request
@@ -67,9 +66,8 @@ def test_a_client_moves_back_and_forth(run, nats_server, gateway, market, follow
                     mover.dial.transport.abort()
                     await moved
                     await playing
-                seq = await sim.touch()
-                await mover.reach(seq)
-                mover.expect(sim)
+                await sim.touch()
+                await mover.ends_as(sim)
                 assert mover.client.stats.reconnects == 8
                 assert [followed.snapshots for followed in mover.books] == [0] * len(mover.books)
                 assert not mover.trades.lost
