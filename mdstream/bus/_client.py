@@ -9,22 +9,38 @@ The repairs, each against something seen in its sources:
 - an error from the server closes the client for good (``_process_err``); the server itself closes the
   connection where it must be, and then we come back;
 - ``tls://`` does not insist on TLS (``_process_info``);
-- a transport that failed in the handshake is left open (``_connect_to_server``).
+- a transport that failed in the handshake is left open (``_connect_to_server``);
+- a cancellation that comes together with an answer is lost (``flush``, ``request``): before Python 3.12
+  ``asyncio.wait_for``, under each of them, returns the answer and forgets the rest, and Ctrl-C does nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from nats import errors
 from nats.aio.client import PING_PROTO, Client, Server, Srv
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 Handler = Callable[[bytes, bytes, bytes, bytes | None], None]
 """Called with subject, reply subject, payload and header block of each message, where it is parsed."""
+
+
+T = TypeVar("T")
+
+
+async def heeding_cancellation(work: Awaitable[T]) -> T:
+    """Awaits ``work`` in the current task; raises the CancelledError that it may have lost."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    result = await work
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
 
 
 class TapClient(Client):
@@ -91,6 +107,12 @@ class TapClient(Client):
         server = min(servers, key=lambda candidate: candidate.reconnects)
         greatest = min(self._backoff_cap_s, self._backoff_base_s * 2 ** min(server.reconnects, 16))
         return server, random.uniform(0, greatest)
+
+    async def flush(self, *arguments: Any, **named: Any) -> None:
+        await heeding_cancellation(super().flush(*arguments, **named))
+
+    async def request(self, *arguments: Any, **named: Any) -> Msg:
+        return await heeding_cancellation(super().request(*arguments, **named))
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._taps.pop(sid, None)

@@ -1,0 +1,40 @@
+"""A task that waits for NATS can be cancelled at any moment, also the very one in which the answer comes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mdstream.bus._client import heeding_cancellation
+
+
+async def cancelled_with_its_answer() -> str:
+    """Waits as nats-py does, and is cancelled in the turn of the loop in which it is answered."""
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(heeding_cancellation(asyncio.wait_for(answer, 60)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    answer.set_result("answered")
+    task.cancel()
+    return await task
+
+
+def test_a_cancellation_that_comes_with_the_answer_is_not_lost() -> None:
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled_with_its_answer())
+
+
+def test_an_answer_without_a_cancellation_is_returned_and_an_error_raised() -> None:
+    async def scenario() -> None:
+        async def answered() -> str:
+            return "answered"
+
+        async def refused() -> str:
+            raise ValueError("refused")
+
+        assert await heeding_cancellation(answered()) == "answered"
+        with pytest.raises(ValueError, match="refused"):
+            await heeding_cancellation(refused())
+
+    asyncio.run(scenario())

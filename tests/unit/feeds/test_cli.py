@@ -1,0 +1,121 @@
+"""What the commands of the feed handlers share: options, durations, exit codes; and waiting between tries."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from feeds import _cli
+from feeds._pace import Pace
+from feeds._venue import Backoff
+from mdstream.bus import BusOptions
+from mdstream.errors import BusUnavailable, ConfigError, FeedError
+
+HANDLERS = ("sim", "binance", "kraken", "record", "replay")
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_help_names_the_command_its_options_and_the_exit_codes(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"feeds.{name}", "--help"], capture_output=True, text=True, check=True
+    )
+    assert f"python -m feeds.{name}" in done.stdout
+    assert "--nats" in done.stdout
+    assert "exit codes:" in done.stdout
+    assert done.stderr == ""
+
+
+def parse(*arguments: str) -> BusOptions:
+    return _cli.bus_options(_cli.make_parser("x", "").parse_args(arguments), "x")
+
+
+def test_several_servers_may_be_named_in_either_way() -> None:
+    assert parse("--nats", "nats://a:1,nats://b:2", "--nats", "tls://c:3").urls == (
+        "nats://a:1",
+        "nats://b:2",
+        "tls://c:3",
+    )
+    assert parse().urls == ("nats://127.0.0.1:4222",)
+
+
+def test_secrets_come_from_files_not_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\n")
+    options = parse("--nats-user", "me", "--nats-password-file", str(tmp_path / "password"))
+    assert (options.user, options.password) == ("me", "secret")
+    with pytest.raises(ConfigError, match="nowhere cannot be read"):
+        parse("--nats-token-file", str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("10s", 10), ("1.5m", 90), ("1h", 3600), ("7", 7)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert _cli.duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1s", "1d", "10 s", "nan"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="no duration"):
+        _cli.duration_s(text)
+
+
+def test_speeds() -> None:
+    assert (_cli.speed("2"), _cli.speed("0.5"), _cli.speed("max")) == (2, 0.5, math.inf)
+    for text in ("0", "-1", "nan", "fast"):
+        with pytest.raises(argparse.ArgumentTypeError, match="no speed"):
+            _cli.speed(text)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("wrong option"), _cli.EXIT_USAGE),
+        (BusUnavailable("no NATS there"), _cli.EXIT_NO_NATS),
+        (FeedError("bad file"), _cli.EXIT_FAILED),
+        (FileNotFoundError(2, "No such file", "x"), _cli.EXIT_FAILED),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def main(_: argparse.Namespace, __: BusOptions) -> int:
+        raise error
+
+    assert _cli.run("x", _cli.make_parser("x", ""), main, []) == code
+    assert capsys.readouterr().err.splitlines() == [f"feeds.x: {error}"]
+
+
+def test_backing_off_doubles_its_bound_up_to_a_cap_and_begins_anew() -> None:
+    backoff = Backoff(base_s=0.5, cap_s=20, draw=lambda: 1.0)
+    assert [backoff.next_s() for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 20, 20]
+    backoff.reset()
+    assert backoff.next_s() == 0.5
+    assert Backoff(draw=lambda: 0.0).next_s() == 0.0
+
+
+def test_the_pace_is_that_of_the_recording_divided_by_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        waits.append(round(seconds, 6))
+        now += seconds
+
+    monkeypatch.setattr("feeds._pace.time.monotonic", lambda: now)
+    monkeypatch.setattr("feeds._pace.asyncio.sleep", sleep)
+
+    async def scenario() -> None:
+        pace = Pace(4)
+        for at_ns in (5_000_000_000, 7_000_000_000, None, 6_000_000_000, 9_000_000_000):
+            await pace.until(at_ns)
+        await Pace(math.inf).until(10**18)
+
+    asyncio.run(scenario())
+    assert waits == [0.5, 0.5]
