@@ -17,6 +17,7 @@ import uvloop
 
 from mdstream.bus import BusOptions
 from mdstream.errors import BusError, ConfigError, MdstreamError
+from mdstream.feed import Publisher
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -157,6 +158,21 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
         if signalled:
             return EXIT_OK
         raise
+
+
+async def unless_fenced(publisher: Publisher, work: Coroutine[Any, Any, None]) -> None:
+    """Runs ``work`` to its end. Raises SequenceError, and cancels it, if another writer takes over an instrument."""
+    tasks = [asyncio.ensure_future(each) for each in (work, publisher.fenced())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            if not task.done():
+                task.cancel()
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
 
 def _fail(name: str, error: Exception, code: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from feeds._lines import exact_exponent
 from feeds._steps import Apply, Load, Lost, Step
-from mdstream.errors import FeedError
+from mdstream.errors import FeedError, SequenceError
 from mdstream.feed import Instrument, Publisher
 
 log = logging.getLogger("feeds")
@@ -74,6 +74,8 @@ class Published:
         try:
             for step in steps:
                 self._perform(step)
+        except SequenceError:
+            raise  # another writer has taken over: nothing that a venue says mends that
         except FeedError as error:
             log.error("%s", error)
             self._new_scale = self._scale.holding(steps)

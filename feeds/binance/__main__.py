@@ -66,7 +66,7 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
                 rest_url=arguments.rest_url,
                 max_age_s=arguments.max_age,
             )
-            await live.run()
+            await _cli.unless_fenced(publisher, live.run())
             return _cli.EXIT_OK
         replay = Replay(publisher, arguments.replay, arguments.symbols[0] if arguments.symbols else None)
         instrument = await replay.run(arguments.speed)

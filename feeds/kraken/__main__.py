@@ -54,7 +54,8 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
     depth: int | None = getattr(arguments, "depth", None)
     async with feed.connect(options, venue="KRAKEN") as publisher:
         if arguments.replay is None:
-            await Live(publisher, arguments.pairs, depth=depth or 100, url=arguments.url).run()
+            live = Live(publisher, arguments.pairs, depth=depth or 100, url=arguments.url)
+            await _cli.unless_fenced(publisher, live.run())
             return _cli.EXIT_OK
         replay = Replay(publisher, arguments.replay, arguments.pairs, depth)
         await replay.run(arguments.speed)

@@ -119,7 +119,8 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
         log.info("publishing %s", ", ".join(str(instrument.id) for instrument in instruments))
         tally = Tally()
         try:
-            await play(simulation, publisher, instruments, tally, arguments.duration_s)
+            playing = play(simulation, publisher, instruments, tally, arguments.duration_s)
+            await _cli.unless_fenced(publisher, playing)
         finally:
             log.info("%s", tally)
     return _cli.EXIT_OK

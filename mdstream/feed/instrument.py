@@ -33,7 +33,7 @@ class Instrument:
     def __init__(self, outlet: Outlet, writer: InstrumentWriter) -> None:
         self._outlet = outlet
         self._writer = writer
-        self._closed = False
+        self._ended: FeedError | None = None
         self._subjects = {
             name: subject(writer.id, name) for name in ("book", "trade", "snap", "ref", "status")
         }
@@ -132,9 +132,9 @@ class Instrument:
 
     # ---- for the publisher
 
-    def close(self) -> None:
-        """No more calls: the publisher closes, or another instrument takes the place."""
-        self._closed = True
+    def end(self, why: FeedError) -> None:
+        """From now on every call raises ``why``, and nothing is published."""
+        self._ended = why
 
     def opening(self) -> list[tuple[str, bytes]]:
         """What announces the instrument: ``ref``, then ``snap``, then ``status``."""
@@ -144,12 +144,16 @@ class Instrument:
 
     def announce_again(self) -> None:
         """After a reconnect: readers, or the server itself, may have lost anything."""
+        if self._ended is not None:
+            return
         self._outlet.send_state(self._subjects["ref"], self._writer.reference())
         self._send_snap()
         self._send_status(self._writer.status())
 
     def housekeep(self, at_us: int, status_interval_us: int) -> None:
         """Publishes a snapshot that is due, and the status as a sign of life."""
+        if self._ended is not None:
+            return
         if self._writer.snap_due(at_us):
             self._send_snap()
         if at_us - self.status_us >= status_interval_us:
@@ -157,14 +161,17 @@ class Instrument:
 
     def finish(self, reason: str) -> None:
         """The last words: the book as it is left, and that nobody writes it any more."""
+        if self._ended is not None:
+            return
         if self._writer.unsnapped:
             self._send_snap()
         if self._writer.state != "closed":
             self._send_status(self._writer.set_status("feed_down", reason))
+        self.end(FeedError(f"{self.id}: the publisher is closed"))
 
     def _open(self) -> InstrumentWriter:
-        if self._closed:
-            raise FeedError(f"{self.id}: its publisher is closed, or the instrument was opened anew")
+        if self._ended is not None:
+            raise self._ended.with_traceback(None)
         return self._writer
 
     def _send_book(self, value: bytes | None) -> bool:

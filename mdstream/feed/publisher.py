@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
-from mdstream.bus import Bus, BusOptions
+import msgpack
+
+from mdstream.bus import Bus, BusOptions, parse_subject, subject
 from mdstream.bus import connect as connect_bus
-from mdstream.errors import BusError, BusUnavailable, FeedError, MdstreamError
+from mdstream.errors import BusError, BusUnavailable, FeedError, MdstreamError, SequenceError
 from mdstream.feed.instrument import Instrument
 from mdstream.feed.outbox import Batch, Outbox
 from mdstream.feed.stored import stored_epoch
@@ -68,6 +71,9 @@ class Publisher:
         self._acks_idle.set()
         self._announce_again = False
         self._closed = False
+        self._venue_token = subject(InstrumentId(venue, "*"), "status").split(".")[1]
+        self._stop_listening: Callable[[], Awaitable[None]] | None = None
+        self._fenced: asyncio.Future[SequenceError] = asyncio.get_running_loop().create_future()
         self._unregister = bus.on_reconnect(self._on_reconnect)
         self._tasks = [asyncio.create_task(run()) for run in (self._send, self._confirm, self._housekeep)]
 
@@ -95,11 +101,14 @@ class Publisher:
         """
         if self._closed:
             raise FeedError(f"{self.venue}:{symbol}: the publisher is closed")
+        if self._stop_listening is None:
+            rivals = await self.bus.subscribe(f"md.{self._venue_token}.*.status", self._hear_status)
+            self._stop_listening = partial(self.bus.unsubscribe, rivals)
         instrument = await self._open(
             symbol, Ref(price_exp, size_exp, tick, lot, name, extra), max_levels, state, reason
         )
-        for subject, value in instrument.opening():
-            await self.bus.publish_acked(subject, value)
+        for name, value in instrument.opening():
+            await self.bus.publish_acked(name, value)
         self.instruments[symbol] = instrument
         return instrument
 
@@ -110,7 +119,7 @@ class Publisher:
             raise FeedError(str(error)) from None
         former = self.instruments.pop(symbol, None)
         if former is not None:
-            former.close()
+            former.end(FeedError(f"{instrument_id}: the instrument was opened anew"))
             await self.flush()
         # A clock that went back, or another host's, must not fence us out of our own instrument.
         newest = max(await stored_epoch(self.bus, instrument_id), former.epoch if former else 0)
@@ -133,6 +142,13 @@ class Publisher:
             with suppress(BusUnavailable):
                 await self.bus.flush()
 
+    async def fenced(self) -> NoReturn:
+        """Waits until another writer has taken over an instrument, by a greater epoch; then raises SequenceError.
+
+        Readers ignore us there from then on, and so calls for that instrument raise the same.
+        """
+        raise await asyncio.shield(self._fenced)
+
     @property
     def dropped(self) -> int:
         """Payload values dropped because NATS was away, or too slow, for too long."""
@@ -150,13 +166,15 @@ class Publisher:
         self._closed = True
         for instrument in self.instruments.values():
             instrument.finish(reason)
-            instrument.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_DEADLINE_S if self.bus.connected else 0):
                 await self.flush()
                 await self._acks_idle.wait()
         self._unregister()
         self._unschedule()
+        self._fenced.cancel()
+        if self._stop_listening is not None:
+            await self._stop_listening()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -263,6 +281,27 @@ class Publisher:
                 except BusError as error:
                     self.report(error)
             self._acks_idle.set()
+
+    # ---- other writers
+
+    def _hear_status(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
+        """Every writer says regularly that it lives: one with a greater epoch than ours is our successor."""
+        try:
+            instrument_id, _stream = parse_subject(name.decode())
+            _kind, epoch, *_more = msgpack.unpackb(payload)
+        except (ValueError, TypeError, msgpack.UnpackException):
+            return
+        instrument = self.instruments.get(instrument_id.symbol)
+        if instrument is None or not isinstance(epoch, int) or epoch <= instrument.epoch:
+            return
+        del self.instruments[instrument_id.symbol]
+        error = SequenceError(
+            f"{instrument_id}: another writer has taken over with epoch {epoch}; ours was {instrument.epoch}"
+        )
+        instrument.end(error)
+        self.report(error)
+        if not self._fenced.done():
+            self._fenced.set_result(error)
 
     # ---- NATS comes back, time passes
 

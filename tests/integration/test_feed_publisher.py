@@ -12,7 +12,7 @@ import pytest
 
 from mdstream import bus, feed
 from mdstream.bus import MD_STATE, Bus, EmbeddedNats
-from mdstream.errors import BusUnavailable, FeedError, MdstreamError
+from mdstream.errors import BusUnavailable, FeedError, MdstreamError, SequenceError
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -162,7 +162,7 @@ def test_on_leaving_the_last_book_is_stored_and_the_feed_is_down(run: Run, nats_
         assert snap is not None and status is not None
         assert msgpack.unpackb(snap)[2::2] == [1, [10010, 1000]]
         assert msgpack.unpackb(status)[3:] == ["feed_down", "publisher stopped"]
-        with pytest.raises(FeedError, match="SIM:BTC-USD: its publisher is closed"):
+        with pytest.raises(FeedError, match="SIM:BTC-USD: the publisher is closed"):
             btc.update([("100.10", "3")])
 
     run(scenario())
@@ -182,6 +182,38 @@ def test_a_writer_whose_clock_went_back_still_gets_a_greater_epoch(
             third.update([("100.10", "3")])
             with pytest.raises(FeedError, match="opened anew"):
                 second.update([("100.10", "3")])
+
+    run(scenario())
+
+
+def test_a_writer_that_another_has_succeeded_is_told_and_stays_silent(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        told: list[MdstreamError] = []
+        async with (
+            feed.connect(nats_server.url, venue="SIM", on_error=told.append) as old,
+            feed.connect(nats_server.url, venue="SIM") as new,
+        ):
+            loser = await open_btc(old)
+            bystander = await old.instrument("ETH-USD", price_exp=-2, size_exp=-3)
+            loser.update([("100.10", "1")])
+            await old.flush()
+            winner = await open_btc(new)
+            winner.update([("200.20", "2")])
+            await new.flush()
+            with pytest.raises(SequenceError, match="SIM:BTC-USD: another writer has taken over with epoch"):
+                await old.fenced()
+            with pytest.raises(SequenceError, match=str(winner.epoch)):
+                loser.update([("100.10", "3")])
+            bystander.update([("1", "1")])
+            assert [type(error) for error in told] == [SequenceError]
+            await old.close()
+            snap = await new.bus.last(MD_STATE, "md.SIM.BTC-USD.snap")
+            assert snap is not None
+            assert msgpack.unpackb(snap)[1] == winner.epoch, (
+                "the last words of the loser must not replace the winner's"
+            )
 
     run(scenario())
 
