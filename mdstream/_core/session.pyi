@@ -33,10 +33,13 @@ class Session(WSListener):
         control_backlog_bytes: int = 262144,
         close_timeout_s: float = 2.0,
         any_type: bool = False,
+        read_buffer_bytes: int = 1024,
     ) -> None:
         """``send_buffer_bytes``, ``notsent_lowat_bytes``: SO_SNDBUF and TCP_NOTSENT_LOWAT, 0 leaves the kernel's own.
         ``control_backlog_bytes``: how much control may wait for a peer that does not read, then 4408.
-        ``any_type``: accept text and binary whatever the format (for conformance tests), answered in kind."""
+        ``any_type``: accept text and binary whatever the format (for conformance tests), answered in kind.
+        ``read_buffer_bytes``: what the server was given as ``read_buffer_init_size``; with it the session knows that picows read
+        nothing beyond the handshake, and reads by itself from there on."""
     context: object
     """The owner's own, for what it keeps per session."""
     @property
@@ -47,7 +50,7 @@ class Session(WSListener):
     def sink(self) -> SessionSink: ...
     @property
     def transport(self) -> WSTransport | None:
-        """From ``on_open`` to ``on_close``; ``transport.request`` holds path and headers."""
+        """From ``on_open`` to ``on_close``; ``transport.request`` holds path and headers until ``on_open`` returns."""
     @property
     def open(self) -> bool:
         """Between ``on_open`` and the first close frame of either side."""
@@ -64,3 +67,10 @@ class Session(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None: ...
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None: ...
     def on_ws_disconnected(self, transport: WSTransport) -> None: ...
+    # ---- as the transport's protocol, once it has taken over from picows
+    def is_buffered_protocol(self) -> bool: ...
+    def get_buffer(self, size_hint: int) -> memoryview: ...
+    def buffer_updated(self, size: int) -> None: ...
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> bool: ...
+    def connection_lost(self, error: Exception | None) -> None: ...

@@ -21,9 +21,9 @@ cdef struct Assembly:           # of the message that is arriving; zeroed: none
     Utf8 utf8
     uint8_t opcode              # of the first frame; 0: none is arriving
 
-# One data frame (text, binary, continuation; flags are FIN and RSV1-3). FED_WHOLE: the message is whole[:whole_size],
-# until the next call, and its opcode is kept in `opcode`.
-cdef int assembly_feed(Assembly* assembly, uint8_t opcode, bint fin, bint reserved, const char* data, Py_ssize_t size,
+# One data frame, or a piece of one (text, binary, continuation). FED_WHOLE: the message is whole[:whole_size],
+# until the next call.
+cdef int assembly_feed(Assembly* assembly, uint8_t opcode, bint fin, const char* data, Py_ssize_t size,
                        Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size, uint8_t* whole_opcode) except? -1
 cdef void assembly_free(Assembly* assembly) noexcept nogil
 

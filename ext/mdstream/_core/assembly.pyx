@@ -60,10 +60,10 @@ cdef bint utf8_lead(Utf8* state, unsigned char lead) noexcept nogil:
     return True
 
 
-cdef int assembly_feed(Assembly* assembly, uint8_t opcode, bint fin, bint reserved, const char* data, Py_ssize_t size,
+cdef int assembly_feed(Assembly* assembly, uint8_t opcode, bint fin, const char* data, Py_ssize_t size,
                        Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size, uint8_t* whole_opcode) except? -1:
     cdef bint continues = opcode == OP_CONTINUATION
-    if reserved or continues != (assembly.opcode != 0):
+    if continues != (assembly.opcode != 0):
         return -PROTOCOL_ERROR
     if assembly.size + size > max_size:
         return -TOO_BIG
@@ -142,11 +142,11 @@ cdef class Assembler:
     def __dealloc__(self) -> None:
         assembly_free(&self.assembly)
 
-    def feed(self, opcode: int, payload: bytes, *, fin: bool = True, reserved: bool = False) -> tuple | int | None:
+    def feed(self, opcode: int, payload: bytes, *, fin: bool = True) -> tuple | int | None:
         cdef const char* whole
         cdef Py_ssize_t size
         cdef uint8_t whole_opcode
-        cdef int fed = assembly_feed(&self.assembly, opcode, fin, reserved, payload, len(payload), self.max_size,
+        cdef int fed = assembly_feed(&self.assembly, opcode, fin, payload, len(payload), self.max_size,
                                      &whole, &size, &whole_opcode)
         if fed == FED_WHOLE:
             return whole_opcode, whole[:size]

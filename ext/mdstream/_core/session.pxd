@@ -7,12 +7,14 @@ from picows.picows cimport WSFrame, WSListener, WSTransport
 from mdstream._core.assembly cimport Assembly
 from mdstream._core.hub cimport Hub
 from mdstream._core.sink cimport Delivery, Sink
+from mdstream._core.wsparser cimport Parser
 
 cdef enum State:
     STATE_NEW = 0
     STATE_OPEN = 1
     STATE_CLOSING = 2       # a close frame was sent
-    STATE_CLOSED = 3
+    STATE_ENDING = 3        # what the peer still sends is of no interest
+    STATE_CLOSED = 4
 
 cdef class SessionSink(Sink):
     cdef Session session
@@ -31,7 +33,10 @@ cdef class Session(WSListener):
     cdef object on_message
     cdef object on_close
     cdef object timer           # of the closing handshake
+    cdef Parser parser
     cdef Assembly assembly
+    cdef object read_view       # memoryview of hub.read_space
+    cdef int read_buffer
     cdef Py_ssize_t max_message
     cdef int send_buffer
     cdef int notsent_lowat
@@ -43,7 +48,11 @@ cdef class Session(WSListener):
 
     cdef int c_set_socket_options(self) except -1
     cdef int c_call(self, object callback, object argument) except -1
-    cdef int c_on_data(self, WSFrame frame) except -1
-    cdef int c_on_close_frame(self, WSFrame frame) except -1
+    cdef int c_take_over(self) except -1
+    cdef int c_parse(self, char* at, char* end) except -1
+    cdef int c_on_frame(self, uint8_t opcode, bint fin, const char* data, Py_ssize_t size) except -1
+    cdef int c_on_data(self, uint8_t opcode, bint fin, const char* data, Py_ssize_t size) except -1
+    cdef int c_on_close_frame(self, const char* payload, Py_ssize_t size) except -1
+    cdef int c_fail(self, int code) except -1
     cdef int c_shut(self, int code, str reason) except -1
     cdef int c_hang_up(self) except -1

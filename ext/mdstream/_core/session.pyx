@@ -8,10 +8,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memcpy, memset
 
-from picows.picows cimport WSCloseCode, WSMsgType
+from picows.picows cimport WSCloseCode
 
 from mdstream._core.assembly cimport FED_WHOLE, assembly_feed, assembly_free, close_code
-from mdstream._core.wsframe cimport OP_BINARY, OP_CONTINUATION, OP_PONG, OP_TEXT
+from mdstream._core.wsframe cimport OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT
+from mdstream._core.wsparser cimport Piece, parser_next
 
 from mdstream.errors import SessionClosed
 
@@ -34,6 +35,9 @@ cdef extern from *:
 
 cdef enum:
     GATHER = 256                # pieces of one sendmsg; the system's limit (IOV_MAX) is 1024
+    READ_SPACE = 65536          # bytes read at a time
+    PICOWS_LEAST_BUFFER = 2048  # of its read buffer, whatever it is asked for; and what it keeps free at the end
+    PICOWS_SPARE = 256
     MAX_REASON = 123            # bytes: a control frame's 125 without the code
     NORMAL = 1000
     PROTOCOL_ERROR = 1002
@@ -164,6 +168,7 @@ cdef class Session(WSListener):
         control_backlog_bytes: int = 262144,
         close_timeout_s: float = 2.0,
         any_type: bool = False,
+        read_buffer_bytes: int = 1024,
     ) -> None:
         self.hub = hub
         self.sink = SessionSink(format)
@@ -179,6 +184,7 @@ cdef class Session(WSListener):
         self.close_timeout_s = close_timeout_s
         self.opcode = OP_BINARY if format else OP_TEXT
         self.any_type = any_type
+        self.read_buffer = read_buffer_bytes
 
     def __dealloc__(self) -> None:
         assembly_free(&self.assembly)
@@ -224,8 +230,9 @@ cdef class Session(WSListener):
         return 0
 
     cdef int c_hang_up(self) except -1:
-        """Both close frames are exchanged: ends the connection so that ours still arrives, though the peer sent more behind its own."""
+        """Ends the connection so that our close frame still arrives, though the peer may go on sending: that is read and dropped."""
         transport = self.transport.underlying_transport
+        self.state = STATE_ENDING
         if self.timer is None:
             self.timer = asyncio.get_running_loop().call_later(self.close_timeout_s, transport.abort)
         if transport.is_closing():
@@ -244,8 +251,10 @@ cdef class Session(WSListener):
         self.state = STATE_OPEN
         self.hub.attach(self.sink)
         self.c_set_socket_options()
+        self.c_take_over()
         transport.underlying_transport.set_write_buffer_limits(1 if transport.is_secure else 0, 0)
         self.c_call(self.on_open, None)
+        transport.request = transport.response = None      # kilobytes
 
     cdef int c_set_socket_options(self) except -1:
         sock = self.transport.underlying_transport.get_extra_info("socket")
@@ -272,46 +281,115 @@ cdef class Session(WSListener):
             self.hub.c_leave()
         return 0
 
-    cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
-        if self.state == STATE_CLOSED:
-            return
-        self.sink.heard_us = self.hub.out.now_us
-        if frame.msg_type == WSMsgType.CLOSE:
-            self.c_on_close_frame(frame)
-        elif self.state != STATE_OPEN:
-            return
-        elif frame.rsv1 or frame.rsv2 or frame.rsv3:
-            self.close(PROTOCOL_ERROR, VIOLATIONS[PROTOCOL_ERROR])
-        elif frame.msg_type == WSMsgType.PING:
-            self.hub.c_send(self.sink, OP_PONG, frame.payload_ptr, frame.payload_size)
-        elif frame.msg_type != WSMsgType.PONG:
-            self.c_on_data(frame)
+    # ---- in, from picows: frames that came together with the handshake
 
-    cdef int c_on_data(self, WSFrame frame) except -1:
-        cdef uint8_t opcode = <uint8_t>frame.msg_type
+    cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
+        self.sink.heard_us = self.hub.out.now_us
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self.c_fail(PROTOCOL_ERROR)
+        else:
+            self.c_on_frame(<uint8_t>frame.msg_type, frame.fin, frame.payload_ptr, frame.payload_size)
+
+    # ---- in, as the transport's protocol
+
+    cdef int c_take_over(self) except -1:
+        """Reads from here on by itself: picows drops a whole frame if the one behind it is at fault, answers two close frames with
+        an error, and keeps a buffer for each connection. Not if it holds bytes already that came with the handshake.
+        """
+        transport = self.transport.underlying_transport
+        cdef Py_ssize_t space = len(transport.get_protocol().get_buffer(-1))
+        cdef Py_ssize_t empty = max(self.read_buffer, PICOWS_LEAST_BUFFER) - PICOWS_SPARE
+        while empty < space:
+            empty *= 2
+        if space == empty:
+            if self.hub.read_space is None:
+                self.hub.read_space = bytearray(READ_SPACE)
+            self.read_view = memoryview(self.hub.read_space)
+            transport.set_protocol(self)
+        return 0
+
+    def is_buffered_protocol(self) -> bool:
+        return True
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        return self.read_view
+
+    def buffer_updated(self, size: int) -> None:
+        cdef char* at = self.hub.read_space
+        self.c_parse(at, at + <Py_ssize_t>size)
+
+    def data_received(self, data: bytes) -> None:
+        """From transports that know no buffered protocols."""
+        cdef bytearray copied = bytearray(data)
+        cdef char* at = copied
+        self.c_parse(at, at + len(copied))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        (<WSTransport>transport).is_disconnected = True
+        if not (<WSTransport>transport).disconnected_future.done():
+            (<WSTransport>transport).disconnected_future.set_result(None)
+        self.on_ws_disconnected(transport)
+
+    cdef int c_parse(self, char* at, char* end) except -1:
+        cdef Piece piece
+        cdef int result = 1
+        self.sink.heard_us = self.hub.out.now_us
+        while result > 0 and self.state < STATE_ENDING:
+            result = parser_next(&self.parser, &at, end, self.max_message, &piece)
+            if result > 0:
+                self.c_on_frame(piece.opcode, piece.fin, piece.data, piece.size)
+        if result < 0:
+            self.c_fail(-result)
+        return 0
+
+    cdef int c_on_frame(self, uint8_t opcode, bint fin, const char* data, Py_ssize_t size) except -1:
+        if opcode == OP_CLOSE:
+            if self.state < STATE_ENDING:
+                self.c_on_close_frame(data, size)
+        elif self.state != STATE_OPEN:
+            return 0
+        elif opcode == OP_PING:
+            self.hub.c_send(self.sink, OP_PONG, data, size)
+        elif opcode != OP_PONG:
+            self.c_on_data(opcode, fin, data, size)
+        return 0
+
+    cdef int c_on_data(self, uint8_t opcode, bint fin, const char* data, Py_ssize_t size) except -1:
         cdef const char* whole = NULL
-        cdef Py_ssize_t size = 0
+        cdef Py_ssize_t whole_size = 0
         cdef int fed
         if not self.any_type and opcode != OP_CONTINUATION and opcode != self.opcode:
             self.close(WRONG_FRAME_TYPE, f"this subprotocol takes {'text' if self.opcode == OP_TEXT else 'binary'} frames")
             return 0
-        fed = assembly_feed(&self.assembly, opcode, frame.fin, False, frame.payload_ptr, frame.payload_size,
-                            self.max_message, &whole, &size, &opcode)
+        fed = assembly_feed(&self.assembly, opcode, fin, data, size, self.max_message, &whole, &whole_size, &opcode)
         if fed < 0:
-            logger.info("a session is closed with %d: %s", -fed, VIOLATIONS[-fed])
-            self.close(-fed, VIOLATIONS[-fed])
+            self.c_fail(-fed)
         elif fed == FED_WHOLE:
             self.opcode = opcode
-            self.c_call(self.on_message, PyBytes_FromStringAndSize(whole, size))
+            self.c_call(self.on_message, PyBytes_FromStringAndSize(whole, whole_size))
         return 0
 
-    cdef int c_on_close_frame(self, WSFrame frame) except -1:
-        cdef int code = close_code(frame.payload_ptr, frame.payload_size)
+    cdef int c_on_close_frame(self, const char* payload, Py_ssize_t size) except -1:
+        cdef int code = close_code(payload, size)
         if self.state == STATE_OPEN:
             self.code = code if code > 0 else -code
             self.hub.out.c_write_one(self.sink)
             self.c_shut(NORMAL if code == NO_CODE else self.code, "")
-        self.c_hang_up()
+        return self.c_hang_up()
+
+    cdef int c_fail(self, int code) except -1:
+        """A violation (RFC 6455 section 7.1.7): says so, and reads no further."""
+        if self.state == STATE_OPEN:
+            logger.info("a session is closed with %d: %s", code, VIOLATIONS[code])
+            self.close(code, VIOLATIONS[code])
+        if self.state == STATE_CLOSING:
+            self.c_hang_up()
         return 0
 
     cpdef on_ws_disconnected(self, WSTransport transport):

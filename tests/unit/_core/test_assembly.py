@@ -44,10 +44,6 @@ def test_frames_out_of_order(frames):
     assert results[-1] == 1002
 
 
-def test_reserved_bits():
-    assert Assembler().feed(TEXT, b"x", reserved=True) == 1002
-
-
 def test_bound():
     assert Assembler(5).feed(BINARY, b"x" * 5) == (BINARY, b"x" * 5)
     assert Assembler(5).feed(BINARY, b"x" * 6) == 1009

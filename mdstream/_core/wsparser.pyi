@@ -1,0 +1,7 @@
+class FrameParser:
+    """A client's WebSocket frames from bytes, in pieces as they arrive, for tests of what ``Session`` reads with."""
+
+    def __init__(self, max_size: int = 65536) -> None: ...
+    def feed(self, data: bytes) -> list[tuple[int, bool, bytes] | int]:
+        """Pieces (opcode, fin, unmasked payload); of a data frame those after the first have opcode 0. A violation is the close
+        code to answer with, and the last."""

@@ -1,0 +1,34 @@
+"""The Autobahn cases against a server of ``Session``s that echo; without those of permessage-deflate, which is not offered."""
+
+from __future__ import annotations
+
+import kosoku
+import pytest
+from mdstream._core.hub import Hub
+from support.websocket import serving
+
+COMPRESSION = ["12.*", "13.*"]
+LARGEST = 1 << 24
+ACCEPTABLE = {"OK", "INFORMATIONAL"}
+CASES = 301
+
+
+@pytest.mark.parametrize("aiofastnet", [False, True], ids=["uvloop", "aiofastnet"])
+def test_autobahn(run, aiofastnet):
+    """Strictly: not even NON-STRICT. The cases of limits and speed (9) once are enough."""
+
+    async def scenario() -> list[kosoku.CaseResult]:
+        options = {"max_message_bytes": LARGEST, "control_backlog_bytes": 4 * LARGEST, "any_type": True}
+        async with serving(Hub(), aiofastnet=aiofastnet, **options) as server:
+            server.on_message = lambda session, payload: session.send_control(payload)
+            url = f"ws://127.0.0.1:{server.port}"
+            left_out = [*COMPRESSION, *(["9.*"] if aiofastnet else [])]
+            try:
+                return await kosoku.run_fuzzingclient(url, exclude_cases=left_out, concurrency=4)
+            except kosoku.FailureError as failure:
+                return failure.results
+
+    results = run(scenario(), 120.0)
+    verdicts = {case.case_id: (case.behavior.value, case.behavior_close.value) for case in results}
+    assert len(verdicts) == (CASES if not aiofastnet else CASES - 54)
+    assert {case: pair for case, pair in verdicts.items() if not ACCEPTABLE.issuperset(pair)} == {}

@@ -1,0 +1,154 @@
+"""A WebSocket client made of bytes, which sends what a well-behaved one would not; and a server around ``Session``."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import picows
+from mdstream._core.hub import Hub
+from mdstream._core.session import Session
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+MASK = b"\x12\x34\x56\x78"
+
+logging.getLogger("picows").setLevel(logging.CRITICAL)
+
+
+def masked(payload: bytes) -> bytes:
+    repeated = MASK * (len(payload) // 4 + 1)
+    return (int.from_bytes(payload) ^ int.from_bytes(repeated[: len(payload)])).to_bytes(len(payload))
+
+
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, mask: bool = True) -> bytes:
+    first = bytes(((0x80 if fin else 0) | rsv << 4 | opcode,))
+    bit = 0x80 if mask else 0
+    if len(payload) < 126:
+        length = bytes((bit | len(payload),))
+    elif len(payload) < 65536:
+        length = bytes((bit | 126,)) + len(payload).to_bytes(2)
+    else:
+        length = bytes((bit | 127,)) + len(payload).to_bytes(8)
+    return first + length + (MASK + masked(payload) if mask else payload)
+
+
+def close_frame(code: int, reason: bytes = b"") -> bytes:
+    return frame(CLOSE, code.to_bytes(2) + reason)
+
+
+class RawClient:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def connect(
+        cls, port: int, *, tls: ssl.SSLContext | None = None, pipelined: bytes = b"", limit: int = 2**16
+    ) -> RawClient:
+        """Upgrades; ``pipelined`` follows the request at once, in the same write."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=limit)
+        key = base64.b64encode(os.urandom(16)).decode()
+        writer.write(
+            f"GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode() + pipelined
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101"), head
+        return cls(reader, writer)
+
+    def send(self, *frames: bytes) -> None:
+        self.writer.write(b"".join(frames))
+
+    async def frame(self) -> tuple[int, bytes]:
+        """The next frame, which must be whole, unmasked and without extension bits."""
+        first, second = await self.reader.readexactly(2)
+        assert first & 0xF0 == 0x80 and not second & 0x80
+        length = second
+        if second >= 126:
+            length = int.from_bytes(await self.reader.readexactly(2 if second == 126 else 8))
+        return first & 0x0F, await self.reader.readexactly(length)
+
+    async def message(self) -> bytes:
+        opcode, payload = await self.frame()
+        assert opcode in (TEXT, BINARY), (opcode, payload)
+        return payload
+
+    async def closed_with(self) -> tuple[int, str]:
+        """Code and reason of the next close frame, answered, and the end of the connection after it."""
+        opcode, payload = await self.frame()
+        while opcode != CLOSE:
+            opcode, payload = await self.frame()
+        self.send(frame(CLOSE, payload[:2]))
+        assert await self.reader.read() == b"", "something came behind the close frame"
+        self.writer.close()
+        return int.from_bytes(payload[:2]), payload[2:].decode()
+
+    def leave(self) -> None:
+        self.writer.transport.abort()
+
+    async def end(self) -> None:
+        self.leave()
+        with suppress(OSError):
+            await self.writer.wait_closed()
+
+
+class Server:
+    """Sessions of one hub on a free port; what their callbacks were told."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.port = 0
+        self.clients: list[RawClient] = []
+        self.opened: asyncio.Queue[Session] = asyncio.Queue()
+        self.closes: asyncio.Queue[int] = asyncio.Queue()
+        self.messages: asyncio.Queue[bytes] = asyncio.Queue()
+        self.on_message: Callable[[Session, bytes], None] = lambda session, payload: None
+
+    def received(self, session: Session, payload: bytes) -> None:
+        self.messages.put_nowait(payload)
+        self.on_message(session, payload)
+
+    def session(self, format: int, options: dict[str, Any]) -> Session:
+        return Session(
+            self.hub,
+            format,
+            on_open=self.opened.put_nowait,
+            on_message=self.received,
+            on_close=lambda session, code: self.closes.put_nowait(code),
+            **options,
+        )
+
+    async def connect(self, **options: Any) -> tuple[RawClient, Session]:
+        client = await RawClient.connect(self.port, **options)
+        self.clients.append(client)
+        return client, await self.opened.get()
+
+
+@asynccontextmanager
+async def serving(
+    hub: Hub, format: int = 0, *, aiofastnet: bool = False, tls: ssl.SSLContext | None = None, **options: Any
+) -> AsyncIterator[Server]:
+    server = Server(hub)
+    listener = await picows.ws_create_server(
+        lambda request: server.session(format, options),
+        "127.0.0.1",
+        0,
+        ssl=tls,
+        enable_auto_pong=False,
+        max_frame_size=options.get("max_message_bytes", 65536),
+        read_buffer_init_size=1024,
+        use_aiofastnet=aiofastnet,
+    )
+    server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        for client in server.clients:
+            await client.end()
+        listener.close()
+        await listener.wait_closed()
