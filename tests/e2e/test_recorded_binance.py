@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from decimal import Decimal
-from pathlib import Path
-
-import pytest
 
 from feeds._steps import Apply, Load, Lost
 from feeds.binance.events import BookTicker, DepthDiff, DepthSnapshot, Trade
@@ -15,11 +11,11 @@ from feeds.binance.recording import read_recording, summarize
 from feeds.binance.sync import DepthSync
 from mdstream.feed import InstrumentWriter
 from mdstream.model import InstrumentId, Ref
+from support.pipeline import DATA, needs
 
-DATA = Path(os.environ.get("MDSTREAM_DATA") or Path(__file__).parents[2] / ".." / "shared" / "data")
 RECORDING = DATA / "binance_spot_btcusdt" / "btcusdt_20240808.gz"
 
-pytestmark = pytest.mark.skipif(not RECORDING.exists(), reason=f"no recorded data at {DATA} (MDSTREAM_DATA)")
+pytestmark = needs(RECORDING)
 
 Quote = tuple[Decimal, Decimal, Decimal, Decimal]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,14 +13,12 @@ from feeds.kraken.recording import PairSummary, read_recording, summarize
 from feeds.kraken.sync import PairSync
 from mdstream.feed import InstrumentWriter
 from mdstream.model import InstrumentId, Ref
+from support.pipeline import DATA, needs
 
-DATA = Path(os.environ.get("MDSTREAM_DATA") or Path(__file__).parents[2] / ".." / "shared" / "data")
 V1 = DATA / "kraken_v1" / "KRAKEN.ws.50.0"
 V2 = DATA / "kraken_v2" / "kraken_v2_book10_btcusd.jsonl"
 
-pytestmark = pytest.mark.skipif(
-    not (V1.exists() and V2.exists()), reason=f"no recorded data at {DATA} (MDSTREAM_DATA)"
-)
+pytestmark = needs(V1, V2)
 
 
 class Follower:

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgpack
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
 from feeds._venue import Backoff
 from feeds.binance.live import Live
 from mdstream import feed
 from mdstream.bus import EmbeddedNats
+from support.ear import Ear
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Levels = dict[str, str]
@@ -145,34 +145,13 @@ class FakeBinance:
             await self.news.wait()
 
 
-class Followed:
+class Followed(Ear):
     """A running handler, and what it has published."""
 
     def __init__(self, venue: FakeBinance, live: Live) -> None:
+        super().__init__()
         self.venue = venue
         self.live = live
-        self.published: list[tuple[str, Any]] = []
-        self._news = asyncio.Event()
-
-    def hear(self, subject: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
-        unpacker = msgpack.Unpacker()
-        unpacker.feed(payload)
-        stream = subject.decode().rpartition(".")[2]
-        self.published += [(stream, value) for value in unpacker]
-        self._news.set()
-
-    async def until(self, met: Callable[[], bool]) -> None:
-        while not met():
-            self._news.clear()
-            await self._news.wait()
-
-    def states(self) -> list[tuple[str, str]]:
-        """The venue's states without repetitions."""
-        states: list[tuple[str, str]] = []
-        for stream, value in self.published:
-            if stream == "status" and states[-1:] != [tuple(value[3:])]:
-                states.append((value[3], value[4]))
-        return states
 
     @property
     def instrument(self) -> feed.Instrument:
@@ -190,11 +169,7 @@ class Followed:
         wanted = [
             {float(p): float(s) for p, s in side.items()} for side in (self.venue.bids, self.venue.asks)
         ]
-        told = [
-            value[3]
-            for stream, value in self.published
-            if stream == "book" and value[1] == self.instrument.epoch
-        ]
+        told = [value[3] for value in self.values("book") if value[1] == self.instrument.epoch]
         told_trading = self.states()[-1:] == [("trading", "")]
         return told_trading and [bids, asks] == wanted and told[-1:] == [self.instrument.seq]
 
@@ -246,8 +221,8 @@ def test_a_snapshot_is_joined_to_the_stream_and_trades_follow(run: Run, nats_ser
             await followed.until(lambda: followed.equal() and followed.instrument.trade_seq == 1)
             assert followed.instrument.book.ts_us == followed.venue.time_ms * 1000
             assert followed.states() == [("feed_down", "waiting for the venue's book"), ("trading", "")]
-            await followed.until(lambda: followed.published[-1][0] == "trade")
-            assert followed.published[-1][1][4:] == [1005, 1, 1, 1]
+            await followed.until(lambda: followed.values("trade"))
+            assert followed.values("trade")[-1][4:] == [1005, 1, 1, 1]
 
     run(scenario())
 

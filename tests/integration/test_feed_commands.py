@@ -17,6 +17,7 @@ import pytest
 from mdstream import bus
 from mdstream._core.book import Book
 from mdstream.bus import MD_STATE, EmbeddedNats
+from support.ear import unpack
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 ROOT = Path(__file__).parents[2]
@@ -38,12 +39,6 @@ def ended(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(name, *arguments), cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
     )
-
-
-def unpack(payload: bytes) -> list[Any]:
-    unpacker = msgpack.Unpacker()
-    unpacker.feed(payload)
-    return list(unpacker)
 
 
 def test_the_simulated_venue_publishes_whole_books_until_its_time_is_over(

@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 from zlib import crc32
 
-import msgpack
 import pytest
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
@@ -18,6 +17,7 @@ from feeds._venue import Backoff
 from feeds.kraken.live import Live, UnknownPair
 from mdstream import feed
 from mdstream.bus import EmbeddedNats
+from support.ear import Ear
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Levels = dict[Decimal, Decimal]
@@ -158,34 +158,16 @@ class FakeKraken:
         return crc32("".join(digits(p, price) + digits(s, size) for p, s in levels).encode())
 
 
-class Followed:
+class Followed(Ear):
     """A running handler, and what it has published."""
 
     def __init__(self, venue: FakeKraken, live: Live) -> None:
+        super().__init__()
         self.venue = venue
         self.live = live
-        self.published: list[tuple[str, Any]] = []
-        self._news = asyncio.Event()
 
-    def hear(self, subject: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
-        unpacker = msgpack.Unpacker()
-        unpacker.feed(payload)
-        stream = subject.decode().rpartition(".")[2]
-        self.published += [(stream, value) for value in unpacker]
-        self._news.set()
-
-    async def until(self, met: Callable[[], bool]) -> None:
-        while not met():
-            self._news.clear()
-            await self._news.wait()
-
-    def states(self) -> list[str]:
-        """The states without repetitions."""
-        states: list[str] = []
-        for stream, value in self.published:
-            if stream == "status" and states[-1:] != [value[3]]:
-                states.append(value[3])
-        return states
+    def names(self) -> list[str]:
+        return [state for state, _ in self.states()]
 
     @property
     def instrument(self) -> feed.Instrument:
@@ -193,18 +175,14 @@ class Followed:
 
     def equal(self) -> bool:
         """Whether what followers of the bus have is the venue's book."""
-        if PAIR not in self.live.pairs or self.states()[-1:] == ["feed_down"]:
+        if PAIR not in self.live.pairs or self.names()[-1:] == ["feed_down"]:
             return False
         ref = self.instrument.ref
         bids, asks = (
             {D(ticks).scaleb(ref.price_exp): D(lots).scaleb(ref.size_exp) for ticks, lots in side.tolist()}
             for side in self.instrument.book.arrays()
         )
-        told = [
-            value[3]
-            for stream, value in self.published
-            if stream == "book" and value[1] == self.instrument.epoch
-        ]
+        told = [value[3] for value in self.values("book") if value[1] == self.instrument.epoch]
         return (bids, asks) == (self.venue.bids, self.venue.asks) and told[-1:] == [self.instrument.seq]
 
 
@@ -235,7 +213,7 @@ def test_books_are_cut_checked_and_published_with_the_deletes_the_venue_leaves_o
             followed.venue.change({D("100.5"): D(0)}, {D("101"): D("0.001")})
             await followed.until(followed.equal)
             assert followed.live.pairs[PAIR].sync.checked == 3
-            assert followed.states() == ["feed_down", "trading"]
+            assert followed.names() == ["feed_down", "trading"]
             assert followed.instrument.book.ts_us == 1_714_979_289_123_456
 
     run(scenario())
@@ -249,7 +227,7 @@ def test_a_wrong_checksum_marks_the_feed_down_and_a_new_subscription_mends_it(
             epoch = followed.instrument.epoch
             followed.venue.change({D("100.5"): D("0.005")}, spoil=True)
             await followed.until(
-                lambda: followed.states()[1:] == ["trading", "feed_down", "trading"] and followed.equal()
+                lambda: followed.names()[1:] == ["trading", "feed_down", "trading"] and followed.equal()
             )
             methods = [
                 request["method"]
@@ -257,11 +235,7 @@ def test_a_wrong_checksum_marks_the_feed_down_and_a_new_subscription_mends_it(
                 if request["params"]["channel"] == "book"
             ]
             assert methods == ["subscribe", "unsubscribe", "subscribe"]
-            reasons = [
-                value[4]
-                for stream, value in followed.published
-                if stream == "status" and value[3] == "feed_down"
-            ]
+            reasons = [reason for state, reason in followed.states() if state == "feed_down"]
             assert f"{PAIR}: the venue's checksum is" in reasons[-1]
             assert (followed.instrument.epoch, followed.venue.connections) == (epoch, 1)
 
@@ -278,18 +252,16 @@ def test_a_lost_connection_is_made_anew_and_trades_missed_meanwhile_are_publishe
             await followed.until(lambda: followed.instrument.trade_seq == 3)
             assert followed.venue.client is not None
             followed.venue.client.disconnect()
-            await followed.until(lambda: followed.states()[-1] == "feed_down")
+            await followed.until(lambda: followed.names()[-1] == "feed_down")
             followed.venue.trades += 1
             followed.venue.change({D("100.7"): D("1.005")})
             await followed.until(followed.equal)
             await followed.until(lambda: followed.instrument.trade_seq == 4)
             followed.venue.trade()
-            await followed.until(
-                lambda: [value[0] for _, value in followed.published if isinstance(value, list)].count(3) == 5
-            )
-            ids = [value[7] for stream, value in followed.published if stream == "trade"]
+            await followed.until(lambda: len(followed.values("trade")) == 5)
+            ids = [value[7] for value in followed.values("trade")]
             assert ids == [1, 2, 3, 4, 5]
-            assert followed.states() == ["feed_down", "trading", "feed_down", "trading"]
+            assert followed.names() == ["feed_down", "trading", "feed_down", "trading"]
 
     run(scenario())
 
@@ -299,7 +271,7 @@ def test_the_venues_own_state_of_a_pair_is_published(run: Run, nats_server: Embe
         async with following(nats_server) as followed:
             for status, state in (("maintenance", "halted"), ("online", "trading"), ("delisted", "closed")):
                 followed.venue.tell_pairs(status)
-                await followed.until(lambda state=state: followed.states()[-1] == state)  # type: ignore[misc]
+                await followed.until(lambda state=state: followed.names()[-1] == state)  # type: ignore[misc]
 
     run(scenario())
 

@@ -13,30 +13,9 @@ import pytest
 from mdstream import bus, feed
 from mdstream.bus import MD_STATE, Bus, EmbeddedNats
 from mdstream.errors import BusUnavailable, FeedError, MdstreamError, SequenceError
+from support.ear import Ear, unpack
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-class Ear:
-    """Hears every message of the contract's subjects, decoded."""
-
-    def __init__(self) -> None:
-        self.messages: list[tuple[str, list[Any]]] = []
-        self._news = asyncio.Event()
-
-    def hear(self, subject: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
-        unpacker = msgpack.Unpacker()
-        unpacker.feed(payload)
-        self.messages.append((subject.decode().rpartition(".")[2], list(unpacker)))
-        self._news.set()
-
-    def values(self, stream: str) -> list[Any]:
-        return [value for name, values in self.messages if name == stream for value in values]
-
-    async def until(self, met: Callable[[Ear], bool]) -> None:
-        while not met(self):
-            self._news.clear()
-            await self._news.wait()
 
 
 @asynccontextmanager
@@ -63,7 +42,7 @@ def test_an_instrument_is_announced_and_confirmed_before_its_first_update(
             btc = await open_btc(publisher, base="BTC")
             btc.update([("100.10", "1")])
             await publisher.flush()
-            await ear.until(lambda ear: bool(ear.values("book")))
+            await ear.until(lambda: bool(ear.values("book")))
             assert [stream for stream, _ in ear.messages[:4]] == ["ref", "snap", "status", "book"]
             assert ear.values("ref")[0]["base"] == "BTC"
             assert ear.values("snap")[0][1:3] == [btc.epoch, 0]
@@ -86,7 +65,7 @@ def test_what_is_handed_in_within_one_turn_of_the_loop_is_one_message(
             for lots in range(1, 51):
                 btc.update_ticks([10_000, lots])
             btc.trade("100", "1", "buy")
-            await ear.until(lambda ear: bool(ear.values("trade")))
+            await ear.until(lambda: bool(ear.values("trade")))
             books = [values for stream, values in ear.messages if stream == "book"]
             assert [value[2] for value in books[0]] == list(range(1, 51))
 
@@ -102,7 +81,7 @@ def test_batches_keep_to_their_size_and_their_order(run: Run, nats_server: Embed
             btc = await open_btc(publisher)
             for lots in range(1, 101):
                 btc.update_ticks([10_000, lots])
-            await ear.until(lambda ear: len(ear.values("book")) == 100)
+            await ear.until(lambda: len(ear.values("book")) == 100)
             assert [value[2] for value in ear.values("book")] == list(range(1, 101))
             sizes = [
                 sum(len(msgpack.packb(value)) for value in values)
@@ -127,7 +106,7 @@ def test_a_snapshot_follows_a_thousand_updates_at_its_place_among_them(
             for lots in range(1, 1501):
                 btc.update_ticks([10_000, lots])
             await publisher.flush()
-            await ear.until(lambda ear: len(ear.values("snap")) == 2)
+            await ear.until(lambda: len(ear.values("snap")) == 2)
             _, epoch, seq, _, bids, asks = ear.values("snap")[1]
             assert (epoch, seq, bids, asks) == (btc.epoch, 1000, [10_000, 1000], [])
             before = ear.messages[: [stream for stream, _ in ear.messages].index("snap", 2)]
@@ -145,7 +124,7 @@ def test_the_status_is_repeated_as_a_sign_of_life(run: Run, nats_server: Embedde
         ):
             btc = await open_btc(publisher)
             btc.status("halted", reason="auction")
-            await ear.until(lambda ear: len(ear.values("status")) >= 4)
+            await ear.until(lambda: len(ear.values("status")) >= 4)
             assert [value[3:] for value in ear.values("status")[1:4]] == [["halted", "auction"]] * 3
 
     run(scenario())
@@ -284,12 +263,6 @@ def test_a_bad_venue_name_is_refused_before_anything_is_connected(run: Run, venu
                 raise AssertionError("unreachable")
 
     run(scenario())
-
-
-def unpack(payload: bytes) -> list[Any]:
-    unpacker = msgpack.Unpacker()
-    unpacker.feed(payload)
-    return list(unpacker)
 
 
 async def stop_and_lose(server: EmbeddedNats, publisher: feed.Publisher) -> None:

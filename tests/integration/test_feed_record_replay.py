@@ -17,6 +17,7 @@ from mdstream import bus, feed
 from mdstream._core.book import Book
 from mdstream.bus import MD_STATE, Bus, EmbeddedNats
 from mdstream.errors import FeedError
+from support.ear import unpack
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 View = tuple[list[int], list[int]]
@@ -57,9 +58,7 @@ async def follow(reader: Bus, subject: str) -> Book:
     book = Book(subject)
     book.load(epoch, seq, ts, bids, asks)
     async for payload in reader.log(f"{subject}.book"):
-        unpacker = msgpack.Unpacker()
-        unpacker.feed(payload)
-        for _, own, first, last, ts, bids, asks in unpacker:
+        for _, own, first, last, ts, bids, asks in unpack(payload):
             if own == epoch and last > book.seq:
                 assert first == book.seq + 1, "a hole"
                 book.apply(first, last, ts, bids, asks)
