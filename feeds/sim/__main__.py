@@ -153,7 +153,7 @@ async def play(
     start_us = now_us()
     end_us = None if duration_s is None else int(duration_s * 1e6)
     next_report = time.monotonic() + REPORT_S
-    while end_us is None or simulation.now_us < end_us:
+    while end_us is None or simulation.now_us + tally.given_up_us < end_us:
         lag_us = now_us() - start_us - simulation.now_us
         if lag_us < 0:
             await asyncio.sleep(-lag_us / 1e6)
