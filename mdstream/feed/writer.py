@@ -213,8 +213,9 @@ class InstrumentWriter:
         assert view is not None, "the view as of now needs no log"
         bids, asks = view
         payload = pack_snap(self.epoch, self.book.seq, self.book.ts_us or self.epoch, bids, asks)
-        self._check_fits(payload, "the snapshot", (len(bids) + len(asks)) // 2)
+        # Also for one that is refused: the next try is then due in its time, not with every update.
         self._snap_seq, self._snap_us = self.book.seq, self._clock_us()
+        self._check_fits(payload, "the snapshot", (len(bids) + len(asks)) // 2)
         return payload
 
     # ---- checks

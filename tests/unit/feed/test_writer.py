@@ -291,3 +291,4 @@ def test_a_snapshot_too_great_for_the_bus_is_an_error_that_says_what_to_do() -> 
         writer.update_ticks([10_000 - ticks, 5])
     with pytest.raises(FeedError, match="the snapshot of 100 levels.*max_payload"):
         writer.snap()
+    assert not writer.snap_due(EPOCH + 10 * SNAP_US), "not again before something changes"
