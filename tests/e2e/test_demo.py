@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from mdstream.bus import EmbeddedNats
 from mdstream.cli import demo_options
 from support.program import DEADLINE_S, ROOT, Program, alive
 
@@ -124,8 +125,8 @@ def test_a_part_that_fails_ends_it_and_is_named(demo: Demo, part: str, message: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_uses_a_nats_server_that_runs(demo: Demo, nats_server: object) -> None:
-    url = nats_server.url  # type: ignore[attr-defined]
+def test_it_uses_a_nats_server_that_runs(demo: Demo, nats_server: EmbeddedNats) -> None:
+    url = nats_server.url
     program = demo("--nats", url, "--for", "1s", *FREE)
     assert program.end() == 0, program.errors
     assert url in program.said
