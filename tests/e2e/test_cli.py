@@ -269,14 +269,17 @@ def test_an_instrument_that_nobody_publishes(program: Run, url: str, command: st
 # ---- feed handlers
 
 
-def test_without_nats_each_handler_says_so(program: Run, closed_port: int) -> None:
+def test_without_nats_each_handler_says_so_and_so_does_the_demo(program: Run, closed_port: int) -> None:
     commands = {"sim": (), "binance": ("--symbols", "BTCUSDT"), "kraken": ("--pairs", "BTC/USD")}
     nats = ("--nats", f"nats://127.0.0.1:{closed_port}")
+    demo = program("mdstream.cli", "demo", *nats, *FREE)
     handlers = {name: program(f"feeds.{name}", *nats, *extra) for name, extra in commands.items()}
     for name, handler in handlers.items():
         assert handler.end() == 3
         assert f"feeds.{name}: NATS at {nats[1]} could not be reached" in handler.errors
         assert traceless(handler)
+    assert demo.end() == 1
+    assert f"NATS at {nats[1]} could not be reached" in demo.errors and traceless(demo)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
