@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdstream._core.book import Book
+from mdstream.errors import BookError
 
 
 @given(
@@ -41,6 +44,8 @@ def test_deep_book_is_a_pair_of_dictionaries(
         for side in (bids, asks):
             for ticks in [ticks for ticks, lots in side.items() if not lots]:
                 del side[ticks]
+        if chance.random() < 0.3:
+            _refuse(book, number, parts, middle + 2 * span)
         book.apply(number, number, 0, *parts)
         past[number] = (_flat(bids, True), _flat(asks, False))
         assert book.view() == past[number]
@@ -59,5 +64,55 @@ def _delete(gone: list[int], side: dict[int, int], part: list[int]) -> None:
         part += (ticks, 0)
 
 
+def _refuse(book: Book, number: int, parts: tuple[list[int], list[int]], above: int) -> None:
+    """The same update with a bid above all asks: every change before it must be taken back."""
+    before = book.view(), book.delta(number - 1), book.delta(0)
+    with pytest.raises(BookError, match="would cross"):
+        book.apply(number, number, 0, [*parts[0], above, 1], [*parts[1], above, 1])
+    assert (book.view(), book.delta(number - 1), book.delta(0)) == before
+
+
 def _flat(side: dict[int, int], falling: bool) -> list[int]:
     return [number for ticks in sorted(side, reverse=falling) for number in (ticks, side[ticks])]
+
+
+@pytest.mark.parametrize("order", ["rising", "falling", "shuffled"])
+@pytest.mark.parametrize("side", [1, 2])
+def test_levels_come_and_go_in_any_order(order: str, side: int) -> None:
+    """One by one to a thousand and back to none, from either end or anywhere: blocks split, merge and vanish."""
+    book = Book("SIM:X")
+    prices = list(range(1_000))
+    if order == "shuffled":
+        random.Random(7).shuffle(prices)
+    elif order == "falling":
+        prices.reverse()
+    number = 0
+    for lots in (1, 0):
+        for ticks in prices:
+            number += 1
+            update = [ticks, lots * (ticks + 1)]
+            book.apply(number, number, 0, *((update, []) if side == 1 else ([], update)))
+            assert book.level(side, ticks) == lots * (ticks + 1)
+        kept = {ticks: ticks + 1 for ticks in prices if lots}
+        assert (book.view() or ([], []))[side - 1] == _flat(kept, side == 1)
+        assert len(book) == len(kept)
+
+
+def test_books_give_their_memory_back() -> None:
+    def fill_and_forget() -> int:
+        books = [Book("SIM:X") for _ in range(20)]
+        for book in books:
+            book.load(1, 0, 0, [n for ticks in range(5_000, 0, -1) for n in (ticks, 1)], [])
+            book.apply(1, 1, 0, [n for ticks in range(1, 4_001) for n in (ticks, 0)], [9_000, 1])
+            book.view(at=0)
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        fill_and_forget()
+        empty = tracemalloc.get_traced_memory()[0]
+        full = fill_and_forget()
+        assert full - empty > 2_000_000
+        assert tracemalloc.get_traced_memory()[0] - empty < 100_000
+    finally:
+        tracemalloc.stop()

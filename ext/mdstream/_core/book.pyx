@@ -6,7 +6,9 @@ from mdstream._core.changelog cimport (
 from mdstream._core.levels cimport (
     MAX_NUMBER, levels_append, levels_crc, levels_diff, levels_free, levels_from_object, levels_reserve, levels_to_list,
 )
-from mdstream._core.side cimport side_free, side_get, side_reserve, side_set, side_top
+from mdstream._core.side cimport (
+    side_best_key, side_clear, side_fill, side_free, side_get, side_prefetch, side_set, side_top, sides_reserve,
+)
 from mdstream._core.view cimport view_side
 
 from mdstream.errors import BookError
@@ -50,8 +52,9 @@ cdef class Book:
         if first > last or last <= self.seq:
             raise BookError(f"{self.instrument} update {first}..{last} does not lead on from {self.seq}")
         safe = scan(self, first, last, bids, n_bids, asks, n_asks)
-        side_reserve(&self.bids, self.bids.count + n_bids)
-        side_reserve(&self.asks, self.asks.count + n_asks)
+        fetch(&self.bids, bids, n_bids)
+        fetch(&self.asks, asks, n_asks)
+        sides_reserve(&self.bids, n_bids, &self.asks, n_asks)
         log_reserve(&self.log, <uint64_t> n)
         changes = log_place(&self.log, <uint64_t> n) if safe else NULL
         if changes == NULL:             # not straight into the log: what may yet be refused, or does not fit in one run
@@ -69,10 +72,9 @@ cdef class Book:
     cdef int c_load(self, uint64_t epoch, uint64_t seq, uint64_t ts_us,
                     const int64_t* bids, Py_ssize_t n_bids, const int64_t* asks, Py_ssize_t n_asks) except -1:
         check_snapshot(self, seq, bids, n_bids, asks, n_asks)
-        side_reserve(&self.bids, n_bids)
-        side_reserve(&self.asks, n_asks)
-        fill(&self.bids, bids, n_bids)
-        fill(&self.asks, asks, n_asks)
+        sides_reserve(&self.bids, n_bids, &self.asks, n_asks)
+        side_fill(&self.bids, bids, n_bids)
+        side_fill(&self.asks, asks, n_asks)
         log_clear(&self.log, seq)
         self.epoch = epoch
         self.seq = seq
@@ -80,7 +82,8 @@ cdef class Book:
         return 0
 
     cdef void c_reset(self, uint64_t epoch) noexcept:
-        self.bids.count = self.asks.count = 0
+        side_clear(&self.bids)
+        side_clear(&self.asks)
         log_clear(&self.log, 0)
         self.epoch = epoch
         self.seq = 0
@@ -251,10 +254,6 @@ cdef object to_array(const Levels* levels):
 
 # ---- applying an update
 
-cdef inline int64_t best_key(const Side* side) noexcept nogil:
-    return side.keys[side.count - 1] if side.count else NO_KEY
-
-
 cdef inline Change* set_levels(Side* side, const int64_t* flat, Py_ssize_t n, Change* change) noexcept nogil:
     """Sets ``n`` levels, writing down those whose size changes; returns the place after the last written."""
     cdef int64_t sign = side.sign
@@ -269,6 +268,12 @@ cdef inline Change* set_levels(Side* side, const int64_t* flat, Py_ssize_t n, Ch
         change.lots_old = old
         change += old != lots
     return change
+
+
+cdef inline void fetch(const Side* side, const int64_t* flat, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        side_prefetch(side, flat[2 * i] * side.sign)
 
 
 cdef inline Py_ssize_t first_bad(const int64_t* flat, Py_ssize_t n, int64_t sign, int64_t* best) noexcept nogil:
@@ -287,8 +292,8 @@ cdef inline Py_ssize_t first_bad(const int64_t* flat, Py_ssize_t n, int64_t sign
 cdef bint scan(Book book, uint64_t first, uint64_t last, const int64_t* bids, Py_ssize_t n_bids,
                const int64_t* asks, Py_ssize_t n_asks) except -1:
     """Checks every number; whether it is clear at once that the book will be neither crossed nor too deep."""
-    cdef int64_t bid = best_key(&book.bids)
-    cdef int64_t ask = best_key(&book.asks)
+    cdef int64_t bid = side_best_key(&book.bids, NO_KEY)
+    cdef int64_t ask = side_best_key(&book.asks, NO_KEY)
     cdef Py_ssize_t bad
     if n_bids > 2 * book.max_levels or n_asks > 2 * book.max_levels:
         raise BookError(
@@ -310,8 +315,8 @@ cdef bint scan(Book book, uint64_t first, uint64_t last, const int64_t* bids, Py
 
 cdef int accept(Book book, uint64_t first, uint64_t last, const Change* changes, const Change* end) except -1:
     """Judges the book as the update left it; if it must be refused, takes the changes back and raises."""
-    cdef int64_t bid = best_key(&book.bids)
-    cdef int64_t ask = best_key(&book.asks)
+    cdef int64_t bid = side_best_key(&book.bids, NO_KEY)
+    cdef int64_t ask = side_best_key(&book.asks, NO_KEY)
     cdef Py_ssize_t n_bids = book.bids.count
     cdef Py_ssize_t n_asks = book.asks.count
     cdef int64_t bid_lots, ask_lots
@@ -338,14 +343,6 @@ cdef void take_back(Book book, const Change* changes, const Change* change) noex
 
 
 # ---- loading a snapshot
-
-cdef void fill(Side* side, const int64_t* flat, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        side.keys[n - 1 - i] = flat[2 * i] * side.sign
-        side.lots[n - 1 - i] = flat[2 * i + 1]
-    side.count = n
-
 
 cdef int check_snapshot(Book book, uint64_t seq, const int64_t* bids, Py_ssize_t n_bids,
                         const int64_t* asks, Py_ssize_t n_asks) except -1:

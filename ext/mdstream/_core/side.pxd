@@ -1,131 +1,198 @@
-"""One side of a book: contiguous prices and sizes, sorted so that the best is last.
+"""One side of a book: its levels in order, in blocks that are small enough to move about in.
 
-Inline functions only, so that a book may be given another storage without touching what uses it. A level is named by its
-``key``, which rises towards the best on both sides: the ticks of a bid, the negated ticks of an ask.
+A level is named by its ``key``, which rises towards the best on both sides: the ticks of a bid, the negated ticks of an ask.
+Blocks keep an insertion or deletion far from the touch as cheap as one near it, on sparse prices as on dense ones; most of a
+real feed's changes are such. The best levels stand last, so that the touch moves least.
+
+What is done for each level is inline, so that a book may be given another storage without touching what uses it.
 """
 
-from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT64_MIN, int64_t
 from libc.string cimport memmove
 
+cdef extern from *:
+    void prefetch "__builtin_prefetch" (const void* at) noexcept nogil
+
 cdef enum:
-    SIDE_NEAR = 8           # levels from the touch that are searched one by one
-    SIDE_STRIDE = 32        # the first stride of the search beyond
+    BLOCK_LEVELS = 62       # not a power of two: equal strides over many books would share few cache sets
+    BLOCK_SPARSE = 15       # a block that falls below is merged with a neighbour, if the two then leave room
+    BLOCK_MERGED = 46       # most levels of a block that came from a merge, or is filled from a snapshot
+    SIDE_NEAR = 8           # levels from the touch that are searched at once
+
+cdef struct Level:
+    int64_t key
+    int64_t lots            # never 0
+
+cdef struct Block:
+    Level[BLOCK_LEVELS] levels      # ascending
+
+cdef struct Run:            # a block in its place
+    int64_t low             # no key of it is below, and none of the run before at or above; INT64_MIN of the first
+    Block* block
+    Py_ssize_t count        # levels; 0 only if the side is empty
 
 cdef struct Side:
-    int64_t* keys           # ascending
-    int64_t* lots           # of the same level; never 0
-    Py_ssize_t count
-    Py_ssize_t capacity
+    Run* runs               # ascending
+    Py_ssize_t n_runs       # 0 until there was first room made
+    Py_ssize_t capacity     # of runs
+    Py_ssize_t count        # levels
     int64_t sign            # key = ticks × sign: 1 bid, -1 ask
 
-
-cdef inline void side_free(Side* side) noexcept nogil:
-    PyMem_RawFree(side.keys)
-    PyMem_RawFree(side.lots)
-    side.keys = side.lots = NULL
-    side.count = side.capacity = 0
+cdef struct Place:          # a level while going through a side
+    const Run* run
+    Py_ssize_t at           # -1: past the last
 
 
-cdef inline int side_reserve(Side* side, Py_ssize_t capacity) except -1 nogil:
-    """Room for ``capacity`` levels in all, so that as many can be set without failing."""
-    cdef Py_ssize_t grown
-    cdef int64_t* moved
-    if capacity <= side.capacity:
-        return 0
-    # Steps by half, and never a power of two: equal strides over many books would share few cache sets.
-    grown = max(capacity, side.capacity + (side.capacity >> 1)) + 12
-    moved = <int64_t*> PyMem_RawRealloc(side.keys, <size_t> grown * sizeof(int64_t))
-    if moved != NULL:
-        side.keys = moved
-        moved = <int64_t*> PyMem_RawRealloc(side.lots, <size_t> grown * sizeof(int64_t))
-    if moved == NULL:
-        with gil:
-            raise MemoryError(f"no memory for {grown} levels")
-    side.lots = moved
-    side.capacity = grown
-    return 0
+cdef void side_free(Side* side) noexcept nogil
+# Makes room, so that as many levels can be set and set back on each side without failing.
+cdef int sides_reserve(Side* bids, Py_ssize_t n_bids, Side* asks, Py_ssize_t n_asks) except -1
+cdef void side_clear(Side* side) noexcept nogil
+# Replaces a side by levels flat and best first. Room for as many must have been reserved.
+cdef void side_fill(Side* side, const int64_t* flat, Py_ssize_t n) noexcept nogil
+# Splits a full run so that a level can be inserted at `at`; returns the run to insert it in, with its place there.
+cdef Run* side_split(Side* side, Run* run, Py_ssize_t* at) noexcept nogil
+# Merges a run that has few levels left, or takes it away if it has none.
+cdef void side_thin(Side* side, Run* run) noexcept nogil
 
 
-cdef inline Py_ssize_t side_find(const Side* side, int64_t key) noexcept nogil:
-    """Levels below ``key``: where it stands, or where it would be inserted. Searched from the touch."""
-    cdef const int64_t* keys = side.keys
-    cdef Py_ssize_t high = side.count           # what is at or above `key` begins at or before `high`
-    cdef Py_ssize_t low = max(high - SIDE_NEAR, <Py_ssize_t> 0)
-    cdef Py_ssize_t stride = SIDE_STRIDE
+cdef inline Run* side_run(const Side* side, int64_t key) noexcept nogil:
+    """The run where ``key`` stands or belongs. There must be one."""
+    cdef Run* run = side.runs
+    cdef Run* last = run + side.n_runs - 1
+    cdef Py_ssize_t n = side.n_runs - 1
     cdef Py_ssize_t half
-    while high > low and keys[high - 1] >= key:
-        high -= 1
-    if high > low or low == 0:
-        return high
-    low = max(high - stride, <Py_ssize_t> 0)
-    while low > 0 and keys[low - 1] >= key:
-        high = low
-        stride *= 2
-        low = max(high - stride, <Py_ssize_t> 0)
-    # The answer lies in low..high; halving without a branch that could be mispredicted.
-    stride = high - low
-    keys += low
-    while stride > 0:
-        half = stride - (stride >> 1)
-        keys += half if keys[half - 1] < key else 0
-        stride >>= 1
-    return keys - side.keys
+    if key >= last.low:
+        return last
+    # The last run that begins at or below; halving without a branch that could be mispredicted.
+    while n > 1:
+        half = n >> 1
+        run += half if run[half].low <= key else 0
+        n -= half
+    return run
+
+
+cdef inline Py_ssize_t run_find(const Run* run, int64_t key) noexcept nogil:
+    """Levels of the run below ``key``: where it stands, or where it would be inserted."""
+    cdef const Level* level = run.block.levels
+    cdef Py_ssize_t n = run.count
+    cdef Py_ssize_t half
+    while n > 1:
+        half = n >> 1
+        level += half if level[half - 1].key < key else 0
+        n -= half
+    return level - run.block.levels + (n == 1 and level.key < key)
+
+
+cdef inline Py_ssize_t touch_find(const Run* run, int64_t key) noexcept nogil:
+    """run_find for the last run, where most keys are near the end: the last few are compared at once, without a branch."""
+    cdef const Level* levels = run.block.levels
+    cdef Py_ssize_t high = run.count
+    cdef Py_ssize_t i, above = 0
+    if high < SIDE_NEAR:
+        return run_find(run, key)
+    for i in range(1, SIDE_NEAR + 1):
+        above += levels[high - i].key >= key
+    return high - above if above < SIDE_NEAR else run_find(run, key)
 
 
 cdef inline int64_t side_get(const Side* side, int64_t key) noexcept nogil:
     """Lots at ``key``, 0 where there is no level."""
-    cdef Py_ssize_t at = side_find(side, key)
-    return side.lots[at] if at < side.count and side.keys[at] == key else 0
+    cdef const Run* run
+    cdef Py_ssize_t at
+    if side.count == 0:
+        return 0
+    run = side_run(side, key)
+    at = run_find(run, key)
+    return run.block.levels[at].lots if at < run.count and run.block.levels[at].key == key else 0
 
 
 cdef inline int64_t side_set(Side* side, int64_t key, int64_t lots) noexcept nogil:
     """Sets the size of a level, 0 deletes it; returns the size it had. Room must have been reserved."""
-    cdef Py_ssize_t at = side_find(side, key)
-    cdef size_t above = <size_t> (side.count - at) * sizeof(int64_t)
+    cdef Run* run = side_run(side, key)
+    cdef Py_ssize_t at = touch_find(run, key) if run == side.runs + side.n_runs - 1 else run_find(run, key)
+    cdef Level* level = &run.block.levels[at]
     cdef int64_t old
-    if at < side.count and side.keys[at] == key:
-        old = side.lots[at]
+    if at < run.count and level.key == key:
+        old = level.lots
         if lots:
-            side.lots[at] = lots
+            level.lots = lots
             return old
-        above -= sizeof(int64_t)
-        memmove(&side.keys[at], &side.keys[at + 1], above)
-        memmove(&side.lots[at], &side.lots[at + 1], above)
+        run.count -= 1
         side.count -= 1
+        memmove(level, level + 1, <size_t> (run.count - at) * sizeof(Level))
+        if run.count < BLOCK_SPARSE and side.n_runs > 1:
+            side_thin(side, run)
         return old
-    if lots:
-        memmove(&side.keys[at + 1], &side.keys[at], above)
-        memmove(&side.lots[at + 1], &side.lots[at], above)
-        side.keys[at] = key
-        side.lots[at] = lots
-        side.count += 1
+    if lots == 0:
+        return 0
+    if run.count == BLOCK_LEVELS:
+        run = side_split(side, run, &at)
+        level = &run.block.levels[at]
+    memmove(level + 1, level, <size_t> (run.count - at) * sizeof(Level))
+    level.key = key
+    level.lots = lots
+    run.count += 1
+    side.count += 1
     return 0
 
 
-# ---- iteration from the best on: at = side_best(side); while side_more(side, at): … ; at = side_next(side, at)
+cdef inline void side_prefetch(const Side* side, int64_t key) noexcept nogil:
+    """Has the memory fetched that setting ``key`` will need, if that is far from the touch.
 
-cdef inline Py_ssize_t side_best(const Side* side) noexcept nogil:
-    return side.count - 1
+    Over many books most of it lies beyond the nearer caches; so an update waits for all its levels at once, not for each.
+    """
+    cdef const char* block
+    cdef Py_ssize_t offset
+    if side.count and key < side.runs[side.n_runs - 1].low:
+        block = <const char*> side_run(side, key).block
+        for offset in range(0, <Py_ssize_t> sizeof(Block), 256):    # where the halving looks first
+            prefetch(block + offset)
 
 
-cdef inline bint side_more(const Side* side, Py_ssize_t at) noexcept nogil:
-    return at >= 0
+# ---- from the best on: place = side_best(side); while place.at >= 0: … ; place_next(side, &place)
+
+cdef inline Place side_best(const Side* side) noexcept nogil:
+    cdef Place place
+    place.run = side.runs + max(side.n_runs - 1, <Py_ssize_t> 0)
+    place.at = place.run.count - 1 if side.count else -1
+    return place
 
 
-cdef inline Py_ssize_t side_next(const Side* side, Py_ssize_t at) noexcept nogil:
-    return at - 1
+cdef inline const Level* place_level(const Place* place) noexcept nogil:
+    return &place.run.block.levels[place.at]
+
+
+cdef inline void place_next(const Side* side, Place* place) noexcept nogil:
+    place.at -= 1
+    if place.at < 0 and place.run != side.runs:
+        place.run -= 1
+        place.at = place.run.count - 1
+
+
+cdef inline int64_t side_best_key(const Side* side, int64_t none) noexcept nogil:
+    cdef const Run* run
+    if side.count == 0:
+        return none
+    run = side.runs + side.n_runs - 1
+    return run.block.levels[run.count - 1].key
 
 
 cdef inline Py_ssize_t side_top(const Side* side, Py_ssize_t depth, int64_t* flat) noexcept nogil:
     """Writes the best ``depth`` levels, flat and best first; returns how many there were."""
-    cdef Py_ssize_t n = min(depth, side.count)
-    cdef Py_ssize_t last = side.count - 1
-    cdef const int64_t* keys = side.keys
-    cdef const int64_t* lots = side.lots
+    cdef Py_ssize_t wanted = min(depth, side.count)
+    cdef const Run* run = side.runs + side.n_runs
+    cdef const Level* level
+    cdef const Level* end
     cdef int64_t sign = side.sign
-    cdef Py_ssize_t i
-    for i in range(n):
-        flat[2 * i] = keys[last - i] * sign
-        flat[2 * i + 1] = lots[last - i]
-    return n
+    depth = wanted
+    while wanted > 0:
+        run -= 1
+        level = run.block.levels + run.count
+        end = level - min(wanted, run.count)
+        wanted -= level - end
+        while level > end:
+            level -= 1
+            flat[0] = level.key * sign
+            flat[1] = level.lots
+            flat += 2
+    return depth

@@ -3,7 +3,7 @@ from libc.stdint cimport INT64_MIN
 from libc.stdlib cimport qsort
 
 from mdstream._core.levels cimport MAX_NUMBER, levels_reserve
-from mdstream._core.side cimport side_best, side_more, side_next, side_top
+from mdstream._core.side cimport Level, Place, place_level, place_next, side_best, side_top
 
 cdef struct Override:       # a level whose size is another than the side's now
     int64_t key
@@ -11,7 +11,7 @@ cdef struct Override:       # a level whose size is another than the side's now
 
 cdef struct Merge:          # a side and the overrides to it, from the best on
     const Side* side
-    Py_ssize_t at
+    Place place
     const Override* override
     const Override* end
 
@@ -30,7 +30,7 @@ cdef int view_side(const Side* side, Py_ssize_t depth, int64_t group, const Chan
     if n == 0 and group == 1:
         out.count = side_top(side, most, out.values)
         return 0
-    merge.side, merge.at = side, side_best(side)
+    merge.side, merge.place = side, side_best(side)
     merge.override, merge.end = overrides, overrides + n
     out.count = cut(&merge, most, group, out.values)
     return 0
@@ -65,20 +65,22 @@ cdef int best_first(const void* left, const void* right) noexcept nogil:
 cdef inline bint next_level(Merge* merge, int64_t* key, int64_t* lots) noexcept nogil:
     """The next level that has a size; False at the end."""
     cdef int64_t standing
+    cdef const Level* level
     while merge.override < merge.end:
-        standing = merge.side.keys[merge.at] if side_more(merge.side, merge.at) else INT64_MIN
+        standing = place_level(&merge.place).key if merge.place.at >= 0 else INT64_MIN
         if standing > merge.override.key:
             break
         if standing == merge.override.key:
-            merge.at = side_next(merge.side, merge.at)
+            place_next(merge.side, &merge.place)
         key[0], lots[0] = merge.override.key, merge.override.lots
         merge.override += 1
         if lots[0]:
             return True
-    if not side_more(merge.side, merge.at):
+    if merge.place.at < 0:
         return False
-    key[0], lots[0] = merge.side.keys[merge.at], merge.side.lots[merge.at]
-    merge.at = side_next(merge.side, merge.at)
+    level = place_level(&merge.place)
+    key[0], lots[0] = level.key, level.lots
+    place_next(merge.side, &merge.place)
     return True
 
 
