@@ -149,6 +149,8 @@ def with_field(value: list[Any], index: int, field: Any) -> bytes:
         ("book", with_field(BOOK, 5, [1, 2, 3, -1]), "bids, lots of level 1", f"must be 0 to {MAX_NUMBER}, not -1"),
         ("book", with_field(BOOK, 5, [-(2**53), 1]), "bids, ticks of level 0", f"not -{2**53}"),
         ("book", with_field(BOOK, 5, [2**63, 1]), "bids, ticks of level 0", f"not {2**63}"),
+        ("book", with_field(BOOK, 5, [2**64 - 1, 1]), "bids, ticks of level 0", f"not {2**64 - 1}"),
+        ("trade", with_field(TRADE, 4, 2**64 - 5), "price_ticks", f"not {2**64 - 5}"),
         ("book", with_field(BOOK, 5, [1, 2**63]), "bids, lots of level 0", f"not {2**63}"),
         ("book", pack(BOOK[:6]), "the value", "has 6 fields, not 7"),
         ("book", pack([*BOOK, 0]), "the value", "has 8 fields, not 7"),
