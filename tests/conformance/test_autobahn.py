@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import kosoku
 import pytest
+
 from mdstream._core.hub import Hub
 from support.websocket import serving
 

@@ -80,31 +80,32 @@ def test_a_server_that_is_killed_and_comes_back(format, run, nats_server, gatewa
 def test_messages_withheld_from_one_gateway(format, run, nats_server, gateway, market, follower) -> None:
     async def scenario() -> None:
         url = nats_server.url
-        async with await connect(url) as bus, market(url) as sim:
-            async with (
-                gateway(url, bus) as deprived,
-                gateway(url) as other,
-                follower(deprived.url, format) as client,
-                follower(other.url, format) as elsewhere,
-            ):
-                await client.subscribe()
-                await elsewhere.subscribe()
-                await sim.play(50)
-                for stream in ("book", "trade"):
-                    with withheld(bus, stream) as lost:
-                        await sim.play(20)
-                        await bus.flush()
-                        assert lost
+        async with (
+            await connect(url) as bus,
+            market(url) as sim,
+            gateway(url, bus) as deprived,
+            gateway(url) as other,
+            follower(deprived.url, format) as client,
+            follower(other.url, format) as elsewhere,
+        ):
+            await client.subscribe()
+            await elsewhere.subscribe()
+            await sim.play(50)
+            for stream in ("book", "trade"):
+                with withheld(bus, stream) as lost:
                     await sim.play(20)
-                await sim.touch()
-                for each in (client, elsewhere):
-                    await each.ends_as(sim)
-                    _stayed(each)
-                    assert not each.trades.lost
-                for followed in client.books:
-                    assert RECOVERING in followed.states
-                for followed in elsewhere.books:
-                    assert followed.states == []
+                    await bus.flush()
+                    assert lost
+                await sim.play(20)
+            await sim.touch()
+            for each in (client, elsewhere):
+                await each.ends_as(sim)
+                _stayed(each)
+                assert not each.trades.lost
+            for followed in client.books:
+                assert RECOVERING in followed.states
+            for followed in elsewhere.books:
+                assert followed.states == []
 
     run(scenario())
 

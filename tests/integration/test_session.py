@@ -11,11 +11,21 @@ import subprocess
 import weakref
 
 import pytest
+
 from mdstream._core.hub import Hub
 from mdstream.errors import SessionClosed
 from support.fanout import JSON, MSGPACK, PRICE_EXP, SIZE_EXP, Feed, Subscription, decode_json
 from support.websocket import (
-    BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, close_frame, frame, serving,
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    RawClient,
+    close_frame,
+    frame,
+    serving,
 )
 
 TRANSPORTS = pytest.mark.parametrize("aiofastnet", [False, True], ids=["uvloop", "aiofastnet"])
@@ -289,7 +299,9 @@ async def read_until(client: RawClient, sub: Subscription, seq: int) -> None:
 def test_a_client_that_stops_reading_is_bounded_and_catches_up_with_one_message(run, hub, aiofastnet):
     async def scenario():
         market = Market(hub)
-        async with serving(hub, aiofastnet=aiofastnet, send_buffer_bytes=16384, notsent_lowat_bytes=16384) as server:
+        async with serving(
+            hub, aiofastnet=aiofastnet, send_buffer_bytes=16384, notsent_lowat_bytes=16384
+        ) as server:
             server.on_message = market.subscribe
             slow, slow_session = await server.connect(limit=4096)
             fast, _ = await server.connect()
@@ -379,8 +391,28 @@ def test_a_client_that_vanishes_while_it_is_written_to(run, hub):
 @TRANSPORTS
 def test_over_tls(run, hub, tmp_path, aiofastnet):
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    made += ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    made += [
+        "-subj",
+        "/CN=test",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(key),
+        "-out",
+        str(cert),
+    ]
     subprocess.run(made, check=True, capture_output=True)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(cert, key)

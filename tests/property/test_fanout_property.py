@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from mdstream._core.hub import Hub
 from support.fanout import PRICE_EXP, SIZE_EXP, Client, Feed, Subscription
 
@@ -19,7 +20,11 @@ BEST_BID, BEST_ASK = 100, 101
 changes = st.dictionaries(st.integers(0, 14), st.integers(0, 3), max_size=6)
 keys = st.one_of(
     st.fixed_dictionaries(
-        {"channel": st.just("book"), "depth": st.sampled_from([0, 1, 3, 10]), "group": st.sampled_from([1, 1, 3])}
+        {
+            "channel": st.just("book"),
+            "depth": st.sampled_from([0, 1, 3, 10]),
+            "group": st.sampled_from([1, 1, 3]),
+        }
     ),
     st.fixed_dictionaries({"channel": st.sampled_from(["trades", "ticker"])}),
 )
@@ -37,7 +42,9 @@ class Gateway:
     """A hub, what the bus still holds for it, and its clock."""
 
     def __init__(self, log_capacity: int) -> None:
-        self.hub = Hub(log_capacity=log_capacity, trade_capacity=8, heartbeat_us=400_000, slow_limit_us=10**12)
+        self.hub = Hub(
+            log_capacity=log_capacity, trade_capacity=8, heartbeat_us=400_000, slow_limit_us=10**12
+        )
         self.instrument = self.hub.add_instrument("SIM:X", PRICE_EXP, SIZE_EXP)
         self.queue: list[tuple[str, bytes]] = []
         self.now = 10_000_000
@@ -248,7 +255,12 @@ class FanoutMachine(RuleBasedStateMachine):
             client.sink.close()
         for gateway in self.gateways:
             stats = gateway.hub.stats()
-            assert (stats["topics"], stats["subscriptions"], stats["sinks"], stats["slow_sinks"]) == (0, 0, 0, 0)
+            assert (stats["topics"], stats["subscriptions"], stats["sinks"], stats["slow_sinks"]) == (
+                0,
+                0,
+                0,
+                0,
+            )
 
     def check_end(self, gateway: Gateway, sub: Subscription) -> None:
         topic = sub.topic

@@ -195,7 +195,9 @@ class Subscription:
 
     def base(self) -> int:
         """Index of the newest snapshot: what is older means nothing any more."""
-        return max((i for i, message in enumerate(self.messages) if message["type"] == "snapshot"), default=-1)
+        return max(
+            (i for i, message in enumerate(self.messages) if message["type"] == "snapshot"), default=-1
+        )
 
     def take(self, message: dict[str, Any]) -> None:
         self.messages.append(message)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mdstream._core.wsparser import FrameParser
 from support.websocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 
@@ -44,12 +47,14 @@ def test_pieces_join_to_what_was_sent_wherever_it_was_cut(sent, cuts):
     data = b"".join(frame(opcode, payload, fin=fin) for opcode, payload, fin in sent)
     bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     parser = FrameParser(1 << 20)
-    pieces = [p for a, b in zip(bounds, bounds[1:], strict=False) for p in parser.feed(data[a:b])]
+    pieces = [p for a, b in itertools.pairwise(bounds) for p in parser.feed(data[a:b])]
     control = [piece for piece in pieces if piece[0] >= CLOSE]
     assert control == [(opcode, True, payload) for opcode, payload, _ in sent if opcode >= CLOSE]
     payloads = [p for opcode, p, _ in sent if opcode < CLOSE]
     assert b"".join(p for opcode, _, p in pieces if opcode < CLOSE) == b"".join(payloads)
-    assert sum(fin for opcode, fin, _ in pieces if opcode < CLOSE) == sum(fin for op, _, fin in sent if op < CLOSE)
+    assert sum(fin for opcode, fin, _ in pieces if opcode < CLOSE) == sum(
+        fin for op, _, fin in sent if op < CLOSE
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,13 +72,24 @@ def test_pieces_join_to_what_was_sent_wherever_it_was_cut(sent, cuts):
         b"\x81\xff" + (65535).to_bytes(8) + bytes(9),
         b"\x81\xff" + (1 << 63).to_bytes(8) + bytes(9),
     ],
-    ids=["rsv1", "rsv on control", "op 3", "op 7", "op 11", "unmasked", "split ping", "long ping", "125 as 16 bits",
-         "65535 as 64 bits", "negative"],
+    ids=[
+        "rsv1",
+        "rsv on control",
+        "op 3",
+        "op 7",
+        "op 11",
+        "unmasked",
+        "split ping",
+        "long ping",
+        "125 as 16 bits",
+        "65535 as 64 bits",
+        "negative",
+    ],
 )
 def test_violations(data):
     assert FrameParser().feed(data)[-1] == 1002
     parser = FrameParser()
-    assert [result for i in range(len(data)) for result in parser.feed(data[i : i + 1])][0] == 1002
+    assert next(result for i in range(len(data)) for result in parser.feed(data[i : i + 1])) == 1002
 
 
 def test_the_bound_is_on_the_length_announced():
