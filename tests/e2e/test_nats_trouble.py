@@ -115,21 +115,25 @@ def test_what_the_log_no_longer_holds_is_replaced_by_a_snapshot(
 ) -> None:
     async def scenario() -> None:
         url = nats_server.url
-        async with await connect(url) as bus, market(url) as sim:
-            async with gateway(url, bus) as node, follower(node.url, "msgpack") as client:
-                await client.subscribe()
+        async with (
+            await connect(url) as bus,
+            market(url) as sim,
+            gateway(url, bus) as node,
+            follower(node.url, "msgpack") as client,
+        ):
+            await client.subscribe()
+            await sim.play(50)
+            with withheld(bus, "book"):
                 await sim.play(50)
-                with withheld(bus, "book"):
-                    await sim.play(50)
-                    await bus.flush()
-                await bus.jetstream.purge_stream("MD_LOG")
-                await sim.play(5)
-                await _told(client, RECOVERING)
-                sim.instrument.snap()
-                await sim.touch()
-                await client.ends_as(sim)
-                for followed in client.books:
-                    assert followed.snapshots == 1
-                _stayed(client)
+                await bus.flush()
+            await bus.jetstream.purge_stream("MD_LOG")
+            await sim.play(5)
+            await _told(client, RECOVERING)
+            sim.instrument.snap()
+            await sim.touch()
+            await client.ends_as(sim)
+            for followed in client.books:
+                assert followed.snapshots == 1
+            _stayed(client)
 
     run(scenario())

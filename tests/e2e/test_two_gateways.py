@@ -21,31 +21,36 @@ async def _moved(client: Any) -> None:
 def test_a_client_moves_and_resumes(how, format, run, nats_server, gateway, market, follower) -> None:
     async def scenario() -> None:
         url = nats_server.url
-        async with market(url) as sim, gateway(url) as here, gateway(url) as there:
-            async with follower(there.url, format) as resident, follower(here.url, format) as mover:
-                await resident.subscribe()
-                await mover.subscribe()
-                await sim.play(100)
-                mover.dial.url = there.url
-                moved = asyncio.ensure_future(_moved(mover.client))
-                if how == "cut":
-                    mover.dial.transport.abort()
-                    leaving = asyncio.ensure_future(asyncio.sleep(0))
-                else:
-                    leaving = asyncio.ensure_future(here.drain())
-                await sim.play(100)
-                await moved
-                await leaving
-                await sim.play(100)
-                seq = await sim.touch()
-                for each in (mover, resident):
-                    await each.ends_as(sim)
-                assert mover.client.stats.reconnects == 1
-                for followed in mover.books:
-                    assert followed.snapshots == 0, followed.book.request
-                    assert followed.updates[-1].last == seq
-                assert mover.client.stats.recoveries == mover.client.stats.gaps == 0
-                assert not mover.trades.lost
+        async with (
+            market(url) as sim,
+            gateway(url) as here,
+            gateway(url) as there,
+            follower(there.url, format) as resident,
+            follower(here.url, format) as mover,
+        ):
+            await resident.subscribe()
+            await mover.subscribe()
+            await sim.play(100)
+            mover.dial.url = there.url
+            moved = asyncio.ensure_future(_moved(mover.client))
+            if how == "cut":
+                mover.dial.transport.abort()
+                leaving = asyncio.ensure_future(asyncio.sleep(0))
+            else:
+                leaving = asyncio.ensure_future(here.drain())
+            await sim.play(100)
+            await moved
+            await leaving
+            await sim.play(100)
+            seq = await sim.touch()
+            for each in (mover, resident):
+                await each.ends_as(sim)
+            assert mover.client.stats.reconnects == 1
+            for followed in mover.books:
+                assert followed.snapshots == 0, followed.book.request
+                assert followed.updates[-1].last == seq
+            assert mover.client.stats.recoveries == mover.client.stats.gaps == 0
+            assert not mover.trades.lost
 
     run(scenario())
 
@@ -55,21 +60,26 @@ def test_a_client_moves_back_and_forth(run, nats_server, gateway, market, follow
 
     async def scenario() -> None:
         url = nats_server.url
-        async with market(url) as sim, gateway(url) as here, gateway(url) as there:
-            async with follower(there.url, "msgpack") as resident, follower(here.url, "msgpack") as mover:
-                await resident.subscribe()
-                await mover.subscribe()
-                for move in range(8):
-                    mover.dial.url = (there.url, here.url)[move % 2]
-                    moved = asyncio.ensure_future(_moved(mover.client))
-                    playing = asyncio.ensure_future(sim.play(40))
-                    mover.dial.transport.abort()
-                    await moved
-                    await playing
-                await sim.touch()
-                await mover.ends_as(sim)
-                assert mover.client.stats.reconnects == 8
-                assert [followed.snapshots for followed in mover.books] == [0] * len(mover.books)
-                assert not mover.trades.lost
+        async with (
+            market(url) as sim,
+            gateway(url) as here,
+            gateway(url) as there,
+            follower(there.url, "msgpack") as resident,
+            follower(here.url, "msgpack") as mover,
+        ):
+            await resident.subscribe()
+            await mover.subscribe()
+            for move in range(8):
+                mover.dial.url = (there.url, here.url)[move % 2]
+                moved = asyncio.ensure_future(_moved(mover.client))
+                playing = asyncio.ensure_future(sim.play(40))
+                mover.dial.transport.abort()
+                await moved
+                await playing
+            await sim.touch()
+            await mover.ends_as(sim)
+            assert mover.client.stats.reconnects == 8
+            assert [followed.snapshots for followed in mover.books] == [0] * len(mover.books)
+            assert not mover.trades.lost
 
     run(scenario())
