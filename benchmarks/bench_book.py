@@ -7,9 +7,13 @@ benchmark's name says).
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
 import random
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,7 @@ from numpy.typing import NDArray
 
 from mdstream._core.bench_book import apply_script, conflate
 from mdstream._core.book import Book
+from mdstream._core.decimals import parse_levels
 from mdstream._core.instrument import Instrument
 from mdstream._core.pack import pack_book, pack_snap
 
@@ -157,6 +162,44 @@ def test_conflate_per_log_entry(benchmark: Any, updates: int) -> None:
     apply_script([book], numbers)
     rounds = max(1, 2_000 // updates)
     measure(benchmark, rounds * updates * CHANGES, lambda: ((book, book.seq - updates, rounds), {}), conflate)
+
+
+@cache
+def recording() -> tuple[list[Any], NDArray[np.int64]]:
+    """A Binance recording as a snapshot and a script: most of its changes lie far from the touch, on sparse prices."""
+    root = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("MDSTREAM_DATA") or root / ".." / "shared" / "data")
+    files = sorted((folder / "binance_spot_btcusdt").glob("*.gz"))
+    if not files:
+        pytest.skip(f"no recorded data in {folder}; set MDSTREAM_DATA to where it is")
+    snapshot: dict[str, Any] = {}
+    diffs = []
+    with gzip.open(files[0], "rt") as lines:
+        for line in lines:
+            message = json.loads(line.partition(" ")[2])
+            if "lastUpdateId" in message:
+                snapshot = message
+            elif "@depth" in message["stream"]:
+                diffs.append(message["data"])
+    numbers: list[int] = []
+    for diff in diffs:
+        if diff["u"] > snapshot["lastUpdateId"]:
+            numbers += (
+                0,
+                len(diff["b"]),
+                len(diff["a"]),
+                *parse_levels(diff["b"], -2, -8),
+                *parse_levels(diff["a"], -2, -8),
+            )
+    return [tuple(parse_levels(snapshot[side], -2, -8) for side in ("bids", "asks"))], np.array(
+        numbers, dtype=np.int64
+    )
+
+
+def test_apply_a_recorded_feed(benchmark: Any) -> None:
+    snapshots, numbers = recording()
+    changes = apply_script(loaded(snapshots), numbers)
+    measure(benchmark, changes, lambda: ((loaded(snapshots), numbers), {}), apply_script)
 
 
 # ---- from the bus
