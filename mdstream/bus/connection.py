@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 
 from mdstream.bus import streams
 from mdstream.bus._client import Handler, TapClient
-from mdstream.bus.log import replay
+from mdstream.bus.log import Since, replay
 from mdstream.bus.options import BusOptions
 from mdstream.bus.streams import Stored
 from mdstream.errors import BusError, BusUnavailable
@@ -165,12 +165,15 @@ class Bus:
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(error, f"{stream} at {self.options.where} cannot be asked for {subject}")
 
-    def log(self, subject: str, *, since_us: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The payloads that MD_LOG holds of a subject now, since a time of the server (None: all), oldest first.
+    def log(
+        self, subject: str, *, since_us: int | None = None, since_seq: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The payloads that MD_LOG holds of a subject now, oldest first: since a number of the stream, a time of the server, or all.
 
         Close it (``contextlib.aclosing``) when leaving early. Raises BusError, BusUnavailable.
         """
-        return replay(self.client, self.jetstream, subject, since_us, self.options.replay_silence_s)
+        since = Since(since_us, since_seq)
+        return replay(self.client, self.jetstream, subject, since, self.options.replay_silence_s)
 
     # ---- opening and closing
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import nats.errors
@@ -17,6 +18,14 @@ from mdstream.errors import BusUnavailable
 HEARTBEAT_S = 0.5
 CONTROL = b"NATS/1.0 100"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Where a replay begins: at a number of the stream, else at a time of the server's (µs), else at the log's start."""
+
+    us: int | None = None
+    stream_seq: int | None = None
 
 
 class _Inbox:
@@ -37,16 +46,16 @@ class _Inbox:
 
 
 async def replay(
-    client: TapClient, js: JetStreamContext, subject: str, since_us: int | None, silence_s: float
+    client: TapClient, js: JetStreamContext, subject: str, since: Since, silence_s: float
 ) -> AsyncGenerator[bytes, None]:
-    """Yields the payloads stored on ``subject`` since a server time (None: since the log's start), oldest first.
+    """Yields the payloads stored on ``subject`` since then, oldest first.
 
     Ends with what was stored when it began. An ephemeral push consumer with flow control: the server sends no more
     than a window ahead of the reader. Raises BusUnavailable if the server is silent for ``silence_s`` or a message
     is missed, BusError if the log cannot be read.
     """
     inbox = _Inbox()
-    config = _consumer(client.new_inbox(), subject, since_us)
+    config = _consumer(client.new_inbox(), subject, since)
     try:
         subscription = await client.tap(str(config.deliver_subject), inbox.receive)
         try:
@@ -119,13 +128,18 @@ def _position(reply: bytes) -> tuple[int, int]:
     return int(tokens[at]), int(tokens[at + 2])
 
 
-def _consumer(inbox: str, subject: str, since_us: int | None) -> api.ConsumerConfig:
-    policy = api.DeliverPolicy.ALL if since_us is None else api.DeliverPolicy.BY_START_TIME
+def _consumer(inbox: str, subject: str, since: Since) -> api.ConsumerConfig:
+    policy, time, number = api.DeliverPolicy.ALL, None, None
+    if since.stream_seq is not None:
+        policy, number = api.DeliverPolicy.BY_START_SEQUENCE, max(since.stream_seq, 1)
+    elif since.us is not None:
+        policy, time = api.DeliverPolicy.BY_START_TIME, EPOCH + timedelta(microseconds=max(since.us, 0))
     return api.ConsumerConfig(
         deliver_subject=inbox,
         filter_subject=subject,
         deliver_policy=policy,
-        opt_start_time=None if since_us is None else EPOCH + timedelta(microseconds=max(since_us, 0)),
+        opt_start_time=time,
+        opt_start_seq=number,
         ack_policy=api.AckPolicy.NONE,
         max_deliver=1,
         flow_control=True,

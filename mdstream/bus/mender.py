@@ -11,7 +11,7 @@ import contextlib
 import enum
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -32,7 +32,10 @@ class Target(Protocol):
 
     def take_book(self, payload: bytes) -> int: ...
     def take_trades(self, payload: bytes) -> int: ...
-    def load_snap(self, payload: bytes) -> bool: ...
+    def load_snap(self, payload: bytes, *, force: bool = False) -> bool: ...
+    def agrees(self, snap: bytes) -> bool:
+        """Whether the book, where it stood at the snapshot's number, was what the snapshot says."""
+
     def reset_trades(self, epoch: int, seq: int) -> None: ...
     def book_position(self) -> tuple[int, int]:
         """Epoch and seq of what was applied last; (0, 0) where nothing was."""
@@ -55,6 +58,9 @@ class MendOptions:
     """Beyond this, the log is read from its start."""
     patience_s: float = 1.0
     """How long the log may lag behind the live messages before a hole at its end counts as one of the log."""
+    recent: int = 5_000
+    """How many messages of the log, of all instruments, a new reader looks back at most, so that clients who come from another
+    gateway can go on here."""
     retry_base_s: float = 0.05
     retry_cap_s: float = 2.0
     """Time between two tries, doubling from base to cap."""
@@ -158,6 +164,17 @@ class Mender:
                     await asyncio.sleep(0)
         return _Reach.END if follows else _Reach.SHORT
 
+    async def _recent(self, newest: Stored) -> AsyncGenerator[bytes, None]:
+        """The latest of the log up to about ``newest``; the event loop has its turns."""
+        since = newest.stream_seq - self._options.recent + 1
+        async with contextlib.aclosing(self._bus.log(self._lane.subject, since_seq=since)) as log:
+            taken = 0
+            async for payload in log:
+                yield payload
+                taken += 1
+                if taken % BATCH == 0:
+                    await asyncio.sleep(0)
+
     def _is_news(self, payload: bytes) -> bool:
         """Whether the log may lead beyond the position, by its newest message; a fenced writer's says nothing."""
         try:
@@ -189,10 +206,10 @@ class BookMender(Mender):
         self._hopeless: tuple[int, int] | None = None
         """A position from which the log does not lead on."""
 
-    def load(self, payload: bytes) -> bool:
-        """Loads a snapshot if it is newer than the book; what was refused before it does not matter any more."""
+    def load(self, payload: bytes, *, force: bool = False) -> bool:
+        """Loads a snapshot if it is newer than the book (or by force); what was refused before it does not matter any more."""
         try:
-            loaded = self._target.load_snap(payload)
+            loaded = self._target.load_snap(payload, force=force)
         except FeedError as error:
             self._stats.refused += 1
             logger.warning("%s was refused: %s", self._snap_subject, error)
@@ -206,8 +223,8 @@ class BookMender(Mender):
     async def _try(self, *, patient: bool) -> bool:
         lane = self._lane
         snap = await self._bus.last_stored(MD_STATE, self._snap_subject)
-        if self._position()[0] == 0:
-            self._load_stored(snap)
+        if self._position()[0] == 0 and snap is not None and not await self._begin_at_first(snap):
+            self._load_stored(snap, force=True)
         followed = self._hopeless != self._position() and await self._follow(lane.whole_us)
         if followed and patient and (lane.held or self._is_ahead(snap)):
             return False  # the log may lag a little behind the live messages
@@ -216,8 +233,23 @@ class BookMender(Mender):
             followed = self._load_stored(snap) and await self._follow(lane.whole_us)
         return lane.live or (followed and lane.settle())
 
-    def _load_stored(self, snap: Stored | None) -> bool:
-        if snap is None or not self.load(snap.payload):
+    async def _begin_at_first(self, snap: Stored) -> bool:
+        """Reads a book whose writer began a short while ago from its first update, so that its log reaches to before the
+        snapshot; False where that is not possible, or does not lead to what the snapshot says."""
+        newest = await self._bus.last_stored(MD_LOG, self._lane.subject)
+        if newest is None:
+            return False
+        async with contextlib.aclosing(self._recent(newest)) as recent:
+            async for payload in recent:
+                if self._lane.feed(payload) in (GAP, REFUSED):
+                    break
+        if not self._target.agrees(snap.payload):
+            return False
+        self._lane.whole_us = newest.stored_us
+        return True
+
+    def _load_stored(self, snap: Stored | None, *, force: bool = False) -> bool:
+        if snap is None or not self.load(snap.payload, force=force):
             return False
         self._lane.whole_us = snap.stored_us
         return True
@@ -250,7 +282,7 @@ class TradeMender(Mender):
 
     async def _try(self, *, patient: bool) -> bool:
         if not self._opened:
-            await self._start_at_live()
+            await self._begin_recently()
             self._opened = True
         lane = self._lane
         followed = await self._follow(lane.whole_us)
@@ -258,15 +290,19 @@ class TradeMender(Mender):
             pass
         return followed and lane.settle()
 
-    async def _start_at_live(self) -> None:
-        """A new reader has missed nothing: it begins behind the newest trade, or before the first that it was given."""
-        newest = None if self._lane.held else await self._bus.last_stored(MD_LOG, self._lane.subject)
-        if self._lane.held:
-            self._reset_before(self._lane.held[0])
-        elif newest is not None:
-            with contextlib.suppress(PayloadError):
-                epoch, _, last = numbers(self._stream, newest.payload)[-1]
-                self._reset(epoch, last)
+    async def _begin_recently(self) -> None:
+        """A new reader has missed nothing: it begins with the latest of the log, else before the first that it was given."""
+        lane = self._lane
+        newest = await self._bus.last_stored(MD_LOG, lane.subject)
+        if newest is not None:
+            async with contextlib.aclosing(self._recent(newest)) as recent:
+                async for payload in recent:
+                    if lane.feed(payload) == GAP and self._reset_before(payload):
+                        lane.feed(payload)
+            lane.suspect = False  # what was refused there is past
+            lane.whole_us = newest.stored_us
+        if self._position() == (0, 0) and lane.held:
+            self._reset_before(lane.held[0])
 
     def _close_gap(self, payload: bytes, *, final: bool) -> bool:
         if not final or not self._reset_before(payload):

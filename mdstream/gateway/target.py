@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mdstream._core.payload import decode_payload
+
 if TYPE_CHECKING:
     from mdstream._core.hub import Hub
     from mdstream._core.instrument import Instrument
@@ -19,6 +21,13 @@ class HubTarget:
         self.load_snap = partial(hub.load_snap, core)
         self.reset_trades = partial(hub.reset_trades, core)
         self._core = core
+
+    def agrees(self, snap: bytes) -> bool:
+        """Whether the book, where it stood at the snapshot's number, was what the snapshot says."""
+        book, said = self._core.book, decode_payload("snap", snap)[-1]
+        if book.epoch != said.epoch or book.seq < said.seq or not book.reaches(said.seq):
+            return False
+        return book.view(at=said.seq) == (said.bids, said.asks)
 
     def book_position(self) -> tuple[int, int]:
         return self._core.book.epoch, self._core.book.seq

@@ -189,9 +189,13 @@ class Switch:
     def __init__(self, url: str) -> None:
         self.url = url
         self.transport: Transport
+        self.connected = asyncio.Event()
+        """Clear it, and the client cannot connect until it is set."""
+        self.connected.set()
         self._dial = PicowsDial()
 
     async def __call__(self, url: str, *arguments: Any, **options: Any) -> Transport:
+        await self.connected.wait()
         self.transport = await self._dial(self.url, *arguments, **options)
         return self.transport
 

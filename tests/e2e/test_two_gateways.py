@@ -83,3 +83,36 @@ def test_a_client_moves_back_and_forth(run, nats_server, gateway, market, follow
             assert not mover.trades.lost
 
     run(scenario())
+
+
+def test_a_client_moves_to_a_gateway_that_never_had_the_instrument(
+    run, nats_server, gateway, market, follower
+) -> None:
+    """It reads back in the log, though meanwhile the publisher wrote a snapshot beyond the client's number."""
+
+    async def scenario() -> None:
+        url = nats_server.url
+        async with (
+            market(url) as sim,
+            gateway(url) as here,
+            gateway(url) as there,
+            follower(here.url, "msgpack") as mover,
+        ):
+            await mover.subscribe()
+            await sim.play(50)
+            mover.dial.connected.clear()
+            moved = asyncio.ensure_future(_moved(mover.client))
+            mover.dial.transport.abort()
+            await sim.play(100)
+            sim.instrument.snap()
+            await sim.play(20)
+            mover.dial.url = there.url
+            mover.dial.connected.set()
+            await moved
+            await sim.touch()
+            await mover.ends_as(sim)
+            for followed in mover.books:
+                assert followed.snapshots == 0, followed.book.request
+            assert not mover.trades.lost
+
+    run(scenario())

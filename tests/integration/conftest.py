@@ -59,6 +59,7 @@ class Model:
         self.trades: list[tuple[int, int]] = []
         self.resets: list[tuple[int, int]] = []
         self.loads = 0
+        self.past: dict[tuple[int, int], tuple[Side, Side]] = {}
         self.states: list[tuple[str, State, str]] = []
         self.refs: list[tuple[Ref, bool]] = []
         self._changed = changed
@@ -84,6 +85,7 @@ class Model:
                 raise BookError(f"update {last} crosses the book")
             outcome = max(outcome, APPLIED if epoch == self.epoch else NEW_EPOCH)
             self.epoch, self.seq, self.bids, self.asks = epoch, last, new_bids, new_asks
+            self.past[epoch, last] = new_bids, new_asks
         return outcome
 
     def take_trades(self, payload: bytes) -> int:
@@ -99,15 +101,23 @@ class Model:
             outcome = APPLIED
         return outcome
 
-    def load_snap(self, payload: bytes) -> bool:
+    def load_snap(self, payload: bytes, *, force: bool = False) -> bool:
         _, epoch, seq, _, bids, asks = msgpack.unpackb(payload)
-        if (epoch, seq) <= (self.epoch, self.seq):
+        if (epoch, seq) <= (self.epoch, self.seq) and not force:
             return False
         self.epoch, self.seq, self.bids, self.asks = epoch, seq, {}, {}
         apply(self.bids, bids)
         apply(self.asks, asks)
         self.loads += 1
         return True
+
+    def agrees(self, snap: bytes) -> bool:
+        _, epoch, seq, _, bids, asks = msgpack.unpackb(snap)
+        flat = tuple(
+            [n for ticks in sorted(side, reverse=reverse) for n in (ticks, side[ticks])]
+            for side, reverse in zip(self.past.get((epoch, seq), ({}, {})), (True, False), strict=True)
+        )
+        return (epoch, seq) in self.past and flat == (bids, asks)
 
     def reset_trades(self, epoch: int, seq: int) -> None:
         self.trade_epoch, self.trade_seq = epoch, seq
@@ -161,11 +171,16 @@ class Core(Model):
         self.trades += [(self.trade_epoch, seq) for seq in range(first, self.trade_seq + 1)]
         return outcome
 
-    def load_snap(self, payload: bytes) -> bool:
-        loaded = self._core.load_snap(payload)
+    def load_snap(self, payload: bytes, *, force: bool = False) -> bool:
+        loaded = self._core.load_snap(payload, force=force)
         self.loads += loaded
         self._note()
         return loaded
+
+    def agrees(self, snap: bytes) -> bool:
+        _, epoch, seq, _, bids, asks = msgpack.unpackb(snap)
+        book = self._core.book
+        return book.epoch == epoch and book.reaches(seq) and book.view(at=seq) == (bids, asks)
 
     def reset_trades(self, epoch: int, seq: int) -> None:
         self._core.reset_trades(epoch, seq)

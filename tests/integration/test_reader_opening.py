@@ -13,7 +13,7 @@ from mdstream.model import InstrumentId, State
 
 def test_an_instrument_opens_from_its_snapshot_the_log_and_what_is_live(run, market) -> None:
     async def scenario() -> None:
-        async with market() as m:
+        async with market(recent=40) as m:
             writer = m.writer()
             await writer.announce(name="Bitcoin", listed=2009)
             await writer.update(50)
@@ -132,7 +132,7 @@ def test_many_instruments_open_at_once_a_few_at_a_time(run, market) -> None:
     run(scenario())
 
 
-def test_trades_begin_behind_the_newest_and_go_on_without_a_loss(run, market) -> None:
+def test_trades_begin_with_the_latest_of_the_log_and_go_on_without_a_loss(run, market) -> None:
     async def scenario() -> None:
         async with market() as m:
             writer = m.writer()
@@ -140,10 +140,57 @@ def test_trades_begin_behind_the_newest_and_go_on_without_a_loss(run, market) ->
             await writer.trade(500)
             await writer.stored()
             _, model = await m.open()
-            assert model.trade_position() == (1, 500)
+            assert model.trades == [(1, seq) for seq in range(1, 501)] and model.resets == []
             await writer.trade(2)
-            await m.until(lambda: model.trades == [(1, 501), (1, 502)])
-            assert model.resets == [(1, 500)] and m.readers.stats.trades_given_up == 0
+            await m.until(lambda: model.trades[500:] == [(1, 501), (1, 502)])
+            assert m.readers.stats.trades_given_up == 0
+
+    run(scenario())
+
+
+def test_trades_of_a_long_log_begin_within_it(run, market) -> None:
+    async def scenario() -> None:
+        async with market(recent=10) as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.trade(500)
+            await writer.stored()
+            _, model = await m.open()
+            assert model.resets == [(1, 490)] and model.trade_position() == (1, 500)
+            assert m.readers.stats.trades_given_up == 0
+
+    run(scenario())
+
+
+def test_a_young_book_is_read_from_its_first_update_though_there_is_a_snapshot(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.update(20)
+            await writer.snap()
+            await writer.update(5)
+            await writer.stored()
+            _, model = await m.open()
+            await m.equal(writer, model)
+            assert model.loads == 0
+
+    run(scenario())
+
+
+def test_a_book_whose_updates_do_not_lead_to_its_snapshot_is_taken_from_that(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            writer.bids[500] = 7  # was there before the first update, which the contract does not allow
+            await writer.update(20)
+            await writer.snap()
+            await writer.update(5)
+            await writer.stored()
+            _, model = await m.open()
+            await m.equal(writer, model)
+            assert model.loads == 1 and model.bids[500] == 7
 
     run(scenario())
 

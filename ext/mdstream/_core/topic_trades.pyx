@@ -72,7 +72,9 @@ cdef class TradesTopic(Topic):
         return 0
 
     cdef int c_restart(self, Outbox out) except -1:
-        """A new epoch: numbers start anew. What lagging members lack of the old one can no longer be named by a number alone."""
+        """A new epoch: numbers start anew. What lagging members lack of the old one can no longer be named by a number alone.
+        Those still held have seen nothing, so nothing is lost to them: they begin with the oldest trade that there is."""
+        cdef uint64_t begin = self.instrument.trades.c_oldest() - 1
         cdef int format
         cdef uint32_t i
         cdef Members* members
@@ -85,7 +87,7 @@ cdef class TradesTopic(Topic):
                         self.c_lost(out, format, members.items[i].seq + 1, self.seq, &frame)
                         out.c_deliver(<Sink>members.items[i].sink, frame)
                     members.items[i].lag = BEHIND
-                    members.items[i].seq = 0
+                    members.items[i].seq = begin if members.items[i].held else 0
                 if members.items[i].unsent != NEVER:
                     members.items[i].unsent = 0
         self.n_ahead = 0

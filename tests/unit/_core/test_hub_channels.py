@@ -34,6 +34,21 @@ def test_trades_between_subscribe_and_catch_up_are_not_missed(world):
     assert [t[0] for t in sub.trades] == [1, 2]
 
 
+def test_nothing_is_lost_to_who_waits_for_a_log_to_be_opened(world):
+    client = world.client()
+    topic = world.topic("trades")
+    world.hub.subscribe(client.sink, topic)
+    client.subs[topic.number] = sub = Subscription(topic, epoch=0)
+    world.hub.reset_trades(world.instrument, 1, 500)
+    world.hub.flush(world.now)
+    world.feed.trade_seq = 500
+    world.publish_trades(world.feed.trade())
+    world.hub.catch_up(client.sink, topic)
+    world.publish_trades(world.feed.trade())
+    client.read()
+    assert sub.lost == [] and [t[0] for t in sub.trades] == [501, 502]
+
+
 @FORMATS
 def test_trades_that_left_the_ring_are_told_as_lost(make_world, format):
     world = make_world(trade_capacity=8)
