@@ -106,7 +106,7 @@ class Sessions:
     def received(self, session: Session, payload: bytes) -> None:
         """Answers one WebSocket message; whatever it holds, nothing is raised."""
         try:
-            for value in wire.decode(session.format, payload, max_length=self._longest):
+            for value in wire.decode(session.format, payload):
                 self._answer(session, value)
                 if not session.open:
                     return
@@ -139,10 +139,6 @@ class Sessions:
                 self._send(session, messages.unsubscribed(UNSET, [topic.number for topic in topics], reason))
 
     # ---- one command
-
-    @property
-    def _longest(self) -> int:
-        return max(self._config.max_instruments_per_command, self._config.max_subscriptions)
 
     def _answer(self, session: Session, value: object) -> None:
         try:

@@ -32,15 +32,12 @@ def encode(format: int, message: Message) -> bytes:
     return bytes(msgpack.packb(message))
 
 
-def decode(format: int, payload: bytes, *, max_length: int) -> Iterator[object]:
+def decode(format: int, payload: bytes) -> Iterator[object]:
     """The values of one WebSocket message: exactly one in JSON, one or more in MessagePack.
 
-    ``max_length`` bounds MessagePack arrays and maps, whose announced lengths are believed before their content is seen. Raises
-    CommandError where a value cannot be decoded; values before it have been yielded by then.
+    Raises CommandError where a value cannot be decoded; values before it have been yielded by then.
     """
-    if format == JSON:
-        return _decode_json(payload)
-    return _decode_msgpack(payload, max_length)
+    return _decode_json(payload) if format == JSON else _decode_msgpack(payload)
 
 
 def _decode_json(payload: bytes) -> Iterator[object]:
@@ -59,19 +56,19 @@ def _decode_json(payload: bytes) -> Iterator[object]:
     yield value
 
 
-def _decode_msgpack(payload: bytes, max_length: int) -> Iterator[object]:
+def _decode_msgpack(payload: bytes) -> Iterator[object]:
+    size = max(len(payload), 1)
     unpacker = msgpack.Unpacker(
-        raw=False,
-        strict_map_key=True,
-        object_pairs_hook=_unique_keys,
-        max_buffer_size=max(len(payload), 1),
-        max_array_len=max_length,
-        max_map_len=max_length,
+        raw=False, strict_map_key=True, object_pairs_hook=_unique_keys, max_buffer_size=size
     )
+    # Announced lengths are believed, and room made for them, before their content is seen: so first a look, which builds nothing.
+    looker = msgpack.Unpacker(max_buffer_size=size)
     unpacker.feed(payload)
+    looker.feed(payload)
     decoded = 0
     while True:
         try:
+            looker.skip()
             value = unpacker.unpack()
         except msgpack.OutOfData:
             break

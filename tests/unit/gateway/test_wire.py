@@ -15,8 +15,8 @@ from mdstream.gateway.wire import JSON, MSGPACK, decode, encode, first_repeated,
 MESSAGE = {"type": "pong", "id": "ü", "data": {"a": [1, None, -2.5, 'x"\n']}, "time": 1}
 
 
-def values(format: int, payload: bytes, max_length: int = 1000) -> list[object]:
-    return list(decode(format, payload, max_length=max_length))
+def values(format: int, payload: bytes) -> list[object]:
+    return list(decode(format, payload))
 
 
 def refused(format: int, payload: bytes) -> str:
@@ -74,8 +74,8 @@ def test_json_with_a_whole_surrogate_pair_is_text() -> None:
         (b"\x81\x90\x02", "not allowed for map key"),
         (b"\x81\xc4\x01a\x02", "keys of a map must be strings"),
         (b"\x82\xa1a\x01\xa1a\x02", "'a' is given twice"),
-        (b"\xdd\xff\xff\xff\xff", "max_array_len"),
-        (b"\xdf\x00\x10\x00\x00", "max_map_len"),
+        (b"\xdd\xff\xff\xff\xff", "cut short"),
+        (b"\xdf\x00\x10\x00\x00", "cut short"),
         (b"\xdb\x00\x00\xff\xff", "cut short"),
         (b"\x92\x01", "cut short"),
         (b"\x91" * 5_000, "nested too deep"),
@@ -88,8 +88,12 @@ def test_msgpack_that_is_refused(payload: bytes, said: str) -> None:
 def test_values_before_the_bad_one_are_given() -> None:
     found: list[object] = []
     with pytest.raises(CommandError, match="byte 2: no such type"):
-        found.extend(decode(MSGPACK, b"\x01\x02\xc1\x03", max_length=10))
+        found.extend(decode(MSGPACK, b"\x01\x02\xc1\x03"))
     assert found == [1, 2]
+
+
+def test_an_array_may_be_as_long_as_the_message() -> None:
+    assert values(MSGPACK, msgpack.packb({"data": list(range(20_000))})) == [{"data": list(range(20_000))}]
 
 
 def test_announced_lengths_do_not_buy_memory() -> None:
