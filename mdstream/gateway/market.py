@@ -146,6 +146,7 @@ class Market:
         """The state has changed: tells every subscriber, after the data that it may have waited for."""
         self._hub.cork()
         try:
+            self._hub.flush(self._now_us())
             if standing.state is not State.RECOVERING and not standing.settled.is_set():
                 self._show_waiting(standing)
             for topic in listing.core.topics:

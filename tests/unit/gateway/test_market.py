@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgpack
 import pytest
 
 from mdstream.codes import ErrorCode
@@ -149,6 +150,23 @@ def test_states_reach_the_subscribers_of_that_stream_alone(run, stage) -> None:
         listing.on_state("book", State.STALE, "the venue says feed_down")
         (again,) = clients["book"].taken()
         assert (again["since"], again["reason"]) == (state["since"], "the venue says feed_down")
+
+    run(scenario())
+
+
+def test_live_is_told_after_the_data_that_makes_it_so(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A")
+        client = on.client()
+        (listing,) = await on.market.open([A], "book")
+        on.readers.go_live("SIM:A")
+        on.say(client, op="subscribe", channel="book", instruments=["SIM:A"])
+        listing.on_state("book", State.RECOVERING, "a number is missing")
+        client.taken()
+        on.readers.targets["SIM:A"].load_snap(msgpack.packb([2, 1000, 9, 1, [1000, 5], [1001, 8]]))
+        listing.on_state("book", State.LIVE, "")
+        assert [message["type"] for message in client.taken()] == ["snapshot", "state"]
 
     run(scenario())
 
