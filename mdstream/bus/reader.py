@@ -27,6 +27,8 @@ from mdstream.model import InstrumentId, Ref, State, VenueState
 
 logger = logging.getLogger(__name__)
 
+STORING_S = 0.1
+"""What JetStream takes at most, as a rule, to store what was published."""
 LOG_EVERY_S = 10.0
 """Holes that come faster, of one stream of an instrument, are logged for debugging alone."""
 
@@ -193,6 +195,8 @@ class InstrumentReader:
                 self._bus.last(MD_STATE, self._subjects["status"]),
             )
         if ref is None:
+            ref = await self._late_ref()
+        if ref is None:
             raise UnknownInstrument(
                 f"{self.instrument} is not announced: there is no {self._subjects['ref']}"
             )
@@ -210,6 +214,12 @@ class InstrumentReader:
             self._receive_state(stream, payload)
         for lane in self._menders:
             self._mend(lane)
+
+    async def _late_ref(self) -> bytes | None:
+        """What was published a moment before we asked may not have been stored then."""
+        await asyncio.sleep(STORING_S)
+        stored = await self._bus.last(MD_STATE, self._subjects["ref"])
+        return stored if stored is not None else self._early.get(b"ref")
 
     def disconnected(self) -> None:
         """NATS is away: what comes after it may lack something."""
