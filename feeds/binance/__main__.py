@@ -73,7 +73,7 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
         print(
             f"{instrument.id}: {instrument.seq} book updates, {instrument.trade_seq} trades, {replay.refused} refused"
         )
-        return _cli.EXIT_FAILED if replay.refused else _cli.EXIT_OK
+        return _cli.EXIT_OK if replay.whole and not replay.refused else _cli.EXIT_FAILED
 
 
 if __name__ == "__main__":

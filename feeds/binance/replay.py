@@ -8,7 +8,7 @@ from pathlib import Path
 
 from feeds._pace import Pace, keep_up
 from feeds._published import Published, Scale
-from feeds._steps import Step
+from feeds._steps import Lost, Step
 from feeds.binance.events import DepthDiff, DepthSnapshot, Event, Trade
 from feeds.binance.recording import Summary, read_recording, summarize
 from feeds.binance.sync import DepthSync
@@ -60,7 +60,19 @@ class Replay:
                 self.refused += 1
                 log.error("%s", error)
 
+    @property
+    def whole(self) -> bool:
+        """Whether the recording's last diff still found a book to go into."""
+        return self._sync.live
+
     def _perform(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Lost):
+                log.warning(
+                    "%s: %s; there is no book until the next snapshot",
+                    self._published.instrument.id,
+                    step.reason,
+                )
         refused = self._published.perform(steps)
         if refused is not None:
             self.refused += 1

@@ -187,6 +187,20 @@ def test_a_replayed_recording_marks_its_gap_and_ends_with_the_venues_book(
     run(scenario())
 
 
+def test_a_recording_that_ends_in_a_gap_says_so(run: Run, nats_server: EmbeddedNats, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        path = recording(tmp_path / "recording")
+        lines = path.read_text().splitlines(True)
+        snapshots = [number for number, line in enumerate(lines) if "lastUpdateId" in line]
+        path.write_text("".join(line for number, line in enumerate(lines) if number not in snapshots[1:]))
+        process = await start("binance", "--nats", nats_server.url, "--replay", str(path), "--speed", "max")
+        _, errors = await process.communicate()
+        assert process.returncode == 1
+        assert b"are missing; there is no book until the next snapshot" in errors
+
+    run(scenario())
+
+
 def test_a_recording_without_a_snapshot_is_an_error(
     run: Run, nats_server: EmbeddedNats, tmp_path: Path
 ) -> None:
