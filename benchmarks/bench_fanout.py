@@ -1,0 +1,215 @@
+"""From a batch of the bus to every subscriber: ``python -m pytest benchmarks/bench_fanout.py``.
+
+A round takes ``UPDATES`` updates of 5 + 5 levels, one batch, into a book of 500 levels a side and flushes. ``memory``
+counts in place of writing; ``sockets`` are WebSocket sessions over loopback TCP, read empty between rounds, not on the clock.
+The extra columns: ``ns`` per delivery (a message to a subscriber), ``us_per_write`` per touched subscriber and batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import picows
+import pytest
+import uvloop
+
+from mdstream._core.hub import Hub
+from mdstream._core.instrument import Instrument
+from mdstream._core.pack import pack_book, pack_snap
+from mdstream._core.session import Session
+from mdstream._core.sink import MemorySink, Sink
+from mdstream._core.topic import Topic
+
+LEVELS = 500
+UPDATES = 5
+ROUNDS = 200
+EPOCH = 1_723_075_200_000_000
+NOW = EPOCH + 1_000_000
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+FORMATS = {"json": 0, "msgpack": 1}
+VIEWS = {
+    "full": [("book", 0)],
+    "depth20": [("book", 20)],
+    "three": [("book", 20), ("book", 0), ("ticker", 0)],
+}
+
+
+class Market:
+    """One instrument and the batches that change it, the touch among them."""
+
+    def __init__(self) -> None:
+        self.hub = Hub()
+        self.instrument: Instrument = self.hub.add_instrument("SIM:BTC-USD", -2, -8)
+        self.random = random.Random(1)
+        self.seq = 0
+        bids = [n for i in range(LEVELS) for n in (1_000_000 - i, 10**8)]
+        asks = [n for i in range(LEVELS) for n in (1_000_001 + i, 10**8)]
+        self.hub.load_snap(self.instrument, pack_snap(EPOCH, 0, EPOCH, bids, asks))
+        self.hub.tick(NOW)
+
+    def batch(self) -> bytes:
+        return b"".join(self._update() for _ in range(UPDATES))
+
+    def _update(self) -> bytes:
+        self.seq += 1
+        near = self.random.sample(range(20), 5)
+        bids = [n for i in near for n in (1_000_000 - i, self.random.randrange(1, 10**9))]
+        asks = [n for i in near for n in (1_000_001 + i, self.random.randrange(1, 10**9))]
+        return pack_book(EPOCH, self.seq, self.seq, EPOCH + self.seq, bids, asks)
+
+    def topics(self, views: str) -> list[Topic]:
+        return [self.hub.topic(self.instrument, channel, depth) for channel, depth in VIEWS[views]]
+
+    def subscribe(self, sink: Sink, views: str) -> None:
+        for topic in self.topics(views):
+            self.hub.subscribe(sink, topic)
+            self.hub.catch_up(sink, topic)
+
+
+def measure(benchmark: Any, market: Market, subscribers: int, drain: Callable[[], None]) -> None:
+    def prepare() -> tuple[tuple[bytes], dict[str, Any]]:
+        drain()
+        return (market.batch(),), {}
+
+    def work(batch: bytes) -> None:
+        market.hub.take_book(market.instrument, batch)
+        market.hub.flush(NOW)
+
+    market.hub.take_book(
+        market.instrument, market.batch()
+    )  # so that what only the first batch costs is not measured
+    market.hub.flush(NOW)
+    before = market.hub.stats()
+    benchmark.pedantic(work, setup=prepare, rounds=ROUNDS)
+    after = market.hub.stats()
+    batches = market.seq // UPDATES - 1
+    assert after["slow_sinks"] == 0
+    assert after["writes"] - before["writes"] == batches * subscribers, (
+        "one write per touched subscriber and batch"
+    )
+    deliveries = (after["deliveries"] - before["deliveries"]) / batches
+    if benchmark.stats is not None:
+        median = benchmark.stats.stats.median
+        benchmark.extra_info["deliveries"] = deliveries
+        benchmark.extra_info["ns"] = round(median * 1e9 / deliveries, 1)
+        benchmark.extra_info["us_per_write"] = round(median * 1e6 / subscribers, 3)
+
+
+@pytest.mark.parametrize("subscribers", [1, 100, 1000])
+@pytest.mark.parametrize("views", VIEWS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_memory(benchmark: Any, format: str, views: str, subscribers: int) -> None:
+    market = Market()
+    sinks = [MemorySink(FORMATS[format], keep=False) for _ in range(subscribers)]
+    for sink in sinks:
+        market.subscribe(sink, views)
+    measure(benchmark, market, subscribers, lambda: None)
+
+
+class Sockets:
+    """Sessions of a market and the clients' ends of their sockets, read empty when told."""
+
+    def __init__(self, market: Market, runner: asyncio.Runner) -> None:
+        self.market = market
+        self.runner = runner
+        self.clients: list[socket.socket] = []
+
+    def open(self, count: int, views: str, format: int) -> None:
+        self.runner.run(self._open(count, views, format))
+
+    async def _open(self, count: int, views: str, format: int) -> None:
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Queue[Session] = asyncio.Queue()
+
+        def session(request: object) -> Session:
+            told = {
+                "on_open": opened.put_nowait,
+                "on_message": lambda s, m: None,
+                "on_close": lambda s, c: None,
+            }
+            return Session(self.market.hub, format, **told)
+
+        server = await picows.ws_create_server(
+            session, "127.0.0.1", 0, enable_auto_pong=False, use_aiofastnet=False, read_buffer_init_size=1024
+        )
+        address = server.sockets[0].getsockname()
+        for _ in range(count):
+            client = socket.socket()
+            client.setblocking(False)
+            await loop.sock_connect(client, address)
+            await loop.sock_sendall(client, UPGRADE)
+            assert (await loop.sock_recv(client, 4096)).startswith(b"HTTP/1.1 101")
+            self.clients.append(client)
+            self.market.subscribe((await opened.get()).sink, views)
+        server.close()
+
+    def drain(self) -> None:
+        for client in self.clients:
+            with suppress(BlockingIOError):
+                while client.recv(1 << 18):
+                    pass
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+        self.runner.run(self._closed())
+
+    async def _closed(self) -> None:
+        async with asyncio.timeout(10):
+            while self.market.hub.stats()["sinks"]:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def sockets() -> Iterator[Sockets]:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        sockets = Sockets(Market(), runner)
+        yield sockets
+        sockets.close()
+
+
+@pytest.mark.parametrize("subscribers", [1, 100, 1000])
+@pytest.mark.parametrize("views", VIEWS)
+def test_sockets(benchmark: Any, sockets: Sockets, views: str, subscribers: int) -> None:
+    sockets.open(subscribers, views, FORMATS["msgpack"])
+    measure(benchmark, sockets.market, subscribers, sockets.drain)
+
+
+def tcp_pair(listener: socket.socket) -> tuple[socket.socket, socket.socket]:
+    writing = socket.create_connection(listener.getsockname())
+    writing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    reading, _ = listener.accept()
+    reading.setblocking(False)
+    return writing, reading
+
+
+@pytest.mark.parametrize("subscribers", [1, 100, 1000])
+def test_plain_sends(benchmark: Any, subscribers: int) -> None:
+    """The floor: one ``send`` of about as many bytes to as many TCP sockets."""
+    message = bytes(300)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pairs = [tcp_pair(listener) for _ in range(subscribers)]
+
+    def prepare() -> None:
+        for _, reading in pairs:
+            with suppress(BlockingIOError):
+                reading.recv(1 << 18)
+
+    def work() -> None:
+        for writing, _ in pairs:
+            writing.send(message)
+
+    benchmark.pedantic(work, setup=prepare, rounds=ROUNDS)
+    if benchmark.stats is not None:
+        benchmark.extra_info["us_per_write"] = round(benchmark.stats.stats.median * 1e6 / subscribers, 3)
+    for pair in pairs:
+        for end in pair:
+            end.close()
