@@ -42,6 +42,7 @@ cdef class Hub:
     cdef int c_remove(self, Sink sink, Py_ssize_t place) except -1
     cdef int c_send(self, Sink sink, int opcode, const char* payload, Py_ssize_t size) except -1
     cdef int c_blocked(self, Sink sink) except -1
+    cdef bint c_catch_up_all(self, Sink sink) except -1
     cdef int c_emit_due(self, Topic topic, uint64_t slack_us) except -1
     cdef int c_end_intervals(self) except -1
     cdef int c_serve_ahead(self) except -1

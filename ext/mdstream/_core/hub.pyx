@@ -353,7 +353,8 @@ cdef class Hub:
         if sink.closed or sink in self.blocked:
             return 0
         sink.blocked = True
-        sink.blocked_since_us = self.out.now_us
+        if not sink.behind_since_us:
+            sink.behind_since_us = self.out.now_us
         self.blocked.add(sink)
         for i in range(sink.n_places):
             (<Topic>sink.places[i].topic).c_mark(sink, i)
@@ -361,21 +362,30 @@ cdef class Hub:
 
     def drained(self, sink: Sink) -> None:
         """Called by the sink when its peer reads again: brings each subscription up to date until it blocks once more."""
-        cdef Py_ssize_t i = 0
         if sink.closed:
             return
         sink.blocked = False
         self.blocked.discard(sink)
         self.c_enter()
         try:
-            while i < sink.n_places and not sink.blocked:
-                (<Topic>sink.places[i].topic).c_catch_up(self.out, sink, i)
-                i += 1
-                if sink.pending >= DRAIN_BYTES:
-                    self.out.c_write_one(sink)
-                    self.c_mark_filled()
+            if self.c_catch_up_all(sink):
+                sink.behind_since_us = 0
         finally:
             self.c_leave()
+
+    cdef bint c_catch_up_all(self, Sink sink) except -1:
+        """False if it blocked again before the last one. Goes on where it stopped the last time, so that all have their turn."""
+        cdef uint32_t left = sink.n_places
+        while left and not sink.blocked and not sink.closed:
+            if sink.turn >= sink.n_places:
+                sink.turn = 0
+            (<Topic>sink.places[sink.turn].topic).c_catch_up(self.out, sink, sink.turn)
+            sink.turn += 1
+            left -= 1
+            if sink.pending >= DRAIN_BYTES:
+                self.out.c_write_one(sink)
+                self.c_mark_filled()
+        return left == 0
 
     # ---- time
 
@@ -459,7 +469,7 @@ cdef class Hub:
     cdef int c_end_slow(self) except -1:
         cdef Sink sink
         for sink in list(self.blocked):
-            if self.out.now_us - sink.blocked_since_us > self.slow_limit_us:
+            if self.out.now_us - sink.behind_since_us > self.slow_limit_us:
                 self.out.counters.too_slow += 1
                 sink.c_end(TOO_SLOW, "too slow")
         return 0

@@ -28,7 +28,8 @@ cdef class Sink:
     cdef uint32_t n_places
     cdef uint32_t places_capacity
     # of the hub
-    cdef uint64_t blocked_since_us
+    cdef uint64_t behind_since_us       # since when it has not been brought up to date in all; 0: it is
+    cdef uint32_t turn                  # the place at which catching up goes on
     cdef uint64_t heard_us              # when the peer last sent anything; 0: not known yet
     cdef uint32_t slot                  # of the heartbeat wheel
     cdef uint32_t slot_index

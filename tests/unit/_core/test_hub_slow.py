@@ -104,12 +104,18 @@ def test_the_newest_ticker_for_a_slow_sink(world):
     assert len(sub.messages) == 2 and sub.ticker["bid"] == (100, 19)
 
 
+def large_book(world):
+    """A new epoch of a book whose snapshot alone fills what is written at a time."""
+    world.feed.restart()
+    world.publish(
+        world.feed.update({level: 1 for level in range(1, 90)}, {level: 1 for level in range(104, 9000)})
+    )
+
+
 def test_catching_up_stops_where_the_sink_is_full_again_and_goes_on_later(world):
-    world.publish(world.feed.update(dict.fromkeys(range(1, 90), 1), dict.fromkeys(range(104, 9000), 1)))
     topics = [world.topic(group=group) for group in (1, 2, 3, 4)]
     client, *subs = blocked_client(world, *topics)
-    world.feed.restart()
-    world.publish(world.feed.update(dict.fromkeys(range(1, 90), 1), dict.fromkeys(range(104, 9000), 1)))
+    large_book(world)
     client.sink.drain(room=1)
     client.read()
     behind = [sub for sub in subs if sub.epoch == 1]
@@ -117,6 +123,27 @@ def test_catching_up_stops_where_the_sink_is_full_again_and_goes_on_later(world)
     client.sink.drain()
     client.read()
     assert all((sub.bids, sub.asks) == world.feed.view(0, sub.topic.group) for sub in subs)
+
+
+def test_every_subscription_of_a_slow_sink_has_its_turn(world):
+    topics = [world.topic(group=group) for group in (1, 2, 3, 4)]
+    client, *subs = blocked_client(world, *topics)
+    for _ in subs:
+        large_book(world)
+        client.sink.drain(room=1)
+        client.read()
+        assert client.sink.blocked
+    assert all(sub.epoch > 1 for sub in subs)
+
+
+def test_a_sink_that_reads_but_never_catches_up_is_closed(make_world):
+    world = make_world(slow_limit_us=1_000_000)
+    client, *_ = blocked_client(world, *(world.topic(group=group) for group in (1, 2, 3, 4)))
+    for _ in range(3):
+        large_book(world)
+        client.sink.drain(room=1)
+        world.after(400)
+    assert client.sink.close_code == 4408
 
 
 def test_recover_and_subscribe_of_a_slow_sink_wait_too(world):
