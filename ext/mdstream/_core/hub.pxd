@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from mdstream._core.heartbeats cimport Heartbeats
 from mdstream._core.outbox cimport Outbox
 from mdstream._core.sink cimport Sink
 from mdstream._core.topic cimport Market, Topic
@@ -21,14 +22,7 @@ cdef class Hub:
     cdef list ahead             # topics with members that resumed ahead of them
     cdef set blocked            # sinks
     cdef Py_ssize_t subscriptions
-    # heartbeats: a wheel of slots, each with the sinks whose turn it is then
-    cdef list slots
-    cdef uint64_t slot_us
-    cdef uint64_t turn          # the slot last served, counted from the epoch of the clock
-    cdef uint32_t next_slot     # for the next sink
-    cdef Py_ssize_t n_sinks
-    cdef uint64_t* pairs
-    cdef Py_ssize_t pairs_capacity
+    cdef Heartbeats heartbeats
 
     cdef int c_enter(self) except -1
     cdef int c_leave(self) except -1
@@ -47,7 +41,3 @@ cdef class Hub:
     cdef int c_end_intervals(self) except -1
     cdef int c_serve_ahead(self) except -1
     cdef int c_end_slow(self) except -1
-    cdef int c_serve_slots(self) except -1
-    cdef int c_heartbeat(self, Sink sink) except -1
-    cdef Py_ssize_t c_silent(self, Sink sink) except -1
-    cdef int c_reserve_pairs(self, Py_ssize_t count) except -1

@@ -2,24 +2,20 @@
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
 
-from mdstream._core.encode cimport Format, encode_heartbeat
+from mdstream._core.heartbeats cimport Heartbeats
 from mdstream._core.instrument cimport Instrument
 from mdstream._core.outbox cimport Frame
 from mdstream._core.topic cimport AHEAD, Member
 from mdstream._core.topic_book cimport BookTopic
 from mdstream._core.topic_ticker cimport TickerTopic
 from mdstream._core.topic_trades cimport TradesTopic
-from mdstream._core.wsframe cimport OP_BINARY, OP_PING, OP_TEXT
+from mdstream._core.wsframe cimport OP_BINARY, OP_TEXT
 
 cdef enum:
     TICK_US = 50000
-    MAX_SLOTS = 1024
     DRAIN_BYTES = 65536         # written at a time to a sink that reads again
-    SILENT_HEARTBEATS = 3       # without a sign of life: the peer is taken for dead
     TOO_SLOW = 4408
-    GOING_AWAY = 1001
 
 cdef dict CHANNELS = {"book": BookTopic, "trades": TradesTopic, "ticker": TickerTopic}
 
@@ -49,12 +45,7 @@ cdef class Hub:
         self.waiting = []
         self.ahead = []
         self.blocked = set()
-        count = min(heartbeat_us // TICK_US, MAX_SLOTS)
-        self.slot_us = heartbeat_us // count
-        self.slots = [[] for _ in range(count)]
-
-    def __dealloc__(self) -> None:
-        free(self.pairs)
+        self.heartbeats = Heartbeats(heartbeat_us, TICK_US)
 
     @property
     def now_us(self) -> int:
@@ -214,25 +205,14 @@ cdef class Hub:
             raise ValueError("the sink belongs to another hub")
         sink.hub = self
         sink.heard_us = self.out.now_us
-        sink.slot = self.next_slot
-        slot = self.slots[sink.slot]
-        sink.slot_index = len(slot)
-        slot.append(sink)
-        self.next_slot = (self.next_slot + 1) % len(self.slots)
-        self.n_sinks += 1
+        self.heartbeats.c_add(sink)
 
     def detach(self, sink: Sink) -> None:
         """Called by the sink when it closes."""
-        cdef Sink moved
         while sink.n_places:
             self.c_remove(sink, sink.n_places - 1)
         self.blocked.discard(sink)
-        slot = self.slots[sink.slot]
-        moved = slot.pop()
-        if moved is not sink:
-            slot[sink.slot_index] = moved
-            moved.slot_index = sink.slot_index
-        self.n_sinks -= 1
+        self.heartbeats.c_remove(sink)
 
     def find(self, sink: Sink, number: int) -> Topic | None:
         cdef uint32_t i
@@ -440,7 +420,7 @@ cdef class Hub:
             self.c_end_intervals()
             self.c_serve_ahead()
             self.c_end_slow()
-            self.c_serve_slots()
+            self.heartbeats.c_serve(self.out)
             deliveries = self.out.counters.deliveries - deliveries
         finally:
             self.c_leave()
@@ -474,79 +454,12 @@ cdef class Hub:
                 sink.c_end(TOO_SLOW, "too slow")
         return 0
 
-    cdef int c_serve_slots(self) except -1:
-        """Heartbeats of the sinks whose turn came since the last tick; each once, however long that is ago."""
-        cdef uint64_t turn = self.out.now_us // self.slot_us
-        cdef uint64_t first = self.turn + 1
-        cdef uint64_t count = len(self.slots)
-        cdef Sink sink
-        if self.turn == 0:
-            first = turn
-        elif turn >= count and first <= turn - count:
-            first = turn - count + 1
-        while first <= turn:
-            for sink in list(self.slots[first % count]):
-                self.c_heartbeat(sink)
-            first += 1
-        self.turn = turn
-        return 0
-
-    cdef int c_heartbeat(self, Sink sink) except -1:
-        cdef Frame frame
-        cdef Py_ssize_t n
-        if sink.heard_us == 0:
-            sink.heard_us = self.out.now_us
-        if sink.pings and self.out.now_us > sink.heard_us + SILENT_HEARTBEATS * self.heartbeat_us:
-            return sink.c_end(GOING_AWAY, "no sign of life")
-        if sink.blocked:
-            return 0
-        n = self.c_silent(sink)
-        encode_heartbeat(<Format>sink.format, &self.out.scratch, self.out.now_us, self.pairs, n)
-        self.out.c_frame(sink.format, &frame)
-        self.out.c_deliver(sink, frame)
-        self.out.counters.heartbeats += 1
-        if sink.pings:
-            self.out.c_frame_of(OP_PING, NULL, 0, &frame)
-            self.out.c_deliver(sink, frame)
-        return 0
-
-    cdef Py_ssize_t c_silent(self, Sink sink) except -1:
-        """Fills `pairs` with (sub, newest seq sent) of the subscriptions that had no data since the last heartbeat."""
-        cdef Py_ssize_t n = 0
-        cdef uint32_t i
-        cdef Topic topic
-        cdef Member* member
-        self.c_reserve_pairs(sink.n_places)
-        for i in range(sink.n_places):
-            topic = <Topic>sink.places[i].topic
-            member = topic.c_member(sink, i)
-            if member.held:
-                continue
-            if member.heard == topic.version:
-                self.pairs[2 * n] = topic.number
-                self.pairs[2 * n + 1] = topic.seq if topic.c_in_step(sink, i) and member.unsent != topic.seq else 0
-                n += 1
-            member.heard = topic.version
-        return n
-
-    cdef int c_reserve_pairs(self, Py_ssize_t count) except -1:
-        cdef uint64_t* pairs
-        if self.pairs != NULL and count <= self.pairs_capacity:
-            return 0
-        count += 64
-        pairs = <uint64_t*>realloc(self.pairs, count * 2 * sizeof(uint64_t))
-        if pairs == NULL:
-            raise MemoryError(f"no memory for a heartbeat of {count} subscriptions")
-        self.pairs = pairs
-        self.pairs_capacity = count
-        return 0
-
     # ---- figures
 
     def stats(self) -> dict:
         figures = self.out.c_figures()
         figures["slow_sinks"] = len(self.blocked)
-        figures["sinks"] = self.n_sinks
+        figures["sinks"] = self.heartbeats.n_sinks
         figures["topics"] = len(self.by_key)
         figures["subscriptions"] = self.subscriptions
         return figures
