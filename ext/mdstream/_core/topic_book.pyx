@@ -80,8 +80,8 @@ cdef class BookTopic(Topic):
             return 0
         if not self.c_changes(out):
             return self.c_replace(out, REASON_RELOAD)
-        if out.bids.count + out.asks.count == 0 and not self.c_awaited():
-            return 0
+        if not self.full and out.bids.count + out.asks.count == 0 and not self.c_awaited():
+            return 0            # a full book's number moves with every update, though they may cancel out
         self.c_stand(out)
         for format in range(2):
             if self.members[format].in_step:

@@ -67,6 +67,14 @@ def test_an_unchanged_view_is_not_sent_and_numbers_stay_contiguous(world):
     assert (sub.messages[-1]["first"], sub.messages[-1]["last"]) == (2, 3)
 
 
+def test_the_number_of_a_full_book_moves_though_its_updates_cancel_out(world):
+    client = world.client()
+    sub = client.subscribe(world.topic())
+    world.publish(world.feed.update({100: 6}), world.feed.update({100: 5}))
+    client.read()
+    assert (sub.messages[-1]["first"], sub.messages[-1]["last"], sub.messages[-1]["bids"]) == (2, 3, {})
+
+
 def test_a_newcomer_stands_where_the_topic_stands(world):
     early, late = world.client(), world.client()
     topic = world.topic(depth=1)

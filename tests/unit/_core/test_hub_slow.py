@@ -107,9 +107,7 @@ def test_the_newest_ticker_for_a_slow_sink(world):
 def large_book(world):
     """A new epoch of a book whose snapshot alone fills what is written at a time."""
     world.feed.restart()
-    world.publish(
-        world.feed.update({level: 1 for level in range(1, 90)}, {level: 1 for level in range(104, 9000)})
-    )
+    world.publish(world.feed.update(dict.fromkeys(range(1, 90), 1), dict.fromkeys(range(104, 9000), 1)))
 
 
 def test_catching_up_stops_where_the_sink_is_full_again_and_goes_on_later(world):
