@@ -14,7 +14,8 @@ from setuptools import Extension, setup
 BUILD = os.environ.get("MDSTREAM_BUILD", "release")
 if BUILD not in ("release", "debug", "coverage"):
     sys.exit(f"MDSTREAM_BUILD is {BUILD!r}; it must be release, debug or coverage")
-STAMP = Path("build/.mdstream-build")
+# Each Python has its own modules in this tree, so each remembers its own build.
+STAMP = Path(f"build/.mdstream-build-{sys.implementation.cache_tag}")
 FORCE = (STAMP.read_text() if STAMP.exists() else "release") != BUILD
 STAMP.parent.mkdir(exist_ok=True)
 STAMP.write_text(BUILD)
@@ -30,7 +31,8 @@ DIRECTIVES = {
     "linetrace": BUILD == "coverage",
     "embedsignature": True,
 }
-CFLAGS = ["-O0", "-g", "-UNDEBUG"] if CHECKED else ["-O3", "-fno-plt"]
+# -g0: the flags Python was built with ask for symbols, which make what is installed five times as large.
+CFLAGS = ["-O0", "-g", "-UNDEBUG"] if CHECKED else ["-O3", "-fno-plt", "-g0"]
 MACROS = [("CYTHON_TRACE_NOGIL", "1")] if BUILD == "coverage" else []
 
 extensions = [

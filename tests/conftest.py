@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 from mdstream.bus.embedded import EmbeddedNats
 
 SCENARIO_DEADLINE_S = 30.0
+
+# How long an example takes says nothing on a machine that does other things too. (Under CI=true Hypothesis' own profile
+# is in force, which also makes the examples the same each time.)
+settings.register_profile("mdstream", settings(), deadline=None)
+settings.load_profile("mdstream")
 
 
 @pytest.fixture
@@ -26,6 +33,8 @@ def run() -> Callable[[Coroutine[Any, Any, Any]], Any]:
                 return await scenario
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop, debug=debug) as runner:
+            # Slow callbacks would be logged, and tests look at the log; on a busy machine everything is slow.
+            runner.get_loop().slow_callback_duration = math.inf
             return runner.run(bounded())
 
     return run_scenario

@@ -33,7 +33,7 @@ QUICK_BUS = {
     "reconnect_cap_s": 0.05,
     "ping_interval_s": 0.2,
     "request_timeout_s": 1.0,
-    "connect_deadline_s": 1.0,
+    "connect_deadline_s": 10.0,  # only the first connection has one, and a busy machine may be slow
 }
 
 Side = dict[int, int]

@@ -193,7 +193,8 @@ def test_on_a_bad_line_every_trusted_book_is_the_publishers(format, run, nats_se
             for checked in books:
                 await checked.reach(market.instrument.seq)
                 assert checked.wrong == []
-                assert checked.checks > 20
+                # By the clock there may be few: all of this takes less than a second on a quick machine.
+                assert checked.checks > (20 if checked.book.request.interval_ms == 0 else 2)
             await caught_up(trades, market.trades[-1])
             assert got == market.trades
             assert trades.lost == 0
