@@ -17,14 +17,20 @@ The repairs, each against something seen in its sources:
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import nats.aio.client
 from nats import errors
 from nats.aio.client import PING_PROTO, Client, Server, Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+
+from mdstream.bus._parser import CompiledParser, why_not
+
+logger = logging.getLogger(__name__)
 
 Handler = Callable[[bytes, bytes, bytes, bytes | None], None]
 """Called with subject, reply subject, payload and header block of each message, where it is parsed."""
@@ -43,18 +49,39 @@ async def heeding_cancellation(work: Awaitable[T]) -> T:
     return result
 
 
+_told: set[str] = set()
+"""Why the compiled parser was not used, each said once."""
+
+
 class TapClient(Client):
     """A client that can also hand messages over synchronously: no queue, no task, no object between parser and core.
 
     What cannot keep up then slows the reading of the socket, and the server, not a queue in here, notices.
     """
 
-    def __init__(self, *, require_tls: bool, backoff_base_s: float, backoff_cap_s: float) -> None:
+    def __init__(
+        self, *, require_tls: bool, backoff_base_s: float, backoff_cap_s: float, compiled: bool = True
+    ) -> None:
+        """``compiled``: reads with the compiled parser, if this nats-py lets it."""
         super().__init__()
         self._taps: dict[int, Handler] = {}
         self._require_tls = require_tls
         self._backoff_base_s = backoff_base_s
         self._backoff_cap_s = backoff_cap_s
+        if compiled:
+            self._use_compiled_parser()
+
+    def _use_compiled_parser(self) -> None:
+        reason = why_not(self)
+        if reason is None:
+            self._ps = CompiledParser(self)  # type: ignore[assignment]
+        elif reason not in _told:
+            _told.add(reason)
+            logger.warning(
+                "nats-py %s is not the one that we know (%s): reading from NATS with its own parser, more slowly",
+                nats.aio.client.__version__,
+                reason,
+            )
 
     @property
     def offers_jetstream(self) -> bool:

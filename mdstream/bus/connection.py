@@ -48,6 +48,7 @@ class Bus:
             require_tls=options.wants_tls,
             backoff_base_s=options.reconnect_base_s,
             backoff_cap_s=options.reconnect_cap_s,
+            compiled=options.parser == "compiled",
         )
         self.jetstream: JetStreamContext = self.client.jetstream(timeout=options.request_timeout_s)
         self._on_disconnect: list[Callable[[], None]] = []

@@ -48,7 +48,9 @@ class Lane:
         stats: ReaderStats,
         on_change: Callable[[], None],
         on_hole: Callable[[Lane, str], None],
+        on_live: Callable[[Lane], None] = lambda lane: None,
     ) -> None:
+        """``on_live`` is called when ``live`` has changed: payloads may then go straight to ``take``, or no longer."""
         self.subject = subject
         self.take: Callable[[bytes], int] = _not_open
         self.live = False
@@ -64,6 +66,7 @@ class Lane:
         self.changed = on_change
         """Call after any other change to the core, so that it is flushed."""
         self._on_hole = on_hole
+        self._on_live = on_live
 
     def receive(self, payload: bytes) -> None:
         """A payload from the live subscription."""
@@ -107,6 +110,7 @@ class Lane:
         """Feeds what is still held and goes live if nothing is missing then."""
         if not self.live and self.drain(len(self.held)) and not self.suspect:
             self.live = True
+            self._on_live(self)
             self.turned_live.set()
         return self.live
 
@@ -114,6 +118,7 @@ class Lane:
         """Holds from now on: what comes next may lack something before it."""
         if self.live:
             self.live = False
+            self._on_live(self)
             self.whole_until_now()
             self.turned_live.clear()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,11 @@ from urllib.parse import urlsplit, urlunsplit
 from mdstream.errors import ConfigError
 
 SCHEMES = ("nats", "tls")
+PARSERS = ("compiled", "plain")
+
+
+def _usual_parser() -> str:
+    return os.environ.get("MDSTREAM_NATS_PARSER", PARSERS[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +63,14 @@ class BusOptions:
     """The n-th try to reconnect waits rand(0, min(cap, base·2^n)) seconds."""
     pending_bytes: int = 8 * 1024 * 1024
     """What may wait to be sent, also while there is no connection; beyond that ``publish`` refuses."""
+    parser: str = field(default_factory=_usual_parser)
+    """``compiled`` reads market data from the socket without a Python object per message; ``plain`` is nats-py's own parser, in
+    case of doubt. Where not given: what ``MDSTREAM_NATS_PARSER`` says, else compiled."""
     streams: StreamOptions = field(default_factory=StreamOptions)
 
     def __post_init__(self) -> None:
+        if self.parser not in PARSERS:
+            raise ConfigError(f"nats: parser is {self.parser!r}; it must be one of {', '.join(PARSERS)}")
         if not self.urls:
             raise ConfigError("nats: no URL was given; one reads nats://host:4222")
         for url in self.urls:

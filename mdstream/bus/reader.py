@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from nats.aio.subscription import Subscription
 
+from mdstream._core.intake import InstrumentReceiver, Intake, Wake
 from mdstream._core.payload import StatusValue, decode_payload
 from mdstream.bus.connection import Bus
 from mdstream.bus.lane import Lane, ReaderStats
@@ -67,7 +68,9 @@ class Readers:
         self.stats = ReaderStats()
         self.slots = asyncio.Semaphore(self.options.mend.concurrent)
         self._flush = flush
-        self._flush_due = False
+        self.wake = Wake(self._flush_soon)
+        self.changed = self.wake.set
+        """Has the core flushed at the end of this turn of the event loop."""
         self._loop = asyncio.get_running_loop()
         self._open: set[InstrumentReader] = set()
         self._unregister = (bus.on_disconnect(self._disconnected), bus.on_reconnect(self._reconnected))
@@ -100,17 +103,14 @@ class Readers:
         for reader in tuple(self._open):
             await reader.close()
 
-    def changed(self) -> None:
-        """Has the core flushed at the end of this turn of the event loop."""
-        if not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._run_flush)
-
     def forget(self, reader: InstrumentReader) -> None:
         self._open.discard(reader)
 
+    def _flush_soon(self) -> None:
+        self._loop.call_soon(self._run_flush)
+
     def _run_flush(self) -> None:
-        self._flush_due = False
+        self.wake.clear()
         self._flush()
 
     def _disconnected(self) -> None:
@@ -140,8 +140,8 @@ class InstrumentReader:
         self._bus = readers.bus
         self._watcher = watcher
         self._subjects = {stream: subject(instrument, stream) for stream in ("ref", "snap", "status")}
-        self._book_subject = subject(instrument, "book").encode()
-        self._trade_subject = subject(instrument, "trade").encode()
+        self._receiver = InstrumentReceiver(self._receive, self._on_heard, readers.wake)
+        self._receiver.heard = True  # silence begins now
         self._book = self._lane("book")
         self._trades = self._lane("trade")
         self._menders: dict[Lane, Mender] = {}
@@ -151,7 +151,6 @@ class InstrumentReader:
         self._subscription: Subscription | None = None
         self._tasks: dict[Lane | None, asyncio.Task[None]] = {}
         self._states: dict[str, tuple[State, str]] = {"book": _OPENING, "trade": _OPENING}
-        self._heard = True
         self._heard_at = 0.0
         self._silent = False
         self._stopped = ""
@@ -187,7 +186,7 @@ class InstrumentReader:
     # ---- for Readers
 
     async def start(self, make_target: Callable[[Ref], Target]) -> None:
-        self._subscription = await self._bus.subscribe(subject(self.instrument, "*"), self._receive)
+        self._subscription = await self._bus.subscribe(subject(self.instrument, "*"), self._receiver)
         # The server takes these requests after the subscription: what it publishes later, we are given.
         async with self._readers.slots:
             ref, status = await asyncio.gather(
@@ -239,8 +238,8 @@ class InstrumentReader:
 
     def check_silence(self, now: float, limit_s: float) -> None:
         """Called a few times per limit; the hot path only leaves a mark."""
-        if self._heard:
-            self._heard, self._heard_at = False, now
+        if self._receiver.heard:
+            self._receiver.heard, self._heard_at = False, now
         silent = now - self._heard_at > limit_s
         if silent != self._silent:
             self._silent = silent
@@ -248,15 +247,25 @@ class InstrumentReader:
 
     # ---- messages
 
-    def _receive(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
-        """Every message of the instrument, in order: the way of all market data."""
-        self._heard = True
-        if subject == self._book_subject:
+    def _receive(self, subject: bytes, payload: bytes) -> None:
+        """Every message, in order, that the receiver does not hand straight to the core."""
+        stream = subject.rpartition(b".")[2]
+        if stream == b"book":
             self._book.receive(payload)
-        elif subject == self._trade_subject:
+        elif stream == b"trade":
             self._trades.receive(payload)
         else:
-            self._receive_state(subject.rpartition(b".")[2], payload)
+            self._receive_state(stream, payload)
+
+    def _on_live(self, lane: Lane) -> None:
+        """A live lane's payloads go straight to the core, if the core is the compiled one."""
+        straight = lane.take if lane.live and isinstance(lane.take, Intake) else None
+        if lane is self._book:
+            self._receiver.book = straight
+        else:
+            self._receiver.trades = straight
+
+    def _on_heard(self) -> None:
         if self._silent:
             self._silent = False
             self._tell()
@@ -337,6 +346,7 @@ class InstrumentReader:
             stats=self._readers.stats,
             on_change=self._readers.changed,
             on_hole=self._hole,
+            on_live=self._on_live,
         )
 
     def _hole(self, lane: Lane, why: str) -> None:

@@ -82,6 +82,14 @@ class GatewayConfig:
     nats_tls_key: Annotated[Path | None, Setting(ExistingFile(), "bus", "our private key (PEM) for NATS")] = (
         None
     )
+    nats_parser: Annotated[
+        str,
+        Setting(
+            Text(("compiled", "plain"), placeholder="compiled|plain"),
+            "bus",
+            "how NATS is read: compiled, without a Python object per message, or plain, by nats-py's own parser",
+        ),
+    ] = "compiled"
     nats_data_dir: Annotated[
         Path | None,
         Setting(

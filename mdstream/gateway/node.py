@@ -220,6 +220,7 @@ def bus_options(config: GatewayConfig) -> BusOptions:
         tls_cert=config.nats_tls_cert,
         tls_key=config.nats_tls_key,
         name=f"mdstream gateway {config.node}",
+        parser=config.nats_parser,
     )
     options.ssl_context()
     return options

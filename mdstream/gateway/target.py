@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mdstream._core.intake import BookIntake, TradeIntake
 from mdstream._core.payload import decode_payload
 
 if TYPE_CHECKING:
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class HubTarget:
-    """A ``mdstream.bus.Target``; payloads go to the hub without a Python frame in between."""
+    """A ``mdstream.bus.Target``; live payloads go to the hub straight from the read buffer."""
 
     def __init__(self, hub: Hub, core: Instrument) -> None:
-        self.take_book = partial(hub.take_book, core)
-        self.take_trades = partial(hub.take_trades, core)
+        self.take_book = BookIntake(hub, core)
+        self.take_trades = TradeIntake(hub, core)
         self.load_snap = partial(hub.load_snap, core)
         self.reset_trades = partial(hub.reset_trades, core)
         self._core = core

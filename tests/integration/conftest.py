@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from mdstream._core.instrument import Instrument
+from mdstream._core.hub import Hub
 from mdstream.bus import (
     Bus,
     BusOptions,
@@ -25,6 +25,7 @@ from mdstream.bus import (
     subject,
 )
 from mdstream.errors import BookError, PayloadError
+from mdstream.gateway.target import HubTarget
 from mdstream.model import InstrumentId, Ref, State
 
 NOTHING, APPLIED, GAP, NEW_EPOCH = range(4)
@@ -47,22 +48,37 @@ def apply(side: Side, flat: list[int]) -> None:
             side.pop(ticks, None)
 
 
-class Model:
-    """The core's side of an instrument, as plainly as it can be; notes whatever it is told."""
+class Notes:
+    """What a reader tells its watcher, and does to its target beside updates."""
 
     def __init__(self, ref: Ref, changed: Callable[[], None]) -> None:
         self.ref = ref
+        self.resets: list[tuple[int, int]] = []
+        self.loads = 0
+        self.states: list[tuple[str, State, str]] = []
+        self.refs: list[tuple[Ref, bool]] = []
+        self._changed = changed
+
+    def on_state(self, stream: str, state: State, reason: str) -> None:
+        self.states.append((stream, state, reason))
+        self._changed()
+
+    def on_ref(self, ref: Ref, rescaled: bool) -> None:
+        self.refs.append((ref, rescaled))
+        self._changed()
+
+
+class Model(Notes):
+    """The core's side of an instrument, as plainly as it can be."""
+
+    def __init__(self, ref: Ref, changed: Callable[[], None]) -> None:
+        super().__init__(ref, changed)
         self.epoch = self.seq = 0
+        self.past: dict[tuple[int, int], tuple[Side, Side]] = {}
         self.bids: Side = {}
         self.asks: Side = {}
         self.trade_epoch = self.trade_seq = 0
         self.trades: list[tuple[int, int]] = []
-        self.resets: list[tuple[int, int]] = []
-        self.loads = 0
-        self.past: dict[tuple[int, int], tuple[Side, Side]] = {}
-        self.states: list[tuple[str, State, str]] = []
-        self.refs: list[tuple[Ref, bool]] = []
-        self._changed = changed
 
     def book_position(self) -> tuple[int, int]:
         return self.epoch, self.seq
@@ -123,14 +139,6 @@ class Model:
         self.trade_epoch, self.trade_seq = epoch, seq
         self.resets.append((epoch, seq))
 
-    def on_state(self, stream: str, state: State, reason: str) -> None:
-        self.states.append((stream, state, reason))
-        self._changed()
-
-    def on_ref(self, ref: Ref, rescaled: bool) -> None:
-        self.refs.append((ref, rescaled))
-        self._changed()
-
     @staticmethod
     def _values(payload: bytes, kind: int) -> list[Any]:
         unpacker = msgpack.Unpacker()
@@ -144,52 +152,52 @@ class Model:
         return values
 
 
-class Core(Model):
-    """The same notes, taken of the compiled core."""
+class Core(Notes):
+    """The compiled core, fed straight from the read buffer as in a gateway; what a test asks for is read from it."""
 
     def __init__(self, ref: Ref, changed: Callable[[], None]) -> None:
         super().__init__(ref, changed)
-        self._core = Instrument("SIM:TEST", ref.price_exp, ref.size_exp)
-
-    def book_position(self) -> tuple[int, int]:
-        return self._core.book.epoch, self._core.book.seq
-
-    def trade_position(self) -> tuple[int, int]:
-        return self._core.trades.epoch, self._core.trades.seq
-
-    def take_book(self, payload: bytes) -> int:
-        try:
-            return self._core.take_book(payload)
-        finally:
-            self._note()
-
-    def take_trades(self, payload: bytes) -> int:
-        (old_epoch, old_seq) = self.trade_position()
-        outcome = self._core.take_trades(payload)
-        (self.trade_epoch, self.trade_seq) = self.trade_position()
-        first = old_seq + 1 if self.trade_epoch == old_epoch else 1
-        self.trades += [(self.trade_epoch, seq) for seq in range(first, self.trade_seq + 1)]
-        return outcome
+        hub = Hub()
+        self._core = hub.add_instrument("SIM:TEST", ref.price_exp, ref.size_exp)
+        self._target = HubTarget(hub, self._core)
+        self._given_up: list[tuple[int, int]] = []
+        self.take_book, self.take_trades = self._target.take_book, self._target.take_trades
+        self.book_position, self.trade_position = self._target.book_position, self._target.trade_position
 
     def load_snap(self, payload: bytes, *, force: bool = False) -> bool:
-        loaded = self._core.load_snap(payload, force=force)
+        loaded = self._target.load_snap(payload, force=force)
         self.loads += loaded
-        self._note()
         return loaded
 
     def agrees(self, snap: bytes) -> bool:
-        _, epoch, seq, _, bids, asks = msgpack.unpackb(snap)
-        book = self._core.book
-        return book.epoch == epoch and book.reaches(seq) and book.view(at=seq) == (bids, asks)
+        return self._target.agrees(snap)
 
     def reset_trades(self, epoch: int, seq: int) -> None:
-        self._core.reset_trades(epoch, seq)
-        super().reset_trades(epoch, seq)
+        self._given_up = self.trades
+        self._target.reset_trades(epoch, seq)
+        self.resets.append((epoch, seq))
 
-    def _note(self) -> None:
-        bids, asks = self._core.book.view()
-        self.bids = dict(zip(bids[::2], bids[1::2], strict=True))
-        self.asks = dict(zip(asks[::2], asks[1::2], strict=True))
+    @property
+    def bids(self) -> Side:
+        return _pairs(self._core.book.view()[0])
+
+    @property
+    def asks(self) -> Side:
+        return _pairs(self._core.book.view()[1])
+
+    @property
+    def trade_seq(self) -> int:
+        return self.trade_position()[1]
+
+    @property
+    def trades(self) -> list[tuple[int, int]]:
+        """As the log kept them until the last reset, and keeps them since."""
+        epoch, seq = self.trade_position()
+        return self._given_up + [(epoch, each) for each in range(self._core.trades.oldest, seq + 1)]
+
+
+def _pairs(flat: list[int]) -> Side:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 class Writer:
@@ -274,22 +282,27 @@ class Market:
     """A writer and readers, each on a connection of its own."""
 
     def __init__(
-        self, server: EmbeddedNats, writing: Bus, reading: Bus, options: ReaderOptions, side: type[Model]
+        self,
+        server: EmbeddedNats,
+        writing: Bus,
+        reading: Bus,
+        options: ReaderOptions,
+        side: type[Model | Core],
     ) -> None:
         self.server, self.writing, self.reading, self._side = server, writing, reading, side
         self.flushes = 0
-        self.models: dict[InstrumentReader, Model] = {}
+        self.models: dict[InstrumentReader, Model | Core] = {}
         self._changed = asyncio.Event()
         self.readers = Readers(reading, self._flush, options)
 
     def writer(self, symbol: str = "A", epoch: int = 1) -> Writer:
         return Writer(self.writing, InstrumentId("SIM", symbol), epoch)
 
-    async def open(self, symbol: str = "A", *, live: bool = True) -> tuple[InstrumentReader, Model]:
+    async def open(self, symbol: str = "A", *, live: bool = True) -> tuple[InstrumentReader, Model | Core]:
         """Opens an instrument with a model as the core's side, and waits until it is live unless told otherwise."""
         watcher = _Watcher()
 
-        def make_target(ref: Ref) -> Model:
+        def make_target(ref: Ref) -> Model | Core:
             watcher.model = self._side(ref, self._changed.set)
             return watcher.model
 
@@ -305,7 +318,7 @@ class Market:
             self._changed.clear()
             await self._changed.wait()
 
-    async def equal(self, writer: Writer, model: Model) -> None:
+    async def equal(self, writer: Writer, model: Model | Core) -> None:
         """Waits until the model stands where the writer does, and is the same."""
         await self.until(lambda: model.book_position() == (writer.epoch, writer.seq))
         assert (model.bids, model.asks) == (writer.bids, writer.asks)
@@ -348,7 +361,7 @@ class Market:
 
 
 class _Watcher:
-    model: Model
+    model: Model | Core
 
     def on_state(self, stream: str, state: State, reason: str) -> None:
         self.model.on_state(stream, state, reason)
@@ -357,9 +370,16 @@ class _Watcher:
         self.model.on_ref(ref, rescaled)
 
 
+@pytest.fixture(params=["compiled", "plain"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who reads what NATS sends: our scanner, or nats-py's own parser."""
+    monkeypatch.setenv("MDSTREAM_NATS_PARSER", request.param)
+    return request.param
+
+
 @pytest.fixture(params=[Model, Core], ids=["model", "core"])
 def market(
-    request: pytest.FixtureRequest, nats_server: EmbeddedNats
+    request: pytest.FixtureRequest, parser: str, nats_server: EmbeddedNats
 ) -> Callable[..., contextlib.AbstractAsyncContextManager[Market]]:
     """``async with market() as m``: keywords are those of MendOptions, and ``stale_after_s``."""
 

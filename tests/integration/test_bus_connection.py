@@ -10,6 +10,8 @@ import pytest
 from mdstream.bus import MD_LOG, MD_STATE, BusOptions, EmbeddedNats, connect
 from mdstream.errors import BusError, BusUnavailable
 
+pytestmark = pytest.mark.usefixtures("parser")
+
 QUICK = {"connect_deadline_s": 0.5}
 AUTHORIZATION = "authorization { user: joe, password: hunter2 }"
 

@@ -16,6 +16,8 @@ import pytest
 from mdstream.bus import BusOptions, EmbeddedNats, connect
 from mdstream.errors import BusError
 
+pytestmark = pytest.mark.usefixtures("parser")
+
 needs_openssl = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="certificates are made with openssl"
 )

@@ -13,6 +13,8 @@ from nats.js import api
 from mdstream.bus import MD_LOG, MD_STATE, Bus, BusOptions, EmbeddedNats, StreamOptions, connect
 from mdstream.errors import BusError
 
+pytestmark = pytest.mark.usefixtures("parser")
+
 BOOK, SNAP = "md.SIM.A.book", "md.SIM.A.snap"
 
 

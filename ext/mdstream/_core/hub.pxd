@@ -30,6 +30,7 @@ cdef class Hub:
     cdef int c_clock(self, uint64_t now_us) except -1
     cdef Market c_market(self, object instrument)
     cdef int c_mark(self, object instrument) except -1
+    cdef int c_mark_market(self, Market market) except -1
     cdef int c_enlist(self, Topic topic) except -1
     cdef int c_drop(self, Topic topic) except -1
     cdef Py_ssize_t c_place(self, Sink sink, Topic topic) except -1

@@ -113,7 +113,9 @@ cdef class Hub:
     # ---- from the bus
 
     cdef int c_mark(self, object instrument) except -1:
-        cdef Market market = self.c_market(instrument)
+        return self.c_mark_market(self.c_market(instrument))
+
+    cdef int c_mark_market(self, Market market) except -1:
         if not market.dirty:
             market.dirty = True
             self.dirty.append(market)

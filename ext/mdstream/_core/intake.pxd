@@ -1,0 +1,35 @@
+"""From the bus into the hub: what takes the live messages of one instrument."""
+
+from mdstream._core.hub cimport Hub
+from mdstream._core.instrument cimport NOTHING, Instrument, Outcome
+from mdstream._core.nats_scanner cimport Receiver
+from mdstream._core.topic cimport Market
+
+cdef class Intake:
+    cdef Hub hub
+    cdef Instrument instrument
+    cdef Market market
+
+    cdef Outcome c_take(self, const char* payload, Py_ssize_t size) except? NOTHING
+
+cdef class BookIntake(Intake):
+    pass
+
+cdef class TradeIntake(Intake):
+    pass
+
+cdef class Wake:
+    cdef readonly bint due
+    cdef object callback
+
+    cdef int c_set(self) except -1
+
+cdef class InstrumentReceiver(Receiver):
+    cdef object slow                # called with the bytes of what does not go straight to the core
+    cdef object on_heard
+    cdef Wake wake
+    cdef public Intake book         # None: not straight to the core
+    cdef public Intake trades
+    cdef public bint heard          # something came since this was last cleared
+
+    cdef bint c_straight(self, Intake intake, const char* payload, Py_ssize_t size) except -1

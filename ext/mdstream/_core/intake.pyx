@@ -1,0 +1,103 @@
+"""The live messages of an instrument go from the read buffer into its book without a Python object each."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+from libc.string cimport memcmp
+
+from mdstream.errors import FeedError
+
+
+cdef class Intake:
+    """Where one stream of an instrument enters a hub: ``intake(payload)`` is ``hub.take_…(instrument, payload)``."""
+
+    def __init__(self, Hub hub not None, Instrument instrument not None):
+        self.hub = hub
+        self.instrument = instrument
+        self.market = hub.c_market(instrument)
+
+    def __call__(self, bytes payload not None):
+        return self.c_take(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+
+    cdef Outcome c_take(self, const char* payload, Py_ssize_t size) except? NOTHING:
+        """Marks the market for the next flush if anything changed, also where the payload was refused halfway."""
+        raise NotImplementedError
+
+
+cdef class BookIntake(Intake):
+    cdef Outcome c_take(self, const char* payload, Py_ssize_t size) except? NOTHING:
+        cdef uint64_t epoch = self.instrument.book.epoch
+        cdef uint64_t seq = self.instrument.book.seq
+        try:
+            return self.instrument.c_take_book(payload, size)
+        finally:
+            if self.instrument.book.seq != seq or self.instrument.book.epoch != epoch:
+                self.hub.c_mark_market(self.market)
+
+
+cdef class TradeIntake(Intake):
+    cdef Outcome c_take(self, const char* payload, Py_ssize_t size) except? NOTHING:
+        cdef uint64_t epoch = self.instrument.trades.epoch
+        cdef uint64_t seq = self.instrument.trades.seq
+        try:
+            return self.instrument.c_take_trades(payload, size)
+        finally:
+            if self.instrument.trades.seq != seq or self.instrument.trades.epoch != epoch:
+                self.hub.c_mark_market(self.market)
+
+
+cdef class Wake:
+    """Calls back once, however often it is set until it is cleared."""
+
+    def __init__(self, callback not None):
+        self.callback = callback
+
+    def set(self):
+        self.c_set()
+
+    def clear(self):
+        self.due = False
+
+    cdef int c_set(self) except -1:
+        if not self.due:
+            self.due = True
+            self.callback()
+        return 0
+
+
+cdef class InstrumentReceiver(Receiver):
+    def __init__(self, slow not None, on_heard not None, Wake wake not None):
+        self.slow = slow
+        self.on_heard = on_heard
+        self.wake = wake
+
+    cdef int c_receive(self, const char* subject, Py_ssize_t subject_size,
+                       const char* payload, Py_ssize_t payload_size) except -1:
+        cdef bint done = False
+        if ends_with(subject, subject_size, b".book", 5):
+            done = self.book is not None and self.c_straight(self.book, payload, payload_size)
+        elif ends_with(subject, subject_size, b".trade", 6):
+            done = self.trades is not None and self.c_straight(self.trades, payload, payload_size)
+        if not done:
+            self.slow(
+                PyBytes_FromStringAndSize(subject, subject_size), PyBytes_FromStringAndSize(payload, payload_size)
+            )
+        if not self.heard:
+            self.heard = True
+            self.on_heard()
+        return 0
+
+    cdef bint c_straight(self, Intake intake, const char* payload, Py_ssize_t size) except -1:
+        """Whether that was all. A gap and what is refused are for the slow way, where they are found once more: what was
+        applied before them is known then, and dropped."""
+        cdef Outcome outcome
+        try:
+            outcome = intake.c_take(payload, size)
+        except FeedError:
+            outcome = Outcome.GAP
+        if outcome != Outcome.NOTHING:
+            self.wake.c_set()
+        return outcome != Outcome.GAP
+
+
+cdef inline bint ends_with(const char* text, Py_ssize_t size, const char* tail, Py_ssize_t tail_size) noexcept nogil:
+    return size >= tail_size and memcmp(text + size - tail_size, tail, tail_size) == 0
