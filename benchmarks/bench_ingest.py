@@ -1,0 +1,94 @@
+"""From the bytes that NATS sends to changed books: ``python -m pytest benchmarks/bench_ingest.py``.
+
+Each round feeds ``READ`` bytes at a time, as the client reads them, of a prepared stream over ``INSTRUMENTS`` books, to the parser
+as the bus uses it, and flushes once per read. The extra columns are the best round's ns per update and per level change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from typing import Any
+
+import msgpack
+import pytest
+
+from mdstream._core.hub import Hub
+from mdstream._core.instrument import Instrument
+from mdstream._core.intake import BookIntake, InstrumentReceiver, Wake
+from mdstream.bus._client import TapClient
+
+READ = 32768
+INSTRUMENTS = 200
+MESSAGES = 20_000
+SPREAD = 40
+
+
+def update(chance: random.Random, seq: int, changes: int) -> bytes:
+    """Changes around the touch: mostly near, a tenth of them deep."""
+    sides: tuple[list[int], list[int]] = ([], [])
+    for _ in range(changes):
+        away = chance.randrange(1, SPREAD) if chance.random() < 0.9 else chance.randrange(SPREAD, 400)
+        side = chance.randrange(2)
+        sides[side].extend((10_000 + (away if side else -away), chance.choice((0, *range(1, 9)))))
+    packed: bytes = msgpack.packb([1, 1, seq, seq, 1_700_000_000_000_000 + seq, *sides])
+    return packed
+
+
+def stream(per_message: int, changes: int) -> list[bytes]:
+    """What the server sends: messages of ``per_message`` updates each, round robin, cut into reads."""
+    chance = random.Random(per_message * 1000 + changes)
+    seqs = [itertools.count(1) for _ in range(INSTRUMENTS)]
+    parts = []
+    for number in range(MESSAGES // per_message):
+        which = number % INSTRUMENTS
+        payload = b"".join(update(chance, next(seqs[which]), changes) for _ in range(per_message))
+        parts.append(b"MSG md.SIM.SYM%04d.book %d %d\r\n%b\r\n" % (which, which + 1, len(payload), payload))
+    whole = b"".join(parts)
+    return [whole[at : at + READ] for at in range(0, len(whole), READ)]
+
+
+class Gateway:
+    """The client's parser, receivers and a hub, as they stand in a gateway; no socket."""
+
+    def __init__(self) -> None:
+        self.hub = Hub()
+        self.wake = Wake(lambda: None)
+        self.client = TapClient(require_tls=False, backoff_base_s=1, backoff_cap_s=1)
+        self.books: list[Instrument] = []
+        for number in range(INSTRUMENTS):
+            core = self.hub.add_instrument(f"SIM:SYM{number:04}", -2, -3)
+            receiver = InstrumentReceiver(_never, lambda: None, self.wake)
+            receiver.book = BookIntake(self.hub, core)
+            self.client._taps[number + 1] = receiver
+            self.books.append(core)
+
+    async def read(self, reads: list[bytes]) -> None:
+        for number, data in enumerate(reads):
+            await self.client._ps.parse(data)
+            if self.wake.due:
+                self.wake.clear()
+                self.hub.flush(number)
+
+
+def _never(*message: bytes) -> None:
+    raise AssertionError("a message took the slow way")
+
+
+@pytest.mark.parametrize(
+    ("per_message", "changes"), [(1, 1), (1, 10), (1, 50), (50, 1)], ids=["1x1", "1x10", "1x50", "50x1"]
+)
+def test_ingest(benchmark: Any, per_message: int, changes: int) -> None:
+    reads = stream(per_message, changes)
+    gateways: list[Gateway] = []
+
+    def make() -> tuple[tuple[Gateway], dict[str, Any]]:
+        gateways.append(Gateway())
+        return (gateways[-1],), {}
+
+    benchmark.pedantic(lambda gateway: asyncio.run(gateway.read(reads)), setup=make, rounds=5)
+    updates = MESSAGES // per_message * per_message
+    assert sum(book.updates_applied for book in gateways[-1].books) == updates
+    benchmark.extra_info["ns_per_update"] = round(benchmark.stats["min"] / updates * 1e9)
+    benchmark.extra_info["ns_per_change"] = round(benchmark.stats["min"] / updates / changes * 1e9)
