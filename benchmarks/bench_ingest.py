@@ -1,4 +1,5 @@
-"""From the bytes that NATS sends to changed books: ``python -m pytest benchmarks/bench_ingest.py``.
+"""From the bytes that NATS sends to changed books: ``python -m pytest benchmarks/bench_ingest.py``; with
+``--benchmark-timer=time.process_time`` in CPU time, for a machine that others use too.
 
 Each round feeds ``READ`` bytes at a time, as the client reads them, of a prepared stream over ``INSTRUMENTS`` books, to the parser
 as the bus uses it, and flushes once per read. The extra columns are the best round's ns per update and per level change.

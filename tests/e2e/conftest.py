@@ -91,7 +91,11 @@ class Followed:
         self._last = book.seq
         self._moved = asyncio.Event()
         book.on_update(self._take)
-        book.on_state(self.states.append)
+        book.on_state(self._tell)
+
+    def _tell(self, state: SubscriptionState) -> None:
+        self.states.append(state)
+        self._moved.set()
 
     def _take(self, update: BookUpdate) -> None:
         if update.kind == "delta":
@@ -111,6 +115,12 @@ class Followed:
 
     async def reach(self, seq: int) -> None:
         while self.book.seq < seq:
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def live(self) -> None:
+        """Waits until the gateway says so, which it does after the data that made it so."""
+        while self.book.state is not SubscriptionState.LIVE:
             self._moved.clear()
             await self._moved.wait()
 

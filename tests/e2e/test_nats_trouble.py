@@ -12,7 +12,7 @@ import pytest
 from mdstream.bus import Bus, connect
 from mdstream.client import SubscriptionState
 
-LIVE, STALE, RECOVERING = SubscriptionState.LIVE, SubscriptionState.STALE, SubscriptionState.RECOVERING
+STALE, RECOVERING = SubscriptionState.STALE, SubscriptionState.RECOVERING
 
 
 async def _told(follower: Any, state: SubscriptionState) -> None:
@@ -26,11 +26,12 @@ async def _told(follower: Any, state: SubscriptionState) -> None:
         unregister()
 
 
-def _stayed(follower: Any) -> None:
+async def _stayed(follower: Any) -> None:
     """Connected throughout, and live again; what was recovered, the gateway recovered."""
     stats = follower.client.stats
     assert stats.reconnects == stats.gaps == stats.recoveries == 0
-    assert all(followed.book.state is LIVE for followed in follower.books)
+    for followed in follower.books:
+        await followed.live()
 
 
 @contextlib.contextmanager
@@ -71,7 +72,7 @@ def test_a_server_that_is_killed_and_comes_back(format, run, nats_server, gatewa
             await sim.play(50)
             await sim.touch()
             await client.ends_as(sim)
-            _stayed(client)
+            await _stayed(client)
 
     run(scenario())
 
@@ -100,7 +101,7 @@ def test_messages_withheld_from_one_gateway(format, run, nats_server, gateway, m
             await sim.touch()
             for each in (client, elsewhere):
                 await each.ends_as(sim)
-                _stayed(each)
+                await _stayed(each)
                 assert not each.trades.lost
             for followed in client.books:
                 assert RECOVERING in followed.states
@@ -134,6 +135,6 @@ def test_what_the_log_no_longer_holds_is_replaced_by_a_snapshot(
             await client.ends_as(sim)
             for followed in client.books:
                 assert followed.snapshots == 1
-            _stayed(client)
+            await _stayed(client)
 
     run(scenario())
