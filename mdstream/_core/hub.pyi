@@ -17,7 +17,10 @@ class Hub:
         max_levels: int = 65536,
         heartbeat_us: int = 15_000_000,
         slow_limit_us: int = 30_000_000,
-    ) -> None: ...
+        compression_level: int = 1,
+        compression_threshold_bytes: int = 256,
+    ) -> None:
+        """``compression_*``: for sinks with ``window_bits``; smaller messages are sent to them as they are."""
     @property
     def now_us(self) -> int:
         """The time last given to ``flush`` or ``tick``."""
@@ -77,7 +80,8 @@ class Hub:
 
         ``updates`` (messages encoded for a topic), ``deliveries``, ``bytes``, ``writes``, ``snapshots``, ``deltas``, ``heartbeats``,
         ``recover_delta`` ``recover_snapshot`` ``recover_trades`` ``recover_lost`` (individual answers by kind), ``conflated``
-        (numbers that slow sinks received merged), ``too_slow`` (closed for it); now: ``slow_sinks``, ``sinks``, ``topics``,
+        (numbers that slow sinks received merged), ``too_slow`` (closed for it), ``compressed`` (messages, each once for all its
+        sinks), ``compressed_bytes_in``, ``compressed_bytes_out``; now: ``slow_sinks``, ``sinks``, ``topics``,
         ``subscriptions``; histograms in µs, ``[i]`` counting values below 2**i (the last: all others):
         ``flush_us``, ``latency_us`` (event time to written), and the sums of what they count, ``flush_total_us``, ``latency_total_us``.
         """

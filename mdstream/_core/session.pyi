@@ -34,12 +34,15 @@ class Session(WSListener):
         close_timeout_s: float = 2.0,
         any_type: bool = False,
         read_buffer_bytes: int = 1024,
+        window_bits: int = 0,
     ) -> None:
         """``send_buffer_bytes``, ``notsent_lowat_bytes``: SO_SNDBUF and TCP_NOTSENT_LOWAT, 0 leaves the kernel's own.
         ``control_backlog_bytes``: how much control may wait for a peer that does not read, then 4408.
         ``any_type``: accept text and binary whatever the format (for conformance tests), answered in kind.
         ``read_buffer_bytes``: what the server was given as ``read_buffer_init_size``; with it the session knows that picows read
-        nothing beyond the handshake, and reads by itself from there on."""
+        nothing beyond the handshake, and reads by itself from there on.
+        ``window_bits``: the greatest window towards the peer, 9 to 15, if permessage-deflate was agreed on, both ways without
+        context takeover."""
     context: object
     """The owner's own, for what it keeps per session."""
     @property

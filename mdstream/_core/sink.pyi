@@ -21,15 +21,19 @@ class Sink:
 class MemorySink(Sink):
     """Keeps what it was given: ``take()`` returns and forgets the WebSocket frames' payloads; ``room`` bytes until it blocks.
 
-    ``keep=False`` only counts (benchmarks).
+    ``keep=False`` only counts (benchmarks). ``window_bits``, 9 to 15: it can unpack compressed messages; ``take()`` returns them
+    unpacked.
     """
 
-    def __init__(self, format: int, room: int = -1, *, keep: bool = True) -> None: ...
+    def __init__(self, format: int, room: int = -1, *, keep: bool = True, window_bits: int = 0) -> None: ...
     @property
     def writes(self) -> int:
         """Writes so far: one per flush that had anything for it."""
     @property
     def bytes_written(self) -> int: ...
+    @property
+    def packed(self) -> int:
+        """Messages kept that came compressed."""
     @property
     def close_code(self) -> int:
         """The code it was closed with by the hub (4408 too slow, 1001 silent); 0 while it was not."""

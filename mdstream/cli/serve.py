@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mdstream.gateway.config import GatewayConfig, default_of, flag_name, load
+from mdstream.gateway.config import GatewayConfig, default_of, flag_name, load, spell
 from mdstream.gateway.settings import settings_of
 
 _GROUPS = {
@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     groups = {group: parser.add_argument_group(title) for group, title in _GROUPS.items()}
     for name, how in settings_of(GatewayConfig).items():
         default = default_of(name)
-        shown = "" if default is None else f" (default: {_spell(default)})"
+        shown = "" if default is None else f" (default: {spell(default)})"
         groups[how.group].add_argument(
             flag_name(name),
             dest=name,
@@ -59,7 +59,3 @@ def run(args: argparse.Namespace) -> int:
     from mdstream.gateway.run import serve
 
     return serve(config)
-
-
-def _spell(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -7,10 +7,11 @@ RFC 6455 section 4.2.1 says what a request must hold. picows checks method, vers
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from picows import WSUpgradeRequest
 
+from mdstream.gateway.extensions import Deflate, negotiate
 from mdstream.gateway.wire import JSON, MSGPACK
 
 PATH = b"/v1/stream"
@@ -21,10 +22,11 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Go on with ``format``; ``subprotocol`` is to be echoed, None if none was offered."""
+    """Go on with ``format``; ``subprotocol`` is to be echoed, None if none was offered; compressed if ``deflate`` was agreed on."""
 
     format: int
     subprotocol: str | None
+    deflate: Deflate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Refused:
 
 
 def decide(
-    request: WSUpgradeRequest, *, busy: str | None = None, retry_after_s: int = 1
+    request: WSUpgradeRequest, *, busy: str | None = None, retry_after_s: int = 1, compression: bool = True
 ) -> Accepted | Refused:
     """Judges a request; ``busy`` says why nobody is let in now (draining, full). Normalises the headers that picows reads."""
     if request.path.partition(b"?")[0] != PATH:
@@ -47,7 +49,8 @@ def decide(
     problem = _malformed(request)
     if problem is not None:
         return Refused(400, problem, (("Sec-WebSocket-Version", "13"),))
-    return _choose(_items(request, "Sec-WebSocket-Protocol"))
+    verdict = _choose(_items(request, "Sec-WebSocket-Protocol"))
+    return _extend(verdict, request) if compression and isinstance(verdict, Accepted) else verdict
 
 
 def _malformed(request: WSUpgradeRequest) -> str | None:
@@ -75,6 +78,14 @@ def _choose(offered: list[str]) -> Accepted | Refused:
         if name in SUBPROTOCOLS:
             return Accepted(SUBPROTOCOLS[name], name)
     return Refused(400, f"none of the subprotocols offered is known; there are {', '.join(SUBPROTOCOLS)}")
+
+
+def _extend(verdict: Accepted, request: WSUpgradeRequest) -> Accepted | Refused:
+    try:
+        deflate = negotiate(request.headers.getall("Sec-WebSocket-Extensions", []))
+    except ValueError as error:
+        return Refused(400, f"Sec-WebSocket-Extensions is no list of extensions ({error})")
+    return replace(verdict, deflate=deflate)
 
 
 def _items(request: WSUpgradeRequest, name: str) -> list[str]:

@@ -27,7 +27,7 @@ MAX_INSTRUMENTS_SHOWN = 500
 """Series per metric that is told for each instrument; the first ones by name, should there be more."""
 
 _HUB_COUNTERS = {
-    "updates": ("mdstream_updates", "Messages encoded for a topic, each once per format"),
+    "updates": ("mdstream_updates", "Messages for all subscribers of a topic, each encoded once per format"),
     "deliveries": ("mdstream_deliveries", "Messages handed to clients"),
     "bytes": ("mdstream_sent_bytes", "Bytes handed to clients' sockets"),
     "writes": ("mdstream_writes", "System calls that wrote to clients' sockets"),
@@ -36,6 +36,9 @@ _HUB_COUNTERS = {
     "heartbeats": ("mdstream_heartbeats", "Heartbeat messages sent"),
     "conflated": ("mdstream_conflated_updates", "Updates that slow clients received merged into others"),
     "too_slow": ("mdstream_too_slow_sessions", "Sessions closed with 4408"),
+    "compressed": ("mdstream_compressed_messages", "Messages compressed, each once for all who are sent it"),
+    "compressed_bytes_in": ("mdstream_compression_input_bytes", "Bytes of those messages before"),
+    "compressed_bytes_out": ("mdstream_compression_output_bytes", "Bytes of those messages after"),
 }
 _HUB_GAUGES = {
     "topics": ("mdstream_topics", "Topics with subscribers now"),

@@ -45,6 +45,8 @@ class Gateway:
             max_levels=config.max_levels,
             heartbeat_us=config.heartbeat_ms * 1000,
             slow_limit_us=config.slow_limit_ms * 1000,
+            compression_level=config.compression_level,
+            compression_threshold_bytes=config.compression_threshold_bytes,
         )
         self._market = Market(config, self._hub, now_us=now_us)
         self._sessions = Sessions(config, self._hub, self._market, now_us=now_us)

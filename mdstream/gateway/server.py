@@ -57,7 +57,12 @@ class Server:
 
     def _accept(self, request: WSUpgradeRequest) -> listener.Answer:
         try:
-            verdict = decide(request, busy=self._busy(), retry_after_s=listener.retry_after_s())
+            verdict = decide(
+                request,
+                busy=self._busy(),
+                retry_after_s=listener.retry_after_s(),
+                compression=self._config.compression,
+            )
         except Exception:
             log.exception("an upgrade request could not be judged")
             verdict = Refused(500, "internal error")
@@ -83,8 +88,11 @@ class Server:
             max_message_bytes=self._config.max_message_bytes,
             send_buffer_bytes=self._config.send_buffer_bytes,
             control_backlog_bytes=self._config.control_backlog_bytes,
+            window_bits=verdict.deflate.window_bits if verdict.deflate else 0,
         )
         echoed = [("Sec-WebSocket-Protocol", verdict.subprotocol)] if verdict.subprotocol else []
+        if verdict.deflate:
+            echoed.append(("Sec-WebSocket-Extensions", verdict.deflate.answer))
         return WSUpgradeResponseWithListener(
             WSUpgradeResponse.create_101_response(extra_headers=echoed), session
         )

@@ -53,6 +53,23 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """On or off; true or false in TOML."""
+
+    placeholder: str = "on|off"
+
+    def read(self, raw: object) -> bool:
+        if not isinstance(raw, bool):
+            raise ValueError(f"is {raw!r}; it must be true or false")
+        return raw
+
+    def read_text(self, text: str) -> bool:
+        if text.lower() not in ("on", "off", "true", "false"):
+            raise ValueError(f"is {text!r}; it must be on or off")
+        return text.lower() in ("on", "true")
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """A string without line breaks, not empty; one of ``choices`` if there are any."""
 

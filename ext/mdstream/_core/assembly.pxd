@@ -20,11 +20,15 @@ cdef struct Assembly:           # of the message that is arriving; zeroed: none
     Py_ssize_t capacity
     Utf8 utf8
     uint8_t opcode              # of the first frame; 0: none is arriving
+    bint packed                 # compressed: what the bytes are shows once they are unpacked
 
-# One data frame, or a piece of one (text, binary, continuation). FED_WHOLE: the message is whole[:whole_size],
-# until the next call.
-cdef int assembly_feed(Assembly* assembly, uint8_t opcode, bint fin, const char* data, Py_ssize_t size,
-                       Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size, uint8_t* whole_opcode) except? -1
+# One data frame, or a piece of one (text, binary, continuation); `packed` counts with the first. FED_WHOLE: the message is
+# whole[:whole_size], until the next call.
+cdef int assembly_feed(Assembly* assembly, uint8_t opcode, bint fin, bint packed, const char* data,
+                       Py_ssize_t size, Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size,
+                       uint8_t* whole_opcode) except? -1
+# Whether a whole text is UTF-8.
+cdef bint is_utf8(const char* data, Py_ssize_t size) noexcept nogil
 cdef void assembly_free(Assembly* assembly) noexcept nogil
 
 # The code of a close frame's payload (1005 if it names none), or that of the violation, negative.

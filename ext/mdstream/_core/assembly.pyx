@@ -36,6 +36,12 @@ cdef bint utf8_feed(Utf8* state, const char* data, Py_ssize_t size) noexcept nog
     return True
 
 
+cdef bint is_utf8(const char* data, Py_ssize_t size) noexcept nogil:
+    cdef Utf8 state
+    state.missing = 0
+    return utf8_feed(&state, data, size) and not state.missing
+
+
 cdef bint utf8_lead(Utf8* state, unsigned char lead) noexcept nogil:
     """The first byte of a sequence: how many follow, and the bounds of the second, which exclude overlong forms, surrogates
     and what lies beyond U+10FFFF."""
@@ -60,8 +66,9 @@ cdef bint utf8_lead(Utf8* state, unsigned char lead) noexcept nogil:
     return True
 
 
-cdef int assembly_feed(Assembly* assembly, uint8_t opcode, bint fin, const char* data, Py_ssize_t size,
-                       Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size, uint8_t* whole_opcode) except? -1:
+cdef int assembly_feed(Assembly* assembly, uint8_t opcode, bint fin, bint packed, const char* data,
+                       Py_ssize_t size, Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size,
+                       uint8_t* whole_opcode) except? -1:
     cdef bint continues = opcode == OP_CONTINUATION
     if continues != (assembly.opcode != 0):
         return -PROTOCOL_ERROR
@@ -69,9 +76,10 @@ cdef int assembly_feed(Assembly* assembly, uint8_t opcode, bint fin, const char*
         return -TOO_BIG
     if not continues:
         assembly.opcode = opcode
+        assembly.packed = packed
         assembly.size = 0
         assembly.utf8.missing = 0
-    if assembly.opcode == OP_TEXT:
+    if assembly.opcode == OP_TEXT and not assembly.packed:
         if not utf8_feed(&assembly.utf8, data, size) or fin and assembly.utf8.missing:
             return -NOT_UTF8
     if fin and not continues:
@@ -117,7 +125,6 @@ cdef int close_code(const char* payload, Py_ssize_t size) noexcept nogil:
     """RFC 6455 section 7.4 with the codes registered since: 1000-1003, 1007-1014 and 3000-4999 may stand in a frame."""
     cdef const unsigned char* at = <const unsigned char*>payload
     cdef int code
-    cdef Utf8 state
     if size == 0:
         return NO_CODE
     if size == 1:
@@ -125,8 +132,7 @@ cdef int close_code(const char* payload, Py_ssize_t size) noexcept nogil:
     code = at[0] << 8 | at[1]
     if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
         return -PROTOCOL_ERROR
-    state.missing = 0
-    if not utf8_feed(&state, payload + 2, size - 2) or state.missing:
+    if not is_utf8(payload + 2, size - 2):
         return -NOT_UTF8
     return code
 
@@ -142,11 +148,11 @@ cdef class Assembler:
     def __dealloc__(self) -> None:
         assembly_free(&self.assembly)
 
-    def feed(self, opcode: int, payload: bytes, *, fin: bool = True) -> tuple | int | None:
+    def feed(self, opcode: int, payload: bytes, *, fin: bool = True, packed: bool = False) -> tuple | int | None:
         cdef const char* whole
         cdef Py_ssize_t size
         cdef uint8_t whole_opcode
-        cdef int fed = assembly_feed(&self.assembly, opcode, fin, payload, len(payload), self.max_size,
+        cdef int fed = assembly_feed(&self.assembly, opcode, fin, packed, payload, len(payload), self.max_size,
                                      &whole, &size, &whole_opcode)
         if fed == FED_WHOLE:
             return whole_opcode, whole[:size]

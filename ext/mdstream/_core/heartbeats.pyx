@@ -1,6 +1,7 @@
 from libc.stdlib cimport free, realloc
 
 from mdstream._core.encode cimport Format, encode_heartbeat
+from mdstream._core.form cimport PLAIN
 from mdstream._core.outbox cimport Frame
 from mdstream._core.topic cimport Member, Topic
 from mdstream._core.wsframe cimport OP_PING
@@ -67,11 +68,11 @@ cdef class Heartbeats:
             return 0
         n = self.c_silent(sink)
         encode_heartbeat(<Format>sink.format, &out.scratch, out.now_us, self.pairs, n)
-        out.c_frame(sink.format, &frame)
+        out.c_frame(sink.format, &frame)        # plain: each sink has its own
         out.c_deliver(sink, frame)
         out.counters.heartbeats += 1
         if sink.pings:
-            out.c_frame_of(OP_PING, NULL, 0, &frame)
+            out.c_frame_of(OP_PING, PLAIN, NULL, 0, &frame)
             out.c_deliver(sink, frame)
         return 0
 

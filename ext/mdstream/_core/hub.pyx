@@ -3,6 +3,8 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from mdstream._core.deflate cimport Deflater
+from mdstream._core.form cimport FORMS, PLAIN, format_of, packing_of
 from mdstream._core.heartbeats cimport Heartbeats
 from mdstream._core.instrument cimport Instrument
 from mdstream._core.outbox cimport Frame
@@ -10,7 +12,7 @@ from mdstream._core.topic cimport AHEAD, Member
 from mdstream._core.topic_book cimport BookTopic
 from mdstream._core.topic_ticker cimport TickerTopic
 from mdstream._core.topic_trades cimport TradesTopic
-from mdstream._core.wsframe cimport OP_BINARY, OP_TEXT
+from mdstream._core.wsframe cimport OP_BINARY, OP_CLOSE, OP_TEXT
 
 cdef enum:
     TICK_US = 50000
@@ -29,10 +31,13 @@ cdef class Hub:
         max_levels: int = 65536,
         heartbeat_us: int = 15_000_000,
         slow_limit_us: int = 30_000_000,
+        compression_level: int = 1,
+        compression_threshold_bytes: int = 256,
     ) -> None:
         if heartbeat_us < TICK_US:
             raise ValueError(f"heartbeat_us is {heartbeat_us}; it must be at least {TICK_US}, the pace of tick()")
         self.out = Outbox()
+        self.out.deflater = Deflater(compression_level, compression_threshold_bytes)
         self.heartbeat_us = heartbeat_us
         self.slow_limit_us = slow_limit_us
         self.instrument_options = {
@@ -246,7 +251,7 @@ cdef class Hub:
             self.c_enlist(topic)
         self.c_enter()
         try:
-            if topic.members[0].count + topic.members[1].count == 0:
+            if topic.c_count_members() == 0:
                 topic.c_start(self.out)
             else:
                 topic.c_settle(self.out)
@@ -281,7 +286,7 @@ cdef class Hub:
         cdef Topic topic = <Topic>sink.places[place].topic
         topic.c_leave(sink, place)
         self.subscriptions -= 1
-        if topic.members[0].count + topic.members[1].count == 0:
+        if topic.c_count_members() == 0:
             self.c_drop(topic)
         return 0
 
@@ -303,7 +308,7 @@ cdef class Hub:
             return 0
         self.c_enter()
         try:
-            self.out.c_frame_of(opcode, payload, size, &frame)
+            self.out.c_frame_of(opcode, packing_of(sink.form) if opcode < OP_CLOSE else PLAIN, payload, size, &frame)
             self.out.c_deliver(sink, frame)
         finally:
             self.c_leave()
@@ -313,17 +318,19 @@ cdef class Hub:
         self.c_send(sink, OP_BINARY if sink.format else OP_TEXT, payload, len(payload))
 
     def broadcast(self, topic: Topic, json: bytes, msgpack: bytes) -> None:
-        cdef int format
+        cdef int form
         cdef uint32_t i
         cdef Frame frame
         self.c_enter()
         try:
-            for format in range(2):
-                payload = msgpack if format else json
-                self.out.c_frame_of(OP_BINARY if format else OP_TEXT, payload, len(payload), &frame)
-                for i in range(topic.members[format].count):
-                    if not topic.members[format].items[i].held:
-                        self.out.c_deliver(<Sink>topic.members[format].items[i].sink, frame)
+            for form in range(FORMS):
+                if not topic.members[form].count:
+                    continue
+                payload = msgpack if format_of(form) else json
+                self.out.c_message(form, payload, len(payload), &frame)
+                for i in range(topic.members[form].count):
+                    if not topic.members[form].items[i].held:
+                        self.out.c_deliver(<Sink>topic.members[form].items[i].sink, frame)
         finally:
             self.c_leave()
 

@@ -6,6 +6,7 @@ from cpython.ref cimport PyObject
 
 from mdstream._core.arena cimport Arena
 from mdstream._core.buffer cimport Buffer
+from mdstream._core.deflate cimport Deflater
 from mdstream._core.levels cimport Levels
 from mdstream._core.sink cimport Sink
 
@@ -45,6 +46,7 @@ cdef class Outbox:
     cdef uint32_t corks
     cdef bint timing
     cdef uint64_t began_us      # monotonic
+    cdef Deflater deflater
     cdef list filled            # sinks that the last writes found unwilling to take more; for the hub
     # scratch space for topics
     cdef Buffer scratch
@@ -64,10 +66,11 @@ cdef class Outbox:
     cdef Py_ssize_t n_retired
     cdef Py_ssize_t retired_capacity
 
-    # The payload in `scratch` (emptied by this) as one frame of `format` in the arena.
-    cdef int c_frame(self, int format, Frame* out) except -1
-    # Any payload as one frame in the arena.
-    cdef int c_frame_of(self, int opcode, const char* payload, Py_ssize_t size, Frame* out) except -1
+    # The payload in `scratch` (emptied by this) as one frame of a form in the arena.
+    cdef int c_frame(self, int form, Frame* out) except -1
+    cdef int c_message(self, int form, const char* payload, Py_ssize_t size, Frame* out) except -1
+    # Any payload as one frame in the arena; packed if that is allowed and worth it.
+    cdef int c_frame_of(self, int opcode, int packing, const char* payload, Py_ssize_t size, Frame* out) except -1
     cdef int c_deliver(self, Sink sink, Frame frame) except -1
     # Remembers for the latency histogram that `deliveries` carry what happened at `ts_us`.
     cdef int c_note(self, uint64_t ts_us, uint64_t deliveries) except -1

@@ -8,9 +8,10 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from mdstream._core.arena cimport arena_free, arena_reset, arena_take
 from mdstream._core.buffer cimport buffer_free
+from mdstream._core.form cimport PLAIN, format_of, packing_of
 from mdstream._core.levels cimport levels_free
 from mdstream._core.sink cimport Delivery
-from mdstream._core.wsframe cimport OP_BINARY, OP_TEXT, header_size, put_header
+from mdstream._core.wsframe cimport OP_BINARY, OP_TEXT, RSV1, header_size, put_header
 
 cdef enum:
     SCRATCH_KEEP = 1 << 20      # bytes; a larger scratch buffer is given back
@@ -68,15 +69,24 @@ cdef class Outbox:
         levels_free(&self.other_bids)
         levels_free(&self.other_asks)
 
-    cdef int c_frame(self, int format, Frame* out) except -1:
-        cdef int opcode = OP_TEXT if format == 0 else OP_BINARY
+    cdef int c_frame(self, int form, Frame* out) except -1:
         cdef Py_ssize_t size = self.scratch.size
         self.scratch.size = 0
-        return self.c_frame_of(opcode, self.scratch.data, size, out)
+        return self.c_message(form, self.scratch.data, size, out)
 
-    cdef int c_frame_of(self, int opcode, const char* payload, Py_ssize_t size, Frame* out) except -1:
-        cdef Py_ssize_t header = header_size(size)
-        cdef char* data = <char*>arena_take(&self.frames, header + size, 1)
+    cdef int c_message(self, int form, const char* payload, Py_ssize_t size, Frame* out) except -1:
+        cdef int opcode = OP_TEXT if format_of(form) == 0 else OP_BINARY
+        return self.c_frame_of(opcode, packing_of(form), payload, size, out)
+
+    cdef int c_frame_of(self, int opcode, int packing, const char* payload, Py_ssize_t size, Frame* out) except -1:
+        cdef Py_ssize_t header
+        cdef char* data
+        cdef bytes packed = None if packing == PLAIN else self.deflater.c_pack(packing, payload, size, &size)
+        if packed is not None:
+            payload = packed
+            opcode |= RSV1
+        header = header_size(size)
+        data = <char*>arena_take(&self.frames, header + size, 1)
         put_header(data, opcode, size)
         memcpy(data + header, payload, size)
         out.data = data
@@ -203,6 +213,9 @@ cdef class Outbox:
             "recover_lost": counters.recover_lost,
             "conflated": counters.conflated,
             "too_slow": counters.too_slow,
+            "compressed": self.deflater.messages,
+            "compressed_bytes_in": self.deflater.bytes_in,
+            "compressed_bytes_out": self.deflater.bytes_out,
             "flush_us": [counters.flush_us[i] for i in range(BUCKETS)],
             "latency_us": [counters.latency_us[i] for i in range(BUCKETS)],
             "flush_total_us": counters.flush_total_us,

@@ -38,6 +38,7 @@ cdef class Session(WSListener):
     cdef object read_view       # memoryview of hub.read_space
     cdef int read_buffer
     cdef Py_ssize_t max_message
+    cdef Py_ssize_t max_frame   # as it comes: what cannot be compressed grows by it
     cdef int send_buffer
     cdef int notsent_lowat
     cdef double close_timeout_s
@@ -50,9 +51,10 @@ cdef class Session(WSListener):
     cdef int c_call(self, object callback, object argument) except -1
     cdef int c_take_over(self) except -1
     cdef int c_parse(self, char* at, char* end) except -1
-    cdef int c_on_frame(self, uint8_t opcode, bint fin, const char* data, Py_ssize_t size) except -1
-    cdef int c_on_data(self, uint8_t opcode, bint fin, const char* data, Py_ssize_t size) except -1
+    cdef int c_on_frame(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1
+    cdef int c_on_data(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1
+    cdef int c_on_packed(self, const char* data, Py_ssize_t size) except -1
     cdef int c_on_close_frame(self, const char* payload, Py_ssize_t size) except -1
-    cdef int c_fail(self, int code) except -1
+    cdef int c_fail(self, int code, str why=*) except -1
     cdef int c_shut(self, int code, str reason) except -1
     cdef int c_hang_up(self) except -1

@@ -10,7 +10,8 @@ from libc.string cimport memcpy, memset
 
 from picows.picows cimport WSCloseCode
 
-from mdstream._core.assembly cimport FED_WHOLE, assembly_feed, assembly_free, close_code
+from mdstream._core.assembly cimport FED_WHOLE, assembly_feed, assembly_free, close_code, is_utf8
+from mdstream._core.deflate cimport unpack
 from mdstream._core.wsframe cimport OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT
 from mdstream._core.wsparser cimport Piece, parser_next
 
@@ -38,6 +39,7 @@ cdef enum:
     READ_SPACE = 65536          # bytes read at a time
     PICOWS_LEAST_BUFFER = 2048  # of its read buffer, whatever it is asked for; and what it keeps free at the end
     PICOWS_SPARE = 256
+    SPARE = 64                  # and a thousandth: what DEFLATE adds at most to what it cannot compress
     MAX_REASON = 123            # bytes: a control frame's 125 without the code
     NORMAL = 1000
     PROTOCOL_ERROR = 1002
@@ -54,6 +56,7 @@ cdef dict VIOLATIONS = {
     NOT_UTF8: "text that is not UTF-8",
     TOO_BIG: "the message is too big",
 }
+cdef str CORRUPT = "a compressed message that is corrupt"
 cdef object logger = logging.getLogger("mdstream.session")
 
 
@@ -169,9 +172,11 @@ cdef class Session(WSListener):
         close_timeout_s: float = 2.0,
         any_type: bool = False,
         read_buffer_bytes: int = 1024,
+        window_bits: int = 0,
     ) -> None:
         self.hub = hub
-        self.sink = SessionSink(format)
+        self.sink = SessionSink(format, window_bits)
+        self.parser.unpacks = window_bits > 0
         self.sink.session = self
         self.sink.pings = True
         self.sink.control_backlog = control_backlog_bytes
@@ -179,6 +184,7 @@ cdef class Session(WSListener):
         self.on_message = on_message
         self.on_close = on_close
         self.max_message = max_message_bytes
+        self.max_frame = max_message_bytes + (max_message_bytes // 1024 + SPARE if window_bits else 0)
         self.send_buffer = send_buffer_bytes
         self.notsent_lowat = notsent_lowat_bytes
         self.close_timeout_s = close_timeout_s
@@ -285,10 +291,12 @@ cdef class Session(WSListener):
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         self.sink.heard_us = self.hub.out.now_us
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+        cdef uint8_t opcode = <uint8_t>frame.msg_type
+        cdef bint packed = frame.rsv1 and self.parser.unpacks and (opcode == OP_TEXT or opcode == OP_BINARY)
+        if frame.rsv1 and not packed or frame.rsv2 or frame.rsv3:
             self.c_fail(PROTOCOL_ERROR)
         else:
-            self.c_on_frame(<uint8_t>frame.msg_type, frame.fin, frame.payload_ptr, frame.payload_size)
+            self.c_on_frame(opcode, frame.fin, packed, frame.payload_ptr, frame.payload_size)
 
     # ---- in, as the transport's protocol
 
@@ -341,14 +349,14 @@ cdef class Session(WSListener):
         cdef int result = 1
         self.sink.heard_us = self.hub.out.now_us
         while result > 0 and self.state < STATE_ENDING:
-            result = parser_next(&self.parser, &at, end, self.max_message, &piece)
+            result = parser_next(&self.parser, &at, end, self.max_frame, &piece)
             if result > 0:
-                self.c_on_frame(piece.opcode, piece.fin, piece.data, piece.size)
+                self.c_on_frame(piece.opcode, piece.fin, piece.packed, piece.data, piece.size)
         if result < 0:
             self.c_fail(-result)
         return 0
 
-    cdef int c_on_frame(self, uint8_t opcode, bint fin, const char* data, Py_ssize_t size) except -1:
+    cdef int c_on_frame(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1:
         if opcode == OP_CLOSE:
             if self.state < STATE_ENDING:
                 self.c_on_close_frame(data, size)
@@ -357,23 +365,37 @@ cdef class Session(WSListener):
         elif opcode == OP_PING:
             self.hub.c_send(self.sink, OP_PONG, data, size)
         elif opcode != OP_PONG:
-            self.c_on_data(opcode, fin, data, size)
+            self.c_on_data(opcode, fin, packed, data, size)
         return 0
 
-    cdef int c_on_data(self, uint8_t opcode, bint fin, const char* data, Py_ssize_t size) except -1:
+    cdef int c_on_data(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1:
         cdef const char* whole = NULL
         cdef Py_ssize_t whole_size = 0
+        cdef Py_ssize_t most = self.max_message
         cdef int fed
         if not self.any_type and opcode != OP_CONTINUATION and opcode != self.opcode:
             self.close(WRONG_FRAME_TYPE, f"this subprotocol takes {'text' if self.opcode == OP_TEXT else 'binary'} frames")
             return 0
-        fed = assembly_feed(&self.assembly, opcode, fin, data, size, self.max_message, &whole, &whole_size, &opcode)
+        if packed or self.assembly.packed and opcode == OP_CONTINUATION:
+            most = self.max_frame
+        fed = assembly_feed(&self.assembly, opcode, fin, packed, data, size, most, &whole, &whole_size, &opcode)
         if fed < 0:
             self.c_fail(-fed)
         elif fed == FED_WHOLE:
             self.opcode = opcode
+            if self.assembly.packed:
+                return self.c_on_packed(whole, whole_size)
             self.c_call(self.on_message, PyBytes_FromStringAndSize(whole, whole_size))
         return 0
+
+    cdef int c_on_packed(self, const char* data, Py_ssize_t size) except -1:
+        cdef int violation = 0
+        cdef bytes message = unpack(data, size, self.max_message, &violation)
+        if message is None:
+            return self.c_fail(violation, CORRUPT if violation == NOT_UTF8 else None)
+        if self.opcode == OP_TEXT and not is_utf8(message, len(message)):
+            return self.c_fail(NOT_UTF8)
+        return self.c_call(self.on_message, message)
 
     cdef int c_on_close_frame(self, const char* payload, Py_ssize_t size) except -1:
         cdef int code = close_code(payload, size)
@@ -383,11 +405,12 @@ cdef class Session(WSListener):
             self.c_shut(NORMAL if code == NO_CODE else self.code, "")
         return self.c_hang_up()
 
-    cdef int c_fail(self, int code) except -1:
+    cdef int c_fail(self, int code, str why=None) except -1:
         """A violation (RFC 6455 section 7.1.7): says so, and reads no further."""
         if self.state == STATE_OPEN:
-            logger.info("a session is closed with %d: %s", code, VIOLATIONS[code])
-            self.close(code, VIOLATIONS[code])
+            why = why or VIOLATIONS[code]
+            logger.info("a session is closed with %d: %s", code, why)
+            self.close(code, why)
         if self.state == STATE_CLOSING:
             self.c_hang_up()
         return 0

@@ -15,6 +15,7 @@ cdef struct Place:
 
 cdef class Sink:
     cdef readonly uint8_t format
+    cdef uint8_t form                   # of what it is handed: the format, packed or not
     cdef readonly bint blocked          # the peer takes no more now
     cdef readonly bint closed
     cdef bint pings                     # wants WebSocket pings with its heartbeats, and must answer them
@@ -45,6 +46,7 @@ cdef class Sink:
 cdef class MemorySink(Sink):
     cdef readonly uint64_t writes
     cdef readonly uint64_t bytes_written
+    cdef readonly uint64_t packed       # compressed messages that were kept
     cdef readonly int close_code
     cdef Py_ssize_t room
     cdef bint keep

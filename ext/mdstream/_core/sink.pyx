@@ -4,14 +4,23 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, realloc
 
-from mdstream._core.wsframe cimport frame_payload
+from mdstream._core.deflate cimport unpack
+from mdstream._core.form cimport DEFLATE, DEFLATE_NARROW, LEAST_WINDOW_BITS, MOST_WINDOW_BITS, PLAIN, form_with
+from mdstream._core.wsframe cimport RSV1, frame_payload
+
+cdef enum:
+    UNPACKED_MAX = 1 << 30
 
 
 cdef class Sink:
-    def __init__(self, format: int) -> None:
+    def __init__(self, format: int, window_bits: int = 0) -> None:
         if format not in (0, 1):
             raise ValueError(f"format is {format!r}; it must be 0 (JSON) or 1 (MessagePack)")
+        if window_bits and not LEAST_WINDOW_BITS <= window_bits <= MOST_WINDOW_BITS:
+            raise ValueError(f"window_bits is {window_bits}; it must be 0 (uncompressed) or 9 to 15")
+        packing = PLAIN if not window_bits else DEFLATE if window_bits == MOST_WINDOW_BITS else DEFLATE_NARROW
         self.format = format
+        self.form = form_with(format, packing)
 
     def __dealloc__(self) -> None:
         free(self.places)
@@ -62,8 +71,8 @@ cdef class Sink:
 
 
 cdef class MemorySink(Sink):
-    def __init__(self, format: int, room: int = -1, *, keep: bool = True) -> None:
-        Sink.__init__(self, format)
+    def __init__(self, format: int, room: int = -1, *, keep: bool = True, window_bits: int = 0) -> None:
+        Sink.__init__(self, format, window_bits)
         self.room = room
         self.keep = keep
         self.kept = []
@@ -88,17 +97,22 @@ cdef class MemorySink(Sink):
         return False
 
     cdef int c_keep(self, const Delivery* first) except -1:
-        """Cuts the deliveries, runs of whole frames, into payloads."""
+        """Cuts the deliveries, runs of whole frames, into payloads, and unpacks them."""
         cdef const char* at
         cdef const char* end
         cdef const char* payload
         cdef Py_ssize_t size = 0
+        cdef int violation = 0
         while first != NULL:
             at = first.data
             end = at + first.size
             while at < end:
                 payload = frame_payload(at, &size)
-                self.kept.append(PyBytes_FromStringAndSize(payload, size))
+                if at[0] & RSV1:
+                    self.packed += 1
+                    self.kept.append(unpack(payload, size, UNPACKED_MAX, &violation))
+                else:
+                    self.kept.append(PyBytes_FromStringAndSize(payload, size))
                 at = payload + size
             first = first.next
         return 0

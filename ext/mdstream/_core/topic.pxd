@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from cpython.ref cimport PyObject
 
 from mdstream._core.encode cimport Reason
+from mdstream._core.form cimport FORMS
 from mdstream._core.instrument cimport Instrument
 from mdstream._core.outbox cimport Frame, Outbox
 from mdstream._core.sink cimport Sink
@@ -67,7 +68,7 @@ cdef class Topic:
     cdef uint64_t next_us           # with an interval: when it may send again
     cdef bint waiting               # with an interval: it has something to send then
     cdef uint32_t n_ahead
-    cdef Members[2] members         # by format
+    cdef Members[FORMS] members     # by form
 
     # ---- what a channel does
     # Stand at what is now, with nobody to tell.
@@ -88,6 +89,7 @@ cdef class Topic:
     # ---- members
     cdef Member* c_join(self, Sink sink) except NULL
     cdef int c_leave(self, Sink sink, Py_ssize_t place) except -1
+    cdef uint32_t c_count_members(self) noexcept
     cdef Member* c_member(self, Sink sink, Py_ssize_t place) noexcept
     cdef bint c_in_step(self, Sink sink, Py_ssize_t place) noexcept
     # The sink blocks: from here on it lags.
@@ -95,11 +97,11 @@ cdef class Topic:
     cdef int c_catch_up(self, Outbox out, Sink sink, Py_ssize_t place) except -1
     # `recover`: from here on it lacks what follows `from_seq` - 1.
     cdef int c_recover(self, Outbox out, Sink sink, Py_ssize_t place, uint64_t from_seq) except -1
-    cdef int c_lag(self, int format, uint32_t index, Lag lag, Reason reason) except -1
+    cdef int c_lag(self, int form, uint32_t index, Lag lag, Reason reason) except -1
     # Members that waited ahead of the topic: those it has reached; with `now_us`, also those whose time is up.
     cdef int c_reached(self, Outbox out, uint64_t now_us) except -1
     # Brings a lagging member into step.
-    cdef int c_step(self, Outbox out, int format, uint32_t index) except -1
-    cdef int c_fan(self, Outbox out, int format, Frame frame) except -1
+    cdef int c_step(self, Outbox out, int form, uint32_t index) except -1
+    cdef int c_fan(self, Outbox out, int form, Frame frame) except -1
     # A message for all was made: counts it, for heartbeats and the latency histogram.
     cdef int c_sent(self, Outbox out) except -1

@@ -1,4 +1,4 @@
-"""Members and where they stand: a dense array per format, those in step first, each knowing its place in its sink."""
+"""Members and where they stand: a dense array per form, those in step first, each knowing its place in its sink."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
@@ -15,8 +15,9 @@ cdef class Market:
 
 cdef class Topic:
     def __dealloc__(self) -> None:
-        free(self.members[0].items)
-        free(self.members[1].items)
+        cdef int form
+        for form in range(FORMS):
+            free(self.members[form].items)
 
     def __repr__(self) -> str:
         view = f" depth {self.depth} group {self.group}" if self.channel == "book" else ""
@@ -24,7 +25,7 @@ cdef class Topic:
 
     @property
     def subscribers(self) -> int:
-        return self.members[0].count + self.members[1].count
+        return self.c_count_members()
 
     # ---- what a channel does
 
@@ -53,7 +54,7 @@ cdef class Topic:
 
     cdef Member* c_join(self, Sink sink) except NULL:
         """A new member, lagging and held; the caller says where it stands."""
-        cdef Members* members = &self.members[sink.format]
+        cdef Members* members = &self.members[sink.form]
         cdef Member* member
         reserve_member(members)
         sink.c_add_place(<PyObject*>self, members.count)
@@ -71,7 +72,7 @@ cdef class Topic:
         return member
 
     cdef int c_leave(self, Sink sink, Py_ssize_t place) except -1:
-        cdef Members* members = &self.members[sink.format]
+        cdef Members* members = &self.members[sink.form]
         cdef uint32_t index = sink.places[place].index
         if members.items[index].lag == AHEAD and index >= members.in_step:
             self.n_ahead -= 1
@@ -84,14 +85,21 @@ cdef class Topic:
         remove_place(sink, place)
         return 0
 
+    cdef uint32_t c_count_members(self) noexcept:
+        cdef uint32_t count = 0
+        cdef int form
+        for form in range(FORMS):
+            count += self.members[form].count
+        return count
+
     cdef Member* c_member(self, Sink sink, Py_ssize_t place) noexcept:
-        return &self.members[sink.format].items[sink.places[place].index]
+        return &self.members[sink.form].items[sink.places[place].index]
 
     cdef bint c_in_step(self, Sink sink, Py_ssize_t place) noexcept:
-        return sink.places[place].index < self.members[sink.format].in_step
+        return sink.places[place].index < self.members[sink.form].in_step
 
-    cdef int c_lag(self, int format, uint32_t index, Lag lag, Reason reason) except -1:
-        cdef Members* members = &self.members[format]
+    cdef int c_lag(self, int form, uint32_t index, Lag lag, Reason reason) except -1:
+        cdef Members* members = &self.members[form]
         cdef Member* member
         if index < members.in_step:
             members.in_step -= 1
@@ -107,7 +115,7 @@ cdef class Topic:
 
     cdef int c_mark(self, Sink sink, Py_ssize_t place) except -1:
         if self.c_in_step(sink, place):
-            self.c_lag(sink.format, sink.places[place].index, BEHIND, REASON_SLOW)
+            self.c_lag(sink.form, sink.places[place].index, BEHIND, REASON_SLOW)
         return 0
 
     cdef int c_recover(self, Outbox out, Sink sink, Py_ssize_t place, uint64_t from_seq) except -1:
@@ -115,7 +123,7 @@ cdef class Topic:
         cdef uint64_t had
         member.held = False
         if self.c_in_step(sink, place) or member.lag == AHEAD:
-            self.c_lag(sink.format, sink.places[place].index, BEHIND, REASON_RECOVER)
+            self.c_lag(sink.form, sink.places[place].index, BEHIND, REASON_RECOVER)
         self.c_settle(out)      # after that: so that the answer covers what is new as well
         if self.c_in_step(sink, place):
             return 0            # by a snapshot for all
@@ -138,11 +146,11 @@ cdef class Topic:
         member = self.c_member(sink, place)
         if self.c_in_step(sink, place) or member.lag == AHEAD and member.seq > self.c_position():
             return 0
-        return self.c_step(out, sink.format, sink.places[place].index)
+        return self.c_step(out, sink.form, sink.places[place].index)
 
-    cdef int c_step(self, Outbox out, int format, uint32_t index) except -1:
+    cdef int c_step(self, Outbox out, int form, uint32_t index) except -1:
         """Brings a lagging member into step."""
-        cdef Members* members = &self.members[format]
+        cdef Members* members = &self.members[form]
         self.c_bring(out, &members.items[index])
         if members.items[index].lag == AHEAD:
             self.n_ahead -= 1
@@ -152,34 +160,38 @@ cdef class Topic:
         return 0
 
     cdef int c_reached(self, Outbox out, uint64_t now_us) except -1:
-        cdef int format
+        cdef int form
         cdef uint32_t index
         cdef Member* member
         if not self.n_ahead:
             return 0
-        for format in range(2):
-            index = self.members[format].in_step
-            while index < self.members[format].count:
-                member = &self.members[format].items[index]
+        for form in range(FORMS):
+            index = self.members[form].in_step
+            while index < self.members[form].count:
+                member = &self.members[form].items[index]
                 if member.lag == AHEAD and not member.held and not (<Sink>member.sink).blocked:
                     if now_us >= member.deadline_us and member.seq > self.c_position():
                         self.n_ahead -= 1
                         member.lag = FRESH
                     if member.lag == FRESH or member.seq <= self.c_position():
-                        self.c_step(out, format, index)
+                        self.c_step(out, form, index)
                 index += 1
         return 0
 
-    cdef int c_fan(self, Outbox out, int format, Frame frame) except -1:
-        cdef Members* members = &self.members[format]
+    cdef int c_fan(self, Outbox out, int form, Frame frame) except -1:
+        cdef Members* members = &self.members[form]
         cdef uint32_t i
         for i in range(members.in_step):
             out.c_deliver(<Sink>members.items[i].sink, frame)
         return 0
 
     cdef int c_sent(self, Outbox out) except -1:
+        cdef uint64_t told = 0
+        cdef int form
+        for form in range(FORMS):
+            told += self.members[form].in_step
         self.version += 1
-        return out.c_note(self.ts_us, self.members[0].in_step + self.members[1].in_step)
+        return out.c_note(self.ts_us, told)
 
 
 cdef int reserve_member(Members* members) except -1:
@@ -215,4 +227,4 @@ cdef void remove_place(Sink sink, Py_ssize_t place) noexcept:
         return
     moved = sink.places[sink.n_places]
     sink.places[place] = moved
-    (<Topic>moved.topic).members[sink.format].items[moved.index].place = place
+    (<Topic>moved.topic).members[sink.form].items[moved.index].place = place

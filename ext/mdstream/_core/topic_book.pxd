@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from mdstream._core.encode cimport Reason
+from mdstream._core.form cimport FORMS
 from mdstream._core.levels cimport Levels
 from mdstream._core.outbox cimport Frame, Outbox
 from mdstream._core.topic cimport Member, Topic
@@ -16,14 +17,14 @@ cdef class BookTopic(Topic):
     cdef uint32_t crc
     cdef Levels view_bids       # unless full: the view as it was last sent
     cdef Levels view_asks
-    cdef Snapshot[2] snapshots  # by format
+    cdef Snapshot[FORMS] snapshots  # by form
 
     cdef int c_stand(self, Outbox out) except -1
     cdef int c_changes(self, Outbox out) except -1
     cdef int c_replace(self, Outbox out, Reason reason) except -1
     cdef bint c_between(self, Outbox out, uint64_t since) except -1
-    cdef int c_delta(self, Outbox out, int format, uint64_t since, Frame* frame) except -1
-    cdef int c_snapshot(self, Outbox out, int format, Reason reason, Frame* frame) except -1
+    cdef int c_delta(self, Outbox out, int form, uint64_t since, Frame* frame) except -1
+    cdef int c_snapshot(self, Outbox out, int form, Reason reason, Frame* frame) except -1
     cdef int c_answer(self, Outbox out, Member* member, bint snapshot) except -1
     cdef uint32_t c_book_crc(self, Outbox out) except? 0
     cdef bint c_awaited(self) noexcept

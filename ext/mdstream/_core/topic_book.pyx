@@ -8,6 +8,7 @@ from mdstream._core.book cimport Book
 from mdstream._core.encode cimport (
     REASON_EPOCH, REASON_RECOVER, REASON_RELOAD, REASON_SLOW, REASON_SUBSCRIBE, Format, encode_delta, encode_snapshot
 )
+from mdstream._core.form cimport format_of
 from mdstream._core.levels cimport levels_crc, levels_diff, levels_free
 from mdstream._core.sink cimport Sink
 from mdstream._core.topic cimport AHEAD, BEHIND, FRESH, NEVER, Members
@@ -19,8 +20,9 @@ cdef enum:
 
 cdef class BookTopic(Topic):
     def __dealloc__(self) -> None:
-        free(self.snapshots[0].data)
-        free(self.snapshots[1].data)
+        cdef int form
+        for form in range(FORMS):
+            free(self.snapshots[form].data)
         levels_free(&self.view_bids)
         levels_free(&self.view_asks)
 
@@ -34,10 +36,10 @@ cdef class BookTopic(Topic):
     cdef int c_stand(self, Outbox out) except -1:
         """The topic's number becomes the book's; the view, if it keeps one, is already the newest."""
         cdef Book book = self.instrument.book
-        cdef int format
-        for format in range(2):
-            out.c_retire(self.snapshots[format].data)
-            self.snapshots[format].data = NULL
+        cdef int form
+        for form in range(FORMS):
+            out.c_retire(self.snapshots[form].data)
+            self.snapshots[form].data = NULL
         self.epoch = book.epoch
         self.seq = book.seq
         self.ts_us = book.ts_us
@@ -70,7 +72,7 @@ cdef class BookTopic(Topic):
     cdef int c_emit(self, Outbox out) except -1:
         cdef Book book = self.instrument.book
         cdef uint64_t since = self.seq
-        cdef int format
+        cdef int form
         cdef Frame frame
         if book.epoch != self.epoch:
             return self.c_replace(out, REASON_EPOCH)
@@ -83,11 +85,11 @@ cdef class BookTopic(Topic):
         if not self.full and out.bids.count + out.asks.count == 0 and not self.c_awaited():
             return 0            # a full book's number moves with every update, though they may cancel out
         self.c_stand(out)
-        for format in range(2):
-            if self.members[format].in_step:
-                self.c_delta(out, format, since, &frame)
-                self.c_fan(out, format, frame)
-                out.counters.deltas += self.members[format].in_step
+        for form in range(FORMS):
+            if self.members[form].in_step:
+                self.c_delta(out, form, since, &frame)
+                self.c_fan(out, form, frame)
+                out.counters.deltas += self.members[form].in_step
         self.c_sent(out)
         return self.c_reached(out, 0)
 
@@ -110,28 +112,28 @@ cdef class BookTopic(Topic):
 
     cdef bint c_awaited(self) noexcept:
         """Whether a member that resumed ahead waits for a number that the book has: then even an empty delta is due."""
-        cdef int format
+        cdef int form
         cdef uint32_t i
         if self.n_ahead:
-            for format in range(2):
-                for i in range(self.members[format].in_step, self.members[format].count):
-                    if (self.members[format].items[i].lag == AHEAD
-                            and self.members[format].items[i].seq <= self.instrument.book.seq):
+            for form in range(FORMS):
+                for i in range(self.members[form].in_step, self.members[form].count):
+                    if (self.members[form].items[i].lag == AHEAD
+                            and self.members[form].items[i].seq <= self.instrument.book.seq):
                         return True
         return False
 
     cdef int c_replace(self, Outbox out, Reason reason) except -1:
         """A snapshot for all, where no delta can lead there."""
-        cdef int format
+        cdef int form
         cdef uint32_t i
         cdef Members* members
         cdef Frame frame
         self.c_start(out)
-        for format in range(2):
-            members = &self.members[format]
+        for form in range(FORMS):
+            members = &self.members[form]
             if members.in_step:
-                self.c_snapshot(out, format, reason, &frame)
-                self.c_fan(out, format, frame)
+                self.c_snapshot(out, form, reason, &frame)
+                self.c_fan(out, form, frame)
                 out.counters.snapshots += members.in_step
             for i in range(members.in_step):
                 members.items[i].unsent = NEVER
@@ -140,19 +142,19 @@ cdef class BookTopic(Topic):
 
     cdef int c_restart(self, Outbox out, Reason reason) except -1:
         """Whoever lags needs a snapshot now, wherever it stood; who can take it has it at once."""
-        cdef int format
+        cdef int form
         cdef uint32_t i
         cdef Members* members
         self.n_ahead = 0
-        for format in range(2):
-            members = &self.members[format]
+        for form in range(FORMS):
+            members = &self.members[form]
             for i in range(members.in_step, members.count):
                 if members.items[i].lag != FRESH:
                     members.items[i].lag = FRESH
                     members.items[i].reason = reason
             for i in range(members.in_step, members.count):
                 if not members.items[i].held and not (<Sink>members.items[i].sink).blocked:
-                    self.c_step(out, format, i)
+                    self.c_step(out, form, i)
         return 0
 
     # ---- for one
@@ -216,12 +218,12 @@ cdef class BookTopic(Topic):
         cdef Frame frame
         cdef Frame other
         if not snapshot:
-            self.c_delta(out, sink.format, member.seq, &frame)
+            self.c_delta(out, sink.form, member.seq, &frame)
             if member.reason != REASON_SUBSCRIBE and 2 * (out.bids.count + out.asks.count) > self.c_levels():
-                self.c_snapshot(out, sink.format, <Reason>member.reason, &other)
+                self.c_snapshot(out, sink.form, <Reason>member.reason, &other)
                 snapshot = other.size < frame.size
         if snapshot:
-            self.c_snapshot(out, sink.format, <Reason>member.reason, &frame)
+            self.c_snapshot(out, sink.form, <Reason>member.reason, &frame)
         self.c_count(out, member, snapshot)
         member.unsent = NEVER
         member.heard = self.version - 1
@@ -244,13 +246,13 @@ cdef class BookTopic(Topic):
 
     # ---- frames
 
-    cdef int c_delta(self, Outbox out, int format, uint64_t since, Frame* frame) except -1:
-        encode_delta(<Format>format, &out.scratch, self.number, since + 1, self.seq, self.ts_us,
+    cdef int c_delta(self, Outbox out, int form, uint64_t since, Frame* frame) except -1:
+        encode_delta(<Format>format_of(form), &out.scratch, self.number, since + 1, self.seq, self.ts_us,
                      &out.bids, &out.asks, self.crc, self.instrument.scale)
-        return out.c_frame(format, frame)
+        return out.c_frame(form, frame)
 
-    cdef int c_snapshot(self, Outbox out, int format, Reason reason, Frame* frame) except -1:
-        cdef Snapshot* kept = &self.snapshots[format]
+    cdef int c_snapshot(self, Outbox out, int form, Reason reason, Frame* frame) except -1:
+        cdef Snapshot* kept = &self.snapshots[form]
         cdef const Levels* bids = &self.view_bids
         cdef const Levels* asks = &self.view_asks
         if kept.data == NULL or kept.reason != reason:
@@ -259,9 +261,9 @@ cdef class BookTopic(Topic):
                     raise RuntimeError(f"{self!r}: the log of {self.instrument.name} does not reach the topic's number")
                 bids = &out.other_bids
                 asks = &out.other_asks
-            encode_snapshot(<Format>format, &out.scratch, self.number, self.epoch, self.seq, self.ts_us,
+            encode_snapshot(<Format>format_of(form), &out.scratch, self.number, self.epoch, self.seq, self.ts_us,
                             bids, asks, self.crc, reason, self.instrument.scale)
-            out.c_frame(format, frame)
+            out.c_frame(form, frame)
             self.c_keep(out, kept, reason, frame)
         frame.data = kept.data
         frame.size = kept.size

@@ -10,4 +10,4 @@ cdef class TickerTopic(Topic):
     cdef Quote last
 
     cdef bint c_look(self, Outbox out) except -1
-    cdef int c_ticker(self, Outbox out, int format, Frame* frame) except -1
+    cdef int c_ticker(self, Outbox out, int form, Frame* frame) except -1

@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from mdstream._core.book cimport Book
 from mdstream._core.encode cimport Format, REASON_RECOVER, encode_ticker
+from mdstream._core.form cimport FORMS, format_of
 from mdstream._core.levels cimport Levels, levels_reserve
 from mdstream._core.sink cimport Sink
 from mdstream._core.topic cimport BEHIND, FRESH, NEVER, Member
@@ -56,14 +57,14 @@ cdef class TickerTopic(Topic):
         return True
 
     cdef int c_emit(self, Outbox out) except -1:
-        cdef int format
+        cdef int form
         cdef Frame frame
         if not self.c_look(out):
             return 0
-        for format in range(2):
-            if self.members[format].in_step:
-                self.c_ticker(out, format, &frame)
-                self.c_fan(out, format, frame)
+        for form in range(FORMS):
+            if self.members[form].in_step:
+                self.c_ticker(out, form, &frame)
+                self.c_fan(out, form, frame)
         return self.c_sent(out)
 
     cdef int c_settle(self, Outbox out) except -1:
@@ -85,13 +86,13 @@ cdef class TickerTopic(Topic):
             return 0
         if member.lag == BEHIND:
             out.counters.conflated += <uint32_t>(self.version - member.seq)
-        self.c_ticker(out, sink.format, &frame)
+        self.c_ticker(out, sink.form, &frame)
         out.counters.recover_snapshot += member.reason == REASON_RECOVER
         member.unsent = NEVER
         member.heard = self.version - 1
         return out.c_deliver(sink, frame)
 
-    cdef int c_ticker(self, Outbox out, int format, Frame* frame) except -1:
-        encode_ticker(<Format>format, &out.scratch, self.number, self.epoch, self.seq, self.ts_us,
+    cdef int c_ticker(self, Outbox out, int form, Frame* frame) except -1:
+        encode_ticker(<Format>format_of(form), &out.scratch, self.number, self.epoch, self.seq, self.ts_us,
                       self.bid, self.ask, self.last, self.instrument.scale)
-        return out.c_frame(format, frame)
+        return out.c_frame(form, frame)

@@ -4,8 +4,8 @@ from mdstream._core.outbox cimport Frame, Outbox
 from mdstream._core.topic cimport Topic
 
 cdef class TradesTopic(Topic):
-    cdef int c_trades(self, Outbox out, int format, uint64_t first, Frame* frame) except -1
-    cdef int c_lost(self, Outbox out, int format, uint64_t first, uint64_t last, Frame* frame) except -1
-    cdef int c_emit_format(self, Outbox out, int format, uint64_t first, uint64_t oldest) except -1
+    cdef int c_trades(self, Outbox out, int form, uint64_t first, Frame* frame) except -1
+    cdef int c_lost(self, Outbox out, int form, uint64_t first, uint64_t last, Frame* frame) except -1
+    cdef int c_emit_form(self, Outbox out, int form, uint64_t first, uint64_t oldest) except -1
     cdef int c_restart(self, Outbox out) except -1
-    cdef int c_control(self, Outbox out, int format, bytes message, Frame* frame) except -1
+    cdef int c_control(self, Outbox out, int form, bytes message, Frame* frame) except -1

@@ -3,10 +3,10 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from mdstream._core.encode cimport FORMAT_JSON, REASON_RECOVER, REASON_SUBSCRIBE, Format, encode_trades
+from mdstream._core.form cimport FORMS, format_of
 from mdstream._core.sink cimport Sink
 from mdstream._core.topic cimport AHEAD, BEHIND, NEVER, Member, Members
 from mdstream._core.trades cimport Trade, TradeLog
-from mdstream._core.wsframe cimport OP_BINARY, OP_TEXT
 
 
 def lost_message(format: int, sub: int, first: int, last: int) -> bytes:
@@ -45,46 +45,46 @@ cdef class TradesTopic(Topic):
         cdef TradeLog log = self.instrument.trades
         cdef uint64_t first
         cdef uint64_t oldest = log.c_oldest()
-        cdef int format
+        cdef int form
         if log.epoch != self.epoch:
             self.c_restart(out)
         if log.seq == self.seq:
             return 0
         first = self.seq + 1
         self.seq = log.seq
-        for format in range(2):
-            if self.members[format].in_step:
-                self.c_emit_format(out, format, first, oldest)
+        for form in range(FORMS):
+            if self.members[form].in_step:
+                self.c_emit_form(out, form, first, oldest)
         self.c_sent(out)
         return self.c_reached(out, 0)
 
-    cdef int c_emit_format(self, Outbox out, int format, uint64_t first, uint64_t oldest) except -1:
+    cdef int c_emit_form(self, Outbox out, int form, uint64_t first, uint64_t oldest) except -1:
         cdef Frame frame
         cdef const Trade* newest = self.instrument.trades.c_get(self.seq)
         if oldest > first:
-            self.c_lost(out, format, first, oldest - 1, &frame)
-            self.c_fan(out, format, frame)
+            self.c_lost(out, form, first, oldest - 1, &frame)
+            self.c_fan(out, form, frame)
             first = oldest
         if first <= self.seq:
             self.ts_us = newest.ts_us
-            self.c_trades(out, format, first, &frame)
-            self.c_fan(out, format, frame)
+            self.c_trades(out, form, first, &frame)
+            self.c_fan(out, form, frame)
         return 0
 
     cdef int c_restart(self, Outbox out) except -1:
         """A new epoch: numbers start anew. What lagging members lack of the old one can no longer be named by a number alone.
         Those still held have seen nothing, so nothing is lost to them: they begin with the oldest trade that there is."""
         cdef uint64_t begin = self.instrument.trades.c_oldest() - 1
-        cdef int format
+        cdef int form
         cdef uint32_t i
         cdef Members* members
         cdef Frame frame
-        for format in range(2):
-            members = &self.members[format]
+        for form in range(FORMS):
+            members = &self.members[form]
             for i in range(members.count):
                 if i >= members.in_step:
                     if members.items[i].lag == BEHIND and members.items[i].seq < self.seq and not members.items[i].held:
-                        self.c_lost(out, format, members.items[i].seq + 1, self.seq, &frame)
+                        self.c_lost(out, form, members.items[i].seq + 1, self.seq, &frame)
                         out.c_deliver(<Sink>members.items[i].sink, frame)
                     members.items[i].lag = BEHIND
                     members.items[i].seq = begin if members.items[i].held else 0
@@ -135,16 +135,16 @@ cdef class TradesTopic(Topic):
             return 0
         if oldest > first and member.seq < self.seq:
             oldest = oldest if oldest <= self.seq else self.seq + 1
-            self.c_lost(out, sink.format, first, oldest - 1, &frame)
+            self.c_lost(out, sink.form, first, oldest - 1, &frame)
             out.c_deliver(sink, frame)
             out.counters.recover_lost += asked
             first = oldest
         if first <= self.seq:
-            self.c_trades(out, sink.format, first, &frame)
+            self.c_trades(out, sink.form, first, &frame)
             out.c_deliver(sink, frame)
             out.counters.recover_trades += asked
         elif member.seq == self.seq:
-            self.c_control(out, sink.format, no_trades_message(sink.format, self.number, self.epoch, self.seq), &frame)
+            self.c_control(out, sink.form, no_trades_message(sink.format, self.number, self.epoch, self.seq), &frame)
             out.c_deliver(sink, frame)
             out.counters.recover_trades += 1
         member.unsent = NEVER
@@ -153,13 +153,13 @@ cdef class TradesTopic(Topic):
 
     # ---- frames
 
-    cdef int c_trades(self, Outbox out, int format, uint64_t first, Frame* frame) except -1:
-        encode_trades(<Format>format, &out.scratch, self.number, self.instrument.trades, first, self.seq,
+    cdef int c_trades(self, Outbox out, int form, uint64_t first, Frame* frame) except -1:
+        encode_trades(<Format>format_of(form), &out.scratch, self.number, self.instrument.trades, first, self.seq,
                       self.instrument.scale)
-        return out.c_frame(format, frame)
+        return out.c_frame(form, frame)
 
-    cdef int c_lost(self, Outbox out, int format, uint64_t first, uint64_t last, Frame* frame) except -1:
-        return self.c_control(out, format, lost_message(format, self.number, first, last), frame)
+    cdef int c_lost(self, Outbox out, int form, uint64_t first, uint64_t last, Frame* frame) except -1:
+        return self.c_control(out, form, lost_message(format_of(form), self.number, first, last), frame)
 
-    cdef int c_control(self, Outbox out, int format, bytes message, Frame* frame) except -1:
-        return out.c_frame_of(OP_TEXT if format == FORMAT_JSON else OP_BINARY, message, len(message), frame)
+    cdef int c_control(self, Outbox out, int form, bytes message, Frame* frame) except -1:
+        return out.c_message(form, message, len(message), frame)

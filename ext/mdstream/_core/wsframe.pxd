@@ -12,13 +12,14 @@ cdef enum Opcode:
 
 cdef enum:
     HEADER_MAX = 10
+    RSV1 = 0x40             # of the first byte: the message is compressed (RFC 7692 section 6)
 
 cdef inline Py_ssize_t header_size(Py_ssize_t payload) noexcept nogil:
     return 2 if payload < 126 else 4 if payload < 65536 else HEADER_MAX
 
 
 cdef inline Py_ssize_t put_header(char* out, uint8_t opcode, Py_ssize_t payload) noexcept nogil:
-    """Writes the header of one whole, unfragmented frame; returns its size."""
+    """Writes the header of one whole, unfragmented frame, RSV1 beside the opcode if need be; returns its size."""
     cdef int shift
     cdef int i
     out[0] = <char>(0x80 | opcode)

@@ -12,6 +12,7 @@ cdef enum:
 cdef struct Piece:
     uint8_t opcode
     bint fin
+    bint packed             # the first of a compressed message (RSV1)
     char* data              # unmasked in place
     Py_ssize_t size
 
@@ -22,6 +23,8 @@ cdef struct Parser:         # zeroed: at the start of a frame
     bint in_payload
     uint8_t opcode          # of the next piece
     bint fin
+    bint packed
+    bint unpacks            # RSV1 is allowed: permessage-deflate was agreed on (RFC 7692 section 6)
     uint8_t phase           # of the mask
     uint8_t[4] mask
     uint8_t control_size

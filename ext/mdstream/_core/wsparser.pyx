@@ -1,6 +1,6 @@
 from libc.string cimport memcpy
 
-from mdstream._core.wsframe cimport OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PONG
+from mdstream._core.wsframe cimport OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PONG, OP_TEXT, RSV1
 
 cdef enum:
     FIN = 0x80
@@ -23,7 +23,9 @@ cdef int parser_next(Parser* parser, char** at, char* end, Py_ssize_t max_size, 
     take_payload(parser, at, end, piece)
     piece.opcode = parser.opcode
     piece.fin = parser.fin and parser.left == 0
+    piece.packed = parser.packed
     parser.opcode = OP_CONTINUATION
+    parser.packed = False
     if parser.left == 0:
         end_frame(parser)
     return 1
@@ -54,7 +56,10 @@ cdef int check_start(Parser* parser) noexcept nogil:
     """The first two bytes: 0, or the violation. An unmasked frame comes from no client (section 5.1)."""
     cdef uint8_t opcode = parser.header[0] & 0x0F
     cdef uint8_t length = parser.header[1] & 0x7F
-    if parser.header[0] & RESERVED or not parser.header[1] & MASKED:
+    cdef uint8_t reserved = parser.header[0] & RESERVED
+    if reserved == RSV1 and parser.unpacks and (opcode == OP_TEXT or opcode == OP_BINARY):
+        reserved = 0
+    if reserved or not parser.header[1] & MASKED:
         return -PROTOCOL_ERROR
     if OP_BINARY < opcode < OP_CLOSE or opcode > OP_PONG:
         return -PROTOCOL_ERROR
@@ -81,6 +86,7 @@ cdef int take_header(Parser* parser, int size, Py_ssize_t max_size) noexcept nog
     if parser.opcode < OP_CLOSE and length > <uint64_t>max_size:
         return -TOO_BIG
     parser.fin = parser.header[0] & FIN != 0
+    parser.packed = parser.header[0] & RSV1 != 0
     parser.left = length
     parser.phase = 0
     parser.control_size = 0
@@ -113,6 +119,7 @@ cdef int control_piece(Parser* parser, char** at, char* end, Piece* piece) noexc
         return 0
     piece.opcode = parser.opcode
     piece.fin = True
+    piece.packed = False
     end_frame(parser)
     return 1
 
@@ -146,8 +153,9 @@ cdef class FrameParser:
     cdef Parser parser
     cdef Py_ssize_t max_size
 
-    def __init__(self, max_size: int = 65536) -> None:
+    def __init__(self, max_size: int = 65536, *, unpacks: bool = False) -> None:
         self.max_size = max_size
+        self.parser.unpacks = unpacks
 
     def feed(self, data: bytes) -> list:
         cdef bytearray copied = bytearray(data)
@@ -157,7 +165,7 @@ cdef class FrameParser:
         cdef list pieces = []
         cdef int result = parser_next(&self.parser, &at, end, self.max_size, &piece)
         while result > 0:
-            pieces.append((piece.opcode, bool(piece.fin), piece.data[:piece.size]))
+            pieces.append((piece.opcode | (RSV1 if piece.packed else 0), bool(piece.fin), piece.data[:piece.size]))
             result = parser_next(&self.parser, &at, end, self.max_size, &piece)
         if result < 0:
             pieces.append(-result)
