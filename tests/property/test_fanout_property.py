@@ -1,6 +1,6 @@
 """Whatever the clients do and however slow they are: what they were sent leads exactly to the book.
 
-Two hubs are fed the same payloads in different batches. Clients subscribe to any view in either format, block, drain, lose
+Two hubs are fed the same payloads in different batches. Clients subscribe to any view in either format, compressed or not, block, drain, lose
 messages and recover, leave, and move to the other hub with `resume`. After every step each message must follow the one before
 it, and the checksum of each book be right; in the end every view must be the feed's.
 """
@@ -34,6 +34,7 @@ traffic = st.lists(
     min_size=1,
     max_size=8,
 )
+windows = st.sampled_from([0, 0, 9, 15])
 rooms = st.one_of(st.just(-1), st.integers(0, 1500))
 picks = st.integers(0, 1 << 16)
 
@@ -43,7 +44,11 @@ class Gateway:
 
     def __init__(self, log_capacity: int) -> None:
         self.hub = Hub(
-            log_capacity=log_capacity, trade_capacity=8, heartbeat_us=400_000, slow_limit_us=10**12
+            log_capacity=log_capacity,
+            trade_capacity=8,
+            heartbeat_us=400_000,
+            slow_limit_us=10**12,
+            compression_threshold_bytes=100,
         )
         self.instrument = self.hub.add_instrument("SIM:X", PRICE_EXP, SIZE_EXP)
         self.queue: list[tuple[str, bytes]] = []
@@ -89,7 +94,7 @@ class FanoutMachine(RuleBasedStateMachine):
             gateway.take(1)
             gateway.flush()
         for format, gateway in enumerate(self.gateways):
-            self.clients.append((gateway, Client(gateway.hub, format)))
+            self.clients.append((gateway, Client(gateway.hub, format, window_bits=15 * format)))
             for key in ({"channel": "book"}, {"channel": "book", "depth": 3}, {"channel": "trades"}):
                 self.subscribe(format, key, 0)
 
@@ -151,10 +156,11 @@ class FanoutMachine(RuleBasedStateMachine):
 
     # ---- clients
 
-    @rule(which=st.booleans(), format=st.integers(0, 1), room=rooms)
-    def connect(self, which: bool, format: int, room: int) -> None:
+    @rule(which=st.booleans(), format=st.integers(0, 1), room=rooms, window_bits=windows)
+    def connect(self, which: bool, format: int, room: int, window_bits: int) -> None:
         if len(self.clients) < 6:
-            self.clients.append((self.gateways[which], Client(self.gateways[which].hub, format, room)))
+            client = Client(self.gateways[which].hub, format, room, window_bits)
+            self.clients.append((self.gateways[which], client))
 
     @precondition(lambda self: self.clients)
     @rule(pick=picks, key=keys, interval_ms=st.sampled_from([0, 0, 100, 1000]))
@@ -215,14 +221,14 @@ class FanoutMachine(RuleBasedStateMachine):
         return client, books[pick % len(books)] if books else None
 
     @precondition(lambda self: self.clients)
-    @rule(pick=picks, room=rooms, format=st.integers(0, 1))
-    def move(self, pick: int, room: int, format: int) -> None:
+    @rule(pick=picks, room=rooms, format=st.integers(0, 1), window_bits=windows)
+    def move(self, pick: int, room: int, format: int, window_bits: int) -> None:
         """To the other gateway, resuming every subscription; a client that never had its first data cannot."""
         index = pick % len(self.clients)
         gateway, client = self.clients[index]
         other = self.gateways[gateway is self.gateways[0]]
         client.sink.close()
-        moved = Client(other.hub, format, room)
+        moved = Client(other.hub, format, room, window_bits)
         for sub in client.subs.values():
             old = sub.topic
             topic = other.hub.topic(other.instrument, old.channel, old.depth, old.group, old.interval_ms)

@@ -257,9 +257,9 @@ class Subscription:
 class Client:
     """A memory sink and what its peer makes of it."""
 
-    def __init__(self, hub: Hub, format: int = JSON, room: int = -1) -> None:
+    def __init__(self, hub: Hub, format: int = JSON, room: int = -1, window_bits: int = 0) -> None:
         self.hub = hub
-        self.sink = MemorySink(format, room)
+        self.sink = MemorySink(format, room, window_bits=window_bits)
         self.subs: dict[int, Subscription] = {}
         self.heartbeats: list[dict[str, Any]] = []
         self.control: list[dict[str, Any]] = []

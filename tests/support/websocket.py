@@ -13,8 +13,10 @@ from typing import Any
 
 import picows
 
+from mdstream._core.deflate import inflate
 from mdstream._core.hub import Hub
 from mdstream._core.session import Session
+from mdstream.gateway.extensions import negotiate
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MASK = b"\x12\x34\x56\x78"
@@ -46,34 +48,46 @@ def close_frame(code: int, reason: bytes = b"") -> bytes:
 class RawClient:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
+        self.extensions = ""
+        self.packed = 0
 
     @classmethod
     async def connect(
-        cls, port: int, *, tls: ssl.SSLContext | None = None, pipelined: bytes = b"", limit: int = 2**16
+        cls, port: int, *, tls: ssl.SSLContext | None = None, pipelined: bytes = b"", limit: int = 2**16, extensions: str = "",
     ) -> RawClient:
         """Upgrades; ``pipelined`` follows the request at once, in the same write."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=limit)
         key = base64.b64encode(os.urandom(16)).decode()
         writer.write(
             f"GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+            f"Sec-WebSocket-Extensions: {extensions}\r\n\r\n".encode()
             + pipelined
         )
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101"), head
-        return cls(reader, writer)
+        client = cls(reader, writer)
+        client.extensions = head.decode().partition("Sec-WebSocket-Extensions: ")[2].partition("\r\n")[0]
+        return client
 
     def send(self, *frames: bytes) -> None:
         self.writer.write(b"".join(frames))
 
     async def frame(self) -> tuple[int, bytes]:
-        """The next frame, which must be whole, unmasked and without extension bits."""
+        """The next frame, which must be whole, unmasked and without extension bits but that of compression, if agreed on."""
         first, second = await self.reader.readexactly(2)
-        assert first & 0xF0 == 0x80 and not second & 0x80
+        packed = first & 0xF0 == 0xC0 and bool(self.extensions)
+        assert (packed or first & 0xF0 == 0x80) and not second & 0x80
         length = second
         if second >= 126:
             length = int.from_bytes(await self.reader.readexactly(2 if second == 126 else 8))
-        return first & 0x0F, await self.reader.readexactly(length)
+        payload = await self.reader.readexactly(length)
+        if packed:
+            self.packed += 1
+            unpacked = inflate(payload, 1 << 30)
+            assert isinstance(unpacked, bytes), unpacked
+            payload = unpacked
+        return first & 0x0F, payload
 
     async def message(self) -> bytes:
         opcode, payload = await self.frame()
@@ -115,15 +129,22 @@ class Server:
         self.messages.put_nowait(payload)
         self.on_message(session, payload)
 
-    def session(self, format: int, options: dict[str, Any]) -> Session:
-        return Session(
+    def answer(
+        self, request: picows.WSUpgradeRequest, format: int, options: dict[str, Any]
+    ) -> picows.WSUpgradeResponseWithListener:
+        agreed = negotiate(request.headers.getall("Sec-WebSocket-Extensions", []))
+        headers = [("Sec-WebSocket-Extensions", agreed.answer)] if agreed else []
+        session = Session(
             self.hub,
             format,
             on_open=self.opened.put_nowait,
             on_message=self.received,
             on_close=lambda session, code: self.closes.put_nowait(code),
+            window_bits=agreed.window_bits if agreed else 0,
             **options,
         )
+        response = picows.WSUpgradeResponse.create_101_response(extra_headers=headers)
+        return picows.WSUpgradeResponseWithListener(response, session)
 
     async def connect(self, **options: Any) -> tuple[RawClient, Session]:
         client = await RawClient.connect(self.port, **options)
@@ -137,7 +158,7 @@ async def serving(
 ) -> AsyncIterator[Server]:
     server = Server(hub)
     listener = await picows.ws_create_server(
-        lambda request: server.session(format, options),
+        lambda request: server.answer(request, format, options),
         "127.0.0.1",
         0,
         ssl=tls,

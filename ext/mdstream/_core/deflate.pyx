@@ -35,6 +35,7 @@ cdef class Deflater:
 
     cdef bytes c_pack(self, int packing, const char* payload, Py_ssize_t payload_size, Py_ssize_t* size):
         cdef bytes packed
+        cdef Py_ssize_t packed_size
         if payload_size < self.least:
             return None
         compressor = self.compressors[packing]
@@ -43,13 +44,13 @@ cdef class Deflater:
         packed = compressor.compress(PyMemoryView_FromMemory(<char*>payload, payload_size, PyBUF_READ))
         # A full flush forgets what came before: as good as a new compressor for each message, which costs far more.
         packed += compressor.flush(zlib.Z_FULL_FLUSH)
-        size[0] = len(packed) - TAIL
+        packed_size = len(packed) - TAIL
         self.messages += 1
         self.bytes_in += payload_size
-        if size[0] >= payload_size:
-            self.bytes_out += payload_size
+        self.bytes_out += min(packed_size, payload_size)
+        if packed_size >= payload_size:
             return None
-        self.bytes_out += size[0]
+        size[0] = packed_size
         return packed
 
 

@@ -25,6 +25,9 @@ class World:
     def client(self, format: int = 0, room: int = -1) -> Client:
         return Client(self.hub, format, room)
 
+    def packed_client(self, format: int, window_bits: int) -> Client:
+        return Client(self.hub, format, window_bits=window_bits)
+
     def publish(self, *payloads: bytes, flush: bool = True) -> int:
         for payload in payloads:
             self.hub.take_book(self.instrument, payload)

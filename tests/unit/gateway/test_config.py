@@ -23,6 +23,8 @@ BAD_TEXT = {
     "log_level": "loud",
     "log_format": "xml",
     "node": "",
+    "compression": "yes",
+    "compression_level": "0",
     "drain_spread_ms": "1.5",
 }
 
@@ -76,6 +78,7 @@ def test_a_bad_value_names_its_variable_and_its_flag(name: str, text: str) -> No
         ('log_level = "INFO"', "debug, info, warning, error"),
         ('host = "a\\nb"', "printable"),
         ("tls_cert = 1", "path of a file"),
+        ('compression = "on"', "true or false"),
     ],
 )
 def test_a_bad_value_in_the_file_names_file_key_and_what_is_allowed(
@@ -86,6 +89,13 @@ def test_a_bad_value_in_the_file_names_file_key_and_what_is_allowed(
         load(file, environ={})
     assert str(caught.value).startswith(f"{file}: {line.partition(' ')[0]} ")
     assert allowed in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "value"), [("on", True), ("Off", False), ("true", True), ("false", False)])
+def test_a_switch_reads_as_people_write_it(text: str, value: bool) -> None:
+    config = load(environ={}, flags={"compression": text})
+    assert config.compression is value
+    assert describe(config) == ("all defaults" if value else "compression=off")
 
 
 def test_an_unknown_key_names_its_place_and_the_nearest_key(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 from multidict import CIMultiDict
 from picows import WSUpgradeRequest
 
+from mdstream.gateway.extensions import negotiate
 from mdstream.gateway.handshake import Accepted, Refused, decide
 from mdstream.gateway.wire import JSON, MSGPACK
 
@@ -99,3 +100,17 @@ def test_lists_as_browsers_send_them_are_understood_and_normalised_for_picows() 
     assert decide(made) == Accepted(JSON, None)
     assert made.headers["Connection"].lower() == "upgrade"
     assert made.headers["Upgrade"].lower() == "websocket"
+
+
+def test_permessage_deflate_is_agreed_on_where_it_is_offered_and_allowed() -> None:
+    offer = ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")
+    assert decide(request(offer)) == Accepted(JSON, None, negotiate([offer[1]]))
+    assert decide(request(offer), compression=False) == Accepted(JSON, None)
+
+
+def test_extensions_that_cannot_be_read_are_400() -> None:
+    malformed = ("Sec-WebSocket-Extensions", "permessage-deflate;")
+    verdict = decide(request(malformed))
+    assert isinstance(verdict, Refused)
+    assert (verdict.status, "Sec-WebSocket-Extensions" in verdict.reason) == (400, True)
+    assert decide(request(malformed), compression=False) == Accepted(JSON, None)
