@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug test-all check lint format types imports spelling stubs bench clean
+.PHONY: help demo test conformance test-debug test-all check lint format types imports spelling stubs bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (
 
 test: $(INSTALLED)  ## All tests on this Python (ARGS is passed to pytest)
 	$(PYTEST) $(ARGS)
+
+conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too (many minutes)
+	$(PYTEST) tests/conformance -m 'complete or not complete' $(ARGS)
 
 test-debug:  ## The tests of the core on a build with bounds checks and assertions, in a .venv of its own
 	MDSTREAM_BUILD=debug $(MAKE) VENV=.venv-debug .venv-debug/.installed

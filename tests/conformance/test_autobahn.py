@@ -1,4 +1,4 @@
-"""The Autobahn cases against a server of ``Session``s that echo; without those of permessage-deflate, which is not offered."""
+"""The Autobahn cases against a server of ``Session``s that echo; those of permessage-deflate: ``test_autobahn_deflate``."""
 
 from __future__ import annotations
 

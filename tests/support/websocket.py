@@ -53,7 +53,13 @@ class RawClient:
 
     @classmethod
     async def connect(
-        cls, port: int, *, tls: ssl.SSLContext | None = None, pipelined: bytes = b"", limit: int = 2**16, extensions: str = "",
+        cls,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        pipelined: bytes = b"",
+        limit: int = 2**16,
+        extensions: str = "",
     ) -> RawClient:
         """Upgrades; ``pipelined`` follows the request at once, in the same write."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=limit)

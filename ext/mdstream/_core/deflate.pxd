@@ -12,7 +12,7 @@ cdef class Deflater:
     cdef uint64_t bytes_in
     cdef uint64_t bytes_out
 
-    # The packed payload is packed[:size[0]]; None, and `size` untouched, if it is not worth it: to be sent as it is.
+    # The packed payload is packed[:size[0]]; None, and `size` untouched, for one that is to be sent as it is.
     cdef bytes c_pack(self, int packing, const char* payload, Py_ssize_t payload_size, Py_ssize_t* size)
 
 # The message that was packed: never more than `max_size` bytes of memory are taken for it. None, and the close code of the

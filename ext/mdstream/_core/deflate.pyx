@@ -35,7 +35,6 @@ cdef class Deflater:
 
     cdef bytes c_pack(self, int packing, const char* payload, Py_ssize_t payload_size, Py_ssize_t* size):
         cdef bytes packed
-        cdef Py_ssize_t packed_size
         if payload_size < self.least:
             return None
         compressor = self.compressors[packing]
@@ -44,13 +43,10 @@ cdef class Deflater:
         packed = compressor.compress(PyMemoryView_FromMemory(<char*>payload, payload_size, PyBUF_READ))
         # A full flush forgets what came before: as good as a new compressor for each message, which costs far more.
         packed += compressor.flush(zlib.Z_FULL_FLUSH)
-        packed_size = len(packed) - TAIL
+        size[0] = len(packed) - TAIL
         self.messages += 1
         self.bytes_in += payload_size
-        self.bytes_out += min(packed_size, payload_size)
-        if packed_size >= payload_size:
-            return None
-        size[0] = packed_size
+        self.bytes_out += size[0]
         return packed
 
 

@@ -69,7 +69,7 @@ cdef class Outbox:
     # The payload in `scratch` (emptied by this) as one frame of a form in the arena.
     cdef int c_frame(self, int form, Frame* out) except -1
     cdef int c_message(self, int form, const char* payload, Py_ssize_t size, Frame* out) except -1
-    # Any payload as one frame in the arena; packed if that is allowed and worth it.
+    # Any payload as one frame in the arena; packed if it is large enough.
     cdef int c_frame_of(self, int opcode, int packing, const char* payload, Py_ssize_t size, Frame* out) except -1
     cdef int c_deliver(self, Sink sink, Frame frame) except -1
     # Remembers for the latency histogram that `deliveries` carry what happened at `ts_us`.

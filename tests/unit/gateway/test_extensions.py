@@ -22,7 +22,10 @@ NARROW = Deflate(9, f"{PLAIN}; server_max_window_bits=9")
         (["permessage-deflate; client_max_window_bits=8"], WIDE),
         (['permessage-deflate;client_max_window_bits = "15"'], WIDE),
         (["permessage-deflate; server_no_context_takeover; client_no_context_takeover"], WIDE),
-        (["permessage-deflate; server_max_window_bits=15"], Deflate(15, f"{PLAIN}; server_max_window_bits=15")),
+        (
+            ["permessage-deflate; server_max_window_bits=15"],
+            Deflate(15, f"{PLAIN}; server_max_window_bits=15"),
+        ),
         (["permessage-deflate; server_max_window_bits=14"], NARROW),
         (["permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"], NARROW),
         (["permessage-deflate; server_max_window_bits=9"], NARROW),

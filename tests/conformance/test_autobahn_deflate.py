@@ -1,0 +1,45 @@
+"""The Autobahn cases of permessage-deflate (12 and 13) against a server of ``Session``s that echo.
+
+Each of the 216 sends a thousand messages of one size. The usual run takes one size for each offer and kind of payload; all of them:
+``make conformance``.
+"""
+
+from __future__ import annotations
+
+import kosoku
+import pytest
+
+from mdstream._core.hub import Hub
+from support.websocket import serving
+
+LARGEST = 1 << 20
+QUICK = ["12.*.2", "13.*.3"]
+ALL = ["12.*", "13.*"]
+
+
+def verdicts_of(run, cases: list[str], deadline_s: float) -> dict[str, tuple[str, str]]:
+    async def scenario() -> list[kosoku.CaseResult]:
+        options = {"max_message_bytes": LARGEST, "control_backlog_bytes": 1 << 26, "any_type": True}
+        async with serving(Hub(compression_threshold_bytes=1), **options) as server:
+            server.on_message = lambda session, payload: session.send_control(payload)
+            url = f"ws://127.0.0.1:{server.port}"
+            try:
+                return await kosoku.run_fuzzingclient(url, cases=cases, concurrency=4)
+            except kosoku.FailureError as failure:
+                return failure.results
+
+    results = run(scenario(), deadline_s, debug=False)
+    return {case.case_id: (case.behavior.value, case.behavior_close.value) for case in results}
+
+
+def test_a_case_of_each_kind(run):
+    verdicts = verdicts_of(run, QUICK, 180.0)
+    assert len(verdicts) == 12
+    assert set(verdicts.values()) == {("OK", "OK")}, verdicts
+
+
+@pytest.mark.complete
+def test_all_cases(run):
+    verdicts = verdicts_of(run, ALL, 3600.0)
+    assert len(verdicts) == 216
+    assert {case: pair for case, pair in verdicts.items() if pair != ("OK", "OK")} == {}
