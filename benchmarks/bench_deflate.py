@@ -9,6 +9,7 @@ import asyncio
 import random
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -40,15 +41,16 @@ class Audience:
         self.sockets: list[socket.socket] = []
         self.cpu_s = 0.0
         self.received = 0
-        self.take([n for i in range(20) for n in (6_412_310 - i, self.size())], first=True)
+        self.take(range(20))
         self.hub.flush(1)
 
     def size(self) -> int:
         return self.random.randrange(1, 10**9)
 
-    def take(self, bids: list[int], *, first: bool = False) -> None:
+    def take(self, levels: Iterable[int]) -> None:
         self.seq += 1
-        asks = [n for i in range(20) for n in (6_412_311 + i, self.size())] if first else []
+        bids = [n for i in levels for n in (6_412_310 - i, self.size())]
+        asks = [n for i in levels for n in (6_412_311 + i, self.size())]
         payload = msgpack.packb([1, 1, self.seq, self.seq, 1_700_000_000_000_000, bids, asks])
         self.hub.take_book(self.instrument, payload)
 
@@ -74,8 +76,7 @@ class Audience:
     def prepare(self) -> None:
         """The next update, once everybody has read the last."""
         self.received += self.drain() if self.seq > 1 else 0
-        levels = self.random.sample(range(20), self.changes)
-        self.take([n for i in levels for n in (6_412_310 - i, self.size())])
+        self.take(self.random.sample(range(20), self.changes))
 
     def flush(self) -> None:
         began_s = time.process_time()
@@ -92,7 +93,7 @@ def test_broadcast(benchmark: Any, format: int, packing: str, changes: int) -> N
     async def scenario() -> None:
         async with AsyncExitStack() as stack:
             await audience.gather(stack, format, OFFERS[packing])
-            benchmark.group = f"{('json', 'msgpack')[format]}, {changes} changes"
+            benchmark.group = f"{('json', 'msgpack')[format]}, {changes} + {changes} changes"
             benchmark.pedantic(audience.flush, setup=audience.prepare, rounds=ROUNDS)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,8 +1,7 @@
 """Whatever the clients do and however slow they are: what they were sent leads exactly to the book.
 
-Two hubs are fed the same payloads in different batches. Clients subscribe to any view in either format, compressed or not, block, drain,
-lose
-messages and recover, leave, and move to the other hub with `resume`. After every step each message must follow the one before
+Two hubs are fed the same payloads in different batches. Clients subscribe to any view in either format, compressed or not, block,
+drain, lose messages and recover, leave, and move to the other hub with `resume`. After every step each message must follow the one before
 it, and the checksum of each book be right; in the end every view must be the feed's.
 """
 
