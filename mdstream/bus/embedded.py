@@ -22,8 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from mdstream.bus.leash import leashed
 from mdstream.errors import BusError, BusUnavailable
+from mdstream.leash import leashed
 
 LOG_TAIL_BYTES = 2048
 POLL_S = 0.01

@@ -15,10 +15,11 @@ from typing import Any
 import uvloop
 
 from mdstream.bus import EmbeddedNats
+from mdstream.children import Log
 from mdstream.cli import demo_text
 from mdstream.cli.client_options import duration_s
 from mdstream.cli.demo_options import DemoOptions, default_port, integer, rate, symbols
-from mdstream.cli.demo_parts import Log, start_simulation, start_watch
+from mdstream.cli.demo_parts import start_simulation, start_watch
 from mdstream.cli.demo_view import MarketView
 from mdstream.client import connect
 from mdstream.errors import MdstreamError

@@ -1,99 +1,12 @@
-"""The demo's processes: the simulated market, and the live view. Each dies with us, however we end."""
+"""The demo's processes: the simulated market, and the live view."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import logging
-import os
-import sys
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any
 
-from mdstream.bus.leash import leashed
+from mdstream.children import Child, Log, start_module
 from mdstream.cli.demo_options import VENUE, DemoOptions
-from mdstream.errors import MdstreamError
-
-STOP_S = 5.0
-TAIL_BYTES = 2048
-TAIL_LINES = 5
-
-
-class Log:
-    """What the parts say, in a file without a name, so that none is left behind."""
-
-    def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - closed by __exit__
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def handler(self) -> logging.Handler:
-        """For this process' own log."""
-        return logging.StreamHandler(_TextWriter(self._file))
-
-    def said(self) -> str:
-        """The last lines, to be added to an error message; the children's position in the file stays theirs."""
-        size = os.fstat(self.fileno()).st_size
-        end = os.pread(self.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES)).decode(errors="replace")
-        lines = [line for line in end.splitlines() if line.strip()][-TAIL_LINES:]
-        return "".join(f"\n  {line}" for line in lines)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
-class _TextWriter:
-    """As much of a text file as a log handler needs."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def write(self, text: str) -> None:
-        if not self._file.closed:
-            self._file.write(text.encode(errors="replace"))
-
-    def flush(self) -> None: ...
-
-
-class Child:
-    """A process of ours that runs."""
-
-    def __init__(self, process: asyncio.subprocess.Process, what: str) -> None:
-        self._process = process
-        self._what = what
-
-    @property
-    def status(self) -> int | None:
-        return self._process.returncode
-
-    async def wait(self) -> None:
-        await self._process.wait()
-
-    async def ended(self) -> None:
-        """Raises MdstreamError as soon as it ends."""
-        status = await self._process.wait()
-        raise MdstreamError(f"{self._what} ended with status {status}")
-
-    async def stop(self) -> None:
-        """Asks it to end; by force if it does not in time."""
-        if self._process.returncode is not None:
-            return
-        self._process.terminate()
-        try:
-            async with asyncio.timeout(STOP_S):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
 
 
 async def start_simulation(options: DemoOptions, nats_url: str, log: Log) -> Child:
@@ -106,22 +19,11 @@ async def start_simulation(options: DemoOptions, nats_url: str, log: Log) -> Chi
         *("--seed", str(options.seed)),
     ]
     streams: dict[str, Any] = {"stdin": asyncio.subprocess.DEVNULL, "stdout": log, "stderr": log}
-    process = await _start("feeds.sim", arguments, **streams, start_new_session=True)
+    process = await start_module("feeds.sim", arguments, **streams, start_new_session=True)
     return Child(process, "the simulated market")
 
 
 async def start_watch(instrument: str, url: str) -> Child:
     """``mdstream watch`` on our terminal."""
-    process = await _start("mdstream.cli", ["watch", instrument, "--url", url])
+    process = await start_module("mdstream.cli", ["watch", instrument, "--url", url])
     return Child(process, "the live view")
-
-
-async def _start(module: str, arguments: Sequence[str], **options: Any) -> asyncio.subprocess.Process:
-    """Runs a module of ours: from where we found it, not from what the working directory may hold by that name."""
-    package = importlib.util.find_spec(module.partition(".")[0])
-    if package is None or package.origin is None:
-        raise MdstreamError(f"{module} is not installed beside mdstream")
-    paths = [str(Path(package.origin).parents[1]), os.environ.get("PYTHONPATH")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    command = leashed([sys.executable, "-P", "-m", module, *arguments])
-    return await asyncio.create_subprocess_exec(*command, env=environment, **options)
