@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import os
+import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -74,9 +75,22 @@ class WsClient:
 
     @classmethod
     async def open(
-        cls, port: int, format: str = "json", *, tls: ssl.SSLContext | None = None, **headers: str | None
+        cls,
+        port: int,
+        format: str = "json",
+        *,
+        tls: ssl.SSLContext | None = None,
+        receive_buffer: int = 0,
+        **headers: str | None,
     ) -> WsClient:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+        """``receive_buffer`` bytes of the kernel's, fixed, for one who is to be slow soon; 0: as the kernel likes."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        name = "127.0.0.1" if tls else None
+        reader, writer = await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=name)
         offer: dict[str, str | None] = {"Sec_WebSocket_Protocol": SUBPROTOCOL[format], **headers}
         writer.write(upgrade_request(**offer))
         client = cls(reader, writer, format)
