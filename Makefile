@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-CORE := $(wildcard ext/mdstream/_core/*.pyx ext/mdstream/_core/*.pxd)
+CORE := $(wildcard ext/mdstream/*/*.pyx ext/mdstream/*/*.pxd)
 INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
@@ -34,7 +34,7 @@ conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too (many
 
 test-debug:  ## The tests of the core on a build with bounds checks and assertions, in a .venv of its own
 	MDSTREAM_BUILD=debug $(MAKE) VENV=.venv-debug .venv-debug/.installed
-	MDSTREAM_BUILD=debug .venv-debug/bin/python -m pytest tests/unit/_core tests/property tests/fuzz tests/conformance
+	MDSTREAM_BUILD=debug .venv-debug/bin/python -m pytest tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/conformance
 	@rm -f .venv*/.installed  # the modules lie in the tree: whoever comes next builds its own again
 
 test-all:  ## All tests on each of Python 3.11, 3.12 and 3.13 that this machine has
@@ -46,7 +46,7 @@ lint: export PATH := $(abspath $(BIN)):$(PATH)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint ext/mdstream/_core
+	$(BIN)/cython-lint ext/mdstream
 
 format: $(INSTALLED)  ## Let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
@@ -62,7 +62,7 @@ spelling: $(INSTALLED)
 	$(BIN)/codespell
 
 stubs: $(INSTALLED)
-	$(BIN)/python -m mypy.stubtest mdstream._core --concise --ignore-disjoint-bases --ignore-unused-allowlist --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest mdstream._core mdstream._bench --concise --ignore-disjoint-bases --ignore-unused-allowlist --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
 
 bench: $(INSTALLED)  ## Benchmarks of the parts (pytest-benchmark); never part of the tests
 	$(PYTEST) benchmarks --benchmark-only $(ARGS)
@@ -70,4 +70,4 @@ bench: $(INSTALLED)  ## Benchmarks of the parts (pytest-benchmark); never part o
 clean:  ## Remove what was built; the sources stay
 	rm -rf .venv .venv-* build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks
 	find mdstream feeds tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
-	rm -f mdstream/_core/*.so ext/mdstream/_core/*.c
+	rm -f mdstream/_*/*.so ext/mdstream/*/*.c

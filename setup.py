@@ -1,4 +1,4 @@
-"""Builds the compiled core; everything else about the project stands in pyproject.toml.
+"""Builds what is compiled, the core and the load test's half; everything else about the project stands in pyproject.toml.
 
 MDSTREAM_BUILD picks the build: ``release`` (the default), ``debug`` (bounds and overflow checks, assertions) or
 ``coverage`` (line tracing). setuptools does not notice a changed switch, so the choice forces a rebuild.
@@ -37,12 +37,12 @@ MACROS = [("CYTHON_TRACE_NOGIL", "1")] if BUILD == "coverage" else []
 
 extensions = [
     Extension(
-        f"mdstream._core.{source.stem}",
+        f"mdstream.{source.parent.name}.{source.stem}",
         [str(source)],
         extra_compile_args=CFLAGS,
         define_macros=MACROS,
     )
-    for source in sorted(Path("ext/mdstream/_core").glob("*.pyx"))
+    for source in sorted(Path("ext/mdstream").glob("*/*.pyx"))
 ]
 
 setup(

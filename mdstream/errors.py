@@ -12,6 +12,7 @@
     │   └── BusUnavailable     not connected now; a later try may succeed
     ├── CommandError           a client's command is refused, the connection stays (``code`` of the contract)
     ├── SessionClosed          a session ends (``code``: WebSocket close code)
+    ├── BenchError             a load test: what could not be done, where, what to do
     └── ClientError            raised by ``mdstream.client`` to its user
         ├── ConnectionFailed   the gateway cannot be reached, or hung up before it said ``welcome``
         ├── HandshakeRefused   the gateway answered the upgrade with an HTTP error (``status``, ``retry_after_s``)
@@ -75,6 +76,10 @@ class SessionClosed(MdstreamError):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class BenchError(MdstreamError):
+    """A load test cannot be done as asked: what, where, and what to do about it."""
 
 
 class ClientError(MdstreamError):

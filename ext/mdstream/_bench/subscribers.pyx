@@ -1,0 +1,3 @@
+class Subscribers:
+    def __init__(self, plan):
+        raise NotImplementedError
