@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,33 +13,9 @@ import pytest
 
 from mdstream.bus import BusOptions, EmbeddedNats, connect
 from mdstream.errors import BusError
+from support.certificates import certificate, needs_openssl
 
 pytestmark = pytest.mark.usefixtures("parser")
-
-needs_openssl = pytest.mark.skipif(
-    shutil.which("openssl") is None, reason="certificates are made with openssl"
-)
-
-
-def certificate(directory: Path, name: str, *signed_by: str) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key, self-signed or signed by another of the directory."""
-    cert, key = directory / f"{name}.pem", directory / f"{name}.key"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-    ]
-    command += ["-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command += ["-keyout", str(key), "-out", str(cert)]
-    for authority in signed_by:
-        command += ["-CA", str(directory / f"{authority}.pem"), "-CAkey", str(directory / f"{authority}.key")]
-    subprocess.run(command, check=True, capture_output=True)
-    return cert, key
 
 
 def tls(cert: Path, key: Path, ca: Path | None = None) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import shutil
 import ssl
-import subprocess
 import weakref
 
 import pytest
 
 from mdstream._core.hub import Hub
 from mdstream.errors import SessionClosed
+from support.certificates import certificate, needs_openssl
 from support.fanout import JSON, MSGPACK, PRICE_EXP, SIZE_EXP, Feed, Subscription, decode_json
 from support.websocket import (
     BINARY,
@@ -388,33 +387,10 @@ def test_a_client_that_vanishes_while_it_is_written_to(run, hub):
     run(scenario())
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made with openssl")
+@needs_openssl
 @TRANSPORTS
 def test_over_tls(run, hub, tmp_path, aiofastnet):
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    made = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    made += [
-        "-subj",
-        "/CN=test",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        str(key),
-        "-out",
-        str(cert),
-    ]
-    subprocess.run(made, check=True, capture_output=True)
+    cert, key = certificate(tmp_path, "server")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(cert, key)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +17,7 @@ import pytest
 from mdstream.bus import EmbeddedNats
 from mdstream.errors import ConfigError, MdstreamError
 from mdstream.gateway import Gateway, GatewayConfig
+from support.certificates import certificate, needs_openssl
 
 
 def free_port() -> int:
@@ -92,25 +91,9 @@ def test_a_bad_host_or_certificate_is_one_line(run, nats_server, tmp_path: Path)
     run(scenario())
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made with openssl")
+@needs_openssl
 def test_clients_over_tls(run, nats_server, feed, ws, tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    made = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=test",
-    ]
-    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(made, check=True, capture_output=True)
+    cert, key = certificate(tmp_path, "server")
 
     async def scenario() -> None:
         config = GatewayConfig(nats=(nats_server.url,), port=0, admin_port=0, tls_cert=cert, tls_key=key)
