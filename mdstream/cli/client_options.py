@@ -25,6 +25,9 @@ def add_connection(parser: argparse.ArgumentParser, *, format: str) -> None:
     parser.add_argument(
         "--format", choices=("json", "msgpack"), default=format, help="what to speak (default: %(default)s)"
     )
+    parser.add_argument(
+        "--compression", action="store_true", help="ask for compressed messages (permessage-deflate)"
+    )
     parser.add_argument("--token", metavar="JWT", help="sent as Authorization: Bearer")
     parser.add_argument(
         "--for", dest="for_s", metavar="TIME", type=duration_s, help="end after this time: 500ms, 10s, 5m, 1h"

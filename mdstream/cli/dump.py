@@ -66,7 +66,13 @@ def run(args: argparse.Namespace) -> int:
 async def _dump(args: argparse.Namespace, out: TextIO) -> int:
     printer = _Printer(out, JsonLines(args.format), count=args.count, everything=args.all)
     try:
-        async with connect(args.url, format=args.format, token=args.token, on_payload=printer.take) as client:
+        async with connect(
+            args.url,
+            format=args.format,
+            compression=args.compression,
+            token=args.token,
+            on_payload=printer.take,
+        ) as client:
             with suppress(TimeoutError):
                 async with asyncio.timeout(args.for_s):
                     await _follow(client, args, printer)

@@ -55,6 +55,7 @@ class WatchOptions:
     group: int = 1
     interval_ms: int = 100
     format: FormatName = "msgpack"
+    compression: bool = False
     token: str | None = None
     for_s: float | None = None
 
@@ -80,7 +81,9 @@ async def watch(options: WatchOptions) -> int:
     gateway ends it for good. Later losses are shown and mended.
     """
     try:
-        async with connect(options.url, format=options.format, token=options.token) as client:
+        async with connect(
+            options.url, format=options.format, compression=options.compression, token=options.token
+        ) as client:
             with suppress(TimeoutError):
                 async with asyncio.timeout(options.for_s):
                     await _show(client, options)

@@ -95,7 +95,7 @@ class Client:
         return self._core.on_state(observer)
 
     def on_payload(self, observer: Observer[bytes]) -> Callable[[], None]:
-        """Calls ``observer(payload)`` with each WebSocket message as it came, before it takes effect."""
+        """Calls ``observer(payload)`` with each WebSocket message as it came, but unpacked, before it takes effect."""
         return self._core.on_payload(observer)
 
     # ---- subscriptions
@@ -350,7 +350,8 @@ class connect:
 
     ``format`` is ``msgpack`` (smaller, faster) or ``json``. ``token`` goes into the ``Authorization`` header: a string,
     or a function, plain or async, that is asked for a fresh one before each connection. ``ssl`` replaces the default TLS
-    context. ``policy`` holds the times and bounds. ``on_payload`` is called as ``Client.on_payload`` has it, from the
+    context. ``compression`` asks the gateway to compress what it sends: a half to a quarter of the bytes, for some µs of this
+    process per message. ``policy`` holds the times and bounds. ``on_payload`` is called as ``Client.on_payload`` has it, from the
     first message on. ``dial`` and ``random`` (floats in [0, 1)) are there for tests.
 
     Raises ConnectionFailed or HandshakeRefused when the first connection fails, unless ``policy.persist``; after that
@@ -364,6 +365,7 @@ class connect:
         format: FormatName = "msgpack",
         token: Token | None = None,
         ssl: ssl_module.SSLContext | None = None,
+        compression: bool = False,
         policy: Policy | None = None,
         on_payload: Observer[bytes] | None = None,
         dial: Dial | None = None,
@@ -373,7 +375,7 @@ class connect:
         self._options: dict[str, Any] = {
             "format": format,
             "token": token,
-            "dial": dial or PicowsDial(ssl),
+            "dial": dial or PicowsDial(ssl, compression=compression),
             "policy": policy or Policy(),
             "random": random,
         }

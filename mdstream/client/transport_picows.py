@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import picows
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
+from mdstream._core.deflate import inflate
+from mdstream.client.compression import OFFER, is_agreed
 from mdstream.client.transport import Receiver, Transport
 from mdstream.errors import ClientError, ConnectionFailed, HandshakeRefused
 
@@ -21,13 +23,15 @@ log = logging.getLogger(__name__)
 
 NO_CLOSE_FRAME = 1006
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+EXTENSIONS = "Sec-WebSocket-Extensions"
 
 
 class PicowsDial:
-    """Dials with picows; ``ssl`` replaces the default TLS context of ``wss`` URLs."""
+    """Dials with picows; ``ssl`` replaces the default TLS context of ``wss`` URLs, ``compression`` offers permessage-deflate."""
 
-    def __init__(self, ssl: ssl_module.SSLContext | None = None) -> None:
+    def __init__(self, ssl: ssl_module.SSLContext | None = None, *, compression: bool = False) -> None:
         self._ssl = ssl
+        self._compression = compression
 
     async def __call__(
         self,
@@ -42,13 +46,15 @@ class PicowsDial:
         headers = {"Sec-WebSocket-Protocol": subprotocol}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
+        if self._compression:
+            headers[EXTENSIONS] = OFFER
         try:
             ws, listener = await self._open(url, _Listener(receiver, binary), headers, timeout_s)
         except (OSError, picows.WSError) as error:
             raise _failure(url, error, timeout_s) from error
         if listener is None:
             raise ConnectionFailed(f"cannot connect to {url}: it hung up during the upgrade")
-        _check_subprotocol(url, ws, subprotocol)
+        _check_answer(url, ws, subprotocol, self._compression)
         return PicowsTransport(ws, binary)
 
     async def _open(
@@ -97,13 +103,17 @@ class PicowsTransport:
 
 
 class _Listener(WSListener):
-    """Joins fragments and hands on whole messages."""
+    """Joins fragments, unpacks what is compressed, and hands on whole messages."""
 
     def __init__(self, receiver: Receiver, binary: bool) -> None:
         super().__init__()
         self._receiver = receiver
         self._type = WSMsgType.BINARY if binary else WSMsgType.TEXT
         self._parts: list[bytes] = []
+        self._size = 0
+        self._packed = False
+        self._unpacks = False
+        self._failed = False
         self._close: tuple[int, str] | None = None
         self._abandoned = False
 
@@ -113,22 +123,23 @@ class _Listener(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         if self._abandoned:
             transport.disconnect()
+        self._unpacks = (
+            EXTENSIONS in transport.response.headers
+        )  # whether that may be is looked at by the dial
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if kind == WSMsgType.CLOSE:
+        if self._failed:
+            return
+        if frame.rsv2 or frame.rsv3 or (frame.rsv1 and not (self._unpacks and kind == self._type)):
+            self._fail(transport, WSCloseCode.PROTOCOL_ERROR, "a frame marked as no agreed extension has it")
+        elif kind == WSMsgType.CLOSE:
             self._peer_closed(transport, frame)
         elif kind == self._type or kind == WSMsgType.CONTINUATION:
-            if frame.fin and not self._parts:
-                self._receiver.received(frame.get_payload_as_bytes())
-            else:
-                self._join(transport, frame)
+            self._take(transport, frame)
         elif kind in (WSMsgType.TEXT, WSMsgType.BINARY):
-            log.warning(
-                "the gateway sent a %s frame under the other subprotocol; hanging up", WSMsgType(kind).name
-            )
-            transport.send_close(WSCloseCode.UNSUPPORTED_DATA, b"wrong frame type")
-            transport.disconnect()
+            kept = f"a {WSMsgType(kind).name} frame under the other subprotocol"
+            self._fail(transport, WSCloseCode.UNSUPPORTED_DATA, kept)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         code, reason = self._close or (NO_CLOSE_FRAME, "connection cut")
@@ -142,16 +153,40 @@ class _Listener(WSListener):
             transport.send_close(WSCloseCode.OK if code == 1005 else frame.get_close_code())
         transport.disconnect()
 
-    def _join(self, transport: WSTransport, frame: WSFrame) -> None:
-        self._parts.append(frame.get_payload_as_bytes())
-        if sum(map(len, self._parts)) > MAX_MESSAGE_BYTES:
-            transport.send_close(WSCloseCode.MESSAGE_TOO_BIG, b"message too big")
-            transport.disconnect()
-            self._parts.clear()
+    def _take(self, transport: WSTransport, frame: WSFrame) -> None:
+        payload = frame.get_payload_as_bytes()
+        if frame.msg_type == self._type:
+            self._packed = frame.rsv1
+        if frame.fin and not self._parts:
+            self._hand_on(transport, payload)
+            return
+        self._parts.append(payload)
+        self._size += len(payload)
+        if self._size > MAX_MESSAGE_BYTES:
+            self._fail(transport, WSCloseCode.MESSAGE_TOO_BIG, "a message that is too big")
         elif frame.fin:
             payload = b"".join(self._parts)
             self._parts.clear()
-            self._receiver.received(payload)
+            self._size = 0
+            self._hand_on(transport, payload)
+
+    def _hand_on(self, transport: WSTransport, payload: bytes) -> None:
+        message = inflate(payload, MAX_MESSAGE_BYTES) if self._packed else payload
+        if isinstance(message, bytes):
+            self._receiver.received(message)
+        else:
+            code = WSCloseCode(message)
+            big = code is WSCloseCode.MESSAGE_TOO_BIG
+            self._fail(transport, code, f"a compressed message that is {'too big' if big else 'corrupt'}")
+
+    def _fail(self, transport: WSTransport, code: WSCloseCode, what: str) -> None:
+        """The gateway broke the protocol: nothing more is taken from this connection."""
+        log.warning("the gateway sent %s; hanging up", what)
+        self._failed = True
+        self._parts.clear()
+        if not transport.is_close_frame_sent:
+            transport.send_close(code, what.encode())
+        transport.disconnect()
 
 
 def _failure(url: str, error: OSError | picows.WSError, timeout_s: float) -> ClientError:
@@ -162,11 +197,16 @@ def _failure(url: str, error: OSError | picows.WSError, timeout_s: float) -> Cli
     return ConnectionFailed(f"cannot connect to {url}: {_plainly(error)}")
 
 
-def _check_subprotocol(url: str, ws: WSTransport, offered: str) -> None:
+def _check_answer(url: str, ws: WSTransport, subprotocol: str, compression: bool) -> None:
+    """That the gateway chose among what was offered."""
     chosen = ws.response.headers.get("Sec-WebSocket-Protocol")
-    if chosen not in (None, offered):
+    try:
+        if chosen not in (None, subprotocol):
+            raise ValueError(f"chose the subprotocol {chosen!r}; {subprotocol!r} was offered")
+        is_agreed(ws.response.headers.get(EXTENSIONS), offered=compression)
+    except ValueError as error:
         ws.disconnect(graceful=False)
-        raise ConnectionFailed(f"{url} chose the subprotocol {chosen!r}; {offered!r} was offered")
+        raise ConnectionFailed(f"{url} {error}") from None
 
 
 def _refused(url: str, error: picows.WSHandshakeError) -> HandshakeRefused | ConnectionFailed:

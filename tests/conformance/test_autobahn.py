@@ -21,7 +21,7 @@ def test_autobahn(run, aiofastnet):
     async def scenario() -> list[kosoku.CaseResult]:
         options = {"max_message_bytes": LARGEST, "control_backlog_bytes": 4 * LARGEST, "any_type": True}
         async with serving(Hub(), aiofastnet=aiofastnet, **options) as server:
-            server.on_message = lambda session, payload: session.send_control(payload)
+            server.echo()
             url = f"ws://127.0.0.1:{server.port}"
             left_out = [*COMPRESSION, *(["9.*"] if aiofastnet else [])]
             try:

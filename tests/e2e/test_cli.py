@@ -42,11 +42,17 @@ def program(tmp_path: Path) -> Iterator[Run]:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a gateway serves a simulated market."""
-    with Program("mdstream.cli", "demo", *FREE, temporary=tmp_path_factory.mktemp("demo")) as demo:
-        yield demo.until(r"clients connect to +(ws://\S+)")[1]
-        assert demo.end(signal.SIGTERM) == 0
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Where a gateway serves a simulated market, and where its metrics are."""
+    with Program("mdstream.cli", "demo", *FREE, temporary=tmp_path_factory.mktemp("demo")) as running:
+        clients = running.until(r"clients connect to +(ws://\S+)")[1]
+        yield clients, running.until(r"(http://\S+/metrics)")[1]
+        assert running.end(signal.SIGTERM) == 0
+
+
+@pytest.fixture
+def url(demo: tuple[str, str]) -> str:
+    return demo[0]
 
 
 @pytest.fixture
@@ -183,6 +189,22 @@ def test_dump_prints_the_contracts_messages_line_by_line(program: Run, url: str,
         assert delta["first"] == numbers[-1] + 1
         numbers.append(delta["last"])
     assert dump.errors == ""
+
+
+@pytest.mark.parametrize("command", [("dump", "--count", "1"), ("watch", "--for", "1500ms")])
+def test_compression_is_a_flag(program: Run, demo: tuple[str, str], command: tuple[str, ...]) -> None:
+    url, metrics = demo
+
+    def compressed() -> float:
+        return float(
+            re.search(r"^mdstream_compressed_messages_total (\S+)", fetch(metrics)[1], re.MULTILINE)[1]
+        )
+
+    before = compressed()
+    asking = program("mdstream.cli", *command, BOOK, "--url", url, "--compression")
+    assert asking.end() == 0
+    assert BOOK in asking.said and asking.errors == ""
+    assert compressed() > before
 
 
 def test_dump_into_a_pipe_that_closes(url: str) -> None:

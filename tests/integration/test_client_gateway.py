@@ -27,13 +27,13 @@ Flat = tuple[list[int], list[int]]
 class BadLine:
     """Dials well, then loses or damages a part of the data messages on their way to the client."""
 
-    def __init__(self, format: str, seed: int) -> None:
+    def __init__(self, format: str, seed: int, compression: bool) -> None:
         self.share = 0.0
         self.harmed = 0
         self._format = format
         self._random = random.Random(seed)
         self._receiver: Receiver
-        self._dial = PicowsDial()
+        self._dial = PicowsDial(compression=compression)
 
     async def __call__(self, url: str, receiver: Receiver, **options: Any) -> Transport:
         self._receiver = receiver
@@ -170,12 +170,13 @@ async def caught_up(trades: Trades, seq: int) -> None:
         await moved.wait()
 
 
+@pytest.mark.parametrize("compression", [False, True], ids=["plain", "deflate"])
 @pytest.mark.parametrize("format", ["json", "msgpack"])
-def test_on_a_bad_line_every_trusted_book_is_the_publishers(format, run, nats_server) -> None:
+def test_on_a_bad_line_every_trusted_book_is_the_publishers(format, compression, run, nats_server) -> None:
     async def scenario() -> None:
-        line = BadLine(format, seed=3)
+        line = BadLine(format, seed=3, compression=compression)
         async with (
-            world(nats_server.url) as (market, gateway),
+            world(nats_server.url, compression_threshold_bytes=1) as (market, gateway),
             connect(gateway.url, format=format, dial=line, policy=QUICK) as client,
         ):
             books = [Checked(await client.book(NAME, **view), market) for view in VIEWS]
@@ -199,6 +200,7 @@ def test_on_a_bad_line_every_trusted_book_is_the_publishers(format, run, nats_se
             assert got == market.trades
             assert trades.lost == 0
             assert line.harmed > 20
+            assert (gateway._hub.stats()["compressed"] > 0) == compression
             assert client.stats.recoveries > 10
             assert client.stats.crc_errors > 0
             assert client.stats.reconnects == 0

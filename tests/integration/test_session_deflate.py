@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -32,7 +33,7 @@ def hub() -> Hub:
 def conversation(run: Any, hub: Hub, talk: Any, format: int = JSON, extensions: str = OFFER) -> None:
     async def scenario() -> None:
         async with serving(hub, format, max_message_bytes=MOST) as server:
-            server.on_message = lambda session, payload: session.send_control(payload)
+            server.echo()
             client, _ = await server.connect(extensions=extensions)
             await talk(client)
 
@@ -138,5 +139,39 @@ def test_clients_with_and_without_compression_are_told_the_same(run, hub):
                     sub.take(decode_json(await client.message())[0])
                 assert (sub.bids, sub.asks) == (feed.bids, feed.asks)
             assert [client.packed for client, _ in connected] == [4, 4, 0]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("format", [JSON, MSGPACK])
+def test_an_idle_compressed_session_keeps_nothing_of_zlib(run, hub, format):
+    """Python's zlib takes its memory where tracemalloc sees it: some 40 KiB to unpack, 250 KiB to pack."""
+    count = 20
+    text = b"0123456789" * 100
+
+    async def held_by(extensions: str) -> int:
+        async with serving(hub, format) as server:
+            server.echo()
+            client, _ = await server.connect(extensions=extensions)
+            wire = frame(TEXT + format, packed(text), rsv=RSV1) if extensions else frame(TEXT + format, text)
+
+            async def talk(client: Any) -> None:
+                client.send(wire)
+                assert (await client.frame())[1] == text
+
+            await talk(client)  # what all share is there from here on
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(count):
+                client, _ = await server.connect(extensions=extensions)
+                await talk(client)
+            return tracemalloc.get_traced_memory()[0] - before
+
+    async def scenario() -> None:
+        tracemalloc.start()
+        try:
+            plain, compressed = await held_by(""), await held_by(OFFER)
+        finally:
+            tracemalloc.stop()
+        assert compressed - plain < count * 2048, f"{(compressed - plain) // count} bytes a session"
 
     run(scenario())

@@ -130,10 +130,15 @@ class Server:
         self.closes: asyncio.Queue[int] = asyncio.Queue()
         self.messages: asyncio.Queue[bytes] = asyncio.Queue()
         self.on_message: Callable[[Session, bytes], None] = lambda session, payload: None
+        self.received: Callable[[Session, bytes], None] = self._keep
 
-    def received(self, session: Session, payload: bytes) -> None:
+    def _keep(self, session: Session, payload: bytes) -> None:
         self.messages.put_nowait(payload)
         self.on_message(session, payload)
+
+    def echo(self) -> None:
+        """Answers each message with itself and keeps none: the conformance cases send gigabytes."""
+        self.received = lambda session, payload: session.send_control(payload)
 
     def answer(
         self, request: picows.WSUpgradeRequest, format: int, options: dict[str, Any]

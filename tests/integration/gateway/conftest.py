@@ -17,6 +17,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from mdstream._core.deflate import inflate
 from mdstream.bus import Bus, connect, subject
 from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import InstrumentId
@@ -135,7 +136,13 @@ class WsClient:
         elif size == 127:
             (size,) = struct.unpack("!Q", await self._reader.readexactly(8))
         assert first & 0x80, "the server never fragments"
-        return first & 0x0F, await self._reader.readexactly(size)
+        payload = await self._reader.readexactly(size)
+        if first & 0x40:
+            assert "sec-websocket-extensions" in self.response.headers, "compressed, but not agreed on"
+            unpacked = inflate(payload, 1 << 30)
+            assert isinstance(unpacked, bytes), unpacked
+            payload = unpacked
+        return first & 0x0F, payload
 
     async def recv(self, *, heartbeats: bool = False) -> dict[str, Any]:
         """The next message; raises Closed when the server closes. Heartbeats come whenever they like: asked for only.
