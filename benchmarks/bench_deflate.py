@@ -136,4 +136,6 @@ def test_one_subscriber(benchmark: Any, format: int, levels: int) -> None:
     benchmark.pedantic(audience.hub.flush, args=(1,), setup=audience.prepare, rounds=ROUNDS)
     stats = audience.hub.stats()
     benchmark.extra_info["us_per_message"] = round(benchmark.stats.stats.median * 1e6, 1)
-    benchmark.extra_info["share_left"] = round(stats["compressed_bytes_out"] / stats["compressed_bytes_in"], 2)
+    benchmark.extra_info["share_left"] = round(
+        stats["compressed_bytes_out"] / stats["compressed_bytes_in"], 2
+    )
