@@ -75,9 +75,10 @@ class Venue:
 class Quick(picows.WSListener):  # type: ignore[misc]
     """One of the others: reads everything, sees that no number is missing, and notes how old each message is."""
 
-    def __init__(self, latencies_us: list[int]) -> None:
+    def __init__(self, latencies_us: list[int], moments: Moments) -> None:
         super().__init__()
         self.latencies_us = latencies_us
+        self.moments = moments
         self.seqs: dict[int, int] = {}
         self.wrong: list[Any] = []
 
@@ -100,6 +101,7 @@ class Quick(picows.WSListener):  # type: ignore[misc]
             self.latencies_us.append(now_us - ts_us)
         elif message[0] == 2:
             self.seqs[message[1]] = message[3]
+        self.moments.changed()
 
 
 class Twin(picows.WSListener):  # type: ignore[misc]
@@ -188,7 +190,7 @@ def test_the_others_notice_nothing_and_it_catches_up_with_one_message_per_book(
             await venue.open()
             slow = await stack.enter_async_context(connect(url, format="json", dial=tap))
             updates = await follow(slow, moments)
-            quick, twin = [Quick(before) for _ in range(OTHERS)], Twin()
+            quick, twin = [Quick(before, moments) for _ in range(OTHERS)], Twin()
             for i, listener in enumerate(quick):
                 commands = [subscribe(NAMES[i % len(NAMES)], 20)]
                 await stack.enter_async_context(listening(url, listener, "msgpack", commands))
@@ -217,11 +219,9 @@ def test_the_others_notice_nothing_and_it_catches_up_with_one_message_per_book(
                 jumps = [u for u in book_updates if u.kind == "snapshot" or u.last - u.first >= CATCH_UP_SPAN]
                 assert len(jumps) == 1, (str(book), book.depth, jumps)
             assert untroubled(slow), slow.stats
+            last = WARM_TICKS + STOPPED_TICKS + AFTER_TICKS + 1
+            await moments.until(lambda: all([*listener.seqs.values()] == [last] for listener in quick))
             assert not any(listener.wrong for listener in quick)
-            assert all(
-                set(listener.seqs.values()) <= {WARM_TICKS + STOPPED_TICKS + AFTER_TICKS + 1}
-                for listener in quick
-            )
             grown = at_end["process_resident_memory_bytes"] - at_stop["process_resident_memory_bytes"]
             assert grown < missed / 4, "what was not sent is not kept"
         report(

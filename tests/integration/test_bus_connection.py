@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 import pytest
@@ -181,7 +182,7 @@ def test_a_killed_server_is_left_and_found_again_with_its_subscriptions(run, nat
 def test_a_server_without_a_pulse_is_left_and_found_again(run, nats_server) -> None:
     async def scenario() -> None:
         options = BusOptions(
-            (nats_server.url,), ping_interval_s=0.05, reconnect_cap_s=0.1, connect_deadline_s=1
+            (nats_server.url,), ping_interval_s=0.2, reconnect_cap_s=0.1, connect_deadline_s=10
         )
         async with await connect(options) as bus:
             inbox = Inbox()
@@ -193,8 +194,11 @@ def test_a_server_without_a_pulse_is_left_and_found_again(run, nats_server) -> N
             await lost
             nats_server.resume_process()
             await back
-            await bus.publish("a", b"alive")
-            assert await inbox.until(1) == [b"alive"]
+            while not inbox.payloads:  # on a busy machine it may miss two more pings in between
+                await bus.publish("a", b"alive")
+                with contextlib.suppress(BusUnavailable):
+                    await bus.flush()
+            assert set(inbox.payloads) == {b"alive"}
 
     run(scenario())
 

@@ -266,9 +266,7 @@ def test_a_lost_connection_marks_the_feed_down_and_the_handler_comes_back(
             await followed.settle()
             epoch, seq = followed.instrument.epoch, followed.instrument.seq
             followed.venue.clients[0].disconnect()
-            await followed.until(
-                lambda: followed.instrument.state == "feed_down" and followed.states()[-1][0] == "feed_down"
-            )
+            await followed.until(lambda: [state for state, _ in followed.states()][2:3] == ["feed_down"])
             followed.venue.change({"97.00": "4.0"}, withheld=True)
             await followed.venue.until_clients(1)
             await followed.settle()

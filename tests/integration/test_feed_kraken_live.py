@@ -89,6 +89,12 @@ class FakeKraken:
 
     # ---- what the test makes happen
 
+    def hang_up(self) -> None:
+        """From here on nothing is told, until the handler is back."""
+        client, self.client = self.client, None
+        assert client is not None
+        client.disconnect()
+
     def tell(self, message: dict[str, Any]) -> None:
         if self.client is not None:
             text = json.dumps(message, default=float)
@@ -250,12 +256,12 @@ def test_a_lost_connection_is_made_anew_and_trades_missed_meanwhile_are_publishe
             for _ in range(3):
                 followed.venue.trade()
             await followed.until(lambda: followed.instrument.trade_seq == 3)
-            assert followed.venue.client is not None
-            followed.venue.client.disconnect()
-            await followed.until(lambda: followed.names()[-1] == "feed_down")
+            followed.venue.hang_up()
             followed.venue.trades += 1
             followed.venue.change({D("100.7"): D("1.005")})
-            await followed.until(followed.equal)
+            await followed.until(
+                lambda: followed.names()[2:] == ["feed_down", "trading"] and followed.equal()
+            )
             await followed.until(lambda: followed.instrument.trade_seq == 4)
             followed.venue.trade()
             await followed.until(lambda: len(followed.values("trade")) == 5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 
@@ -362,7 +361,7 @@ def test_closing_amid_a_mend_ends_it(run, market) -> None:
             writer.seq += 5
             await writer.update()
             await m.until(lambda: book_states(model) == [State.RECOVERING])
-            await asyncio.wait_for(reader.close(), 1)
+            await reader.close()
             await writer.snap()
             await m.in_step()
             assert model.book_position() == (1, 20)

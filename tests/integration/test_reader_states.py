@@ -84,12 +84,14 @@ def test_silence_is_stale_until_anything_is_heard(run, market) -> None:
     async def scenario() -> None:
         async with market(stale_after_s=0.1) as m:
             writer = m.writer()
-            _reader, model = await opened(m, writer)
-            await m.until(lambda: states(model) == [State.STALE])
-            assert model.states[0][2] == "the feed is silent"
+            await writer.announce()
+            await writer.snap()
+            _reader, model = await m.open()
+            await m.until(lambda: states(model)[-1:] == [State.STALE])
+            assert model.states[-1][2] == "the feed is silent"
+            told = len(states(model))
             await writer.update()
-            await m.until(lambda: State.LIVE in states(model))
-            await m.until(lambda: states(model)[-1] is State.STALE)
+            await m.until(lambda: states(model)[told : told + 2] == [State.LIVE, State.STALE])
 
     run(scenario())
 
@@ -166,11 +168,11 @@ def test_a_server_that_lost_all_its_data_is_overcome_by_the_next_snapshot(run, m
 
 def test_a_starved_server_is_stale_and_then_whole_again(run, market) -> None:
     async def scenario() -> None:
-        async with market() as m:
+        async with market(bus={"ping_interval_s": 0.2}) as m:
             writer = m.writer()
             reader, model = await opened(m, writer)
             m.server.pause()
-            await m.until(lambda: states(model) == [State.STALE])
+            await m.until(lambda: State.STALE in states(model))
             m.server.resume_process()
             await m.back()
             await m.until(lambda: reader.book_state is State.LIVE)
@@ -185,7 +187,7 @@ def test_a_reader_too_slow_for_the_server_is_cut_off_and_mended(run, market) -> 
         tight = 'max_pending: 1MB\nwrite_deadline: "50ms"'
         async with (
             await EmbeddedNats.start(max_payload_bytes=500_000, extra_config=tight) as server,
-            market(server) as m,
+            market(server, bus={"ping_interval_s": 0.2}) as m,
         ):
             writer = m.writer()
             reader, model = await opened(m, writer)

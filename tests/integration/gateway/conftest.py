@@ -255,6 +255,12 @@ class RawFeed:
         await self.put("trade", [3, self.epoch, self.trade_seq, 7, price, size, side, f"t{self.trade_seq}"])
         return self.trade_seq
 
+    async def stored(self) -> None:
+        """Returns when the log has the newest update, which follows its publishing by a moment."""
+        newest = None
+        while newest is None or msgpack.unpackb(newest)[3] < self.seq:
+            newest = await self.bus.last("MD_LOG", subject(self.id, "book"))
+
     async def status(self, state: str, reason: str | None = None) -> None:
         await self.put("status", [5, self.epoch, 9, state, reason])
 

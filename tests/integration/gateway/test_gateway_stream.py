@@ -258,7 +258,7 @@ def test_resume_goes_on_without_a_snapshot_also_where_the_instrument_was_not_ope
             client.close()
             for size in (3, 4):
                 await pub.book([1000, size], [])
-            await pub.bus.flush()
+            await pub.stored()
             moved = await ws.open(second.port)
             resume = {"SIM:A": [pub.epoch, 2]}
             moved.send({"op": "subscribe", "channel": "book", "instruments": ["SIM:A"], "resume": resume})
