@@ -14,16 +14,18 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-import picows
 import pytest
 import uvloop
 
+from mdstream._core.endpoint import Endpoint
 from mdstream._core.hub import Hub
 from mdstream._core.instrument import Instrument
 from mdstream._core.pack import pack_book, pack_snap
 from mdstream._core.session import Session
 from mdstream._core.sink import MemorySink, Sink
 from mdstream._core.topic import Topic
+from mdstream.gateway.door import Door
+from mdstream.gateway.upgrades import Upgrades
 
 LEVELS = 500
 UPDATES = 5
@@ -31,7 +33,7 @@ ROUNDS = 200
 EPOCH = 1_723_075_200_000_000
 NOW = EPOCH + 1_000_000
 UPGRADE = (
-    b"GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /v1/stream HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 FORMATS = {"json": 0, "msgpack": 1}
@@ -128,19 +130,21 @@ class Sockets:
     async def _open(self, count: int, views: str, format: int) -> None:
         loop = asyncio.get_running_loop()
         opened: asyncio.Queue[Session] = asyncio.Queue()
+        upgrades = Upgrades(compression=False)
 
-        def session(request: object) -> Session:
-            told = {
-                "on_open": opened.put_nowait,
-                "on_message": lambda s, m: None,
-                "on_close": lambda s, c: None,
-            }
-            return Session(self.market.hub, format, **told)
+        def answer(session: Session, head: bytes) -> None:
+            session.accept(upgrades.answer(head, None)[1], format)
 
-        server = await picows.ws_create_server(
-            session, "127.0.0.1", 0, enable_auto_pong=False, use_aiofastnet=False, read_buffer_init_size=1024
+        endpoint = Endpoint(
+            self.market.hub,
+            on_request=answer,
+            on_open=opened.put_nowait,
+            on_message=lambda session, payload: None,
+            on_close=lambda session, code: None,
         )
-        address = server.sockets[0].getsockname()
+        self.door = Door(endpoint, turn_away=lambda: b"")
+        await self.door.open("127.0.0.1", 0)
+        address = ("127.0.0.1", self.door.port)
         for _ in range(count):
             client = socket.socket()
             client.setblocking(False)
@@ -149,7 +153,7 @@ class Sockets:
             assert (await loop.sock_recv(client, 4096)).startswith(b"HTTP/1.1 101")
             self.clients.append(client)
             self.market.subscribe((await opened.get()).sink, views)
-        server.close()
+        self.door.close()
 
     def drain(self) -> None:
         for client in self.clients:
@@ -166,6 +170,7 @@ class Sockets:
         async with asyncio.timeout(10):
             while self.market.hub.stats()["sinks"]:
                 await asyncio.sleep(0.01)
+        await self.door.end()
 
 
 @pytest.fixture

@@ -188,6 +188,14 @@ class GatewayConfig:
     max_connections: Annotated[
         int, Setting(Whole(1, 1000000), "bounds", "clients at a time; more are answered 503")
     ] = 10_000
+    max_handshakes: Annotated[
+        int,
+        Setting(
+            Whole(1, 1000000),
+            "bounds",
+            "connections at a time that have not asked for their upgrade yet, or still speak TLS; more are answered 503 at once",
+        ),
+    ] = 2_000
     max_message_bytes: Annotated[
         int, Setting(_bytes(1024, 2**24), "bounds", "size of one message from a client, else 1009")
     ] = 65_536

@@ -1,4 +1,4 @@
-"""Opening picows listeners: their options, their log, and addresses that cannot be had."""
+"""HTTP by picows: a listener, its log, answers; TLS certificates, and addresses that cannot be had."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from mdstream.errors import MdstreamError
 log = logging.getLogger("mdstream.gateway.listener")
 
 Answer = WSListener | WSUpgradeResponseWithListener
-READ_BUFFER_BYTES = 1024
-"""Grows with what arrives; commands are short, and thousands of connections each keep one."""
+REQUEST_S = 5.0
+"""Time for a request to arrive."""
 
 
 class PicowsLog:
@@ -58,31 +58,21 @@ async def listen(
     port: int,
     *,
     what: str,
-    tls: ssl.SSLContext | None = None,
-    backlog: int = 128,
-    handshake_s: float = 5.0,
-    max_message_bytes: int = 1024,
 ) -> tuple[asyncio.Server, int]:
-    """Opens a listener; returns it and its port. Raises MdstreamError, in one line, where it cannot listen."""
-    more: dict[str, Any] = {"ssl": tls, "ssl_handshake_timeout": handshake_s} if tls is not None else {}
+    """Opens a listener for plain HTTP; returns it and its port. Raises MdstreamError, in one line, where it cannot listen."""
     try:
         server: asyncio.Server = await ws_create_server(
             factory,
             host,
             port,
-            backlog=backlog,
-            websocket_handshake_timeout=handshake_s,
+            websocket_handshake_timeout=REQUEST_S,
             logger_name=PicowsLog(),  # type: ignore[arg-type]
             enable_auto_ping=False,
             enable_auto_pong=False,
-            max_frame_size=max_message_bytes,
-            read_buffer_init_size=READ_BUFFER_BYTES,
-            # uvloop's own transport: a third less memory per idle connection than aiofastnet's.
             use_aiofastnet=False,
-            **more,
         )
     except OSError as error:
-        raise MdstreamError(f"cannot listen on {host}:{port} for {what}: {_why(error)}") from None
+        raise MdstreamError(f"cannot listen on {host}:{port} for {what}: {why(error)}") from None
     return server, server.sockets[0].getsockname()[1]
 
 
@@ -116,7 +106,8 @@ def tls_context(cert: os.PathLike[str], key: os.PathLike[str]) -> ssl.SSLContext
     return context
 
 
-def _why(error: OSError) -> str:
+def why(error: OSError) -> str:
+    """What the system says went wrong, without a number."""
     if isinstance(error, socket.gaierror) or error.errno is None or error.errno <= 0:
         return error.strerror or str(error)
     return os.strerror(error.errno).lower()

@@ -112,6 +112,11 @@ class GatewayCollector(Collector):
     def _session_families(self) -> Iterator[Metric]:
         sessions = self._sessions
         yield GaugeMetricFamily("mdstream_connections", "Clients connected now", value=len(sessions))
+        yield GaugeMetricFamily(
+            "mdstream_half_open_connections",
+            "Connections that have not asked for their upgrade yet",
+            value=self._server.half_open,
+        )
         yield CounterMetricFamily(
             "mdstream_connections_opened", "Clients that were let in", value=sessions.opened_total
         )

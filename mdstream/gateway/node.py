@@ -137,6 +137,7 @@ class Gateway:
         if not at_once:
             await self._wait_until_closed()
         self._server.close()
+        await self._server.end()
         self._admin.close()
         await self._market.close()
         if self._bus is not None and self._owns_bus:
@@ -201,6 +202,7 @@ class Gateway:
         self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         self._ticks += 1
         self._hub.tick(now_us())
+        self._server.tick()
         if self._ticks % SWEEP_EVERY_TICKS == 0:
             self._market.sweep()
 

@@ -1,19 +1,19 @@
-"""The public listener: upgrades become sessions, everything else a short HTTP answer, before any work is done for it."""
+"""The public side: upgrades become sessions, everything else a short HTTP answer, before any work is done for it."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 
-from picows import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithListener
-
+from mdstream._core.endpoint import Endpoint
 from mdstream._core.hub import Hub
 from mdstream._core.session import Session
 from mdstream.gateway import listener
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.handshake import Accepted, Refused, decide
+from mdstream.gateway.door import Door
+from mdstream.gateway.handshake import Accepted, Refused
 from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.upgrades import Upgrades, refusal
 
 log = logging.getLogger("mdstream.gateway.server")
 
@@ -23,12 +23,27 @@ class Server:
 
     def __init__(self, config: GatewayConfig, hub: Hub, sessions: Sessions) -> None:
         self._config = config
-        self._hub = hub
-        self._sessions = sessions
-        self._server: asyncio.Server | None = None
+        self._upgrades = Upgrades(compression=config.compression)
+        self._endpoint = Endpoint(
+            hub,
+            on_request=self._on_request,
+            on_open=sessions.opened,
+            on_message=sessions.received,
+            on_close=sessions.closed,
+            max_connections=config.max_connections,
+            max_message_bytes=config.max_message_bytes,
+            control_backlog_bytes=config.control_backlog_bytes,
+            handshake_s=config.handshake_ms / 1000,
+        )
+        self._door: Door | None = None
         self.draining = False
         self.port = 0
         self.refused_total: Counter[int] = Counter()
+
+    @property
+    def half_open(self) -> int:
+        """Connections that have not asked for their upgrade yet."""
+        return self._endpoint.half_open
 
     async def start(self) -> None:
         """Listens; raises MdstreamError where it cannot."""
@@ -38,61 +53,55 @@ class Server:
             if config.tls_cert and config.tls_key
             else None
         )
-        self._server, self.port = await listener.listen(
-            self._accept,
-            config.host,
-            config.port,
-            what="clients",
+        self._door = Door(
+            self._endpoint,
+            turn_away=self._turn_away,
+            max_handshakes=config.max_handshakes,
             tls=tls,
-            backlog=config.backlog,
-            handshake_s=config.handshake_ms / 1000,
-            max_message_bytes=config.max_message_bytes,
+            tls_handshake_s=config.handshake_ms / 1000,
         )
+        await self._door.open(
+            config.host, config.port, backlog=config.backlog, send_buffer_bytes=config.send_buffer_bytes
+        )
+        self.port = self._door.port
+
+    def tick(self) -> None:
+        """Call every 50 ms: drops who ran out of time."""
+        self._endpoint.tick()
 
     def close(self) -> None:
         """Stops listening; sessions stay."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._door is not None:
+            self._door.close()
 
-    def _accept(self, request: WSUpgradeRequest) -> listener.Answer:
+    async def end(self) -> None:
+        """Ends every connection that is left, with or without a session."""
+        if self._door is not None:
+            await self._door.end()
+
+    def _on_request(self, session: Session, head: bytes) -> None:
         try:
-            verdict = decide(
-                request,
-                busy=self._busy(),
-                retry_after_s=listener.retry_after_s(),
-                compression=self._config.compression,
-            )
+            verdict, answer = self._upgrades.answer(head, self._busy(session))
         except Exception:
             log.exception("an upgrade request could not be judged")
             verdict = Refused(500, "internal error")
-        if isinstance(verdict, Refused):
+            answer = refusal(verdict)
+        if isinstance(verdict, Accepted):
+            session.accept(answer, verdict.format, verdict.deflate.window_bits if verdict.deflate else 0)
+        else:
             self.refused_total[verdict.status] += 1
-            return listener.response(verdict.status, verdict.reason, verdict.headers)
-        return self._admit(verdict)
+            session.refuse(answer)
 
-    def _busy(self) -> str | None:
+    def _busy(self, session: Session) -> str | None:
         if self.draining:
             return "draining; connect to another gateway"
-        if len(self._sessions) >= self._config.max_connections:
+        if session.surplus:
             return "full; try again later, or another gateway"
         return None
 
-    def _admit(self, verdict: Accepted) -> WSUpgradeResponseWithListener:
-        session = Session(
-            self._hub,
-            verdict.format,
-            on_open=self._sessions.opened,
-            on_message=self._sessions.received,
-            on_close=self._sessions.closed,
-            max_message_bytes=self._config.max_message_bytes,
-            send_buffer_bytes=self._config.send_buffer_bytes,
-            control_backlog_bytes=self._config.control_backlog_bytes,
-            window_bits=verdict.deflate.window_bits if verdict.deflate else 0,
-        )
-        echoed = [("Sec-WebSocket-Protocol", verdict.subprotocol)] if verdict.subprotocol else []
-        if verdict.deflate:
-            echoed.append(("Sec-WebSocket-Extensions", verdict.deflate.answer))
-        return WSUpgradeResponseWithListener(
-            WSUpgradeResponse.create_101_response(extra_headers=echoed), session
+    def _turn_away(self) -> bytes:
+        self.refused_total[503] += 1
+        wait_s = str(listener.retry_after_s())
+        return refusal(
+            Refused(503, "too many clients are connecting; try again later", (("Retry-After", wait_s),))
         )

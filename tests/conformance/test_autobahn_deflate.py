@@ -29,7 +29,7 @@ def verdicts_of(run, cases: list[str], deadline_s: float) -> dict[str, tuple[str
         options = {"max_message_bytes": LARGEST, "control_backlog_bytes": 1 << 26, "any_type": True}
         async with serving(Hub(compression_threshold_bytes=1), **options) as server:
             server.echo()
-            url = f"ws://127.0.0.1:{server.port}"
+            url = f"ws://127.0.0.1:{server.port}/v1/stream"
             try:
                 return await kosoku.run_fuzzingclient(url, cases=cases, concurrency=4)
             except kosoku.FailureError as failure:

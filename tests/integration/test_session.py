@@ -6,11 +6,11 @@ import asyncio
 import gc
 import logging
 import ssl
-import weakref
 
 import pytest
 
 from mdstream._core.hub import Hub
+from mdstream._core.session import Session
 from mdstream.errors import SessionClosed
 from support.certificates import certificate, needs_openssl
 from support.fanout import JSON, MSGPACK, PRICE_EXP, SIZE_EXP, Feed, Subscription, decode_json
@@ -27,7 +27,7 @@ from support.websocket import (
     serving,
 )
 
-TRANSPORTS = pytest.mark.parametrize("aiofastnet", [False, True], ids=["uvloop", "aiofastnet"])
+TRANSPORTS = pytest.mark.parametrize("wires", [True, False], ids=["wire", "uvloop"])
 NOW = 1_000_000_000
 
 
@@ -43,9 +43,9 @@ def hub() -> Hub:
 
 @TRANSPORTS
 @pytest.mark.parametrize(("format", "opcode"), [(JSON, TEXT), (MSGPACK, BINARY)])
-def test_messages_both_ways(run, hub, aiofastnet, format, opcode):
+def test_messages_both_ways(run, hub, wires, format, opcode):
     async def scenario():
-        async with serving(hub, format, aiofastnet=aiofastnet) as server:
+        async with serving(hub, format, wires=wires) as server:
             server.on_message = lambda session, payload: session.send_control(payload.upper())
             client, session = await server.connect()
             assert session.open and session.format == format and session.transport is not None
@@ -119,9 +119,9 @@ def test_what_a_callback_sends_leaves_in_one_write(run, hub):
         (close_frame(1000) + close_frame(1000) + frame(TEXT, b"behind"), 1000, 1000),
     ],
 )
-def test_the_client_closes(run, hub, aiofastnet, sent, answer, told):
+def test_the_client_closes(run, hub, wires, sent, answer, told):
     async def scenario():
-        async with serving(hub, aiofastnet=aiofastnet) as server:
+        async with serving(hub, wires=wires) as server:
             client, session = await server.connect()
             client.send(sent)
             assert (await client.closed_with())[0] == answer
@@ -149,9 +149,9 @@ def test_the_client_closes(run, hub, aiofastnet, sent, answer, told):
         (frame(PING, b"x" * 126), 1002),
     ],
 )
-def test_violations_are_closed_with_their_code(run, hub, caplog, aiofastnet, sent, code):
+def test_violations_are_closed_with_their_code(run, hub, caplog, wires, sent, code):
     async def scenario():
-        async with serving(hub, aiofastnet=aiofastnet, max_message_bytes=1000) as server:
+        async with serving(hub, wires=wires, max_message_bytes=1000) as server:
             client, _ = await server.connect()
             client.send(frame(TEXT, b"good"), sent, frame(TEXT, b"more"))
             assert (await client.closed_with())[0] == code
@@ -164,9 +164,9 @@ def test_violations_are_closed_with_their_code(run, hub, caplog, aiofastnet, sen
 
 
 @TRANSPORTS
-def test_the_server_closes(run, hub, aiofastnet):
+def test_the_server_closes(run, hub, wires):
     async def scenario():
-        async with serving(hub, aiofastnet=aiofastnet) as server:
+        async with serving(hub, wires=wires) as server:
             client, session = await server.connect()
             session.send_control(b"{}")
             session.close(4401, "é" * 100)
@@ -219,15 +219,39 @@ def test_nothing_holds_a_session_that_ended(run, hub):
     async def scenario():
         async with serving(hub) as server:
             client, session = await server.connect()
-            ref = weakref.ref(session)
             client.send(close_frame(1000))
             await client.closed_with()
             await server.closes.get()
             del session
             await asyncio.sleep(0)
             gc.collect()
-            assert ref() is None
+            assert not any(type(thing) is Session for thing in gc.get_objects())
             assert hub.stats()["sinks"] == 0
+
+    run(scenario())
+
+
+@TRANSPORTS
+def test_one_whose_message_ends_all_others_in_the_middle_of_a_turn(run, hub, wires):
+    """What came from the others was ready at the same time: it is not read from what is gone."""
+
+    async def scenario():
+        async with serving(hub, wires=wires) as server:
+            pairs = [await server.connect() for _ in range(20)]
+
+            def end_the_others(session, payload):
+                for _, other in pairs:
+                    if other is not session:
+                        other.drop()
+                session.send_control(payload)
+
+            server.on_message = end_the_others
+            for client, _ in pairs:
+                client.send(frame(TEXT, b"me"))
+            assert [await server.closes.get() for _ in range(19)] == [1006] * 19
+            assert server.messages.qsize() == 1
+            (left,) = (client for client, session in pairs if session.open)
+            assert await left.message() == b"me"
 
     run(scenario())
 
@@ -296,12 +320,10 @@ async def read_until(client: RawClient, sub: Subscription, seq: int) -> None:
 
 
 @TRANSPORTS
-def test_a_client_that_stops_reading_is_bounded_and_catches_up_with_one_message(run, hub, aiofastnet):
+def test_a_client_that_stops_reading_is_bounded_and_catches_up_with_one_message(run, hub, wires):
     async def scenario():
         market = Market(hub)
-        async with serving(
-            hub, aiofastnet=aiofastnet, send_buffer_bytes=16384, notsent_lowat_bytes=16384
-        ) as server:
+        async with serving(hub, wires=wires, send_buffer_bytes=16384, notsent_lowat_bytes=16384) as server:
             server.on_message = market.subscribe
             slow, slow_session = await server.connect(limit=4096)
             fast, _ = await server.connect()
@@ -389,14 +411,14 @@ def test_a_client_that_vanishes_while_it_is_written_to(run, hub):
 
 @needs_openssl
 @TRANSPORTS
-def test_over_tls(run, hub, tmp_path, aiofastnet):
+def test_over_tls(run, hub, tmp_path, wires):
     cert, key = certificate(tmp_path, "server")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(cert, key)
 
     async def scenario():
         market = Market(hub)
-        async with serving(hub, tls=tls, aiofastnet=aiofastnet) as server:
+        async with serving(hub, tls=tls, wires=wires) as server:
             server.on_message = market.subscribe
             trusted = ssl.create_default_context(cafile=str(cert))
             client, session = await server.connect(tls=trusted, limit=4096)

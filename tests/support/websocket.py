@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import picows
-
 from mdstream._core.deflate import inflate
+from mdstream._core.endpoint import Endpoint
 from mdstream._core.hub import Hub
 from mdstream._core.session import Session
-from mdstream.gateway.extensions import negotiate
+from mdstream.gateway.door import Door
+from mdstream.gateway.handshake import Accepted
+from mdstream.gateway.upgrades import Upgrades
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MASK = b"\x12\x34\x56\x78"
-
-logging.getLogger("picows").setLevel(logging.CRITICAL)
 
 
 def masked(payload: bytes) -> bytes:
@@ -65,7 +63,7 @@ class RawClient:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=limit)
         key = base64.b64encode(os.urandom(16)).decode()
         writer.write(
-            f"GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /v1/stream HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
             f"Sec-WebSocket-Extensions: {extensions}\r\n\r\n".encode()
             + pipelined
@@ -122,9 +120,21 @@ class RawClient:
 class Server:
     """Sessions of one hub on a free port; what their callbacks were told."""
 
-    def __init__(self, hub: Hub) -> None:
+    ticking: asyncio.TimerHandle
+
+    def __init__(self, hub: Hub, format: int, **options: Any) -> None:
         self.hub = hub
+        self.format = format
         self.port = 0
+        self.upgrades = Upgrades(compression=True)
+        self.endpoint = Endpoint(
+            hub,
+            on_request=self.requested,
+            on_open=lambda session: self.opened.put_nowait(session),
+            on_message=lambda session, payload: self.received(session, payload),
+            on_close=self.closed,
+            **options,
+        )
         self.clients: list[RawClient] = []
         self.opened: asyncio.Queue[Session] = asyncio.Queue()
         self.closes: asyncio.Queue[int] = asyncio.Queue()
@@ -140,22 +150,17 @@ class Server:
         """Answers each message with itself and keeps none: the conformance cases send gigabytes."""
         self.received = lambda session, payload: session.send_control(payload)
 
-    def answer(
-        self, request: picows.WSUpgradeRequest, format: int, options: dict[str, Any]
-    ) -> picows.WSUpgradeResponseWithListener:
-        agreed = negotiate(request.headers.getall("Sec-WebSocket-Extensions", []))
-        headers = [("Sec-WebSocket-Extensions", agreed.answer)] if agreed else []
-        session = Session(
-            self.hub,
-            format,
-            on_open=self.opened.put_nowait,
-            on_message=self.received,
-            on_close=lambda session, code: self.closes.put_nowait(code),
-            window_bits=agreed.window_bits if agreed else 0,
-            **options,
-        )
-        response = picows.WSUpgradeResponse.create_101_response(extra_headers=headers)
-        return picows.WSUpgradeResponseWithListener(response, session)
+    def requested(self, session: Session, head: bytes) -> None:
+        verdict, answer = self.upgrades.answer(head, None)
+        assert isinstance(verdict, Accepted), answer
+        session.accept(answer, self.format, verdict.deflate.window_bits if verdict.deflate else 0)
+
+    def closed(self, session: Session, code: int) -> None:
+        self.closes.put_nowait(code)
+
+    def tick(self) -> None:
+        self.endpoint.tick()
+        self.ticking = asyncio.get_running_loop().call_later(0.01, self.tick)
 
     async def connect(self, **options: Any) -> tuple[RawClient, Session]:
         client = await RawClient.connect(self.port, **options)
@@ -165,24 +170,27 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    hub: Hub, format: int = 0, *, aiofastnet: bool = False, tls: ssl.SSLContext | None = None, **options: Any
+    hub: Hub,
+    format: int = 0,
+    *,
+    wires: bool = True,
+    tls: ssl.SSLContext | None = None,
+    max_handshakes: int = 100,
+    send_buffer_bytes: int = 0,
+    notsent_lowat_bytes: int = 0,
+    **options: Any,
 ) -> AsyncIterator[Server]:
-    server = Server(hub)
-    listener = await picows.ws_create_server(
-        lambda request: server.answer(request, format, options),
-        "127.0.0.1",
-        0,
-        ssl=tls,
-        enable_auto_pong=False,
-        max_frame_size=options.get("max_message_bytes", 65536),
-        read_buffer_init_size=1024,
-        use_aiofastnet=aiofastnet,
-    )
-    server.port = listener.sockets[0].getsockname()[1]
+    server = Server(hub, format, **options)
+    door = Door(server.endpoint, turn_away=lambda: b"", max_handshakes=max_handshakes, tls=tls, wires=wires)
+    lowat = {"send_buffer_bytes": send_buffer_bytes, "notsent_lowat_bytes": notsent_lowat_bytes}
+    await door.open("127.0.0.1", 0, **lowat)
+    server.port = door.port
+    server.tick()
     try:
         yield server
     finally:
         for client in server.clients:
             await client.end()
-        listener.close()
-        await listener.wait_closed()
+        server.ticking.cancel()
+        door.close()
+        await door.end()

@@ -16,11 +16,11 @@ def imports(source: Path) -> set[str]:
     return {a or b for a, b in IMPORT.findall(source.read_text())}
 
 
-def test_only_the_session_knows_picows():
+def test_only_the_reader_of_upgrade_requests_knows_picows():
     knows = {
         source.stem for source in SOURCES if any(name.split(".")[0] == "picows" for name in imports(source))
     }
-    assert knows == {"session"}
+    assert knows == {"upgrade"}
 
 
 def test_the_core_does_no_io_and_knows_no_layer_above_it():
@@ -30,4 +30,4 @@ def test_the_core_does_no_io_and_knows_no_layer_above_it():
         for name in imports(source)
         if name.startswith(ABOVE) or name.split(".")[0] in OUTSIDE
     }
-    assert strangers == {("session.pyx", "asyncio"), ("session.pyx", "socket")}
+    assert strangers == {("wire.pyx", "os")}

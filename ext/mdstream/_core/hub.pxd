@@ -9,7 +9,6 @@ from mdstream._core.topic cimport Market, Topic
 
 cdef class Hub:
     cdef Outbox out
-    cdef bytearray read_space   # of the sessions: what came from one of them just now; made by the first
     cdef readonly uint64_t heartbeat_us
     cdef readonly uint64_t slow_limit_us
     cdef dict instrument_options

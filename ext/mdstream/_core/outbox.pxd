@@ -72,6 +72,8 @@ cdef class Outbox:
     # Any payload as one frame in the arena; packed if it is large enough.
     cdef int c_frame_of(self, int opcode, int packing, const char* payload, Py_ssize_t size, Frame* out) except -1
     cdef int c_deliver(self, Sink sink, Frame frame) except -1
+    # What goes before the first frame of a connection: the answer to its upgrade request.
+    cdef int c_answer(self, Sink sink, const char* data, Py_ssize_t size) except -1
     # Remembers for the latency histogram that `deliveries` carry what happened at `ts_us`.
     cdef int c_note(self, uint64_t ts_us, uint64_t deliveries) except -1
     # Frees memory that deliveries may still point to, once they are written.

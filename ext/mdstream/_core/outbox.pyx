@@ -2,12 +2,11 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from mdstream._core.arena cimport arena_free, arena_reset, arena_take
 from mdstream._core.buffer cimport buffer_free
+from mdstream._core.clock cimport monotonic_us
 from mdstream._core.form cimport PLAIN, format_of, packing_of
 from mdstream._core.levels cimport levels_free
 from mdstream._core.sink cimport Delivery
@@ -16,12 +15,6 @@ from mdstream._core.wsframe cimport OP_BINARY, OP_TEXT, RSV1, header_size, put_h
 cdef enum:
     SCRATCH_KEEP = 1 << 20      # bytes; a larger scratch buffer is given back
     MAX_SUMMED_US = 1 << 30     # 18 minutes
-
-
-cdef uint64_t monotonic_us() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t>now.tv_sec * 1000000 + <uint64_t>now.tv_nsec // 1000
 
 
 cdef Py_ssize_t bucket(uint64_t us) noexcept nogil:
@@ -114,6 +107,14 @@ cdef class Outbox:
             sink.last.next = delivery
         sink.last = delivery
         return 0
+
+    cdef int c_answer(self, Sink sink, const char* data, Py_ssize_t size) except -1:
+        cdef Frame raw
+        raw.data = <char*>arena_take(&self.frames, size, 1)
+        raw.size = size
+        memcpy(<char*>raw.data, data, size)
+        self.counters.deliveries -= 1
+        return self.c_deliver(sink, raw)
 
     cdef int c_note(self, uint64_t ts_us, uint64_t deliveries) except -1:
         self.counters.updates += 1

@@ -1,16 +1,15 @@
-"""One client's WebSocket. The only module that knows picows, and a socket."""
+"""One client's WebSocket. The only module, beside `wire`, that knows a socket."""
 
 from libc.stdint cimport uint8_t
 
-from picows.picows cimport WSFrame, WSListener, WSTransport
-
 from mdstream._core.assembly cimport Assembly
-from mdstream._core.hub cimport Hub
+from mdstream._core.endpoint cimport Endpoint
 from mdstream._core.sink cimport Delivery, Sink
+from mdstream._core.wire cimport Peer
 from mdstream._core.wsparser cimport Parser
 
 cdef enum State:
-    STATE_NEW = 0
+    STATE_NEW = 0           # the upgrade is not decided yet
     STATE_OPEN = 1
     STATE_CLOSING = 2       # a close frame was sent
     STATE_ENDING = 3        # what the peer still sends is of no interest
@@ -18,38 +17,30 @@ cdef enum State:
 
 cdef class SessionSink(Sink):
     cdef Session session
-    cdef WSTransport transport
+    cdef object transport       # None once it is gone
+    cdef int fd                 # of its socket; -1 where only the transport may write: TLS
     cdef Py_ssize_t control_backlog
 
     cdef bint c_leave_to_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False
     cdef int c_broken(self) except -1
 
-cdef class Session(WSListener):
-    cdef readonly Hub hub
+cdef class Session(Peer):
+    cdef readonly Endpoint endpoint
     cdef readonly SessionSink sink
-    cdef readonly WSTransport transport
+    cdef readonly object transport
     cdef public object context
-    cdef object on_open
-    cdef object on_message
-    cdef object on_close
-    cdef object timer           # of the closing handshake
+    cdef bytearray head         # of an upgrade request that is not whole yet
     cdef Parser parser
     cdef Assembly assembly
-    cdef object read_view       # memoryview of hub.read_space
-    cdef int read_buffer
-    cdef Py_ssize_t max_message
-    cdef Py_ssize_t max_frame   # as it comes: what cannot be compressed grows by it
-    cdef int send_buffer
-    cdef int notsent_lowat
-    cdef double close_timeout_s
     cdef int code               # the close code for on_close; 0: not known yet
     cdef uint8_t state
     cdef uint8_t opcode         # of messages in either direction
-    cdef bint any_type
+    cdef bint counted           # among the endpoint's connections
 
-    cdef int c_set_socket_options(self) except -1
     cdef int c_call(self, object callback, object argument) except -1
-    cdef int c_take_over(self) except -1
+    cdef int c_open(self, bytes response) except -1
+    cdef Py_ssize_t c_max_frame(self) noexcept
+    cdef int c_greet(self, char* data, Py_ssize_t size) except -1
     cdef int c_parse(self, char* at, char* end) except -1
     cdef int c_on_frame(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1
     cdef int c_on_data(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1

@@ -1,0 +1,230 @@
+"""Upgrade requests (RFC 6455 section 4.2.1), without I/O.
+
+What well-behaved clients send is read here: bounded, in one pass, without an object per header. Whatever is unusual in any way, be it
+allowed or not, is left to picows' parser, and its verdict to whoever asked.
+"""
+
+from binascii import b2a_base64
+from hashlib import sha1
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t
+
+from picows.picows cimport _parse_http_request, _validate_upgrade_request
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <string.h>
+    #include <strings.h>
+    """
+    void* memchr(const void* data, int wanted, size_t size) nogil
+    int strncasecmp(const char* a, const char* b, size_t size) nogil
+    int memcmp(const void* a, const void* b, size_t size) nogil
+
+cdef enum:
+    MAX_HEADERS = 100
+    KEY_SIZE = 24
+
+cdef enum:                      # headers that count
+    HOST = 0
+    UPGRADE = 1
+    CONNECTION = 2
+    KEY = 3
+    VERSION = 4
+    PROTOCOL = 5
+    EXTENSIONS = 6
+    FORBIDDEN = 7               # a request with a body is none of ours
+    OTHER = 8
+
+cdef struct Text:
+    const char* data
+    Py_ssize_t size
+
+cdef struct Request:
+    Text target
+    Text[OTHER] values          # data NULL: not given
+
+cdef bytes GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+cdef uint8_t[256] TOKEN
+cdef uint8_t[256] BASE64
+
+for _octet in range(256):
+    TOKEN[_octet] = _octet < 128 and (chr(_octet).isalnum() or chr(_octet) in "!#$%&'*+-.^_`|~")
+    BASE64[_octet] = _octet < 128 and (chr(_octet).isalnum() or chr(_octet) in "+/")
+
+
+cdef bint is_word(Text text, const char* word, Py_ssize_t size) noexcept nogil:
+    return text.size == size and strncasecmp(text.data, word, size) == 0
+
+
+cdef int header_of(Text name) noexcept nogil:
+    if is_word(name, "host", 4):
+        return HOST
+    if is_word(name, "upgrade", 7):
+        return UPGRADE
+    if is_word(name, "connection", 10):
+        return CONNECTION
+    if is_word(name, "sec-websocket-key", 17):
+        return KEY
+    if is_word(name, "sec-websocket-version", 21):
+        return VERSION
+    if is_word(name, "sec-websocket-protocol", 22):
+        return PROTOCOL
+    if is_word(name, "sec-websocket-extensions", 24):
+        return EXTENSIONS
+    if is_word(name, "content-length", 14) or is_word(name, "transfer-encoding", 17):
+        return FORBIDDEN
+    return OTHER
+
+
+cdef bint read_line(const char** at, const char* end, Text* line) noexcept nogil:
+    """The bytes up to CR LF, or to the end; False if a CR or LF stands alone."""
+    cdef const char* cr = <const char*>memchr(at[0], 13, end - at[0])
+    line.data = at[0]
+    line.size = (cr if cr != NULL else end) - at[0]
+    at[0] = end
+    if memchr(line.data, 10, line.size) != NULL:
+        return False
+    if cr == NULL:
+        return True
+    if cr + 1 >= end or cr[1] != 10:
+        return False
+    at[0] = cr + 2
+    return at[0] < end
+
+
+cdef bint read_header(Text line, Text* name, Text* value) noexcept nogil:
+    """`name: value`, blanks around the value left out; False if it is not that, or holds what it may not."""
+    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t end = line.size
+    cdef uint8_t octet
+    while i < end and TOKEN[<uint8_t>line.data[i]]:
+        i += 1
+    if i == 0 or i == end or line.data[i] != c':':
+        return False
+    name.data = line.data
+    name.size = i
+    i += 1
+    while i < end and (line.data[i] == c' ' or line.data[i] == c'\t'):
+        i += 1
+    while end > i and (line.data[end - 1] == c' ' or line.data[end - 1] == c'\t'):
+        end -= 1
+    value.data = line.data + i
+    value.size = end - i
+    while i < end:
+        octet = <uint8_t>line.data[i]
+        if octet < 32 and octet != 9 or octet > 126:
+            return False
+        i += 1
+    return True
+
+
+cdef bint read_target(Text line, Text* target) noexcept nogil:
+    """Of `GET target HTTP/1.1`: visible ASCII, and nothing else."""
+    cdef Py_ssize_t i
+    if line.size < 15 or memcmp(line.data, "GET ", 4) or memcmp(line.data + line.size - 9, " HTTP/1.1", 9):
+        return False
+    target.data = line.data + 4
+    target.size = line.size - 13
+    for i in range(target.size):
+        if <uint8_t>target.data[i] <= 32 or <uint8_t>target.data[i] > 126:
+            return False
+    return target.data[0] == c'/'
+
+
+cdef bint lists_upgrade(Text value) noexcept nogil:
+    """Whether `upgrade` is an item of a comma-separated list, as browsers send it beside others."""
+    cdef Text item
+    cdef Py_ssize_t i = 0
+    while i < value.size:
+        while i < value.size and (value.data[i] == c' ' or value.data[i] == c'\t' or value.data[i] == c','):
+            i += 1
+        item.data = value.data + i
+        item.size = 0
+        while i < value.size and TOKEN[<uint8_t>value.data[i]]:
+            i += 1
+            item.size += 1
+        if item.size == 0:
+            return False
+        while i < value.size and (value.data[i] == c' ' or value.data[i] == c'\t'):
+            i += 1
+        if i < value.size and value.data[i] != c',':
+            return False
+        if is_word(item, "upgrade", 7):
+            return True
+    return False
+
+
+cdef bint is_key(Text value) noexcept nogil:
+    """Sixteen bytes in base64."""
+    cdef Py_ssize_t i
+    if value.size != KEY_SIZE or value.data[KEY_SIZE - 1] != c'=' or value.data[KEY_SIZE - 2] != c'=':
+        return False
+    for i in range(KEY_SIZE - 2):
+        if not BASE64[<uint8_t>value.data[i]]:
+            return False
+    return True
+
+
+cdef bint read_request(const char* at, Py_ssize_t size, Request* request) noexcept nogil:
+    """True if it is an upgrade request as they should be; of what it holds each header at most once."""
+    cdef const char* end = at + size
+    cdef Text line, name, value
+    cdef int header
+    cdef int n = 0
+    if not read_line(&at, end, &line) or not read_target(line, &request.target):
+        return False
+    while at < end:
+        n += 1
+        if n > MAX_HEADERS or not read_line(&at, end, &line) or not read_header(line, &name, &value):
+            return False
+        header = header_of(name)
+        if header == OTHER:
+            continue
+        if header == FORBIDDEN or request.values[header].data != NULL:
+            return False
+        request.values[header] = value
+    return is_upgrade(request)
+
+
+cdef bint is_upgrade(const Request* request) noexcept nogil:
+    cdef int header
+    for header in range(HOST, PROTOCOL):
+        if request.values[header].data == NULL:
+            return False
+    return (is_word(request.values[UPGRADE], "websocket", 9) and lists_upgrade(request.values[CONNECTION])
+            and is_word(request.values[VERSION], "13", 2) and is_key(request.values[KEY]))
+
+
+cdef bytes accept_of(bytes key):
+    return b2a_base64(sha1(key + GUID).digest(), newline=False)
+
+
+cdef bytes taken(Text text):
+    return None if text.data == NULL else PyBytes_FromStringAndSize(text.data, text.size)
+
+
+def read(head: bytes) -> tuple | None:
+    cdef Request request
+    cdef int header
+    for header in range(OTHER):
+        request.values[header].data = NULL
+    if not read_request(head, len(head), &request):
+        return None
+    return (
+        taken(request.target),
+        taken(request.values[PROTOCOL]),
+        taken(request.values[EXTENSIONS]),
+        accept_of(taken(request.values[KEY])),
+    )
+
+
+def parse(head: bytes):
+    return _parse_http_request(head)
+
+
+def validate(request) -> bytes:
+    return _validate_upgrade_request(request)
