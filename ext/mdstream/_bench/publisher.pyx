@@ -1,8 +1,306 @@
-class Books:
-    def __init__(self, subjects, *, epoch, levels=40, seed=1):
-        raise NotImplementedError
+from libc.errno cimport EAGAIN, EINTR
+from libc.math cimport floor
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset, strlen
+
+import time
+
+from cpython.exc cimport PyErr_CheckSignals
+from mdstream._bench.books cimport Made
+from mdstream._bench.chance cimport chance_seed, chance_unit
+from mdstream._bench.nats cimport nats_open
+from mdstream._bench.sockets cimport SECOND, monotonic_ns, realtime_us, socket_close, socket_recv, socket_send
+from mdstream._core.buffer cimport buffer_free, buffer_reserve
+
+from mdstream._bench.books import Books  # no-cython-lint
+from mdstream.errors import BenchError
+
+cdef extern from *:
+    """
+    #include <poll.h>
+    #include <sys/prctl.h>
+    #include <time.h>
+
+    /* Sleeps until the server speaks or can be written to, the wake descriptor can be read, or so many ns are over. */
+    static inline int mdb_sleep(struct pollfd *both, int64_t ns)
+    {
+        struct timespec left = {ns / 1000000000, ns % 1000000000};
+        return ppoll(both, both[1].fd < 0 ? 1 : 2, &left, NULL);
+    }
+    /* The kernel may be up to 50 us late for a thread that does not say that it minds. */
+    static inline void mdb_be_punctual(void) { prctl(PR_SET_TIMERSLACK, 1); }
+    """
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    short POLLIN
+    short POLLOUT
+    int sleep_ns "mdb_sleep" (pollfd* both, int64_t ns) noexcept nogil
+    void be_punctual "mdb_be_punctual" () noexcept nogil
+
+cdef enum:
+    SUBJECT_MAX = 400           # bytes, with the stream
+    SNAP_UPDATES = 1000         # the contract's: a snap after so many, or
+    LOOK_EACH = 64              # bursts without a pause, after which the server is listened to
+
+cdef int64_t SNAP_NS = <int64_t>5 * SECOND
+cdef int64_t LOOK_NS = SECOND // 10
+cdef int64_t VERY_LATE_US = 10000
+cdef int64_t STUCK_NS = <int64_t>10 * SECOND
 
 
-class Publisher:
-    def __init__(self, books, host, port, *, user=None, password=None, token=None):
-        raise NotImplementedError
+cdef class Publisher:
+    def __cinit__(self, MadeBooks books not None, str host, int port, *, user=None, password=None, token=None):
+        self.fd = self.wake_fd = -1
+        self.books = books
+        self.lateness = Histogram()
+        self.where = f"nats-server {host}:{port}"
+        self.random = chance_seed(books.epoch)
+        self._names = [subject.encode() for subject in books.subjects]
+        self.names = <char**>calloc(max(len(self._names), 1), sizeof(char*))
+        if self.names == NULL:
+            raise MemoryError("no memory for the subjects")
+        for i, name in enumerate(self._names):
+            if not 0 < len(name) <= SUBJECT_MAX - 16 or b" " in name:
+                raise ValueError(f"subject {books.subjects[i]!r} must be of 1 to {SUBJECT_MAX - 16} bytes, none of them a space")
+            self.names[i] = <char*>name
+        self.fd = nats_open(host, port, "mdstream bench publisher", user, password, token)
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            socket_close(self.fd, False)
+        free(self.names)
+        free(self.weights)
+        buffer_free(&self.out)
+        buffer_free(&self.payload)
+
+    def close(self):
+        if self.fd >= 0:
+            socket_close(self.fd, False)
+            self.fd = -1
+
+    # ---- the schedule
+
+    def run(self, double seconds, *, double rate, int64_t burst=1, int64_t changes=10, int64_t per_message=1, double zipf=0.0, int wake_fd=-1):
+        cdef Schedule* schedule = &self.schedule
+        cdef double cpu = time.process_time()
+        if self.fd < 0:
+            raise BenchError("the publisher is closed")
+        for name, number in (("burst", burst), ("changes", changes), ("per_message", per_message)):
+            if number < 1:
+                raise ValueError(f"{name} is {number}; it must be at least 1")
+        if rate < 0 or zipf < 0 or seconds < 0 or self.books.count == 0:
+            raise ValueError("rate, zipf and seconds must not be negative, and there must be a symbol")
+        self.set_weights(zipf)
+        memset(&self.published, 0, sizeof(self.published))
+        self.wake_fd = wake_fd
+        schedule.burst, schedule.changes, schedule.per_message = burst, changes, per_message
+        schedule.step_ns = SECOND * burst / rate if rate else 0
+        schedule.begin_ns, schedule.begin_us = monotonic_ns(), realtime_us()
+        schedule.end_ns = schedule.begin_ns + <int64_t>(seconds * SECOND)
+        schedule.total = <int64_t>(seconds * rate + 0.5) if rate else -1
+        with nogil:
+            be_punctual()
+            self.loop()
+        return self.report(rate, time.process_time() - cpu)
+
+    cdef dict report(self, double rate, double cpu_s):
+        cdef double elapsed = (monotonic_ns() - self.schedule.begin_ns) / <double>SECOND
+        cdef Published* done = &self.published
+        offered = min(self.schedule.total, <int64_t>floor(elapsed * rate)) if rate else done.updates
+        late = done.very_late > 0.01 * done.updates or done.updates < 0.995 * offered - self.schedule.burst
+        return {
+            "updates": done.updates, "messages": done.messages, "bytes": done.bytes, "snaps": done.snaps, "elapsed_s": elapsed,
+            "offered": max(offered, done.updates), "late_max_us": done.late_max_us, "late": late, "cpu_s": cpu_s,
+        }
+
+    cdef int set_weights(self, double zipf) except -1:
+        cdef double sum = 0
+        free(self.weights)
+        self.weights = NULL
+        if not zipf:
+            return 0
+        self.weights = <double*>malloc(self.books.count * sizeof(double))
+        if self.weights == NULL:
+            raise MemoryError("no memory for the weights of the symbols")
+        for i in range(self.books.count):
+            sum += (i + 1.0) ** -zipf
+            self.weights[i] = sum
+        return 0
+
+    cdef int loop(self) except -1 nogil:
+        cdef Schedule* schedule = &self.schedule
+        cdef int64_t due = schedule.begin_ns, bursts = 0, now
+        while schedule.total < 0 or <int64_t>self.published.updates < schedule.total:
+            now = monotonic_ns()
+            if schedule.step_ns:
+                due = schedule.begin_ns + <int64_t>(<double>bursts * schedule.step_ns)
+            else:
+                due = now
+                if now >= schedule.end_ns:
+                    return 0
+            while now < due:
+                if self.wait(min(due, now + LOOK_NS), 0):
+                    return 0
+                now = monotonic_ns()
+            if bursts % LOOK_EACH == 0 and self.wait(now, 0):
+                return 0
+            self.burst_at(due, bursts * schedule.burst)
+            bursts += 1
+        return 0
+
+    cdef int burst_at(self, int64_t due_ns, int64_t already) except -1 nogil:
+        cdef Schedule* schedule = &self.schedule
+        cdef uint64_t ts_us = <uint64_t>(schedule.begin_us + (due_ns - schedule.begin_ns) // 1000)
+        cdef int64_t left = schedule.burst, updates, late_us
+        if schedule.total >= 0:
+            left = min(left, schedule.total - already)
+        updates = left
+        while left > 0:
+            self.message_of(self.pick(), ts_us, min(left, schedule.per_message))
+            left -= schedule.per_message
+        self.send()
+        late_us = (monotonic_ns() - due_ns) // 1000
+        self.lateness.c_record(late_us, <uint64_t>updates)
+        self.published.late_max_us = max(self.published.late_max_us, late_us)
+        self.published.updates += <uint64_t>updates
+        if late_us > VERY_LATE_US:
+            self.published.very_late += <uint64_t>updates
+        return 0
+
+    cdef int message_of(self, Py_ssize_t symbol, uint64_t ts_us, int64_t updates) except -1 nogil:
+        cdef Made* made = &self.books.made[symbol]
+        cdef int64_t now
+        self.payload.size = 0
+        while updates > 0:
+            self.books.c_update(made, self.schedule.changes, ts_us, &self.payload)
+            updates -= 1
+        self.published.messages += 1
+        self.published.bytes += <uint64_t>self.payload.size
+        self.append(symbol, b"book")
+        now = monotonic_ns()
+        if made.unsaved >= SNAP_UPDATES or now - made.snap_ns > SNAP_NS:
+            self.payload.size = 0
+            self.books.c_snap(made, ts_us, now, &self.payload)
+            self.append(symbol, b"snap")
+            self.published.snaps += 1
+        return 0
+
+    cdef Py_ssize_t pick(self) noexcept nogil:
+        cdef Py_ssize_t low = 0, high = self.books.count - 1, middle
+        cdef double at
+        if self.weights == NULL:
+            self.turn = (self.turn + 1) % self.books.count
+            return self.turn
+        at = chance_unit(&self.random) * self.weights[high]
+        while low < high:
+            middle = (low + high) // 2
+            if self.weights[middle] > at:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def finish(self):
+        cdef int64_t deadline, now
+        cdef Py_ssize_t i
+        if self.fd < 0:
+            raise BenchError("the publisher is closed")
+        self.wake_fd = -1
+        self.confirmed = False
+        for i in range(self.books.count):
+            self.payload.size = 0
+            self.books.c_touch(&self.books.made[i], <uint64_t>realtime_us(), &self.payload)
+            self.append(i, b"book")
+            self.payload.size = 0
+            self.books.c_snap(&self.books.made[i], <uint64_t>realtime_us(), monotonic_ns(), &self.payload)
+            self.append(i, b"snap")
+        buffer_reserve(&self.out, 6)
+        memcpy(self.out.data + self.out.size, b"PING\r\n", 6)
+        self.out.size += 6
+        now = monotonic_ns()
+        deadline = now + STUCK_NS
+        with nogil:
+            self.send()
+            while not self.confirmed and now < deadline:
+                self.wait(min(deadline, now + LOOK_NS), 0)
+                now = monotonic_ns()
+        if not self.confirmed:
+            raise BenchError(f"{self.where}: it has not confirmed within 10 s that it read everything")
+
+    # ---- the connection
+
+    cdef int append(self, Py_ssize_t symbol, const char* stream) except -1 nogil:
+        cdef Buffer* out = &self.out
+        buffer_reserve(out, self.payload.size + SUBJECT_MAX + 64)
+        out.size += snprintf(
+            out.data + out.size, SUBJECT_MAX + 60, b"PUB %s.%s %zd\r\n", self.names[symbol], stream, self.payload.size
+        )
+        memcpy(out.data + out.size, self.payload.data, <size_t>self.payload.size)
+        memcpy(out.data + out.size + self.payload.size, b"\r\n", 2)
+        out.size += self.payload.size + 2
+        return 0
+
+    cdef int send(self) except -1 nogil:
+        cdef Py_ssize_t at = 0
+        cdef int64_t sent, stuck = monotonic_ns() + STUCK_NS, now
+        while at < self.out.size:
+            sent = socket_send(self.fd, self.out.data + at, <size_t>(self.out.size - at))
+            if sent > 0:
+                at += sent
+            elif sent == -EAGAIN or sent == -EINTR:
+                now = monotonic_ns()
+                if now > stuck:
+                    with gil:
+                        raise BenchError(f"{self.where}: it has taken nothing for 10 s")
+                self.wait(now + LOOK_NS, POLLOUT)
+            else:
+                self.hung_up()
+        self.out.size = 0
+        return 0
+
+    cdef bint wait(self, int64_t until_ns, short events) except -1 nogil:
+        """Until then, or until the socket can be written to if that is asked for; whether somebody wishes it to end."""
+        cdef pollfd[2] both = [pollfd(self.fd, POLLIN | events, 0), pollfd(self.wake_fd, POLLIN, 0)]
+        if sleep_ns(both, max(until_ns - monotonic_ns(), <int64_t>0)) < 0:
+            with gil:
+                PyErr_CheckSignals()
+            return False
+        if both[0].revents & ~POLLOUT:
+            self.listen()
+        return both[1].revents != 0 and self.wake_fd >= 0
+
+    cdef int listen(self) except -1 nogil:
+        cdef char[4096] heard
+        cdef int64_t got = socket_recv(self.fd, heard, sizeof(heard))
+        cdef int64_t i
+        if got == 0 or got < 0 and got != -EAGAIN and got != -EINTR:
+            self.hung_up()
+        for i in range(got):
+            self.hear(heard[i])
+        return 0
+
+    cdef int hear(self, char byte) except -1 nogil:
+        if byte != c"\n":
+            if self.line_size < <Py_ssize_t>sizeof(self.line) - 1:
+                self.line[self.line_size] = byte
+                self.line_size += 1
+            return 0
+        self.line[self.line_size] = 0
+        self.line_size = 0
+        if not memcmp(self.line, b"PING", 4):
+            socket_send(self.fd, b"PONG\r\n", 6)
+        elif not memcmp(self.line, b"PONG", 4):
+            self.confirmed = True
+        elif not memcmp(self.line, b"-ERR", 4):
+            self.refused = True
+            self.hung_up()
+        return 0
+
+    cdef int hung_up(self) except -1 nogil:
+        with gil:
+            why = f"it says {self.line[:strlen(self.line)].decode(errors='replace').strip()}" if self.refused else "it hung up"
+            self.close()
+            raise BenchError(f"{self.where}: {why}")

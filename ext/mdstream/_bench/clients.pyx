@@ -1,0 +1,516 @@
+from libc.errno cimport EADDRNOTAVAIL, EAGAIN, EINTR, EMFILE, ENFILE
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcmp, memcpy, memmove, strerror, strlen
+
+import base64
+import hashlib
+
+from mdstream._bench.chance cimport chance_seed, chance_unit
+from mdstream._bench.follow cimport FAULT_MALFORMED
+from mdstream._bench.orders cimport put_client_frame
+from mdstream._bench.sockets cimport (
+    EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SECOND, epoll_make, epoll_watch, event_mark,
+    monotonic_ns, problem_text, realtime_us, resolve, socket_close, socket_connect, socket_problem, socket_recv, socket_send,
+)
+from mdstream._bench.timers cimport Timer, timers_add, timers_free, timers_take
+from mdstream._bench.tracked cimport is_ready, tracked_free, tracked_make, tracked_reset
+from mdstream._core.buffer cimport buffer_free, buffer_reserve
+from mdstream._core.wsframe cimport OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG
+
+from mdstream.errors import BenchError
+
+cdef enum:
+    READ_SIZE = 262144
+    MESSAGE_MAX = 67108864      # bytes; no server of the contract comes near
+    ANSWER_MAX = 65536          # of an answer to the upgrade
+    ATTEMPTS_MAX = 10           # connections that fail, one after the other, before a client is given up
+    SLOW_ROOM = 16384           # receive buffer of a slow reader: what the kernel hides from the server
+    PORTS = 25000               # of one source address that can be relied on
+    NO_CODE = 1006
+
+KEY = base64.b64encode(b"mdstream-bench--").decode()
+ACCEPT = base64.b64encode(hashlib.sha1(f"{KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()).decode()
+
+cdef extern from "<string.h>" nogil:
+    void* memmem(const void* text, size_t size, const void* words, size_t words_size)
+
+
+cdef class Clients:
+    def __cinit__(self, plan):
+        self.follower = Follower(plan)
+        self.ready = Histogram()
+        self.recovery = Histogram()
+        self.epoll = -1
+        self.in_flight = plan.in_flight
+        self.random = chance_seed(plan.seed * 1000003 + plan.offset)
+        self.n_gateways = len(plan.gateways)
+        self.gateways = <Gateway*>calloc(self.n_gateways, sizeof(Gateway))
+        chosen = plan.chosen()
+        self.clients = <Client*>calloc(max(len(chosen), 1), sizeof(Client))
+        self.queue = <uint32_t*>calloc(max(len(chosen), 1), sizeof(uint32_t))
+        self.pauses = <int64_t*>calloc(len(plan.groups), sizeof(int64_t))
+        self.reads = <int64_t*>calloc(len(plan.groups), sizeof(int64_t))
+        if NULL in (self.gateways, self.clients, self.queue) or self.pauses == NULL or self.reads == NULL:
+            raise MemoryError(f"no memory for {len(chosen)} clients")
+        self.set_gateways(plan)
+        self.set_clients(plan, chosen)
+        self.epoll = epoll_make()
+        if self.epoll < 0:
+            raise BenchError(f"epoll: {problem_text(-self.epoll)}")
+        buffer_reserve(&self.input, READ_SIZE)
+
+    cdef int set_gateways(self, plan) except -1:
+        cdef bytes request
+        cdef Py_ssize_t i
+        headers = "".join(f"{line}\r\n" for line in plan.headers)
+        for i, (host, port) in enumerate(plan.gateways):
+            self.gateways[i].ip, self.gateways[i].port = resolve(host), port
+            request = (
+                f"GET {plan.path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n"
+                f"Sec-WebSocket-Protocol: mdstream.v1.{plan.format}\r\n{headers}\r\n"
+            ).encode("latin-1")
+            buffer_reserve(&self.gateways[i].request, len(request))
+            memcpy(self.gateways[i].request.data, <const char*>request, len(request))
+            self.gateways[i].request.size = len(request)
+        self.answer_words = (ACCEPT.encode(), f"mdstream.v1.{plan.format}".encode())
+        self.accepted, self.subprotocol = self.answer_words[0], self.answer_words[1]
+        self.set_sources(plan)
+        return 0
+
+    cdef int set_sources(self, plan) except -1:
+        """One after the other, as the ports of one run out; only a gateway on this machine is reached from other loopback addresses."""
+        clients = plan.offset + plan.connections
+        self.sources = plan.sources or (clients + PORTS - 1) // PORTS
+        self.source_offset = plan.offset
+        self.source_step = PORTS if not plan.sources else max(clients // plan.sources, 1)
+        if any(self.gateways[i].ip >> 24 != 127 for i in range(self.n_gateways)) or self.sources < 2:
+            self.sources = 0
+        return 0
+
+    cdef int set_clients(self, plan, list chosen) except -1:
+        cdef Client* client
+        cdef Py_ssize_t i
+        verified = [group.verify for group in plan.groups]
+        for i, group in enumerate(plan.groups):
+            self.pauses[i], self.reads[i] = <int64_t>(group.pause_s * SECOND), <int64_t>(group.read_s * SECOND)
+        for i, (group, mine) in enumerate(chosen):
+            client = &self.clients[i]
+            client.fd = -1
+            client.gateway = <uint16_t>((plan.offset + i) % self.n_gateways)
+            self.n_clients += 1
+            tracked_make(&client.tracked, len(mine))
+            client.tracked.group, client.tracked.client = group, plan.offset + i
+            client.tracked.verify = verified[group] > 0
+            client.resumes = plan.groups[group].resume and plan.groups[group].channel != "ticker"
+            verified[group] -= 1
+            for place, instrument in enumerate(mine):
+                client.tracked.subs[place].instrument = instrument
+        return 0
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n_clients):
+            if self.clients[i].fd >= 0:
+                socket_close(self.clients[i].fd, False)
+            self.forget_bytes(&self.clients[i])
+            tracked_free(&self.clients[i].tracked)
+        for i in range(self.n_gateways if self.gateways != NULL else 0):
+            buffer_free(&self.gateways[i].request)
+        for pointer in (<size_t>self.clients, <size_t>self.gateways, <size_t>self.queue, <size_t>self.pauses, <size_t>self.reads):
+            free(<void*><size_t>pointer)
+        timers_free(&self.timers)
+        buffer_free(&self.input)
+        if self.epoll >= 0:
+            socket_close(self.epoll, False)
+
+    cdef void forget_bytes(self, Client* client) noexcept nogil:
+        free(client.left)
+        free(client.unsent)
+        free(client.fragments)
+        client.left = client.unsent = client.fragments = NULL
+        client.left_size = client.left_room = client.unsent_size = client.fragments_size = 0
+
+    # ---- when
+
+    cdef int c_plan(self, Client* client, int64_t at_ns) except -1 nogil:
+        client.state = PLANNED
+        client.generation += 1
+        return timers_add(&self.timers, at_ns, <uint32_t>(client - self.clients), client.generation)
+
+    cdef int c_timers(self) except -1 nogil:
+        cdef Timer timer
+        cdef Client* client
+        while self.timers.count and self.timers.heap[0].at_ns <= self.now_ns:
+            timer = timers_take(&self.timers)
+            client = &self.clients[timer.client]
+            if timer.generation != client.generation:
+                continue
+            if client.state == PLANNED:
+                client.state = QUEUED
+                self.queue[(self.queue_at + self.queued) % self.n_clients] = timer.client
+                self.queued += 1
+            elif client.leaving:
+                self.leave(client)
+            elif client.state == OPEN:
+                self.toggle(client)
+        return 0
+
+    cdef int c_start_queued(self) except -1 nogil:
+        cdef Client* client
+        while self.queued and self.on_their_way < self.in_flight and not self.failure[0]:
+            client = &self.clients[self.queue[self.queue_at]]
+            self.queue_at = (self.queue_at + 1) % <uint32_t>self.n_clients
+            self.queued -= 1
+            if client.state == QUEUED:
+                self.connect(client)
+        return 0
+
+    cdef int leave(self, Client* client) except -1 nogil:
+        """A drained gateway is left with a close frame, for the next one."""
+        self.c_say_close(client)
+        self.c_hang_up(client, False)
+        client.gateway = <uint16_t>((client.gateway + 1) % self.n_gateways)
+        return self.c_plan(client, self.now_ns)
+
+    cdef int toggle(self, Client* client) except -1 nogil:
+        """A slow reader goes to rest, or on."""
+        cdef int64_t next_ns
+        client.paused = not client.paused
+        self.fates.paused += client.paused
+        next_ns = (self.pauses if client.paused else self.reads)[client.tracked.group]
+        self.watch(client, EPOLL_CTL_MOD)
+        return timers_add(&self.timers, self.now_ns + next_ns, <uint32_t>(client - self.clients), client.generation)
+
+    # ---- opening
+
+    cdef int connect(self, Client* client) except -1 nogil:
+        cdef Gateway* gateway = &self.gateways[client.gateway]
+        cdef uint32_t place = <uint32_t>(client - self.clients) + self.source_offset
+        cdef uint32_t source = 0x7F000001 + place // self.source_step % self.sources if self.sources else 0
+        cdef int room = SLOW_ROOM if self.pauses[client.tracked.group] else 0
+        cdef int fd = socket_connect(gateway.ip, gateway.port, source, room)
+        client.began_ns = self.now_ns
+        if fd < 0:
+            if -fd in (EMFILE, ENFILE, EADDRNOTAVAIL):
+                return self.fail_for_good(client, strerror(-fd), b"more open files (ulimit -n), or more source addresses, are needed")
+            return self.fail(client, strerror(-fd), True)
+        client.fd = fd
+        client.state = CONNECTING
+        self.on_their_way += 1
+        return self.watch(client, EPOLL_CTL_ADD)
+
+    cdef int watch(self, Client* client, int how) except -1 nogil:
+        cdef uint32_t events = EPOLLIN
+        if client.state == CONNECTING:
+            events = EPOLLOUT
+        elif client.paused:
+            events = 0
+        if client.unsent_size:
+            events |= EPOLLOUT
+        epoll_watch(self.epoll, how, client.fd, events, <uint32_t>(client - self.clients))
+        return 0
+
+    cdef int connected(self, Client* client) except -1 nogil:
+        cdef int problem = socket_problem(client.fd)
+        cdef Gateway* gateway = &self.gateways[client.gateway]
+        if problem:
+            return self.fail(client, strerror(problem), True)
+        client.state = UPGRADING
+        self.watch(client, EPOLL_CTL_MOD)
+        return self.send(client, gateway.request.data, gateway.request.size)
+
+    cdef int fail(self, Client* client, const char* why, bint again) except -1 nogil:
+        """This connection came to nothing. Without any that ever did there is no use in trying others."""
+        if not self.useful:
+            return self.fail_for_good(client, why, b"is a gateway running there?")
+        self.c_hang_up(client, False)
+        return self.come_back(client, again)
+
+    cdef int fail_for_good(self, Client* client, const char* why, const char* advice) except -1 nogil:
+        cdef Gateway* gateway = &self.gateways[client.gateway]
+        cdef uint32_t ip = gateway.ip
+        self.c_hang_up(client, False)
+        if not self.failure[0]:
+            snprintf(
+                self.failure, sizeof(self.failure), b"gateway %u.%u.%u.%u:%d: %s; %s", ip >> 24, ip >> 16 & 255, ip >> 8 & 255, ip & 255,
+                gateway.port, why, advice,
+            )
+        return self.give_up(client)
+
+    cdef int come_back(self, Client* client, bint again) except -1 nogil:
+        """With full jitter, as the contract asks of clients, at the next gateway; or not, after too many failures."""
+        cdef double delay_s
+        client.attempts += 1
+        if not again or client.attempts > ATTEMPTS_MAX:
+            return self.give_up(client)
+        client.gateway = <uint16_t>((client.gateway + 1) % self.n_gateways)
+        delay_s = chance_unit(&self.random) * min(20.0, 0.25 * (1 << client.attempts))
+        return self.c_plan(client, self.now_ns + <int64_t>(delay_s * SECOND))
+
+    cdef int give_up(self, Client* client) except -1 nogil:
+        self.n_given_up += 1
+        self.fates.failed += 1
+        client.state = GIVEN_UP
+        return 0
+
+    cdef Py_ssize_t upgraded(self, Client* client, const char* answer, Py_ssize_t size) except -1 nogil:
+        """Takes the answer to the upgrade once it is whole: its size, or 0."""
+        cdef const char* end = <const char*>memmem(answer, <size_t>size, b"\r\n\r\n", 4)
+        cdef Py_ssize_t head
+        if end == NULL:
+            if size > ANSWER_MAX:
+                self.fail(client, b"its answer to the upgrade has no end", False)
+            return 0
+        head = end + 4 - answer
+        if size < 12 or memcmp(answer, b"HTTP/1.1 101", 12):
+            self.upgrade_refused(client, answer, size)
+            return 0
+        if not self.has(answer, head, self.accepted) or not self.has(answer, head, self.subprotocol):
+            self.fail(client, b"it upgraded to something that is no stream of the contract (no Sec-WebSocket-Accept, or not our subprotocol)", False)
+            return 0
+        client.state = OPEN
+        self.useful = True
+        self.n_open += 1
+        return head
+
+    cdef bint has(self, const char* answer, Py_ssize_t size, const char* words) noexcept nogil:
+        return memmem(answer, <size_t>size, words, strlen(words)) != NULL
+
+    cdef int upgrade_refused(self, Client* client, const char* answer, Py_ssize_t size) except -1 nogil:
+        """Too many (429) and draining or full (503) may be otherwise later."""
+        cdef char[700] why
+        cdef bint later = size >= 12 and (self.has(answer + 9, 3, b"429") or self.has(answer + 9, 3, b"503"))
+        self.fates.refused += 1
+        snprintf(why, sizeof(why), b"it refused the upgrade: %.*s", <int>min(size, <Py_ssize_t>600), answer)
+        return self.fail(client, why, later)
+
+    # ---- reading
+
+    cdef int c_event(self, const epoll_event* event) except -1 nogil:
+        cdef Client* client = &self.clients[event_mark(event)]
+        if client.state == CONNECTING:
+            return self.connected(client)
+        if event.events & EPOLLOUT:
+            self.send(client, NULL, 0)
+        if client.fd >= 0 and event.events & (EPOLLIN | EPOLLERR | EPOLLHUP):
+            self.read(client)
+        return 0
+
+    cdef int read(self, Client* client) except -1 nogil:
+        cdef Py_ssize_t size = client.left_size, used = 0
+        cdef int64_t got
+        self.input.size = 0
+        buffer_reserve(&self.input, size + READ_SIZE)
+        got = socket_recv(client.fd, self.input.data + size, READ_SIZE)
+        if got == -EAGAIN or got == -EINTR:
+            return 0
+        if got == 0:
+            return self.lost(client, NO_CODE, b"it hung up")
+        if got < 0:
+            return self.lost(client, NO_CODE, strerror(<int>-got))
+        self.follower.now_us = realtime_us()
+        self.traffic.reads += 1
+        self.traffic.bytes += <uint64_t>got
+        memcpy(self.input.data, client.left, <size_t>size)
+        size += got
+        if client.state == UPGRADING:
+            used = self.upgraded(client, self.input.data, size)
+        if client.state == OPEN:
+            used += self.frames(client, <uint8_t*>self.input.data + used, size - used)
+        if client.fd >= 0:
+            self.send_answers(client)
+        if client.fd >= 0:
+            self.keep_left(client, self.input.data + used, size - used)
+        return 0
+
+    cdef int keep_left(self, Client* client, const char* data, Py_ssize_t size) except -1 nogil:
+        if size > client.left_room:
+            client.left = grown(client.left, size)
+            client.left_room = <uint32_t>size
+        elif size == 0 and client.left_room:
+            free(client.left)
+            client.left = NULL
+            client.left_room = 0
+        if size:
+            memcpy(client.left, data, <size_t>size)
+        client.left_size = <uint32_t>size
+        return 0
+
+    cdef Py_ssize_t frames(self, Client* client, const uint8_t* data, Py_ssize_t size) except -1 nogil:
+        """Takes the frames that are whole; returns their bytes. Answers gather in ``follower.out``."""
+        cdef Py_ssize_t at = 0, head, length
+        while size - at >= 2 and client.state == OPEN:
+            head, length = 2, data[at + 1] & 0x7F
+            if length >= 126:
+                head = 4 if length == 126 else 10
+                if size - at < head:
+                    break
+                length = length_of(data + at + 2, head - 2)
+            if data[at + 1] & 0x80 or data[at] & 0x70 or length > MESSAGE_MAX:
+                self.follower.c_fault(FAULT_MALFORMED, &client.tracked, NULL, data[at], <uint64_t>length)
+                self.lost(client, NO_CODE, b"it sent a frame that no server may send")
+                break
+            if size - at < head + length:
+                break
+            self.frame(client, data[at], data + at + head, length)
+            at += head + length
+        return at
+
+    cdef int frame(self, Client* client, uint8_t first, const uint8_t* payload, Py_ssize_t size) except -1 nogil:
+        cdef int opcode = first & 15
+        self.traffic.frames += 1
+        if opcode == OP_PING:
+            self.traffic.pings += 1
+            return put_client_frame(&self.follower.out, OP_PONG, <const char*>payload, size)
+        if opcode == OP_PONG:
+            return 0
+        if opcode == OP_CLOSE:
+            return self.lost(client, payload[0] << 8 | payload[1] if size >= 2 else 1005, b"it closed the connection")
+        if opcode == OP_CONTINUATION or not first & 0x80:
+            return self.fragment(client, first & 0x80 != 0, payload, size)
+        if opcode != <int>self.follower.format:
+            return self.follower.c_fault(FAULT_MALFORMED, &client.tracked, NULL, <uint64_t>size, <uint64_t>opcode)
+        return self.message(client, payload, size)
+
+    cdef int fragment(self, Client* client, bint last, const uint8_t* payload, Py_ssize_t size) except -1 nogil:
+        cdef Py_ssize_t whole = client.fragments_size + size
+        if whole > MESSAGE_MAX:
+            return self.lost(client, NO_CODE, b"it sent a message without end")
+        client.fragments = grown(client.fragments, max(whole, <Py_ssize_t>1))
+        memcpy(client.fragments + client.fragments_size, payload, <size_t>size)
+        client.fragments_size = <uint32_t>whole
+        if last:
+            self.message(client, <const uint8_t*>client.fragments, whole)
+            free(client.fragments)
+            client.fragments = NULL
+            client.fragments_size = 0
+        return 0
+
+    cdef int message(self, Client* client, const uint8_t* payload, Py_ssize_t size) except -1 nogil:
+        self.data_ns = self.now_ns
+        self.follower.c_take(&client.tracked, payload, size)
+        if not client.ready and is_ready(&client.tracked):
+            self.became_ready(client)
+        if self.follower.drain_ms >= 0:
+            client.leaving = True
+            client.generation += 1
+            timers_add(&self.timers, self.now_ns + self.follower.drain_ms * 1000000, <uint32_t>(client - self.clients), client.generation)
+            self.follower.drain_ms = -1
+        if client.tracked.refused and not client.ready and client.fd >= 0:
+            return self.refused(client)
+        return 0
+
+    cdef int refused(self, Client* client) except -1 nogil:
+        cdef char[400] why
+        if client.tracked.unavailable:
+            self.c_hang_up(client, False)
+            return self.come_back(client, True)
+        if self.fates.opened == 0:
+            snprintf(why, sizeof(why), b"it refused to subscribe: %s", self.follower.first_error)
+            return self.fail_for_good(client, why, b"are these instruments published, and this depth and interval served?")
+        self.c_hang_up(client, False)
+        return self.give_up(client)
+
+    cdef int became_ready(self, Client* client) except -1 nogil:
+        cdef int64_t now = monotonic_ns(), rest_ns
+        client.ready = True
+        client.attempts = 0
+        self.n_ready += 1
+        self.on_their_way -= 1
+        self.fates.opened += 1
+        self.ready.c_record((now - client.began_ns) // 1000, 1)
+        if client.cut_ns:
+            self.recovery.c_record((now - client.cut_ns) // 1000, 1)
+            client.cut_ns = 0
+        if self.pauses[client.tracked.group]:           # not all slow readers rest at the same time
+            rest_ns = <int64_t>(chance_unit(&self.random) * <double>self.reads[client.tracked.group])
+            timers_add(&self.timers, now + rest_ns, <uint32_t>(client - self.clients), client.generation)
+        return 0
+
+    # ---- writing
+
+    cdef int send_answers(self, Client* client) except -1 nogil:
+        cdef Buffer* out = &self.follower.out
+        cdef Py_ssize_t size = out.size
+        out.size = 0
+        return self.send(client, out.data, size) if size else 0
+
+    cdef int send(self, Client* client, const char* data, Py_ssize_t size) except -1 nogil:
+        """Sends what waits, then this; what the kernel does not take waits."""
+        cdef int64_t sent = 0
+        cdef Py_ssize_t whole = client.unsent_size + size
+        if client.unsent_size:
+            client.unsent = grown(client.unsent, whole)
+            if size:
+                memcpy(client.unsent + client.unsent_size, data, <size_t>size)
+            data = client.unsent
+        if whole:
+            sent = socket_send(client.fd, data, <size_t>whole)
+        if sent < 0 and sent != -EAGAIN and sent != -EINTR:
+            return self.lost(client, NO_CODE, strerror(<int>-sent))
+        sent = max(sent, <int64_t>0)
+        if sent < whole and not client.unsent_size:
+            client.unsent = grown(NULL, whole - sent)
+            memcpy(client.unsent, data + sent, <size_t>(whole - sent))
+        elif sent and client.unsent_size:
+            memmove(client.unsent, client.unsent + sent, <size_t>(whole - sent))
+        if (whole - sent > 0) != (client.unsent_size > 0):
+            client.unsent_size = <uint32_t>(whole - sent)
+            self.watch(client, EPOLL_CTL_MOD)
+        client.unsent_size = <uint32_t>(whole - sent)
+        if not client.unsent_size:
+            free(client.unsent)
+            client.unsent = NULL
+        return 0
+
+    cdef void c_say_close(self, Client* client) noexcept nogil:
+        """1000, if it can be said at once."""
+        cdef uint8_t[8] frame = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]
+        if client.state == OPEN and not client.unsent_size:
+            socket_send(client.fd, frame, 8)
+
+    # ---- closing
+
+    cdef void c_hang_up(self, Client* client, bint reset) noexcept nogil:
+        if client.fd < 0:
+            return
+        socket_close(client.fd, reset)
+        client.fd = -1
+        self.n_open -= client.state == OPEN
+        self.n_ready -= client.ready
+        self.on_their_way -= not client.ready
+        self.follower.out.size = 0
+        self.forget_bytes(client)
+        tracked_reset(&client.tracked, client.resumes)
+        client.state = IDLE
+        client.generation += 1
+        client.ready = client.paused = client.leaving = False
+
+    cdef int lost(self, Client* client, int code, const char* why) except -1 nogil:
+        """The server hung up. Most codes invite to come back; before the upgrade it is a failure."""
+        if client.state != OPEN:
+            return self.fail(client, why, True)
+        if client.ready or self.fates.opened:
+            self.fates.closed += 1
+            self.close_counts[code if 0 <= code < 5000 else 0] += 1
+            self.c_hang_up(client, False)
+            return self.come_back(client, not (code == 1003 or code == 1007 or code == 1009 or code == 4400 or code == 4401 or code == 4403))
+        return self.fail_for_good(client, why, b"it upgraded the first connection, and did not let it subscribe")
+
+
+cdef inline Py_ssize_t length_of(const uint8_t* at, Py_ssize_t size) noexcept nogil:
+    cdef uint64_t length = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        length = length << 8 | at[i]
+    return <Py_ssize_t>min(length, <uint64_t>MESSAGE_MAX + 1)
+
+
+cdef char* grown(char* old, Py_ssize_t size) except NULL nogil:
+    cdef char* made = <char*>realloc(old, <size_t>size)
+    if made == NULL:
+        with gil:
+            raise MemoryError(f"no memory for {size} bytes of a connection")
+    return made
