@@ -245,6 +245,8 @@ cdef class Follower:
             return self.c_fault(FAULT_UNKNOWN_SUB, client, NULL, <uint64_t>message.sub, message.last)
         if sub.state < SUB_LIVE:
             return self.c_fault(FAULT_EARLY, client, sub, message.first, message.last)
+        if self.floor and not sub.epoch:        # its snapshot knew of nothing: it begins where it begins
+            sub.epoch, sub.seq = 1, message.first - 1
         if message.first != sub.seq + 1 or sub.state == SUB_RELOADING:
             if not self.mend(client, sub, message):
                 return 0
