@@ -1,4 +1,5 @@
 from mdstream._core.instrument import Instrument
+from mdstream._core.sender import Sender
 from mdstream._core.sink import Sink
 from mdstream._core.topic import Topic
 
@@ -19,8 +20,10 @@ class Hub:
         slow_limit_us: int = 30_000_000,
         compression_level: int = 1,
         compression_threshold_bytes: int = 256,
+        sender: Sender | None = None,
     ) -> None:
-        """``compression_*``: for sinks with ``window_bits``; smaller messages are sent to them as they are."""
+        """``compression_*``: for sinks with ``window_bits``; smaller messages are sent to them as they are. ``sender``: writes to
+        many sinks at once; without it, each writes for itself."""
     @property
     def now_us(self) -> int:
         """The time last given to ``flush`` or ``tick``."""

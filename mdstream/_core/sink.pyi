@@ -1,3 +1,4 @@
+from mdstream._core.sender import Sender
 from mdstream._core.topic import Topic
 
 class Sink:
@@ -40,3 +41,9 @@ class MemorySink(Sink):
     def take(self) -> list[bytes]: ...
     def drain(self, room: int = -1) -> None:
         """The peer reads again: unblocks, with ``room`` bytes until it blocks anew, and catches up."""
+
+class MemorySender(Sender):
+    """Writes to the memory sinks that were added, as far as they have room; what a sink has not, it is handed back."""
+
+    def __init__(self) -> None: ...
+    def add(self, sink: MemorySink) -> None: ...

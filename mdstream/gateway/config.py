@@ -174,6 +174,15 @@ class GatewayConfig:
             "from piling up there",
         ),
     ] = 0
+    io_uring: Annotated[
+        bool,
+        Setting(
+            Switch(),
+            "session",
+            "whether clients are written to by io_uring, many in one system call, where the kernel has it "
+            "(Linux 6.1) and allows it; else one call each",
+        ),
+    ] = True
     control_backlog_bytes: Annotated[
         int,
         Setting(

@@ -9,6 +9,8 @@ import time
 from typing import Final
 
 from mdstream._core.hub import Hub
+from mdstream._core.sender import Sender
+from mdstream._core.sender_uring import UringSender
 from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, connect
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
@@ -45,6 +47,7 @@ class Gateway:
             max_levels=config.max_levels,
             heartbeat_us=config.heartbeat_ms * 1000,
             slow_limit_us=config.slow_limit_ms * 1000,
+            sender=_sender() if config.io_uring else None,
             compression_level=config.compression_level,
             compression_threshold_bytes=config.compression_threshold_bytes,
         )
@@ -228,6 +231,15 @@ def bus_options(config: GatewayConfig) -> BusOptions:
     )
     options.ssl_context()
     return options
+
+
+def _sender() -> Sender | None:
+    """Writes to many sockets at once, where the kernel lets us."""
+    try:
+        return UringSender()
+    except OSError as error:
+        log.info("%s; clients are written to one by one", error.strerror)
+        return None
 
 
 def _for_url(host: str) -> str:

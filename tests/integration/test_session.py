@@ -14,6 +14,7 @@ from mdstream._core.session import Session
 from mdstream.errors import SessionClosed
 from support.certificates import certificate, needs_openssl
 from support.fanout import JSON, MSGPACK, PRICE_EXP, SIZE_EXP, Feed, Subscription, decode_json
+from support.uring import uring
 from support.websocket import (
     BINARY,
     CLOSE,
@@ -31,9 +32,10 @@ TRANSPORTS = pytest.mark.parametrize("wires", [True, False], ids=["wire", "uvloo
 NOW = 1_000_000_000
 
 
-@pytest.fixture
-def hub() -> Hub:
-    hub = Hub(heartbeat_us=1_000_000, slow_limit_us=5_000_000)
+@pytest.fixture(params=["alone", "io_uring"])
+def hub(request) -> Hub:
+    sender = uring() if request.param == "io_uring" else None
+    hub = Hub(heartbeat_us=1_000_000, slow_limit_us=5_000_000, sender=sender)
     hub.tick(NOW)
     return hub
 

@@ -1,8 +1,8 @@
 """Whatever the clients do and however slow they are: what they were sent leads exactly to the book.
 
-Two hubs are fed the same payloads in different batches. Clients subscribe to any view in either format, compressed or not, block,
-drain, lose messages and recover, leave, and move to the other hub with `resume`. After every step each message must follow the one before
-it, and the checksum of each book be right; in the end every view must be the feed's.
+Two hubs are fed the same payloads in different batches. Clients subscribe to any view in either format, compressed or not, written to
+by the sender or by themselves, block, drain, lose messages and recover, leave, and move to the other hub with `resume`. After every step
+each message must follow the one before it, and the checksum of each book be right; in the end every view must be the feed's.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mdstream._core.hub import Hub
+from mdstream._core.sink import MemorySender
 from support.fanout import PRICE_EXP, SIZE_EXP, Client, Feed, Subscription
 
 BEST_BID, BEST_ASK = 100, 101
@@ -43,7 +44,9 @@ class Gateway:
     """A hub, what the bus still holds for it, and its clock."""
 
     def __init__(self, log_capacity: int) -> None:
+        self.sender = MemorySender()
         self.hub = Hub(
+            sender=self.sender,
             log_capacity=log_capacity,
             trade_capacity=8,
             heartbeat_us=400_000,
@@ -54,6 +57,9 @@ class Gateway:
         self.queue: list[tuple[str, bytes]] = []
         self.now = 10_000_000
         self.hub.tick(self.now)
+
+    def client(self, format: int, room: int, window_bits: int, *, batched: bool) -> Client:
+        return Client(self.hub, format, room, window_bits, self.sender if batched else None)
 
     def take(self, count: int) -> None:
         taken, self.queue = self.queue[:count], self.queue[count:]
@@ -94,7 +100,7 @@ class FanoutMachine(RuleBasedStateMachine):
             gateway.take(1)
             gateway.flush()
         for format, gateway in enumerate(self.gateways):
-            self.clients.append((gateway, Client(gateway.hub, format, window_bits=15 * format)))
+            self.clients.append((gateway, gateway.client(format, -1, 15 * format, batched=format == 1)))
             for key in ({"channel": "book"}, {"channel": "book", "depth": 3}, {"channel": "trades"}):
                 self.subscribe(format, key, 0)
 
@@ -156,11 +162,13 @@ class FanoutMachine(RuleBasedStateMachine):
 
     # ---- clients
 
-    @rule(which=st.booleans(), format=st.integers(0, 1), room=rooms, window_bits=windows)
-    def connect(self, which: bool, format: int, room: int, window_bits: int) -> None:
+    @rule(
+        which=st.booleans(), format=st.integers(0, 1), room=rooms, window_bits=windows, batched=st.booleans()
+    )
+    def connect(self, which: bool, format: int, room: int, window_bits: int, batched: bool) -> None:
         if len(self.clients) < 6:
-            client = Client(self.gateways[which].hub, format, room, window_bits)
-            self.clients.append((self.gateways[which], client))
+            gateway = self.gateways[which]
+            self.clients.append((gateway, gateway.client(format, room, window_bits, batched=batched)))
 
     @precondition(lambda self: self.clients)
     @rule(pick=picks, key=keys, interval_ms=st.sampled_from([0, 0, 100, 1000]))
@@ -221,14 +229,14 @@ class FanoutMachine(RuleBasedStateMachine):
         return client, books[pick % len(books)] if books else None
 
     @precondition(lambda self: self.clients)
-    @rule(pick=picks, room=rooms, format=st.integers(0, 1), window_bits=windows)
-    def move(self, pick: int, room: int, format: int, window_bits: int) -> None:
+    @rule(pick=picks, room=rooms, format=st.integers(0, 1), window_bits=windows, batched=st.booleans())
+    def move(self, pick: int, room: int, format: int, window_bits: int, batched: bool) -> None:
         """To the other gateway, resuming every subscription; a client that never had its first data cannot."""
         index = pick % len(self.clients)
         gateway, client = self.clients[index]
         other = self.gateways[gateway is self.gateways[0]]
         client.sink.close()
-        moved = Client(other.hub, format, room, window_bits)
+        moved = other.client(format, room, window_bits, batched=batched)
         for sub in client.subs.values():
             old = sub.topic
             topic = other.hub.topic(other.instrument, old.channel, old.depth, old.group, old.interval_ms)

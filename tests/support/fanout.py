@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 
 from mdstream._core.hub import Hub
-from mdstream._core.sink import MemorySink
+from mdstream._core.sink import MemorySender, MemorySink
 from mdstream._core.topic import Topic
 
 JSON, MSGPACK = 0, 1
@@ -257,9 +257,18 @@ class Subscription:
 class Client:
     """A memory sink and what its peer makes of it."""
 
-    def __init__(self, hub: Hub, format: int = JSON, room: int = -1, window_bits: int = 0) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        format: int = JSON,
+        room: int = -1,
+        window_bits: int = 0,
+        sender: MemorySender | None = None,
+    ) -> None:
         self.hub = hub
         self.sink = MemorySink(format, room, window_bits=window_bits)
+        if sender is not None:
+            sender.add(self.sink)
         self.subs: dict[int, Subscription] = {}
         self.heartbeats: list[dict[str, Any]] = []
         self.control: list[dict[str, Any]] = []

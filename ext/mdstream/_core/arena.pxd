@@ -11,7 +11,17 @@ cdef struct Arena:
     Chunk* current
 
 # `size` bytes, aligned to `align` (1 or 8). With align 1, what is taken in succession lies side by side where a chunk has room.
-cdef void* arena_take(Arena* arena, size_t size, size_t align) except NULL
+cdef inline void* arena_take(Arena* arena, size_t size, size_t align) except NULL:
+    cdef Chunk* chunk = arena.current
+    cdef size_t start
+    if chunk != NULL:
+        start = (chunk.used + align - 1) & ~(align - 1)
+        if start + size <= chunk.capacity:
+            chunk.used = start + size
+            return <char*>chunk + sizeof(Chunk) + start
+    return arena_take_more(arena, size)
+
+cdef void* arena_take_more(Arena* arena, size_t size) except NULL
 # Forgets everything taken; keeps some chunks for the next round.
 cdef void arena_reset(Arena* arena) noexcept nogil
 cdef void arena_free(Arena* arena) noexcept nogil

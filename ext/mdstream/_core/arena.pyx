@@ -7,10 +7,6 @@ cdef enum:
     KEEP = 1 << 22          # bytes that a reset may keep; a burst beyond it goes back to the system
 
 
-cdef inline char* chunk_bytes(Chunk* chunk) noexcept nogil:
-    return <char*>chunk + sizeof(Chunk)
-
-
 cdef Chunk* new_chunk(Arena* arena, size_t size) except NULL:
     """A chunk with room for `size` bytes behind the current one: a kept one if it is large enough, else a new one."""
     cdef size_t capacity = size if size > CHUNK else CHUNK
@@ -34,17 +30,10 @@ cdef Chunk* new_chunk(Arena* arena, size_t size) except NULL:
     return chunk
 
 
-cdef void* arena_take(Arena* arena, size_t size, size_t align) except NULL:
-    cdef Chunk* chunk = arena.current
-    cdef size_t start
-    if chunk != NULL:
-        start = (chunk.used + align - 1) & ~(align - 1)
-        if start + size <= chunk.capacity:
-            chunk.used = start + size
-            return chunk_bytes(chunk) + start
-    chunk = new_chunk(arena, size)
+cdef void* arena_take_more(Arena* arena, size_t size) except NULL:
+    cdef Chunk* chunk = new_chunk(arena, size)
     chunk.used = size
-    return chunk_bytes(chunk)
+    return <char*>chunk + sizeof(Chunk)
 
 
 cdef void arena_reset(Arena* arena) noexcept nogil:

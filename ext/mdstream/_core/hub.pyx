@@ -8,6 +8,7 @@ from mdstream._core.form cimport FORMS, PLAIN, format_of, packing_of
 from mdstream._core.heartbeats cimport Heartbeats
 from mdstream._core.instrument cimport Instrument
 from mdstream._core.outbox cimport Frame
+from mdstream._core.sender cimport Sender
 from mdstream._core.topic cimport AHEAD, Member
 from mdstream._core.topic_book cimport BookTopic
 from mdstream._core.topic_ticker cimport TickerTopic
@@ -33,10 +34,12 @@ cdef class Hub:
         slow_limit_us: int = 30_000_000,
         compression_level: int = 1,
         compression_threshold_bytes: int = 256,
+        sender: Sender | None = None,
     ) -> None:
         if heartbeat_us < TICK_US:
             raise ValueError(f"heartbeat_us is {heartbeat_us}; it must be at least {TICK_US}, the pace of tick()")
         self.out = Outbox()
+        self.out.sender = sender
         self.out.deflater = Deflater(compression_level, compression_threshold_bytes)
         self.heartbeat_us = heartbeat_us
         self.slow_limit_us = slow_limit_us

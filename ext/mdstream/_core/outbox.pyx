@@ -1,8 +1,8 @@
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 
 from mdstream._core.arena cimport arena_free, arena_reset, arena_take
 from mdstream._core.buffer cimport buffer_free
@@ -13,6 +13,8 @@ from mdstream._core.sink cimport Delivery
 from mdstream._core.wsframe cimport OP_BINARY, OP_TEXT, RSV1, header_size, put_header
 
 cdef enum:
+    JOIN_SPACE = 1 << 16        # bytes
+    JOIN_MOST = 1 << 14         # bytes for one sink; more are written from where they lie
     SCRATCH_KEEP = 1 << 20      # bytes; a larger scratch buffer is given back
     MAX_SUMMED_US = 1 << 30     # 18 minutes
 
@@ -41,16 +43,24 @@ cdef int grow(void** items, Py_ssize_t* capacity, Py_ssize_t count, size_t size)
     return 0
 
 
+cdef void join(char* at, const Delivery* first) noexcept nogil:
+    while first != NULL:
+        memcpy(at, first.data, first.size)
+        at += first.size
+        first = first.next
+
+
 cdef class Outbox:
     def __cinit__(self) -> None:
         self.filled = []
+        self.joined = <char*>malloc(JOIN_SPACE)
+        if self.joined == NULL:
+            raise MemoryError("no memory for an outbox")
 
     def __dealloc__(self) -> None:
-        cdef Py_ssize_t i
-        for i in range(self.n_touched):
-            if self.touched[i] != NULL:
-                Py_DECREF(<object>self.touched[i])
+        self.c_let_go(0, self.n_touched)
         self.c_free_retired()
+        free(self.joined)
         free(self.touched)
         free(self.sent)
         free(self.retired)
@@ -87,25 +97,15 @@ cdef class Outbox:
         return 0
 
     cdef int c_deliver(self, Sink sink, Frame frame) except -1:
-        cdef Delivery* delivery = sink.last
         self.counters.deliveries += 1
-        sink.pending += frame.size
-        if delivery != NULL and delivery.data + delivery.size == frame.data:
-            delivery.size += frame.size         # side by side in the arena: still one run of bytes
-            return 0
-        delivery = <Delivery*>arena_take(&self.deliveries, sizeof(Delivery), 8)
-        delivery.data = frame.data
-        delivery.size = frame.size
-        delivery.next = NULL
-        if sink.last == NULL:
+        return hand(self, sink, &frame)
+
+    cdef int c_touch(self, Sink sink) except -1:
+        if self.n_touched == self.touched_capacity:
             grow(<void**>&self.touched, &self.touched_capacity, self.n_touched, sizeof(PyObject*))
-            Py_INCREF(sink)
-            self.touched[self.n_touched] = <PyObject*>sink
-            self.n_touched += 1
-            sink.first = delivery
-        else:
-            sink.last.next = delivery
-        sink.last = delivery
+        Py_INCREF(sink)
+        self.touched[self.n_touched] = <PyObject*>sink
+        self.n_touched += 1
         return 0
 
     cdef int c_answer(self, Sink sink, const char* data, Py_ssize_t size) except -1:
@@ -161,13 +161,8 @@ cdef class Outbox:
 
     cdef int c_write(self) except -1:
         cdef Py_ssize_t i = 0
-        cdef Sink sink
         while i < self.n_touched:           # a write may touch further sinks: what it closes or unblocks
-            sink = <Sink>self.touched[i]
-            self.touched[i] = NULL
-            Py_DECREF(sink)
-            i += 1
-            self.c_write_one(sink)
+            i = self.c_write_batch(i)
         self.n_touched = 0
         self.c_free_retired()
         arena_reset(&self.frames)
@@ -175,6 +170,70 @@ cdef class Outbox:
         if self.scratch.capacity > SCRATCH_KEEP:
             buffer_free(&self.scratch)
         return 0
+
+    cdef Py_ssize_t c_write_batch(self, Py_ssize_t start) except -1:
+        """The next sinks of those touched: to as many as a batch holds by the sender, to others each by itself."""
+        cdef Py_ssize_t i = start
+        cdef Py_ssize_t jobs = 0
+        cdef Py_ssize_t room = JOIN_SPACE
+        cdef Sink sink
+        while i < self.n_touched and jobs < BATCH:
+            if i + SOON < self.n_touched:
+                prefetch_sink(self.touched[i + SOON])
+            if self.touched[i] == NULL:     # let go before an earlier round failed
+                i += 1
+                continue
+            sink = <Sink>self.touched[i]
+            if self.sender is None or sink.fd < 0 or sink.blocked or sink.closed or sink.pending > JOIN_MOST:
+                self.c_write_one(sink)
+            elif sink.first != NULL:
+                if sink.first.next != NULL and sink.pending > room:
+                    break
+                self.c_job(sink, jobs, &room)
+                jobs += 1
+            i += 1
+        self.c_settle(jobs)
+        self.c_let_go(start, i)
+        return i
+
+    cdef void c_job(self, Sink sink, Py_ssize_t job, Py_ssize_t* room) noexcept:
+        """One piece of all that the sink is due."""
+        self.written[job].sink = <PyObject*>sink
+        self.written[job].first = sink.first
+        self.jobs[job].fd = sink.fd
+        self.jobs[job].size = sink.pending
+        self.jobs[job].data = sink.first.data
+        if sink.first.next != NULL:
+            self.jobs[job].data = self.joined + JOIN_SPACE - room[0]
+            join(self.joined + JOIN_SPACE - room[0], sink.first)
+            room[0] -= sink.pending
+        sink.first = NULL
+        sink.last = NULL
+        sink.pending = 0
+
+    cdef int c_settle(self, Py_ssize_t jobs) except -1:
+        """Tries the jobs; what a socket did not take is its sink's again."""
+        cdef Py_ssize_t i
+        cdef Job* job
+        cdef Sink sink
+        if jobs:
+            self.sender.c_send(self.jobs, jobs)
+        self.counters.writes += jobs
+        for i in range(jobs):
+            job = &self.jobs[i]
+            self.counters.bytes += job.size
+            if job.sent != job.size:
+                sink = <Sink>self.written[i].sink
+                if sink.c_unsent(self.written[i].first, job.size, job.sent) and not sink.closed:
+                    self.filled.append(sink)
+        return 0
+
+    cdef void c_let_go(self, Py_ssize_t start, Py_ssize_t end) noexcept:
+        cdef Py_ssize_t i
+        cdef PyObject* sink
+        for i in range(start, end):
+            sink, self.touched[i] = self.touched[i], NULL
+            Py_XDECREF(sink)
 
     # ---- figures
 

@@ -18,7 +18,6 @@ cdef enum State:
 cdef class SessionSink(Sink):
     cdef Session session
     cdef object transport       # None once it is gone
-    cdef int fd                 # of its socket; -1 where only the transport may write: TLS
     cdef Py_ssize_t control_backlog
 
     cdef bint c_leave_to_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False

@@ -1,4 +1,4 @@
-"""The I/O shell around upgrade, sink and assembly: bytes in from a transport, one gathered `sendmsg` per flush out."""
+"""The I/O shell around upgrade, sink and assembly: bytes in from a transport, one write per flush out."""
 
 import logging
 
@@ -8,6 +8,7 @@ from libc.string cimport memcpy, memset
 
 from mdstream._core.assembly cimport FED_WHOLE, assembly_feed, assembly_free, close_code, is_utf8
 from mdstream._core.deflate cimport unpack
+from mdstream._core.sender cimport MSG_DONTWAIT, MSG_NOSIGNAL, send_now
 from mdstream._core.wire cimport Wire
 from mdstream._core.wsframe cimport (
     HEADER_MAX, OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT, put_header
@@ -24,9 +25,6 @@ cdef extern from *:
     #include <string.h>
     #include <sys/socket.h>
     #include <sys/uio.h>
-    #ifndef MSG_NOSIGNAL
-    #define MSG_NOSIGNAL 0
-    #endif
     """
     struct iovec:
         void* iov_base
@@ -34,7 +32,6 @@ cdef extern from *:
     struct msghdr:
         iovec* msg_iov
         size_t msg_iovlen
-    int MSG_DONTWAIT, MSG_NOSIGNAL
     Py_ssize_t sendmsg(int fd, const msghdr* message, int flags) nogil
     void* memmem(const void* data, size_t size, const void* wanted, size_t wanted_size) nogil
 
@@ -67,6 +64,8 @@ cdef Py_ssize_t gather(int fd, const Delivery* first) noexcept nogil:
     cdef msghdr message
     cdef Py_ssize_t total = 0
     cdef Py_ssize_t wanted, sent
+    if first.next == NULL:
+        return send_now(fd, first.data, first.size)
     while first != NULL:
         memset(&message, 0, sizeof(message))
         message.msg_iov = pieces
@@ -138,6 +137,9 @@ cdef class SessionSink(Sink):
             sent = gather(self.fd, first)
             if sent == size:
                 return False
+        return self.c_unsent(first, size, sent)
+
+    cdef bint c_unsent(self, const Delivery* first, Py_ssize_t size, Py_ssize_t sent) noexcept:
         try:
             if sent < 0:
                 self.c_broken()

@@ -4,6 +4,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from cpython.ref cimport PyObject
 
+from mdstream._core.sender cimport Sender
+
 cdef struct Delivery:           # of one flush; a run of whole WebSocket frames
     const char* data
     Py_ssize_t size
@@ -14,16 +16,18 @@ cdef struct Place:
     uint32_t index              # of the member there
 
 cdef class Sink:
+    # All that a delivery touches lies side by side: 64 bytes, the object's own head with them.
+    cdef int fd                         # the socket, if it may be written to directly, else negative: only c_write knows how
     cdef readonly uint8_t format
     cdef uint8_t form                   # of what it is handed: the format, packed or not
     cdef readonly bint blocked          # the peer takes no more now
     cdef readonly bint closed
-    cdef bint pings                     # wants WebSocket pings with its heartbeats, and must answer them
-    cdef object hub                     # once attached; called at Python level, on rare events only
     # what the outbox holds for it
     cdef Delivery* first
     cdef Delivery* last
     cdef Py_ssize_t pending             # bytes in those
+    cdef object hub                     # once attached; called at Python level, on rare events only
+    cdef bint pings                     # wants WebSocket pings with its heartbeats, and must answer them
     # its subscriptions
     cdef Place* places
     cdef uint32_t n_places
@@ -37,6 +41,8 @@ cdef class Sink:
 
     # Writes `size` bytes, all of the deliveries, in one go. True if the peer takes no more now.
     cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept
+    # Of a write to `fd` the socket took only the first `sent` bytes, maybe none; negative: it is broken. True as above.
+    cdef bint c_unsent(self, const Delivery* first, Py_ssize_t size, Py_ssize_t sent) noexcept
     # The hub ends it: a close frame with `code`, nothing after it.
     cdef int c_end(self, int code, str reason) except -1
     cdef int c_add_place(self, PyObject* topic, uint32_t index) except -1
@@ -53,3 +59,6 @@ cdef class MemorySink(Sink):
     cdef list kept
 
     cdef int c_keep(self, const Delivery* first) except -1
+
+cdef class MemorySender(Sender):
+    cdef list sinks                     # by `fd`

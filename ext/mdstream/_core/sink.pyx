@@ -6,6 +6,7 @@ from libc.stdlib cimport free, realloc
 
 from mdstream._core.deflate cimport unpack
 from mdstream._core.form cimport DEFLATE, DEFLATE_NARROW, LEAST_WINDOW_BITS, MOST_WINDOW_BITS, PLAIN, form_with
+from mdstream._core.sender cimport Job, Sender
 from mdstream._core.wsframe cimport RSV1, frame_payload
 
 cdef enum:
@@ -19,6 +20,7 @@ cdef class Sink:
         if window_bits and not LEAST_WINDOW_BITS <= window_bits <= MOST_WINDOW_BITS:
             raise ValueError(f"window_bits is {window_bits}; it must be 0 (uncompressed) or 9 to 15")
         packing = PLAIN if not window_bits else DEFLATE if window_bits == MOST_WINDOW_BITS else DEFLATE_NARROW
+        self.fd = -1
         self.format = format
         self.form = form_with(format, packing)
 
@@ -41,6 +43,9 @@ cdef class Sink:
             hub.detach(self)
 
     cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept:
+        return False
+
+    cdef bint c_unsent(self, const Delivery* first, Py_ssize_t size, Py_ssize_t sent) noexcept:
         return False
 
     cdef int c_end(self, int code, str reason) except -1:
@@ -96,6 +101,9 @@ cdef class MemorySink(Sink):
             return self.room == 0
         return False
 
+    cdef bint c_unsent(self, const Delivery* first, Py_ssize_t size, Py_ssize_t sent) noexcept:
+        return self.c_write(first, size)        # the sender left all of it to us
+
     cdef int c_keep(self, const Delivery* first) except -1:
         """Cuts the deliveries, runs of whole frames, into payloads, and unpacks them."""
         cdef const char* at
@@ -121,3 +129,27 @@ cdef class MemorySink(Sink):
         self.close_code = code
         self.close()
         return 0
+
+
+cdef class MemorySender(Sender):
+    def __init__(self) -> None:
+        self.sinks = []
+
+    def add(self, sink: MemorySink) -> None:
+        sink.fd = len(self.sinks)
+        self.sinks.append(sink)
+
+    cdef void c_send(self, Job* jobs, Py_ssize_t count) noexcept:
+        cdef Py_ssize_t i
+        cdef MemorySink sink
+        cdef Delivery run
+        self.calls += 1
+        self.jobs += count
+        for i in range(count):
+            sink = self.sinks[jobs[i].fd]
+            if 0 <= sink.room <= jobs[i].size:
+                jobs[i].sent = sink.room
+                continue
+            run = Delivery(jobs[i].data, jobs[i].size, NULL)
+            sink.c_write(&run, run.size)
+            jobs[i].sent = run.size

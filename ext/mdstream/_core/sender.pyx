@@ -1,0 +1,8 @@
+"""The base of senders. Without one, each sink writes for itself."""
+
+
+cdef class Sender:
+    cdef void c_send(self, Job* jobs, Py_ssize_t count) noexcept:
+        cdef Py_ssize_t i
+        for i in range(count):
+            jobs[i].sent = 0
