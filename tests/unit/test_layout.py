@@ -23,6 +23,11 @@ def test_only_the_reader_of_upgrade_requests_knows_picows():
     assert knows == {"upgrade"}
 
 
+def test_only_four_know_a_socket():
+    knows = {source.stem for source in SOURCES if re.search(r"sys/socket\.h|uring\.h", source.read_text())}
+    assert knows == {"sender", "sender_uring", "session", "wire"}
+
+
 def test_the_core_does_no_io_and_knows_no_layer_above_it():
     strangers = {
         (source.name, name)

@@ -2,9 +2,9 @@
 """By io_uring: one system call for a batch of sends, which saves about an eighth of what the kernel does for each."""
 
 import logging
-import os
 
 from libc.errno cimport EAGAIN, EINTR
+from libc.string cimport strerror
 
 from mdstream._core.sender cimport BATCH, Job, Sender, send_now
 
@@ -23,7 +23,7 @@ cdef class UringSender(Sender):
     def __init__(self) -> None:
         cdef int error = ring_open(&self.ring, BATCH) if not self.ring.fd else 0
         if error:
-            raise OSError(-error, f"io_uring is not available: {os.strerror(-error)}")
+            raise OSError(-error, f"io_uring is not available: {strerror(-error).decode()}")
 
     def __dealloc__(self) -> None:
         ring_close(&self.ring)
@@ -51,5 +51,5 @@ cdef class UringSender(Sender):
 
     cdef void c_give_up(self, int error) noexcept:
         """The kernel, or that another thread calls, has taken the ring away: each is written to by itself from here on."""
-        logger.warning("io_uring failed (%s); writing without it from here on", os.strerror(-error))
+        logger.warning("io_uring failed (%s); writing without it from here on", strerror(-error).decode())
         ring_close(&self.ring)
