@@ -58,7 +58,7 @@ cdef class Outbox:
     cdef Deflater deflater
     cdef Sender sender          # or None: each sink writes for itself
     cdef Job[BATCH] jobs
-    cdef Written[BATCH] written # what they are for
+    cdef Written[BATCH] written     # what they are for
     cdef char* joined           # what is in pieces, in one piece
     cdef list filled            # sinks that the last writes found unwilling to take more; for the hub
     # scratch space for topics
