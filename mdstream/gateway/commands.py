@@ -64,6 +64,7 @@ _TYPES: dict[str, type[_Command]] = {
     "ping": Ping,
 }
 OPS = tuple(_TYPES)
+_CHANNELS = tuple(Channel)
 
 
 def id_of(value: object) -> CommandId:
@@ -101,7 +102,7 @@ class CommandReader:
             raise _bad_value("a ticker cannot be resumed; the newest is sent at once")
         _check_served("depth", command.depth, self._config.depths)
         _check_served("interval_ms", command.interval_ms, self._config.intervals_ms)
-        for name in command.resume.keys() - set(command.instruments):
+        for name in command.resume.keys() - set(command.instruments) if command.resume else ():
             raise _bad_value(f"resume names {shown(name)}, which is not one of the instruments")
 
     def _check_instruments(self, command: Subscribe) -> None:
@@ -128,7 +129,7 @@ def _kind(value: object) -> type[_Command]:
     kind = _TYPES.get(op) if isinstance(op, str) else None
     if kind is None:
         raise CommandError(ErrorCode.UNKNOWN_OP, f"op is {shown(op)}; it must be one of {', '.join(OPS)}")
-    if kind is Subscribe and "channel" in value and value["channel"] not in tuple(Channel):
+    if kind is Subscribe and "channel" in value and value["channel"] not in _CHANNELS:
         channels = ", ".join(Channel)
         raise CommandError(
             ErrorCode.UNKNOWN_CHANNEL, f"channel is {shown(value['channel'])}; it must be one of {channels}"

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import UNSET
 
+from mdstream.gateway import wire
 from mdstream.gateway.wire import Message
+from mdstream.model import MAX_NUMBER
 
 if TYPE_CHECKING:
     from mdstream._core.topic import Topic
@@ -41,6 +45,30 @@ def welcome(config: GatewayConfig, session: str, time_us: int) -> Message:
         "heartbeat_ms": config.heartbeat_ms,
         "limits": limits,
     }
+
+
+class Welcomes:
+    """Makes the ``welcome`` of each session: but for its name and the time all are the same, and encoded once."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._parts = tuple(_parts(format, config) for format in (wire.JSON, wire.MSGPACK))
+
+    def encode(self, format: int, session: str, time_us: int) -> bytes:
+        """``session`` has sixteen ASCII characters, ``time_us`` is past 2**32."""
+        before, between, after = self._parts[format]
+        return b"".join((before, session.encode(), between, _number(format, time_us), after))
+
+
+def _parts(format: int, config: GatewayConfig) -> tuple[bytes, bytes, bytes]:
+    """What stands before the session's name, between it and the time, and after that."""
+    session, time_us = secrets.token_hex(8), MAX_NUMBER
+    before, _, rest = wire.encode(format, welcome(config, session, time_us)).partition(session.encode())
+    between, _, after = rest.partition(_number(format, time_us))
+    return before, between, after
+
+
+def _number(format: int, value: int) -> bytes:
+    return str(value).encode() if format == wire.JSON else msgspec.msgpack.encode(value)
 
 
 def subscribed(id: CommandId, topic: Topic, listing: Listing, *, resumed: bool) -> Message:

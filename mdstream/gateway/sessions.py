@@ -73,16 +73,17 @@ class Sessions:
         self._hub = hub
         self._market = market
         self._reader = CommandReader(config)
+        self._welcomes = messages.Welcomes(config)
         self._now_us = now_us
         self._now_s = now_s
         self._open: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._answers: dict[type, Callable[[Session, Any], None]] = {
-            Subscribe: self._subscribe,
-            Unsubscribe: self._unsubscribe,
-            Recover: self._recover,
-            Auth: self._auth,
-            Ping: self._ping,
+        self._answers: dict[type, tuple[str, Callable[[Session, Any], None]]] = {
+            Subscribe: ("subscribe", self._subscribe),
+            Unsubscribe: ("unsubscribe", self._unsubscribe),
+            Recover: ("recover", self._recover),
+            Auth: ("auth", self._auth),
+            Ping: ("ping", self._ping),
         }
         self.opened_total = 0
         self.commands_total: Counter[str] = Counter()
@@ -101,7 +102,7 @@ class Sessions:
         session.context = _Client(self._config, self._now_s())
         self._open.add(session)
         self.opened_total += 1
-        self._send(session, messages.welcome(self._config, secrets.token_hex(8), self._now_us()))
+        session.send_control(self._welcomes.encode(session.format, secrets.token_hex(8), self._now_us()))
 
     def received(self, session: Session, payload: bytes) -> None:
         """Answers one WebSocket message; whatever it holds, nothing is raised."""
@@ -148,8 +149,9 @@ class Sessions:
                     ErrorCode.RATE_LIMITED, f"too many commands; {rate} per second are allowed"
                 )
             command = self._reader.read(value)
-            self.commands_total[str(command.__struct_config__.tag)] += 1
-            self._answers[type(command)](session, command)
+            op, answer = self._answers[type(command)]
+            self.commands_total[op] += 1
+            answer(session, command)
         except CommandError as error:
             self._refuse(session, id_of(value), error)
 

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgpack
+import msgspec
 
+from mdstream._core.pairs import decoded, in_json, in_msgpack
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 
@@ -21,15 +23,19 @@ MSGPACK: Final = 1
 
 Message = dict[str, Any]
 
+_SHORT = 4096
+"""Longer messages are rare, and may hold numbers of more digits than Python likes to read."""
+
 
 def encode(format: int, message: Message) -> bytes:
     """The bytes of a control message: ``json.dumps`` without spaces, or ``msgpack.packb``, keys in the order given.
 
     Raises ValueError, RecursionError or OverflowError for what cannot be encoded (only an echoed ``data`` can hold that).
     """
-    if format == JSON:
-        return _JSON_ENCODER.encode(message).encode()
-    return bytes(msgpack.packb(message))
+    if "data" in message:
+        # A client's own: floating-point numbers and extension types as these libraries write them.
+        return _JSON_ENCODER.encode(message).encode() if format == JSON else bytes(msgpack.packb(message))
+    return msgspec.json.encode(message) if format == JSON else msgspec.msgpack.encode(message)
 
 
 def decode(format: int, payload: bytes) -> Iterator[object]:
@@ -37,7 +43,25 @@ def decode(format: int, payload: bytes) -> Iterator[object]:
 
     Raises CommandError where a value cannot be decoded; values before it have been yielded by then.
     """
+    if len(payload) <= _SHORT:
+        value = _decode_plain(format, payload)
+        if value is not None:
+            return iter((value,))
     return _decode_json(payload) if format == JSON else _decode_msgpack(payload)
+
+
+def _decode_plain(format: int, payload: bytes) -> object:
+    """One value of the kind that commands are, without a key given twice; None for anything else, which the strict way judges."""
+    try:
+        if format == JSON:
+            value = msgspec.json.decode(payload)
+            pairs = in_json(payload)
+        else:
+            value = msgspec.msgpack.decode(payload)
+            pairs = in_msgpack(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return value if decoded(value) == pairs else None
 
 
 def _decode_json(payload: bytes) -> Iterator[object]:
@@ -65,7 +89,7 @@ def _decode_msgpack(payload: bytes) -> Iterator[object]:
     looker = msgpack.Unpacker(max_buffer_size=size)
     unpacker.feed(payload)
     looker.feed(payload)
-    decoded = 0
+    done = 0
     while True:
         try:
             looker.skip()
@@ -73,15 +97,15 @@ def _decode_msgpack(payload: bytes) -> Iterator[object]:
         except msgpack.OutOfData:
             break
         except msgpack.StackError:
-            raise _bad(f"not valid MessagePack at byte {decoded}: nested too deep") from None
+            raise _bad(f"not valid MessagePack at byte {done}: nested too deep") from None
         except (ValueError, RecursionError) as error:
             raise _bad(
-                f"not valid MessagePack in the value at byte {decoded}: {str(error) or 'no such type'}"
+                f"not valid MessagePack in the value at byte {done}: {str(error) or 'no such type'}"
             ) from None
-        decoded = unpacker.tell()
+        done = unpacker.tell()
         yield value
-    if decoded < len(payload):
-        raise _bad(f"not valid MessagePack: the value at byte {decoded} is cut short")
+    if done < len(payload):
+        raise _bad(f"not valid MessagePack: the value at byte {done} is cut short")
     if not payload:
         raise _bad("the message is empty; a command is a map with `op`")
 

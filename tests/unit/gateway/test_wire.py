@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
-from mdstream.gateway.wire import JSON, MSGPACK, decode, encode, first_repeated, shown
+from mdstream.gateway import messages
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.wire import (
+    JSON,
+    MSGPACK,
+    _decode_json,
+    _decode_msgpack,
+    _decode_plain,
+    decode,
+    encode,
+    first_repeated,
+    shown,
+)
 
 MESSAGE = {"type": "pong", "id": "ü", "data": {"a": [1, None, -2.5, 'x"\n']}, "time": 1}
 
@@ -140,3 +152,81 @@ def test_shown_is_short_and_printable_ascii(value: object) -> None:
     assert len(shown(value)) <= 72
     assert shown(value).rstrip("…").isascii()
     assert shown(value).isprintable()
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), PLAIN, max_size=5))
+def test_every_control_message_has_the_bytes_of_the_plain_libraries(message: dict[str, object]) -> None:
+    text = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+    assert encode(JSON, message) == text.encode()
+    assert values(JSON, text.encode()) == [message]
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=4),
+        st.recursive(
+            st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=300),
+            lambda inner: (
+                st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=40), inner, max_size=20)
+            ),
+        ),
+        max_size=5,
+    )
+)
+def test_and_in_messagepack(message: dict[str, object]) -> None:
+    assert encode(MSGPACK, message) == msgpack.packb(message)
+    assert values(MSGPACK, msgpack.packb(message)) == [message]
+
+
+@given(st.binary(max_size=200), st.sampled_from([JSON, MSGPACK]))
+def test_the_quick_way_decodes_what_the_strict_one_does(payload: bytes, format: int) -> None:
+    quick = _decode_plain(format, payload)
+    if quick is not None:
+        strict = _decode_json(payload) if format == JSON else _decode_msgpack(payload)
+        assert list(strict) == [quick]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"op":"x","op":"ping","data":"\\u003a"}',
+        b'{"a":{"b":1},"a":{"b:":1}}',
+        b'{"a\\"":1,"a\\"":2}',
+        b'{"a":[{"b":1,"b":1}]}',
+        b'{"a":1.0}',
+        b'{"a":-0.0}',
+    ],
+)
+def test_json_that_is_left_to_the_strict_way(payload: bytes) -> None:
+    assert _decode_plain(JSON, payload) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\x82\xa1a\x01\xa1a\x01",
+        b"\xde\x00\x02\xa1a\x01\xa1a\x01",
+        b"\xdf\x00\x00\x00\x02\xa1a\x01\xa1a\x01",
+        b"\x81\xa1a\x82\xc4\x01b\x01\xc4\x01b\x01",
+        b"\x81\x01\x01",
+        b"\x81\xa1a\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00",
+        b"\x81\xa1a\xd6\xff\x00\x00\x00\x01",
+        b"\x81\xa1a\xc7\x01\x05x",
+    ],
+)
+def test_messagepack_that_is_left_to_the_strict_way(value: bytes) -> None:
+    assert _decode_plain(MSGPACK, value) is None
+
+
+@pytest.mark.parametrize("format", [JSON, MSGPACK])
+def test_welcome_is_put_together_as_it_would_be_encoded(format: int) -> None:
+    config = GatewayConfig(node="ünïcode 0123456789abcdef")
+    session, time_us = "fedcba9876543210", 1_723_075_200_000_000
+    made = messages.Welcomes(config).encode(format, session, time_us)
+    assert made == encode(format, messages.welcome(config, session, time_us))

@@ -1,0 +1,123 @@
+"""How many pairs the maps of a message have, as it was sent and as it was decoded: fewer then, if a key was given twice."""
+
+from libc.stdint cimport uint8_t, uint64_t
+
+cdef enum:
+    DEEPEST = 32
+
+
+cdef Py_ssize_t count(object value, int depth) except -2:
+    """-1: too deep, or something in it is no string-keyed map, list, string, bytes, integer, boolean or None."""
+    cdef Py_ssize_t pairs = 0
+    cdef Py_ssize_t more
+    cdef object kind = type(value)
+    if kind is str or kind is int or kind is bool or kind is bytes or value is None:
+        return 0
+    if depth == DEEPEST:
+        return -1
+    if kind is dict:
+        pairs = len(<dict>value)
+        for key, item in (<dict>value).items():
+            more = count(item, depth + 1)
+            if more < 0 or type(key) is not str:
+                return -1
+            pairs += more
+        return pairs
+    if kind is list:
+        for item in <list>value:
+            more = count(item, depth + 1)
+            if more < 0:
+                return -1
+            pairs += more
+        return pairs
+    return -1
+
+
+def decoded(value) -> int:
+    return count(value, 0)
+
+
+def in_json(payload: bytes) -> int:
+    cdef const uint8_t* at = payload
+    cdef const uint8_t* end = at + len(payload)
+    cdef Py_ssize_t pairs = 0
+    cdef bint quoted = False
+    while at < end:
+        if at[0] == c'"':
+            quoted = not quoted
+        elif quoted and at[0] == c'\\':
+            at += 1
+        elif not quoted and at[0] == c':':
+            pairs += 1
+        at += 1
+    return pairs
+
+
+cdef inline uint64_t number(const uint8_t* at, int size) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef int i
+    for i in range(size):
+        value = value << 8 | at[i]
+    return value
+
+
+cdef int sized(uint8_t first) noexcept nogil:
+    """Of 0xc0 to 0xdf: how many bytes of a length follow, 0 if none."""
+    if first == 0xc4 or first == 0xc7 or first == 0xd9:
+        return 1
+    if first == 0xc5 or first == 0xc8 or first == 0xda or first == 0xdc or first == 0xde:
+        return 2
+    if first == 0xc6 or first == 0xc9 or first == 0xdb or first == 0xdd or first == 0xdf:
+        return 4
+    return 0
+
+
+cdef uint64_t fixed(uint8_t first) noexcept nogil:
+    """Of 0xc0 to 0xdf: the bytes that follow where there is no length."""
+    if 0xcc <= first <= 0xcf:
+        return 1 << (first - 0xcc)
+    if 0xd0 <= first <= 0xd3:
+        return 1 << (first - 0xd0)
+    if first == 0xca:
+        return 4
+    if first == 0xcb:
+        return 8
+    if 0xd4 <= first <= 0xd8:
+        return 1 + (1 << (first - 0xd4))
+    return 0
+
+
+def in_msgpack(payload: bytes) -> int:
+    """Value by value, whatever holds them: a container's header is followed by what it holds."""
+    cdef const uint8_t* at = payload
+    cdef const uint8_t* end = at + len(payload)
+    cdef uint64_t pairs = 0
+    cdef uint64_t skip
+    cdef uint8_t first
+    cdef int size
+    while at < end:
+        first = at[0]
+        at += 1
+        if first < 0x80 or first >= 0xe0 or 0x90 <= first < 0xa0:
+            continue
+        if first < 0x90:
+            pairs += first & 15
+            continue
+        if first < 0xc0:
+            skip = first & 31
+        else:
+            size = sized(first)
+            if size > end - at:
+                return -1
+            skip = number(at, size) if size else fixed(first)
+            at += size
+            if first >= 0xdc:
+                if first >= 0xde:
+                    pairs += skip
+                continue
+            if 0xc7 <= first <= 0xc9:
+                skip += 1
+        if skip > <uint64_t>(end - at):
+            return -1
+        at += skip
+    return <Py_ssize_t>min(pairs, <uint64_t>1 << 40)
