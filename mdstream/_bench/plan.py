@@ -78,15 +78,17 @@ class Plan:
         """For each client its group and its instruments, by index; the groups interleaved, so that any stretch is a fair sample."""
         picks = random.Random(f"{self.seed}/{self.offset}")
         weights = list(accumulate(1 / (rank + 1) for rank in range(len(self.instruments))))
-        dealt = self.offset
+        dealt = [self.offset] * len(self.groups)
         clients = []
         for index in _interleave([group.connections for group in self.groups]):
             group = self.groups[index]
             if group.choice == "zipf":
                 mine = _draw(group.instruments, weights, picks)
             else:
-                mine = [(dealt * group.instruments + i) % len(weights) for i in range(group.instruments)]
-            dealt += 1
+                mine = [
+                    (dealt[index] * group.instruments + i) % len(weights) for i in range(group.instruments)
+                ]
+            dealt[index] += 1
             clients.append((index, mine))
         return clients
 

@@ -24,8 +24,9 @@ cdef int nats_open(str host, int port, str name, user, password, token) except -
         raise BenchError(f"{where}: {problem_text(-fd)}; is it running there?")
     try:
         await_socket(fd, POLLOUT, deadline, f"{where}: no connection within 10 s")
-        if socket_problem(fd):
-            raise BenchError(f"{where}: {problem_text(socket_problem(fd))}; is it running there?")
+        problem = socket_problem(fd)
+        if problem:
+            raise BenchError(f"{where}: {problem_text(problem)}; is it running there?")
         if not read_line(fd, where, deadline).startswith(b"INFO "):
             raise BenchError(f"{where}: what listens there is no nats-server")
         let_in(fd, where, deadline, {"name": name, "user": user, "pass": password, "auth_token": token})

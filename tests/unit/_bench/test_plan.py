@@ -22,6 +22,13 @@ def test_even_deals_all_instruments_out_one_after_the_other() -> None:
     assert Counter(index for _, mine in chosen for index in mine) == dict.fromkeys(range(20), 2)
 
 
+def test_each_group_deals_for_itself() -> None:
+    chosen = plan(Group(connections=10, instruments=4), Group(connections=5, instruments=4)).chosen()
+    for group, times in ((0, 2), (1, 1)):
+        mine = Counter(each for index, picked in chosen if index == group for each in picked)
+        assert mine == dict.fromkeys(range(20), times)
+
+
 def test_a_later_process_deals_on_from_where_the_one_before_ended() -> None:
     whole = plan(Group(connections=10, instruments=3)).chosen()
     parts = [plan(Group(connections=5, instruments=3), offset=offset).chosen() for offset in (0, 5)]
