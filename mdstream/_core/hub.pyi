@@ -27,6 +27,9 @@ class Hub:
     @property
     def now_us(self) -> int:
         """The time last given to ``flush`` or ``tick``."""
+    @property
+    def updates(self) -> int:
+        """As in ``stats``."""
     def add_instrument(self, name: str, price_exp: int, size_exp: int) -> Instrument:
         """Raises ValueError if there is one of that name, or an exponent is beyond ±18."""
     def remove_instrument(self, instrument: Instrument) -> None:

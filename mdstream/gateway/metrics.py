@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from mdstream._version import __version__
 from mdstream.codes import CloseCode
 from mdstream.gateway.market import Market
+from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 
@@ -79,6 +80,7 @@ class GatewayCollector(Collector):
         server: Server,
         market: Market,
         connected: Callable[[], bool],
+        pauses: GcPauses,
     ) -> None:
         self._node = node
         self._stats = stats
@@ -86,6 +88,7 @@ class GatewayCollector(Collector):
         self._server = server
         self._market = market
         self._connected = connected
+        self._pauses = pauses
 
     def collect(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(
@@ -96,6 +99,12 @@ class GatewayCollector(Collector):
         yield from self._hub_families(self._stats())
         yield from self._session_families()
         yield from self._market_families()
+        yield _histogram(
+            "mdstream_gc_pause_seconds",
+            "How long Python's garbage collector stopped the process",
+            self._pauses.counts,
+            self._pauses.total_us,
+        )
 
     def _hub_families(self, stats: Mapping[str, Any]) -> Iterator[Metric]:
         for key, (name, text) in _HUB_COUNTERS.items():

@@ -18,6 +18,7 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
 from mdstream.gateway.market import Market
 from mdstream.gateway.metrics import GatewayCollector, Metrics
+from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 
@@ -55,8 +56,15 @@ class Gateway:
         self._sessions = Sessions(config, self._hub, self._market, now_us=now_us)
         self._market.end_subscriptions = self._sessions.end_subscriptions
         self._server = Server(config, self._hub, self._sessions)
+        self._pauses = GcPauses()
         collector = GatewayCollector(
-            config.node, self._hub.stats, self._sessions, self._server, self._market, self._connected
+            config.node,
+            self._hub.stats,
+            self._sessions,
+            self._server,
+            self._market,
+            self._connected,
+            self._pauses,
         )
         self._admin = Admin(config, Metrics(collector), self.not_ready)
         self._ticks = 0
@@ -83,6 +91,10 @@ class Gateway:
     def admin_url(self) -> str:
         return f"http://{_for_url(self.config.admin_host)}:{self.admin_port}"
 
+    def updates(self) -> int:
+        """How many messages of topics were encoded so far: it stands still while the market is quiet."""
+        return self._hub.updates
+
     @property
     def clients(self) -> int:
         """How many are connected now."""
@@ -104,6 +116,7 @@ class Gateway:
         """Listens, and begins to look for NATS. Raises ConfigError, or MdstreamError where it cannot listen."""
         options = bus_options(self.config) if self._bus is None else None
         self._tick()
+        self._pauses.watch()
         try:
             await self._admin.start()
             await self._server.start()
@@ -147,6 +160,7 @@ class Gateway:
             await self._bus.close()
         if self._ticking is not None:
             self._ticking.cancel()
+        self._pauses.unwatch()
 
     async def _wait_until_closed(self) -> None:
         """Until the peers have answered our close frames, or no longer deserve to be waited for."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import logging
 import resource
 import signal
@@ -16,6 +15,7 @@ from mdstream.bus import EmbeddedNats
 from mdstream.gateway import logs
 from mdstream.gateway.config import GatewayConfig, describe
 from mdstream.gateway.node import Gateway
+from mdstream.gateway.pauses import Collecting
 
 log = logging.getLogger("mdstream.gateway")
 
@@ -69,7 +69,15 @@ async def _serve_until(signals: _Signals, config: GatewayConfig) -> None:
     gateway = Gateway(config)
     await gateway.start()
     log.info("serving clients at %s, probes and metrics at %s", gateway.url, gateway.admin_url)
-    _tune_gc()
+    collecting = Collecting(gateway.updates)
+    collecting.start()
+    try:
+        await _stop_when_asked(signals, gateway)
+    finally:
+        collecting.stop()
+
+
+async def _stop_when_asked(signals: _Signals, gateway: Gateway) -> None:
     await signals.asked.wait()
     draining = asyncio.ensure_future(gateway.drain())
     insisted = asyncio.ensure_future(signals.insisted.wait())
@@ -81,13 +89,6 @@ async def _serve_until(signals: _Signals, config: GatewayConfig) -> None:
         await gateway.stop(at_once=True)
     else:
         draining.result()
-
-
-def _tune_gc() -> None:
-    """What is alive now stays alive: not looked at again. Few cycles are made later, so collect seldom: a pause hits all clients."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _fit_to_file_limit(config: GatewayConfig) -> GatewayConfig:

@@ -59,6 +59,10 @@ cdef class Hub:
     def now_us(self) -> int:
         return self.out.now_us
 
+    @property
+    def updates(self) -> int:
+        return self.out.counters.updates
+
     # ---- writing
 
     def cork(self) -> None:

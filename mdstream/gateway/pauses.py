@@ -1,0 +1,99 @@
+"""Python's garbage collector: how long it stops the process, and when it may.
+
+Left alone it runs whenever so many objects were made, in the midst of a flush as well, and now and then looks at everything that is
+alive. Here it runs between two turns of the loop only: often over what is new, which is little and quick, and over everything only
+when the market is quiet or it cannot wait any longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+log = logging.getLogger("mdstream.gateway.pauses")
+
+BUCKETS: Final = 24
+STEP_S: Final = 0.05
+NEW_OBJECTS: Final = 2_000
+"""Made since the last collection: as many are looked at in a fifth of a millisecond or so."""
+ROUNDS: Final = 4
+"""Collections of what is new before what they left is looked at once more, and then counts as old."""
+QUIET_STEPS: Final = 20
+OLD_OBJECTS_QUIET: Final = 10_000
+OLD_OBJECTS_MOST: Final = 2_000_000
+
+
+class GcPauses:
+    """Measures every collection while ``watch`` is on; counts of those shorter than 2**i µs (the last: all others)."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * BUCKETS
+        self.total_us = 0
+        self.longest_us = 0
+        self._began_ns = 0
+
+    def watch(self) -> None:
+        gc.callbacks.append(self._told)
+
+    def unwatch(self) -> None:
+        if self._told in gc.callbacks:
+            gc.callbacks.remove(self._told)
+
+    def _told(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began_ns = time.perf_counter_ns()
+            return
+        us = (time.perf_counter_ns() - self._began_ns) // 1000
+        self.counts[min(us.bit_length(), BUCKETS - 1)] += 1
+        self.total_us += us
+        self.longest_us = max(self.longest_us, us)
+
+
+class Collecting:
+    """Collects instead of the interpreter, from ``start`` to ``stop``. For a process that is nothing but a gateway.
+
+    ``moved`` is a count that grows with every update that is sent: while it stands still the market is quiet.
+    """
+
+    def __init__(self, moved: Callable[[], int]) -> None:
+        self._moved = moved
+        self._moved_last = 0
+        self._quiet_steps = 0
+        self._old = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """What is alive now stays alive, and is not looked at again."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._again()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        gc.enable()
+
+    def _again(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(STEP_S, self._again)
+        self.step()
+
+    def step(self) -> None:
+        """One look, between two turns of the loop."""
+        moved = self._moved()
+        self._quiet_steps = self._quiet_steps + 1 if moved == self._moved_last else 0
+        self._moved_last = moved
+        new, rounds, _ = gc.get_count()
+        quiet = self._quiet_steps >= QUIET_STEPS and self._old >= OLD_OBJECTS_QUIET
+        if quiet or self._old >= OLD_OBJECTS_MOST:
+            gc.collect()
+            self._old = 0
+        elif rounds >= ROUNDS:
+            gc.collect(1)
+        elif new >= NEW_OBJECTS:
+            self._old += new
+            gc.collect(0)
