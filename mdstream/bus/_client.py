@@ -10,8 +10,9 @@ The repairs, each against something seen in its sources:
   connection where it must be, and then we come back;
 - ``tls://`` does not insist on TLS (``_process_info``);
 - a transport that failed in the handshake is left open (``_connect_to_server``);
-- a cancellation that comes together with an answer is lost (``flush``, ``request``): before Python 3.12
-  ``asyncio.wait_for``, under each of them, returns the answer and forgets the rest, and Ctrl-C does nothing.
+- a cancellation that comes together with an answer or a failure is lost (``flush``, ``request``, connecting): before
+  Python 3.12 ``asyncio.wait_for``, under each of them, returns or raises that and forgets the rest; Ctrl-C does nothing, and
+  a connect that was given up goes on for ever.
 """
 
 from __future__ import annotations
@@ -43,10 +44,11 @@ async def heeding_cancellation(work: Awaitable[T]) -> T:
     """Awaits ``work`` in the current task; raises the CancelledError that it may have lost."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
-    result = await work
-    if task and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return result
+    try:
+        return await work
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 _told: set[str] = set()
@@ -181,7 +183,10 @@ class TapClient(Client):
     async def _connect_to_server(self, s: Srv) -> None:
         if self._transport:
             self._transport.close()  # type: ignore[no-untyped-call]
-        await super()._connect_to_server(s)
+        await heeding_cancellation(super()._connect_to_server(s))
+
+    async def _process_connect_init(self) -> None:
+        await heeding_cancellation(super()._process_connect_init())
 
     async def _read_loop(self) -> None:
         await super()._read_loop()

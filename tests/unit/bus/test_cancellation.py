@@ -9,13 +9,16 @@ import pytest
 from mdstream.bus._client import heeding_cancellation
 
 
-async def cancelled_with_its_answer() -> str:
-    """Waits as nats-py does, and is cancelled in the turn of the loop in which it is answered."""
+async def cancelled_with_its_answer(error: Exception | None = None) -> str:
+    """Waits as nats-py does, and is cancelled in the turn of the loop in which it is answered, or told that it failed."""
     answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(heeding_cancellation(asyncio.wait_for(answer, 60)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    answer.set_result("answered")
+    if error is None:
+        answer.set_result("answered")
+    else:
+        answer.set_exception(error)
     task.cancel()
     return await task
 
@@ -23,6 +26,11 @@ async def cancelled_with_its_answer() -> str:
 def test_a_cancellation_that_comes_with_the_answer_is_not_lost() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(cancelled_with_its_answer())
+
+
+def test_a_cancellation_that_comes_with_a_failure_is_not_lost() -> None:
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled_with_its_answer(ConnectionRefusedError()))
 
 
 def test_an_answer_without_a_cancellation_is_returned_and_an_error_raised() -> None:
