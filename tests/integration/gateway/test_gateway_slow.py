@@ -116,7 +116,7 @@ def test_one_who_stays_slow_is_closed_with_4408(run, nats_server, gateway, feed,
         limits = {"send_buffer_bytes": 4096, "slow_limit_ms": 200}
         async with feed(nats_server.url, "SIM:A") as pub, gateway(nats_server.url, **limits) as server:
             await pub.announce(BIDS, ASKS)
-            slow = await ws.open(server.port)
+            slow = await ws.open(server.port, receive_buffer=4096)
             slow.send(BOOK)
             await slow.until("snapshot")
             slow.stop_reading()
