@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance test-debug test-all check lint format types imports spelling stubs bench clean
+.PHONY: help demo test conformance test-debug test-all check lint format types imports spelling stubs bench bench-parts bench-service clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -64,8 +64,15 @@ spelling: $(INSTALLED)
 stubs: $(INSTALLED)
 	$(BIN)/python -m mypy.stubtest mdstream._core mdstream._bench --concise --ignore-disjoint-bases --ignore-unused-allowlist --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
 
-bench: $(INSTALLED)  ## Benchmarks of the parts (pytest-benchmark); never part of the tests
-	$(PYTEST) benchmarks --benchmark-only $(ARGS)
+bench: bench-parts bench-service  ## Benchmarks of the parts, then of the whole service, into reports/; never part of the tests
+
+bench-parts: $(INSTALLED)  ## Benchmarks of the parts (pytest-benchmark; ARGS="-k delta")
+	@mkdir -p reports
+	$(PYTEST) benchmarks --benchmark-only --benchmark-json=reports/parts.json $(ARGS)
+
+bench-service: $(INSTALLED)  ## The load test of the whole service (BENCH="--profile fan-out --repeat 5")
+	@mkdir -p reports
+	$(BIN)/mdstream bench --json reports/service.json --report reports/service.html $(BENCH)
 
 clean:  ## Remove what was built; the sources stay
 	rm -rf .venv .venv-* build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks

@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": "run everything on this machine: NATS, a simulated market, a gateway, and a live view",
     "serve": "run a gateway: market data from NATS to WebSocket clients",
     "watch": "show the live order book of an instrument in the terminal",
+    "bench": "measure what a gateway costs and how fast it is: a load test, a report, a comparison",
     "dump": "print what a gateway sends, one message per line, for scripts",
 }
 

@@ -1,0 +1,271 @@
+"""What is noted while a measurement runs, and what is made of it: figures, checks, doubts."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from mdstream._bench.histogram import Histogram
+from mdstream.bench.load import merged
+from mdstream.bench.meters import Counts
+from mdstream.bench.profiles import Profile
+from mdstream.bench.results import PERCENTILES, Check, Memory, Pass, Spread
+from mdstream.bench.targets import Target
+from mdstream.bench.usage import Window
+
+NOISY_CPU_SHARE = 0.05
+"""Of one core, used by processes that are none of ours: above, the figures may be theirs."""
+NOISY_STEAL_SHARE = 0.02
+FULL_SHARE = 0.95
+
+
+class Findings:
+    """Filled by ``measure`` from its beginning to its end."""
+
+    def __init__(self, profile: Profile, target: Target, before: Counts) -> None:
+        self.profile = profile
+        self.target = target
+        self.writes: int | None = None
+        self.rss_end: int | None = None
+        self.cut = 0
+        self._before = before
+        self._settled = before
+        self._window: Window | None = None
+        self._cpu_s: float | None = None
+        self._published: dict[str, Any] = {}
+        self._checks: list[Check] = []
+        self._doubts: list[str] = []
+        self._counts: Counter[str] = Counter()
+        self._latency: Histogram | None = None
+        self._groups: list[Histogram] = []
+        self._connecting: Histogram | None = None
+        self._recovery: Histogram | None = None
+        self._connect_s = 0.0
+        self._connect_cpu_s: float | None = None
+        self._subscriptions = 0
+        self._offered_updates = 0.0
+        self._load_cpu_s = self._other_cpu_s = 0.0
+        self._bus_cpu_s: float | None = None
+
+    # ---- in the order in which it happens
+
+    def connected(self, answers: list[dict[str, Any]], begin: Counts, end: Counts) -> None:
+        """All connections are ready, or it was given up."""
+        first = min(answer["begin_ns"] for answer in answers)
+        self._connect_s = (max(answer["end_ns"] for answer in answers) - first) / 1e9
+        self._connect_cpu_s = _difference(begin.cpu_s, end.cpu_s)
+        self._connecting = merged([answer["connecting"] for answer in answers])
+        ready = sum(answer["clients"] for answer in answers)
+        faults = [answer["first_fault"] for answer in answers if answer["first_fault"]]
+        totals = _sum(answer["totals"] for answer in answers)
+        detail = f"{ready:,} of {self.profile.connections:,} were ready after {self._connect_s:.2f} s"
+        if ready < self.profile.connections:
+            detail += (
+                f"; refused {totals['refused']:,}, failed {totals['failed']:,}, closed {totals['closed']:,}"
+            )
+            detail += f"; {faults[0]}" if faults else ""
+        self._check("connected", ready == self.profile.connections, detail)
+
+    def settled(self, counts: Counts) -> None:
+        """Nothing moves: what is resident now is the connections'."""
+        self._settled = counts
+
+    def looked(self, window: Window, cpu_s: float | None, answers: list[dict[str, Any]]) -> None:
+        """The window is over."""
+        self._window, self._cpu_s = window, cpu_s
+        self._latency = merged([answer["latency"] for answer in answers])
+        kinds = zip(*(answer["groups"] for answer in answers), strict=True)
+        self._groups = [merged(list(kind)) for kind in kinds]
+        for answer in answers:
+            counters = dict(answer["counters"])
+            counters.pop("window_us", None)
+            self._counts.update(counters)
+
+    def pids(self, *, bus: Sequence[int], feed: Sequence[int], loads: Sequence[int]) -> None:
+        """Whose CPU is whose; called while they run."""
+        window = self._require_window()
+        ours = {*bus, *feed, *loads, *self.target.meter.pids, os.getpid()}
+        self._load_cpu_s = window.cpu_s(loads) + window.cpu_s(feed)
+        self._bus_cpu_s = window.cpu_s(bus) if bus else None
+        self._other_cpu_s = window.other_cpu_s(ours)
+        self._doubt_machine(window, [name for name, _ in window.busiest(ours)])
+        self._doubt_limits(window, loads)
+
+    def published(self, answer: dict[str, Any]) -> None:
+        """The publisher has come to its end."""
+        self._published = answer
+        if answer["late"]:
+            self._doubts.append(
+                f"PUBLISHER LATE (up to {answer['late_max_us'] / 1000:.1f} ms; the latencies hold that too)"
+            )
+
+    def arrived(self, answers: list[dict[str, Any]], seqs: dict[str, int]) -> None:
+        """Everybody has the last number, or it was given up."""
+        totals = _sum(answer["totals"] for answer in answers)
+        self._subscriptions = sum(answer["subscriptions"] for answer in answers)
+        self._recovery = merged([answer["recovery"] for answer in answers])
+        behind = sum(answer["behind"] for answer in answers)
+        faults = sum(answer["faults"] for answer in answers)
+        said = [answer["first_fault"] for answer in answers if answer["first_fault"]]
+        self._check(
+            "exact", faults == 0, f"{faults:,} faults; {said[0]}" if said else "every number, once, in order"
+        )
+        self._check(
+            "complete",
+            behind == 0 and self._subscriptions > 0,
+            f"{behind:,} subscriptions never reached the publisher's last number; {self._subscriptions:,} stand"
+            if behind or not self._subscriptions
+            else f"{self._subscriptions:,} subscriptions reached the publisher's last number",
+        )
+        self._check_open(answers, totals)
+        if self.profile.kind == "reconnect":
+            self._check_resumed(totals)
+        self._counts.update({f"total_{name}": count for name, count in totals.items()})
+        average = sum(seqs.values()) / len(seqs) if seqs else 0.0
+        self._offered_updates = average * self._subscriptions
+
+    def compared(self, books: int, wrong: list[str]) -> None:
+        """The books of the connections that keep one."""
+        if books:
+            self._check(
+                "books",
+                not wrong,
+                f"{len(wrong)} of {books} books are not the publisher's, as of {wrong[0]}"
+                if wrong
+                else f"{books} books are the publisher's; {self._counts['checked']:,} checksums compared in the window",
+            )
+
+    # ---- what came of it
+
+    def result(self) -> Pass:
+        window = self._require_window()
+        counts = self._counts
+        updates = counts["updates"] + counts["trades"] + counts["tickers"]
+        published_per_s = self._per_s("updates")
+        if self.profile.kind == "ingest":
+            updates = round(published_per_s * window.seconds)
+        return Pass(
+            window_s=window.seconds,
+            connections=self.profile.connections,
+            subscriptions=self._subscriptions,
+            updates=updates,
+            messages=counts["deltas"] + counts["trades"] + counts["tickers"],
+            bytes=counts["bytes"],
+            offered_per_s=self._offered_per_s(),
+            published_per_s=published_per_s,
+            cpu_s=self._cpu_s,
+            cpu_clock=self.target.meter.clock,
+            load_cpu_s=self._load_cpu_s,
+            bus_cpu_s=self._bus_cpu_s,
+            other_cpu_s=self._other_cpu_s,
+            steal_s=window.steal_s,
+            writes=self.writes,
+            connect_s=self._connect_s,
+            connect_cpu_s=self._connect_cpu_s,
+            latency=spread(self._latency, whole=True),
+            connecting=spread(self._connecting),
+            recovery=spread(self._recovery),
+            groups=[spread(group) for group in self._groups],
+            memory=self._memory(),
+            floor=None,
+            checks=self._checks,
+            flags=self._doubts,
+            counts=dict(sorted(counts.items())),
+        )
+
+    def _memory(self) -> Memory | None:
+        before, connected, after = self._before.rss_bytes, self._settled.rss_bytes, self.rss_end
+        if before is None or connected is None or after is None:
+            return None
+        each = (connected - before) / self.profile.connections
+        return Memory(
+            before_bytes=before, connected_bytes=connected, after_bytes=after, per_connection_bytes=each
+        )
+
+    def _per_s(self, what: str) -> float:
+        elapsed = self._published.get("elapsed_s")
+        return float(self._published[what]) / elapsed if elapsed else 0.0
+
+    def _offered_per_s(self) -> float:
+        """What was published reaches each subscription to it."""
+        updates = self._published.get("updates")
+        return self._offered_updates / self._published["elapsed_s"] if updates else 0.0
+
+    # ---- checks and doubts
+
+    def _check(self, name: str, passed: bool, detail: str) -> None:
+        self._checks.append(Check(name=name, passed=passed, detail=detail))
+
+    def _check_open(self, answers: list[dict[str, Any]], totals: Counter[str]) -> None:
+        still = sum(answer["open"] for answer in answers)
+        codes = _sum(answer["close_codes"] for answer in answers)
+        said = ", ".join(f"{code}: {count:,}" for code, count in sorted(codes.items()))
+        closed, errors = totals["closed"], totals["errors"]
+        self._check(
+            "kept",
+            still == self.profile.connections and not closed and not errors,
+            f"{still:,} of {self.profile.connections:,} were still connected"
+            + (f"; closed by the server: {said}" if closed else "")
+            + (f"; commands refused: {errors:,}" if errors else ""),
+        )
+
+    def _check_resumed(self, totals: Counter[str]) -> None:
+        resumed, anew = totals["resumed"], totals["not_resumed"]
+        came_back = self._recovery.count if self._recovery is not None else 0
+        self._check(
+            "resumed",
+            0 < self.cut == came_back,
+            f"{came_back:,} of {self.cut:,} came back;"
+            f" {resumed:,} subscriptions went on where they were, {anew:,} began with a snapshot",
+        )
+
+    def _doubt_machine(self, window: Window, busiest: list[str]) -> None:
+        others, steal = self._other_cpu_s / window.seconds, window.steal_s / window.seconds
+        if others > NOISY_CPU_SHARE:
+            self._doubts.append(f"NOISY ({others:.0%} of a core went to {', '.join(busiest)})")
+        if steal > NOISY_STEAL_SHARE:
+            self._doubts.append(f"NOISY (the hypervisor stole {steal:.0%} of a core)")
+
+    def _doubt_limits(self, window: Window, loads: Sequence[int]) -> None:
+        servers = max(1, len(self.target.gateways))
+        if self._cpu_s is not None and self._cpu_s > FULL_SHARE * servers * window.seconds:
+            self._doubts.append("SATURATED (its CPU was full: latencies are the length of a queue)")
+        if any(window.cpu_s([pid]) > FULL_SHARE * window.seconds for pid in loads):
+            self._doubts.append("LOAD LIMITED (a load process had no CPU left; raise --processes)")
+
+    def _require_window(self) -> Window:
+        assert self._window is not None, "nothing was looked at yet"
+        return self._window
+
+
+def spread(histogram: Histogram | None, *, whole: bool = False) -> Spread | None:
+    """A histogram as it is kept, ``whole`` with all its buckets; None if it is empty."""
+    if histogram is None or histogram.count == 0:
+        return None
+    at = histogram.percentile
+    return Spread(
+        count=histogram.count,
+        min_us=histogram.min,
+        mean_us=histogram.mean,
+        p50_us=at(50),
+        p90_us=at(90),
+        p99_us=at(99),
+        p999_us=at(99.9),
+        p9999_us=at(99.99),
+        max_us=histogram.max,
+        curve=[(percent, at(percent)) for percent in PERCENTILES],
+        histogram=histogram.to_dict() if whole else None,
+    )
+
+
+def _sum(tables: Any) -> Counter[str]:
+    whole: Counter[str] = Counter()
+    for table in tables:
+        whole.update(table)
+    return whole
+
+
+def _difference(begin: float | None, end: float | None) -> float | None:
+    return end - begin if begin is not None and end is not None else None

@@ -1,0 +1,134 @@
+"""Where the CPU and memory of the server under test are read: by pid, from its own metrics, or nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from mdstream.bench import usage
+from mdstream.errors import BenchError
+
+TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the server has used and done since its start; None where it is not known."""
+
+    cpu_s: float | None = None
+    rss_bytes: int | None = None
+    writes: int | None = None
+
+
+class Meter(Protocol):
+    """Reads a server; ``clock`` says how exact its CPU is."""
+
+    clock: str
+
+    @property
+    def pids(self) -> Sequence[int]:
+        """The server's processes on this machine."""
+
+    async def read(self) -> Counts:
+        """CPU and memory; costs the server as little as can be."""
+
+    async def read_writes(self) -> int | None:
+        """The server's own count of system calls to clients; outside of what is measured."""
+
+
+class ProcessMeter:
+    """A server on this machine and all that it started; ``admin`` are its metrics, if there are any."""
+
+    clock = "nanoseconds"
+
+    def __init__(self, roots: Sequence[int], admin: Sequence[str] = ()) -> None:
+        self._roots = tuple(roots)
+        self._admin = tuple(admin)
+
+    @property
+    def pids(self) -> Sequence[int]:
+        return usage.tree(*self._roots)
+
+    async def read(self) -> Counts:
+        used = [usage.cpu_ns(pid) for pid in self.pids]
+        if None in [usage.cpu_ns(pid) for pid in self._roots]:
+            raise BenchError(f"the server (pid {', '.join(map(str, self._roots))}) is gone")
+        return Counts(
+            cpu_s=sum(ns for ns in used if ns is not None) / 1e9, rss_bytes=usage.rss_bytes(self.pids)
+        )
+
+    async def read_writes(self) -> int | None:
+        if not self._admin:
+            return None
+        return sum([int((await scrape(url)).get("mdstream_writes_total", 0)) for url in self._admin])
+
+
+class AdminMeter:
+    """Gateways elsewhere, by their ``/metrics``: CPU in units of 10 ms, so windows must be seconds long."""
+
+    clock = "10 ms"
+    pids: Sequence[int] = ()
+
+    def __init__(self, admin: Sequence[str]) -> None:
+        self._admin = tuple(admin)
+
+    async def read(self) -> Counts:
+        pages = await asyncio.gather(*map(scrape, self._admin))
+        return Counts(
+            cpu_s=sum(page["process_cpu_seconds_total"] for page in pages),
+            rss_bytes=int(sum(page["process_resident_memory_bytes"] for page in pages)),
+            writes=int(sum(page["mdstream_writes_total"] for page in pages)),
+        )
+
+    async def read_writes(self) -> int | None:
+        return (await self.read()).writes
+
+
+class NoMeter:
+    """A server of which nothing is known but what it sends."""
+
+    clock = ""
+    pids: Sequence[int] = ()
+
+    async def read(self) -> Counts:
+        return Counts()
+
+    async def read_writes(self) -> int | None:
+        return None
+
+
+async def scrape(admin_url: str) -> dict[str, float]:
+    """The samples without labels of a gateway's ``/metrics``. Raises BenchError."""
+    page = await asyncio.to_thread(_fetch, f"{admin_url.rstrip('/')}/metrics")
+    try:
+        samples = {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+            if not sample.labels
+        }
+    except ValueError as error:
+        raise BenchError(f"{admin_url}/metrics is not Prometheus' text format: {error}") from None
+    missing = [name for name in ("process_cpu_seconds_total", "mdstream_writes_total") if name not in samples]
+    if missing:
+        raise BenchError(
+            f"{admin_url}/metrics has no {' and no '.join(missing)}: is that a gateway's admin port?"
+        )
+    return samples
+
+
+def _fetch(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        with error:
+            raise BenchError(f"{url} answers {error.code}; --admin is a gateway's admin address") from None
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{url} cannot be read: {error}; --admin is a gateway's admin address") from None

@@ -1,0 +1,294 @@
+"""What a bench found, as it is kept in JSON: versioned, plain numbers with units in their names.
+
+::
+
+    Result                     one call of ``mdstream bench``
+    └── runs: Run              a profile in a format (at one point of a sweep)
+        ├── passes: Pass       measured once; ``repeat`` of them
+        │   ├── latency, connecting, recovery: Spread
+        │   ├── checks: Check
+        │   └── floor: Floor   the C floor, just before and just after
+        └── median             the index of the pass that stands for the run
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mdstream.bench.profiles import Profile
+from mdstream.errors import BenchError
+
+SCHEMA = 1
+KIND = "mdstream-bench"
+
+PERCENTILES = (0.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
+"""At which a latency curve is kept."""
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """How values in µs were spread."""
+
+    count: int
+    min_us: int
+    mean_us: float
+    p50_us: int
+    p90_us: int
+    p99_us: int
+    p999_us: int
+    p9999_us: int
+    max_us: int
+    curve: list[tuple[float, int]]
+    """Percentile and the µs that so many do not exceed."""
+    histogram: dict[str, Any] | None
+    """All of it, as ``mdstream._bench.histogram.Histogram.from_dict`` reads it, to be merged with others: of ``Pass.latency`` only."""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that must hold, and whether it did; ``detail`` says what was seen."""
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+class Floor(msgspec.Struct, frozen=True, kw_only=True):
+    """The C floor around a pass: the mean of the one before and the one after."""
+
+    us_per_update: float | None
+    p50_us: float | None
+    p99_us: float | None
+    connections_per_s: float | None
+    bytes_per_connection: float | None
+    us_per_update_each: list[float]
+    """Before and after: how calm the machine was in between."""
+    latency: Spread | None
+    """Of both together."""
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Resident memory of the server's processes."""
+
+    before_bytes: int
+    """With no connection."""
+    connected_bytes: int
+    """All connections subscribed, before any traffic."""
+    after_bytes: int
+    """At the end of the window."""
+    per_connection_bytes: float
+
+
+class Pass(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement. None: not measured, as the CPU of a server that runs elsewhere and tells nothing."""
+
+    window_s: float
+    connections: int
+    subscriptions: int
+    updates: int
+    """Numbers of ``first..last`` that reached connections (ingest: that were published): a merged message counts as what it holds."""
+    messages: int
+    """Data messages (deltas, trades, tickers) that reached connections."""
+    bytes: int
+    """Read from sockets."""
+    offered_per_s: float
+    """Updates that were due to connections each second."""
+    published_per_s: float
+    cpu_s: float | None
+    """Of the server's processes, user and system, in the window."""
+    cpu_clock: str
+    """Where it comes from: ``nanoseconds`` (the kernel's clock of a process), ``10 ms`` (the gateway's own /metrics), or empty."""
+    load_cpu_s: float
+    bus_cpu_s: float | None
+    other_cpu_s: float
+    """Of processes that are none of ours."""
+    steal_s: float
+    writes: int | None
+    """System calls that wrote to clients, by the gateway's own count."""
+    connect_s: float
+    """From the first ``connect`` until all were ready."""
+    connect_cpu_s: float | None
+    latency: Spread | None
+    connecting: Spread | None
+    recovery: Spread | None
+    groups: list[Spread | None]
+    """Latency by kind of connection, in the order of the profile's groups; slow readers last."""
+    memory: Memory | None
+    floor: Floor | None
+    checks: list[Check]
+    flags: list[str]
+    """What makes the figures doubtful, though nothing was wrong: NOISY, SATURATED, LOAD LIMITED."""
+    counts: dict[str, int]
+    """All that load processes counted, for whoever wants to know."""
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    @property
+    def verdict(self) -> str:
+        """``exact``, or what was not, then the flags."""
+        wrong = [check.name for check in self.checks if not check.passed]
+        return ", ".join([*([f"FAILED {' '.join(wrong)}"] if wrong else ["exact"]), *self.flags])
+
+    @property
+    def cpu_share(self) -> float | None:
+        return self.cpu_s / self.window_s if self.cpu_s is not None else None
+
+    @property
+    def us_per_update(self) -> float | None:
+        return _us_per(self.cpu_s, self.updates)
+
+    @property
+    def us_per_message(self) -> float | None:
+        return _us_per(self.cpu_s, self.messages)
+
+    @property
+    def updates_per_s(self) -> float:
+        return self.updates / self.window_s
+
+    @property
+    def bytes_per_update(self) -> float | None:
+        return self.bytes / self.updates if self.updates else None
+
+    @property
+    def connections_per_s(self) -> float | None:
+        return self.connections / self.connect_s if self.connect_s else None
+
+    @property
+    def us_per_connection(self) -> float | None:
+        return _us_per(self.connect_cpu_s, self.connections)
+
+    @property
+    def ratio(self) -> float | None:
+        """CPU per update over the floor's, or, where there are none, seconds per connection."""
+        if self.floor is None:
+            return None
+        if self.updates:
+            return _ratio(self.us_per_update, self.floor.us_per_update)
+        return _ratio(self.floor.connections_per_s, self.connections_per_s)
+
+    def latency_ratio(self, name: str) -> float | None:
+        """``p50_us`` or ``p99_us`` over the floor's."""
+        if self.latency is None or self.floor is None:
+            return None
+        return _ratio(getattr(self.latency, name), getattr(self.floor, name))
+
+
+class SweepPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Which value of a profile was swept, and where this run stands."""
+
+    field: str
+    value: float
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A profile in one format, measured once or more."""
+
+    profile: Profile
+    format: str
+    sweep: SweepPoint | None
+    passes: list[Pass]
+    median: int
+    """The pass with the middle ratio (or CPU per update, or connections per second): the one that is shown."""
+
+    @property
+    def shown(self) -> Pass:
+        return self.passes[self.median]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes two runs of different results the same: profile, format, point of a sweep."""
+        point = f"{self.sweep.field}={self.sweep.value:g}" if self.sweep else ""
+        return self.profile.name, self.format, point
+
+    @property
+    def title(self) -> str:
+        return " ".join(part for part in self.key if part)
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it ran."""
+
+    cpu: str
+    cpus: int
+    memory_bytes: int
+    system: str
+    python: str
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one call of ``mdstream bench`` found."""
+
+    kind: str = KIND
+    schema: int = SCHEMA
+    started: str
+    """UTC, ISO 8601."""
+    machine: Machine
+    versions: dict[str, str]
+    options: dict[str, Any]
+    runs: list[Run]
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.runs) and all(one.passed for run in self.runs for one in run.passes)
+
+
+def median_index(passes: list[Pass]) -> int:
+    """The pass in the middle of what is compared first; of an even number the better of the two."""
+
+    def rank(index: int) -> float:
+        one = passes[index]
+        for value in (one.ratio, one.us_per_update, one.connect_s):
+            if value is not None:
+                return value
+        return 0.0
+
+    order = sorted(range(len(passes)), key=rank)
+    return order[(len(order) - 1) // 2]
+
+
+def save(result: Result, file: Path) -> None:
+    """Writes the whole file or nothing. Raises BenchError."""
+    partial = file.with_name(file.name + ".partial")
+    try:
+        partial.write_bytes(msgspec.json.encode(result) + b"\n")
+        partial.replace(file)
+    except OSError as error:
+        raise BenchError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def read(file: Path) -> Result:
+    """What ``save`` wrote. Raises BenchError that says what is wrong with the file."""
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise BenchError(f"{file} cannot be read: {error.strerror}") from None
+    try:
+        head = msgspec.json.decode(raw, type=_Head)
+    except msgspec.DecodeError:
+        raise BenchError(f"{file} is no result of `mdstream bench --json`") from None
+    if head.kind != KIND:
+        raise BenchError(f"{file} is no result of `mdstream bench --json`")
+    if head.schema != SCHEMA:
+        raise BenchError(
+            f"{file} has schema {head.schema}, this mdstream reads {SCHEMA}: compare results of one version"
+        )
+    try:
+        return msgspec.json.decode(raw, type=Result)
+    except msgspec.DecodeError as error:
+        raise BenchError(f"{file} is damaged: {error}") from None
+
+
+class _Head(msgspec.Struct):
+    kind: str = ""
+    schema: int = 0
+
+
+def _us_per(seconds: float | None, count: int) -> float | None:
+    return seconds * 1e6 / count if seconds is not None and count else None
+
+
+def _ratio(ours: float | None, theirs: float | None) -> float | None:
+    return ours / theirs if ours is not None and theirs else None

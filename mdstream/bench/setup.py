@@ -1,0 +1,95 @@
+"""How a load test is set up: what it starts, what it finds running, on which CPUs."""
+
+from __future__ import annotations
+
+import os
+import resource
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from mdstream.errors import ConfigError
+
+SPARE_FILES = 128
+"""Descriptors of a process that are not its connections."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What does not change from profile to profile."""
+
+    urls: tuple[str, ...] = ()
+    """Gateways that run; none: one of our own is started for each measurement."""
+    nats: str | None = None
+    """A NATS server that runs; None: one of our own."""
+    admin: tuple[str, ...] = ()
+    server_pids: tuple[int, ...] = ()
+    server_cpus: tuple[int, ...] = ()
+    load_cpus: tuple[int, ...] = ()
+    server_args: tuple[str, ...] = ()
+    """More options of ``mdstream serve``."""
+    port: int = 0
+    verify: int = 2
+    """Connections of each load process that keep their books, and compare them."""
+    repeat: int = 1
+    floor_s: float = 2.0
+    """How long the C floor is measured before and after each measurement; 0: not at all."""
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def gateways(self) -> list[tuple[str, int]]:
+        """Where ``urls`` lead; they have been checked."""
+        return [address(url) for url in self.urls]
+
+
+def address(url: str) -> tuple[str, int]:
+    """Host and port of ``ws://HOST:PORT/v1/stream``. Raises ConfigError."""
+    wanted = "it reads ws://HOST:PORT, with HOST an IPv4 address"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 80
+    except ValueError as error:
+        raise ConfigError(f"--url {url!r} cannot be read ({error}); {wanted}") from None
+    if parts.scheme == "wss":
+        raise ConfigError(
+            f"--url {url!r}: the load test speaks plain TCP; measure the gateway without TLS, and see"
+            " docs/performance.md for what TLS adds"
+        )
+    if parts.scheme != "ws" or not host:
+        raise ConfigError(f"--url {url!r} is no WebSocket URL; {wanted}")
+    if parts.path.rstrip("/") not in ("", "/v1/stream"):
+        raise ConfigError(f"--url {url!r} has the path {parts.path!r}; a gateway's stream is at /v1/stream")
+    return host, port
+
+
+def split_cpus(
+    server: tuple[int, ...] | None, load: tuple[int, ...] | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """CPUs for the server and for all else: as asked, else the first for the server and the others for the load.
+
+    With one CPU nothing is pinned. Raises ConfigError for CPUs that we may not use.
+    """
+    usable = sorted(os.sched_getaffinity(0))
+    for flag, asked in (("--server-cpus", server), ("--load-cpus", load)):
+        strange = sorted(set(asked or ()) - set(usable))
+        if strange:
+            raise ConfigError(
+                f"{flag} names CPU {strange[0]}; this process may use {', '.join(map(str, usable))}"
+            )
+    if server is None:
+        server = (usable[0],) if len(usable) > 1 else ()
+    if load is None:
+        load = tuple(cpu for cpu in usable if cpu not in server) if server else ()
+    return server, load
+
+
+def raise_file_limit(needed: int) -> None:
+    """Lets this process, and those that it starts, open so many connections each. Raises ConfigError where it may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and needed + SPARE_FILES > hard:
+        raise ConfigError(
+            f"{needed:,} connections need {needed + SPARE_FILES:,} open files in one process, but it may have {hard:,}:"
+            " raise `ulimit -n`, or spread the connections over more --processes"
+            " (a gateway that is started here has all of them)"
+        )

@@ -1,0 +1,208 @@
+"""Results as rows of text: what the terminal, Markdown and HTML show alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mdstream.bench.results import Pass, Result, Run, Spread
+
+NONE = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A title, the heads of its columns, rows of as many texts, and what must be said beside it."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = field(default=())
+    left: int = 2
+    """So many columns, from the first, hold words; the others figures."""
+    spare: Sequence[str] = field(default=())
+    """Heads of columns that a narrow terminal does without, first things first."""
+
+
+Column = tuple[str, Callable[[Run, Pass], str]]
+
+
+def all_tables(result: Result) -> list[Table]:
+    """Those that have rows."""
+    tables = [stream_table(result), connection_table(result), recovery_table(result), group_table(result)]
+    return [table for table in (*tables, check_table(result)) if table.rows]
+
+
+# ---- how a figure is written
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    return NONE if value is None else f"{value:,.{digits}f}"
+
+
+def whole(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def percent(value: float | None) -> str:
+    return NONE if value is None else f"{value:.0%}"
+
+
+def times(value: float | None) -> str:
+    """A ratio."""
+    return NONE if value is None else f"{value:.2f}×"
+
+
+def duration(us: float | None) -> str:
+    """µs below 1 ms, ms below 1 s, s beyond."""
+    if us is None:
+        return NONE
+    if us < 1_000:
+        return f"{us:.0f} µs"
+    return f"{us / 1e3:.2f} ms" if us < 1_000_000 else f"{us / 1e6:.2f} s"
+
+
+def kilobytes(value: float | None) -> str:
+    """Thousands of bytes, as the figure per connection is given."""
+    return NONE if value is None else f"{value / 1e3:,.1f} kB"
+
+
+def megabytes(value: float | None) -> str:
+    return NONE if value is None else f"{value / 1e6:,.1f} MB"
+
+
+# ---- tables
+
+
+def _table(
+    title: str,
+    runs: Sequence[Run],
+    columns: Sequence[Column],
+    notes: Sequence[str] = (),
+    spare: Sequence[str] = (),
+) -> Table:
+    rows = [[cell(run, run.shown) for _, cell in columns] for run in runs]
+    return Table(title, [head for head, _ in columns], rows, notes, spare=spare)
+
+
+def _name(run: Run, one: Pass) -> str:
+    point = f" {run.sweep.field}={run.sweep.value:g}" if run.sweep else ""
+    return run.profile.name + point
+
+
+_WHO: list[Column] = [("profile", _name), ("format", lambda run, one: run.format)]
+_CONNECTIONS: Column = ("connections", lambda run, one: whole(one.connections))
+_VERDICT: Column = ("verdict", lambda run, one: _short_verdict(one))
+
+
+def stream_table(result: Result) -> Table:
+    """What a delivery costs, and how long it takes."""
+    columns = [
+        *_WHO,
+        _CONNECTIONS,
+        ("updates/s", lambda run, one: whole(one.updates_per_s)),
+        ("µs/update", lambda run, one: number(one.us_per_update, 3)),
+        ("floor", lambda run, one: number(one.floor.us_per_update if one.floor else None, 3)),
+        ("× floor", lambda run, one: times(one.ratio)),
+        ("CPU", lambda run, one: percent(one.cpu_share)),
+        ("p50", lambda run, one: _latency(one, "p50_us")),
+        ("p99", lambda run, one: _latency(one, "p99_us")),
+        ("p99.9", lambda run, one: _latency(one, "p999_us")),
+        ("max", lambda run, one: _latency(one, "max_us")),
+        ("p99 × floor", lambda run, one: times(one.latency_ratio("p99_us"))),
+        _VERDICT,
+    ]
+    runs = [run for run in result.runs if run.shown.updates]
+    return _table(
+        "Streams", runs, columns, spare=("floor", "p99.9", "connections", "p99 × floor", "CPU", "max")
+    )
+
+
+def connection_table(result: Result) -> Table:
+    """What a connection costs."""
+    columns = [
+        *_WHO,
+        _CONNECTIONS,
+        ("connections/s", lambda run, one: whole(one.connections_per_s)),
+        ("floor", lambda run, one: whole(one.floor.connections_per_s if one.floor else None)),
+        ("µs CPU each", lambda run, one: number(one.us_per_connection, 0)),
+        ("ready p50", lambda run, one: duration(one.connecting.p50_us if one.connecting else None)),
+        ("ready p99", lambda run, one: duration(one.connecting.p99_us if one.connecting else None)),
+        ("RSS each", lambda run, one: kilobytes(one.memory.per_connection_bytes if one.memory else None)),
+        ("RSS before", lambda run, one: megabytes(one.memory.before_bytes if one.memory else None)),
+        ("RSS after", lambda run, one: megabytes(one.memory.after_bytes if one.memory else None)),
+        _VERDICT,
+    ]
+    spare = ("RSS before", "RSS after", "ready p50", "floor", "ready p99", "connections")
+    return _table("Connections", result.runs, columns, spare=spare)
+
+
+def recovery_table(result: Result) -> Table:
+    """How long clients were away that lost their connection."""
+    runs = [run for run in result.runs if run.shown.recovery is not None]
+    columns = [
+        *_WHO,
+        ("came back", lambda run, one: whole(one.recovery.count if one.recovery else None)),
+        ("p50", lambda run, one: _spread(one.recovery, "p50_us")),
+        ("p99", lambda run, one: _spread(one.recovery, "p99_us")),
+        ("max", lambda run, one: _spread(one.recovery, "max_us")),
+        ("resumed", lambda run, one: whole(one.counts.get("total_resumed", 0))),
+        ("by snapshot", lambda run, one: whole(one.counts.get("total_not_resumed", 0))),
+    ]
+    notes = [
+        "From the cut until every subscription was in step again; clients wait at random before they come back."
+    ]
+    return _table("Reconnects", runs, columns, notes)
+
+
+def group_table(result: Result) -> Table:
+    """Latency by kind of connection, where there are several."""
+    rows = []
+    for run in result.runs:
+        if len(run.shown.groups) < 2:
+            continue
+        for index, spread in enumerate(run.shown.groups):
+            name = group_name(run, index)
+            rows.append(
+                [run.title, name, *(_spread(spread, at) for at in ("p50_us", "p99_us", "p999_us", "max_us"))]
+            )
+    return Table("By kind of connection", ["run", "connections", "p50", "p99", "p99.9", "max"], rows)
+
+
+def group_name(run: Run, index: int) -> str:
+    """What the connections of a group want."""
+    groups = run.profile.groups
+    if index >= len(groups):
+        return f"{run.profile.slow_share:.0%} slow readers"
+    group = groups[index]
+    depth = f"depth {group.depth}" if group.depth else "full books"
+    each = f"every {group.interval_ms} ms" if group.interval_ms else "every change"
+    return f"{group.symbols} symbols, {depth}, {each}"
+
+
+def check_table(result: Result) -> Table:
+    """All that did not hold, and all doubts, in words."""
+    rows = []
+    for run in result.runs:
+        for number_, one in enumerate(run.passes, 1):
+            where = run.title + (f" ({number_} of {len(run.passes)})" if len(run.passes) > 1 else "")
+            rows += [
+                [where, f"FAILED {check.name}", check.detail] for check in one.checks if not check.passed
+            ]
+            rows += [[where, "doubtful", flag] for flag in one.flags]
+    return Table("Failed and doubtful", ["run", "", "what was seen"], rows, left=3)
+
+
+def _latency(one: Pass, name: str) -> str:
+    return _spread(one.latency, name)
+
+
+def _spread(spread: Spread | None, name: str) -> str:
+    return duration(getattr(spread, name)) if spread is not None else NONE
+
+
+def _short_verdict(one: Pass) -> str:
+    """Without the reasons, which have a table of their own."""
+    wrong = [f"FAILED {check.name}" for check in one.checks if not check.passed]
+    doubts = list(dict.fromkeys(flag.partition(" (")[0] for flag in one.flags))
+    return ", ".join([*(wrong or ["exact"]), *doubts])

@@ -1,0 +1,78 @@
+"""What the connections of a measurement go to: a gateway of our own, gateways that run, or the C floor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from mdstream.bench.meters import AdminMeter, Meter, NoMeter, ProcessMeter
+from mdstream.bench.parts import Gateway, Part
+from mdstream.bench.profiles import Profile
+from mdstream.bench.setup import Setup, address
+from mdstream.children import Log
+
+SPARE_CONNECTIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What is published: one venue of made-up instruments, on this NATS."""
+
+    nats: str
+    venue: str
+    symbols: int
+
+    @property
+    def instruments(self) -> list[str]:
+        return [f"{self.venue}:S{number:05}" for number in range(self.symbols)]
+
+    @property
+    def subjects(self) -> list[str]:
+        return [f"md.{self.venue}.S{number:05}" for number in range(self.symbols)]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect, and how to read what it uses."""
+
+    gateways: Sequence[tuple[str, int]]
+    meter: Meter
+    is_floor: bool = False
+
+
+async def started_gateway(setup: Setup, market: Market, profile: Profile, stack: AsyncExitStack) -> Target:
+    """``mdstream serve`` for this measurement alone, ready for clients."""
+    arguments = [
+        *("--max-connections", str(profile.connections + SPARE_CONNECTIONS)),
+        *setup.server_args,
+        *("--nats", market.nats, "--host", "127.0.0.1", "--port", str(setup.port), "--admin-port", "0"),
+        *("--drain-spread-ms", "0", "--drain-deadline-ms", "1000", "--log-level", "info"),
+    ]
+    gateway = await Gateway.start(arguments, setup.server_cpus, stack)
+    return Target([address(gateway.url)], ProcessMeter([gateway.pid], [gateway.admin_url]))
+
+
+async def started_floor(setup: Setup, market: Market, log: Log, stack: AsyncExitStack) -> Target:
+    """The C floor on the same CPU."""
+    part = await Part.start("relay", "the C floor", log, setup.server_cpus, stack)
+    url = urlsplit(market.nats)
+    listening = await part.order(
+        "listen",
+        instruments=market.instruments,
+        subjects=market.subjects,
+        nats_host=url.hostname,
+        nats_port=url.port,
+    )
+    return Target([("127.0.0.1", listening["port"])], ProcessMeter([part.pid]), is_floor=True)
+
+
+def running_gateways(setup: Setup) -> Target:
+    """Those that the setup names, read as far as it says how."""
+    meter: Meter = NoMeter()
+    if setup.server_pids:
+        meter = ProcessMeter(setup.server_pids, setup.admin)
+    elif setup.admin:
+        meter = AdminMeter(setup.admin)
+    return Target(setup.gateways, meter)

@@ -1,0 +1,350 @@
+"""The options of ``mdstream bench``, and what they come to."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mdstream.bench import profiles, report
+from mdstream.bench.compare import DEFAULT_NOISE
+from mdstream.bench.profiles import Profile
+from mdstream.bench.runner import Sweep
+from mdstream.bench.setup import Setup, address, split_cpus
+from mdstream.bus import BusOptions
+from mdstream.cli.client_options import positive
+from mdstream.errors import ConfigError
+
+EPILOG = """\
+examples:
+  mdstream bench                                      a short set on this machine, about three minutes
+  mdstream bench --list                               the profiles
+  mdstream bench --profile fan-out --connections 2000 --format json --repeat 5
+  mdstream bench --profile fan-out --sweep connections=100,200,500,1000 --report growth.html
+  mdstream bench --url ws://10.0.0.7:8080 --admin http://10.0.0.7:8081 --nats nats://10.0.0.5:4222
+  mdstream bench --json after.json && mdstream bench compare before.json after.json --fail-above 1.2
+  mdstream bench show after.json --report after.html
+
+Without --url it starts all it needs on loopback, a nats-server and a gateway for each measurement, and
+stops it. With --url it measures gateways that run; --nats must be theirs, and a venue BENCH… appears on
+it while the bench runs. Publishing is open-loop, latency counts from when an update was due.
+
+exit codes: 0 done and exact, 1 a check failed (or compare: worse than --fail-above), 2 wrong usage or
+it could not run, 130 or 143 interrupted (what was finished is shown and kept)
+"""
+
+USAGE = """\
+mdstream bench [--profile NAME …] [--url URL --nats URL] [--json FILE] [--report FILE] [OPTION …]
+       mdstream bench compare BEFORE.json AFTER.json [--fail-above RATIO]
+       mdstream bench show FILE.json [--report FILE]"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    parser.usage = USAGE
+    _add_work(parser)
+    _add_values(parser)
+    _add_places(parser)
+    _add_output(parser)
+    actions = parser.add_subparsers(dest="action", metavar="compare | show", title="with results")
+    _add_compare(actions.add_parser("compare", help="two results side by side", allow_abbrev=False))
+    show = actions.add_parser("show", help="a result again, and its report", allow_abbrev=False)
+    show.add_argument("file", type=Path, metavar="FILE.json")
+    _add_report(show)
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is measured").add_argument
+    add("--list", action="store_true", help="explain the profiles and end")
+    add(
+        "--profile",
+        action="append",
+        metavar="NAME",
+        help=f"may be given several times (default: {', '.join(profiles.DEFAULT)})",
+    )
+    add("--profiles", type=Path, metavar="FILE", help="TOML file with profiles of your own, or changed ones")
+    add(
+        "--quick",
+        action="store_true",
+        help="a second each, one format, at most 1,000 connections: a look, no measurement",
+    )
+    add(
+        "--repeat",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="measure each N times and show the median (default: 1)",
+    )
+    add(
+        "--sweep",
+        action="append",
+        type=_sweep,
+        metavar="FIELD=A,B,…",
+        help=f"each profile at each of these values, for {', '.join(profiles.SWEEPS)}",
+    )
+    add(
+        "--floor-seconds",
+        type=_seconds,
+        default=2.0,
+        metavar="S",
+        help="how long the C floor is measured before and after each, 0 leaves it out (default: 2)",
+    )
+    add(
+        "--verify",
+        type=_natural,
+        default=2,
+        metavar="N",
+        help="connections of each process that keep books and compare every checksum (default: 2); the others check numbers",
+    )
+
+
+def _add_values(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("values of the profiles").add_argument
+    texts = {
+        "symbols": "instruments",
+        "rate": "updates per second over all symbols",
+        "burst": "updates back to back",
+        "changes": "level changes per update",
+        "connections": "WebSocket connections",
+        "per_connection": "symbols of each connection",
+        "depth": "levels a side, 0 is the full book",
+        "interval_ms": "conflation interval, 0 is every change",
+        "seconds": "how long is measured",
+        "processes": "load processes",
+    }
+    for name in profiles.OVERRIDES:
+        kind = _number if name in ("rate", "seconds") else _natural
+        add("--" + name.replace("_", "-"), dest=name, type=kind, metavar="N", help=texts[name])
+    add(
+        "--format",
+        choices=("json", "msgpack", "both"),
+        help="what connections speak (default: as the profile says)",
+    )
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("where").add_argument
+    add(
+        "--url",
+        action="append",
+        metavar="URL",
+        help="a gateway that runs, ws://HOST:PORT; several: connections are dealt out",
+    )
+    add("--nats", metavar="URL", help="a NATS server that runs (default: one of our own)")
+    add(
+        "--admin",
+        action="append",
+        metavar="URL",
+        help="admin address of a gateway that runs: its CPU and memory, in units of 10 ms",
+    )
+    add(
+        "--server-pid",
+        action="append",
+        type=positive,
+        metavar="PID",
+        help="process of a gateway on this machine: its CPU exactly, children included",
+    )
+    add(
+        "--server-cpus",
+        type=_cpus,
+        metavar="N,N-M",
+        help="CPUs of the gateway that is started (default: the first)",
+    )
+    add("--load-cpus", type=_cpus, metavar="N,N-M", help="CPUs of all else (default: the others)")
+    add(
+        "--server-args",
+        type=shlex.split,
+        default=[],
+        metavar="'OPTIONS'",
+        help="more options of `mdstream serve`, as in --server-args='--config gateway.toml'",
+    )
+    add(
+        "--port",
+        type=_natural,
+        default=0,
+        metavar="N",
+        help="port of the gateway that is started (default: a free one)",
+    )
+    add("--token", metavar="JWT", help="sent by every connection as Authorization: Bearer")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("results").add_argument
+    add("--json", type=Path, metavar="FILE", help="all figures, for machines; written after each run")
+    _add_report(parser)
+    add("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="for people, with plots: .html, all in one, or .md, pictures beside it",
+    )
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("before", type=Path, metavar="BEFORE.json")
+    add("after", type=Path, metavar="AFTER.json")
+    add(
+        "--fail-above",
+        type=_number,
+        metavar="RATIO",
+        help="exit with 1 if a figure became more than so many times worse",
+    )
+    add(
+        "--noise",
+        type=_number,
+        default=DEFAULT_NOISE,
+        metavar="SHARE",
+        help=f"differences that mean nothing (default: {DEFAULT_NOISE}; more where repeats differ more)",
+    )
+
+
+# ---- what they come to
+
+
+def profiles_of(args: argparse.Namespace) -> dict[str, Profile]:
+    """All that there are. Raises ConfigError."""
+    return profiles.load(args.profiles) if args.profiles is not None else profiles.BUILT_IN
+
+
+def chosen_profiles(args: argparse.Namespace) -> list[Profile]:
+    """Those that are to be measured, with the values that flags give them. Raises ConfigError."""
+    overrides: dict[str, Any] = {
+        name: value for name in profiles.OVERRIDES if (value := getattr(args, name)) is not None
+    }
+    if args.format is not None:
+        overrides["formats"] = profiles.FORMATS if args.format == "both" else (args.format,)
+    names = args.profile or profiles.DEFAULT
+    return profiles.choose(names, profiles_of(args), overrides, quick=args.quick)
+
+
+def sweeps_of(args: argparse.Namespace) -> list[Sweep]:
+    return args.sweep or []
+
+
+def setup_of(args: argparse.Namespace) -> Setup:
+    """Raises ConfigError for what does not go together."""
+    urls = tuple(url for text in args.url or () for url in text.split(","))
+    for url in urls:
+        address(url)
+    if urls and args.nats is None:
+        raise ConfigError("--url needs --nats: updates must be published where these gateways read them")
+    for flag, value in (("--admin", args.admin), ("--server-pid", args.server_pid)):
+        if value and not urls:
+            raise ConfigError(f"{flag} is of a gateway that runs: give its --url too")
+    for flag, value in (
+        ("--server-cpus", args.server_cpus),
+        ("--server-args", args.server_args),
+        ("--port", args.port),
+    ):
+        if value and urls:
+            raise ConfigError(f"{flag} is for a gateway that is started here, but --url names one that runs")
+    if args.nats is not None:
+        BusOptions.parse(args.nats)
+    server_cpus, load_cpus = split_cpus((() if urls else args.server_cpus), args.load_cpus)
+    return Setup(
+        urls=urls,
+        nats=args.nats,
+        admin=tuple(args.admin or ()),
+        server_pids=tuple(args.server_pid or ()),
+        server_cpus=server_cpus,
+        load_cpus=load_cpus,
+        server_args=tuple(args.server_args),
+        port=args.port,
+        verify=args.verify,
+        repeat=args.repeat,
+        floor_s=args.floor_seconds,
+        token=args.token,
+    )
+
+
+def check_files(args: argparse.Namespace) -> None:
+    """Says before minutes have passed that a result could not be written. Raises ConfigError."""
+    if args.report is not None:
+        report.check_name(args.report)
+    for flag, file in (("--json", args.json), ("--report", args.report)):
+        if file is not None and not file.parent.is_dir():
+            raise ConfigError(f"{flag} {file}: there is no directory {file.parent}")
+
+
+def told(args: argparse.Namespace, setup: Setup) -> dict[str, Any]:
+    """How it was done, for the result; without what is nobody's business."""
+    cpus = {"server_cpus": setup.server_cpus, "load_cpus": setup.load_cpus}
+    told = {
+        "server": f"{len(setup.urls)} running" if setup.urls else "started for each measurement",
+        "nats": "running" if setup.nats else "started for each measurement",
+        **{name: ",".join(map(str, value)) for name, value in cpus.items() if value},
+        "repeat": setup.repeat,
+        "floor_seconds": setup.floor_s,
+        "verified_connections": setup.verify,
+    }
+    if setup.server_args:
+        told["server_args"] = shlex.join(setup.server_args)
+    if args.quick:
+        told["quick"] = True
+    return told
+
+
+def show_profiles(known: dict[str, Profile], console: Console) -> None:
+    """Each in a line."""
+    width = max(map(len, known))
+    for name, profile in known.items():
+        mark = "*" if name in profiles.DEFAULT else " "
+        console.print(f"{mark} {name:<{width}}  {profile.summary}", markup=False, soft_wrap=True)
+    console.print("* is measured where no --profile is named", style="dim")
+
+
+# ---- how values are read
+
+
+def _sweep(text: str) -> Sweep:
+    name, equals, values = text.partition("=")
+    field = name.strip().replace("-", "_")
+    if not equals or field not in profiles.SWEEPS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no sweep; it reads FIELD=A,B,… with FIELD one of {', '.join(profiles.SWEEPS)}"
+        )
+    points = tuple(_number(value) for value in values.split(","))
+    return Sweep(field, points)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text.replace("_", ""))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, not below 0")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = _number(text)
+    if value > 600:
+        raise argparse.ArgumentTypeError(f"{text!r} must be at most 600 seconds")
+    return value
+
+
+def _natural(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 on")
+    return int(text)
+
+
+def _cpus(text: str) -> tuple[int, ...]:
+    """``0``, ``1-3``, ``0,2-3``, as taskset(1) reads them."""
+    found: set[int] = set()
+    for part in text.split(","):
+        low, dash, high = part.partition("-")
+        first, last = _natural(low), _natural(high if dash else low)
+        if last < first or last > 4095:
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of CPUs; it reads 0,2-3")
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))
