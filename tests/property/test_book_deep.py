@@ -6,7 +6,7 @@ import random
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mdstream._core.book import Book
@@ -20,6 +20,9 @@ from mdstream.errors import BookError
     size=st.sampled_from([1, 7, 40, 300]),
     deletes=st.sampled_from([0.1, 0.4, 0.9]),
 )
+@example(
+    seed=1242, span=10, updates=51, size=300, deletes=0.9
+)  # fills the log to its last slot, with deletes behind
 @settings(max_examples=150, deadline=None)
 def test_deep_book_is_a_pair_of_dictionaries(
     seed: int, span: int, updates: int, size: int, deletes: float
@@ -74,6 +77,20 @@ def _refuse(book: Book, number: int, parts: tuple[list[int], list[int]], above: 
 
 def _flat(side: dict[int, int], falling: bool) -> list[int]:
     return [number for ticks in sorted(side, reverse=falling) for number in (ticks, side[ticks])]
+
+
+@pytest.mark.parametrize("in_vain", [0, 1, 5])
+def test_changes_in_vain_behind_an_update_that_fills_the_log_leave_it_whole(in_vain: int) -> None:
+    """Deletes of levels that are not there are no changes; the log, full to its last slot, must not lose its oldest to them."""
+    book = Book("SIM:X", log_capacity=64)
+    past = {0: book.view()}
+    for number in range(1, 100):
+        deletes = [n for ticks in range(1, in_vain + 1) for n in (-ticks, 0)]
+        book.apply(number, number, 0, [100, number, 99, 1000 + number, *deletes], [])
+        past[number] = book.view()
+        for at in filter(book.reaches, past):
+            assert book.view(at=at) == past[at]
+    assert book.reaches(99 - 30)
 
 
 @pytest.mark.parametrize("order", ["rising", "falling", "shuffled"])

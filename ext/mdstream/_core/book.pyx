@@ -64,7 +64,7 @@ cdef class Book:
         end = set_levels(&self.asks, asks, n_asks, end)
         if not safe:
             accept(self, first, last, changes, end)
-        log_commit(&self.log, last, changes, <uint64_t> (end - changes))
+        log_commit(&self.log, last, changes, <uint64_t> (end - changes), end - changes < n)
         self.seq = last
         self.ts_us = ts_us
         return 0
@@ -255,7 +255,8 @@ cdef object to_array(const Levels* levels):
 # ---- applying an update
 
 cdef inline Change* set_levels(Side* side, const int64_t* flat, Py_ssize_t n, Change* change) noexcept nogil:
-    """Sets ``n`` levels, writing down those whose size changes; returns the place after the last written."""
+    """Sets ``n`` levels, writing down those whose size changes; returns the place after the last of them, where one that does
+    not count may have been written."""
     cdef int64_t sign = side.sign
     cdef int64_t is_ask = sign < 0
     cdef int64_t ticks, lots, old

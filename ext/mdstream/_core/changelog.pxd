@@ -40,8 +40,9 @@ cdef void log_clear(ChangeLog* log, uint64_t seq) noexcept nogil
 cdef int log_reserve(ChangeLog* log, uint64_t n) except -1
 # Where `n` changes may be written in one run so that they stand in the log already; NULL: write them elsewhere.
 cdef Change* log_place(ChangeLog* log, uint64_t n) noexcept nogil
-# Logs the update that leads to `last`: `n` changes, written at log_place or copied from elsewhere.
-cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint64_t n) noexcept nogil
+# Logs the update that leads to `last`: `n` changes, written at log_place or copied from elsewhere. `spilled`: one more was
+# written behind them, which does not count.
+cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint64_t n, bint spilled) noexcept nogil
 # Whether number `seq` is where an update ended (or the log begins), and the changes logged until then.
 cdef bint log_find(const ChangeLog* log, uint64_t seq, uint64_t* at) noexcept nogil
 # What changes number start..end of the log come to: each level once, in the order of its first change, with the size before

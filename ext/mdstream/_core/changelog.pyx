@@ -70,7 +70,7 @@ cdef Change* log_place(ChangeLog* log, uint64_t n) noexcept nogil:
     return &log.changes[slot] if slot + n <= log.change_slots else NULL
 
 
-cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint64_t n) noexcept nogil:
+cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint64_t n, bint spilled) noexcept nogil:
     cdef Mark* mark
     if n > log.limit:
         log_clear(log, last)
@@ -78,7 +78,9 @@ cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint6
     copy_in(log, changes, n)
     log.change_head += n
     while log.mark_tail < log.mark_head and (
-        log.change_head - log.floor_at > log.limit or log.mark_head - log.mark_tail >= log.limit
+        log.change_head - log.floor_at > log.limit
+        or log.change_head - log.floor_at + spilled > log.change_slots      # what was spilled lies on the oldest
+        or log.mark_head - log.mark_tail >= log.limit
     ):
         mark = &log.marks[log.mark_tail & (log.mark_slots - 1)]
         log.floor_seq, log.floor_at = mark.last, mark.end
