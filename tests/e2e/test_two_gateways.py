@@ -16,6 +16,14 @@ async def _moved(client: Any) -> None:
     await opened.wait()
 
 
+async def _begun(sim: Any, *followers: Any) -> None:
+    """Returns when each has been sent a trade: before its first, a client has no number to go on from."""
+    while not sim.trades:
+        await sim.play(10)
+    for follower in followers:
+        await follower.trades.reach(sim.trades[0][0])
+
+
 @pytest.mark.parametrize("format", ["json", "msgpack"])
 @pytest.mark.parametrize("how", ["drained", "cut"])
 def test_a_client_moves_and_resumes(how, format, run, nats_server, gateway, market, follower) -> None:
@@ -30,6 +38,7 @@ def test_a_client_moves_and_resumes(how, format, run, nats_server, gateway, mark
         ):
             await resident.subscribe()
             await mover.subscribe()
+            await _begun(sim, mover)
             await sim.play(100)
             mover.dial.url = there.url
             moved = asyncio.ensure_future(_moved(mover.client))
@@ -69,6 +78,7 @@ def test_a_client_moves_back_and_forth(run, nats_server, gateway, market, follow
         ):
             await resident.subscribe()
             await mover.subscribe()
+            await _begun(sim, mover)
             for move in range(8):
                 mover.dial.url = (there.url, here.url)[move % 2]
                 moved = asyncio.ensure_future(_moved(mover.client))
@@ -99,6 +109,7 @@ def test_a_client_moves_to_a_gateway_that_never_had_the_instrument(
             follower(here.url, "msgpack") as mover,
         ):
             await mover.subscribe()
+            await _begun(sim, mover)
             await sim.play(50)
             mover.dial.connected.clear()
             moved = asyncio.ensure_future(_moved(mover.client))

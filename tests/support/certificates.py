@@ -19,6 +19,8 @@ def certificate(directory: Path, name: str, *signed_by: str) -> tuple[Path, Path
     cert, key = directory / f"{name}.pem", directory / f"{name}.key"
     command = ["openssl", "req", *_NEW_KEY.split()]
     command += ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+    # Python 3.13 insists on it, of an authority and of what is its own authority alike.
+    command += ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
     command += ["-keyout", str(key), "-out", str(cert)]
     for authority in signed_by:
         command += ["-CA", str(directory / f"{authority}.pem"), "-CAkey", str(directory / f"{authority}.key")]
