@@ -15,6 +15,9 @@ class Sink:
     @property
     def subscriptions(self) -> int:
         """How many topics it is subscribed to."""
+    @property
+    def subscription_bytes(self) -> int:
+        """Memory that those take here; ``Topic.subscription_bytes`` is the rest."""
     def topics(self) -> list[Topic]: ...
     def close(self) -> None:
         """Drops every subscription; nothing is sent any more."""

@@ -26,3 +26,6 @@ class Topic:
         """The number at which it stands: the last one sent to all."""
     @property
     def subscribers(self) -> int: ...
+    @property
+    def subscription_bytes(self) -> int:
+        """Memory that its subscriptions take here; ``Sink.subscription_bytes`` is the rest."""

@@ -15,6 +15,17 @@ cdef struct Place:
     PyObject* topic             # borrowed: a topic lives as long as it has members
     uint32_t index              # of the member there
 
+# Arrays of subscriptions, in topics and in sinks, hold at most half as much again as is in use, whoever comes and goes.
+
+cdef inline uint32_t next_capacity(uint32_t capacity) noexcept nogil:
+    """Of a full array that is to take one more."""
+    return capacity + (capacity >> 2) + 1
+
+
+cdef inline uint32_t fit_capacity(uint32_t capacity, uint32_t count) noexcept nogil:
+    """Of an array that someone has left: less, with some room, if it is too large by now."""
+    return count + (count >> 2) if capacity > count + (count >> 1) else capacity
+
 cdef class Sink:
     # All that a delivery touches lies side by side: 64 bytes, the object's own head with them.
     cdef int fd                         # the socket, if it may be written to directly, else negative: only c_write knows how
@@ -46,6 +57,8 @@ cdef class Sink:
     # The hub ends it: a close frame with `code`, nothing after it.
     cdef int c_end(self, int code, str reason) except -1
     cdef int c_add_place(self, PyObject* topic, uint32_t index) except -1
+    # The last place takes the place of the one removed; the caller tells its member.
+    cdef void c_remove_place(self, Py_ssize_t place) noexcept
     # Index in `places`, or -1.
     cdef Py_ssize_t c_find(self, PyObject* topic) noexcept nogil
 

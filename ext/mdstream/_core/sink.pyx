@@ -31,6 +31,10 @@ cdef class Sink:
     def subscriptions(self) -> int:
         return self.n_places
 
+    @property
+    def subscription_bytes(self) -> int:
+        return self.places_capacity * sizeof(Place)
+
     def topics(self) -> list:
         return [<object>self.places[i].topic for i in range(self.n_places)]
 
@@ -56,7 +60,7 @@ cdef class Sink:
         cdef uint32_t capacity
         cdef Place* places
         if self.n_places == self.places_capacity:
-            capacity = self.places_capacity * 2 if self.places_capacity else 4
+            capacity = next_capacity(self.places_capacity)
             places = <Place*>realloc(self.places, capacity * sizeof(Place))
             if places == NULL:
                 raise MemoryError(f"no memory for {capacity} subscriptions")
@@ -66,6 +70,22 @@ cdef class Sink:
         self.places[self.n_places].index = index
         self.n_places += 1
         return 0
+
+    cdef void c_remove_place(self, Py_ssize_t place) noexcept:
+        cdef uint32_t capacity
+        cdef Place* places
+        self.n_places -= 1
+        self.places[place] = self.places[self.n_places]
+        capacity = fit_capacity(self.places_capacity, self.n_places)
+        if capacity == 0:
+            free(self.places)
+            self.places = NULL
+            self.places_capacity = 0
+        elif capacity < self.places_capacity:
+            places = <Place*>realloc(self.places, capacity * sizeof(Place))
+            if places != NULL:
+                self.places = places
+                self.places_capacity = capacity
 
     cdef Py_ssize_t c_find(self, PyObject* topic) noexcept nogil:
         cdef Py_ssize_t i

@@ -5,7 +5,7 @@ from libc.stdlib cimport free, realloc
 
 from mdstream._core.encode cimport REASON_RECOVER, REASON_SLOW, REASON_SUBSCRIBE
 from mdstream._core.outbox cimport SOON, hand, prefetch_sink
-from mdstream._core.sink cimport Place
+from mdstream._core.sink cimport Place, fit_capacity, next_capacity
 
 
 cdef class Market:
@@ -27,6 +27,14 @@ cdef class Topic:
     @property
     def subscribers(self) -> int:
         return self.c_count_members()
+
+    @property
+    def subscription_bytes(self) -> int:
+        cdef Py_ssize_t room = 0
+        cdef int form
+        for form in range(FORMS):
+            room += self.members[form].capacity
+        return room * sizeof(Member)
 
     # ---- what a channel does
 
@@ -83,6 +91,7 @@ cdef class Topic:
             index = members.in_step
         members.count -= 1
         swap_members(members, index, members.count)
+        release_members(members)
         remove_place(sink, place)
         return 0
 
@@ -203,13 +212,28 @@ cdef int reserve_member(Members* members) except -1:
     cdef Member* items
     if members.count < members.capacity:
         return 0
-    capacity = members.capacity * 2 if members.capacity else 4
+    capacity = next_capacity(members.capacity)
     items = <Member*>realloc(members.items, capacity * sizeof(Member))
     if items == NULL:
         raise MemoryError(f"no memory for {capacity} subscribers of a topic")
     members.items = items
     members.capacity = capacity
     return 0
+
+
+cdef void release_members(Members* members) noexcept:
+    """Gives back what those who left no longer need."""
+    cdef uint32_t capacity = fit_capacity(members.capacity, members.count)
+    cdef Member* items
+    if capacity == 0:
+        free(members.items)
+        members.items = NULL
+        members.capacity = 0
+    elif capacity < members.capacity:
+        items = <Member*>realloc(members.items, capacity * sizeof(Member))
+        if items != NULL:
+            members.items = items
+            members.capacity = capacity
 
 
 cdef void swap_members(Members* members, uint32_t a, uint32_t b) noexcept:
@@ -224,11 +248,8 @@ cdef void swap_members(Members* members, uint32_t a, uint32_t b) noexcept:
 
 
 cdef void remove_place(Sink sink, Py_ssize_t place) noexcept:
-    """The sink's last place takes the place of the one removed, and its member is told."""
-    cdef Place moved
-    sink.n_places -= 1
-    if place == sink.n_places:
-        return
-    moved = sink.places[sink.n_places]
-    sink.places[place] = moved
-    (<Topic>moved.topic).members[sink.form].items[moved.index].place = place
+    cdef Place* moved
+    sink.c_remove_place(place)
+    if place < sink.n_places:
+        moved = &sink.places[place]
+        (<Topic>moved.topic).members[sink.form].items[moved.index].place = place
