@@ -21,6 +21,8 @@ from mdstream._core.endpoint import Endpoint
 from mdstream._core.hub import Hub
 from mdstream._core.instrument import Instrument
 from mdstream._core.pack import pack_book, pack_snap
+from mdstream._core.sender import Sender
+from mdstream._core.sender_uring import UringSender
 from mdstream._core.session import Session
 from mdstream._core.sink import MemorySink, Sink
 from mdstream._core.topic import Topic
@@ -47,8 +49,8 @@ VIEWS = {
 class Market:
     """One instrument and the batches that change it, the touch among them."""
 
-    def __init__(self) -> None:
-        self.hub = Hub()
+    def __init__(self, sender: Sender | None = None) -> None:
+        self.hub = Hub(sender=sender)
         self.instrument: Instrument = self.hub.add_instrument("SIM:BTC-USD", -2, -8)
         self.random = random.Random(1)
         self.seq = 0
@@ -173,10 +175,11 @@ class Sockets:
         await self.door.end()
 
 
-@pytest.fixture
-def sockets() -> Iterator[Sockets]:
+@pytest.fixture(params=["send", "io_uring"])
+def sockets(request: pytest.FixtureRequest) -> Iterator[Sockets]:
+    sender = UringSender() if request.param == "io_uring" else None
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sockets = Sockets(Market(), runner)
+        sockets = Sockets(Market(sender), runner)
         yield sockets
         sockets.close()
 
