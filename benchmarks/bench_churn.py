@@ -1,7 +1,8 @@
 """Subscribing and leaving, in the hub: ``python -m pytest benchmarks/bench_churn.py``.
 
 A round moves ``MOVES`` subscriptions of 1,000 sinks, each on as many of 100 books as the parameter says: one is left, another taken,
-with its snapshot of 20 levels a side handed over. ``ns`` is for one of them, leaving and subscribing together; ``bytes`` what a subscription takes.
+with its snapshot of 20 levels a side handed over. ``ns`` is for one of them, leaving and subscribing together; ``bytes`` is what a
+subscription takes.
 """
 
 from __future__ import annotations
