@@ -99,12 +99,7 @@ class GatewayCollector(Collector):
         yield from self._hub_families(self._stats())
         yield from self._session_families()
         yield from self._market_families()
-        yield _histogram(
-            "mdstream_gc_pause_seconds",
-            "How long Python's garbage collector stopped the process",
-            self._pauses.counts,
-            self._pauses.total_us,
-        )
+        yield self._pause_family()
 
     def _hub_families(self, stats: Mapping[str, Any]) -> Iterator[Metric]:
         for key, (name, text) in _HUB_COUNTERS.items():
@@ -163,6 +158,17 @@ class GatewayCollector(Collector):
             age.add_metric((name,), seconds)
         yield age
 
+    def _pause_family(self) -> Metric:
+        family = HistogramMetricFamily(
+            "mdstream_gc_pause_seconds",
+            "How long Python's garbage collector stopped the process, by generation: 2 is everything",
+            labels=("generation",),
+        )
+        for generation, counts in enumerate(self._pauses.counts):
+            sum_s = self._pauses.total_us[generation] / 1e6
+            family.add_metric((str(generation),), _buckets(counts), sum_value=sum_s)
+        return family
+
 
 class Metrics:
     """The page that ``/metrics`` shows."""
@@ -187,11 +193,16 @@ def _counter(name: str, text: str, label: str, values: Mapping[Any, int]) -> Met
 
 
 def _histogram(name: str, text: str, counts: Iterable[int], sum_us: int) -> Metric:
-    """From counts of values below 2**i µs (the last: all others)."""
+    """From counts as ``_buckets`` takes them."""
+    return HistogramMetricFamily(name, text, buckets=_buckets(counts), sum_value=sum_us / 1e6)
+
+
+def _buckets(counts: Iterable[int]) -> list[tuple[str, float]]:
+    """Cumulated, from counts of values below 2**i µs (the last: all others)."""
     buckets: list[tuple[str, float]] = []
     total = 0
     for i, count in enumerate(counts):
         total += count
         buckets.append((repr(2**i / 1e6), total))
     buckets[-1] = ("+Inf", total)
-    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=sum_us / 1e6)
+    return buckets

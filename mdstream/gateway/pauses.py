@@ -1,8 +1,8 @@
 """Python's garbage collector: how long it stops the process, and when it may.
 
 Left alone it runs whenever so many objects were made, in the midst of a flush as well, and now and then looks at everything that is
-alive. Here it runs between two turns of the loop only: often over what is new, which is little and quick, and over everything only
-when the market is quiet or it cannot wait any longer.
+alive. Here it runs between two turns of the loop only: often over what is new, which is little and quick, each object once; and over
+everything only when the market is quiet or it cannot wait any longer.
 """
 
 from __future__ import annotations
@@ -17,23 +17,20 @@ from typing import Final
 log = logging.getLogger("mdstream.gateway.pauses")
 
 BUCKETS: Final = 24
-STEP_S: Final = 0.05
-NEW_OBJECTS: Final = 2_000
-"""Made since the last collection: as many are looked at in a fifth of a millisecond or so."""
-ROUNDS: Final = 4
-"""Collections of what is new before what they left is looked at once more, and then counts as old."""
-QUIET_STEPS: Final = 20
-OLD_OBJECTS_QUIET: Final = 10_000
+STEP_S: Final = 0.02
+NEW_OBJECTS: Final = 1_000
+"""Made since the last collection: as many are looked at in half a millisecond or so."""
+QUIET_STEPS: Final = 50
+OLD_OBJECTS_QUIET: Final = 100_000
 OLD_OBJECTS_MOST: Final = 2_000_000
 
 
 class GcPauses:
-    """Measures every collection while ``watch`` is on; counts of those shorter than 2**i µs (the last: all others)."""
+    """Measures every collection while ``watch`` is on, by generation: counts of those shorter than 2**i µs (the last: all others)."""
 
     def __init__(self) -> None:
-        self.counts = [0] * BUCKETS
-        self.total_us = 0
-        self.longest_us = 0
+        self.counts = [[0] * BUCKETS for _ in range(3)]
+        self.total_us = [0, 0, 0]
         self._began_ns = 0
 
     def watch(self) -> None:
@@ -48,9 +45,9 @@ class GcPauses:
             self._began_ns = time.perf_counter_ns()
             return
         us = (time.perf_counter_ns() - self._began_ns) // 1000
-        self.counts[min(us.bit_length(), BUCKETS - 1)] += 1
-        self.total_us += us
-        self.longest_us = max(self.longest_us, us)
+        generation = info["generation"]
+        self.counts[generation][min(us.bit_length(), BUCKETS - 1)] += 1
+        self.total_us[generation] += us
 
 
 class Collecting:
@@ -67,7 +64,7 @@ class Collecting:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """What is alive now stays alive, and is not looked at again."""
+        """What is alive now stays alive."""
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -87,13 +84,15 @@ class Collecting:
         moved = self._moved()
         self._quiet_steps = self._quiet_steps + 1 if moved == self._moved_last else 0
         self._moved_last = moved
-        new, rounds, _ = gc.get_count()
+        new, _, _ = gc.get_count()
         quiet = self._quiet_steps >= QUIET_STEPS and self._old >= OLD_OBJECTS_QUIET
         if quiet or self._old >= OLD_OBJECTS_MOST:
+            gc.unfreeze()
             gc.collect()
             self._old = 0
-        elif rounds >= ROUNDS:
-            gc.collect(1)
         elif new >= NEW_OBJECTS:
-            self._old += new
             gc.collect(0)
+            self._old += new
+        else:
+            return
+        gc.freeze()

@@ -67,11 +67,11 @@ async def _serve(config: GatewayConfig) -> None:
 
 async def _serve_until(signals: _Signals, config: GatewayConfig) -> None:
     gateway = Gateway(config)
-    await gateway.start()
-    log.info("serving clients at %s, probes and metrics at %s", gateway.url, gateway.admin_url)
     collecting = Collecting(gateway.updates)
     collecting.start()
     try:
+        await gateway.start()
+        log.info("serving clients at %s, probes and metrics at %s", gateway.url, gateway.admin_url)
         await _stop_when_asked(signals, gateway)
     finally:
         collecting.stop()
