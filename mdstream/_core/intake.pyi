@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mdstream._core.hub import Hub
 from mdstream._core.instrument import Instrument
-from mdstream._core.nats_scanner import Receiver
+from mdstream._core.receiver import Receiver
 
 class Intake:
     """Where one stream of an instrument enters a hub; ``intake(payload)`` as ``hub.take_book(instrument, payload)``."""

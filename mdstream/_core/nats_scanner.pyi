@@ -1,22 +1,17 @@
 """Scans what a NATS server sends: messages of known subscriptions go straight to their handler, all else comes back."""
 
-from collections.abc import Callable
 from typing import Any
+
+from mdstream._core.receiver import Handlers
 
 class ScanError(Exception):
     """What came is not the NATS protocol, or beyond any bound of it; the connection must be given up."""
 
-class Receiver:
-    """A handler that takes messages without a Python object for each. Subclass it in Cython."""
-
-    def __call__(self, subject: bytes, reply: bytes | None, payload: bytes, headers: bytes | None) -> None:
-        """One message, as any other handler is given it."""
-
 class NatsScanner:
     """Bytes in, operations out; no I/O. What it holds is bounded: one message and what was read with it."""
 
-    def __init__(self, handlers: dict[int, Callable[[bytes, bytes, bytes, bytes | None], None]]) -> None:
-        """``handlers`` by subscription id, called with subject, reply, payload and header block. It may change at any time."""
+    def __init__(self, handlers: Handlers) -> None:
+        """``handlers`` may change at any time."""
     @property
     def capacity(self) -> int:
         """Bytes allocated for what is not scanned yet."""
@@ -27,7 +22,7 @@ class NatsScanner:
     def payload_bytes(self) -> int:
         """Bytes of their payloads."""
     def feed(self, data: bytes) -> None:
-        """Appends what was read from the socket."""
+        """Appends what was read from the socket. Raises RuntimeError if a handler of its own does it."""
     def next(self) -> tuple[Any, ...] | None:
         """Hands messages to their handlers up to the first operation that has none, and returns it; None: all is scanned.
 

@@ -29,7 +29,10 @@ from nats.aio.client import PING_PROTO, Client, Server, Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from mdstream._core.nats_tap import NatsTap
+from mdstream._core.receiver import Handlers
 from mdstream.bus._parser import CompiledParser, why_not
+from mdstream.bus._tap import can_be_tapped, tap, why_not_tapped
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +54,22 @@ async def heeding_cancellation(work: Awaitable[T]) -> T:
             raise asyncio.CancelledError
 
 
+MAX_FAULTS = 100
+"""Faults of handlers that wait to be told of; further ones are not."""
+
 _told: set[str] = set()
 """Why the compiled parser was not used, each said once."""
+
+
+def _tell(reason: str, how: str) -> None:
+    if reason not in _told:
+        _told.add(reason)
+        logger.warning(
+            "nats-py %s is not the one that we know (%s): reading from NATS %s, more slowly",
+            nats.aio.client.__version__,
+            reason,
+            how,
+        )
 
 
 class TapClient(Client):
@@ -66,7 +83,11 @@ class TapClient(Client):
     ) -> None:
         """``compiled``: reads with the compiled parser, if this nats-py lets it."""
         super().__init__()
-        self._taps: dict[int, Handler] = {}
+        self._taps = Handlers()
+        self._tap: NatsTap | None = None
+        self._after_read: list[Callable[[bool], None]] = []
+        self._faults: list[Exception] = []
+        self._reporting: asyncio.Task[None] | None = None
         self._require_tls = require_tls
         self._backoff_base_s = backoff_base_s
         self._backoff_cap_s = backoff_cap_s
@@ -77,13 +98,21 @@ class TapClient(Client):
         reason = why_not(self)
         if reason is None:
             self._ps = CompiledParser(self)  # type: ignore[assignment]
-        elif reason not in _told:
-            _told.add(reason)
-            logger.warning(
-                "nats-py %s is not the one that we know (%s): reading from NATS with its own parser, more slowly",
-                nats.aio.client.__version__,
-                reason,
-            )
+        else:
+            _tell(reason, "with its own parser")
+
+    @property
+    def reading(self) -> bool:
+        """Whether messages are being handed over that were read together; who asked by ``after_read`` is called after them."""
+        return self._tap is not None and self._tap.busy
+
+    def after_read(self, callback: Callable[[bool], None]) -> Callable[[], None]:
+        """Calls back after the messages of each read, if the compiled tap reads; True: more is waiting to be read.
+
+        Returns what unregisters.
+        """
+        self._after_read.append(callback)
+        return lambda: self._after_read.remove(callback)
 
     @property
     def offers_jetstream(self) -> bool:
@@ -189,9 +218,37 @@ class TapClient(Client):
         await heeding_cancellation(super()._process_connect_init())
 
     async def _read_loop(self) -> None:
+        await self._tap_connection()
         await super()._read_loop()
         if asyncio.current_task() is self._reading_task and self.is_connected:
             await self._process_op_err(errors.Error("nats: reading ended"))
+
+    async def _tap_connection(self) -> None:
+        """Takes the messages of taps out of the connection, before nats-py reads what it brings."""
+        self._tap = None
+        if not isinstance(self._ps, CompiledParser) or not can_be_tapped(self._transport):
+            return
+        reason = why_not_tapped(self._transport)
+        if reason is None:
+            assert self._transport is not None
+            self._tap = await tap(self._transport, self._taps, self.stats, self._report, self._read_ended)
+        else:
+            _tell(reason, "as it does")
+
+    def _read_ended(self, more: bool) -> None:
+        for callback in self._after_read:
+            callback(more)
+
+    def _report(self, error: Exception) -> None:
+        """Tells of what a handler raised, from where nothing can be awaited."""
+        if len(self._faults) < MAX_FAULTS:
+            self._faults.append(error)
+        if self._reporting is None or self._reporting.done():
+            self._reporting = asyncio.get_running_loop().create_task(self._report_all())
+
+    async def _report_all(self) -> None:
+        while self._faults:
+            await self._error_cb(self._faults.pop(0))
 
     async def _attempt_reconnect(self) -> None:
         while True:

@@ -20,6 +20,7 @@ from mdstream._core.payload import StatusValue, decode_payload
 from mdstream.bus.connection import Bus
 from mdstream.bus.lane import Lane, ReaderStats
 from mdstream.bus.mender import BookMender, Mender, MendOptions, Target, TradeMender
+from mdstream.bus.pace import Pace
 from mdstream.bus.payloads import snap_number
 from mdstream.bus.streams import MD_STATE
 from mdstream.bus.subjects import subject
@@ -56,24 +57,31 @@ class ReaderOptions:
     stale_after_s: float | None = 30.0
     """An instrument that is silent for longer is stale; None: never."""
     mend: MendOptions = field(default_factory=MendOptions)
+    coalesce_s: float = 0.005
+    """While flushes fill the time, the next one waits for half as long as the last one took, at most so long; 0: never."""
 
 
 class Readers:
     """The open readers of one core, and what they share: the bus, a bound on mends at a time, the flush, the counters."""
 
     def __init__(self, bus: Bus, flush: Callable[[], None], options: ReaderOptions | None = None) -> None:
-        """``flush`` is called once per turn of the event loop in which anything changed in the core."""
+        """``flush`` is called after each read from the bus, or turn of the event loop, in which anything changed in the core."""
         self.bus = bus
         self.options = options or ReaderOptions()
         self.stats = ReaderStats()
         self.slots = asyncio.Semaphore(self.options.mend.concurrent)
         self._flush = flush
+        self._loop = asyncio.get_running_loop()
+        self._pace = Pace(self._run_flush, self.options.coalesce_s, self._loop)
         self.wake = Wake(self._flush_soon)
         self.changed = self.wake.set
         """Has the core flushed at the end of this turn of the event loop."""
-        self._loop = asyncio.get_running_loop()
         self._open: set[InstrumentReader] = set()
-        self._unregister = (bus.on_disconnect(self._disconnected), bus.on_reconnect(self._reconnected))
+        self._unregister = (
+            bus.on_disconnect(self._disconnected),
+            bus.on_reconnect(self._reconnected),
+            bus.client.after_read(self._after_read),
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._watch_silence()
 
@@ -100,6 +108,7 @@ class Readers:
             unregister()
         if self._timer is not None:
             self._timer.cancel()
+        self._pace.stop()
         for reader in tuple(self._open):
             await reader.close()
 
@@ -107,7 +116,15 @@ class Readers:
         self._open.discard(reader)
 
     def _flush_soon(self) -> None:
-        self._loop.call_soon(self._run_flush)
+        if not self.bus.client.reading:
+            self._pace.soon()
+
+    def _after_read(self, more: bool) -> None:
+        if self.wake.due:
+            if more:
+                self._pace.soon()
+            else:
+                self._pace.now()
 
     def _run_flush(self) -> None:
         self.wake.clear()

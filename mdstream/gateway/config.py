@@ -91,6 +91,15 @@ class GatewayConfig:
             "how NATS is read: compiled, without a Python object per message, or plain, by nats-py's own parser",
         ),
     ] = "compiled"
+    coalesce_max_ms: Annotated[
+        int,
+        Setting(
+            Whole(0, 1000),
+            "bus",
+            "while writing to clients fills the time, the next flush waits for half as long as the last one took, "
+            "so that updates meet in one message: at most so many milliseconds; 0 never waits",
+        ),
+    ] = 5
     nats_data_dir: Annotated[
         Path | None,
         Setting(

@@ -205,7 +205,9 @@ class Gateway:
     def _use(self, bus: Bus) -> None:
         log.info("connected to NATS at %s", bus.options.where)
         stale_ms = self.config.stale_after_ms
-        options = ReaderOptions(stale_after_s=stale_ms / 1000 if stale_ms else None)
+        options = ReaderOptions(
+            stale_after_s=stale_ms / 1000 if stale_ms else None, coalesce_s=self.config.coalesce_max_ms / 1000
+        )
         self._market.use(Readers(bus, self._flush, options))
         self._used.set()
 

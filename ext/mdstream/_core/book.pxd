@@ -4,6 +4,14 @@ from mdstream._core.changelog cimport ChangeLog
 from mdstream._core.levels cimport Levels
 from mdstream._core.side cimport Side
 
+cdef struct Reach:          # where the next update will reach, if it is an ordinary one; any of them may be NULL
+    const void* change      # in the log
+    const void* mark
+    const void* bid_run     # the best levels
+    const void* bid
+    const void* ask_run
+    const void* ask
+
 cdef class Book:
     cdef readonly str instrument
     cdef readonly uint64_t epoch
@@ -34,3 +42,5 @@ cdef class Book:
     cdef int c_view(self, uint64_t at, Py_ssize_t depth, int64_t group, Levels* bids, Levels* asks) except -1
     # Best level of each side; count 0 where there is none. Both need room for one level (else they stay empty).
     cdef void c_top(self, Levels* bid, Levels* ask) noexcept nogil
+    # For prefetching.
+    cdef void c_reach(self, Reach* out) noexcept nogil

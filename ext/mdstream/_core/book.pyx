@@ -1,13 +1,15 @@
 from libc.string cimport memset
 
 from mdstream._core.changelog cimport (
-    Change, Changes, changes_reserve, log_clear, log_collapse, log_commit, log_find, log_free, log_place, log_reserve,
+    Change, Changes, changes_reserve, log_clear, log_collapse, log_commit, log_find, log_free, log_next_mark,
+    log_place, log_reserve,
 )
 from mdstream._core.levels cimport (
     MAX_NUMBER, levels_append, levels_crc, levels_diff, levels_free, levels_from_object, levels_reserve, levels_to_list,
 )
 from mdstream._core.side cimport (
-    side_best_key, side_clear, side_fill, side_free, side_get, side_prefetch, side_set, side_top, sides_reserve,
+    side_best_key, side_clear, side_fill, side_free, side_get, side_prefetch, side_set, side_top, side_touch,
+    sides_reserve,
 )
 from mdstream._core.view cimport view_side
 
@@ -124,6 +126,12 @@ cdef class Book:
     cdef void c_top(self, Levels* bid, Levels* ask) noexcept nogil:
         bid.count = side_top(&self.bids, 1, bid.values) if bid.capacity else 0
         ask.count = side_top(&self.asks, 1, ask.values) if ask.capacity else 0
+
+    cdef void c_reach(self, Reach* out) noexcept nogil:
+        out.change = log_place(&self.log, 0)
+        out.mark = log_next_mark(&self.log)
+        out.bid = side_touch(&self.bids, &out.bid_run)
+        out.ask = side_touch(&self.asks, &out.ask_run)
 
     # ---- Python
 

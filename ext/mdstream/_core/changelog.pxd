@@ -40,6 +40,10 @@ cdef void log_clear(ChangeLog* log, uint64_t seq) noexcept nogil
 cdef int log_reserve(ChangeLog* log, uint64_t n) except -1
 # Where `n` changes may be written in one run so that they stand in the log already; NULL: write them elsewhere.
 cdef Change* log_place(ChangeLog* log, uint64_t n) noexcept nogil
+# Where the next update's mark will stand, if the ring does not grow.
+cdef inline const Mark* log_next_mark(const ChangeLog* log) noexcept nogil:
+    return &log.marks[log.mark_head & (log.mark_slots - 1)]
+
 # Logs the update that leads to `last`: `n` changes, written at log_place or copied from elsewhere. `spilled`: one more was
 # written behind them, which does not count.
 cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint64_t n, bint spilled) noexcept nogil

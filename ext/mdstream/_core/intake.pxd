@@ -1,9 +1,17 @@
 """From the bus into the hub: what takes the live messages of one instrument."""
 
+from mdstream._core.book cimport Reach
 from mdstream._core.hub cimport Hub
 from mdstream._core.instrument cimport NOTHING, Instrument, Outcome
-from mdstream._core.nats_scanner cimport Receiver
+from mdstream._core.receiver cimport Receiver
 from mdstream._core.topic cimport Market
+
+cdef struct Footprint:      # where the memory lies that taking the next payload needs; NULL: unknown
+    const char* intake
+    const char* instrument
+    const char* book
+    const char* market
+    Reach reach
 
 cdef class Intake:
     cdef Hub hub
@@ -31,5 +39,7 @@ cdef class InstrumentReceiver(Receiver):
     cdef public Intake book         # None: not straight to the core
     cdef public Intake trades
     cdef public bint heard          # something came since this was last cleared
+    cdef Footprint footprint        # of the book
 
     cdef bint c_straight(self, Intake intake, const char* payload, Py_ssize_t size) except -1
+    cdef void c_remember(self) noexcept

@@ -149,6 +149,16 @@ cdef inline void side_prefetch(const Side* side, int64_t key) noexcept nogil:
             prefetch(block + offset)
 
 
+cdef inline const void* side_touch(const Side* side, const void** run) noexcept nogil:
+    """Where the best level stands, and the run that it is in; NULL if there is none."""
+    cdef const Run* last = side.runs + side.n_runs - 1
+    if side.count == 0:
+        run[0] = NULL
+        return NULL
+    run[0] = last
+    return &last.block.levels[last.count - 1]
+
+
 # ---- from the best on: place = side_best(side); while place.at >= 0: … ; place_next(side, &place)
 
 cdef inline Place side_best(const Side* side) noexcept nogil:

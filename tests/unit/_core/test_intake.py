@@ -10,6 +10,7 @@ from mdstream._core.hub import Hub
 from mdstream._core.instrument import Outcome
 from mdstream._core.intake import BookIntake, InstrumentReceiver, Intake, TradeIntake, Wake
 from mdstream._core.nats_scanner import NatsScanner
+from mdstream._core.receiver import Handlers
 from mdstream.errors import BookError, PayloadError
 
 SID = 5
@@ -26,7 +27,7 @@ class Short:
         self.receiver = InstrumentReceiver(lambda *message: self.slow.append(message), self._heard, self.wake)
         self.receiver.book = BookIntake(world.hub, self.core)
         self.receiver.trades = TradeIntake(world.hub, self.core)
-        self.scanner = NatsScanner({SID: self.receiver})
+        self.scanner = NatsScanner(Handlers({SID: self.receiver}))
 
     def _woken(self) -> None:
         self.woken += 1
@@ -129,7 +130,7 @@ def test_a_way_closed_by_a_message_is_closed_for_the_next(short: Short) -> None:
 
     short.receiver = InstrumentReceiver(close, short._heard, short.wake)
     short.receiver.book = BookIntake(short.world.hub, short.core)
-    short.scanner = NatsScanner({SID: short.receiver})
+    short.scanner = NatsScanner(Handlers({SID: short.receiver}))
     short.feed.seq += 1
     short.send(("book", short.feed.update({100: 9})), ("book", short.feed.update({100: 8})))
     assert len(short.slow) == 2 and short.core.book.seq == 1
@@ -157,7 +158,7 @@ def test_a_fault_of_the_slow_way_comes_out_of_the_scanner(short: Short) -> None:
         raise ZeroDivisionError("a bug of ours")
 
     receiver = InstrumentReceiver(broken, short._heard, short.wake)
-    scanner = NatsScanner({SID: receiver})
+    scanner = NatsScanner(Handlers({SID: receiver}))
     scanner.feed(b"MSG a.ref 5 1\r\nx\r\nPING\r\n")
     name, error = scanner.next()
     assert name == "FAULT" and isinstance(error, ZeroDivisionError)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nats.protocol.parser import Parser
 
 from mdstream._core.nats_scanner import NatsScanner, ScanError
+from mdstream._core.receiver import Handlers
 
 Event = tuple[Any, ...]
 TAPPED = (1, 7, 300)
@@ -51,7 +52,7 @@ class Scan:
 
     def __init__(self, *tapped: int) -> None:
         self.events: list[Event] = []
-        self.handlers = {sid: self._handler(sid) for sid in tapped}
+        self.handlers = Handlers({sid: self._handler(sid) for sid in tapped})
         self.scanner = NatsScanner(self.handlers)
 
     def feed(self, *pieces: bytes) -> list[Event]:
@@ -132,7 +133,7 @@ def test_byte_by_byte_gives_the_same_as_at_once(stream: bytes) -> None:
     )
 )
 def test_any_bytes_are_scanned_or_refused(data: bytes) -> None:
-    scanner = NatsScanner({1: lambda *message: None})
+    scanner = NatsScanner(Handlers({1: lambda *message: None}))
     try:
         scanner.feed(data)
         while scanner.next() is not None:
