@@ -42,4 +42,5 @@ cdef class InstrumentReceiver(Receiver):
     cdef Footprint footprint        # of the book
 
     cdef bint c_straight(self, Intake intake, const char* payload, Py_ssize_t size) except -1
+    cdef bint c_is_known(self, const char* snap, Py_ssize_t size) noexcept
     cdef void c_remember(self) noexcept

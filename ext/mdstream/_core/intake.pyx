@@ -5,13 +5,16 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
 
+from mdstream._core.book cimport Book
+from mdstream._core.payload cimport snap_head
+
+from mdstream.errors import FeedError
+
 cdef extern from *:
     void prefetch "__builtin_prefetch" (const void* at) noexcept nogil
 
 cdef enum:
     LINE = 64       # bytes of the cache that are fetched at once
-
-from mdstream.errors import FeedError
 
 
 cdef class Intake:
@@ -84,6 +87,8 @@ cdef class InstrumentReceiver(Receiver):
             done = self.book is not None and self.c_straight(self.book, payload, payload_size)
         elif ends_with(subject, subject_size, b".trade", 6):
             done = self.trades is not None and self.c_straight(self.trades, payload, payload_size)
+        elif ends_with(subject, subject_size, b".snap", 5):
+            done = self.book is not None and self.c_is_known(payload, payload_size)
         if not done:
             self.slow(
                 PyBytes_FromStringAndSize(subject, subject_size), PyBytes_FromStringAndSize(payload, payload_size)
@@ -131,6 +136,13 @@ cdef class InstrumentReceiver(Receiver):
         if outcome != Outcome.NOTHING:
             self.wake.c_set()
         return outcome != Outcome.GAP
+
+    cdef bint c_is_known(self, const char* snap, Py_ssize_t size) noexcept:
+        """Whether a live book has all that a snapshot has: so it is with nearly every one."""
+        cdef uint64_t epoch = 0
+        cdef uint64_t seq = 0
+        cdef Book book = self.book.instrument.book
+        return snap_head(snap, size, &epoch, &seq) and epoch == book.epoch and seq <= book.seq
 
 
 cdef inline void prefetch_lines(const char* at, int lines) noexcept nogil:

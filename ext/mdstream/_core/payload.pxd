@@ -21,4 +21,6 @@ cdef struct BookUpdate:         # of stream book; of stream snap with first = la
 # Reads the next value: 1, or 0 at the end. An empty payload is refused. Order and crossing of levels are for the book to judge.
 cdef int next_book(Cursor* cursor, BookUpdate* out) except -1
 cdef int next_snap(Cursor* cursor, BookUpdate* out) except -1
+# Epoch and number of a snap, from its head alone; False if that is none, which next_snap can say more of.
+cdef bint snap_head(const char* payload, Py_ssize_t size, uint64_t* epoch, uint64_t* seq) noexcept
 cdef int next_trade(Cursor* cursor, uint64_t* epoch, Trade* out) except -1

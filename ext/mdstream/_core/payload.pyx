@@ -20,6 +20,7 @@ cdef enum Tag:
     TAG_STATUS = 5
 
 cdef enum:
+    FIX_ARRAY = 0x90            # MessagePack: an array of so many values and up to 15
     REF_MAX_BYTES = 65536       # of a whole `ref` payload
     TEXT_MAX = 1024             # bytes of a name, a state or a reason
 
@@ -93,6 +94,21 @@ cdef int next_snap(Cursor* cursor, BookUpdate* out) except -1:
     read_levels(cursor, "bids", 1, &out.bids)
     read_levels(cursor, "asks", 1, &out.asks)
     return 1
+
+
+cdef bint snap_head(const char* payload, Py_ssize_t size, uint64_t* epoch, uint64_t* seq) noexcept:
+    cdef Cursor cursor
+    cdef Integer number
+    if size < 2 or <uint8_t> payload[0] != FIX_ARRAY + 6 or <uint8_t> payload[1] != TAG_SNAP:
+        return False
+    cursor_open(&cursor, None, payload + 2, size - 2)
+    if read_integer(&cursor, &number) != FAULT_NONE or not in_range(&number, 1, MAX_NUMBER):
+        return False
+    epoch[0] = number.bits
+    if read_integer(&cursor, &number) != FAULT_NONE or not in_range(&number, 0, MAX_NUMBER):
+        return False
+    seq[0] = number.bits
+    return True
 
 
 cdef int next_trade(Cursor* cursor, uint64_t* epoch, Trade* out) except -1:

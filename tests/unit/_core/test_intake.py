@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
 import pytest
 
 from mdstream._core.hub import Hub
@@ -121,6 +122,30 @@ def test_other_streams_and_closed_ways_go_the_slow_way(short: Short) -> None:
     short.send(*messages)
     assert short.slow == [(b"md.SIM.BTC-USD." + payload, payload) for _, payload in messages]
     assert short.woken == 0 and short.core.book.seq == 1
+
+
+def test_a_snapshot_of_what_is_known_stops_here(short: Short) -> None:
+    old = short.feed.snap()
+    short.send(("book", short.feed.update({100: 9})), ("snap", old), ("snap", short.feed.snap()))
+    assert short.slow == [] and short.core.book.seq == short.feed.seq
+
+
+@pytest.mark.parametrize(
+    ("epoch", "seq"),
+    [(1, 2), (2, 1), (0, 1), (1, -1), (-1, 1), (2**64 - 1, 0), (1, 2**64 - 1), ("1", 1), (1, None)],
+)
+def test_any_other_snapshot_goes_the_slow_way(short: Short, epoch: Any, seq: Any) -> None:
+    payload = msgpack.packb([2, epoch, seq, 0, [], []])
+    short.send(("snap", payload))
+    assert short.slow == [(b"md.SIM.BTC-USD.snap", payload)]
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x96", b"\x96\x02", b"\x96\x02\x01", b"\x95\x02\x01\x01", b"\x96\x02\xcd\x00"]
+)
+def test_a_snapshot_without_a_head_goes_the_slow_way(short: Short, payload: bytes) -> None:
+    short.send(("snap", payload))
+    assert short.slow == [(b"md.SIM.BTC-USD.snap", payload)]
 
 
 def test_a_way_closed_by_a_message_is_closed_for_the_next(short: Short) -> None:
