@@ -109,12 +109,16 @@ def stream_table(result: Result) -> Table:
         ("p99", lambda run, one: _latency(one, "p99_us")),
         ("p99.9", lambda run, one: _latency(one, "p999_us")),
         ("max", lambda run, one: _latency(one, "max_us")),
+        ("p50 × floor", lambda run, one: times(one.latency_ratio("p50_us"))),
         ("p99 × floor", lambda run, one: times(one.latency_ratio("p99_us"))),
         _VERDICT,
     ]
     runs = [run for run in result.runs if run.shown.updates]
     return _table(
-        "Streams", runs, columns, spare=("floor", "p99.9", "connections", "p99 × floor", "CPU", "max")
+        "Streams",
+        runs,
+        columns,
+        spare=("floor", "p99.9", "p50 × floor", "connections", "p99 × floor", "CPU", "max"),
     )
 
 
