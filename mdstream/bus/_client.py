@@ -111,8 +111,12 @@ class TapClient(Client):
 
         Returns what unregisters.
         """
-        self._after_read.append(callback)
-        return lambda: self._after_read.remove(callback)
+        self._after_read = [*self._after_read, callback]
+
+        def unregister() -> None:
+            self._after_read = [other for other in self._after_read if other is not callback]
+
+        return unregister
 
     @property
     def offers_jetstream(self) -> bool:

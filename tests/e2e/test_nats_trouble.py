@@ -49,11 +49,14 @@ def withheld(bus: Bus, stream: str) -> Iterator[list[bytes]]:
 
         return deliver
 
-    client._taps.update({sid: lossy(handler) for sid, handler in real.items()})
+    for sid, handler in real.items():
+        client._taps[sid] = lossy(handler)
     try:
         yield lost
     finally:
-        client._taps.update({sid: handler for sid, handler in real.items() if sid in client._taps})
+        for sid, handler in real.items():
+            if sid in client._taps:
+                client._taps[sid] = handler
 
 
 @pytest.mark.parametrize("format", ["json", "msgpack"])
