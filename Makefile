@@ -29,8 +29,8 @@ demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (
 test: $(INSTALLED)  ## All tests on this Python (ARGS is passed to pytest)
 	$(PYTEST) $(ARGS)
 
-conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too (many minutes)
-	$(PYTEST) tests/conformance -m 'complete or not complete' $(ARGS)
+conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and more of the load test (many minutes)
+	$(PYTEST) tests/conformance tests/e2e/test_bench.py -m 'complete or not complete' $(ARGS)
 
 test-debug:  ## The tests of the core on a build with bounds checks and assertions, in a .venv of its own
 	MDSTREAM_BUILD=debug $(MAKE) VENV=.venv-debug .venv-debug/.installed

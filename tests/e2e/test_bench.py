@@ -107,6 +107,7 @@ def test_bursts_idling_and_reconnects_are_exact(bench: Bench, tmp_path: Path) ->
     assert back.counts["total_resumed"] == 80
 
 
+@pytest.mark.complete
 def test_ingest_and_mixed(bench: Bench, tmp_path: Path) -> None:
     file = tmp_path / "r.json"
     words = (
@@ -129,6 +130,7 @@ def test_ingest_and_mixed(bench: Bench, tmp_path: Path) -> None:
     assert len(mixed.groups) == 3 and all(mixed.groups)
 
 
+@pytest.mark.complete
 def test_a_sweep_over_several_processes(bench: Bench, tmp_path: Path) -> None:
     file, page = tmp_path / "r.json", tmp_path / "r.md"
     words = (
