@@ -7,11 +7,9 @@ from libc.string cimport memcmp
 
 from mdstream._core.book cimport Book
 from mdstream._core.payload cimport snap_head
+from mdstream._core.prefetch cimport prefetch
 
 from mdstream.errors import FeedError
-
-cdef extern from *:
-    void prefetch "__builtin_prefetch" (const void* at) noexcept nogil
 
 cdef enum:
     LINE = 64       # bytes of the cache that are fetched at once

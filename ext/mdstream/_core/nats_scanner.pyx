@@ -10,10 +10,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
+from mdstream._core.prefetch cimport prefetch
 from mdstream._core.receiver cimport Entry, Receiver
-
-cdef extern from *:
-    void prefetch "__builtin_prefetch" (const void* at) noexcept nogil
 
 cdef enum:
     MAX_LINE = 1 << 20          # an INFO line lists the servers of a cluster; anything longer is no NATS server
@@ -22,7 +20,7 @@ cdef enum:
     SPARE_CAPACITY = 1 << 18    # a buffer that grew beyond this for a large payload is given back when it is empty
     BATCH = 32                  # messages found before they are handed over
     AHEAD = 3                   # messages between having memory fetched and using it
-    RECEIVER_BYTES = 320        # of a receiver, to be fetched
+    RECEIVER_BYTES = 192        # of a receiver and what an instrument's adds, to be fetched
 
 cdef enum Found:
     FOUND_MESSAGE

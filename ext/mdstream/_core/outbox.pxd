@@ -8,11 +8,9 @@ from mdstream._core.arena cimport Arena, arena_take
 from mdstream._core.buffer cimport Buffer
 from mdstream._core.deflate cimport Deflater
 from mdstream._core.levels cimport Levels
+from mdstream._core.prefetch cimport prefetch
 from mdstream._core.sender cimport BATCH, Job, Sender
 from mdstream._core.sink cimport Delivery, Sink
-
-cdef extern from *:
-    void prefetch "__builtin_prefetch"(const void* address) noexcept nogil
 
 cdef enum:
     BUCKETS = 32

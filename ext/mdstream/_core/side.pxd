@@ -10,8 +10,7 @@ What is done for each level is inline, so that a book may be given another stora
 from libc.stdint cimport INT64_MIN, int64_t
 from libc.string cimport memmove
 
-cdef extern from *:
-    void prefetch "__builtin_prefetch" (const void* at) noexcept nogil
+from mdstream._core.prefetch cimport prefetch
 
 cdef enum:
     BLOCK_LEVELS = 62       # not a power of two: equal strides over many books would share few cache sets
