@@ -117,9 +117,14 @@ class Lane:
     def interrupt(self) -> None:
         """Holds from now on: what comes next may lack something before it."""
         if self.live:
+            self.whole_until_now()
+            self.distrust()
+
+    def distrust(self) -> None:
+        """The same where something may have been missing for a while: ``whole_us`` stays where it was last known."""
+        if self.live:
             self.live = False
             self._on_live(self)
-            self.whole_until_now()
             self.turned_live.clear()
 
     def whole_until_now(self) -> None:

@@ -250,6 +250,7 @@ class InstrumentReader:
             return  # still opening: whoever opens is told by the failing requests
         self._run(None, self._refresh())
         for lane in self._menders:
+            lane.distrust()  # a snapshot in the old connection's last bytes may have made it live
             self._reasons.setdefault(lane, "NATS was away")
             self._mend(lane)
 

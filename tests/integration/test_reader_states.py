@@ -58,6 +58,28 @@ def test_an_instrument_that_is_halted_opens_so(run, market) -> None:
     run(scenario())
 
 
+def test_a_snapshot_that_comes_before_nats_is_said_to_be_back(run, market) -> None:
+    """Of the new connection, or in the last bytes of the old one: what may be missing behind it is looked up, once and for all."""
+
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            reader, model = await opened(m, writer)
+            reader.disconnected()
+            await writer.update()
+            await writer.snap()
+            await m.until(lambda: reader._book.live)
+            with m.withheld(reader, "book"):
+                await writer.update(3)
+                await writer.stored("book")
+                await m.in_step()
+            reader.reconnected()
+            await m.equal(writer, model)
+            await m.until(lambda: reader.book_state is reader.trade_state is State.LIVE)
+
+    run(scenario())
+
+
 def test_recovering_outranks_the_venues_word(run, market) -> None:
     async def scenario() -> None:
         async with market() as m:

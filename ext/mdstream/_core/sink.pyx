@@ -167,7 +167,7 @@ cdef class MemorySender(Sender):
         self.jobs += count
         for i in range(count):
             sink = self.sinks[jobs[i].fd]
-            if 0 <= sink.room <= jobs[i].size:
+            if 0 <= sink.room < jobs[i].size:
                 jobs[i].sent = sink.room
                 continue
             run = Delivery(jobs[i].data, jobs[i].size, NULL)

@@ -103,6 +103,17 @@ def test_what_a_socket_does_not_take_is_its_sinks_again(world, sender):
         assert (sub.bids, sub.seq) == (world.feed.view()[0], world.feed.seq)
 
 
+def test_a_socket_that_is_just_full_has_taken_all(world, sender):
+    (client,) = clients(world, sender, 1)
+    world.hub.send(client.sink, b"{}")
+    (size,) = {client.sink.bytes_written}
+    client.sink.drain(room=size)
+    world.hub.send(client.sink, b"[]")
+    assert client.sink.take() == [b"{}", b"[]"] and not client.sink.blocked
+    world.hub.send(client.sink, b"{}")
+    assert client.sink.blocked
+
+
 def test_a_sink_that_is_closed_before_its_turn_gets_nothing(world, sender):
     some = clients(world, sender, 3)
     world.hub.cork()

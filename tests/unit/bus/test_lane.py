@@ -143,3 +143,13 @@ def test_a_fault_of_the_core_itself_is_not_hidden() -> None:
     bench = live()
     with pytest.raises(ValueError, match="invalid literal"):
         bench.receive(b"x")
+
+
+def test_one_that_is_distrusted_holds_and_claims_no_more_than_before() -> None:
+    bench = live()
+    bench.lane.whole_us = 5
+    bench.lane.distrust()
+    bench.receive(1)
+    assert not bench.lane.live and not bench.lane.turned_live.is_set() and bench.core.seq == 0
+    assert bench.lane.whole_us == 5
+    assert bench.lane.settle() and bench.core.seq == 1
