@@ -252,6 +252,8 @@ class InstrumentReader:
         for lane in self._menders:
             lane.distrust()  # a snapshot in the old connection's last bytes may have made it live
             self._reasons.setdefault(lane, "NATS was away")
+        self._tell()  # now: a snapshot may end it before a mend has begun
+        for lane in self._menders:
             self._mend(lane)
 
     def check_silence(self, now: float, limit_s: float) -> None:

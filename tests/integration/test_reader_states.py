@@ -73,7 +73,9 @@ def test_a_snapshot_that_comes_before_nats_is_said_to_be_back(run, market) -> No
                 await writer.update(3)
                 await writer.stored("book")
                 await m.in_step()
+            model.states.clear()
             reader.reconnected()
+            assert states(model) == states(model, "trade") == [State.RECOVERING]
             await m.equal(writer, model)
             await m.until(lambda: reader.book_state is reader.trade_state is State.LIVE)
 
