@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 from typing import Final
 
 from mdstream._core.hub import Hub
@@ -67,6 +68,8 @@ class Gateway:
             self._pauses,
         )
         self._admin = Admin(config, Metrics(collector), self.not_ready)
+        self.ticked: Callable[[], object] = _nothing
+        """Called with every tick, last: by then all that was due is sent."""
         self._ticks = 0
         self._ticking: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -224,6 +227,11 @@ class Gateway:
         self._server.tick()
         if self._ticks % SWEEP_EVERY_TICKS == 0:
             self._market.sweep()
+        self.ticked()
+
+
+def _nothing() -> None:
+    """Until somebody asks for it nothing follows a tick."""
 
 
 def now_us() -> int:

@@ -2,7 +2,8 @@
 
 Left alone it runs whenever so many objects were made, in the midst of a flush as well, and now and then looks at everything that is
 alive. Here it runs between two turns of the loop only: often over what is new, which is little and quick, each object once; and over
-everything only when the market is quiet or it cannot wait any longer.
+everything only when the market is quiet or it cannot wait any longer. It looks when the process is awake anyway, and in between only
+while many objects are made: a process that is woken up for nothing finds its caches cold.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Final
 log = logging.getLogger("mdstream.gateway.pauses")
 
 BUCKETS: Final = 24
-STEP_S: Final = 0.02
 NEW_OBJECTS: Final = 1_000
 """Made since the last collection: as many are looked at in half a millisecond or so."""
-QUIET_STEPS: Final = 50
+MANY_OBJECTS: Final = 250
+"""Made since the last look: the next one comes soon."""
+SOON_S: Final = 0.02
+QUIET_STEPS: Final = 20
 OLD_OBJECTS_QUIET: Final = 100_000
 OLD_OBJECTS_MOST: Final = 2_000_000
 
@@ -50,17 +53,24 @@ class GcPauses:
         self.total_us[generation] += us
 
 
+Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
+"""``call_later`` of an event loop."""
+
+
 class Collecting:
     """Collects instead of the interpreter, from ``start`` to ``stop``. For a process that is nothing but a gateway.
 
-    ``moved`` is a count that grows with every update that is sent: while it stands still the market is quiet.
+    Call ``step`` some twenty times a second. ``moved`` is a count that grows with every update that is sent: while it stands
+    still the market is quiet.
     """
 
-    def __init__(self, moved: Callable[[], int]) -> None:
+    def __init__(self, moved: Callable[[], int], call_later: Later) -> None:
         self._moved = moved
+        self._call_later = call_later
         self._moved_last = 0
         self._quiet_steps = 0
         self._old = 0
+        self._seen = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -68,16 +78,11 @@ class Collecting:
         gc.collect()
         gc.freeze()
         gc.disable()
-        self._again()
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         gc.enable()
-
-    def _again(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(STEP_S, self._again)
-        self.step()
 
     def step(self) -> None:
         """One look, between two turns of the loop."""
@@ -85,6 +90,7 @@ class Collecting:
         self._quiet_steps = self._quiet_steps + 1 if moved == self._moved_last else 0
         self._moved_last = moved
         new, _, _ = gc.get_count()
+        self._look_soon(new - self._seen >= MANY_OBJECTS)
         quiet = self._quiet_steps >= QUIET_STEPS and self._old >= OLD_OBJECTS_QUIET
         if quiet or self._old >= OLD_OBJECTS_MOST:
             gc.unfreeze()
@@ -94,5 +100,15 @@ class Collecting:
             gc.collect(0)
             self._old += new
         else:
+            self._seen = new
             return
         gc.freeze()
+        self._seen = 0
+
+    def _look_soon(self, many: bool) -> None:
+        """Whether another look is due before the next one that comes of itself."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if many:
+            self._timer = self._call_later(SOON_S, self.step)

@@ -67,7 +67,8 @@ async def _serve(config: GatewayConfig) -> None:
 
 async def _serve_until(signals: _Signals, config: GatewayConfig) -> None:
     gateway = Gateway(config)
-    collecting = Collecting(gateway.updates)
+    collecting = Collecting(gateway.updates, asyncio.get_running_loop().call_later)
+    gateway.ticked = collecting.step
     collecting.start()
     try:
         await gateway.start()
