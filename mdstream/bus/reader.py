@@ -58,7 +58,7 @@ class ReaderOptions:
     """An instrument that is silent for longer is stale; None: never."""
     mend: MendOptions = field(default_factory=MendOptions)
     coalesce_s: float = 0.005
-    """While flushes fill the time, the next one waits for half as long as the last one took, at most so long; 0: never."""
+    """While each flush finds more waiting, the next one waits for half as long as the last one took, at most so long; 0: never."""
 
 
 class Readers:

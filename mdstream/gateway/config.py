@@ -96,7 +96,7 @@ class GatewayConfig:
         Setting(
             Whole(0, 1000),
             "bus",
-            "while writing to clients fills the time, the next flush waits for half as long as the last one took, "
+            "while every flush finds the next updates waiting, the next one waits for half as long as the last one took, "
             "so that updates meet in one message: at most so many milliseconds; 0 never waits",
         ),
     ] = 5

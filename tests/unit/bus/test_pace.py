@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mdstream.bus.pace import Pace
+from mdstream.bus.pace import ENOUGH, Pace
 
 
 class Handle:
@@ -70,44 +70,64 @@ def test_while_flushes_are_short_none_waits(world: World) -> None:
     assert len(world.flushes) == 5 and not world.waiting
 
 
-def test_after_a_long_one_the_next_waits_half_as_long_and_takes_all_that_came(world: World) -> None:
+def hold_up(paced: Pace) -> None:
+    """Flushes that each find the next update waiting, until the next one is worth a rest."""
+    for _ in range(ENOUGH):
+        paced.now()
+
+
+def test_a_hiccup_costs_nobody_a_rest(world: World) -> None:
     world.cost_s = 0.004
     paced = pace(world)
+    for _ in range(5):
+        hold_up(paced)
+        world.pass_time(0.001)
+    assert len(world.flushes) == 5 * ENOUGH and not world.waiting
+
+
+def test_while_each_finds_more_waiting_the_next_waits_half_as_long_and_takes_all_that_came(
+    world: World,
+) -> None:
+    world.cost_s = 0.004
+    paced = pace(world)
+    hold_up(paced)
+    for expected in range(ENOUGH + 1, ENOUGH + 5):
+        ended = world.time
+        for _ in range(3):
+            paced.now()
+            paced.soon()
+        world.pass_time(0.002)
+        assert len(world.flushes) == expected
+        assert world.flushes[-1] == pytest.approx(ended + 0.002)
+
+
+def test_a_rest_in_which_nothing_came_is_not_repeated(world: World) -> None:
+    world.cost_s = 0.004
+    paced = pace(world)
+    hold_up(paced)
     paced.now()
-    ended = world.time
-    for _ in range(3):
-        paced.now()
-        paced.soon()
-    assert len(world.flushes) == 1
-    world.pass_time(0.01)
-    assert world.flushes[1:] == [pytest.approx(ended + 0.002)]
+    world.pass_time(0.002)
+    assert len(world.flushes) == ENOUGH + 1
+    paced.now()
+    assert len(world.flushes) == ENOUGH + 2 and not world.waiting
 
 
 def test_a_rest_is_bounded(world: World) -> None:
     world.cost_s = 0.1
     paced = pace(world)
-    paced.now()
+    hold_up(paced)
     ended = world.time
     paced.now()
-    world.pass_time(1.0)
-    assert world.flushes[1:] == [pytest.approx(ended + 0.005)]
-
-
-def test_a_rest_that_is_over_delays_nothing(world: World) -> None:
-    world.cost_s = 0.004
-    paced = pace(world)
-    paced.now()
-    world.pass_time(0.002)
-    paced.now()
-    assert len(world.flushes) == 2
+    world.pass_time(0.005)
+    assert world.flushes[ENOUGH:] == [pytest.approx(ended + 0.005)]
 
 
 def test_without_a_bound_none_waits(world: World) -> None:
     world.cost_s = 0.1
     paced = pace(world, most_s=0)
+    hold_up(paced)
     paced.now()
-    paced.now()
-    assert len(world.flushes) == 2
+    assert len(world.flushes) == ENOUGH + 1
 
 
 def test_what_may_be_followed_by_more_is_flushed_at_the_end_of_the_turn(world: World) -> None:
@@ -123,11 +143,11 @@ def test_what_may_be_followed_by_more_is_flushed_at_the_end_of_the_turn(world: W
 def test_the_end_of_the_turn_heeds_the_rest(world: World) -> None:
     world.cost_s = 0.004
     paced = pace(world)
-    paced.now()
+    hold_up(paced)
     ended = world.time
     paced.soon()
-    world.pass_time(0.01)
-    assert world.flushes[1:] == [pytest.approx(ended + 0.002)]
+    world.pass_time(0.002)
+    assert world.flushes[ENOUGH:] == [pytest.approx(ended + 0.002)]
 
 
 def test_nothing_is_flushed_after_the_stop(world: World) -> None:
