@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-CORE := $(wildcard ext/mdstream/*/*.pyx ext/mdstream/*/*.pxd)
+CORE := $(wildcard ext/mdstream/*/*.pyx ext/mdstream/*/*.pxd ext/mdstream/*/*.h)
 INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 

@@ -42,4 +42,4 @@ class Endpoint:
     def half_open(self) -> int:
         """Connections whose upgrade is not decided yet."""
     def tick(self) -> None:
-        """Call every 50 ms: drops those that ran out of time, in the handshake or in closing. There are no other timers."""
+        """Call a few times a second: drops those that ran out of time, in the handshake or in closing. There are no other timers."""

@@ -6,7 +6,8 @@ from mdstream._core.topic import Topic
 class Hub:
     """Joins instruments, topics and sinks, and flushes: encode once per topic and format, write once per sink.
 
-    No I/O and no clock of its own: whoever owns it calls ``flush`` after each batch from the bus and ``tick`` every 50 ms.
+    No I/O and no clock of its own: whoever owns it calls ``flush`` after each batch from the bus and ``tick`` every 50 ms,
+    or less often while nothing ``waits``.
     Times are integer µs since the Unix epoch.
     """
 
@@ -27,6 +28,9 @@ class Hub:
     @property
     def now_us(self) -> int:
         """The time last given to ``flush`` or ``tick``."""
+    @property
+    def waits(self) -> bool:
+        """Whether a tick is wanted within 50 ms: an interval ends, or a resume may come true."""
     @property
     def updates(self) -> int:
         """As in ``stats``."""
@@ -80,7 +84,8 @@ class Hub:
         """Emits every changed topic that is due (interval 0, or the interval has passed since its last) and writes once per
         touched sink; returns deliveries."""
     def tick(self, now_us: int) -> int:
-        """Call every 50 ms: topics whose interval ended, heartbeats, resumes that never came true, sinks too slow for too long."""
+        """Call every 50 ms while anything ``waits``: topics whose interval ended, heartbeats, resumes that never came true, sinks
+        too slow for too long."""
     def stats(self) -> dict[str, int | list[int]]:
         """Counters since the start, and what is now.
 

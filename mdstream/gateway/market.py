@@ -38,9 +38,13 @@ class Ender(Protocol):
 class Market:
     """Opens instruments and lets them go, and tells their subscribers how they stand."""
 
-    def __init__(self, config: GatewayConfig, hub: Hub, *, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, config: GatewayConfig, hub: Hub, flush: Callable[[], object], *, now_us: Callable[[], int]
+    ) -> None:
+        """``flush`` flushes the hub."""
         self._config = config
         self._hub = hub
+        self._flush = flush
         self._now_us = now_us
         self._readers: Readers | None = None
         self._listings: dict[str, Listing] = {}
@@ -146,7 +150,7 @@ class Market:
         """The state has changed: tells every subscriber, after the data that it may have waited for."""
         self._hub.cork()
         try:
-            self._hub.flush(self._now_us())
+            self._flush()
             if standing.state is not State.RECOVERING and not standing.settled.is_set():
                 self._show_waiting(standing)
             for topic in listing.core.topics:

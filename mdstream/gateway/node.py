@@ -22,11 +22,12 @@ from mdstream.gateway.metrics import GatewayCollector, Metrics
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.ticker import Ticker
 
 log = logging.getLogger("mdstream.gateway")
 
-TICK_S: Final = 0.05
-SWEEP_EVERY_TICKS: Final = 20
+_SWEEP_S: Final = 1.0
+_TICKS_TO_HEARTBEAT: Final = 8
 _RETRY_LEAST_S: Final = 0.2
 _RETRY_MOST_S: Final = 5.0
 _CLOSE_WAIT_S: Final = 3.0
@@ -53,7 +54,7 @@ class Gateway:
             compression_level=config.compression_level,
             compression_threshold_bytes=config.compression_threshold_bytes,
         )
-        self._market = Market(config, self._hub, now_us=now_us)
+        self._market = Market(config, self._hub, self._flush, now_us=now_us)
         self._sessions = Sessions(config, self._hub, self._market, now_us=now_us)
         self._market.end_subscriptions = self._sessions.end_subscriptions
         self._server = Server(config, self._hub, self._sessions)
@@ -70,8 +71,9 @@ class Gateway:
         self._admin = Admin(config, Metrics(collector), self.not_ready)
         self.ticked: Callable[[], object] = _nothing
         """Called with every tick, last: by then all that was due is sent."""
-        self._ticks = 0
-        self._ticking: asyncio.TimerHandle | None = None
+        heartbeat_s = config.heartbeat_ms / 1000
+        self._ticker = Ticker(self._tick, lambda: self._hub.waits, heartbeat_s / _TICKS_TO_HEARTBEAT)
+        self._swept_at = 0.0
         self._connecting: asyncio.Task[None] | None = None
         self._used = asyncio.Event()
 
@@ -118,7 +120,7 @@ class Gateway:
     async def start(self) -> None:
         """Listens, and begins to look for NATS. Raises ConfigError, or MdstreamError where it cannot listen."""
         options = bus_options(self.config) if self._bus is None else None
-        self._tick()
+        self._ticker.start()
         self._pauses.watch()
         try:
             await self._admin.start()
@@ -161,8 +163,7 @@ class Gateway:
         await self._market.close()
         if self._bus is not None and self._owns_bus:
             await self._bus.close()
-        if self._ticking is not None:
-            self._ticking.cancel()
+        self._ticker.stop()
         self._pauses.unwatch()
 
     async def _wait_until_closed(self) -> None:
@@ -219,13 +220,13 @@ class Gateway:
     def _flush(self) -> None:
         """After everything that the bus delivered in this turn of the loop."""
         self._hub.flush(now_us())
+        self._ticker.stir()
 
     def _tick(self) -> None:
-        self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-        self._ticks += 1
         self._hub.tick(now_us())
         self._server.tick()
-        if self._ticks % SWEEP_EVERY_TICKS == 0:
+        if time.monotonic() - self._swept_at >= _SWEEP_S:
+            self._swept_at = time.monotonic()
             self._market.sweep()
         self.ticked()
 

@@ -1,31 +1,24 @@
-"""Python's garbage collector: how long it stops the process, and when it may.
+"""Python's garbage collector: how long it stops the process.
 
-Left alone it runs whenever so many objects were made, in the midst of a flush as well, and now and then looks at everything that is
-alive. Here it runs between two turns of the loop only: often over what is new, which is little and quick, each object once; and over
-everything only when the market is quiet or it cannot wait any longer. It looks when the process is awake anyway, and in between only
-while many objects are made: a process that is woken up for nothing finds its caches cold.
+Left alone it looks at everything that is alive now and then, in the midst of a flush as well. Here it looks by itself only at what is
+new, a thousand objects at a time, each once; and at everything between two turns of the loop, when the market is quiet or it cannot
+wait any longer. A flush makes no such objects: what runs while one is under way is the exception.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import logging
 import time
 from collections.abc import Callable
 from typing import Final
 
-log = logging.getLogger("mdstream.gateway.pauses")
-
 BUCKETS: Final = 24
 NEW_OBJECTS: Final = 1_000
 """Made since the last collection: as many are looked at in half a millisecond or so."""
-MANY_OBJECTS: Final = 250
-"""Made since the last look: the next one comes soon."""
-SOON_S: Final = 0.02
-QUIET_STEPS: Final = 20
+QUIET_S: Final = 1.0
 OLD_OBJECTS_QUIET: Final = 100_000
 OLD_OBJECTS_MOST: Final = 2_000_000
+_NEVER: Final = 1_000_000_000
 
 
 class GcPauses:
@@ -53,62 +46,47 @@ class GcPauses:
         self.total_us[generation] += us
 
 
-Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
-"""``call_later`` of an event loop."""
-
-
 class Collecting:
     """Collects instead of the interpreter, from ``start`` to ``stop``. For a process that is nothing but a gateway.
 
-    Call ``step`` some twenty times a second. ``moved`` is a count that grows with every update that is sent: while it stands
-    still the market is quiet.
+    Call ``step`` a few times a second. ``moved`` is a count that grows with every update that is sent: while it stands still the
+    market is quiet.
     """
 
-    def __init__(self, moved: Callable[[], int], call_later: Later) -> None:
+    def __init__(self, moved: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
         self._moved = moved
-        self._call_later = call_later
+        self._clock = clock
         self._moved_last = 0
-        self._quiet_steps = 0
+        self._moved_at = 0.0
         self._old = 0
-        self._seen = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._thresholds = gc.get_threshold()
 
     def start(self) -> None:
         """What is alive now stays alive."""
+        self._thresholds = gc.get_threshold()
         gc.collect()
         gc.freeze()
-        gc.disable()
+        gc.set_threshold(NEW_OBJECTS, _NEVER, _NEVER)
 
     def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        gc.enable()
+        gc.set_threshold(*self._thresholds)
 
     def step(self) -> None:
         """One look, between two turns of the loop."""
-        moved = self._moved()
-        self._quiet_steps = self._quiet_steps + 1 if moved == self._moved_last else 0
-        self._moved_last = moved
-        new, _, _ = gc.get_count()
-        self._look_soon(new - self._seen >= MANY_OBJECTS)
-        quiet = self._quiet_steps >= QUIET_STEPS and self._old >= OLD_OBJECTS_QUIET
-        if quiet or self._old >= OLD_OBJECTS_MOST:
+        _, collections, _ = gc.get_count()
+        self._old += collections * NEW_OBJECTS
+        if self._old >= OLD_OBJECTS_MOST or (self._old >= OLD_OBJECTS_QUIET and self._is_quiet()):
             gc.unfreeze()
             gc.collect()
             self._old = 0
-        elif new >= NEW_OBJECTS:
-            gc.collect(0)
-            self._old += new
+        elif collections:
+            gc.collect(0)  # what was made since then: to be frozen, it must have been looked at
         else:
-            self._seen = new
             return
         gc.freeze()
-        self._seen = 0
 
-    def _look_soon(self, many: bool) -> None:
-        """Whether another look is due before the next one that comes of itself."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if many:
-            self._timer = self._call_later(SOON_S, self.step)
+    def _is_quiet(self) -> bool:
+        moved = self._moved()
+        if moved != self._moved_last:
+            self._moved_last, self._moved_at = moved, self._clock()
+        return self._clock() - self._moved_at >= QUIET_S

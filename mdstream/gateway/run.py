@@ -67,7 +67,7 @@ async def _serve(config: GatewayConfig) -> None:
 
 async def _serve_until(signals: _Signals, config: GatewayConfig) -> None:
     gateway = Gateway(config)
-    collecting = Collecting(gateway.updates, asyncio.get_running_loop().call_later)
+    collecting = Collecting(gateway.updates)
     gateway.ticked = collecting.step
     collecting.start()
     try:

@@ -66,7 +66,7 @@ class Server:
         self.port = self._door.port
 
     def tick(self) -> None:
-        """Call every 50 ms: drops who ran out of time."""
+        """Call a few times a second: drops who ran out of time."""
         self._endpoint.tick()
 
     def close(self) -> None:

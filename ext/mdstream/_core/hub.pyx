@@ -60,6 +60,10 @@ cdef class Hub:
         return self.out.now_us
 
     @property
+    def waits(self) -> bool:
+        return bool(self.waiting) or bool(self.ahead)
+
+    @property
     def updates(self) -> int:
         return self.out.counters.updates
 

@@ -97,7 +97,9 @@ class Stage:
         self.config = GatewayConfig(node="test", **changes)
         self.hub = Hub()
         self.readers = FakeReaders()
-        self.market = Market(self.config, self.hub, now_us=lambda: self.now_us)
+        self.market = Market(
+            self.config, self.hub, lambda: self.hub.flush(self.now_us), now_us=lambda: self.now_us
+        )
         self.market.use(self.readers)  # type: ignore[arg-type]
         self.sessions = Sessions(
             self.config, self.hub, self.market, now_us=lambda: self.now_us, now_s=lambda: self.now_us / 1e6

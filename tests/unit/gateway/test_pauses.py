@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import asyncio
 import gc
-from collections.abc import Callable, Iterator
-from unittest.mock import Mock
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,82 +9,91 @@ from mdstream.gateway import pauses
 from mdstream.gateway.pauses import Collecting, GcPauses
 
 
+class Clock:
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
 @pytest.fixture
-def collected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The generations that were collected; nothing else collects meanwhile."""
-    generations: list[int] = []
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def moved() -> list[int]:
+    """What the gateway has sent so far."""
+    return [0]
+
+
+@pytest.fixture
+def collecting(clock, moved, monkeypatch) -> Iterator[Collecting]:
     monkeypatch.setattr(pauses, "OLD_OBJECTS_QUIET", 5_000)
+    monkeypatch.setattr(pauses, "OLD_OBJECTS_MOST", 40_000)
+    collecting = Collecting(lambda: moved[0], clock)
+    collecting.start()
+    yield collecting
+    collecting.stop()
+    gc.unfreeze()
+
+
+@pytest.fixture
+def collected(collecting) -> Iterator[list[int]]:
+    """The generations that were collected."""
+    generations: list[int] = []
 
     def told(phase: str, info: dict[str, int]) -> None:
         if phase == "stop":
             generations.append(info["generation"])
 
-    gc.collect()
-    gc.disable()
     gc.callbacks.append(told)
     yield generations
     gc.callbacks.remove(told)
-    gc.unfreeze()
-    gc.enable()
 
 
-@pytest.fixture
-def looks() -> list[float]:
-    """The delays of the further looks that were asked for."""
-    return []
+def some_objects(count: int) -> list[list[int]]:
+    return [[] for _ in range(count)]
 
 
-@pytest.fixture
-def later(looks) -> pauses.Later:
-    def call_later(delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        looks.append(delay_s)
-        return Mock(spec=asyncio.TimerHandle)
-
-    return call_later
-
-
-def test_new_objects_are_looked_at_often_and_everything_when_it_is_quiet(collected, later) -> None:
-    now = 0
-
-    def moved() -> int:
-        return now
-
-    collecting = Collecting(moved, later)
-    kept = []
-    for now in range(1, 20):  # noqa: B007 - ``moved`` reads it
-        kept.append([[] for _ in range(pauses.NEW_OBJECTS)])
-        collecting.step()
-    assert collected == [0] * 19, "while the market moves nothing old is looked at"
+def test_what_is_new_is_looked_at_a_thousand_at_a_time_and_once(collecting, collected) -> None:
+    frozen = gc.get_freeze_count()
+    kept = some_objects(10 * pauses.NEW_OBJECTS)
+    assert set(collected) == {0} and len(collected) >= 9
+    collecting.step()
+    assert gc.get_freeze_count() - frozen >= len(kept)
     collected.clear()
-    for _ in range(pauses.QUIET_STEPS + 1):
+    collecting.step()
+    assert collected == [], "nothing is new"
+
+
+def test_what_is_new_and_was_not_looked_at_is_not_frozen(collecting, collected) -> None:
+    frozen = gc.get_freeze_count()
+    kept = some_objects(pauses.NEW_OBJECTS // 4)
+    collecting.step()
+    assert kept and collected == [] and gc.get_freeze_count() == frozen
+
+
+def test_everything_is_looked_at_once_when_the_market_is_quiet(collecting, collected, clock, moved) -> None:
+    kept = some_objects(6 * pauses.NEW_OBJECTS)
+    for moved[0] in range(1, 30):
+        clock.time += 0.2
         collecting.step()
-    assert collected.count(2) == 1, "and when it is quiet, once"
-    assert kept
+    assert 2 not in collected, "while it moves nothing old is"
+    for _ in range(10):
+        clock.time += 0.2
+        collecting.step()
+    assert kept and collected.count(2) == 1
 
 
-def test_what_cannot_wait_any_longer_does_not(collected, later, monkeypatch) -> None:
-    monkeypatch.setattr(pauses, "OLD_OBJECTS_MOST", 20_000)
-    moves = iter(range(1_000_000))
-    collecting = Collecting(lambda: next(moves), later)
+def test_what_cannot_wait_any_longer_does_not(collecting, collected, moved) -> None:
     kept = []
     while 2 not in collected:
-        kept.append([[] for _ in range(pauses.NEW_OBJECTS)])
+        moved[0] += 1
+        kept.append(some_objects(pauses.NEW_OBJECTS))
         collecting.step()
         assert len(kept) <= 2 * pauses.OLD_OBJECTS_MOST // pauses.NEW_OBJECTS
-
-
-def test_it_looks_again_soon_only_while_many_objects_are_made(collected, later, looks) -> None:
-    collecting = Collecting(lambda: 0, later)
-    collecting.step()
-    looks.clear()
-    collecting.step()
-    assert looks == []
-    kept = [[] for _ in range(2 * pauses.MANY_OBJECTS)]
-    collecting.step()
-    assert looks == [pauses.SOON_S]
-    collecting.step()
-    assert looks == [pauses.SOON_S], "none was made since"
-    assert kept and collected == []
 
 
 def test_pauses_are_measured_while_watched() -> None:
@@ -100,13 +107,11 @@ def test_pauses_are_measured_while_watched() -> None:
     assert watched.counts[2][min(watched.total_us[2].bit_length(), pauses.BUCKETS - 1)] == 1
 
 
-def test_a_process_of_its_own_is_left_as_it_was(run) -> None:
-    async def scenario() -> None:
-        collecting = Collecting(lambda: 0, asyncio.get_running_loop().call_later)
-        collecting.start()
-        assert not gc.isenabled() and gc.get_freeze_count()
-        collecting.stop()
-        assert gc.isenabled()
-        gc.unfreeze()
-
-    run(scenario())
+def test_a_process_of_its_own_is_left_as_it_was() -> None:
+    before = gc.get_threshold()
+    collecting = Collecting(lambda: 0)
+    collecting.start()
+    assert gc.get_threshold() != before and gc.get_freeze_count()
+    collecting.stop()
+    assert gc.get_threshold() == before
+    gc.unfreeze()
