@@ -2,7 +2,6 @@ from libc.stdint cimport int64_t, uint64_t
 
 from mdstream._core.book cimport Book
 from mdstream._core.encode cimport Quote, Scale
-from mdstream._core.payload cimport BookUpdate
 from mdstream._core.trades cimport TradeLog
 
 cpdef enum Outcome:
@@ -13,18 +12,19 @@ cpdef enum Outcome:
 
 cdef class Instrument:
     """One instrument: its scale, book and trades, and the checks between bytes from the bus and the book."""
-    cdef readonly str name
+    # What each update of a book needs stands together: over many instruments it is the lines of the cache that cost.
     cdef readonly Book book
-    cdef readonly TradeLog trades
-    cdef readonly Quote last_trade      # the newest trade with a size; kept over epochs
     cdef readonly uint64_t epoch        # the greatest seen on any stream; what carries a smaller one is dropped
     cdef readonly uint64_t updates_applied
+    cdef str book_label                 # for errors, as are the other labels
+    cdef readonly str name
+    cdef readonly TradeLog trades
+    cdef readonly Quote last_trade      # the newest trade with a size; kept over epochs
     cdef readonly uint64_t updates_dropped
     cdef readonly uint64_t trades_applied
     cdef readonly uint64_t trades_dropped
     cdef readonly uint64_t fenced       # values dropped for a smaller epoch
     cdef Scale scale
-    cdef str book_label                 # for errors
     cdef str trades_label
     cdef str snap_label
     cdef public list topics             # of the hub
@@ -37,6 +37,3 @@ cdef class Instrument:
     # Loads a `snap` if it is newer than the book: of a greater epoch, or further on in the same; `force` takes any that is
     # not fenced. 1 if loaded.
     cdef int c_load_snap(self, const char* payload, Py_ssize_t size, bint force) except -1
-
-    cdef Outcome take_update(self, const BookUpdate* update) except? NOTHING
-    cdef bint fence(self, uint64_t epoch) noexcept

@@ -2,7 +2,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memset
 
 from mdstream._core.forms cimport Cursor, cursor_open
-from mdstream._core.payload cimport next_book, next_snap, next_trade
+from mdstream._core.payload cimport BookUpdate, next_book, next_snap, next_trade
 from mdstream._core.trades cimport Trade
 
 from mdstream.model import MAX_EXPONENT
@@ -33,38 +33,18 @@ cdef class Instrument:
         cdef Outcome outcome, strongest = NOTHING
         cursor_open(&cursor, self.book_label, payload, size)
         while next_book(&cursor, &scratch):
-            outcome = self.take_update(&scratch)
+            outcome = take_update(self, &scratch)
             if outcome == GAP:
                 return GAP
             strongest = max(strongest, outcome)
         return strongest
-
-    cdef Outcome take_update(self, const BookUpdate* update) except? NOTHING:
-        cdef Outcome outcome = APPLIED
-        if self.fence(update.epoch):
-            return NOTHING
-        if update.epoch != self.book.epoch:
-            if update.first != 1:
-                return GAP
-            self.book.c_reset(update.epoch)
-            outcome = NEW_EPOCH
-        elif update.last <= self.book.seq:
-            self.updates_dropped += 1
-            return NOTHING
-        elif update.first > self.book.seq + 1:
-            return GAP
-        # An update that overlaps what is applied already is applied: its sizes are absolute.
-        self.book.c_apply(update.first, update.last, update.ts_us, update.bids.values, update.bids.count,
-                          update.asks.values, update.asks.count)
-        self.updates_applied += 1
-        return outcome
 
     cdef int c_load_snap(self, const char* payload, Py_ssize_t size, bint force) except -1:
         cdef Cursor cursor
         cdef int loaded = 0
         cursor_open(&cursor, self.snap_label, payload, size)
         while next_snap(&cursor, &scratch):
-            if self.fence(scratch.epoch):
+            if fence(self, scratch.epoch):
                 continue
             if not force and scratch.epoch == self.book.epoch and scratch.last <= self.book.seq:
                 continue
@@ -72,14 +52,6 @@ cdef class Instrument:
                              scratch.asks.values, scratch.asks.count)
             loaded = 1
         return loaded
-
-    cdef bint fence(self, uint64_t epoch) noexcept:
-        """Whether a smaller epoch than the greatest seen is to be dropped; remembers a greater one."""
-        if epoch < self.epoch:
-            self.fenced += 1
-            return True
-        self.epoch = epoch
-        return False
 
     # ---- trades
 
@@ -123,10 +95,43 @@ cdef class Instrument:
         return f"<Instrument {self.name} epoch {self.epoch}: book {self.book.seq}, trades {self.trades.seq}>"
 
 
+# ---- one value
+
+cdef inline bint fence(Instrument instrument, uint64_t epoch) noexcept:
+    """Whether a smaller epoch than the greatest seen is to be dropped; remembers a greater one."""
+    if epoch < instrument.epoch:
+        instrument.fenced += 1
+        return True
+    instrument.epoch = epoch
+    return False
+
+
+cdef inline Outcome take_update(Instrument instrument, const BookUpdate* update) except? NOTHING:
+    cdef Book book = instrument.book
+    cdef Outcome outcome = APPLIED
+    if fence(instrument, update.epoch):
+        return NOTHING
+    if update.epoch != book.epoch:
+        if update.first != 1:
+            return GAP
+        book.c_reset(update.epoch)
+        outcome = NEW_EPOCH
+    elif update.last <= book.seq:
+        instrument.updates_dropped += 1
+        return NOTHING
+    elif update.first > book.seq + 1:
+        return GAP
+    # An update that overlaps what is applied already is applied: its sizes are absolute.
+    book.c_apply(update.first, update.last, update.ts_us, update.bids.values, update.bids.count,
+                 update.asks.values, update.asks.count)
+    instrument.updates_applied += 1
+    return outcome
+
+
 cdef Outcome take_trade(Instrument instrument, uint64_t epoch, const Trade* trade) except? NOTHING:
     cdef TradeLog log = instrument.trades
     cdef Outcome outcome = APPLIED
-    if instrument.fence(epoch):
+    if fence(instrument, epoch):
         return NOTHING
     if epoch != log.epoch:
         if trade.seq != 1:

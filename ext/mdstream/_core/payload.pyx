@@ -21,6 +21,8 @@ cdef enum Tag:
 
 cdef enum:
     FIX_ARRAY = 0x90            # MessagePack: an array of so many values and up to 15
+    ARRAY_16 = 0xDC             # the number of its values follows in two bytes
+    USUAL_LEVELS = 24           # of an update's side
     REF_MAX_BYTES = 65536       # of a whole `ref` payload
     TEXT_MAX = 1024             # bytes of a name, a state or a reason
 
@@ -69,8 +71,61 @@ cdef int read_levels(Cursor* cursor, str field, int64_t least_lots, Levels* out)
     return 0
 
 
+# ---- the usual update of a book in one go; the careful way below says what is wrong with another
+
+cdef inline bint plain_number(Cursor* cursor, int64_t low, int64_t* out) noexcept nogil:
+    cdef Integer number
+    if read_integer(cursor, &number) != FAULT_NONE or not in_range(&number, low, MAX_NUMBER):
+        return False
+    out[0] = <int64_t> number.bits
+    return True
+
+
+cdef inline bint plain_levels(Cursor* cursor, Levels* out) noexcept nogil:
+    cdef const uint8_t* at = cursor.at
+    cdef Py_ssize_t numbers, i
+    if at < cursor.end and FIX_ARRAY <= at[0] <= FIX_ARRAY + 15:
+        numbers = at[0] - FIX_ARRAY
+        cursor.at = at + 1
+    elif cursor.end - at >= 3 and at[0] == ARRAY_16:
+        numbers = <Py_ssize_t> at[1] << 8 | at[2]
+        cursor.at = at + 3
+    else:
+        return False
+    if numbers & 1 or numbers > 2 * out.capacity:
+        return False
+    for i in range(0, numbers, 2):
+        if not (plain_number(cursor, -MAX_NUMBER, &out.values[i]) and plain_number(cursor, 0, &out.values[i + 1])):
+            return False
+    out.count = numbers >> 1
+    return True
+
+
+cdef bint plain_book(Cursor* cursor, BookUpdate* out) noexcept nogil:
+    """Whether the next value was read; if not, the cursor stands where it did."""
+    cdef Cursor ahead = cursor[0]       # whose address nobody else has, so that it needs no memory
+    if ahead.end - ahead.at < 2 or ahead.at[0] != FIX_ARRAY + 7 or ahead.at[1] != TAG_BOOK:
+        return False
+    ahead.at += 2
+    if not (
+        plain_number(&ahead, 1, <int64_t*> &out.epoch)
+        and plain_number(&ahead, 1, <int64_t*> &out.first)
+        and plain_number(&ahead, <int64_t> out.first, <int64_t*> &out.last)
+        and plain_number(&ahead, 0, <int64_t*> &out.ts_us)
+        and plain_levels(&ahead, &out.bids)
+        and plain_levels(&ahead, &out.asks)
+    ):
+        return False
+    cursor.at = ahead.at
+    cursor.value += 1
+    return True
+
+# ---- the careful way
+
 cdef int next_book(Cursor* cursor, BookUpdate* out) except -1:
     cdef const uint8_t* at
+    if plain_book(cursor, out):
+        return 1
     if not open_value(cursor, TAG_BOOK, 7):
         return 0
     out.epoch = <uint64_t> read_number(cursor, "epoch", 1, MAX_NUMBER)
@@ -227,6 +282,8 @@ cdef int decode_levels(Cursor* cursor, bint snap, list values) except -1:
     cdef BookUpdate update
     memset(&update, 0, sizeof(update))
     try:
+        levels_reserve(&update.bids, USUAL_LEVELS)      # so that a book goes the way that live updates go
+        levels_reserve(&update.asks, USUAL_LEVELS)
         while next_snap(cursor, &update) if snap else next_book(cursor, &update):
             bids, asks = levels_to_list(&update.bids), levels_to_list(&update.asks)
             if snap:
