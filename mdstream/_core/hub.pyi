@@ -82,7 +82,7 @@ class Hub:
     # ---- time
     def flush(self, now_us: int) -> int:
         """Emits every changed topic that is due (interval 0, or the interval has passed since its last) and writes once per
-        touched sink; returns deliveries."""
+        touched sink; returns deliveries. What is not due waits for ``tick``."""
     def tick(self, now_us: int) -> int:
         """Call every 50 ms while anything ``waits``: topics whose interval ended, heartbeats, resumes that never came true, sinks
         too slow for too long."""

@@ -29,7 +29,8 @@ class Wake:
 class InstrumentReceiver(Receiver):
     """Takes all messages of an instrument: live books and trades straight into the core, all else the slow way.
 
-    What the core changed by sets ``wake``. What does not follow, or is refused, goes the slow way too, and changes nothing twice.
+    What the core changed by sets ``wake``, unless every topic of the instrument waits for its interval. What does not follow,
+    or is refused, goes the slow way too, and changes nothing twice.
     """
 
     book: Intake | None

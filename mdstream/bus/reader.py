@@ -65,7 +65,8 @@ class Readers:
     """The open readers of one core, and what they share: the bus, a bound on mends at a time, the flush, the counters."""
 
     def __init__(self, bus: Bus, flush: Callable[[], None], options: ReaderOptions | None = None) -> None:
-        """``flush`` is called after each read from the bus, or turn of the event loop, in which anything changed in the core."""
+        """``flush`` is called after each read from the bus, or turn of the event loop, in which anything changed in the core that is
+        not to wait for the end of an interval."""
         self.bus = bus
         self.options = options or ReaderOptions()
         self.stats = ReaderStats()

@@ -132,7 +132,7 @@ cdef class Hub:
         return self.c_mark_market(self.c_market(instrument))
 
     cdef int c_mark_market(self, Market market) except -1:
-        if not market.dirty:
+        if not market.dirty and not market.resting:
             market.dirty = True
             self.dirty.append(market)
         return 0
@@ -197,6 +197,7 @@ cdef class Hub:
     cdef int c_enlist(self, Topic topic) except -1:
         self.by_key[topic.key] = topic
         topic.market.topics.append(topic)
+        topic.market.resting = False
         topic.alive = True
         topic.instrument.topics = list(topic.market.topics)
         return 0
@@ -414,6 +415,7 @@ cdef class Hub:
         cdef uint64_t deliveries = self.out.counters.deliveries
         cdef Market market
         cdef Topic topic
+        cdef bint resting
         self.c_clock(now_us)
         if not self.dirty:
             return 0
@@ -423,8 +425,11 @@ cdef class Hub:
             while self.dirty:
                 market = self.dirty.pop()
                 market.dirty = False
+                resting = True
                 for topic in market.topics:
                     self.c_emit_due(topic, 0)
+                    resting = resting and topic.waiting
+                market.resting = resting
             deliveries = self.out.counters.deliveries - deliveries
         finally:
             self.c_leave()
@@ -451,7 +456,7 @@ cdef class Hub:
         cdef Topic topic
         waiting, self.waiting = self.waiting, []
         for topic in waiting:
-            topic.waiting = False
+            topic.waiting = topic.market.resting = False
             self.c_emit_due(topic, TICK_US // 2)
         return 0
 

@@ -113,7 +113,7 @@ cdef class InstrumentReceiver(Receiver):
         cdef const Footprint* of = &self.footprint
         if of.book != NULL:
             prefetch_lines(of.book, 4)
-            prefetch_lines(of.instrument, 3)
+            prefetch_lines(of.instrument, 2)
             prefetch_lines(of.intake, 1)
             prefetch_lines(of.market, 1)
             prefetch_lines(<const char*> of.reach.change, 1)
@@ -131,7 +131,7 @@ cdef class InstrumentReceiver(Receiver):
             outcome = intake.c_take(payload, size)
         except FeedError:
             outcome = Outcome.GAP
-        if outcome != Outcome.NOTHING:
+        if outcome != Outcome.NOTHING and intake.hub.dirty:     # not while each topic of it waits for its interval
             self.wake.c_set()
         return outcome != Outcome.GAP
 

@@ -29,12 +29,22 @@ class Short:
         self.receiver.book = BookIntake(world.hub, self.core)
         self.receiver.trades = TradeIntake(world.hub, self.core)
         self.scanner = NatsScanner(Handlers({SID: self.receiver}))
+        self.client, self.topic = world.client(), world.topic()
+        self.client.subscribe(self.topic)
 
     def _woken(self) -> None:
         self.woken += 1
 
     def _heard(self) -> None:
         self.heard += 1
+
+    def flush(self, bids: dict[int, int]) -> int:
+        """An update of the book, and the flush that it asks for; how many were sent something."""
+        self.send(("book", self.feed.update(bids)))
+        if not self.wake.due:
+            return 0
+        self.wake.clear()
+        return self.world.hub.flush(self.world.now)
 
     def send(self, *messages: tuple[str, bytes]) -> None:
         for stream, payload in messages:
@@ -59,17 +69,34 @@ def test_books_and_trades_go_into_the_core_and_wake_once(short: Short) -> None:
     assert short.woken == 1 and short.wake.due
     assert short.slow == []
     short.wake.clear()
+    short.world.hub.flush(short.world.now)
     short.send(("book", short.feed.update({100: 7})))
     assert short.woken == 2
 
 
+def test_what_every_topic_waits_with_wakes_nobody(short: Short) -> None:
+    world = short.world
+    client = world.client()
+    slow = client.subscribe(world.topic(interval_ms=100))
+    world.hub.unsubscribe(short.client.sink, short.topic)
+    world.after(200)
+    assert short.flush({100: 9}) == 1
+    assert short.flush({100: 8}) == 0  # it waits from here on
+    woken = short.woken
+    for lots in (7, 6, 5):
+        assert short.flush({100: lots}) == 0
+    assert short.woken == woken
+    assert world.after(150) == 1
+    client.read()
+    assert slow.bids[100] == 5
+    every = short.client.subscribe(world.topic())
+    assert short.flush({100: 4}) == 1 and short.woken == woken + 1
+    short.client.read()
+    assert every.bids[100] == 4
+
+
 def test_the_hub_sends_what_came_so(short: Short) -> None:
-    client = short.world.client()
-    topic = short.world.topic()
-    short.world.hub.subscribe(client.sink, topic)
-    short.world.hub.catch_up(client.sink, topic)
-    short.send(("book", short.feed.update({100: 77})))
-    assert short.world.hub.flush(short.world.now) == 1
+    assert short.flush({100: 77}) == 1
 
 
 def test_what_is_known_wakes_nobody(short: Short) -> None:
