@@ -115,6 +115,27 @@ def test_levels_come_and_go_in_any_order(order: str, side: int) -> None:
         assert len(book) == len(kept)
 
 
+@pytest.mark.parametrize("side", [1, 2])
+def test_any_level_near_the_touch_comes_and_goes_alone(side: int) -> None:
+    """Near the touch a fixed number of places is moved, however few hold levels: in blocks of any fill, full ones too."""
+    sign = 1 if side == 1 else -1
+    for levels in range(1, 130):
+        book = Book("SIM:X")
+        kept = {2 * sign * i: i + 1 for i in range(levels)}  # the best comes last, so its block fills up
+        _set(book, side, kept)
+        for near in range(min(levels, 12)):
+            between = 2 * sign * (levels - near) - sign
+            for change in ({between: 1_000 + near}, {between - sign: 0}, {between: 0}, {between - sign: 5}):
+                kept = {ticks: lots for ticks, lots in (kept | change).items() if lots}
+                _set(book, side, change)
+                assert (book.view() or ([], []))[side - 1] == _flat(kept, side == 1)
+
+
+def _set(book: Book, side: int, levels: dict[int, int]) -> None:
+    update = [number for level in levels.items() for number in level]
+    book.apply(book.seq + 1, book.seq + 1, 0, *((update, []) if side == 1 else ([], update)))
+
+
 def test_books_give_their_memory_back() -> None:
     def fill_and_forget() -> int:
         books = [Book("SIM:X") for _ in range(20)]

@@ -274,6 +274,8 @@ class BookMachine(RuleBasedStateMachine):
         changes = self.book.diff_to(*target.view())
         for before, part, after in zip(self.now.view(), changes, target.view(), strict=True):
             assert patched(before, part) == dict(pairs(after))
+        assert changes[0][::2] == sorted(changes[0][::2], reverse=True), "bids are not best first"
+        assert changes[1][::2] == sorted(changes[1][::2]), "asks are not best first"
 
     @invariant()
     def book_is_the_model(self) -> None:

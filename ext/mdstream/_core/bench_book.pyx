@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from mdstream._core.book cimport Book
-from mdstream._core.levels cimport Levels, levels_copy, levels_diff, levels_free
+from mdstream._core.levels cimport Levels, levels_diff, levels_free, levels_swap
 
 
 cdef class _Scratch:
@@ -43,8 +43,8 @@ cdef int diff_top(Book book, Py_ssize_t depth, _Scratch scratch) except -1:
     book.c_view(book.seq, depth, 1, &scratch.bids, &scratch.asks)
     levels_diff(&scratch.old_bids, &scratch.bids, True, &scratch.out)
     levels_diff(&scratch.old_asks, &scratch.asks, False, &scratch.out)
-    levels_copy(&scratch.old_bids, &scratch.bids)
-    levels_copy(&scratch.old_asks, &scratch.asks)
+    levels_swap(&scratch.old_bids, &scratch.bids)
+    levels_swap(&scratch.old_asks, &scratch.asks)
     return 0
 
 

@@ -2,10 +2,10 @@ from libc.string cimport memset
 
 from mdstream._core.changelog cimport (
     Change, Changes, changes_reserve, log_clear, log_collapse, log_commit, log_find, log_free, log_next_mark,
-    log_place, log_reserve,
+    log_place, log_prefetch, log_reserve,
 )
 from mdstream._core.levels cimport (
-    MAX_NUMBER, levels_append, levels_crc, levels_diff, levels_free, levels_from_object, levels_reserve, levels_to_list,
+    MAX_NUMBER, levels_crc, levels_diff, levels_free, levels_from_object, levels_reserve, levels_to_list,
 )
 from mdstream._core.side cimport (
     side_best_key, side_clear, side_fill, side_free, side_get, side_prefetch, side_set, side_top, side_touch,
@@ -53,9 +53,8 @@ cdef class Book:
         cdef bint safe
         if first > last or last <= self.seq:
             raise BookError(f"{self.instrument} update {first}..{last} does not lead on from {self.seq}")
+        log_prefetch(&self.log, <uint64_t> n)
         safe = scan(self, first, last, bids, n_bids, asks, n_asks)
-        fetch(&self.bids, bids, n_bids)
-        fetch(&self.asks, asks, n_asks)
         sides_reserve(&self.bids, n_bids, &self.asks, n_asks)
         log_reserve(&self.log, <uint64_t> n)
         changes = log_place(&self.log, <uint64_t> n) if safe else NULL
@@ -100,7 +99,8 @@ cdef class Book:
     cdef int c_changes(self, uint64_t since, uint64_t until, Levels* bids, Levels* asks) except -1:
         cdef uint64_t start = 0, end = 0
         cdef Py_ssize_t i
-        cdef Change* change
+        cdef const Change* change
+        cdef Levels* side
         if since > until or not (log_find(&self.log, since, &start) and log_find(&self.log, until, &end)):
             return 0
         log_collapse(&self.log, start, end, &scratch)
@@ -109,7 +109,9 @@ cdef class Book:
         bids.count = asks.count = 0
         for i in range(scratch.count):
             change = &scratch.values[i]
-            levels_append(asks if change.level & 1 else bids, change.level >> 1, change.lots_new)
+            side = asks if change.level & 1 else bids
+            side.values[2 * side.count], side.values[2 * side.count + 1] = change.level >> 1, change.lots_new
+            side.count += 1
         return 1
 
     cdef int c_view(self, uint64_t at, Py_ssize_t depth, int64_t group, Levels* bids, Levels* asks) except -1:
@@ -279,22 +281,23 @@ cdef inline Change* set_levels(Side* side, const int64_t* flat, Py_ssize_t n, Ch
     return change
 
 
-cdef inline void fetch(const Side* side, const int64_t* flat, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        side_prefetch(side, flat[2 * i] * side.sign)
+cdef inline Py_ssize_t first_bad(
+    const int64_t* flat, Py_ssize_t n, int64_t sign, int64_t* best, const Side* side
+) noexcept nogil:
+    """The first level out of range, or -1; raises ``best`` to the best key that is set.
 
-
-cdef inline Py_ssize_t first_bad(const int64_t* flat, Py_ssize_t n, int64_t sign, int64_t* best) noexcept nogil:
-    """The first level out of range, or -1; raises ``best`` to the best key that is set."""
+    On the way has the memory fetched that setting them in ``side`` will need, unless that is NULL.
+    """
     cdef int64_t ticks, lots, key
     cdef Py_ssize_t i
     for i in range(n):
         ticks, lots = flat[2 * i], flat[2 * i + 1]
         if <uint64_t> ticks + <uint64_t> MAX_NUMBER > <uint64_t> (2 * MAX_NUMBER) or <uint64_t> lots > <uint64_t> MAX_NUMBER:
             return i
-        key = ticks * sign if lots else NO_KEY
-        best[0] = max(best[0], key)
+        key = ticks * sign
+        if side != NULL:
+            side_prefetch(side, key)
+        best[0] = max(best[0], key + (lots == 0) * NO_KEY)
     return -1
 
 
@@ -309,10 +312,10 @@ cdef bint scan(Book book, uint64_t first, uint64_t last, const int64_t* bids, Py
             f"{book.instrument} update {first}..{last}: {n_bids} bids and {n_asks} asks are too many for a book of at most "
             f"{book.max_levels} levels a side"
         )
-    bad = first_bad(bids, n_bids, 1, &bid)
+    bad = first_bad(bids, n_bids, 1, &bid, &book.bids)
     if bad >= 0:
         refuse_range(book, f"update {first}..{last}", "bid", bad, bids)
-    bad = first_bad(asks, n_asks, -1, &ask)
+    bad = first_bad(asks, n_asks, -1, &ask, &book.asks)
     if bad >= 0:
         refuse_range(book, f"update {first}..{last}", "ask", bad, asks)
     return (
@@ -367,7 +370,7 @@ cdef int check_side(Book book, uint64_t seq, str side, const int64_t* flat, Py_s
     cdef Py_ssize_t i
     if n > book.max_levels:
         raise BookError(f"{book.instrument} snapshot {seq}: {n} {side}s are more than {book.max_levels} levels a side")
-    i = first_bad(flat, n, sign, &best)
+    i = first_bad(flat, n, sign, &best, NULL)
     if i >= 0:
         refuse_range(book, f"snapshot {seq}", side, i, flat)
     for i in range(n):

@@ -6,6 +6,8 @@ updates, each with its number and where its changes end. Counts only rise; an en
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from mdstream._core.prefetch cimport prefetch
+
 cdef struct Change:
     int64_t level           # ticks × 2, + 1 for an ask
     int64_t lots_new
@@ -36,10 +38,28 @@ cdef struct Changes:        # a growing run of changes
 cdef void log_free(ChangeLog* log) noexcept
 # Forgets everything: the log begins at `seq`.
 cdef void log_clear(ChangeLog* log, uint64_t seq) noexcept nogil
-# Makes room for an update of `n` changes. After it log_commit cannot fail.
-cdef int log_reserve(ChangeLog* log, uint64_t n) except -1
-# Where `n` changes may be written in one run so that they stand in the log already; NULL: write them elsewhere.
-cdef Change* log_place(ChangeLog* log, uint64_t n) noexcept nogil
+cdef int log_grow(ChangeLog* log, uint64_t n) except -1
+cdef inline int log_reserve(ChangeLog* log, uint64_t n) except -1:
+    """Makes room for an update of ``n`` changes. After it log_commit cannot fail."""
+    if log.change_slots >= log.limit and log.mark_slots >= log.limit:
+        return 0                # full-grown
+    return log_grow(log, n)
+
+
+cdef inline Change* log_place(ChangeLog* log, uint64_t n) noexcept nogil:
+    """Where ``n`` changes may be written in one run so that they stand in the log already; NULL: write them elsewhere."""
+    cdef uint64_t slot = log.change_head & (log.change_slots - 1)
+    return &log.changes[slot] if slot + n <= log.change_slots else NULL
+
+
+cdef inline void log_prefetch(const ChangeLog* log, uint64_t n) noexcept nogil:
+    """Has the memory fetched that logging ``n`` changes will write."""
+    cdef const char* place = <const char*> &log.changes[log.change_head & (log.change_slots - 1)]
+    cdef uint64_t offset
+    for offset in range(0, n * sizeof(Change), 64):
+        prefetch(place + offset)
+
+
 # Where the next update's mark will stand, if the ring does not grow.
 cdef inline const Mark* log_next_mark(const ChangeLog* log) noexcept nogil:
     return &log.marks[log.mark_head & (log.mark_slots - 1)]

@@ -32,12 +32,12 @@ cdef inline uint64_t slots_for(uint64_t slots, uint64_t needed, uint64_t limit) 
     return slots
 
 
-cdef int log_reserve(ChangeLog* log, uint64_t n) except -1:
+cdef int log_grow(ChangeLog* log, uint64_t n) except -1:
     cdef uint64_t changes = log.change_head - log.floor_at + n
     cdef uint64_t marks = log.mark_head - log.mark_tail + 1
-    if changes > log.change_slots and (log.change_slots < log.limit or log.change_slots == 0):
+    if log.change_slots < log.limit and changes > log.change_slots:
         grow_changes(log, slots_for(log.change_slots, changes, log.limit))
-    if marks > log.mark_slots and (log.mark_slots < log.limit or log.mark_slots == 0):
+    if log.mark_slots < log.limit and marks > log.mark_slots:
         grow_marks(log, slots_for(log.mark_slots, marks, log.limit))
     return 0
 
@@ -69,11 +69,6 @@ cdef int grow_marks(ChangeLog* log, uint64_t slots) except -1:
 
 
 # ---- writing
-
-cdef Change* log_place(ChangeLog* log, uint64_t n) noexcept nogil:
-    cdef uint64_t slot = log.change_head & (log.change_slots - 1)
-    return &log.changes[slot] if slot + n <= log.change_slots else NULL
-
 
 cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint64_t n, bint spilled) noexcept nogil:
     cdef Mark* mark

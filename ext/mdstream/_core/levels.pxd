@@ -22,6 +22,10 @@ cdef int levels_reserve(Levels* levels, Py_ssize_t capacity) except -1 nogil
 cdef void levels_free(Levels* levels) noexcept nogil
 cdef int levels_append(Levels* levels, int64_t ticks, int64_t lots) except -1 nogil
 cdef int levels_copy(Levels* to, const Levels* source) except -1 nogil
+cdef inline void levels_swap(Levels* one, Levels* other) noexcept nogil:
+    one[0], other[0] = other[0], one[0]
+
+
 # What turns view `old` into view `new` (both best first): a changed or risen level with its size, a vanished one with 0.
 # Replaces what `out` held; best first too.
 cdef int levels_diff(const Levels* old, const Levels* new, bint is_bid, Levels* out) except -1 nogil

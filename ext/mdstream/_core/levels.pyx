@@ -60,24 +60,27 @@ cdef int levels_diff(const Levels* old, const Levels* new, bint is_bid, Levels* 
     cdef const int64_t* after = new.values
     cdef const int64_t* before_end = before + 2 * old.count
     cdef const int64_t* after_end = after + 2 * new.count
+    cdef const int64_t* stop
     cdef int64_t* target
+    cdef Py_ssize_t gone
     levels_reserve(out, old.count + new.count)
     target = out.values
-    while before < before_end and after < after_end:
-        if before[0] == after[0]:
-            if before[1] != after[1]:
-                target[0], target[1] = after[0], after[1]
-                target += 2
-            before += 2
-            after += 2
-        elif before[0] * sign > after[0] * sign:
-            target[0], target[1] = before[0], 0
-            target += 2
-            before += 2
-        else:
+    while True:
+        stop = after + min(before_end - before, after_end - after)
+        while after < stop and before[0] == after[0]:
+            # Which levels have another size is not foreseen, so it is no branch.
             target[0], target[1] = after[0], after[1]
-            target += 2
+            target += 2 * (before[1] != after[1])
+            before += 2
             after += 2
+        if after == stop:
+            break
+        gone = before[0] * sign > after[0] * sign
+        target[0] = before[0] if gone else after[0]
+        target[1] = 0 if gone else after[1]
+        target += 2
+        before += 2 * gone
+        after += 2 * (1 - gone)
     while before < before_end:
         target[0], target[1] = before[0], 0
         target += 2

@@ -23,7 +23,7 @@ cdef struct Level:
     int64_t lots            # never 0
 
 cdef struct Block:
-    Level[BLOCK_LEVELS] levels      # ascending
+    Level[BLOCK_LEVELS + SIDE_NEAR] levels  # ascending; the room behind is for moves of a fixed length
 
 cdef struct Run:            # a block in its place
     int64_t low             # no key of it is below, and none of the run before at or above; INT64_MIN of the first
@@ -77,9 +77,9 @@ cdef inline Py_ssize_t run_find(const Run* run, int64_t key) noexcept nogil:
     cdef Py_ssize_t half
     while n > 1:
         half = n >> 1
-        level += half if level[half - 1].key < key else 0
+        level += half & -<Py_ssize_t> (level[half - 1].key < key)
         n -= half
-    return level - run.block.levels + (n == 1 and level.key < key)
+    return level - run.block.levels + (n & (level.key < key))
 
 
 cdef inline Py_ssize_t touch_find(const Run* run, int64_t key) noexcept nogil:
@@ -111,6 +111,7 @@ cdef inline int64_t side_set(Side* side, int64_t key, int64_t lots) noexcept nog
     cdef Py_ssize_t at = touch_find(run, key) if run == side.runs + side.n_runs - 1 else run_find(run, key)
     cdef Level* level = &run.block.levels[at]
     cdef int64_t old
+    cdef int i
     if at < run.count and level.key == key:
         old = level.lots
         if lots:
@@ -118,7 +119,11 @@ cdef inline int64_t side_set(Side* side, int64_t key, int64_t lots) noexcept nog
             return old
         run.count -= 1
         side.count -= 1
-        memmove(level, level + 1, <size_t> (run.count - at) * sizeof(Level))
+        if run.count - at < SIDE_NEAR:
+            for i in range(SIDE_NEAR):
+                level[i] = level[i + 1]
+        else:
+            memmove(level, level + 1, <size_t> (run.count - at) * sizeof(Level))
         if run.count < BLOCK_SPARSE and side.n_runs > 1:
             side_thin(side, run)
         return old
@@ -127,7 +132,11 @@ cdef inline int64_t side_set(Side* side, int64_t key, int64_t lots) noexcept nog
     if run.count == BLOCK_LEVELS:
         run = side_split(side, run, &at)
         level = &run.block.levels[at]
-    memmove(level + 1, level, <size_t> (run.count - at) * sizeof(Level))
+    if run.count - at < SIDE_NEAR:
+        for i in range(SIDE_NEAR, 0, -1):
+            level[i] = level[i - 1]
+    else:
+        memmove(level + 1, level, <size_t> (run.count - at) * sizeof(Level))
     level.key = key
     level.lots = lots
     run.count += 1
@@ -140,12 +149,12 @@ cdef inline void side_prefetch(const Side* side, int64_t key) noexcept nogil:
 
     Over many books most of it lies beyond the nearer caches; so an update waits for all its levels at once, not for each.
     """
-    cdef const char* block
-    cdef Py_ssize_t offset
+    cdef const Run* run
+    cdef Py_ssize_t at
     if side.count and key < side.runs[side.n_runs - 1].low:
-        block = <const char*> side_run(side, key).block
-        for offset in range(0, <Py_ssize_t> sizeof(Block), 256):    # where the halving looks first
-            prefetch(block + offset)
+        run = side_run(side, key)
+        for at in range(0, BLOCK_LEVELS, 4):       # a line of the cache each
+            prefetch(&run.block.levels[at])
 
 
 cdef inline const void* side_touch(const Side* side, const void** run) noexcept nogil:
@@ -188,20 +197,19 @@ cdef inline int64_t side_best_key(const Side* side, int64_t none) noexcept nogil
 
 cdef inline Py_ssize_t side_top(const Side* side, Py_ssize_t depth, int64_t* flat) noexcept nogil:
     """Writes the best ``depth`` levels, flat and best first; returns how many there were."""
-    cdef Py_ssize_t wanted = min(depth, side.count)
+    cdef Py_ssize_t count = min(depth, side.count)
+    cdef Py_ssize_t left = count
     cdef const Run* run = side.runs + side.n_runs
-    cdef const Level* level
-    cdef const Level* end
+    cdef const Level* best
     cdef int64_t sign = side.sign
-    depth = wanted
-    while wanted > 0:
+    cdef Py_ssize_t i, n
+    while left > 0:
         run -= 1
-        level = run.block.levels + run.count
-        end = level - min(wanted, run.count)
-        wanted -= level - end
-        while level > end:
-            level -= 1
-            flat[0] = level.key * sign
-            flat[1] = level.lots
-            flat += 2
-    return depth
+        best = run.block.levels + (run.count - 1)
+        n = min(left, run.count)
+        for i in range(n):
+            flat[2 * i] = best[-i].key * sign
+            flat[2 * i + 1] = best[-i].lots
+        flat += 2 * n
+        left -= n
+    return count

@@ -2,7 +2,7 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.string cimport memcpy
 
 cdef enum:
-    POOL_KEPT = 1024        # most blocks that wait for reuse, 1 MB
+    POOL_KEPT = 1024        # most blocks that wait for reuse, 1.1 MB
     SPLIT_TOUCH = 46        # levels that stay below when the touch's block is split, so that the touch stays small
     SPLIT_ROOM = 16         # a block that was split, merged or filled takes as many levels before it is split (again)
 

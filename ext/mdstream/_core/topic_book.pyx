@@ -9,7 +9,7 @@ from mdstream._core.encode cimport (
     REASON_EPOCH, REASON_RECOVER, REASON_RELOAD, REASON_SLOW, REASON_SUBSCRIBE, Format, encode_delta, encode_snapshot
 )
 from mdstream._core.form cimport format_of
-from mdstream._core.levels cimport levels_crc, levels_diff, levels_free
+from mdstream._core.levels cimport levels_crc, levels_diff, levels_free, levels_swap
 from mdstream._core.sink cimport Sink
 from mdstream._core.topic cimport AHEAD, BEHIND, FRESH, NEVER, Members
 
@@ -96,18 +96,13 @@ cdef class BookTopic(Topic):
     cdef int c_changes(self, Outbox out) except -1:
         """What leads from the topic's number to the book's, in `out`; 0 if the log does not reach. The kept view becomes the new one."""
         cdef Book book = self.instrument.book
-        cdef Levels other
         if self.full:
             return book.c_changes(self.seq, book.seq, &out.bids, &out.asks)
         book.c_view(book.seq, self.depth, self.group, &out.other_bids, &out.other_asks)
         levels_diff(&self.view_bids, &out.other_bids, True, &out.bids)
         levels_diff(&self.view_asks, &out.other_asks, False, &out.asks)
-        other = self.view_bids
-        self.view_bids = out.other_bids
-        out.other_bids = other
-        other = self.view_asks
-        self.view_asks = out.other_asks
-        out.other_asks = other
+        levels_swap(&self.view_bids, &out.other_bids)
+        levels_swap(&self.view_asks, &out.other_asks)
         return 1
 
     cdef bint c_awaited(self) noexcept:
