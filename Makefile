@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 CORE := $(wildcard ext/mdstream/*/*.pyx ext/mdstream/*/*.pxd ext/mdstream/*/*.h)
 INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
+# Most tests wait for a process or a socket, not for the CPU. WORKERS=0 runs all in one process: for --pdb, or to see prints.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test conformance test-debug test-all check lint format types imports spelling stubs bench bench-parts bench-service clean
@@ -26,8 +28,8 @@ $(INSTALLED): $(VENV)/.packages setup.py $(CORE)
 demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (ARGS="--for 10s" ends by itself)
 	@$(BIN)/mdstream demo $(ARGS)
 
-test: $(INSTALLED)  ## All tests on this Python (ARGS is passed to pytest)
-	$(PYTEST) $(ARGS)
+test: $(INSTALLED)  ## All tests on this Python, two at a time (ARGS is passed to pytest)
+	$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
 conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and more of the load test (many minutes)
 	$(PYTEST) tests/conformance tests/e2e/test_bench.py -m 'complete or not complete' $(ARGS)

@@ -20,7 +20,7 @@ from mdstream.gateway import Gateway, GatewayConfig
 SYMBOL = "BTC-USD"
 NAME = f"SIM:{SYMBOL}"
 SLICES_PER_S = 200
-FIGURES = pytest.StashKey[list[str]]()
+FIGURE = "figure"
 
 Flat = tuple[list[int], list[int]]
 
@@ -249,13 +249,15 @@ def follower() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """``report("figure")``: shown at the end of the run for whoever judges it; no test fails by it."""
-    return request.config.stash.setdefault(FIGURES, []).append
+    return lambda figure: record_property(FIGURE, figure)
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    figures = config.stash.get(FIGURES, [])
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """From the tests' reports: whichever process ran a test, they come to the one that speaks."""
+    done = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    figures = [text for report in done for name, text in report.user_properties if name == FIGURE]
     if figures:
         terminalreporter.section("figures")
     for figure in figures:
