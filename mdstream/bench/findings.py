@@ -11,7 +11,7 @@ from mdstream._bench.histogram import Histogram
 from mdstream.bench.load import merged
 from mdstream.bench.meters import Counts
 from mdstream.bench.profiles import Profile
-from mdstream.bench.results import PERCENTILES, Check, Memory, Pass, Spread
+from mdstream.bench.results import PERCENTILES, Check, Memory, Pass, Spread, Written
 from mdstream.bench.targets import Target
 from mdstream.bench.usage import Window
 
@@ -28,6 +28,7 @@ class Findings:
         self.profile = profile
         self.target = target
         self.writes: int | None = None
+        self.written: Written | None = None
         self.rss_end: int | None = None
         self.cut = 0
         self._before = before
@@ -162,6 +163,7 @@ class Findings:
             other_cpu_s=self._other_cpu_s,
             steal_s=window.steal_s,
             writes=self.writes,
+            written=self.written,
             connect_s=self._connect_s,
             connect_cpu_s=self._connect_cpu_s,
             latency=spread(self._latency, whole=True),

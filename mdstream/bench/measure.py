@@ -216,7 +216,7 @@ async def _stream(bed: Bed, findings: Findings, loads: list[Part]) -> None:
 async def _watch(bed: Bed, findings: Findings, loads: list[Part]) -> None:
     """The window."""
     profile, meter = findings.profile, findings.target.meter
-    writes_begin = await meter.read_writes()
+    own_begin = await meter.read_own()
     await _all(loads, "mark")
     begin, used_begin = usage.look(), await meter.read()
     if profile.kind == "reconnect":
@@ -225,10 +225,11 @@ async def _watch(bed: Bed, findings: Findings, loads: list[Part]) -> None:
         await asyncio.sleep(profile.seconds)
     answers = await _all(loads, "read")
     end, used_end = usage.look(), await meter.read()
-    writes_end = await meter.read_writes()
+    own_end = await meter.read_own()
     findings.looked(usage.Window(begin, end), _used(used_begin, used_end), answers)
-    if writes_begin is not None and writes_end is not None:
-        findings.writes = writes_end - writes_begin
+    if own_begin is not None and own_end is not None:
+        findings.writes = own_end.writes - own_begin.writes
+        findings.written = own_end.written(own_begin)
     findings.rss_end = used_end.rss_bytes
     findings.pids(bus=bed.bus_pids, feed=[bed.feed.pid], loads=[load.pid for load in loads])
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from mdstream.bench import usage
+from mdstream.bench.results import Written
 from mdstream.errors import BenchError
 
 TIMEOUT_S = 5.0
+_AGES = "mdstream_latency_seconds_bucket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,31 @@ class Counts:
 
     cpu_s: float | None = None
     rss_bytes: int | None = None
-    writes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What gateways counted themselves since their start."""
+
+    writes: int
+    """System calls to clients."""
+    ages: Counter[float]
+    """Deliveries by how old their update was when written: so many at most this old, in µs."""
+
+    def written(self, since: Own) -> Written | None:
+        """How old what was written in between was; None if nothing was."""
+        ages = {most_us: count - since.ages[most_us] for most_us, count in sorted(self.ages.items())}
+        count = ages.get(math.inf, 0)
+        if not count:
+            return None
+        p50_us, p99_us = (_reached(ages, share * count) for share in (0.5, 0.99))
+        return Written(count=count, p50_us=p50_us, p99_us=p99_us)
+
+
+def _reached(ages: dict[float, int], count: float) -> float | None:
+    """The bound that so many do not exceed; None if that is the last, which is none."""
+    bound = next(most_us for most_us, so_many in ages.items() if so_many >= count)
+    return bound if math.isfinite(bound) else None
 
 
 class Meter(Protocol):
@@ -38,8 +66,8 @@ class Meter(Protocol):
     async def read(self) -> Counts:
         """CPU and memory; costs the server as little as can be."""
 
-    async def read_writes(self) -> int | None:
-        """The server's own count of system calls to clients; outside of what is measured."""
+    async def read_own(self) -> Own | None:
+        """What the server counted itself; outside of what is measured."""
 
 
 class ProcessMeter:
@@ -63,10 +91,8 @@ class ProcessMeter:
             cpu_s=sum(ns for ns in used if ns is not None) / 1e9, rss_bytes=usage.rss_bytes(self.pids)
         )
 
-    async def read_writes(self) -> int | None:
-        if not self._admin:
-            return None
-        return sum([int((await scrape(url)).get("mdstream_writes_total", 0)) for url in self._admin])
+    async def read_own(self) -> Own | None:
+        return await _own(self._admin) if self._admin else None
 
 
 class AdminMeter:
@@ -83,11 +109,10 @@ class AdminMeter:
         return Counts(
             cpu_s=sum(page["process_cpu_seconds_total"] for page in pages),
             rss_bytes=int(sum(page["process_resident_memory_bytes"] for page in pages)),
-            writes=int(sum(page["mdstream_writes_total"] for page in pages)),
         )
 
-    async def read_writes(self) -> int | None:
-        return (await self.read()).writes
+    async def read_own(self) -> Own | None:
+        return await _own(self._admin)
 
 
 class NoMeter:
@@ -99,19 +124,38 @@ class NoMeter:
     async def read(self) -> Counts:
         return Counts()
 
-    async def read_writes(self) -> int | None:
+    async def read_own(self) -> Own | None:
         return None
 
 
+async def _own(admin: Iterable[str]) -> Own:
+    pages = await asyncio.gather(*map(scrape, admin))
+    ages: Counter[float] = Counter()
+    for page in pages:
+        ages.update(_ages(page))
+    return Own(writes=int(sum(page["mdstream_writes_total"] for page in pages)), ages=ages)
+
+
+def _ages(page: dict[str, float]) -> dict[float, int]:
+    return {
+        float(name.removeprefix(_AGES)) * 1e6: int(count)
+        for name, count in page.items()
+        if name.startswith(_AGES)
+    }
+
+
 async def scrape(admin_url: str) -> dict[str, float]:
-    """The samples without labels of a gateway's ``/metrics``. Raises BenchError."""
+    """The samples without labels of a gateway's ``/metrics``, and its plain histograms' buckets, each name with its bound behind.
+
+    Raises BenchError.
+    """
     page = await asyncio.to_thread(_fetch, f"{admin_url.rstrip('/')}/metrics")
     try:
         samples = {
-            sample.name: sample.value
+            sample.name + sample.labels.get("le", ""): sample.value
             for family in text_string_to_metric_families(page)
             for sample in family.samples
-            if not sample.labels
+            if sample.labels.keys() <= {"le"}
         }
     except ValueError as error:
         raise BenchError(f"{admin_url}/metrics is not Prometheus' text format: {error}") from None

@@ -6,6 +6,7 @@
     └── runs: Run              a profile in a format (at one point of a sweep)
         ├── passes: Pass       measured once; ``repeat`` of them
         │   ├── latency, connecting, recovery: Spread
+        │   ├── written: Written
         │   ├── checks: Check
         │   └── floor: Floor   the C floor, just before and just after
         └── median             the index of the pass that stands for the run
@@ -80,6 +81,15 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     per_connection_bytes: float
 
 
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """How old updates were when the gateway had written them, by its own histogram: bounds, each twice the one before."""
+
+    count: int
+    p50_us: float | None
+    """So many were no older; None: beyond the histogram's last bound."""
+    p99_us: float | None
+
+
 class Pass(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement. None: not measured, as the CPU of a server that runs elsewhere and tells nothing."""
 
@@ -106,6 +116,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
     steal_s: float
     writes: int | None
     """System calls that wrote to clients, by the gateway's own count."""
+    written: Written | None = None
     connect_s: float
     """From the first ``connect`` until all were ready."""
     connect_cpu_s: float | None

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from mdstream.bench.results import Pass, Result, Run, Spread
 
 NONE = "–"
+WRITTEN_NOTE = (
+    "Written p99: how old 99 % of the updates were at most when the gateway had written them, by its own histogram of powers of two;"
+    " what p99 is beyond that is the way to the connections, and how long these had to wait for a CPU."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,7 @@ def stream_table(result: Result) -> Table:
         ("CPU", lambda run, one: percent(one.cpu_share)),
         ("p50", lambda run, one: _latency(one, "p50_us")),
         ("p99", lambda run, one: _latency(one, "p99_us")),
+        ("written p99", lambda run, one: _written(one)),
         ("p99.9", lambda run, one: _latency(one, "p999_us")),
         ("max", lambda run, one: _latency(one, "max_us")),
         ("p50 × floor", lambda run, one: times(one.latency_ratio("p50_us"))),
@@ -118,7 +123,8 @@ def stream_table(result: Result) -> Table:
         "Streams",
         runs,
         columns,
-        spare=("floor", "p99.9", "p50 × floor", "connections", "p99 × floor", "CPU", "max"),
+        [WRITTEN_NOTE] if any(run.shown.written for run in runs) else [],
+        spare=("floor", "p99.9", "p50 × floor", "connections", "p99 × floor", "CPU", "max", "written p99"),
     )
 
 
@@ -199,6 +205,10 @@ def check_table(result: Result) -> Table:
 
 def _latency(one: Pass, name: str) -> str:
     return _spread(one.latency, name)
+
+
+def _written(one: Pass) -> str:
+    return NONE if one.written is None or one.written.p99_us is None else f"≤ {duration(one.written.p99_us)}"
 
 
 def _spread(spread: Spread | None, name: str) -> str:

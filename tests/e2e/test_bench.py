@@ -70,6 +70,7 @@ def test_a_small_one_is_exact_and_tells_everything(bench: Bench, tmp_path: Path)
     assert one.latency is not None and one.latency.count == one.messages
     assert one.memory is not None and one.memory.connected_bytes >= one.memory.before_bytes > 1_000_000
     assert one.writes is not None and one.writes > 0
+    assert one.written is not None and one.written.count > 0
     assert {check.name for check in one.checks} == {"connected", "exact", "complete", "kept", "books"}
     assert "fan-out msgpack: " in program.errors, "progress, on stderr"
     assert "exact" in program.said and "fan-out" in program.said

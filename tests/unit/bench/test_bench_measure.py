@@ -86,7 +86,7 @@ def play(
 ) -> Pass:
     """A measurement of two load processes with 10 connections, as told."""
     profile = changed(BUILT_IN[kind], {"connections": 10})
-    findings = Findings(profile, Target(GATEWAYS[:1], NoMeter()), Counts(0.0, 1_000, 0))
+    findings = Findings(profile, Target(GATEWAYS[:1], NoMeter()), Counts(0.0, 1_000))
     ready = {
         "begin_ns": 1_000,
         "end_ns": 2_000_001_000,
@@ -95,8 +95,8 @@ def play(
         "first_fault": "",
         "totals": QUIET,
     } | (opened or {})
-    findings.connected([ready, ready], Counts(0.5, 0, 0), Counts(0.7, 0, 0))
-    findings.settled(Counts(0.7, 101_000, 0))
+    findings.connected([ready, ready], Counts(0.5, 0), Counts(0.7, 0))
+    findings.settled(Counts(0.7, 101_000))
     counters = {"updates": 500, "deltas": 400, "trades": 0, "tickers": 0, "bytes": 50_000, "checked": 4}
     read = {
         "counters": counters | {"window_us": 9},

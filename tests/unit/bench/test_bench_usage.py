@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from mdstream.bench import usage
-from mdstream.bench.meters import AdminMeter, NoMeter, ProcessMeter, scrape
+from mdstream.bench.meters import AdminMeter, NoMeter, Own, ProcessMeter, scrape
+from mdstream.bench.results import Written
 from mdstream.bench.usage import Moment, Window
 from mdstream.errors import BenchError
 
@@ -81,7 +84,7 @@ def test_a_process_meter_reads_the_tree(sleeper: subprocess.Popen[bytes]) -> Non
     counts = asyncio.run(ProcessMeter([sleeper.pid]).read())
     assert counts.cpu_s is not None and counts.cpu_s > 0
     assert counts.rss_bytes == pytest.approx(usage.rss_bytes(usage.tree(sleeper.pid)), rel=0.2)
-    assert asyncio.run(ProcessMeter([sleeper.pid]).read_writes()) is None
+    assert asyncio.run(ProcessMeter([sleeper.pid]).read_own()) is None
 
 
 # ---- /metrics
@@ -93,6 +96,12 @@ process_cpu_seconds_total 1.5
 process_resident_memory_bytes 1000
 # TYPE mdstream_writes_total counter
 mdstream_writes_total 7
+# TYPE mdstream_latency_seconds histogram
+mdstream_latency_seconds_bucket{le="0.001024"} 98
+mdstream_latency_seconds_bucket{le="0.002048"} 99
+mdstream_latency_seconds_bucket{le="+Inf"} 100
+mdstream_latency_seconds_count 100
+mdstream_latency_seconds_sum 1.5
 # TYPE mdstream_errors_total counter
 mdstream_errors_total{code="bad_value"} 3
 """
@@ -125,12 +134,27 @@ def admin() -> Iterator[dict[str, str]]:
 def test_several_gateways_by_their_metrics_are_one_server(admin: dict[str, str]) -> None:
     meter = AdminMeter([admin["url"], admin["url"] + "/"])
     counts = asyncio.run(meter.read())
-    assert (counts.cpu_s, counts.rss_bytes, counts.writes) == (3.0, 2000, 14)
+    assert (counts.cpu_s, counts.rss_bytes) == (3.0, 2000)
     assert meter.clock == "10 ms"
+    own = asyncio.run(meter.read_own())
+    assert own is not None
+    assert own.writes == 14
+    assert own.ages == {1024.0: 196, 2048.0: 198, math.inf: 200}
 
 
-def test_a_process_meter_takes_writes_from_the_metrics(admin: dict[str, str]) -> None:
-    assert asyncio.run(ProcessMeter([os.getpid()], [admin["url"]]).read_writes()) == 7
+def test_a_process_meter_takes_the_gateways_own_counts_from_the_metrics(admin: dict[str, str]) -> None:
+    own = asyncio.run(ProcessMeter([os.getpid()], [admin["url"]]).read_own())
+    assert own is not None and own.writes == 7
+
+
+def test_what_was_written_in_a_window_is_what_was_not_before_it() -> None:
+    before = Own(1, Counter({512.0: 10, 1024.0: 500, math.inf: 510}))
+    after = Own(9, Counter({512.0: 109, 1024.0: 600, math.inf: 610}))
+    assert after.written(before) == Written(count=100, p50_us=512.0, p99_us=512.0)
+    late = Own(9, Counter({512.0: 109, 1024.0: 600, math.inf: 612}))
+    assert late.written(before) == Written(count=102, p50_us=512.0, p99_us=None)
+    assert before.written(before) is None
+    assert Own(1, Counter()).written(Own(0, Counter())) is None, "an older gateway tells no ages"
 
 
 @pytest.mark.parametrize(
@@ -155,4 +179,5 @@ def test_an_address_where_nobody_answers(admin: dict[str, str]) -> None:
 
 def test_nothing_is_known_of_a_server_without_a_meter() -> None:
     counts = asyncio.run(NoMeter().read())
-    assert (counts.cpu_s, counts.rss_bytes, counts.writes) == (None, None, None)
+    assert (counts.cpu_s, counts.rss_bytes) == (None, None)
+    assert asyncio.run(NoMeter().read_own()) is None
