@@ -209,6 +209,7 @@ cdef class Hub:
         topic.instrument.topics = list(topic.market.topics)
         if topic.waiting:
             self.waiting.remove(topic)
+            topic.waiting = False
         if topic in self.ahead:
             self.ahead.remove(topic)
         return 0

@@ -501,6 +501,22 @@ def test_a_newcomer_to_an_interval_topic_gets_the_view_of_its_last_number(world)
     equals_feed(late, world.feed)
 
 
+def test_an_interval_topic_that_ended_while_it_waited_begins_anew(world):
+    client = world.client()
+    topic = world.topic(interval_ms=100)
+    client.subscribe(topic)
+    world.publish(world.feed.update({100: 1}))
+    world.publish(world.feed.update({100: 2}))
+    world.hub.unsubscribe(client.sink, topic)
+    sub = client.subscribe(topic)
+    for lots in range(3, 6):
+        world.publish(world.feed.update({100: lots}))
+    world.after(200)
+    client.read()
+    assert sub.bids[100] == 5
+    equals_feed(client, world.feed)
+
+
 def test_an_interval_topic_whose_log_is_gone_still_answers(make_world):
     world = make_world(log_capacity=16)
     early, late = world.client(), world.client()
