@@ -507,6 +507,7 @@ def test_an_interval_topic_that_ended_while_it_waited_begins_anew(world):
     client.subscribe(topic)
     world.publish(world.feed.update({100: 1}))
     world.publish(world.feed.update({100: 2}))
+    client.read()
     world.hub.unsubscribe(client.sink, topic)
     sub = client.subscribe(topic)
     for lots in range(3, 6):
