@@ -2,7 +2,7 @@ from libc.string cimport memset
 
 from mdstream._core.changelog cimport (
     Change, Changes, changes_reserve, log_clear, log_collapse, log_commit, log_find, log_free, log_next_mark,
-    log_place, log_prefetch, log_reserve,
+    log_open, log_place, log_prefetch, log_reserve,
 )
 from mdstream._core.levels cimport (
     MAX_NUMBER, levels_crc, levels_diff, levels_free, levels_from_object, levels_reserve, levels_to_list,
@@ -34,7 +34,7 @@ cdef class Book:
             raise ValueError(f"max_levels must be 1 to {2**24} a side, not {max_levels}")
         self.instrument = instrument
         self.max_levels = max_levels
-        self.log.limit = <uint64_t> log_capacity
+        log_open(&self.log, <uint64_t> log_capacity)
         self.bids.sign = 1
         self.asks.sign = -1
 
@@ -132,8 +132,8 @@ cdef class Book:
     cdef void c_reach(self, Reach* out) noexcept nogil:
         out.change = log_place(&self.log, 0)
         out.mark = log_next_mark(&self.log)
-        out.bid = side_touch(&self.bids, &out.bid_run)
-        out.ask = side_touch(&self.asks, &out.ask_run)
+        out.bid = side_touch(&self.bids, &out.bid_run, &out.bid_last)
+        out.ask = side_touch(&self.asks, &out.ask_run, &out.ask_last)
 
     # ---- Python
 

@@ -22,8 +22,8 @@ cdef struct ChangeLog:
     Mark* marks
     uint64_t change_slots   # a power of two, or 0; likewise mark_slots
     uint64_t mark_slots
-    uint64_t change_head    # changes ever logged
-    uint64_t mark_head      # updates ever logged
+    uint64_t change_head    # changes ever logged, counted from anywhere
+    uint64_t mark_head      # updates ever logged, likewise
     uint64_t mark_tail      # the oldest update kept
     uint64_t floor_seq      # the number before the oldest update kept
     uint64_t floor_at       # changes ever logged, up to that number
@@ -35,6 +35,8 @@ cdef struct Changes:        # a growing run of changes
     Py_ssize_t capacity
 
 
+# A zeroed log, of at most `limit` changes and as many updates; begins at number 0.
+cdef void log_open(ChangeLog* log, uint64_t limit) noexcept
 cdef void log_free(ChangeLog* log) noexcept
 # Forgets everything: the log begins at `seq`.
 cdef void log_clear(ChangeLog* log, uint64_t seq) noexcept nogil

@@ -40,8 +40,15 @@ cdef struct Integer:
     bint negative
 
 
-# `name` (an instrument and a stream, or a word) must outlive the cursor.
-cdef void cursor_open(Cursor* cursor, str name, const char* payload, Py_ssize_t size) noexcept
+cdef inline void cursor_open(Cursor* cursor, PyObject* name, const char* payload, Py_ssize_t size) noexcept nogil:
+    """``name``, a str (an instrument and a stream, or a word), must outlive the cursor. It is not touched unless something is
+    refused: over many instruments that would be one more line of the cache for each payload."""
+    cursor.start = cursor.at = <const uint8_t*> payload
+    cursor.end = cursor.start + size
+    cursor.value = -1
+    cursor.name = name
+
+
 # Steps to the next value; False at the end. The first is always there to be asked for: an empty payload is none.
 cdef bint cursor_more(Cursor* cursor) noexcept nogil
 

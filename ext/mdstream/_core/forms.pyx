@@ -12,13 +12,6 @@ cdef enum:
     KEY_MAX = 1024              # bytes of a map's key
 
 
-cdef void cursor_open(Cursor* cursor, str name, const char* payload, Py_ssize_t size) noexcept:
-    cursor.start = cursor.at = <const uint8_t*> payload
-    cursor.end = cursor.start + size
-    cursor.value = -1
-    cursor.name = <PyObject*> name
-
-
 cdef bint cursor_more(Cursor* cursor) noexcept nogil:
     if cursor.at == cursor.end and cursor.value >= 0:
         return False

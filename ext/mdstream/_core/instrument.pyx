@@ -1,4 +1,5 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.string cimport memset
 
 from mdstream._core.forms cimport Cursor, cursor_open
@@ -31,7 +32,7 @@ cdef class Instrument:
     cdef Outcome c_take_book(self, const char* payload, Py_ssize_t size) except? NOTHING:
         cdef Cursor cursor
         cdef Outcome outcome, strongest = NOTHING
-        cursor_open(&cursor, self.book_label, payload, size)
+        cursor_open(&cursor, <PyObject*> self.book_label, payload, size)
         while next_book(&cursor, &scratch):
             outcome = take_update(self, &scratch)
             if outcome == GAP:
@@ -42,7 +43,7 @@ cdef class Instrument:
     cdef int c_load_snap(self, const char* payload, Py_ssize_t size, bint force) except -1:
         cdef Cursor cursor
         cdef int loaded = 0
-        cursor_open(&cursor, self.snap_label, payload, size)
+        cursor_open(&cursor, <PyObject*> self.snap_label, payload, size)
         while next_snap(&cursor, &scratch):
             if fence(self, scratch.epoch):
                 continue
@@ -60,7 +61,7 @@ cdef class Instrument:
         cdef Trade trade
         cdef uint64_t epoch = 0
         cdef Outcome outcome, strongest = NOTHING
-        cursor_open(&cursor, self.trades_label, payload, size)
+        cursor_open(&cursor, <PyObject*> self.trades_label, payload, size)
         while next_trade(&cursor, &epoch, &trade):
             outcome = take_trade(self, epoch, &trade)
             if outcome == GAP:

@@ -6,13 +6,14 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
 
 from mdstream._core.book cimport Book
-from mdstream._core.payload cimport snap_head
+from mdstream._core.payload cimport sides_touched, snap_head
 from mdstream._core.prefetch cimport prefetch
 
 from mdstream.errors import FeedError
 
 cdef enum:
     LINE = 64       # bytes of the cache that are fetched at once
+    BACK_LINES = 8  # from the best level on: 32 levels
 
 
 cdef class Intake:
@@ -109,19 +110,23 @@ cdef class InstrumentReceiver(Receiver):
         self.footprint.market = <const char*> <PyObject*> intake.market
         intake.instrument.book.c_reach(&self.footprint.reach)
 
-    cdef void c_prefetch(self) noexcept nogil:
+    cdef void c_prefetch(self, const char* payload, Py_ssize_t size) noexcept nogil:
         cdef const Footprint* of = &self.footprint
+        cdef bint bids, asks
         if of.book != NULL:
+            sides_touched(payload, size, &bids, &asks)
             prefetch_lines(of.book, 4)
             prefetch_lines(of.instrument, 2)
             prefetch_lines(of.intake, 1)
             prefetch_lines(of.market, 1)
             prefetch_lines(<const char*> of.reach.change, 1)
             prefetch_lines(<const char*> of.reach.mark, 1)
-            prefetch_lines(<const char*> of.reach.bid_run, 1)
-            prefetch_lines(<const char*> of.reach.ask_run, 1)
-            prefetch_lines(<const char*> of.reach.bid - 2 * LINE, 3)
-            prefetch_lines(<const char*> of.reach.ask - 2 * LINE, 3)
+            prefetch(of.reach.bid_run)
+            prefetch(of.reach.ask_run)
+            if bids:
+                prefetch_back(<const char*> of.reach.bid, <const char*> of.reach.bid_last)
+            if asks:
+                prefetch_back(<const char*> of.reach.ask, <const char*> of.reach.ask_last)
 
     cdef bint c_straight(self, Intake intake, const char* payload, Py_ssize_t size) except -1:
         """Whether that was all. A gap and what is refused are for the slow way, where they are found once more: what was
@@ -147,6 +152,16 @@ cdef inline void prefetch_lines(const char* at, int lines) noexcept nogil:
     cdef int i
     for i in range(lines):
         prefetch(at + LINE * i)
+
+
+cdef inline void prefetch_back(const char* at, const char* start) noexcept nogil:
+    cdef int i
+    for i in range(BACK_LINES):
+        if at <= start:
+            break
+        prefetch(at)
+        at -= LINE
+    prefetch(start)
 
 
 cdef inline bint ends_with(const char* text, Py_ssize_t size, const char* tail, Py_ssize_t tail_size) noexcept nogil:

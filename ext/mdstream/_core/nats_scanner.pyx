@@ -284,10 +284,10 @@ cdef class NatsScanner:
         self.running = True
         try:
             for i in range(min(n, <Py_ssize_t> AHEAD)):
-                announce(self.handlers.c_find(messages[i].sid))
+                announce(self.handlers.c_find(messages[i].sid), &messages[i])
             for i in range(n):
                 if i + AHEAD < n:
-                    announce(self.handlers.c_find(messages[i + AHEAD].sid))
+                    announce(self.handlers.c_find(messages[i + AHEAD].sid), &messages[i + AHEAD])
                 message = &messages[i]
                 entry = self.handlers.c_find(message.sid)
                 if entry == NULL:
@@ -316,9 +316,9 @@ cdef inline void prefetch_receiver(const Entry* entry) noexcept nogil:
             prefetch(<const char*> entry.handler + offset)
 
 
-cdef inline void announce(const Entry* entry) noexcept:
+cdef inline void announce(const Entry* entry, const Message* message) noexcept:
     if entry != NULL and entry.compiled:
-        (<Receiver> entry.handler).c_prefetch()
+        (<Receiver> entry.handler).c_prefetch(message.body + message.header_size, message.payload_size)
 
 
 cdef tuple message_parts(const Message* message):

@@ -1,4 +1,5 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
@@ -156,7 +157,7 @@ cdef bint snap_head(const char* payload, Py_ssize_t size, uint64_t* epoch, uint6
     cdef Integer number
     if size < 2 or <uint8_t> payload[0] != FIX_ARRAY + 6 or <uint8_t> payload[1] != TAG_SNAP:
         return False
-    cursor_open(&cursor, None, payload + 2, size - 2)
+    cursor_open(&cursor, NULL, payload + 2, size - 2)
     if read_integer(&cursor, &number) != FAULT_NONE or not in_range(&number, 1, MAX_NUMBER):
         return False
     epoch[0] = number.bits
@@ -262,7 +263,7 @@ StatusValue = namedtuple("StatusValue", "epoch ts_us state reason", module=__nam
 def decode_payload(str stream not None, bytes payload not None):
     cdef Cursor cursor
     cdef list values = []
-    cursor_open(&cursor, stream, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+    cursor_open(&cursor, <PyObject*> stream, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
     if stream == "book" or stream == "snap":
         decode_levels(&cursor, stream == "snap", values)
     elif stream == "trade":

@@ -9,8 +9,8 @@ cdef class Receiver:
     # The pointers are valid during the call only.
     cdef int c_receive(self, const char* subject, Py_ssize_t subject_size,
                        const char* payload, Py_ssize_t payload_size) except -1
-    # A message will follow soon: has the memory fetched that it will need.
-    cdef void c_prefetch(self) noexcept nogil
+    # This payload will follow soon: has the memory fetched that taking it will need.
+    cdef void c_prefetch(self, const char* payload, Py_ssize_t size) noexcept nogil
 
 cdef struct Entry:
     int64_t sid             # -1: free

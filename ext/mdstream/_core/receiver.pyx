@@ -11,7 +11,7 @@ cdef class Receiver:
                        const char* payload, Py_ssize_t payload_size) except -1:
         raise NotImplementedError
 
-    cdef void c_prefetch(self) noexcept nogil:
+    cdef void c_prefetch(self, const char* payload, Py_ssize_t size) noexcept nogil:
         pass
 
     def __call__(self, bytes subject not None, bytes reply, bytes payload not None, bytes headers):

@@ -157,13 +157,14 @@ cdef inline void side_prefetch(const Side* side, int64_t key) noexcept nogil:
             prefetch(&run.block.levels[at])
 
 
-cdef inline const void* side_touch(const Side* side, const void** run) noexcept nogil:
-    """Where the best level stands, and the run that it is in; NULL if there is none."""
+cdef inline const void* side_touch(const Side* side, const void** run, const void** start) noexcept nogil:
+    """Where the best level stands, the run that it is in and where that one's levels begin; NULL if there is none."""
     cdef const Run* last = side.runs + side.n_runs - 1
     if side.count == 0:
-        run[0] = NULL
+        run[0] = start[0] = NULL
         return NULL
     run[0] = last
+    start[0] = last.block.levels
     return &last.block.levels[last.count - 1]
 
 
