@@ -123,10 +123,8 @@ cdef class InstrumentReceiver(Receiver):
             prefetch_lines(<const char*> of.reach.mark, 1)
             prefetch(of.reach.bid_run)
             prefetch(of.reach.ask_run)
-            if bids:
-                prefetch_back(<const char*> of.reach.bid, <const char*> of.reach.bid_last)
-            if asks:
-                prefetch_back(<const char*> of.reach.ask, <const char*> of.reach.ask_last)
+            prefetch_back(<const char*> of.reach.bid, <const char*> of.reach.bid_last, BACK_LINES if bids else 1)
+            prefetch_back(<const char*> of.reach.ask, <const char*> of.reach.ask_last, BACK_LINES if asks else 1)
 
     cdef bint c_straight(self, Intake intake, const char* payload, Py_ssize_t size) except -1:
         """Whether that was all. A gap and what is refused are for the slow way, where they are found once more: what was
@@ -154,14 +152,14 @@ cdef inline void prefetch_lines(const char* at, int lines) noexcept nogil:
         prefetch(at + LINE * i)
 
 
-cdef inline void prefetch_back(const char* at, const char* start) noexcept nogil:
+cdef inline void prefetch_back(const char* best, const char* last, int lines) noexcept nogil:
+    """From the best level on; of a side that is not changed the best alone is looked at."""
     cdef int i
-    for i in range(BACK_LINES):
-        if at <= start:
+    for i in range(lines):
+        if best - LINE * i <= last:
+            prefetch(last)
             break
-        prefetch(at)
-        at -= LINE
-    prefetch(start)
+        prefetch(best - LINE * i)
 
 
 cdef inline bint ends_with(const char* text, Py_ssize_t size, const char* tail, Py_ssize_t tail_size) noexcept nogil:
