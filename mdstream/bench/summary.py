@@ -27,16 +27,19 @@ def show(result: Result, console: Console) -> None:
 
 
 def show_table(table: Table, console: Console) -> None:
-    """One table, without the columns that a narrow terminal does best without; folded rather than cut if it is still too wide."""
+    """One table, without the columns that a narrow terminal does best without, and what is said of them; folded rather than cut if it
+    is still too wide."""
     left_out: list[str] = []
     shown = _made(table, left_out)
     while len(left_out) < len(table.spare) and _width(shown, console) > console.width:
         left_out.append(table.spare[len(left_out)])
         shown = _made(table, left_out)
     console.print(shown)
-    for note in table.notes:
+    unsaid = {head.lower() for head in left_out}
+    notes = [note for note in table.notes if note.partition(":")[0].lower() not in unsaid]
+    for note in notes:
         console.print(Text(note, style="dim"))
-    if table.notes:
+    if notes:
         console.print()
 
 

@@ -22,6 +22,7 @@ class Table:
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
+    """One that begins with the head of a column and a colon is about that column."""
     left: int = 2
     """So many columns, from the first, hold words; the others figures."""
     spare: Sequence[str] = field(default=())
