@@ -16,7 +16,7 @@ import random
 from typing import Any
 
 import msgpack
-import numpy
+import numpy as np
 import pytest
 
 from mdstream._core.hub import Hub
@@ -113,7 +113,7 @@ def test_burst(benchmark: Any, state: str) -> None:
     singles = messages(1, 1)
     bursts = [b"".join(singles[at : at + BURST]) for at in range(0, MESSAGES, BURST)]
     left = iter(bursts)
-    other = numpy.zeros(CACHES // 8, dtype=numpy.int64)
+    other = np.zeros(CACHES // 8, dtype=np.int64)
 
     def between() -> tuple[tuple[bytes], dict[str, Any]]:
         if state == "cold":
