@@ -281,7 +281,7 @@ class Client:
             sub = Subscription(
                 topic, resume.epoch, resume.seq, bids=dict(resume.bids), asks=dict(resume.asks)
             )
-            sub.has_view, sub.trades = resume.has_view, list(resume.trades)
+            sub.has_view, sub.trades, sub.lost = resume.has_view, list(resume.trades), list(resume.lost)
         elif topic.channel == "trades":
             sub.epoch, sub.seq = topic.epoch, topic.seq
         self.subs[topic.number] = sub
