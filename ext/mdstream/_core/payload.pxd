@@ -32,14 +32,14 @@ cdef inline const uint8_t* past_number(const uint8_t* at) noexcept nogil:
 
 
 cdef inline void sides_touched(const char* payload, Py_ssize_t size, bint* bids, bint* asks) noexcept nogil:
-    """Which sides an update of a single level changes, from its first bytes and without a check: good for prefetching. Of what
-    is no such update both may be changed."""
+    """A guess at which sides an update of a single level changes, from its first bytes and without a check: for prefetching alone.
+    Of what is no such update both may be changed."""
     cdef const uint8_t* at = <const uint8_t*> payload
     bids[0] = asks[0] = True
     if not 40 <= size <= 64 or at[0] != 0x97:       # what is read below stands within 2 + 4 × 9 bytes
         return
     at = past_number(past_number(past_number(past_number(at + 2))))     # epoch, first, last, ts
-    if at[0] == 0x90:
+    if at[0] == 0x90:       # no bids
         bids[0] = False
-    elif at[0] == 0x92:
+    elif at[0] == 0x92:     # one, which in so few bytes is most likely all
         asks[0] = False
