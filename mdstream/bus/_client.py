@@ -119,6 +119,10 @@ class TapClient(Client):
         return unregister
 
     @property
+    def socket(self) -> asyncio.ReadTransport:
+        return self._transport._io_writer.transport
+
+    @property
     def offers_jetstream(self) -> bool:
         """Whether the server said of itself that JetStream is on."""
         return bool(self._server_info.get("jetstream"))

@@ -20,6 +20,7 @@ from mdstream._core.payload import StatusValue, decode_payload
 from mdstream.bus.connection import Bus
 from mdstream.bus.lane import Lane, ReaderStats
 from mdstream.bus.mender import BookMender, Mender, MendOptions, Target, TradeMender
+from mdstream.bus.moderation import Moderator
 from mdstream.bus.pace import Pace
 from mdstream.bus.payloads import snap_number
 from mdstream.bus.streams import MD_STATE
@@ -64,9 +65,15 @@ class ReaderOptions:
 class Readers:
     """The open readers of one core, and what they share: the bus, a bound on mends at a time, the flush, the counters."""
 
-    def __init__(self, bus: Bus, flush: Callable[[], None], options: ReaderOptions | None = None) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        flush: Callable[[], None],
+        options: ReaderOptions | None = None,
+        patience_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         """``flush`` is called after each read from the bus, or turn of the event loop, in which anything changed in the core that is
-        not to wait for the end of an interval."""
+        not to wait for the end of an interval. ``patience_s``: how long what comes may wait to be read, 0 if anybody waits for it."""
         self.bus = bus
         self.options = options or ReaderOptions()
         self.stats = ReaderStats()
@@ -74,6 +81,7 @@ class Readers:
         self._flush = flush
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(self._run_flush, self.options.coalesce_s, self._loop)
+        self._moderator = Moderator(patience_s, self.options.coalesce_s, self._loop)
         self.wake = Wake(self._flush_soon)
         self.changed = self.wake.set
         """Has the core flushed at the end of this turn of the event loop."""
@@ -110,6 +118,7 @@ class Readers:
         if self._timer is not None:
             self._timer.cancel()
         self._pace.stop()
+        self._moderator.stop()
         for reader in tuple(self._open):
             await reader.close()
 
@@ -126,6 +135,8 @@ class Readers:
                 self._pace.soon()
             else:
                 self._pace.now()
+        if not more:
+            self._moderator.after_read(self.bus.client.socket)
 
     def _run_flush(self) -> None:
         self.wake.clear()

@@ -212,7 +212,7 @@ class Gateway:
         options = ReaderOptions(
             stale_after_s=stale_ms / 1000 if stale_ms else None, coalesce_s=self.config.coalesce_max_ms / 1000
         )
-        self._market.use(Readers(bus, self._flush, options))
+        self._market.use(Readers(bus, self._flush, options, self._patience_s))
         self._used.set()
 
     # ---- time
@@ -221,6 +221,10 @@ class Gateway:
         """After everything that the bus delivered in this turn of the loop."""
         self._hub.flush(now_us())
         self._ticker.stir()
+
+    def _patience_s(self) -> float:
+        """A twentieth of the shortest interval that anybody asked for."""
+        return self._hub.shortest_interval_us / 20e6
 
     def _tick(self) -> None:
         self._hub.tick(now_us())

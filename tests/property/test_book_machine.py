@@ -127,14 +127,8 @@ class BookMachine(RuleBasedStateMachine):
             self.logged.clear()
             self.floor = last
             return
-        self.logged.append((last, changes))
-        while (
-            sum(count for _, count in self.logged) > self.log_capacity or len(self.logged) > self.log_capacity
-        ):
-            self.floor = self.logged.popleft()[0]
-        # An entry without effect is written, too, before the next one takes its place: to the brim, it lies on the oldest change.
-        full = sum(count for _, count in self.logged) == self.log_capacity
-        if full and not self.book.reaches(self.floor):
+        self.logged.append((last, max(changes, 1)))
+        while sum(count for _, count in self.logged) > self.log_capacity:
             self.floor = self.logged.popleft()[0]
 
     def _everything(self) -> list[Any]:

@@ -6,7 +6,6 @@ from mdstream._core.side cimport Side
 
 cdef struct Reach:          # where the next update will reach, if it is an ordinary one; any of them may be NULL
     const void* change      # in the log
-    const void* mark
     const void* bid_run     # the best levels' run, and the levels from the last of it to the best
     const void* bid_last
     const void* bid

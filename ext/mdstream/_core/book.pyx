@@ -1,7 +1,7 @@
 from libc.string cimport memset
 
 from mdstream._core.changelog cimport (
-    Change, Changes, changes_reserve, log_clear, log_collapse, log_commit, log_find, log_free, log_next_mark,
+    Change, Changes, changes_reserve, log_clear, log_collapse, log_commit, log_find, log_free, log_next,
     log_open, log_place, log_prefetch, log_reserve,
 )
 from mdstream._core.levels cimport (
@@ -58,14 +58,14 @@ cdef class Book:
         sides_reserve(&self.bids, n_bids, &self.asks, n_asks)
         log_reserve(&self.log, <uint64_t> n)
         changes = log_place(&self.log, <uint64_t> n) if safe else NULL
-        if changes == NULL:             # not straight into the log: what may yet be refused, or does not fit in one run
+        if changes == NULL:             # not straight into the log: what may yet be refused, or would lie on what is kept
             changes_reserve(&scratch, n)
             changes = scratch.values
-        end = set_levels(&self.bids, bids, n_bids, changes)
-        end = set_levels(&self.asks, asks, n_asks, end)
+        end = set_levels(&self.bids, bids, n_bids, last, changes)
+        end = set_levels(&self.asks, asks, n_asks, last, end)
         if not safe:
             accept(self, first, last, changes, end)
-        log_commit(&self.log, last, changes, <uint64_t> (end - changes), end - changes < n)
+        log_commit(&self.log, last, changes, <uint64_t> (end - changes))
         self.seq = last
         self.ts_us = ts_us
         return 0
@@ -120,7 +120,7 @@ cdef class Book:
             return 0
         scratch.count = 0
         if at != self.seq:
-            log_collapse(&self.log, start, self.log.change_head, &scratch)
+            log_collapse(&self.log, start, self.log.head, &scratch)
         view_side(&self.bids, depth, group, &scratch, bids)
         view_side(&self.asks, depth, group, &scratch, asks)
         return 1
@@ -130,8 +130,7 @@ cdef class Book:
         ask.count = side_top(&self.asks, 1, ask.values) if ask.capacity else 0
 
     cdef void c_reach(self, Reach* out) noexcept nogil:
-        out.change = log_place(&self.log, 0)
-        out.mark = log_next_mark(&self.log)
+        out.change = log_next(&self.log)
         out.bid = side_touch(&self.bids, &out.bid_run, &out.bid_last)
         out.ask = side_touch(&self.asks, &out.ask_run, &out.ask_last)
 
@@ -264,7 +263,7 @@ cdef object to_array(const Levels* levels):
 
 # ---- applying an update
 
-cdef inline Change* set_levels(Side* side, const int64_t* flat, Py_ssize_t n, Change* change) noexcept nogil:
+cdef inline Change* set_levels(Side* side, const int64_t* flat, Py_ssize_t n, uint64_t last, Change* change) noexcept nogil:
     """Sets ``n`` levels, writing down those whose size changes; returns the place after the last of them, where one that does
     not count may have been written."""
     cdef int64_t sign = side.sign
@@ -277,6 +276,7 @@ cdef inline Change* set_levels(Side* side, const int64_t* flat, Py_ssize_t n, Ch
         change.level = ticks * 2 + is_ask
         change.lots_new = lots
         change.lots_old = old
+        change.last = last
         change += old != lots
     return change
 

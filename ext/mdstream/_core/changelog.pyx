@@ -1,9 +1,11 @@
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 cdef enum:
     FIRST_SLOTS = 64
-    SMALL_SLOTS = 1024          # changes or updates: up to here a copy takes a few µs
+    SMALL_SLOTS = 1024          # up to here a copy takes a few µs
+    LINE = 64                   # of the cache: no entry lies on two
 
 
 # Books that are updated in turn would write to the same place of their rings, pages apart: to few sets of the cache. So each
@@ -14,24 +16,21 @@ cdef uint32_t logs_made = 0
 cdef void log_open(ChangeLog* log, uint64_t limit) noexcept:
     global logs_made
     log.limit = limit
-    log.change_head = log.floor_at = log.mark_head = log.mark_tail = <uint32_t> (logs_made * <uint32_t> 0x9E3779B1)
+    log.head = log.tail = <uint32_t> (logs_made * <uint32_t> 0x9E3779B1)
     logs_made += 1
 
 
 cdef void log_free(ChangeLog* log) noexcept:
-    PyMem_RawFree(log.changes)
-    PyMem_RawFree(log.marks)
-    log.changes = NULL
-    log.marks = NULL
+    PyMem_RawFree(log.memory)
+    log.memory = log.changes = NULL
 
 
 cdef void log_clear(ChangeLog* log, uint64_t seq) noexcept nogil:
-    log.mark_tail = log.mark_head
-    log.floor_at = log.change_head
+    log.tail = log.head
     log.floor_seq = seq
 
 
-# ---- growth: both rings double on demand while they are small, then take the power of two that holds the limit
+# ---- growth: the ring doubles on demand while it is small, then takes the power of two that holds the limit
 
 cdef inline uint64_t slots_for(uint64_t slots, uint64_t needed, uint64_t limit) noexcept nogil:
     """The system gives memory as it is written to: a ring that takes it all at once costs no more, and copies nothing again.
@@ -45,67 +44,54 @@ cdef inline uint64_t slots_for(uint64_t slots, uint64_t needed, uint64_t limit) 
 
 
 cdef int log_grow(ChangeLog* log, uint64_t n) except -1:
-    cdef uint64_t changes = log.change_head - log.floor_at + n
-    cdef uint64_t marks = log.mark_head - log.mark_tail + 1
-    if log.change_slots < log.limit and changes > log.change_slots:
-        grow_changes(log, slots_for(log.change_slots, changes, log.limit))
-    if log.mark_slots < log.limit and marks > log.mark_slots:
-        grow_marks(log, slots_for(log.mark_slots, marks, log.limit))
-    return 0
-
-
-cdef int grow_changes(ChangeLog* log, uint64_t slots) except -1:
+    cdef uint64_t needed = log.head - log.tail + max(n, <uint64_t> 1)
+    cdef uint64_t slots = slots_for(log.slots, needed, log.limit)
     cdef uint64_t at
-    cdef Change* grown = <Change*> PyMem_RawMalloc(slots * sizeof(Change))
-    if grown == NULL:
+    cdef void* memory
+    cdef Change* grown
+    if needed <= log.slots:
+        return 0
+    memory = PyMem_RawMalloc(slots * sizeof(Change) + LINE)
+    if memory == NULL:
         raise MemoryError(f"no memory to log {slots} level changes")
-    for at in range(log.floor_at, log.change_head):
-        grown[at & (slots - 1)] = log.changes[at & (log.change_slots - 1)]
-    PyMem_RawFree(log.changes)
-    log.changes = grown
-    log.change_slots = slots
-    return 0
-
-
-cdef int grow_marks(ChangeLog* log, uint64_t slots) except -1:
-    cdef uint64_t at
-    cdef Mark* grown = <Mark*> PyMem_RawMalloc(slots * sizeof(Mark))
-    if grown == NULL:
-        raise MemoryError(f"no memory to log {slots} updates")
-    for at in range(log.mark_tail, log.mark_head):
-        grown[at & (slots - 1)] = log.marks[at & (log.mark_slots - 1)]
-    PyMem_RawFree(log.marks)
-    log.marks = grown
-    log.mark_slots = slots
+    grown = <Change*> (<uintptr_t> memory + LINE - <uintptr_t> memory % LINE)
+    for at in range(log.tail, log.head):
+        grown[at & (slots - 1)] = log.changes[at & (log.slots - 1)]
+    PyMem_RawFree(log.memory)
+    log.memory, log.changes = memory, grown
+    log.slots = slots
     return 0
 
 
 # ---- writing
 
-cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint64_t n, bint spilled) noexcept nogil:
-    cdef Mark* mark
+cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint64_t n) noexcept nogil:
+    cdef Change nothing
     if n > log.limit:
         log_clear(log, last)
         return
+    if n == 0:
+        nothing.level, nothing.last = NO_LEVEL, last
+        nothing.lots_new = nothing.lots_old = 0
+        changes, n = &nothing, 1
+    if log.head - log.tail + n > log.limit:
+        forget(log, n)
     copy_in(log, changes, n)
-    log.change_head += n
-    while log.mark_tail < log.mark_head and (
-        log.change_head - log.floor_at > log.limit
-        or log.change_head - log.floor_at + spilled > log.change_slots      # what was spilled lies on the oldest
-        or log.mark_head - log.mark_tail >= log.limit
-    ):
-        mark = &log.marks[log.mark_tail & (log.mark_slots - 1)]
-        log.floor_seq, log.floor_at = mark.last, mark.end
-        log.mark_tail += 1
-    mark = &log.marks[log.mark_head & (log.mark_slots - 1)]
-    mark.last, mark.end = last, log.change_head
-    log.mark_head += 1
+    log.head += n
+
+
+cdef void forget(ChangeLog* log, uint64_t n) noexcept nogil:
+    """Whole updates, the oldest first, until there is room for ``n`` changes."""
+    while log.head - log.tail + n > log.limit:
+        log.floor_seq = log.changes[log.tail & (log.slots - 1)].last
+        while log.tail < log.head and log.changes[log.tail & (log.slots - 1)].last == log.floor_seq:
+            log.tail += 1
 
 
 cdef inline void copy_in(ChangeLog* log, const Change* changes, uint64_t n) noexcept nogil:
-    cdef uint64_t slot = log.change_head & (log.change_slots - 1)
-    cdef uint64_t run = min(n, log.change_slots - slot)
-    if n == 0 or changes == &log.changes[slot]:
+    cdef uint64_t slot = log.head & (log.slots - 1)
+    cdef uint64_t run = min(n, log.slots - slot)
+    if changes == &log.changes[slot]:
         return
     memcpy(&log.changes[slot], changes, run * sizeof(Change))
     memcpy(log.changes, changes + run, (n - run) * sizeof(Change))
@@ -114,25 +100,23 @@ cdef inline void copy_in(ChangeLog* log, const Change* changes, uint64_t n) noex
 # ---- reading
 
 cdef bint log_find(const ChangeLog* log, uint64_t seq, uint64_t* at) noexcept nogil:
-    cdef uint64_t low = log.mark_tail
-    cdef uint64_t high = log.mark_head
+    """Strides grow from the newest on back, which is asked for most; then they are halved."""
+    cdef uint64_t high = log.head       # what is logged from here on is beyond seq
+    cdef uint64_t low = log.head        # what is logged before is not
+    cdef uint64_t stride = 1
     cdef uint64_t middle
-    cdef const Mark* mark
-    if seq == log.floor_seq:
-        at[0] = log.floor_at
-        return True
-    middle = high - 1                   # the newest is what is asked for most
+    while low > log.tail and log.changes[(low - 1) & (log.slots - 1)].last > seq:
+        high = low - 1
+        low = high - stride if high - log.tail > stride else log.tail
+        stride *= 2
     while low < high:
-        mark = &log.marks[middle & (log.mark_slots - 1)]
-        if mark.last == seq:
-            at[0] = mark.end
-            return True
-        if mark.last < seq:
-            low = middle + 1
-        else:
-            high = middle
         middle = low + ((high - low) >> 1)
-    return False
+        if log.changes[middle & (log.slots - 1)].last > seq:
+            high = middle
+        else:
+            low = middle + 1
+    at[0] = low
+    return seq == (log.changes[(low - 1) & (log.slots - 1)].last if low > log.tail else log.floor_seq)
 
 
 # Which level stands where in the result. One table for all logs (the interpreter's lock guards it); an entry is in use if it
@@ -188,7 +172,9 @@ cdef Py_ssize_t collapse(
     cdef Slot* slots = table
     cdef Slot* found
     for at in range(start, end):
-        change = &log.changes[at & (log.change_slots - 1)]
+        change = &log.changes[at & (log.slots - 1)]
+        if change.level == NO_LEVEL:
+            continue
         slot = (<uint64_t> change.level * <uint64_t> 0x9E3779B97F4A7C15) >> shift
         while slots[slot].stamp == stamp and slots[slot].level != change.level:
             slot = (slot + 1) & mask

@@ -15,6 +15,8 @@ cdef class Hub:
     cdef dict markets           # Instrument → Market
     cdef dict names             # name → Instrument
     cdef dict by_key            # key → Topic
+    cdef dict intervals         # ms → how many topics have it
+    cdef readonly uint64_t shortest_interval_us     # of all topics; 0: one has none, or there is no topic
     cdef uint32_t last_number
     cdef list dirty             # markets with something new
     cdef list waiting           # topics with an interval and something to send when it ends
@@ -32,6 +34,7 @@ cdef class Hub:
     cdef int c_mark_market(self, Market market) except -1
     cdef int c_enlist(self, Topic topic) except -1
     cdef int c_drop(self, Topic topic) except -1
+    cdef int c_count_interval(self, Topic topic, int change) except -1
     cdef Py_ssize_t c_place(self, Sink sink, Topic topic) except -1
     cdef int c_remove(self, Sink sink, Py_ssize_t place) except -1
     cdef int c_send(self, Sink sink, int opcode, const char* payload, Py_ssize_t size) except -1

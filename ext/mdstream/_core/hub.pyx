@@ -49,6 +49,7 @@ cdef class Hub:
         self.markets = {}
         self.names = {}
         self.by_key = {}
+        self.intervals = {}
         self.dirty = []
         self.waiting = []
         self.ahead = []
@@ -200,6 +201,7 @@ cdef class Hub:
         topic.market.resting = False
         topic.alive = True
         topic.instrument.topics = list(topic.market.topics)
+        self.c_count_interval(topic, 1)
         return 0
 
     cdef int c_drop(self, Topic topic) except -1:
@@ -212,6 +214,16 @@ cdef class Hub:
             topic.waiting = False
         if topic in self.ahead:
             self.ahead.remove(topic)
+        self.c_count_interval(topic, -1)
+        return 0
+
+    cdef int c_count_interval(self, Topic topic, int change) except -1:
+        count = self.intervals.get(topic.interval_ms, 0) + change
+        if count:
+            self.intervals[topic.interval_ms] = count
+        else:
+            del self.intervals[topic.interval_ms]
+        self.shortest_interval_us = 1000 * min(self.intervals, default=0)
         return 0
 
     # ---- subscriptions

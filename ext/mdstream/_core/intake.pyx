@@ -120,7 +120,6 @@ cdef class InstrumentReceiver(Receiver):
             prefetch_lines(of.intake, 1)
             prefetch_lines(of.market, 1)
             prefetch_lines(<const char*> of.reach.change, 1)
-            prefetch_lines(<const char*> of.reach.mark, 1)
             prefetch(of.reach.bid_run)
             prefetch(of.reach.ask_run)
             prefetch_back(<const char*> of.reach.bid, <const char*> of.reach.bid_last, BACK_LINES if bids else 1)
