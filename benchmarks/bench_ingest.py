@@ -21,7 +21,8 @@ import pytest
 
 from mdstream._core.hub import Hub
 from mdstream._core.instrument import Instrument
-from mdstream._core.intake import BookIntake, InstrumentReceiver, Wake
+from mdstream._core.after_read import AfterRead, Wake
+from mdstream._core.intake import BookIntake, InstrumentReceiver
 from mdstream._core.nats_tap import NatsTap
 from mdstream.bus._client import TapClient
 
@@ -111,7 +112,7 @@ def test_ingest(benchmark: Any, per_message: int, changes: int) -> None:
 @pytest.mark.parametrize("state", ["warm", "cold"])
 def test_burst(benchmark: Any, state: str) -> None:
     gateway = Gateway()
-    tap = NatsTap(gateway.client._taps, {"in_msgs": 0, "in_bytes": 0}, _never, _never, _never)
+    tap = NatsTap(gateway.client._taps, {"in_msgs": 0, "in_bytes": 0}, _never, _never, AfterRead())
     singles = messages(1, 1)
     bursts = [b"".join(singles[at : at + BURST]) for at in range(0, MESSAGES, BURST)]
     taken = itertools.count()

@@ -1,3 +1,4 @@
+from mdstream._core.after_read import Patience
 from mdstream._core.instrument import Instrument
 from mdstream._core.sender import Sender
 from mdstream._core.sink import Sink
@@ -25,6 +26,9 @@ class Hub:
     ) -> None:
         """``compression_*``: for sinks with ``window_bits``; smaller messages are sent to them as they are. ``sender``: writes to
         many sinks at once; without it, each writes for itself."""
+    @property
+    def patience(self) -> Patience:
+        """How long what comes from the bus may wait to be read: 0, unless all topics have intervals."""
     @property
     def now_us(self) -> int:
         """The time last given to ``flush`` or ``tick``."""

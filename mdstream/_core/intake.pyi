@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mdstream._core.after_read import Wake
 from mdstream._core.hub import Hub
 from mdstream._core.instrument import Instrument
 from mdstream._core.receiver import Receiver
@@ -15,16 +16,6 @@ class Intake:
 
 class BookIntake(Intake): ...
 class TradeIntake(Intake): ...
-
-class Wake:
-    """Calls back once, however often it is set, until it is cleared."""
-
-    def __init__(self, callback: Callable[[], None]) -> None: ...
-    @property
-    def due(self) -> bool:
-        """Set, and not cleared yet."""
-    def set(self) -> None: ...
-    def clear(self) -> None: ...
 
 class InstrumentReceiver(Receiver):
     """Takes all messages of an instrument: live books and trades straight into the core, all else the slow way.

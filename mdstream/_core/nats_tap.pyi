@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mdstream._core.after_read import AfterRead
 from mdstream._core.receiver import Handlers
 
 class NatsTap:
@@ -13,14 +14,14 @@ class NatsTap:
         counters: dict[str, int],
         pass_on: Callable[[bytes], object],
         on_fault: Callable[[Exception], object],
-        on_read: Callable[[bool], object],
+        after_read: AfterRead,
     ) -> None:
         """``counters``: ``in_msgs`` and ``in_bytes`` are added to for what handlers take. ``pass_on`` is given every other
         operation, whole; after something that is not the NATS protocol, all there is from there on. ``on_fault`` is given what
-        a handler raised. ``on_read`` is called at the end of each read; True: it filled the buffer, so more waits."""
+        a handler raised. ``after_read`` runs at the end of each read; one that filled the buffer leaves more waiting."""
     @property
     def busy(self) -> bool:
-        """Messages are being handed over; ``on_read`` follows."""
+        """Messages are being handed over; ``after_read`` follows."""
     @property
     def capacity(self) -> int:
         """Bytes allocated for reading."""

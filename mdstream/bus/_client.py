@@ -29,6 +29,7 @@ from nats.aio.client import PING_PROTO, Client, Server, Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from mdstream._core.after_read import AfterRead
 from mdstream._core.nats_tap import NatsTap
 from mdstream._core.receiver import Handlers
 from mdstream.bus._parser import CompiledParser, why_not
@@ -85,7 +86,8 @@ class TapClient(Client):
         super().__init__()
         self._taps = Handlers()
         self._tap: NatsTap | None = None
-        self._after_read: list[Callable[[bool], None]] = []
+        self.after_read = AfterRead()
+        """Runs where the compiled tap reads."""
         self._faults: list[Exception] = []
         self._reporting: asyncio.Task[None] | None = None
         self._require_tls = require_tls
@@ -103,24 +105,8 @@ class TapClient(Client):
 
     @property
     def reading(self) -> bool:
-        """Whether messages are being handed over that were read together; who asked by ``after_read`` is called after them."""
+        """Whether messages are being handed over that were read together; ``after_read`` runs after them."""
         return self._tap is not None and self._tap.busy
-
-    def after_read(self, callback: Callable[[bool], None]) -> Callable[[], None]:
-        """Calls back after the messages of each read, if the compiled tap reads; True: more is waiting to be read.
-
-        Returns what unregisters.
-        """
-        self._after_read = [*self._after_read, callback]
-
-        def unregister() -> None:
-            self._after_read = [other for other in self._after_read if other is not callback]
-
-        return unregister
-
-    @property
-    def socket(self) -> asyncio.ReadTransport:
-        return self._transport._io_writer.transport
 
     @property
     def offers_jetstream(self) -> bool:
@@ -239,13 +225,9 @@ class TapClient(Client):
         reason = why_not_tapped(self._transport)
         if reason is None:
             assert self._transport is not None
-            self._tap = await tap(self._transport, self._taps, self.stats, self._report, self._read_ended)
+            self._tap = await tap(self._transport, self._taps, self.stats, self._report, self.after_read)
         else:
             _tell(reason, "as it does")
-
-    def _read_ended(self, more: bool) -> None:
-        for callback in self._after_read:
-            callback(more)
 
     def _report(self, error: Exception) -> None:
         """Tells of what a handler raised, from where nothing can be awaited."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from nats.aio.transport import TcpTransport
 
+from mdstream._core.after_read import AfterRead
 from mdstream._core.nats_tap import NatsTap
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def tap(
     handlers: Handlers,
     counters: dict[str, int],
     on_fault: Callable[[Exception], object],
-    on_read: Callable[[bool], object],
+    after_read: AfterRead,
 ) -> NatsTap | None:
     """Puts the tap into a connection of which nobody reads just now; None if there is nothing to be read from it any more.
 
@@ -67,9 +68,10 @@ async def tap(
     writer: asyncio.StreamWriter = transport._io_writer  # type: ignore[attr-defined]
     if reader.at_eof() or reader.exception() is not None or writer.is_closing():
         return None
-    found = NatsTap(handlers, counters, reader.feed_data, on_fault, on_read)
+    found = NatsTap(handlers, counters, reader.feed_data, on_fault, after_read)
     size = len(reader._buffer)  # type: ignore[attr-defined]
     early = await reader.read(size) if size else b""
     writer.transport.set_protocol(TapProtocol(found, writer.transport.get_protocol()))  # type: ignore[arg-type]
+    after_read.attach(writer.transport, asyncio.get_running_loop().call_later)
     found.feed(early)
     return found

@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 from nats.aio.subscription import Subscription
 
-from mdstream._core.intake import InstrumentReceiver, Intake, Wake
+from mdstream._core.after_read import Patience, Wake
+from mdstream._core.intake import InstrumentReceiver, Intake
 from mdstream._core.payload import StatusValue, decode_payload
 from mdstream.bus.connection import Bus
 from mdstream.bus.lane import Lane, ReaderStats
 from mdstream.bus.mender import BookMender, Mender, MendOptions, Target, TradeMender
-from mdstream.bus.moderation import Moderator
 from mdstream.bus.pace import Pace
 from mdstream.bus.payloads import snap_number
 from mdstream.bus.streams import MD_STATE
@@ -58,8 +58,8 @@ class ReaderOptions:
     stale_after_s: float | None = 30.0
     """An instrument that is silent for longer is stale; None: never."""
     mend: MendOptions = field(default_factory=MendOptions)
-    coalesce_s: float = 0.005
-    """While each flush finds more waiting, the next one waits for half as long as the last one took, at most so long; 0: never."""
+    coalesce_s: float = 0.01
+    """What comes waits no longer than this to meet more, in the socket or for the next flush; 0: it never waits."""
 
 
 class Readers:
@@ -70,10 +70,10 @@ class Readers:
         bus: Bus,
         flush: Callable[[], None],
         options: ReaderOptions | None = None,
-        patience_s: Callable[[], float] = lambda: 0.0,
+        patience: Patience | None = None,
     ) -> None:
         """``flush`` is called after each read from the bus, or turn of the event loop, in which anything changed in the core that is
-        not to wait for the end of an interval. ``patience_s``: how long what comes may wait to be read, 0 if anybody waits for it."""
+        not to wait for the end of an interval. ``patience``: how long what comes may wait to be read; without it nothing does."""
         self.bus = bus
         self.options = options or ReaderOptions()
         self.stats = ReaderStats()
@@ -81,15 +81,17 @@ class Readers:
         self._flush = flush
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(self._run_flush, self.options.coalesce_s, self._loop)
-        self._moderator = Moderator(patience_s, self.options.coalesce_s, self._loop)
         self.wake = Wake(self._flush_soon)
         self.changed = self.wake.set
         """Has the core flushed at the end of this turn of the event loop."""
+        self._turn: asyncio.Handle | None = None
         self._open: set[InstrumentReader] = set()
         self._unregister = (
             bus.on_disconnect(self._disconnected),
             bus.on_reconnect(self._reconnected),
-            bus.client.after_read(self._after_read),
+            bus.client.after_read.add(
+                self.wake, self._read_ended, patience or Patience(), int(self.options.coalesce_s * 1e6)
+            ),
         )
         self._timer: asyncio.TimerHandle | None = None
         self._watch_silence()
@@ -118,25 +120,35 @@ class Readers:
         if self._timer is not None:
             self._timer.cancel()
         self._pace.stop()
-        self._moderator.stop()
+        if self._turn is not None:
+            self._turn.cancel()
         for reader in tuple(self._open):
             await reader.close()
 
+    def read_first(self, callback: Callable[[], object]) -> None:
+        """Calls back when nothing lies in the socket because it rests: now, or after the next turn of the event loop."""
+        after_read = self.bus.client.after_read
+        if after_read.resting:
+            after_read.resume()
+            self._turn = self._loop.call_soon(self._next_turn, callback)
+        else:
+            callback()
+
     def forget(self, reader: InstrumentReader) -> None:
         self._open.discard(reader)
+
+    def _next_turn(self, callback: Callable[[], object]) -> None:
+        self._turn = self._loop.call_soon(callback)
 
     def _flush_soon(self) -> None:
         if not self.bus.client.reading:
             self._pace.soon()
 
-    def _after_read(self, more: bool) -> None:
-        if self.wake.due:
-            if more:
-                self._pace.soon()
-            else:
-                self._pace.now()
-        if not more:
-            self._moderator.after_read(self.bus.client.socket)
+    def _read_ended(self, more: bool) -> None:
+        if more:
+            self._pace.soon()
+        else:
+            self._pace.now()
 
     def _run_flush(self) -> None:
         self.wake.clear()

@@ -96,10 +96,10 @@ class GatewayConfig:
         Setting(
             Whole(0, 1000),
             "bus",
-            "while every flush finds the next updates waiting, the next one waits for half as long as the last one took, "
-            "so that updates meet in one message: at most so many milliseconds; 0 never waits",
+            "how long updates wait at most to meet others: half as long as a flush takes, while every flush finds the next "
+            "waiting; where all subscriptions have intervals, a tenth of the shortest; 0 never waits",
         ),
-    ] = 5
+    ] = 10
     nats_data_dir: Annotated[
         Path | None,
         Setting(

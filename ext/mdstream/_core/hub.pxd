@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from mdstream._core.after_read cimport Patience
 from mdstream._core.heartbeats cimport Heartbeats
 from mdstream._core.outbox cimport Outbox
 from mdstream._core.sink cimport Sink
@@ -16,7 +17,7 @@ cdef class Hub:
     cdef dict names             # name → Instrument
     cdef dict by_key            # key → Topic
     cdef dict intervals         # ms → how many topics have it
-    cdef readonly uint64_t shortest_interval_us     # of all topics; 0: one has none, or there is no topic
+    cdef readonly Patience patience
     cdef uint32_t last_number
     cdef list dirty             # markets with something new
     cdef list waiting           # topics with an interval and something to send when it ends

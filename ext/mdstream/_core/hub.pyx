@@ -3,6 +3,7 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from mdstream._core.after_read cimport Patience
 from mdstream._core.deflate cimport Deflater
 from mdstream._core.form cimport FORMS, PLAIN, format_of, packing_of
 from mdstream._core.heartbeats cimport Heartbeats
@@ -19,6 +20,7 @@ cdef enum:
     TICK_US = 50000
     DRAIN_BYTES = 65536         # written at a time to a sink that reads again
     TOO_SLOW = 4408
+    PATIENCE_SHARE = 10         # of the shortest interval that anybody asked for
 
 cdef dict CHANNELS = {"book": BookTopic, "trades": TradesTopic, "ticker": TickerTopic}
 
@@ -50,6 +52,7 @@ cdef class Hub:
         self.names = {}
         self.by_key = {}
         self.intervals = {}
+        self.patience = Patience()
         self.dirty = []
         self.waiting = []
         self.ahead = []
@@ -223,7 +226,7 @@ cdef class Hub:
             self.intervals[topic.interval_ms] = count
         else:
             del self.intervals[topic.interval_ms]
-        self.shortest_interval_us = 1000 * min(self.intervals, default=0)
+        self.patience.us = 1000 * min(self.intervals, default=0) // PATIENCE_SHARE
         return 0
 
     # ---- subscriptions

@@ -1,5 +1,6 @@
 """From the bus into the hub: what takes the live messages of one instrument."""
 
+from mdstream._core.after_read cimport Wake
 from mdstream._core.book cimport Reach
 from mdstream._core.hub cimport Hub
 from mdstream._core.instrument cimport NOTHING, Instrument, Outcome
@@ -25,12 +26,6 @@ cdef class BookIntake(Intake):
 
 cdef class TradeIntake(Intake):
     pass
-
-cdef class Wake:
-    cdef readonly bint due
-    cdef object callback
-
-    cdef int c_set(self) except -1
 
 cdef class InstrumentReceiver(Receiver):
     cdef object slow                # called with the bytes of what does not go straight to the core

@@ -54,25 +54,6 @@ cdef class TradeIntake(Intake):
                 self.hub.c_mark_market(self.market)
 
 
-cdef class Wake:
-    """Calls back once, however often it is set until it is cleared."""
-
-    def __init__(self, callback not None):
-        self.callback = callback
-
-    def set(self):
-        self.c_set()
-
-    def clear(self):
-        self.due = False
-
-    cdef int c_set(self) except -1:
-        if not self.due:
-            self.due = True
-            self.callback()
-        return 0
-
-
 cdef class InstrumentReceiver(Receiver):
     def __init__(self, slow not None, on_heard not None, Wake wake not None):
         self.slow = slow

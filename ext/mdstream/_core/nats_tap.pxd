@@ -1,5 +1,6 @@
 """The scanner as a transport's protocol drives it."""
 
+from mdstream._core.after_read cimport AfterRead
 from mdstream._core.nats_scanner cimport NatsScanner
 
 cdef class NatsTap:
@@ -7,7 +8,7 @@ cdef class NatsTap:
     cdef dict counters
     cdef object pass_on
     cdef object on_fault
-    cdef object on_read
+    cdef AfterRead after_read
     cdef object space           # memoryview of what was offered last
     cdef char* space_at
     cdef Py_ssize_t space_size

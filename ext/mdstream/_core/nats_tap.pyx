@@ -18,13 +18,14 @@ cdef enum:
 
 
 cdef class NatsTap:
-    def __init__(self, handlers not None, dict counters not None, pass_on not None, on_fault not None, on_read not None):
+    def __init__(self, handlers not None, dict counters not None, pass_on not None, on_fault not None,
+                 AfterRead after_read not None):
         self.scanner = NatsScanner(handlers)
         self.scanner.keeps = KEPT_CAPACITY
         self.counters = counters
         self.pass_on = pass_on
         self.on_fault = on_fault
-        self.on_read = on_read
+        self.after_read = after_read
 
     @property
     def capacity(self):
@@ -50,7 +51,7 @@ cdef class NatsTap:
         try:
             self.c_take()
         finally:            # what was taken waits for it
-            self.on_read(nbytes == self.space_size)
+            self.after_read.c_run(nbytes == self.space_size)
 
     cdef int c_take(self) except -1:
         cdef NatsScanner scanner = self.scanner

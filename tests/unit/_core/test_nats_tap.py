@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mdstream._core.after_read import AfterRead, Patience, Wake
 from mdstream._core.nats_tap import NatsTap
 from mdstream._core.receiver import Handlers
 
@@ -26,12 +27,15 @@ class Tapped:
         self.reads: list[bool] = []
         self.busy: list[bool] = []
         self.counters = {"in_msgs": 0, "in_bytes": 0}
+        self.wake = Wake(lambda: None)
+        after_read = AfterRead()
+        after_read.add(self.wake, self.reads.append, Patience(), 0)
         self.tap = NatsTap(
             Handlers({TAPPED: self._take}),
             self.counters,
             self.passed.append,
             self.faults.append,
-            self.reads.append,
+            after_read,
         )
 
     def _take(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
@@ -98,6 +102,7 @@ def test_what_is_not_the_protocol_is_passed_on_with_all_behind_it() -> None:
 
 def test_a_read_that_fills_the_buffer_says_that_more_waits() -> None:
     tapped = Tapped()
+    tapped.wake.set()
     space = len(tapped.tap.get_buffer(-1))
     big = message(TAPPED, b"x" * (space - len(message(TAPPED, b"")) - 5))
     big += b"P" * (space - len(big))  # the beginning of something
@@ -132,5 +137,5 @@ def test_more_than_there_was_room_for_is_refused() -> None:
 
 def test_a_tap_needs_all_its_parts() -> None:
     parts: list[Any] = [Handlers(), {"in_msgs": 0, "in_bytes": 0}, print, print, None]
-    with pytest.raises(TypeError, match="on_read"):
+    with pytest.raises(TypeError, match="after_read"):
         NatsTap(*parts)
