@@ -14,7 +14,8 @@ class Book:
     """
 
     def __init__(self, instrument: str, *, log_capacity: int = 16384, max_levels: int = 65536) -> None:
-        """``log_capacity``: most level changes that the log keeps (an update without any counts as one); ``max_levels``: most levels a side."""
+        """``log_capacity``: most level changes that the log keeps (an update without any counts as one); ``max_levels``: most levels
+        a side."""
     @property
     def instrument(self) -> str: ...
     @property

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from mdstream.bus import connect
+from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import State
 
 FORMATS = ("json", "msgpack")
@@ -55,6 +58,46 @@ def test_a_book_from_snapshot_to_delta(format, run, nats_server, gateway, feed, 
             assert (delta["sub"], delta["first"], delta["last"], delta["ts"]) == (sub, 1, 1, 5)
             assert decimals(delta["bids"], format) == [("10.00", "0.000")]
             assert decimals(delta["asks"], format) == [("10.01", "0.009")]
+
+    run(scenario())
+
+
+def test_where_all_have_intervals_the_socket_to_nats_rests(run, nats_server, feed, ws) -> None:
+    """And what is sent at the end of an interval is all the same whole, and the newest."""
+
+    async def scenario() -> None:
+        async with feed(nats_server.url, "SIM:A") as pub, await connect(nats_server.url) as bus:
+            await pub.announce(BIDS, ASKS)
+            server = Gateway(GatewayConfig(port=0, admin_port=0), bus)
+            await server.start()
+            conflated, every = await ws.open(server.port), await ws.open(server.port)
+            rests = 0
+
+            async def publish(updates: int) -> None:
+                nonlocal rests
+                for _ in range(updates):
+                    await pub.book([1000, pub.seq + 1], [])
+                    await asyncio.sleep(0.001)
+                    rests += bus.client.after_read.resting
+
+            command = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
+            conflated.send(command | {"interval_ms": 100})
+            assert (await conflated.until("snapshot"))["seq"] == 0
+            await publish(300)
+            assert rests > 50
+            last, deltas = 0, 0
+            while last < 300:
+                delta = await conflated.until("delta")
+                assert delta["first"] == last + 1
+                last, deltas = delta["last"], deltas + 1
+            assert decimals(delta["bids"], "json") == [("10.00", "0.300")]
+            assert deltas < 100
+            every.send(command)
+            await every.until("snapshot")
+            rests = 0
+            await publish(100)
+            assert rests == 0
+            await server.stop(at_once=True)
 
     run(scenario())
 

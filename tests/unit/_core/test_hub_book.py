@@ -475,6 +475,27 @@ def test_an_interval_conflates(world, depth, group):
     equals_feed(client, world.feed)
 
 
+def test_the_bus_may_wait_only_where_all_topics_have_intervals(world):
+    client, other = world.client(), world.client()
+    assert world.hub.patience.us == 0
+    client.subscribe(world.topic(interval_ms=250))
+    assert world.hub.patience.us == 25_000
+    quick = world.topic(interval_ms=100)
+    other.subscribe(quick)
+    client.subscribe(quick)
+    assert world.hub.patience.us == 10_000
+    every = world.topic()
+    client.subscribe(every)
+    assert world.hub.patience.us == 0
+    for topic in (every, quick):
+        world.hub.unsubscribe(client.sink, topic)
+    assert world.hub.patience.us == 10_000
+    other.sink.close()
+    assert world.hub.patience.us == 25_000
+    client.sink.close()
+    assert world.hub.patience.us == 0
+
+
 def test_after_silence_an_interval_topic_sends_at_once(world):
     client = world.client()
     sub = client.subscribe(world.topic(interval_ms=1000))

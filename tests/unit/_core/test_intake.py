@@ -7,9 +7,9 @@ from typing import Any
 import msgpack
 import pytest
 
+from mdstream._core.after_read import Wake
 from mdstream._core.hub import Hub
 from mdstream._core.instrument import Outcome
-from mdstream._core.after_read import Wake
 from mdstream._core.intake import BookIntake, InstrumentReceiver, Intake, TradeIntake
 from mdstream._core.nats_scanner import NatsScanner
 from mdstream._core.receiver import Handlers
