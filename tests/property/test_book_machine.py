@@ -127,9 +127,13 @@ class BookMachine(RuleBasedStateMachine):
             self.logged.clear()
             self.floor = last
             return
-        self.logged.append((last, max(changes, 1)))
-        while sum(count for _, count in self.logged) > self.log_capacity:
-            self.floor = self.logged.popleft()[0]
+        entries = max(changes, 1)  # an update without any is one, too
+        room = self.log_capacity - entries
+        if sum(count for _, count in self.logged) > room:
+            room = max(room - self.log_capacity // 64, 0)  # a little more is forgotten, at once
+            while sum(count for _, count in self.logged) > room:
+                self.floor = self.logged.popleft()[0]
+        self.logged.append((last, entries))
 
     def _everything(self) -> list[Any]:
         return [

@@ -6,6 +6,7 @@ cdef enum:
     FIRST_SLOTS = 64
     SMALL_SLOTS = 1024          # up to here a copy takes a few µs
     LINE = 64                   # of the cache: no entry lies on two
+    SPARE_SHARE = 64            # of a full log is forgotten at once
 
 
 # Books that are updated in turn would write to the same place of their rings, pages apart: to few sets of the cache. So each
@@ -81,11 +82,12 @@ cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint6
 
 
 cdef void forget(ChangeLog* log, uint64_t n) noexcept nogil:
-    """Whole updates, the oldest first, until there is room for ``n`` changes."""
-    while log.head - log.tail + n > log.limit:
-        log.floor_seq = log.changes[log.tail & (log.slots - 1)].last
-        while log.tail < log.head and log.changes[log.tail & (log.slots - 1)].last == log.floor_seq:
-            log.tail += 1
+    """Whole updates, the oldest first, until there is room for ``n`` changes and some more: what is written to a full ring must be
+    written elsewhere first."""
+    log.tail = min(log.head - (log.limit - n) + log.limit / SPARE_SHARE, log.head)
+    log.floor_seq = log.changes[(log.tail - 1) & (log.slots - 1)].last
+    while log.tail < log.head and log.changes[log.tail & (log.slots - 1)].last == log.floor_seq:
+        log.tail += 1
 
 
 cdef inline void copy_in(ChangeLog* log, const Change* changes, uint64_t n) noexcept nogil:
