@@ -1,3 +1,4 @@
+from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from libc.math cimport ceil
 from libc.string cimport memset
 
@@ -66,7 +67,7 @@ cdef class Histogram:
         return 0
 
     def counts(self):
-        return np.array(<uint64_t[:BUCKETS]>self.buckets)
+        return np.frombuffer(PyByteArray_FromStringAndSize(<char*>self.buckets, sizeof(self.buckets)), np.uint64)
 
     @staticmethod
     def bounds():

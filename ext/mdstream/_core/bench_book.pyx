@@ -1,5 +1,6 @@
 """Loops over prepared numbers, so that a benchmark times the book and not the interpreter that drives it."""
 
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint64_t
 
 from mdstream._core.book cimport Book
@@ -21,17 +22,26 @@ cdef class _Scratch:
         levels_free(&self.out)
 
 
-def apply_script(list books not None, const int64_t[::1] script not None, Py_ssize_t diff_depth=0):
-    cdef Py_ssize_t at = 0, n_bids, n_asks, changes = 0
+def apply_script(list books not None, script not None, Py_ssize_t diff_depth=0):
+    cdef Py_buffer held
+    PyObject_GetBuffer(script, &held, PyBUF_C_CONTIGUOUS)
+    try:
+        return run_script(books, <const int64_t*> held.buf, <const int64_t*> held.buf + held.len // 8, diff_depth)
+    finally:
+        PyBuffer_Release(&held)
+
+
+cdef Py_ssize_t run_script(list books, const int64_t* at, const int64_t* end, Py_ssize_t diff_depth) except -1:
+    """Each update: which book, how many bids and asks, then these."""
+    cdef Py_ssize_t n_bids, n_asks, changes = 0
     cdef _Scratch scratch = _Scratch()
-    cdef const int64_t* numbers
     cdef Book book
-    while at < script.shape[0]:
-        book = <Book> books[script[at]]
-        n_bids, n_asks = script[at + 1], script[at + 2]
-        numbers = &script[at] + 3
-        book.c_apply(book.seq + 1, book.seq + 1, 0, numbers, n_bids, numbers + 2 * n_bids, n_asks)
-        at += 3 + 2 * (n_bids + n_asks)
+    while at < end:
+        book = <Book> books[at[0]]
+        n_bids, n_asks = at[1], at[2]
+        at += 3
+        book.c_apply(book.seq + 1, book.seq + 1, 0, at, n_bids, at + 2 * n_bids, n_asks)
+        at += 2 * (n_bids + n_asks)
         changes += n_bids + n_asks
         if diff_depth:
             diff_top(book, diff_depth, scratch)

@@ -1,3 +1,4 @@
+from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from libc.string cimport memset
 
 from mdstream._core.changelog cimport (
@@ -252,13 +253,8 @@ cdef int check_view(Py_ssize_t depth, int64_t group) except -1:
 cdef object to_array(const Levels* levels):
     import numpy            # only who asks for arrays needs it
 
-    array = numpy.empty((levels.count, 2), dtype=numpy.int64)
-    cdef int64_t[:, ::1] cells = array
-    cdef Py_ssize_t i
-    for i in range(levels.count):
-        cells[i, 0] = levels.values[2 * i]
-        cells[i, 1] = levels.values[2 * i + 1]
-    return array
+    numbers = PyByteArray_FromStringAndSize(<char*> levels.values, 2 * levels.count * sizeof(int64_t))
+    return numpy.frombuffer(numbers, numpy.int64).reshape(-1, 2)
 
 
 # ---- applying an update

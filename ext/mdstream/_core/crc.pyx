@@ -7,6 +7,7 @@ Kounavis and Berry 2005). zlib is not linked: its headers may be missing where t
 
 from array import array
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from mdstream._core.digits cimport SLACK, UINT_MAX_TEXT, put_int
@@ -88,33 +89,25 @@ cdef uint32_t crc_levels(const Levels* bids, const Levels* asks) noexcept nogil:
     return crc32(text, at - text - (at > text))
 
 
-cdef Levels borrow(const int64_t[::1] numbers) noexcept:
-    """Good for as long as the array that `numbers` looks at."""
-    cdef Levels levels = Levels(NULL, numbers.shape[0] // 2, 0)
-    if levels.count:
-        levels.values = <int64_t*>&numbers[0]
-    return levels
+cdef Levels borrow(bytes numbers) noexcept:
+    """Good for as long as ``numbers`` is."""
+    return Levels(<int64_t*>PyBytes_AS_STRING(numbers), PyBytes_GET_SIZE(numbers) // 16, 0)
 
 
-cdef object as_array(object flat):
-    if isinstance(flat, (list, tuple)):
-        return array("q", flat)
-    return memoryview(flat).cast("B").cast("q")
+cdef bytes as_numbers(object flat):
+    return (array("q", flat) if isinstance(flat, (list, tuple)) else memoryview(flat)).tobytes()
 
 
 def crc_of(bids, asks):
-    cdef const int64_t[::1] bid_numbers = as_array(bids)
-    cdef const int64_t[::1] ask_numbers = as_array(asks)
+    cdef bytes bid_numbers = as_numbers(bids)
+    cdef bytes ask_numbers = as_numbers(asks)
     cdef Levels bid_levels = borrow(bid_numbers)
     cdef Levels ask_levels = borrow(ask_numbers)
     return crc_levels(&bid_levels, &ask_levels)
 
 
-def crc32_of(const uint8_t[::1] data, bint tables=False):
-    cdef const uint8_t* at
-    if not data.shape[0]:
-        return 0
-    at = &data[0]
-    if tables:
-        return ~table_crc(0xFFFFFFFF, at, at + data.shape[0])
-    return crc32(<const char*>at, data.shape[0])
+def crc32_of(data, bint tables=False):
+    cdef bytes whole = bytes(data)
+    cdef const uint8_t* at = <const uint8_t*>PyBytes_AS_STRING(whole)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(whole)
+    return ~table_crc(0xFFFFFFFF, at, at + size) if tables else crc32(<const char*>at, size)
