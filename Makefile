@@ -6,7 +6,7 @@ CORE := $(wildcard ext/mdstream/*/*.pyx ext/mdstream/*/*.pxd ext/mdstream/*/*.h)
 INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 # Most tests wait for a process or a socket, not for the CPU. WORKERS=0 runs all in one process: for --pdb, or to see prints.
-WORKERS ?= 2
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test conformance test-debug test-all check lint format types imports spelling stubs bench bench-parts bench-service clean
@@ -18,17 +18,17 @@ $(VENV)/.packages: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mdstream needs Python 3.11 or later, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --group build
+	$(BIN)/python -m pip install --quiet --no-compile --group build
 	@touch $@
 
 $(INSTALLED): $(VENV)/.packages setup.py $(CORE)
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --no-build-isolation --editable '.[dev]'
 	@touch $@
 
 demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (ARGS="--for 10s" ends by itself)
 	@$(BIN)/mdstream demo $(ARGS)
 
-test: $(INSTALLED)  ## All tests on this Python, two at a time (ARGS is passed to pytest)
+test: $(INSTALLED)  ## All tests on this Python, three at a time (ARGS is passed to pytest)
 	$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
 conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and more of the load test (many minutes)

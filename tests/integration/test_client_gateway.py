@@ -19,7 +19,8 @@ from mdstream.client.transport_picows import PicowsDial
 from mdstream.gateway import Gateway, GatewayConfig
 
 NAME = "SIM:BTC-USD"
-QUICK = Policy(backoff_base_s=0.01, backoff_cap_s=0.05, recover_timeout_s=0.2)
+# With heartbeats each 100 ms, a machine that stops for 0.2 s would look like a dead link.
+QUICK = Policy(backoff_base_s=0.01, backoff_cap_s=0.05, recover_timeout_s=0.2, silent_heartbeats=100)
 VIEWS: tuple[dict[str, int], ...] = ({}, {"depth": 1}, {"depth": 5}, {"group": 3}, {"interval_ms": 50})
 Flat = tuple[list[int], list[int]]
 
