@@ -72,6 +72,6 @@ async def tap(
     size = len(reader._buffer)  # type: ignore[attr-defined]
     early = await reader.read(size) if size else b""
     writer.transport.set_protocol(TapProtocol(found, writer.transport.get_protocol()))  # type: ignore[arg-type]
-    after_read.attach(writer.transport, asyncio.get_running_loop().call_later)
+    after_read.attach(writer.transport, asyncio.get_running_loop().call_later)  # type: ignore[arg-type]
     found.feed(early)
     return found

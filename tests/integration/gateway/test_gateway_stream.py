@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from mdstream.bus import connect
+from mdstream.bus import BusOptions, EmbeddedNats, connect
 from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import State
+from support.certificates import certificate, needs_openssl
 
 FORMATS = ("json", "msgpack")
 BIDS, ASKS = [1000, 5, 999, 6], [1001, 7, 1002, 8]
@@ -62,11 +63,12 @@ def test_a_book_from_snapshot_to_delta(format, run, nats_server, gateway, feed, 
     run(scenario())
 
 
-def test_where_all_have_intervals_the_socket_to_nats_rests(run, nats_server, feed, ws) -> None:
+@pytest.mark.parametrize("secure", [False, pytest.param(True, marks=needs_openssl)], ids=["tcp", "tls"])
+def test_where_all_have_intervals_the_socket_to_nats_rests(secure, run, feed, ws, tmp_path) -> None:
     """And what is sent at the end of an interval is all the same whole, and the newest."""
 
-    async def scenario() -> None:
-        async with feed(nats_server.url, "SIM:A") as pub, await connect(nats_server.url) as bus:
+    async def scenario(bus_options: BusOptions) -> None:
+        async with feed(bus_options, "SIM:A") as pub, await connect(bus_options) as bus:
             await pub.announce(BIDS, ASKS)
             server = Gateway(GatewayConfig(port=0, admin_port=0), bus)
             await server.start()
@@ -99,7 +101,15 @@ def test_where_all_have_intervals_the_socket_to_nats_rests(run, nats_server, fee
             assert rests == 0
             await server.stop(at_once=True)
 
-    run(scenario())
+    async def with_nats() -> None:
+        config, scheme, cert = "", "nats", None
+        if secure:
+            cert, key = certificate(tmp_path, "server")
+            config, scheme = f'tls {{ cert_file: "{cert}", key_file: "{key}" }}', "tls"
+        async with await EmbeddedNats.start(extra_config=config) as nats:
+            await scenario(BusOptions((nats.url.replace("nats", scheme, 1),), tls_ca=cert))
+
+    run(with_nats())
 
 
 def test_the_keys_of_control_messages_stand_in_the_contracts_order(
