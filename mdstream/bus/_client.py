@@ -10,6 +10,7 @@ The repairs, each against something seen in its sources:
   connection where it must be, and then we come back;
 - ``tls://`` does not insist on TLS (``_process_info``);
 - a transport that failed in the handshake is left open (``_connect_to_server``);
+- closing while it reconnects cancels what it then waits for itself: CancelledError for who closes (``_close``);
 - a cancellation that comes together with an answer or a failure is lost (``flush``, ``request``, connecting): before
   Python 3.12 ``asyncio.wait_for``, under each of them, returns or raises that and forgets the rest; Ctrl-C does nothing, and
   a connect that was given up goes on for ever.
@@ -202,6 +203,15 @@ class TapClient(Client):
         if initial_connection and self._require_tls and not info.get("tls_required"):
             raise errors.SecureConnWantedError
         await super()._process_info(info, initial_connection)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        try:
+            await super()._close(status, do_cbs)
+        except asyncio.CancelledError:
+            if task and task.cancelling() > before:
+                raise
 
     async def _connect_to_server(self, s: Srv) -> None:
         if self._transport:

@@ -235,6 +235,37 @@ def test_a_full_backlog_and_a_payload_too_large_are_refused(run, nats_server) ->
     run(scenario())
 
 
+def test_a_bus_can_be_closed_while_it_reconnects(run, nats_server) -> None:
+    """The reconnecting task then waits for the same end of the lost connection as who closes, and is cancelled."""
+
+    async def scenario() -> None:
+        bus = await connect(nats_server.url)
+        end = bus.client._transport._io_writer._protocol._get_close_waiter(None)
+        end.cancel()  # as the task's cancellation does; when it waits is a matter of luck
+        await bus.close()
+        assert bus.client.is_closed
+
+    run(scenario())
+
+
+def test_a_cancelled_close_is_cancelled(run, nats_server) -> None:
+    async def scenario() -> None:
+        bus = await connect(nats_server.url)
+        await bus.flush()
+        nats_server.pause()
+        closing = asyncio.get_running_loop().create_task(bus.close())
+        await asyncio.sleep(0.01)
+        closing.cancel()
+        try:
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+        finally:
+            nats_server.resume_process()
+        await bus.close()
+
+    run(scenario())
+
+
 def test_a_closed_bus_says_so(run, nats_server) -> None:
     async def scenario() -> None:
         bus = await connect(nats_server.url)

@@ -27,7 +27,7 @@ cdef class Patience:
     pass
 
 
-cdef class Waiter:
+cdef class _Waiter:
     cdef Wake wake
     cdef object on_due
     cdef Patience patience
@@ -39,7 +39,7 @@ cdef class AfterRead:
         self.waiters = ()
 
     def add(self, Wake wake not None, on_due not None, Patience patience not None, uint64_t most_us):
-        cdef Waiter waiter = Waiter()
+        cdef _Waiter waiter = _Waiter()
         waiter.wake, waiter.on_due, waiter.patience, waiter.most_us = wake, on_due, patience, most_us
         self.waiters += (waiter,)
         return partial(self._remove, waiter)
@@ -57,7 +57,7 @@ cdef class AfterRead:
         return self.timer is not None
 
     cdef int c_run(self, bint more) except -1:
-        cdef Waiter waiter
+        cdef _Waiter waiter
         cdef uint64_t rest_us
         for waiter in self.waiters:
             if waiter.wake.due:
@@ -70,7 +70,7 @@ cdef class AfterRead:
 
     cdef uint64_t c_rest_us(self) noexcept:
         """As long as the least patient of them allows."""
-        cdef Waiter waiter
+        cdef _Waiter waiter
         cdef uint64_t rest_us = 0
         cdef bint first = True
         for waiter in self.waiters:
