@@ -205,6 +205,7 @@ class TapClient(Client):
         await super()._process_info(info, initial_connection)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """By the time that it waits for the transport's end, all else is done."""
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
         try:

@@ -126,7 +126,7 @@ class Readers:
             await reader.close()
 
     def read_first(self, callback: Callable[[], object]) -> None:
-        """Calls back when nothing lies in the socket because it rests: now, or after the next turn of the event loop."""
+        """Calls back now, or, if the socket rests, once what it has kept waiting has been read: after the next turn of the event loop."""
         after_read = self.bus.client.after_read
         if after_read.resting:
             after_read.resume()

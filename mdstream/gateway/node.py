@@ -73,7 +73,6 @@ class Gateway:
         """Called with every tick, last: by then all that was due is sent."""
         heartbeat_s = config.heartbeat_ms / 1000
         self._ticker = Ticker(self._tick, lambda: self._hub.waits, heartbeat_s / _TICKS_TO_HEARTBEAT)
-        self._readers: Readers | None = None
         self._swept_at = 0.0
         self._connecting: asyncio.Task[None] | None = None
         self._used = asyncio.Event()
@@ -213,8 +212,7 @@ class Gateway:
         options = ReaderOptions(
             stale_after_s=stale_ms / 1000 if stale_ms else None, coalesce_s=self.config.coalesce_max_ms / 1000
         )
-        self._readers = Readers(bus, self._flush, options, self._hub.patience)
-        self._market.use(self._readers)
+        self._market.use(Readers(bus, self._flush, options, self._hub.patience))
         self._used.set()
 
     # ---- time
@@ -225,10 +223,7 @@ class Gateway:
         self._ticker.stir()
 
     def _tick(self) -> None:
-        if self._readers is None:
-            self._tick_now()
-        else:
-            self._readers.read_first(self._tick_now)  # what is sent at the end of an interval is the newest
+        self._market.read_first(self._tick_now)  # what is sent at the end of an interval is the newest
 
     def _tick_now(self) -> None:
         self._hub.tick(now_us())

@@ -12,6 +12,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from mdstream._core.after_read import Patience
 from mdstream._core.hub import Hub
 from mdstream.bus import (
     Bus,
@@ -289,7 +290,8 @@ class Market:
         self.flushes = 0
         self.models: dict[InstrumentReader, Model | Core] = {}
         self._changed = asyncio.Event()
-        self.readers = Readers(reading, self._flush, options)
+        self.patience = Patience()
+        self.readers = Readers(reading, self._flush, options, self.patience)
 
     def writer(self, symbol: str = "A", epoch: int = 1) -> Writer:
         return Writer(self.writing, InstrumentId("SIM", symbol), epoch)
@@ -377,16 +379,17 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 def market(
     request: pytest.FixtureRequest, parser: str, nats_server: EmbeddedNats
 ) -> Callable[..., contextlib.AbstractAsyncContextManager[Market]]:
-    """``async with market() as m``: keywords are those of MendOptions, ``stale_after_s``, and ``bus`` for BusOptions."""
+    """``async with market() as m``: keywords are those of MendOptions, two of ReaderOptions, and ``bus`` for BusOptions."""
 
     @contextlib.asynccontextmanager
     async def open_market(
         server: EmbeddedNats = nats_server,
         stale_after_s: float | None = None,
+        coalesce_s: float = 0.01,
         bus: dict[str, Any] | None = None,
         **mend: Any,
     ) -> AsyncIterator[Market]:
-        options = ReaderOptions(stale_after_s=stale_after_s, mend=replace(QUICK_MEND, **mend))
+        options = ReaderOptions(stale_after_s, replace(QUICK_MEND, **mend), coalesce_s)
         bus_options = BusOptions((server.url,), **QUICK_BUS, **(bus or {}))
         async with await connect(bus_options) as writing, await connect(bus_options) as reading:
             await writing.ensure_streams()

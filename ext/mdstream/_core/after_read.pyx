@@ -1,5 +1,7 @@
 from functools import partial
 
+from libc.stdint cimport UINT64_MAX, uint64_t
+
 from mdstream._core.clock cimport monotonic_us
 
 cdef enum:
@@ -71,13 +73,9 @@ cdef class AfterRead:
     cdef uint64_t c_rest_us(self) noexcept:
         """As long as the least patient of them allows."""
         cdef _Waiter waiter
-        cdef uint64_t rest_us = 0
-        cdef bint first = True
+        cdef uint64_t rest_us = UINT64_MAX if self.waiters else 0
         for waiter in self.waiters:
-            if first or waiter.patience.us < rest_us:
-                rest_us = waiter.patience.us
-            rest_us = min(rest_us, waiter.most_us)
-            first = False
+            rest_us = min(rest_us, waiter.patience.us, waiter.most_us)
         return rest_us
 
     cdef int c_rest(self, uint64_t rest_us) except -1:

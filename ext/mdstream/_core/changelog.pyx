@@ -46,12 +46,12 @@ cdef inline uint64_t slots_for(uint64_t slots, uint64_t needed, uint64_t limit) 
 
 cdef int log_grow(ChangeLog* log, uint64_t n) except -1:
     cdef uint64_t needed = log.head - log.tail + max(n, <uint64_t> 1)
-    cdef uint64_t slots = slots_for(log.slots, needed, log.limit)
-    cdef uint64_t at
+    cdef uint64_t slots, at
     cdef void* memory
     cdef Change* grown
     if needed <= log.slots:
         return 0
+    slots = slots_for(log.slots, needed, log.limit)
     memory = PyMem_RawMalloc(slots * sizeof(Change) + LINE)
     if memory == NULL:
         raise MemoryError(f"no memory to log {slots} level changes")

@@ -14,8 +14,6 @@ from mdstream.errors import FeedError
 cdef enum:
     LINE = 64       # bytes of the cache that are fetched at once
     BACK_LINES = 8  # from the best level on: 32 levels
-    LOG_LINES = 8   # 16 changes
-    CHANGE_BYTES = 15   # of a payload, its head included, for a change, which takes half a line of the log
 
 
 cdef class Intake:
@@ -102,7 +100,7 @@ cdef class InstrumentReceiver(Receiver):
             prefetch_lines(of.instrument, 2)
             prefetch_lines(of.intake, 1)
             prefetch_lines(of.market, 1)
-            prefetch_lines(<const char*> of.reach.change, max(1, min(<int> size // CHANGE_BYTES // 2, LOG_LINES)))
+            prefetch_lines(<const char*> of.reach.change, 1)
             prefetch(of.reach.bid_run)
             prefetch(of.reach.ask_run)
             prefetch_back(<const char*> of.reach.bid, <const char*> of.reach.bid_last, BACK_LINES if bids else 1)

@@ -266,9 +266,9 @@ class RawFeed:
 
 
 @asynccontextmanager
-async def _gateway(url: str, **changes: Any) -> AsyncIterator[Gateway]:
+async def _gateway(url: str, bus: Bus | None = None, **changes: Any) -> AsyncIterator[Gateway]:
     options = {"port": 0, "admin_port": 0, "node": "test", "drain_spread_ms": 0, **changes}
-    gateway = Gateway(GatewayConfig(nats=(url,), **options))
+    gateway = Gateway(GatewayConfig(nats=(url,), **options), bus)
     await gateway.start()
     try:
         await gateway.wait_ready()
@@ -288,7 +288,7 @@ async def _feed(url: str, name: str) -> AsyncIterator[RawFeed]:
 
 @pytest.fixture
 def gateway() -> Callable[..., Any]:
-    """``async with gateway(url, **config)``: a gateway that is ready, on free ports."""
+    """``async with gateway(url, **config)``: a gateway that is ready, on free ports; with ``bus``, on a connection of the test's."""
     return _gateway
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mdstream.bus import BusOptions, EmbeddedNats, connect
-from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import State
 from support.certificates import certificate, needs_openssl
+from support.unread import unread
 
 FORMATS = ("json", "msgpack")
 BIDS, ASKS = [1000, 5, 999, 6], [1001, 7, 1002, 8]
@@ -64,14 +64,16 @@ def test_a_book_from_snapshot_to_delta(format, run, nats_server, gateway, feed, 
 
 
 @pytest.mark.parametrize("secure", [False, pytest.param(True, marks=needs_openssl)], ids=["tcp", "tls"])
-def test_where_all_have_intervals_the_socket_to_nats_rests(secure, run, feed, ws, tmp_path) -> None:
+def test_where_all_have_intervals_the_socket_to_nats_rests(secure, run, gateway, feed, ws, tmp_path) -> None:
     """And what is sent at the end of an interval is all the same whole, and the newest."""
 
-    async def scenario(bus_options: BusOptions) -> None:
-        async with feed(bus_options, "SIM:A") as pub, await connect(bus_options) as bus:
+    async def scenario(options: BusOptions) -> None:
+        async with (
+            feed(options, "SIM:A") as pub,
+            await connect(options) as bus,
+            gateway("", bus, coalesce_max_ms=1_000) as server,
+        ):
             await pub.announce(BIDS, ASKS)
-            server = Gateway(GatewayConfig(port=0, admin_port=0), bus)
-            await server.start()
             conflated, every = await ws.open(server.port), await ws.open(server.port)
             rests = 0
 
@@ -83,23 +85,23 @@ def test_where_all_have_intervals_the_socket_to_nats_rests(secure, run, feed, ws
                     rests += bus.client.after_read.resting
 
             command = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
-            conflated.send(command | {"interval_ms": 100})
+            conflated.send(command | {"interval_ms": 1_000})
             assert (await conflated.until("snapshot"))["seq"] == 0
-            await publish(300)
-            assert rests > 50
-            last, deltas = 0, 0
-            while last < 300:
+            while rests < 100:
+                await publish(10)
+            last = 0
+            while last < pub.seq:
                 delta = await conflated.until("delta")
                 assert delta["first"] == last + 1
-                last, deltas = delta["last"], deltas + 1
-            assert decimals(delta["bids"], "json") == [("10.00", "0.300")]
-            assert deltas < 100
+                last = delta["last"]
+            assert decimals(delta["bids"], "json") == [("10.00", f"{pub.seq / 1000:.3f}")]
             every.send(command)
             await every.until("snapshot")
+            while bus.client.after_read.resting:
+                await asyncio.sleep(0.001)
             rests = 0
             await publish(100)
             assert rests == 0
-            await server.stop(at_once=True)
 
     async def with_nats() -> None:
         config, scheme, cert = "", "nats", None
@@ -110,6 +112,39 @@ def test_where_all_have_intervals_the_socket_to_nats_rests(secure, run, feed, ws
             await scenario(BusOptions((nats.url.replace("nats", scheme, 1),), tls_ca=cert))
 
     run(with_nats())
+
+
+def test_the_socket_to_nats_is_read_before_a_tick(run, nats_server, gateway, feed, ws) -> None:
+    """A rest is as long as two ticks here."""
+
+    async def scenario() -> None:
+        url = nats_server.url
+        async with (
+            feed(url, "SIM:A") as pub,
+            await connect(url) as bus,
+            gateway(url, bus, coalesce_max_ms=1_000) as server,
+        ):
+            await pub.announce(BIDS, ASKS)
+            client = await ws.open(server.port)
+            command = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
+            client.send(command | {"interval_ms": 1_000})
+            await client.until("snapshot")
+            ticked = asyncio.Event()
+            server.ticked = ticked.set
+            while bus.client.after_read.resting:
+                await asyncio.sleep(0.001)
+            while not bus.client.after_read.resting:
+                await pub.book([1000, pub.seq + 1], [])
+                await asyncio.sleep(0.001)
+            taken = bus.client.stats["in_msgs"]
+            await pub.book([1000, pub.seq + 1], [])
+            while not unread(bus) and bus.client.stats["in_msgs"] == taken:
+                await asyncio.sleep(0.001)
+            ticked.clear()
+            await ticked.wait()
+            assert bus.client.stats["in_msgs"] > taken
+
+    run(scenario())
 
 
 def test_the_keys_of_control_messages_stand_in_the_contracts_order(

@@ -13,8 +13,10 @@ from mdstream._core.after_read import AfterRead, Patience, Wake
 from mdstream._core.nats_tap import NatsTap
 from mdstream._core.receiver import Handlers
 
-REST_US = 50_000
-LONGER_THAN_A_REST_S = 0.06
+REST_US = 60_000_000
+"""However slow the machine, the next read comes sooner."""
+SHORT_REST_US = 2_000
+LONGER_THAN_THAT_S = 0.004
 
 
 class Socket:
@@ -52,11 +54,11 @@ class World:
         self.wake = Wake(lambda: None)
         self.told: list[bool] = []
 
-    def waits(self, patience_us: int, most_us: int = 1_000_000) -> Callable[[], None]:
+    def waits(self, patience_us: int, most_us: int = 10**9) -> Callable[[], None]:
         """Somebody who is called if the wake is due."""
-        patience = Patience()
-        patience.us = patience_us
-        return self.after_read.add(self.wake, self.told.append, patience, most_us)
+        self.patience = Patience()
+        self.patience.us = patience_us
+        return self.after_read.add(self.wake, self.told.append, self.patience, most_us)
 
     def read(self, *, full: bool = False) -> None:
         space = self.tap.get_buffer(-1)
@@ -107,9 +109,9 @@ def test_reads_that_follow_each_other_quickly_are_followed_by_rests(world: World
 
 
 def test_where_little_comes_nothing_waits(world: World) -> None:
-    world.waits(REST_US)
+    world.waits(SHORT_REST_US)
     for _ in range(3):
-        time.sleep(LONGER_THAN_A_REST_S)
+        time.sleep(LONGER_THAN_THAT_S)
         world.read()
         assert not world.after_read.resting
 
@@ -119,7 +121,8 @@ def test_after_a_rest_in_which_nothing_came_there_is_none(world: World) -> None:
     world.read()
     world.read()
     world.socket.over()
-    time.sleep(LONGER_THAN_A_REST_S)
+    world.patience.us = SHORT_REST_US
+    time.sleep(LONGER_THAN_THAT_S)
     world.read()
     assert not world.after_read.resting
 
@@ -128,13 +131,13 @@ def test_after_a_rest_in_which_nothing_came_there_is_none(world: World) -> None:
     ("waiters", "rest_us"),
     [
         ([], 0),
-        ([(0, 10**6)], 0),
-        ([(10**6, 0)], 0),
-        ([(999, 10**6)], 0),  # shorter than a timer can be
-        ([(10**6, REST_US)], REST_US),
-        ([(10**6, 10**6), (REST_US, 10**6)], REST_US),
-        ([(REST_US, 10**6), (10**6, 10**6)], REST_US),
-        ([(REST_US, 10**6), (0, 10**6)], 0),
+        ([(0, 10**9)], 0),
+        ([(10**9, 0)], 0),
+        ([(999, 10**9)], 0),  # shorter than a timer can be
+        ([(10**9, REST_US)], REST_US),
+        ([(10**9, 10**9), (REST_US, 10**9)], REST_US),
+        ([(REST_US, 10**9), (10**9, 10**9)], REST_US),
+        ([(REST_US, 10**9), (0, 10**9)], 0),
     ],
 )
 def test_the_least_patient_decides(world: World, waiters: list[tuple[int, int]], rest_us: int) -> None:

@@ -1,0 +1,18 @@
+"""What NATS has sent to a bus and nobody has read yet."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from mdstream.bus import Bus
+
+
+def unread(bus: Bus) -> bytes:
+    """What lies in the bus's socket; it stays there."""
+    number = os.dup(bus.client._transport._io_writer.get_extra_info("socket").fileno())
+    with socket.socket(fileno=number) as peeked:
+        try:
+            return peeked.recv(1 << 20, socket.MSG_PEEK)
+        except BlockingIOError:
+            return b""
