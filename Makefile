@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-CORE := $(wildcard ext/mdstream/*/*.pyx ext/mdstream/*/*.pxd ext/mdstream/*/*.h)
+CORE := $(shell find ext -name '*.p[yx][xd]' -o -name '*.h') $(wildcard tests/doubles/*.p[yx]?)
 INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 # Most tests wait for a process or a socket, not for the CPU. WORKERS=0 runs all in one process: for --pdb, or to see prints.
@@ -23,6 +23,7 @@ $(VENV)/.packages: pyproject.toml
 
 $(INSTALLED): $(VENV)/.packages setup.py $(CORE)
 	$(BIN)/python -m pip install --quiet --no-compile --no-build-isolation --editable '.[dev]'
+	$(BIN)/python tests/doubles/setup.py --quiet build_ext --inplace
 	@touch $@
 
 demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (ARGS="--for 10s" ends by itself)
@@ -79,4 +80,5 @@ bench-service: $(INSTALLED)  ## The load test of the whole service (BENCH="--pro
 clean:  ## Remove what was built; the sources stay
 	rm -rf .venv .venv-* build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks
 	find mdstream feeds tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
-	rm -f mdstream/_*/*.so ext/mdstream/*/*.c
+	find mdstream tests/doubles -name '*.so' -delete
+	find ext tests/doubles -name '*.c' -delete

@@ -37,12 +37,13 @@ MACROS = [("CYTHON_TRACE_NOGIL", "1")] if BUILD == "coverage" else []
 
 extensions = [
     Extension(
-        f"mdstream.{source.parent.name}.{source.stem}",
+        ".".join(source.relative_to("ext").with_suffix("").parts),
         [str(source)],
+        include_dirs=["ext/mdstream/_core"],
         extra_compile_args=CFLAGS,
         define_macros=MACROS,
     )
-    for source in sorted(Path("ext/mdstream").glob("*/*.pyx"))
+    for source in sorted(Path("ext/mdstream").rglob("*.pyx"))
 ]
 
 setup(

@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mdstream._core.bench_book import apply_script, conflate
-from mdstream._core.book import Book
-from mdstream._core.decimals import parse_levels
-from mdstream._core.instrument import Instrument
-from mdstream._core.pack import pack_book, pack_snap
+from mdstream._bench.book_loops import apply_script, conflate
+from mdstream._core.base.decimals import parse_levels
+from mdstream._core.codec.feed_encoder import pack_book, pack_snap
+from mdstream._core.fanout.instrument import Instrument
+from mdstream._core.orderbook.book import Book
 
 LEVELS = 950
 """Levels a side."""

@@ -11,10 +11,10 @@ import random
 from typing import Any
 
 import pytest
+from doubles.memory_sink import MemorySink
 
-from mdstream._core.hub import Hub
-from mdstream._core.pack import pack_snap
-from mdstream._core.sink import MemorySink
+from mdstream._core.codec.feed_encoder import pack_snap
+from mdstream._core.fanout.hub import Hub
 
 INSTRUMENTS = 100
 SINKS = 1_000

@@ -17,9 +17,9 @@ from typing import Any
 import msgpack
 import pytest
 import uvloop
+from doubles.memory_sink import MemorySink
 
-from mdstream._core.hub import Hub
-from mdstream._core.sink import MemorySink
+from mdstream._core.fanout.hub import Hub
 from support.websocket import serving
 
 SUBSCRIBERS = 500

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from mdstream._core import encode
-from mdstream._core.bench_encode import Messages
-from mdstream._core.decimals import format_decimal, parse_levels
+from mdstream._bench.encode_loops import Messages
+from mdstream._core.base.decimals import format_decimal, parse_levels
+from mdstream._core.codec import encode
 
 MESSAGES = 500
 FORMATS = {"json": encode.JSON, "msgpack": encode.MSGPACK}

@@ -16,16 +16,17 @@ from typing import Any
 
 import pytest
 import uvloop
+from doubles.memory_sink import MemorySink
 
-from mdstream._core.endpoint import Endpoint
-from mdstream._core.hub import Hub
-from mdstream._core.instrument import Instrument
-from mdstream._core.pack import pack_book, pack_snap
-from mdstream._core.sender import Sender
-from mdstream._core.sender_uring import UringSender
-from mdstream._core.session import Session
-from mdstream._core.sink import MemorySink, Sink
-from mdstream._core.topic import Topic
+from mdstream._core.codec.feed_encoder import pack_book, pack_snap
+from mdstream._core.fanout.hub import Hub
+from mdstream._core.fanout.instrument import Instrument
+from mdstream._core.fanout.sender import Sender
+from mdstream._core.fanout.sink import Sink
+from mdstream._core.fanout.topic import Topic
+from mdstream._core.net.sender_uring import UringSender
+from mdstream._core.net.session import Session
+from mdstream._core.net.session_group import SessionGroup
 from mdstream.gateway.door import Door
 from mdstream.gateway.upgrades import Upgrades
 
@@ -137,7 +138,7 @@ class Sockets:
         def answer(session: Session, head: bytes) -> None:
             session.accept(upgrades.answer(head, None)[1], format)
 
-        endpoint = Endpoint(
+        endpoint = SessionGroup(
             self.market.hub,
             on_request=answer,
             on_open=opened.put_nowait,

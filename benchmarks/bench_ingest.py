@@ -19,11 +19,11 @@ import msgpack
 import numpy as np
 import pytest
 
-from mdstream._core.after_read import AfterRead, Wake
-from mdstream._core.hub import Hub
-from mdstream._core.instrument import Instrument
-from mdstream._core.intake import BookIntake, InstrumentReceiver
-from mdstream._core.nats_tap import NatsTap
+from mdstream._core.fanout.after_read import AfterRead, Wake
+from mdstream._core.fanout.hub import Hub
+from mdstream._core.fanout.instrument import Instrument
+from mdstream._core.ingest.intake import BookIntake, InstrumentReceiver
+from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream.bus._client import TapClient
 
 READ = 32768

@@ -132,7 +132,7 @@ FORMULA = (
     f"  NIC × {NIC_SHARE:.0%} ÷ 8 ÷ wire/s each ). In brackets: what ends first.",
     "A gateway is one process on one core; a node runs one on each core but an eighth (at least one), which is left to the"
     " network card's interrupts. NATS runs elsewhere.",
-    f"Memory each: RSS per connection and {KERNEL_BYTES:,} bytes of the kernel's for a socket at rest. Wire: bytes as measured, and"
+    f"Memory each: RSS per connection and {KERNEL_BYTES:,} bytes of the kernel's for a socket at rest. Connection: bytes as measured, and"
     f" {PACKET_BYTES} bytes of headers for each write or {PAYLOAD_BYTES:,} bytes.",
     "CPU was measured over loopback, where the sender also pays for what the receiving kernel does; a network card spares that,"
     " TLS adds to it. Measure again on the machine that you mean to buy.",

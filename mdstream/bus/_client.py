@@ -30,9 +30,9 @@ from nats.aio.client import PING_PROTO, Client, Server, Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from mdstream._core.after_read import AfterRead
-from mdstream._core.nats_tap import NatsTap
-from mdstream._core.receiver import Handlers
+from mdstream._core.fanout.after_read import AfterRead
+from mdstream._core.ingest.nats_tap import NatsTap
+from mdstream._core.ingest.receiver import Handlers
 from mdstream.bus._parser import CompiledParser, why_not
 from mdstream.bus._tap import can_be_tapped, tap, why_not_tapped
 

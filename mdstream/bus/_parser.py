@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nats import errors
 from nats.aio.client import Client
 
-from mdstream._core.nats_scanner import NatsScanner, ScanError
+from mdstream._core.ingest.nats_scanner import NatsScanner, ScanError
 
 if TYPE_CHECKING:
     from mdstream.bus._client import TapClient

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from nats.aio.transport import TcpTransport
 
-from mdstream._core.after_read import AfterRead
-from mdstream._core.nats_tap import NatsTap
+from mdstream._core.fanout.after_read import AfterRead
+from mdstream._core.ingest.nats_tap import NatsTap
 
 if TYPE_CHECKING:
     from nats.aio.transport import Transport
 
-    from mdstream._core.receiver import Handlers
+    from mdstream._core.ingest.receiver import Handlers
 
 
 class TapProtocol(asyncio.BufferedProtocol):

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgpack
 
-from mdstream._core.payload import decode_payload
+from mdstream._core.codec.feed_decoder import decode_payload
 from mdstream.errors import PayloadError
 from mdstream.model import MAX_NUMBER
 

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from nats.aio.subscription import Subscription
 
-from mdstream._core.after_read import Patience, Wake
-from mdstream._core.intake import InstrumentReceiver, Intake
-from mdstream._core.payload import StatusValue, decode_payload
+from mdstream._core.codec.feed_decoder import StatusValue, decode_payload
+from mdstream._core.fanout.after_read import Patience, Wake
+from mdstream._core.ingest.intake import InstrumentReceiver, Intake
 from mdstream.bus.connection import Bus
 from mdstream.bus.lane import Lane, ReaderStats
 from mdstream.bus.mender import BookMender, Mender, MendOptions, Target, TradeMender

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import msgspec
 
-from mdstream._core.decimals import format_decimal
+from mdstream._core.base.decimals import format_decimal
 
 SIDES = (None, "buy", "sell")
 

@@ -11,7 +11,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mdstream._core.book import Book as CoreBook
+from mdstream._core.orderbook.book import Book as CoreBook
 from mdstream.client.events import Delta, Snapshot
 from mdstream.client.protocol import Request
 from mdstream.client.recovery import Recovery

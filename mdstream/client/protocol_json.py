@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 import msgspec
 from msgspec import Struct
 
-from mdstream._core.decimals import parse_levels
+from mdstream._core.base.decimals import parse_levels
 from mdstream.client.events import (
     Control,
     Count,

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import picows
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
-from mdstream._core.deflate import inflate
+from mdstream._core.codec.deflate import inflate
 from mdstream.client.compression import OFFER, is_agreed
 from mdstream.client.transport import Receiver, Transport
 from mdstream.errors import ClientError, ConnectionFailed, HandshakeRefused

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from mdstream._core.book import Book
+from mdstream._core.orderbook.book import Book
 from mdstream.bus import subject
 from mdstream.errors import FeedError
 from mdstream.feed.numbers import DecimalLike, LevelLike

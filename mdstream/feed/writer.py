@@ -13,9 +13,9 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from mdstream._core.book import Book
-from mdstream._core.decimals import format_decimal, parse_levels, to_integer
-from mdstream._core.pack import pack_book, pack_snap, pack_trade
+from mdstream._core.base.decimals import format_decimal, parse_levels, to_integer
+from mdstream._core.codec.feed_encoder import pack_book, pack_snap, pack_trade
+from mdstream._core.orderbook.book import Book
 from mdstream.errors import FeedError
 from mdstream.feed.numbers import DecimalLike, LevelLike, check_number
 from mdstream.model import MAX_EXPONENT, MAX_NUMBER, InstrumentId, Ref, VenueState

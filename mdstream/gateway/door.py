@@ -1,6 +1,6 @@
 """The public listening sockets: lets connections in, a few per turn of the loop, and turns away those that the process cannot hold.
 
-On Linux a connection becomes a ``Wire``, with nothing of asyncio's around it; elsewhere, and for TLS, a transport of the loop's.
+On Linux a connection becomes a ``Connection``, with nothing of asyncio's around it; elsewhere, and for TLS, a transport of the loop's.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from mdstream._core import wire
-from mdstream._core.endpoint import Endpoint
-from mdstream._core.session import Session
-from mdstream._core.wire import Wire, Wires
+from mdstream._core.net import connection
+from mdstream._core.net.connection import Connection, Connections
+from mdstream._core.net.session import Session
+from mdstream._core.net.session_group import SessionGroup
 from mdstream.errors import MdstreamError
 from mdstream.gateway.listener import why
 
@@ -35,22 +35,22 @@ class Door:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: SessionGroup,
         *,
         turn_away: Callable[[], bytes],
         max_handshakes: int = 2_000,
         tls: ssl.SSLContext | None = None,
         tls_handshake_s: float = 5.0,
-        wires: bool = wire.AVAILABLE,
+        compiled: bool = connection.AVAILABLE,
     ) -> None:
-        """``wires`` False: transports of the loop's also for plain TCP."""
+        """``compiled`` False: transports of the loop's for plain TCP too."""
         self._endpoint = endpoint
         self._turn_away = turn_away
         self._max_handshakes = max_handshakes
         self._tls = tls
         self._tls_handshake_s = tls_handshake_s
-        self._uses_wires = wires and tls is None
-        self._wires: Wires | None = None
+        self._uses_compiled = compiled and tls is None
+        self._connections: Connections | None = None
         self._sockets: list[socket.socket] = []
         self._resuming: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,8 +81,8 @@ class Door:
                 listening = _bound(family, address, send_buffer_bytes, notsent_lowat_bytes)
                 self._sockets.append(listening)
                 listening.listen(backlog)
-            if self._uses_wires:
-                self._wires = Wires(self._loop)
+            if self._uses_compiled:
+                self._connections = Connections(self._loop)
         except OSError as error:
             self.close()
             raise MdstreamError(f"cannot listen on {host}:{port} for clients: {why(error)}") from None
@@ -100,8 +100,8 @@ class Door:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._wires is not None:
-            self._wires.close()
+        if self._connections is not None:
+            self._connections.close()
 
     # ---- who comes
 
@@ -119,7 +119,7 @@ class Door:
     def _accept(self, listening: int) -> None:
         try:
             for _ in range(ACCEPTS_PER_TURN):
-                fd = wire.accept(listening) if wire.AVAILABLE else _accept(listening)
+                fd = connection.accept(listening) if connection.AVAILABLE else _accept(listening)
                 if fd < 0:
                     return
                 self._admit(fd)
@@ -135,8 +135,8 @@ class Door:
             self._send_away(fd)
             return
         session = Session(self._endpoint)
-        if self._wires is not None:
-            session.connection_made(Wire(self._wires, fd, session))
+        if self._connections is not None:
+            session.connection_made(Connection(self._connections, fd, session))
             return
         task = self._loop.create_task(self._hand_over(socket.socket(fileno=fd), session))
         self._tasks.add(task)
@@ -163,7 +163,7 @@ class Door:
 
 
 def _accept(listening: int) -> int:
-    """``wire.accept`` where there is no accept4."""
+    """``connection.accept`` where there is no accept4."""
     with socket.socket(fileno=os.dup(listening)) as again:
         try:
             connection, _ = again.accept()

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from mdstream._core.session import Session
+from mdstream._core.net.session import Session
 from mdstream.codes import CloseCode
 
 _STEP_S = 0.05

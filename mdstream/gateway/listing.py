@@ -10,9 +10,9 @@ from mdstream.gateway import messages, wire
 from mdstream.model import Channel, InstrumentId, Ref, State
 
 if TYPE_CHECKING:
-    from mdstream._core.instrument import Instrument
-    from mdstream._core.sink import Sink
-    from mdstream._core.topic import Topic
+    from mdstream._core.fanout.instrument import Instrument
+    from mdstream._core.fanout.sink import Sink
+    from mdstream._core.fanout.topic import Topic
     from mdstream.bus import InstrumentReader
 
 

@@ -17,10 +17,10 @@ from mdstream.gateway.target import HubTarget
 from mdstream.model import InstrumentId, Ref, State
 
 if TYPE_CHECKING:
-    from mdstream._core.hub import Hub
-    from mdstream._core.instrument import Instrument
-    from mdstream._core.sink import Sink
-    from mdstream._core.topic import Topic
+    from mdstream._core.fanout.hub import Hub
+    from mdstream._core.fanout.instrument import Instrument
+    from mdstream._core.fanout.sink import Sink
+    from mdstream._core.fanout.topic import Topic
 
 log = logging.getLogger("mdstream.gateway.market")
 

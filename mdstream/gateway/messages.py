@@ -16,7 +16,7 @@ from mdstream.gateway.wire import Message
 from mdstream.model import MAX_NUMBER
 
 if TYPE_CHECKING:
-    from mdstream._core.topic import Topic
+    from mdstream._core.fanout.topic import Topic
     from mdstream.codes import ErrorCode
     from mdstream.gateway.commands import CommandId
     from mdstream.gateway.config import GatewayConfig

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from mdstream._core.hub import Hub
-from mdstream._core.sender import Sender
-from mdstream._core.sender_uring import UringSender
+from mdstream._core.fanout.hub import Hub
+from mdstream._core.fanout.sender import Sender
+from mdstream._core.net.sender_uring import UringSender
 from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, connect
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from mdstream._core.endpoint import Endpoint
-from mdstream._core.hub import Hub
-from mdstream._core.session import Session
+from mdstream._core.fanout.hub import Hub
+from mdstream._core.net.session import Session
+from mdstream._core.net.session_group import SessionGroup
 from mdstream.gateway import listener
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.door import Door
@@ -24,7 +24,7 @@ class Server:
     def __init__(self, config: GatewayConfig, hub: Hub, sessions: Sessions) -> None:
         self._config = config
         self._upgrades = Upgrades(compression=config.compression)
-        self._endpoint = Endpoint(
+        self._endpoint = SessionGroup(
             hub,
             on_request=self._on_request,
             on_open=sessions.opened,

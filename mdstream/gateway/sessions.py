@@ -34,9 +34,9 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.model import InstrumentId, State
 
 if TYPE_CHECKING:
-    from mdstream._core.hub import Hub
-    from mdstream._core.instrument import Instrument
-    from mdstream._core.session import Session
+    from mdstream._core.fanout.hub import Hub
+    from mdstream._core.fanout.instrument import Instrument
+    from mdstream._core.net.session import Session
     from mdstream.gateway.listing import Listing
     from mdstream.gateway.market import Market
 
@@ -58,7 +58,7 @@ class _Client:
 
 
 class Sessions:
-    """Every open session; its methods are the callbacks of ``mdstream._core.session.Session``."""
+    """Every open session; its methods are the callbacks of ``mdstream._core.net.session.Session``."""
 
     def __init__(
         self,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mdstream._core.intake import BookIntake, TradeIntake
-from mdstream._core.payload import decode_payload
+from mdstream._core.codec.feed_decoder import decode_payload
+from mdstream._core.ingest.intake import BookIntake, TradeIntake
 
 if TYPE_CHECKING:
-    from mdstream._core.hub import Hub
-    from mdstream._core.instrument import Instrument
+    from mdstream._core.fanout.hub import Hub
+    from mdstream._core.fanout.instrument import Instrument
 
 
 class HubTarget:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from picows import WSUpgradeRequest
 
-from mdstream._core import upgrade
+from mdstream._core.websocket import upgrade_request
 from mdstream.gateway.handshake import PATH, Accepted, Refused, decide
 from mdstream.gateway.listener import response, retry_after_s
 
@@ -29,7 +29,7 @@ class Upgrades:
 
     def answer(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:
         """What was decided, and the whole HTTP answer that says so. ``head`` lacks its empty line; ``busy`` as in ``decide``."""
-        usual = upgrade.read(head)
+        usual = upgrade_request.read(head)
         if usual is None or busy is not None:
             return self._answer_unusual(head, busy)
         target, *offer, accept = usual
@@ -57,9 +57,9 @@ class Upgrades:
 
     def _judge(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:
         try:
-            request: WSUpgradeRequest = upgrade.parse(head)
+            request: WSUpgradeRequest = upgrade_request.parse(head)
             verdict = decide(request, busy=busy, retry_after_s=retry_after_s(), compression=self._compression)
-            accept = upgrade.validate(request) if isinstance(verdict, Accepted) else b""
+            accept = upgrade_request.validate(request) if isinstance(verdict, Accepted) else b""
         except RuntimeError as error:
             return Refused(400, str(error)), b""
         return verdict, accept

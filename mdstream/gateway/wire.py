@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgpack
 import msgspec
 
-from mdstream._core.pairs import decoded, in_json, in_msgpack
+from mdstream._core.codec.duplicate_keys import decoded, in_json, in_msgpack
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 

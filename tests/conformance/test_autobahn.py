@@ -5,7 +5,7 @@ from __future__ import annotations
 import kosoku
 import pytest
 
-from mdstream._core.hub import Hub
+from mdstream._core.fanout.hub import Hub
 from support.websocket import serving
 
 COMPRESSION = ["12.*", "13.*"]
@@ -14,16 +14,16 @@ ACCEPTABLE = {"OK", "INFORMATIONAL"}
 CASES = 301
 
 
-@pytest.mark.parametrize("wires", [True, False], ids=["wire", "uvloop"])
-def test_autobahn(run, wires):
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "uvloop"])
+def test_autobahn(run, compiled):
     """Strictly: not even NON-STRICT. The cases of limits and speed (9) once are enough."""
 
     async def scenario() -> list[kosoku.CaseResult]:
         options = {"max_message_bytes": LARGEST, "control_backlog_bytes": 4 * LARGEST, "any_type": True}
-        async with serving(Hub(), wires=wires, **options) as server:
+        async with serving(Hub(), compiled=compiled, **options) as server:
             server.echo()
             url = f"ws://127.0.0.1:{server.port}/v1/stream"
-            left_out = [*COMPRESSION, *(["9.*"] if not wires else [])]
+            left_out = [*COMPRESSION, *(["9.*"] if not compiled else [])]
             try:
                 return await kosoku.run_fuzzingclient(url, exclude_cases=left_out, concurrency=4)
             except kosoku.FailureError as failure:
@@ -31,5 +31,5 @@ def test_autobahn(run, wires):
 
     results = run(scenario(), 120.0)
     verdicts = {case.case_id: (case.behavior.value, case.behavior_close.value) for case in results}
-    assert len(verdicts) == (CASES if wires else CASES - 54)
+    assert len(verdicts) == (CASES if compiled else CASES - 54)
     assert {case: pair for case, pair in verdicts.items() if not ACCEPTABLE.issuperset(pair)} == {}

@@ -11,7 +11,7 @@ import resource
 import kosoku
 import pytest
 
-from mdstream._core.hub import Hub
+from mdstream._core.fanout.hub import Hub
 from support.websocket import serving
 
 LARGEST = 1 << 20

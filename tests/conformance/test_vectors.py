@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from mdstream._core import encode
-from mdstream._core.crc import crc_of
-from mdstream._core.decimals import format_decimal, parse_levels, ticks_of
-from mdstream._core.pack import pack_book, pack_snap, pack_trade
+from mdstream._core.base.decimals import format_decimal, parse_levels, ticks_of
+from mdstream._core.codec import encode
+from mdstream._core.codec.feed_encoder import pack_book, pack_snap, pack_trade
+from mdstream._core.orderbook.checksum import crc_of
 from mdstream.bus.subjects import parse_subject, subject
 from mdstream.model import InstrumentId
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mdstream._core.payload import decode_payload
+from mdstream._core.codec.feed_decoder import decode_payload
 
 FEED = json.loads((Path(__file__).parents[1] / "vectors" / "feed.json").read_text(encoding="utf-8"))
 

@@ -18,7 +18,7 @@ from feeds.binance.events import BookTicker, DepthDiff, DepthSnapshot, Trade
 from feeds.binance.recording import read_recording, summarize
 from feeds.binance.sync import DepthSync
 from mdstream import feed
-from mdstream._core.book import Book as CoreBook
+from mdstream._core.orderbook.book import Book as CoreBook
 from mdstream.bus import EmbeddedNats
 from mdstream.client import Book, Client, Ticker, Trades
 from mdstream.feed import InstrumentWriter

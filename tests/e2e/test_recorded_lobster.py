@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mdstream._core.instrument import Instrument, Outcome
+from mdstream._core.fanout.instrument import Instrument, Outcome
 from mdstream.feed import InstrumentWriter
 from mdstream.model import InstrumentId, Ref
 

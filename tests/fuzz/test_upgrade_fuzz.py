@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mdstream._core import upgrade
+from mdstream._core.websocket import upgrade_request
 from mdstream.gateway.handshake import Accepted, Refused
 from mdstream.gateway.upgrades import Upgrades, switching
 
@@ -54,16 +54,16 @@ def mangled(draw: st.DrawFn) -> bytes:
 @given(st.one_of(mangled(), st.binary(max_size=300)))
 @example(b"\r\n".join(GOOD))
 def test_the_quick_reader_takes_nothing_that_the_strict_one_refuses(head: bytes) -> None:
-    quick = upgrade.read(head)
+    quick = upgrade_request.read(head)
     if quick is None:
         return
     target, protocol, extensions, accept = quick
-    request = upgrade.parse(head)
+    request = upgrade_request.parse(head)
     assert request.path == target
     for name, value in (("Sec-WebSocket-Protocol", protocol), ("Sec-WebSocket-Extensions", extensions)):
         assert request.headers.getall(name, []) == ([] if value is None else [value.decode()])
     request.headers["Connection"] = "upgrade"
-    assert upgrade.validate(request) == accept
+    assert upgrade_request.validate(request) == accept
 
 
 @given(mangled())

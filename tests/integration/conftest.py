@@ -12,8 +12,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from mdstream._core.after_read import Patience
-from mdstream._core.hub import Hub
+from mdstream._core.fanout.after_read import Patience
+from mdstream._core.fanout.hub import Hub
 from mdstream.bus import (
     Bus,
     BusOptions,

@@ -15,7 +15,7 @@ import msgpack
 import pytest
 
 from mdstream import bus
-from mdstream._core.book import Book
+from mdstream._core.orderbook.book import Book
 from mdstream.bus import MD_STATE, EmbeddedNats
 from support.ear import unpack
 

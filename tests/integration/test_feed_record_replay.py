@@ -14,7 +14,7 @@ from feeds._tape import TapeWriter, read_tape
 from feeds.record import Recorder
 from feeds.replay import Replay
 from mdstream import bus, feed
-from mdstream._core.book import Book
+from mdstream._core.orderbook.book import Book
 from mdstream.bus import MD_STATE, Bus, EmbeddedNats
 from mdstream.errors import FeedError
 from support.ear import unpack

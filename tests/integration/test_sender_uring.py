@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
-from mdstream._core.hub import Hub
-from mdstream._core.sender_uring import UringSender
+from mdstream._core.fanout.hub import Hub
+from mdstream._core.net.sender_uring import UringSender
 from support.uring import uring
 from support.websocket import TEXT, serving
 

@@ -9,8 +9,8 @@ import ssl
 
 import pytest
 
-from mdstream._core.hub import Hub
-from mdstream._core.session import Session
+from mdstream._core.fanout.hub import Hub
+from mdstream._core.net.session import Session
 from mdstream.errors import SessionClosed
 from support.certificates import certificate, needs_openssl
 from support.fanout import JSON, MSGPACK, PRICE_EXP, SIZE_EXP, Feed, Subscription, decode_json
@@ -28,7 +28,7 @@ from support.websocket import (
     serving,
 )
 
-TRANSPORTS = pytest.mark.parametrize("wires", [True, False], ids=["wire", "uvloop"])
+TRANSPORTS = pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "uvloop"])
 NOW = 1_000_000_000
 
 
@@ -45,9 +45,9 @@ def hub(request) -> Hub:
 
 @TRANSPORTS
 @pytest.mark.parametrize(("format", "opcode"), [(JSON, TEXT), (MSGPACK, BINARY)])
-def test_messages_both_ways(run, hub, wires, format, opcode):
+def test_messages_both_ways(run, hub, compiled, format, opcode):
     async def scenario():
-        async with serving(hub, format, wires=wires) as server:
+        async with serving(hub, format, compiled=compiled) as server:
             server.on_message = lambda session, payload: session.send_control(payload.upper())
             client, session = await server.connect()
             assert session.open and session.format == format and session.transport is not None
@@ -121,9 +121,9 @@ def test_what_a_callback_sends_leaves_in_one_write(run, hub):
         (close_frame(1000) + close_frame(1000) + frame(TEXT, b"behind"), 1000, 1000),
     ],
 )
-def test_the_client_closes(run, hub, wires, sent, answer, told):
+def test_the_client_closes(run, hub, compiled, sent, answer, told):
     async def scenario():
-        async with serving(hub, wires=wires) as server:
+        async with serving(hub, compiled=compiled) as server:
             client, session = await server.connect()
             client.send(sent)
             assert (await client.closed_with())[0] == answer
@@ -151,9 +151,9 @@ def test_the_client_closes(run, hub, wires, sent, answer, told):
         (frame(PING, b"x" * 126), 1002),
     ],
 )
-def test_violations_are_closed_with_their_code(run, hub, caplog, wires, sent, code):
+def test_violations_are_closed_with_their_code(run, hub, caplog, compiled, sent, code):
     async def scenario():
-        async with serving(hub, wires=wires, max_message_bytes=1000) as server:
+        async with serving(hub, compiled=compiled, max_message_bytes=1000) as server:
             client, _ = await server.connect()
             client.send(frame(TEXT, b"good"), sent, frame(TEXT, b"more"))
             assert (await client.closed_with())[0] == code
@@ -166,9 +166,9 @@ def test_violations_are_closed_with_their_code(run, hub, caplog, wires, sent, co
 
 
 @TRANSPORTS
-def test_the_server_closes(run, hub, wires):
+def test_the_server_closes(run, hub, compiled):
     async def scenario():
-        async with serving(hub, wires=wires) as server:
+        async with serving(hub, compiled=compiled) as server:
             client, session = await server.connect()
             session.send_control(b"{}")
             session.close(4401, "é" * 100)
@@ -234,11 +234,11 @@ def test_nothing_holds_a_session_that_ended(run, hub):
 
 
 @TRANSPORTS
-def test_one_whose_message_ends_all_others_in_the_middle_of_a_turn(run, hub, wires):
+def test_one_whose_message_ends_all_others_in_the_middle_of_a_turn(run, hub, compiled):
     """What came from the others was ready at the same time: it is not read from what is gone."""
 
     async def scenario():
-        async with serving(hub, wires=wires) as server:
+        async with serving(hub, compiled=compiled) as server:
             pairs = [await server.connect() for _ in range(20)]
 
             def end_the_others(session, payload):
@@ -322,10 +322,10 @@ async def read_until(client: RawClient, sub: Subscription, seq: int) -> None:
 
 
 @TRANSPORTS
-def test_a_client_that_stops_reading_is_bounded_and_catches_up_with_one_message(run, hub, wires):
+def test_a_client_that_stops_reading_is_bounded_and_catches_up_with_one_message(run, hub, compiled):
     async def scenario():
         market = Market(hub)
-        async with serving(hub, wires=wires, send_buffer_bytes=16384, notsent_lowat_bytes=16384) as server:
+        async with serving(hub, compiled=compiled, send_buffer_bytes=16384, notsent_lowat_bytes=16384) as server:
             server.on_message = market.subscribe
             slow, slow_session = await server.connect(limit=4096)
             fast, _ = await server.connect()
@@ -413,14 +413,14 @@ def test_a_client_that_vanishes_while_it_is_written_to(run, hub):
 
 @needs_openssl
 @TRANSPORTS
-def test_over_tls(run, hub, tmp_path, wires):
+def test_over_tls(run, hub, tmp_path, compiled):
     cert, key = certificate(tmp_path, "server")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(cert, key)
 
     async def scenario():
         market = Market(hub)
-        async with serving(hub, tls=tls, wires=wires) as server:
+        async with serving(hub, tls=tls, compiled=compiled) as server:
             server.on_message = market.subscribe
             trusted = ssl.create_default_context(cafile=str(cert))
             client, session = await server.connect(tls=trusted, limit=4096)

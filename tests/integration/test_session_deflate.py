@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mdstream._core.hub import Hub
+from mdstream._core.fanout.hub import Hub
 from support.fanout import JSON, MSGPACK, PRICE_EXP, SIZE_EXP, Feed, Subscription, decode_json
 from support.websocket import BINARY, CONTINUATION, PING, PONG, TEXT, frame, serving
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mdstream._core.book import Book
+from mdstream._core.orderbook.book import Book
 from mdstream.errors import BookError
 
 

@@ -12,7 +12,7 @@ from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mdstream._core.book import Book
+from mdstream._core.orderbook.book import Book
 from mdstream.errors import BookError
 from mdstream.model import MAX_NUMBER
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from doubles.memory_sink import MemorySender, MemorySink
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdstream._core.hub import Hub
-from mdstream._core.sink import MemorySender, MemorySink
+from mdstream._core.fanout.hub import Hub
 from support.fanout import JSON, MSGPACK, PRICE_EXP, SIZE_EXP, Feed, decode_json, decode_msgpack
 
 TOPICS, SINKS = 4, 9

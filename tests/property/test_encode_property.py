@@ -14,10 +14,10 @@ import msgpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mdstream._core import encode
-from mdstream._core.crc import crc32_of, crc_of
-from mdstream._core.decimals import format_decimal, parse_levels, ticks_of, to_integer
-from mdstream._core.pack import pack_book, pack_snap, pack_trade
+from mdstream._core.base.decimals import format_decimal, parse_levels, ticks_of, to_integer
+from mdstream._core.codec import encode
+from mdstream._core.codec.feed_encoder import pack_book, pack_snap, pack_trade
+from mdstream._core.orderbook.checksum import crc32_of, crc_of
 from mdstream.model import MAX_EXPONENT, MAX_NUMBER
 
 REFERENCE = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "vectors" / "reference.py")))

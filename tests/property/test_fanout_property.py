@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from doubles.memory_sink import MemorySender
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mdstream._core.hub import Hub
-from mdstream._core.sink import MemorySender
+from mdstream._core.fanout.hub import Hub
 from support.fanout import PRICE_EXP, SIZE_EXP, Client, Feed, Subscription
 
 BEST_BID, BEST_ASK = 100, 101

@@ -10,10 +10,10 @@ from decimal import Decimal
 from typing import Any
 
 import msgpack
+from doubles.memory_sink import MemorySender, MemorySink
 
-from mdstream._core.hub import Hub
-from mdstream._core.sink import MemorySender, MemorySink
-from mdstream._core.topic import Topic
+from mdstream._core.fanout.hub import Hub
+from mdstream._core.fanout.topic import Topic
 
 JSON, MSGPACK = 0, 1
 PRICE_EXP, SIZE_EXP = -2, -3

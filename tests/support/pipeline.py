@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from mdstream._core.book import Book as CoreBook
+from mdstream._core.orderbook.book import Book as CoreBook
 from mdstream.client import Book, Client, SubscriptionRefused, connect
 from mdstream.codes import ErrorCode
 

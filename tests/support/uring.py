@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mdstream._core.sender_uring import UringSender
+from mdstream._core.net.sender_uring import UringSender
 
 
 def uring() -> UringSender:

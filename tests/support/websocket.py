@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from mdstream._core.deflate import inflate
-from mdstream._core.endpoint import Endpoint
-from mdstream._core.hub import Hub
-from mdstream._core.session import Session
+from mdstream._core.codec.deflate import inflate
+from mdstream._core.fanout.hub import Hub
+from mdstream._core.net.session import Session
+from mdstream._core.net.session_group import SessionGroup
 from mdstream.gateway.door import Door
 from mdstream.gateway.handshake import Accepted
 from mdstream.gateway.upgrades import Upgrades
@@ -127,7 +127,7 @@ class Server:
         self.format = format
         self.port = 0
         self.upgrades = Upgrades(compression=True)
-        self.endpoint = Endpoint(
+        self.endpoint = SessionGroup(
             hub,
             on_request=self.requested,
             on_open=lambda session: self.opened.put_nowait(session),
@@ -173,7 +173,7 @@ async def serving(
     hub: Hub,
     format: int = 0,
     *,
-    wires: bool = True,
+    compiled: bool = True,
     tls: ssl.SSLContext | None = None,
     max_handshakes: int = 100,
     send_buffer_bytes: int = 0,
@@ -181,7 +181,7 @@ async def serving(
     **options: Any,
 ) -> AsyncIterator[Server]:
     server = Server(hub, format, **options)
-    door = Door(server.endpoint, turn_away=lambda: b"", max_handshakes=max_handshakes, tls=tls, wires=wires)
+    door = Door(server.endpoint, turn_away=lambda: b"", max_handshakes=max_handshakes, tls=tls, compiled=compiled)
     lowat = {"send_buffer_bytes": send_buffer_bytes, "notsent_lowat_bytes": notsent_lowat_bytes}
     await door.open("127.0.0.1", 0, **lowat)
     server.port = door.port

@@ -5,38 +5,79 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 EXT = Path(__file__).resolve().parents[2] / "ext" / "mdstream"
 CORE, BENCH = EXT / "_core", EXT / "_bench"
 IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+c?import|c?import\s+([\w.]+))", re.MULTILINE)
-SOURCES = sorted([*CORE.glob("*.pyx"), *CORE.glob("*.pxd")])
+INCLUDE = re.compile(r"#include\s*[<\"]([\w./]+)|cdef extern from \"<?([\w./]+)")
+SOURCES = sorted([*CORE.rglob("*.pyx"), *CORE.rglob("*.pxd"), *CORE.rglob("*.h")])
+ROOMS = ("base", "orderbook", "codec", "websocket", "fanout", "ingest", "net")
+"""In the order of the data. A room imports from itself and from those before it; ``ingest`` and ``net`` do not know each other."""
 ABOVE = ("mdstream.bus", "mdstream.feed", "mdstream.gateway", "mdstream.client", "mdstream.cli", "feeds")
 OUTSIDE = {"asyncio", "nats", "os", "select", "socket", "ssl", "subprocess", "threading", "uvloop"}
+SOCKETS = ("sys/socket.h", "sys/epoll.h", "sys/uio.h", "linux/io_uring.h", "net/uring.h", "uring.h")
 
 
 def imports(source: Path) -> set[str]:
     return {a or b for a, b in IMPORT.findall(source.read_text())}
 
 
+def room(source: Path) -> str:
+    return source.parent.name
+
+
+def rooms_imported(source: Path) -> set[str]:
+    return {name.split(".")[2] for name in imports(source) if name.startswith("mdstream._core.")}
+
+
+def allowed(of: str) -> set[str]:
+    before = set(ROOMS[: ROOMS.index(of) + 1])
+    return before - {"ingest"} if of == "net" else before
+
+
+def test_every_source_has_its_room():
+    homes = {room(source) for source in SOURCES if source.stem != "__init__"}
+    assert homes == set(ROOMS)
+    assert not [source.name for source in SOURCES if source.stem in ROOMS]
+
+
+@pytest.mark.parametrize("of", ROOMS)
+def test_imports_go_one_way(of: str):
+    upward = {
+        (source.name, other)
+        for source in SOURCES
+        if room(source) == of
+        for other in rooms_imported(source) - allowed(of)
+    }
+    assert upward == set()
+
+
 def test_only_the_reader_of_upgrade_requests_knows_picows():
     knows = {
         source.stem for source in SOURCES if any(name.split(".")[0] == "picows" for name in imports(source))
     }
-    assert knows == {"upgrade"}
+    assert knows == {"upgrade_request"}
 
 
-def test_only_four_know_a_socket():
-    knows = {source.stem for source in SOURCES if re.search(r"sys/socket\.h|uring\.h", source.read_text())}
-    assert knows == {"sender", "sender_uring", "session", "wire"}
+def test_only_the_room_net_knows_a_socket():
+    knows = {
+        room(source)
+        for source in SOURCES
+        for includes in INCLUDE.findall(source.read_text())
+        if any(include in SOCKETS for include in includes)
+    }
+    assert knows == {"net"}
 
 
-def test_the_core_does_no_io_and_knows_no_layer_above_it():
+def test_the_core_knows_no_layer_above_it_and_nothing_outside():
     strangers = {
         (source.name, name)
         for source in SOURCES
         for name in imports(source)
         if name.startswith(ABOVE) or name.split(".")[0] in OUTSIDE
     }
-    assert strangers == {("wire.pyx", "os")}
+    assert strangers == {("connection.pyx", "os")}
 
 
 def test_the_load_test_knows_no_layer_above_it_and_the_core_does_not_know_it():

@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
-from mdstream._core.buffer cimport Buffer
-from mdstream._core.levels cimport Levels
+from mdstream._core.base.buffer cimport Buffer
+from mdstream._core.orderbook.levels cimport Levels
 
 cdef struct Made:               # the book of a symbol
     Levels bids                 # best first

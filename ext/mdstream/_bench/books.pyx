@@ -5,11 +5,11 @@ import msgpack
 
 from mdstream._bench.chance cimport chance_below, chance_next, chance_seed
 from mdstream._bench.sockets cimport monotonic_ns
-from mdstream._core.buffer cimport buffer_reserve
-from mdstream._core.crc cimport crc_levels
-from mdstream._core.digits cimport INT_MAX_PACKED, SLACK, pack_array, pack_levels, pack_uint
-from mdstream._core.levels cimport levels_append, levels_free, levels_reserve, levels_to_list
-from mdstream._core.pack import pack_book, pack_snap
+from mdstream._core.base.buffer cimport buffer_reserve
+from mdstream._core.orderbook.checksum cimport crc_levels
+from mdstream._core.base.digits cimport INT_MAX_PACKED, SLACK, pack_array, pack_levels, pack_uint
+from mdstream._core.orderbook.levels cimport levels_append, levels_free, levels_reserve, levels_to_list
+from mdstream._core.codec.feed_encoder import pack_book, pack_snap
 
 cdef enum:
     HEAD_MAX = 64               # a payload's numbers before its levels

@@ -7,7 +7,7 @@ from mdstream._bench.histogram cimport Histogram
 from mdstream._bench.sockets cimport epoll_event
 from mdstream._bench.timers cimport Timers
 from mdstream._bench.tracked cimport Tracked
-from mdstream._core.buffer cimport Buffer
+from mdstream._core.base.buffer cimport Buffer
 
 cdef enum ClientState:
     IDLE = 0                    # nothing is planned

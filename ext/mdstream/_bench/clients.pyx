@@ -15,8 +15,8 @@ from mdstream._bench.sockets cimport (
 )
 from mdstream._bench.timers cimport Timer, timers_add, timers_free, timers_take
 from mdstream._bench.tracked cimport is_ready, tracked_free, tracked_make, tracked_reset
-from mdstream._core.buffer cimport buffer_free, buffer_reserve
-from mdstream._core.wsframe cimport OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG
+from mdstream._core.base.buffer cimport buffer_free, buffer_reserve
+from mdstream._core.websocket.frame cimport OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG
 
 from mdstream.errors import BenchError
 

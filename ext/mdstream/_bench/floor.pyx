@@ -20,9 +20,9 @@ from mdstream._bench.sockets cimport (
     epoll_watch, event_mark, monotonic_ns, problem_text, resolve, socket_accept, socket_close, socket_listen, socket_port, socket_recv,
     socket_send,
 )
-from mdstream._core.buffer cimport Buffer, buffer_free, buffer_reserve
-from mdstream._core.forms cimport Cursor
-from mdstream._core.wsframe cimport OP_CLOSE, OP_PING, OP_PONG
+from mdstream._core.base.buffer cimport Buffer, buffer_free, buffer_reserve
+from mdstream._core.codec.msgpack_reader cimport Cursor
+from mdstream._core.websocket.frame cimport OP_CLOSE, OP_PING, OP_PONG
 
 from mdstream._bench.frames import first_frame, framed
 from mdstream.errors import BenchError

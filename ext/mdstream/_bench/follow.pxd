@@ -10,8 +10,8 @@ from mdstream._bench.histogram cimport Histogram
 from mdstream._bench.message cimport Message, Slice
 from mdstream._bench.orders cimport Format, Name, Topic, Wish
 from mdstream._bench.tracked cimport Sub, Tracked
-from mdstream._core.buffer cimport Buffer
-from mdstream._core.levels cimport Levels
+from mdstream._core.base.buffer cimport Buffer
+from mdstream._core.orderbook.levels cimport Levels
 
 cdef enum Fault:
     FAULT_GAP = 0               # a number is missing

@@ -17,9 +17,9 @@ from mdstream._bench.read_msgpack cimport (
 from mdstream._bench.tracked cimport (
     SUB_ASKED, SUB_HELD, SUB_LIVE, SUB_RELOADING, SUB_WAITING, drop_book, enter_sub, find_sub, go_live,
 )
-from mdstream._core.buffer cimport buffer_free
-from mdstream._core.forms cimport Cursor
-from mdstream._core.levels cimport levels_free
+from mdstream._core.base.buffer cimport buffer_free
+from mdstream._core.codec.msgpack_reader cimport Cursor
+from mdstream._core.orderbook.levels cimport levels_free
 
 import json
 

@@ -5,7 +5,7 @@ Plain sorted runs, another design than the server's books on purpose: a mistake 
 
 from libc.stdint cimport int64_t, uint32_t
 
-from mdstream._core.levels cimport Levels
+from mdstream._core.orderbook.levels cimport Levels
 
 cdef struct Ladder:             # zeroed: an empty one
     Levels bids                 # best first

@@ -1,7 +1,7 @@
 from libc.string cimport memmove
 
-from mdstream._core.crc cimport crc_levels
-from mdstream._core.levels cimport levels_copy, levels_free, levels_reserve
+from mdstream._core.orderbook.checksum cimport crc_levels
+from mdstream._core.orderbook.levels cimport levels_copy, levels_free, levels_reserve
 
 
 cdef void ladder_free(Ladder* ladder) noexcept nogil:

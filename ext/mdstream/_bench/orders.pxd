@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from mdstream._core.buffer cimport Buffer
+from mdstream._core.base.buffer cimport Buffer
 
 cdef enum Format:
     FORMAT_JSON = 1             # each is the opcode of its frames as well

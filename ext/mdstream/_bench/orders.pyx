@@ -1,8 +1,8 @@
 from libc.string cimport memcpy
 
-from mdstream._core.buffer cimport buffer_reserve
-from mdstream._core.digits cimport INT_MAX_PACKED, SLACK, UINT_MAX_TEXT, pack_array, pack_int, pack_text_header, pack_uint, put_int, put_text
-from mdstream._core.wsframe cimport HEADER_MAX, put_header
+from mdstream._core.base.buffer cimport buffer_reserve
+from mdstream._core.base.digits cimport INT_MAX_PACKED, SLACK, UINT_MAX_TEXT, pack_array, pack_int, pack_text_header, pack_uint, put_int, put_text
+from mdstream._core.websocket.frame cimport HEADER_MAX, put_header
 
 cdef enum:
     MASK_SIZE = 4

@@ -2,7 +2,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from mdstream._bench.books cimport Books as MadeBooks
 from mdstream._bench.histogram cimport Histogram
-from mdstream._core.buffer cimport Buffer
+from mdstream._core.base.buffer cimport Buffer
 
 cdef struct Schedule:
     double step_ns              # between two bursts; 0: flat out

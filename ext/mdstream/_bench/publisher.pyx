@@ -11,7 +11,7 @@ from mdstream._bench.books cimport Made
 from mdstream._bench.chance cimport chance_seed, chance_unit
 from mdstream._bench.nats cimport nats_open
 from mdstream._bench.sockets cimport SECOND, monotonic_ns, realtime_us, socket_close, socket_recv, socket_send
-from mdstream._core.buffer cimport buffer_free, buffer_reserve
+from mdstream._core.base.buffer cimport buffer_free, buffer_reserve
 
 from mdstream._bench.books import Books  # no-cython-lint
 from mdstream.errors import BenchError

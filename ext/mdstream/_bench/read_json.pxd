@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from mdstream._bench.message cimport Message, Slice
-from mdstream._core.levels cimport Levels
+from mdstream._core.orderbook.levels cimport Levels
 
 cdef struct Text:               # what is being read
     const uint8_t* at

@@ -1,7 +1,7 @@
 from mdstream._bench.message cimport (
     DELTA_HEAD, KIND_DELTA, KIND_SNAPSHOT, SNAPSHOT_HEAD, HAS_TYPE, slice_is, take_flag, take_list, take_number, take_text,
 )
-from mdstream._core.levels cimport MAX_NUMBER, levels_append
+from mdstream._core.orderbook.levels cimport MAX_NUMBER, levels_append
 
 
 cdef inline void skip_space(Text* text) noexcept nogil:

@@ -3,8 +3,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from mdstream._bench.message cimport Message, Slice
-from mdstream._core.forms cimport Cursor
-from mdstream._core.levels cimport Levels
+from mdstream._core.codec.msgpack_reader cimport Cursor
+from mdstream._core.orderbook.levels cimport Levels
 
 # The next value of a WebSocket message into `out`: 1, 0 at the end, -1 if it is no value of the contract.
 cdef int msgpack_next(Cursor* cursor, Message* out) noexcept nogil

@@ -2,8 +2,8 @@ from mdstream._bench.message cimport (
     BOOK_BODY, DELTA_HEAD, HAS_ROWS, HAS_TYPE, KIND_DELTA, KIND_HEARTBEAT, KIND_SNAPSHOT, KIND_TICKER, KIND_TRADES, SNAPSHOT_HEAD, TRADES_HEAD,
     take_flag, take_number, take_text,
 )
-from mdstream._core.forms cimport FAULT_NONE, Integer, in_range, read_integer
-from mdstream._core.levels cimport MAX_NUMBER, levels_reserve
+from mdstream._core.codec.msgpack_reader cimport FAULT_NONE, Integer, in_range, read_integer
+from mdstream._core.orderbook.levels cimport MAX_NUMBER, levels_reserve
 
 
 cdef void slice_cursor(const Slice* slice, Cursor* cursor) noexcept nogil:

@@ -4,8 +4,8 @@ from libc.stdint cimport uint8_t, uint64_t
 
 from mdstream._bench.message cimport Slice
 from mdstream._bench.orders cimport Format
-from mdstream._core.buffer cimport Buffer
-from mdstream._core.forms cimport Cursor
+from mdstream._core.base.buffer cimport Buffer
+from mdstream._core.codec.msgpack_reader cimport Cursor
 
 cdef struct Update:             # of the stream book
     uint64_t epoch

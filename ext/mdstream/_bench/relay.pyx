@@ -3,9 +3,9 @@ from libc.string cimport memcpy, memmove
 
 from mdstream._bench.orders cimport FORMAT_JSON
 from mdstream._bench.read_msgpack cimport msgpack_list, msgpack_number, msgpack_skip, slice_cursor
-from mdstream._core.buffer cimport buffer_reserve
-from mdstream._core.digits cimport SLACK, decimal_max_text, pack_array, pack_uint, put_decimal, put_text, put_uint
-from mdstream._core.wsframe cimport HEADER_MAX, put_header
+from mdstream._core.base.buffer cimport buffer_reserve
+from mdstream._core.base.digits cimport SLACK, decimal_max_text, pack_array, pack_uint, put_decimal, put_text, put_uint
+from mdstream._core.websocket.frame cimport HEADER_MAX, put_header
 
 cdef enum:
     FIXED_MAX = 256             # of a message beside its levels

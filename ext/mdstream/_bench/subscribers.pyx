@@ -14,7 +14,7 @@ from mdstream._bench.ladder cimport Ladder
 from mdstream._bench.orders cimport Topic
 from mdstream._bench.sockets cimport EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, SECOND, epoll_until, epoll_watch, event_mark, monotonic_ns, problem_text
 from mdstream._bench.tracked cimport SUB_LIVE, Sub
-from mdstream._core.levels cimport levels_to_list
+from mdstream._core.orderbook.levels cimport levels_to_list
 
 from mdstream.errors import BenchError
 

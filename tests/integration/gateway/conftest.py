@@ -17,7 +17,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from mdstream._core.deflate import inflate
+from mdstream._core.codec.deflate import inflate
 from mdstream.bus import Bus, connect, subject
 from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import InstrumentId

@@ -8,7 +8,7 @@ import logging
 import ssl
 from types import SimpleNamespace
 
-from mdstream._core import wire
+from mdstream._core.net import connection
 from mdstream.gateway import door
 from support.certificates import certificate, needs_openssl
 
@@ -147,9 +147,9 @@ def test_without_file_descriptors_it_waits_and_goes_on(
     def accept(fd: int) -> int:
         if shortage:
             raise shortage.pop()
-        return wire.accept(fd)
+        return connection.accept(fd)
 
-    monkeypatch.setattr(door, "wire", SimpleNamespace(AVAILABLE=True, accept=accept))
+    monkeypatch.setattr(door, "connection", SimpleNamespace(AVAILABLE=True, accept=accept))
     monkeypatch.setattr(door, "_PAUSE_S", 0.01)
 
     async def scenario() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mdstream._core.hub import Hub
+from mdstream._core.fanout.hub import Hub
 from support.fanout import PRICE_EXP, SIZE_EXP, Client, Feed
 
 

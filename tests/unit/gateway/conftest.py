@@ -10,9 +10,9 @@ from typing import Any
 
 import msgpack
 import pytest
+from doubles.memory_sink import MemorySink
 
-from mdstream._core.hub import Hub
-from mdstream._core.sink import MemorySink
+from mdstream._core.fanout.hub import Hub
 from mdstream.bus import ReaderStats, UnknownInstrument
 from mdstream.gateway import GatewayConfig
 from mdstream.gateway.market import Market

@@ -1,0 +1,74 @@
+"""Loops for benchmarks: encoders and checksum as the gateway calls them, with no Python between two calls."""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from mdstream._core.base.buffer cimport Buffer, buffer_free
+from mdstream._core.orderbook.checksum cimport crc_levels
+from mdstream._core.codec.encode cimport REASON_SUBSCRIBE, Format, Scale, encode_delta, encode_snapshot
+from mdstream._core.orderbook.levels cimport Levels, levels_free, levels_from_object
+
+cdef struct Message:
+    Levels bids
+    Levels asks
+
+
+cdef class Messages:
+    """Views or changes, [(bids, asks), …] with flat levels, to be encoded one after the other."""
+    cdef Message* messages
+    cdef Py_ssize_t count
+    cdef Buffer out
+
+    def __cinit__(self, pairs):
+        cdef Py_ssize_t i
+        self.messages = <Message*>calloc(len(pairs), sizeof(Message))
+        if self.messages == NULL:
+            raise MemoryError(f"no memory for {len(pairs)} messages")
+        self.count = len(pairs)
+        for i in range(self.count):
+            levels_from_object(&self.messages[i].bids, pairs[i][0])
+            levels_from_object(&self.messages[i].asks, pairs[i][1])
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            levels_free(&self.messages[i].bids)
+            levels_free(&self.messages[i].asks)
+        free(self.messages)
+        buffer_free(&self.out)
+
+    def deltas(self, int format, int price_exp, int size_exp, Py_ssize_t rounds):
+        cdef Message* message
+        cdef uint64_t seq = 1_234_567
+        cdef Py_ssize_t i, size = 0
+        for _ in range(rounds):
+            for i in range(self.count):
+                message = &self.messages[i]
+                self.out.size = 0
+                encode_delta(<Format>format, &self.out, 7, seq, seq, 1_753_000_000_000_000 + seq, &message.bids,
+                             &message.asks, 0xDEADBEEF, Scale(price_exp, size_exp))
+                seq += 1
+                size += self.out.size
+        return size
+
+    def snapshots(self, int format, int price_exp, int size_exp, Py_ssize_t rounds):
+        cdef Message* message
+        cdef uint64_t seq = 1_234_567
+        cdef Py_ssize_t i, size = 0
+        for _ in range(rounds):
+            for i in range(self.count):
+                message = &self.messages[i]
+                self.out.size = 0
+                encode_snapshot(<Format>format, &self.out, 7, 1_753_000_000_000_000, seq, 1_753_000_000_000_000 + seq,
+                                &message.bids, &message.asks, 0xDEADBEEF, REASON_SUBSCRIBE, Scale(price_exp, size_exp))
+                seq += 1
+                size += self.out.size
+        return size
+
+    def checksums(self, Py_ssize_t rounds):
+        cdef uint32_t all_of_them = 0
+        cdef Py_ssize_t i
+        for _ in range(rounds):
+            for i in range(self.count):
+                all_of_them ^= crc_levels(&self.messages[i].bids, &self.messages[i].asks)
+        return all_of_them

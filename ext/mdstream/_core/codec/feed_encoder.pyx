@@ -1,0 +1,103 @@
+"""What a feed publishes: payloads of the streams ``book``, ``snap`` and ``trade``, as ``msgpack.packb`` writes them.
+
+Nothing is checked but that numbers fit: refusing a bad book is the publisher's part. Payloads may be joined.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+
+from mdstream._core.base.buffer cimport buffer_free, buffer_reserve
+from mdstream._core.base.digits cimport INT_MAX_PACKED, SLACK, pack_array, pack_int, pack_levels, pack_text_header, pack_uint
+from mdstream._core.orderbook.levels cimport levels_free, levels_from_object
+from mdstream._core.orderbook.trade_log cimport TRADE_ID_MAX
+
+cdef enum:
+    HEAD_MAX = 160              # array headers and every scalar field at its longest
+    ID_TEXT_MAX = TRADE_ID_MAX - 2
+
+
+cdef class _Scratch:
+    def __dealloc__(self):
+        buffer_free(&self.out)
+        levels_free(&self.bids)
+        levels_free(&self.asks)
+
+    cdef int take_sides(self, object bids, object asks) except -1:
+        levels_from_object(&self.bids, bids)
+        return levels_from_object(&self.asks, asks)
+
+    cdef bytes taken(self):
+        return PyBytes_FromStringAndSize(self.out.data, self.out.size)
+
+
+cdef char* pack_id(char* out, object trade_id) except NULL:
+    cdef bytes text
+    if isinstance(trade_id, int) and not isinstance(trade_id, bool):
+        try:
+            return pack_int(out, trade_id) if trade_id < 0 else pack_uint(out, trade_id)
+        except OverflowError:
+            raise ValueError(f"trade_id {trade_id} does not fit 64 bits") from None
+    if not isinstance(trade_id, str):
+        raise TypeError(f"trade_id was {trade_id!r}; it is a string or an integer")
+    text = trade_id.encode()
+    if len(text) > ID_TEXT_MAX:
+        raise ValueError(f"trade_id {trade_id!r} is {len(text)} bytes of UTF-8; at most {ID_TEXT_MAX} are allowed")
+    out = pack_text_header(out, len(text))
+    memcpy(out, <const char*>text, len(text))
+    return out + len(text)
+
+
+cdef char* reserve(_Scratch scratch) except NULL:
+    cdef Py_ssize_t levels = scratch.bids.count + scratch.asks.count
+    buffer_reserve(&scratch.out, HEAD_MAX + SLACK + 2 * INT_MAX_PACKED * levels)
+    return scratch.out.data
+
+
+def pack_book(uint64_t epoch, uint64_t first, uint64_t last, uint64_t ts_us, bids, asks):
+    cdef _Scratch scratch = _Scratch()
+    cdef char* at
+    scratch.take_sides(bids, asks)
+    at = pack_array(reserve(scratch), 7)
+    at = pack_uint(at, 1)
+    at = pack_uint(at, epoch)
+    at = pack_uint(at, first)
+    at = pack_uint(at, last)
+    at = pack_uint(at, ts_us)
+    at = pack_levels(at, scratch.bids.values, scratch.bids.count)
+    at = pack_levels(at, scratch.asks.values, scratch.asks.count)
+    scratch.out.size = at - scratch.out.data
+    return scratch.taken()
+
+
+def pack_snap(uint64_t epoch, uint64_t seq, uint64_t ts_us, bids, asks):
+    cdef _Scratch scratch = _Scratch()
+    cdef char* at
+    scratch.take_sides(bids, asks)
+    at = pack_array(reserve(scratch), 6)
+    at = pack_uint(at, 2)
+    at = pack_uint(at, epoch)
+    at = pack_uint(at, seq)
+    at = pack_uint(at, ts_us)
+    at = pack_levels(at, scratch.bids.values, scratch.bids.count)
+    at = pack_levels(at, scratch.asks.values, scratch.asks.count)
+    scratch.out.size = at - scratch.out.data
+    return scratch.taken()
+
+
+def pack_trade(uint64_t epoch, uint64_t seq, uint64_t ts_us, int64_t price_ticks, int64_t size_lots, int side,
+               trade_id):
+    cdef char[HEAD_MAX + TRADE_ID_MAX + SLACK] payload
+    cdef char* at
+    if not 0 <= side <= 2:
+        raise ValueError(f"side was {side}; it is 1 (the buyer took), 2 (the seller took) or 0 (unknown)")
+    at = pack_array(payload, 8)
+    at = pack_uint(at, 3)
+    at = pack_uint(at, epoch)
+    at = pack_uint(at, seq)
+    at = pack_uint(at, ts_us)
+    at = pack_int(at, price_ticks)
+    at = pack_int(at, size_lots)
+    at = pack_uint(at, side)
+    at = pack_id(at, trade_id)
+    return PyBytes_FromStringAndSize(payload, at - payload)

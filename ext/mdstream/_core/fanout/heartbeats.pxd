@@ -1,0 +1,24 @@
+"""Heartbeats, spread over time: a wheel of slots, each with the sinks whose turn it is then. No timer per connection."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from mdstream._core.fanout.outbox cimport Outbox
+from mdstream._core.fanout.sink cimport Sink
+
+cdef class Heartbeats:
+    cdef readonly Py_ssize_t n_sinks
+    cdef list slots
+    cdef uint64_t interval_us
+    cdef uint64_t slot_us
+    cdef uint64_t turn          # the slot last served, counted from the epoch of the clock
+    cdef uint32_t next_slot     # for the next sink
+    cdef uint64_t* pairs
+    cdef Py_ssize_t pairs_capacity
+
+    cdef int c_add(self, Sink sink) except -1
+    cdef int c_remove(self, Sink sink) except -1
+    # What is due at out.now_us; a peer that gives no sign of life is ended.
+    cdef int c_serve(self, Outbox out) except -1
+    cdef int c_beat(self, Outbox out, Sink sink) except -1
+    cdef Py_ssize_t c_silent(self, Sink sink) except -1
+    cdef int c_reserve_pairs(self, Py_ssize_t count) except -1

@@ -1,0 +1,108 @@
+from libc.stdlib cimport free, realloc
+
+from mdstream._core.codec.encode cimport Format, encode_heartbeat
+from mdstream._core.codec.variant cimport PLAIN
+from mdstream._core.fanout.outbox cimport Frame
+from mdstream._core.fanout.topic cimport Member, Topic
+from mdstream._core.websocket.frame cimport OP_PING
+
+cdef enum:
+    MAX_SLOTS = 1024
+    SILENT_HEARTBEATS = 3       # without a sign of life: the peer is taken for dead
+    GOING_AWAY = 1001
+
+
+cdef class Heartbeats:
+    def __init__(self, interval_us: int, tick_us: int) -> None:
+        count = min(interval_us // tick_us, MAX_SLOTS)
+        self.interval_us = interval_us
+        self.slot_us = interval_us // count
+        self.slots = [[] for _ in range(count)]
+
+    def __dealloc__(self) -> None:
+        free(self.pairs)
+
+    cdef int c_add(self, Sink sink) except -1:
+        cdef list slot = self.slots[self.next_slot]
+        sink.slot = self.next_slot
+        sink.slot_index = len(slot)
+        slot.append(sink)
+        self.next_slot = (self.next_slot + 1) % len(self.slots)
+        self.n_sinks += 1
+        return 0
+
+    cdef int c_remove(self, Sink sink) except -1:
+        cdef list slot = self.slots[sink.slot]
+        cdef Sink moved = slot.pop()
+        if moved is not sink:
+            slot[sink.slot_index] = moved
+            moved.slot_index = sink.slot_index
+        self.n_sinks -= 1
+        return 0
+
+    cdef int c_serve(self, Outbox out) except -1:
+        """The sinks whose turn came since the last time; each once, however long that is ago."""
+        cdef uint64_t turn = out.now_us // self.slot_us
+        cdef uint64_t first = self.turn + 1
+        cdef uint64_t count = len(self.slots)
+        cdef Sink sink
+        if self.turn == 0:
+            first = turn
+        elif turn >= count and first <= turn - count:
+            first = turn - count + 1
+        while first <= turn:
+            for sink in list(self.slots[first % count]):
+                self.c_beat(out, sink)
+            first += 1
+        self.turn = turn
+        return 0
+
+    cdef int c_beat(self, Outbox out, Sink sink) except -1:
+        cdef Frame frame
+        cdef Py_ssize_t n
+        if sink.heard_us == 0:
+            sink.heard_us = out.now_us
+        if sink.pings and out.now_us > sink.heard_us + SILENT_HEARTBEATS * self.interval_us:
+            return sink.c_end(GOING_AWAY, "no sign of life")
+        if sink.blocked:
+            return 0
+        n = self.c_silent(sink)
+        encode_heartbeat(<Format>sink.format, &out.scratch, out.now_us, self.pairs, n)
+        out.c_frame(sink.format, &frame)        # plain: each sink has its own
+        out.c_deliver(sink, frame)
+        out.counters.heartbeats += 1
+        if sink.pings:
+            out.c_frame_of(OP_PING, PLAIN, NULL, 0, &frame)
+            out.c_deliver(sink, frame)
+        return 0
+
+    cdef Py_ssize_t c_silent(self, Sink sink) except -1:
+        """Fills `pairs` with (sub, newest seq sent) of the subscriptions that had no data since the last heartbeat."""
+        cdef Py_ssize_t n = 0
+        cdef uint32_t i
+        cdef Topic topic
+        cdef Member* member
+        self.c_reserve_pairs(sink.n_places)
+        for i in range(sink.n_places):
+            topic = <Topic>sink.places[i].topic
+            member = topic.c_member(sink, i)
+            if member.held:
+                continue
+            if member.heard == topic.version:
+                self.pairs[2 * n] = topic.number
+                self.pairs[2 * n + 1] = topic.seq if topic.c_in_step(sink, i) and member.unsent != topic.seq else 0
+                n += 1
+            member.heard = topic.version
+        return n
+
+    cdef int c_reserve_pairs(self, Py_ssize_t count) except -1:
+        cdef uint64_t* pairs
+        if self.pairs != NULL and count <= self.pairs_capacity:
+            return 0
+        count += 64
+        pairs = <uint64_t*>realloc(self.pairs, count * 2 * sizeof(uint64_t))
+        if pairs == NULL:
+            raise MemoryError(f"no memory for a heartbeat of {count} subscriptions")
+        self.pairs = pairs
+        self.pairs_capacity = count
+        return 0

@@ -1,0 +1,47 @@
+"""Joins instruments, topics and sinks; the one that decides when what is sent."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from mdstream._core.fanout.after_read cimport Patience
+from mdstream._core.fanout.heartbeats cimport Heartbeats
+from mdstream._core.fanout.outbox cimport Outbox
+from mdstream._core.fanout.sink cimport Sink
+from mdstream._core.fanout.topic cimport TopicGroup, Topic
+
+cdef class Hub:
+    cdef Outbox out
+    cdef readonly uint64_t heartbeat_us
+    cdef readonly uint64_t slow_limit_us
+    cdef dict instrument_options
+    cdef dict topic_groups           # Instrument → TopicGroup
+    cdef dict names             # name → Instrument
+    cdef dict by_key            # key → Topic
+    cdef dict intervals         # ms → how many topics have it
+    cdef readonly Patience patience
+    cdef uint32_t last_number
+    cdef list dirty             # topic_groups with something new
+    cdef list waiting           # topics with an interval and something to send when it ends
+    cdef list ahead             # topics with members that resumed ahead of them
+    cdef set blocked            # sinks
+    cdef Py_ssize_t subscriptions
+    cdef Heartbeats heartbeats
+
+    cdef int c_enter(self) except -1
+    cdef int c_leave(self) except -1
+    cdef int c_mark_filled(self) except -1
+    cdef int c_clock(self, uint64_t now_us) except -1
+    cdef TopicGroup c_topic_group(self, object instrument)
+    cdef int c_mark(self, object instrument) except -1
+    cdef int c_mark_group(self, TopicGroup topic_group) except -1
+    cdef int c_enlist(self, Topic topic) except -1
+    cdef int c_drop(self, Topic topic) except -1
+    cdef int c_count_interval(self, Topic topic, int change) except -1
+    cdef Py_ssize_t c_place(self, Sink sink, Topic topic) except -1
+    cdef int c_remove(self, Sink sink, Py_ssize_t place) except -1
+    cdef int c_send(self, Sink sink, int opcode, const char* payload, Py_ssize_t size) except -1
+    cdef int c_blocked(self, Sink sink) except -1
+    cdef bint c_catch_up_all(self, Sink sink) except -1
+    cdef int c_emit_due(self, Topic topic, uint64_t slack_us) except -1
+    cdef int c_end_intervals(self) except -1
+    cdef int c_serve_ahead(self) except -1
+    cdef int c_end_slow(self) except -1

@@ -1,0 +1,506 @@
+"""The hub: what came from the bus is marked, `flush` and `tick` send it, and every sink is written to once."""
+
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+from mdstream._core.fanout.after_read cimport Patience
+from mdstream._core.codec.deflate cimport Deflater
+from mdstream._core.codec.variant cimport VARIANTS, PLAIN, format_of, packing_of
+from mdstream._core.fanout.heartbeats cimport Heartbeats
+from mdstream._core.fanout.instrument cimport Instrument
+from mdstream._core.fanout.outbox cimport Frame
+from mdstream._core.fanout.sender cimport Sender
+from mdstream._core.fanout.topic cimport AHEAD, Member
+from mdstream._core.fanout.topic_book cimport BookTopic
+from mdstream._core.fanout.topic_ticker cimport TickerTopic
+from mdstream._core.fanout.topic_trades cimport TradesTopic
+from mdstream._core.websocket.frame cimport OP_BINARY, OP_CLOSE, OP_TEXT
+
+cdef enum:
+    TICK_US = 50000
+    DRAIN_BYTES = 65536         # written at a time to a sink that reads again
+    TOO_SLOW = 4408
+    PATIENCE_SHARE = 10         # of the shortest interval that anybody asked for
+
+cdef dict CHANNELS = {"book": BookTopic, "trades": TradesTopic, "ticker": TickerTopic}
+
+
+cdef class Hub:
+    def __init__(
+        self,
+        *,
+        log_capacity: int = 16384,
+        trade_capacity: int = 4096,
+        max_levels: int = 65536,
+        heartbeat_us: int = 15_000_000,
+        slow_limit_us: int = 30_000_000,
+        compression_level: int = 1,
+        compression_threshold_bytes: int = 256,
+        sender: Sender | None = None,
+    ) -> None:
+        if heartbeat_us < TICK_US:
+            raise ValueError(f"heartbeat_us is {heartbeat_us}; it must be at least {TICK_US}, the pace of tick()")
+        self.out = Outbox()
+        self.out.sender = sender
+        self.out.deflater = Deflater(compression_level, compression_threshold_bytes)
+        self.heartbeat_us = heartbeat_us
+        self.slow_limit_us = slow_limit_us
+        self.instrument_options = {
+            "log_capacity": log_capacity, "trade_capacity": trade_capacity, "max_levels": max_levels
+        }
+        self.topic_groups = {}
+        self.names = {}
+        self.by_key = {}
+        self.intervals = {}
+        self.patience = Patience()
+        self.dirty = []
+        self.waiting = []
+        self.ahead = []
+        self.blocked = set()
+        self.heartbeats = Heartbeats(heartbeat_us, TICK_US)
+
+    @property
+    def now_us(self) -> int:
+        return self.out.now_us
+
+    @property
+    def waits(self) -> bool:
+        return bool(self.waiting) or bool(self.ahead)
+
+    @property
+    def updates(self) -> int:
+        return self.out.counters.updates
+
+    # ---- writing
+
+    def cork(self) -> None:
+        self.c_enter()
+
+    def uncork(self) -> None:
+        if not self.out.corks:
+            raise RuntimeError("uncork without cork")
+        self.c_leave()
+
+    cdef int c_enter(self) except -1:
+        self.out.corks += 1
+        return 0
+
+    cdef int c_leave(self) except -1:
+        """The outermost leave writes, and marks the sinks that take no more."""
+        if self.out.corks > 1:
+            self.out.corks -= 1
+            return 0
+        try:
+            self.out.c_write()
+            self.c_mark_filled()
+        finally:
+            self.out.corks -= 1
+        return 0
+
+    cdef int c_mark_filled(self) except -1:
+        """Whoever took no more in the last writes lags from here on."""
+        while self.out.filled:
+            self.c_blocked(self.out.filled.pop())
+        return 0
+
+    # ---- instruments
+
+    def add_instrument(self, name: str, price_exp: int, size_exp: int) -> Instrument:
+        if name in self.names:
+            raise ValueError(f"instrument {name} exists already")
+        instrument = Instrument(name, price_exp, size_exp, **self.instrument_options)
+        instrument.topics = []
+        topic_group = TopicGroup(instrument)
+        self.names[name] = instrument
+        self.topic_groups[instrument] = topic_group
+        return instrument
+
+    def remove_instrument(self, instrument: Instrument) -> None:
+        topic_group = self.c_topic_group(instrument)
+        if any(topic.subscribers for topic in topic_group.topics):
+            raise ValueError(f"instrument {instrument.name} has subscribers; it cannot be removed")
+        for topic in list(topic_group.topics):
+            self.c_drop(topic)
+        del self.topic_groups[instrument]
+        del self.names[instrument.name]
+
+    cdef TopicGroup c_topic_group(self, object instrument):
+        topic_group = self.topic_groups.get(instrument)
+        if topic_group is None:
+            raise ValueError(f"{instrument!r} is no instrument of this hub")
+        return topic_group
+
+    # ---- from the bus
+
+    cdef int c_mark(self, object instrument) except -1:
+        return self.c_mark_group(self.c_topic_group(instrument))
+
+    cdef int c_mark_group(self, TopicGroup topic_group) except -1:
+        if not topic_group.dirty and not topic_group.resting:
+            topic_group.dirty = True
+            self.dirty.append(topic_group)
+        return 0
+
+    def take_book(self, instrument: Instrument, payload: bytes) -> int:
+        cdef uint64_t epoch = instrument.book.epoch
+        cdef uint64_t seq = instrument.book.seq
+        try:
+            return instrument.c_take_book(payload, len(payload))
+        finally:            # what came before a value that was refused stays applied
+            if instrument.book.seq != seq or instrument.book.epoch != epoch:
+                self.c_mark(instrument)
+
+    def take_trades(self, instrument: Instrument, payload: bytes) -> int:
+        cdef uint64_t epoch = instrument.trades.epoch
+        cdef uint64_t seq = instrument.trades.seq
+        try:
+            return instrument.c_take_trades(payload, len(payload))
+        finally:
+            if instrument.trades.seq != seq or instrument.trades.epoch != epoch:
+                self.c_mark(instrument)
+
+    def load_snap(self, instrument: Instrument, payload: bytes, *, force: bool = False) -> bool:
+        topic_group = self.c_topic_group(instrument)
+        if not instrument.c_load_snap(payload, len(payload), force):
+            return False
+        (<TopicGroup>topic_group).loads += 1
+        self.c_mark(instrument)
+        return True
+
+    def reset_trades(self, instrument: Instrument, epoch: int, seq: int) -> None:
+        instrument.reset_trades(epoch, seq)
+        self.c_mark(instrument)
+
+    # ---- topics
+
+    def topic(self, instrument: Instrument, channel: str, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Topic:
+        cdef Topic topic
+        cls = CHANNELS.get(channel)
+        if cls is None:
+            raise ValueError(f"channel is {channel!r}; it must be one of {', '.join(CHANNELS)}")
+        if channel != "book":
+            depth, group = 0, 1
+        if depth < 0 or group < 1 or interval_ms < 0:
+            raise ValueError(f"depth {depth}, group {group}, interval_ms {interval_ms}: at least 0, 1 and 0")
+        key = (instrument, channel, depth, group, interval_ms)
+        topic = self.by_key.get(key)
+        if topic is not None:
+            return topic
+        topic = cls()
+        topic.key = key
+        topic.topic_group = self.c_topic_group(instrument)
+        topic.instrument = instrument
+        topic.channel = channel
+        topic.depth = depth
+        topic.group = group
+        topic.interval_ms = interval_ms
+        topic.number = self.last_number = self.last_number + 1
+        self.c_enlist(topic)
+        return topic
+
+    cdef int c_enlist(self, Topic topic) except -1:
+        self.by_key[topic.key] = topic
+        topic.topic_group.topics.append(topic)
+        topic.topic_group.resting = False
+        topic.alive = True
+        topic.instrument.topics = list(topic.topic_group.topics)
+        self.c_count_interval(topic, 1)
+        return 0
+
+    cdef int c_drop(self, Topic topic) except -1:
+        topic.alive = False
+        del self.by_key[topic.key]
+        topic.topic_group.topics.remove(topic)
+        topic.instrument.topics = list(topic.topic_group.topics)
+        if topic.waiting:
+            self.waiting.remove(topic)
+            topic.waiting = False
+        if topic in self.ahead:
+            self.ahead.remove(topic)
+        self.c_count_interval(topic, -1)
+        return 0
+
+    cdef int c_count_interval(self, Topic topic, int change) except -1:
+        count = self.intervals.get(topic.interval_ms, 0) + change
+        if count:
+            self.intervals[topic.interval_ms] = count
+        else:
+            del self.intervals[topic.interval_ms]
+        self.patience.us = 1000 * min(self.intervals, default=0) // PATIENCE_SHARE
+        return 0
+
+    # ---- subscriptions
+
+    def attach(self, sink: Sink) -> None:
+        if sink.closed:
+            raise ValueError("the sink is closed")
+        if sink.hub is self:
+            return
+        if sink.hub is not None:
+            raise ValueError("the sink belongs to another hub")
+        sink.hub = self
+        sink.heard_us = self.out.now_us
+        self.heartbeats.c_add(sink)
+
+    def detach(self, sink: Sink) -> None:
+        """Called by the sink when it closes."""
+        while sink.n_places:
+            self.c_remove(sink, sink.n_places - 1)
+        self.blocked.discard(sink)
+        self.heartbeats.c_remove(sink)
+
+    def find(self, sink: Sink, number: int) -> Topic | None:
+        cdef uint32_t i
+        cdef Topic topic
+        for i in range(sink.n_places):
+            topic = <Topic>sink.places[i].topic
+            if topic.number == number:
+                return topic
+        return None
+
+    cdef Py_ssize_t c_place(self, Sink sink, Topic topic) except -1:
+        cdef Py_ssize_t place = sink.c_find(<PyObject*>topic)
+        if place < 0:
+            raise ValueError(f"the sink is not subscribed to {topic!r}")
+        return place
+
+    def subscribe(self, sink: Sink, topic: Topic, resume: tuple | None = None) -> bool:
+        cdef Member* member
+        cdef uint64_t epoch = 0
+        cdef uint64_t seq = 0
+        if sink.c_find(<PyObject*>topic) >= 0:
+            raise ValueError(f"the sink is subscribed to {topic!r} already")
+        if resume is not None:
+            epoch, seq = resume
+        self.attach(sink)
+        if not topic.alive:
+            if topic.key in self.by_key:
+                raise ValueError(f"{topic!r} ended with its last subscriber; ask the hub for the topic again")
+            self.c_enlist(topic)
+        self.c_enter()
+        try:
+            if topic.c_count_members() == 0:
+                topic.c_start(self.out)
+            else:
+                topic.c_settle(self.out)
+            member = topic.c_join(sink)
+            self.subscriptions += 1
+            resumed = topic.c_admit(self.out, member, resume is not None, epoch, seq)
+            if member.lag == AHEAD and topic not in self.ahead:
+                self.ahead.append(topic)
+        finally:
+            self.c_leave()
+        return resumed
+
+    def catch_up(self, sink: Sink, topic: Topic) -> None:
+        cdef Py_ssize_t place = self.c_place(sink, topic)
+        topic.c_member(sink, place).held = False
+        if sink.blocked:
+            return
+        self.c_enter()
+        try:
+            topic.c_catch_up(self.out, sink, place)
+        finally:
+            self.c_leave()
+
+    def unsubscribe(self, sink: Sink, topic: Topic) -> bool:
+        cdef Py_ssize_t place = sink.c_find(<PyObject*>topic)
+        if place < 0:
+            return False
+        self.c_remove(sink, place)
+        return True
+
+    cdef int c_remove(self, Sink sink, Py_ssize_t place) except -1:
+        cdef Topic topic = <Topic>sink.places[place].topic
+        topic.c_leave(sink, place)
+        self.subscriptions -= 1
+        if topic.c_count_members() == 0:
+            self.c_drop(topic)
+        return 0
+
+    def recover(self, sink: Sink, topic: Topic, from_seq: int) -> None:
+        cdef Py_ssize_t place = self.c_place(sink, topic)
+        self.c_enter()
+        try:
+            topic.c_recover(self.out, sink, place, from_seq)
+            if not sink.blocked:
+                topic.c_catch_up(self.out, sink, place)
+        finally:
+            self.c_leave()
+
+    # ---- control messages
+
+    cdef int c_send(self, Sink sink, int opcode, const char* payload, Py_ssize_t size) except -1:
+        cdef Frame frame
+        if sink.closed:
+            return 0
+        self.c_enter()
+        try:
+            self.out.c_frame_of(opcode, packing_of(sink.variant) if opcode < OP_CLOSE else PLAIN, payload, size, &frame)
+            self.out.c_deliver(sink, frame)
+        finally:
+            self.c_leave()
+        return 0
+
+    def send(self, sink: Sink, payload: bytes) -> None:
+        self.c_send(sink, OP_BINARY if sink.format else OP_TEXT, payload, len(payload))
+
+    def broadcast(self, topic: Topic, json: bytes, msgpack: bytes) -> None:
+        cdef int variant
+        cdef uint32_t i
+        cdef Frame frame
+        self.c_enter()
+        try:
+            for variant in range(VARIANTS):
+                if not topic.members[variant].count:
+                    continue
+                payload = msgpack if format_of(variant) else json
+                self.out.c_message(variant, payload, len(payload), &frame)
+                for i in range(topic.members[variant].count):
+                    if not topic.members[variant].items[i].held:
+                        self.out.c_deliver(<Sink>topic.members[variant].items[i].sink, frame)
+        finally:
+            self.c_leave()
+
+    # ---- slow sinks
+
+    cdef int c_blocked(self, Sink sink) except -1:
+        """The sink takes no more: from here on its subscriptions lag, and nothing is queued for it."""
+        cdef uint32_t i
+        if sink.closed or sink in self.blocked:
+            return 0
+        sink.blocked = True
+        if not sink.behind_since_us:
+            sink.behind_since_us = self.out.now_us
+        self.blocked.add(sink)
+        for i in range(sink.n_places):
+            (<Topic>sink.places[i].topic).c_mark(sink, i)
+        return 0
+
+    def drained(self, sink: Sink) -> None:
+        """Called by the sink when its peer reads again: brings each subscription up to date until it blocks once more."""
+        if sink.closed:
+            return
+        sink.blocked = False
+        self.blocked.discard(sink)
+        self.c_enter()
+        try:
+            if self.c_catch_up_all(sink):
+                sink.behind_since_us = 0
+        finally:
+            self.c_leave()
+
+    cdef bint c_catch_up_all(self, Sink sink) except -1:
+        """False if it blocked again before the last one. Goes on where it stopped the last time, so that all have their turn."""
+        cdef uint32_t left = sink.n_places
+        while left and not sink.blocked and not sink.closed:
+            if sink.turn >= sink.n_places:
+                sink.turn = 0
+            (<Topic>sink.places[sink.turn].topic).c_catch_up(self.out, sink, sink.turn)
+            sink.turn += 1
+            left -= 1
+            if sink.pending >= DRAIN_BYTES:
+                self.out.c_write_one(sink)
+                self.c_mark_filled()
+        return left == 0
+
+    # ---- time
+
+    cdef int c_clock(self, uint64_t now_us) except -1:
+        if now_us > self.out.now_us:
+            self.out.now_us = now_us
+        return 0
+
+    cdef int c_emit_due(self, Topic topic, uint64_t slack_us) except -1:
+        """Emits, or, within the topic's interval, remembers to."""
+        cdef uint64_t interval_us = <uint64_t>topic.interval_ms * 1000
+        cdef uint32_t version = topic.version
+        if self.out.now_us + slack_us < topic.next_us:
+            if not topic.waiting:
+                topic.waiting = True
+                self.waiting.append(topic)
+            return 0
+        topic.c_emit(self.out)
+        if interval_us and topic.version != version:
+            topic.next_us += interval_us        # on its own grid, so that the pace of tick() does not add up
+            if topic.next_us <= self.out.now_us + slack_us:
+                topic.next_us = self.out.now_us + interval_us
+        return 0
+
+    def flush(self, now_us: int) -> int:
+        cdef uint64_t deliveries = self.out.counters.deliveries
+        cdef TopicGroup topic_group
+        cdef Topic topic
+        cdef bint resting
+        self.c_clock(now_us)
+        if not self.dirty:
+            return 0
+        self.c_enter()
+        self.out.c_begin()
+        try:
+            while self.dirty:
+                topic_group = self.dirty.pop()
+                topic_group.dirty = False
+                resting = True
+                for topic in topic_group.topics:
+                    self.c_emit_due(topic, 0)
+                    resting = resting and topic.waiting
+                topic_group.resting = resting
+            deliveries = self.out.counters.deliveries - deliveries
+        finally:
+            self.c_leave()
+            self.out.c_end(True)
+        return deliveries
+
+    def tick(self, now_us: int) -> int:
+        cdef uint64_t deliveries = self.out.counters.deliveries
+        self.c_clock(now_us)
+        self.c_enter()
+        self.out.c_begin()
+        try:
+            self.c_end_intervals()
+            self.c_serve_ahead()
+            self.c_end_slow()
+            self.heartbeats.c_serve(self.out)
+            deliveries = self.out.counters.deliveries - deliveries
+        finally:
+            self.c_leave()
+            self.out.c_end(False)
+        return deliveries
+
+    cdef int c_end_intervals(self) except -1:
+        cdef Topic topic
+        waiting, self.waiting = self.waiting, []
+        for topic in waiting:
+            topic.waiting = topic.topic_group.resting = False
+            self.c_emit_due(topic, TICK_US // 2)
+        return 0
+
+    cdef int c_serve_ahead(self) except -1:
+        """Members that resumed ahead of their topic: it may have reached them, or their time is up."""
+        cdef Topic topic
+        ahead, self.ahead = self.ahead, []
+        for topic in ahead:
+            self.c_emit_due(topic, TICK_US // 2)
+            topic.c_reached(self.out, self.out.now_us)
+            if topic.n_ahead:
+                self.ahead.append(topic)
+        return 0
+
+    cdef int c_end_slow(self) except -1:
+        cdef Sink sink
+        for sink in list(self.blocked):
+            if self.out.now_us - sink.behind_since_us > self.slow_limit_us:
+                self.out.counters.too_slow += 1
+                sink.c_end(TOO_SLOW, "too slow")
+        return 0
+
+    # ---- figures
+
+    def stats(self) -> dict:
+        figures = self.out.c_figures()
+        figures["slow_sinks"] = len(self.blocked)
+        figures["sinks"] = self.heartbeats.n_sinks
+        figures["topics"] = len(self.by_key)
+        figures["subscriptions"] = self.subscriptions
+        return figures

@@ -1,0 +1,152 @@
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from libc.string cimport memset
+
+from mdstream._core.codec.msgpack_reader cimport Cursor, cursor_open
+from mdstream._core.codec.feed_decoder cimport BookUpdate, next_book, next_snap, next_trade
+from mdstream._core.orderbook.trade_log cimport Trade
+
+from mdstream.model import MAX_EXPONENT
+
+# Scratch for all instruments; the interpreter's lock guards it, and nothing that runs Python stands between its use.
+cdef BookUpdate scratch
+memset(&scratch, 0, sizeof(scratch))
+
+
+cdef class Instrument:
+    def __init__(self, str name not None, int price_exp, int size_exp, *, log_capacity=16384, trade_capacity=4096,
+                 max_levels=65536):
+        for label, exponent in (("price_exp", price_exp), ("size_exp", size_exp)):
+            if not -MAX_EXPONENT <= exponent <= MAX_EXPONENT:
+                raise ValueError(f"{label} of {name} must be -{MAX_EXPONENT} to {MAX_EXPONENT}, not {exponent}")
+        self.name = name
+        self.book = Book(name, log_capacity=log_capacity, max_levels=max_levels)
+        self.trades = TradeLog(trade_capacity)
+        self.scale.price_exp = price_exp
+        self.scale.size_exp = size_exp
+        self.topics = []
+        self.book_label, self.trades_label, self.snap_label = f"{name} book", f"{name} trade", f"{name} snap"
+
+    # ---- book
+
+    cdef Outcome c_take_book(self, const char* payload, Py_ssize_t size) except? NOTHING:
+        cdef Cursor cursor
+        cdef Outcome outcome, strongest = NOTHING
+        cursor_open(&cursor, <PyObject*> self.book_label, payload, size)
+        while next_book(&cursor, &scratch):
+            outcome = take_update(self, &scratch)
+            if outcome == GAP:
+                return GAP
+            strongest = max(strongest, outcome)
+        return strongest
+
+    cdef int c_load_snap(self, const char* payload, Py_ssize_t size, bint force) except -1:
+        cdef Cursor cursor
+        cdef int loaded = 0
+        cursor_open(&cursor, <PyObject*> self.snap_label, payload, size)
+        while next_snap(&cursor, &scratch):
+            if fence(self, scratch.epoch):
+                continue
+            if not force and scratch.epoch == self.book.epoch and scratch.last <= self.book.seq:
+                continue
+            self.book.c_load(scratch.epoch, scratch.last, scratch.ts_us, scratch.bids.values, scratch.bids.count,
+                             scratch.asks.values, scratch.asks.count)
+            loaded = 1
+        return loaded
+
+    # ---- trades
+
+    cdef Outcome c_take_trades(self, const char* payload, Py_ssize_t size) except? NOTHING:
+        cdef Cursor cursor
+        cdef Trade trade
+        cdef uint64_t epoch = 0
+        cdef Outcome outcome, strongest = NOTHING
+        cursor_open(&cursor, <PyObject*> self.trades_label, payload, size)
+        while next_trade(&cursor, &epoch, &trade):
+            outcome = take_trade(self, epoch, &trade)
+            if outcome == GAP:
+                return GAP
+            strongest = max(strongest, outcome)
+        return strongest
+
+    # ---- Python
+
+    @property
+    def price_exp(self):
+        return self.scale.price_exp
+
+    @property
+    def size_exp(self):
+        return self.scale.size_exp
+
+    def take_book(self, bytes payload not None):
+        return self.c_take_book(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+
+    def take_trades(self, bytes payload not None):
+        return self.c_take_trades(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+
+    def load_snap(self, bytes payload not None, *, bint force=False):
+        return self.c_load_snap(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), force) == 1
+
+    def reset_trades(self, uint64_t epoch, uint64_t seq):
+        self.trades.c_reset(epoch, seq)
+        self.epoch = max(self.epoch, epoch)
+
+    def __repr__(self):
+        return f"<Instrument {self.name} epoch {self.epoch}: book {self.book.seq}, trades {self.trades.seq}>"
+
+
+# ---- one value
+
+cdef inline bint fence(Instrument instrument, uint64_t epoch) noexcept:
+    """Whether a smaller epoch than the greatest seen is to be dropped; remembers a greater one."""
+    if epoch < instrument.epoch:
+        instrument.fenced += 1
+        return True
+    instrument.epoch = epoch
+    return False
+
+
+cdef inline Outcome take_update(Instrument instrument, const BookUpdate* update) except? NOTHING:
+    cdef Book book = instrument.book
+    cdef Outcome outcome = APPLIED
+    if fence(instrument, update.epoch):
+        return NOTHING
+    if update.epoch != book.epoch:
+        if update.first != 1:
+            return GAP
+        book.c_reset(update.epoch)
+        outcome = NEW_EPOCH
+    elif update.last <= book.seq:
+        instrument.updates_dropped += 1
+        return NOTHING
+    elif update.first > book.seq + 1:
+        return GAP
+    # An update that overlaps what is applied already is applied: its sizes are absolute.
+    book.c_apply(update.first, update.last, update.ts_us, update.bids.values, update.bids.count,
+                 update.asks.values, update.asks.count)
+    instrument.updates_applied += 1
+    return outcome
+
+
+cdef Outcome take_trade(Instrument instrument, uint64_t epoch, const Trade* trade) except? NOTHING:
+    cdef TradeLog log = instrument.trades
+    cdef Outcome outcome = APPLIED
+    if fence(instrument, epoch):
+        return NOTHING
+    if epoch != log.epoch:
+        if trade.seq != 1:
+            return GAP
+        log.c_reset(epoch, 0)
+        outcome = NEW_EPOCH
+    elif trade.seq <= log.seq:
+        instrument.trades_dropped += 1
+        return NOTHING
+    elif trade.seq != log.seq + 1:
+        return GAP
+    log.c_append(trade)
+    instrument.trades_applied += 1
+    if trade.size_lots:         # a ticker shows a size of 0 as none
+        instrument.last_trade.ticks = trade.price_ticks
+        instrument.last_trade.lots = trade.size_lots
+    return outcome

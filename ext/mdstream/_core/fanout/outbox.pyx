@@ -1,0 +1,283 @@
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+
+from mdstream._core.base.arena cimport arena_free, arena_reset, arena_take
+from mdstream._core.base.buffer cimport buffer_free
+from mdstream._core.base.clock cimport monotonic_us
+from mdstream._core.codec.variant cimport PLAIN, format_of, packing_of
+from mdstream._core.orderbook.levels cimport levels_free
+from mdstream._core.fanout.sink cimport Delivery
+from mdstream._core.websocket.frame cimport OP_BINARY, OP_TEXT, RSV1, header_size, put_header
+
+cdef enum:
+    JOIN_SPACE = 1 << 16        # bytes
+    JOIN_MOST = 1 << 14         # bytes for one sink; more are written from where they lie
+    SCRATCH_KEEP = 1 << 20      # bytes; a larger scratch buffer is given back
+    MAX_SUMMED_US = 1 << 30     # 18 minutes
+
+
+cdef Py_ssize_t bucket(uint64_t us) noexcept nogil:
+    """The histogram bucket i with us < 2**i."""
+    cdef Py_ssize_t i = 0
+    while us and i < BUCKETS - 1:
+        us >>= 1
+        i += 1
+    return i
+
+
+cdef int grow(void** items, Py_ssize_t* capacity, Py_ssize_t count, size_t size) except -1:
+    """Room for one more item of `size` bytes."""
+    cdef Py_ssize_t larger
+    cdef void* moved
+    if count < capacity[0]:
+        return 0
+    larger = capacity[0] * 2 if capacity[0] else 64
+    moved = realloc(items[0], larger * size)
+    if moved == NULL:
+        raise MemoryError(f"no memory for {larger} deliveries")
+    items[0] = moved
+    capacity[0] = larger
+    return 0
+
+
+cdef void join(char* at, const Delivery* first) noexcept nogil:
+    while first != NULL:
+        memcpy(at, first.data, first.size)
+        at += first.size
+        first = first.next
+
+
+cdef class Outbox:
+    def __cinit__(self) -> None:
+        self.filled = []
+        self.joined = <char*>malloc(JOIN_SPACE)
+        if self.joined == NULL:
+            raise MemoryError("no memory for an outbox")
+
+    def __dealloc__(self) -> None:
+        self.c_let_go(0, self.n_touched)
+        self.c_free_retired()
+        free(self.joined)
+        free(self.touched)
+        free(self.sent)
+        free(self.retired)
+        arena_free(&self.frames)
+        arena_free(&self.deliveries)
+        buffer_free(&self.scratch)
+        levels_free(&self.bids)
+        levels_free(&self.asks)
+        levels_free(&self.other_bids)
+        levels_free(&self.other_asks)
+
+    cdef int c_frame(self, int variant, Frame* out) except -1:
+        cdef Py_ssize_t size = self.scratch.size
+        self.scratch.size = 0
+        return self.c_message(variant, self.scratch.data, size, out)
+
+    cdef int c_message(self, int variant, const char* payload, Py_ssize_t size, Frame* out) except -1:
+        cdef int opcode = OP_TEXT if format_of(variant) == 0 else OP_BINARY
+        return self.c_frame_of(opcode, packing_of(variant), payload, size, out)
+
+    cdef int c_frame_of(self, int opcode, int packing, const char* payload, Py_ssize_t size, Frame* out) except -1:
+        cdef Py_ssize_t header
+        cdef char* data
+        cdef bytes packed = None if packing == PLAIN else self.deflater.c_pack(packing, payload, size, &size)
+        if packed is not None:
+            payload = packed
+            opcode |= RSV1
+        header = header_size(size)
+        data = <char*>arena_take(&self.frames, header + size, 1)
+        put_header(data, opcode, size)
+        memcpy(data + header, payload, size)
+        out.data = data
+        out.size = header + size
+        return 0
+
+    cdef int c_deliver(self, Sink sink, Frame frame) except -1:
+        self.counters.deliveries += 1
+        return hand(self, sink, &frame)
+
+    cdef int c_touch(self, Sink sink) except -1:
+        if self.n_touched == self.touched_capacity:
+            grow(<void**>&self.touched, &self.touched_capacity, self.n_touched, sizeof(PyObject*))
+        Py_INCREF(sink)
+        self.touched[self.n_touched] = <PyObject*>sink
+        self.n_touched += 1
+        return 0
+
+    cdef int c_answer(self, Sink sink, const char* data, Py_ssize_t size) except -1:
+        cdef Frame raw
+        raw.data = <char*>arena_take(&self.frames, size, 1)
+        raw.size = size
+        memcpy(<char*>raw.data, data, size)
+        self.counters.deliveries -= 1
+        return self.c_deliver(sink, raw)
+
+    cdef int c_note(self, uint64_t ts_us, uint64_t deliveries) except -1:
+        self.counters.updates += 1
+        if not deliveries or not self.timing:
+            return 0
+        grow(<void**>&self.sent, &self.sent_capacity, self.n_sent, sizeof(Sent))
+        self.sent[self.n_sent].ts_us = ts_us
+        self.sent[self.n_sent].deliveries = deliveries
+        self.n_sent += 1
+        return 0
+
+    cdef int c_retire(self, void* memory) except -1:
+        if memory == NULL:
+            return 0
+        if self.n_touched == 0:
+            free(memory)
+            return 0
+        grow(<void**>&self.retired, &self.retired_capacity, self.n_retired, sizeof(void*))
+        self.retired[self.n_retired] = memory
+        self.n_retired += 1
+        return 0
+
+    cdef void c_free_retired(self) noexcept:
+        cdef Py_ssize_t i
+        for i in range(self.n_retired):
+            free(self.retired[i])
+        self.n_retired = 0
+
+    cdef int c_write_one(self, Sink sink) except -1:
+        cdef Delivery* first = sink.first
+        cdef Py_ssize_t size = sink.pending
+        if first == NULL:
+            return 0
+        sink.first = NULL
+        sink.last = NULL
+        sink.pending = 0
+        if sink.closed:
+            return 0
+        self.counters.writes += 1
+        self.counters.bytes += size
+        if sink.c_write(first, size) and not sink.closed:
+            self.filled.append(sink)
+        return 0
+
+    cdef int c_write(self) except -1:
+        cdef Py_ssize_t i = 0
+        while i < self.n_touched:           # a write may touch further sinks: what it closes or unblocks
+            i = self.c_write_batch(i)
+        self.n_touched = 0
+        self.c_free_retired()
+        arena_reset(&self.frames)
+        arena_reset(&self.deliveries)
+        if self.scratch.capacity > SCRATCH_KEEP:
+            buffer_free(&self.scratch)
+        return 0
+
+    cdef Py_ssize_t c_write_batch(self, Py_ssize_t start) except -1:
+        """The next sinks of those touched: to as many as a batch holds by the sender, to others each by itself."""
+        cdef Py_ssize_t i = start
+        cdef Py_ssize_t jobs = 0
+        cdef Py_ssize_t room = JOIN_SPACE
+        cdef Sink sink
+        while i < self.n_touched and jobs < BATCH:
+            if i + SOON < self.n_touched:
+                prefetch_sink(self.touched[i + SOON])
+            if self.touched[i] == NULL:     # let go before an earlier round failed
+                i += 1
+                continue
+            sink = <Sink>self.touched[i]
+            if self.sender is None or sink.fd < 0 or sink.blocked or sink.closed or sink.pending > JOIN_MOST:
+                self.c_write_one(sink)
+            elif sink.first != NULL:
+                if sink.first.next != NULL and sink.pending > room:
+                    break
+                self.c_job(sink, jobs, &room)
+                jobs += 1
+            i += 1
+        self.c_settle(jobs)
+        self.c_let_go(start, i)
+        return i
+
+    cdef void c_job(self, Sink sink, Py_ssize_t job, Py_ssize_t* room) noexcept:
+        """One piece of all that the sink is due."""
+        self.written[job].sink = <PyObject*>sink
+        self.written[job].first = sink.first
+        self.jobs[job].fd = sink.fd
+        self.jobs[job].size = sink.pending
+        self.jobs[job].data = sink.first.data
+        if sink.first.next != NULL:
+            self.jobs[job].data = self.joined + JOIN_SPACE - room[0]
+            join(self.joined + JOIN_SPACE - room[0], sink.first)
+            room[0] -= sink.pending
+        sink.first = NULL
+        sink.last = NULL
+        sink.pending = 0
+
+    cdef int c_settle(self, Py_ssize_t jobs) except -1:
+        """Tries the jobs; what a socket did not take is its sink's again."""
+        cdef Py_ssize_t i
+        cdef Job* job
+        cdef Sink sink
+        if jobs:
+            self.sender.c_send(self.jobs, jobs)
+        self.counters.writes += jobs
+        for i in range(jobs):
+            job = &self.jobs[i]
+            self.counters.bytes += job.size
+            if job.sent != job.size:
+                sink = <Sink>self.written[i].sink
+                if sink.c_unsent(self.written[i].first, job.size, job.sent) and not sink.closed:
+                    self.filled.append(sink)
+        return 0
+
+    cdef void c_let_go(self, Py_ssize_t start, Py_ssize_t end) noexcept:
+        cdef Py_ssize_t i
+        cdef PyObject* sink
+        for i in range(start, end):
+            sink, self.touched[i] = self.touched[i], NULL
+            Py_XDECREF(sink)
+
+    # ---- figures
+
+    cdef void c_begin(self) noexcept:
+        self.timing = True
+        self.began_us = monotonic_us()
+
+    cdef void c_end(self, bint flush) noexcept:
+        cdef uint64_t took_us = monotonic_us() - self.began_us
+        cdef uint64_t written_us = self.now_us + took_us
+        cdef Py_ssize_t i
+        cdef uint64_t age_us
+        for i in range(self.n_sent):
+            age_us = written_us - self.sent[i].ts_us if written_us > self.sent[i].ts_us else 0
+            self.counters.latency_us[bucket(age_us)] += self.sent[i].deliveries
+            # Old data replayed is decades of microseconds old: bounded, so that the sum stays far from 2**64.
+            self.counters.latency_total_us += min(age_us, MAX_SUMMED_US) * self.sent[i].deliveries
+        self.n_sent = 0
+        self.timing = False
+        if flush:
+            self.counters.flush_us[bucket(took_us)] += 1
+            self.counters.flush_total_us += took_us
+
+    cdef dict c_figures(self):
+        cdef Counters* counters = &self.counters
+        return {
+            "updates": counters.updates,
+            "deliveries": counters.deliveries,
+            "bytes": counters.bytes,
+            "writes": counters.writes,
+            "snapshots": counters.snapshots,
+            "deltas": counters.deltas,
+            "heartbeats": counters.heartbeats,
+            "recover_delta": counters.recover_delta,
+            "recover_snapshot": counters.recover_snapshot,
+            "recover_trades": counters.recover_trades,
+            "recover_lost": counters.recover_lost,
+            "conflated": counters.conflated,
+            "too_slow": counters.too_slow,
+            "compressed": self.deflater.messages,
+            "compressed_bytes_in": self.deflater.bytes_in,
+            "compressed_bytes_out": self.deflater.bytes_out,
+            "flush_us": [counters.flush_us[i] for i in range(BUCKETS)],
+            "latency_us": [counters.latency_us[i] for i in range(BUCKETS)],
+            "flush_total_us": counters.flush_total_us,
+            "latency_total_us": counters.latency_total_us,
+        }

@@ -1,0 +1,108 @@
+"""One shared view and who is subscribed to it.
+
+The base: members and where they stand. What is sent, and how one member is brought up to date, is the channel's:
+``topic_book``, ``topic_trades``, ``topic_ticker``.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from cpython.ref cimport PyObject
+
+from mdstream._core.codec.encode cimport Reason
+from mdstream._core.codec.variant cimport VARIANTS
+from mdstream._core.fanout.instrument cimport Instrument
+from mdstream._core.fanout.outbox cimport Frame, Outbox
+from mdstream._core.fanout.sink cimport Sink
+
+cdef enum Lag:
+    BEHIND = 0          # has what leads up to `seq`
+    AHEAD = 1           # resumed at a number that the topic has not reached yet
+    FRESH = 2           # has nothing of use: needs a snapshot
+
+cdef struct Member:
+    PyObject* sink      # borrowed: a sink leaves its topics when it is closed
+    uint64_t seq        # of one that lags: its position (see c_position)
+    uint64_t unsent     # in step since this number without having been sent anything; NEVER once it was
+    uint64_t deadline_us    # AHEAD: when to stop waiting
+    uint32_t place      # index in the sink's places
+    uint32_t heard      # the topic's version at the last heartbeat
+    uint8_t lag         # Lag
+    uint8_t reason      # Reason, of the snapshot that it may come to
+    bint held           # subscribed, but catch_up was not called yet
+
+cdef struct Members:    # the first `in_step` have all that the topic sent, the others lag
+    Member* items
+    uint32_t count
+    uint32_t in_step
+    uint32_t capacity
+
+cdef enum:
+    NEVER = 0xFFFFFFFFFFFFFFFF
+
+cdef class TopicGroup:
+    """What the topics of one instrument share."""
+    cdef Instrument instrument
+    cdef list topics
+    cdef bint dirty                 # among those that the hub is to flush
+    cdef bint resting               # each topic waits for the end of its interval: until then there is nothing to flush
+    cdef uint32_t loads             # snapshots loaded so far: a change of it makes older numbers unusable
+    cdef bint crc_known             # of the ungrouped book's best ten levels, at:
+    cdef uint64_t crc_epoch
+    cdef uint64_t crc_seq
+    cdef uint32_t crc_loads
+    cdef uint32_t crc
+
+cdef class Topic:
+    cdef readonly Instrument instrument
+    cdef readonly uint32_t number
+    cdef readonly str channel
+    cdef readonly Py_ssize_t depth
+    cdef readonly int64_t group
+    cdef readonly uint32_t interval_ms
+    cdef readonly bint alive
+    cdef readonly uint64_t epoch
+    cdef readonly uint64_t seq
+    cdef TopicGroup topic_group
+    cdef object key
+    cdef uint64_t ts_us
+    cdef uint32_t version           # messages sent to all so far
+    cdef uint64_t next_us           # with an interval: when it may send again
+    cdef bint waiting               # with an interval: it has something to send then
+    cdef uint32_t n_ahead
+    cdef Members[VARIANTS] members     # by variant
+
+    # ---- what a channel does
+    # Stand at what is now, with nobody to tell.
+    cdef int c_start(self, Outbox out) except -1
+    # Bring the topic to what is now; all members in step are handed the change.
+    cdef int c_emit(self, Outbox out) except -1
+    # Before one member is answered: emit first if the topic stands where answers cannot be computed, or needlessly far back.
+    cdef int c_settle(self, Outbox out) except -1
+    # A new member's standing, given (epoch, seq) if `resume`; True if it goes on from there.
+    cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1
+    # `recover` from a number on: sets what the member lacks.
+    cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1
+    # Hand one member what leads to where the topic stands.
+    cdef int c_bring(self, Outbox out, Member* member) except -1
+    # What a member's `seq` is compared with.
+    cdef uint64_t c_position(self) noexcept
+
+    # ---- members
+    cdef Member* c_join(self, Sink sink) except NULL
+    cdef int c_leave(self, Sink sink, Py_ssize_t place) except -1
+    cdef uint32_t c_count_members(self) noexcept
+    cdef Member* c_member(self, Sink sink, Py_ssize_t place) noexcept
+    cdef bint c_in_step(self, Sink sink, Py_ssize_t place) noexcept
+    # The sink blocks: from here on it lags.
+    cdef int c_mark(self, Sink sink, Py_ssize_t place) except -1
+    cdef int c_catch_up(self, Outbox out, Sink sink, Py_ssize_t place) except -1
+    # `recover`: from here on it lacks what follows `from_seq` - 1.
+    cdef int c_recover(self, Outbox out, Sink sink, Py_ssize_t place, uint64_t from_seq) except -1
+    cdef int c_lag(self, int variant, uint32_t index, Lag lag, Reason reason) except -1
+    # Members that waited ahead of the topic: those it has reached; with `now_us`, also those whose time is up.
+    cdef int c_reached(self, Outbox out, uint64_t now_us) except -1
+    # Brings a lagging member into step.
+    cdef int c_step(self, Outbox out, int variant, uint32_t index) except -1
+    cdef int c_fan(self, Outbox out, int variant, Frame frame) except -1
+    # A message for all was made: counts it, for heartbeats and the latency histogram.
+    cdef int c_sent(self, Outbox out) except -1

@@ -1,0 +1,275 @@
+"""Books: full from the change log, cut or grouped by the difference to the view last sent; snapshots encoded once."""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from mdstream._core.orderbook.book cimport Book
+from mdstream._core.codec.encode cimport (
+    REASON_EPOCH, REASON_RECOVER, REASON_RELOAD, REASON_SLOW, REASON_SUBSCRIBE, Format, encode_delta, encode_snapshot
+)
+from mdstream._core.codec.variant cimport format_of
+from mdstream._core.orderbook.levels cimport levels_crc, levels_diff, levels_free, levels_swap
+from mdstream._core.fanout.sink cimport Sink
+from mdstream._core.fanout.topic cimport AHEAD, BEHIND, FRESH, NEVER, Members
+
+cdef enum:
+    CRC_LEVELS = 10
+    AHEAD_LIMIT_US = 2000000
+
+
+cdef class BookTopic(Topic):
+    def __dealloc__(self) -> None:
+        cdef int variant
+        for variant in range(VARIANTS):
+            free(self.snapshots[variant].data)
+        levels_free(&self.view_bids)
+        levels_free(&self.view_asks)
+
+    cdef int c_start(self, Outbox out) except -1:
+        self.full = self.depth == 0 and self.group == 1
+        if not self.full:
+            self.instrument.book.c_view(
+                self.instrument.book.seq, self.depth, self.group, &self.view_bids, &self.view_asks)
+        return self.c_stand(out)
+
+    cdef int c_stand(self, Outbox out) except -1:
+        """The topic's number becomes the book's; the view, if it keeps one, is already the newest."""
+        cdef Book book = self.instrument.book
+        cdef int variant
+        for variant in range(VARIANTS):
+            out.c_retire(self.snapshots[variant].data)
+            self.snapshots[variant].data = NULL
+        self.epoch = book.epoch
+        self.seq = book.seq
+        self.ts_us = book.ts_us
+        self.loads = self.topic_group.loads
+        if self.group == 1 and (self.full or self.depth >= CRC_LEVELS):
+            self.crc = self.c_book_crc(out)
+        else:
+            self.crc = levels_crc(&self.view_bids, &self.view_asks)
+        return 0
+
+    cdef uint32_t c_book_crc(self, Outbox out) except? 0:
+        """Of the ungrouped book's best ten levels, which all topics that show as many have in common."""
+        cdef Book book = self.instrument.book
+        cdef bint known = self.topic_group.crc_known and self.topic_group.crc_seq == book.seq
+        if known and self.topic_group.crc_epoch == book.epoch and self.topic_group.crc_loads == self.topic_group.loads:
+            return self.topic_group.crc
+        if self.full:
+            book.c_view(book.seq, CRC_LEVELS, 1, &out.other_bids, &out.other_asks)
+            self.topic_group.crc = levels_crc(&out.other_bids, &out.other_asks)
+        else:
+            self.topic_group.crc = levels_crc(&self.view_bids, &self.view_asks)
+        self.topic_group.crc_known = True
+        self.topic_group.crc_epoch = book.epoch
+        self.topic_group.crc_seq = book.seq
+        self.topic_group.crc_loads = self.topic_group.loads
+        return self.topic_group.crc
+
+    # ---- for all
+
+    cdef int c_emit(self, Outbox out) except -1:
+        cdef Book book = self.instrument.book
+        cdef uint64_t since = self.seq
+        cdef int variant
+        cdef Frame frame
+        if book.epoch != self.epoch:
+            return self.c_replace(out, REASON_EPOCH)
+        if self.loads != self.topic_group.loads:
+            return self.c_replace(out, REASON_RELOAD)
+        if book.seq == self.seq:
+            return 0
+        if not self.c_changes(out):
+            return self.c_replace(out, REASON_RELOAD)
+        if not self.full and out.bids.count + out.asks.count == 0 and not self.c_awaited():
+            return 0            # a full book's number moves with every update, though they may cancel out
+        self.c_stand(out)
+        for variant in range(VARIANTS):
+            if self.members[variant].in_step:
+                self.c_delta(out, variant, since, &frame)
+                self.c_fan(out, variant, frame)
+                out.counters.deltas += self.members[variant].in_step
+        self.c_sent(out)
+        return self.c_reached(out, 0)
+
+    cdef int c_changes(self, Outbox out) except -1:
+        """What leads from the topic's number to the book's, in `out`; 0 if the log does not reach. The kept view becomes the new one."""
+        cdef Book book = self.instrument.book
+        if self.full:
+            return book.c_changes(self.seq, book.seq, &out.bids, &out.asks)
+        book.c_view(book.seq, self.depth, self.group, &out.other_bids, &out.other_asks)
+        levels_diff(&self.view_bids, &out.other_bids, True, &out.bids)
+        levels_diff(&self.view_asks, &out.other_asks, False, &out.asks)
+        levels_swap(&self.view_bids, &out.other_bids)
+        levels_swap(&self.view_asks, &out.other_asks)
+        return 1
+
+    cdef bint c_awaited(self) noexcept:
+        """Whether a member that resumed ahead waits for a number that the book has: then even an empty delta is due."""
+        cdef int variant
+        cdef uint32_t i
+        if self.n_ahead:
+            for variant in range(VARIANTS):
+                for i in range(self.members[variant].in_step, self.members[variant].count):
+                    if (self.members[variant].items[i].lag == AHEAD
+                            and self.members[variant].items[i].seq <= self.instrument.book.seq):
+                        return True
+        return False
+
+    cdef int c_replace(self, Outbox out, Reason reason) except -1:
+        """A snapshot for all, where no delta can lead there."""
+        cdef int variant
+        cdef uint32_t i
+        cdef Members* members
+        cdef Frame frame
+        self.c_start(out)
+        for variant in range(VARIANTS):
+            members = &self.members[variant]
+            if members.in_step:
+                self.c_snapshot(out, variant, reason, &frame)
+                self.c_fan(out, variant, frame)
+                out.counters.snapshots += members.in_step
+            for i in range(members.in_step):
+                members.items[i].unsent = NEVER
+        self.c_sent(out)
+        return self.c_restart(out, reason)
+
+    cdef int c_restart(self, Outbox out, Reason reason) except -1:
+        """Whoever lags needs a snapshot now, wherever it stood; who can take it has it at once."""
+        cdef int variant
+        cdef uint32_t i
+        cdef Members* members
+        self.n_ahead = 0
+        for variant in range(VARIANTS):
+            members = &self.members[variant]
+            for i in range(members.in_step, members.count):
+                if members.items[i].lag != FRESH:
+                    members.items[i].lag = FRESH
+                    members.items[i].reason = reason
+            for i in range(members.in_step, members.count):
+                if not members.items[i].held and not (<Sink>members.items[i].sink).blocked:
+                    self.c_step(out, variant, i)
+        return 0
+
+    # ---- for one
+
+    cdef int c_settle(self, Outbox out) except -1:
+        cdef Book book = self.instrument.book
+        if book.epoch != self.epoch or self.loads != self.topic_group.loads:
+            return self.c_emit(out)
+        if book.seq != self.seq and (self.interval_ms == 0 or self.full and not book.c_reaches(self.seq)):
+            return self.c_emit(out)
+        return 0
+
+    cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1:
+        member.lag = FRESH
+        member.reason = REASON_SUBSCRIBE
+        if not resume or epoch != self.epoch:
+            return False
+        if seq > self.seq:
+            member.lag = AHEAD
+            member.deadline_us = out.now_us + AHEAD_LIMIT_US
+            self.n_ahead += 1
+        elif seq == self.seq or self.instrument.book.c_reaches(seq):
+            member.lag = BEHIND
+        else:
+            return False
+        member.seq = seq
+        member.unsent = 0
+        return True
+
+    cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1:
+        member.reason = REASON_RECOVER
+        if from_seq == 0 or from_seq > self.seq:
+            member.lag = FRESH
+        else:
+            member.seq = from_seq - 1
+        return 0
+
+    cdef int c_bring(self, Outbox out, Member* member) except -1:
+        if member.lag == FRESH:
+            return self.c_answer(out, member, True)
+        if member.seq == self.seq and member.reason != REASON_RECOVER:
+            if member.unsent != NEVER:
+                member.unsent = self.seq
+            return 0
+        return self.c_answer(out, member, not self.c_between(out, member.seq))
+
+    cdef bint c_between(self, Outbox out, uint64_t since) except -1:
+        """What leads from `since` to where the topic stands, in `out`; False if the log does not reach."""
+        cdef Book book = self.instrument.book
+        if self.full:
+            return book.c_changes(since, self.seq, &out.bids, &out.asks)
+        if not book.c_view(since, self.depth, self.group, &out.other_bids, &out.other_asks):
+            return False
+        levels_diff(&out.other_bids, &self.view_bids, True, &out.bids)
+        levels_diff(&out.other_asks, &self.view_asks, False, &out.asks)
+        return True
+
+    cdef int c_answer(self, Outbox out, Member* member, bint snapshot) except -1:
+        """A snapshot, or what `c_between` left in `out`: the shorter one, unless `subscribed` told of a resume: it promises deltas."""
+        cdef Sink sink = <Sink>member.sink
+        cdef Frame frame
+        cdef Frame other
+        if not snapshot:
+            self.c_delta(out, sink.variant, member.seq, &frame)
+            if member.reason != REASON_SUBSCRIBE and 2 * (out.bids.count + out.asks.count) > self.c_levels():
+                self.c_snapshot(out, sink.variant, <Reason>member.reason, &other)
+                snapshot = other.size < frame.size
+        if snapshot:
+            self.c_snapshot(out, sink.variant, <Reason>member.reason, &frame)
+        self.c_count(out, member, snapshot)
+        member.unsent = NEVER
+        member.heard = self.version - 1
+        return out.c_deliver(sink, frame)
+
+    cdef Py_ssize_t c_levels(self) except -1:
+        if self.full:
+            return len(self.instrument.book)
+        return self.view_bids.count + self.view_asks.count
+
+    cdef void c_count(self, Outbox out, Member* member, bint snapshot) noexcept:
+        if snapshot:
+            out.counters.snapshots += 1
+            out.counters.recover_snapshot += member.reason == REASON_RECOVER
+        else:
+            out.counters.deltas += 1
+            out.counters.recover_delta += member.reason == REASON_RECOVER
+        if member.reason == REASON_SLOW and member.lag == BEHIND:
+            out.counters.conflated += self.seq - member.seq
+
+    # ---- frames
+
+    cdef int c_delta(self, Outbox out, int variant, uint64_t since, Frame* frame) except -1:
+        encode_delta(<Format>format_of(variant), &out.scratch, self.number, since + 1, self.seq, self.ts_us,
+                     &out.bids, &out.asks, self.crc, self.instrument.scale)
+        return out.c_frame(variant, frame)
+
+    cdef int c_snapshot(self, Outbox out, int variant, Reason reason, Frame* frame) except -1:
+        cdef Snapshot* kept = &self.snapshots[variant]
+        cdef const Levels* bids = &self.view_bids
+        cdef const Levels* asks = &self.view_asks
+        if kept.data == NULL or kept.reason != reason:
+            if self.full:
+                if not self.instrument.book.c_view(self.seq, 0, 1, &out.other_bids, &out.other_asks):
+                    raise RuntimeError(f"{self!r}: the log of {self.instrument.name} does not reach the topic's number")
+                bids = &out.other_bids
+                asks = &out.other_asks
+            encode_snapshot(<Format>format_of(variant), &out.scratch, self.number, self.epoch, self.seq, self.ts_us,
+                            bids, asks, self.crc, reason, self.instrument.scale)
+            out.c_frame(variant, frame)
+            self.c_keep(out, kept, reason, frame)
+        frame.data = kept.data
+        frame.size = kept.size
+        return 0
+
+    cdef int c_keep(self, Outbox out, Snapshot* kept, Reason reason, const Frame* frame) except -1:
+        out.c_retire(kept.data)
+        kept.data = <char*>malloc(frame.size)
+        if kept.data == NULL:
+            raise MemoryError(f"no memory for a snapshot of {frame.size} bytes")
+        memcpy(kept.data, frame.data, frame.size)
+        kept.size = frame.size
+        kept.reason = reason
+        return 0

@@ -1,0 +1,14 @@
+/* One write to a socket: shared by the interface in fanout and the implementations in net. */
+#ifndef MDSTREAM_WRITE_JOB_H
+#define MDSTREAM_WRITE_JOB_H
+
+#include <sys/types.h>
+
+struct mds_job {
+    int fd;
+    const char *data;
+    ssize_t size;
+    ssize_t sent; /* filled in: bytes that the socket took, maybe none; negative: it is broken */
+};
+
+#endif

@@ -1,0 +1,41 @@
+"""From the bus into the hub: what takes the live messages of one instrument."""
+
+from mdstream._core.fanout.after_read cimport Wake
+from mdstream._core.orderbook.book cimport Reach
+from mdstream._core.fanout.hub cimport Hub
+from mdstream._core.fanout.instrument cimport NOTHING, Instrument, Outcome
+from mdstream._core.ingest.receiver cimport Receiver
+from mdstream._core.fanout.topic cimport TopicGroup
+
+cdef struct Footprint:      # where the memory lies that taking the next payload needs; NULL: unknown
+    const char* intake
+    const char* instrument
+    const char* book
+    const char* topic_group
+    Reach reach
+
+cdef class Intake:
+    cdef Hub hub
+    cdef Instrument instrument
+    cdef TopicGroup topic_group
+
+    cdef Outcome c_take(self, const char* payload, Py_ssize_t size) except? NOTHING
+
+cdef class BookIntake(Intake):
+    pass
+
+cdef class TradeIntake(Intake):
+    pass
+
+cdef class InstrumentReceiver(Receiver):
+    cdef object slow                # called with the bytes of what does not go straight to the core
+    cdef object on_heard
+    cdef Wake wake
+    cdef public Intake book         # None: not straight to the core
+    cdef public Intake trades
+    cdef public bint heard          # something came since this was last cleared
+    cdef Footprint footprint        # of the book
+
+    cdef bint c_straight(self, Intake intake, const char* payload, Py_ssize_t size) except -1
+    cdef bint c_is_known(self, const char* snap, Py_ssize_t size) noexcept
+    cdef void c_remember(self) noexcept

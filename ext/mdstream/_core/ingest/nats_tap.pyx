@@ -1,0 +1,91 @@
+"""Takes the messages of known subscriptions out of what a NATS server sends; all else is passed on as it came.
+
+``get_buffer`` and ``buffer_updated`` are those of ``asyncio.BufferedProtocol``: the transport reads into the scanner's own
+buffer, so that nothing is copied between the socket and the handlers. No I/O happens here.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+
+from mdstream._core.ingest.nats_scanner cimport STOP_DRY, Message, Stop
+
+from mdstream._core.ingest.nats_scanner import ScanError
+
+cdef enum:
+    READ_LEAST = 1 << 17        # free bytes offered for each read; the buffer is about twice as large
+    KEPT_CAPACITY = 1 << 19     # a buffer that grew beyond this for a large payload is given back when it is empty
+
+
+cdef class NatsTap:
+    def __init__(self, handlers not None, dict counters not None, pass_on not None, on_fault not None,
+                 AfterRead after_read not None):
+        self.scanner = NatsScanner(handlers)
+        self.scanner.keeps = KEPT_CAPACITY
+        self.counters = counters
+        self.pass_on = pass_on
+        self.on_fault = on_fault
+        self.after_read = after_read
+
+    @property
+    def capacity(self):
+        return self.scanner.allocated
+
+    def feed(self, bytes data not None):
+        self.scanner.feed(data)
+        self.c_take()
+
+    def get_buffer(self, sizehint):
+        cdef NatsScanner scanner = self.scanner
+        scanner.c_give_back()
+        scanner.c_reserve(READ_LEAST)
+        if self.space_at != scanner.data + scanner.size or self.space_size != scanner.allocated - scanner.size:
+            self.space_at, self.space_size = scanner.data + scanner.size, scanner.allocated - scanner.size
+            self.space = PyMemoryView_FromMemory(self.space_at, self.space_size, PyBUF_WRITE)
+        return self.space
+
+    def buffer_updated(self, Py_ssize_t nbytes):
+        if not 0 <= nbytes <= self.space_size:
+            raise ValueError(f"{nbytes} bytes were read into a buffer of {self.space_size}")
+        self.scanner.size += nbytes
+        try:
+            self.c_take()
+        finally:            # what was taken waits for it
+            self.after_read.c_run(nbytes == self.space_size)
+
+    cdef int c_take(self) except -1:
+        cdef NatsScanner scanner = self.scanner
+        cdef object messages = scanner.messages
+        cdef object size = scanner.payload_bytes
+        self.busy = True
+        try:
+            self.c_sift()
+        finally:
+            self.busy = False
+            self.counters["in_msgs"] += scanner.messages - messages
+            self.counters["in_bytes"] += scanner.payload_bytes - size
+        return 0
+
+    cdef int c_sift(self) except -1:
+        cdef Message other
+        cdef Stop stop
+        while not self.given_up:
+            try:
+                stop = self.scanner.c_run(&other)
+            except ScanError:
+                self.given_up = True
+                break
+            except Exception as error:
+                self.on_fault(error)
+                continue
+            if stop == STOP_DRY:
+                return 0
+            self.c_pass(other.whole)
+        return self.c_pass(self.scanner.size - self.scanner.position)
+
+    cdef int c_pass(self, Py_ssize_t size) except -1:
+        cdef NatsScanner scanner = self.scanner
+        if size:
+            scanner.position += size
+            self.pass_on(PyBytes_FromStringAndSize(scanner.data + scanner.position - size, size))
+        return 0

@@ -1,0 +1,326 @@
+import logging
+import os
+
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
+from posix.unistd cimport close
+
+from mdstream._core.base.buffer cimport buffer_free, buffer_reserve
+from mdstream._core.base.clock cimport monotonic_us
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <sys/socket.h>
+    #if defined(__linux__)
+    #include <sys/epoll.h>
+    #define MDSTREAM_HAS_EPOLL 1
+    #else
+    #include <stdint.h>
+    #define MDSTREAM_HAS_EPOLL 0
+    #define EPOLLIN 1
+    #define EPOLLOUT 4
+    #define EPOLLERR 8
+    #define EPOLLHUP 16
+    #define EPOLL_CTL_ADD 1
+    #define EPOLL_CTL_DEL 2
+    #define EPOLL_CTL_MOD 3
+    #define EPOLL_CLOEXEC 0
+    #define SOCK_NONBLOCK 0
+    #define SOCK_CLOEXEC 0
+    #define MSG_NOSIGNAL 0
+    struct epoll_event { uint32_t events; union { void* ptr; } data; };
+    static int epoll_create1(int flags) { (void)flags; errno = ENOSYS; return -1; }
+    static int epoll_ctl(int a, int b, int c, struct epoll_event* d) { (void)a; (void)b; (void)c; (void)d; errno = ENOSYS; return -1; }
+    static int epoll_wait(int a, struct epoll_event* b, int c, int d) { (void)a; (void)b; (void)c; (void)d; errno = ENOSYS; return -1; }
+    static int accept4(int a, void* b, void* c, int d) { (void)a; (void)b; (void)c; (void)d; errno = ENOSYS; return -1; }
+    #endif
+    """
+    enum:
+        MDSTREAM_HAS_EPOLL
+        EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
+        EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLL_CLOEXEC
+        SOCK_NONBLOCK, SOCK_CLOEXEC
+        MSG_DONTWAIT, MSG_NOSIGNAL
+        SHUT_WR
+    union epoll_data_t:
+        void* ptr
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags) nogil
+    int epoll_ctl(int epoll, int what, int fd, epoll_event* event) nogil
+    int epoll_wait(int epoll, epoll_event* events, int most, int timeout_ms) nogil
+    int accept4(int fd, void* address, void* length, int flags) nogil
+    Py_ssize_t recv(int fd, void* data, size_t size, int flags) nogil
+    Py_ssize_t send(int fd, const void* data, size_t size, int flags) nogil
+    int shutdown(int fd, int how) nogil
+
+cdef enum:
+    READ_SPACE = 65536          # bytes read at a time
+    BATCH = 16                  # events taken from the kernel at a time
+    TURN_US = 1000              # after which the loop has its turn, with whatever else is ready
+
+cdef object logger = logging.getLogger("mdstream.connection")
+
+AVAILABLE = bool(MDSTREAM_HAS_EPOLL)
+
+
+def accept(fd: int) -> int:
+    cdef int listening = fd
+    cdef int taken = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    if taken < 0 and errno not in (EAGAIN, EINTR, ECONNABORTED, EPROTO):
+        raise OSError(errno, os.strerror(errno))
+    return taken
+
+
+cdef class Peer:
+    cdef int c_received(self, char* data, Py_ssize_t size) except -1:
+        return 0
+
+    cdef int c_eof(self) except -1:
+        return 0
+
+    cdef int c_drained(self) except -1:
+        return 0
+
+    cdef int c_lost(self) except -1:
+        return 0
+
+
+cdef class Connections:
+    def __cinit__(self, loop: object) -> None:
+        self.epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self.epoll < 0:
+            raise OSError(errno, os.strerror(errno))
+        self.loop = loop
+        self.space = bytearray(READ_SPACE)
+        self.ended = []
+        loop.add_reader(self.epoll, self.run)
+
+    def __dealloc__(self) -> None:
+        free(self.connections)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def run(self) -> None:
+        """What is ready, for about TURN_US; the rest is still ready in the loop's next turn."""
+        cdef epoll_event[BATCH] events
+        cdef uint64_t until_us = monotonic_us() + TURN_US
+        cdef int n = BATCH
+        cdef int i
+        self.running = True
+        while n == BATCH and monotonic_us() < until_us and not self.closed:
+            n = epoll_wait(self.epoll, events, BATCH, 0)
+            for i in range(n):
+                self.c_serve(<Connection>events[i].data.ptr, events[i].events)
+        self.running = False
+        self.c_reap()
+
+    cdef int c_serve(self, Connection connection, uint32_t events) except -1:
+        if connection.ended:          # by another one's event, in this very batch
+            return 0
+        try:
+            connection.c_on_event(events)
+        except Exception:
+            logger.exception("a connection is dropped because of an internal error")
+            connection.abort()
+        return 0
+
+    cdef int c_add(self, Connection connection) except -1:
+        cdef epoll_event event
+        cdef Py_ssize_t larger
+        cdef PyObject** moved
+        if self.count == self.capacity:
+            larger = self.capacity * 2 if self.capacity else 64
+            moved = <PyObject**>realloc(self.connections, larger * sizeof(PyObject*))
+            if moved == NULL:
+                raise MemoryError(f"no memory for {larger} connections")
+            self.connections = moved
+            self.capacity = larger
+        event.events = connection.watched
+        event.data.ptr = <void*>connection
+        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, connection.fd, &event) < 0:
+            raise OSError(errno, os.strerror(errno))
+        Py_INCREF(connection)
+        connection.index = self.count
+        self.connections[self.count] = <PyObject*>connection
+        self.count += 1
+        return 0
+
+    cdef int c_remove(self, Connection connection) except -1:
+        cdef Connection last = <Connection>self.connections[self.count - 1]
+        self.connections[connection.index] = <PyObject*>last
+        last.index = connection.index
+        self.count -= 1
+        Py_DECREF(connection)
+        return 0
+
+    cdef int c_end(self, Connection connection) except -1:
+        """Nothing more is heard of it; told, and closed, once nobody is in the middle of using it."""
+        cdef epoll_event event
+        connection.ended = True
+        epoll_ctl(self.epoll, EPOLL_CTL_DEL, connection.fd, &event)
+        if not self.running and not self.ended:
+            self.loop.call_soon(self.reap)
+        self.ended.append(connection)
+        return 0
+
+    def reap(self) -> None:
+        self.c_reap()
+
+    cdef int c_reap(self) except -1:
+        cdef Connection connection
+        while self.ended:
+            connection = self.ended.pop()
+            self.c_remove(connection)
+            try:
+                connection.peer.c_lost()
+            except Exception:
+                logger.exception("the end of a connection was not taken note of")
+            close(connection.fd)
+            connection.fd = -1
+            connection.peer = None
+            buffer_free(&connection.pending)
+        return 0
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        while self.count:
+            (<Connection>self.connections[self.count - 1]).abort()
+            self.c_reap()
+        self.closed = True
+        self.loop.remove_reader(self.epoll)
+        close(self.epoll)
+
+
+cdef class Connection:
+    def __init__(self, connections: Connections, fd: int, peer: Peer) -> None:
+        self.connections = connections
+        self.peer = peer
+        self.fd = fd
+        self.watched = EPOLLIN
+        connections.c_add(self)
+
+    def __dealloc__(self) -> None:
+        buffer_free(&self.pending)
+
+    cdef int c_watch(self) except -1:
+        """Tells the kernel what is of interest now."""
+        cdef epoll_event event
+        cdef uint32_t wanted = (0 if self.closing else EPOLLIN) | (EPOLLOUT if self.c_pending() else 0)
+        if wanted == self.watched or self.ended:
+            return 0
+        self.watched = wanted
+        event.events = wanted
+        event.data.ptr = <void*>self
+        if epoll_ctl(self.connections.epoll, EPOLL_CTL_MOD, self.fd, &event) < 0:
+            raise OSError(errno, os.strerror(errno))
+        return 0
+
+    # ---- in
+
+    cdef int c_on_event(self, uint32_t events) except -1:
+        if events & EPOLLOUT:
+            self.c_send_pending()
+        if self.ended:
+            return 0
+        if events & EPOLLIN:
+            return self.c_read()
+        if events & (EPOLLERR | EPOLLHUP):
+            self.abort()
+        return 0
+
+    cdef int c_read(self) except -1:
+        cdef char* space = self.connections.space
+        cdef Py_ssize_t size = recv(self.fd, space, READ_SPACE, MSG_DONTWAIT)
+        if size > 0:
+            return self.peer.c_received(space, size)
+        if size == 0:
+            return self.peer.c_eof()
+        if errno != EAGAIN and errno != EINTR:
+            self.abort()
+        return 0
+
+    # ---- out, as asyncio's transports do it
+
+    cdef Py_ssize_t c_pending(self) noexcept:
+        return self.pending.size - self.sent
+
+    cdef int c_keep(self, const char* data, Py_ssize_t size) except -1:
+        """Behind what waits already."""
+        buffer_reserve(&self.pending, size)
+        memcpy(self.pending.data + self.pending.size, data, size)
+        self.pending.size += size
+        return self.c_watch()
+
+    def write(self, data: bytes) -> None:
+        cdef const char* at = data
+        cdef Py_ssize_t size = len(data)
+        cdef Py_ssize_t sent = 0
+        if self.ended or self.closing or self.eof_due:
+            return
+        if not self.c_pending():
+            sent = send(self.fd, at, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    self.abort()
+                    return
+                sent = 0
+        if sent < size:
+            self.c_keep(at + sent, size - sent)
+
+    cdef int c_send_pending(self) except -1:
+        cdef Py_ssize_t sent = send(
+            self.fd, self.pending.data + self.sent, self.c_pending(), MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent < 0:
+            if errno != EAGAIN and errno != EINTR:
+                self.abort()
+            return 0
+        self.sent += sent
+        if self.c_pending():
+            return 0
+        self.sent = 0
+        buffer_free(&self.pending)
+        self.c_watch()
+        if self.closing:
+            self.abort()
+        elif self.eof_due:
+            shutdown(self.fd, SHUT_WR)
+        else:
+            self.peer.c_drained()
+        return 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.c_pending()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        if self.ended or self.eof_due:
+            return
+        self.eof_due = True
+        if not self.c_pending():
+            shutdown(self.fd, SHUT_WR)
+
+    def is_closing(self) -> bool:
+        return self.closing or self.ended
+
+    def close(self) -> None:
+        if self.ended or self.closing:
+            return
+        if not self.c_pending():
+            self.abort()
+            return
+        self.closing = True
+        self.c_watch()
+
+    def abort(self) -> None:
+        if not self.ended:
+            self.connections.c_end(self)

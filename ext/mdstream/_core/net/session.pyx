@@ -1,0 +1,478 @@
+"""The I/O shell around upgrade, sink and assembler: bytes in from a transport, one write per flush out."""
+
+import logging
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.string cimport memcpy, memset
+
+from mdstream._core.websocket.message_assembler cimport FED_WHOLE, assembler_feed, assembler_free, close_code, is_utf8
+from mdstream._core.codec.deflate cimport unpack
+from mdstream._core.net.socket_send cimport MSG_DONTWAIT, MSG_NOSIGNAL, send_now
+from mdstream._core.net.connection cimport Connection
+from mdstream._core.websocket.frame cimport (
+    HEADER_MAX, OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT, put_header
+)
+from mdstream._core.websocket.frame_parser cimport Piece, frame_parser_next
+
+from mdstream.errors import SessionClosed
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <string.h>
+    #include <sys/socket.h>
+    #include <sys/uio.h>
+    """
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    Py_ssize_t sendmsg(int fd, const msghdr* message, int flags) nogil
+    void* memmem(const void* data, size_t size, const void* wanted, size_t wanted_size) nogil
+
+cdef enum:
+    GATHER = 256                # pieces of one sendmsg; the system's limit (IOV_MAX) is 1024
+    MAX_HEAD = 16384            # bytes of an upgrade request
+    MAX_REASON = 123            # bytes: a control frame's 125 without the code
+    NORMAL = 1000
+    PROTOCOL_ERROR = 1002
+    WRONG_FRAME_TYPE = 1003
+    NO_CODE = 1005
+    ABNORMAL = 1006
+    NOT_UTF8 = 1007
+    TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+    TOO_SLOW = 4408
+
+cdef dict VIOLATIONS = {
+    PROTOCOL_ERROR: "a frame that the WebSocket protocol does not allow here",
+    NOT_UTF8: "text that is not UTF-8",
+    TOO_BIG: "the message is too big",
+}
+cdef str CORRUPT = "a compressed message that is corrupt"
+cdef object logger = logging.getLogger("mdstream.session")
+
+
+cdef Py_ssize_t gather(int fd, const Delivery* first) noexcept nogil:
+    """Writes deliveries straight to a socket. The bytes written (fewer than all: it is full), or -1 if it is broken."""
+    cdef iovec[GATHER] pieces
+    cdef msghdr message
+    cdef Py_ssize_t total = 0
+    cdef Py_ssize_t wanted, sent
+    if first.next == NULL:
+        return send_now(fd, first.data, first.size)
+    while first != NULL:
+        memset(&message, 0, sizeof(message))
+        message.msg_iov = pieces
+        wanted = 0
+        while first != NULL and message.msg_iovlen < GATHER:
+            pieces[message.msg_iovlen].iov_base = <void*>first.data
+            pieces[message.msg_iovlen].iov_len = first.size
+            message.msg_iovlen += 1
+            wanted += first.size
+            first = first.next
+        sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        while sent < 0 and errno == EINTR:
+            sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent < 0:
+            return total if errno == EAGAIN else -1
+        total += sent
+        if sent < wanted:
+            break
+    return total
+
+
+cdef bytes joined(const Delivery* first, Py_ssize_t skip, Py_ssize_t size):
+    """Deliveries of `size` bytes in all, less the first `skip`."""
+    cdef bytes data = PyBytes_FromStringAndSize(NULL, size - skip)
+    cdef char* at = PyBytes_AS_STRING(data)
+    while first != NULL:
+        if skip >= first.size:
+            skip -= first.size
+        else:
+            memcpy(at, first.data + skip, first.size - skip)
+            at += first.size - skip
+            skip = 0
+        first = first.next
+    return data
+
+
+cdef bytes clipped(str reason):
+    """At most MAX_REASON bytes of UTF-8, whole characters."""
+    return reason.encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore").encode()
+
+
+cdef bytes close_frame(int code, bytes reason):
+    cdef char[HEADER_MAX] header
+    put_header(header, OP_CLOSE, 2 + len(reason))
+    return header[:2] + code.to_bytes(2, "big") + reason
+
+
+cdef int socket_of(object transport) except -2:
+    """The descriptor that may be written to directly, -1 if there is none: TLS."""
+    if isinstance(transport, Connection):
+        return (<Connection>transport).fd
+    if transport.get_extra_info("ssl_object") is not None:
+        return -1
+    return transport.get_extra_info("socket").fileno()
+
+
+cdef class SessionSink(Sink):
+    """The way to one client: straight to the socket while its transport holds nothing, else into the transport, bounded.
+
+    The transport's high-water mark is 0, so that it says at once when it holds anything (`pause_writing`: blocked) and when it no
+    longer does (`resume_writing`: drained).
+    """
+
+    cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept:
+        cdef Py_ssize_t sent = 0
+        if self.transport is None:
+            return False
+        if not self.blocked and self.fd >= 0:
+            sent = gather(self.fd, first)
+            if sent == size:
+                return False
+        return self.c_unsent(first, size, sent)
+
+    cdef bint c_unsent(self, const Delivery* first, Py_ssize_t size, Py_ssize_t sent) noexcept:
+        try:
+            if sent < 0:
+                self.c_broken()
+                return False
+            return self.c_leave_to_transport(first, sent, size)
+        except Exception:
+            logger.exception("writing to a session failed; it is dropped")
+            self.transport.abort()
+            return False
+
+    cdef bint c_leave_to_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False:
+        """What the socket did not take (now). True if the transport had to keep any of it."""
+        transport = self.transport
+        if transport.is_closing():
+            return False
+        if self.blocked and transport.get_write_buffer_size() + size > self.control_backlog:
+            self.session.close(TOO_SLOW, "too slow: control messages were not read")
+            return False
+        transport.write(joined(first, skip, size))
+        return transport.get_write_buffer_size() > 0
+
+    cdef int c_broken(self) except -1:
+        """The peer is gone: the loop tells soon; until then nothing is tried any more."""
+        self.close()
+        self.transport.abort()
+        return 0
+
+    cdef int c_end(self, int code, str reason) except -1:
+        if self.session is not None:
+            self.session.close(code, reason)
+        return 0
+
+
+cdef class Session(Peer):
+    def __init__(self, group: SessionGroup) -> None:
+        self.group = group
+        self.counted = group.c_begin(self)
+
+    def __dealloc__(self) -> None:
+        assembler_free(&self.assembler)
+
+    @property
+    def surplus(self) -> bool:
+        return not self.counted
+
+    @property
+    def format(self) -> int:
+        return self.sink.format
+
+    @property
+    def open(self) -> bool:
+        return self.state == STATE_OPEN
+
+    @property
+    def bytes_pending(self) -> int:
+        if self.transport is None:
+            return 0
+        return self.sink.pending + self.transport.get_write_buffer_size()
+
+    @property
+    def last_received_us(self) -> int:
+        return self.sink.heard_us
+
+    # ---- the answer to the upgrade request
+
+    def accept(self, response: bytes, format: int, window_bits: int = 0) -> None:
+        if self.state != STATE_NEW:
+            return
+        self.sink = SessionSink(format, window_bits)
+        self.sink.session = self
+        self.sink.pings = True
+        self.sink.control_backlog = self.group.control_backlog
+        self.sink.transport = self.transport
+        self.sink.fd = socket_of(self.transport)
+        self.parser.unpacks = window_bits > 0
+        self.opcode = OP_BINARY if format else OP_TEXT
+        self.group.handshakes.pop(self, None)
+        self.state = STATE_OPEN
+        self.c_open(response)
+
+    cdef int c_open(self, bytes response) except -1:
+        """The answer leaves together with what the owner says first."""
+        hub = self.group.hub
+        hub.attach(self.sink)
+        hub.c_enter()
+        try:
+            hub.out.c_answer(self.sink, response, len(response))
+            self.c_call(self.group.on_open, None)
+        finally:
+            hub.c_leave()
+        return 0
+
+    def refuse(self, response: bytes) -> None:
+        if self.state != STATE_NEW:
+            return
+        self.state = STATE_ENDING
+        self.group.handshakes.pop(self, None)
+        self.group.c_closing(self)
+        self.transport.write(response)
+        self.transport.close()
+
+    def drop(self) -> None:
+        if self.transport is None:
+            self.c_lost()
+        else:
+            self.transport.abort()
+
+    # ---- out
+
+    def send_control(self, payload: bytes) -> None:
+        if self.state == STATE_OPEN:
+            self.group.hub.c_send(self.sink, self.opcode, payload, len(payload))
+
+    def close(self, code: int = NORMAL, reason: str = "") -> None:
+        if self.state != STATE_OPEN:
+            return
+        self.code = code
+        self.group.hub.out.c_write_one(self.sink)         # what was said before the close frame goes before it
+        self.c_shut(code, reason)
+        self.group.c_closing(self)
+
+    cdef int c_shut(self, int code, str reason) except -1:
+        """Sends the close frame, after which nothing is sent."""
+        self.state = STATE_CLOSING
+        self.sink.close()
+        self.transport.write(close_frame(code, clipped(reason)))
+        return 0
+
+    cdef int c_hang_up(self) except -1:
+        """Ends the connection so that our close frame still arrives, though the peer may go on sending: that is read and dropped."""
+        self.state = STATE_ENDING
+        self.group.c_closing(self)
+        if self.transport.is_closing():
+            return 0
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+        return 0
+
+    cdef int c_call(self, object callback, object argument) except -1:
+        """A callback of the owner's; what it sends leaves in one write, and no error of its own goes further."""
+        hub = self.group.hub
+        hub.c_enter()
+        try:
+            if argument is None:
+                callback(self)
+            else:
+                callback(self, argument)
+        except SessionClosed as error:
+            self.close(error.code, str(error))
+        except Exception:
+            logger.exception("a session is closed because of an internal error")
+            self.close(INTERNAL_ERROR, "internal error")
+        finally:
+            hub.c_leave()
+        return 0
+
+    # ---- in, from a connection
+
+    cdef int c_received(self, char* data, Py_ssize_t size) except -1:
+        if self.state == STATE_NEW:
+            return self.c_greet(data, size)
+        return self.c_parse(data, data + size)
+
+    cdef int c_eof(self) except -1:
+        """Nothing more will come: only a close frame that waits is still worth sending, within its time."""
+        if self.state == STATE_ENDING:
+            self.transport.close()
+        else:
+            self.transport.abort()
+        return 0
+
+    cdef int c_drained(self) except -1:
+        if self.state == STATE_OPEN and self.sink.blocked:
+            self.group.hub.drained(self.sink)
+        return 0
+
+    cdef int c_lost(self) except -1:
+        cdef bint told = self.sink is not None
+        if self.state == STATE_CLOSED:
+            return 0
+        self.state = STATE_CLOSED
+        self.group.c_end(self, self.counted)
+        self.head = None
+        assembler_free(&self.assembler)
+        if told:
+            self.sink.close()
+        try:
+            if told:
+                self.group.on_close(self, self.code or ABNORMAL)
+        except Exception:
+            logger.exception("the end of a session was not taken note of")
+        finally:
+            self.transport = None
+            if told:
+                self.sink.transport = None
+                self.sink.session = None
+        return 0
+
+    # ---- in, as the protocol of a transport of asyncio's
+
+    def connection_made(self, transport) -> None:
+        if self.state == STATE_CLOSED:          # its time was up before
+            transport.abort()
+            return
+        self.transport = transport
+        if not isinstance(transport, Connection):
+            secure = transport.get_extra_info("ssl_object") is not None
+            transport.set_write_buffer_limits(1 if secure else 0, 0)
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        return memoryview(self.group.read_space)
+
+    def buffer_updated(self, size: int) -> None:
+        cdef char* at = self.group.read_space
+        self.c_received(at, size)
+
+    def data_received(self, data: bytes) -> None:
+        """From transports that know no buffered protocols."""
+        cdef bytearray copied = bytearray(data)
+        self.c_received(copied, len(copied))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        if self.state == STATE_OPEN:
+            self.group.hub.c_blocked(self.sink)
+
+    def resume_writing(self) -> None:
+        self.c_drained()
+
+    def connection_lost(self, error) -> None:
+        self.c_lost()
+
+    # ---- what came
+
+    cdef int c_greet(self, char* data, Py_ssize_t size) except -1:
+        """Collects the upgrade request, and has it answered once it is whole; what comes behind it is frames."""
+        cdef char* end
+        cdef Py_ssize_t head_size
+        cdef bytearray kept = self.head
+        if kept is not None:
+            kept += data[:size]
+            data = kept
+            size = len(kept)
+        end = <char*>memmem(data, size, b"\r\n\r\n", 4)
+        head_size = end - data if end != NULL else size
+        if head_size >= MAX_HEAD:
+            self.transport.abort()
+            return 0
+        if end == NULL:
+            if kept is None:
+                self.head = bytearray(data[:size])
+            return 0
+        self.head = None
+        self.group.on_request(self, data[:head_size])
+        if self.state == STATE_OPEN and size > head_size + 4:
+            self.c_parse(end + 4, data + size)
+        return 0
+
+    cdef Py_ssize_t c_max_frame(self) noexcept:
+        return self.group.max_packed if self.parser.unpacks else self.group.max_message
+
+    cdef int c_parse(self, char* at, char* end) except -1:
+        cdef Piece piece
+        cdef int result = 1
+        if self.state < STATE_ENDING:
+            self.sink.heard_us = self.group.hub.out.now_us
+        while result > 0 and self.state < STATE_ENDING:
+            result = frame_parser_next(&self.parser, &at, end, self.c_max_frame(), &piece)
+            if result > 0:
+                self.c_on_frame(piece.opcode, piece.fin, piece.packed, piece.data, piece.size)
+        if result < 0:
+            self.c_fail(-result)
+        return 0
+
+    cdef int c_on_frame(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1:
+        if opcode == OP_CLOSE:
+            if self.state < STATE_ENDING:
+                self.c_on_close_frame(data, size)
+        elif self.state != STATE_OPEN:
+            return 0
+        elif opcode == OP_PING:
+            self.group.hub.c_send(self.sink, OP_PONG, data, size)
+        elif opcode != OP_PONG:
+            self.c_on_data(opcode, fin, packed, data, size)
+        return 0
+
+    cdef int c_on_data(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1:
+        cdef const char* whole = NULL
+        cdef Py_ssize_t whole_size = 0
+        cdef Py_ssize_t most = self.group.max_message
+        cdef int fed
+        if not self.group.any_type and opcode != OP_CONTINUATION and opcode != self.opcode:
+            self.close(WRONG_FRAME_TYPE, f"this subprotocol takes {'text' if self.opcode == OP_TEXT else 'binary'} frames")
+            return 0
+        if packed or self.assembler.packed and opcode == OP_CONTINUATION:
+            most = self.c_max_frame()
+        fed = assembler_feed(&self.assembler, opcode, fin, packed, data, size, most, &whole, &whole_size, &opcode)
+        if fed < 0:
+            self.c_fail(-fed)
+        elif fed == FED_WHOLE:
+            self.opcode = opcode
+            if self.assembler.packed:
+                return self.c_on_packed(whole, whole_size)
+            self.c_call(self.group.on_message, PyBytes_FromStringAndSize(whole, whole_size))
+        return 0
+
+    cdef int c_on_packed(self, const char* data, Py_ssize_t size) except -1:
+        cdef int violation = 0
+        cdef bytes message = unpack(data, size, self.group.max_message, &violation)
+        if message is None:
+            return self.c_fail(violation, CORRUPT if violation == NOT_UTF8 else None)
+        if self.opcode == OP_TEXT and not is_utf8(message, len(message)):
+            return self.c_fail(NOT_UTF8)
+        return self.c_call(self.group.on_message, message)
+
+    cdef int c_on_close_frame(self, const char* payload, Py_ssize_t size) except -1:
+        cdef int code = close_code(payload, size)
+        if self.state == STATE_OPEN:
+            self.code = code if code > 0 else -code
+            self.group.hub.out.c_write_one(self.sink)
+            self.c_shut(NORMAL if code == NO_CODE else self.code, "")
+        return self.c_hang_up()
+
+    cdef int c_fail(self, int code, str why=None) except -1:
+        """A violation (RFC 6455 section 7.1.7): says so, and reads no further."""
+        if self.state == STATE_OPEN:
+            why = why or VIOLATIONS[code]
+            logger.info("a session is closed with %d: %s", code, why)
+            self.close(code, why)
+        if self.state == STATE_CLOSING:
+            self.c_hang_up()
+        return 0

@@ -1,0 +1,81 @@
+from libc.stdint cimport uint64_t
+
+from mdstream._core.base.clock cimport monotonic_us
+
+cdef enum:
+    SPARE = 64                  # and a thousandth: what DEFLATE adds at most to what it cannot compress
+    READ_SPACE = 65536
+
+
+cdef list expired(dict waiting, uint64_t now_us):
+    """Takes out those whose time is up."""
+    cdef list found = []
+    for session, due_us in waiting.items():
+        if <uint64_t>due_us > now_us:
+            break
+        found.append(session)
+    for session in found:
+        del waiting[session]
+    return found
+
+
+cdef class SessionGroup:
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        on_request,
+        on_open,
+        on_message,
+        on_close,
+        max_connections: int = 1_000_000,
+        max_message_bytes: int = 65536,
+        control_backlog_bytes: int = 262144,
+        handshake_s: float = 5.0,
+        close_timeout_s: float = 2.0,
+        any_type: bool = False,
+    ) -> None:
+        self.hub = hub
+        self.on_request = on_request
+        self.on_open = on_open
+        self.on_message = on_message
+        self.on_close = on_close
+        self.max_connections = max_connections
+        self.max_message = max_message_bytes
+        self.max_packed = max_message_bytes + max_message_bytes // 1024 + SPARE
+        self.control_backlog = control_backlog_bytes
+        self.handshake_us = <uint64_t>(handshake_s * 1e6)
+        self.close_us = <uint64_t>(close_timeout_s * 1e6)
+        self.any_type = any_type
+        self.read_space = bytearray(READ_SPACE)
+        self.handshakes = {}
+        self.closings = {}
+
+    @property
+    def half_open(self) -> int:
+        return len(self.handshakes)
+
+    def tick(self) -> None:
+        now_us = monotonic_us()
+        for session in expired(self.handshakes, now_us):
+            session.drop()
+        for session in expired(self.closings, now_us):
+            session.drop()
+
+    cdef bint c_begin(self, object session) except -1:
+        self.handshakes[session] = monotonic_us() + self.handshake_us
+        if self.connections >= self.max_connections:
+            return False
+        self.connections += 1
+        return True
+
+    cdef int c_closing(self, object session) except -1:
+        if session not in self.closings:
+            self.closings[session] = monotonic_us() + self.close_us
+        return 0
+
+    cdef int c_end(self, object session, bint counted) except -1:
+        self.connections -= counted
+        self.handshakes.pop(session, None)
+        self.closings.pop(session, None)
+        return 0

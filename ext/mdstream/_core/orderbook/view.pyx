@@ -1,0 +1,108 @@
+from cpython.mem cimport PyMem_RawRealloc
+from libc.stdint cimport INT64_MIN
+from libc.stdlib cimport qsort
+
+from mdstream._core.orderbook.levels cimport MAX_NUMBER, levels_reserve
+from mdstream._core.orderbook.side cimport Level, Place, place_level, place_next, side_best, side_top
+
+cdef struct Override:       # a level whose size is another than the side's now
+    int64_t key
+    int64_t lots
+
+cdef struct Merge:          # a side and the overrides to it, from the best on
+    const Side* side
+    Place place
+    const Override* override
+    const Override* end
+
+# Scratch for all views; the interpreter's lock guards it.
+cdef Override* overrides = NULL
+cdef Py_ssize_t overrides_capacity = 0
+
+
+cdef int view_side(const Side* side, Py_ssize_t depth, int64_t group, const Changes* undone, Levels* out) except -1:
+    cdef Py_ssize_t n = collect(side, undone) if undone != NULL and undone.count else 0
+    cdef Py_ssize_t most = side.count + n
+    cdef Merge merge
+    if depth > 0:
+        most = min(depth, most)
+    levels_reserve(out, most)
+    if n == 0 and group == 1:
+        out.count = side_top(side, most, out.values)
+        return 0
+    merge.side, merge.place = side, side_best(side)
+    merge.override, merge.end = overrides, overrides + n
+    out.count = cut(&merge, most, group, out.values)
+    return 0
+
+
+cdef int collect(const Side* side, const Changes* undone) except -1:
+    """Sorts the side's share of the changes into overrides, best first; returns how many."""
+    global overrides, overrides_capacity
+    cdef bint is_ask = side.sign < 0
+    cdef Py_ssize_t i, n = 0
+    cdef Override* grown
+    if undone.count > overrides_capacity:
+        grown = <Override*> PyMem_RawRealloc(overrides, <size_t> undone.count * sizeof(Override))
+        if grown == NULL:
+            raise MemoryError(f"no memory to undo {undone.count} level changes")
+        overrides, overrides_capacity = grown, undone.count
+    for i in range(undone.count):
+        if (undone.values[i].level & 1) == is_ask:
+            overrides[n].key = (undone.values[i].level >> 1) * side.sign
+            overrides[n].lots = undone.values[i].lots_old
+            n += 1
+    qsort(overrides, <size_t> n, sizeof(Override), &best_first)
+    return n
+
+
+cdef int best_first(const void* left, const void* right) noexcept nogil:
+    cdef int64_t a = (<const Override*> left).key
+    cdef int64_t b = (<const Override*> right).key
+    return (a < b) - (a > b)
+
+
+cdef inline bint next_level(Merge* merge, int64_t* key, int64_t* lots) noexcept nogil:
+    """The next level that has a size; False at the end."""
+    cdef int64_t standing
+    cdef const Level* level
+    while merge.override < merge.end:
+        standing = place_level(&merge.place).key if merge.place.at >= 0 else INT64_MIN
+        if standing > merge.override.key:
+            break
+        if standing == merge.override.key:
+            place_next(merge.side, &merge.place)
+        key[0], lots[0] = merge.override.key, merge.override.lots
+        merge.override += 1
+        if lots[0]:
+            return True
+    if merge.place.at < 0:
+        return False
+    level = place_level(&merge.place)
+    key[0], lots[0] = level.key, level.lots
+    place_next(merge.side, &merge.place)
+    return True
+
+
+cdef inline int64_t floor_to(int64_t key, int64_t group) noexcept nogil:
+    """The greatest multiple of ``group`` at or below ``key``: in keys, bids round down and asks round up alike."""
+    cdef int64_t rest = key % group             # C: takes the sign of `key`
+    return key - rest - (group if rest < 0 else 0)
+
+
+cdef Py_ssize_t cut(Merge* merge, Py_ssize_t most, int64_t group, int64_t* flat) noexcept nogil:
+    cdef int64_t edge = 0       # of the bucket being summed: it takes keys at or above
+    cdef int64_t key = 0, lots = 0
+    cdef Py_ssize_t n = 0
+    while next_level(merge, &key, &lots):
+        if n and key >= edge:
+            flat[2 * n - 1] = min(flat[2 * n - 1] + lots, MAX_NUMBER)
+            continue
+        if n == most:
+            break
+        edge = floor_to(key, group)
+        # A bucket whose edge no number of the contract can name is named by the last that one can.
+        flat[2 * n] = max(edge, -MAX_NUMBER) * merge.side.sign
+        flat[2 * n + 1] = lots
+        n += 1
+    return n

@@ -1,0 +1,137 @@
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcpy
+
+from mdstream._core.websocket.frame cimport OP_CONTINUATION, OP_TEXT
+
+cdef enum:
+    PROTOCOL_ERROR = 1002
+    NO_CODE = 1005
+    NOT_UTF8 = 1007
+    TOO_BIG = 1009
+    KEEP = 4096             # bytes; what a larger message needed is given back
+
+
+cdef bint utf8_feed(Utf8* state, const char* data, Py_ssize_t size) noexcept nogil:
+    cdef const unsigned char* at = <const unsigned char*>data
+    cdef const unsigned char* end = at + size
+    cdef unsigned long long eight
+    while at < end:
+        if state.missing:
+            if at[0] < state.low or at[0] > state.high:
+                return False
+            state.missing -= 1
+            state.low = 0x80
+            state.high = 0xBF
+            at += 1
+            continue
+        while end - at >= 8:
+            memcpy(&eight, at, 8)
+            if eight & 0x8080808080808080ULL:
+                break
+            at += 8
+        if at < end:
+            if at[0] >= 0x80 and not utf8_lead(state, at[0]):
+                return False
+            at += 1
+    return True
+
+
+cdef bint is_utf8(const char* data, Py_ssize_t size) noexcept nogil:
+    cdef Utf8 state
+    state.missing = 0
+    return utf8_feed(&state, data, size) and not state.missing
+
+
+cdef bint utf8_lead(Utf8* state, unsigned char lead) noexcept nogil:
+    """The first byte of a sequence: how many follow, and the bounds of the second, which exclude overlong forms, surrogates
+    and what lies beyond U+10FFFF."""
+    state.low = 0x80
+    state.high = 0xBF
+    if 0xC2 <= lead <= 0xDF:
+        state.missing = 1
+    elif 0xE0 <= lead <= 0xEF:
+        state.missing = 2
+        if lead == 0xE0:
+            state.low = 0xA0
+        elif lead == 0xED:
+            state.high = 0x9F
+    elif 0xF0 <= lead <= 0xF4:
+        state.missing = 3
+        if lead == 0xF0:
+            state.low = 0x90
+        elif lead == 0xF4:
+            state.high = 0x8F
+    else:
+        return False
+    return True
+
+
+cdef int assembler_feed(MessageAssembler* assembler, uint8_t opcode, bint fin, bint packed, const char* data,
+                       Py_ssize_t size, Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size,
+                       uint8_t* whole_opcode) except? -1:
+    cdef bint continues = opcode == OP_CONTINUATION
+    if continues != (assembler.opcode != 0):
+        return -PROTOCOL_ERROR
+    if assembler.size + size > max_size:
+        return -TOO_BIG
+    if not continues:
+        assembler.opcode = opcode
+        assembler.packed = packed
+        assembler.size = 0
+        assembler.utf8.missing = 0
+    if assembler.opcode == OP_TEXT and not assembler.packed:
+        if not utf8_feed(&assembler.utf8, data, size) or fin and assembler.utf8.missing:
+            return -NOT_UTF8
+    if fin and not continues:
+        whole[0] = data
+        whole_size[0] = size
+    else:
+        assembler_append(assembler, data, size)
+        whole[0] = assembler.data
+        whole_size[0] = assembler.size
+    if not fin:
+        return FED_MORE
+    whole_opcode[0] = assembler.opcode
+    assembler.opcode = 0
+    assembler.size = 0
+    return FED_WHOLE
+
+
+cdef int assembler_append(MessageAssembler* assembler, const char* data, Py_ssize_t size) except -1:
+    cdef Py_ssize_t needed = assembler.size + size
+    cdef char* moved
+    if assembler.size == 0 and assembler.capacity > KEEP:
+        assembler_free(assembler)
+    if needed > assembler.capacity:
+        needed = needed + needed // 2 + 64
+        moved = <char*>realloc(assembler.data, needed)
+        if moved == NULL:
+            raise MemoryError(f"no memory for a message of {needed} bytes")
+        assembler.data = moved
+        assembler.capacity = needed
+    memcpy(assembler.data + assembler.size, data, size)
+    assembler.size += size
+    return 0
+
+
+cdef void assembler_free(MessageAssembler* assembler) noexcept nogil:
+    free(assembler.data)
+    assembler.data = NULL
+    assembler.size = 0
+    assembler.capacity = 0
+
+
+cdef int close_code(const char* payload, Py_ssize_t size) noexcept nogil:
+    """RFC 6455 section 7.4 with the codes registered since: 1000-1003, 1007-1014 and 3000-4999 may stand in a frame."""
+    cdef const unsigned char* at = <const unsigned char*>payload
+    cdef int code
+    if size == 0:
+        return NO_CODE
+    if size == 1:
+        return -PROTOCOL_ERROR
+    code = at[0] << 8 | at[1]
+    if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+        return -PROTOCOL_ERROR
+    if not is_utf8(payload + 2, size - 2):
+        return -NOT_UTF8
+    return code

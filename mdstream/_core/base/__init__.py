@@ -1,0 +1,1 @@
+"""What every room stands on: memory, time, digits. Knows nothing of markets or networks."""

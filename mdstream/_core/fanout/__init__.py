@@ -1,0 +1,1 @@
+"""Topics and their subscribers: what is sent to whom, and when."""

@@ -1,0 +1,35 @@
+"""The assembler of messages, for Python."""
+
+from libc.stdint cimport uint8_t
+
+from mdstream._core.websocket.message_assembler cimport (
+    FED_MORE, FED_WHOLE, MessageAssembler, assembler_feed, assembler_free, close_code
+)
+
+
+cdef class Assembler:
+    """Whole messages from the data frames of one WebSocket: ``feed`` returns (opcode, message) once it is whole, None before, or the
+    close code of a violation, after which nothing may be fed."""
+    cdef MessageAssembler assembler
+    cdef Py_ssize_t max_size
+
+    def __init__(self, max_size: int = 65536) -> None:
+        self.max_size = max_size
+
+    def __dealloc__(self) -> None:
+        assembler_free(&self.assembler)
+
+    def feed(self, opcode: int, payload: bytes, *, fin: bool = True, packed: bool = False) -> tuple | int | None:
+        cdef const char* whole
+        cdef Py_ssize_t size
+        cdef uint8_t whole_opcode
+        cdef int fed = assembler_feed(&self.assembler, opcode, fin, packed, payload, len(payload), self.max_size,
+                                     &whole, &size, &whole_opcode)
+        if fed == FED_WHOLE:
+            return whole_opcode, whole[:size]
+        return None if fed == FED_MORE else -fed
+
+
+def parse_close(payload: bytes) -> int:
+    """The code in a close frame, 1005 if there is none; negative: the code to answer a violation with."""
+    return close_code(payload, len(payload))
