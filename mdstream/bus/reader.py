@@ -48,7 +48,7 @@ class UnknownInstrument(BusError):
 
 
 class Watcher(Protocol):
-    """Is told the state and the reference data of an instrument."""
+    """Receives the state and the reference data of an instrument."""
 
     def on_state(self, stream: str, state: State, reason: str) -> None:
         """Called when the state of ``book`` or ``trade`` changes; until then it is ``recovering``."""
@@ -236,11 +236,7 @@ class InstrumentReader:
     async def start(self, make_core: Callable[[Ref], InstrumentCore]) -> None:
         self._subscription = await self._bus.subscribe(subject(self.instrument, "*"), self._receiver)
         # The server takes these requests after the subscription, so we receive what is published later.
-        async with self._readers.slots:
-            ref, status = await asyncio.gather(
-                self._bus.last(MD_STATE, self._subjects["ref"]),
-                self._bus.last(MD_STATE, self._subjects["status"]),
-            )
+        ref, status = await self._announced()
         if ref is None:
             ref = await self._late_ref()
         if ref is None:
@@ -248,14 +244,7 @@ class InstrumentReader:
                 f"{self.instrument} is not announced: there is no {self._subjects['ref']}"
             )
         self.ref = decode_payload("ref", ref)[-1]
-        core = self._core = make_core(self.ref)
-        self._book.take, self._trades.take = core.take_book, core.take_trades
-        readers = self._readers
-        context = RecoveryContext(self._bus, readers.options.recovery, readers.stats, readers.slots)
-        self._recoveries = {
-            self._book: BookRecovery(context, self._book, core, self._subjects["snap"]),
-            self._trades: TradeRecovery(context, self._trades, core),
-        }
+        self._use(make_core(self.ref))
         if status is not None:
             self._take_status(status)
         early, self._early = self._early, {}
@@ -263,6 +252,24 @@ class InstrumentReader:
             self._receive_state(stream, payload)
         for gate in self._recoveries:
             self._recover(gate)
+
+    def _use(self, core: InstrumentCore) -> None:
+        self._core = core
+        self._book.take, self._trades.take = core.take_book, core.take_trades
+        readers = self._readers
+        context = RecoveryContext(self._bus, readers.options.recovery, readers.stats, readers.slots)
+        self._recoveries = {
+            self._book: BookRecovery(context, self._book, core, self._subjects["snap"]),
+            self._trades: TradeRecovery(context, self._trades, core),
+        }
+
+    async def _announced(self) -> tuple[bytes | None, bytes | None]:
+        """The newest ``ref`` and ``status``."""
+        async with self._readers.slots:
+            return await asyncio.gather(
+                self._bus.last(MD_STATE, self._subjects["ref"]),
+                self._bus.last(MD_STATE, self._subjects["status"]),
+            )
 
     async def _late_ref(self) -> bytes | None:
         """What was published a moment before our request may have been stored after it."""
@@ -337,26 +344,30 @@ class InstrumentReader:
 
     def _take_snap(self, payload: bytes) -> None:
         """A live snapshot follows the updates that it includes: one ahead of the book shows a gap, or closes one."""
-        book, recovery, core = self._book, self._recoveries[self._book], self._core
-        assert isinstance(recovery, BookRecovery) and core is not None
+        book, recovery = self._book, self._recoveries[self._book]
+        assert isinstance(recovery, BookRecovery)
         if book.live:
-            try:
-                epoch, seq = snap_number(payload)
-            except FeedError as error:
-                self._refused("snap", error)
-                return
-            known = core.book_position()
-            if (epoch, seq) <= known:
-                return
-            if epoch == known[0]:
-                book.close()
-                self._on_gap(book, "a snapshot is ahead of the book")
-            else:
-                recovery.load(payload)
+            self._compare_snap(recovery, payload)
         elif recovery.load(payload):
             book.complete_until_now()
             if book.open_if_complete():
                 self._recovered(book)
+
+    def _compare_snap(self, recovery: BookRecovery, payload: bytes) -> None:
+        try:
+            epoch, seq = snap_number(payload)
+        except FeedError as error:
+            self._refused("snap", error)
+            return
+        known = self._book_position()
+        if epoch > known[0]:
+            recovery.load(payload)
+        elif (epoch, seq) > known:
+            self._book.close()
+            self._on_gap(self._book, "a snapshot is ahead of the book")
+
+    def _book_position(self) -> tuple[int, int]:
+        return self._core.book_position() if self._core else (0, 0)
 
     def _take_status(self, payload: bytes) -> None:
         try:
@@ -364,10 +375,8 @@ class InstrumentReader:
         except FeedError as error:
             self._refused("status", error)
             return
-        known = max(
-            self.status.epoch if self.status else 0, self._core.book_position()[0] if self._core else 0
-        )
-        if status.epoch >= known:
+        known_epoch = self.status.epoch if self.status else 0
+        if status.epoch >= max(known_epoch, self._book_position()[0]):
             self.status = status
             self._report_states()
 
@@ -429,9 +438,7 @@ class InstrumentReader:
         delay_s = options.retry_base_s
         while True:
             try:
-                async with self._readers.slots:
-                    ref = await self._bus.last(MD_STATE, self._subjects["ref"])
-                    status = await self._bus.last(MD_STATE, self._subjects["status"])
+                ref, status = await self._announced()
                 break
             except BusError:
                 await asyncio.sleep(delay_s)
