@@ -19,12 +19,12 @@ import msgpack
 import numpy as np
 import pytest
 
-from mdstream._core.fanout.after_read import AfterRead, Wake
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.instrument import Instrument
 from mdstream._core.ingest.intake import BookIntake, InstrumentReceiver
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream.bus._client import TapClient
+from support.flushing import HandLoop, scheduler_of
 
 READ = 32768
 INSTRUMENTS = 200
@@ -67,12 +67,13 @@ class Gateway:
 
     def __init__(self) -> None:
         self.hub = Hub()
-        self.wake = Wake(lambda: None)
+        self.loop = HandLoop()
+        self.scheduler = scheduler_of(self.loop)
         self.client = TapClient(require_tls=False, backoff_base_s=1, backoff_cap_s=1)
         self.books: list[Instrument] = []
         for number in range(INSTRUMENTS):
             core = self.hub.add_instrument(f"SIM:SYM{number:04}", -2, -3)
-            receiver = InstrumentReceiver(_never, lambda: None, self.wake)
+            receiver = InstrumentReceiver(_never, lambda: None, self.scheduler)
             receiver.book = BookIntake(self.hub, core)
             self.client._taps[number + 1] = receiver
             self.books.append(core)
@@ -80,9 +81,8 @@ class Gateway:
     async def read(self, reads: list[bytes]) -> None:
         for number, data in enumerate(reads):
             await self.client._ps.parse(data)
-            if self.wake.due:
-                self.wake.clear()
-                self.hub.flush(number)
+            self.loop.turn()
+            self.hub.flush(number)
 
 
 def _never(*message: bytes) -> None:
@@ -112,7 +112,7 @@ def test_ingest(benchmark: Any, per_message: int, changes: int) -> None:
 @pytest.mark.parametrize("state", ["warm", "cold"])
 def test_burst(benchmark: Any, state: str) -> None:
     gateway = Gateway()
-    tap = NatsTap(gateway.client._taps, {"in_msgs": 0, "in_bytes": 0}, _never, _never, AfterRead())
+    tap = NatsTap(gateway.client._taps, {"in_msgs": 0, "in_bytes": 0}, _never, _never)
     singles = messages(1, 1)
     bursts = [b"".join(singles[at : at + BURST]) for at in range(0, MESSAGES, BURST)]
     taken = itertools.count()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from nats.aio.transport import TcpTransport
 
-from mdstream._core.fanout.after_read import AfterRead
 from mdstream._core.ingest.nats_tap import NatsTap
 
 if TYPE_CHECKING:
@@ -53,12 +52,16 @@ def can_be_tapped(transport: Transport | None) -> bool:
     return isinstance(transport, TcpTransport)
 
 
+def socket_of(transport: Transport | None) -> asyncio.Transport:
+    """The transport of asyncio's under a connection of nats-py's that is tapped."""
+    return transport._io_writer.transport  # type: ignore[union-attr,no-any-return]
+
+
 async def tap(
     transport: Transport,
     handlers: Handlers,
     counters: dict[str, int],
     on_fault: Callable[[Exception], object],
-    after_read: AfterRead,
 ) -> NatsTap | None:
     """Puts the tap into a connection of which nobody reads just now; None if there is nothing to be read from it any more.
 
@@ -68,10 +71,9 @@ async def tap(
     writer: asyncio.StreamWriter = transport._io_writer  # type: ignore[attr-defined]
     if reader.at_eof() or reader.exception() is not None or writer.is_closing():
         return None
-    found = NatsTap(handlers, counters, reader.feed_data, on_fault, after_read)
+    found = NatsTap(handlers, counters, reader.feed_data, on_fault)
     size = len(reader._buffer)  # type: ignore[attr-defined]
     early = await reader.read(size) if size else b""
     writer.transport.set_protocol(TapProtocol(found, writer.transport.get_protocol()))  # type: ignore[arg-type]
-    after_read.attach(writer.transport, asyncio.get_running_loop().call_later)  # type: ignore[arg-type]
     found.feed(early)
     return found

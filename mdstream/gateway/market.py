@@ -56,13 +56,6 @@ class Market:
         """From now on instruments can be opened; ``close`` closes the readers."""
         self._readers = readers
 
-    def read_first(self, callback: Callable[[], object]) -> None:
-        """Calls back once nothing from the bus waits to be read; now, as a rule."""
-        if self._readers is None:
-            callback()
-        else:
-            self._readers.read_first(callback)
-
     # ---- opening
 
     def find(self, name: str) -> Listing | None:
