@@ -35,14 +35,11 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
     pass
 
 
-def make_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the options of all handlers; the handler adds its own."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m feeds.{name}",
-        description=description,
-        epilog=EXIT_CODES,
-        formatter_class=_Formatter,
-    )
+def configure(parser: argparse.ArgumentParser, description: str) -> None:
+    """Adds the options that all handlers share; the handler adds its own."""
+    parser.description = description
+    parser.epilog = EXIT_CODES
+    parser.formatter_class = _Formatter
     nats = parser.add_argument_group("NATS")
     nats.add_argument(
         "--nats",
@@ -66,7 +63,6 @@ def make_parser(name: str, description: str) -> argparse.ArgumentParser:
     )
     nats.add_argument("--tls-key", metavar="FILE", type=Path, help="its key (PEM)")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
-    return parser
 
 
 def bus_options(arguments: argparse.Namespace, name: str) -> BusOptions:
@@ -115,9 +111,8 @@ def speed(text: str) -> float:
     return factor
 
 
-def run(name: str, parser: argparse.ArgumentParser, main: Run, argv: list[str] | None = None) -> int:
-    """Parses, runs ``main`` until it returns or a signal comes, and returns the exit code; errors are one line on stderr."""
-    arguments = parser.parse_args(argv)
+def run(name: str, arguments: argparse.Namespace, main: Run) -> int:
+    """Runs ``main`` until it returns or a signal comes, and returns the exit code; errors are one line on stderr."""
     logging.basicConfig(
         level=logging.DEBUG if arguments.verbose else logging.INFO,
         format=f"%(asctime)s {name} %(levelname)s %(message)s",
@@ -126,7 +121,7 @@ def run(name: str, parser: argparse.ArgumentParser, main: Run, argv: list[str] |
     for noisy in ("nats", "picows"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
-        options = bus_options(arguments, f"mdstream feeds.{name}")
+        options = bus_options(arguments, f"mdstream feed {name}")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_until_signal(main(arguments, options)))
     except ConfigError as error:
@@ -176,5 +171,5 @@ async def unless_fenced(publisher: Publisher, work: Coroutine[Any, Any, None]) -
 
 
 def _fail(name: str, error: Exception, code: int) -> int:
-    print(f"feeds.{name}: {error}", file=sys.stderr)
+    print(f"mdstream feed {name}: {error}", file=sys.stderr)
     return code

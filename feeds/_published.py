@@ -6,12 +6,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from feeds._lines import exact_exponent
-from feeds._steps import Apply, Load, Lost, Step
 from mdstream.errors import FeedError, SequenceError
 from mdstream.feed import Instrument, Publisher
+from mdstream.feeds._lines import exact_exponent
+from mdstream.feeds._steps import Apply, Load, Lost, Step
 
-log = logging.getLogger("feeds")
+log = logging.getLogger("mdstream.feeds")
 
 WAITING = "waiting for the venue's book"
 

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from feeds._websocket import Connection, VenueUnavailable, connect
+from mdstream.feeds._websocket import Connection, VenueUnavailable, connect
 
-log = logging.getLogger("feeds")
+log = logging.getLogger("mdstream.feeds")
 
 BASE_S = 0.5
 CAP_S = 20.0

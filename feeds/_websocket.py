@@ -10,7 +10,7 @@ from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTrans
 
 from mdstream.errors import FeedError
 
-log = logging.getLogger("feeds")
+log = logging.getLogger("mdstream.feeds")
 
 IDLE_PING_S = 10.0
 """A peer silent for so long is pinged; one that leaves it unanswered for as long again is dead."""

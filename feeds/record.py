@@ -1,25 +1,24 @@
-"""Records what is published on the bus: ``python -m feeds.record --help``."""
+"""Records what is published on the bus: ``mdstream feed record --help``."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import logging
-import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from feeds import _cli
-from feeds._tape import Frame, TapeWriter
 from mdstream.bus import MD_STATE, Bus, BusOptions, Stored, connect, parse_subject, subject
 from mdstream.bus.payloads import numbers, snap_number
 from mdstream.errors import FeedError, PayloadError
 from mdstream.feed.writer import now_us
+from mdstream.feeds import _cli
+from mdstream.feeds._tape import Frame, TapeWriter
 from mdstream.model import InstrumentId
 
-log = logging.getLogger("feeds.record")
+log = logging.getLogger("mdstream.feeds.record")
 
 LOG_MARGIN_US = 5_000_000
 """A snapshot may be stored somewhat later than updates that follow on it."""
@@ -28,13 +27,13 @@ DESCRIPTION = """\
 Records what is published on the bus to a tape: first the state of each instrument (ref, snap, status) and the
 updates since that snapshot, so that its books can be rebuilt from the tape alone; then everything as it comes.
 
-The tape is read by feeds.replay. Its format: MessagePack values back to back, a map
+The tape is read by ``mdstream feed replay``. Its format: MessagePack values back to back, a map
 {"format": "mdstream.tape", "version": 1, "recorded_us": …}, then [ts, subject, payload] for each message.
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = _cli.make_parser("record", DESCRIPTION)
+def configure(parser: argparse.ArgumentParser) -> None:
+    _cli.configure(parser, DESCRIPTION)
     parser.add_argument("file", metavar="FILE", type=Path, help="new file; gzipped if its name ends in .gz")
     parser.add_argument(
         "--instruments",
@@ -50,7 +49,6 @@ def make_parser() -> argparse.ArgumentParser:
         help="stop after so long: 500ms, 10s, 5m (default: until Ctrl-C)",
         default=argparse.SUPPRESS,
     )
-    return parser
 
 
 class Recorder:
@@ -126,6 +124,10 @@ class Recorder:
             )
 
 
+def run(arguments: argparse.Namespace) -> int:
+    return _cli.run("record", arguments, main)
+
+
 async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
     patterns = [pattern.strip() for pattern in arguments.instruments.split(",") if pattern.strip()]
     async with await connect(options) as bus:
@@ -147,7 +149,3 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
                     tape.payload_bytes,
                 )
     return _cli.EXIT_OK
-
-
-if __name__ == "__main__":
-    sys.exit(_cli.run("record", make_parser(), main))

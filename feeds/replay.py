@@ -1,25 +1,24 @@
-"""Replays a tape onto the bus: ``python -m feeds.replay --help``."""
+"""Replays a tape onto the bus: ``mdstream feed replay --help``."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import msgpack
 
-from feeds import _cli
-from feeds._pace import Pace
-from feeds._tape import Frame, read_tape
 from mdstream.bus import Bus, BusOptions, connect, parse_subject, subject
 from mdstream.errors import FeedError
 from mdstream.feed.stored import stored_epoch
 from mdstream.feed.writer import now_us
+from mdstream.feeds import _cli
+from mdstream.feeds._pace import Pace
+from mdstream.feeds._tape import Frame, read_tape
 from mdstream.model import InstrumentId
 
-log = logging.getLogger("feeds.replay")
+log = logging.getLogger("mdstream.feeds.replay")
 
 STATE = ("ref", "snap", "status")
 _KINDS = {"book": 1, "snap": 2, "trade": 3, "status": 5}
@@ -28,7 +27,7 @@ _TS = {"book": 4, "snap": 3, "trade": 3, "status": 2}
 FLUSH_EVERY = 256
 
 DESCRIPTION = """\
-Publishes a tape of feeds.record again, in its order, at its pace or another.
+Publishes a tape of ``mdstream feed record`` again, in its order, at its pace or another.
 
 As recorded (the default) epochs, numbers and times are those of the tape; readers ignore them where the bus has seen a newer
 epoch of an instrument, and so this is refused. With --rebase each recorded epoch becomes a new one and times move
@@ -36,12 +35,11 @@ to the present, as if it happened now.
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = _cli.make_parser("replay", DESCRIPTION)
+def configure(parser: argparse.ArgumentParser) -> None:
+    _cli.configure(parser, DESCRIPTION)
     parser.add_argument("file", metavar="FILE", type=Path, help="a tape")
     parser.add_argument("--speed", type=_cli.speed, default=1.0, help="a factor, or max")
     parser.add_argument("--rebase", action="store_true", help="new epochs, and times of the present")
-    return parser
 
 
 class Rebase:
@@ -145,13 +143,13 @@ def _parse(frame: Frame) -> tuple[InstrumentId, str]:
         raise FeedError(f"on the tape: {error}") from None
 
 
+def run(arguments: argparse.Namespace) -> int:
+    return _cli.run("replay", arguments, main)
+
+
 async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
     async with await connect(options) as bus:
         replay = Replay(bus, arguments.file, arguments.rebase)
         await replay.run(arguments.speed)
     log.info("%d messages of %d instruments", replay.messages, len(replay.status))
     return _cli.EXIT_OK
-
-
-if __name__ == "__main__":
-    sys.exit(_cli.run("replay", make_parser(), main))

@@ -6,15 +6,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from feeds._published import Published
-from feeds._steps import Step
-from feeds._venue import Backoff
-from feeds._websocket import VenueUnavailable
-from feeds.binance.events import DepthDiff, DepthSnapshot, Trade
-from feeds.binance.sync import DepthSync
 from mdstream.errors import BusError, FeedError
+from mdstream.feeds._published import Published
+from mdstream.feeds._steps import Step
+from mdstream.feeds._venue import Backoff
+from mdstream.feeds._websocket import VenueUnavailable
+from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot, Trade
+from mdstream.feeds.binance.sync import DepthSync
 
-log = logging.getLogger("feeds.binance")
+log = logging.getLogger("mdstream.feeds.binance")
 
 GetSnapshot = Callable[[], Awaitable[DepthSnapshot]]
 

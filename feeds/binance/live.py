@@ -7,15 +7,15 @@ import logging
 from functools import partial
 from urllib.parse import quote
 
-from feeds._published import Published, Scale
-from feeds._venue import Backoff, Link
-from feeds._websocket import Connection, VenueUnavailable
-from feeds.binance.book import SymbolBook
-from feeds.binance.events import DepthDiff, ServerShutdown, Trade, parse
-from feeds.binance.rest import Rest, SymbolInfo
 from mdstream.feed import Publisher
+from mdstream.feeds._published import Published, Scale
+from mdstream.feeds._venue import Backoff, Link
+from mdstream.feeds._websocket import Connection, VenueUnavailable
+from mdstream.feeds.binance.book import SymbolBook
+from mdstream.feeds.binance.events import DepthDiff, ServerShutdown, Trade, parse
+from mdstream.feeds.binance.rest import Rest, SymbolInfo
 
-log = logging.getLogger("feeds.binance")
+log = logging.getLogger("mdstream.feeds.binance")
 
 STREAM_URL = "wss://stream.binance.com:9443"
 REST_URL = "https://api.binance.com"

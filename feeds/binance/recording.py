@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from feeds._lines import exact_exponent, read_lines
-from feeds.binance.events import DepthDiff, DepthSnapshot, Event, ServerShutdown, Trade, parse
 from mdstream.errors import FeedError
+from mdstream.feeds._lines import exact_exponent, read_lines
+from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot, Event, ServerShutdown, Trade, parse
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,16 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from feeds._pace import Pace, keep_up
-from feeds._published import Published, Scale
-from feeds._steps import Lost, Step
-from feeds.binance.events import DepthDiff, DepthSnapshot, Event, Trade
-from feeds.binance.recording import Summary, read_recording, summarize
-from feeds.binance.sync import DepthSync
 from mdstream.errors import FeedError
 from mdstream.feed import Instrument, Publisher
+from mdstream.feeds._pace import Pace, keep_up
+from mdstream.feeds._published import Published, Scale
+from mdstream.feeds._steps import Lost, Step
+from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot, Event, Trade
+from mdstream.feeds.binance.recording import Summary, read_recording, summarize
+from mdstream.feeds.binance.sync import DepthSync
 
-log = logging.getLogger("feeds.binance")
+log = logging.getLogger("mdstream.feeds.binance")
 
 
 class Replay:

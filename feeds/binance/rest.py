@@ -11,10 +11,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from feeds._lines import exact_exponent
-from feeds._websocket import VenueUnavailable
-from feeds.binance.events import DepthSnapshot, parse
 from mdstream.errors import FeedError
+from mdstream.feeds._lines import exact_exponent
+from mdstream.feeds._websocket import VenueUnavailable
+from mdstream.feeds.binance.events import DepthSnapshot, parse
 
 TIMEOUT_S = 10.0
 DEPTH_LIMIT = 5000

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from feeds._steps import Apply, Levels, Load, Lost, Step
-from feeds.binance.events import DepthDiff, DepthSnapshot
+from mdstream.feeds._steps import Apply, Levels, Load, Lost, Step
+from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot
 
 
 class DepthSync:

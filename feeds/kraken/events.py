@@ -12,8 +12,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from feeds.kraken.book import Precision, VenueLevel
 from mdstream.errors import FeedError
+from mdstream.feeds.kraken.book import Precision, VenueLevel
 
 
 @dataclass(frozen=True, slots=True)

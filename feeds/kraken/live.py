@@ -11,15 +11,15 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from feeds._published import Published
-from feeds._venue import Backoff, Link
-from feeds._websocket import Connection
-from feeds.kraken.events import Answer, BookMessage, Event, PairInfo, TradeMessage, parse
-from feeds.kraken.pair import Pair, scale_of, state_of
 from mdstream.errors import BusError, FeedError
 from mdstream.feed import Publisher
+from mdstream.feeds._published import Published
+from mdstream.feeds._venue import Backoff, Link
+from mdstream.feeds._websocket import Connection
+from mdstream.feeds.kraken.events import Answer, BookMessage, Event, PairInfo, TradeMessage, parse
+from mdstream.feeds.kraken.pair import Pair, scale_of, state_of
 
-log = logging.getLogger("feeds.kraken")
+log = logging.getLogger("mdstream.feeds.kraken")
 
 URL = "wss://ws.kraken.com/v2"
 

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Sequence
 from decimal import Decimal
 
-from feeds._lines import exact_exponent
-from feeds._published import Published, Scale
-from feeds._steps import Step
-from feeds.kraken.book import Precision
-from feeds.kraken.events import BookMessage, PairInfo, TradeMessage
-from feeds.kraken.sync import PairSync
 from mdstream.errors import FeedError
+from mdstream.feeds._lines import exact_exponent
+from mdstream.feeds._published import Published, Scale
+from mdstream.feeds._steps import Step
+from mdstream.feeds.kraken.book import Precision
+from mdstream.feeds.kraken.events import BookMessage, PairInfo, TradeMessage
+from mdstream.feeds.kraken.sync import PairSync
 
-log = logging.getLogger("feeds.kraken")
+log = logging.getLogger("mdstream.feeds.kraken")
 
 TRADING = ("online", "limit_only", "post_only", "reduce_only")
 

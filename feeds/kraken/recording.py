@@ -12,10 +12,10 @@ from decimal import Decimal
 from itertools import product
 from pathlib import Path
 
-from feeds._lines import exact_exponent, exponent, read_lines
-from feeds.kraken.book import ChecksumMismatch, Precision, VenueBook
-from feeds.kraken.events import Answer, BookMessage, Event, PairInfo, TradeMessage, parse
 from mdstream.errors import FeedError
+from mdstream.feeds._lines import exact_exponent, exponent, read_lines
+from mdstream.feeds.kraken.book import ChecksumMismatch, Precision, VenueBook
+from mdstream.feeds.kraken.events import Answer, BookMessage, Event, PairInfo, TradeMessage, parse
 
 DEPTHS = (10, 25, 100, 500, 1000)
 """What the venue offers to subscribe to."""

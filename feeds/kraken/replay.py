@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from feeds._pace import Pace, keep_up
-from feeds._published import Published, Scale
-from feeds.kraken.events import BookMessage, TradeMessage
-from feeds.kraken.pair import Pair
-from feeds.kraken.recording import Connected, Recorded, read_recording, summarize
 from mdstream.errors import FeedError
 from mdstream.feed import Publisher
+from mdstream.feeds._pace import Pace, keep_up
+from mdstream.feeds._published import Published, Scale
+from mdstream.feeds.kraken.events import BookMessage, TradeMessage
+from mdstream.feeds.kraken.pair import Pair
+from mdstream.feeds.kraken.recording import Connected, Recorded, read_recording, summarize
 
 
 class Replay:

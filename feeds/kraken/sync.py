@@ -6,10 +6,10 @@ subscription, with its snapshot, helps.
 
 from __future__ import annotations
 
-from feeds._steps import Apply, Load, Lost, Step
-from feeds.kraken.book import Precision, VenueBook
-from feeds.kraken.events import BookMessage
 from mdstream.errors import FeedError
+from mdstream.feeds._steps import Apply, Load, Lost, Step
+from mdstream.feeds.kraken.book import Precision, VenueBook
+from mdstream.feeds.kraken.events import BookMessage
 
 
 class PairSync:

@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
-from feeds.sim.market import MAX_BLOCK, Market, Profile, Update
+from mdstream.feeds.sim.market import MAX_BLOCK, Market, Profile, Update
 
 SLICE_US = 5_000
 BRANCHING = 0.5

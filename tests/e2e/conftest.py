@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from feeds.sim.engine import Burst, Simulation
 from mdstream import feed
 from mdstream.bus import Bus
 from mdstream.client import Book, BookUpdate, Client, SubscriptionState, Trade, Trades, connect
 from mdstream.client.transport import Transport
 from mdstream.client.transport_picows import PicowsDial
+from mdstream.feeds.sim.engine import Burst, Simulation
 from mdstream.gateway import Gateway, GatewayConfig
 
 SYMBOL = "BTC-USD"

@@ -10,13 +10,13 @@ from typing import Any
 import msgpack
 import pytest
 
-from feeds._tape import TapeWriter, read_tape
-from feeds.record import Recorder
-from feeds.replay import Replay
 from mdstream import bus, feed
 from mdstream._core.book import Book
 from mdstream.bus import MD_STATE, Bus, EmbeddedNats
 from mdstream.errors import FeedError
+from mdstream.feeds._tape import TapeWriter, read_tape
+from mdstream.feeds.record import Recorder
+from mdstream.feeds.replay import Replay
 from support.ear import unpack
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -9,7 +9,7 @@ EXT = Path(__file__).resolve().parents[2] / "ext" / "mdstream"
 CORE, BENCH = EXT / "_core", EXT / "_bench"
 IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+c?import|c?import\s+([\w.]+))", re.MULTILINE)
 SOURCES = sorted([*CORE.glob("*.pyx"), *CORE.glob("*.pxd")])
-ABOVE = ("mdstream.bus", "mdstream.feed", "mdstream.gateway", "mdstream.client", "mdstream.cli", "feeds")
+ABOVE = ("mdstream.bus", "mdstream.feed", "mdstream.gateway", "mdstream.client", "mdstream.cli")
 OUTSIDE = {"asyncio", "nats", "os", "select", "socket", "ssl", "subprocess", "threading", "uvloop"}
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feeds._steps import Apply, Load, Lost, Step
-from feeds.binance.events import DepthDiff, DepthSnapshot
-from feeds.binance.sync import DepthSync
+from mdstream.feeds._steps import Apply, Load, Lost, Step
+from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot
+from mdstream.feeds.binance.sync import DepthSync
 
 
 def diff(first: int, final: int, *bids: tuple[str, str], ts: int = 1_700_000_000_000) -> DepthDiff:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from feeds import _cli
-from feeds._pace import Pace
-from feeds._venue import Backoff
 from mdstream.bus import BusOptions
 from mdstream.errors import BusUnavailable, ConfigError, FeedError
+from mdstream.feeds import _cli
+from mdstream.feeds._pace import Pace
+from mdstream.feeds._venue import Backoff
 
 HANDLERS = ("sim", "binance", "kraken", "record", "replay")
 
@@ -23,16 +23,25 @@ HANDLERS = ("sim", "binance", "kraken", "record", "replay")
 @pytest.mark.parametrize("name", HANDLERS)
 def test_help_names_the_command_its_options_and_the_exit_codes(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", f"feeds.{name}", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "mdstream.cli", "feed", name, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert f"python -m feeds.{name}" in done.stdout
+    assert f"usage: mdstream feed {name} " in done.stdout
     assert "--nats" in done.stdout
     assert "exit codes:" in done.stdout
     assert done.stderr == ""
 
 
 def parse(*arguments: str) -> BusOptions:
-    return _cli.bus_options(_cli.make_parser("x", "").parse_args(arguments), "x")
+    return _cli.bus_options(arguments_of(*arguments), "x")
+
+
+def arguments_of(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    _cli.configure(parser, "")
+    return parser.parse_args(arguments)
 
 
 def test_several_servers_may_be_named_in_either_way() -> None:
@@ -87,8 +96,8 @@ def test_an_error_is_one_line_and_an_exit_code(
     async def main(_: argparse.Namespace, __: BusOptions) -> int:
         raise error
 
-    assert _cli.run("x", _cli.make_parser("x", ""), main, []) == code
-    assert capsys.readouterr().err.splitlines() == [f"feeds.x: {error}"]
+    assert _cli.run("x", arguments_of(), main) == code
+    assert capsys.readouterr().err.splitlines() == [f"mdstream feed x: {error}"]
 
 
 def test_backing_off_doubles_its_bound_up_to_a_cap_and_begins_anew() -> None:
@@ -108,8 +117,8 @@ def test_the_pace_is_that_of_the_recording_divided_by_the_speed(monkeypatch: pyt
         waits.append(round(seconds, 6))
         now += seconds
 
-    monkeypatch.setattr("feeds._pace.time.monotonic", lambda: now)
-    monkeypatch.setattr("feeds._pace.asyncio.sleep", sleep)
+    monkeypatch.setattr("mdstream.feeds._pace.time.monotonic", lambda: now)
+    monkeypatch.setattr("mdstream.feeds._pace.asyncio.sleep", sleep)
 
     async def scenario() -> None:
         pace = Pace(4)

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-import feeds.sim.market
-from feeds.sim.engine import KNOWN, Burst, Simulation, Status, profile
-from feeds.sim.market import MAX_BLOCK, WINDOW, Ints, Market, Profile, Update
+from mdstream.feeds.sim.engine import KNOWN, Burst, Simulation, Status, profile
+from mdstream.feeds.sim.market import MAX_BLOCK, WINDOW, Ints, Market, Profile, Update
 
 SMALL = Profile("X-Y", -2, -2, 1_000_000, 500)
 
@@ -70,7 +69,7 @@ def test_fills_take_what_stands_at_the_touch() -> None:
 
 
 def test_the_ladder_follows_a_price_that_runs_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds.sim.market, "MARGIN", WINDOW // 2 - 50)
+    monkeypatch.setattr("mdstream.feeds.sim.market.MARGIN", WINDOW // 2 - 50)
     market = make_market(profile=Profile("X-Y", -2, -2, 1_000_000, 500, sigma=0.0))
     bids, asks = market.full_book()
     follower = as_dict(bids), as_dict(asks)

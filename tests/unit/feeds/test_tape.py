@@ -8,9 +8,9 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from feeds._tape import Frame, TapeWriter, read_tape
-from feeds.replay import Rebase, unpack
 from mdstream.errors import FeedError
+from mdstream.feeds._tape import Frame, TapeWriter, read_tape
+from mdstream.feeds.replay import Rebase, unpack
 from mdstream.model import InstrumentId
 
 FRAMES = [

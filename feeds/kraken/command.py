@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from feeds import _cli
-from feeds.kraken.live import URL, Live
-from feeds.kraken.recording import DEPTHS
-from feeds.kraken.replay import Replay
 from mdstream import feed
 from mdstream.bus import BusOptions
 from mdstream.errors import ConfigError
+from mdstream.feeds import _cli
+from mdstream.feeds.kraken.live import URL, Live
+from mdstream.feeds.kraken.recording import DEPTHS
+from mdstream.feeds.kraken.replay import Replay
 
 DESCRIPTION = """\
 Kraken spot: order books and trades, live (API version 2) or from a recording (version 1 or 2); instruments are
@@ -26,8 +25,8 @@ Recording (--replay): lines of JSON, or of '<unix s>: <json>' with notes of conn
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = _cli.make_parser("kraken", DESCRIPTION)
+def configure(parser: argparse.ArgumentParser) -> None:
+    _cli.configure(parser, DESCRIPTION)
     parser.add_argument(
         "--pairs", metavar="A,B,…", type=_pairs, help="what to publish, such as BTC/USD,ETH/USD"
     )
@@ -41,11 +40,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--replay", metavar="FILE", type=Path, help="publish a recording instead")
     parser.add_argument("--speed", type=_cli.speed, default=1.0, help="of the replay: a factor, or max")
     parser.add_argument("--url", default=URL, help="live: where the venue is")
-    return parser
 
 
 def _pairs(text: str) -> list[str]:
     return [pair.strip().upper() for pair in text.split(",") if pair.strip()]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return _cli.run("kraken", arguments, main)
 
 
 async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
@@ -67,7 +69,3 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
             )
         whole = not replay.refused and not any(pair.sync.mismatches for pair in replay.pairs.values())
         return _cli.EXIT_OK if whole else _cli.EXIT_FAILED
-
-
-if __name__ == "__main__":
-    sys.exit(_cli.run("kraken", make_parser(), main))

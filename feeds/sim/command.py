@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import sys
 import time
 from dataclasses import dataclass, field
 
-from feeds import _cli
-from feeds.sim.engine import KNOWN, Event, Simulation, Status
 from mdstream import feed
 from mdstream.bus import BusOptions
 from mdstream.errors import ConfigError
 from mdstream.feed.writer import now_us
+from mdstream.feeds import _cli
+from mdstream.feeds.sim.engine import KNOWN, Event, Simulation, Status
 
-log = logging.getLogger("feeds.sim")
+log = logging.getLogger("mdstream.feeds.sim")
 
 MAX_RATE = 1_000_000
 MAX_LAG_US = 1_000_000
@@ -35,8 +34,8 @@ could not be kept are reported. At high rates updates grow, to about twelve chan
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = _cli.make_parser("sim", DESCRIPTION)
+def configure(parser: argparse.ArgumentParser) -> None:
+    _cli.configure(parser, DESCRIPTION)
     sim = parser.add_argument_group("simulation")
     default = ",".join(profile.symbol for profile in KNOWN)
     sim.add_argument(
@@ -63,7 +62,6 @@ def make_parser() -> argparse.ArgumentParser:
     sim.add_argument(
         "--halts-per-hour", metavar="N", type=float, default=6.0, help="halts of each instrument; 0: none"
     )
-    return parser
 
 
 def _symbols(text: str) -> list[str]:
@@ -102,6 +100,10 @@ class Tally:
         if self.given_up_us:
             text += f"; too slow for the rate, {self.given_up_us / 1e6:.1f} s were given up"
         return text
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return _cli.run("sim", arguments, main)
 
 
 async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
@@ -181,7 +183,3 @@ def publish(event: Event, instrument: feed.Instrument, start_us: int, tally: Tal
             instrument.trade_ticks(fill.ticks, fill.lots, fill.side, ts_us=ts_us)
             tally.trades += 1
     tally.updates += len(event.updates)
-
-
-if __name__ == "__main__":
-    sys.exit(_cli.run("sim", make_parser(), main))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from feeds import _cli
-from feeds.binance.live import MAX_AGE_S, REST_URL, STREAM_URL, Live
-from feeds.binance.replay import Replay
 from mdstream import feed
 from mdstream.bus import BusOptions
 from mdstream.errors import ConfigError
+from mdstream.feeds import _cli
+from mdstream.feeds.binance.live import MAX_AGE_S, REST_URL, STREAM_URL, Live
+from mdstream.feeds.binance.replay import Replay
 
 DESCRIPTION = """\
 Binance spot: order books and trades, live or from a recording; instruments are BINANCE:<symbol>, times the venue's.
@@ -24,8 +23,8 @@ least one REST snapshot. Prices and sizes get the coarsest exponents that hold e
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = _cli.make_parser("binance", DESCRIPTION)
+def configure(parser: argparse.ArgumentParser) -> None:
+    _cli.configure(parser, DESCRIPTION)
     parser.add_argument(
         "--symbols",
         metavar="A,B,…",
@@ -45,11 +44,14 @@ def make_parser() -> argparse.ArgumentParser:
         default=f"{MAX_AGE_S / 3600:g}h",
         help="renew the connection so often",
     )
-    return parser
 
 
 def _symbols(text: str) -> list[str]:
     return [symbol.strip().upper() for symbol in text.split(",") if symbol.strip()]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return _cli.run("binance", arguments, main)
 
 
 async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
@@ -74,7 +76,3 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
             f"{instrument.id}: {instrument.seq} book updates, {instrument.trade_seq} trades, {replay.refused} refused"
         )
         return _cli.EXIT_OK if replay.whole and not replay.refused else _cli.EXIT_FAILED
-
-
-if __name__ == "__main__":
-    sys.exit(_cli.run("binance", make_parser(), main))
