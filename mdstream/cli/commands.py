@@ -31,6 +31,7 @@ class CommandParser(argparse.ArgumentParser):
         return namespace, unknown
 
     def _load(self, module: str) -> None:
+        import_module("mdstream._core")  # first, because it tells when it is not built
         command = import_module(module)
         command.configure(self)
         if hasattr(command, "run"):

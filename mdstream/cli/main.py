@@ -49,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"configuration: {error}", EXIT_USAGE)
     except MdstreamError as error:
         return _fail(str(error), EXIT_FAILED)
+    except ImportError as error:
+        if error.name != "mdstream._core":
+            raise
+        return _fail(str(error), EXIT_FAILED)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
