@@ -1,4 +1,4 @@
-"""One instrument on its way out: its scale, which may have to become finer, and the steps that a venue's synchronisation yields."""
+"""One instrument on its way out: its scale, which may have to become finer, and the actions that a venue's synchronisation yields."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from mdstream.errors import FeedError, SequenceError
 from mdstream.feed import Instrument, Publisher
+from mdstream.feeds._actions import Apply, BookAction, Load, Lost
 from mdstream.feeds._lines import exact_exponent
-from mdstream.feeds._steps import Apply, Load, Lost, Step
 
 log = logging.getLogger("mdstream.feeds")
 
@@ -25,13 +25,16 @@ class Scale:
     tick: int = 1
     lot: int = 1
 
-    def holding(self, steps: Sequence[Step]) -> Scale:
-        """The coarsest scale that also holds what steps bring.
+    def holding(self, actions: Sequence[BookAction]) -> Scale:
+        """The coarsest scale that also holds what actions bring.
 
         After a venue has changed a symbol's increments, older orders stay where they were, off the new ones.
         """
         levels = [
-            level for step in steps if isinstance(step, Load | Apply) for level in (*step.bids, *step.asks)
+            level
+            for action in actions
+            if isinstance(action, Load | Apply)
+            for level in (*action.bids, *action.asks)
         ]
         price_exp = min(self.price_exp, exact_exponent(price for price, _ in levels))
         size_exp = min(self.size_exp, exact_exponent(size for _, size in levels))
@@ -40,7 +43,7 @@ class Scale:
         return Scale(price_exp, size_exp)
 
 
-class Published:
+class PublishedInstrument:
     """``instrument`` once ``open`` has announced it. ``up`` is the state that a whole book brings, with its reason."""
 
     def __init__(self, publisher: Publisher, symbol: str, scale: Scale) -> None:
@@ -69,29 +72,29 @@ class Published:
         assert self._instrument is not None, "open() comes first"
         return self._instrument
 
-    def perform(self, steps: Sequence[Step]) -> FeedError | None:
-        """Publishes steps; what the publisher refuses is returned: the book is then in doubt."""
+    def perform(self, actions: Sequence[BookAction]) -> FeedError | None:
+        """Publishes actions; what the publisher refuses is returned: the book is then in doubt."""
         try:
-            for step in steps:
-                self._perform(step)
+            for action in actions:
+                self._perform(action)
         except SequenceError:
             raise  # another writer has taken over: nothing that a venue says mends that
         except FeedError as error:
             log.error("%s", error)
-            self._new_scale = self._scale.holding(steps)
+            self._new_scale = self._scale.holding(actions)
             return error
         return None
 
-    def _perform(self, step: Step) -> None:
-        match step:
+    def _perform(self, action: BookAction) -> None:
+        match action:
             case Load():
-                self.instrument.replace(step.bids, step.asks, ts_us=step.ts_us)
+                self.instrument.replace(action.bids, action.asks, ts_us=action.ts_us)
                 if self.instrument.state == "feed_down":
                     self.show()
             case Apply():
-                self.instrument.update(step.bids, step.asks, ts_us=step.ts_us)
+                self.instrument.update(action.bids, action.asks, ts_us=action.ts_us)
             case Lost():
-                self.instrument.status("feed_down", reason=step.reason)
+                self.instrument.status("feed_down", reason=action.reason)
 
     def show(self) -> None:
         """Publishes the state that a whole book has."""

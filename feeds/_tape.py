@@ -24,7 +24,7 @@ VERSION = 1
 CHUNK_BYTES = 64 * 1024
 
 
-class Frame(NamedTuple):
+class TapedMessage(NamedTuple):
     """One message; ``ts_us``: when it was heard."""
 
     ts_us: int
@@ -36,7 +36,7 @@ class TapeWriter:
     """Writes a tape; a context manager. Raises FileExistsError: recordings are never overwritten."""
 
     def __init__(self, path: Path, recorded_us: int) -> None:
-        self.frames = 0
+        self.messages = 0
         self.payload_bytes = 0
         self._files = ExitStack()
         file: IO[bytes] = self._files.enter_context(path.open("xb"))
@@ -51,10 +51,10 @@ class TapeWriter:
             self._packer.pack({"format": FORMAT, "version": VERSION, "recorded_us": recorded_us})
         )
 
-    def write(self, frame: Frame) -> None:
-        self._file.write(self._packer.pack(frame))
-        self.frames += 1
-        self.payload_bytes += len(frame.payload)
+    def write(self, message: TapedMessage) -> None:
+        self._file.write(self._packer.pack(message))
+        self.messages += 1
+        self.payload_bytes += len(message.payload)
 
     def __enter__(self) -> Self:
         return self
@@ -65,12 +65,12 @@ class TapeWriter:
         self._files.close()
 
 
-def read_tape(path: Path) -> Iterator[Frame]:
-    """Yields the frames of a tape. Raises FeedError if it is none, or, after what is whole, if it is cut short; OSError."""
+def read_tape(path: Path) -> Iterator[TapedMessage]:
+    """Yields the messages of a tape. Raises FeedError if it is none, or, after what is whole, if it is cut short; OSError."""
     values = _values(path)
     _check_header(path, next(values, None))
     for number, value in enumerate(values, 1):
-        yield _frame(value, f"{path}, message {number}")
+        yield _message(value, f"{path}, message {number}")
 
 
 def _values(path: Path) -> Iterator[Any]:
@@ -101,8 +101,8 @@ def _check_header(path: Path, header: Any) -> None:
         )
 
 
-def _frame(value: Any, place: str) -> Frame:
+def _message(value: Any, place: str) -> TapedMessage:
     match value:
         case [int(ts_us), str(subject), bytes(payload)]:
-            return Frame(ts_us, subject, payload)
+            return TapedMessage(ts_us, subject, payload)
     raise FeedError(f"{place} is no [ts, subject, payload]")

@@ -41,7 +41,7 @@ class Backoff:
         self._attempt = 0
 
 
-class Session(Protocol):
+class VenueHandler(Protocol):
     """What a venue's handler does with a connection."""
 
     def on_open(self, connection: Connection) -> None:
@@ -64,14 +64,14 @@ class Link:
     def __init__(
         self,
         url: str,
-        session: Session,
+        handler: VenueHandler,
         *,
         max_age_s: float | None = None,
         overlap_s: float = OVERLAP_S,
         backoff: Backoff | None = None,
     ) -> None:
         self._url = url
-        self._session = session
+        self._handler = handler
         self._max_age_s = max_age_s
         self._overlap_s = overlap_s
         self._backoff = backoff or Backoff()
@@ -86,16 +86,16 @@ class Link:
         while True:
             started = time.monotonic()
             try:
-                connection = await connect(self._url, self._session.on_message)
+                connection = await connect(self._url, self._handler.on_message)
             except VenueUnavailable as error:
                 reason = str(error)
             else:
                 log.info("connected to %s", self._url)
-                self._session.on_open(connection)
+                self._handler.on_open(connection)
                 reason = await self._follow(connection)
                 if time.monotonic() - started >= HEALTHY_S:
                     self._backoff.reset()
-            self._session.on_lost(reason)
+            self._handler.on_lost(reason)
             delay_s = self._backoff.next_s()
             log.warning("%s; next try in %.1f s", reason, delay_s)
             await asyncio.sleep(delay_s)
@@ -128,10 +128,10 @@ class Link:
             log.warning("no successor for a connection near its end: %s", error)
             await asyncio.wait({old.ended}, timeout=self._backoff.next_s())
             return None
-        self._session.on_open(successor)
+        self._handler.on_open(successor)
         await asyncio.wait({old.ended}, timeout=self._overlap_s)
         old.close("succeeded by a new connection")
-        successor.on_message = self._session.on_message
+        successor.on_message = self._handler.on_message
         for message in held:
             successor.hand_over(message)
         log.info("took over with a new connection to %s", self._url)

@@ -15,7 +15,7 @@ from mdstream.bus.payloads import numbers, snap_number
 from mdstream.errors import FeedError, PayloadError
 from mdstream.feed.writer import now_us
 from mdstream.feeds import _cli
-from mdstream.feeds._tape import Frame, TapeWriter
+from mdstream.feeds._tape import TapedMessage, TapeWriter
 from mdstream.model import InstrumentId
 
 log = logging.getLogger("mdstream.feeds.record")
@@ -59,7 +59,7 @@ class Recorder:
         self._bus = bus
         self._tape = tape
         self._patterns = patterns
-        self._waiting: list[Frame] | None = []
+        self._waiting: list[TapedMessage] | None = []
 
     async def start(self) -> None:
         """Subscribes, writes the state, then what has come meanwhile. Raises BusError."""
@@ -69,8 +69,8 @@ class Recorder:
         for instrument in await self._stored_instruments():
             await self._write_state(instrument)
         waiting, self._waiting = self._waiting or [], None
-        for frame in waiting:
-            self._tape.write(frame)
+        for message in waiting:
+            self._tape.write(message)
 
     def _hear(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
         try:
@@ -81,11 +81,11 @@ class Recorder:
         if not self._wanted(instrument):
             return
         self.instruments.add(instrument)
-        frame = Frame(now_us(), name.decode(), payload)
+        message = TapedMessage(now_us(), name.decode(), payload)
         if self._waiting is None:
-            self._tape.write(frame)
+            self._tape.write(message)
         else:
-            self._waiting.append(frame)
+            self._waiting.append(message)
 
     def _wanted(self, instrument: InstrumentId) -> bool:
         return any(fnmatchcase(str(instrument), pattern) for pattern in self._patterns)
@@ -104,7 +104,7 @@ class Recorder:
             stored = await self._bus.last_stored(MD_STATE, name)
             if stored is None:
                 continue
-            self._tape.write(Frame(at_us, name, stored.payload))
+            self._tape.write(TapedMessage(at_us, name, stored.payload))
             snap = stored if stream == "snap" else snap
         if snap is not None:
             await self._write_log(instrument, snap, at_us)
@@ -117,7 +117,7 @@ class Recorder:
             async with aclosing(self._bus.log(name, since_us=snap.stored_us - LOG_MARGIN_US)) as payloads:
                 async for payload in payloads:
                     if any(number == epoch and last > seq for number, _, last in numbers("book", payload)):
-                        self._tape.write(Frame(at_us, name, payload))
+                        self._tape.write(TapedMessage(at_us, name, payload))
         except PayloadError as error:
             log.warning(
                 "%s: what is stored cannot be read, so the tape begins without it: %s", instrument, error
@@ -144,7 +144,7 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
             finally:
                 log.info(
                     "%d messages of %d instruments, %d bytes of payload",
-                    tape.frames,
+                    tape.messages,
                     len(recorder.instruments),
                     tape.payload_bytes,
                 )

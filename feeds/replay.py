@@ -14,8 +14,8 @@ from mdstream.errors import FeedError
 from mdstream.feed.stored import stored_epoch
 from mdstream.feed.writer import now_us
 from mdstream.feeds import _cli
-from mdstream.feeds._pace import Pace
-from mdstream.feeds._tape import Frame, read_tape
+from mdstream.feeds._replay_clock import ReplayClock
+from mdstream.feeds._tape import TapedMessage, read_tape
 from mdstream.model import InstrumentId
 
 log = logging.getLogger("mdstream.feeds.replay")
@@ -51,12 +51,12 @@ class Rebase:
         self._epochs: dict[tuple[InstrumentId, int], int] = {}
         self._newest: dict[InstrumentId, int] = {}
 
-    def __call__(self, frame: Frame, instrument: InstrumentId, stream: str) -> bytes:
+    def __call__(self, message: TapedMessage, instrument: InstrumentId, stream: str) -> bytes:
         """The payload with its epochs and times changed. Raises FeedError if it is none of the contract's."""
         if stream == "ref":
-            return frame.payload
-        shift_us = self._clock_us() - frame.ts_us
-        values = unpack(frame.payload, stream)
+            return message.payload
+        shift_us = self._clock_us() - message.ts_us
+        values = unpack(message.payload, stream)
         for value in values:
             value[1] = self._epoch(instrument, value[1])
             value[_TS[stream]] = max(value[_TS[stream]] + shift_us, 0)
@@ -84,7 +84,7 @@ def unpack(payload: bytes, stream: str) -> list[list[int]]:
 
 
 class Replay:
-    """Publishes frames; knows which instruments it has spoken for."""
+    """Publishes messages; knows which instruments it has spoken for."""
 
     def __init__(self, bus: Bus, path: Path, rebase: bool) -> None:
         self.messages = 0
@@ -99,21 +99,21 @@ class Replay:
         await self._bus.ensure_streams()
         stored = await self._stored()
         rebase = Rebase(stored.__getitem__) if self._rebases else None
-        pace = Pace(speed)
-        for frame in read_tape(self._path):
-            await pace.until(frame.ts_us * 1000)
-            await self._publish(frame, rebase)
+        clock = ReplayClock(speed)
+        for message in read_tape(self._path):
+            await clock.until(message.ts_us * 1000)
+            await self._publish(message, rebase)
         for instrument, epoch in self.status.items():
             last_words = msgpack.packb([5, epoch, now_us(), "feed_down", "end of the recording"])
             await self._bus.publish_acked(subject(instrument, "status"), last_words)
         await self._bus.flush()
 
-    async def _publish(self, frame: Frame, rebase: Rebase | None) -> None:
-        instrument, stream = _parse(frame)
-        payload = frame.payload if rebase is None else rebase(frame, instrument, stream)
+    async def _publish(self, message: TapedMessage, rebase: Rebase | None) -> None:
+        instrument, stream = _parse(message)
+        payload = message.payload if rebase is None else rebase(message, instrument, stream)
         if stream == "snap":
             self.status[instrument] = unpack(payload, stream)[0][1]
-        await (self._bus.publish_acked if stream in STATE else self._bus.publish)(frame.subject, payload)
+        await (self._bus.publish_acked if stream in STATE else self._bus.publish)(message.subject, payload)
         self.messages += 1
         if self.messages % FLUSH_EVERY == 0:
             await self._bus.flush()
@@ -121,11 +121,11 @@ class Replay:
     async def _stored(self) -> dict[InstrumentId, int]:
         """The newest epochs on the bus of the tape's instruments. Raises FeedError if they outrank the tape's."""
         recorded: dict[InstrumentId, int] = {}
-        for frame in read_tape(self._path):
-            instrument, stream = _parse(frame)
+        for message in read_tape(self._path):
+            instrument, stream = _parse(message)
             recorded.setdefault(instrument, 0)
             if stream == "snap":
-                recorded[instrument] = max(recorded[instrument], unpack(frame.payload, stream)[0][1])
+                recorded[instrument] = max(recorded[instrument], unpack(message.payload, stream)[0][1])
         stored = {instrument: await stored_epoch(self._bus, instrument) for instrument in recorded}
         outranked = [instrument for instrument, epoch in stored.items() if epoch > recorded[instrument]]
         if outranked and not self._rebases:
@@ -136,9 +136,9 @@ class Replay:
         return stored
 
 
-def _parse(frame: Frame) -> tuple[InstrumentId, str]:
+def _parse(message: TapedMessage) -> tuple[InstrumentId, str]:
     try:
-        return parse_subject(frame.subject)
+        return parse_subject(message.subject)
     except ValueError as error:
         raise FeedError(f"on the tape: {error}") from None
 

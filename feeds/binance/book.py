@@ -7,8 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from mdstream.errors import BusError, FeedError
-from mdstream.feeds._published import Published
-from mdstream.feeds._steps import Step
+from mdstream.feeds._actions import BookAction
+from mdstream.feeds._published import PublishedInstrument
 from mdstream.feeds._venue import Backoff
 from mdstream.feeds._websocket import VenueUnavailable
 from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot, Trade
@@ -22,7 +22,7 @@ GetSnapshot = Callable[[], Awaitable[DepthSnapshot]]
 class SymbolBook:
     """Follows one symbol. ``get_snapshot`` asks the venue for one; it is asked again until it fits."""
 
-    def __init__(self, published: Published, get_snapshot: GetSnapshot) -> None:
+    def __init__(self, published: PublishedInstrument, get_snapshot: GetSnapshot) -> None:
         self.published = published
         self._get_snapshot = get_snapshot
         self._sync = DepthSync()
@@ -56,8 +56,8 @@ class SymbolBook:
 
     # ---- from doubt to a book
 
-    def _perform(self, steps: Sequence[Step]) -> None:
-        refused = self.published.perform(steps)
+    def _perform(self, actions: Sequence[BookAction]) -> None:
+        refused = self.published.perform(actions)
         if refused is not None:
             self.published.perform(self._sync.lose(str(refused)))
 

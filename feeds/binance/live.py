@@ -8,12 +8,12 @@ from functools import partial
 from urllib.parse import quote
 
 from mdstream.feed import Publisher
-from mdstream.feeds._published import Published, Scale
+from mdstream.feeds._published import PublishedInstrument, Scale
 from mdstream.feeds._venue import Backoff, Link
 from mdstream.feeds._websocket import Connection, VenueUnavailable
 from mdstream.feeds.binance.book import SymbolBook
 from mdstream.feeds.binance.events import DepthDiff, ServerShutdown, Trade, parse
-from mdstream.feeds.binance.rest import Rest, SymbolInfo
+from mdstream.feeds.binance.rest import RestApi, SymbolInfo
 
 log = logging.getLogger("mdstream.feeds.binance")
 
@@ -40,7 +40,7 @@ class Live:
         self.books: dict[str, SymbolBook] = {}
         self._publisher = publisher
         self._symbols = symbols
-        self._rest = Rest(rest_url)
+        self._rest = RestApi(rest_url)
         streams = "/".join(
             f"{symbol.lower()}@{stream}" for symbol in symbols for stream in ("depth@100ms", "trade")
         )
@@ -54,7 +54,7 @@ class Live:
         for symbol in self._symbols:
             info = infos[symbol]
             scale = Scale(info.price_exp, info.size_exp, info.tick, info.lot)
-            published = Published(self._publisher, symbol, scale)
+            published = PublishedInstrument(self._publisher, symbol, scale)
             if info.status != "TRADING":
                 published.up = ("halted", f"the venue's status is {info.status}")
             await published.open()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mdstream.errors import FeedError
 from mdstream.feed import Instrument, Publisher
-from mdstream.feeds._pace import Pace, keep_up
-from mdstream.feeds._published import Published, Scale
-from mdstream.feeds._steps import Lost, Step
+from mdstream.feeds._actions import BookAction, Lost
+from mdstream.feeds._published import PublishedInstrument, Scale
+from mdstream.feeds._replay_clock import ReplayClock, keep_up
 from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot, Event, Trade
 from mdstream.feeds.binance.recording import Summary, read_recording, summarize
 from mdstream.feeds.binance.sync import DepthSync
@@ -26,7 +26,9 @@ class Replay:
         self._path = path
         summary = summarize(path)
         self.symbol = _only_symbol(path, summary, symbol)
-        self._published = Published(publisher, self.symbol, Scale(summary.price_exp, summary.size_exp))
+        self._published = PublishedInstrument(
+            publisher, self.symbol, Scale(summary.price_exp, summary.size_exp)
+        )
         self._sync = DepthSync()
         self.refused = 0
 
@@ -34,9 +36,9 @@ class Replay:
         """Publishes all of it. Raises FeedError if the recording cannot be read, or never yields a book."""
         await self._published.open()
         instrument = self._published.instrument
-        pace = Pace(speed)
+        clock = ReplayClock(speed)
         for recorded in read_recording(self._path):
-            await pace.until(recorded.local_ns)
+            await clock.until(recorded.local_ns)
             self._take(instrument, recorded.event)
             await keep_up(self._publisher)
         await self._publisher.flush()
@@ -65,15 +67,15 @@ class Replay:
         """Whether the recording's last diff still found a book to go into."""
         return self._sync.live
 
-    def _perform(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            if isinstance(step, Lost):
+    def _perform(self, actions: Sequence[BookAction]) -> None:
+        for action in actions:
+            if isinstance(action, Lost):
                 log.warning(
                     "%s: %s; there is no book until the next snapshot",
                     self._published.instrument.id,
-                    step.reason,
+                    action.reason,
                 )
-        refused = self._published.perform(steps)
+        refused = self._published.perform(actions)
         if refused is not None:
             self.refused += 1
             self._published.perform(self._sync.lose(str(refused)))

@@ -52,7 +52,7 @@ class SymbolInfo:
         return max(int(Decimal(self.step_size).scaleb(-self.size_exp)), 1)
 
 
-class Rest:
+class RestApi:
     """A few requests a day: the standard library in a thread is enough for that, and one dependency less."""
 
     def __init__(self, base_url: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from mdstream.feeds._steps import Apply, Levels, Load, Lost, Step
+from mdstream.feeds._actions import Apply, BookAction, Levels, Load, Lost
 from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot
 
 
@@ -34,21 +34,21 @@ class DepthSync:
         """A snapshot helps only once a diff is buffered: the next one might otherwise not reach back to it."""
         return not self.live and self._snapshot is None and bool(self._buffered)
 
-    def lose(self, reason: str) -> list[Step]:
+    def lose(self, reason: str) -> list[BookAction]:
         """The connection, and with it perhaps some diffs, is lost."""
         was_live = self.live
         self._update_id = self._snapshot = None
         self._buffered.clear()
         return [Lost(reason)] if was_live else []
 
-    def on_snapshot(self, snapshot: DepthSnapshot) -> list[Step]:
+    def on_snapshot(self, snapshot: DepthSnapshot) -> list[BookAction]:
         """A live book has no use for it: an unbroken chain of diffs is as good."""
         if self.live:
             return []
         self._snapshot = snapshot
         return list(self._join())
 
-    def on_diff(self, diff: DepthDiff) -> list[Step]:
+    def on_diff(self, diff: DepthDiff) -> list[BookAction]:
         if self._update_id is None:
             self._buffered.append(diff)
             return list(self._join())
@@ -56,12 +56,12 @@ class DepthSync:
             return []
         if diff.first_id > self._update_id + 1:
             reason = f"venue updates {self._update_id + 1} to {diff.first_id - 1} are missing"
-            steps = self.lose(reason)
-            return steps + self.on_diff(diff)
+            actions = self.lose(reason)
+            return actions + self.on_diff(diff)
         self._update_id = diff.final_id
         return [Apply(_newest(diff.bids), _newest(diff.asks), diff.ts_us, diff.final_id)]
 
-    def _join(self) -> Iterator[Step]:
+    def _join(self) -> Iterator[BookAction]:
         if self._snapshot is None:
             return
         while self._buffered and self._buffered[0].final_id <= self._snapshot.update_id:

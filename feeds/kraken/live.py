@@ -13,7 +13,7 @@ from typing import Any
 
 from mdstream.errors import BusError, FeedError
 from mdstream.feed import Publisher
-from mdstream.feeds._published import Published
+from mdstream.feeds._published import PublishedInstrument
 from mdstream.feeds._venue import Backoff, Link
 from mdstream.feeds._websocket import Connection
 from mdstream.feeds.kraken.events import Answer, BookMessage, Event, PairInfo, TradeMessage, parse
@@ -141,7 +141,7 @@ class Live:
         pair = self.pairs.get(info.pair)
         scale = scale_of(info)
         if pair is None:
-            published = Published(self._publisher, info.pair, scale)
+            published = PublishedInstrument(self._publisher, info.pair, scale)
             published.up = state_of(info)
             await published.open()
             self.pairs[info.pair] = Pair(published, self._depth, info.precision)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from mdstream.errors import FeedError
+from mdstream.feeds._actions import BookAction
 from mdstream.feeds._lines import exact_exponent
-from mdstream.feeds._published import Published, Scale
-from mdstream.feeds._steps import Step
+from mdstream.feeds._published import PublishedInstrument, Scale
 from mdstream.feeds.kraken.book import Precision
 from mdstream.feeds.kraken.events import BookMessage, PairInfo, TradeMessage
 from mdstream.feeds.kraken.sync import PairSync
@@ -22,7 +22,7 @@ TRADING = ("online", "limit_only", "post_only", "reduce_only")
 class Pair:
     """Follows one pair. ``wants_snapshot`` says that only a new subscription helps."""
 
-    def __init__(self, published: Published, depth: int, precision: Precision) -> None:
+    def __init__(self, published: PublishedInstrument, depth: int, precision: Precision) -> None:
         self.published = published
         self.sync = PairSync(published.symbol, depth, precision)
         self.refused = 0
@@ -54,8 +54,8 @@ class Pair:
     def on_lost(self, reason: str) -> None:
         self._perform(self.sync.lose(reason))
 
-    def _perform(self, steps: Sequence[Step]) -> None:
-        refused = self.published.perform(steps)
+    def _perform(self, actions: Sequence[BookAction]) -> None:
+        refused = self.published.perform(actions)
         if refused is not None:
             self.refused += 1
             self.published.perform(self.sync.doubt(str(refused)))
@@ -67,12 +67,12 @@ def scale_of(info: PairInfo) -> Scale:
     return Scale(
         -precision.price,
         -precision.size,
-        tick=_steps(info.price_increment, precision.price),
-        lot=_steps(info.size_increment, precision.size),
+        tick=_in_units(info.price_increment, precision.price),
+        lot=_in_units(info.size_increment, precision.size),
     )
 
 
-def _steps(increment: str, precision: int) -> int:
+def _in_units(increment: str, precision: int) -> int:
     if -exact_exponent([increment]) > precision:
         return 1
     return max(int(Decimal(increment).scaleb(precision)), 1)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mdstream.errors import FeedError
 from mdstream.feed import Publisher
-from mdstream.feeds._pace import Pace, keep_up
-from mdstream.feeds._published import Published, Scale
+from mdstream.feeds._published import PublishedInstrument, Scale
+from mdstream.feeds._replay_clock import ReplayClock, keep_up
 from mdstream.feeds.kraken.events import BookMessage, TradeMessage
 from mdstream.feeds.kraken.pair import Pair
 from mdstream.feeds.kraken.recording import Connected, Recorded, read_recording, summarize
@@ -29,7 +29,7 @@ class Replay:
             )
         self.pairs = {
             name: Pair(
-                Published(publisher, name, Scale(summary.price_exp, summary.size_exp)),
+                PublishedInstrument(publisher, name, Scale(summary.price_exp, summary.size_exp)),
                 depth or summary.depth,
                 summary.precision,
             )
@@ -45,9 +45,9 @@ class Replay:
         """Publishes all of it. Raises FeedError if the recording cannot be read."""
         for pair in self.pairs.values():
             await pair.published.open()
-        pace = Pace(speed)
+        clock = ReplayClock(speed)
         for recorded in read_recording(self._path):
-            await pace.until(_moment_ns(recorded))
+            await clock.until(_moment_ns(recorded))
             self._take(recorded)
             await keep_up(self._publisher)
         await self._publisher.flush()

@@ -7,7 +7,7 @@ subscription, with its snapshot, helps.
 from __future__ import annotations
 
 from mdstream.errors import FeedError
-from mdstream.feeds._steps import Apply, Load, Lost, Step
+from mdstream.feeds._actions import Apply, BookAction, Load, Lost
 from mdstream.feeds.kraken.book import Precision, VenueBook
 from mdstream.feeds.kraken.events import BookMessage
 
@@ -27,26 +27,26 @@ class PairSync:
         """Other decimals from now on; the next snapshot begins with them."""
         self.book = VenueBook(self.book.pair, self.book.depth, precision)
 
-    def lose(self, reason: str) -> list[Step]:
+    def lose(self, reason: str) -> list[BookAction]:
         """The connection is lost; the next one begins with a snapshot."""
         was_live, self.live = self.live, False
         return [Lost(reason)] if was_live else []
 
-    def doubt(self, reason: str) -> list[Step]:
+    def doubt(self, reason: str) -> list[BookAction]:
         """The connection is fine, but the book is not: only a new subscription helps."""
         self.wants_snapshot = True
         return self.lose(reason)
 
-    def on_book(self, message: BookMessage) -> list[Step]:
+    def on_book(self, message: BookMessage) -> list[BookAction]:
         if not message.snapshot and not self.live:
             return []
         try:
-            step = self._load(message) if message.snapshot else self._apply(message)
+            action = self._load(message) if message.snapshot else self._apply(message)
         except FeedError as error:
             self.mismatches += 1
             return self.doubt(str(error))
         self.checked += message.checksum is not None
-        return [step]
+        return [action]
 
     def _load(self, message: BookMessage) -> Load:
         self.book.load(message.bids, message.asks, message.checksum)

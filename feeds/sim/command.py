@@ -131,15 +131,15 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
 async def open_instruments(publisher: feed.Publisher, simulation: Simulation) -> list[feed.Instrument]:
     """Announces every instrument and publishes the book it begins with."""
     instruments = []
-    for market in simulation.markets:
-        profile = market.profile
+    for flow in simulation.flows:
+        profile = flow.profile
         instrument = await publisher.instrument(
             profile.symbol,
             price_exp=profile.price_exp,
             size_exp=profile.size_exp,
             name=f"{profile.symbol} (simulated)",
         )
-        instrument.replace_ticks(*market.full_book())
+        instrument.replace_ticks(*flow.full_book())
         instruments.append(instrument)
     return instruments
 

@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
-from mdstream.feeds.sim.market import MAX_BLOCK, Market, Profile, Update
+from mdstream.feeds.sim.order_flow import MAX_BLOCK, OrderFlow, Profile, Update
 
 SLICE_US = 5_000
 BRANCHING = 0.5
@@ -77,8 +77,8 @@ class Simulation:
         halts_per_hour: float = 6.0,
     ) -> None:
         seeds = np.random.SeedSequence(seed).spawn(len(symbols) + 1)
-        self.markets = [
-            Market(profile(symbol), np.random.default_rng(own))
+        self.flows = [
+            OrderFlow(profile(symbol), np.random.default_rng(own))
             for symbol, own in zip(symbols, seeds[1:], strict=True)
         ]
         self._rng = np.random.default_rng(seeds[0])
@@ -108,9 +108,9 @@ class Simulation:
         at_us = self.now_us
         self._slice += 1
         if self._slice % WANDER_SLICES == 0:
-            for market in self.markets:
-                market.wander(WANDER_SLICES * SLICE_US / 1e6)
-        for index in range(len(self.markets)):
+            for flow in self.flows:
+                flow.wander(WANDER_SLICES * SLICE_US / 1e6)
+        for index in range(len(self.flows)):
             yield from self._halt(index, at_us)
         bursts = self._rng.poisson((self._base + self._excited) * (SLICE_US / 1e6))
         self._excited *= exp(-DECAY_PER_S * SLICE_US / 1e6)
@@ -122,7 +122,7 @@ class Simulation:
 
     def _trading(self, index: int) -> int | None:
         """``index``, or the next instrument that is not halted: interest moves on, and the rate stays what was asked for."""
-        count = len(self.markets)
+        count = len(self.flows)
         candidates = ((index + step) % count for step in range(count))
         return next((each for each in candidates if not self._halted_until[each]), None)
 
@@ -140,10 +140,10 @@ class Simulation:
         owed = self._rate * at_us / 1e6 - self._changes
         scale = 1 + min(max(owed / (CATCH_UP_S * self._rate), -0.5), 0.5)
         wanted = round(int(self._rng.geometric(1 / self._changes_per_burst, bursts).sum()) * scale)
-        market = self.markets[index]
+        flow = self.flows[index]
         while wanted > 0:
             orders = min(max(round(wanted * self._orders_per_change), 1), MAX_BLOCK)
-            updates = market.block(orders, self._per_update)
+            updates = flow.block(orders, self._per_update)
             changes = sum(update.changes for update in updates)
             self._changes += changes
             yield Burst(index, at_us, updates)

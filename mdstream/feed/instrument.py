@@ -1,4 +1,4 @@
-"""One instrument as a feed handler sees it: calls in, payloads into the publisher's outbox."""
+"""One instrument as a feed handler sees it: calls in, payloads into the publisher's queue."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from mdstream.bus import Bus, BusOptions, parse_subject, subject
 from mdstream.bus import connect as connect_bus
 from mdstream.errors import BusError, BusUnavailable, FeedError, MdstreamError, SequenceError
 from mdstream.feed.instrument import Instrument
-from mdstream.feed.outbox import Batch, Outbox
+from mdstream.feed.publish_queue import Batch, PublishQueue
 from mdstream.feed.stored import stored_epoch
 from mdstream.feed.writer import InstrumentWriter, now_us
 from mdstream.model import InstrumentId, Ref
@@ -60,7 +60,7 @@ class Publisher:
         self._batch_bytes = min(batch_bytes, self._max_payload)
         self._status_interval_us = int(status_interval_s * 1_000_000)
         self._on_error = on_error
-        self._outbox = Outbox(batch_bytes=self._batch_bytes, backlog_bytes=backlog_bytes)
+        self._queue = PublishQueue(batch_bytes=self._batch_bytes, backlog_bytes=backlog_bytes)
         self._dropping = False
         self._scheduled: asyncio.Handle | None = None
         self._wake = asyncio.Event()
@@ -152,12 +152,12 @@ class Publisher:
     @property
     def dropped(self) -> int:
         """Payload values dropped because NATS was away, or too slow, for too long."""
-        return self._outbox.dropped_values
+        return self._queue.dropped_values
 
     @property
     def backlog_bytes(self) -> int:
         """Bytes that wait to be sent."""
-        return self._outbox.bytes
+        return self._queue.bytes
 
     async def close(self, reason: str = "publisher stopped") -> None:
         """Publishes the last snapshots and ``feed_down``, waits (5 s at most) until they are confirmed, and ends."""
@@ -182,17 +182,17 @@ class Publisher:
     # ---- for instruments
 
     def send(self, subject: str, value: bytes) -> None:
-        dropped = self._outbox.add(subject, value)
+        dropped = self._queue.add(subject, value)
         if dropped:
             self._on_dropped()
-        if self._outbox.bytes >= self._batch_bytes:
+        if self._queue.bytes >= self._batch_bytes:
             self._unschedule()
             self._wake.set()
         elif self._scheduled is None:
             self._schedule()
 
     def send_state(self, subject: str, value: bytes, *, after: str | None = None) -> None:
-        self._outbox.add_state(subject, value, after=after)
+        self._queue.add_state(subject, value, after=after)
         if self._scheduled is None:
             self._schedule()
 
@@ -229,19 +229,19 @@ class Publisher:
 
     async def _send_all(self) -> None:
         async with self._sending:
-            while self._outbox and self.bus.connected:
-                batch = self._outbox.take()
+            while self._queue and self.bus.connected:
+                batch = self._queue.take()
                 if batch.acked:
                     self._request_ack(batch)
                     continue
                 try:
                     await self.bus.publish(batch.subject, batch.payload())
                 except BusUnavailable:
-                    self._outbox.put_back(batch)
+                    self._queue.put_back(batch)
                     return
                 except BusError as error:
                     self.report(error)
-        if not self._outbox:
+        if not self._queue:
             self._dropping = False
 
     def _on_dropped(self) -> None:
@@ -252,7 +252,7 @@ class Publisher:
             why = "too slow" if self.bus.connected else "away"
             self.report(
                 BusUnavailable(
-                    f"{self.venue}: NATS is {why} and more than the backlog of {self._outbox.bytes} bytes waits; "
+                    f"{self.venue}: NATS is {why} and more than the backlog of {self._queue.bytes} bytes waits; "
                     "the oldest payloads are dropped, and readers mend from the next snapshot"
                 )
             )

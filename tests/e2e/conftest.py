@@ -72,11 +72,11 @@ class SimMarket:
 async def _market(url: str, *, rate: float = 4_000, seed: int = 7) -> AsyncIterator[SimMarket]:
     simulation = Simulation([SYMBOL], seed=seed, rate=rate, halts_per_hour=0)
     async with feed.connect(url, venue="SIM") as publisher:
-        profile = simulation.markets[0].profile
+        profile = simulation.flows[0].profile
         instrument = await publisher.instrument(
             SYMBOL, price_exp=profile.price_exp, size_exp=profile.size_exp
         )
-        instrument.replace_ticks(*simulation.markets[0].full_book())
+        instrument.replace_ticks(*simulation.flows[0].full_book())
         await publisher.flush()
         yield SimMarket(publisher, instrument, simulation)
 

@@ -17,8 +17,8 @@ from mdstream._core.book import Book as CoreBook
 from mdstream.bus import EmbeddedNats
 from mdstream.client import Book, Client, Ticker, Trades
 from mdstream.feed import InstrumentWriter
-from mdstream.feeds._published import Published, Scale
-from mdstream.feeds._steps import Apply, Load
+from mdstream.feeds._actions import Apply, Load
+from mdstream.feeds._published import PublishedInstrument, Scale
 from mdstream.feeds.binance.events import BookTicker, DepthDiff, DepthSnapshot, Trade
 from mdstream.feeds.binance.recording import read_recording, summarize
 from mdstream.feeds.binance.sync import DepthSync
@@ -70,7 +70,7 @@ class Venue:
     def quote(self, update_id: int) -> Quote:
         return self._quotes[bisect_right(self._numbers, update_id) - 1]
 
-    def publish(self, published: Published, event: object) -> int | None:
+    def publish(self, published: PublishedInstrument, event: object) -> int | None:
         """Publishes one event; returns the venue's number if it was a diff that changed the book."""
         if isinstance(event, Trade):
             published.instrument.trade(
@@ -158,7 +158,7 @@ def test_after_each_diff_every_subscriber_has_the_venues_best_bid_and_ask(
             feed.connect(nats_server.url, venue="BINANCE") as publisher,
             gateway(nats_server.url) as node,
         ):
-            published = Published(publisher, "BTCUSDT", venue.scale)
+            published = PublishedInstrument(publisher, "BTCUSDT", venue.scale)
             await published.open()
             async with subscribers_of(node.url, moments) as subscribers:
                 instrument = published.instrument

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from decimal import Decimal
 
 from mdstream.feed import InstrumentWriter
-from mdstream.feeds._steps import Apply, Load, Lost
+from mdstream.feeds._actions import Apply, Load, Lost
 from mdstream.feeds.binance.events import BookTicker, DepthDiff, DepthSnapshot, Trade
 from mdstream.feeds.binance.recording import read_recording, summarize
 from mdstream.feeds.binance.sync import DepthSync

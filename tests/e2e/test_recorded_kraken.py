@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mdstream.feed import InstrumentWriter
-from mdstream.feeds._steps import Apply, Load, Lost
+from mdstream.feeds._actions import Apply, Load, Lost
 from mdstream.feeds.kraken.events import BookMessage
 from mdstream.feeds.kraken.recording import PairSummary, read_recording, summarize
 from mdstream.feeds.kraken.sync import PairSync

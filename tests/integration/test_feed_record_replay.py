@@ -108,7 +108,7 @@ def test_only_the_instruments_named_are_recorded(run: Run, nats_server: Embedded
     async def scenario() -> None:
         path = tmp_path / "a.tape"
         await record(nats_server, path, ["SIM:C*"])
-        assert {frame.subject.rpartition(".")[0] for frame in read_tape(path)} == {"md.SIM.C%2ED%20E"}
+        assert {message.subject.rpartition(".")[0] for message in read_tape(path)} == {"md.SIM.C%2ED%20E"}
 
     run(scenario())
 
@@ -119,7 +119,7 @@ def test_the_order_of_the_tape_is_the_order_on_the_bus(
     async def scenario() -> None:
         path = tmp_path / "a.tape"
         await record(nats_server, path)
-        wanted = [(frame.subject, frame.payload) for frame in read_tape(path)]
+        wanted = [(message.subject, message.payload) for message in read_tape(path)]
         async with await EmbeddedNats.start() as other, await bus.connect(other.url) as reader:
             heard: list[tuple[str, bytes]] = []
             done = asyncio.Event()

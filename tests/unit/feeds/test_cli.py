@@ -14,7 +14,7 @@ import pytest
 from mdstream.bus import BusOptions
 from mdstream.errors import BusUnavailable, ConfigError, FeedError
 from mdstream.feeds import _cli
-from mdstream.feeds._pace import Pace
+from mdstream.feeds._replay_clock import ReplayClock
 from mdstream.feeds._venue import Backoff
 
 HANDLERS = ("sim", "binance", "kraken", "record", "replay")
@@ -117,14 +117,14 @@ def test_the_pace_is_that_of_the_recording_divided_by_the_speed(monkeypatch: pyt
         waits.append(round(seconds, 6))
         now += seconds
 
-    monkeypatch.setattr("mdstream.feeds._pace.time.monotonic", lambda: now)
-    monkeypatch.setattr("mdstream.feeds._pace.asyncio.sleep", sleep)
+    monkeypatch.setattr("mdstream.feeds._replay_clock.time.monotonic", lambda: now)
+    monkeypatch.setattr("mdstream.feeds._replay_clock.asyncio.sleep", sleep)
 
     async def scenario() -> None:
-        pace = Pace(4)
+        clock = ReplayClock(4)
         for at_ns in (5_000_000_000, 7_000_000_000, None, 6_000_000_000, 9_000_000_000):
-            await pace.until(at_ns)
-        await Pace(math.inf).until(10**18)
+            await clock.until(at_ns)
+        await ReplayClock(math.inf).until(10**18)
 
     asyncio.run(scenario())
     assert waits == [0.5, 0.5]

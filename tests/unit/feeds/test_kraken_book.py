@@ -10,7 +10,7 @@ from zlib import crc32
 import pytest
 
 from mdstream.errors import FeedError
-from mdstream.feeds._steps import Apply, Load, Lost
+from mdstream.feeds._actions import Apply, Load, Lost
 from mdstream.feeds.kraken.book import ChecksumMismatch, Precision, VenueBook
 from mdstream.feeds.kraken.events import Answer, BookMessage, PairInfo, TradeMessage, parse
 from mdstream.feeds.kraken.pair import scale_of, state_of

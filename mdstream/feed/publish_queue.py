@@ -19,7 +19,7 @@ class Batch:
         return self.values[0] if len(self.values) == 1 else b"".join(self.values)
 
 
-class Outbox:
+class PublishQueue:
     """Batches in the order of their first value.
 
     ``batch_bytes`` bounds a message that joins several values, ``backlog_bytes`` all that waits.

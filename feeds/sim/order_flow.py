@@ -65,7 +65,7 @@ class Update(NamedTuple):
     fills: tuple[Fill, ...] = ()
 
 
-class Market:
+class OrderFlow:
     """One instrument's book and flow.
 
     The ladder holds lots by offset: ``offset`` ticks above ``base`` for bids, the same + WINDOW for asks.

@@ -11,7 +11,7 @@ from mdstream.feed import Publisher
 FLUSH_BYTES = 256 * 1024
 
 
-class Pace:
+class ReplayClock:
     """``speed`` is a factor; infinity does not wait at all. Times of the recording are in ns and may stand still or go back."""
 
     def __init__(self, speed: float) -> None:

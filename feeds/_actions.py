@@ -36,4 +36,4 @@ class Lost:
     reason: str
 
 
-Step = Load | Apply | Lost
+BookAction = Load | Apply | Lost
