@@ -1,4 +1,4 @@
-"""One instrument on its way out: its scale, which may have to become finer, and the actions that a venue's synchronisation yields."""
+"""A venue's instrument as it is published. Its scale may have to become finer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WAITING = "waiting for the venue's book"
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How a symbol's decimals become integers; increments in units of the exponents."""
+    """How a symbol's decimals become integers. ``tick`` and ``lot`` are in units of the exponents."""
 
     price_exp: int
     size_exp: int
@@ -26,9 +26,9 @@ class Scale:
     lot: int = 1
 
     def holding(self, actions: Sequence[BookAction]) -> Scale:
-        """The coarsest scale that also holds what actions bring.
+        """The coarsest scale that also holds the levels of ``actions``.
 
-        After a venue has changed a symbol's increments, older orders stay where they were, off the new ones.
+        After a venue changes a symbol's increments, older orders keep their prices, which may not fit the new ones.
         """
         levels = [
             level
@@ -44,7 +44,7 @@ class Scale:
 
 
 class PublishedInstrument:
-    """``instrument`` once ``open`` has announced it. ``up`` is the state that a whole book brings, with its reason."""
+    """``instrument`` exists after ``open``. ``up`` is the state, with its reason, to publish when the book is complete."""
 
     def __init__(self, publisher: Publisher, symbol: str, scale: Scale) -> None:
         self.symbol = symbol
@@ -55,7 +55,7 @@ class PublishedInstrument:
         self._instrument: Instrument | None = None
 
     async def open(self) -> None:
-        """Announces the instrument, or announces it anew: without a book, and so ``feed_down``."""
+        """Announces the instrument, or announces it again, without a book and ``feed_down``."""
         self._instrument = await self._publisher.instrument(
             self.symbol,
             price_exp=self._scale.price_exp,
@@ -73,12 +73,12 @@ class PublishedInstrument:
         return self._instrument
 
     def perform(self, actions: Sequence[BookAction]) -> FeedError | None:
-        """Publishes actions; what the publisher refuses is returned: the book is then in doubt."""
+        """Publishes actions. Returns the error if the publisher refuses one: the book must then be loaded again."""
         try:
             for action in actions:
                 self._perform(action)
         except SequenceError:
-            raise  # another writer has taken over: nothing that a venue says mends that
+            raise  # another writer has taken over: a new snapshot does not help
         except FeedError as error:
             log.error("%s", error)
             self._new_scale = self._scale.holding(actions)
@@ -97,12 +97,12 @@ class PublishedInstrument:
                 self.instrument.status("feed_down", reason=action.reason)
 
     def show(self) -> None:
-        """Publishes the state that a whole book has."""
+        """Publishes ``up``."""
         state, reason = self.up
         self.instrument.status(state, reason=reason)
 
     async def rescale(self, scale: Scale | None = None) -> None:
-        """Opens the instrument anew, in a new epoch, if ``scale``, or what was refused, asks for another one."""
+        """Opens the instrument again, in a new epoch, if ``scale`` or a refused action needs another scale."""
         wanted, self._new_scale = scale or self._new_scale, None
         if wanted is not None and wanted != self._scale:
             self._scale = wanted

@@ -1,4 +1,4 @@
-"""Staying connected to a venue: backoff, planned reconnects, and what a venue's session must do."""
+"""Stays connected to a venue: backoff, planned reconnects, and what a venue's handler must do."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ log = logging.getLogger("mdstream.feeds")
 BASE_S = 0.5
 CAP_S = 20.0
 HEALTHY_S = 30.0
-"""A connection that held so long was a good one: backing off begins anew after it."""
+"""A connection that lasted this long was good: the backoff starts over after it."""
 OVERLAP_S = 2.0
-"""How long a planned successor listens along before it takes over."""
+"""How long both connections run before the new one takes over."""
 
 
 class Backoff:
@@ -45,20 +45,20 @@ class VenueHandler(Protocol):
     """What a venue's handler does with a connection."""
 
     def on_open(self, connection: Connection) -> None:
-        """A connection is there: subscribe."""
+        """The connection is open: subscribe."""
 
     def on_message(self, message: bytes) -> None:
-        """Raises FeedError if the message cannot be understood: the connection is then given up."""
+        """Raises FeedError if the message cannot be understood; the connection is then closed."""
 
     def on_lost(self, reason: str) -> None:
-        """The connection, and perhaps messages with it, is gone."""
+        """The connection is lost, and perhaps messages too."""
 
 
 class Link:
-    """Keeps one session connected for ever.
+    """Keeps a handler connected for ever.
 
-    Before a connection is ``max_age_s`` old, or when ``renew`` is called, a successor is opened beside it, and takes over when both
-    have been heard for a while: the session must then drop what it has had already.
+    When a connection is ``max_age_s`` old, or ``renew`` is called, a new one opens next to it and takes over after both have run
+    for a while. The handler must then drop messages that it has seen already.
     """
 
     def __init__(
@@ -120,17 +120,17 @@ class Link:
         return connection.ended.done()
 
     async def _succeed(self, old: Connection) -> Connection | None:
-        """Opens a successor; what it brings is held until it takes over, so that messages stay in order."""
+        """Opens the next connection. Holds its messages until it takes over, so that messages stay in order."""
         held: list[bytes] = []
         try:
             successor = await connect(self._url, held.append)
         except VenueUnavailable as error:
-            log.warning("no successor for a connection near its end: %s", error)
+            log.warning("no new connection to replace one near its end: %s", error)
             await asyncio.wait({old.ended}, timeout=self._backoff.next_s())
             return None
         self._handler.on_open(successor)
         await asyncio.wait({old.ended}, timeout=self._overlap_s)
-        old.close("succeeded by a new connection")
+        old.close("replaced by a new connection")
         successor.on_message = self._handler.on_message
         for message in held:
             successor.hand_over(message)

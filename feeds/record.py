@@ -1,4 +1,4 @@
-"""Records what is published on the bus: ``mdstream feed record --help``."""
+"""``mdstream feed record``: records what is published on the bus."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ from mdstream.model import InstrumentId
 log = logging.getLogger("mdstream.feeds.record")
 
 LOG_MARGIN_US = 5_000_000
-"""A snapshot may be stored somewhat later than updates that follow on it."""
+"""A snapshot may be stored a little later than updates that follow it."""
 
 DESCRIPTION = """\
 Records what is published on the bus to a tape: first the state of each instrument (ref, snap, status) and the
-updates since that snapshot, so that its books can be rebuilt from the tape alone; then everything as it comes.
+updates since that snapshot, so that the tape alone is enough to rebuild its book; then each message as it comes.
 
-The tape is read by ``mdstream feed replay``. Its format: MessagePack values back to back, a map
+`mdstream feed replay` reads the tape. Its format: MessagePack values back to back, a map
 {"format": "mdstream.tape", "version": 1, "recorded_us": …}, then [ts, subject, payload] for each message.
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     _cli.configure(parser, DESCRIPTION)
-    parser.add_argument("file", metavar="FILE", type=Path, help="new file; gzipped if its name ends in .gz")
+    parser.add_argument("file", metavar="FILE", type=Path, help="a new file; gzipped if its name ends in .gz")
     parser.add_argument(
         "--instruments",
         metavar="A,B,…",
         default="*",
-        help="which, as VENUE:SYMBOL, with * and ? for any characters",
+        help="what to record, as VENUE:SYMBOL; * and ? match any characters",
     )
     parser.add_argument(
         "--for",
         dest="duration_s",
         metavar="TIME",
         type=_cli.duration_s,
-        help="stop after so long: 500ms, 10s, 5m (default: until Ctrl-C)",
+        help="stop after this time: 500ms, 10s, 5m (default: until Ctrl-C)",
         default=argparse.SUPPRESS,
     )
 
 
 class Recorder:
-    """Hears the bus and writes the tape; what comes live waits until the state has been written."""
+    """Writes the tape. Live messages wait until the stored state is written."""
 
     def __init__(self, bus: Bus, tape: TapeWriter, patterns: Sequence[str]) -> None:
         self.instruments: set[InstrumentId] = set()
@@ -62,8 +62,8 @@ class Recorder:
         self._waiting: list[TapedMessage] | None = []
 
     async def start(self) -> None:
-        """Subscribes, writes the state, then what has come meanwhile. Raises BusError."""
-        await self._bus.subscribe("md.*.*.*", self._hear)
+        """Subscribes, writes the state, then the messages that came meanwhile. Raises BusError."""
+        await self._bus.subscribe("md.*.*.*", self._on_payload)
         await self._bus.flush()
         await self._bus.ensure_streams()
         for instrument in await self._stored_instruments():
@@ -72,7 +72,7 @@ class Recorder:
         for message in waiting:
             self._tape.write(message)
 
-    def _hear(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
+    def _on_payload(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
         try:
             instrument, _stream = parse_subject(name.decode())
         except ValueError as error:
@@ -110,7 +110,7 @@ class Recorder:
             await self._write_log(instrument, snap, at_us)
 
     async def _write_log(self, instrument: InstrumentId, snap: Stored, at_us: int) -> None:
-        """The updates between the snapshot and now: without them the tape would begin with a hole."""
+        """Writes the updates since the snapshot: without them the tape would begin with a gap."""
         name = subject(instrument, "book")
         try:
             epoch, seq = snap_number(snap.payload)
@@ -120,7 +120,7 @@ class Recorder:
                         self._tape.write(TapedMessage(at_us, name, payload))
         except PayloadError as error:
             log.warning(
-                "%s: what is stored cannot be read, so the tape begins without it: %s", instrument, error
+                "%s: the stored data cannot be read, so the tape begins without it: %s", instrument, error
             )
 
 

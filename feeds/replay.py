@@ -1,4 +1,4 @@
-"""Replays a tape onto the bus: ``mdstream feed replay --help``."""
+"""``mdstream feed replay``: publishes a tape again."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ log = logging.getLogger("mdstream.feeds.replay")
 STATE = ("ref", "snap", "status")
 _KINDS = {"book": 1, "snap": 2, "trade": 3, "status": 5}
 _TS = {"book": 4, "snap": 3, "trade": 3, "status": 2}
-"""Where the event time stands in a value of each stream."""
+"""The index of the event time in a value of each stream."""
 FLUSH_EVERY = 256
 
 DESCRIPTION = """\
-Publishes a tape of ``mdstream feed record`` again, in its order, at its pace or another.
+Publishes a tape of `mdstream feed record` again, in its order, at its own speed or another.
 
-As recorded (the default) epochs, numbers and times are those of the tape; readers ignore them where the bus has seen a newer
-epoch of an instrument, and so this is refused. With --rebase each recorded epoch becomes a new one and times move
-to the present, as if it happened now.
+By default epochs, numbers and times are those of the tape. If the bus has seen a newer epoch of an instrument,
+readers would ignore the tape, so the replay is refused. With --rebase each recorded epoch becomes a new one and
+times move to the present, as if it happened now.
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     _cli.configure(parser, DESCRIPTION)
     parser.add_argument("file", metavar="FILE", type=Path, help="a tape")
-    parser.add_argument("--speed", type=_cli.speed, default=1.0, help="a factor, or max")
-    parser.add_argument("--rebase", action="store_true", help="new epochs, and times of the present")
+    parser.add_argument("--speed", type=_cli.speed, default=1.0, help="a factor, or max: do not wait")
+    parser.add_argument("--rebase", action="store_true", help="use new epochs and present times")
 
 
 class Rebase:
-    """Rewrites values to new epochs and to the present. No I/O; ``stored`` gives the newest epoch that the bus knows."""
+    """Moves values to new epochs and to the present. No I/O; ``stored`` gives the newest epoch that the bus knows."""
 
     def __init__(self, stored: Callable[[InstrumentId], int], clock_us: Callable[[], int] = now_us) -> None:
         self._stored = stored
@@ -52,7 +52,7 @@ class Rebase:
         self._newest: dict[InstrumentId, int] = {}
 
     def __call__(self, message: TapedMessage, instrument: InstrumentId, stream: str) -> bytes:
-        """The payload with its epochs and times changed. Raises FeedError if it is none of the contract's."""
+        """The payload with its epochs and times changed. Raises FeedError if it breaks the contract."""
         if stream == "ref":
             return message.payload
         shift_us = self._clock_us() - message.ts_us
@@ -71,7 +71,7 @@ class Rebase:
 
 
 def unpack(payload: bytes, stream: str) -> list[list[int]]:
-    """The values of a payload of any stream but ``ref``. Raises FeedError if it is none of the contract's."""
+    """The values of a payload of any stream but ``ref``. Raises FeedError if it breaks the contract."""
     unpacker = msgpack.Unpacker()
     unpacker.feed(payload)
     try:
@@ -84,7 +84,7 @@ def unpack(payload: bytes, stream: str) -> list[list[int]]:
 
 
 class Replay:
-    """Publishes messages; knows which instruments it has spoken for."""
+    """Publishes the messages of a tape."""
 
     def __init__(self, bus: Bus, path: Path, rebase: bool) -> None:
         self.messages = 0
@@ -95,7 +95,7 @@ class Replay:
         self._rebases = rebase
 
     async def run(self, speed: float) -> None:
-        """Publishes all of the tape, then marks its instruments ``feed_down``. Raises FeedError, BusError."""
+        """Publishes the whole tape, then marks its instruments ``feed_down``. Raises FeedError, BusError."""
         await self._bus.ensure_streams()
         stored = await self._stored()
         rebase = Rebase(stored.__getitem__) if self._rebases else None
@@ -104,8 +104,8 @@ class Replay:
             await clock.until(message.ts_us * 1000)
             await self._publish(message, rebase)
         for instrument, epoch in self.status.items():
-            last_words = msgpack.packb([5, epoch, now_us(), "feed_down", "end of the recording"])
-            await self._bus.publish_acked(subject(instrument, "status"), last_words)
+            final_status = msgpack.packb([5, epoch, now_us(), "feed_down", "end of the recording"])
+            await self._bus.publish_acked(subject(instrument, "status"), final_status)
         await self._bus.flush()
 
     async def _publish(self, message: TapedMessage, rebase: Rebase | None) -> None:
@@ -119,7 +119,7 @@ class Replay:
             await self._bus.flush()
 
     async def _stored(self) -> dict[InstrumentId, int]:
-        """The newest epochs on the bus of the tape's instruments. Raises FeedError if they outrank the tape's."""
+        """The newest epochs that the bus has of the tape's instruments. Raises FeedError if one is newer than the tape's."""
         recorded: dict[InstrumentId, int] = {}
         for message in read_tape(self._path):
             instrument, stream = _parse(message)
@@ -127,10 +127,10 @@ class Replay:
             if stream == "snap":
                 recorded[instrument] = max(recorded[instrument], unpack(message.payload, stream)[0][1])
         stored = {instrument: await stored_epoch(self._bus, instrument) for instrument in recorded}
-        outranked = [instrument for instrument, epoch in stored.items() if epoch > recorded[instrument]]
-        if outranked and not self._rebases:
+        newer = [instrument for instrument, epoch in stored.items() if epoch > recorded[instrument]]
+        if newer and not self._rebases:
             raise FeedError(
-                f"the bus knows newer epochs of {', '.join(map(str, outranked))} than the tape, so readers would ignore it; "
+                f"the bus knows newer epochs of {', '.join(map(str, newer))} than the tape, so readers would ignore the tape; "
                 "replay with --rebase"
             )
         return stored

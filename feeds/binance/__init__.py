@@ -1,1 +1,1 @@
-"""Binance spot: order books and trades, live or from a recording. ``mdstream feed binance --help``."""
+"""Binance spot: order books and trades, live or from a recording."""

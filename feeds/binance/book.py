@@ -1,4 +1,4 @@
-"""One symbol: from the venue's events to the instrument that is published, whatever goes wrong between."""
+"""One symbol: turns the venue's events into calls on the published instrument, and recovers after losses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GetSnapshot = Callable[[], Awaitable[DepthSnapshot]]
 
 
 class SymbolBook:
-    """Follows one symbol. ``get_snapshot`` asks the venue for one; it is asked again until it fits."""
+    """Follows one symbol. Calls ``get_snapshot`` until a snapshot fits the diffs."""
 
     def __init__(self, published: PublishedInstrument, get_snapshot: GetSnapshot) -> None:
         self.published = published
@@ -36,7 +36,7 @@ class SymbolBook:
         self._want_snapshot()
 
     def on_trade(self, trade: Trade) -> None:
-        """Trades come in order; two connections that overlap bring some of them twice."""
+        """Trades come in order; while two connections overlap, some come twice."""
         if trade.trade_id <= self._last_trade_id:
             return
         self._last_trade_id = trade.trade_id
@@ -54,7 +54,7 @@ class SymbolBook:
         if self._resync is not None:
             self._resync.cancel()
 
-    # ---- from doubt to a book
+    # ---- resynchronising
 
     def _perform(self, actions: Sequence[BookAction]) -> None:
         refused = self.published.perform(actions)

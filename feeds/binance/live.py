@@ -1,4 +1,4 @@
-"""Live: one connection with the combined streams of all symbols, a snapshot for each."""
+"""Live: one connection with the combined streams of all symbols, and a snapshot for each symbol."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_AGE_S = 23.5 * 3600
 
 
 class Live:
-    """The session: hands each event to its symbol's book."""
+    """Gives each event to its symbol's book."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Live:
         self._link = Link(url, self, max_age_s=max_age_s, overlap_s=overlap_s, backoff=self._backoff)
 
     async def run(self) -> None:
-        """Until cancelled. Raises UnknownSymbol, and FeedError for answers that cannot be understood."""
+        """Runs until cancelled. Raises UnknownSymbol; FeedError if the venue's answers cannot be understood."""
         infos = await self._infos()
         for symbol in self._symbols:
             info = infos[symbol]
@@ -78,7 +78,7 @@ class Live:
                 return infos
 
     def on_open(self, connection: Connection) -> None:
-        """The streams are named in the URL."""
+        """Nothing to send: the URL names the streams."""
 
     def on_message(self, message: bytes) -> None:
         event = parse(message)

@@ -1,4 +1,4 @@
-"""Replaying a recording as if the venue sent it now; times stay the venue's."""
+"""Replays a recording as if the venue sent it now. Times stay the venue's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("mdstream.feeds.binance")
 
 
 class Replay:
-    """One symbol's recording on its way to an instrument."""
+    """Publishes one symbol of a recording."""
 
     def __init__(self, publisher: Publisher, path: Path, symbol: str | None = None) -> None:
         self._publisher = publisher
@@ -33,7 +33,7 @@ class Replay:
         self.refused = 0
 
     async def run(self, speed: float) -> Instrument:
-        """Publishes all of it. Raises FeedError if the recording cannot be read, or never yields a book."""
+        """Publishes the whole recording. Raises FeedError if it cannot be read or never gives a book."""
         await self._published.open()
         instrument = self._published.instrument
         clock = ReplayClock(speed)
@@ -43,9 +43,7 @@ class Replay:
             await keep_up(self._publisher)
         await self._publisher.flush()
         if not instrument.seq:
-            raise FeedError(
-                f"{self._path}: no diff follows on a snapshot, so there is no book of {self.symbol}"
-            )
+            raise FeedError(f"{self._path}: no diff follows a snapshot, so there is no book of {self.symbol}")
         return instrument
 
     def _take(self, instrument: Instrument, event: Event) -> None:
@@ -64,7 +62,7 @@ class Replay:
 
     @property
     def whole(self) -> bool:
-        """Whether the recording's last diff still found a book to go into."""
+        """Whether the book was complete at the end of the recording."""
         return self._sync.live
 
     def _perform(self, actions: Sequence[BookAction]) -> None:
@@ -83,9 +81,7 @@ class Replay:
 
 def _only_symbol(path: Path, summary: Summary, wanted: str | None) -> str:
     if not summary.snapshots:
-        raise FeedError(
-            f"{path}: there is no snapshot in it (a line with lastUpdateId), so there can be no book"
-        )
+        raise FeedError(f"{path}: it has no snapshot (a line with lastUpdateId), so there is no book")
     if wanted is None and len(summary.symbols) == 1:
         return next(iter(summary.symbols))
     found = ", ".join(sorted(summary.symbols)) or "no symbol"

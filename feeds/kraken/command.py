@@ -1,4 +1,4 @@
-"""The command: live, or a recording."""
+"""``mdstream feed kraken``: live, or from a recording."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from mdstream.feeds.kraken.recording import DEPTHS
 from mdstream.feeds.kraken.replay import Replay
 
 DESCRIPTION = """\
-Kraken spot: order books and trades, live (API version 2) or from a recording (version 1 or 2); instruments are
-KRAKEN:<pair>, named as the venue does (XBT/USD in version 1, BTC/USD in version 2), times the venue's.
+Publishes Kraken spot: order books and trades, live (API version 2) or from a recording (version 1 or 2).
+Instruments are KRAKEN:<pair>, with the venue's names (XBT/USD in version 1, BTC/USD in version 2); times are the
+venue's.
 
-Books are cut to the subscribed depth, as the venue means them, and proven by its checksum after every message. A
-mismatch or a lost connection marks the instrument feed_down until its book is whole again.
+Books are cut to the subscribed depth, as the venue requires, and checked by its checksum after every message. After a
+mismatch or a lost connection the instrument is feed_down until its book is complete again.
 
-Recording (--replay): lines of JSON, or of '<unix s>: <json>' with notes of connections; all pairs of it, unless
---pairs names some. Prices and sizes get the coarsest exponents that hold every number of the recording.
+Recording (--replay): lines of JSON, or of '<unix s>: <json>' with notes of connections. All its pairs are published,
+unless --pairs names some. Prices and sizes get the coarsest exponents that hold every number of the recording.
 """
 
 
@@ -34,12 +35,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--depth",
         type=int,
         choices=DEPTHS,
-        help="levels a side (default: live 100; replay: what was subscribed to, as far as the recording tells)",
+        help="levels per side (default: live 100; replay: the recorded depth, if the recording has it)",
         default=argparse.SUPPRESS,
     )
-    parser.add_argument("--replay", metavar="FILE", type=Path, help="publish a recording instead")
-    parser.add_argument("--speed", type=_cli.speed, default=1.0, help="of the replay: a factor, or max")
-    parser.add_argument("--url", default=URL, help="live: where the venue is")
+    parser.add_argument("--replay", metavar="FILE", type=Path, help="publish this recording instead")
+    parser.add_argument(
+        "--speed", type=_cli.speed, default=1.0, help="of the replay: a factor, or max: do not wait"
+    )
+    parser.add_argument("--url", default=URL, help="live: the venue's address")
 
 
 def _pairs(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""One pair: from the venue's events to the instrument that is published, whatever goes wrong between."""
+"""One pair: turns the venue's events into calls on the published instrument, and recovers after losses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRADING = ("online", "limit_only", "post_only", "reduce_only")
 
 
 class Pair:
-    """Follows one pair. ``wants_snapshot`` says that only a new subscription helps."""
+    """Follows one pair."""
 
     def __init__(self, published: PublishedInstrument, depth: int, precision: Precision) -> None:
         self.published = published
@@ -30,19 +30,20 @@ class Pair:
 
     @property
     def wants_snapshot(self) -> bool:
+        """Whether the book needs a new subscription."""
         return self.sync.wants_snapshot
 
     def on_book(self, message: BookMessage) -> None:
         self._perform(self.sync.on_book(message))
 
     def on_trade(self, trade: TradeMessage) -> None:
-        """Publishes a trade that is new: a subscription begins with a look back at the latest."""
+        """Publishes a trade if it is new: a subscription begins with recent trades."""
         last, self._last_trade_id = self._last_trade_id, trade.trade_id
         if trade.trade_id is not None and last is not None and trade.trade_id <= last:
             self._last_trade_id = last
             return
         if trade.snapshot and last is None:
-            return  # what was traded before we came
+            return  # it is from before we started
         try:
             self.published.instrument.trade(
                 trade.price, trade.size, trade.side, trade_id=trade.trade_id, ts_us=trade.ts_us
@@ -62,7 +63,7 @@ class Pair:
 
 
 def scale_of(info: PairInfo) -> Scale:
-    """The scale of a pair as the instrument channel has it: the precision is the exponent."""
+    """The scale of a pair by the instrument channel: the exponent is minus the precision."""
     precision = info.precision
     return Scale(
         -precision.price,
@@ -79,7 +80,7 @@ def _in_units(increment: str, precision: int) -> int:
 
 
 def state_of(info: PairInfo) -> tuple[str, str]:
-    """What is published of a pair whose book is whole."""
+    """The state, with its reason, to publish when the pair's book is complete."""
     if info.status in TRADING:
         return "trading", ""
     return ("closed" if info.status == "delisted" else "halted"), f"the venue's status is {info.status}"

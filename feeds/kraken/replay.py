@@ -1,4 +1,4 @@
-"""Replaying a recording of either version as if the venue sent it now; times stay the venue's."""
+"""Replays a recording of either version as if the venue sent it now. Times stay the venue's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mdstream.feeds.kraken.recording import Connected, Recorded, read_recording,
 
 
 class Replay:
-    """All pairs of a recording on their way to instruments."""
+    """Publishes all pairs of a recording, or those of ``names``."""
 
     def __init__(
         self, publisher: Publisher, path: Path, names: list[str] | None = None, depth: int | None = None
@@ -42,7 +42,7 @@ class Replay:
         return sum(pair.refused for pair in self.pairs.values())
 
     async def run(self, speed: float) -> None:
-        """Publishes all of it. Raises FeedError if the recording cannot be read."""
+        """Publishes the whole recording. Raises FeedError if it cannot be read."""
         for pair in self.pairs.values():
             await pair.published.open()
         clock = ReplayClock(speed)
@@ -57,7 +57,7 @@ class Replay:
         match event:
             case Connected():
                 for pair in self.pairs.values():
-                    pair.on_lost("the recording goes on with another connection")
+                    pair.on_lost("the recording continues with another connection")
             case BookMessage() if event.pair in self.pairs:
                 self.pairs[event.pair].on_book(event)
             case TradeMessage() if event.pair in self.pairs:
@@ -65,7 +65,7 @@ class Replay:
 
 
 def _moment_ns(recorded: Recorded) -> int | None:
-    """When it was recorded, or, where the recording does not say, when the venue made it."""
+    """When it was recorded; if the recording does not tell, when the venue made it."""
     if recorded.local_ns is not None:
         return recorded.local_ns
     event = recorded.event

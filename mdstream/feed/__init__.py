@@ -1,4 +1,4 @@
-"""The publisher SDK: what a feed handler in Python uses to bring market data onto the bus.
+"""The publisher SDK: feed handlers in Python publish market data to NATS with it.
 
 ::
 

@@ -70,14 +70,14 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "s", "-1s", "1d", "10 s", "nan"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="no duration"):
+    with pytest.raises(argparse.ArgumentTypeError, match="not a duration"):
         _cli.duration_s(text)
 
 
 def test_speeds() -> None:
     assert (_cli.speed("2"), _cli.speed("0.5"), _cli.speed("max")) == (2, 0.5, math.inf)
     for text in ("0", "-1", "nan", "fast"):
-        with pytest.raises(argparse.ArgumentTypeError, match="no speed"):
+        with pytest.raises(argparse.ArgumentTypeError, match="not a speed"):
             _cli.speed(text)
 
 

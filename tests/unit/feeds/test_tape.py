@@ -56,16 +56,16 @@ def test_a_tape_cut_short_gives_what_is_whole_and_then_an_error(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no tape"),
-        (b"hello", "is no tape"),
-        (msgpack.packb({"format": "other"}), "is no tape"),
+        (b"", "is not a tape"),
+        (b"hello", "is not a tape"),
+        (msgpack.packb({"format": "other"}), "is not a tape"),
         (msgpack.packb({"format": "mdstream.tape", "version": 2}), "version 2; this program reads 1"),
         (
             msgpack.packb({"format": "mdstream.tape", "version": 1}) + msgpack.packb([1, "a"]),
-            "message 1 is no",
+            "message 1 is not",
         ),
         (msgpack.packb({"format": "mdstream.tape", "version": 1}) + b"\xc1", "damaged"),
-        (gzip.compress(b"hello", mtime=0), "is no tape"),
+        (gzip.compress(b"hello", mtime=0), "is not a tape"),
     ],
 )
 def test_what_is_no_tape_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
