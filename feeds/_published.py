@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mdstream.errors import FeedError, SequenceError
-from mdstream.feed import Instrument, Publisher
+from mdstream.feed import Instrument, Publisher, Side
 from mdstream.feeds._actions import Apply, BookAction, Load, Lost
 from mdstream.feeds._lines import exact_exponent
 
@@ -49,6 +49,8 @@ class PublishedInstrument:
     def __init__(self, publisher: Publisher, symbol: str, scale: Scale) -> None:
         self.symbol = symbol
         self.up = ("trading", "")
+        self.refused = 0
+        """Groups of book actions, and trades, that the publisher refused."""
         self._publisher = publisher
         self._scale = scale
         self._new_scale: Scale | None = None
@@ -80,10 +82,21 @@ class PublishedInstrument:
         except SequenceError:
             raise  # another writer has taken over: a new snapshot does not help
         except FeedError as error:
-            log.error("%s", error)
+            self._count(error)
             self._new_scale = self._scale.holding(actions)
             return error
         return None
+
+    def trade(self, price: str, size: str, side: Side, trade_id: int | None, ts_us: int) -> None:
+        """Publishes a trade, unless the publisher refuses it."""
+        try:
+            self.instrument.trade(price, size, side, trade_id=trade_id, ts_us=ts_us)
+        except FeedError as error:
+            self._count(error)
+
+    def _count(self, error: FeedError) -> None:
+        self.refused += 1
+        log.error("%s", error)
 
     def _perform(self, action: BookAction) -> None:
         match action:

@@ -40,12 +40,7 @@ class SymbolBook:
         if trade.trade_id <= self._last_trade_id:
             return
         self._last_trade_id = trade.trade_id
-        try:
-            self.published.instrument.trade(
-                trade.price, trade.size, trade.side, trade_id=trade.trade_id, ts_us=trade.ts_us
-            )
-        except FeedError as error:
-            log.error("trade %d was refused: %s", trade.trade_id, error)
+        self.published.trade(trade.price, trade.size, trade.side, trade.trade_id, trade.ts_us)
 
     def on_lost(self, reason: str) -> None:
         self._perform(self._sync.lose(reason))

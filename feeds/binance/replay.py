@@ -30,7 +30,10 @@ class Replay:
             publisher, self.symbol, Scale(summary.price_exp, summary.size_exp)
         )
         self._sync = DepthSync()
-        self.refused = 0
+
+    @property
+    def refused(self) -> int:
+        return self._published.refused
 
     async def run(self, speed: float) -> Instrument:
         """Publishes the whole recording. Raises FeedError if it cannot be read or never gives a book."""
@@ -39,26 +42,20 @@ class Replay:
         clock = ReplayClock(speed)
         for recorded in read_recording(self._path):
             await clock.until(recorded.local_ns)
-            self._take(instrument, recorded.event)
+            self._take(recorded.event)
             await keep_up(self._publisher)
         await self._publisher.flush()
         if not instrument.seq:
             raise FeedError(f"{self._path}: no diff follows a snapshot, so there is no book of {self.symbol}")
         return instrument
 
-    def _take(self, instrument: Instrument, event: Event) -> None:
+    def _take(self, event: Event) -> None:
         if isinstance(event, DepthSnapshot):
             self._perform(self._sync.on_snapshot(event))
         elif isinstance(event, DepthDiff) and event.symbol == self.symbol:
             self._perform(self._sync.on_diff(event))
         elif isinstance(event, Trade) and event.symbol == self.symbol:
-            try:
-                instrument.trade(
-                    event.price, event.size, event.side, trade_id=event.trade_id, ts_us=event.ts_us
-                )
-            except FeedError as error:
-                self.refused += 1
-                log.error("%s", error)
+            self._published.trade(event.price, event.size, event.side, event.trade_id, event.ts_us)
 
     @property
     def whole(self) -> bool:
@@ -75,7 +72,6 @@ class Replay:
                 )
         refused = self._published.perform(actions)
         if refused is not None:
-            self.refused += 1
             self._published.perform(self._sync.lose(str(refused)))
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from decimal import Decimal
 
-from mdstream.errors import FeedError
 from mdstream.feeds._actions import BookAction
 from mdstream.feeds._lines import exact_exponent
 from mdstream.feeds._published import PublishedInstrument, Scale
 from mdstream.feeds.kraken.book import Precision
 from mdstream.feeds.kraken.events import BookMessage, PairInfo, TradeMessage
 from mdstream.feeds.kraken.sync import PairSync
-
-log = logging.getLogger("mdstream.feeds.kraken")
 
 TRADING = ("online", "limit_only", "post_only", "reduce_only")
 
@@ -25,7 +21,6 @@ class Pair:
     def __init__(self, published: PublishedInstrument, depth: int, precision: Precision) -> None:
         self.published = published
         self.sync = PairSync(published.symbol, depth, precision)
-        self.refused = 0
         self._last_trade_id: int | None = None
 
     @property
@@ -44,13 +39,7 @@ class Pair:
             return
         if trade.snapshot and last is None:
             return  # it is from before we started
-        try:
-            self.published.instrument.trade(
-                trade.price, trade.size, trade.side, trade_id=trade.trade_id, ts_us=trade.ts_us
-            )
-        except FeedError as error:
-            self.refused += 1
-            log.error("%s", error)
+        self.published.trade(trade.price, trade.size, trade.side, trade.trade_id, trade.ts_us)
 
     def on_lost(self, reason: str) -> None:
         self._perform(self.sync.lose(reason))
@@ -58,7 +47,6 @@ class Pair:
     def _perform(self, actions: Sequence[BookAction]) -> None:
         refused = self.published.perform(actions)
         if refused is not None:
-            self.refused += 1
             self.published.perform(self.sync.doubt(str(refused)))
 
 

@@ -39,7 +39,7 @@ class Replay:
 
     @property
     def refused(self) -> int:
-        return sum(pair.refused for pair in self.pairs.values())
+        return sum(pair.published.refused for pair in self.pairs.values())
 
     async def run(self, speed: float) -> None:
         """Publishes the whole recording. Raises FeedError if it cannot be read."""
