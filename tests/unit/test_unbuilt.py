@@ -16,9 +16,9 @@ HINT = "run `make build` and use .venv/bin/python, or run `pip install -e .`"
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("clone")
-    ignore = shutil.ignore_patterns("*.so", "__pycache__")
-    for folder in ("mdstream", "feeds"):
-        shutil.copytree(ROOT / folder, root / folder, symlinks=True, ignore=ignore)
+    shutil.copytree(
+        ROOT / "mdstream", root / "mdstream", ignore=shutil.ignore_patterns("*.so", "__pycache__")
+    )
     return root
 
 
