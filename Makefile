@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance test-debug test-all check lint format types imports spelling stubs bench bench-parts bench-service clean
+.PHONY: help build demo test conformance test-debug test-all check lint format types imports spelling stubs bench bench-parts bench-service clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,8 @@ $(INSTALLED): $(VENV)/.packages setup.py $(CORE)
 	$(BIN)/python -m pip install --quiet --no-compile --no-build-isolation --editable '.[dev]'
 	$(BIN)/python tests/doubles/setup.py --quiet build_ext --inplace
 	@touch $@
+
+build: $(INSTALLED)  ## Make .venv: the packages, and mdstream with its core compiled
 
 demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (ARGS="--for 10s" ends by itself)
 	@$(BIN)/mdstream demo $(ARGS)

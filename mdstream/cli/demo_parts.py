@@ -10,8 +10,9 @@ from mdstream.cli.demo_options import VENUE, DemoOptions
 
 
 async def start_simulation(options: DemoOptions, nats_url: str, log: Log) -> Child:
-    """``python -m feeds.sim``, away from the terminal: Ctrl-C is ours to handle. Raises MdstreamError if it is not installed."""
+    """``mdstream feed sim``, away from the terminal: Ctrl-C is ours to handle."""
     arguments = [
+        *("feed", "sim"),
         *("--nats", nats_url),
         *("--venue", VENUE),
         *("--instruments", ",".join(options.symbols)),
@@ -19,7 +20,7 @@ async def start_simulation(options: DemoOptions, nats_url: str, log: Log) -> Chi
         *("--seed", str(options.seed)),
     ]
     streams: dict[str, Any] = {"stdin": asyncio.subprocess.DEVNULL, "stdout": log, "stderr": log}
-    process = await start_module("feeds.sim", arguments, **streams, start_new_session=True)
+    process = await start_module("mdstream.cli", arguments, **streams, start_new_session=True)
     return Child(process, "the simulated market")
 
 

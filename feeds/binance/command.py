@@ -1,55 +1,61 @@
-"""The command: live, or a recording."""
+"""``mdstream feed binance``: live, or from a recording."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from feeds import _cli
-from feeds.binance.live import MAX_AGE_S, REST_URL, STREAM_URL, Live
-from feeds.binance.replay import Replay
 from mdstream import feed
 from mdstream.bus import BusOptions
 from mdstream.errors import ConfigError
+from mdstream.feeds import _cli
+from mdstream.feeds.binance.live import MAX_AGE_S, REST_URL, STREAM_URL, Live
+from mdstream.feeds.binance.replay import Replay
 
 DESCRIPTION = """\
-Binance spot: order books and trades, live or from a recording; instruments are BINANCE:<symbol>, times the venue's.
+Publishes Binance spot: order books and trades, live or from a recording. Instruments are BINANCE:<symbol>; times
+are the venue's.
 
-Live: diffs (depth@100ms) joined to a REST snapshot by the venue's rules. When the connection or a diff is lost, the
-instrument is marked feed_down until its book is whole again. Before the venue's limit of 24 hours a new connection takes over.
+Live: the diffs of depth@100ms, joined to a REST snapshot by the venue's rules. When the connection or a diff is lost,
+the instrument is feed_down until its book is complete again. A new connection takes over before the venue's limit of
+24 hours.
 
-Recording (--replay): lines of '<local ns> <json>', gzipped or not, of one symbol's streams (combined or raw) and at
+Recording (--replay): lines of '<local ns> <json>', gzipped or not, with one symbol's streams (combined or raw) and at
 least one REST snapshot. Prices and sizes get the coarsest exponents that hold every number of the recording.
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = _cli.make_parser("binance", DESCRIPTION)
+def configure(parser: argparse.ArgumentParser) -> None:
+    _cli.configure(parser, DESCRIPTION)
     parser.add_argument(
         "--symbols",
         metavar="A,B,…",
         type=_symbols,
         help="live: what to publish, such as BTCUSDT,ETHUSDT; "
-        "replay: the one to take from a recording of several",
+        "replay: the one to publish from a recording of several",
     )
-    parser.add_argument("--replay", metavar="FILE", type=Path, help="publish a recording instead")
-    parser.add_argument("--speed", type=_cli.speed, default=1.0, help="of the replay: a factor, or max")
+    parser.add_argument("--replay", metavar="FILE", type=Path, help="publish this recording instead")
+    parser.add_argument(
+        "--speed", type=_cli.speed, default=1.0, help="of the replay: a factor, or max: do not wait"
+    )
     live = parser.add_argument_group("live")
-    live.add_argument("--stream-url", metavar="URL", default=STREAM_URL)
-    live.add_argument("--rest-url", metavar="URL", default=REST_URL)
+    live.add_argument("--stream-url", metavar="URL", default=STREAM_URL, help="the WebSocket API")
+    live.add_argument("--rest-url", metavar="URL", default=REST_URL, help="the REST API")
     live.add_argument(
         "--max-age",
         metavar="TIME",
         type=_cli.duration_s,
         default=f"{MAX_AGE_S / 3600:g}h",
-        help="renew the connection so often",
+        help="renew the connection after this time",
     )
-    return parser
 
 
 def _symbols(text: str) -> list[str]:
     return [symbol.strip().upper() for symbol in text.split(",") if symbol.strip()]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return _cli.run("binance", arguments, main)
 
 
 async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
@@ -74,7 +80,3 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
             f"{instrument.id}: {instrument.seq} book updates, {instrument.trade_seq} trades, {replay.refused} refused"
         )
         return _cli.EXIT_OK if replay.whole and not replay.refused else _cli.EXIT_FAILED
-
-
-if __name__ == "__main__":
-    sys.exit(_cli.run("binance", make_parser(), main))

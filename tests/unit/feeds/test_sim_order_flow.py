@@ -7,15 +7,14 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-import feeds.sim.market
-from feeds.sim.engine import KNOWN, Burst, Simulation, Status, profile
-from feeds.sim.market import MAX_BLOCK, WINDOW, Ints, Market, Profile, Update
+from mdstream.feeds.sim.engine import KNOWN, Burst, Simulation, Status, profile
+from mdstream.feeds.sim.order_flow import MAX_BLOCK, WINDOW, Ints, OrderFlow, Profile, Update
 
 SMALL = Profile("X-Y", -2, -2, 1_000_000, 500)
 
 
-def make_market(seed: int = 7, profile: Profile = SMALL) -> Market:
-    return Market(profile, np.random.default_rng(seed))
+def make_flow(seed: int = 7, profile: Profile = SMALL) -> OrderFlow:
+    return OrderFlow(profile, np.random.default_rng(seed))
 
 
 def as_dict(flat: Ints) -> dict[int, int]:
@@ -39,25 +38,25 @@ def apply(book: tuple[dict[int, int], dict[int, int]], update: Update) -> None:
 
 @pytest.mark.parametrize("orders", [1, 7, 300, MAX_BLOCK])
 def test_updates_add_up_to_the_book_and_never_cross(orders: int) -> None:
-    market = make_market()
-    bids, asks = market.full_book()
+    flow = make_flow()
+    bids, asks = flow.full_book()
     follower = as_dict(bids), as_dict(asks)
     for _ in range(60_000 // (orders + 100)):
-        market.wander(0.05)
-        for update in market.block(orders, 5.0):
+        flow.wander(0.05)
+        for update in flow.block(orders, 5.0):
             apply(follower, update)
-        assert market.best == (max(follower[0]), min(follower[1]))
-    bids, asks = market.full_book()
+        assert flow.best == (max(follower[0]), min(follower[1]))
+    bids, asks = flow.full_book()
     assert follower == (as_dict(bids), as_dict(asks))
 
 
 def test_fills_take_what_stands_at_the_touch() -> None:
-    market = make_market()
+    flow = make_flow()
     fills = 0
     for _ in range(200):
-        bids, asks = (as_dict(flat) for flat in market.full_book())
-        best_bid, best_ask = market.best
-        for update in market.block(12, 5.0):
+        bids, asks = (as_dict(flat) for flat in flow.full_book())
+        best_bid, best_ask = flow.best
+        for update in flow.block(12, 5.0):
             for fill in update.fills:
                 standing, best = (asks, best_ask) if fill.side == "buy" else (bids, best_bid)
                 assert 0 < fill.lots <= standing[fill.ticks]
@@ -70,29 +69,29 @@ def test_fills_take_what_stands_at_the_touch() -> None:
 
 
 def test_the_ladder_follows_a_price_that_runs_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds.sim.market, "MARGIN", WINDOW // 2 - 50)
-    market = make_market(profile=Profile("X-Y", -2, -2, 1_000_000, 500, sigma=0.0))
-    bids, asks = market.full_book()
+    monkeypatch.setattr("mdstream.feeds.sim.order_flow.MARGIN", WINDOW // 2 - 50)
+    flow = make_flow(profile=Profile("X-Y", -2, -2, 1_000_000, 500, sigma=0.0))
+    bids, asks = flow.full_book()
     follower = as_dict(bids), as_dict(asks)
     moved: list[int] = []
     for value in (2_000_000, 0):
-        market._value = value
+        flow._value = value
         for _ in range(2500):
-            for update in market.block(8, 5.0):
+            for update in flow.block(8, 5.0):
                 apply(follower, update)
-        moved.append(market._base)
+        moved.append(flow._base)
     assert moved[0] >= 1_000_000 - WINDOW // 2 + 50
     assert moved[1] <= moved[0] - 50
-    bids, asks = market.full_book()
+    bids, asks = flow.full_book()
     assert follower == (as_dict(bids), as_dict(asks))
 
 
 def test_levels_cluster_near_the_touch() -> None:
-    market = make_market()
+    flow = make_flow()
     near = far = 0
     for _ in range(300):
-        best_bid, best_ask = market.best
-        for update in market.block(64, 8.0):
+        best_bid, best_ask = flow.best
+        for update in flow.block(64, 8.0):
             for best, flat in ((best_bid, update.bids), (best_ask, update.asks)):
                 distances = np.abs(flat[::2] - best)
                 near += int((distances < 20).sum())

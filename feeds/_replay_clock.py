@@ -1,4 +1,4 @@
-"""Replaying at the pace of a recording, faster, slower, or as fast as it goes."""
+"""Replays a recording at its own speed, faster, slower, or without waiting."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mdstream.feed import Publisher
 FLUSH_BYTES = 256 * 1024
 
 
-class Pace:
-    """``speed`` is a factor; infinity does not wait at all. Times of the recording are in ns and may stand still or go back."""
+class ReplayClock:
+    """``speed`` is a factor; with infinity nothing waits. Recorded times are in ns and may repeat or go back."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
@@ -20,7 +20,7 @@ class Pace:
         self._started = 0.0
 
     async def until(self, recorded_ns: int | None) -> None:
-        """Returns when the moment has come; always lets others run when it waits."""
+        """Returns when ``recorded_ns`` is due; at once if it is None or past."""
         if recorded_ns is None or math.isinf(self._speed):
             return
         if self._first_ns is None:
@@ -32,7 +32,7 @@ class Pace:
 
 
 async def keep_up(publisher: Publisher) -> None:
-    """Without waiting between events the backlog would grow until it is dropped: lets it go out before that."""
+    """Flushes a large backlog. A replay that never waits would otherwise fill it until values are dropped."""
     if publisher.backlog_bytes >= FLUSH_BYTES:
         await publisher.flush()
         if not publisher.bus.connected:

@@ -1,69 +1,71 @@
-"""The command: paces the simulation by the clock and publishes it."""
+"""``mdstream feed sim``: runs the simulation by the clock and publishes it."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import logging
-import sys
 import time
 from dataclasses import dataclass, field
 
-from feeds import _cli
-from feeds.sim.engine import KNOWN, Event, Simulation, Status
 from mdstream import feed
 from mdstream.bus import BusOptions
 from mdstream.errors import ConfigError
 from mdstream.feed.writer import now_us
+from mdstream.feeds import _cli
+from mdstream.feeds.sim.engine import KNOWN, Event, Simulation, Status
 
-log = logging.getLogger("feeds.sim")
+log = logging.getLogger("mdstream.feeds.sim")
 
 MAX_RATE = 1_000_000
 MAX_LAG_US = 1_000_000
-"""Farther behind the clock than this, what was missed is given up."""
+"""When we are later than this, we skip the time that we missed."""
 REPORT_S = 10.0
 
 DESCRIPTION = """\
-A simulated venue: seeded order flow whose books look like a market's. Prices wander, orders cluster near the touch
-and come in bursts, market orders take levels and make trades, now and then an instrument is halted.
+Publishes a simulated venue with random order flow. Prices wander, orders cluster near the best prices and come in
+bursts, market orders make trades, and an instrument is halted now and then.
 
-The same seed, instruments and rate give the same sequence of updates (with the same version of numpy); their
-times are the clock's.
+The same seed, instruments and rate give the same sequence of updates (with the same version of numpy); only their
+times differ.
 
-One core is enough for a million level changes a second, if the nats-server has another: numbers that
-could not be kept are reported. At high rates updates grow, to about twelve changes each (--changes-per-update).
+One core is enough for a million level changes a second if the nats-server has another. If the rate cannot be kept,
+the log says so. At high rates updates grow to about twelve changes each (--changes-per-update).
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = _cli.make_parser("sim", DESCRIPTION)
+def configure(parser: argparse.ArgumentParser) -> None:
+    _cli.configure(parser, DESCRIPTION)
     sim = parser.add_argument_group("simulation")
     default = ",".join(profile.symbol for profile in KNOWN)
     sim.add_argument(
         "--instruments", metavar="A,B,…", type=_symbols, default=default, help="symbols, the busiest first"
     )
-    sim.add_argument("--venue", default="SIM")
+    sim.add_argument("--venue", default="SIM", help="the instruments' venue")
     sim.add_argument(
-        "--rate", type=_rate, default=1000.0, help="level changes per second, 1 to 1,000,000, over all"
+        "--rate",
+        metavar="N",
+        type=_rate,
+        default="1000",
+        help="level changes per second of all instruments, 1 to 1,000,000",
     )
-    sim.add_argument("--seed", type=int, default=1)
+    sim.add_argument("--seed", metavar="N", type=int, default=1, help="of the random numbers")
     sim.add_argument(
         "--for",
         dest="duration_s",
         metavar="TIME",
         type=_cli.duration_s,
-        help="stop after so long: 500ms, 10s, 5m",
+        help="stop after this time: 500ms, 10s, 5m (default: until Ctrl-C)",
     )
     sim.add_argument(
         "--changes-per-update",
         metavar="N",
         type=float,
-        help="orders in one atomic update, about (default: by rate, 3 to 25)",
+        help="about how many orders one update has (default: 3 to 25, by rate)",
     )
     sim.add_argument(
-        "--halts-per-hour", metavar="N", type=float, default=6.0, help="halts of each instrument; 0: none"
+        "--halts-per-hour", metavar="N", type=float, default=6.0, help="halts of each instrument"
     )
-    return parser
 
 
 def _symbols(text: str) -> list[str]:
@@ -87,21 +89,25 @@ def _rate(text: str) -> float:
 
 @dataclass(slots=True)
 class Tally:
-    """What has been published, for the report."""
+    """Counts what was published."""
 
     started: float = field(default_factory=time.monotonic)
     changes: int = 0
     updates: int = 0
     trades: int = 0
-    given_up_us: int = 0
+    skipped_us: int = 0
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self.started
         text = f"{self.changes / seconds:,.0f} level changes/s in {self.updates / seconds:,.0f} updates/s, "
         text += f"{self.trades / seconds:,.0f} trades/s"
-        if self.given_up_us:
-            text += f"; too slow for the rate, {self.given_up_us / 1e6:.1f} s were given up"
+        if self.skipped_us:
+            text += f"; too slow for the rate, {self.skipped_us / 1e6:.1f} s were skipped"
         return text
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return _cli.run("sim", arguments, main)
 
 
 async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
@@ -127,17 +133,17 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
 
 
 async def open_instruments(publisher: feed.Publisher, simulation: Simulation) -> list[feed.Instrument]:
-    """Announces every instrument and publishes the book it begins with."""
+    """Announces every instrument and publishes its first book."""
     instruments = []
-    for market in simulation.markets:
-        profile = market.profile
+    for flow in simulation.flows:
+        profile = flow.profile
         instrument = await publisher.instrument(
             profile.symbol,
             price_exp=profile.price_exp,
             size_exp=profile.size_exp,
             name=f"{profile.symbol} (simulated)",
         )
-        instrument.replace_ticks(*market.full_book())
+        instrument.replace_ticks(*flow.full_book())
         instruments.append(instrument)
     return instruments
 
@@ -149,17 +155,17 @@ async def play(
     tally: Tally,
     duration_s: float | None,
 ) -> None:
-    """Publishes slice by slice as the clock comes to each."""
+    """Publishes each slice when it is due."""
     start_us = now_us()
     end_us = None if duration_s is None else int(duration_s * 1e6)
     next_report = time.monotonic() + REPORT_S
-    while end_us is None or simulation.now_us + tally.given_up_us < end_us:
+    while end_us is None or simulation.now_us + tally.skipped_us < end_us:
         lag_us = now_us() - start_us - simulation.now_us
         if lag_us < 0:
             await asyncio.sleep(-lag_us / 1e6)
         elif lag_us > MAX_LAG_US:
             start_us += lag_us
-            tally.given_up_us += lag_us
+            tally.skipped_us += lag_us
         for event in simulation.advance():
             publish(event, instruments[event.number], start_us, tally)
         await publisher.flush()
@@ -181,7 +187,3 @@ def publish(event: Event, instrument: feed.Instrument, start_us: int, tally: Tal
             instrument.trade_ticks(fill.ticks, fill.lots, fill.side, ts_us=ts_us)
             tally.trades += 1
     tally.updates += len(event.updates)
-
-
-if __name__ == "__main__":
-    sys.exit(_cli.run("sim", make_parser(), main))

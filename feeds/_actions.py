@@ -1,4 +1,4 @@
-"""What a venue's synchronisation tells a handler to do with one book."""
+"""What a handler must do with one book, as the venue's synchronisation tells it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Levels = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Replace the whole book, best first. ``venue_seq`` is the venue's own number, 0 if it has none."""
+    """Replace the whole book; levels best first. ``venue_seq`` is the venue's own number, 0 if it has none."""
 
     bids: Levels
     asks: Levels
@@ -31,9 +31,9 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The book is in doubt until the next Load."""
+    """Do not trust the book until the next Load."""
 
     reason: str
 
 
-Step = Load | Apply | Lost
+BookAction = Load | Apply | Lost

@@ -1,33 +1,33 @@
-"""The command: live, or a recording."""
+"""``mdstream feed kraken``: live, or from a recording."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from feeds import _cli
-from feeds.kraken.live import URL, Live
-from feeds.kraken.recording import DEPTHS
-from feeds.kraken.replay import Replay
 from mdstream import feed
 from mdstream.bus import BusOptions
 from mdstream.errors import ConfigError
+from mdstream.feeds import _cli
+from mdstream.feeds.kraken.live import URL, Live
+from mdstream.feeds.kraken.recording import DEPTHS
+from mdstream.feeds.kraken.replay import Replay
 
 DESCRIPTION = """\
-Kraken spot: order books and trades, live (API version 2) or from a recording (version 1 or 2); instruments are
-KRAKEN:<pair>, named as the venue does (XBT/USD in version 1, BTC/USD in version 2), times the venue's.
+Publishes Kraken spot: order books and trades, live (API version 2) or from a recording (version 1 or 2).
+Instruments are KRAKEN:<pair>, with the venue's names (XBT/USD in version 1, BTC/USD in version 2); times are the
+venue's.
 
-Books are cut to the subscribed depth, as the venue means them, and proven by its checksum after every message. A
-mismatch or a lost connection marks the instrument feed_down until its book is whole again.
+Books are cut to the subscribed depth, as the venue requires, and checked by its checksum after every message. After a
+mismatch or a lost connection the instrument is feed_down until its book is complete again.
 
-Recording (--replay): lines of JSON, or of '<unix s>: <json>' with notes of connections; all pairs of it, unless
---pairs names some. Prices and sizes get the coarsest exponents that hold every number of the recording.
+Recording (--replay): lines of JSON, or of '<unix s>: <json>' with notes of connections. All its pairs are published,
+unless --pairs names some. Prices and sizes get the coarsest exponents that hold every number of the recording.
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = _cli.make_parser("kraken", DESCRIPTION)
+def configure(parser: argparse.ArgumentParser) -> None:
+    _cli.configure(parser, DESCRIPTION)
     parser.add_argument(
         "--pairs", metavar="A,B,…", type=_pairs, help="what to publish, such as BTC/USD,ETH/USD"
     )
@@ -35,17 +35,22 @@ def make_parser() -> argparse.ArgumentParser:
         "--depth",
         type=int,
         choices=DEPTHS,
-        help="levels a side (default: live 100; replay: what was subscribed to, as far as the recording tells)",
+        help="levels per side (default: live 100; replay: the recorded depth, if the recording has it)",
         default=argparse.SUPPRESS,
     )
-    parser.add_argument("--replay", metavar="FILE", type=Path, help="publish a recording instead")
-    parser.add_argument("--speed", type=_cli.speed, default=1.0, help="of the replay: a factor, or max")
-    parser.add_argument("--url", default=URL, help="live: where the venue is")
-    return parser
+    parser.add_argument("--replay", metavar="FILE", type=Path, help="publish this recording instead")
+    parser.add_argument(
+        "--speed", type=_cli.speed, default=1.0, help="of the replay: a factor, or max: do not wait"
+    )
+    parser.add_argument("--url", default=URL, help="live: the venue's address")
 
 
 def _pairs(text: str) -> list[str]:
     return [pair.strip().upper() for pair in text.split(",") if pair.strip()]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return _cli.run("kraken", arguments, main)
 
 
 async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
@@ -67,7 +72,3 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
             )
         whole = not replay.refused and not any(pair.sync.mismatches for pair in replay.pairs.values())
         return _cli.EXIT_OK if whole else _cli.EXIT_FAILED
-
-
-if __name__ == "__main__":
-    sys.exit(_cli.run("kraken", make_parser(), main))

@@ -1,4 +1,4 @@
-"""What waits to be sent: values of one subject joined into messages, in order, within a bound. No I/O."""
+"""Values that wait to be sent, in order and bounded. Values of one subject are joined into messages. No I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Batch:
-    """One NATS message to be: values of one subject back to back. ``acked``: state that JetStream must confirm."""
+    """One NATS message: values of one subject back to back. ``acked`` if JetStream must confirm it."""
 
     subject: str
     acked: bool
@@ -19,10 +19,10 @@ class Batch:
         return self.values[0] if len(self.values) == 1 else b"".join(self.values)
 
 
-class Outbox:
+class PublishQueue:
     """Batches in the order of their first value.
 
-    ``batch_bytes`` bounds a message that joins several values, ``backlog_bytes`` all that waits.
+    ``batch_bytes`` bounds a message of several values, ``backlog_bytes`` the whole queue.
     """
 
     def __init__(self, *, batch_bytes: int, backlog_bytes: int) -> None:
@@ -38,7 +38,7 @@ class Outbox:
         return bool(self._queue)
 
     def add(self, subject: str, value: bytes) -> list[str]:
-        """Queues a value; returns the subjects of what had to be dropped, the oldest, to keep the bound."""
+        """Adds a value. Drops the oldest batches to keep the bound, and returns their subjects."""
         batch = self._open.get(subject)
         if batch is None or batch.size + len(value) > self._batch_bytes:
             batch = self._open[subject] = Batch(subject, acked=False)
@@ -49,7 +49,7 @@ class Outbox:
         return self._bound() if self.bytes > self._backlog_bytes else []
 
     def add_state(self, subject: str, value: bytes, *, after: str | None = None) -> None:
-        """Queues a state message; what is queued later on subject ``after`` is sent later than it."""
+        """Adds a state message. Values that are added to subject ``after`` later are sent after it."""
         if after is not None:
             self._open.pop(after, None)
         self._queue.append(Batch(subject, acked=True, size=len(value), values=[value]))
@@ -64,13 +64,13 @@ class Outbox:
         return batch
 
     def put_back(self, batch: Batch) -> None:
-        """What could not be sent is the oldest again."""
+        """Puts back a batch that could not be sent: it is the oldest again."""
         self._queue.appendleft(batch)
         self.bytes += batch.size
 
     def _bound(self) -> list[str]:
         dropped: list[str] = []
-        # The newest batch stays: it is what is being added to.
+        # The newest batch stays: values are still added to it.
         while self.bytes > self._backlog_bytes and len(self._queue) > 1:
             batch = self.take()
             dropped.append(batch.subject)

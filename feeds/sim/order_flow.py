@@ -1,11 +1,11 @@
-"""Order flow of one instrument: limit orders, cancellations and market orders on a ladder of ticks. No I/O, no clock.
+"""Random order flow of one instrument: limit orders, cancellations and market orders on a ladder of ticks. No I/O, no clock.
 
-After Cont, Stoikov and Talreja, "A stochastic model for order book dynamics" (2010): limit orders and cancellations come at a
-distance from the opposite best price that follows a power law, market orders take levels from the touch. Which side market orders
-hit leans towards a fundamental value that wanders and reverts, so that the price follows it.
+After Cont, Stoikov and Talreja, "A stochastic model for order book dynamics" (2010): the distance of limit orders and
+cancellations from the opposite best price follows a power law; market orders take levels from the best price on. Market orders
+tend to move the price towards a fundamental value, which wanders and reverts.
 
-A block of orders is computed at once, for at a million level changes a second even one Python statement per level is too
-slow. What stands at a level is then a random walk that is reflected at nothing: x(t) = s(t) − min(0, min s(u), u ≤ t).
+A block of orders is computed at once: at a million level changes a second one Python statement per level is too slow. The size at
+a level is then a random walk that is reflected at zero: x(t) = s(t) − min(0, min s(u), u ≤ t).
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 REACH = 600
-"""Farthest distance of an order from the opposite best, in ticks."""
+"""The greatest distance of an order from the opposite best price, in ticks."""
 KEEP = 900
-"""What a moving price leaves farther behind than this is cancelled."""
+"""Levels farther than this from the best price are cancelled."""
 WINDOW = 8192
-"""Ticks on the ladder; it moves along before the touch comes within ``MARGIN`` of its end."""
+"""Ticks on the ladder. It moves when a best price comes within ``MARGIN`` of its end."""
 MARGIN = 1600
 MAX_SWEEP = 12
-"""A market order takes at most so many ticks; what it could not fill is cancelled."""
+"""The most ticks that a market order takes; the unfilled part is cancelled."""
 PRUNE_EVERY = 256
 MAX_BLOCK = 4096
-"""Orders that may come together, between two moves of the touch."""
+"""The most orders in one block."""
 _SEGMENT = 10**14
-"""Beyond any sum of sizes, so that running minima of different levels do not mix."""
+"""Greater than any sum of sizes, so that running minima of different levels do not mix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What makes one instrument: its scale, where its price starts and how it moves. Prices in ticks, sizes in lots."""
+    """One instrument: its scale, where its price starts and how it moves. Prices are in ticks, sizes in lots."""
 
     symbol: str
     price_exp: int
@@ -45,7 +45,7 @@ class Profile:
     start: int
     typical_size: int
     sigma: float = 8.0
-    """Ticks by which the fundamental value wanders in a second (standard deviation)."""
+    """The standard deviation of the fundamental value's move in a second, in ticks."""
 
 
 class Fill(NamedTuple):
@@ -57,7 +57,7 @@ class Fill(NamedTuple):
 
 
 class Update(NamedTuple):
-    """One atomic book update, flat ``[ticks, lots, …]``, and the trades that were part of it."""
+    """One atomic book update, flat ``[ticks, lots, …]``, and its trades."""
 
     bids: Ints
     asks: Ints
@@ -65,10 +65,10 @@ class Update(NamedTuple):
     fills: tuple[Fill, ...] = ()
 
 
-class Market:
-    """One instrument's book and flow.
+class OrderFlow:
+    """One instrument's book and orders.
 
-    The ladder holds lots by offset: ``offset`` ticks above ``base`` for bids, the same + WINDOW for asks.
+    ``_lots`` holds the size by offset: ``offset`` ticks above ``base`` for bids, the same + WINDOW for asks.
     """
 
     def __init__(self, profile: Profile, rng: np.random.Generator) -> None:
@@ -87,7 +87,7 @@ class Market:
         self._seed()
 
     def _seed(self) -> None:
-        """As deep and as dense as the flow would make it: thinner and fuller of gaps away from the touch."""
+        """Fills the book as the flow would: fewer levels far from the best prices."""
         steps = np.arange(REACH)
         for ladder, offsets in ((self._bids, self._best_bid - steps), (self._asks, self._best_ask + steps)):
             stands = self._rng.random(REACH) < 1 / (1 + steps / 150)
@@ -95,11 +95,11 @@ class Market:
             ladder[offsets[stands]] = self._sizes(REACH)[stands]
 
     def _sizes(self, n: int) -> Ints:
-        """``n`` ≤ MAX_BLOCK order sizes, from a stock drawn once: logarithms are dear."""
+        """``n`` ≤ MAX_BLOCK order sizes, from a stock drawn once, because logarithms are slow."""
         at = int(self._rng.integers(len(self._size_stock) - n))
         return self._size_stock[at : at + n].copy()
 
-    # ---- what can be seen
+    # ---- the book
 
     def full_book(self) -> tuple[Ints, Ints]:
         """Flat levels, best first."""
@@ -112,15 +112,15 @@ class Market:
         """Best bid and ask, in ticks."""
         return self._base + self._best_bid, self._base + self._best_ask
 
-    # ---- what happens
+    # ---- orders
 
     def wander(self, dt_s: float) -> None:
-        """The fundamental value moves on by ``dt_s``, and reverts to where it began with a half-life of minutes."""
+        """Moves the fundamental value by ``dt_s``; it reverts to the start price with a half-life of minutes."""
         noise = float(self._rng.standard_normal()) * self.profile.sigma * sqrt(dt_s)
         self._value += noise - (self._value - self.profile.start) * dt_s / 400
 
     def block(self, orders: int, per_update: float) -> list[Update]:
-        """The updates that ``orders`` orders make, about ``per_update`` of them to one update; often a market order first."""
+        """The updates of ``orders`` orders, about ``per_update`` orders each; often with a market order first."""
         self._blocks += 1
         updates: list[Update] = []
         if self._rng.random() < min(0.08 * orders, 0.6):
@@ -128,7 +128,7 @@ class Market:
         self._limit_orders(orders, per_update, updates)
         if self._blocks % PRUNE_EVERY == 0:
             self._prune(updates)
-        self._follow()
+        self._recentre()
         return updates
 
     def _market_order(self, updates: list[Update]) -> None:
@@ -142,7 +142,7 @@ class Market:
         before = np.cumsum(standing) - standing
         taken = np.clip(2 * self._sizes(1) - before, 0, standing)
         if before[-1] + standing[-1] == ladder.sum():
-            return  # the last levels of a side stay
+            return  # a side must not become empty
         hit = taken > 0
         ladder[offsets] -= taken
         pairs = zip((self._base + offsets[hit]).tolist(), taken[hit].tolist(), strict=True)
@@ -151,29 +151,29 @@ class Market:
         nothing = changes[:0]
         bids, asks = (nothing, changes) if buys else (changes, nothing)
         updates.append(Update(bids, asks, len(fills), fills))
-        self._find_touch()
+        self._find_best()
 
     def _limit_orders(self, orders: int, per_update: float, updates: list[Update]) -> None:
         rng = self._rng
         is_ask = rng.random(orders) < 0.5
-        # Power law P(d ≥ x) ~ x^-0.5: a third of the orders within a few ticks of the touch, and a long tail.
+        # Power law P(d ≥ x) ~ x^-0.5: a third of the orders within a few ticks of the best price, and a long tail.
         distances = ((1 - rng.random(orders)) ** -2.0 - 1).clip(max=1e9).astype(np.int64) % REACH
-        # Only one side may step into the spread in one block, or both could meet there.
+        # Only one side may narrow the spread in one block, or the sides could cross.
         bids_improve = rng.random() < 0.5
         best_bid = self._best_ask - 1 if bids_improve else self._best_bid
         best_ask = self._best_ask if bids_improve else self._best_bid + 1
         keys = np.where(is_ask, WINDOW + best_ask + distances, best_bid - distances)
         amounts = self._sizes(orders)
-        # Cancellations take a little more than is added, or the book would grow without end.
+        # Cancellations take a little more than orders add, or the book would grow for ever.
         amounts[rng.random(orders) < 0.53] *= -1
         numbers = np.cumsum(rng.random(orders) < 1 / per_update, dtype=np.int64)
         self._walk(keys, amounts, numbers, updates)
         self._keep_alive(best_bid, best_ask, updates)
-        self._find_touch()
+        self._find_best()
 
     def _walk(self, keys: Ints, amounts: Ints, numbers: Ints, updates: list[Update]) -> None:
-        """Applies amounts level by level in their order; ``numbers`` says which update each belongs to."""
-        # In 16 bits numpy's stable sort is a radix sort.
+        """Applies amounts level by level, in order; ``numbers`` tells the update of each."""
+        # For 16 bits numpy's stable sort is a radix sort.
         order = np.argsort(keys.astype(np.uint16), kind="stable")
         keys, amounts, numbers = keys[order], amounts[order], numbers[order]
         first = np.empty(len(keys), dtype=bool)
@@ -185,7 +185,7 @@ class Market:
         walk = sums + (self._lots[keys[starts]] - sums[starts] + amounts[starts])[segment]
         lowest = np.minimum.accumulate(walk - segment * _SEGMENT) + segment * _SEGMENT
         sizes = walk - np.minimum(lowest, 0)
-        # One change per level and update, its newest …
+        # Keep the last change of each level in each update …
         newest = np.flatnonzero(np.append(first[1:] | (numbers[1:] != numbers[:-1]), True))
         keys, sizes, numbers, segment = keys[newest], sizes[newest], numbers[newest], segment[newest]
         last = np.append(segment[1:] != segment[:-1], True)
@@ -193,7 +193,7 @@ class Market:
         opens = np.append(True, last[:-1])
         before[opens] = self._lots[keys[opens]]
         self._lots[keys[last]] = sizes[last]
-        # … and none where it changed nothing.
+        # … unless it changed nothing.
         kept = np.flatnonzero(sizes != before)
         self._split(keys[kept], sizes[kept], numbers[kept], updates)
 
@@ -212,7 +212,7 @@ class Market:
                 updates.append(Update(flat[low:middle], flat[middle:high], (high - low) // 2))
 
     def _keep_alive(self, best_bid: int, best_ask: int, updates: list[Update]) -> None:
-        """A side that cancellations have emptied gets an order at its limit."""
+        """Adds an order to a side that cancellations have emptied."""
         nothing = np.empty(0, dtype=np.int64)
         if not self._bids.any():
             self._bids[best_bid] = self.profile.typical_size
@@ -241,8 +241,8 @@ class Market:
         flat[1::2] = lots
         return flat
 
-    def _find_touch(self) -> None:
-        """The spread is narrow and empty, so both best prices are near where the other one was."""
+    def _find_best(self) -> None:
+        """Finds both best prices: each is near where the other one was, because the spread is narrow."""
         near = max(self._best_ask - 64, 0)
         found = np.flatnonzero(self._bids[near : self._best_ask + 1])
         self._best_bid = near + int(found[-1]) if len(found) else int(np.flatnonzero(self._bids)[-1])
@@ -251,8 +251,8 @@ class Market:
             self._best_bid + 1 + int(found[0]) if len(found) else int(np.flatnonzero(self._asks)[0])
         )
 
-    def _follow(self) -> None:
-        """Moves the window along when the touch comes near its end."""
+    def _recentre(self) -> None:
+        """Moves the ladder when a best price comes near its end."""
         if self._best_bid >= MARGIN and self._best_ask < WINDOW - MARGIN:
             return
         shift = (self._best_bid + self._best_ask) // 2 - WINDOW // 2
