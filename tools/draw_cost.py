@@ -29,7 +29,7 @@ def text(x: float, y: float, words: str, fill: str = WHITE, anchor: str = "start
 def bar(y: float, ratio: float, colour: str) -> str:
     width = ratio * SCALE
     rectangle = f'<rect x="{LEFT}" y="{y}" width="{width:.0f}" height="{BAR}" rx="2" fill="{colour}"/>'
-    return rectangle + text(LEFT + width - 8, y + 15, f"{ratio:.2f}", BACK, "end")
+    return rectangle + text(LEFT + 10, y + 15, f"{ratio:.2f}", BACK)
 
 
 def workload(row: int) -> list[str]:

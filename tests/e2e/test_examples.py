@@ -1,0 +1,212 @@
+"""README's code and commands, and the programs in examples/, run as they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mdstream.bus import EmbeddedNats
+from mdstream.cli import main as cli
+from support.program import DEADLINE_S, ROOT, Program
+
+EXAMPLES = ROOT / "examples"
+README = (ROOT / "README.md").read_text()
+SIMULATOR = ("feeds.sim",)
+PYTHON = (sys.executable,)
+FREE = ("--port", "0", "--admin-port", "0")
+
+NPM = shutil.which("npm")
+
+
+def node_command() -> tuple[str, ...]:
+    """Node with WebSocket: 22 or later has it, 20 with a flag."""
+    node = shutil.which("node")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True).stdout if node else "v0."
+    major = int(version[1:].partition(".")[0])
+    if node is None or major < 20:
+        return ()
+    return (node,) if major >= 22 else (node, "--no-warnings", "--experimental-websocket")
+
+
+NODE = node_command()
+needs_node = pytest.mark.skipif(not NODE, reason="needs Node 20 or later")
+
+Run = Callable[..., Program]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Run]:
+    """``program(*arguments, command=NODE)`` starts one; what still runs at the end is killed."""
+    programs: list[Program] = []
+
+    def start(*arguments: str, **options: tuple[str, ...]) -> Program:
+        programs.append(Program(*arguments, temporary=tmp_path, **options))
+        return programs[-1]
+
+    yield start
+    for one in programs:
+        with one:
+            pass
+
+
+@dataclass(frozen=True)
+class Service:
+    """Where a gateway with a simulated venue is."""
+
+    nats: str
+    url: str
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    temporary = tmp_path_factory.mktemp("service")
+    nats = asyncio.run(EmbeddedNats.start())
+    serve = ("mdstream.cli", "serve", "--nats", nats.url, *FREE)
+    with (
+        Program(*serve, temporary=temporary) as gateway,
+        Program(*SIMULATOR, "--nats", nats.url, "--rate", "1000", temporary=temporary) as simulator,
+    ):
+        url = gateway.until_error(r"serving clients at (ws://[^\s,]+)")[1]
+        simulator.until_error("publishing SIM:BTC-USD")
+        yield Service(nats.url, url)
+    asyncio.run(nats.stop())
+
+
+# ---- README
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(("language", "files"), [("python", ["book.py", "publish.py"]), ("js", ["book.mjs"])])
+def test_the_code_in_the_readme_is_that_of_the_examples(language: str, files: list[str]) -> None:
+    assert blocks(language) == [(EXAMPLES / file).read_text() for file in files]
+
+
+def commands() -> list[list[str]]:
+    """README's ``mdstream …`` lines, without what follows the command in them."""
+    lines = re.findall(r"^ {4}mdstream (.+)$", README, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_the_commands_in_the_readme_exist(words: list[str]) -> None:
+    if words[0] not in cli.COMMANDS:
+        pytest.skip(f"this build has no command {words[0]!r}")
+    parser, _ = cli._build(words[0])
+    parser.parse_args(words)
+
+
+def test_what_the_readme_links_to_exists() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)", README)
+    assert len(links) > 10
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+# ---- clients
+
+
+def test_a_client_in_python(program: Run, service: Service) -> None:
+    client = program("examples/book.py", service.url, command=PYTHON)
+    for _ in range(3):
+        client.until(r"^\d+ live \(Decimal\('\d+\.\d\d'\), Decimal\('\S+'\)\) \(Decimal\('\d+")
+
+
+@needs_node
+def test_a_client_in_javascript_keeps_two_instruments_apart(program: Run, service: Service) -> None:
+    client = program("examples/book.mjs", service.url, command=NODE)
+    seen: set[str] = set()
+    while seen != {"SIM:BTC-USD", "SIM:ETH-USD"}:
+        line = client.until(r"^(\S+) live \d+ (\d+)\.\d\d (\d+)\.\d\d$")
+        bid, ask = int(line[2]), int(line[3])
+        assert bid <= ask
+        assert (bid > 10_000) == (line[1] == "SIM:BTC-USD"), line[0]
+        seen.add(line[1])
+    assert client.errors == ""
+
+
+@needs_node
+def test_a_client_in_javascript_comes_back_when_the_gateway_does(program: Run, service: Service) -> None:
+    serve = ("mdstream.cli", "serve", "--nats", service.nats, "--admin-port", "0", "--port")
+    first = program(*serve, "0")
+    url = first.until_error(r"serving clients at (ws://127.0.0.1:(\d+)/[^\s,]+)")
+    client = program("examples/book.mjs", url[1], command=NODE)
+    client.until("^SIM:BTC-USD live")
+    first.end(signal.SIGKILL)
+    client.until("^SIM:BTC-USD disconnected")
+    client.until("^reconnecting 1006")
+    program(*serve, url[2])
+    client.until("^SIM:BTC-USD live")
+    client.until("^SIM:ETH-USD live")
+
+
+@needs_node
+def test_the_client_in_javascript_does_all_that_the_contract_asks(program: Run) -> None:
+    tests = program("--test", "--test-reporter=tap", "tests/e2e/mdstream.test.mjs", command=NODE)
+    assert tests.end() == 0, tests.said
+    assert "# fail 0" in tests.lines and "# pass 0" not in tests.lines
+
+
+# ---- publishers
+
+
+def published(program: Run, service: Service, instrument: str, channel: str) -> list[dict[str, Any]]:
+    """Three messages of an instrument that a publisher announces about now."""
+    dump = ("mdstream.cli", "dump", instrument, "--channel", channel, "--count", "3", "--url", service.url)
+    deadline = time.monotonic() + DEADLINE_S
+    while (tried := program(*dump)).end() != 0:
+        assert re.search("unknown_instrument|unavailable", tried.errors), tried.errors
+        assert time.monotonic() < deadline, tried.errors
+    return [json.loads(line) for line in tried.lines]
+
+
+def check_publisher(program: Run, service: Service, publisher: Program, instrument: str) -> None:
+    """It publishes a book that moves and trades, and says that it leaves."""
+    snapshot, *deltas = published(program, service, instrument, "book")[1:]
+    assert snapshot["asks"][0] == ["64123.20", "1.25000000"]
+    assert [delta["bids"][0][0] for delta in deltas] == ["64123.10", "64123.10"]
+    trade = published(program, service, instrument, "trades")[-1]["trades"][-1]
+    assert trade[2] == "64123.20" and trade[4] == "buy"
+    publisher.end(signal.SIGINT)
+    states = [
+        message for message in published_now(program, service, instrument) if message["type"] == "state"
+    ]
+    assert [state["state"] for state in states] == ["stale"]
+
+
+def published_now(program: Run, service: Service, instrument: str) -> list[dict[str, Any]]:
+    dump = program("mdstream.cli", "dump", instrument, "--count", "1", "--url", service.url)
+    assert dump.end() == 0, dump.errors
+    return [json.loads(line) for line in dump.lines]
+
+
+def test_a_publisher_in_python(program: Run, service: Service) -> None:
+    publisher = program("examples/publish.py", service.nats, command=PYTHON)
+    check_publisher(program, service, publisher, "DEMO:BTC-USD")
+
+
+@needs_node
+@pytest.mark.skipif(not NPM, reason="needs npm")
+def test_a_publisher_in_node(program: Run, service: Service, tmp_path: Path) -> None:
+    packages = ("install", "--no-audit", "--no-fund", "--prefix", str(tmp_path), "nats", "@msgpack/msgpack")
+    install = program(*packages, command=(str(NPM),))
+    if install.end() != 0:
+        pytest.skip(f"the packages could not be fetched: {install.errors}")
+    shutil.copy(EXAMPLES / "publish.mjs", tmp_path)
+    publisher = program(str(tmp_path / "publish.mjs"), service.nats, command=NODE)
+    check_publisher(program, service, publisher, "NODE:BTC-USD")
+    assert publisher.process.returncode == 0, publisher.errors
