@@ -1,6 +1,7 @@
 // examples/mdstream.mjs against a gateway that does as the test says, with a clock that does too. Run by test_examples.py.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { beforeEach, mock, test } from "node:test";
 
 import { Stream } from "../../examples/mdstream.mjs";
@@ -291,4 +292,21 @@ test("the state of the venue shows, with its reason", () => {
   const { socket, book } = live();
   socket.say({ type: "state", sub: 7, state: "halted", since: 1, reason: "auction" });
   assert.deepEqual([book.state, book.reason], ["halted", "auction"]);
+});
+
+test("the page draws a ladder of each instrument", async () => {
+  const examples = new URL("../../examples/", import.meta.url);
+  const [, code] = /<script type="module">(.*)<\/script>/s.exec(readFileSync(new URL("browser.html", examples), "utf8"));
+  const sections = [1, 2].map(() => ({ firstChild: {}, children: [{}, {}] }));
+  const connection = {};
+  globalThis.location = { search: "?url=ws://gateway/v1/stream" };
+  globalThis.document = { querySelector: () => connection, querySelectorAll: () => sections };
+  await import(`data:text/javascript,${encodeURIComponent(code.replace("./", examples))}`);
+  mock.timers.tick(1);
+  sockets[0].open();
+  assert.equal(connection.textContent, "open: ws://gateway/v1/stream");
+  sockets[0].say(subscribed(2, 8), snapshot(8, 50), subscribed(1, 7), snapshot(7, 5));
+  assert.deepEqual(sections.map(({ firstChild }) => firstChild.textContent), ["SIM:BTC-USD", "SIM:ETH-USD"]);
+  assert.deepEqual(sections.map(({ children }) => children[1].textContent), ["live  seq 5", "live  seq 50"]);
+  assert.match(sections[0].innerHTML, /class="ask"><td>64123.20<td>0.07500000<.*class="bid"><td>64123.10</);
 });

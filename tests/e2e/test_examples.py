@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from mdstream.bus import EmbeddedNats
-from mdstream.cli import main as cli
 from support.program import DEADLINE_S, ROOT, Program
 
 EXAMPLES = ROOT / "examples"
@@ -104,11 +103,18 @@ def commands() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_the_commands_in_the_readme_exist(words: list[str]) -> None:
-    if words[0] not in cli.COMMANDS:
-        pytest.skip(f"this build has no command {words[0]!r}")
-    parser, _ = cli._build(words[0])
-    parser.parse_args(words)
+def test_the_commands_in_the_readme_run(program: Run, service: Service, words: list[str]) -> None:
+    for_a_while = {
+        "serve": ("--nats", service.nats, *FREE),
+        "feed": ("--nats", service.nats, "--instruments", "README", "--for", "100ms"),
+        "watch": ("--url", service.url, "--for", "100ms"),
+    }
+    command = SIMULATOR if words == ["feed", "sim"] else ("mdstream.cli", *words)
+    running = program(*command, *for_a_while[words[0]])
+    if words[0] == "serve":
+        running.until_error("connected to NATS")
+        running.signal(signal.SIGTERM)
+    assert running.end() == 0, running.errors
 
 
 def test_what_the_readme_links_to_exists() -> None:
@@ -164,9 +170,9 @@ def test_the_client_in_javascript_does_all_that_the_contract_asks(program: Run) 
 # ---- publishers
 
 
-def published(program: Run, service: Service, instrument: str, channel: str) -> list[dict[str, Any]]:
-    """Three messages of an instrument that a publisher announces about now."""
-    dump = ("mdstream.cli", "dump", instrument, "--channel", channel, "--count", "3", "--url", service.url)
+def published(program: Run, url: str, instrument: str, channel: str, count: int) -> list[dict[str, Any]]:
+    """What ``mdstream dump`` prints of an instrument that a publisher announces about now."""
+    dump = ("mdstream.cli", "dump", instrument, "--channel", channel, "--count", str(count), "--url", url)
     deadline = time.monotonic() + DEADLINE_S
     while (tried := program(*dump)).end() != 0:
         assert re.search("unknown_instrument|unavailable", tried.errors), tried.errors
@@ -176,22 +182,15 @@ def published(program: Run, service: Service, instrument: str, channel: str) -> 
 
 def check_publisher(program: Run, service: Service, publisher: Program, instrument: str) -> None:
     """It publishes a book that moves and trades, and says that it leaves."""
-    snapshot, *deltas = published(program, service, instrument, "book")[1:]
+    url = service.url
+    snapshot, *deltas = published(program, url, instrument, "book", 3)[1:]
     assert snapshot["asks"][0] == ["64123.20", "1.25000000"]
     assert [delta["bids"][0][0] for delta in deltas] == ["64123.10", "64123.10"]
-    trade = published(program, service, instrument, "trades")[-1]["trades"][-1]
+    trade = published(program, url, instrument, "trades", 1)[-1]["trades"][-1]
     assert trade[2] == "64123.20" and trade[4] == "buy"
     publisher.end(signal.SIGINT)
-    states = [
-        message for message in published_now(program, service, instrument) if message["type"] == "state"
-    ]
-    assert [state["state"] for state in states] == ["stale"]
-
-
-def published_now(program: Run, service: Service, instrument: str) -> list[dict[str, Any]]:
-    dump = program("mdstream.cli", "dump", instrument, "--count", "1", "--url", service.url)
-    assert dump.end() == 0, dump.errors
-    return [json.loads(line) for line in dump.lines]
+    _, state, _ = published(program, url, instrument, "book", 1)
+    assert (state["type"], state["state"]) == ("state", "stale")
 
 
 def test_a_publisher_in_python(program: Run, service: Service) -> None:
