@@ -24,7 +24,7 @@ export class Book {
     this.view = { depth, group, interval_ms: intervalMs };
   }
 
-  /** pending, live, recovering, stale, halted, closed, disconnected or ended. Trade on live alone. */
+  /** pending, live, recovering, stale, halted, closed, disconnected or ended. Trade only on live. */
   get state() {
     if (this.error !== null) return "ended";
     if (this.seq === null) return "pending";
@@ -87,6 +87,7 @@ export class Stream {
   #subs = new Map(); // the gateway's number → book
   #count = 0;
   #attempt = 0;
+  #closed = false;
   #ws = null;
   #openedAt = null;
   #heardAt = null;
@@ -119,6 +120,7 @@ export class Stream {
   }
 
   close() {
+    this.#closed = true;
     this.#drop();
     this.onstate("closed", "by its user");
   }
@@ -126,6 +128,7 @@ export class Stream {
   // ---- the connection
 
   #connect() {
+    if (this.#closed) return; // by a callback
     this.onstate("connecting", this.url);
     const ws = (this.#ws = new WebSocket(this.url, "mdstream.v1.json"));
     this.#timers.watchdog = setTimeout(() => this.#lost(1006, "no answer"), ANSWER_TIMEOUT_MS);
@@ -152,7 +155,7 @@ export class Stream {
     for (const book of subscribed) book.onchange(book);
     const why = `${code} ${reason}`.trim();
     if (FINAL_CLOSE_CODES.has(code)) return this.onstate("closed", why);
-    if (this.#openedAt && Date.now() - this.#openedAt > HEALTHY_MS) this.#attempt = 0;
+    if (this.#openedAt !== null && Date.now() - this.#openedAt > HEALTHY_MS) this.#attempt = 0;
     this.#openedAt = null;
     this.onstate("reconnecting", why);
     this.#timers.connect = setTimeout(() => this.#connect(), delay ?? delayOf(this.#attempt++));
@@ -167,7 +170,9 @@ export class Stream {
       ws.close();
     }
     for (const timer of Object.values(this.#timers)) clearTimeout(timer); // it ends an interval too
-    for (const book of this.#books.values()) book.unwanted ? this.#forget(book) : this.#detach(book);
+    for (const book of this.#books.values())
+      if (book.unwanted) this.#forget(book);
+      else this.#detach(book);
     this.#subs.clear();
   }
 
@@ -229,7 +234,7 @@ export class Stream {
       return this.#forget(book);
     }
     this.#subs.set(sub, book);
-    Object.assign(book, { sub, priceExp: price_exp, sizeExp: size_exp, venueState: "live", reason: null });
+    Object.assign(book, { sub, priceExp: price_exp, sizeExp: size_exp, venueState: "live", reason: null, tries: 0 });
     book.missing = resumed ? null : 0;
     if (!resumed) this.#later(book, ANSWER_TIMEOUT_MS); // a snapshot comes by itself
     book.onchange(book);

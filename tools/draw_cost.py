@@ -64,7 +64,7 @@ def draw() -> str:
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 {height}" font-family="sans-serif">\n'
-        f'<rect width="960" height="{height}" rx="8" fill="{BACK}"/>\n{body}\n</svg>\n'
+        f'<rect width="960" height="{height}" rx="8" fill="{BACK}" stroke="#30363d"/>\n{body}\n</svg>\n'
     )
 
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { beforeEach, mock, test } from "node:test";
 
-import { Stream } from "../../examples/mdstream.mjs";
+import { Book, Stream } from "../../examples/mdstream.mjs";
 
 const sockets = [];
 
@@ -309,4 +309,28 @@ test("the page draws a ladder of each instrument", async () => {
   assert.deepEqual(sections.map(({ firstChild }) => firstChild.textContent), ["SIM:BTC-USD", "SIM:ETH-USD"]);
   assert.deepEqual(sections.map(({ children }) => children[1].textContent), ["live  seq 5", "live  seq 50"]);
   assert.match(sections[0].innerHTML, /class="ask"><td>64123.20<td>0.07500000<.*class="bid"><td>64123.10</);
+});
+
+test("it keeps to the golden vectors", () => {
+  const { views } = JSON.parse(readFileSync(new URL("../vectors/views.json", import.meta.url), "utf8"));
+  assert.ok(views.length > 0);
+  const flat = (side) => side.flatMap(({ ticks, lots }) => [ticks, lots]);
+  for (const { name, price_exp, size_exp, steps } of views) {
+    const book = Object.assign(new Book("SIM:BTC-USD"), { priceExp: price_exp, sizeExp: size_exp });
+    for (const { json, outcome, then } of steps) {
+      book.apply(JSON.parse(json));
+      assert.equal(book.seq, then.seq, name);
+      assert.equal(book.missing, { apply: null, gap: then.seq + 1, mismatch: 0 }[outcome], name);
+      if (outcome !== "mismatch") assert.deepEqual([flat(book.bids), flat(book.asks)], [then.bids, then.asks], name);
+    }
+  }
+});
+
+test("a stream that is closed stays closed, also from a callback", () => {
+  const { stream, socket, states } = live();
+  stream.onstate = (state) => states.push(state) && state === "reconnecting" && stream.close();
+  socket.end(1006);
+  mock.timers.tick(60_000);
+  assert.equal(sockets.length, 1);
+  assert.equal(states.at(-1), "closed");
 });
