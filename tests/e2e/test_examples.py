@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mdstream.bus import EmbeddedNats
+from mdstream.client import Book, Client, SubscriptionRefused, SubscriptionState, connect
 from support.program import DEADLINE_S, ROOT, Program
+from support.scripted import until
 
 EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text()
@@ -170,32 +169,34 @@ def test_the_client_in_javascript_does_all_that_the_contract_asks(program: Run) 
 # ---- publishers
 
 
-def published(program: Run, url: str, instrument: str, channel: str, count: int) -> list[dict[str, Any]]:
-    """What ``mdstream dump`` prints of an instrument that a publisher announces about now."""
-    dump = ("mdstream.cli", "dump", instrument, "--channel", channel, "--count", str(count), "--url", url)
-    deadline = time.monotonic() + DEADLINE_S
-    while (tried := program(*dump)).end() != 0:
-        assert re.search("unknown_instrument|unavailable", tried.errors), tried.errors
-        assert time.monotonic() < deadline, tried.errors
-    return [json.loads(line) for line in tried.lines]
+async def announced(client: Client, instrument: str) -> Book:
+    """Its book, as soon as a publisher has announced it."""
+    while True:
+        try:
+            return await client.book(instrument)
+        except SubscriptionRefused as refused:
+            assert refused.code in ("unknown_instrument", "unavailable"), refused
+            await asyncio.sleep(0.05)
 
 
-def check_publisher(program: Run, service: Service, publisher: Program, instrument: str) -> None:
-    """It publishes a book that moves and trades, and says that it leaves."""
-    url = service.url
-    snapshot, *deltas = published(program, url, instrument, "book", 3)[1:]
-    assert snapshot["asks"][0] == ["64123.20", "1.25000000"]
-    assert [delta["bids"][0][0] for delta in deltas] == ["64123.10", "64123.10"]
-    trade = published(program, url, instrument, "trades", 1)[-1]["trades"][-1]
-    assert trade[2] == "64123.20" and trade[4] == "buy"
-    publisher.end(signal.SIGINT)
-    _, state, _ = published(program, url, instrument, "book", 1)
-    assert (state["type"], state["state"]) == ("state", "stale")
+async def follow(url: str, instrument: str, publisher: Program) -> None:
+    """The publisher publishes a book that moves and trades, and says that it leaves."""
+    async with asyncio.timeout(DEADLINE_S), connect(url) as client:
+        book = await announced(client, instrument)
+        trades = await client.trades(instrument)
+        stale = until(book.on_state, lambda state: state is SubscriptionState.STALE)
+        await until(book.on_update, lambda update: update.kind == "delta" and len(update.bids) == 1)
+        assert str(book.best_bid[0]) == "64123.10"
+        assert [*map(str, book.best_ask)] == ["64123.20", "1.25000000"]
+        trade = await anext(aiter(trades))
+        assert (str(trade.price), trade.side) == ("64123.20", "buy")
+        publisher.signal(signal.SIGINT)
+        await stale
 
 
 def test_a_publisher_in_python(program: Run, service: Service) -> None:
     publisher = program("examples/publish.py", service.nats, command=PYTHON)
-    check_publisher(program, service, publisher, "DEMO:BTC-USD")
+    asyncio.run(follow(service.url, "DEMO:BTC-USD", publisher))
 
 
 @needs_node
@@ -207,5 +208,5 @@ def test_a_publisher_in_node(program: Run, service: Service, tmp_path: Path) -> 
         pytest.skip(f"the packages could not be fetched: {install.errors}")
     shutil.copy(EXAMPLES / "publish.mjs", tmp_path)
     publisher = program(str(tmp_path / "publish.mjs"), service.nats, command=NODE)
-    check_publisher(program, service, publisher, "NODE:BTC-USD")
-    assert publisher.process.returncode == 0, publisher.errors
+    asyncio.run(follow(service.url, "NODE:BTC-USD", publisher))
+    assert publisher.end() == 0, publisher.errors
