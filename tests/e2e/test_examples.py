@@ -22,7 +22,7 @@ from support.scripted import until
 
 EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text()
-SIMULATOR = ("feeds.sim",)
+SIMULATOR = ("mdstream.cli", "feed", "sim")
 PYTHON = (sys.executable,)
 FREE = ("--port", "0", "--admin-port", "0")
 
@@ -108,7 +108,7 @@ def test_the_commands_in_the_readme_run(program: Run, service: Service, words: l
         "feed": ("--nats", service.nats, "--instruments", "README", "--for", "100ms"),
         "watch": ("--url", service.url, "--for", "100ms"),
     }
-    command = SIMULATOR if words == ["feed", "sim"] else ("mdstream.cli", *words)
+    command = ("mdstream.cli", *words)
     running = program(*command, *for_a_while[words[0]])
     if words[0] == "serve":
         running.until_error("connected to NATS")

@@ -8,13 +8,10 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 
-from mdstream._core.ingest.nats_scanner cimport STOP_DRY, Message, Stop
-
 from mdstream._core.ingest.nats_scanner import ScanError
 
 cdef enum:
     READ_LEAST = 1 << 17        # free bytes offered for each read; the buffer is about twice as large
-    KEPT_CAPACITY = 1 << 19     # a buffer that grew beyond this for a large payload is given back when it is empty
 
 
 cdef class NatsTap:
@@ -26,7 +23,6 @@ cdef class NatsTap:
         operation, whole; after something that is not the NATS protocol, all there is from there on. ``on_fault`` is given what
         a handler raised. ``scheduler`` is told of the end of each read."""
         self.scanner = NatsScanner(handlers)
-        self.scanner.keeps = KEPT_CAPACITY
         self.counters = counters
         self.pass_on = pass_on
         self.on_fault = on_fault
@@ -39,7 +35,7 @@ cdef class NatsTap:
 
     def feed(self, bytes data not None):
         """Takes what was read before."""
-        self.scanner.feed(data)
+        self.scanner.c_feed(data)
         self.c_take()
 
     def get_buffer(self, sizehint):
@@ -78,20 +74,20 @@ cdef class NatsTap:
         return 0
 
     cdef int c_sift(self) except -1:
-        cdef Message other
-        cdef Stop stop
+        cdef Py_ssize_t size
         while not self.given_up:
             try:
-                stop = self.scanner.c_run(&other)
-            except ScanError:
+                size = self.scanner.c_run()
+            except ScanError as error:
                 self.given_up = True
+                self.on_fault(error)
                 break
             except Exception as error:
                 self.on_fault(error)
                 continue
-            if stop == STOP_DRY:
+            if size == 0:
                 return 0
-            self.c_pass(other.whole)
+            self.c_pass(size)
         return self.c_pass(self.scanner.size - self.scanner.position)
 
     cdef int c_pass(self, Py_ssize_t size) except -1:

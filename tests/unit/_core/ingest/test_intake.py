@@ -10,10 +10,10 @@ import pytest
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.instrument import Outcome
 from mdstream._core.ingest.intake import BookIntake, InstrumentReceiver, Intake, TradeIntake
-from mdstream._core.ingest.nats_scanner import NatsScanner
 from mdstream._core.ingest.receiver import Handlers
 from mdstream.errors import BookError, PayloadError
 from support.flushing import HandLoop, scheduler_of
+from support.tap import tapping
 
 SID = 5
 
@@ -32,7 +32,7 @@ class Short:
         )
         self.receiver.book = BookIntake(world.hub, self.core)
         self.receiver.trades = TradeIntake(world.hub, self.core)
-        self.scanner = NatsScanner(Handlers({SID: self.receiver}))
+        self.tap = tapping(Handlers({SID: self.receiver}))
         self.client, self.topic = world.client(), world.topic()
         self.client.subscribe(self.topic)
 
@@ -53,10 +53,11 @@ class Short:
         return self.world.hub.flush(self.world.now)
 
     def send(self, *messages: tuple[str, bytes]) -> None:
+        sent = b""
         for stream, payload in messages:
             head = b"MSG md.SIM.BTC-USD.%s %d %d" % (stream.encode(), SID, len(payload))
-            self.scanner.feed(head + b"\r\n" + payload + b"\r\n")
-        assert self.scanner.next() is None
+            sent += head + b"\r\n" + payload + b"\r\n"
+        self.tap.feed(sent)
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def test_a_way_closed_by_a_message_is_closed_for_the_next(short: Short) -> None:
 
     short.receiver = InstrumentReceiver(close, short._heard, short.scheduler)
     short.receiver.book = BookIntake(short.world.hub, short.core)
-    short.scanner = NatsScanner(Handlers({SID: short.receiver}))
+    short.tap = tapping(Handlers({SID: short.receiver}))
     short.feed.seq += 1
     short.send(("book", short.feed.update({100: 9})), ("book", short.feed.update({100: 8})))
     assert len(short.slow) == 2 and short.core.book.seq == 1
@@ -211,16 +212,18 @@ def test_a_receiver_can_be_called_as_any_handler(short: Short) -> None:
         short.receiver(None, b"", b"x", None)
 
 
-def test_a_fault_of_the_slow_way_comes_out_of_the_scanner(short: Short) -> None:
+def test_a_fault_of_the_slow_way_is_reported(short: Short) -> None:
     def broken(*message: bytes) -> None:
         raise ZeroDivisionError("a bug of ours")
 
     receiver = InstrumentReceiver(broken, short._heard, short.scheduler)
-    scanner = NatsScanner(Handlers({SID: receiver}))
-    scanner.feed(b"MSG a.ref 5 1\r\nx\r\nPING\r\n")
-    name, error = scanner.next()
-    assert name == "FAULT" and isinstance(error, ZeroDivisionError)
-    assert scanner.next() == ("PING",)
+    passed_on: list[bytes] = []
+    faults: list[Exception] = []
+    tapping(Handlers({SID: receiver}), passed_on.append, faults.append).feed(
+        b"MSG a.ref 5 1\r\nx\r\nPING\r\n"
+    )
+    assert [type(error) for error in faults] == [ZeroDivisionError]
+    assert passed_on == [b"PING\r\n"]
 
 
 def test_an_intake_is_of_its_hub_alone(world: Any) -> None:

@@ -1,4 +1,4 @@
-"""What nats-py does beside market data is the same whoever parses; and market data takes the short way."""
+"""What nats-py does is the same with the compiled tap and without it; and market data takes the short way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from nats import errors
 
 from mdstream.bus import BusOptions, connect
-from mdstream.bus._parser import CompiledParser
 
 pytestmark = pytest.mark.usefixtures("parser")
 
@@ -71,7 +70,8 @@ def test_absurd_sizes_end_the_connection_and_the_log_says_why(run, parser: str, 
 def test_the_option_decides(run, parser: str, nats_server) -> None:
     async def scenario() -> None:
         async with await connect(nats_server.url) as bus:
-            assert isinstance(bus.client._ps, CompiledParser) is (parser == "compiled")
+            await bus.flush()
+            assert (bus.client._tap is not None) is (parser == "compiled")
 
     run(scenario())
 
