@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.wire import first_repeated, shown
+from mdstream.gateway.control_codec import first_repeated, shown
 from mdstream.model import MAX_NUMBER, Channel, InstrumentId
 
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]

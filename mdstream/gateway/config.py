@@ -242,25 +242,31 @@ class GatewayConfig:
         ),
     ] = 2_000
 
-    # ---- the market
+    # ---- the open instruments
     open_timeout_ms: Annotated[
-        int, Setting(_ms(100), "market", "time for an instrument to open, else unavailable")
+        int, Setting(_ms(100), "instruments", "time for an instrument to open, else unavailable")
     ] = 5_000
     linger_ms: Annotated[
-        int, Setting(_ms(0), "market", "how long an instrument is kept after its last subscriber left")
+        int, Setting(_ms(0), "instruments", "how long an instrument is kept after its last subscriber left")
     ] = 60_000
     stale_after_ms: Annotated[
         int,
         Setting(
-            _ms(0, 7 * _DAY_MS), "market", "an instrument without any update for longer is stale; 0 never"
+            _ms(0, 7 * _DAY_MS),
+            "instruments",
+            "an instrument without any update for longer is stale; 0 never",
         ),
     ] = 60_000
     log_capacity: Annotated[
-        int, Setting(Whole(64, 2**24), "market", "level changes kept per book: how far back a gap is filled")
+        int,
+        Setting(Whole(64, 2**24), "instruments", "level changes kept per book: how far back a gap is filled"),
     ] = 16_384
-    trade_capacity: Annotated[int, Setting(Whole(16, 2**24), "market", "trades kept per instrument")] = 4_096
+    trade_capacity: Annotated[int, Setting(Whole(16, 2**24), "instruments", "trades kept per instrument")] = (
+        4_096
+    )
     max_levels: Annotated[
-        int, Setting(Whole(16, 2**24), "market", "levels on one side of a book; what is deeper is refused")
+        int,
+        Setting(Whole(16, 2**24), "instruments", "levels on one side of a book; what is deeper is refused"),
     ] = 65_536
 
     # ---- the end

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from picows import WSUpgradeRequest
 
+from mdstream.gateway.control_codec import JSON, MSGPACK
 from mdstream.gateway.extensions import Deflate, negotiate
-from mdstream.gateway.wire import JSON, MSGPACK
 
 PATH = b"/v1/stream"
 SUBPROTOCOLS = {"mdstream.v1.json": JSON, "mdstream.v1.msgpack": MSGPACK}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from mdstream.gateway import wire
-from mdstream.gateway.wire import Message
+from mdstream.gateway import control_codec
+from mdstream.gateway.control_codec import Message
 from mdstream.model import MAX_NUMBER
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mdstream.codes import ErrorCode
     from mdstream.gateway.commands import CommandId
     from mdstream.gateway.config import GatewayConfig
-    from mdstream.gateway.listing import Listing
+    from mdstream.gateway.open_instrument import OpenInstrument
 
 PROTOCOL_VERSION = 1
 
@@ -51,7 +51,7 @@ class Welcomes:
     """Makes the ``welcome`` of each session: but for its name and the time all are the same, and encoded once."""
 
     def __init__(self, config: GatewayConfig) -> None:
-        self._parts = tuple(_parts(format, config) for format in (wire.JSON, wire.MSGPACK))
+        self._parts = tuple(_parts(format, config) for format in (control_codec.JSON, control_codec.MSGPACK))
 
     def encode(self, format: int, session: str, time_us: int) -> bytes:
         """``session`` has sixteen ASCII characters, ``time_us`` is past 2**32."""
@@ -62,26 +62,28 @@ class Welcomes:
 def _parts(format: int, config: GatewayConfig) -> tuple[bytes, bytes, bytes]:
     """What stands before the session's name, between it and the time, and after that."""
     session, time_us = secrets.token_hex(8), MAX_NUMBER
-    before, _, rest = wire.encode(format, welcome(config, session, time_us)).partition(session.encode())
+    before, _, rest = control_codec.encode(format, welcome(config, session, time_us)).partition(
+        session.encode()
+    )
     between, _, after = rest.partition(_number(format, time_us))
     return before, between, after
 
 
 def _number(format: int, value: int) -> bytes:
-    return str(value).encode() if format == wire.JSON else msgspec.msgpack.encode(value)
+    return str(value).encode() if format == control_codec.JSON else msgspec.msgpack.encode(value)
 
 
-def subscribed(id: CommandId, topic: Topic, listing: Listing, *, resumed: bool) -> Message:
+def subscribed(id: CommandId, topic: Topic, instrument: OpenInstrument, *, resumed: bool) -> Message:
     return {
         **_head("subscribed", id),
         "sub": topic.number,
         "channel": topic.channel,
-        "instrument": listing.name,
+        "instrument": instrument.name,
         "depth": topic.depth,
         "group": topic.group,
         "interval_ms": topic.interval_ms,
-        "price_exp": listing.ref.price_exp,
-        "size_exp": listing.ref.size_exp,
+        "price_exp": instrument.ref.price_exp,
+        "size_exp": instrument.ref.size_exp,
         "resumed": resumed,
     }
 

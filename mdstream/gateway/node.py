@@ -1,4 +1,4 @@
-"""A gateway as a whole: joins bus, market, core, sessions and listeners by handing each the others' callables."""
+"""A gateway as a whole: joins bus, open instruments, core, sessions and listeners by handing each the others' callables."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
-from mdstream.gateway.market import Market
 from mdstream.gateway.metrics import GatewayCollector, Metrics
+from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
@@ -54,9 +54,9 @@ class Gateway:
             compression_level=config.compression_level,
             compression_threshold_bytes=config.compression_threshold_bytes,
         )
-        self._market = Market(config, self._hub, self._flush, now_us=now_us)
-        self._sessions = Sessions(config, self._hub, self._market, now_us=now_us)
-        self._market.end_subscriptions = self._sessions.end_subscriptions
+        self._instruments = OpenInstruments(config, self._hub, self._flush, now_us=now_us)
+        self._sessions = Sessions(config, self._hub, self._instruments, now_us=now_us)
+        self._instruments.end_subscriptions = self._sessions.end_subscriptions
         self._server = Server(config, self._hub, self._sessions)
         self._pauses = GcPauses()
         collector = GatewayCollector(
@@ -64,7 +64,7 @@ class Gateway:
             self._hub.stats,
             self._sessions,
             self._server,
-            self._market,
+            self._instruments,
             self._connected,
             self._pauses,
         )
@@ -160,7 +160,7 @@ class Gateway:
         self._server.close()
         await self._server.end()
         self._admin.close()
-        await self._market.close()
+        await self._instruments.close()
         if self._bus is not None and self._owns_bus:
             await self._bus.close()
         self._ticker.stop()
@@ -212,7 +212,7 @@ class Gateway:
         options = ReaderOptions(
             stale_after_s=stale_ms / 1000 if stale_ms else None, coalesce_s=self.config.coalesce_max_ms / 1000
         )
-        self._market.use(Readers(bus, self._flush, options, self._hub.patience))
+        self._instruments.use(Readers(bus, self._flush, options, self._hub.patience))
         self._used.set()
 
     # ---- time
@@ -223,14 +223,14 @@ class Gateway:
         self._ticker.stir()
 
     def _tick(self) -> None:
-        self._market.read_first(self._tick_now)  # what is sent at the end of an interval is the newest
+        self._instruments.read_first(self._tick_now)  # what is sent at the end of an interval is the newest
 
     def _tick_now(self) -> None:
         self._hub.tick(now_us())
         self._server.tick()
         if time.monotonic() - self._swept_at >= _SWEEP_S:
             self._swept_at = time.monotonic()
-            self._market.sweep()
+            self._instruments.sweep()
         self.ticked()
 
 

@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
-from mdstream.gateway import messages, wire
+from mdstream.gateway import control_codec, messages
 from mdstream.gateway.budget import Budget
 from mdstream.gateway.commands import (
     Auth,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
     from mdstream._core.fanout.instrument import Instrument
     from mdstream._core.net.session import Session
-    from mdstream.gateway.listing import Listing
-    from mdstream.gateway.market import Market
+    from mdstream.gateway.open_instrument import OpenInstrument
+    from mdstream.gateway.open_instruments import OpenInstruments
 
 log = logging.getLogger("mdstream.gateway.sessions")
 
@@ -64,14 +64,14 @@ class Sessions:
         self,
         config: GatewayConfig,
         hub: Hub,
-        market: Market,
+        instruments: OpenInstruments,
         *,
         now_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._hub = hub
-        self._market = market
+        self._instruments = instruments
         self._reader = CommandReader(config)
         self._welcomes = messages.Welcomes(config)
         self._now_us = now_us
@@ -107,7 +107,7 @@ class Sessions:
     def received(self, session: Session, payload: bytes) -> None:
         """Answers one WebSocket message; whatever it holds, nothing is raised."""
         try:
-            for value in wire.decode(session.format, payload):
+            for value in control_codec.decode(session.format, payload):
                 self._answer(session, value)
                 if not session.open:
                     return
@@ -181,8 +181,8 @@ class Sessions:
         topic = self._hub.find(session.sink, command.sub)
         if topic is None:
             raise _unknown_sub(command.sub)
-        listing = self._market.find(topic.instrument.name)
-        if listing is None or not listing.standing(topic.channel).settled.is_set():
+        instrument = self._instruments.find(topic.instrument.name)
+        if instrument is None or not instrument.status(topic.channel).has_data.is_set():
             raise CommandError(
                 ErrorCode.UNAVAILABLE, f"{topic.instrument.name} is still opening; its data will follow"
             )
@@ -201,9 +201,11 @@ class Sessions:
     # ---- subscribe
 
     def _subscribe(self, session: Session, command: Subscribe) -> None:
-        listings = self._market.listings(command.instruments, command.channel, settled=bool(command.resume))
-        if listings is not None:
-            self._commit(session, command, listings)
+        found = self._instruments.find_all(
+            command.instruments, command.channel, with_data=bool(command.resume)
+        )
+        if found is not None:
+            self._commit(session, command, found)
             return
         ids = command.ids()
         self._check_room(session, command)
@@ -221,7 +223,7 @@ class Sessions:
 
     async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         try:
-            listings = await self._market.open(ids, command.channel, settled=bool(command.resume))
+            found = await self._instruments.open(ids, command.channel, with_data=bool(command.resume))
         except CommandError as error:
             if session.open:
                 self._refuse(session, command.id, error)
@@ -229,22 +231,22 @@ class Sessions:
         finally:
             _client(session).opening -= len(command.instruments)
         if session.open:
-            self._commit_later(session, command, listings)
+            self._commit_later(session, command, found)
 
-    def _commit_later(self, session: Session, command: Subscribe, listings: list[Listing]) -> None:
+    def _commit_later(self, session: Session, command: Subscribe, found: list[OpenInstrument]) -> None:
         self._hub.cork()
         try:
-            self._commit(session, command, listings)
+            self._commit(session, command, found)
         except CommandError as error:
             self._refuse(session, command.id, error)
         finally:
             self._hub.uncork()
 
-    def _commit(self, session: Session, command: Subscribe, listings: Iterable[Listing]) -> None:
+    def _commit(self, session: Session, command: Subscribe, found: Iterable[OpenInstrument]) -> None:
         """Subscribes to all or, raising CommandError, to none; nothing else runs in between."""
         self._check_room(session, command)
-        for listing in listings:
-            self._subscribe_one(session, command, listing)
+        for instrument in found:
+            self._subscribe_one(session, command, instrument)
 
     def _check_room(self, session: Session, command: Subscribe) -> None:
         most = self._config.max_subscriptions
@@ -259,24 +261,24 @@ class Sessions:
                 f"{len(have)} of {most} subscriptions are in use; {new} more are too many",
             )
 
-    def _subscribe_one(self, session: Session, command: Subscribe, listing: Listing) -> None:
+    def _subscribe_one(self, session: Session, command: Subscribe, instrument: OpenInstrument) -> None:
         hub, sink = self._hub, session.sink
         topic = hub.topic(
-            listing.core, command.channel.value, command.depth, command.group, command.interval_ms
+            instrument.core, command.channel.value, command.depth, command.group, command.interval_ms
         )
         if hub.find(sink, topic.number) is not None:
             # Nothing restarts: the data of the subscription that there is goes on.
-            self._send(session, messages.subscribed(command.id, topic, listing, resumed=True))
+            self._send(session, messages.subscribed(command.id, topic, instrument, resumed=True))
             return
-        resumed = hub.subscribe(sink, topic, command.resume.get(listing.name))
-        self._send(session, messages.subscribed(command.id, topic, listing, resumed=resumed))
-        standing = listing.standing(topic.channel)
-        if standing.state is not State.LIVE:
-            session.send_control(standing.messages(topic.number)[session.format])
-        self._market.show(sink, topic, listing)
+        resumed = hub.subscribe(sink, topic, command.resume.get(instrument.name))
+        self._send(session, messages.subscribed(command.id, topic, instrument, resumed=resumed))
+        status = instrument.status(topic.channel)
+        if status.state is not State.LIVE:
+            session.send_control(status.messages(topic.number)[session.format])
+        self._instruments.show(sink, topic, instrument)
 
-    def _send(self, session: Session, message: wire.Message) -> None:
-        session.send_control(wire.encode(session.format, message))
+    def _send(self, session: Session, message: control_codec.Message) -> None:
+        session.send_control(control_codec.encode(session.format, message))
 
 
 def _key(name: str, view: Any) -> tuple[str, str, int, int, int]:

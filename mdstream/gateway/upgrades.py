@@ -12,7 +12,7 @@ from picows import WSUpgradeRequest
 
 from mdstream._core.websocket import upgrade_request
 from mdstream.gateway.handshake import PATH, Accepted, Refused, decide
-from mdstream.gateway.listener import response, retry_after_s
+from mdstream.gateway.http_listener import response, retry_after_s
 
 REMEMBERED = 256
 """Different offers; a token among the subprotocols makes each client's its own, and those are not worth remembering."""

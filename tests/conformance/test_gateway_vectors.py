@@ -11,7 +11,7 @@ import pytest
 
 from mdstream.gateway import GatewayConfig, messages
 from mdstream.gateway.commands import CommandReader
-from mdstream.gateway.wire import JSON, MSGPACK, decode, encode
+from mdstream.gateway.control_codec import JSON, MSGPACK, decode, encode
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 

@@ -14,7 +14,7 @@ from mdstream._core.codec.deflate import inflate
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
-from mdstream.gateway.door import Door
+from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.handshake import Accepted
 from mdstream.gateway.upgrades import Upgrades
 
@@ -127,7 +127,7 @@ class Server:
         self.format = format
         self.port = 0
         self.upgrades = Upgrades(compression=True)
-        self.endpoint = SessionGroup(
+        self.group = SessionGroup(
             hub,
             on_request=self.requested,
             on_open=lambda session: self.opened.put_nowait(session),
@@ -159,7 +159,7 @@ class Server:
         self.closes.put_nowait(code)
 
     def tick(self) -> None:
-        self.endpoint.tick()
+        self.group.tick()
         self.ticking = asyncio.get_running_loop().call_later(0.01, self.tick)
 
     async def connect(self, **options: Any) -> tuple[RawClient, Session]:
@@ -181,10 +181,12 @@ async def serving(
     **options: Any,
 ) -> AsyncIterator[Server]:
     server = Server(hub, format, **options)
-    door = Door(server.endpoint, turn_away=lambda: b"", max_handshakes=max_handshakes, tls=tls, compiled=compiled)
+    listener = ClientListener(
+        server.group, turn_away=lambda: b"", max_handshakes=max_handshakes, tls=tls, compiled=compiled
+    )
     lowat = {"send_buffer_bytes": send_buffer_bytes, "notsent_lowat_bytes": notsent_lowat_bytes}
-    await door.open("127.0.0.1", 0, **lowat)
-    server.port = door.port
+    await listener.open("127.0.0.1", 0, **lowat)
+    server.port = listener.port
     server.tick()
     try:
         yield server
@@ -192,5 +194,5 @@ async def serving(
         for client in server.clients:
             await client.end()
         server.ticking.cancel()
-        door.close()
-        await door.end()
+        listener.close()
+        await listener.end()

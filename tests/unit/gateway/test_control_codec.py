@@ -12,7 +12,7 @@ from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import messages
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.wire import (
+from mdstream.gateway.control_codec import (
     JSON,
     MSGPACK,
     _decode_json,

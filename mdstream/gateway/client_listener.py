@@ -19,9 +19,9 @@ from mdstream._core.net.connection import Connection, Connections
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
 from mdstream.errors import MdstreamError
-from mdstream.gateway.listener import why
+from mdstream.gateway.http_listener import why
 
-log = logging.getLogger("mdstream.gateway.door")
+log = logging.getLogger("mdstream.gateway.client_listener")
 
 ACCEPTS_PER_TURN = 16
 """Then whatever else the loop has to do comes first: market data does not wait for a storm to pass."""
@@ -30,12 +30,12 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
-class Door:
+class ClientListener:
     """Opens once, closes once. ``turn_away`` gives the whole HTTP answer for who comes while too many handshakes are under way."""
 
     def __init__(
         self,
-        endpoint: SessionGroup,
+        group: SessionGroup,
         *,
         turn_away: Callable[[], bytes],
         max_handshakes: int = 2_000,
@@ -44,7 +44,7 @@ class Door:
         compiled: bool = connection.AVAILABLE,
     ) -> None:
         """``compiled`` False: transports of the loop's for plain TCP too."""
-        self._endpoint = endpoint
+        self._group = group
         self._turn_away = turn_away
         self._max_handshakes = max_handshakes
         self._tls = tls
@@ -131,10 +131,10 @@ class Door:
             self._resuming = self._loop.call_later(_PAUSE_S, self._resume)
 
     def _admit(self, fd: int) -> None:
-        if self._endpoint.half_open >= self._max_handshakes:
+        if self._group.half_open >= self._max_handshakes:
             self._send_away(fd)
             return
-        session = Session(self._endpoint)
+        session = Session(self._group)
         if self._connections is not None:
             session.connection_made(Connection(self._connections, fd, session))
             return

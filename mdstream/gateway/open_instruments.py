@@ -12,8 +12,8 @@ from mdstream.bus import Readers, ReaderStats, UnknownInstrument
 from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError, FeedError
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.listing import Listing, Standing
-from mdstream.gateway.target import HubTarget
+from mdstream.gateway.hub_target import HubTarget
+from mdstream.gateway.open_instrument import OpenInstrument, StreamStatus
 from mdstream.model import InstrumentId, Ref, State
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from mdstream._core.fanout.sink import Sink
     from mdstream._core.fanout.topic import Topic
 
-log = logging.getLogger("mdstream.gateway.market")
+log = logging.getLogger("mdstream.gateway.open_instruments")
 
-_SETTLING_S = 0.2
+_DATA_WAIT_S = 0.2
 """What bringing a book up to date from the bus takes at most, as a rule."""
 _LEAST_LINGER_US = 1_000_000
 """Between the opening of an instrument and the subscription that asked for it, nothing may let it go."""
@@ -35,7 +35,7 @@ class Ender(Protocol):
         """Ends every subscription to an instrument, telling why."""
 
 
-class Market:
+class OpenInstruments:
     """Opens instruments and lets them go, and tells their subscribers how they stand."""
 
     def __init__(
@@ -47,8 +47,8 @@ class Market:
         self._flush = flush
         self._now_us = now_us
         self._readers: Readers | None = None
-        self._listings: dict[str, Listing] = {}
-        self._opening: dict[str, asyncio.Task[Listing]] = {}
+        self._open: dict[str, OpenInstrument] = {}
+        self._opening: dict[str, asyncio.Task[OpenInstrument]] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
         self.end_subscriptions: Ender = _nobody_to_end
 
@@ -65,30 +65,32 @@ class Market:
 
     # ---- opening
 
-    def find(self, name: str) -> Listing | None:
+    def find(self, name: str) -> OpenInstrument | None:
         """The open instrument of that name."""
-        return self._listings.get(name)
+        return self._open.get(name)
 
-    def listings(self, names: Sequence[str], channel: str, *, settled: bool = False) -> list[Listing] | None:
+    def find_all(
+        self, names: Sequence[str], channel: str, *, with_data: bool = False
+    ) -> list[OpenInstrument] | None:
         """Those of ``names``, if all are open (and, if asked for, have data to show); else None: ``open`` them."""
         try:
-            found = [self._listings[name] for name in names]
+            found = [self._open[name] for name in names]
         except KeyError:
             return None
-        if settled and not all(listing.standing(channel).settled.is_set() for listing in found):
+        if with_data and not all(instrument.status(channel).has_data.is_set() for instrument in found):
             return None
         return found
 
     async def open(
-        self, ids: Sequence[InstrumentId], channel: str, *, settled: bool = False
-    ) -> list[Listing]:
+        self, ids: Sequence[InstrumentId], channel: str, *, with_data: bool = False
+    ) -> list[OpenInstrument]:
         """Opens what is not open yet, once for all who ask; raises CommandError ``unknown_instrument`` or ``unavailable``.
 
-        ``settled``: waits, within the same deadline, until there is data to show, for only that can be resumed; else it waits
+        ``with_data``: waits, within the same deadline, until there is data to show, for only that can be resumed; else it waits
         no longer than it takes as a rule, so that clients are not told ``recovering`` for nothing.
         """
         deadline_s = asyncio.get_running_loop().time() + self._config.open_timeout_ms / 1000
-        tasks = [self._task(id) for id in ids if str(id) not in self._listings]
+        tasks = [self._task(id) for id in ids if str(id) not in self._open]
         await _wait(tasks, deadline_s)
         for task in tasks:
             if not task.done():
@@ -96,15 +98,15 @@ class Market:
             if task.cancelled():
                 raise _unavailable("this gateway stops")
             task.result()
-        found = self.listings([str(id) for id in ids], channel)
+        found = self.find_all([str(id) for id in ids], channel)
         if found is None:
             raise _unavailable("an instrument was let go meanwhile; try again")
-        if not settled:
-            deadline_s = min(deadline_s, asyncio.get_running_loop().time() + _SETTLING_S)
-        await _wait_settled([listing.standing(channel) for listing in found], deadline_s)
+        if not with_data:
+            deadline_s = min(deadline_s, asyncio.get_running_loop().time() + _DATA_WAIT_S)
+        await _wait_for_data([instrument.status(channel) for instrument in found], deadline_s)
         return found
 
-    def _task(self, id: InstrumentId) -> asyncio.Task[Listing]:
+    def _task(self, id: InstrumentId) -> asyncio.Task[OpenInstrument]:
         name = str(id)
         task = self._opening.get(name)
         if task is None:
@@ -113,73 +115,75 @@ class Market:
             task.add_done_callback(lambda done: self._opened(name, done))
         return task
 
-    def _opened(self, name: str, task: asyncio.Task[Listing]) -> None:
+    def _opened(self, name: str, task: asyncio.Task[OpenInstrument]) -> None:
         del self._opening[name]
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, CommandError):
             log.error("%s could not be opened", name, exc_info=error)
 
-    async def _open_one(self, id: InstrumentId) -> Listing:
+    async def _open_one(self, id: InstrumentId) -> OpenInstrument:
         if str(id) in self._closing:
             await asyncio.wait([self._closing[str(id)]])
         if self._readers is None or not self._readers.bus.connected:
             raise _unavailable("NATS is not connected; try again")
-        listing = Listing(id, self._now_us, self._told, self._announced)
+        instrument = OpenInstrument(id, self._now_us, self._status_changed, self._announced_again)
         try:
-            listing.reader = await self._readers.open(id, lambda ref: self._add(listing, ref), listing)
+            instrument.reader = await self._readers.open(
+                id, lambda ref: self._add(instrument, ref), instrument
+            )
         except BaseException as error:
-            if listing.opened:
-                self._hub.remove_instrument(listing.core)
+            if instrument.opened:
+                self._hub.remove_instrument(instrument.core)
             if isinstance(error, UnknownInstrument):
                 raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, f"no publisher has announced {id}") from None
             if isinstance(error, BusError | FeedError):
                 raise _unavailable(f"{id} cannot be opened now: {error}") from None
             raise
-        self._listings[listing.name] = listing
+        self._open[instrument.name] = instrument
         log.debug("%s opened", id)
-        return listing
+        return instrument
 
-    def _add(self, listing: Listing, ref: Ref) -> HubTarget:
-        listing.begin(self._hub.add_instrument(listing.name, ref.price_exp, ref.size_exp), ref)
-        return HubTarget(self._hub, listing.core)
+    def _add(self, instrument: OpenInstrument, ref: Ref) -> HubTarget:
+        instrument.begin(self._hub.add_instrument(instrument.name, ref.price_exp, ref.size_exp), ref)
+        return HubTarget(self._hub, instrument.core)
 
     # ---- what subscribers are sent
 
-    def show(self, sink: Sink, topic: Topic, listing: Listing) -> None:
+    def show(self, sink: Sink, topic: Topic, instrument: OpenInstrument) -> None:
         """Brings a new subscription up to date, as soon as there is data to show."""
-        standing = listing.standing(topic.channel)
-        if standing.settled.is_set():
+        status = instrument.status(topic.channel)
+        if status.has_data.is_set():
             self._hub.catch_up(sink, topic)
         else:
-            standing.wait(sink, topic, self._is_subscribed)
+            status.wait_for_data(sink, topic, self._is_subscribed)
 
-    def _told(self, listing: Listing, standing: Standing) -> None:
+    def _status_changed(self, instrument: OpenInstrument, status: StreamStatus) -> None:
         """The state has changed: tells every subscriber, after the data that it may have waited for."""
         self._hub.cork()
         try:
             self._flush()
-            if standing.state is not State.RECOVERING and not standing.settled.is_set():
-                self._show_waiting(standing)
-            for topic in listing.core.topics:
-                if listing.standing(topic.channel) is standing:
-                    self._hub.broadcast(topic, *standing.messages(topic.number))
+            if status.state is not State.RECOVERING and not status.has_data.is_set():
+                self._show_waiting(status)
+            for topic in instrument.core.topics:
+                if instrument.status(topic.channel) is status:
+                    self._hub.broadcast(topic, *status.messages(topic.number))
         finally:
             self._hub.uncork()
 
-    def _show_waiting(self, standing: Standing) -> None:
-        for sink, topic in standing.settle():
+    def _show_waiting(self, status: StreamStatus) -> None:
+        for sink, topic in status.data_arrived():
             if self._is_subscribed(sink, topic):
                 self._hub.catch_up(sink, topic)
 
     def _is_subscribed(self, sink: Sink, topic: Topic) -> bool:
         return not sink.closed and self._hub.find(sink, topic.number) is not None
 
-    def _announced(self, listing: Listing, rescaled: bool) -> None:
+    def _announced_again(self, instrument: OpenInstrument, rescaled: bool) -> None:
         """New reference data; with other decimals all that clients hold means another thing, so they begin anew."""
-        if rescaled and self._listings.get(listing.name) is listing:
-            log.warning("%s was announced with other decimals; its subscriptions end", listing.name)
-            self.end_subscriptions(listing.core, "the decimals of the instrument changed; subscribe again")
-            self._let_go(listing)
+        if rescaled and self._open.get(instrument.name) is instrument:
+            log.warning("%s was announced with other decimals; its subscriptions end", instrument.name)
+            self.end_subscriptions(instrument.core, "the decimals of the instrument changed; subscribe again")
+            self._let_go(instrument)
 
     # ---- time
 
@@ -187,26 +191,26 @@ class Market:
         """Call about once a second: lets go what nobody wants any more."""
         now_us = self._now_us()
         linger_us = max(self._config.linger_ms * 1000, _LEAST_LINGER_US)
-        for listing in list(self._listings.values()):
-            listing.note_movement(now_us)
-            if any(topic.subscribers for topic in listing.core.topics):
-                listing.idle_since_us = None
-            elif listing.idle_since_us is None:
-                listing.idle_since_us = now_us
-            elif now_us - listing.idle_since_us >= linger_us:
-                self._let_go(listing)
+        for instrument in list(self._open.values()):
+            instrument.note_movement(now_us)
+            if any(topic.subscribers for topic in instrument.core.topics):
+                instrument.idle_since_us = None
+            elif instrument.idle_since_us is None:
+                instrument.idle_since_us = now_us
+            elif now_us - instrument.idle_since_us >= linger_us:
+                self._let_go(instrument)
 
-    def _let_go(self, listing: Listing) -> None:
-        del self._listings[listing.name]
-        task = asyncio.get_running_loop().create_task(self._close_one(listing))
-        self._closing[listing.name] = task
-        task.add_done_callback(lambda _: self._closing.pop(listing.name, None))
+    def _let_go(self, instrument: OpenInstrument) -> None:
+        del self._open[instrument.name]
+        task = asyncio.get_running_loop().create_task(self._close_one(instrument))
+        self._closing[instrument.name] = task
+        task.add_done_callback(lambda _: self._closing.pop(instrument.name, None))
 
-    async def _close_one(self, listing: Listing) -> None:
-        if listing.reader is not None:
-            await listing.reader.close()
-        self._hub.remove_instrument(listing.core)
-        log.debug("%s let go", listing.name)
+    async def _close_one(self, instrument: OpenInstrument) -> None:
+        if instrument.reader is not None:
+            await instrument.reader.close()
+        self._hub.remove_instrument(instrument.core)
+        log.debug("%s let go", instrument.name)
 
     async def close(self) -> None:
         """Ends all readers; nothing can be opened any more."""
@@ -215,7 +219,7 @@ class Market:
         for task in openings:
             task.cancel()
         await asyncio.gather(*openings, *self._closing.values(), return_exceptions=True)
-        self._listings.clear()
+        self._open.clear()
         if readers is not None:
             await readers.close()
 
@@ -229,13 +233,13 @@ class Market:
     def count_states(self) -> Counter[str]:
         """Open instruments by the state of their books; every state is there."""
         counts: Counter[str] = Counter({state.value: 0 for state in State})
-        counts.update(listing.standing("book").state.value for listing in self._listings.values())
+        counts.update(instrument.status("book").state.value for instrument in self._open.values())
         return counts
 
     def data_ages(self, most: int) -> Iterable[tuple[str, float]]:
         """Seconds since anything arrived, to a second, of at most so many instruments, by name."""
         now_us = self._now_us()
-        named = sorted((listing.name, listing.moved_us) for listing in self._listings.values())
+        named = sorted((instrument.name, instrument.moved_us) for instrument in self._open.values())
         return [(name, max(now_us - moved_us, 0) / 1e6) for name, moved_us in named[:most]]
 
 
@@ -245,15 +249,15 @@ async def _wait(futures: Sequence[asyncio.Future[Any]], deadline_s: float) -> No
         await asyncio.wait(futures, timeout=max(deadline_s - asyncio.get_running_loop().time(), 0))
 
 
-async def _wait_settled(standings: Iterable[Standing], deadline_s: float) -> None:
-    waits = [asyncio.ensure_future(s.settled.wait()) for s in standings if not s.settled.is_set()]
+async def _wait_for_data(statuses: Iterable[StreamStatus], deadline_s: float) -> None:
+    waits = [asyncio.ensure_future(s.has_data.wait()) for s in statuses if not s.has_data.is_set()]
     await _wait(waits, deadline_s)
     for wait in waits:
         wait.cancel()
 
 
 def _nobody_to_end(core: Instrument, reason: str) -> None:
-    """Until sessions are joined to the market there is nobody."""
+    """Until sessions are joined there is nobody."""
 
 
 def _unavailable(message: str) -> CommandError:

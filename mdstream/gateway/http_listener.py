@@ -21,7 +21,7 @@ from picows import (
 
 from mdstream.errors import MdstreamError
 
-log = logging.getLogger("mdstream.gateway.listener")
+log = logging.getLogger("mdstream.gateway.http_listener")
 
 Answer = WSListener | WSUpgradeResponseWithListener
 REQUEST_S = 5.0

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mdstream.gateway import messages, wire
+from mdstream.gateway import control_codec, messages
 from mdstream.model import Channel, InstrumentId, Ref, State
 
 if TYPE_CHECKING:
@@ -19,35 +19,37 @@ if TYPE_CHECKING:
 _PRUNE_LEAST = 64
 
 
-class Standing:
+class StreamStatus:
     """How one stream of an instrument stands: what its subscribers are told."""
 
     def __init__(self, now_us: int) -> None:
         self.state = State.RECOVERING
         self.reason = "opening"
         self.since_us = now_us
-        self.settled = asyncio.Event()
+        self.has_data = asyncio.Event()
         """Set once there is data to show; until then new subscriptions wait."""
         self._waiting: list[tuple[Sink, Topic]] = []
         self._prune_at = _PRUNE_LEAST
 
-    def wait(self, sink: Sink, topic: Topic, still: Callable[[Sink, Topic], bool]) -> None:
+    def wait_for_data(self, sink: Sink, topic: Topic, still: Callable[[Sink, Topic], bool]) -> None:
         """Remembers a new subscription until there is data; forgets, now and then, those that are not ``still`` there."""
         if len(self._waiting) >= self._prune_at:
             self._waiting = [waiter for waiter in self._waiting if still(*waiter)]
             self._prune_at = max(_PRUNE_LEAST, 2 * len(self._waiting))
         self._waiting.append((sink, topic))
 
-    def settle(self) -> list[tuple[Sink, Topic]]:
+    def data_arrived(self) -> list[tuple[Sink, Topic]]:
         """There is data to show; returns who waited for it."""
-        self.settled.set()
+        self.has_data.set()
         waiting, self._waiting = self._waiting, []
         return waiting
 
     def messages(self, sub: int) -> tuple[bytes, bytes]:
         """The ``state`` message for one topic, as JSON and as MessagePack."""
         message = messages.state(sub, self.state, self.since_us, self.reason or None)
-        return wire.encode(wire.JSON, message), wire.encode(wire.MSGPACK, message)
+        return control_codec.encode(control_codec.JSON, message), control_codec.encode(
+            control_codec.MSGPACK, message
+        )
 
     def change(self, state: State, reason: str, now_us: int) -> None:
         if state is not self.state:
@@ -55,8 +57,8 @@ class Standing:
         self.state, self.reason = state, reason
 
 
-class Listing:
-    """An open instrument; as its reader's watcher it passes on what the market must know."""
+class OpenInstrument:
+    """An open instrument; as its reader's watcher it passes on what its subscribers must know."""
 
     core: Instrument
     ref: Ref
@@ -65,8 +67,8 @@ class Listing:
         self,
         id: InstrumentId,
         clock_us: Callable[[], int],
-        on_told: Callable[[Listing, Standing], None],
-        on_announced: Callable[[Listing, bool], None],
+        on_status: Callable[[OpenInstrument, StreamStatus], None],
+        on_announced: Callable[[OpenInstrument, bool], None],
     ) -> None:
         now_us = clock_us()
         self.id = id
@@ -77,8 +79,8 @@ class Listing:
         """Since when nobody is subscribed; None while somebody is."""
         self.moved_us = now_us
         self._position: tuple[int, ...] = ()
-        self._standings = {"book": Standing(now_us), "trade": Standing(now_us)}
-        self._on_told = on_told
+        self._statuses = {"book": StreamStatus(now_us), "trade": StreamStatus(now_us)}
+        self._on_status = on_status
         self._on_announced = on_announced
         self._clock_us = clock_us
 
@@ -86,14 +88,14 @@ class Listing:
         """The instrument is announced and the core has it."""
         self.core, self.ref, self.opened = core, ref, True
 
-    def standing(self, channel: str) -> Standing:
+    def status(self, channel: str) -> StreamStatus:
         """How the stream stands that a channel shows; a ticker goes with the book."""
-        return self._standings["trade" if channel == Channel.TRADES else "book"]
+        return self._statuses["trade" if channel == Channel.TRADES else "book"]
 
     def on_state(self, stream: str, state: State, reason: str) -> None:
-        standing = self._standings[stream]
-        standing.change(state, reason, self._clock_us())
-        self._on_told(self, standing)
+        status = self._statuses[stream]
+        status.change(state, reason, self._clock_us())
+        self._on_status(self, status)
 
     def on_ref(self, ref: Ref, rescaled: bool) -> None:
         if not rescaled:
