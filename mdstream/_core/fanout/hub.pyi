@@ -67,8 +67,22 @@ class Hub:
 
         Until ``catch_up`` the subscription gets nothing. ValueError if the sink has it already (ask ``find``) or is closed.
         """
-    def catch_up(self, sink: Sink, topic: Topic) -> None:
-        """Sends what brings the subscription up to date (snapshot, delta or nothing), at once where the sink can take it."""
+    def join(
+        self,
+        sink: Sink,
+        instrument: Instrument,
+        view: tuple[str, int, int, int],
+        resume: tuple[int, int] | None = None,
+    ) -> tuple[Topic, bool | None]:
+        """``subscribe`` to the ``topic`` of a view (channel, depth, group, interval_ms).
+
+        Returns the topic, and None instead of a bool if the sink is subscribed to it already.
+        """
+    def catch_up(self, sink: Sink, topic: Topic, answer: bytes | None = None) -> None:
+        """Sends what brings the subscription up to date (snapshot, delta or nothing), at once where the sink can take it.
+
+        ``answer``: a control message that goes ahead of it, as by ``send``.
+        """
     def unsubscribe(self, sink: Sink, topic: Topic) -> bool:
         """False if there was no such subscription."""
     def recover(self, sink: Sink, topic: Topic, from_seq: int) -> None:
