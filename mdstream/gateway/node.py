@@ -1,4 +1,4 @@
-"""A gateway as a whole: joins bus, open instruments, core, sessions and listeners by handing each the others' callables."""
+"""A whole gateway: builds the bus, the open instruments, the core, the sessions and the listeners, and connects them by callables."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _CLOSE_WAIT_S: Final = 3.0
 
 
 class Gateway:
-    """One gateway process: ``start`` it, then ``drain`` or ``stop`` it; each of these once.
+    """One gateway: ``start`` it, then ``drain`` or ``stop`` it; each of these once.
 
-    With ``bus`` it uses that connection and leaves it open; else it makes and keeps one of its own from the configuration, and
-    serves without until NATS is there. (An embedded NATS is started by ``run.serve``, not here.)
+    With ``bus`` it uses that connection and leaves it open. Without, it makes its own connection from the configuration, and serves
+    clients before NATS is there. (``run.serve`` starts an embedded NATS, this class does not.)
     """
 
     def __init__(self, config: GatewayConfig, bus: Bus | None = None) -> None:
@@ -56,7 +56,6 @@ class Gateway:
         )
         self._instruments = OpenInstruments(config, self._hub, self._flush, now_us=now_us)
         self._sessions = Sessions(config, self._hub, self._instruments, now_us=now_us)
-        self._instruments.end_subscriptions = self._sessions.end_subscriptions
         self._server = Server(config, self._hub, self._sessions)
         self._pauses = GcPauses()
         collector = GatewayCollector(
@@ -70,7 +69,7 @@ class Gateway:
         )
         self._admin = Admin(config, Metrics(collector), self.not_ready)
         self.ticked: Callable[[], object] = _nothing
-        """Called with every tick, last: by then all that was due is sent."""
+        """Called at the end of every tick, when everything that was due is sent."""
         heartbeat_s = config.heartbeat_ms / 1000
         self._ticker = Ticker(self._tick, lambda: self._hub.waits, heartbeat_s / _TICKS_TO_HEARTBEAT)
         self._swept_at = 0.0
@@ -97,16 +96,16 @@ class Gateway:
         return f"http://{_for_url(self.config.admin_host)}:{self.admin_port}"
 
     def updates(self) -> int:
-        """How many messages of topics were encoded so far: it stands still while the market is quiet."""
+        """How many messages of topics were encoded so far; it does not grow while no updates arrive."""
         return self._hub.updates
 
     @property
     def clients(self) -> int:
-        """How many are connected now."""
+        """How many clients are connected now."""
         return len(self._sessions)
 
     def not_ready(self) -> str | None:
-        """Why clients should not be sent here now; None if they may."""
+        """Why a load balancer should send no clients here now; None if it may."""
         if self._server.draining:
             return "draining"
         if not self._connected():
@@ -114,11 +113,11 @@ class Gateway:
         return None
 
     async def wait_ready(self) -> None:
-        """Returns when NATS has been there for the first time."""
+        """Returns when NATS was connected for the first time."""
         await self._used.wait()
 
     async def start(self) -> None:
-        """Listens, and begins to look for NATS. Raises ConfigError, or MdstreamError where it cannot listen."""
+        """Listens, and begins to connect to NATS. Raises ConfigError, or MdstreamError if it cannot listen."""
         options = bus_options(self.config) if self._bus is None else None
         self._ticker.start()
         self._pauses.watch()
@@ -148,7 +147,7 @@ class Gateway:
         await self.stop()
 
     async def stop(self, *, at_once: bool = False) -> None:
-        """Closes everything now; ``at_once`` does not wait for the clients to answer."""
+        """Closes everything now; ``at_once`` does not wait for the clients' close frames."""
         self._server.draining = True
         close_all(self._sessions)
         if self._connecting is not None:
@@ -167,7 +166,7 @@ class Gateway:
         self._pauses.unwatch()
 
     async def _wait_until_closed(self) -> None:
-        """Until the peers have answered our close frames, or no longer deserve to be waited for."""
+        """Waits until the clients have answered our close frames, for a few seconds at most."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + _CLOSE_WAIT_S
         while len(self._sessions) and loop.time() < deadline_s:
@@ -179,7 +178,7 @@ class Gateway:
         return self._bus is not None and self._bus.connected
 
     async def _connect(self, options: BusOptions) -> None:
-        """Tries until NATS and its streams are there; says so once, and again only when the reason changes."""
+        """Tries until NATS and its streams are there; logs a failure once, and again only when the reason changes."""
         said = ""
         delay_s = _RETRY_LEAST_S
         while True:
@@ -235,7 +234,7 @@ class Gateway:
 
 
 def _nothing() -> None:
-    """Until somebody asks for it nothing follows a tick."""
+    """Does nothing after a tick, until somebody sets ``ticked``."""
 
 
 def now_us() -> int:
@@ -244,7 +243,7 @@ def now_us() -> int:
 
 
 def bus_options(config: GatewayConfig) -> BusOptions:
-    """What the configuration says of the bus; raises ConfigError if it cannot be."""
+    """The options of the bus from the configuration; raises ConfigError if they are not valid."""
     options = BusOptions(
         urls=config.nats,
         credentials=config.nats_credentials,
@@ -262,7 +261,7 @@ def bus_options(config: GatewayConfig) -> BusOptions:
 
 
 def _sender() -> Sender | None:
-    """Writes to many sockets at once, where the kernel lets us."""
+    """A sender that writes to many sockets at once, if the kernel allows it."""
     try:
         return UringSender()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The instruments that this gateway has open: opened by the first who asks, let go some time after the last has left."""
+"""The open instruments of this gateway: opened for the first client that asks, closed some time after the last one left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mdstream.bus import Readers, ReaderStats, UnknownInstrument
 from mdstream.codes import ErrorCode
@@ -25,18 +25,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("mdstream.gateway.open_instruments")
 
 _DATA_WAIT_S = 0.2
-"""What bringing a book up to date from the bus takes at most, as a rule."""
+"""Usually enough time to bring a book up to date from the bus."""
 _LEAST_LINGER_US = 1_000_000
-"""Between the opening of an instrument and the subscription that asked for it, nothing may let it go."""
-
-
-class Ender(Protocol):
-    def __call__(self, core: Instrument, reason: str) -> None:
-        """Ends every subscription to an instrument, telling why."""
+"""An instrument must not close between its opening and the subscription that asked for it."""
 
 
 class OpenInstruments:
-    """Opens instruments and lets them go, and tells their subscribers how they stand."""
+    """Opens and closes instruments, and tells their subscribers the state."""
 
     def __init__(
         self, config: GatewayConfig, hub: Hub, flush: Callable[[], object], *, now_us: Callable[[], int]
@@ -50,10 +45,10 @@ class OpenInstruments:
         self._open: dict[str, OpenInstrument] = {}
         self._opening: dict[str, asyncio.Task[OpenInstrument]] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
-        self.end_subscriptions: Ender = _nobody_to_end
+        self._end_subscriptions: Callable[[Instrument, str], None] = lambda core, reason: None
 
     def use(self, readers: Readers) -> None:
-        """From now on instruments can be opened; ``close`` closes the readers."""
+        """Makes it possible to open instruments; ``close`` closes the readers."""
         self._readers = readers
 
     def read_first(self, callback: Callable[[], object]) -> None:
@@ -62,6 +57,10 @@ class OpenInstruments:
             callback()
         else:
             self._readers.read_first(callback)
+
+    def end_subscriptions_by(self, end: Callable[[Instrument, str], None]) -> None:
+        """``end`` ends every subscription to an instrument and tells the clients why."""
+        self._end_subscriptions = end
 
     # ---- opening
 
@@ -72,22 +71,22 @@ class OpenInstruments:
     def find_all(
         self, names: Sequence[str], channel: str, *, with_data: bool = False
     ) -> list[OpenInstrument] | None:
-        """Those of ``names``, if all are open (and, if asked for, have data to show); else None: ``open`` them."""
+        """The instruments of these names if all are open, and have data where ``with_data`` asks for it; else None: call ``open``."""
         try:
             found = [self._open[name] for name in names]
         except KeyError:
             return None
-        if with_data and not all(instrument.status(channel).has_data.is_set() for instrument in found):
+        if with_data and not all(instrument.statuses[channel].has_data.is_set() for instrument in found):
             return None
         return found
 
     async def open(
         self, ids: Sequence[InstrumentId], channel: str, *, with_data: bool = False
     ) -> list[OpenInstrument]:
-        """Opens what is not open yet, once for all who ask; raises CommandError ``unknown_instrument`` or ``unavailable``.
+        """Opens what is not open yet, once for all that ask; raises CommandError ``unknown_instrument`` or ``unavailable``.
 
-        ``with_data``: waits, within the same deadline, until there is data to show, for only that can be resumed; else it waits
-        no longer than it takes as a rule, so that clients are not told ``recovering`` for nothing.
+        ``with_data`` waits for data until the same deadline, because a resume needs it. Without it, the wait is as short as usual:
+        just enough that most clients are not told ``recovering`` first.
         """
         deadline_s = asyncio.get_running_loop().time() + self._config.open_timeout_ms / 1000
         tasks = [self._task(id) for id in ids if str(id) not in self._open]
@@ -103,7 +102,7 @@ class OpenInstruments:
             raise _unavailable("an instrument was let go meanwhile; try again")
         if not with_data:
             deadline_s = min(deadline_s, asyncio.get_running_loop().time() + _DATA_WAIT_S)
-        await _wait_for_data([instrument.status(channel) for instrument in found], deadline_s)
+        await _wait_for_data([instrument.statuses[channel] for instrument in found], deadline_s)
         return found
 
     def _task(self, id: InstrumentId) -> asyncio.Task[OpenInstrument]:
@@ -126,7 +125,7 @@ class OpenInstruments:
             await asyncio.wait([self._closing[str(id)]])
         if self._readers is None or not self._readers.bus.connected:
             raise _unavailable("NATS is not connected; try again")
-        instrument = OpenInstrument(id, self._now_us, self._status_changed, self._announced_again)
+        instrument = OpenInstrument(id, self._now_us, self._status_changed, self._rescaled)
         try:
             instrument.reader = await self._readers.open(
                 id, lambda ref: self._add(instrument, ref), instrument
@@ -149,23 +148,22 @@ class OpenInstruments:
 
     # ---- what subscribers are sent
 
-    def show(self, sink: Sink, topic: Topic, instrument: OpenInstrument) -> None:
-        """Brings a new subscription up to date, as soon as there is data to show."""
-        status = instrument.status(topic.channel)
+    def show(self, sink: Sink, topic: Topic, status: StreamStatus) -> None:
+        """Brings a new subscription up to date as soon as there is data to show."""
         if status.has_data.is_set():
             self._hub.catch_up(sink, topic)
         else:
             status.wait_for_data(sink, topic, self._is_subscribed)
 
     def _status_changed(self, instrument: OpenInstrument, status: StreamStatus) -> None:
-        """The state has changed: tells every subscriber, after the data that it may have waited for."""
+        """Tells every subscriber the new state, after the data that it may have waited for."""
         self._hub.cork()
         try:
             self._flush()
             if status.state is not State.RECOVERING and not status.has_data.is_set():
                 self._show_waiting(status)
             for topic in instrument.core.topics:
-                if instrument.status(topic.channel) is status:
+                if instrument.statuses[topic.channel] is status:
                     self._hub.broadcast(topic, *status.messages(topic.number))
         finally:
             self._hub.uncork()
@@ -178,17 +176,19 @@ class OpenInstruments:
     def _is_subscribed(self, sink: Sink, topic: Topic) -> bool:
         return not sink.closed and self._hub.find(sink, topic.number) is not None
 
-    def _announced_again(self, instrument: OpenInstrument, rescaled: bool) -> None:
-        """New reference data; with other decimals all that clients hold means another thing, so they begin anew."""
-        if rescaled and self._open.get(instrument.name) is instrument:
+    def _rescaled(self, instrument: OpenInstrument) -> None:
+        """Other decimals change the meaning of everything that clients hold, so they start again."""
+        if self._open.get(instrument.name) is instrument:
             log.warning("%s was announced with other decimals; its subscriptions end", instrument.name)
-            self.end_subscriptions(instrument.core, "the decimals of the instrument changed; subscribe again")
+            self._end_subscriptions(
+                instrument.core, "the decimals of the instrument changed; subscribe again"
+            )
             self._let_go(instrument)
 
     # ---- time
 
     def sweep(self) -> None:
-        """Call about once a second: lets go what nobody wants any more."""
+        """Call about once a second: closes instruments that nobody has used for ``linger_ms``."""
         now_us = self._now_us()
         linger_us = max(self._config.linger_ms * 1000, _LEAST_LINGER_US)
         for instrument in list(self._open.values()):
@@ -213,7 +213,7 @@ class OpenInstruments:
         log.debug("%s let go", instrument.name)
 
     async def close(self) -> None:
-        """Ends all readers; nothing can be opened any more."""
+        """Ends all readers; after it no instrument can be opened."""
         readers, self._readers = self._readers, None
         openings = list(self._opening.values())
         for task in openings:
@@ -227,24 +227,24 @@ class OpenInstruments:
 
     @property
     def stats(self) -> ReaderStats:
-        """What the readers counted since the start."""
+        """The counters of the readers since the start."""
         return self._readers.stats if self._readers is not None else ReaderStats()
 
     def count_states(self) -> Counter[str]:
-        """Open instruments by the state of their books; every state is there."""
+        """How many open instruments have their book in each state; every state has an entry."""
         counts: Counter[str] = Counter({state.value: 0 for state in State})
-        counts.update(instrument.status("book").state.value for instrument in self._open.values())
+        counts.update(instrument.statuses["book"].state.value for instrument in self._open.values())
         return counts
 
     def data_ages(self, most: int) -> Iterable[tuple[str, float]]:
-        """Seconds since anything arrived, to a second, of at most so many instruments, by name."""
+        """Seconds since anything arrived (to a second) for at most ``most`` instruments, by name."""
         now_us = self._now_us()
         named = sorted((instrument.name, instrument.moved_us) for instrument in self._open.values())
         return [(name, max(now_us - moved_us, 0) / 1e6) for name, moved_us in named[:most]]
 
 
 async def _wait(futures: Sequence[asyncio.Future[Any]], deadline_s: float) -> None:
-    """Until all are done or the loop's time is ``deadline_s``; cancels none."""
+    """Waits until all are done or the loop's time is ``deadline_s``; cancels none."""
     if futures:
         await asyncio.wait(futures, timeout=max(deadline_s - asyncio.get_running_loop().time(), 0))
 
@@ -254,10 +254,6 @@ async def _wait_for_data(statuses: Iterable[StreamStatus], deadline_s: float) ->
     await _wait(waits, deadline_s)
     for wait in waits:
         wait.cancel()
-
-
-def _nobody_to_end(core: Instrument, reason: str) -> None:
-    """Until sessions are joined there is nobody."""
 
 
 def _unavailable(message: str) -> CommandError:

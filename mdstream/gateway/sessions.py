@@ -1,7 +1,7 @@
-"""What clients say and what they are answered: one ``Sessions`` for all, a small ``_Client`` for each.
+"""Answers the commands of all clients: one ``Sessions`` for all of them, a small ``_Client`` for each.
 
-All commands are answered at once but ``subscribe`` to an instrument that must first be opened; a client's later commands do not wait
-for it.
+Every command is answered at once, except a ``subscribe`` to an instrument that must first be opened. A client's later commands do
+not wait for it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from msgspec import UNSET
 
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
-from mdstream.gateway import control_codec, messages
+from mdstream.gateway import messages
 from mdstream.gateway.budget import Budget
 from mdstream.gateway.commands import (
     Auth,
+    BadCommand,
+    Command,
     CommandId,
     CommandReader,
     Ping,
     Recover,
     Subscribe,
     Unsubscribe,
-    id_of,
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.model import InstrumentId, State
@@ -72,6 +73,7 @@ class Sessions:
         self._config = config
         self._hub = hub
         self._instruments = instruments
+        instruments.end_subscriptions_by(self._end_subscriptions)
         self._reader = CommandReader(config)
         self._welcomes = messages.Welcomes(config)
         self._now_us = now_us
@@ -105,10 +107,10 @@ class Sessions:
         session.send_control(self._welcomes.encode(session.format, secrets.token_hex(8), self._now_us()))
 
     def received(self, session: Session, payload: bytes) -> None:
-        """Answers one WebSocket message; whatever it holds, nothing is raised."""
+        """Answers one WebSocket message; raises nothing, whatever the message holds."""
         try:
-            for value in control_codec.decode(session.format, payload):
-                self._answer(session, value)
+            for command in self._reader.read_message(session.format, payload):
+                self._answer(session, command)
                 if not session.open:
                     return
         except CommandError as error:
@@ -121,7 +123,7 @@ class Sessions:
     # ---- the end
 
     async def cancel_openings(self) -> None:
-        """Gives up what still waits for instruments to open."""
+        """Cancels every ``subscribe`` that still waits for an instrument to open."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -130,8 +132,8 @@ class Sessions:
     def send_drain(self, session: Session, reconnect_after_ms: int, deadline_ms: int) -> None:
         self._send(session, messages.drain(reconnect_after_ms, deadline_ms))
 
-    def end_subscriptions(self, core: Instrument, reason: str) -> None:
-        """Ends every subscription to an instrument, telling each client why."""
+    def _end_subscriptions(self, core: Instrument, reason: str) -> None:
+        """Ends every subscription to an instrument and tells each client why."""
         for session in self:
             topics = [topic for topic in session.sink.topics() if topic.instrument is core]
             for topic in topics:
@@ -141,22 +143,23 @@ class Sessions:
 
     # ---- one command
 
-    def _answer(self, session: Session, value: object) -> None:
+    def _answer(self, session: Session, command: Command | BadCommand) -> None:
         try:
             if not _client(session).commands.take(self._now_s()):
                 rate = self._config.commands_per_second
                 raise CommandError(
                     ErrorCode.RATE_LIMITED, f"too many commands; {rate} per second are allowed"
                 )
-            command = self._reader.read(value)
+            if isinstance(command, BadCommand):
+                raise command.error
             op, answer = self._answers[type(command)]
             self.commands_total[op] += 1
             answer(session, command)
         except CommandError as error:
-            self._refuse(session, id_of(value), error)
+            self._refuse(session, command.id, error)
 
     def _refuse(self, session: Session, id: CommandId, error: CommandError) -> None:
-        """Sends ``error`` and takes it from the error budget; closes the session that has spent it."""
+        """Sends ``error`` and takes one from the error budget; closes a session that has spent its budget."""
         self.errors_total[error.code] += 1
         self._send(session, messages.error(id, error.code, str(error)))
         if _client(session).errors.take(self._now_s()):
@@ -182,7 +185,7 @@ class Sessions:
         if topic is None:
             raise _unknown_sub(command.sub)
         instrument = self._instruments.find(topic.instrument.name)
-        if instrument is None or not instrument.status(topic.channel).has_data.is_set():
+        if instrument is None or not instrument.statuses[topic.channel].has_data.is_set():
             raise CommandError(
                 ErrorCode.UNAVAILABLE, f"{topic.instrument.name} is still opening; its data will follow"
             )
@@ -243,7 +246,7 @@ class Sessions:
             self._hub.uncork()
 
     def _commit(self, session: Session, command: Subscribe, found: Iterable[OpenInstrument]) -> None:
-        """Subscribes to all or, raising CommandError, to none; nothing else runs in between."""
+        """Subscribes to all, or raises CommandError and subscribes to none; nothing else runs in between."""
         self._check_room(session, command)
         for instrument in found:
             self._subscribe_one(session, command, instrument)
@@ -253,8 +256,10 @@ class Sessions:
         wanted = session.sink.subscriptions + _client(session).opening + len(command.instruments)
         if wanted <= most:
             return
-        have = {_key(topic.instrument.name, topic) for topic in session.sink.topics()}
-        new = sum(_key(name, command) not in have for name in command.instruments)
+        have = {
+            (t.instrument.name, t.channel, t.depth, t.group, t.interval_ms) for t in session.sink.topics()
+        }
+        new = sum((name, *command.view) not in have for name in command.instruments)
         if new and len(have) + _client(session).opening + new > most:
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
@@ -262,28 +267,24 @@ class Sessions:
             )
 
     def _subscribe_one(self, session: Session, command: Subscribe, instrument: OpenInstrument) -> None:
-        hub, sink = self._hub, session.sink
-        topic = hub.topic(
-            instrument.core, command.channel.value, command.depth, command.group, command.interval_ms
+        resume = command.resume.get(instrument.name)
+        topic, resumed = self._hub.join(session.sink, instrument.core, command.view, resume)
+        answer = messages.subscribed(
+            session.format, command.id, topic, instrument.ref, resumed=resumed is not False
         )
-        if hub.find(sink, topic.number) is not None:
-            # Nothing restarts: the data of the subscription that there is goes on.
-            self._send(session, messages.subscribed(command.id, topic, instrument, resumed=True))
-            return
-        resumed = hub.subscribe(sink, topic, command.resume.get(instrument.name))
-        self._send(session, messages.subscribed(command.id, topic, instrument, resumed=resumed))
-        status = instrument.status(topic.channel)
-        if status.state is not State.LIVE:
+        status = instrument.statuses[command.channel]
+        if resumed is None:
+            # The client is subscribed already: its data continues where it is.
+            session.send_control(answer)
+        elif status.state is State.LIVE:
+            self._hub.catch_up(session.sink, topic, answer)
+        else:
+            session.send_control(answer)
             session.send_control(status.messages(topic.number)[session.format])
-        self._instruments.show(sink, topic, instrument)
+            self._instruments.show(session.sink, topic, status)
 
-    def _send(self, session: Session, message: control_codec.Message) -> None:
-        session.send_control(control_codec.encode(session.format, message))
-
-
-def _key(name: str, view: Any) -> tuple[str, str, int, int, int]:
-    """What makes a topic, of a topic and of a ``Subscribe`` alike."""
-    return (name, str(view.channel), view.depth, view.group, view.interval_ms)
+    def _send(self, session: Session, message: messages.Message) -> None:
+        session.send_control(messages.encode(session.format, message))
 
 
 def _client(session: Session) -> _Client:

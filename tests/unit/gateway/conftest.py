@@ -108,7 +108,6 @@ class Stage:
             now_us=lambda: self.now_us,
             now_s=lambda: self.now_us / 1e6,
         )
-        self.instruments.end_subscriptions = self.sessions.end_subscriptions
 
     def announce(self, *names: str) -> None:
         for name in names:

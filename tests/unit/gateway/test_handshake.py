@@ -4,7 +4,7 @@ import pytest
 from multidict import CIMultiDict
 from picows import WSUpgradeRequest
 
-from mdstream.gateway.control_codec import JSON, MSGPACK
+from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.extensions import negotiate
 from mdstream.gateway.handshake import Accepted, Refused, decide
 

@@ -117,7 +117,7 @@ def test_who_waits_is_shown_once_and_who_left_costs_nothing(run, stage) -> None:
         gone = on.client()
         on.say(gone, op="subscribe", channel="book", instruments=["SIM:A"])
         gone.sink.close()
-        assert len(instrument.status("book")._waiting) < 100
+        assert len(instrument.statuses["book"]._waiting) < 100
         on.readers.go_live("SIM:A")
         assert [message["type"] for message in client.taken()] == ["snapshot", "state"]
 

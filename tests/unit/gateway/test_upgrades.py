@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from mdstream.gateway.control_codec import JSON, MSGPACK
+from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.handshake import Accepted, Refused
 from mdstream.gateway.upgrades import REMEMBERED, Upgrades
 
