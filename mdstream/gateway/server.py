@@ -1,4 +1,4 @@
-"""The public side: upgrades become sessions, everything else a short HTTP answer, before any work is done for it."""
+"""The public side: turns upgrade requests into sessions and answers everything else with a short HTTP answer, at little cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
-from mdstream._core.net.session_group import SessionGroup
+from mdstream._core.net.session_group import SessionGroup, SessionLimits
 from mdstream.gateway import http_listener
 from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
@@ -30,10 +30,12 @@ class Server:
             on_open=sessions.opened,
             on_message=sessions.received,
             on_close=sessions.closed,
-            max_connections=config.max_connections,
-            max_message_bytes=config.max_message_bytes,
-            control_backlog_bytes=config.control_backlog_bytes,
-            handshake_s=config.handshake_ms / 1000,
+            limits=SessionLimits(
+                max_connections=config.max_connections,
+                max_message_bytes=config.max_message_bytes,
+                control_backlog_bytes=config.control_backlog_bytes,
+                handshake_s=config.handshake_ms / 1000,
+            ),
         )
         self._listener: ClientListener | None = None
         self.draining = False
@@ -42,11 +44,11 @@ class Server:
 
     @property
     def half_open(self) -> int:
-        """Connections that have not asked for their upgrade yet."""
+        """Connections that have not sent their upgrade request yet."""
         return self._group.half_open
 
     async def start(self) -> None:
-        """Listens; raises MdstreamError where it cannot."""
+        """Listens; raises MdstreamError if it cannot."""
         config = self._config
         tls = (
             http_listener.tls_context(config.tls_cert, config.tls_key)
@@ -66,7 +68,7 @@ class Server:
         self.port = self._listener.port
 
     def tick(self) -> None:
-        """Call a few times a second: drops who ran out of time."""
+        """Call a few times a second: drops connections that ran out of time."""
         self._group.tick()
 
     def close(self) -> None:
@@ -75,7 +77,7 @@ class Server:
             self._listener.close()
 
     async def end(self) -> None:
-        """Ends every connection that is left, with or without a session."""
+        """Ends every connection that is left, with a session or without."""
         if self._listener is not None:
             await self._listener.end()
 

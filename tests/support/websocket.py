@@ -13,7 +13,7 @@ from typing import Any
 from mdstream._core.codec.deflate import inflate
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
-from mdstream._core.net.session_group import SessionGroup
+from mdstream._core.net.session_group import SessionGroup, SessionLimits
 from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.handshake import Accepted
 from mdstream.gateway.upgrades import Upgrades
@@ -122,7 +122,7 @@ class Server:
 
     ticking: asyncio.TimerHandle
 
-    def __init__(self, hub: Hub, format: int, **options: Any) -> None:
+    def __init__(self, hub: Hub, format: int, any_type: bool = False, **limits: Any) -> None:
         self.hub = hub
         self.format = format
         self.port = 0
@@ -133,7 +133,8 @@ class Server:
             on_open=lambda session: self.opened.put_nowait(session),
             on_message=lambda session, payload: self.received(session, payload),
             on_close=self.closed,
-            **options,
+            limits=SessionLimits(**limits),
+            any_type=any_type,
         )
         self.clients: list[RawClient] = []
         self.opened: asyncio.Queue[Session] = asyncio.Queue()
