@@ -1,6 +1,6 @@
-"""The admin listener: ``/healthz``, ``/readyz``, ``/metrics``, on an address of its own.
+"""The admin pages ``/healthz``, ``/readyz`` and ``/metrics``, on their own address.
 
-Served by picows too: it reads a bounded HTTP/1.1 GET within a deadline and closes after the answer, which is all this needs.
+picows serves them: it reads a bounded HTTP/1.1 GET within a deadline and closes after the answer. Nothing more is needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ log = logging.getLogger("mdstream.gateway.admin")
 
 
 class Admin:
-    """Answers probes and scrapes; ``not_ready`` says why clients should not come now, None if they may."""
+    """Answers probes and scrapes; ``not_ready`` says why clients should not connect now, None if they may."""
 
     def __init__(self, config: GatewayConfig, metrics: Metrics, not_ready: Callable[[], str | None]) -> None:
         self._config = config
@@ -29,7 +29,7 @@ class Admin:
         self.port = 0
 
     async def start(self) -> None:
-        """Listens; raises MdstreamError where it cannot."""
+        """Listens; raises MdstreamError if it cannot."""
         self._server, self.port = await http_listener.listen(
             self._answer, self._config.admin_host, self._config.admin_port, what="the admin pages"
         )

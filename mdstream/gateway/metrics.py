@@ -1,4 +1,4 @@
-"""What the gateway counts, as Prometheus families: read when scraped, so that counting costs nothing in between."""
+"""The counters of the gateway as Prometheus families: read at each scrape, so they cost nothing in between."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mdstream.gateway.sessions import Sessions
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_INSTRUMENTS_SHOWN = 500
-"""Series per metric that is told for each instrument; the first ones by name, should there be more."""
+"""The most series of a metric that has one for each instrument: the first by name."""
 
 _HUB_COUNTERS = {
     "updates": ("mdstream_updates", "Messages for all subscribers of a topic, each encoded once per format"),
@@ -193,12 +193,12 @@ def _counter(name: str, text: str, label: str, values: Mapping[Any, int]) -> Met
 
 
 def _histogram(name: str, text: str, counts: Iterable[int], sum_us: int) -> Metric:
-    """From counts as ``_buckets`` takes them."""
+    """A histogram from counts as in ``_buckets``."""
     return HistogramMetricFamily(name, text, buckets=_buckets(counts), sum_value=sum_us / 1e6)
 
 
 def _buckets(counts: Iterable[int]) -> list[tuple[str, float]]:
-    """Cumulated, from counts of values below 2**i µs (the last: all others)."""
+    """Cumulative buckets from counts of values below 2**i µs (the last: all others)."""
     buckets: list[tuple[str, float]] = []
     total = 0
     for i, count in enumerate(counts):
