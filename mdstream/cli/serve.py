@@ -14,7 +14,7 @@ _GROUPS = {
     "served": "what is served",
     "session": "the life of a client's session",
     "bounds": "bounds on what clients may cost",
-    "market": "instruments",
+    "instruments": "instruments",
     "drain": "stopping (SIGTERM or Ctrl-C; a second one stops at once)",
     "log": "the log, on stderr",
 }

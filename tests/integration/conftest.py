@@ -26,7 +26,7 @@ from mdstream.bus import (
     subject,
 )
 from mdstream.errors import BookError, PayloadError
-from mdstream.gateway.target import HubTarget
+from mdstream.gateway.hub_target import HubTarget
 from mdstream.model import InstrumentId, Ref, State
 from support.flushing import QuietHub
 

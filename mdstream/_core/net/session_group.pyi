@@ -1,7 +1,21 @@
 from collections.abc import Callable
+from typing import NamedTuple
 
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
+
+class SessionLimits(NamedTuple):
+    """What bounds the sessions of one listener.
+
+    ``control_backlog_bytes``: how much control may wait for a peer that does not read, then 4408. ``handshake_s``: from a connection
+    to its whole upgrade request. ``close_timeout_s``: from our close frame to the end.
+    """
+
+    max_connections: int = 1_000_000
+    max_message_bytes: int = 65536
+    control_backlog_bytes: int = 262144
+    handshake_s: float = 5.0
+    close_timeout_s: float = 2.0
 
 class SessionGroup:
     """What all sessions of one listener have in common.
@@ -21,16 +35,10 @@ class SessionGroup:
         on_open: Callable[[Session], None],
         on_message: Callable[[Session, bytes], None],
         on_close: Callable[[Session, int], None],
-        max_connections: int = 1_000_000,
-        max_message_bytes: int = 65536,
-        control_backlog_bytes: int = 262144,
-        handshake_s: float = 5.0,
-        close_timeout_s: float = 2.0,
+        limits: SessionLimits = ...,
         any_type: bool = False,
     ) -> None:
-        """``control_backlog_bytes``: how much control may wait for a peer that does not read, then 4408.
-        ``handshake_s``: from a connection to its whole upgrade request. ``close_timeout_s``: from our close frame to the end.
-        ``any_type``: accept text and binary whatever the format (for conformance tests), answered in kind."""
+        """``any_type``: accept text and binary whatever the format (for conformance tests), answered in kind."""
     @property
     def hub(self) -> Hub: ...
     @property

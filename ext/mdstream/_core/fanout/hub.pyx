@@ -318,15 +318,29 @@ cdef class Hub:
             self.c_leave()
         return resumed
 
-    def catch_up(self, sink: Sink, topic: Topic) -> None:
-        """Sends what brings the subscription up to date (snapshot, delta or nothing), at once where the sink can take it."""
+    def join(self, sink: Sink, instrument: Instrument, view: tuple, resume: tuple | None = None) -> tuple:
+        """``subscribe`` to the ``topic`` of a view (channel, depth, group, interval_ms).
+
+        Returns the topic, and None instead of a bool if the sink is subscribed to it already.
+        """
+        cdef Topic topic = self.topic(instrument, *view)
+        if sink.c_find(<PyObject*>topic) >= 0:
+            return topic, None
+        return topic, self.subscribe(sink, topic, resume)
+
+    def catch_up(self, sink: Sink, topic: Topic, answer: bytes | None = None) -> None:
+        """Sends what brings the subscription up to date (snapshot, delta or nothing), at once where the sink can take it.
+
+        ``answer``: a control message that goes ahead of it, as by ``send``.
+        """
         cdef Py_ssize_t place = self.c_place(sink, topic)
         topic.c_member(sink, place).held = False
-        if sink.blocked:
-            return
         self.c_enter()
         try:
-            topic.c_catch_up(self.out, sink, place)
+            if answer is not None:
+                self.send(sink, answer)
+            if not sink.blocked:
+                topic.c_catch_up(self.out, sink, place)
         finally:
             self.c_leave()
 

@@ -1,4 +1,4 @@
-"""The core's side of an instrument, as a reader of the bus drives it."""
+"""Passes on what a reader of the bus reads of one instrument to the core."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HubTarget:
         self._core = core
 
     def agrees(self, snap: bytes) -> bool:
-        """Whether the book, where it stood at the snapshot's number, was what the snapshot says."""
+        """Whether the book, as it was at the snapshot's number, is the same as the snapshot."""
         book, said = self._core.book, decode_payload("snap", snap)[-1]
         if book.epoch != said.epoch or book.seq < said.seq or not book.reaches(said.seq):
             return False

@@ -1,6 +1,6 @@
-"""The public listening sockets: lets connections in, a few per turn of the loop, and turns away those that the process cannot hold.
+"""The listening sockets for clients: accepts a few connections per turn of the loop and turns away those that are too many.
 
-On Linux a connection becomes a ``Connection``, with nothing of asyncio's around it; elsewhere, and for TLS, a transport of the loop's.
+On Linux a connection becomes a ``Connection``, without asyncio; elsewhere, and with TLS, it becomes a transport of the event loop.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from mdstream._core.net.connection import Connection, Connections
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
 from mdstream.errors import MdstreamError
-from mdstream.gateway.listener import why
+from mdstream.gateway.http_listener import why
 
-log = logging.getLogger("mdstream.gateway.door")
+log = logging.getLogger("mdstream.gateway.client_listener")
 
 ACCEPTS_PER_TURN = 16
-"""Then whatever else the loop has to do comes first: market data does not wait for a storm to pass."""
+"""After that the loop does its other work: market data does not wait for a storm of connections."""
 _PAUSE_S = 1.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
-class Door:
-    """Opens once, closes once. ``turn_away`` gives the whole HTTP answer for who comes while too many handshakes are under way."""
+class ClientListener:
+    """Opens once, closes once. ``turn_away`` gives the whole HTTP answer for a connection that comes during too many handshakes."""
 
     def __init__(
         self,
-        endpoint: SessionGroup,
+        group: SessionGroup,
         *,
         turn_away: Callable[[], bytes],
         max_handshakes: int = 2_000,
@@ -43,8 +43,8 @@ class Door:
         tls_handshake_s: float = 5.0,
         compiled: bool = connection.AVAILABLE,
     ) -> None:
-        """``compiled`` False: transports of the loop's for plain TCP too."""
-        self._endpoint = endpoint
+        """``compiled`` False: transports of the event loop for plain TCP too."""
+        self._group = group
         self._turn_away = turn_away
         self._max_handshakes = max_handshakes
         self._tls = tls
@@ -58,7 +58,7 @@ class Door:
 
     @property
     def port(self) -> int:
-        """Of the first address."""
+        """The port of the first address."""
         return int(self._sockets[0].getsockname()[1])
 
     async def open(
@@ -70,10 +70,10 @@ class Door:
         send_buffer_bytes: int = 0,
         notsent_lowat_bytes: int = 0,
     ) -> None:
-        """Listens at every address that ``host`` has. Raises MdstreamError, in one line, where it cannot.
+        """Listens on every address that ``host`` has. Raises MdstreamError, in one line, if it cannot.
 
         ``send_buffer_bytes``, ``notsent_lowat_bytes``: SO_SNDBUF and TCP_NOTSENT_LOWAT of the connections, which inherit them; 0
-        leaves the kernel's own.
+        leaves the kernel's default.
         """
         try:
             found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -103,7 +103,7 @@ class Door:
         if self._connections is not None:
             self._connections.close()
 
-    # ---- who comes
+    # ---- new connections
 
     def _resume(self) -> None:
         self._resuming = None
@@ -131,10 +131,10 @@ class Door:
             self._resuming = self._loop.call_later(_PAUSE_S, self._resume)
 
     def _admit(self, fd: int) -> None:
-        if self._endpoint.half_open >= self._max_handshakes:
+        if self._group.half_open >= self._max_handshakes:
             self._send_away(fd)
             return
-        session = Session(self._endpoint)
+        session = Session(self._group)
         if self._connections is not None:
             session.connection_made(Connection(self._connections, fd, session))
             return
@@ -143,13 +143,13 @@ class Door:
         task.add_done_callback(self._tasks.discard)
 
     def _send_away(self, fd: int) -> None:
-        """With as much of an answer as the socket takes; a TLS client could not read it."""
+        """Sends as much of the answer as the socket takes; a TLS client could not read it."""
         with socket.socket(fileno=fd) as connection:
             if self._tls is None:
                 connection.send(self._turn_away())
 
     async def _hand_over(self, connection: socket.socket, session: Session) -> None:
-        """To the loop, which speaks TLS; what goes wrong on the way is the client's business."""
+        """Gives the socket to the event loop, which speaks TLS; an error here is the client's problem."""
         protocol: Any = session
         timeout_s = self._tls_handshake_s if self._tls else None
         try:
@@ -163,7 +163,7 @@ class Door:
 
 
 def _accept(listening: int) -> int:
-    """``connection.accept`` where there is no accept4."""
+    """``connection.accept`` for systems without accept4."""
     with socket.socket(fileno=os.dup(listening)) as again:
         try:
             connection, _ = again.accept()
@@ -174,7 +174,7 @@ def _accept(listening: int) -> int:
 
 
 def _bound(family: int, address: tuple[object, ...], send_buffer: int, notsent_lowat: int) -> socket.socket:
-    """A socket whose connections inherit what can be set once, here, instead of for each of them."""
+    """A bound socket; its connections inherit the options that are set here once."""
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setblocking(False)

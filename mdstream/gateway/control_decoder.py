@@ -1,4 +1,4 @@
-"""Control messages on the wire, both ways and in both formats: bytes ↔ plain Python objects.
+"""The strict decoder of what clients send: bytes in either format to plain Python objects.
 
 What arrives is hostile. Decoding is bounded in size, length and nesting, refuses what would be ambiguous (a key given twice) or
 could not be echoed (NaN, infinities, lone surrogates in JSON), and raises nothing but CommandError ``bad_command``.
@@ -12,56 +12,20 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgpack
-import msgspec
 
-from mdstream._core.codec.duplicate_keys import decoded, in_json, in_msgpack
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 
 JSON: Final = 0
 MSGPACK: Final = 1
 
-Message = dict[str, Any]
 
-_SHORT = 4096
-"""Longer messages are rare, and may hold numbers of more digits than Python likes to read."""
-
-
-def encode(format: int, message: Message) -> bytes:
-    """The bytes of a control message: ``json.dumps`` without spaces, or ``msgpack.packb``, keys in the order given.
-
-    Raises ValueError, RecursionError or OverflowError for what cannot be encoded (only an echoed ``data`` can hold that).
-    """
-    if "data" in message:
-        # A client's own: floating-point numbers and extension types as these libraries write them.
-        return _JSON_ENCODER.encode(message).encode() if format == JSON else bytes(msgpack.packb(message))
-    return msgspec.json.encode(message) if format == JSON else msgspec.msgpack.encode(message)
-
-
-def decode(format: int, payload: bytes) -> Iterator[object]:
+def decode_strictly(format: int, payload: bytes) -> Iterator[object]:
     """The values of one WebSocket message: exactly one in JSON, one or more in MessagePack.
 
     Raises CommandError where a value cannot be decoded; values before it have been yielded by then.
     """
-    if len(payload) <= _SHORT:
-        value = _decode_plain(format, payload)
-        if value is not None:
-            return iter((value,))
     return _decode_json(payload) if format == JSON else _decode_msgpack(payload)
-
-
-def _decode_plain(format: int, payload: bytes) -> object:
-    """One value of the kind that commands are, without a key given twice; None for anything else, which the strict way judges."""
-    try:
-        if format == JSON:
-            value = msgspec.json.decode(payload)
-            pairs = in_json(payload)
-        else:
-            value = msgspec.msgpack.decode(payload)
-            pairs = in_msgpack(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-    return value if decoded(value) == pairs else None
 
 
 def _decode_json(payload: bytes) -> Iterator[object]:
@@ -69,8 +33,8 @@ def _decode_json(payload: bytes) -> Iterator[object]:
         text = payload.decode()
         value = _JSON_DECODER.decode(text)
         if "\\ud" in text or "\\uD" in text:
-            # The escape of half a surrogate pair: text that has no UTF-8 and could never be echoed.
-            _JSON_ENCODER.encode(value).encode()
+            # The escape of half a surrogate pair: such text has no UTF-8 and could not be echoed.
+            json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise _bad("not valid JSON: a string holds a lone surrogate") from None
     except RecursionError:
@@ -85,7 +49,7 @@ def _decode_msgpack(payload: bytes) -> Iterator[object]:
     unpacker = msgpack.Unpacker(
         raw=False, strict_map_key=True, object_pairs_hook=_unique_keys, max_buffer_size=size
     )
-    # Announced lengths are believed, and room made for them, before their content is seen: so first a look, which builds nothing.
+    # An unpacker trusts an announced length and makes room for it before it sees the content: so skip first, which builds nothing.
     looker = msgpack.Unpacker(max_buffer_size=size)
     unpacker.feed(payload)
     looker.feed(payload)
@@ -120,7 +84,7 @@ def _unique_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def first_repeated(items: Iterable[object]) -> object:
-    """The first item that was there before, None if there is none; linear, for lists from outside."""
+    """The first item that repeats an earlier one, None if there is none; in linear time, because the list comes from outside."""
     seen: set[object] = set()
     for item in items:
         if item in seen:
@@ -145,12 +109,11 @@ def _bad(message: str) -> CommandError:
 
 
 def shown(value: object) -> str:
-    """A value from outside as it may stand in a message: short, printable."""
+    """A value from outside, made short and printable for a message."""
     text = ascii(value) if not isinstance(value, str) else ascii(value[:64])
     return text if len(text) <= 72 else text[:69] + "…"
 
 
-_JSON_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _JSON_DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_keys, parse_float=_finite, parse_constant=_no_constant
 )

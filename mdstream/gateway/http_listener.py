@@ -1,4 +1,4 @@
-"""HTTP by picows: a listener, its log, answers; TLS certificates, and addresses that cannot be had."""
+"""Plain HTTP by picows for the admin pages: the listener, its log, answers. Also TLS certificates and the texts of OS errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from picows import (
 
 from mdstream.errors import MdstreamError
 
-log = logging.getLogger("mdstream.gateway.listener")
+log = logging.getLogger("mdstream.gateway.http_listener")
 
 Answer = WSListener | WSUpgradeResponseWithListener
 REQUEST_S = 5.0
@@ -29,9 +29,9 @@ REQUEST_S = 5.0
 
 
 class PicowsLog:
-    """picows' log: what a client did wrong is its own business (debug), a failure of our code is ours (error, with its trace).
+    """The log of picows: a client's mistake is logged at debug level, a failure of our code as an error with its trace.
 
-    No ``logging.Logger``, for picows would make a child of it for each connection.
+    Not a ``logging.Logger``: picows would make a child of it for each connection.
     """
 
     name = "picows"
@@ -59,7 +59,7 @@ async def listen(
     *,
     what: str,
 ) -> tuple[asyncio.Server, int]:
-    """Opens a listener for plain HTTP; returns it and its port. Raises MdstreamError, in one line, where it cannot listen."""
+    """Opens a listener for plain HTTP; returns it and its port. Raises MdstreamError, in one line, if it cannot listen."""
     try:
         server: asyncio.Server = await ws_create_server(
             factory,
@@ -91,7 +91,7 @@ def response(
 
 
 def retry_after_s() -> int:
-    """A different wish for each, so that those sent away do not come back together."""
+    """A different time for each client, so that they do not all come back together."""
     return random.randint(1, 10)
 
 
@@ -107,7 +107,7 @@ def tls_context(cert: os.PathLike[str], key: os.PathLike[str]) -> ssl.SSLContext
 
 
 def why(error: OSError) -> str:
-    """What the system says went wrong, without a number."""
+    """The system's text for an error, without the number."""
     if isinstance(error, socket.gaierror) or error.errno is None or error.errno <= 0:
         return error.strerror or str(error)
     return os.strerror(error.errno).lower()

@@ -11,18 +11,17 @@ from hypothesis import strategies as st
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import messages
+from mdstream.gateway.commands import _decode_plain, decode
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.wire import (
+from mdstream.gateway.control_decoder import (
     JSON,
     MSGPACK,
     _decode_json,
     _decode_msgpack,
-    _decode_plain,
-    decode,
-    encode,
     first_repeated,
     shown,
 )
+from mdstream.gateway.messages import encode
 
 MESSAGE = {"type": "pong", "id": "ü", "data": {"a": [1, None, -2.5, 'x"\n']}, "time": 1}
 
