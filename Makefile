@@ -37,10 +37,22 @@ test: $(INSTALLED)  ## All tests on this Python, three at a time (ARGS is passed
 conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and more of the load test (many minutes)
 	$(PYTEST) tests/conformance tests/e2e/test_bench.py -m 'complete or not complete' $(ARGS)
 
-test-debug:  ## The tests of the core on a build with bounds checks and assertions, in a .venv of its own
-	MDSTREAM_BUILD=debug $(MAKE) VENV=.venv-debug .venv-debug/.installed
-	MDSTREAM_BUILD=debug .venv-debug/bin/python -m pytest tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/conformance
-	@rm -f .venv*/.installed  # the modules lie in the tree: whoever comes next builds its own again
+CHECKED_TESTS = tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/conformance
+test-debug:  ## The tests of the core on a build with bounds checks and assertions
+
+test-asan: CHECKED_TESTS = tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/integration/test_session*.py \
+	tests/integration/gateway/test_gateway_hostile.py
+test-asan: SANITIZE = ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)"
+test-asan:  ## The same and hostile clients with AddressSanitizer and UndefinedBehaviorSanitizer (needs gcc)
+
+# Each of these builds lives in a copy of the tree, build/debug or build/asan, so that the release build here stays as it is.
+CHECKED_PYTHON = PYTHONPATH=$(CURDIR)/build/$* MDSTREAM_BUILD=$* $(abspath $(BIN))/python
+test-debug test-asan: test-%: $(INSTALLED)
+	mkdir -p build/$*
+	tar -c --exclude='./.?*' --exclude=./build --exclude='*.so' --exclude='*.c' . | tar -x -C build/$*
+	cd build/$* && $(CHECKED_PYTHON) setup.py --quiet build_ext --inplace
+	cd build/$* && $(CHECKED_PYTHON) tests/doubles/setup.py --quiet build_ext --inplace
+	cd build/$* && $(SANITIZE) $(CHECKED_PYTHON) -m pytest -n $(WORKERS) $(CHECKED_TESTS) $(ARGS)
 
 test-all:  ## All tests on each of Python 3.11, 3.12 and 3.13 that this machine has
 	./tools/test-all.sh

@@ -70,6 +70,11 @@ def test_only_the_room_net_knows_a_socket():
     assert knows == {"net"}
 
 
+def test_the_core_never_releases_the_interpreters_lock():
+    """It guards the scratch space that modules share."""
+    assert not [source.name for source in SOURCES if "with nogil" in source.read_text()]
+
+
 def test_the_core_knows_no_layer_above_it_and_nothing_outside():
     strangers = {
         (source.name, name)

@@ -308,11 +308,11 @@ cdef class Hub:
             if topic.c_count_members() == 0:
                 topic.c_start(self.out)
             else:
-                topic.c_settle(self.out)
+                topic.c_emit_first(self.out)
             member = topic.c_join(sink)
             self.subscriptions += 1
             resumed = topic.c_admit(self.out, member, resume is not None, epoch, seq)
-            if member.lag == AHEAD and topic not in self.ahead:
+            if member.state == AHEAD and topic not in self.ahead:
                 self.ahead.append(topic)
         finally:
             self.c_leave()
@@ -422,7 +422,7 @@ cdef class Hub:
             sink.behind_since_us = self.out.now_us
         self.blocked.add(sink)
         for i in range(sink.n_places):
-            (<Topic>sink.places[i].topic).c_mark(sink, i)
+            (<Topic>sink.places[i].topic).c_on_blocked(sink, i)
         return 0
 
     def drained(self, sink: Sink) -> None:
@@ -538,7 +538,7 @@ cdef class Hub:
         ahead, self.ahead = self.ahead, []
         for topic in ahead:
             self.c_emit_due(topic, TICK_US // 2)
-            topic.c_reached(self.out, self.out.now_us)
+            topic.c_serve_ahead(self.out, self.out.now_us)
             if topic.n_ahead:
                 self.ahead.append(topic)
         return 0
