@@ -15,7 +15,8 @@ from mdstream.client.book import Book
 from mdstream.client.core import ClientCore, DialNow, HangUp, Send
 from mdstream.client.events import Welcome
 from mdstream.client.policy import Policy
-from mdstream.client.protocol import FormatName, Request, make_codec
+from mdstream.client.protocol import FormatName, Request
+from mdstream.client.protocol_factory import make_codec
 from mdstream.client.states import ConnectionState, Stats, SubscriptionState
 from mdstream.client.subscription import Observer, Subscription
 from mdstream.client.ticker import Ticker
