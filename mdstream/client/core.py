@@ -308,7 +308,7 @@ class ClientCore:
         for sub, seq in zip(event.seqs[::2], event.seqs[1::2], strict=False):
             subscription = self._by_number.get(sub)
             if subscription is not None:
-                subscription.hear(seq, now)
+                subscription.take_heartbeat(seq, now)
 
     def _take_subscribed(self, event: events.Subscribed, now: float) -> None:
         waiting = self._asked.get(event.id, []) if isinstance(event.id, int) else []
@@ -322,7 +322,7 @@ class ClientCore:
         subscription = self._subscriptions.get(asked.request)
         if subscription is None:
             self._command(protocol.unsubscribe(next(self._ids), [event.sub]))
-        elif not subscription.accepted_here:
+        elif not subscription.accepted:
             self._by_number[event.sub] = subscription
             subscription.accept(event, now)
 

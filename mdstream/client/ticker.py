@@ -1,4 +1,4 @@
-"""Best bid, best ask and last trade of one instrument; the newest message is all there is to know."""
+"""Best bid, best ask and last trade of one instrument. Each message replaces the one before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Quote = tuple[Decimal, Decimal]
 
 @dataclass(frozen=True, slots=True)
 class TickerUpdate:
-    """(price, size) of best bid, best ask and last trade; None where there is none. ``ts_us`` is the event time."""
+    """(price, size) of best bid, best ask and last trade; None if there is none. ``ts_us`` is the event time."""
 
     epoch: int
     seq: int
@@ -32,7 +32,7 @@ class TickerUpdate:
 
 
 class Ticker(Subscription):
-    """Keeps the newest ticker in ``current``; None until the first has come."""
+    """Keeps the newest ticker in ``current``; it is None before the first."""
 
     def __init__(self, request: Request, link: Link) -> None:
         super().__init__(request, link)
@@ -52,11 +52,11 @@ class Ticker(Subscription):
         return None if self.current is None else self.current.last
 
     def on_update(self, observer: Observer[TickerUpdate]) -> Callable[[], None]:
-        """Calls ``observer(update)`` for each ticker; returns a function that ends it."""
+        """Calls ``observer(update)`` for each ticker; returns a function that stops the calls."""
         return register(self._observers, observer)
 
     def updates(self, buffer: int = 1) -> UpdateStream[TickerUpdate]:
-        """An iteration that keeps at most ``buffer`` updates; 1, the default, always gives the newest."""
+        """Returns an iteration that keeps at most ``buffer`` updates; the default, 1, always gives the newest."""
         return UpdateStream(self, self.on_update, buffer)
 
     def __aiter__(self) -> AsyncIterator[TickerUpdate]:
@@ -77,10 +77,10 @@ class Ticker(Subscription):
         for observer in tuple(self._observers):
             notify(observer, self.current)
 
-    def _hear(self, seq: int, now: float) -> None:
+    def _take_heartbeat(self, seq: int, now: float) -> None:
         if self._synced and self.current is not None and seq > self.current.seq:
             self._synced = False
-            self._why = f"the ticker after number {self.current.seq} is missing"
+            self._next_reason = f"the ticker after number {self.current.seq} is missing"
             self._send_recover(0)
 
     def _interrupt(self) -> None:
