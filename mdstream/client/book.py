@@ -16,7 +16,7 @@ from mdstream.client.events import Delta, Snapshot
 from mdstream.client.protocol import Request
 from mdstream.client.recovery import NumberedSubscription
 from mdstream.client.stream import UpdateStream
-from mdstream.client.subscription import Link, Observer, StreamEvent, notify, register
+from mdstream.client.subscription import Link, Observer, StreamEvent, notify_all, register
 from mdstream.errors import BookError
 
 Quote = tuple[Decimal, Decimal]
@@ -220,8 +220,7 @@ class Book(NumberedSubscription[Delta]):
         self._arrays = None
         self._set_sync(Sync.EXACT)
         held = self._recovery.complete() if self._recovery.deadline is not None else ()
-        for observer in tuple(self._update_observers):
-            notify(observer, update)
+        notify_all(self._update_observers, update)
         for event in held:
             self._take_delta(event, now)
 

@@ -18,7 +18,7 @@ from mdstream.client.backoff import Backoff
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import Codec, Command, Request
 from mdstream.client.states import ConnectionState, Stats
-from mdstream.client.subscription import Observer, StreamEvent, Subscription, notify, register
+from mdstream.client.subscription import Observer, StreamEvent, Subscription, notify, notify_all, register
 from mdstream.codes import FINAL_CLOSE_CODES, CloseCode, ErrorCode
 from mdstream.errors import (
     ClientError,
@@ -180,8 +180,7 @@ class ClientCore:
         self.stats.messages += 1
         self.stats.bytes += len(payload)
         self._heard_at = now
-        for observer in tuple(self._payload_observers):
-            notify(observer, payload)
+        notify_all(self._payload_observers, payload)
         try:
             for event in self.codec.decode(payload):
                 self._handle(event, now, wall_us)
@@ -489,5 +488,4 @@ class ClientCore:
         if state is self.state:
             return
         self.state = state
-        for observer in tuple(self._state_observers):
-            notify(observer, state)
+        notify_all(self._state_observers, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Context, Decimal
 from enum import Enum, auto
 from typing import Protocol, TypeVar
@@ -192,8 +192,7 @@ class Subscription:
         self.error = error
         self._interrupt()
         self._update_state(None if error is None else str(error))
-        for observer in tuple(self._end_observers):
-            notify(observer)
+        notify_all(self._end_observers)
 
     def take(self, event: StreamEvent, now: float) -> None:
         """One message of its stream."""
@@ -250,8 +249,7 @@ class Subscription:
             return
         self._known_state = state
         self.state_reason, self._next_reason = reason or self._next_reason, None
-        for observer in tuple(self._state_observers):
-            notify(observer, state)
+        notify_all(self._state_observers, state)
 
     def __str__(self) -> str:
         return f"{self.request.channel} {self.request.instrument}"
@@ -265,6 +263,11 @@ def scaled(number: int, exponent: int) -> Decimal:
     if exponent >= 0:
         return Decimal(number * 10**exponent)
     return Decimal(number).scaleb(exponent, _EXACT)
+
+
+def notify_all(observers: Iterable[Callable[..., object]], *arguments: object) -> None:
+    for observer in tuple(observers):
+        notify(observer, *arguments)
 
 
 def notify(observer: Callable[..., object], *arguments: object) -> None:

@@ -10,7 +10,7 @@ from typing import Self
 from mdstream.client import events
 from mdstream.client.protocol import Request
 from mdstream.client.stream import UpdateStream
-from mdstream.client.subscription import Link, Observer, StreamEvent, Subscription, notify, register, scaled
+from mdstream.client.subscription import Link, Observer, StreamEvent, Subscription, notify_all, register
 
 Quote = tuple[Decimal, Decimal]
 
@@ -74,8 +74,7 @@ class Ticker(Subscription):
             self._quote(event.ask_ticks, event.ask_lots),
             self._quote(event.last_ticks, event.last_lots),
         )
-        for observer in tuple(self._observers):
-            notify(observer, self.current)
+        notify_all(self._observers, self.current)
 
     def _take_heartbeat(self, seq: int, now: float) -> None:
         if self._synced and self.current is not None and seq > self.current.seq:
@@ -89,4 +88,4 @@ class Ticker(Subscription):
     def _quote(self, ticks: int | None, lots: int | None) -> Quote | None:
         if ticks is None or lots is None:
             return None
-        return scaled(ticks, self.price_exp), scaled(lots, self.size_exp)
+        return self.price(ticks), self.size(lots)

@@ -11,7 +11,7 @@ from mdstream.client import events
 from mdstream.client.protocol import Request
 from mdstream.client.recovery import NumberedSubscription
 from mdstream.client.stream import UpdateStream
-from mdstream.client.subscription import Link, Observer, StreamEvent, notify, register, scaled
+from mdstream.client.subscription import Link, Observer, StreamEvent, notify_all, register, scaled
 
 Side = Literal["buy", "sell"]
 SIDES: dict[int, Side] = {1: "buy", 2: "sell"}
@@ -170,8 +170,7 @@ class Trades(NumberedSubscription[events.Trades]):
             self._skipped,
         )
         self._skipped = 0
-        for observer in tuple(self._trade_observers):
-            notify(observer, trade)
+        notify_all(self._trade_observers, trade)
 
     def _take_lost(self, event: events.Lost, now: float) -> None:
         """``lost`` without ``recover``: recovers once, because the log may still have the trades. As the answer: they are gone."""
@@ -194,8 +193,7 @@ class Trades(NumberedSubscription[events.Trades]):
         self._skipped += last - first + 1
         self._seq = last
         self._recovery.reset_delay()
-        for observer in tuple(self._lost_observers):
-            notify(observer, first, last)
+        notify_all(self._lost_observers, first, last)
 
     def _resume_stream(self, now: float) -> None:
         self._synced = True
