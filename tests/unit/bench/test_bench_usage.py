@@ -47,6 +47,7 @@ def test_the_cpu_clock_of_a_process_counts_its_threads_in_nanoseconds() -> None:
     assert abs(after - time.process_time_ns()) < 1e9
 
 
+@pytest.mark.process
 def test_a_tree_is_a_process_and_all_below(sleeper: subprocess.Popen[bytes]) -> None:
     assert sleeper.stdout is not None
     child = int(sleeper.stdout.readline())
@@ -56,6 +57,7 @@ def test_a_tree_is_a_process_and_all_below(sleeper: subprocess.Popen[bytes]) -> 
     assert sleeper.pid in usage.look().cpu_ns
 
 
+@pytest.mark.process
 def test_a_process_that_is_gone() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -78,6 +80,7 @@ def test_a_window_says_whose_cpu_it_was() -> None:
     assert [seconds for _, seconds in window.busiest([])] == [1.0, 0.5]
 
 
+@pytest.mark.process
 def test_a_process_meter_reads_the_tree(sleeper: subprocess.Popen[bytes]) -> None:
     assert sleeper.stdout is not None
     sleeper.stdout.readline()
@@ -131,6 +134,7 @@ def admin() -> Iterator[dict[str, str]]:
         thread.join()
 
 
+@pytest.mark.process
 def test_several_gateways_by_their_metrics_are_one_server(admin: dict[str, str]) -> None:
     meter = AdminMeter([admin["url"], admin["url"] + "/"])
     counts = asyncio.run(meter.read())
@@ -142,6 +146,7 @@ def test_several_gateways_by_their_metrics_are_one_server(admin: dict[str, str])
     assert own.ages == {1024.0: 196, 2048.0: 198, math.inf: 200}
 
 
+@pytest.mark.process
 def test_a_process_meter_takes_the_gateways_own_counts_from_the_metrics(admin: dict[str, str]) -> None:
     own = asyncio.run(ProcessMeter([os.getpid()], [admin["url"]]).read_own())
     assert own is not None and own.writes == 7
@@ -157,6 +162,7 @@ def test_what_was_written_in_a_window_is_what_was_not_before_it() -> None:
     assert Own(1, Counter()).written(Own(0, Counter())) is None, "an older gateway tells no ages"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("page", "message"),
     [
@@ -170,6 +176,7 @@ def test_a_page_that_is_no_gateways(admin: dict[str, str], page: str, message: s
         asyncio.run(scrape(admin["url"]))
 
 
+@pytest.mark.process
 def test_an_address_where_nobody_answers(admin: dict[str, str]) -> None:
     with pytest.raises(BenchError, match=r"/nothing/metrics answers 404; --admin is a gateway's"):
         asyncio.run(scrape(admin["url"] + "/nothing"))
