@@ -13,7 +13,9 @@ def problem(message: str) -> str | None:
     if not subject.strip():
         return "the first line is empty; it must say what changes"
     if len(subject) > MAX_SUBJECT:
-        return f"the subject has {len(subject)} characters; it may have {MAX_SUBJECT}. Put the why into the body"
+        return (
+            f"the subject has {len(subject)} characters; it may have {MAX_SUBJECT}. Put the why into the body"
+        )
     if subject.lower().split()[0].strip(":") in ("wip", "fixup!", "squash!"):
         return "the subject must say what changes, not that work is in progress"
     if subject.endswith("."):
