@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance test-debug test-all check lint format types imports spelling stubs bench bench-parts bench-service clean
+.PHONY: help build demo test test-quick conformance test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ spelling: $(INSTALLED)
 
 stubs: $(INSTALLED)
 	$(BIN)/python -m mypy.stubtest mdstream._core mdstream._bench --concise --ignore-disjoint-bases --ignore-unused-allowlist --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
+
+raise-tools: $(INSTALLED)  ## Move the pinned development tools to their newest releases
+	$(BIN)/python tools/raise_tools.py
 
 bench: bench-parts bench-service  ## Benchmarks of the parts, then of the whole service, into reports/; never part of the tests
 
