@@ -49,7 +49,7 @@ class Need:
 
     messages: float
     cpu_us: float
-    wire_bytes: float
+    network_bytes: float
     memory_bytes: float
 
 
@@ -77,7 +77,7 @@ def need(run: Run, memory_bytes: float | None) -> Need | None:
     return Need(
         messages=one.messages / per,
         cpu_us=one.cpu_s * 1e6 / per,
-        wire_bytes=(one.bytes + packets * PACKET_BYTES) / per,
+        network_bytes=(one.bytes + packets * PACKET_BYTES) / per,
         memory_bytes=max(memory_bytes, 0.0) + KERNEL_BYTES,
     )
 
@@ -87,7 +87,7 @@ def capacity(node: Node, wanted: Need) -> Capacity:
     limits = {
         "CPU": node.gateways * CPU_SHARE * 1e6 / wanted.cpu_us,
         "memory": node.memory_bytes * MEMORY_SHARE / wanted.memory_bytes,
-        "network": node.nic_bits / 8 * NIC_SHARE / wanted.wire_bytes,
+        "network": node.nic_bits / 8 * NIC_SHARE / wanted.network_bytes,
     }
     limit = min(limits, key=lambda name: limits[name])
     return Capacity(_rounded(limits[limit]), limit)
@@ -117,19 +117,19 @@ def capacity_table(result: Result, nodes: Sequence[Node] = NODES) -> Table:
                 run.format,
                 number(wanted.messages, 1),
                 number(wanted.cpu_us, 0),
-                kilobytes(wanted.wire_bytes),
+                kilobytes(wanted.network_bytes),
                 kilobytes(wanted.memory_bytes),
                 *(f"{whole(each.connections)} ({each.limit})" for each in carried),
             ]
         )
-    heads = ["profile", "format", "messages/s each", "CPU µs/s each", "wire/s each", "memory each"]
+    heads = ["profile", "format", "messages/s each", "CPU µs/s each", "network/s each", "memory each"]
     return Table("Connections that a node carries", [*heads, *(node.name for node in nodes)], rows, FORMULA)
 
 
 FORMULA = (
     "connections = min( gateways × "
     f"{CPU_SHARE:.0%} × 1,000,000 µs/s ÷ CPU µs/s each,  RAM × {MEMORY_SHARE:.0%} ÷ memory each,"
-    f"  NIC × {NIC_SHARE:.0%} ÷ 8 ÷ wire/s each ). In brackets: what ends first.",
+    f"  NIC × {NIC_SHARE:.0%} ÷ 8 ÷ network/s each ). In brackets: what ends first.",
     "A gateway is one process on one core; a node runs one on each core but an eighth (at least one), which is left to the"
     " network card's interrupts. NATS runs elsewhere.",
     f"Memory each: RSS per connection and {KERNEL_BYTES:,} bytes of the kernel's for a socket at rest. Wire: bytes as measured, and"

@@ -32,7 +32,7 @@ class Findings:
         self.rss_end: int | None = None
         self.cut = 0
         self._before = before
-        self._settled = before
+        self._idle_counts = before
         self._window: Window | None = None
         self._cpu_s: float | None = None
         self._published: dict[str, Any] = {}
@@ -69,11 +69,11 @@ class Findings:
             detail += f"; {faults[0]}" if faults else ""
         self._check("connected", ready == self.profile.connections, detail)
 
-    def settled(self, counts: Counts) -> None:
+    def idle(self, counts: Counts) -> None:
         """Nothing moves: what is resident now is the connections'."""
-        self._settled = counts
+        self._idle_counts = counts
 
-    def looked(self, window: Window, cpu_s: float | None, answers: list[dict[str, Any]]) -> None:
+    def window_ended(self, window: Window, cpu_s: float | None, answers: list[dict[str, Any]]) -> None:
         """The window is over."""
         self._window, self._cpu_s = window, cpu_s
         self._latency = merged([answer["latency"] for answer in answers])
@@ -178,7 +178,7 @@ class Findings:
         )
 
     def _memory(self) -> Memory | None:
-        before, connected, after = self._before.rss_bytes, self._settled.rss_bytes, self.rss_end
+        before, connected, after = self._before.rss_bytes, self._idle_counts.rss_bytes, self.rss_end
         if before is None or connected is None or after is None:
             return None
         each = (connected - before) / self.profile.connections
@@ -214,13 +214,13 @@ class Findings:
         )
 
     def _check_resumed(self, totals: Counter[str]) -> None:
-        resumed, anew = totals["resumed"], totals["not_resumed"]
+        resumed, restarted = totals["resumed"], totals["not_resumed"]
         came_back = self._recovery.count if self._recovery is not None else 0
         self._check(
             "resumed",
             0 < self.cut == came_back,
             f"{came_back:,} of {self.cut:,} came back;"
-            f" {resumed:,} subscriptions went on where they were, {anew:,} began with a snapshot",
+            f" {resumed:,} subscriptions went on where they were, {restarted:,} began with a snapshot",
         )
 
     def _doubt_machine(self, window: Window, busiest: list[str]) -> None:

@@ -25,12 +25,12 @@ from mdstream.bench.parts import Part
 from mdstream.bench.profiles import Profile
 from mdstream.bench.results import Pass
 from mdstream.bench.setup import Setup
-from mdstream.bench.targets import Market, Target
+from mdstream.bench.targets import BenchVenue, Target
 from mdstream.children import Log
 
 LEVELS = 40
-SETTLE_S = 3.0
-SETTLE_STEP_S = 0.1
+IDLE_WAIT_S = 3.0
+IDLE_STEP_S = 0.1
 QUIET_SHARE = 0.02
 ARRIVE_S = 20.0
 SLOW_PAUSE_S, SLOW_READ_S = 3.0, 0.2
@@ -42,36 +42,36 @@ TAIL_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Bed:
+class Environment:
     """What surrounds a server under test: its market's feed, processes of connections, and NATS if that is ours."""
 
     setup: Setup
-    market: Market
+    venue: BenchVenue
     feed: Part
     bus_pids: Sequence[int]
     log: Log
 
 
-async def measure(bed: Bed, target: Target, profile: Profile, format: str) -> Pass:
+async def measure(environment: Environment, target: Target, profile: Profile, format: str) -> Pass:
     """Runs a profile against a target. Raises BenchError if it cannot be done; what goes wrong is a failed check."""
     if not target.is_floor:
-        await _open_instruments(bed, target, profile, format)
-    async with _loads(bed, target, make_plans(bed, target, profile, format)) as loads:
-        findings = Findings(profile, target, await _rested(target.meter))
+        await _open_instruments(environment, target, profile, format)
+    async with _loads(environment, target, make_plans(environment, target, profile, format)) as loads:
+        findings = Findings(profile, target, await _counts_when_idle(target.meter))
         await _connect(findings, loads)
-        findings.settled(await _rested(target.meter))
+        findings.idle(await _counts_when_idle(target.meter))
         if profile.kind in ("idle", "storm"):
-            await _watch(bed, findings, loads)
+            await _watch(environment, findings, loads)
         else:
-            await _stream(bed, findings, loads)
-        await _finish(bed, findings, loads)
+            await _stream(environment, findings, loads)
+        await _finish(environment, findings, loads)
         return findings.result()
 
 
 # ---- connections
 
 
-async def _open_instruments(bed: Bed, target: Target, profile: Profile, format: str) -> None:
+async def _open_instruments(environment: Environment, target: Target, profile: Profile, format: str) -> None:
     """Has every gateway open all symbols; it keeps them a while after these connections have left."""
     each = min(profile.symbols, MAX_SUBSCRIPTIONS)
     group = PlanGroup(
@@ -79,21 +79,25 @@ async def _open_instruments(bed: Bed, target: Target, profile: Profile, format: 
     )
     plans = [
         dataclasses.replace(plan, gateways=[gateway], groups=[group])
-        for plan in make_plans(bed, target, profile, format)[:1]
+        for plan in make_plans(environment, target, profile, format)[:1]
         for gateway in target.gateways
     ]
-    async with _loads(bed, target, plans) as loads:
+    async with _loads(environment, target, plans) as loads:
         deadline_s = 30 + profile.symbols / 50
         await _all(loads, "open", deadline_s + 10, per_second=0, within_s=deadline_s)
         await _all(loads, "close")
 
 
 @asynccontextmanager
-async def _loads(bed: Bed, target: Target, plans: Sequence[Plan]) -> AsyncIterator[list[Part]]:
+async def _loads(
+    environment: Environment, target: Target, plans: Sequence[Plan]
+) -> AsyncIterator[list[Part]]:
     """The processes of connections, each with its plan."""
     async with AsyncExitStack() as stack:
         parts = [
-            await Part.start("load", f"load process {number}", bed.log, bed.setup.load_cpus, stack)
+            await Part.start(
+                "load", f"load process {number}", environment.log, environment.setup.load_cpus, stack
+            )
             for number in range(len(plans))
         ]
         await asyncio.gather(
@@ -105,9 +109,9 @@ async def _loads(bed: Bed, target: Target, plans: Sequence[Plan]) -> AsyncIterat
         yield parts
 
 
-def make_plans(bed: Bed, target: Target, profile: Profile, format: str) -> list[Plan]:
+def make_plans(environment: Environment, target: Target, profile: Profile, format: str) -> list[Plan]:
     """The connections of each process; together they are the profile's."""
-    headers = (f"Authorization: Bearer {bed.setup.token}",) if bed.setup.token else ()
+    headers = (f"Authorization: Bearer {environment.setup.token}",) if environment.setup.token else ()
     counts = [_split(count, profile.processes) for _, count in _groups(profile)]
     plans: list[Plan] = []
     offset = 0
@@ -117,10 +121,12 @@ def make_plans(bed: Bed, target: Target, profile: Profile, format: str) -> list[
             for index, (group, _) in enumerate(_groups(profile))
         ]
         if not target.is_floor:
-            groups[0] = dataclasses.replace(groups[0], verify=min(bed.setup.verify, groups[0].connections))
+            groups[0] = dataclasses.replace(
+                groups[0], verify=min(environment.setup.verify, groups[0].connections)
+            )
         plan = Plan(
             gateways=target.gateways,
-            instruments=bed.market.instruments,
+            instruments=environment.venue.instruments,
             groups=groups,
             format=format,
             headers=headers,
@@ -171,16 +177,16 @@ async def _connect(findings: Findings, loads: list[Part]) -> None:
     findings.connected(answers, cpu, await findings.target.meter.read())
 
 
-async def _rested(meter: Meter) -> Counts:
+async def _counts_when_idle(meter: Meter) -> Counts:
     """Waits, a bounded time, until the server rests; what it uses then."""
-    ends = time.monotonic() + SETTLE_S
+    ends = time.monotonic() + IDLE_WAIT_S
     last = await meter.read()
     while True:
-        await asyncio.sleep(SETTLE_STEP_S)
+        await asyncio.sleep(IDLE_STEP_S)
         now = await meter.read()
         if now.cpu_s is None or last.cpu_s is None or time.monotonic() > ends:
             return now
-        if now.cpu_s - last.cpu_s < QUIET_SHARE * SETTLE_STEP_S:
+        if now.cpu_s - last.cpu_s < QUIET_SHARE * IDLE_STEP_S:
             return now
         last = now
 
@@ -188,12 +194,12 @@ async def _rested(meter: Meter) -> Counts:
 # ---- the window
 
 
-async def _stream(bed: Bed, findings: Findings, loads: list[Part]) -> None:
+async def _stream(environment: Environment, findings: Findings, loads: list[Part]) -> None:
     """Publishes all the while, and looks at both ends of the window."""
     profile = findings.profile
     seconds = profile.warm_s + profile.seconds + TAIL_S
     publishing = asyncio.create_task(
-        bed.feed.order(
+        environment.feed.order(
             "run",
             seconds + ARRIVE_S,
             seconds=seconds,
@@ -206,32 +212,32 @@ async def _stream(bed: Bed, findings: Findings, loads: list[Part]) -> None:
     )
     try:
         await asyncio.sleep(profile.warm_s)
-        await _watch(bed, findings, loads)
+        await _watch(environment, findings, loads)
         findings.published(await publishing)
     finally:
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
 
 
-async def _watch(bed: Bed, findings: Findings, loads: list[Part]) -> None:
+async def _watch(environment: Environment, findings: Findings, loads: list[Part]) -> None:
     """The window."""
     profile, meter = findings.profile, findings.target.meter
-    own_begin = await meter.read_own()
+    own_begin = await meter.read_gateway_counts()
     await _all(loads, "mark")
-    begin, used_begin = usage.look(), await meter.read()
+    begin, used_begin = usage.sample(), await meter.read()
     if profile.kind == "reconnect":
         await _cut(findings, loads)
     else:
         await asyncio.sleep(profile.seconds)
     answers = await _all(loads, "read")
-    end, used_end = usage.look(), await meter.read()
-    own_end = await meter.read_own()
-    findings.looked(usage.Window(begin, end), _used(used_begin, used_end), answers)
+    end, used_end = usage.sample(), await meter.read()
+    own_end = await meter.read_gateway_counts()
+    findings.window_ended(usage.Window(begin, end), _used(used_begin, used_end), answers)
     if own_begin is not None and own_end is not None:
         findings.writes = own_end.writes - own_begin.writes
         findings.written = own_end.written(own_begin)
     findings.rss_end = used_end.rss_bytes
-    findings.pids(bus=bed.bus_pids, feed=[bed.feed.pid], loads=[load.pid for load in loads])
+    findings.pids(bus=environment.bus_pids, feed=[environment.feed.pid], loads=[load.pid for load in loads])
 
 
 async def _cut(findings: Findings, loads: list[Part]) -> None:
@@ -250,10 +256,10 @@ def _used(begin: Counts, end: Counts) -> float | None:
 # ---- the end
 
 
-async def _finish(bed: Bed, findings: Findings, loads: list[Part]) -> None:
+async def _finish(environment: Environment, findings: Findings, loads: list[Part]) -> None:
     """One last update everywhere, and everybody must have it, and all before."""
-    seqs = (await bed.feed.order("finish"))["seqs"]
-    named = dict(zip(bed.market.instruments, seqs, strict=True))
+    seqs = (await environment.feed.order("finish"))["seqs"]
+    named = dict(zip(environment.venue.instruments, seqs, strict=True))
     answers = await _all(
         loads,
         "expect",
@@ -263,15 +269,15 @@ async def _finish(bed: Bed, findings: Findings, loads: list[Part]) -> None:
         books=not findings.target.is_floor,
     )
     findings.arrived(answers, named)
-    await _compare_books(bed, findings, [book for answer in answers for book in answer["books"]])
+    await _compare_books(environment, findings, [book for answer in answers for book in answer["books"]])
     await _all(loads, "close")
 
 
-async def _compare_books(bed: Bed, findings: Findings, books: list[list[Any]]) -> None:
+async def _compare_books(environment: Environment, findings: Findings, books: list[list[Any]]) -> None:
     """The books of the connections that kept them against the publisher's."""
-    places = {name: place for place, name in enumerate(bed.market.instruments)}
+    places = {name: place for place, name in enumerate(environment.venue.instruments)}
     wanted = [(places[book[0]], book[1]) for book in books]
-    views = (await bed.feed.order("views", wanted=wanted))["views"] if wanted else []
+    views = (await environment.feed.order("views", wanted=wanted))["views"] if wanted else []
     wrong = [book[0] for book, view in zip(books, views, strict=True) if [book[5], book[6]] != view]
     findings.compared(len(books), wrong)
 

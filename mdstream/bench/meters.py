@@ -30,7 +30,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class GatewayCounts:
     """What gateways counted themselves since their start."""
 
     writes: int
@@ -38,7 +38,7 @@ class Own:
     ages: Counter[float]
     """Deliveries by how old their update was when written: so many at most this old, in µs."""
 
-    def written(self, since: Own) -> Written | None:
+    def written(self, since: GatewayCounts) -> Written | None:
         """How old what was written in between was; None if nothing was."""
         ages = {most_us: count - since.ages[most_us] for most_us, count in sorted(self.ages.items())}
         count = ages.get(math.inf, 0)
@@ -66,7 +66,7 @@ class Meter(Protocol):
     async def read(self) -> Counts:
         """CPU and memory; costs the server as little as can be."""
 
-    async def read_own(self) -> Own | None:
+    async def read_gateway_counts(self) -> GatewayCounts | None:
         """What the server counted itself; outside of what is measured."""
 
 
@@ -91,8 +91,8 @@ class ProcessMeter:
             cpu_s=sum(ns for ns in used if ns is not None) / 1e9, rss_bytes=usage.rss_bytes(self.pids)
         )
 
-    async def read_own(self) -> Own | None:
-        return await _own(self._admin) if self._admin else None
+    async def read_gateway_counts(self) -> GatewayCounts | None:
+        return await _gateway_counts(self._admin) if self._admin else None
 
 
 class AdminMeter:
@@ -111,8 +111,8 @@ class AdminMeter:
             rss_bytes=int(sum(page["process_resident_memory_bytes"] for page in pages)),
         )
 
-    async def read_own(self) -> Own | None:
-        return await _own(self._admin)
+    async def read_gateway_counts(self) -> GatewayCounts | None:
+        return await _gateway_counts(self._admin)
 
 
 class NoMeter:
@@ -124,16 +124,16 @@ class NoMeter:
     async def read(self) -> Counts:
         return Counts()
 
-    async def read_own(self) -> Own | None:
+    async def read_gateway_counts(self) -> GatewayCounts | None:
         return None
 
 
-async def _own(admin: Iterable[str]) -> Own:
+async def _gateway_counts(admin: Iterable[str]) -> GatewayCounts:
     pages = await asyncio.gather(*map(scrape, admin))
     ages: Counter[float] = Counter()
     for page in pages:
         ages.update(_ages(page))
-    return Own(writes=int(sum(page["mdstream_writes_total"] for page in pages)), ages=ages)
+    return GatewayCounts(writes=int(sum(page["mdstream_writes_total"] for page in pages)), ages=ages)
 
 
 def _ages(page: dict[str, float]) -> dict[float, int]:

@@ -52,16 +52,16 @@ def _say(answer: Mapping[str, Any]) -> None:
 
 class _Lines:
     def __init__(self) -> None:
-        self._rest = b""
+        self._buffer = b""
 
     def next(self) -> Order | None:
         """The next order; waits for it. None when the runner is gone, or wants no more."""
-        while b"\n" not in self._rest:
+        while b"\n" not in self._buffer:
             data = os.read(ORDERS_FD, 65_536)
             if not data:
                 return None
-            self._rest += data
-        line, _, self._rest = self._rest.partition(b"\n")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
         order: Order = msgspec.json.decode(line)
         return order
 

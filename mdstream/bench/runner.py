@@ -14,12 +14,12 @@ import msgspec
 from mdstream.bench import targets, usage
 from mdstream.bench.findings import spread
 from mdstream.bench.load import merged
-from mdstream.bench.measure import LEVELS, Bed, measure
+from mdstream.bench.measure import LEVELS, Environment, measure
 from mdstream.bench.parts import Part
 from mdstream.bench.profiles import Profile, changed
 from mdstream.bench.results import Floor, Pass, Run, SweepPoint, median_index
 from mdstream.bench.setup import Setup, raise_file_limit
-from mdstream.bench.targets import Market, Target
+from mdstream.bench.targets import BenchVenue, Target
 from mdstream.bus import EmbeddedNats
 from mdstream.children import Log
 
@@ -30,7 +30,9 @@ FLOOR_IDLE_S = 0.3
 class Measure(Protocol):
     """``mdstream.bench.measure.measure``; a test gives another."""
 
-    async def __call__(self, bed: Bed, target: Target, profile: Profile, format: str) -> Pass: ...
+    async def __call__(
+        self, environment: Environment, target: Target, profile: Profile, format: str
+    ) -> Pass: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ async def _repeat(item: Work, setup: Setup, tell: Callable[[str], None], measure
         if has_floor:
             before, floor = floor, await _floor(item, setup, tell, measure)
             assert before is not None
-            one = _beside_floors(one, before, floor)
+            one = _with_floors(one, before, floor)
         passes.append(one)
     return Run(
         profile=item.profile,
@@ -128,21 +130,21 @@ async def _repeat(item: Work, setup: Setup, tell: Callable[[str], None], measure
 
 
 async def _gateway(item: Work, setup: Setup, measure: Measure) -> Pass:
-    async with _bed(item.profile, setup) as (bed, stack):
+    async with _environment(item.profile, setup) as (environment, stack):
         if setup.urls:
             target = targets.running_gateways(setup)
         else:
-            target = await targets.started_gateway(setup, bed.market, item.profile, stack)
-        return await measure(bed, target, item.profile, item.format)
+            target = await targets.started_gateway(setup, environment.venue, item.profile, stack)
+        return await measure(environment, target, item.profile, item.format)
 
 
 async def _floor(item: Work, setup: Setup, tell: Callable[[str], None], measure: Measure) -> Pass:
     tell("the C floor")
     profile = floor_profile(item.profile, setup.floor_s)
     # Its own NATS always: the floor asks for no credentials, and must not add to somebody else's load.
-    async with _bed(profile, setup, ours=True) as (bed, stack):
-        target = await targets.started_floor(setup, bed.market, bed.log, stack)
-        return await measure(bed, target, profile, item.format)
+    async with _environment(profile, setup, ours=True) as (environment, stack):
+        target = await targets.started_floor(setup, environment.venue, environment.log, stack)
+        return await measure(environment, target, profile, item.format)
 
 
 def floor_profile(profile: Profile, seconds: float) -> Profile:
@@ -160,7 +162,7 @@ def floor_profile(profile: Profile, seconds: float) -> Profile:
     )
 
 
-def _beside_floors(one: Pass, before: Pass, after: Pass) -> Pass:
+def _with_floors(one: Pass, before: Pass, after: Pass) -> Pass:
     """The pass with its floor, and a doubt if the floor itself was not well."""
     both = (before, after)
     each = [value for value in (floor.us_per_update for floor in both) if value is not None]
@@ -188,9 +190,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 @asynccontextmanager
-async def _bed(
+async def _environment(
     profile: Profile, setup: Setup, *, ours: bool = False
-) -> AsyncIterator[tuple[Bed, AsyncExitStack]]:
+) -> AsyncIterator[tuple[Environment, AsyncExitStack]]:
     """NATS, if it is ours, and the feed, with everything stored that a server asks for."""
     async with AsyncExitStack() as stack:
         log = stack.enter_context(Log())
@@ -200,19 +202,19 @@ async def _bed(
         url = nats.url if nats is not None else setup.nats
         assert url is not None
         # A venue of its own, so that two load tests on one NATS do not meet.
-        market = Market(url, f"BENCH{secrets.token_hex(4).upper()}", profile.symbols)
+        venue = BenchVenue(url, f"BENCH{secrets.token_hex(4).upper()}", profile.symbols)
         feed = await Part.start("publish", "the publisher", log, setup.load_cpus, stack)
         await feed.order(
             "announce",
             30 + profile.symbols / 50,
             nats=url,
-            subjects=market.subjects,
+            subjects=venue.subjects,
             levels=LEVELS,
             throw_away=nats is not None,
         )
         bus_pids = [nats.pid] if nats is not None and nats.pid is not None else []
         try:
-            yield Bed(setup, market, feed, bus_pids, log), stack
+            yield Environment(setup, venue, feed, bus_pids, log), stack
         finally:
             if nats is None and feed.status is None:
                 await feed.order("forget")

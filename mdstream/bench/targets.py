@@ -17,20 +17,20 @@ SPARE_CONNECTIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
+class BenchVenue:
     """What is published: one venue of made-up instruments, on this NATS."""
 
     nats: str
-    venue: str
+    name: str
     symbols: int
 
     @property
     def instruments(self) -> list[str]:
-        return [f"{self.venue}:S{number:05}" for number in range(self.symbols)]
+        return [f"{self.name}:S{number:05}" for number in range(self.symbols)]
 
     @property
     def subjects(self) -> list[str]:
-        return [f"md.{self.venue}.S{number:05}" for number in range(self.symbols)]
+        return [f"md.{self.name}.S{number:05}" for number in range(self.symbols)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +42,26 @@ class Target:
     is_floor: bool = False
 
 
-async def started_gateway(setup: Setup, market: Market, profile: Profile, stack: AsyncExitStack) -> Target:
+async def started_gateway(setup: Setup, venue: BenchVenue, profile: Profile, stack: AsyncExitStack) -> Target:
     """``mdstream serve`` for this measurement alone, ready for clients."""
     arguments = [
         *("--max-connections", str(profile.connections + SPARE_CONNECTIONS)),
         *setup.server_args,
-        *("--nats", market.nats, "--host", "127.0.0.1", "--port", str(setup.port), "--admin-port", "0"),
+        *("--nats", venue.nats, "--host", "127.0.0.1", "--port", str(setup.port), "--admin-port", "0"),
         *("--drain-spread-ms", "0", "--drain-deadline-ms", "1000", "--log-level", "info"),
     ]
     gateway = await Gateway.start(arguments, setup.server_cpus, stack)
     return Target([address(gateway.url)], ProcessMeter([gateway.pid], [gateway.admin_url]))
 
 
-async def started_floor(setup: Setup, market: Market, log: Log, stack: AsyncExitStack) -> Target:
+async def started_floor(setup: Setup, venue: BenchVenue, log: Log, stack: AsyncExitStack) -> Target:
     """The C floor on the same CPU."""
     part = await Part.start("relay", "the C floor", log, setup.server_cpus, stack)
-    url = urlsplit(market.nats)
+    url = urlsplit(venue.nats)
     listening = await part.order(
         "listen",
-        instruments=market.instruments,
-        subjects=market.subjects,
+        instruments=venue.instruments,
+        subjects=venue.subjects,
         nats_host=url.hostname,
         nats_port=url.port,
     )

@@ -62,7 +62,7 @@ class Window:
         return self.end.cpu_ns.get(pid, 0) - self.begin.cpu_ns.get(pid, 0)
 
 
-def look() -> Moment:
+def sample() -> Moment:
     """The machine now."""
     cpu = {pid: ns for pid in processes() if (ns := cpu_ns(pid)) is not None}
     return Moment(time.monotonic_ns(), cpu, _steal_s())

@@ -83,7 +83,7 @@ class Bench:
             started=self._started,
             machine=this_machine(),
             versions=versions(),
-            options=bench_options.told(self._args, self._setup),
+            options=bench_options.recorded_options(self._args, self._setup),
             runs=list(self._runs),
         )
         if self._args.json is not None:

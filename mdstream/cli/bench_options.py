@@ -274,10 +274,10 @@ def check_files(args: argparse.Namespace) -> None:
             raise ConfigError(f"{flag} {file}: there is no directory {file.parent}")
 
 
-def told(args: argparse.Namespace, setup: Setup) -> dict[str, Any]:
+def recorded_options(args: argparse.Namespace, setup: Setup) -> dict[str, Any]:
     """How it was done, for the result; without what is nobody's business."""
     cpus = {"server_cpus": setup.server_cpus, "load_cpus": setup.load_cpus}
-    told = {
+    options = {
         "server": f"{len(setup.urls)} running" if setup.urls else "started for each measurement",
         "nats": "running" if setup.nats else "started for each measurement",
         **{name: ",".join(map(str, value)) for name, value in cpus.items() if value},
@@ -286,10 +286,10 @@ def told(args: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "verified_connections": setup.verify,
     }
     if setup.server_args:
-        told["server_args"] = shlex.join(setup.server_args)
+        options["server_args"] = shlex.join(setup.server_args)
     if args.quick:
-        told["quick"] = True
-    return told
+        options["quick"] = True
+    return options
 
 
 def show_profiles(known: dict[str, Profile], console: Console) -> None:

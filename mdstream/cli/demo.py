@@ -20,7 +20,7 @@ from mdstream.cli import demo_text
 from mdstream.cli.client_options import duration_s
 from mdstream.cli.demo_options import DemoOptions, default_port, integer, rate, symbols
 from mdstream.cli.demo_parts import start_simulation, start_watch
-from mdstream.cli.demo_view import MarketView
+from mdstream.cli.demo_view import DemoView
 from mdstream.client import connect
 from mdstream.errors import MdstreamError
 from mdstream.gateway import Gateway
@@ -130,7 +130,7 @@ async def _run_parts(
         ends.append(lambda: _ended(nats))
     client = await stack.enter_async_context(connect(gateway.url))
     stack.callback(print, demo_text.STOPPING, flush=True)
-    view = MarketView(client, gateway)
+    view = DemoView(client, gateway)
     await _unless_ended(view.open(options.instruments), ends)
     print(demo_text.banner(options, gateway, url, on_screen=on_screen), flush=True)
     show = _show_screen(options, view, gateway) if on_screen else view.print_lines()
@@ -166,7 +166,7 @@ async def _ended(nats: EmbeddedNats) -> None:
     raise MdstreamError(f"nats-server ended; its log ends:\n{nats.log_tail()}")
 
 
-async def _show_screen(options: DemoOptions, view: MarketView, gateway: Gateway) -> None:
+async def _show_screen(options: DemoOptions, view: DemoView, gateway: Gateway) -> None:
     """The addresses and some lines to read, then the ladder, by a process of its own: drawing must not delay the gateway."""
     await _at_most(view.print_lines(), READING_S)
     watch = await start_watch(options.instruments[0], gateway.url)

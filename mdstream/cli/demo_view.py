@@ -25,7 +25,7 @@ NOT_YET = (ErrorCode.UNKNOWN_INSTRUMENT, ErrorCode.UNAVAILABLE)
 T = TypeVar("T")
 
 
-class MarketView:
+class DemoView:
     """One client's view: the first instrument's book and trades, the others' tickers."""
 
     def __init__(self, client: Client, gateway: Gateway) -> None:
