@@ -1,9 +1,9 @@
-"""One measurement: connect, settle, publish, look twice, wait for the last number, compare.
+"""One measurement: connect, wait until idle, publish, measure a window, wait for the last number, compare.
 
-The order matters. Books are stored before the server starts, so that every subscription finds them, and opened before the
-connections come, so that what is measured of these is theirs; memory is read when they stand and nothing moves; CPU is read
-at both ends of a window in the middle of steady load; and afterwards everything that was published must have arrived, or the
-figures are those of a server that lost something.
+The order matters. The books are stored before the server starts, so that every subscription finds them. A gateway opens them
+before the connections come, so that their cost does not count as that of connections. Memory is read when all are connected and
+nothing moves. CPU is read at both ends of a window in the middle of a steady load. At the end everything published must have
+arrived: otherwise the figures are those of a server that lost something.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from mdstream._bench.plan import Group as PlanGroup
 from mdstream._bench.plan import Plan
 from mdstream.bench import usage
-from mdstream.bench.findings import Findings
+from mdstream.bench.findings import Findings, difference
 from mdstream.bench.meters import Counts, Meter
 from mdstream.bench.parts import Part
 from mdstream.bench.profiles import Profile
@@ -36,14 +36,14 @@ ARRIVE_S = 20.0
 SLOW_PAUSE_S, SLOW_READ_S = 3.0, 0.2
 CUT_WINDOW_S = 1.0
 MAX_SUBSCRIPTIONS = 500
-"""Of a connection that has instruments opened; a gateway allows 1,000."""
+"""Subscriptions of a connection that makes a gateway open instruments; a gateway allows 1,000."""
 TAIL_S = 0.3
-"""How long publishing goes on after the window, so that its end is as busy as its middle."""
+"""How long publishing continues after the window, so that its end is as busy as its middle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What surrounds a server under test: its market's feed, processes of connections, and NATS if that is ours."""
+    """What a server under test needs: instruments, their feed, and NATS (``bus_pids`` if it is ours)."""
 
     setup: Setup
     venue: BenchVenue
@@ -53,7 +53,7 @@ class Environment:
 
 
 async def measure(environment: Environment, target: Target, profile: Profile, format: str) -> Pass:
-    """Runs a profile against a target. Raises BenchError if it cannot be done; what goes wrong is a failed check."""
+    """Runs a profile against a target. A wrong result is a failed check; BenchError means that there is no result."""
     if not target.is_floor:
         await _open_instruments(environment, target, profile, format)
     async with _loads(environment, target, make_plans(environment, target, profile, format)) as loads:
@@ -72,7 +72,7 @@ async def measure(environment: Environment, target: Target, profile: Profile, fo
 
 
 async def _open_instruments(environment: Environment, target: Target, profile: Profile, format: str) -> None:
-    """Has every gateway open all symbols; it keeps them a while after these connections have left."""
+    """Makes each gateway open all symbols. It keeps them for a while after these connections have left."""
     each = min(profile.symbols, MAX_SUBSCRIPTIONS)
     group = PlanGroup(
         connections=-(-profile.symbols // each), instruments=each, depth=profile.groups[0].depth
@@ -92,7 +92,7 @@ async def _open_instruments(environment: Environment, target: Target, profile: P
 async def _loads(
     environment: Environment, target: Target, plans: Sequence[Plan]
 ) -> AsyncIterator[list[Part]]:
-    """The processes of connections, each with its plan."""
+    """Starts a load process per plan."""
     async with AsyncExitStack() as stack:
         parts = [
             await Part.start(
@@ -110,7 +110,7 @@ async def _loads(
 
 
 def make_plans(environment: Environment, target: Target, profile: Profile, format: str) -> list[Plan]:
-    """The connections of each process; together they are the profile's."""
+    """The plan of each load process; together they have the connections of the profile."""
     headers = (f"Authorization: Bearer {environment.setup.token}",) if environment.setup.token else ()
     counts = [_split(count, profile.processes) for _, count in _groups(profile)]
     plans: list[Plan] = []
@@ -139,7 +139,7 @@ def make_plans(environment: Environment, target: Target, profile: Profile, forma
 
 
 def _groups(profile: Profile) -> list[tuple[PlanGroup, int]]:
-    """The kinds of connections and how many there are of each; slow readers are one more, the last."""
+    """Each kind of connections with their number; slow readers are the last kind."""
     slow = round(profile.connections * profile.slow_share)
     counts = _shares(profile.connections - slow, [group.share for group in profile.groups])
     choice = "zipf" if profile.zipf else "even"
@@ -161,7 +161,7 @@ def _groups(profile: Profile) -> list[tuple[PlanGroup, int]]:
 
 
 def _shares(total: int, shares: Sequence[float]) -> list[int]:
-    """Whole numbers that add up to ``total``, each as near to its share as that allows."""
+    """Whole numbers that add up to ``total``, each close to its share."""
     ends = [round(total * sum(shares[: index + 1])) for index in range(len(shares))]
     return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
 
@@ -178,7 +178,7 @@ async def _connect(findings: Findings, loads: list[Part]) -> None:
 
 
 async def _counts_when_idle(meter: Meter) -> Counts:
-    """Waits, a bounded time, until the server rests; what it uses then."""
+    """Waits until the server is idle, at most IDLE_WAIT_S, and returns its counts."""
     ends = time.monotonic() + IDLE_WAIT_S
     last = await meter.read()
     while True:
@@ -195,7 +195,7 @@ async def _counts_when_idle(meter: Meter) -> Counts:
 
 
 async def _stream(environment: Environment, findings: Findings, loads: list[Part]) -> None:
-    """Publishes all the while, and looks at both ends of the window."""
+    """Publishes, and measures the window meanwhile."""
     profile = findings.profile
     seconds = profile.warm_s + profile.seconds + TAIL_S
     publishing = asyncio.create_task(
@@ -220,7 +220,7 @@ async def _stream(environment: Environment, findings: Findings, loads: list[Part
 
 
 async def _watch(environment: Environment, findings: Findings, loads: list[Part]) -> None:
-    """The window."""
+    """Measures the window: reads all counts at its beginning and at its end."""
     profile, meter = findings.profile, findings.target.meter
     own_begin = await meter.read_gateway_counts()
     await _all(loads, "mark")
@@ -232,7 +232,7 @@ async def _watch(environment: Environment, findings: Findings, loads: list[Part]
     answers = await _all(loads, "read")
     end, used_end = usage.sample(), await meter.read()
     own_end = await meter.read_gateway_counts()
-    findings.window_ended(usage.Window(begin, end), _used(used_begin, used_end), answers)
+    findings.window_ended(usage.Window(begin, end), difference(used_begin.cpu_s, used_end.cpu_s), answers)
     if own_begin is not None and own_end is not None:
         findings.writes = own_end.writes - own_begin.writes
         findings.written = own_end.written(own_begin)
@@ -241,7 +241,7 @@ async def _watch(environment: Environment, findings: Findings, loads: list[Part]
 
 
 async def _cut(findings: Findings, loads: list[Part]) -> None:
-    """In the second third of the window the network dies for all; the rest is for their return."""
+    """Cuts all connections after the first third of the window; they come back in the remaining time."""
     seconds = findings.profile.seconds
     await asyncio.sleep(seconds / 3)
     answers = await _all(loads, "cut", window_s=min(CUT_WINDOW_S, seconds / 3), share=1.0)
@@ -249,15 +249,11 @@ async def _cut(findings: Findings, loads: list[Part]) -> None:
     await asyncio.sleep(seconds * 2 / 3)
 
 
-def _used(begin: Counts, end: Counts) -> float | None:
-    return end.cpu_s - begin.cpu_s if begin.cpu_s is not None and end.cpu_s is not None else None
-
-
 # ---- the end
 
 
 async def _finish(environment: Environment, findings: Findings, loads: list[Part]) -> None:
-    """One last update everywhere, and everybody must have it, and all before."""
+    """Publishes one last update per symbol, and checks that all connections have it and all before it."""
     seqs = (await environment.feed.order("finish"))["seqs"]
     named = dict(zip(environment.venue.instruments, seqs, strict=True))
     answers = await _all(
@@ -274,7 +270,7 @@ async def _finish(environment: Environment, findings: Findings, loads: list[Part
 
 
 async def _compare_books(environment: Environment, findings: Findings, books: list[list[Any]]) -> None:
-    """The books of the connections that kept them against the publisher's."""
+    """Compares the books that connections kept with those of the publisher."""
     places = {name: place for place, name in enumerate(environment.venue.instruments)}
     wanted = [(places[book[0]], book[1]) for book in books]
     views = (await environment.feed.order("views", wanted=wanted))["views"] if wanted else []
@@ -283,5 +279,5 @@ async def _compare_books(environment: Environment, findings: Findings, books: li
 
 
 async def _all(parts: list[Part], do: str, deadline_s: float = 30.0, **details: Any) -> list[dict[str, Any]]:
-    """The same order to all at once; their answers."""
+    """Gives the same order to all at once, and returns their answers."""
     return await asyncio.gather(*(part.order(do, deadline_s, **details) for part in parts))
