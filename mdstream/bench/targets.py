@@ -1,4 +1,4 @@
-"""What the connections of a measurement go to: a gateway of our own, gateways that run, or the C floor."""
+"""The server under test: our own gateway, running gateways, or the C floor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPARE_CONNECTIONS = 16
 
 @dataclass(frozen=True, slots=True)
 class BenchVenue:
-    """What is published: one venue of made-up instruments, on this NATS."""
+    """A venue of made-up instruments on a NATS server."""
 
     nats: str
     name: str
@@ -35,7 +35,7 @@ class BenchVenue:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect, and how to read what it uses."""
+    """Where to connect, and the meter that reads what the server uses."""
 
     gateways: Sequence[tuple[str, int]]
     meter: Meter
@@ -43,7 +43,7 @@ class Target:
 
 
 async def started_gateway(setup: Setup, venue: BenchVenue, profile: Profile, stack: AsyncExitStack) -> Target:
-    """``mdstream serve`` for this measurement alone, ready for clients."""
+    """Starts ``mdstream serve`` for one measurement and returns when it is ready."""
     arguments = [
         *("--max-connections", str(profile.connections + SPARE_CONNECTIONS)),
         *setup.server_args,
@@ -55,7 +55,7 @@ async def started_gateway(setup: Setup, venue: BenchVenue, profile: Profile, sta
 
 
 async def started_floor(setup: Setup, venue: BenchVenue, log: Log, stack: AsyncExitStack) -> Target:
-    """The C floor on the same CPU."""
+    """Starts the C floor on the CPU of the server."""
     part = await Part.start("relay", "the C floor", log, setup.server_cpus, stack)
     url = urlsplit(venue.nats)
     listening = await part.order(
@@ -69,7 +69,7 @@ async def started_floor(setup: Setup, venue: BenchVenue, log: Log, stack: AsyncE
 
 
 def running_gateways(setup: Setup) -> Target:
-    """Those that the setup names, read as far as it says how."""
+    """The gateways of ``setup.urls``, with a meter if the setup has pids or admin addresses."""
     meter: Meter = NoMeter()
     if setup.server_pids:
         meter = ProcessMeter(setup.server_pids, setup.admin)
