@@ -193,6 +193,9 @@ class SweepPoint(msgspec.Struct, frozen=True, kw_only=True):
     field: str
     value: float
 
+    def __str__(self) -> str:
+        return f"{self.field}={self.value:g}"
+
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A profile in one format, measured one or more times."""
@@ -211,8 +214,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> tuple[str, str, str]:
         """Profile, format, point of a sweep: runs of different results are compared if these are equal."""
-        point = f"{self.sweep.field}={self.sweep.value:g}" if self.sweep else ""
-        return self.profile.name, self.format, point
+        return self.profile.name, self.format, str(self.sweep or "")
 
     @property
     def title(self) -> str:

@@ -53,8 +53,7 @@ class Work:
 
     @property
     def title(self) -> str:
-        point = f" {self.sweep.field}={self.sweep.value:g}" if self.sweep else ""
-        return f"{self.profile.name} {self.format}{point}"
+        return f"{self.profile.name} {self.format} {self.sweep or ''}".rstrip()
 
 
 def plan(profiles: Sequence[Profile], sweeps: Sequence[Sweep]) -> list[Work]:

@@ -90,12 +90,10 @@ def _table(
     return Table(title, [head for head, _ in columns], rows, notes, spare=spare)
 
 
-def _name(run: Run, one: Pass) -> str:
-    point = f" {run.sweep.field}={run.sweep.value:g}" if run.sweep else ""
-    return run.profile.name + point
-
-
-_WHO: list[Column] = [("profile", _name), ("format", lambda run, one: run.format)]
+_WHO: list[Column] = [
+    ("profile", lambda run, one: f"{run.profile.name} {run.sweep or ''}".rstrip()),
+    ("format", lambda run, one: run.format),
+]
 _CONNECTIONS: Column = ("connections", lambda run, one: whole(one.connections))
 _VERDICT: Column = ("verdict", lambda run, one: _short_verdict(one))
 

@@ -63,20 +63,20 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "--profile",
         action="append",
         metavar="NAME",
-        help=f"may be repeated (default: {', '.join(profiles.DEFAULT)})",
+        help=f"repeatable (default: {', '.join(profiles.DEFAULT)})",
     )
     add("--profiles", type=Path, metavar="FILE", help="TOML file with new or changed profiles")
     add(
         "--quick",
         action="store_true",
-        help="one second and one format each, at most 1,000 connections: a try, not a measurement",
+        help="a try: one second and one format each, at most 1,000 connections",
     )
     add(
         "--repeat",
         type=positive,
         default=1,
         metavar="N",
-        help="measure each N times and show the median (default: 1)",
+        help="measurements of each, shows the median (default: 1)",
     )
     add(
         "--sweep",
@@ -123,19 +123,9 @@ def _add_values(parser: argparse.ArgumentParser) -> None:
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("where").add_argument
-    add(
-        "--url",
-        action="append",
-        metavar="URL",
-        help="a running gateway, ws://HOST:PORT; may be repeated: connections are spread",
-    )
+    add("--url", action="append", metavar="URL", help="a running gateway, ws://HOST:PORT (repeatable)")
     add("--nats", metavar="URL", help="a running NATS server (default: the bench starts one)")
-    add(
-        "--admin",
-        action="append",
-        metavar="URL",
-        help="admin address of a running gateway: its CPU (in units of 10 ms) and memory",
-    )
+    add("--admin", action="append", metavar="URL", help="admin address of a running gateway: CPU and memory")
     add(
         "--server-pid",
         action="append",
@@ -157,7 +147,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
         type=natural,
         default=0,
         metavar="N",
-        help="port of the started gateway (default: any free port)",
+        help="port of the started gateway (default: a free one)",
     )
     add("--token", metavar="JWT", help="sent by each connection as Authorization: Bearer")
 
@@ -171,10 +161,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--report",
-        type=Path,
-        metavar="FILE",
-        help="write a report with plots: .html (one file) or .md (with pictures)",
+        "--report", type=Path, metavar="FILE", help="write a report: .html (one file) or .md (with pictures)"
     )
 
 
@@ -182,12 +169,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("before", type=Path, metavar="BEFORE.json")
     add("after", type=Path, metavar="AFTER.json")
-    add(
-        "--fail-above",
-        type=_number,
-        metavar="RATIO",
-        help="exit with 1 if a figure is more than RATIO times worse",
-    )
+    add("--fail-above", type=_number, metavar="RATIO", help="exit with 1 if a figure is worse by this ratio")
     add(
         "--noise",
         type=_number,

@@ -26,7 +26,7 @@ def add_connection(parser: argparse.ArgumentParser, *, format: str) -> None:
         "--format",
         choices=("json", "msgpack"),
         default=format,
-        help="encoding of the messages (default: %(default)s)",
+        help="message encoding (default: %(default)s)",
     )
     parser.add_argument(
         "--compression", action="store_true", help="ask for compressed messages (permessage-deflate)"
@@ -44,14 +44,10 @@ def add_view(parser: argparse.ArgumentParser, *, depth: int, interval_ms: int) -
         type=natural,
         default=depth,
         metavar="N",
-        help="levels a side, 0 for all (default: %(default)s)",
+        help="levels per side, 0 is all (default: %(default)s)",
     )
     parser.add_argument(
-        "--group",
-        type=positive,
-        default=1,
-        metavar="TICKS",
-        help="sum levels into buckets of TICKS (default: 1)",
+        "--group", type=positive, default=1, metavar="TICKS", help="add up levels per TICKS (default: 1)"
     )
     parser.add_argument(
         "--interval-ms",

@@ -56,31 +56,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=2_000.0,
         help="level changes per second over all instruments, 1 to 1,000,000 (default: 2,000)",
     )
-    add(
-        "--seed",
-        metavar="N",
-        type=natural,
-        default=1,
-        help="the same seed gives the same prices and sizes (default: 1)",
-    )
+    add("--seed", metavar="N", type=natural, default=1, help="same seed, same prices and sizes (default: 1)")
     add = parser.add_argument_group("where").add_argument
-    add(
-        "--nats",
-        metavar="URL|embedded",
-        default="embedded",
-        help="a running NATS server (default: embedded, the demo starts one)",
-    )
-    add(
-        "--host",
-        metavar="ADDRESS",
-        default=default_of("host"),
-        help="address for clients (default: %(default)s)",
-    )
-    add(
-        "--port",
-        metavar="N",
-        help=f"port for clients (default: {default_of('port')}, or a free port if that is taken)",
-    )
+    add("--nats", metavar="URL|embedded", default="embedded", help="a NATS server (default: start one)")
+    add("--host", metavar="ADDRESS", default=default_of("host"), help="for clients (default: %(default)s)")
+    add("--port", metavar="N", help=f"port for clients (default: {default_of('port')}, or a free port)")
     add(
         "--admin-port",
         metavar="N",

@@ -40,25 +40,15 @@ exit codes: 0 done, 1 cannot connect or refused, 2 wrong usage, 130 interrupted
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument(
-        "instruments",
-        nargs="+",
-        type=instrument,
-        metavar="INSTRUMENT",
-        help="VENUE:SYMBOL, as in SIM:BTC-USD",
+        "instruments", nargs="+", type=instrument, metavar="INSTRUMENT", help="such as SIM:BTC-USD"
     )
     parser.add_argument(
-        "--channel",
-        choices=("book", "trades", "ticker"),
-        default="book",
-        help="what to subscribe to (default: book)",
+        "--channel", choices=("book", "trades", "ticker"), default="book", help="channel (default: book)"
     )
     add_view(parser, depth=0, interval_ms=0)
     add_connection(parser, format="json")
     parser.add_argument(
-        "--count",
-        type=positive,
-        metavar="N",
-        help="end after N data messages: snapshots, deltas, trades, tickers",
+        "--count", type=positive, metavar="N", help="end after N snapshots, deltas, trades or tickers"
     )
     parser.add_argument("--all", action="store_true", help="also print welcome, heartbeats and pongs")
 

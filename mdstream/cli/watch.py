@@ -38,9 +38,7 @@ exit codes: 0 ended by the user or --for, 1 cannot connect or refused, 2 wrong u
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
-    parser.add_argument(
-        "instrument", type=instrument, metavar="INSTRUMENT", help="VENUE:SYMBOL, as in SIM:BTC-USD"
-    )
+    parser.add_argument("instrument", type=instrument, metavar="INSTRUMENT", help="such as SIM:BTC-USD")
     add_view(parser, depth=20, interval_ms=100)
     add_connection(parser, format="msgpack")
 
