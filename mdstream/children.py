@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from mdstream.errors import MdstreamError
-from mdstream.leash import leashed
+from mdstream.parent_death import killed_with_parent
 
 STOP_S = 5.0
 TAIL_BYTES = 2048
@@ -103,7 +103,7 @@ async def start_module(module: str, arguments: Sequence[str], **options: Any) ->
     """Runs a module of ours: from where this one is, not from what the working directory may hold by that name."""
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    command = leashed([sys.executable, "-P", "-m", module, *arguments])
+    command = killed_with_parent([sys.executable, "-P", "-m", module, *arguments])
     return await asyncio.create_subprocess_exec(*command, env=environment, **options)
 
 

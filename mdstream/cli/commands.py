@@ -7,7 +7,7 @@ One with subcommands of its own calls ``add_commands`` in ``configure`` and has 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -23,14 +23,17 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        if self.module is not None:
-            self._load(self.module)
+        self.load()
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return namespace, unknown
 
-    def _load(self, module: str) -> None:
+    def load(self) -> None:
+        """Adds the arguments of the subcommand, once."""
+        module, self.module = self.module, None
+        if module is None:
+            return
         import_module("mdstream._core")  # first, because it tells when it is not built
         command = import_module(module)
         command.configure(self)
@@ -58,3 +61,14 @@ def add_commands(
             allow_abbrev=False,
         )
         command.module = module
+
+
+def all_parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parser and those of all its subcommands, with their arguments."""
+    if isinstance(parser, CommandParser):
+        parser.load()
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in action.choices.values():
+                yield from all_parsers(subparser)

@@ -20,17 +20,19 @@ EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141
 
 COMMANDS = {
-    "demo": "run everything on this machine: NATS, a simulated market, a gateway, and a live view",
+    "demo": "run everything on this machine: NATS, a simulated market, a gateway and a live view",
     "serve": "run a gateway: market data from NATS to WebSocket clients",
     "feed": "run a feed handler: a venue, a simulation or a recording to NATS",
     "watch": "show the live order book of an instrument in the terminal",
-    "bench": "measure what a gateway costs and how fast it is: a load test, a report, a comparison",
+    "bench": "measure the cost and the speed of a gateway: load test, report, comparison",
     "dump": "print what a gateway sends, one message per line, for scripts",
+    "completion": "print a script that completes commands and options in a shell",
+    "help": "show the help of a command",
 }
 
 EPILOG = """\
 start here:
-  mdstream demo                                  everything at once, nothing to set up
+  mdstream demo                                  everything at once, no setup
   mdstream serve --nats nats://127.0.0.1:4222    a gateway on ws://127.0.0.1:8080/v1/stream
   mdstream feed sim                              something to show, on the same NATS
   mdstream watch SIM:BTC-USD                     in another terminal
@@ -42,7 +44,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs ``mdstream`` with ``argv`` (default: the process's) and returns the exit code."""
     try:
-        args = _make_parser().parse_args(argv)
+        args = make_parser().parse_args(argv)
         code: int = args.run(args)
         return code
     except ConfigError as error:
@@ -61,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_PIPE_CLOSED
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line; ``commands.py`` says when a subcommand is imported."""
     parser = argparse.ArgumentParser(
         prog="mdstream",
         description="Market-data streaming: order books, trades and tickers from NATS to WebSocket clients.",

@@ -17,7 +17,7 @@ import pytest
 from mdstream import bus
 from mdstream._core.orderbook.book import Book
 from mdstream.bus import MD_STATE, EmbeddedNats
-from support.ear import unpack
+from support.bus_recorder import unpack
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 ROOT = Path(__file__).parents[2]

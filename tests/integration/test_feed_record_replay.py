@@ -17,7 +17,7 @@ from mdstream.errors import FeedError
 from mdstream.feeds._tape import TapeWriter, read_tape
 from mdstream.feeds.record import Recorder
 from mdstream.feeds.replay import Replay
-from support.ear import unpack
+from support.bus_recorder import unpack
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 View = tuple[list[int], list[int]]

@@ -20,6 +20,7 @@ from mdstream.feeds._venue import Backoff
 HANDLERS = ("sim", "binance", "kraken", "record", "replay")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", HANDLERS)
 def test_help_names_the_command_its_options_and_the_exit_codes(name: str) -> None:
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a subscriber of the bus hears, decoded with the public library."""
+"""Records what a subscriber of the bus receives, decoded with the public library."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ def unpack(payload: bytes) -> list[Any]:
     return list(unpacker)
 
 
-class Ear:
-    """Hand ``hear`` to ``Bus.subscribe``; ``messages`` are (stream, values) in order of arrival."""
+class BusRecorder:
+    """Pass ``record`` to ``Bus.subscribe``; ``messages`` are (stream, values) in order of arrival."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[str, list[Any]]] = []
-        self._news = asyncio.Event()
+        self._arrived = asyncio.Event()
 
-    def hear(self, subject: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
+    def record(self, subject: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
         self.messages.append((subject.decode().rpartition(".")[2], unpack(payload)))
-        self._news.set()
+        self._arrived.set()
 
     def values(self, stream: str) -> list[Any]:
         """All values of a stream, whatever messages they came in."""
         return [value for name, values in self.messages if name == stream for value in values]
 
     def states(self) -> list[tuple[str, str]]:
-        """The states with their reasons, without the repetitions that are signs of life."""
+        """The states with their reasons, without repetitions: those are signs of life."""
         states: list[tuple[str, str]] = []
         for value in self.values("status"):
             if states[-1:] != [tuple(value[3:])]:
@@ -40,7 +40,7 @@ class Ear:
         return states
 
     async def until(self, met: Callable[[], object]) -> None:
-        """Returns when it holds, looked at after each message; the scenario's own deadline bounds the wait."""
+        """Waits until ``met()`` is true; it is called after each message. The deadline of the scenario bounds the wait."""
         while not met():
-            self._news.clear()
-            await self._news.wait()
+            self._arrived.clear()
+            await self._arrived.wait()
