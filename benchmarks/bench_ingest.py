@@ -18,12 +18,12 @@ import msgpack
 import numpy as np
 import pytest
 
-from mdstream._core.fanout.after_read import AfterRead, Wake
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.instrument import Instrument
 from mdstream._core.ingest.intake import BookIntake, InstrumentReceiver
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream._core.ingest.receiver import Handlers
+from support.flushing import HandLoop, scheduler_of
 
 READ = 32768
 INSTRUMENTS = 200
@@ -66,13 +66,14 @@ class Gateway:
 
     def __init__(self) -> None:
         self.hub = Hub()
-        self.wake = Wake(lambda: None)
+        self.loop = HandLoop()
+        self.scheduler = scheduler_of(self.loop)
         handlers = Handlers()
-        self.tap = NatsTap(handlers, {"in_msgs": 0, "in_bytes": 0}, _never, _never, AfterRead())
+        self.tap = NatsTap(handlers, {"in_msgs": 0, "in_bytes": 0}, _never, _never)
         self.books: list[Instrument] = []
         for number in range(INSTRUMENTS):
             core = self.hub.add_instrument(f"SIM:SYM{number:04}", -2, -3)
-            receiver = InstrumentReceiver(_never, lambda: None, self.wake)
+            receiver = InstrumentReceiver(_never, lambda: None, self.scheduler)
             receiver.book = BookIntake(self.hub, core)
             handlers[number + 1] = receiver
             self.books.append(core)
@@ -80,9 +81,8 @@ class Gateway:
     def read(self, reads: list[bytes]) -> None:
         for number, data in enumerate(reads):
             self.tap.feed(data)
-            if self.wake.due:
-                self.wake.clear()
-                self.hub.flush(number)
+            self.loop.turn()
+            self.hub.flush(number)
 
 
 def _never(*message: bytes) -> None:

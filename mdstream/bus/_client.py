@@ -29,10 +29,10 @@ from nats.aio.client import PING_PROTO, Client, Server, Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from mdstream._core.fanout.after_read import AfterRead
+from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream._core.ingest.receiver import Handlers
-from mdstream.bus._tap import tap, why_not_tapped
+from mdstream.bus._tap import socket_of, tap, why_not_tapped
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +80,7 @@ class TapClient(Client):
         super().__init__()
         self._taps = Handlers()
         self._tap: NatsTap | None = None
-        self.after_read = AfterRead()
-        """Runs where the compiled tap reads."""
+        self._scheduler: FlushScheduler | None = None
         self._faults: list[Exception] = []
         self._reporting: asyncio.Task[None] | None = None
         self._require_tls = require_tls
@@ -89,10 +88,26 @@ class TapClient(Client):
         self._backoff_cap_s = backoff_cap_s
         self._compiled = compiled
 
-    @property
-    def reading(self) -> bool:
-        """Whether messages are being handed over that were read together; ``after_read`` runs after them."""
-        return self._tap is not None and self._tap.busy
+    def schedule_by(self, scheduler: FlushScheduler) -> Callable[[], None]:
+        """From now on the scheduler is told of each read, and may pause the socket; until what is returned is called."""
+        if self._scheduler is not None:
+            raise RuntimeError("a bus serves one scheduler of flushes")
+        self._scheduler = scheduler
+        self._tell_scheduler()
+        return self._unschedule
+
+    def _unschedule(self) -> None:
+        if self._scheduler is not None:
+            self._scheduler.attach(None)
+        self._scheduler = None
+        self._tell_scheduler()
+
+    def _tell_scheduler(self) -> None:
+        """Joins the scheduler and the tap that reads now."""
+        if self._tap is not None:
+            self._tap.scheduler = self._scheduler
+            if self._scheduler is not None:
+                self._scheduler.attach(socket_of(self._transport))
 
     @property
     def offers_jetstream(self) -> bool:
@@ -220,7 +235,8 @@ class TapClient(Client):
         reason = why_not_tapped(self)
         if reason is None:
             assert self._transport is not None
-            self._tap = await tap(self._transport, self._taps, self.stats, self._report, self.after_read)
+            self._tap = await tap(self._transport, self._taps, self.stats, self._report)
+            self._tell_scheduler()
         else:
             _warn_once(reason)
 

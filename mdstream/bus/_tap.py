@@ -15,7 +15,6 @@ import nats.aio.client
 from nats import errors
 from nats.aio.transport import TcpTransport
 
-from mdstream._core.fanout.after_read import AfterRead
 from mdstream._core.ingest.nats_scanner import ScanError
 from mdstream._core.ingest.nats_tap import NatsTap
 
@@ -65,12 +64,16 @@ def _difference(transport: TcpTransport, stats: dict[str, int]) -> str | None:
     return None
 
 
+def socket_of(transport: Transport | None) -> asyncio.Transport:
+    """The transport of asyncio's under a connection of nats-py's that is tapped."""
+    return transport._io_writer.transport  # type: ignore[union-attr,no-any-return]
+
+
 async def tap(
     transport: Transport,
     handlers: Handlers,
     counters: dict[str, int],
     on_fault: Callable[[Exception], object],
-    after_read: AfterRead,
 ) -> NatsTap | None:
     """Taps a connection from which nobody reads at the moment; returns None if the connection has ended.
 
@@ -89,10 +92,9 @@ async def tap(
         else:
             on_fault(error)
 
-    found = NatsTap(handlers, counters, reader.feed_data, on_error, after_read)
+    found = NatsTap(handlers, counters, reader.feed_data, on_error)
     size = len(reader._buffer)  # type: ignore[attr-defined]
     early = await reader.read(size) if size else b""
     writer.transport.set_protocol(TapProtocol(found, writer.transport.get_protocol()))  # type: ignore[arg-type]
-    after_read.attach(writer.transport, asyncio.get_running_loop().call_later)  # type: ignore[arg-type]
     found.feed(early)
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mdstream._core.fanout.after_read import AfterRead
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream._core.ingest.receiver import Handlers
 
@@ -23,4 +22,4 @@ def tapping(
     """Feed it bytes as NATS sends them."""
     if counters is None:
         counters = {"in_msgs": 0, "in_bytes": 0}
-    return NatsTap(handlers, counters, pass_on, on_fault, AfterRead())
+    return NatsTap(handlers, counters, pass_on, on_fault)

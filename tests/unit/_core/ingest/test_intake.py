@@ -7,12 +7,12 @@ from typing import Any
 import msgpack
 import pytest
 
-from mdstream._core.fanout.after_read import Wake
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.instrument import Outcome
 from mdstream._core.ingest.intake import BookIntake, InstrumentReceiver, Intake, TradeIntake
 from mdstream._core.ingest.receiver import Handlers
 from mdstream.errors import BookError, PayloadError
+from support.flushing import HandLoop, scheduler_of
 from support.tap import tapping
 
 SID = 5
@@ -24,17 +24,22 @@ class Short:
     def __init__(self, world: Any) -> None:
         self.world, self.feed, self.core = world, world.feed, world.instrument
         self.slow: list[tuple[bytes, bytes]] = []
-        self.woken = self.heard = 0
-        self.wake = Wake(self._woken)
-        self.receiver = InstrumentReceiver(lambda *message: self.slow.append(message), self._heard, self.wake)
+        self.heard = 0
+        self.loop = HandLoop()
+        self.scheduler = scheduler_of(self.loop)
+        self.receiver = InstrumentReceiver(
+            lambda *message: self.slow.append(message), self._heard, self.scheduler
+        )
         self.receiver.book = BookIntake(world.hub, self.core)
         self.receiver.trades = TradeIntake(world.hub, self.core)
         self.tap = tapping(Handlers({SID: self.receiver}))
         self.client, self.topic = world.client(), world.topic()
         self.client.subscribe(self.topic)
 
-    def _woken(self) -> None:
-        self.woken += 1
+    @property
+    def woken(self) -> int:
+        """How often a flush was asked for."""
+        return self.loop.asked
 
     def _heard(self) -> None:
         self.heard += 1
@@ -42,9 +47,9 @@ class Short:
     def flush(self, bids: dict[int, int]) -> int:
         """An update of the book, and the flush that it asks for; how many were sent something."""
         self.send(("book", self.feed.update(bids)))
-        if not self.wake.due:
+        if self.scheduler.state != "requested":
             return 0
-        self.wake.clear()
+        self.loop.turn()
         return self.world.hub.flush(self.world.now)
 
     def send(self, *messages: tuple[str, bytes]) -> None:
@@ -68,9 +73,9 @@ def test_books_and_trades_go_into_the_core_and_wake_once(short: Short) -> None:
     )
     assert short.core.book.seq == short.feed.seq == 4
     assert short.core.trades.seq == 1
-    assert short.woken == 1 and short.wake.due
+    assert short.woken == 1 and short.scheduler.state == "requested"
     assert short.slow == []
-    short.wake.clear()
+    short.loop.turn()
     short.world.hub.flush(short.world.now)
     short.send(("book", short.feed.update({100: 7})))
     assert short.woken == 2
@@ -104,7 +109,7 @@ def test_the_hub_sends_what_came_so(short: Short) -> None:
 def test_what_is_known_wakes_nobody(short: Short) -> None:
     payload = short.feed.update({100: 9})
     short.send(("book", payload))
-    short.wake.clear()
+    short.loop.turn()
     short.send(("book", payload))
     assert short.woken == 1 and short.slow == []
 
@@ -182,7 +187,7 @@ def test_a_way_closed_by_a_message_is_closed_for_the_next(short: Short) -> None:
         short.receiver.book = None
         short.slow.append((subject, payload))
 
-    short.receiver = InstrumentReceiver(close, short._heard, short.wake)
+    short.receiver = InstrumentReceiver(close, short._heard, short.scheduler)
     short.receiver.book = BookIntake(short.world.hub, short.core)
     short.tap = tapping(Handlers({SID: short.receiver}))
     short.feed.seq += 1
@@ -211,7 +216,7 @@ def test_a_fault_of_the_slow_way_is_reported(short: Short) -> None:
     def broken(*message: bytes) -> None:
         raise ZeroDivisionError("a bug of ours")
 
-    receiver = InstrumentReceiver(broken, short._heard, short.wake)
+    receiver = InstrumentReceiver(broken, short._heard, short.scheduler)
     passed_on: list[bytes] = []
     faults: list[Exception] = []
     tapping(Handlers({SID: receiver}), passed_on.append, faults.append).feed(
