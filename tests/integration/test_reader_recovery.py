@@ -1,4 +1,4 @@
-"""Holes: lost messages, a trimmed log, refused payloads, new and fenced writers. Nothing is guessed, nothing skipped."""
+"""Gaps: lost messages, a trimmed log, refused payloads, new and fenced writers. Nothing is guessed, nothing skipped."""
 
 from __future__ import annotations
 
