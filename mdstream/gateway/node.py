@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.sender import Sender
 from mdstream._core.net.sender_uring import UringSender
@@ -22,7 +23,6 @@ from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
-from mdstream.gateway.ticker import Ticker
 
 log = logging.getLogger("mdstream.gateway")
 
@@ -54,7 +54,13 @@ class Gateway:
             compression_level=config.compression_level,
             compression_threshold_bytes=config.compression_threshold_bytes,
         )
-        self._instruments = OpenInstruments(config, self._hub, self._flush, now_us=now_us)
+        self.scheduler = FlushScheduler(
+            self._hub,
+            coalesce_max_us=config.coalesce_max_ms * 1000,
+            idle_tick_us=config.heartbeat_ms * 1000 // _TICKS_TO_HEARTBEAT,
+            on_tick=self._ticked,
+        )
+        self._instruments = OpenInstruments(config, self._hub, self.scheduler.flush, now_us=now_us)
         self._sessions = Sessions(config, self._hub, self._instruments, now_us=now_us)
         self._server = Server(config, self._hub, self._sessions)
         self._pauses = GcPauses()
@@ -70,8 +76,6 @@ class Gateway:
         self._admin = Admin(config, Metrics(collector), self.not_ready)
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
-        heartbeat_s = config.heartbeat_ms / 1000
-        self._ticker = Ticker(self._tick, lambda: self._hub.waits, heartbeat_s / _TICKS_TO_HEARTBEAT)
         self._swept_at = 0.0
         self._connecting: asyncio.Task[None] | None = None
         self._used = asyncio.Event()
@@ -119,7 +123,7 @@ class Gateway:
     async def start(self) -> None:
         """Listens, and begins to connect to NATS. Raises ConfigError, or MdstreamError if it cannot listen."""
         options = bus_options(self.config) if self._bus is None else None
-        self._ticker.start()
+        self.scheduler.start(asyncio.get_running_loop())
         self._pauses.watch()
         try:
             await self._admin.start()
@@ -162,7 +166,7 @@ class Gateway:
         await self._instruments.close()
         if self._bus is not None and self._owns_bus:
             await self._bus.close()
-        self._ticker.stop()
+        self.scheduler.stop()
         self._pauses.unwatch()
 
     async def _wait_until_closed(self) -> None:
@@ -208,24 +212,14 @@ class Gateway:
     def _use(self, bus: Bus) -> None:
         log.info("connected to NATS at %s", bus.options.where)
         stale_ms = self.config.stale_after_ms
-        options = ReaderOptions(
-            stale_after_s=stale_ms / 1000 if stale_ms else None, coalesce_s=self.config.coalesce_max_ms / 1000
-        )
-        self._instruments.use(Readers(bus, self._flush, options, self._hub.patience))
+        options = ReaderOptions(stale_after_s=stale_ms / 1000 if stale_ms else None)
+        self._instruments.use(Readers(bus, self.scheduler, options))
         self._used.set()
 
     # ---- time
 
-    def _flush(self) -> None:
-        """After everything that the bus delivered in this turn of the loop."""
-        self._hub.flush(now_us())
-        self._ticker.stir()
-
-    def _tick(self) -> None:
-        self._instruments.read_first(self._tick_now)  # what is sent at the end of an interval is the newest
-
-    def _tick_now(self) -> None:
-        self._hub.tick(now_us())
+    def _ticked(self) -> None:
+        """The hub has ticked: what else is looked at a few times a second."""
         self._server.tick()
         if time.monotonic() - self._swept_at >= _SWEEP_S:
             self._swept_at = time.monotonic()

@@ -51,17 +51,6 @@ class OpenInstruments:
         """Makes it possible to open instruments; ``close`` closes the readers."""
         self._readers = readers
 
-    def read_first(self, callback: Callable[[], object]) -> None:
-        """Calls back once nothing from the bus waits to be read; now, as a rule."""
-        if self._readers is None:
-            callback()
-        else:
-            self._readers.read_first(callback)
-
-    def end_subscriptions_by(self, end: Callable[[Instrument, str], None]) -> None:
-        """``end`` ends every subscription to an instrument and tells the clients why."""
-        self._end_subscriptions = end
-
     # ---- opening
 
     def find(self, name: str) -> OpenInstrument | None:
