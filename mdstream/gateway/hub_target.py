@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class HubTarget:
-    """A ``mdstream.bus.Target``; live payloads go to the hub straight from the read buffer."""
+    """A ``mdstream.bus.InstrumentCore``; live payloads go to the hub straight from the read buffer."""
 
     def __init__(self, hub: Hub, core: Instrument) -> None:
         self.take_book = BookIntake(hub, core)

@@ -52,7 +52,7 @@ _HUB_HISTOGRAMS = {
 }
 _READER_COUNTERS = {
     "gaps": ("mdstream_upstream_gaps", "Holes found in what the bus delivered"),
-    "mended": ("mdstream_upstream_mended", "Holes mended, openings and reconnects included"),
+    "recovered": ("mdstream_upstream_mended", "Holes mended, openings and reconnects included"),
     "refused": ("mdstream_upstream_refused", "Payloads from the bus that were refused"),
     "snaps_loaded": (
         "mdstream_upstream_snaps_loaded",
