@@ -181,7 +181,9 @@ async def serving(
     **options: Any,
 ) -> AsyncIterator[Server]:
     server = Server(hub, format, **options)
-    door = Door(server.endpoint, turn_away=lambda: b"", max_handshakes=max_handshakes, tls=tls, compiled=compiled)
+    door = Door(
+        server.endpoint, turn_away=lambda: b"", max_handshakes=max_handshakes, tls=tls, compiled=compiled
+    )
     lowat = {"send_buffer_bytes": send_buffer_bytes, "notsent_lowat_bytes": notsent_lowat_bytes}
     await door.open("127.0.0.1", 0, **lowat)
     server.port = door.port
