@@ -1,4 +1,4 @@
-"""What a subscriber of the bus hears, decoded with the public library."""
+"""What a subscriber of the bus receives, decoded with the public library."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Ear:
         self._news.set()
 
     def values(self, stream: str) -> list[Any]:
-        """All values of a stream, whatever messages they came in."""
+        """All values of a stream, however they were joined into messages."""
         return [value for name, values in self.messages if name == stream for value in values]
 
     def states(self) -> list[tuple[str, str]]:
-        """The states with their reasons, without the repetitions that are signs of life."""
+        """The states with their reasons, without repetitions."""
         states: list[tuple[str, str]] = []
         for value in self.values("status"):
             if states[-1:] != [tuple(value[3:])]:
@@ -40,7 +40,7 @@ class Ear:
         return states
 
     async def until(self, met: Callable[[], object]) -> None:
-        """Returns when it holds, looked at after each message; the scenario's own deadline bounds the wait."""
+        """Returns when the condition holds; checks it after each message. The test's deadline bounds the wait."""
         while not met():
             self._news.clear()
             await self._news.wait()
