@@ -86,7 +86,7 @@ cdef class Follower:
     cdef int64_t drain_ms       # of the last `drain`; -1: none
     cdef list _keep             # keeps alive what the C side points to
     cdef Levels _levels
-    cdef WantedInstrument* _wanted          # room for one command
+    cdef WantedInstrument* _wanted  # room for one command
 
     # Handles one complete message: counts and checks its data, and puts the answers into `out`.
     cdef int c_take(self, Tracked* client, const uint8_t* data, Py_ssize_t size) except -1 nogil
