@@ -7,9 +7,10 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 # Most tests wait for a process or a socket, not for the CPU. WORKERS=0 runs all in one process: for --pdb, or to see prints.
 WORKERS ?= 3
+QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance test-debug test-all check lint format types imports spelling stubs bench bench-parts bench-service clean
+.PHONY: help build demo test test-quick conformance test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,19 +27,36 @@ $(INSTALLED): $(VENV)/.packages setup.py $(CORE)
 	$(BIN)/python tests/doubles/setup.py --quiet build_ext --inplace
 	@touch $@
 
+build: $(INSTALLED)  ## Make .venv: the packages, and mdstream with its core compiled
+
 demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (ARGS="--for 10s" ends by itself)
 	@$(BIN)/mdstream demo $(ARGS)
 
 test: $(INSTALLED)  ## All tests on this Python, three at a time (ARGS is passed to pytest)
 	$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
+test-quick: $(INSTALLED)  ## The tests that need no process and no socket, with fewer examples, in less than a minute
+	$(PYTEST) $(QUICK) --quick -p no:benchmark -n 2 --dist worksteal $(ARGS)
+
 conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and more of the load test (many minutes)
 	$(PYTEST) tests/conformance tests/e2e/test_bench.py -m 'complete or not complete' $(ARGS)
 
-test-debug:  ## The tests of the core on a build with bounds checks and assertions, in a .venv of its own
-	MDSTREAM_BUILD=debug $(MAKE) VENV=.venv-debug .venv-debug/.installed
-	MDSTREAM_BUILD=debug .venv-debug/bin/python -m pytest tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/conformance
-	@rm -f .venv*/.installed  # the modules lie in the tree: whoever comes next builds its own again
+CHECKED_TESTS = tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/conformance
+test-debug:  ## The tests of the core on a build with bounds checks and assertions
+
+test-asan: CHECKED_TESTS = tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/integration/test_session*.py \
+	tests/integration/gateway/test_gateway_hostile.py
+test-asan: SANITIZE = ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)"
+test-asan:  ## The same and hostile clients with AddressSanitizer and UndefinedBehaviorSanitizer (needs gcc)
+
+# Each of these builds lives in a copy of the tree, build/debug or build/asan, so that the release build here stays as it is.
+CHECKED_PYTHON = PYTHONPATH=$(CURDIR)/build/$* MDSTREAM_BUILD=$* $(abspath $(BIN))/python
+test-debug test-asan: test-%: $(INSTALLED)
+	mkdir -p build/$*
+	tar -c --exclude='./.?*' --exclude=./build --exclude='*.so' --exclude='*.c' . | tar -x -C build/$*
+	cd build/$* && $(CHECKED_PYTHON) setup.py --quiet build_ext --inplace
+	cd build/$* && $(CHECKED_PYTHON) tests/doubles/setup.py --quiet build_ext --inplace
+	cd build/$* && $(SANITIZE) $(CHECKED_PYTHON) -m pytest -n $(WORKERS) $(CHECKED_TESTS) $(ARGS)
 
 test-all:  ## All tests on each of Python 3.11, 3.12 and 3.13 that this machine has
 	./tools/test-all.sh
@@ -66,6 +84,9 @@ spelling: $(INSTALLED)
 
 stubs: $(INSTALLED)
 	$(BIN)/python -m mypy.stubtest mdstream._core mdstream._bench --concise --ignore-disjoint-bases --ignore-unused-allowlist --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
+
+raise-tools: $(INSTALLED)  ## Move the pinned development tools to their newest releases
+	$(BIN)/python tools/raise_tools.py
 
 bench: bench-parts bench-service  ## Benchmarks of the parts, then of the whole service, into reports/; never part of the tests
 

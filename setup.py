@@ -1,7 +1,7 @@
 """Builds what is compiled, the core and the load test's half; everything else about the project stands in pyproject.toml.
 
-MDSTREAM_BUILD picks the build: ``release`` (the default), ``debug`` (bounds and overflow checks, assertions) or
-``coverage`` (line tracing). setuptools does not notice a changed switch, so the choice forces a rebuild.
+MDSTREAM_BUILD selects the build: ``release`` (the default), ``debug`` (bounds checks, assertions) or ``asan`` (these, and
+AddressSanitizer and UndefinedBehaviorSanitizer). setuptools does not notice a changed switch, so the choice forces a rebuild.
 """
 
 import os
@@ -11,9 +11,16 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+CFLAGS = {
+    # -g0: the flags Python was built with ask for symbols, which make what is installed five times as large.
+    "release": ["-O3", "-fno-plt", "-g0", "-DNDEBUG"],
+    "debug": ["-O0", "-g", "-UNDEBUG"],
+    "asan": ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZE],
+}
 BUILD = os.environ.get("MDSTREAM_BUILD", "release")
-if BUILD not in ("release", "debug", "coverage"):
-    sys.exit(f"MDSTREAM_BUILD is {BUILD!r}; it must be release, debug or coverage")
+if BUILD not in CFLAGS:
+    sys.exit(f"MDSTREAM_BUILD is {BUILD!r}; it must be one of {', '.join(CFLAGS)}")
 # Each Python has its own modules in this tree, so each remembers its own build.
 STAMP = Path(f"build/.mdstream-build-{sys.implementation.cache_tag}")
 FORCE = (STAMP.read_text() if STAMP.exists() else "release") != BUILD
@@ -28,20 +35,15 @@ DIRECTIVES = {
     "initializedcheck": CHECKED,
     "cdivision": True,
     "overflowcheck": False,
-    "linetrace": BUILD == "coverage",
     "embedsignature": True,
 }
-# -g0: the flags Python was built with ask for symbols, which make what is installed five times as large.
-CFLAGS = ["-O0", "-g", "-UNDEBUG"] if CHECKED else ["-O3", "-fno-plt", "-g0"]
-MACROS = [("CYTHON_TRACE_NOGIL", "1")] if BUILD == "coverage" else []
-
 extensions = [
     Extension(
         ".".join(source.relative_to("ext").with_suffix("").parts),
         [str(source)],
         include_dirs=["ext/mdstream/_core"],
-        extra_compile_args=CFLAGS,
-        define_macros=MACROS,
+        extra_compile_args=CFLAGS[BUILD],
+        extra_link_args=SANITIZE if BUILD == "asan" else [],
     )
     for source in sorted(Path("ext/mdstream").rglob("*.pyx"))
 ]

@@ -10,6 +10,7 @@
 See ``docs/client.md``.
 """
 
+import mdstream._core  # noqa: F401 - first, because it tells when it is not built
 from mdstream.client.book import Book, BookUpdate
 from mdstream.client.client import DEFAULT_URL, Client, connect
 from mdstream.client.policy import Policy

@@ -1,11 +1,8 @@
 from mdstream._core.fanout.instrument import Instrument
 
 class Topic:
-    """One shared view (instrument, channel, depth, group, interval) and who is subscribed to it. Made by ``Hub.topic``."""
-
     @property
-    def number(self) -> int:
-        """The ``sub`` of everybody subscribed to it; unique on its hub, from 1."""
+    def number(self) -> int: ...
     @property
     def instrument(self) -> Instrument: ...
     @property
@@ -17,15 +14,12 @@ class Topic:
     @property
     def interval_ms(self) -> int: ...
     @property
-    def alive(self) -> bool:
-        """False once its last subscriber left."""
+    def alive(self) -> bool: ...
     @property
     def epoch(self) -> int: ...
     @property
-    def seq(self) -> int:
-        """The number at which it stands: the last one sent to all."""
+    def seq(self) -> int: ...
     @property
     def subscribers(self) -> int: ...
     @property
-    def subscription_bytes(self) -> int:
-        """Memory that its subscriptions take here; ``Sink.subscription_bytes`` is the rest."""
+    def subscription_bytes(self) -> int: ...

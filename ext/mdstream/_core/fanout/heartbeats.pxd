@@ -1,4 +1,4 @@
-"""Heartbeats, spread over time: a wheel of slots, each with the sinks whose turn it is then. No timer per connection."""
+"""Heartbeats, spread over time: a wheel of slots, each with the sinks that it serves. There is no timer per connection."""
 
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -17,8 +17,8 @@ cdef class Heartbeats:
 
     cdef int c_add(self, Sink sink) except -1
     cdef int c_remove(self, Sink sink) except -1
-    # What is due at out.now_us; a peer that gives no sign of life is ended.
+    # Sends what is due at out.now_us, and ends sinks whose peer was silent for too long.
     cdef int c_serve(self, Outbox out) except -1
     cdef int c_beat(self, Outbox out, Sink sink) except -1
-    cdef Py_ssize_t c_silent(self, Sink sink) except -1
+    cdef Py_ssize_t c_collect_silent(self, Sink sink) except -1
     cdef int c_reserve_pairs(self, Py_ssize_t count) except -1

@@ -1,14 +1,15 @@
 from libc.stdlib cimport free, realloc
 
+from mdstream._core.base.check cimport check
 from mdstream._core.codec.encode cimport Format, encode_heartbeat
 from mdstream._core.codec.variant cimport PLAIN
 from mdstream._core.fanout.outbox cimport Frame
-from mdstream._core.fanout.topic cimport Member, Topic
+from mdstream._core.fanout.topic cimport IN_STEP, Member, Topic
 from mdstream._core.websocket.frame cimport OP_PING
 
 cdef enum:
     MAX_SLOTS = 1024
-    SILENT_HEARTBEATS = 3       # without a sign of life: the peer is taken for dead
+    SILENT_HEARTBEATS = 3       # without a frame from the peer: it counts as dead
     GOING_AWAY = 1001
 
 
@@ -33,7 +34,9 @@ cdef class Heartbeats:
 
     cdef int c_remove(self, Sink sink) except -1:
         cdef list slot = self.slots[sink.slot]
-        cdef Sink moved = slot.pop()
+        cdef Sink moved
+        check(slot[sink.slot_index] is sink)
+        moved = slot.pop()
         if moved is not sink:
             slot[sink.slot_index] = moved
             moved.slot_index = sink.slot_index
@@ -41,7 +44,7 @@ cdef class Heartbeats:
         return 0
 
     cdef int c_serve(self, Outbox out) except -1:
-        """The sinks whose turn came since the last time; each once, however long that is ago."""
+        """The sinks whose turn came since the last call, each once, however long ago that was."""
         cdef uint64_t turn = out.now_us // self.slot_us
         cdef uint64_t first = self.turn + 1
         cdef uint64_t count = len(self.slots)
@@ -66,7 +69,7 @@ cdef class Heartbeats:
             return sink.c_end(GOING_AWAY, "no sign of life")
         if sink.blocked:
             return 0
-        n = self.c_silent(sink)
+        n = self.c_collect_silent(sink)
         encode_heartbeat(<Format>sink.format, &out.scratch, out.now_us, self.pairs, n)
         out.c_frame(sink.format, &frame)        # plain: each sink has its own
         out.c_deliver(sink, frame)
@@ -76,7 +79,7 @@ cdef class Heartbeats:
             out.c_deliver(sink, frame)
         return 0
 
-    cdef Py_ssize_t c_silent(self, Sink sink) except -1:
+    cdef Py_ssize_t c_collect_silent(self, Sink sink) except -1:
         """Fills `pairs` with (sub, newest seq sent) of the subscriptions that had no data since the last heartbeat."""
         cdef Py_ssize_t n = 0
         cdef uint32_t i
@@ -88,11 +91,11 @@ cdef class Heartbeats:
             member = topic.c_member(sink, i)
             if member.held:
                 continue
-            if member.heard == topic.version:
+            if member.beat_version == topic.version:
                 self.pairs[2 * n] = topic.number
-                self.pairs[2 * n + 1] = topic.seq if topic.c_in_step(sink, i) and member.unsent != topic.seq else 0
+                self.pairs[2 * n + 1] = topic.seq if member.state == IN_STEP and member.resumed_at != topic.seq else 0
                 n += 1
-            member.heard = topic.version
+            member.beat_version = topic.version
         return n
 
     cdef int c_reserve_pairs(self, Py_ssize_t count) except -1:

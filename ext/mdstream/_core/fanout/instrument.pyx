@@ -8,12 +8,19 @@ from mdstream._core.orderbook.trade_log cimport Trade
 
 from mdstream.model import MAX_EXPONENT
 
-# Scratch for all instruments; the interpreter's lock guards it, and nothing that runs Python stands between its use.
+# Scratch for all instruments. The core never releases the interpreter's lock, and no Python runs from the reading of a value to
+# its use.
 cdef BookUpdate scratch
 memset(&scratch, 0, sizeof(scratch))
 
 
 cdef class Instrument:
+    """One instrument: its scale, book and trades, and the checks between bytes from the bus and the book.
+
+    An instrument that was never opened (epoch 0) takes only what begins an epoch; anything else is a GAP. ``last_trade`` is the
+    newest trade that had a size, and is kept when an epoch begins; lots 0: none yet.
+    """
+
     def __init__(self, str name not None, int price_exp, int size_exp, *, log_capacity=16384, trade_capacity=4096,
                  max_levels=65536):
         for label, exponent in (("price_exp", price_exp), ("size_exp", size_exp)):
@@ -80,15 +87,27 @@ cdef class Instrument:
         return self.scale.size_exp
 
     def take_book(self, bytes payload not None):
+        """One payload of stream ``book``: one update or several.
+
+        Raises PayloadError (the contract does not allow these bytes) or BookError (the book refuses the update). Values before
+        the refused one stay applied, those after it are not read; the next update is then a GAP.
+        """
         return self.c_take_book(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
 
     def take_trades(self, bytes payload not None):
+        """One payload of stream ``trade``. Raises PayloadError; trades before the refused one stay applied."""
         return self.c_take_trades(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
 
     def load_snap(self, bytes payload not None, *, bint force=False):
+        """Loads a ``snap`` payload if it is newer than the book: of a greater epoch, or further on in the same.
+
+        ``force`` loads any whose epoch is not smaller than ``epoch``. Raises PayloadError, or BookError if it is no valid book; the
+        book is then unchanged. Returns whether it was loaded; the book's log then begins at its number.
+        """
         return self.c_load_snap(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), force) == 1
 
     def reset_trades(self, uint64_t epoch, uint64_t seq):
+        """Gives up trades up to ``seq`` of ``epoch``; the next one taken is ``seq + 1``."""
         self.trades.c_reset(epoch, seq)
         self.epoch = max(self.epoch, epoch)
 

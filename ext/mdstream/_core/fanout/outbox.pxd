@@ -1,10 +1,11 @@
-"""Frames on their way: encoded once, linked to each sink that is due them, written once per touched sink."""
+"""Frames on their way out: encoded once, linked to each sink that gets them, then written once per sink."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from cpython.ref cimport PyObject
 
 from mdstream._core.base.arena cimport Arena, arena_take
+from mdstream._core.base.check cimport check
 from mdstream._core.base.buffer cimport Buffer
 from mdstream._core.codec.deflate cimport Deflater
 from mdstream._core.orderbook.levels cimport Levels
@@ -16,7 +17,7 @@ cdef enum:
     BUCKETS = 32
     SOON = 8                    # sinks: how far ahead of its use one is fetched into the cache
 
-cdef struct Written:            # a job's sink, and all of what it is due
+cdef struct Written:            # whose write a job is, and of what
     PyObject* sink
     const Delivery* first
 
@@ -56,9 +57,9 @@ cdef class Outbox:
     cdef Deflater deflater
     cdef Sender sender          # or None: each sink writes for itself
     cdef Job[BATCH] jobs
-    cdef Written[BATCH] written     # what they are for
-    cdef char* joined           # what is in pieces, in one piece
-    cdef list filled            # sinks that the last writes found unwilling to take more; for the hub
+    cdef Written[BATCH] written     # of each job
+    cdef char* joined           # copies of deliveries in several pieces, each in one piece
+    cdef list filled            # sinks that took no more in the last writes; for the hub
     # scratch space for topics
     cdef Buffer scratch
     cdef Levels bids
@@ -67,13 +68,13 @@ cdef class Outbox:
     cdef Levels other_asks
     cdef Arena frames
     cdef Arena deliveries
-    cdef PyObject** touched
-    cdef Py_ssize_t n_touched
-    cdef Py_ssize_t touched_capacity
+    cdef PyObject** unwritten   # sinks with deliveries; owned
+    cdef Py_ssize_t n_unwritten
+    cdef Py_ssize_t unwritten_capacity
     cdef Sent* sent
     cdef Py_ssize_t n_sent
     cdef Py_ssize_t sent_capacity
-    cdef void** retired
+    cdef void** retired         # memory to be freed after the writes
     cdef Py_ssize_t n_retired
     cdef Py_ssize_t retired_capacity
 
@@ -83,22 +84,22 @@ cdef class Outbox:
     # Any payload as one frame in the arena; packed if it is large enough.
     cdef int c_frame_of(self, int opcode, int packing, const char* payload, Py_ssize_t size, Frame* out) except -1
     cdef int c_deliver(self, Sink sink, Frame frame) except -1
-    # What goes before the first frame of a connection: the answer to its upgrade request.
-    cdef int c_answer(self, Sink sink, const char* data, Py_ssize_t size) except -1
-    cdef int c_touch(self, Sink sink) except -1
-    # Remembers for the latency histogram that `deliveries` carry what happened at `ts_us`.
-    cdef int c_note(self, uint64_t ts_us, uint64_t deliveries) except -1
+    # Bytes that are no frame: the answer to an upgrade request.
+    cdef int c_deliver_raw(self, Sink sink, const char* data, Py_ssize_t size) except -1
+    cdef int c_add_unwritten(self, Sink sink) except -1
+    # Counts an update; for the latency histogram, that `deliveries` carry what happened at `ts_us`.
+    cdef int c_note_update(self, uint64_t ts_us, uint64_t deliveries) except -1
     # Frees memory that deliveries may still point to, once they are written.
-    cdef int c_retire(self, void* memory) except -1
-    # What the sink is due so far, now.
+    cdef int c_free_later(self, void* memory) except -1
+    # Writes what is linked to one sink so far.
     cdef int c_write_one(self, Sink sink) except -1
-    # All that is due.
+    # Writes everything.
     cdef int c_write(self) except -1
     cdef Py_ssize_t c_write_batch(self, Py_ssize_t start) except -1
-    cdef void c_job(self, Sink sink, Py_ssize_t job, Py_ssize_t* room) noexcept
-    cdef int c_settle(self, Py_ssize_t jobs) except -1
-    cdef void c_let_go(self, Py_ssize_t start, Py_ssize_t end) noexcept
-    # A flush begins and ends; in between updates are noted, and at the end timed. `flush`: counts in flush_us.
+    cdef void c_add_job(self, Sink sink, Py_ssize_t job, Py_ssize_t* room) noexcept
+    cdef int c_write_jobs(self, Py_ssize_t jobs) except -1
+    cdef void c_release(self, Py_ssize_t start, Py_ssize_t end) noexcept
+    # A flush begins and ends: updates noted in between are timed at its end. `flush`: it counts in flush_us.
     cdef void c_begin(self) noexcept
     cdef void c_end(self, bint flush) noexcept
     cdef dict c_figures(self)
@@ -106,14 +107,16 @@ cdef class Outbox:
 
 
 cdef inline void prefetch_sink(const PyObject* sink) noexcept nogil:
-    """What a delivery touches of it."""
+    """The part of it that a delivery touches."""
     prefetch(sink)
     prefetch(<const char*>sink + 63)
 
 
-cdef inline int hand(Outbox out, Sink sink, const Frame* frame) except -1:
+cdef inline int link_frame(Outbox out, Sink sink, const Frame* frame) except -1:
     """Links a frame to a sink."""
     cdef Delivery* delivery = sink.last
+    check(delivery == NULL or delivery.next == NULL)
+    check((delivery == NULL) == (sink.first == NULL))
     sink.pending += frame.size
     if delivery != NULL and delivery.data + delivery.size == frame.data:
         delivery.size += frame.size         # side by side in the arena: still one run of bytes
@@ -123,7 +126,7 @@ cdef inline int hand(Outbox out, Sink sink, const Frame* frame) except -1:
     delivery.size = frame.size
     delivery.next = NULL
     if sink.last == NULL:
-        out.c_touch(sink)
+        out.c_add_unwritten(sink)
         sink.first = delivery
     else:
         sink.last.next = delivery

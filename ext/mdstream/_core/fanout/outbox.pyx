@@ -5,6 +5,7 @@ from libc.string cimport memcpy
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 
 from mdstream._core.base.arena cimport arena_free, arena_reset, arena_take
+from mdstream._core.base.check cimport check
 from mdstream._core.base.buffer cimport buffer_free
 from mdstream._core.base.clock cimport monotonic_us
 from mdstream._core.codec.variant cimport PLAIN, format_of, packing_of
@@ -50,6 +51,28 @@ cdef void join(char* at, const Delivery* first) noexcept nogil:
         first = first.next
 
 
+cdef bint deliveries_agree(Sink sink) noexcept:
+    """They end with `last`, and make up the pending bytes."""
+    cdef const Delivery* delivery = sink.first
+    cdef const Delivery* last = NULL
+    cdef Py_ssize_t size = 0
+    while delivery != NULL:
+        size += delivery.size
+        last = delivery
+        delivery = delivery.next
+    return size == sink.pending and last == sink.last
+
+
+cdef const Delivery* take_deliveries(Sink sink) noexcept:
+    """Those linked to the sink, which has none from here on."""
+    cdef const Delivery* first = sink.first
+    check(deliveries_agree(sink))
+    sink.first = NULL
+    sink.last = NULL
+    sink.pending = 0
+    return first
+
+
 cdef class Outbox:
     def __cinit__(self) -> None:
         self.filled = []
@@ -58,10 +81,10 @@ cdef class Outbox:
             raise MemoryError("no memory for an outbox")
 
     def __dealloc__(self) -> None:
-        self.c_let_go(0, self.n_touched)
+        self.c_release(0, self.n_unwritten)
         self.c_free_retired()
         free(self.joined)
-        free(self.touched)
+        free(self.unwritten)
         free(self.sent)
         free(self.retired)
         arena_free(&self.frames)
@@ -91,24 +114,25 @@ cdef class Outbox:
         header = header_size(size)
         data = <char*>arena_take(&self.frames, header + size, 1)
         put_header(data, opcode, size)
-        memcpy(data + header, payload, size)
+        if size:                    # a ping has no payload
+            memcpy(data + header, payload, size)
         out.data = data
         out.size = header + size
         return 0
 
     cdef int c_deliver(self, Sink sink, Frame frame) except -1:
         self.counters.deliveries += 1
-        return hand(self, sink, &frame)
+        return link_frame(self, sink, &frame)
 
-    cdef int c_touch(self, Sink sink) except -1:
-        if self.n_touched == self.touched_capacity:
-            grow(<void**>&self.touched, &self.touched_capacity, self.n_touched, sizeof(PyObject*))
+    cdef int c_add_unwritten(self, Sink sink) except -1:
+        if self.n_unwritten == self.unwritten_capacity:
+            grow(<void**>&self.unwritten, &self.unwritten_capacity, self.n_unwritten, sizeof(PyObject*))
         Py_INCREF(sink)
-        self.touched[self.n_touched] = <PyObject*>sink
-        self.n_touched += 1
+        self.unwritten[self.n_unwritten] = <PyObject*>sink
+        self.n_unwritten += 1
         return 0
 
-    cdef int c_answer(self, Sink sink, const char* data, Py_ssize_t size) except -1:
+    cdef int c_deliver_raw(self, Sink sink, const char* data, Py_ssize_t size) except -1:
         cdef Frame raw
         raw.data = <char*>arena_take(&self.frames, size, 1)
         raw.size = size
@@ -116,7 +140,7 @@ cdef class Outbox:
         self.counters.deliveries -= 1
         return self.c_deliver(sink, raw)
 
-    cdef int c_note(self, uint64_t ts_us, uint64_t deliveries) except -1:
+    cdef int c_note_update(self, uint64_t ts_us, uint64_t deliveries) except -1:
         self.counters.updates += 1
         if not deliveries or not self.timing:
             return 0
@@ -126,10 +150,10 @@ cdef class Outbox:
         self.n_sent += 1
         return 0
 
-    cdef int c_retire(self, void* memory) except -1:
+    cdef int c_free_later(self, void* memory) except -1:
         if memory == NULL:
             return 0
-        if self.n_touched == 0:
+        if self.n_unwritten == 0:
             free(memory)
             return 0
         grow(<void**>&self.retired, &self.retired_capacity, self.n_retired, sizeof(void*))
@@ -144,13 +168,10 @@ cdef class Outbox:
         self.n_retired = 0
 
     cdef int c_write_one(self, Sink sink) except -1:
-        cdef Delivery* first = sink.first
         cdef Py_ssize_t size = sink.pending
+        cdef const Delivery* first = take_deliveries(sink)
         if first == NULL:
             return 0
-        sink.first = NULL
-        sink.last = NULL
-        sink.pending = 0
         if sink.closed:
             return 0
         self.counters.writes += 1
@@ -161,9 +182,9 @@ cdef class Outbox:
 
     cdef int c_write(self) except -1:
         cdef Py_ssize_t i = 0
-        while i < self.n_touched:           # a write may touch further sinks: what it closes or unblocks
+        while i < self.n_unwritten:           # a write may link frames to further sinks: what it closes or unblocks
             i = self.c_write_batch(i)
-        self.n_touched = 0
+        self.n_unwritten = 0
         self.c_free_retired()
         arena_reset(&self.frames)
         arena_reset(&self.deliveries)
@@ -172,47 +193,44 @@ cdef class Outbox:
         return 0
 
     cdef Py_ssize_t c_write_batch(self, Py_ssize_t start) except -1:
-        """The next sinks of those touched: to as many as a batch holds by the sender, to others each by itself."""
+        """Writes to the next sinks: by the sender to as many as a batch holds, to others one by one."""
         cdef Py_ssize_t i = start
         cdef Py_ssize_t jobs = 0
         cdef Py_ssize_t room = JOIN_SPACE
         cdef Sink sink
-        while i < self.n_touched and jobs < BATCH:
-            if i + SOON < self.n_touched:
-                prefetch_sink(self.touched[i + SOON])
-            if self.touched[i] == NULL:     # let go before an earlier round failed
+        while i < self.n_unwritten and jobs < BATCH:
+            if i + SOON < self.n_unwritten:
+                prefetch_sink(self.unwritten[i + SOON])
+            if self.unwritten[i] == NULL:     # released before an earlier round failed
                 i += 1
                 continue
-            sink = <Sink>self.touched[i]
+            sink = <Sink>self.unwritten[i]
             if self.sender is None or sink.fd < 0 or sink.blocked or sink.closed or sink.pending > JOIN_MOST:
                 self.c_write_one(sink)
             elif sink.first != NULL:
                 if sink.first.next != NULL and sink.pending > room:
                     break
-                self.c_job(sink, jobs, &room)
+                self.c_add_job(sink, jobs, &room)
                 jobs += 1
             i += 1
-        self.c_settle(jobs)
-        self.c_let_go(start, i)
+        self.c_write_jobs(jobs)
+        self.c_release(start, i)
         return i
 
-    cdef void c_job(self, Sink sink, Py_ssize_t job, Py_ssize_t* room) noexcept:
-        """One piece of all that the sink is due."""
-        self.written[job].sink = <PyObject*>sink
-        self.written[job].first = sink.first
-        self.jobs[job].fd = sink.fd
-        self.jobs[job].size = sink.pending
-        self.jobs[job].data = sink.first.data
-        if sink.first.next != NULL:
-            self.jobs[job].data = self.joined + JOIN_SPACE - room[0]
-            join(self.joined + JOIN_SPACE - room[0], sink.first)
-            room[0] -= sink.pending
-        sink.first = NULL
-        sink.last = NULL
-        sink.pending = 0
+    cdef void c_add_job(self, Sink sink, Py_ssize_t job, Py_ssize_t* room) noexcept:
+        """Takes all that is linked to the sink, in one piece."""
+        cdef Py_ssize_t size = sink.pending
+        cdef const Delivery* first = take_deliveries(sink)
+        cdef const char* data = first.data
+        if first.next != NULL:
+            data = self.joined + JOIN_SPACE - room[0]
+            join(<char*>data, first)
+            room[0] -= size
+        self.written[job] = Written(<PyObject*>sink, first)
+        self.jobs[job] = Job(sink.fd, data, size, 0)
 
-    cdef int c_settle(self, Py_ssize_t jobs) except -1:
-        """Tries the jobs; what a socket did not take is its sink's again."""
+    cdef int c_write_jobs(self, Py_ssize_t jobs) except -1:
+        """Writes the jobs. What a socket did not take goes back to its sink."""
         cdef Py_ssize_t i
         cdef Job* job
         cdef Sink sink
@@ -221,6 +239,7 @@ cdef class Outbox:
         self.counters.writes += jobs
         for i in range(jobs):
             job = &self.jobs[i]
+            check(job.sent <= job.size)
             self.counters.bytes += job.size
             if job.sent != job.size:
                 sink = <Sink>self.written[i].sink
@@ -228,11 +247,11 @@ cdef class Outbox:
                     self.filled.append(sink)
         return 0
 
-    cdef void c_let_go(self, Py_ssize_t start, Py_ssize_t end) noexcept:
+    cdef void c_release(self, Py_ssize_t start, Py_ssize_t end) noexcept:
         cdef Py_ssize_t i
         cdef PyObject* sink
         for i in range(start, end):
-            sink, self.touched[i] = self.touched[i], NULL
+            sink, self.unwritten[i] = self.unwritten[i], NULL
             Py_XDECREF(sink)
 
     # ---- figures
@@ -251,6 +270,7 @@ cdef class Outbox:
             self.counters.latency_us[bucket(age_us)] += self.sent[i].deliveries
             # Old data replayed is decades of microseconds old: bounded, so that the sum stays far from 2**64.
             self.counters.latency_total_us += min(age_us, MAX_SUMMED_US) * self.sent[i].deliveries
+        check(self.n_sent == 0 or self.timing)
         self.n_sent = 0
         self.timing = False
         if flush:

@@ -7,7 +7,7 @@ cdef extern from "fanout/write_job.h":
         int fd
         const char* data
         Py_ssize_t size
-        Py_ssize_t sent         # filled in: bytes that the socket took, maybe none; negative: it is broken
+        Py_ssize_t sent         # set by c_send: bytes that the socket took, maybe none; negative: it is broken
 
 cdef enum:
     BATCH = 32                  # jobs at a time, at most
@@ -16,5 +16,5 @@ cdef class Sender:
     cdef readonly uint64_t calls         # to c_send
     cdef readonly uint64_t jobs          # in those
 
-    # Tries each of the jobs once, waiting for none; the sockets are all different.
+    # Tries each job once, without waiting. No two jobs have the same socket.
     cdef void c_send(self, Job* jobs, Py_ssize_t count) noexcept

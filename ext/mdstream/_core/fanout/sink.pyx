@@ -1,4 +1,4 @@
-"""The base of sinks, as topics and hub know it."""
+"""The base of sinks, as topics and the hub know them."""
 
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, realloc
@@ -7,6 +7,11 @@ from mdstream._core.codec.variant cimport DEFLATE, DEFLATE_NARROW, LEAST_WINDOW_
 
 
 cdef class Sink:
+    """Where frames for one client go. ``net.session`` has the one that writes to a WebSocket.
+
+    ``format`` is 0 for JSON, 1 for MessagePack. While it is ``blocked``, the peer takes no more: its topics queue nothing for it.
+    """
+
     def __init__(self, format: int, window_bits: int = 0) -> None:
         if format not in (0, 1):
             raise ValueError(f"format is {format!r}; it must be 0 (JSON) or 1 (MessagePack)")
@@ -22,16 +27,19 @@ cdef class Sink:
 
     @property
     def subscriptions(self) -> int:
+        """How many topics it is subscribed to."""
         return self.n_places
 
     @property
     def subscription_bytes(self) -> int:
+        """Memory that those take here; ``Topic.subscription_bytes`` is the rest."""
         return self.places_capacity * sizeof(Place)
 
     def topics(self) -> list:
         return [<object>self.places[i].topic for i in range(self.n_places)]
 
     def close(self) -> None:
+        """Ends every subscription. Nothing is sent after it."""
         if self.closed:
             return
         self.closed = True

@@ -14,23 +14,30 @@ from mdstream._core.fanout.instrument cimport Instrument
 from mdstream._core.fanout.outbox cimport Frame, Outbox
 from mdstream._core.fanout.sink cimport Sink
 
-cdef enum Lag:
-    BEHIND = 0          # has what leads up to `seq`
-    AHEAD = 1           # resumed at a number that the topic has not reached yet
-    FRESH = 2           # has nothing of use: needs a snapshot
+# state    has                             may become
+# IN_STEP  all that the topic sent         BEHIND: its sink blocks, or it asks to recover
+# BEHIND   what leads up to its `seq`      IN_STEP; EMPTY: no delta leads from there to where the topic stands
+# AHEAD    resumed at a `seq` that the     IN_STEP: the topic reaches it; BEHIND: it asks to recover, or a new epoch of trades
+#          topic has not reached yet       began; EMPTY: it waited too long, or the book was replaced
+# EMPTY    nothing of use                  BEHIND or AHEAD, when it joins; IN_STEP, by a snapshot
+cdef enum MemberState:
+    IN_STEP = 0
+    BEHIND = 1
+    AHEAD = 2
+    EMPTY = 3
 
 cdef struct Member:
     PyObject* sink      # borrowed: a sink leaves its topics when it is closed
-    uint64_t seq        # of one that lags: its position (see c_position)
-    uint64_t unsent     # in step since this number without having been sent anything; NEVER once it was
+    uint64_t seq        # unless in step: where it stands (see c_position)
+    uint64_t resumed_at     # the number at which it came into step without having been sent anything; NEVER once it was
     uint64_t deadline_us    # AHEAD: when to stop waiting
     uint32_t place      # index in the sink's places
-    uint32_t heard      # the topic's version at the last heartbeat
-    uint8_t lag         # Lag
+    uint32_t beat_version   # the topic's version at the last heartbeat
+    uint8_t state       # MemberState
     uint8_t reason      # Reason, of the snapshot that it may come to
-    bint held           # subscribed, but catch_up was not called yet
+    bint held           # subscribed, but catch_up was not called yet: it is sent nothing, and is not in step
 
-cdef struct Members:    # the first `in_step` have all that the topic sent, the others lag
+cdef struct Members:    # the first `in_step` are IN_STEP
     Member* items
     uint32_t count
     uint32_t in_step
@@ -72,18 +79,18 @@ cdef class Topic:
     cdef Members[VARIANTS] members     # by variant
 
     # ---- what a channel does
-    # Stand at what is now, with nobody to tell.
+    # Take over where the instrument stands; nobody is told.
     cdef int c_start(self, Outbox out) except -1
-    # Bring the topic to what is now; all members in step are handed the change.
+    # Bring the topic to where the instrument stands, and send the change to all members in step.
     cdef int c_emit(self, Outbox out) except -1
-    # Before one member is answered: emit first if the topic stands where answers cannot be computed, or needlessly far back.
-    cdef int c_settle(self, Outbox out) except -1
-    # A new member's standing, given (epoch, seq) if `resume`; True if it goes on from there.
+    # Before one member is served: emit, if what it lacks could not be computed otherwise, or would be out of date.
+    cdef int c_emit_first(self, Outbox out) except -1
+    # Set the state of a new member, given (epoch, seq) if `resume`; True if it goes on from there.
     cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1
-    # `recover` from a number on: sets what the member lacks.
+    # `recover` from a number on: set what the member lacks.
     cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1
-    # Hand one member what leads to where the topic stands.
-    cdef int c_bring(self, Outbox out, Member* member) except -1
+    # Send one member what leads to where the topic stands.
+    cdef int c_send_missing(self, Outbox out, Member* member) except -1
     # What a member's `seq` is compared with.
     cdef uint64_t c_position(self) noexcept
 
@@ -92,17 +99,18 @@ cdef class Topic:
     cdef int c_leave(self, Sink sink, Py_ssize_t place) except -1
     cdef uint32_t c_count_members(self) noexcept
     cdef Member* c_member(self, Sink sink, Py_ssize_t place) noexcept
-    cdef bint c_in_step(self, Sink sink, Py_ssize_t place) noexcept
-    # The sink blocks: from here on it lags.
-    cdef int c_mark(self, Sink sink, Py_ssize_t place) except -1
+    # The only place where a state changes. Returns the member, which may have moved.
+    cdef Member* c_set_state(self, Member* member, MemberState state) noexcept
+    # A member in step, or ahead, is behind from here on.
+    cdef Member* c_fall_behind(self, Member* member, Reason reason) noexcept
+    # The sink takes no more now.
+    cdef int c_on_blocked(self, Sink sink, Py_ssize_t place) except -1
     cdef int c_catch_up(self, Outbox out, Sink sink, Py_ssize_t place) except -1
     # `recover`: from here on it lacks what follows `from_seq` - 1.
     cdef int c_recover(self, Outbox out, Sink sink, Py_ssize_t place, uint64_t from_seq) except -1
-    cdef int c_lag(self, int variant, uint32_t index, Lag lag, Reason reason) except -1
     # Members that waited ahead of the topic: those it has reached; with `now_us`, also those whose time is up.
-    cdef int c_reached(self, Outbox out, uint64_t now_us) except -1
-    # Brings a lagging member into step.
-    cdef int c_step(self, Outbox out, int variant, uint32_t index) except -1
-    cdef int c_fan(self, Outbox out, int variant, Frame frame) except -1
-    # A message for all was made: counts it, for heartbeats and the latency histogram.
-    cdef int c_sent(self, Outbox out) except -1
+    cdef int c_serve_ahead(self, Outbox out, uint64_t now_us) except -1
+    cdef int c_bring_into_step(self, Outbox out, Member* member) except -1
+    cdef int c_send_all(self, Outbox out, int variant, Frame frame) except -1
+    # A message for all was made: count it, for heartbeats and the latency histogram.
+    cdef int c_count_message(self, Outbox out) except -1

@@ -1,10 +1,11 @@
-"""Members and where they stand: a dense array per variant, those in step first, each knowing its place in its sink."""
+"""Members and where they stand: a dense array per variant, those in step first. Each knows its place in its sink."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
+from mdstream._core.base.check cimport check
 from mdstream._core.codec.encode cimport REASON_RECOVER, REASON_SLOW, REASON_SUBSCRIBE
-from mdstream._core.fanout.outbox cimport SOON, hand, prefetch_sink
+from mdstream._core.fanout.outbox cimport SOON, link_frame, prefetch_sink
 from mdstream._core.fanout.sink cimport Place, fit_capacity, next_capacity
 
 
@@ -15,6 +16,12 @@ cdef class TopicGroup:
 
 
 cdef class Topic:
+    """One shared view (instrument, channel, depth, group, interval) and who is subscribed to it. Made by ``Hub.topic``.
+
+    ``number`` is the ``sub`` of everyone subscribed to it, unique on its hub, from 1. ``seq`` is where it stands: the last number
+    sent to all. ``alive`` is False after its last subscriber left.
+    """
+
     def __dealloc__(self) -> None:
         cdef int variant
         for variant in range(VARIANTS):
@@ -30,6 +37,7 @@ cdef class Topic:
 
     @property
     def subscription_bytes(self) -> int:
+        """Memory that its subscriptions take here; ``Sink.subscription_bytes`` is the rest."""
         cdef Py_ssize_t room = 0
         cdef int variant
         for variant in range(VARIANTS):
@@ -44,7 +52,7 @@ cdef class Topic:
     cdef int c_emit(self, Outbox out) except -1:
         raise NotImplementedError
 
-    cdef int c_settle(self, Outbox out) except -1:
+    cdef int c_emit_first(self, Outbox out) except -1:
         raise NotImplementedError
 
     cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1:
@@ -53,7 +61,7 @@ cdef class Topic:
     cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1:
         raise NotImplementedError
 
-    cdef int c_bring(self, Outbox out, Member* member) except -1:
+    cdef int c_send_missing(self, Outbox out, Member* member) except -1:
         raise NotImplementedError
 
     cdef uint64_t c_position(self) noexcept:
@@ -62,7 +70,7 @@ cdef class Topic:
     # ---- members
 
     cdef Member* c_join(self, Sink sink) except NULL:
-        """A new member, lagging and held; the caller says where it stands."""
+        """A new member, held. The caller says where it stands."""
         cdef Members* members = &self.members[sink.variant]
         cdef Member* member
         reserve_member(members)
@@ -70,11 +78,11 @@ cdef class Topic:
         member = &members.items[members.count]
         member.sink = <PyObject*>sink
         member.seq = 0
-        member.unsent = NEVER
+        member.resumed_at = NEVER
         member.deadline_us = 0
         member.place = sink.n_places - 1
-        member.heard = self.version
-        member.lag = FRESH
+        member.beat_version = self.version
+        member.state = EMPTY
         member.reason = REASON_SUBSCRIBE
         member.held = True
         members.count += 1
@@ -82,15 +90,9 @@ cdef class Topic:
 
     cdef int c_leave(self, Sink sink, Py_ssize_t place) except -1:
         cdef Members* members = &self.members[sink.variant]
-        cdef uint32_t index = sink.places[place].index
-        if members.items[index].lag == AHEAD and index >= members.in_step:
-            self.n_ahead -= 1
-        if index < members.in_step:
-            members.in_step -= 1
-            swap_members(members, index, members.in_step)
-            index = members.in_step
+        cdef Member* member = self.c_set_state(self.c_member(sink, place), BEHIND)
         members.count -= 1
-        swap_members(members, index, members.count)
+        swap_members(members, member, members.count)
         release_members(members)
         remove_place(sink, place)
         return 0
@@ -103,108 +105,131 @@ cdef class Topic:
         return count
 
     cdef Member* c_member(self, Sink sink, Py_ssize_t place) noexcept:
-        return &self.members[sink.variant].items[sink.places[place].index]
+        cdef Member* member = &self.members[sink.variant].items[sink.places[place].index]
+        check(member.sink == <PyObject*>sink and member.place == place)
+        return member
 
-    cdef bint c_in_step(self, Sink sink, Py_ssize_t place) noexcept:
-        return sink.places[place].index < self.members[sink.variant].in_step
-
-    cdef int c_lag(self, int variant, uint32_t index, Lag lag, Reason reason) except -1:
-        cdef Members* members = &self.members[variant]
-        cdef Member* member
-        if index < members.in_step:
+    cdef Member* c_set_state(self, Member* member, MemberState state) noexcept:
+        cdef Members* members = &self.members[(<Sink>member.sink).variant]
+        cdef uint8_t before = member.state
+        check(may_become(before, state))
+        member.state = state
+        self.n_ahead += (state == AHEAD) - (before == AHEAD)
+        if before == IN_STEP:
             members.in_step -= 1
-            swap_members(members, index, members.in_step)
-            index = members.in_step
-        elif members.items[index].lag == AHEAD:
-            self.n_ahead -= 1
-        member = &members.items[index]
-        member.lag = lag
+            return swap_members(members, member, members.in_step)
+        if state == IN_STEP:
+            members.in_step += 1
+            return swap_members(members, member, members.in_step - 1)
+        return member
+
+    cdef Member* c_fall_behind(self, Member* member, Reason reason) noexcept:
+        member = self.c_set_state(member, BEHIND)
         member.reason = reason
         member.seq = self.c_position()
-        return 0
+        return member
 
-    cdef int c_mark(self, Sink sink, Py_ssize_t place) except -1:
-        if self.c_in_step(sink, place):
-            self.c_lag(sink.variant, sink.places[place].index, BEHIND, REASON_SLOW)
+    cdef int c_on_blocked(self, Sink sink, Py_ssize_t place) except -1:
+        cdef Member* member = self.c_member(sink, place)
+        if member.state == IN_STEP:
+            self.c_fall_behind(member, REASON_SLOW)
         return 0
 
     cdef int c_recover(self, Outbox out, Sink sink, Py_ssize_t place, uint64_t from_seq) except -1:
         cdef Member* member = self.c_member(sink, place)
         cdef uint64_t had
         member.held = False
-        if self.c_in_step(sink, place) or member.lag == AHEAD:
-            self.c_lag(sink.variant, sink.places[place].index, BEHIND, REASON_RECOVER)
-        self.c_settle(out)      # after that: so that the answer covers what is new as well
-        if self.c_in_step(sink, place):
-            return 0            # by a snapshot for all
+        if member.state == IN_STEP or member.state == AHEAD:
+            self.c_fall_behind(member, REASON_RECOVER)
+        self.c_emit_first(out)      # after that: so that the answer covers what is new as well
         member = self.c_member(sink, place)
+        if member.state == IN_STEP:
+            return 0                # by a snapshot for all
         member.reason = REASON_RECOVER
-        if member.lag == FRESH:
+        if member.state == EMPTY:
             return 0
         had = member.seq
         self.c_rewind(member, from_seq)
-        if member.seq > had:
-            member.seq = had    # it lacks more than it asks for
+        member.seq = min(member.seq, had)   # it may lack more than it asks for
         return 0
 
     cdef int c_catch_up(self, Outbox out, Sink sink, Py_ssize_t place) except -1:
         """What one member lacks, after which it is in step; nothing yet for one that is held, or ahead of the topic."""
         cdef Member* member = self.c_member(sink, place)
-        if member.held or self.c_in_step(sink, place):
+        if member.held or member.state == IN_STEP:
             return 0
-        self.c_settle(out)
+        self.c_emit_first(out)
         member = self.c_member(sink, place)
-        if self.c_in_step(sink, place) or member.lag == AHEAD and member.seq > self.c_position():
+        if member.state == IN_STEP or member.state == AHEAD and member.seq > self.c_position():
             return 0
-        return self.c_step(out, sink.variant, sink.places[place].index)
+        return self.c_bring_into_step(out, member)
 
-    cdef int c_step(self, Outbox out, int variant, uint32_t index) except -1:
-        """Brings a lagging member into step."""
-        cdef Members* members = &self.members[variant]
-        self.c_bring(out, &members.items[index])
-        if members.items[index].lag == AHEAD:
-            self.n_ahead -= 1
-        members.items[index].lag = BEHIND
-        swap_members(members, index, members.in_step)
-        members.in_step += 1
+    cdef int c_bring_into_step(self, Outbox out, Member* member) except -1:
+        check(not member.held)
+        self.c_send_missing(out, member)
+        self.c_set_state(member, IN_STEP)
         return 0
 
-    cdef int c_reached(self, Outbox out, uint64_t now_us) except -1:
+    cdef int c_serve_ahead(self, Outbox out, uint64_t now_us) except -1:
         cdef int variant
-        cdef uint32_t index
+        cdef uint32_t i
         cdef Member* member
         if not self.n_ahead:
             return 0
         for variant in range(VARIANTS):
-            index = self.members[variant].in_step
-            while index < self.members[variant].count:
-                member = &self.members[variant].items[index]
-                if member.lag == AHEAD and not member.held and not (<Sink>member.sink).blocked:
-                    if now_us >= member.deadline_us and member.seq > self.c_position():
-                        self.n_ahead -= 1
-                        member.lag = FRESH
-                    if member.lag == FRESH or member.seq <= self.c_position():
-                        self.c_step(out, variant, index)
-                index += 1
+            for i in range(self.members[variant].in_step, self.members[variant].count):
+                member = &self.members[variant].items[i]
+                if member.state != AHEAD or member.held or (<Sink>member.sink).blocked:
+                    continue
+                if member.seq <= self.c_position():
+                    self.c_bring_into_step(out, member)
+                elif now_us >= member.deadline_us:
+                    self.c_bring_into_step(out, self.c_set_state(member, EMPTY))
         return 0
 
-    cdef int c_fan(self, Outbox out, int variant, Frame frame) except -1:
+    cdef int c_send_all(self, Outbox out, int variant, Frame frame) except -1:
         cdef Members* members = &self.members[variant]
         cdef uint32_t i
         for i in range(members.in_step):
             if i + SOON < members.in_step:
                 prefetch_sink(members.items[i + SOON].sink)
-            hand(out, <Sink>members.items[i].sink, &frame)
+            link_frame(out, <Sink>members.items[i].sink, &frame)
         out.counters.deliveries += members.in_step
         return 0
 
-    cdef int c_sent(self, Outbox out) except -1:
+    cdef int c_count_message(self, Outbox out) except -1:
         cdef uint64_t told = 0
         cdef int variant
         for variant in range(VARIANTS):
+            check(members_agree(self, variant))
             told += self.members[variant].in_step
         self.version += 1
-        return out.c_note(self.ts_us, told)
+        return out.c_note_update(self.ts_us, told)
+
+
+cdef bint may_become(uint8_t before, uint8_t after) noexcept nogil:
+    """The table at `MemberState`. BEHIND and EMPTY may be set again."""
+    if before == IN_STEP:
+        return after == BEHIND
+    return before == EMPTY or after != AHEAD
+
+
+cdef bint members_agree(Topic topic, int variant) noexcept:
+    """Those in step stand first, and each member and its place in its sink name each other."""
+    cdef const Members* members = &topic.members[variant]
+    cdef const Member* member
+    cdef const Place* place
+    cdef uint32_t i
+    cdef uint32_t n_ahead = 0
+    for i in range(members.count):
+        member = &members.items[i]
+        place = &(<Sink>member.sink).places[member.place]
+        n_ahead += member.state == AHEAD
+        if (member.state == IN_STEP) != (i < members.in_step) or (member.held and member.state == IN_STEP):
+            return False
+        if place.topic != <PyObject*>topic or place.index != i or (<Sink>member.sink).variant != variant:
+            return False
+    return members.in_step <= members.count <= members.capacity and n_ahead <= topic.n_ahead
 
 
 cdef int reserve_member(Members* members) except -1:
@@ -236,15 +261,17 @@ cdef void release_members(Members* members) noexcept:
             members.capacity = capacity
 
 
-cdef void swap_members(Members* members, uint32_t a, uint32_t b) noexcept:
-    cdef Member other
-    if a == b:
-        return
-    other = members.items[a]
-    members.items[a] = members.items[b]
-    members.items[b] = other
-    (<Sink>members.items[a].sink).places[members.items[a].place].index = a
-    (<Sink>members.items[b].sink).places[members.items[b].place].index = b
+cdef Member* swap_members(Members* members, Member* member, uint32_t index) noexcept:
+    """Has a member change places with the one at `index`. Returns where it is now."""
+    cdef Member* other = &members.items[index]
+    cdef Member moved
+    if member != other:
+        moved = member[0]
+        member[0] = other[0]
+        other[0] = moved
+        (<Sink>member.sink).places[member.place].index = <uint32_t>(member - members.items)
+        (<Sink>other.sink).places[other.place].index = index
+    return other
 
 
 cdef void remove_place(Sink sink, Py_ssize_t place) noexcept:

@@ -1,4 +1,4 @@
-"""Books: full from the change log, cut or grouped by the difference to the view last sent; snapshots encoded once."""
+"""Books. Full ones send what the change log has; cut or grouped ones the difference to the view last sent."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -11,7 +11,7 @@ from mdstream._core.codec.encode cimport (
 from mdstream._core.codec.variant cimport format_of
 from mdstream._core.orderbook.levels cimport levels_crc, levels_diff, levels_free, levels_swap
 from mdstream._core.fanout.sink cimport Sink
-from mdstream._core.fanout.topic cimport AHEAD, BEHIND, FRESH, NEVER, Members
+from mdstream._core.fanout.topic cimport AHEAD, BEHIND, EMPTY, NEVER, Members
 
 cdef enum:
     CRC_LEVELS = 10
@@ -31,27 +31,27 @@ cdef class BookTopic(Topic):
         if not self.full:
             self.instrument.book.c_view(
                 self.instrument.book.seq, self.depth, self.group, &self.view_bids, &self.view_asks)
-        return self.c_stand(out)
+        return self.c_take(out)
 
-    cdef int c_stand(self, Outbox out) except -1:
-        """The topic's number becomes the book's; the view, if it keeps one, is already the newest."""
+    cdef int c_take(self, Outbox out) except -1:
+        """Takes over the book's number; the view, if the topic keeps one, is the newest already."""
         cdef Book book = self.instrument.book
         cdef int variant
         for variant in range(VARIANTS):
-            out.c_retire(self.snapshots[variant].data)
+            out.c_free_later(self.snapshots[variant].data)
             self.snapshots[variant].data = NULL
         self.epoch = book.epoch
         self.seq = book.seq
         self.ts_us = book.ts_us
         self.loads = self.topic_group.loads
         if self.group == 1 and (self.full or self.depth >= CRC_LEVELS):
-            self.crc = self.c_book_crc(out)
+            self.crc = self.c_shared_crc(out)
         else:
             self.crc = levels_crc(&self.view_bids, &self.view_asks)
         return 0
 
-    cdef uint32_t c_book_crc(self, Outbox out) except? 0:
-        """Of the ungrouped book's best ten levels, which all topics that show as many have in common."""
+    cdef uint32_t c_shared_crc(self, Outbox out) except? 0:
+        """Of the ungrouped book's best ten levels: computed once for all topics that show as many."""
         cdef Book book = self.instrument.book
         cdef bint known = self.topic_group.crc_known and self.topic_group.crc_seq == book.seq
         if known and self.topic_group.crc_epoch == book.epoch and self.topic_group.crc_loads == self.topic_group.loads:
@@ -84,14 +84,14 @@ cdef class BookTopic(Topic):
             return self.c_replace(out, REASON_RELOAD)
         if not self.full and out.bids.count + out.asks.count == 0 and not self.c_awaited():
             return 0            # a full book's number moves with every update, though they may cancel out
-        self.c_stand(out)
+        self.c_take(out)
         for variant in range(VARIANTS):
             if self.members[variant].in_step:
                 self.c_delta(out, variant, since, &frame)
-                self.c_fan(out, variant, frame)
+                self.c_send_all(out, variant, frame)
                 out.counters.deltas += self.members[variant].in_step
-        self.c_sent(out)
-        return self.c_reached(out, 0)
+        self.c_count_message(out)
+        return self.c_serve_ahead(out, 0)
 
     cdef int c_changes(self, Outbox out) except -1:
         """What leads from the topic's number to the book's, in `out`; 0 if the log does not reach. The kept view becomes the new one."""
@@ -112,7 +112,7 @@ cdef class BookTopic(Topic):
         if self.n_ahead:
             for variant in range(VARIANTS):
                 for i in range(self.members[variant].in_step, self.members[variant].count):
-                    if (self.members[variant].items[i].lag == AHEAD
+                    if (self.members[variant].items[i].state == AHEAD
                             and self.members[variant].items[i].seq <= self.instrument.book.seq):
                         return True
         return False
@@ -128,33 +128,32 @@ cdef class BookTopic(Topic):
             members = &self.members[variant]
             if members.in_step:
                 self.c_snapshot(out, variant, reason, &frame)
-                self.c_fan(out, variant, frame)
+                self.c_send_all(out, variant, frame)
                 out.counters.snapshots += members.in_step
             for i in range(members.in_step):
-                members.items[i].unsent = NEVER
-        self.c_sent(out)
+                members.items[i].resumed_at = NEVER
+        self.c_count_message(out)
         return self.c_restart(out, reason)
 
     cdef int c_restart(self, Outbox out, Reason reason) except -1:
-        """Whoever lags needs a snapshot now, wherever it stood; who can take it has it at once."""
+        """Members that are not in step need a snapshot now, wherever they stood; those that can take it get it at once."""
         cdef int variant
         cdef uint32_t i
         cdef Members* members
-        self.n_ahead = 0
         for variant in range(VARIANTS):
             members = &self.members[variant]
             for i in range(members.in_step, members.count):
-                if members.items[i].lag != FRESH:
-                    members.items[i].lag = FRESH
+                if members.items[i].state != EMPTY:
+                    self.c_set_state(&members.items[i], EMPTY)
                     members.items[i].reason = reason
             for i in range(members.in_step, members.count):
                 if not members.items[i].held and not (<Sink>members.items[i].sink).blocked:
-                    self.c_step(out, variant, i)
+                    self.c_bring_into_step(out, &members.items[i])
         return 0
 
     # ---- for one
 
-    cdef int c_settle(self, Outbox out) except -1:
+    cdef int c_emit_first(self, Outbox out) except -1:
         cdef Book book = self.instrument.book
         if book.epoch != self.epoch or self.loads != self.topic_group.loads:
             return self.c_emit(out)
@@ -163,38 +162,35 @@ cdef class BookTopic(Topic):
         return 0
 
     cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1:
-        member.lag = FRESH
-        member.reason = REASON_SUBSCRIBE
         if not resume or epoch != self.epoch:
             return False
         if seq > self.seq:
-            member.lag = AHEAD
+            self.c_set_state(member, AHEAD)
             member.deadline_us = out.now_us + AHEAD_LIMIT_US
-            self.n_ahead += 1
         elif seq == self.seq or self.instrument.book.c_reaches(seq):
-            member.lag = BEHIND
+            self.c_set_state(member, BEHIND)
         else:
             return False
         member.seq = seq
-        member.unsent = 0
+        member.resumed_at = 0
         return True
 
     cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1:
         member.reason = REASON_RECOVER
         if from_seq == 0 or from_seq > self.seq:
-            member.lag = FRESH
+            self.c_set_state(member, EMPTY)
         else:
             member.seq = from_seq - 1
         return 0
 
-    cdef int c_bring(self, Outbox out, Member* member) except -1:
-        if member.lag == FRESH:
-            return self.c_answer(out, member, True)
+    cdef int c_send_missing(self, Outbox out, Member* member) except -1:
+        if member.state == EMPTY:
+            return self.c_send_shorter(out, member, True)
         if member.seq == self.seq and member.reason != REASON_RECOVER:
-            if member.unsent != NEVER:
-                member.unsent = self.seq
+            if member.resumed_at != NEVER:
+                member.resumed_at = self.seq
             return 0
-        return self.c_answer(out, member, not self.c_between(out, member.seq))
+        return self.c_send_shorter(out, member, not self.c_between(out, member.seq))
 
     cdef bint c_between(self, Outbox out, uint64_t since) except -1:
         """What leads from `since` to where the topic stands, in `out`; False if the log does not reach."""
@@ -207,8 +203,8 @@ cdef class BookTopic(Topic):
         levels_diff(&out.other_asks, &self.view_asks, False, &out.asks)
         return True
 
-    cdef int c_answer(self, Outbox out, Member* member, bint snapshot) except -1:
-        """A snapshot, or what `c_between` left in `out`: the shorter one, unless `subscribed` told of a resume: it promises deltas."""
+    cdef int c_send_shorter(self, Outbox out, Member* member, bint snapshot) except -1:
+        """A snapshot, or what `c_between` left in `out`, whichever is shorter. After a resume always the delta: `subscribed` promised it."""
         cdef Sink sink = <Sink>member.sink
         cdef Frame frame
         cdef Frame other
@@ -220,8 +216,8 @@ cdef class BookTopic(Topic):
         if snapshot:
             self.c_snapshot(out, sink.variant, <Reason>member.reason, &frame)
         self.c_count(out, member, snapshot)
-        member.unsent = NEVER
-        member.heard = self.version - 1
+        member.resumed_at = NEVER
+        member.beat_version = self.version - 1
         return out.c_deliver(sink, frame)
 
     cdef Py_ssize_t c_levels(self) except -1:
@@ -236,7 +232,7 @@ cdef class BookTopic(Topic):
         else:
             out.counters.deltas += 1
             out.counters.recover_delta += member.reason == REASON_RECOVER
-        if member.reason == REASON_SLOW and member.lag == BEHIND:
+        if member.reason == REASON_SLOW and member.state == BEHIND:
             out.counters.conflated += self.seq - member.seq
 
     # ---- frames
@@ -259,13 +255,13 @@ cdef class BookTopic(Topic):
             encode_snapshot(<Format>format_of(variant), &out.scratch, self.number, self.epoch, self.seq, self.ts_us,
                             bids, asks, self.crc, reason, self.instrument.scale)
             out.c_frame(variant, frame)
-            self.c_keep(out, kept, reason, frame)
+            self.c_keep_snapshot(out, kept, reason, frame)
         frame.data = kept.data
         frame.size = kept.size
         return 0
 
-    cdef int c_keep(self, Outbox out, Snapshot* kept, Reason reason, const Frame* frame) except -1:
-        out.c_retire(kept.data)
+    cdef int c_keep_snapshot(self, Outbox out, Snapshot* kept, Reason reason, const Frame* frame) except -1:
+        out.c_free_later(kept.data)
         kept.data = <char*>malloc(frame.size)
         if kept.data == NULL:
             raise MemoryError(f"no memory for a snapshot of {frame.size} bytes")

@@ -9,5 +9,5 @@ cdef class TickerTopic(Topic):
     cdef Quote ask
     cdef Quote last
 
-    cdef bint c_look(self, Outbox out) except -1
+    cdef bint c_take(self, Outbox out) except -1
     cdef int c_ticker(self, Outbox out, int variant, Frame* frame) except -1

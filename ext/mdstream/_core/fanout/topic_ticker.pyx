@@ -1,4 +1,4 @@
-"""Tickers: best bid and ask and the last trade; the newest wins, so nobody is ever behind by more than one message."""
+"""Tickers: best bid and ask and the last trade; the newest wins, so a member that is behind lacks one message at most."""
 
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -7,7 +7,7 @@ from mdstream._core.codec.encode cimport Format, REASON_RECOVER, encode_ticker
 from mdstream._core.codec.variant cimport VARIANTS, format_of
 from mdstream._core.orderbook.levels cimport Levels, levels_reserve
 from mdstream._core.fanout.sink cimport Sink
-from mdstream._core.fanout.topic cimport BEHIND, FRESH, NEVER, Member
+from mdstream._core.fanout.topic cimport BEHIND, EMPTY, NEVER, Member
 from mdstream._core.orderbook.trade_log cimport Trade
 
 
@@ -27,11 +27,11 @@ cdef class TickerTopic(Topic):
         return self.version         # seq stays when only the last trade changed
 
     cdef int c_start(self, Outbox out) except -1:
-        self.c_look(out)
+        self.c_take(out)
         return 0
 
-    cdef bint c_look(self, Outbox out) except -1:
-        """Takes over what is now; True if the ticker differs from before."""
+    cdef bint c_take(self, Outbox out) except -1:
+        """Takes over what the instrument has now. True if the ticker changed."""
         cdef Book book = self.instrument.book
         cdef const Trade* trade = self.instrument.trades.c_get(self.instrument.trades.seq)
         cdef Quote bid
@@ -59,37 +59,36 @@ cdef class TickerTopic(Topic):
     cdef int c_emit(self, Outbox out) except -1:
         cdef int variant
         cdef Frame frame
-        if not self.c_look(out):
+        if not self.c_take(out):
             return 0
         for variant in range(VARIANTS):
             if self.members[variant].in_step:
                 self.c_ticker(out, variant, &frame)
-                self.c_fan(out, variant, frame)
-        return self.c_sent(out)
+                self.c_send_all(out, variant, frame)
+        return self.c_count_message(out)
 
-    cdef int c_settle(self, Outbox out) except -1:
+    cdef int c_emit_first(self, Outbox out) except -1:
         return self.c_emit(out) if self.interval_ms == 0 else 0
 
     cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1:
-        member.lag = FRESH
-        return False
+        return False                # it stays EMPTY
 
     cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1:
         member.reason = REASON_RECOVER
-        member.lag = FRESH
+        self.c_set_state(member, EMPTY)
         return 0
 
-    cdef int c_bring(self, Outbox out, Member* member) except -1:
+    cdef int c_send_missing(self, Outbox out, Member* member) except -1:
         cdef Sink sink = <Sink>member.sink
         cdef Frame frame
-        if member.lag == BEHIND and member.seq == self.version:
+        if member.state == BEHIND and member.seq == self.version:
             return 0
-        if member.lag == BEHIND:
+        if member.state == BEHIND:
             out.counters.conflated += <uint32_t>(self.version - member.seq)
         self.c_ticker(out, sink.variant, &frame)
         out.counters.recover_snapshot += member.reason == REASON_RECOVER
-        member.unsent = NEVER
-        member.heard = self.version - 1
+        member.resumed_at = NEVER
+        member.beat_version = self.version - 1
         return out.c_deliver(sink, frame)
 
     cdef int c_ticker(self, Outbox out, int variant, Frame* frame) except -1:

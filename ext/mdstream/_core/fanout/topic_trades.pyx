@@ -1,8 +1,8 @@
-"""Trades: in order, never merged, from the instrument's ring; what has left the ring is told as `lost`."""
+"""Trades: in order, never merged, from the instrument's ring; trades that left the ring are announced as `lost`."""
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from mdstream._core.codec.encode cimport FORMAT_JSON, REASON_RECOVER, REASON_SUBSCRIBE, Format, encode_trades
+from mdstream._core.codec.encode cimport FORMAT_JSON, REASON_RECOVER, Format, encode_trades
 from mdstream._core.codec.variant cimport VARIANTS, format_of
 from mdstream._core.fanout.sink cimport Sink
 from mdstream._core.fanout.topic cimport AHEAD, BEHIND, NEVER, Member, Members
@@ -55,66 +55,62 @@ cdef class TradesTopic(Topic):
         for variant in range(VARIANTS):
             if self.members[variant].in_step:
                 self.c_emit_variant(out, variant, first, oldest)
-        self.c_sent(out)
-        return self.c_reached(out, 0)
+        self.c_count_message(out)
+        return self.c_serve_ahead(out, 0)
 
     cdef int c_emit_variant(self, Outbox out, int variant, uint64_t first, uint64_t oldest) except -1:
         cdef Frame frame
         cdef const Trade* newest = self.instrument.trades.c_get(self.seq)
         if oldest > first:
             self.c_lost(out, variant, first, oldest - 1, &frame)
-            self.c_fan(out, variant, frame)
+            self.c_send_all(out, variant, frame)
             first = oldest
         if first <= self.seq:
             self.ts_us = newest.ts_us
             self.c_trades(out, variant, first, &frame)
-            self.c_fan(out, variant, frame)
+            self.c_send_all(out, variant, frame)
         return 0
 
     cdef int c_restart(self, Outbox out) except -1:
-        """A new epoch: numbers start anew. What lagging members lack of the old one can no longer be named by a number alone.
-        Those still held have seen nothing, so nothing is lost to them: they begin with the oldest trade that there is."""
-        cdef uint64_t begin = self.instrument.trades.c_oldest() - 1
+        """A new epoch: numbers start again at 1. Trades of the old one that members behind still lack can no longer be asked for:
+        they are told `lost`. Held members have seen nothing, so they lose nothing: they begin with the oldest trade there is."""
         cdef int variant
         cdef uint32_t i
         cdef Members* members
-        cdef Frame frame
         for variant in range(VARIANTS):
             members = &self.members[variant]
             for i in range(members.count):
                 if i >= members.in_step:
-                    if members.items[i].lag == BEHIND and members.items[i].seq < self.seq and not members.items[i].held:
-                        self.c_lost(out, variant, members.items[i].seq + 1, self.seq, &frame)
-                        out.c_deliver(<Sink>members.items[i].sink, frame)
-                    members.items[i].lag = BEHIND
-                    members.items[i].seq = begin if members.items[i].held else 0
-                if members.items[i].unsent != NEVER:
-                    members.items[i].unsent = 0
-        self.n_ahead = 0
+                    self.c_restart_member(out, variant, &members.items[i])
+                if members.items[i].resumed_at != NEVER:
+                    members.items[i].resumed_at = 0
         self.epoch = self.instrument.trades.epoch
         self.seq = 0
         return 0
 
+    cdef int c_restart_member(self, Outbox out, int variant, Member* member) except -1:
+        cdef Frame frame
+        if member.state == BEHIND and member.seq < self.seq and not member.held:
+            self.c_lost(out, variant, member.seq + 1, self.seq, &frame)
+            out.c_deliver(<Sink>member.sink, frame)
+        member.seq = self.instrument.trades.c_oldest() - 1 if member.held else 0
+        self.c_set_state(member, BEHIND)
+        return 0
+
     # ---- for one
 
-    cdef int c_settle(self, Outbox out) except -1:
+    cdef int c_emit_first(self, Outbox out) except -1:
         if self.interval_ms == 0 or self.instrument.trades.epoch != self.epoch:
             return self.c_emit(out)
         return 0
 
     cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1:
-        member.lag = BEHIND
-        member.reason = REASON_SUBSCRIBE
-        member.unsent = 0
-        member.seq = self.seq
-        if not resume or epoch != self.epoch:
-            return False
-        member.seq = seq
-        if seq > self.seq:
-            member.lag = AHEAD
-            member.deadline_us = NEVER      # there is no snapshot to fall back to: what comes after `seq` is sent when it comes
-            self.n_ahead += 1
-        return True
+        cdef bint resumed = resume and epoch == self.epoch
+        member.resumed_at = 0
+        member.deadline_us = NEVER      # there is no snapshot to fall back to: what comes after `seq` is sent when it comes
+        member.seq = seq if resumed else self.seq
+        self.c_set_state(member, AHEAD if member.seq > self.seq else BEHIND)
+        return resumed
 
     cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1:
         member.reason = REASON_RECOVER
@@ -123,15 +119,15 @@ cdef class TradesTopic(Topic):
         member.seq = from_seq - 1 if from_seq <= self.seq else self.seq
         return 0
 
-    cdef int c_bring(self, Outbox out, Member* member) except -1:
+    cdef int c_send_missing(self, Outbox out, Member* member) except -1:
         cdef Sink sink = <Sink>member.sink
         cdef bint asked = member.reason == REASON_RECOVER
         cdef uint64_t first = member.seq + 1
         cdef uint64_t oldest = self.instrument.trades.c_oldest()
         cdef Frame frame
         if member.seq == self.seq and not asked:
-            if member.unsent != NEVER:
-                member.unsent = self.seq
+            if member.resumed_at != NEVER:
+                member.resumed_at = self.seq
             return 0
         if oldest > first and member.seq < self.seq:
             oldest = oldest if oldest <= self.seq else self.seq + 1
@@ -147,8 +143,8 @@ cdef class TradesTopic(Topic):
             self.c_control(out, sink.variant, no_trades_message(sink.format, self.number, self.epoch, self.seq), &frame)
             out.c_deliver(sink, frame)
             out.counters.recover_trades += 1
-        member.unsent = NEVER
-        member.heard = self.version - 1
+        member.resumed_at = NEVER
+        member.beat_version = self.version - 1
         return 0
 
     # ---- frames

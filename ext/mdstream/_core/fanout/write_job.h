@@ -1,4 +1,4 @@
-/* One write to a socket: shared by the interface in fanout and the implementations in net. */
+/* One write to a socket, for the interface in fanout and its implementation in net. */
 #ifndef MDSTREAM_WRITE_JOB_H
 #define MDSTREAM_WRITE_JOB_H
 
@@ -8,7 +8,7 @@ struct mds_job {
     int fd;
     const char *data;
     ssize_t size;
-    ssize_t sent; /* filled in: bytes that the socket took, maybe none; negative: it is broken */
+    ssize_t sent; /* the result: bytes that the socket took, maybe none; negative: it is broken */
 };
 
 #endif

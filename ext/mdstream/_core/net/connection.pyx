@@ -8,6 +8,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 from posix.unistd cimport close
 
+from mdstream._core.base.check cimport check
 from mdstream._core.base.buffer cimport buffer_free, buffer_reserve
 from mdstream._core.base.clock cimport monotonic_us
 
@@ -62,14 +63,19 @@ cdef extern from *:
 cdef enum:
     READ_SPACE = 65536          # bytes read at a time
     BATCH = 16                  # events taken from the kernel at a time
-    TURN_US = 1000              # after which the loop has its turn, with whatever else is ready
+    TURN_US = 1000              # until the event loop goes on with what else is ready
 
 cdef object logger = logging.getLogger("mdstream.connection")
 
+# Whether this system has epoll. Without it, connections are asyncio's.
 AVAILABLE = bool(MDSTREAM_HAS_EPOLL)
 
 
 def accept(fd: int) -> int:
+    """The next connection of a listening socket, as a non-blocking descriptor. Negative: there is none now.
+
+    Raises OSError if none can be had, as when no more files may be open.
+    """
     cdef int listening = fd
     cdef int taken = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
     if taken < 0 and errno not in (EAGAIN, EINTR, ECONNABORTED, EPROTO):
@@ -77,7 +83,9 @@ def accept(fd: int) -> int:
     return taken
 
 
-cdef class Peer:
+cdef class ConnectionHandler:
+    """Handles what happens to a connection, as ``Session`` does. An exception that it raises ends the connection."""
+
     cdef int c_received(self, char* data, Py_ssize_t size) except -1:
         return 0
 
@@ -92,6 +100,12 @@ cdef class Peer:
 
 
 cdef class Connections:
+    """All connections of one event loop, behind one epoll descriptor that the loop watches.
+
+    They keep the loop for about a millisecond at most; then other events that are ready have their turn. The constructor raises
+    OSError where there is no epoll, or no descriptor left.
+    """
+
     def __cinit__(self, loop: object) -> None:
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
@@ -108,7 +122,7 @@ cdef class Connections:
         return self.count
 
     def run(self) -> None:
-        """What is ready, for about TURN_US; the rest is still ready in the loop's next turn."""
+        """Serves what is ready, for about TURN_US. What remains is still ready when the event loop calls again."""
         cdef epoll_event[BATCH] events
         cdef uint64_t until_us = monotonic_us() + TURN_US
         cdef int n = BATCH
@@ -122,7 +136,8 @@ cdef class Connections:
         self.c_reap()
 
     cdef int c_serve(self, Connection connection, uint32_t events) except -1:
-        if connection.ended:          # by another one's event, in this very batch
+        check(self.connections[connection.index] == <PyObject*>connection)
+        if connection.state >= CONNECTION_ENDED:    # by an event of another one in this batch
             return 0
         try:
             connection.c_on_event(events)
@@ -154,6 +169,7 @@ cdef class Connections:
 
     cdef int c_remove(self, Connection connection) except -1:
         cdef Connection last = <Connection>self.connections[self.count - 1]
+        check(self.connections[connection.index] == <PyObject*>connection and last.index == self.count - 1)
         self.connections[connection.index] = <PyObject*>last
         last.index = connection.index
         self.count -= 1
@@ -161,9 +177,9 @@ cdef class Connections:
         return 0
 
     cdef int c_end(self, Connection connection) except -1:
-        """Nothing more is heard of it; told, and closed, once nobody is in the middle of using it."""
+        """No event of it is served from here on. It is closed later, when no function that uses it is running."""
         cdef epoll_event event
-        connection.ended = True
+        connection.c_set_state(CONNECTION_ENDED)
         epoll_ctl(self.epoll, EPOLL_CTL_DEL, connection.fd, &event)
         if not self.running and not self.ended:
             self.loop.call_soon(self.reap)
@@ -179,16 +195,19 @@ cdef class Connections:
             connection = self.ended.pop()
             self.c_remove(connection)
             try:
-                connection.peer.c_lost()
+                connection.handler.c_lost()
             except Exception:
-                logger.exception("the end of a connection was not taken note of")
+                logger.exception("handling the end of a connection failed")
+            connection.c_set_state(CONNECTION_CLOSED)
             close(connection.fd)
             connection.fd = -1
-            connection.peer = None
+            connection.handler = None
             buffer_free(&connection.pending)
         return 0
 
     def close(self) -> None:
+        """Ends all connections, and stops watching."""
+        check(not self.running)
         if self.closed:
             return
         while self.count:
@@ -200,9 +219,23 @@ cdef class Connections:
 
 
 cdef class Connection:
-    def __init__(self, connections: Connections, fd: int, peer: Peer) -> None:
+    """One TCP connection. It has what a session uses of an asyncio transport, with the same meaning, but never calls
+    ``pause_writing``. It owns ``fd``, unless the constructor raises OSError.
+
+    =========== ================================= ====== ==================================== ===========================
+    state       entered by                        reads  writes                               next
+    =========== ================================= ====== ==================================== ===========================
+    OPEN        the constructor                   yes    yes                                  HALF_CLOSED, CLOSING, ENDED
+    HALF_CLOSED ``write_eof``                     yes    what is pending, then its end (FIN)  CLOSING, ENDED
+    CLOSING     ``close`` while bytes are pending no     what is pending                      ENDED, once that is sent
+    ENDED       ``abort``, ``close``, an error    no     no                                   CLOSED, very soon
+    CLOSED      ``Connections``                   the handler was told, the descriptor is closed
+    =========== ================================= ====== ==================================== ===========================
+    """
+
+    def __init__(self, connections: Connections, fd: int, handler: ConnectionHandler) -> None:
         self.connections = connections
-        self.peer = peer
+        self.handler = handler
         self.fd = fd
         self.watched = EPOLLIN
         connections.c_add(self)
@@ -210,11 +243,15 @@ cdef class Connection:
     def __dealloc__(self) -> None:
         buffer_free(&self.pending)
 
+    cdef void c_set_state(self, ConnectionState state) noexcept:
+        check(state > self.state and (state < CONNECTION_CLOSED or self.state == CONNECTION_ENDED))
+        self.state = state
+
     cdef int c_watch(self) except -1:
-        """Tells the kernel what is of interest now."""
+        """Tells the kernel which events to report."""
         cdef epoll_event event
-        cdef uint32_t wanted = (0 if self.closing else EPOLLIN) | (EPOLLOUT if self.c_pending() else 0)
-        if wanted == self.watched or self.ended:
+        cdef uint32_t wanted = (EPOLLIN if self.state < CONNECTION_CLOSING else 0) | (EPOLLOUT if self.c_pending() else 0)
+        if wanted == self.watched or self.state >= CONNECTION_ENDED:
             return 0
         self.watched = wanted
         event.events = wanted
@@ -228,7 +265,7 @@ cdef class Connection:
     cdef int c_on_event(self, uint32_t events) except -1:
         if events & EPOLLOUT:
             self.c_send_pending()
-        if self.ended:
+        if self.state >= CONNECTION_ENDED:
             return 0
         if events & EPOLLIN:
             return self.c_read()
@@ -240,9 +277,9 @@ cdef class Connection:
         cdef char* space = self.connections.space
         cdef Py_ssize_t size = recv(self.fd, space, READ_SPACE, MSG_DONTWAIT)
         if size > 0:
-            return self.peer.c_received(space, size)
+            return self.handler.c_received(space, size)
         if size == 0:
-            return self.peer.c_eof()
+            return self.handler.c_eof()
         if errno != EAGAIN and errno != EINTR:
             self.abort()
         return 0
@@ -252,8 +289,8 @@ cdef class Connection:
     cdef Py_ssize_t c_pending(self) noexcept:
         return self.pending.size - self.sent
 
-    cdef int c_keep(self, const char* data, Py_ssize_t size) except -1:
-        """Behind what waits already."""
+    cdef int c_queue(self, const char* data, Py_ssize_t size) except -1:
+        """Adds to what is pending."""
         buffer_reserve(&self.pending, size)
         memcpy(self.pending.data + self.pending.size, data, size)
         self.pending.size += size
@@ -263,7 +300,7 @@ cdef class Connection:
         cdef const char* at = data
         cdef Py_ssize_t size = len(data)
         cdef Py_ssize_t sent = 0
-        if self.ended or self.closing or self.eof_due:
+        if self.state != CONNECTION_OPEN:
             return
         if not self.c_pending():
             sent = send(self.fd, at, size, MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -273,7 +310,7 @@ cdef class Connection:
                     return
                 sent = 0
         if sent < size:
-            self.c_keep(at + sent, size - sent)
+            self.c_queue(at + sent, size - sent)
 
     cdef int c_send_pending(self) except -1:
         cdef Py_ssize_t sent = send(
@@ -288,12 +325,12 @@ cdef class Connection:
         self.sent = 0
         buffer_free(&self.pending)
         self.c_watch()
-        if self.closing:
+        if self.state == CONNECTION_CLOSING:
             self.abort()
-        elif self.eof_due:
+        elif self.state == CONNECTION_HALF_CLOSED:
             shutdown(self.fd, SHUT_WR)
         else:
-            self.peer.c_drained()
+            self.handler.c_drained()
         return 0
 
     def get_write_buffer_size(self) -> int:
@@ -303,24 +340,24 @@ cdef class Connection:
         return True
 
     def write_eof(self) -> None:
-        if self.ended or self.eof_due:
+        if self.state != CONNECTION_OPEN:
             return
-        self.eof_due = True
+        self.c_set_state(CONNECTION_HALF_CLOSED)
         if not self.c_pending():
             shutdown(self.fd, SHUT_WR)
 
     def is_closing(self) -> bool:
-        return self.closing or self.ended
+        return self.state >= CONNECTION_CLOSING
 
     def close(self) -> None:
-        if self.ended or self.closing:
+        if self.state >= CONNECTION_CLOSING:
             return
         if not self.c_pending():
             self.abort()
             return
-        self.closing = True
+        self.c_set_state(CONNECTION_CLOSING)
         self.c_watch()
 
     def abort(self) -> None:
-        if not self.ended:
+        if self.state < CONNECTION_ENDED:
             self.connections.c_end(self)

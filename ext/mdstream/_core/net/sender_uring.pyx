@@ -1,5 +1,5 @@
 # distutils: depends = ext/mdstream/_core/net/uring.h
-"""By io_uring: one system call for a batch of sends, which saves about an eighth of what the kernel does for each."""
+"""Writes by io_uring: one system call for a batch of sends. That saves about an eighth of the kernel's work for each."""
 
 import logging
 
@@ -21,6 +21,11 @@ cdef object logger = logging.getLogger("mdstream.sender")
 
 
 cdef class UringSender(Sender):
+    """Writes by io_uring, in the thread that makes it. Raises OSError where the kernel lacks it (before Linux 6.1) or refuses it.
+
+    If io_uring fails later, it logs one warning and goes on with one ``send`` per job.
+    """
+
     def __init__(self) -> None:
         cdef int error = ring_open(&self.ring, BATCH) if not self.ring.fd else 0
         if error:
@@ -31,6 +36,7 @@ cdef class UringSender(Sender):
 
     @property
     def alive(self) -> bool:
+        """Whether the ring is still in use."""
         return self.ring.fd > 0
 
     cdef void c_send(self, Job* jobs, Py_ssize_t count) noexcept:
@@ -51,6 +57,6 @@ cdef class UringSender(Sender):
                 jobs[i].sent = 0
 
     cdef void c_give_up(self, int error) noexcept:
-        """The kernel, or that another thread calls, has taken the ring away: each is written to by itself from here on."""
+        """The ring no longer works, perhaps because another thread called: each job is a ``send`` from here on."""
         logger.warning("io_uring failed (%s); writing without it from here on", strerror(-error).decode())
         ring_close(&self.ring)

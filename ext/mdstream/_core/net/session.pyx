@@ -1,12 +1,14 @@
-"""The I/O shell around upgrade, sink and assembler: bytes in from a transport, one write per flush out."""
+"""The I/O around upgrade request, frame parser, message assembler and sink: bytes in from a transport, one write per flush out."""
 
 import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memcpy, memset
 
 from mdstream._core.websocket.message_assembler cimport FED_WHOLE, assembler_feed, assembler_free, close_code, is_utf8
+from mdstream._core.base.check cimport check
 from mdstream._core.codec.deflate cimport unpack
 from mdstream._core.net.socket_send cimport MSG_DONTWAIT, MSG_NOSIGNAL, send_now
 from mdstream._core.net.connection cimport Connection
@@ -59,7 +61,7 @@ cdef object logger = logging.getLogger("mdstream.session")
 
 
 cdef Py_ssize_t gather(int fd, const Delivery* first) noexcept nogil:
-    """Writes deliveries straight to a socket. The bytes written (fewer than all: it is full), or -1 if it is broken."""
+    """Writes deliveries to a socket. Returns the bytes that it took (fewer than all: it is full), or -1 if it is broken."""
     cdef iovec[GATHER] pieces
     cdef msghdr message
     cdef Py_ssize_t total = 0
@@ -88,7 +90,7 @@ cdef Py_ssize_t gather(int fd, const Delivery* first) noexcept nogil:
 
 
 cdef bytes joined(const Delivery* first, Py_ssize_t skip, Py_ssize_t size):
-    """Deliveries of `size` bytes in all, less the first `skip`."""
+    """Deliveries of `size` bytes in all, without the first `skip`."""
     cdef bytes data = PyBytes_FromStringAndSize(NULL, size - skip)
     cdef char* at = PyBytes_AS_STRING(data)
     while first != NULL:
@@ -103,7 +105,7 @@ cdef bytes joined(const Delivery* first, Py_ssize_t skip, Py_ssize_t size):
 
 
 cdef bytes clipped(str reason):
-    """At most MAX_REASON bytes of UTF-8, whole characters."""
+    """At most MAX_REASON bytes of UTF-8, in whole characters."""
     return reason.encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore").encode()
 
 
@@ -114,7 +116,7 @@ cdef bytes close_frame(int code, bytes reason):
 
 
 cdef int socket_of(object transport) except -2:
-    """The descriptor that may be written to directly, -1 if there is none: TLS."""
+    """The descriptor that may be written to directly, or -1 if there is none, as with TLS."""
     if isinstance(transport, Connection):
         return (<Connection>transport).fd
     if transport.get_extra_info("ssl_object") is not None:
@@ -122,11 +124,19 @@ cdef int socket_of(object transport) except -2:
     return transport.get_extra_info("socket").fileno()
 
 
-cdef class SessionSink(Sink):
-    """The way to one client: straight to the socket while its transport holds nothing, else into the transport, bounded.
+cdef bint may_become(uint8_t before, uint8_t after) noexcept nogil:
+    """The table in `Session`."""
+    if after == SESSION_ENDING:
+        return before == SESSION_NEW or before == SESSION_CLOSING
+    return after == before + 1 or after == SESSION_CLOSED
 
-    The transport's high-water mark is 0, so that it says at once when it holds anything (`pause_writing`: blocked) and when it no
-    longer does (`resume_writing`: drained).
+
+cdef class SessionSink(Sink):
+    """Writes to a WebSocket: one gathered ``sendmsg`` per flush to the socket while its transport holds nothing, else, within bounds,
+    into the transport.
+
+    The transport's high-water mark is 0: it calls ``pause_writing`` (blocked) as soon as it holds anything, and ``resume_writing``
+    (drained) when it holds nothing again.
     """
 
     cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept:
@@ -142,16 +152,16 @@ cdef class SessionSink(Sink):
     cdef bint c_unsent(self, const Delivery* first, Py_ssize_t size, Py_ssize_t sent) noexcept:
         try:
             if sent < 0:
-                self.c_broken()
+                self.c_on_broken()
                 return False
-            return self.c_leave_to_transport(first, sent, size)
+            return self.c_write_transport(first, sent, size)
         except Exception:
             logger.exception("writing to a session failed; it is dropped")
             self.transport.abort()
             return False
 
-    cdef bint c_leave_to_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False:
-        """What the socket did not take (now). True if the transport had to keep any of it."""
+    cdef bint c_write_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False:
+        """What the socket did not take. True if the transport has to keep any of it."""
         transport = self.transport
         if transport.is_closing():
             return False
@@ -161,8 +171,8 @@ cdef class SessionSink(Sink):
         transport.write(joined(first, skip, size))
         return transport.get_write_buffer_size() > 0
 
-    cdef int c_broken(self) except -1:
-        """The peer is gone: the loop tells soon; until then nothing is tried any more."""
+    cdef int c_on_broken(self) except -1:
+        """The peer is gone. The event loop will report it; nothing is written until then."""
         self.close()
         self.transport.abort()
         return 0
@@ -173,16 +183,34 @@ cdef class SessionSink(Sink):
         return 0
 
 
-cdef class Session(Peer):
+cdef class Session(ConnectionHandler):
+    """One client's WebSocket on the server: whole messages in, frames out, closed as RFC 6455 requires.
+
+    It is the handler of a ``Connection``, or the protocol of an asyncio transport, as for TLS. ``sink`` is there once it is
+    accepted, ``transport`` from the connection to its end; ``context`` is for the owner.
+
+    ======= =========================================== ================================
+    state   entered by                                  next
+    ======= =========================================== ================================
+    NEW     the constructor                             OPEN, ENDING, CLOSED
+    OPEN    ``accept``                                  CLOSING, CLOSED
+    CLOSING our close frame, sent first or as an answer ENDING, CLOSED
+    ENDING  the peer's close frame, a violation after   CLOSED
+            ours, or ``refuse``: input is dropped
+    CLOSED  the end of the connection
+    ======= =========================================== ================================
+    """
+
     def __init__(self, group: SessionGroup) -> None:
         self.group = group
-        self.counted = group.c_begin(self)
+        self.counted = group.c_add(self)
 
     def __dealloc__(self) -> None:
         assembler_free(&self.assembler)
 
     @property
     def surplus(self) -> bool:
+        """Whether there were ``max_connections`` already when it came."""
         return not self.counted
 
     @property
@@ -191,22 +219,35 @@ cdef class Session(Peer):
 
     @property
     def open(self) -> bool:
-        return self.state == STATE_OPEN
+        """From ``on_open`` to the first close frame of either side."""
+        return self.state == SESSION_OPEN
 
     @property
     def bytes_pending(self) -> int:
+        """Bytes that wait for the peer to read."""
         if self.transport is None:
             return 0
         return self.sink.pending + self.transport.get_write_buffer_size()
 
     @property
     def last_received_us(self) -> int:
+        """Hub time of the newest frame from the peer, pongs included."""
         return self.sink.heard_us
+
+    cdef int c_set_state(self, SessionState state) except -1:
+        check(may_become(self.state, state))
+        self.state = state
+        return 0
 
     # ---- the answer to the upgrade request
 
     def accept(self, response: bytes, format: int, window_bits: int = 0) -> None:
-        if self.state != STATE_NEW:
+        """Opens it. ``response`` is the whole answer to the upgrade request; it leaves together with what ``on_open`` sends.
+
+        ``window_bits``: the greatest window towards the peer, 9 to 15, if permessage-deflate was agreed on, both ways without
+        context takeover.
+        """
+        if self.state != SESSION_NEW:
             return
         self.sink = SessionSink(format, window_bits)
         self.sink.session = self
@@ -217,31 +258,33 @@ cdef class Session(Peer):
         self.parser.unpacks = window_bits > 0
         self.opcode = OP_BINARY if format else OP_TEXT
         self.group.handshakes.pop(self, None)
-        self.state = STATE_OPEN
+        self.c_set_state(SESSION_OPEN)
         self.c_open(response)
 
     cdef int c_open(self, bytes response) except -1:
-        """The answer leaves together with what the owner says first."""
+        """The answer leaves together with what ``on_open`` sends."""
         hub = self.group.hub
         hub.attach(self.sink)
         hub.c_enter()
         try:
-            hub.out.c_answer(self.sink, response, len(response))
+            hub.out.c_deliver_raw(self.sink, response, len(response))
             self.c_call(self.group.on_open, None)
         finally:
             hub.c_leave()
         return 0
 
     def refuse(self, response: bytes) -> None:
-        if self.state != STATE_NEW:
+        """Sends ``response``, the whole answer to the upgrade request, and ends the connection."""
+        if self.state != SESSION_NEW:
             return
-        self.state = STATE_ENDING
+        self.c_set_state(SESSION_ENDING)
         self.group.handshakes.pop(self, None)
-        self.group.c_closing(self)
+        self.group.c_limit_closing(self)
         self.transport.write(response)
         self.transport.close()
 
     def drop(self) -> None:
+        """Ends the connection without a close frame, also before there is a transport."""
         if self.transport is None:
             self.c_lost()
         else:
@@ -250,28 +293,30 @@ cdef class Session(Peer):
     # ---- out
 
     def send_control(self, payload: bytes) -> None:
-        if self.state == STATE_OPEN:
+        """Sends one control message, in order with the data. Does nothing if the session is not open."""
+        if self.state == SESSION_OPEN:
             self.group.hub.c_send(self.sink, self.opcode, payload, len(payload))
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
-        if self.state != STATE_OPEN:
+        """Sends the close frame, waits ``close_timeout_s`` for the peer's, then drops the connection. Does nothing the second time."""
+        if self.state != SESSION_OPEN:
             return
         self.code = code
-        self.group.hub.out.c_write_one(self.sink)         # what was said before the close frame goes before it
-        self.c_shut(code, reason)
-        self.group.c_closing(self)
+        self.group.hub.out.c_write_one(self.sink)         # messages sent before the close frame go before it
+        self.c_send_close(code, reason)
+        self.group.c_limit_closing(self)
 
-    cdef int c_shut(self, int code, str reason) except -1:
+    cdef int c_send_close(self, int code, str reason) except -1:
         """Sends the close frame, after which nothing is sent."""
-        self.state = STATE_CLOSING
+        self.c_set_state(SESSION_CLOSING)
         self.sink.close()
         self.transport.write(close_frame(code, clipped(reason)))
         return 0
 
-    cdef int c_hang_up(self) except -1:
-        """Ends the connection so that our close frame still arrives, though the peer may go on sending: that is read and dropped."""
-        self.state = STATE_ENDING
-        self.group.c_closing(self)
+    cdef int c_end_connection(self) except -1:
+        """Ends the connection so that our close frame still arrives. What the peer goes on sending is read and dropped."""
+        self.c_set_state(SESSION_ENDING)
+        self.group.c_limit_closing(self)
         if self.transport.is_closing():
             return 0
         if self.transport.can_write_eof():
@@ -281,7 +326,7 @@ cdef class Session(Peer):
         return 0
 
     cdef int c_call(self, object callback, object argument) except -1:
-        """A callback of the owner's; what it sends leaves in one write, and no error of its own goes further."""
+        """Calls a callback of the group. What it sends leaves in one write; an exception closes the session."""
         hub = self.group.hub
         hub.c_enter()
         try:
@@ -301,49 +346,49 @@ cdef class Session(Peer):
     # ---- in, from a connection
 
     cdef int c_received(self, char* data, Py_ssize_t size) except -1:
-        if self.state == STATE_NEW:
-            return self.c_greet(data, size)
+        if self.state == SESSION_NEW:
+            return self.c_collect_request(data, size)
         return self.c_parse(data, data + size)
 
     cdef int c_eof(self) except -1:
-        """Nothing more will come: only a close frame that waits is still worth sending, within its time."""
-        if self.state == STATE_ENDING:
+        """The peer sends no more. Only a close frame that is still pending is worth sending."""
+        if self.state == SESSION_ENDING:
             self.transport.close()
         else:
             self.transport.abort()
         return 0
 
     cdef int c_drained(self) except -1:
-        if self.state == STATE_OPEN and self.sink.blocked:
+        if self.state == SESSION_OPEN and self.sink.blocked:
             self.group.hub.drained(self.sink)
         return 0
 
     cdef int c_lost(self) except -1:
-        cdef bint told = self.sink is not None
-        if self.state == STATE_CLOSED:
+        cdef bint opened = self.sink is not None
+        if self.state == SESSION_CLOSED:
             return 0
-        self.state = STATE_CLOSED
-        self.group.c_end(self, self.counted)
+        self.c_set_state(SESSION_CLOSED)
+        self.group.c_remove(self, self.counted)
         self.head = None
         assembler_free(&self.assembler)
-        if told:
+        if opened:
             self.sink.close()
         try:
-            if told:
+            if opened:
                 self.group.on_close(self, self.code or ABNORMAL)
         except Exception:
-            logger.exception("the end of a session was not taken note of")
+            logger.exception("handling the end of a session failed")
         finally:
             self.transport = None
-            if told:
+            if opened:
                 self.sink.transport = None
                 self.sink.session = None
         return 0
 
-    # ---- in, as the protocol of a transport of asyncio's
+    # ---- in, as the protocol of an asyncio transport
 
     def connection_made(self, transport) -> None:
-        if self.state == STATE_CLOSED:          # its time was up before
+        if self.state == SESSION_CLOSED:          # its deadline passed before
             transport.abort()
             return
         self.transport = transport
@@ -359,7 +404,7 @@ cdef class Session(Peer):
         self.c_received(at, size)
 
     def data_received(self, data: bytes) -> None:
-        """From transports that know no buffered protocols."""
+        """For transports that do not support buffered protocols."""
         cdef bytearray copied = bytearray(data)
         self.c_received(copied, len(copied))
 
@@ -367,7 +412,7 @@ cdef class Session(Peer):
         return False
 
     def pause_writing(self) -> None:
-        if self.state == STATE_OPEN:
+        if self.state == SESSION_OPEN:
             self.group.hub.c_blocked(self.sink)
 
     def resume_writing(self) -> None:
@@ -376,10 +421,10 @@ cdef class Session(Peer):
     def connection_lost(self, error) -> None:
         self.c_lost()
 
-    # ---- what came
+    # ---- messages
 
-    cdef int c_greet(self, char* data, Py_ssize_t size) except -1:
-        """Collects the upgrade request, and has it answered once it is whole; what comes behind it is frames."""
+    cdef int c_collect_request(self, char* data, Py_ssize_t size) except -1:
+        """Collects the upgrade request, and passes it on once it is whole. Frames follow it."""
         cdef char* end
         cdef Py_ssize_t head_size
         cdef bytearray kept = self.head
@@ -398,7 +443,7 @@ cdef class Session(Peer):
             return 0
         self.head = None
         self.group.on_request(self, data[:head_size])
-        if self.state == STATE_OPEN and size > head_size + 4:
+        if self.state == SESSION_OPEN and size > head_size + 4:
             self.c_parse(end + 4, data + size)
         return 0
 
@@ -408,9 +453,9 @@ cdef class Session(Peer):
     cdef int c_parse(self, char* at, char* end) except -1:
         cdef Piece piece
         cdef int result = 1
-        if self.state < STATE_ENDING:
+        if self.state < SESSION_ENDING:
             self.sink.heard_us = self.group.hub.out.now_us
-        while result > 0 and self.state < STATE_ENDING:
+        while result > 0 and self.state < SESSION_ENDING:
             result = frame_parser_next(&self.parser, &at, end, self.c_max_frame(), &piece)
             if result > 0:
                 self.c_on_frame(piece.opcode, piece.fin, piece.packed, piece.data, piece.size)
@@ -420,9 +465,9 @@ cdef class Session(Peer):
 
     cdef int c_on_frame(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1:
         if opcode == OP_CLOSE:
-            if self.state < STATE_ENDING:
+            if self.state < SESSION_ENDING:
                 self.c_on_close_frame(data, size)
-        elif self.state != STATE_OPEN:
+        elif self.state != SESSION_OPEN:
             return 0
         elif opcode == OP_PING:
             self.group.hub.c_send(self.sink, OP_PONG, data, size)
@@ -461,18 +506,18 @@ cdef class Session(Peer):
 
     cdef int c_on_close_frame(self, const char* payload, Py_ssize_t size) except -1:
         cdef int code = close_code(payload, size)
-        if self.state == STATE_OPEN:
+        if self.state == SESSION_OPEN:
             self.code = code if code > 0 else -code
             self.group.hub.out.c_write_one(self.sink)
-            self.c_shut(NORMAL if code == NO_CODE else self.code, "")
-        return self.c_hang_up()
+            self.c_send_close(NORMAL if code == NO_CODE else self.code, "")
+        return self.c_end_connection()
 
     cdef int c_fail(self, int code, str why=None) except -1:
-        """A violation (RFC 6455 section 7.1.7): says so, and reads no further."""
-        if self.state == STATE_OPEN:
+        """A violation (RFC 6455 section 7.1.7): closes with its code, and reads no further."""
+        if self.state == SESSION_OPEN:
             why = why or VIOLATIONS[code]
             logger.info("a session is closed with %d: %s", code, why)
             self.close(code, why)
-        if self.state == STATE_CLOSING:
-            self.c_hang_up()
+        if self.state == SESSION_CLOSING:
+            self.c_end_connection()
         return 0

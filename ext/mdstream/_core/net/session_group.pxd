@@ -1,4 +1,4 @@
-"""What all sessions of one listener have in common: whom they tell, what bounds them, and who of them is running out of time."""
+"""What all sessions of one listener share: their callbacks, their limits, and the deadlines of their handshakes and closings."""
 
 from libc.stdint cimport uint64_t
 
@@ -10,20 +10,21 @@ cdef class SessionGroup:
     cdef object on_open
     cdef object on_message
     cdef object on_close
-    cdef object read_space      # bytearray: what came just now, by way of a transport of asyncio's
+    cdef object read_space      # bytearray: what an asyncio transport read last
     cdef Py_ssize_t max_message
-    cdef Py_ssize_t max_packed  # as it comes: what cannot be compressed grows by it
+    cdef Py_ssize_t max_packed  # the same compressed: what cannot be compressed grows a little
     cdef Py_ssize_t control_backlog
-    cdef bint any_type
+    cdef bint any_type          # text or binary, whatever the format
     cdef readonly Py_ssize_t max_connections
     cdef readonly Py_ssize_t connections
-    # Session → when its time is up, monotonic µs; each in the order of that, for all have the same time.
+    # Session → its deadline, monotonic µs; in the order of the deadlines, as all sessions get the same time
     cdef dict handshakes
     cdef dict closings
     cdef uint64_t handshake_us
     cdef uint64_t close_us
 
-    # True if there is room for it.
-    cdef bint c_begin(self, object session) except -1
-    cdef int c_closing(self, object session) except -1
-    cdef int c_end(self, object session, bint counted) except -1
+    # A new session; True if there is room for it.
+    cdef bint c_add(self, object session) except -1
+    # Its connection must end in time.
+    cdef int c_limit_closing(self, object session) except -1
+    cdef int c_remove(self, object session, bint counted) except -1

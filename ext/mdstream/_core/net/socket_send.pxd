@@ -8,7 +8,7 @@ cdef extern from "<sys/socket.h>":
 
 
 cdef inline Py_ssize_t send_now(int fd, const char* data, Py_ssize_t size) noexcept nogil:
-    """The bytes that the socket took, maybe none; negative: it is broken."""
+    """Returns the bytes that the socket took, maybe none; negative: it is broken."""
     cdef Py_ssize_t sent = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
     while sent < 0 and errno == EINTR:
         sent = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
