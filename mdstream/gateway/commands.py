@@ -6,7 +6,7 @@ The usual command is decoded by msgspec; everything else goes to the strict deco
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -76,13 +76,7 @@ class BadCommand(Struct, frozen=True):
 
 Command: TypeAlias = Subscribe | Unsubscribe | Recover | Auth | Ping
 
-_TYPES: dict[str, type[_Command]] = {
-    "subscribe": Subscribe,
-    "unsubscribe": Unsubscribe,
-    "recover": Recover,
-    "auth": Auth,
-    "ping": Ping,
-}
+_TYPES: dict[str, type[_Command]] = {kind.__struct_config__.tag: kind for kind in get_args(Command)}
 OPS = tuple(_TYPES)
 _CHANNELS = tuple(Channel)
 

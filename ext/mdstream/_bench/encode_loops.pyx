@@ -1,4 +1,4 @@
-"""Loops for benchmarks: encoders and checksum as the gateway calls them, with no Python between two calls."""
+"""Loops for benchmarks: they call the encoders and the checksum as the gateway does, without Python between two calls."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -14,7 +14,7 @@ cdef struct Message:
 
 
 cdef class Messages:
-    """Views or changes, [(bids, asks), …] with flat levels, to be encoded one after the other."""
+    """Views or changes, ``[(bids, asks), …]`` with flat levels, to encode one after the other."""
     cdef Message* messages
     cdef Py_ssize_t count
     cdef Buffer out
@@ -38,37 +38,35 @@ cdef class Messages:
         buffer_free(&self.out)
 
     def deltas(self, int format, int price_exp, int size_exp, Py_ssize_t rounds):
-        cdef Message* message
-        cdef uint64_t seq = 1_234_567
-        cdef Py_ssize_t i, size = 0
-        for _ in range(rounds):
-            for i in range(self.count):
-                message = &self.messages[i]
-                self.out.size = 0
-                encode_delta(<Format>format, &self.out, 7, seq, seq, 1_753_000_000_000_000 + seq, &message.bids,
-                             &message.asks, 0xDEADBEEF, Scale(price_exp, size_exp))
-                seq += 1
-                size += self.out.size
-        return size
+        """Encodes each as a delta, ``rounds`` times; returns the bytes written."""
+        return self.encode(False, <Format>format, Scale(price_exp, size_exp), rounds)
 
     def snapshots(self, int format, int price_exp, int size_exp, Py_ssize_t rounds):
+        """The same as snapshots."""
+        return self.encode(True, <Format>format, Scale(price_exp, size_exp), rounds)
+
+    cdef Py_ssize_t encode(self, bint whole, Format format, Scale scale, Py_ssize_t rounds) except -1:
         cdef Message* message
-        cdef uint64_t seq = 1_234_567
+        cdef uint64_t seq = 1_234_567, epoch = 1_753_000_000_000_000
         cdef Py_ssize_t i, size = 0
         for _ in range(rounds):
             for i in range(self.count):
                 message = &self.messages[i]
                 self.out.size = 0
-                encode_snapshot(<Format>format, &self.out, 7, 1_753_000_000_000_000, seq, 1_753_000_000_000_000 + seq,
-                                &message.bids, &message.asks, 0xDEADBEEF, REASON_SUBSCRIBE, Scale(price_exp, size_exp))
+                if whole:
+                    encode_snapshot(format, &self.out, 7, epoch, seq, epoch + seq, &message.bids, &message.asks, 0xDEADBEEF,
+                                    REASON_SUBSCRIBE, scale)
+                else:
+                    encode_delta(format, &self.out, 7, seq, seq, epoch + seq, &message.bids, &message.asks, 0xDEADBEEF, scale)
                 seq += 1
                 size += self.out.size
         return size
 
     def checksums(self, Py_ssize_t rounds):
-        cdef uint32_t all_of_them = 0
+        """Computes all checksums, ``rounds`` times; returns them in one number."""
+        cdef uint32_t combined = 0
         cdef Py_ssize_t i
         for _ in range(rounds):
             for i in range(self.count):
-                all_of_them ^= crc_levels(&self.messages[i].bids, &self.messages[i].asks)
-        return all_of_them
+                combined ^= crc_levels(&self.messages[i].bids, &self.messages[i].asks)
+        return combined
