@@ -4,13 +4,23 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from mdstream._core.base.buffer cimport Buffer, buffer_free
-from mdstream._core.orderbook.checksum cimport crc_levels
-from mdstream._core.codec.encode cimport REASON_SUBSCRIBE, Format, Scale, encode_delta, encode_snapshot
+from mdstream._core.orderbook.checksum cimport levels_crc
+from mdstream._core.codec.encode cimport ENCODERS
+from mdstream._core.codec.message cimport REASON_SUBSCRIBE, Head, Scale
 from mdstream._core.orderbook.levels cimport Levels, levels_free, levels_from_object
+
+cdef uint64_t FIRST_SEQ = 1_234_567
+cdef uint64_t FIRST_TS_US = 1_753_000_001_234_567
 
 cdef struct Message:
     Levels bids
     Levels asks
+
+
+cdef inline void advance(Head* head) noexcept nogil:
+    head.first += 1
+    head.seq += 1
+    head.ts_us += 1
 
 
 cdef class Messages:
@@ -38,30 +48,28 @@ cdef class Messages:
         buffer_free(&self.out)
 
     def deltas(self, int format, int price_exp, int size_exp, Py_ssize_t rounds):
+        cdef Head head = Head(7, FIRST_TS_US, FIRST_SEQ, FIRST_SEQ, FIRST_TS_US, Scale(price_exp, size_exp))
         cdef Message* message
-        cdef uint64_t seq = 1_234_567
         cdef Py_ssize_t i, size = 0
         for _ in range(rounds):
             for i in range(self.count):
                 message = &self.messages[i]
                 self.out.size = 0
-                encode_delta(<Format>format, &self.out, 7, seq, seq, 1_753_000_000_000_000 + seq, &message.bids,
-                             &message.asks, 0xDEADBEEF, Scale(price_exp, size_exp))
-                seq += 1
+                ENCODERS[format].delta(&self.out, &head, &message.bids, &message.asks, 0xDEADBEEF)
+                advance(&head)
                 size += self.out.size
         return size
 
     def snapshots(self, int format, int price_exp, int size_exp, Py_ssize_t rounds):
+        cdef Head head = Head(7, FIRST_TS_US, FIRST_SEQ, FIRST_SEQ, FIRST_TS_US, Scale(price_exp, size_exp))
         cdef Message* message
-        cdef uint64_t seq = 1_234_567
         cdef Py_ssize_t i, size = 0
         for _ in range(rounds):
             for i in range(self.count):
                 message = &self.messages[i]
                 self.out.size = 0
-                encode_snapshot(<Format>format, &self.out, 7, 1_753_000_000_000_000, seq, 1_753_000_000_000_000 + seq,
-                                &message.bids, &message.asks, 0xDEADBEEF, REASON_SUBSCRIBE, Scale(price_exp, size_exp))
-                seq += 1
+                ENCODERS[format].snapshot(&self.out, &head, &message.bids, &message.asks, 0xDEADBEEF, REASON_SUBSCRIBE)
+                advance(&head)
                 size += self.out.size
         return size
 
@@ -70,5 +78,5 @@ cdef class Messages:
         cdef Py_ssize_t i
         for _ in range(rounds):
             for i in range(self.count):
-                all_of_them ^= crc_levels(&self.messages[i].bids, &self.messages[i].asks)
+                all_of_them ^= levels_crc(&self.messages[i].bids, &self.messages[i].asks)
         return all_of_them
