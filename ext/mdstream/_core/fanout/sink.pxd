@@ -28,7 +28,7 @@ cdef class Sink:
     # All that a delivery touches lies side by side: 64 bytes, the object's own head with them.
     cdef int fd                         # the socket, if it may be written to directly, else negative: only c_write knows how
     cdef readonly uint8_t format
-    cdef uint8_t variant                   # of what it is handed: the format, packed or not
+    cdef uint8_t variant                   # of what it is handed: the format, compressed or not
     cdef readonly bint blocked          # the peer takes no more now
     cdef readonly bint closed
     # what the outbox holds for it
