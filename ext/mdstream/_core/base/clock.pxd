@@ -1,4 +1,4 @@
-"""Time that never goes back."""
+"""The monotonic clock, in microseconds."""
 
 from libc.stdint cimport uint64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
