@@ -19,13 +19,20 @@ class ErrorCode(StrEnum):
 
 
 class CloseCode(IntEnum):
-    """WebSocket close codes. 1xxx: RFC 6455 section 7.4; 44xx: ours, numbered after similar HTTP statuses."""
+    """WebSocket close codes. 1xxx: RFC 6455 section 7.4; 44xx: ours, numbered after similar HTTP statuses.
+
+    ``NO_CODE`` (the close frame names none) and ``ABNORMAL`` (there was no close frame) are never sent.
+    """
 
     NORMAL = 1000
     GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
     WRONG_FRAME_TYPE = 1003
+    NO_CODE = 1005
+    ABNORMAL = 1006
     NOT_UTF8 = 1007
     TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
     DRAINING = 1012
     OVER_CAPACITY = 1013
     ERROR_BUDGET = 4400

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias, get_args
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from mdstream._core.codec.duplicate_keys import decoded, in_json, in_msgpack
+from mdstream._core.codec.duplicate_keys import count_json_keys, count_keys, count_msgpack_keys
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
@@ -92,13 +92,13 @@ def _decode_plain(format: int, payload: bytes) -> object:
     try:
         if format == JSON:
             value = msgspec.json.decode(payload)
-            pairs = in_json(payload)
+            keys = count_json_keys(payload)
         else:
             value = msgspec.msgpack.decode(payload)
-            pairs = in_msgpack(payload)
+            keys = count_msgpack_keys(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    return value if decoded(value) == pairs else None
+    return value if count_keys(value) == keys else None
 
 
 def id_of(value: object) -> CommandId:

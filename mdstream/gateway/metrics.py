@@ -66,7 +66,7 @@ _READER_COUNTERS = {
 }
 _RECOVERIES = ("delta", "snapshot", "trades", "lost")
 
-_FROM_PEERS = frozenset(int(code) for code in CloseCode) | {1002, 1005, 1006, 1011}
+_FROM_PEERS = frozenset(int(code) for code in CloseCode)
 
 
 class GatewayCollector(Collector):

@@ -53,7 +53,7 @@ def test_deep_book_is_a_pair_of_dictionaries(
         past[number] = (_flat(bids, True), _flat(asks, False))
         assert book.view() == past[number]
     for number, view in past.items():
-        if book.reaches(number):
+        if book.keeps(number):
             assert book.view(at=number) == view
             assert book.view(at=number, depth=20) == (view[0][:40], view[1][:40])
     for ticks in range(middle - 50, middle + 50):
@@ -88,9 +88,9 @@ def test_deletes_of_missing_levels_after_a_full_log_lose_nothing(in_vain: int) -
         deletes = [n for ticks in range(1, in_vain + 1) for n in (-ticks, 0)]
         book.apply(number, number, 0, [100, number, 99, 1000 + number, *deletes], [])
         past[number] = book.view()
-        for at in filter(book.reaches, past):
+        for at in filter(book.keeps, past):
             assert book.view(at=at) == past[at]
-    assert book.reaches(99 - 30)
+    assert book.keeps(99 - 30)
 
 
 @pytest.mark.parametrize("order", ["rising", "falling", "shuffled"])

@@ -6,8 +6,8 @@ import msgpack
 from mdstream._bench.chance cimport chance_below, chance_next, chance_seed
 from mdstream._bench.sockets cimport monotonic_ns
 from mdstream._core.base.buffer cimport buffer_reserve
-from mdstream._core.orderbook.checksum cimport crc_levels
-from mdstream._core.base.digits cimport INT_MAX_PACKED, SLACK, pack_array, pack_levels, pack_uint
+from mdstream._core.orderbook.checksum cimport levels_crc
+from mdstream._core.base.digits cimport INT_MAX_MSGPACK, SLACK, pack_array, pack_levels, pack_uint
 from mdstream._core.orderbook.levels cimport levels_append, levels_free, levels_reserve, levels_to_list
 from mdstream._core.codec.feed_encoder import pack_book, pack_snap
 
@@ -119,7 +119,7 @@ cdef class Books:
         cdef char* at
         made.seq += 1
         made.unsaved += 1
-        buffer_reserve(out, HEAD_MAX + SLACK + 2 * INT_MAX_PACKED * (self.bids.count + self.asks.count))
+        buffer_reserve(out, HEAD_MAX + SLACK + 2 * INT_MAX_MSGPACK * (self.bids.count + self.asks.count))
         at = pack_uint(pack_array(out.data + out.size, 7), 1)
         at = pack_uint(pack_uint(at, self.epoch), made.seq)
         at = pack_uint(pack_uint(at, made.seq), ts_us)
@@ -130,7 +130,7 @@ cdef class Books:
 
     cdef int c_snap(self, MadeBook* made, uint64_t ts_us, int64_t now_ns, Buffer* out) except -1 nogil:
         cdef char* at
-        buffer_reserve(out, HEAD_MAX + SLACK + 2 * INT_MAX_PACKED * (made.bids.count + made.asks.count))
+        buffer_reserve(out, HEAD_MAX + SLACK + 2 * INT_MAX_MSGPACK * (made.bids.count + made.asks.count))
         at = pack_uint(pack_array(out.data + out.size, 6), 2)
         at = pack_uint(pack_uint(pack_uint(at, self.epoch), made.seq), ts_us)
         at = pack_levels(at, made.bids.values, made.bids.count)
@@ -179,7 +179,7 @@ cdef class Books:
     def crc(self, Py_ssize_t symbol):
         """The contract's checksum of the book."""
         cdef MadeBook* made = self.at(symbol)
-        return crc_levels(&made.bids, &made.asks)
+        return levels_crc(&made.bids, &made.asks)
 
 
 cdef inline bint has_level(const Levels* levels, int64_t ticks) noexcept nogil:

@@ -4,13 +4,23 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from mdstream._core.base.buffer cimport Buffer, buffer_free
-from mdstream._core.orderbook.checksum cimport crc_levels
-from mdstream._core.codec.encode cimport REASON_SUBSCRIBE, Format, Scale, encode_delta, encode_snapshot
+from mdstream._core.orderbook.checksum cimport levels_crc
+from mdstream._core.codec.encode cimport ENCODERS
+from mdstream._core.codec.message cimport REASON_SUBSCRIBE, Head, Scale
 from mdstream._core.orderbook.levels cimport Levels, levels_free, levels_from_object
+
+cdef uint64_t FIRST_SEQ = 1_234_567
+cdef uint64_t FIRST_TS_US = 1_753_000_001_234_567
 
 cdef struct Message:
     Levels bids
     Levels asks
+
+
+cdef inline void advance(Head* head) noexcept nogil:
+    head.first += 1
+    head.seq += 1
+    head.ts_us += 1
 
 
 cdef class Messages:
@@ -39,26 +49,25 @@ cdef class Messages:
 
     def deltas(self, int format, int price_exp, int size_exp, Py_ssize_t rounds):
         """Encodes each as a delta, ``rounds`` times; returns the bytes written."""
-        return self.encode(False, <Format>format, Scale(price_exp, size_exp), rounds)
+        return self.encode(False, format, Scale(price_exp, size_exp), rounds)
 
     def snapshots(self, int format, int price_exp, int size_exp, Py_ssize_t rounds):
         """The same as snapshots."""
-        return self.encode(True, <Format>format, Scale(price_exp, size_exp), rounds)
+        return self.encode(True, format, Scale(price_exp, size_exp), rounds)
 
-    cdef Py_ssize_t encode(self, bint whole, Format format, Scale scale, Py_ssize_t rounds) except -1:
+    cdef Py_ssize_t encode(self, bint whole, int format, Scale scale, Py_ssize_t rounds) except -1:
+        cdef Head head = Head(7, FIRST_TS_US, FIRST_SEQ, FIRST_SEQ, FIRST_TS_US, scale)
         cdef Message* message
-        cdef uint64_t seq = 1_234_567, epoch = 1_753_000_000_000_000
         cdef Py_ssize_t i, size = 0
         for _ in range(rounds):
             for i in range(self.count):
                 message = &self.messages[i]
                 self.out.size = 0
                 if whole:
-                    encode_snapshot(format, &self.out, 7, epoch, seq, epoch + seq, &message.bids, &message.asks, 0xDEADBEEF,
-                                    REASON_SUBSCRIBE, scale)
+                    ENCODERS[format].snapshot(&self.out, &head, &message.bids, &message.asks, 0xDEADBEEF, REASON_SUBSCRIBE)
                 else:
-                    encode_delta(format, &self.out, 7, seq, seq, epoch + seq, &message.bids, &message.asks, 0xDEADBEEF, scale)
-                seq += 1
+                    ENCODERS[format].delta(&self.out, &head, &message.bids, &message.asks, 0xDEADBEEF)
+                advance(&head)
                 size += self.out.size
         return size
 
@@ -68,5 +77,5 @@ cdef class Messages:
         cdef Py_ssize_t i
         for _ in range(rounds):
             for i in range(self.count):
-                combined ^= crc_levels(&self.messages[i].bids, &self.messages[i].asks)
+                combined ^= levels_crc(&self.messages[i].bids, &self.messages[i].asks)
         return combined

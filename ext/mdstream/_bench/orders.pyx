@@ -1,13 +1,13 @@
 from libc.string cimport memcpy
 
 from mdstream._core.base.buffer cimport buffer_reserve
-from mdstream._core.base.digits cimport INT_MAX_PACKED, SLACK, UINT_MAX_TEXT, pack_array, pack_int, pack_text_header, pack_uint, put_int, put_text
+from mdstream._core.base.digits cimport INT_MAX_MSGPACK, SLACK, UINT_MAX_TEXT, pack_array, pack_int, pack_text_header, pack_uint, put_int, put_text
 from mdstream._core.websocket.frame cimport HEADER_MAX, put_header
 
 cdef enum:
     MASK_SIZE = 4
     FIXED_MAX = 256             # bytes of a command without its instruments
-    EACH_MAX = 16 + 2 * UINT_MAX_TEXT + 2 * INT_MAX_PACKED
+    EACH_MAX = 16 + 2 * UINT_MAX_TEXT + 2 * INT_MAX_MSGPACK
 
 # A fixed mask is enough: masks protect proxies, and there are none here.
 cdef uint8_t[MASK_SIZE] MASK = [0x9E, 0x37, 0x79, 0xB9]

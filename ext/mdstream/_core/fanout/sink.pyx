@@ -17,10 +17,10 @@ cdef class Sink:
             raise ValueError(f"format is {format!r}; it must be 0 (JSON) or 1 (MessagePack)")
         if window_bits and not LEAST_WINDOW_BITS <= window_bits <= MOST_WINDOW_BITS:
             raise ValueError(f"window_bits is {window_bits}; it must be 0 (uncompressed) or 9 to 15")
-        packing = PLAIN if not window_bits else DEFLATE if window_bits == MOST_WINDOW_BITS else DEFLATE_NARROW
+        compression = PLAIN if not window_bits else DEFLATE if window_bits == MOST_WINDOW_BITS else DEFLATE_NARROW
         self.fd = -1
         self.format = format
-        self.variant = variant_of(format, packing)
+        self.variant = variant_of(format, compression)
 
     def __dealloc__(self) -> None:
         free(self.places)

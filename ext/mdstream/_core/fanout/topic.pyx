@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from mdstream._core.base.check cimport check
-from mdstream._core.codec.encode cimport REASON_RECOVER, REASON_SLOW, REASON_SUBSCRIBE
+from mdstream._core.codec.message cimport REASON_RECOVER, REASON_SLOW, REASON_SUBSCRIBE
 from mdstream._core.fanout.outbox cimport SOON, link_frame, prefetch_sink
 from mdstream._core.fanout.sink cimport Place, fit_capacity, next_capacity
 
