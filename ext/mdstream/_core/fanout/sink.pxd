@@ -25,7 +25,7 @@ cdef inline uint32_t fit_capacity(uint32_t capacity, uint32_t count) noexcept no
     return count + (count >> 2) if capacity > count + (count >> 1) else capacity
 
 cdef class Sink:
-    # What a delivery touches stands together: 64 bytes with the head of the object.
+    # What a delivery touches stands together, up to `pending`: 64 bytes with the head of the object.
     cdef int fd                         # the socket, or negative: only c_write can write
     cdef readonly uint8_t format
     cdef uint8_t variant                # format and packing of its frames

@@ -5,7 +5,7 @@ from libc.stdlib cimport free, realloc
 
 from mdstream._core.base.check cimport check
 from mdstream._core.codec.encode cimport REASON_RECOVER, REASON_SLOW, REASON_SUBSCRIBE
-from mdstream._core.fanout.outbox cimport SOON, link_frame, prefetch_sink
+from mdstream._core.fanout.outbox cimport PREFETCH_AHEAD, link_frame, prefetch_sink
 from mdstream._core.fanout.sink cimport Place, fit_capacity, next_capacity
 
 
@@ -191,8 +191,8 @@ cdef class Topic:
         cdef Members* members = &self.members[variant]
         cdef uint32_t i
         for i in range(members.in_step):
-            if i + SOON < members.in_step:
-                prefetch_sink(members.items[i + SOON].sink)
+            if i + PREFETCH_AHEAD < members.in_step:
+                prefetch_sink(members.items[i + PREFETCH_AHEAD].sink)
             link_frame(out, <Sink>members.items[i].sink, &frame)
         out.counters.deliveries += members.in_step
         return 0
