@@ -7,9 +7,10 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 # Most tests wait for a process or a socket, not for the CPU. WORKERS=0 runs all in one process: for --pdb, or to see prints.
 WORKERS ?= 3
+QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance test-debug test-all check lint format types imports spelling stubs bench bench-parts bench-service clean
+.PHONY: help build demo test test-quick conformance test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,11 +27,16 @@ $(INSTALLED): $(VENV)/.packages setup.py $(CORE)
 	$(BIN)/python tests/doubles/setup.py --quiet build_ext --inplace
 	@touch $@
 
+build: $(INSTALLED)  ## Make .venv: the packages, and mdstream with its core compiled
+
 demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (ARGS="--for 10s" ends by itself)
 	@$(BIN)/mdstream demo $(ARGS)
 
 test: $(INSTALLED)  ## All tests on this Python, three at a time (ARGS is passed to pytest)
 	$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-quick: $(INSTALLED)  ## The tests that need no process and no socket, with fewer examples, in less than a minute
+	$(PYTEST) $(QUICK) --quick -p no:benchmark -n 2 --dist worksteal $(ARGS)
 
 conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and more of the load test (many minutes)
 	$(PYTEST) tests/conformance tests/e2e/test_bench.py -m 'complete or not complete' $(ARGS)
@@ -78,6 +84,9 @@ spelling: $(INSTALLED)
 
 stubs: $(INSTALLED)
 	$(BIN)/python -m mypy.stubtest mdstream._core mdstream._bench --concise --ignore-disjoint-bases --ignore-unused-allowlist --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
+
+raise-tools: $(INSTALLED)  ## Move the pinned development tools to their newest releases
+	$(BIN)/python tools/raise_tools.py
 
 bench: bench-parts bench-service  ## Benchmarks of the parts, then of the whole service, into reports/; never part of the tests
 

@@ -27,7 +27,7 @@ from mdstream._core.fanout.topic import Topic
 from mdstream._core.net.sender_uring import UringSender
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
-from mdstream.gateway.door import Door
+from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.upgrades import Upgrades
 
 LEVELS = 500
@@ -138,16 +138,16 @@ class Sockets:
         def answer(session: Session, head: bytes) -> None:
             session.accept(upgrades.answer(head, None)[1], format)
 
-        endpoint = SessionGroup(
+        group = SessionGroup(
             self.market.hub,
             on_request=answer,
             on_open=opened.put_nowait,
             on_message=lambda session, payload: None,
             on_close=lambda session, code: None,
         )
-        self.door = Door(endpoint, turn_away=lambda: b"")
-        await self.door.open("127.0.0.1", 0)
-        address = ("127.0.0.1", self.door.port)
+        self.listener = ClientListener(group, turn_away=lambda: b"")
+        await self.listener.open("127.0.0.1", 0)
+        address = ("127.0.0.1", self.listener.port)
         for _ in range(count):
             client = socket.socket()
             client.setblocking(False)
@@ -156,7 +156,7 @@ class Sockets:
             assert (await loop.sock_recv(client, 4096)).startswith(b"HTTP/1.1 101")
             self.clients.append(client)
             self.market.subscribe((await opened.get()).sink, views)
-        self.door.close()
+        self.listener.close()
 
     def drain(self) -> None:
         for client in self.clients:
@@ -173,7 +173,7 @@ class Sockets:
         async with asyncio.timeout(10):
             while self.market.hub.stats()["sinks"]:
                 await asyncio.sleep(0.01)
-        await self.door.end()
+        await self.listener.end()
 
 
 @pytest.fixture(params=["send", "io_uring"])

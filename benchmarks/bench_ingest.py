@@ -10,7 +10,6 @@ between them all caches are filled with other memory; the extra column is the me
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import random
 from typing import Any
@@ -19,12 +18,12 @@ import msgpack
 import numpy as np
 import pytest
 
-from mdstream._core.fanout.after_read import AfterRead, Wake
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.instrument import Instrument
 from mdstream._core.ingest.intake import BookIntake, InstrumentReceiver
 from mdstream._core.ingest.nats_tap import NatsTap
-from mdstream.bus._client import TapClient
+from mdstream._core.ingest.receiver import Handlers
+from support.flushing import HandLoop, scheduler_of
 
 READ = 32768
 INSTRUMENTS = 200
@@ -63,26 +62,27 @@ def cut(whole: bytes) -> list[bytes]:
 
 
 class Gateway:
-    """The client's parser, receivers and a hub, as they stand in a gateway; no socket."""
+    """The tap, receivers and a hub, as in a gateway; no socket."""
 
     def __init__(self) -> None:
         self.hub = Hub()
-        self.wake = Wake(lambda: None)
-        self.client = TapClient(require_tls=False, backoff_base_s=1, backoff_cap_s=1)
+        self.loop = HandLoop()
+        self.scheduler = scheduler_of(self.loop)
+        handlers = Handlers()
+        self.tap = NatsTap(handlers, {"in_msgs": 0, "in_bytes": 0}, _never, _never)
         self.books: list[Instrument] = []
         for number in range(INSTRUMENTS):
             core = self.hub.add_instrument(f"SIM:SYM{number:04}", -2, -3)
-            receiver = InstrumentReceiver(_never, lambda: None, self.wake)
+            receiver = InstrumentReceiver(_never, lambda: None, self.scheduler)
             receiver.book = BookIntake(self.hub, core)
-            self.client._taps[number + 1] = receiver
+            handlers[number + 1] = receiver
             self.books.append(core)
 
-    async def read(self, reads: list[bytes]) -> None:
+    def read(self, reads: list[bytes]) -> None:
         for number, data in enumerate(reads):
-            await self.client._ps.parse(data)
-            if self.wake.due:
-                self.wake.clear()
-                self.hub.flush(number)
+            self.tap.feed(data)
+            self.loop.turn()
+            self.hub.flush(number)
 
 
 def _never(*message: bytes) -> None:
@@ -100,7 +100,7 @@ def test_ingest(benchmark: Any, per_message: int, changes: int) -> None:
         gateways.append(Gateway())
         return (gateways[-1],), {}
 
-    benchmark.pedantic(lambda gateway: asyncio.run(gateway.read(reads)), setup=make, rounds=5)
+    benchmark.pedantic(lambda gateway: gateway.read(reads), setup=make, rounds=5)
     updates = MESSAGES // per_message * per_message
     assert sum(book.updates_applied for book in gateways[-1].books) == updates
     if benchmark.stats is not None:
@@ -112,7 +112,6 @@ def test_ingest(benchmark: Any, per_message: int, changes: int) -> None:
 @pytest.mark.parametrize("state", ["warm", "cold"])
 def test_burst(benchmark: Any, state: str) -> None:
     gateway = Gateway()
-    tap = NatsTap(gateway.client._taps, {"in_msgs": 0, "in_bytes": 0}, _never, _never, AfterRead())
     singles = messages(1, 1)
     bursts = [b"".join(singles[at : at + BURST]) for at in range(0, MESSAGES, BURST)]
     taken = itertools.count()
@@ -123,7 +122,7 @@ def test_burst(benchmark: Any, state: str) -> None:
             other[::8] += 1
         return (bursts[next(taken)],), {}
 
-    benchmark.pedantic(tap.feed, setup=between, rounds=len(bursts))
+    benchmark.pedantic(gateway.tap.feed, setup=between, rounds=len(bursts))
     assert sum(book.updates_applied for book in gateway.books) == next(taken) * BURST
     if benchmark.stats is not None:
         benchmark.extra_info["ns_per_update"] = round(benchmark.stats.stats.median / BURST * 1e9)

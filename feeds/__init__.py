@@ -1,1 +1,3 @@
-"""Feed handlers: programs that bring a venue's market data onto the bus with ``mdstream.feed``."""
+"""Feed handlers: they publish a venue's market data to NATS with ``mdstream.feed``. Run by ``mdstream feed``."""
+
+import mdstream._core  # noqa: F401 - first, because it tells when it is not built

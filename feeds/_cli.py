@@ -1,4 +1,4 @@
-"""What the commands of all feed handlers share: NATS options, signals, exit codes."""
+"""What all feed handlers share on the command line: NATS options, signals, exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_NO_NATS = 3
-EXIT_CODES = "exit codes: 0 done, or stopped by Ctrl-C or SIGTERM; 1 failed; 2 wrong usage; 3 NATS cannot be reached or refuses"
+EXIT_CODES = "exit codes: 0 done, or stopped by Ctrl-C or SIGTERM; 1 failed; 2 wrong usage; 3 NATS cannot be reached or refuses us"
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
@@ -32,45 +32,45 @@ Run = Callable[[argparse.Namespace, BusOptions], Coroutine[Any, Any, int]]
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    pass
+    """Shows a default where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default not in (None, False) else action.help
 
 
-def make_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """A parser with the options of all handlers; the handler adds its own."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m feeds.{name}",
-        description=description,
-        epilog=EXIT_CODES,
-        formatter_class=_Formatter,
-    )
+def configure(parser: argparse.ArgumentParser, description: str) -> None:
+    """Adds the options that all handlers share; the handler adds its own."""
+    parser.description = description
+    parser.epilog = EXIT_CODES
+    parser.formatter_class = _Formatter
     nats = parser.add_argument_group("NATS")
     nats.add_argument(
         "--nats",
         metavar="URL",
         action="append",
-        help="a server's URL, nats://host:4222 or tls://host:4222; again, or separated by commas, for the others of a "
+        help="a server's URL, nats://host:4222 or tls://host:4222; repeat it, or separate URLs by commas, for a "
         "cluster (default: nats://127.0.0.1:4222)",
         default=argparse.SUPPRESS,
     )
-    nats.add_argument("--nats-creds", metavar="FILE", type=Path, help="credentials file, as nsc writes it")
-    nats.add_argument("--nats-user", metavar="NAME")
+    nats.add_argument("--nats-creds", metavar="FILE", type=Path, help="credentials file, as written by nsc")
+    nats.add_argument("--nats-user", metavar="NAME", help="user name")
+    nats.add_argument("--nats-password-file", metavar="FILE", type=Path, help="file with the user's password")
+    nats.add_argument("--nats-token-file", metavar="FILE", type=Path, help="file with a token")
     nats.add_argument(
-        "--nats-password-file", metavar="FILE", type=Path, help="file that holds the user's password"
+        "--tls-ca",
+        metavar="FILE",
+        type=Path,
+        help="certificates (PEM) to check the server's certificate against",
     )
-    nats.add_argument("--nats-token-file", metavar="FILE", type=Path, help="file that holds a token")
     nats.add_argument(
-        "--tls-ca", metavar="FILE", type=Path, help="certificates (PEM) that may sign the server's"
+        "--tls-cert", metavar="FILE", type=Path, help="our certificate (PEM), if the server asks for one"
     )
-    nats.add_argument(
-        "--tls-cert", metavar="FILE", type=Path, help="our certificate (PEM), where the server asks for one"
-    )
-    nats.add_argument("--tls-key", metavar="FILE", type=Path, help="its key (PEM)")
+    nats.add_argument("--tls-key", metavar="FILE", type=Path, help="the key of our certificate (PEM)")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
-    return parser
 
 
 def bus_options(arguments: argparse.Namespace, name: str) -> BusOptions:
-    """The bus options that the arguments ask for. Raises ConfigError."""
+    """The bus options from the arguments. Raises ConfigError."""
     urls = ",".join(getattr(arguments, "nats", None) or ["nats://127.0.0.1:4222"])
     return BusOptions.parse(
         urls,
@@ -98,7 +98,7 @@ def duration_s(text: str) -> float:
     """``500ms``, ``10s``, ``5m``, ``1h`` or plain seconds, for argparse."""
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration; it reads like 500ms, 10s, 5m or 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write it like 500ms, 10s, 5m or 1h")
     return float(found[1]) * _SECONDS[found[2]]
 
 
@@ -110,23 +110,22 @@ def speed(text: str) -> float:
         factor = math.nan
     if not factor > 0:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no speed; it is a factor above 0, such as 1 or 0.5, or max"
+            f"{text!r} is not a speed; it must be a factor above 0, such as 1 or 0.5, or max"
         )
     return factor
 
 
-def run(name: str, parser: argparse.ArgumentParser, main: Run, argv: list[str] | None = None) -> int:
-    """Parses, runs ``main`` until it returns or a signal comes, and returns the exit code; errors are one line on stderr."""
-    arguments = parser.parse_args(argv)
+def run(name: str, arguments: argparse.Namespace, main: Run) -> int:
+    """Runs ``main`` until it returns or a signal comes, and returns the exit code; errors are one line on stderr."""
     logging.basicConfig(
         level=logging.DEBUG if arguments.verbose else logging.INFO,
         format=f"%(asctime)s {name} %(levelname)s %(message)s",
     )
-    # nats-py and picows log what the bus and the handlers report themselves.
+    # The bus and the handlers report the same failures as nats-py and picows.
     for noisy in ("nats", "picows"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
-        options = bus_options(arguments, f"mdstream feeds.{name}")
+        options = bus_options(arguments, f"mdstream feed {name}")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_until_signal(main(arguments, options)))
     except ConfigError as error:
@@ -140,7 +139,7 @@ def run(name: str, parser: argparse.ArgumentParser, main: Run, argv: list[str] |
 
 
 async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
-    """Runs ``work``; the first SIGINT or SIGTERM cancels it, so that it can leave its last words, and counts as success."""
+    """Runs ``work``. The first SIGINT or SIGTERM cancels it, so that it can mark its instruments, and counts as success."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     signalled = False
@@ -161,7 +160,7 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def unless_fenced(publisher: Publisher, work: Coroutine[Any, Any, None]) -> None:
-    """Runs ``work`` to its end. Raises SequenceError, and cancels it, if another writer takes over an instrument."""
+    """Runs ``work`` to its end. If another writer takes over an instrument, cancels it and raises SequenceError."""
     tasks = [asyncio.ensure_future(each) for each in (work, publisher.fenced())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -176,5 +175,5 @@ async def unless_fenced(publisher: Publisher, work: Coroutine[Any, Any, None]) -
 
 
 def _fail(name: str, error: Exception, code: int) -> int:
-    print(f"feeds.{name}: {error}", file=sys.stderr)
+    print(f"mdstream feed {name}: {error}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""Reading recordings: files of lines, and the scale of the decimal texts in them."""
+"""Reads recordings that are files of lines, and finds the scale of their decimal numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mdstream.errors import FeedError
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yields (place, line) of a file, gzipped or plain by what it begins with, whatever its name.
+    """Yields (place, line) of a file. The first bytes, not the name, tell whether it is gzipped.
 
     Raises FeedError if the gzip data is damaged, OSError if the file cannot be read.
     """
@@ -27,11 +27,11 @@ def read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def exponent(text: str) -> int:
-    """The exponent of a decimal as written, at most 0: −8 for 1.50000000. Raises FeedError if it is no finite number."""
+    """The exponent of a decimal as written, at most 0: −8 for 1.50000000. Raises FeedError if it is not a finite number."""
     try:
         number = Decimal(text).as_tuple().exponent
     except InvalidOperation:
-        raise FeedError(f"{text!r} is no decimal number") from None
+        raise FeedError(f"{text!r} is not a decimal number") from None
     if not isinstance(number, int):
         raise FeedError(f"{text!r} is not finite")
     return min(number, 0)

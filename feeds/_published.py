@@ -1,4 +1,4 @@
-"""One instrument on its way out: its scale, which may have to become finer, and the steps that a venue's synchronisation yields."""
+"""A venue's instrument as it is published. Its scale may have to become finer."""
 
 from __future__ import annotations
 
@@ -6,32 +6,35 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from feeds._lines import exact_exponent
-from feeds._steps import Apply, Load, Lost, Step
 from mdstream.errors import FeedError, SequenceError
-from mdstream.feed import Instrument, Publisher
+from mdstream.feed import Instrument, Publisher, Side
+from mdstream.feeds._actions import Apply, BookAction, Load, Lost
+from mdstream.feeds._lines import exact_exponent
 
-log = logging.getLogger("feeds")
+log = logging.getLogger("mdstream.feeds")
 
 WAITING = "waiting for the venue's book"
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How a symbol's decimals become integers; increments in units of the exponents."""
+    """How a symbol's decimals become integers. ``tick`` and ``lot`` are in units of the exponents."""
 
     price_exp: int
     size_exp: int
     tick: int = 1
     lot: int = 1
 
-    def holding(self, steps: Sequence[Step]) -> Scale:
-        """The coarsest scale that also holds what steps bring.
+    def holding(self, actions: Sequence[BookAction]) -> Scale:
+        """The coarsest scale that also holds the levels of ``actions``.
 
-        After a venue has changed a symbol's increments, older orders stay where they were, off the new ones.
+        After a venue changes a symbol's increments, older orders keep their prices, which may not fit the new ones.
         """
         levels = [
-            level for step in steps if isinstance(step, Load | Apply) for level in (*step.bids, *step.asks)
+            level
+            for action in actions
+            if isinstance(action, Load | Apply)
+            for level in (*action.bids, *action.asks)
         ]
         price_exp = min(self.price_exp, exact_exponent(price for price, _ in levels))
         size_exp = min(self.size_exp, exact_exponent(size for _, size in levels))
@@ -40,19 +43,21 @@ class Scale:
         return Scale(price_exp, size_exp)
 
 
-class Published:
-    """``instrument`` once ``open`` has announced it. ``up`` is the state that a whole book brings, with its reason."""
+class PublishedInstrument:
+    """``instrument`` exists after ``open``. ``up`` is the state, with its reason, to publish when the book is complete."""
 
     def __init__(self, publisher: Publisher, symbol: str, scale: Scale) -> None:
         self.symbol = symbol
         self.up = ("trading", "")
+        self.refused = 0
+        """Groups of book actions, and trades, that the publisher refused."""
         self._publisher = publisher
         self._scale = scale
         self._new_scale: Scale | None = None
         self._instrument: Instrument | None = None
 
     async def open(self) -> None:
-        """Announces the instrument, or announces it anew: without a book, and so ``feed_down``."""
+        """Announces the instrument, or announces it again, without a book and ``feed_down``."""
         self._instrument = await self._publisher.instrument(
             self.symbol,
             price_exp=self._scale.price_exp,
@@ -69,37 +74,48 @@ class Published:
         assert self._instrument is not None, "open() comes first"
         return self._instrument
 
-    def perform(self, steps: Sequence[Step]) -> FeedError | None:
-        """Publishes steps; what the publisher refuses is returned: the book is then in doubt."""
+    def perform(self, actions: Sequence[BookAction]) -> FeedError | None:
+        """Publishes actions. Returns the error if the publisher refuses one: the book must then be loaded again."""
         try:
-            for step in steps:
-                self._perform(step)
+            for action in actions:
+                self._perform(action)
         except SequenceError:
-            raise  # another writer has taken over: nothing that a venue says mends that
+            raise  # another writer has taken over: a new snapshot does not help
         except FeedError as error:
-            log.error("%s", error)
-            self._new_scale = self._scale.holding(steps)
+            self._count(error)
+            self._new_scale = self._scale.holding(actions)
             return error
         return None
 
-    def _perform(self, step: Step) -> None:
-        match step:
+    def trade(self, price: str, size: str, side: Side, trade_id: int | None, ts_us: int) -> None:
+        """Publishes a trade, unless the publisher refuses it."""
+        try:
+            self.instrument.trade(price, size, side, trade_id=trade_id, ts_us=ts_us)
+        except FeedError as error:
+            self._count(error)
+
+    def _count(self, error: FeedError) -> None:
+        self.refused += 1
+        log.error("%s", error)
+
+    def _perform(self, action: BookAction) -> None:
+        match action:
             case Load():
-                self.instrument.replace(step.bids, step.asks, ts_us=step.ts_us)
+                self.instrument.replace(action.bids, action.asks, ts_us=action.ts_us)
                 if self.instrument.state == "feed_down":
                     self.show()
             case Apply():
-                self.instrument.update(step.bids, step.asks, ts_us=step.ts_us)
+                self.instrument.update(action.bids, action.asks, ts_us=action.ts_us)
             case Lost():
-                self.instrument.status("feed_down", reason=step.reason)
+                self.instrument.status("feed_down", reason=action.reason)
 
     def show(self) -> None:
-        """Publishes the state that a whole book has."""
+        """Publishes ``up``."""
         state, reason = self.up
         self.instrument.status(state, reason=reason)
 
     async def rescale(self, scale: Scale | None = None) -> None:
-        """Opens the instrument anew, in a new epoch, if ``scale``, or what was refused, asks for another one."""
+        """Opens the instrument again, in a new epoch, if ``scale`` or a refused action needs another scale."""
         wanted, self._new_scale = scale or self._new_scale, None
         if wanted is not None and wanted != self._scale:
             self._scale = wanted

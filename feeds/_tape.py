@@ -1,8 +1,8 @@
-"""Tapes: what was published on the bus, in a file.
+"""Tapes: files with messages that were published on the bus.
 
-A tape is a run of MessagePack values, gzipped if its name ends in ``.gz``: first the map
+A tape is a sequence of MessagePack values, gzipped if its name ends in ``.gz``: first the map
 ``{"format": "mdstream.tape", "version": 1, "recorded_us": …}``, then for each message the array ``[ts, subject, payload]``: µs since the
-Unix epoch when it was heard, the NATS subject, and the payload as it was (binary).
+Unix epoch when it was received, the NATS subject, and the unchanged payload (binary).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ VERSION = 1
 CHUNK_BYTES = 64 * 1024
 
 
-class Frame(NamedTuple):
-    """One message; ``ts_us``: when it was heard."""
+class TapedMessage(NamedTuple):
+    """One message, received at ``ts_us``."""
 
     ts_us: int
     subject: str
@@ -33,15 +33,15 @@ class Frame(NamedTuple):
 
 
 class TapeWriter:
-    """Writes a tape; a context manager. Raises FileExistsError: recordings are never overwritten."""
+    """Writes a tape; a context manager. Raises FileExistsError: it never overwrites a file."""
 
     def __init__(self, path: Path, recorded_us: int) -> None:
-        self.frames = 0
+        self.messages = 0
         self.payload_bytes = 0
         self._files = ExitStack()
         file: IO[bytes] = self._files.enter_context(path.open("xb"))
         if path.suffix == ".gz":
-            # Level 1: a recorder must keep up first of all.
+            # Level 1: the recorder must keep up.
             file = self._files.enter_context(
                 cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1))
             )
@@ -51,10 +51,10 @@ class TapeWriter:
             self._packer.pack({"format": FORMAT, "version": VERSION, "recorded_us": recorded_us})
         )
 
-    def write(self, frame: Frame) -> None:
-        self._file.write(self._packer.pack(frame))
-        self.frames += 1
-        self.payload_bytes += len(frame.payload)
+    def write(self, message: TapedMessage) -> None:
+        self._file.write(self._packer.pack(message))
+        self.messages += 1
+        self.payload_bytes += len(message.payload)
 
     def __enter__(self) -> Self:
         return self
@@ -65,12 +65,12 @@ class TapeWriter:
         self._files.close()
 
 
-def read_tape(path: Path) -> Iterator[Frame]:
-    """Yields the frames of a tape. Raises FeedError if it is none, or, after what is whole, if it is cut short; OSError."""
+def read_tape(path: Path) -> Iterator[TapedMessage]:
+    """Yields the messages of a tape. Raises OSError; FeedError if it is not a tape, or is cut short (after its complete messages)."""
     values = _values(path)
     _check_header(path, next(values, None))
     for number, value in enumerate(values, 1):
-        yield _frame(value, f"{path}, message {number}")
+        yield _message(value, f"{path}, message {number}")
 
 
 def _values(path: Path) -> Iterator[Any]:
@@ -94,15 +94,15 @@ def _values(path: Path) -> Iterator[Any]:
 
 def _check_header(path: Path, header: Any) -> None:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise FeedError(f"{path} is no tape: it does not begin with the map that names the format {FORMAT}")
+        raise FeedError(f"{path} is not a tape: it does not begin with a map that names the format {FORMAT}")
     if header.get("version") != VERSION:
         raise FeedError(
             f"{path} is a tape of version {header.get('version')!r}; this program reads {VERSION}"
         )
 
 
-def _frame(value: Any, place: str) -> Frame:
+def _message(value: Any, place: str) -> TapedMessage:
     match value:
         case [int(ts_us), str(subject), bytes(payload)]:
-            return Frame(ts_us, subject, payload)
-    raise FeedError(f"{place} is no [ts, subject, payload]")
+            return TapedMessage(ts_us, subject, payload)
+    raise FeedError(f"{place} is not [ts, subject, payload]")

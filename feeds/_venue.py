@@ -1,4 +1,4 @@
-"""Staying connected to a venue: backoff, planned reconnects, and what a venue's session must do."""
+"""Stays connected to a venue: backoff, planned reconnects, and what a venue's handler must do."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from feeds._websocket import Connection, VenueUnavailable, connect
+from mdstream.feeds._websocket import Connection, VenueUnavailable, connect
 
-log = logging.getLogger("feeds")
+log = logging.getLogger("mdstream.feeds")
 
 BASE_S = 0.5
 CAP_S = 20.0
 HEALTHY_S = 30.0
-"""A connection that held so long was a good one: backing off begins anew after it."""
+"""A connection that lasted this long was good: the backoff starts over after it."""
 OVERLAP_S = 2.0
-"""How long a planned successor listens along before it takes over."""
+"""How long both connections run before the new one takes over."""
 
 
 class Backoff:
@@ -41,37 +41,37 @@ class Backoff:
         self._attempt = 0
 
 
-class Session(Protocol):
+class VenueHandler(Protocol):
     """What a venue's handler does with a connection."""
 
     def on_open(self, connection: Connection) -> None:
-        """A connection is there: subscribe."""
+        """The connection is open: subscribe."""
 
     def on_message(self, message: bytes) -> None:
-        """Raises FeedError if the message cannot be understood: the connection is then given up."""
+        """Raises FeedError if the message cannot be understood; the connection is then closed."""
 
     def on_lost(self, reason: str) -> None:
-        """The connection, and perhaps messages with it, is gone."""
+        """The connection is lost, and perhaps messages too."""
 
 
 class Link:
-    """Keeps one session connected for ever.
+    """Keeps a handler connected for ever.
 
-    Before a connection is ``max_age_s`` old, or when ``renew`` is called, a successor is opened beside it, and takes over when both
-    have been heard for a while: the session must then drop what it has had already.
+    When a connection is ``max_age_s`` old, or ``renew`` is called, a new one opens next to it and takes over after both have run
+    for a while. The handler must then drop messages that it has seen already.
     """
 
     def __init__(
         self,
         url: str,
-        session: Session,
+        handler: VenueHandler,
         *,
         max_age_s: float | None = None,
         overlap_s: float = OVERLAP_S,
         backoff: Backoff | None = None,
     ) -> None:
         self._url = url
-        self._session = session
+        self._handler = handler
         self._max_age_s = max_age_s
         self._overlap_s = overlap_s
         self._backoff = backoff or Backoff()
@@ -86,16 +86,16 @@ class Link:
         while True:
             started = time.monotonic()
             try:
-                connection = await connect(self._url, self._session.on_message)
+                connection = await connect(self._url, self._handler.on_message)
             except VenueUnavailable as error:
                 reason = str(error)
             else:
                 log.info("connected to %s", self._url)
-                self._session.on_open(connection)
+                self._handler.on_open(connection)
                 reason = await self._follow(connection)
                 if time.monotonic() - started >= HEALTHY_S:
                     self._backoff.reset()
-            self._session.on_lost(reason)
+            self._handler.on_lost(reason)
             delay_s = self._backoff.next_s()
             log.warning("%s; next try in %.1f s", reason, delay_s)
             await asyncio.sleep(delay_s)
@@ -120,18 +120,18 @@ class Link:
         return connection.ended.done()
 
     async def _succeed(self, old: Connection) -> Connection | None:
-        """Opens a successor; what it brings is held until it takes over, so that messages stay in order."""
+        """Opens the next connection. Holds its messages until it takes over, so that messages stay in order."""
         held: list[bytes] = []
         try:
             successor = await connect(self._url, held.append)
         except VenueUnavailable as error:
-            log.warning("no successor for a connection near its end: %s", error)
+            log.warning("no new connection to replace one near its end: %s", error)
             await asyncio.wait({old.ended}, timeout=self._backoff.next_s())
             return None
-        self._session.on_open(successor)
+        self._handler.on_open(successor)
         await asyncio.wait({old.ended}, timeout=self._overlap_s)
-        old.close("succeeded by a new connection")
-        successor.on_message = self._session.on_message
+        old.close("replaced by a new connection")
+        successor.on_message = self._handler.on_message
         for message in held:
             successor.hand_over(message)
         log.info("took over with a new connection to %s", self._url)

@@ -1,4 +1,4 @@
-"""A WebSocket to a venue: whole messages in, text out, and one place that says why it ended."""
+"""A WebSocket to a venue: complete messages in, text out, and one reason why it ended."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTrans
 
 from mdstream.errors import FeedError
 
-log = logging.getLogger("feeds")
+log = logging.getLogger("mdstream.feeds")
 
 IDLE_PING_S = 10.0
-"""A peer silent for so long is pinged; one that leaves it unanswered for as long again is dead."""
+"""We ping a peer after this silence, and give it up after as long again without an answer."""
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 OnMessage = Callable[[bytes], None]
 
 
 class VenueUnavailable(FeedError):
-    """The venue cannot be reached, or refuses us for now; ``retry_after_s`` is its wish, if it named one."""
+    """The venue cannot be reached or refuses us for now; ``retry_after_s`` if it told us when to try again."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class VenueUnavailable(FeedError):
 
 
 class Connection(WSListener):
-    """An open connection; make one with ``connect``. ``ended`` resolves with the reason when it is no more."""
+    """An open connection; make one with ``connect``. ``ended`` gets the reason when it ends."""
 
     def __init__(self, on_message: OnMessage) -> None:
         self.on_message = on_message
@@ -38,12 +38,12 @@ class Connection(WSListener):
         self._parts: list[bytes] = []
 
     def send(self, text: str) -> None:
-        """Sends a text message; nothing if the connection has ended."""
+        """Sends a text message; does nothing if the connection has ended."""
         if self._transport is not None and not self.ended.done():
             self._transport.send(WSMsgType.TEXT, text.encode())
 
     def close(self, reason: str) -> None:
-        """Closes at once; no message is handed over any more."""
+        """Closes at once; ``on_message`` gets no more messages."""
         self.on_message = _ignore
         self._reason = reason
         if self._transport is not None and not self.ended.done():
@@ -65,11 +65,11 @@ class Connection(WSListener):
                 self.hand_over(message)
 
     def hand_over(self, message: bytes) -> None:
-        """One message to ``on_message``; one that it cannot understand ends the connection."""
+        """Gives a message to ``on_message``; if that cannot understand it, the connection ends."""
         try:
             self.on_message(message)
         except FeedError as error:
-            # What cannot be understood leaves everything in doubt: begin again rather than guess.
+            # We may have missed anything: start over rather than guess.
             log.error("%s", error)
             self.close(str(error))
 
@@ -80,11 +80,11 @@ class Connection(WSListener):
 
 
 def _ignore(_: bytes) -> None:
-    """After the end."""
+    """``on_message`` after the end."""
 
 
 async def connect(url: str, on_message: OnMessage) -> Connection:
-    """Opens a connection. Raises VenueUnavailable, with the URL and the reason."""
+    """Opens a connection. Raises VenueUnavailable with the URL and the reason."""
     connection = Connection(on_message)
     try:
         await ws_connect(

@@ -1,80 +1,78 @@
-"""Records what is published on the bus: ``python -m feeds.record --help``."""
+"""``mdstream feed record``: records what is published on the bus."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import logging
-import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from feeds import _cli
-from feeds._tape import Frame, TapeWriter
 from mdstream.bus import MD_STATE, Bus, BusOptions, Stored, connect, parse_subject, subject
 from mdstream.bus.payloads import numbers, snap_number
 from mdstream.errors import FeedError, PayloadError
 from mdstream.feed.writer import now_us
+from mdstream.feeds import _cli
+from mdstream.feeds._tape import TapedMessage, TapeWriter
 from mdstream.model import InstrumentId
 
-log = logging.getLogger("feeds.record")
+log = logging.getLogger("mdstream.feeds.record")
 
 LOG_MARGIN_US = 5_000_000
-"""A snapshot may be stored somewhat later than updates that follow on it."""
+"""A snapshot may be stored a little later than updates that follow it."""
 
 DESCRIPTION = """\
 Records what is published on the bus to a tape: first the state of each instrument (ref, snap, status) and the
-updates since that snapshot, so that its books can be rebuilt from the tape alone; then everything as it comes.
+updates since that snapshot, so that the tape alone is enough to rebuild its book; then each message as it comes.
 
-The tape is read by feeds.replay. Its format: MessagePack values back to back, a map
+`mdstream feed replay` reads the tape. Its format: MessagePack values back to back, a map
 {"format": "mdstream.tape", "version": 1, "recorded_us": …}, then [ts, subject, payload] for each message.
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = _cli.make_parser("record", DESCRIPTION)
-    parser.add_argument("file", metavar="FILE", type=Path, help="new file; gzipped if its name ends in .gz")
+def configure(parser: argparse.ArgumentParser) -> None:
+    _cli.configure(parser, DESCRIPTION)
+    parser.add_argument("file", metavar="FILE", type=Path, help="a new file; gzipped if its name ends in .gz")
     parser.add_argument(
         "--instruments",
         metavar="A,B,…",
         default="*",
-        help="which, as VENUE:SYMBOL, with * and ? for any characters",
+        help="what to record, as VENUE:SYMBOL; * and ? match any characters",
     )
     parser.add_argument(
         "--for",
         dest="duration_s",
         metavar="TIME",
         type=_cli.duration_s,
-        help="stop after so long: 500ms, 10s, 5m (default: until Ctrl-C)",
+        help="stop after this time: 500ms, 10s, 5m (default: until Ctrl-C)",
         default=argparse.SUPPRESS,
     )
-    return parser
 
 
 class Recorder:
-    """Hears the bus and writes the tape; what comes live waits until the state has been written."""
+    """Writes the tape. Live messages wait until the stored state is written."""
 
     def __init__(self, bus: Bus, tape: TapeWriter, patterns: Sequence[str]) -> None:
         self.instruments: set[InstrumentId] = set()
         self._bus = bus
         self._tape = tape
         self._patterns = patterns
-        self._waiting: list[Frame] | None = []
+        self._waiting: list[TapedMessage] | None = []
 
     async def start(self) -> None:
-        """Subscribes, writes the state, then what has come meanwhile. Raises BusError."""
-        await self._bus.subscribe("md.*.*.*", self._hear)
+        """Subscribes, writes the state, then the messages that came meanwhile. Raises BusError."""
+        await self._bus.subscribe("md.*.*.*", self._on_payload)
         await self._bus.flush()
         await self._bus.ensure_streams()
         for instrument in await self._stored_instruments():
             await self._write_state(instrument)
         waiting, self._waiting = self._waiting or [], None
-        for frame in waiting:
-            self._tape.write(frame)
+        for message in waiting:
+            self._tape.write(message)
 
-    def _hear(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
+    def _on_payload(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
         try:
             instrument, _stream = parse_subject(name.decode())
         except ValueError as error:
@@ -83,11 +81,11 @@ class Recorder:
         if not self._wanted(instrument):
             return
         self.instruments.add(instrument)
-        frame = Frame(now_us(), name.decode(), payload)
+        message = TapedMessage(now_us(), name.decode(), payload)
         if self._waiting is None:
-            self._tape.write(frame)
+            self._tape.write(message)
         else:
-            self._waiting.append(frame)
+            self._waiting.append(message)
 
     def _wanted(self, instrument: InstrumentId) -> bool:
         return any(fnmatchcase(str(instrument), pattern) for pattern in self._patterns)
@@ -106,24 +104,28 @@ class Recorder:
             stored = await self._bus.last_stored(MD_STATE, name)
             if stored is None:
                 continue
-            self._tape.write(Frame(at_us, name, stored.payload))
+            self._tape.write(TapedMessage(at_us, name, stored.payload))
             snap = stored if stream == "snap" else snap
         if snap is not None:
             await self._write_log(instrument, snap, at_us)
 
     async def _write_log(self, instrument: InstrumentId, snap: Stored, at_us: int) -> None:
-        """The updates between the snapshot and now: without them the tape would begin with a hole."""
+        """Writes the updates since the snapshot: without them the tape would begin with a gap."""
         name = subject(instrument, "book")
         try:
             epoch, seq = snap_number(snap.payload)
             async with aclosing(self._bus.log(name, since_us=snap.stored_us - LOG_MARGIN_US)) as payloads:
                 async for payload in payloads:
                     if any(number == epoch and last > seq for number, _, last in numbers("book", payload)):
-                        self._tape.write(Frame(at_us, name, payload))
+                        self._tape.write(TapedMessage(at_us, name, payload))
         except PayloadError as error:
             log.warning(
-                "%s: what is stored cannot be read, so the tape begins without it: %s", instrument, error
+                "%s: the stored data cannot be read, so the tape begins without it: %s", instrument, error
             )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return _cli.run("record", arguments, main)
 
 
 async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
@@ -142,12 +144,8 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
             finally:
                 log.info(
                     "%d messages of %d instruments, %d bytes of payload",
-                    tape.frames,
+                    tape.messages,
                     len(recorder.instruments),
                     tape.payload_bytes,
                 )
     return _cli.EXIT_OK
-
-
-if __name__ == "__main__":
-    sys.exit(_cli.run("record", make_parser(), main))

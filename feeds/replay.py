@@ -1,51 +1,49 @@
-"""Replays a tape onto the bus: ``python -m feeds.replay --help``."""
+"""``mdstream feed replay``: publishes a tape again."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import msgpack
 
-from feeds import _cli
-from feeds._pace import Pace
-from feeds._tape import Frame, read_tape
 from mdstream.bus import Bus, BusOptions, connect, parse_subject, subject
 from mdstream.errors import FeedError
 from mdstream.feed.stored import stored_epoch
 from mdstream.feed.writer import now_us
+from mdstream.feeds import _cli
+from mdstream.feeds._replay_clock import ReplayClock
+from mdstream.feeds._tape import TapedMessage, read_tape
 from mdstream.model import InstrumentId
 
-log = logging.getLogger("feeds.replay")
+log = logging.getLogger("mdstream.feeds.replay")
 
 STATE = ("ref", "snap", "status")
 _KINDS = {"book": 1, "snap": 2, "trade": 3, "status": 5}
 _TS = {"book": 4, "snap": 3, "trade": 3, "status": 2}
-"""Where the event time stands in a value of each stream."""
+"""The index of the event time in a value of each stream."""
 FLUSH_EVERY = 256
 
 DESCRIPTION = """\
-Publishes a tape of feeds.record again, in its order, at its pace or another.
+Publishes a tape of `mdstream feed record` again, in its order, at its own speed or another.
 
-As recorded (the default) epochs, numbers and times are those of the tape; readers ignore them where the bus has seen a newer
-epoch of an instrument, and so this is refused. With --rebase each recorded epoch becomes a new one and times move
-to the present, as if it happened now.
+By default epochs, numbers and times are those of the tape. If the bus has seen a newer epoch of an instrument,
+readers would ignore the tape, so the replay is refused. With --rebase each recorded epoch becomes a new one and
+times move to the present, as if it happened now.
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = _cli.make_parser("replay", DESCRIPTION)
+def configure(parser: argparse.ArgumentParser) -> None:
+    _cli.configure(parser, DESCRIPTION)
     parser.add_argument("file", metavar="FILE", type=Path, help="a tape")
-    parser.add_argument("--speed", type=_cli.speed, default=1.0, help="a factor, or max")
-    parser.add_argument("--rebase", action="store_true", help="new epochs, and times of the present")
-    return parser
+    parser.add_argument("--speed", type=_cli.speed, default=1.0, help="a factor, or max: do not wait")
+    parser.add_argument("--rebase", action="store_true", help="use new epochs and present times")
 
 
 class Rebase:
-    """Rewrites values to new epochs and to the present. No I/O; ``stored`` gives the newest epoch that the bus knows."""
+    """Moves values to new epochs and to the present. No I/O; ``stored`` gives the newest epoch that the bus knows."""
 
     def __init__(self, stored: Callable[[InstrumentId], int], clock_us: Callable[[], int] = now_us) -> None:
         self._stored = stored
@@ -53,12 +51,12 @@ class Rebase:
         self._epochs: dict[tuple[InstrumentId, int], int] = {}
         self._newest: dict[InstrumentId, int] = {}
 
-    def __call__(self, frame: Frame, instrument: InstrumentId, stream: str) -> bytes:
-        """The payload with its epochs and times changed. Raises FeedError if it is none of the contract's."""
+    def __call__(self, message: TapedMessage, instrument: InstrumentId, stream: str) -> bytes:
+        """The payload with its epochs and times changed. Raises FeedError if it breaks the contract."""
         if stream == "ref":
-            return frame.payload
-        shift_us = self._clock_us() - frame.ts_us
-        values = unpack(frame.payload, stream)
+            return message.payload
+        shift_us = self._clock_us() - message.ts_us
+        values = unpack(message.payload, stream)
         for value in values:
             value[1] = self._epoch(instrument, value[1])
             value[_TS[stream]] = max(value[_TS[stream]] + shift_us, 0)
@@ -73,7 +71,7 @@ class Rebase:
 
 
 def unpack(payload: bytes, stream: str) -> list[list[int]]:
-    """The values of a payload of any stream but ``ref``. Raises FeedError if it is none of the contract's."""
+    """The values of a payload of any stream but ``ref``. Raises FeedError if it breaks the contract."""
     unpacker = msgpack.Unpacker()
     unpacker.feed(payload)
     try:
@@ -86,7 +84,7 @@ def unpack(payload: bytes, stream: str) -> list[list[int]]:
 
 
 class Replay:
-    """Publishes frames; knows which instruments it has spoken for."""
+    """Publishes the messages of a tape."""
 
     def __init__(self, bus: Bus, path: Path, rebase: bool) -> None:
         self.messages = 0
@@ -97,52 +95,56 @@ class Replay:
         self._rebases = rebase
 
     async def run(self, speed: float) -> None:
-        """Publishes all of the tape, then marks its instruments ``feed_down``. Raises FeedError, BusError."""
+        """Publishes the whole tape, then marks its instruments ``feed_down``. Raises FeedError, BusError."""
         await self._bus.ensure_streams()
         stored = await self._stored()
         rebase = Rebase(stored.__getitem__) if self._rebases else None
-        pace = Pace(speed)
-        for frame in read_tape(self._path):
-            await pace.until(frame.ts_us * 1000)
-            await self._publish(frame, rebase)
+        clock = ReplayClock(speed)
+        for message in read_tape(self._path):
+            await clock.until(message.ts_us * 1000)
+            await self._publish(message, rebase)
         for instrument, epoch in self.status.items():
-            last_words = msgpack.packb([5, epoch, now_us(), "feed_down", "end of the recording"])
-            await self._bus.publish_acked(subject(instrument, "status"), last_words)
+            final_status = msgpack.packb([5, epoch, now_us(), "feed_down", "end of the recording"])
+            await self._bus.publish_acked(subject(instrument, "status"), final_status)
         await self._bus.flush()
 
-    async def _publish(self, frame: Frame, rebase: Rebase | None) -> None:
-        instrument, stream = _parse(frame)
-        payload = frame.payload if rebase is None else rebase(frame, instrument, stream)
+    async def _publish(self, message: TapedMessage, rebase: Rebase | None) -> None:
+        instrument, stream = _parse(message)
+        payload = message.payload if rebase is None else rebase(message, instrument, stream)
         if stream == "snap":
             self.status[instrument] = unpack(payload, stream)[0][1]
-        await (self._bus.publish_acked if stream in STATE else self._bus.publish)(frame.subject, payload)
+        await (self._bus.publish_acked if stream in STATE else self._bus.publish)(message.subject, payload)
         self.messages += 1
         if self.messages % FLUSH_EVERY == 0:
             await self._bus.flush()
 
     async def _stored(self) -> dict[InstrumentId, int]:
-        """The newest epochs on the bus of the tape's instruments. Raises FeedError if they outrank the tape's."""
+        """The newest epochs that the bus has of the tape's instruments. Raises FeedError if one is newer than the tape's."""
         recorded: dict[InstrumentId, int] = {}
-        for frame in read_tape(self._path):
-            instrument, stream = _parse(frame)
+        for message in read_tape(self._path):
+            instrument, stream = _parse(message)
             recorded.setdefault(instrument, 0)
             if stream == "snap":
-                recorded[instrument] = max(recorded[instrument], unpack(frame.payload, stream)[0][1])
+                recorded[instrument] = max(recorded[instrument], unpack(message.payload, stream)[0][1])
         stored = {instrument: await stored_epoch(self._bus, instrument) for instrument in recorded}
-        outranked = [instrument for instrument, epoch in stored.items() if epoch > recorded[instrument]]
-        if outranked and not self._rebases:
+        newer = [instrument for instrument, epoch in stored.items() if epoch > recorded[instrument]]
+        if newer and not self._rebases:
             raise FeedError(
-                f"the bus knows newer epochs of {', '.join(map(str, outranked))} than the tape, so readers would ignore it; "
+                f"the bus knows newer epochs of {', '.join(map(str, newer))} than the tape, so readers would ignore the tape; "
                 "replay with --rebase"
             )
         return stored
 
 
-def _parse(frame: Frame) -> tuple[InstrumentId, str]:
+def _parse(message: TapedMessage) -> tuple[InstrumentId, str]:
     try:
-        return parse_subject(frame.subject)
+        return parse_subject(message.subject)
     except ValueError as error:
         raise FeedError(f"on the tape: {error}") from None
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return _cli.run("replay", arguments, main)
 
 
 async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
@@ -151,7 +153,3 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
         await replay.run(arguments.speed)
     log.info("%d messages of %d instruments", replay.messages, len(replay.status))
     return _cli.EXIT_OK
-
-
-if __name__ == "__main__":
-    sys.exit(_cli.run("replay", make_parser(), main))

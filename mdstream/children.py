@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import os
 import sys
@@ -15,7 +14,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from mdstream.errors import MdstreamError
-from mdstream.leash import leashed
+from mdstream.parent_death import killed_with_parent
 
 STOP_S = 5.0
 TAIL_BYTES = 2048
@@ -101,13 +100,10 @@ class Child:
 
 
 async def start_module(module: str, arguments: Sequence[str], **options: Any) -> asyncio.subprocess.Process:
-    """Runs a module of ours: from where we found it, not from what the working directory may hold by that name."""
-    package = importlib.util.find_spec(module.partition(".")[0])
-    if package is None or package.origin is None:
-        raise MdstreamError(f"{module} is not installed beside mdstream")
-    paths = [str(Path(package.origin).parents[1]), os.environ.get("PYTHONPATH")]
+    """Runs a module of ours: from where this one is, not from what the working directory may hold by that name."""
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    command = leashed([sys.executable, "-P", "-m", module, *arguments])
+    command = killed_with_parent([sys.executable, "-P", "-m", module, *arguments])
     return await asyncio.create_subprocess_exec(*command, env=environment, **options)
 
 

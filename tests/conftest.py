@@ -12,13 +12,47 @@ import uvloop
 from hypothesis import settings
 
 from mdstream.bus.embedded import EmbeddedNats
+from support.no_io import Guard
 
 SCENARIO_DEADLINE_S = 30.0
 
 # How long an example takes says nothing on a machine that does other things too. (Under CI=true Hypothesis' own profile
 # is in force, which also makes the examples the same each time.)
 settings.register_profile("mdstream", settings(), deadline=None)
+settings.register_profile("quick", settings.get_profile("mdstream"), max_examples=25)
 settings.load_profile("mdstream")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="fewer examples; leave out tests marked `process`, and fail a test that needs a socket or a process",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--quick"):
+        config.option.markexpr = "not complete and not process"
+        settings.load_profile("quick")
+        config.pluginmanager.register(QuickRun())
+
+
+class QuickRun:
+    """Watches each test of ``make test-quick``, its fixtures included."""
+
+    def __init__(self) -> None:
+        self._guard = Guard()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self) -> Iterator[None]:
+        with self._guard.on():
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        yield
+        assert self._guard.refused == []
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""Binance spot: order books and trades, live or from a recording. ``python -m feeds.binance --help``."""
+"""Binance spot: order books and trades, live or from a recording."""

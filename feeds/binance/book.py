@@ -1,4 +1,4 @@
-"""One symbol: from the venue's events to the instrument that is published, whatever goes wrong between."""
+"""One symbol: turns the venue's events into calls on the published instrument, and recovers after losses."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from feeds._published import Published
-from feeds._steps import Step
-from feeds._venue import Backoff
-from feeds._websocket import VenueUnavailable
-from feeds.binance.events import DepthDiff, DepthSnapshot, Trade
-from feeds.binance.sync import DepthSync
 from mdstream.errors import BusError, FeedError
+from mdstream.feeds._actions import BookAction
+from mdstream.feeds._published import PublishedInstrument
+from mdstream.feeds._venue import Backoff
+from mdstream.feeds._websocket import VenueUnavailable
+from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot, Trade
+from mdstream.feeds.binance.sync import DepthSync
 
-log = logging.getLogger("feeds.binance")
+log = logging.getLogger("mdstream.feeds.binance")
 
 GetSnapshot = Callable[[], Awaitable[DepthSnapshot]]
 
 
 class SymbolBook:
-    """Follows one symbol. ``get_snapshot`` asks the venue for one; it is asked again until it fits."""
+    """Follows one symbol. Calls ``get_snapshot`` until a snapshot fits the diffs."""
 
-    def __init__(self, published: Published, get_snapshot: GetSnapshot) -> None:
+    def __init__(self, published: PublishedInstrument, get_snapshot: GetSnapshot) -> None:
         self.published = published
         self._get_snapshot = get_snapshot
         self._sync = DepthSync()
@@ -36,16 +36,11 @@ class SymbolBook:
         self._want_snapshot()
 
     def on_trade(self, trade: Trade) -> None:
-        """Trades come in order; two connections that overlap bring some of them twice."""
+        """Trades come in order; while two connections overlap, some come twice."""
         if trade.trade_id <= self._last_trade_id:
             return
         self._last_trade_id = trade.trade_id
-        try:
-            self.published.instrument.trade(
-                trade.price, trade.size, trade.side, trade_id=trade.trade_id, ts_us=trade.ts_us
-            )
-        except FeedError as error:
-            log.error("trade %d was refused: %s", trade.trade_id, error)
+        self.published.trade(trade.price, trade.size, trade.side, trade.trade_id, trade.ts_us)
 
     def on_lost(self, reason: str) -> None:
         self._perform(self._sync.lose(reason))
@@ -54,10 +49,10 @@ class SymbolBook:
         if self._resync is not None:
             self._resync.cancel()
 
-    # ---- from doubt to a book
+    # ---- resynchronising
 
-    def _perform(self, steps: Sequence[Step]) -> None:
-        refused = self.published.perform(steps)
+    def _perform(self, actions: Sequence[BookAction]) -> None:
+        refused = self.published.perform(actions)
         if refused is not None:
             self.published.perform(self._sync.lose(str(refused)))
 

@@ -1,4 +1,4 @@
-"""What the venue sends, typed. Source: Binance spot API, "Web Socket Streams" and "Market Data endpoints"."""
+"""The venue's messages, typed. Source: Binance spot API, "Web Socket Streams" and "Market Data endpoints"."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 from mdstream.errors import FeedError
 
 PriceLevels = list[tuple[str, str]]
-"""[price, size] in the venue's own decimal texts."""
+"""(price, size) as the venue's decimal texts."""
 
 
 class DepthDiff(msgspec.Struct, frozen=True):
-    """Changes of the book from the venue's update ``first_id`` to ``final_id``; ``ts`` in the venue's unit."""
+    """The book's changes in the venue's updates ``first_id`` to ``final_id``; ``ts`` is in ms or µs."""
 
     symbol: str = msgspec.field(name="s")
     ts: int = msgspec.field(name="E")
@@ -28,7 +28,7 @@ class DepthDiff(msgspec.Struct, frozen=True):
 
 
 class Trade(msgspec.Struct, frozen=True):
-    """One trade; ``buyer_is_maker``: the seller took."""
+    """One trade; if ``buyer_is_maker``, the seller is the taker."""
 
     symbol: str = msgspec.field(name="s")
     ts: int = msgspec.field(name="E")
@@ -58,7 +58,7 @@ class BookTicker(msgspec.Struct, frozen=True):
 
 
 class DepthSnapshot(msgspec.Struct, frozen=True):
-    """The REST answer of ``/api/v3/depth``: it names neither symbol nor time."""
+    """The answer of ``/api/v3/depth``; it has neither symbol nor time."""
 
     update_id: int = msgspec.field(name="lastUpdateId")
     bids: PriceLevels
@@ -66,7 +66,7 @@ class DepthSnapshot(msgspec.Struct, frozen=True):
 
 
 class ServerShutdown(msgspec.Struct, frozen=True):
-    """The venue is about to close this connection: open another."""
+    """The venue will close this connection soon: open another."""
 
     ts: int = msgspec.field(name="E")
 
@@ -79,7 +79,7 @@ _BY_TYPE: dict[str, type[Event]] = {
     "serverShutdown": ServerShutdown,
 }
 _MICROSECONDS = 10**14
-"""Event times above are µs (``timeUnit=MICROSECOND``), below ms: the year 5138 in ms, 1973 in µs."""
+"""Event times from here on are µs (``timeUnit=MICROSECOND``), smaller ones ms. It is the year 5138 in ms, 1973 in µs."""
 
 
 def to_us(ts: int) -> int:
@@ -87,9 +87,9 @@ def to_us(ts: int) -> int:
 
 
 def parse(text: bytes | str) -> Event | None:
-    """One message, wrapped as in a combined stream or not; None for what is no market data (answers, other streams).
+    """One message of a raw or combined stream; None if it is not market data (answers, other streams).
 
-    Raises FeedError if it is none of the venue's forms.
+    Raises FeedError if it does not have the venue's format.
     """
     try:
         message = msgspec.json.decode(text)
@@ -108,7 +108,7 @@ def _kind(message: Any) -> type[Event] | None:
         return _BY_TYPE.get(str(message["e"]))
     if "lastUpdateId" in message:
         return DepthSnapshot
-    # bookTicker is the one stream of the venue whose messages name no event type.
+    # bookTicker is the only stream whose messages have no event type.
     return BookTicker if "B" in message and "u" in message else None
 
 

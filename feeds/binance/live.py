@@ -1,4 +1,4 @@
-"""Live: one connection with the combined streams of all symbols, a snapshot for each."""
+"""Live: one connection with the combined streams of all symbols, and a snapshot for each symbol."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import logging
 from functools import partial
 from urllib.parse import quote
 
-from feeds._published import Published, Scale
-from feeds._venue import Backoff, Link
-from feeds._websocket import Connection, VenueUnavailable
-from feeds.binance.book import SymbolBook
-from feeds.binance.events import DepthDiff, ServerShutdown, Trade, parse
-from feeds.binance.rest import Rest, SymbolInfo
 from mdstream.feed import Publisher
+from mdstream.feeds._published import PublishedInstrument, Scale
+from mdstream.feeds._venue import Backoff, Link
+from mdstream.feeds._websocket import Connection, VenueUnavailable
+from mdstream.feeds.binance.book import SymbolBook
+from mdstream.feeds.binance.events import DepthDiff, ServerShutdown, Trade, parse
+from mdstream.feeds.binance.rest import RestApi, SymbolInfo
 
-log = logging.getLogger("feeds.binance")
+log = logging.getLogger("mdstream.feeds.binance")
 
 STREAM_URL = "wss://stream.binance.com:9443"
 REST_URL = "https://api.binance.com"
@@ -24,7 +24,7 @@ MAX_AGE_S = 23.5 * 3600
 
 
 class Live:
-    """The session: hands each event to its symbol's book."""
+    """Gives each event to its symbol's book."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Live:
         self.books: dict[str, SymbolBook] = {}
         self._publisher = publisher
         self._symbols = symbols
-        self._rest = Rest(rest_url)
+        self._rest = RestApi(rest_url)
         streams = "/".join(
             f"{symbol.lower()}@{stream}" for symbol in symbols for stream in ("depth@100ms", "trade")
         )
@@ -49,12 +49,12 @@ class Live:
         self._link = Link(url, self, max_age_s=max_age_s, overlap_s=overlap_s, backoff=self._backoff)
 
     async def run(self) -> None:
-        """Until cancelled. Raises UnknownSymbol, and FeedError for answers that cannot be understood."""
+        """Runs until cancelled. Raises UnknownSymbol; FeedError if the venue's answers cannot be understood."""
         infos = await self._infos()
         for symbol in self._symbols:
             info = infos[symbol]
             scale = Scale(info.price_exp, info.size_exp, info.tick, info.lot)
-            published = Published(self._publisher, symbol, scale)
+            published = PublishedInstrument(self._publisher, symbol, scale)
             if info.status != "TRADING":
                 published.up = ("halted", f"the venue's status is {info.status}")
             await published.open()
@@ -78,7 +78,7 @@ class Live:
                 return infos
 
     def on_open(self, connection: Connection) -> None:
-        """The streams are named in the URL."""
+        """Nothing to send: the URL names the streams."""
 
     def on_message(self, message: bytes) -> None:
         event = parse(message)

@@ -1,4 +1,4 @@
-"""Recordings: lines of ``<local time in ns> <message>``, gzipped or not, of one symbol's streams and REST snapshots."""
+"""Recordings: lines of ``<local time in ns> <message>``, gzipped or not, with one symbol's streams and REST snapshots."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from feeds._lines import exact_exponent, read_lines
-from feeds.binance.events import DepthDiff, DepthSnapshot, Event, ServerShutdown, Trade, parse
 from mdstream.errors import FeedError
+from mdstream.feeds._lines import exact_exponent, read_lines
+from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot, Event, ServerShutdown, Trade, parse
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One event and when it was recorded: the recorder's clock, not the venue's."""
+    """One event, and when it was recorded by the recorder's clock."""
 
     local_ns: int
     event: Event
@@ -21,7 +21,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a first pass tells: the symbols, the coarsest exponents that hold every number exactly, the snapshots."""
+    """What a first pass finds: the symbols, the coarsest exponents that hold every number exactly, the number of snapshots."""
 
     symbols: frozenset[str]
     price_exp: int
@@ -30,11 +30,13 @@ class Summary:
 
 
 def read_recording(path: Path) -> Iterator[Recorded]:
-    """Yields the events of a recording in its order. Raises FeedError naming the line, OSError if it cannot be read."""
+    """Yields the events of a recording in order. Raises FeedError that names the line, OSError if the file cannot be read."""
     for place, line in read_lines(path):
         stamp, _, text = line.partition(b" ")
         if not stamp.isdigit():
-            raise FeedError(f"{place}: a line reads '<local ns> <json>', this one begins with {stamp[:40]!r}")
+            raise FeedError(
+                f"{place}: a line must be '<local ns> <json>', this one begins with {stamp[:40]!r}"
+            )
         try:
             event = parse(text)
         except FeedError as error:
@@ -44,7 +46,7 @@ def read_recording(path: Path) -> Iterator[Recorded]:
 
 
 def summarize(path: Path) -> Summary:
-    """Reads a whole recording for its symbols and scale."""
+    """Reads a whole recording to find its symbols and scale."""
     symbols: set[str] = set()
     prices: set[str] = set()
     sizes: set[str] = set()

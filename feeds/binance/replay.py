@@ -1,4 +1,4 @@
-"""Replaying a recording as if the venue sent it now; times stay the venue's."""
+"""Replays a recording as if the venue sent it now. Times stay the venue's."""
 
 from __future__ import annotations
 
@@ -6,84 +6,78 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from feeds._pace import Pace, keep_up
-from feeds._published import Published, Scale
-from feeds._steps import Lost, Step
-from feeds.binance.events import DepthDiff, DepthSnapshot, Event, Trade
-from feeds.binance.recording import Summary, read_recording, summarize
-from feeds.binance.sync import DepthSync
 from mdstream.errors import FeedError
 from mdstream.feed import Instrument, Publisher
+from mdstream.feeds._actions import BookAction, Lost
+from mdstream.feeds._published import PublishedInstrument, Scale
+from mdstream.feeds._replay_clock import ReplayClock, keep_up
+from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot, Event, Trade
+from mdstream.feeds.binance.recording import Summary, read_recording, summarize
+from mdstream.feeds.binance.sync import DepthSync
 
-log = logging.getLogger("feeds.binance")
+log = logging.getLogger("mdstream.feeds.binance")
 
 
 class Replay:
-    """One symbol's recording on its way to an instrument."""
+    """Publishes one symbol of a recording."""
 
     def __init__(self, publisher: Publisher, path: Path, symbol: str | None = None) -> None:
         self._publisher = publisher
         self._path = path
         summary = summarize(path)
         self.symbol = _only_symbol(path, summary, symbol)
-        self._published = Published(publisher, self.symbol, Scale(summary.price_exp, summary.size_exp))
+        self._published = PublishedInstrument(
+            publisher, self.symbol, Scale(summary.price_exp, summary.size_exp)
+        )
         self._sync = DepthSync()
-        self.refused = 0
+
+    @property
+    def refused(self) -> int:
+        return self._published.refused
 
     async def run(self, speed: float) -> Instrument:
-        """Publishes all of it. Raises FeedError if the recording cannot be read, or never yields a book."""
+        """Publishes the whole recording. Raises FeedError if it cannot be read or never gives a book."""
         await self._published.open()
         instrument = self._published.instrument
-        pace = Pace(speed)
+        clock = ReplayClock(speed)
         for recorded in read_recording(self._path):
-            await pace.until(recorded.local_ns)
-            self._take(instrument, recorded.event)
+            await clock.until(recorded.local_ns)
+            self._take(recorded.event)
             await keep_up(self._publisher)
         await self._publisher.flush()
         if not instrument.seq:
-            raise FeedError(
-                f"{self._path}: no diff follows on a snapshot, so there is no book of {self.symbol}"
-            )
+            raise FeedError(f"{self._path}: no diff follows a snapshot, so there is no book of {self.symbol}")
         return instrument
 
-    def _take(self, instrument: Instrument, event: Event) -> None:
+    def _take(self, event: Event) -> None:
         if isinstance(event, DepthSnapshot):
             self._perform(self._sync.on_snapshot(event))
         elif isinstance(event, DepthDiff) and event.symbol == self.symbol:
             self._perform(self._sync.on_diff(event))
         elif isinstance(event, Trade) and event.symbol == self.symbol:
-            try:
-                instrument.trade(
-                    event.price, event.size, event.side, trade_id=event.trade_id, ts_us=event.ts_us
-                )
-            except FeedError as error:
-                self.refused += 1
-                log.error("%s", error)
+            self._published.trade(event.price, event.size, event.side, event.trade_id, event.ts_us)
 
     @property
     def whole(self) -> bool:
-        """Whether the recording's last diff still found a book to go into."""
+        """Whether the book was complete at the end of the recording."""
         return self._sync.live
 
-    def _perform(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            if isinstance(step, Lost):
+    def _perform(self, actions: Sequence[BookAction]) -> None:
+        for action in actions:
+            if isinstance(action, Lost):
                 log.warning(
                     "%s: %s; there is no book until the next snapshot",
                     self._published.instrument.id,
-                    step.reason,
+                    action.reason,
                 )
-        refused = self._published.perform(steps)
+        refused = self._published.perform(actions)
         if refused is not None:
-            self.refused += 1
             self._published.perform(self._sync.lose(str(refused)))
 
 
 def _only_symbol(path: Path, summary: Summary, wanted: str | None) -> str:
     if not summary.snapshots:
-        raise FeedError(
-            f"{path}: there is no snapshot in it (a line with lastUpdateId), so there can be no book"
-        )
+        raise FeedError(f"{path}: it has no snapshot (a line with lastUpdateId), so there is no book")
     if wanted is None and len(summary.symbols) == 1:
         return next(iter(summary.symbols))
     found = ", ".join(sorted(summary.symbols)) or "no symbol"

@@ -1,4 +1,4 @@
-"""The venue's REST API: what the streams lack, snapshots and symbols. Source: Binance spot API, "Market Data endpoints"."""
+"""The venue's REST API: snapshots and symbols, which the streams lack. Source: Binance spot API, "Market Data endpoints"."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from feeds._lines import exact_exponent
-from feeds._websocket import VenueUnavailable
-from feeds.binance.events import DepthSnapshot, parse
 from mdstream.errors import FeedError
+from mdstream.feeds._lines import exact_exponent
+from mdstream.feeds._websocket import VenueUnavailable
+from mdstream.feeds.binance.events import DepthSnapshot, parse
 
 TIMEOUT_S = 10.0
 DEPTH_LIMIT = 5000
-"""Most levels a side that the venue gives."""
+"""The most levels per side that the venue gives."""
 _BACK_OFF = (418, 429)
 
 
@@ -52,8 +52,8 @@ class SymbolInfo:
         return max(int(Decimal(self.step_size).scaleb(-self.size_exp)), 1)
 
 
-class Rest:
-    """A few requests a day: the standard library in a thread is enough for that, and one dependency less."""
+class RestApi:
+    """Makes a few requests a day; for that the standard library in a thread is enough."""
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url.rstrip("/")
@@ -67,7 +67,7 @@ class Rest:
         return event
 
     async def symbols(self, symbols: list[str]) -> dict[str, SymbolInfo]:
-        """What the venue says of each symbol. Raises UnknownSymbol, VenueUnavailable, FeedError."""
+        """What the venue knows of each symbol. Raises UnknownSymbol, VenueUnavailable, FeedError."""
         answer = await self._get(
             "/api/v3/exchangeInfo", {"symbols": json.dumps(symbols, separators=(",", ":"))}
         )

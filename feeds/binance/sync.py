@@ -1,8 +1,8 @@
-"""Joining a REST snapshot to the stream of diffs, by the venue's rules. No I/O.
+"""Joins a REST snapshot to the stream of diffs by the venue's rules. No I/O.
 
 Source: Binance spot API, "How to manage a local order book correctly": buffer the stream; take a snapshot; if it is older than the
-first buffered diff, take another; drop diffs with ``u`` ≤ ``lastUpdateId``; the first one kept must span
-``lastUpdateId`` + 1; from then on each diff's ``U`` is the previous ``u`` + 1, anything else means to begin again.
+first buffered diff, take another; drop diffs with ``u`` ≤ ``lastUpdateId``; the first kept diff must span
+``lastUpdateId`` + 1; after that each diff's ``U`` must be the previous ``u`` + 1, or start over.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from feeds._steps import Apply, Levels, Load, Lost, Step
-from feeds.binance.events import DepthDiff, DepthSnapshot
+from mdstream.feeds._actions import Apply, BookAction, Levels, Load, Lost
+from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot
 
 
 class DepthSync:
-    """Steps that keep one book equal to the venue's.
-
-    ``wants_snapshot`` says that no snapshot in hand bridges what has been buffered: ask for one (again).
-    """
+    """Gives the actions that keep one book equal to the venue's. Each method returns them."""
 
     def __init__(self, *, max_buffered: int = 10_000) -> None:
         self._buffered: deque[DepthDiff] = deque(maxlen=max_buffered)
@@ -31,24 +28,24 @@ class DepthSync:
 
     @property
     def wants_snapshot(self) -> bool:
-        """A snapshot helps only once a diff is buffered: the next one might otherwise not reach back to it."""
+        """Whether to ask the venue for a snapshot. Before a diff is buffered one may be too old for the first diff."""
         return not self.live and self._snapshot is None and bool(self._buffered)
 
-    def lose(self, reason: str) -> list[Step]:
-        """The connection, and with it perhaps some diffs, is lost."""
+    def lose(self, reason: str) -> list[BookAction]:
+        """The connection is lost, and perhaps some diffs."""
         was_live = self.live
         self._update_id = self._snapshot = None
         self._buffered.clear()
         return [Lost(reason)] if was_live else []
 
-    def on_snapshot(self, snapshot: DepthSnapshot) -> list[Step]:
-        """A live book has no use for it: an unbroken chain of diffs is as good."""
+    def on_snapshot(self, snapshot: DepthSnapshot) -> list[BookAction]:
+        """A live book does not need it."""
         if self.live:
             return []
         self._snapshot = snapshot
         return list(self._join())
 
-    def on_diff(self, diff: DepthDiff) -> list[Step]:
+    def on_diff(self, diff: DepthDiff) -> list[BookAction]:
         if self._update_id is None:
             self._buffered.append(diff)
             return list(self._join())
@@ -56,12 +53,12 @@ class DepthSync:
             return []
         if diff.first_id > self._update_id + 1:
             reason = f"venue updates {self._update_id + 1} to {diff.first_id - 1} are missing"
-            steps = self.lose(reason)
-            return steps + self.on_diff(diff)
+            actions = self.lose(reason)
+            return actions + self.on_diff(diff)
         self._update_id = diff.final_id
         return [Apply(_newest(diff.bids), _newest(diff.asks), diff.ts_us, diff.final_id)]
 
-    def _join(self) -> Iterator[Step]:
+    def _join(self) -> Iterator[BookAction]:
         if self._snapshot is None:
             return
         while self._buffered and self._buffered[0].final_id <= self._snapshot.update_id:
@@ -73,7 +70,7 @@ class DepthSync:
             self._snapshot = None
             return
         snapshot, self._snapshot = self._snapshot, None
-        # The venue does not say when it took the snapshot: it was just before the first diff that follows.
+        # The venue does not tell when it took the snapshot: use the time just before the first diff after it.
         yield Load(snapshot.bids, snapshot.asks, first.ts_us - 1, snapshot.update_id)
         self._update_id = snapshot.update_id
         buffered = list(self._buffered)
@@ -83,6 +80,6 @@ class DepthSync:
 
 
 def _newest(levels: Levels) -> Levels:
-    """Sizes are absolute, so of a price named twice the last counts."""
+    """Sizes are absolute: if a price is named twice, the last one counts."""
     newest = dict(levels)
     return levels if len(newest) == len(levels) else list(newest.items())

@@ -1,1 +1,1 @@
-"""Kraken spot: order books and trades, live (v2) or from a recording (v1 or v2). ``python -m feeds.kraken --help``."""
+"""Kraken spot: order books and trades, live (v2) or from a recording (v1 or v2)."""

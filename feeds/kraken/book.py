@@ -1,4 +1,4 @@
-"""The book as the venue defines it: cut to the subscribed depth, proven by the venue's checksum. No I/O.
+"""The book as the venue defines it: cut to the subscribed depth and checked by its checksum. No I/O.
 
 Source: Kraken WebSocket API, "Spot WebSockets v2: Guides: Book checksum" and v1 "Calculate book checksum".
 """
@@ -16,12 +16,12 @@ from mdstream.errors import FeedError
 CHECKED_LEVELS = 10
 
 VenueLevel = tuple[str, str]
-"""Price and size as texts, as the venue sent them; size 0 deletes."""
+"""Price and size as the venue's texts; size 0 deletes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """The decimals of prices and sizes in the venue's checksum texts: JSON numbers lose their trailing zeros."""
+    """The decimals of prices and sizes in the checksum. JSON numbers lose their trailing zeros."""
 
     price: int
     size: int
@@ -29,7 +29,7 @@ class Precision:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What an update did to the cut book: the levels it changed, and with size 0 what it deleted or pushed out."""
+    """What an update changed in the cut book. Levels that it deleted or pushed out have size 0."""
 
     bids: list[VenueLevel]
     asks: list[VenueLevel]
@@ -63,7 +63,7 @@ class _Side:
         return key
 
     def cut(self, depth: int) -> dict[int, VenueLevel]:
-        """Drops what lies beyond ``depth``; returns the deletes that the venue does not send, by key."""
+        """Drops levels beyond ``depth``; returns them by key as deletes, which the venue does not send."""
         beyond = self._keys[depth:]
         del self._keys[depth:]
         return {key: (self._levels.pop(key)[0][0], "0") for key in beyond}
@@ -76,10 +76,7 @@ class _Side:
 
 
 class VenueBook:
-    """One pair's book at the subscribed depth.
-
-    After an error the book is undefined until the next ``load``.
-    """
+    """One pair's book at the subscribed depth. After an error it is undefined until the next ``load``."""
 
     def __init__(self, pair: str, depth: int, precision: Precision) -> None:
         self.pair = pair
@@ -99,13 +96,13 @@ class VenueBook:
         return self._asks.levels()
 
     def load(self, bids: Iterable[VenueLevel], asks: Iterable[VenueLevel], checksum: int | None) -> None:
-        """Replaces the book by a snapshot. Raises ChecksumMismatch; v1 sends none with its snapshots."""
+        """Replaces the book with a snapshot. Raises ChecksumMismatch; v1 snapshots have no checksum."""
         self._bids = _Side(-1, self.precision)
         self._asks = _Side(1, self.precision)
         self.update(bids, asks, checksum)
 
     def update(self, bids: Iterable[VenueLevel], asks: Iterable[VenueLevel], checksum: int | None) -> Changes:
-        """Applies one message in its order, cuts to the depth, checks. Raises ChecksumMismatch, FeedError."""
+        """Applies one message in its order, cuts to the depth, checks the checksum. Raises ChecksumMismatch, FeedError."""
         changes = Changes(self._apply(self._bids, bids), self._apply(self._asks, asks))
         if checksum is not None and checksum != self.checksum():
             raise ChecksumMismatch(
@@ -115,7 +112,7 @@ class VenueBook:
         return changes
 
     def _apply(self, side: _Side, levels: Iterable[VenueLevel]) -> list[VenueLevel]:
-        # The venue may name a price twice in one message, meaning one after the other: the newest counts.
+        # A message may name a price twice: the last one counts.
         newest = {side.set(level): level for level in levels}
         newest |= side.cut(self.depth)
         return list(newest.values())
@@ -125,14 +122,14 @@ class VenueBook:
 
 
 def _digits(text: str, decimals: int) -> int:
-    """The number's digits with ``decimals`` decimals, as the checksum wants them: no point, no leading zeros."""
+    """The number's digits with ``decimals`` decimals, without point and leading zeros, as the checksum takes them."""
     try:
         scaled = Decimal(text).scaleb(decimals)
         digits = int(scaled)
     except (InvalidOperation, ValueError, OverflowError):
-        raise FeedError(f"{text!r} is no decimal number") from None
+        raise FeedError(f"{text!r} is not a decimal number") from None
     if digits != scaled or digits < 0:
-        raise FeedError(f"{text!r} is no number of at least 0 with at most {decimals} decimals")
+        raise FeedError(f"{text!r} is not a number from 0 on with at most {decimals} decimals")
     return digits
 
 

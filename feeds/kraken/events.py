@@ -1,4 +1,4 @@
-"""What the venue sends, in one typed form for both versions of its API.
+"""The venue's messages, in one typed form for both versions of its API.
 
 Sources: Kraken "WebSocket API v1: Public: Book, Trade" (arrays whose first element is a channel number) and
 "WebSocket API v2: Public: Book, Trade, Instrument" (objects whose numbers are JSON numbers).
@@ -12,13 +12,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from feeds.kraken.book import Precision, VenueLevel
 from mdstream.errors import FeedError
+from mdstream.feeds.kraken.book import Precision, VenueLevel
 
 
 @dataclass(frozen=True, slots=True)
 class BookMessage:
-    """A snapshot or an update of one pair's book; ``checksum`` None where the venue sends none (v1 snapshots)."""
+    """A snapshot or an update of one pair's book; ``checksum`` is None in v1 snapshots."""
 
     pair: str
     snapshot: bool
@@ -27,7 +27,7 @@ class BookMessage:
     checksum: int | None
     ts_us: int
     depth: int | None = None
-    """The subscribed depth, where the message tells (v1)."""
+    """The subscribed depth, if the message has it (v1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class TradeMessage:
     ts_us: int
     trade_id: int | None = None
     snapshot: bool = False
-    """Part of the venue's look back on subscribing: it may be known already."""
+    """One of the recent trades that the venue sends after a subscribe; we may have it already."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairInfo:
-    """One pair's entry of the instrument channel (v2); ``precision`` as the checksum wants it, increments as texts."""
+    """One pair in the instrument channel (v2). ``precision`` is the checksum's."""
 
     pair: str
     precision: Precision
@@ -55,7 +55,7 @@ class PairInfo:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the venue answered to a request (v2 ``subscribe``)."""
+    """The venue's answer to a request (v2 ``subscribe``)."""
 
     success: bool
     error: str = ""
@@ -66,12 +66,12 @@ Event = BookMessage | TradeMessage | PairInfo | Answer
 
 
 def parse(text: str | bytes) -> list[Event]:
-    """The events of one message of either version; none for heartbeats, status and channels not known here.
+    """The events of one message of either version; none for heartbeats, status and unknown channels.
 
-    Raises FeedError if it is none of the venue's forms.
+    Raises FeedError if it does not have the venue's format.
     """
     try:
-        # Texts, not floats: 5e-05 and 0.042990 must come out as they went in.
+        # Texts, not floats: 5e-05 and 0.042990 must stay as they are.
         message = json.loads(text, parse_float=str, parse_int=str)
         if isinstance(message, list):
             return _parse_v1(message)
@@ -80,9 +80,7 @@ def parse(text: str | bytes) -> list[Event]:
         raise ValueError("neither an array nor an object")
     except (ValueError, KeyError, TypeError, IndexError, ArithmeticError) as error:
         shown = text.decode(errors="replace") if isinstance(text, bytes) else text
-        raise FeedError(
-            f"not a message of Kraken's: {type(error).__name__}: {error}: {shown[:200]}"
-        ) from None
+        raise FeedError(f"not a Kraken message: {type(error).__name__}: {error}: {shown[:200]}") from None
 
 
 def _parse_v1(message: list[Any]) -> list[Event]:
@@ -95,7 +93,7 @@ def _parse_v1(message: list[Any]) -> list[Event]:
 
 
 def _book_v1(parts: list[dict[str, Any]], channel: str, pair: str) -> BookMessage:
-    """An update of both sides comes as two objects, the checksum in the last."""
+    """An update of both sides has two objects, with the checksum in the last."""
     sides: dict[str, list[VenueLevel]] = {"b": [], "a": []}
     checksum: int | None = None
     newest = Decimal(0)
@@ -160,7 +158,7 @@ def _pair_v2(entry: dict[str, Any]) -> PairInfo:
 
 
 def _plain(number: str) -> str:
-    """A JSON number as text without an exponent: 5e-05 is 0.00005."""
+    """A JSON number without an exponent: 5e-05 is 0.00005."""
     return f"{Decimal(number):f}" if "e" in number or "E" in number else number
 
 

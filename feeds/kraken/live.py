@@ -1,6 +1,6 @@
 """Live: version 2 of the API, one connection for all pairs.
 
-The instrument channel comes first, for the checksum needs each pair's decimals; then books and trades.
+We subscribe to the instrument channel first, because the checksum needs each pair's decimals; then to books and trades.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from feeds._published import Published
-from feeds._venue import Backoff, Link
-from feeds._websocket import Connection
-from feeds.kraken.events import Answer, BookMessage, Event, PairInfo, TradeMessage, parse
-from feeds.kraken.pair import Pair, scale_of, state_of
 from mdstream.errors import BusError, FeedError
 from mdstream.feed import Publisher
+from mdstream.feeds._published import PublishedInstrument
+from mdstream.feeds._venue import Backoff, Link
+from mdstream.feeds._websocket import Connection
+from mdstream.feeds.kraken.events import Answer, BookMessage, Event, PairInfo, TradeMessage, parse
+from mdstream.feeds.kraken.pair import Pair, scale_of, state_of
 
-log = logging.getLogger("feeds.kraken")
+log = logging.getLogger("mdstream.feeds.kraken")
 
 URL = "wss://ws.kraken.com/v2"
 
@@ -29,7 +29,7 @@ class UnknownPair(FeedError):
 
 
 class Live:
-    """The session: learns what the pairs are, then hands each event to its pair."""
+    """Gets the pairs' data, then gives each event to its pair."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Live:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Until cancelled. Raises UnknownPair."""
+        """Runs until cancelled. Raises UnknownPair."""
         link = asyncio.create_task(self._link.run())
         try:
             either: set[asyncio.Future[Any]] = {link, self._fatal}
@@ -66,7 +66,7 @@ class Live:
                 task.cancel()
             await asyncio.gather(link, *self._tasks, return_exceptions=True)
 
-    # ---- the session
+    # ---- the connection
 
     def on_open(self, connection: Connection) -> None:
         self._connection = connection
@@ -92,16 +92,16 @@ class Live:
                 self._on_info(event)
             case BookMessage() if event.pair in self.pairs:
                 pair = self.pairs[event.pair]
-                doubted = pair.wants_snapshot
+                wanted = pair.wants_snapshot
                 pair.on_book(event)
-                if pair.wants_snapshot and not doubted:
+                if pair.wants_snapshot and not wanted:
                     self._spawn(self._resubscribe(pair))
             case TradeMessage() if event.pair in self.pairs:
                 self.pairs[event.pair].on_trade(event)
             case Answer() if not event.success:
                 log.error("the venue refused a request: %s", event.error)
 
-    # ---- what the pairs are
+    # ---- the pairs' data
 
     def _on_info(self, info: PairInfo) -> None:
         former = self._infos.get(info.pair)
@@ -111,7 +111,7 @@ class Live:
             return
         pair.published.up = state_of(info)
         if info.precision != former.precision and self._connection is not None:
-            # Every number of the pair is meant anew: so is everything that hangs on the connection.
+            # Every number of the pair changes its meaning: start over with a new connection.
             self._connection.close(f"{info.pair}: the venue changed its decimals")
         elif pair.sync.live:
             pair.published.show()
@@ -141,7 +141,7 @@ class Live:
         pair = self.pairs.get(info.pair)
         scale = scale_of(info)
         if pair is None:
-            published = Published(self._publisher, info.pair, scale)
+            published = PublishedInstrument(self._publisher, info.pair, scale)
             published.up = state_of(info)
             await published.open()
             self.pairs[info.pair] = Pair(published, self._depth, info.precision)
@@ -149,10 +149,10 @@ class Live:
             await pair.published.rescale(scale)
             pair.sync.use(info.precision)
 
-    # ---- asking the venue
+    # ---- requests
 
     async def _resubscribe(self, pair: Pair) -> None:
-        """A new snapshot comes with a new subscription; in between, what arrives is not used."""
+        """Subscribes again, which brings a new snapshot. Updates that come before it are not used."""
         name = pair.published.symbol
         await asyncio.sleep(self._backoff.next_s())
         try:

@@ -1,6 +1,6 @@
 """Recordings of both versions of the API: lines of bare JSON, or ``<unix s>: <json>`` with ``<->`` and ``<-`` notes.
 
-The notes: ``URL <-> <unix s>`` is a new connection, ``URL <- <unix s>: <json>`` something sent to the venue.
+``URL <-> <unix s>`` notes a new connection, ``URL <- <unix s>: <json>`` a message to the venue.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from decimal import Decimal
 from itertools import product
 from pathlib import Path
 
-from feeds._lines import exact_exponent, exponent, read_lines
-from feeds.kraken.book import ChecksumMismatch, Precision, VenueBook
-from feeds.kraken.events import Answer, BookMessage, Event, PairInfo, TradeMessage, parse
 from mdstream.errors import FeedError
+from mdstream.feeds._lines import exact_exponent, exponent, read_lines
+from mdstream.feeds.kraken.book import ChecksumMismatch, Precision, VenueBook
+from mdstream.feeds.kraken.events import Answer, BookMessage, Event, PairInfo, TradeMessage, parse
 
 DEPTHS = (10, 25, 100, 500, 1000)
-"""What the venue offers to subscribe to."""
+"""The depths that the venue offers."""
 
 _RECEIVED = re.compile(rb"(\d+(?:\.\d+)?): ")
 _NOTE = re.compile(rb"\S+ (<->|<-) (\d+(?:\.\d+)?)")
 _LOST_ZEROS = 9
-"""How many trailing zeros the numbers of a whole recording may have lost."""
+"""The most trailing zeros that all numbers of a recording may have lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A new connection: what came before it does not go on."""
+    """A new connection: earlier books do not continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One event and when it was recorded by the recorder's clock; None if the recording does not say."""
+    """One event, and when it was recorded by the recorder's clock (None if the recording does not tell)."""
 
     local_ns: int | None
     event: Event | Connected
@@ -41,7 +41,7 @@ class Recorded:
 
 @dataclass(slots=True)
 class PairSummary:
-    """What a first pass tells of a pair: ``exp``, the coarsest that hold every number; ``precision``, the checksum's."""
+    """What a first pass finds of a pair: the coarsest exponents that hold every number, and the checksum's precision."""
 
     pair: str
     depth: int
@@ -51,7 +51,7 @@ class PairSummary:
 
 
 def read_recording(path: Path) -> Iterator[Recorded]:
-    """Yields the events of a recording in its order. Raises FeedError naming the line, OSError if it cannot be read."""
+    """Yields the events of a recording in order. Raises FeedError that names the line, OSError if the file cannot be read."""
     for place, line in read_lines(path):
         if note := _NOTE.match(line):
             if note[1] == b"<->":
@@ -116,7 +116,7 @@ class _Seen:
 
 
 def _proven_precision(snapshot: BookMessage, checksum: int, price: int, size: int) -> Precision:
-    """JSON numbers lose trailing zeros, so the true decimals are at least those seen: the first that prove right."""
+    """The fewest decimals, at least those seen, that give the right checksum: JSON numbers lose trailing zeros."""
     for more_price, more_size in sorted(product(range(_LOST_ZEROS), repeat=2), key=sum):
         precision = Precision(price + more_price, size + more_size)
         try:
@@ -129,7 +129,7 @@ def _proven_precision(snapshot: BookMessage, checksum: int, price: int, size: in
 
 
 def summarize(path: Path) -> dict[str, PairSummary]:
-    """Reads a whole recording for its pairs, in order of appearance, with their depth and decimals."""
+    """Reads a whole recording to find its pairs, in order of appearance, with their depth and decimals."""
     seen: dict[str, _Seen] = {}
     answered: dict[str, int] = {}
     for recorded in read_recording(path):
@@ -146,5 +146,5 @@ def summarize(path: Path) -> dict[str, PairSummary]:
     for pair, depth in answered.items():
         if pair in seen:
             seen[pair].depth = depth
-    # The instrument channel names every pair of the venue: only those with a book are meant.
+    # The instrument channel names every pair of the venue: take those with a book.
     return {pair: each.summary(pair) for pair, each in seen.items() if each.first is not None}

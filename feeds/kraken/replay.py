@@ -1,20 +1,20 @@
-"""Replaying a recording of either version as if the venue sent it now; times stay the venue's."""
+"""Replays a recording of either version as if the venue sent it now. Times stay the venue's."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from feeds._pace import Pace, keep_up
-from feeds._published import Published, Scale
-from feeds.kraken.events import BookMessage, TradeMessage
-from feeds.kraken.pair import Pair
-from feeds.kraken.recording import Connected, Recorded, read_recording, summarize
 from mdstream.errors import FeedError
 from mdstream.feed import Publisher
+from mdstream.feeds._published import PublishedInstrument, Scale
+from mdstream.feeds._replay_clock import ReplayClock, keep_up
+from mdstream.feeds.kraken.events import BookMessage, TradeMessage
+from mdstream.feeds.kraken.pair import Pair
+from mdstream.feeds.kraken.recording import Connected, Recorded, read_recording, summarize
 
 
 class Replay:
-    """All pairs of a recording on their way to instruments."""
+    """Publishes all pairs of a recording, or those of ``names``."""
 
     def __init__(
         self, publisher: Publisher, path: Path, names: list[str] | None = None, depth: int | None = None
@@ -29,7 +29,7 @@ class Replay:
             )
         self.pairs = {
             name: Pair(
-                Published(publisher, name, Scale(summary.price_exp, summary.size_exp)),
+                PublishedInstrument(publisher, name, Scale(summary.price_exp, summary.size_exp)),
                 depth or summary.depth,
                 summary.precision,
             )
@@ -39,15 +39,15 @@ class Replay:
 
     @property
     def refused(self) -> int:
-        return sum(pair.refused for pair in self.pairs.values())
+        return sum(pair.published.refused for pair in self.pairs.values())
 
     async def run(self, speed: float) -> None:
-        """Publishes all of it. Raises FeedError if the recording cannot be read."""
+        """Publishes the whole recording. Raises FeedError if it cannot be read."""
         for pair in self.pairs.values():
             await pair.published.open()
-        pace = Pace(speed)
+        clock = ReplayClock(speed)
         for recorded in read_recording(self._path):
-            await pace.until(_moment_ns(recorded))
+            await clock.until(_moment_ns(recorded))
             self._take(recorded)
             await keep_up(self._publisher)
         await self._publisher.flush()
@@ -57,7 +57,7 @@ class Replay:
         match event:
             case Connected():
                 for pair in self.pairs.values():
-                    pair.on_lost("the recording goes on with another connection")
+                    pair.on_lost("the recording continues with another connection")
             case BookMessage() if event.pair in self.pairs:
                 self.pairs[event.pair].on_book(event)
             case TradeMessage() if event.pair in self.pairs:
@@ -65,7 +65,7 @@ class Replay:
 
 
 def _moment_ns(recorded: Recorded) -> int | None:
-    """When it was recorded, or, where the recording does not say, when the venue made it."""
+    """When it was recorded; if the recording does not tell, when the venue made it."""
     if recorded.local_ns is not None:
         return recorded.local_ns
     event = recorded.event

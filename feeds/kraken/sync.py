@@ -1,52 +1,52 @@
-"""Steps that keep one pair's book equal to the venue's. No I/O.
+"""Gives the actions that keep one pair's book equal to the venue's. No I/O.
 
-The venue numbers nothing: a snapshot begins, each update is proven by its checksum, and after a mismatch only a new
-subscription, with its snapshot, helps.
+The venue does not number its updates. A checksum proves each one; after a mismatch only a new subscription, which begins
+with a snapshot, helps.
 """
 
 from __future__ import annotations
 
-from feeds._steps import Apply, Load, Lost, Step
-from feeds.kraken.book import Precision, VenueBook
-from feeds.kraken.events import BookMessage
 from mdstream.errors import FeedError
+from mdstream.feeds._actions import Apply, BookAction, Load, Lost
+from mdstream.feeds.kraken.book import Precision, VenueBook
+from mdstream.feeds.kraken.events import BookMessage
 
 
 class PairSync:
-    """``wants_snapshot`` says that the book is in doubt: subscribe again."""
+    """``wants_snapshot`` means that the book is wrong: subscribe again."""
 
     def __init__(self, pair: str, depth: int, precision: Precision) -> None:
         self.book = VenueBook(pair, depth, precision)
         self.live = False
         self.wants_snapshot = False
         self.checked = 0
-        """Checksums that were right."""
+        """Right checksums."""
         self.mismatches = 0
 
     def use(self, precision: Precision) -> None:
-        """Other decimals from now on; the next snapshot begins with them."""
+        """Changes the decimals; a snapshot must follow."""
         self.book = VenueBook(self.book.pair, self.book.depth, precision)
 
-    def lose(self, reason: str) -> list[Step]:
-        """The connection is lost; the next one begins with a snapshot."""
+    def lose(self, reason: str) -> list[BookAction]:
+        """The connection is lost; the next begins with a snapshot."""
         was_live, self.live = self.live, False
         return [Lost(reason)] if was_live else []
 
-    def doubt(self, reason: str) -> list[Step]:
-        """The connection is fine, but the book is not: only a new subscription helps."""
+    def doubt(self, reason: str) -> list[BookAction]:
+        """The book is wrong, but the connection is fine: only a new subscription helps."""
         self.wants_snapshot = True
         return self.lose(reason)
 
-    def on_book(self, message: BookMessage) -> list[Step]:
+    def on_book(self, message: BookMessage) -> list[BookAction]:
         if not message.snapshot and not self.live:
             return []
         try:
-            step = self._load(message) if message.snapshot else self._apply(message)
+            action = self._load(message) if message.snapshot else self._apply(message)
         except FeedError as error:
             self.mismatches += 1
             return self.doubt(str(error))
         self.checked += message.checksum is not None
-        return [step]
+        return [action]
 
     def _load(self, message: BookMessage) -> Load:
         self.book.load(message.bids, message.asks, message.checksum)

@@ -1,1 +1,1 @@
-"""A simulated venue: seeded order flow whose books look like a market's. ``python -m feeds.sim --help``."""
+"""A simulated venue: seeded random order flow."""

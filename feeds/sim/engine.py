@@ -1,7 +1,7 @@
-"""What happens when, over all instruments: bursts, rates, halts. Simulated time only; no I/O.
+"""Decides what happens when, over all instruments: bursts, rates, halts. Simulated time only; no I/O.
 
-Bursts follow a self-exciting (Hawkes) process in slices of 5 ms: each burst makes more of them likely, on the same instrument, for
-a while. The same seed, symbols and rate give the same sequence.
+Bursts follow a self-exciting (Hawkes) process in slices of 5 ms: each burst makes more bursts of the same instrument likely for a
+while. The same seed, symbols and rate give the same sequence.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from zlib import crc32
 
 import numpy as np
 
-from feeds.sim.market import MAX_BLOCK, Market, Profile, Update
+from mdstream.feeds.sim.order_flow import MAX_BLOCK, OrderFlow, Profile, Update
 
 SLICE_US = 5_000
 BRANCHING = 0.5
-"""Bursts that a burst brings about, on average."""
+"""Bursts that one burst causes, on average."""
 DECAY_PER_S = 5.0
 MAX_BURSTS_PER_S = 500.0
 CHANGES_PER_BURST = 4.0
-"""At middling rates; beyond MAX_BURSTS_PER_S bursts grow instead of becoming more."""
+"""At medium rates. At MAX_BURSTS_PER_S bursts grow in size, not in number."""
 CATCH_UP_S = 3.0
 HALT_S = (2.0, 8.0)
 WANDER_SLICES = 10
@@ -36,7 +36,7 @@ KNOWN = (
 
 
 class Burst(NamedTuple):
-    """Updates of the instrument of that number that come together, ``at_us`` after the start."""
+    """Updates of instrument ``number`` that come together, ``at_us`` after the start."""
 
     number: int
     at_us: int
@@ -44,7 +44,7 @@ class Burst(NamedTuple):
 
 
 class Status(NamedTuple):
-    """A halt of the instrument of that number, or its end."""
+    """Instrument ``number`` is halted, or trades again."""
 
     number: int
     at_us: int
@@ -56,7 +56,7 @@ Event = Burst | Status
 
 
 def profile(symbol: str) -> Profile:
-    """The profile of a known symbol, or one made up from the name, always the same for the same name."""
+    """The profile of a known symbol; for others one derived from the name."""
     for known in KNOWN:
         if known.symbol == symbol:
             return known
@@ -65,7 +65,7 @@ def profile(symbol: str) -> Profile:
 
 
 class Simulation:
-    """A venue. ``rate`` is in level changes per second of simulated time, over all instruments, on average."""
+    """A venue. ``rate`` is the average number of level changes per simulated second, of all instruments."""
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class Simulation:
         halts_per_hour: float = 6.0,
     ) -> None:
         seeds = np.random.SeedSequence(seed).spawn(len(symbols) + 1)
-        self.markets = [
-            Market(profile(symbol), np.random.default_rng(own))
+        self.flows = [
+            OrderFlow(profile(symbol), np.random.default_rng(own))
             for symbol, own in zip(symbols, seeds[1:], strict=True)
         ]
         self._rng = np.random.default_rng(seeds[0])
-        # Books that change faster change in greater steps; and one core carries no more updates than so many.
+        # At higher rates updates get larger, because one core carries only so many updates.
         self._per_update = changes_per_update or min(max(rate / 40_000, 3.0), 25.0)
-        # The first instruments are the busiest, as in life: Zipf.
+        # The first instruments are the busiest, as in real markets: Zipf.
         weights = 1 / np.arange(1, len(symbols) + 1)
         bursts_per_s = min(rate / min(max(rate / 10, 1.0), CHANGES_PER_BURST), MAX_BURSTS_PER_S)
         intensity = weights / weights.sum() * bursts_per_s
@@ -100,17 +100,17 @@ class Simulation:
 
     @property
     def now_us(self) -> int:
-        """Simulated time since the start; all events of it have been given."""
+        """Simulated time since the start; ``advance`` has yielded all events before it."""
         return self._slice * SLICE_US
 
     def advance(self) -> Iterator[Event]:
-        """The events of the next slice, in order."""
+        """Yields the events of the next slice, in order."""
         at_us = self.now_us
         self._slice += 1
         if self._slice % WANDER_SLICES == 0:
-            for market in self.markets:
-                market.wander(WANDER_SLICES * SLICE_US / 1e6)
-        for index in range(len(self.markets)):
+            for flow in self.flows:
+                flow.wander(WANDER_SLICES * SLICE_US / 1e6)
+        for index in range(len(self.flows)):
             yield from self._halt(index, at_us)
         bursts = self._rng.poisson((self._base + self._excited) * (SLICE_US / 1e6))
         self._excited *= exp(-DECAY_PER_S * SLICE_US / 1e6)
@@ -121,8 +121,8 @@ class Simulation:
                 yield from self._burst(trading, int(bursts[index]), at_us)
 
     def _trading(self, index: int) -> int | None:
-        """``index``, or the next instrument that is not halted: interest moves on, and the rate stays what was asked for."""
-        count = len(self.markets)
+        """``index``, or the next instrument that is not halted, so that the rate stays."""
+        count = len(self.flows)
         candidates = ((index + step) % count for step in range(count))
         return next((each for each in candidates if not self._halted_until[each]), None)
 
@@ -136,17 +136,17 @@ class Simulation:
             yield Status(index, at_us, "halted", "simulated halt")
 
     def _burst(self, index: int, bursts: int, at_us: int) -> Iterator[Event]:
-        # Chance is let be for seconds; over longer the rate is what was asked for.
+        # The rate may vary for seconds; over a longer time this keeps it.
         owed = self._rate * at_us / 1e6 - self._changes
         scale = 1 + min(max(owed / (CATCH_UP_S * self._rate), -0.5), 0.5)
         wanted = round(int(self._rng.geometric(1 / self._changes_per_burst, bursts).sum()) * scale)
-        market = self.markets[index]
+        flow = self.flows[index]
         while wanted > 0:
             orders = min(max(round(wanted * self._orders_per_change), 1), MAX_BLOCK)
-            updates = market.block(orders, self._per_update)
+            updates = flow.block(orders, self._per_update)
             changes = sum(update.changes for update in updates)
             self._changes += changes
             yield Burst(index, at_us, updates)
             wanted -= max(changes, 1)
-            # Some orders meet at one level, or cancel nothing: how many a change takes shows as it goes.
+            # Some orders share a level or cancel nothing: measure how many orders make one change.
             self._orders_per_change += 0.01 * (min(orders / max(changes, 1), 10.0) - self._orders_per_change)

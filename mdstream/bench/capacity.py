@@ -1,4 +1,4 @@
-"""What a machine would carry, reckoned from what was measured: CPU per message, memory per connection, bytes on the wire."""
+"""How many connections a machine carries, computed from measured CPU, memory and network bytes per connection."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from mdstream.bench.results import Result, Run
 from mdstream.bench.tables import Table, kilobytes, number, whole
 
 CPU_SHARE = 0.6
-"""How full a gateway's core may be on a usual day: what is left is for the market's busiest minute and for reconnects."""
+"""How busy a gateway's core may be on a normal day. The remainder is for the busiest minute and for reconnects."""
 MEMORY_SHARE = 0.7
 NIC_SHARE = 0.6
 KERNEL_BYTES = 4_000
-"""What the kernel keeps for an idle TCP socket (socket, file, inode), beside our RSS."""
+"""Kernel memory of an idle TCP socket (socket, file, inode). It is not part of the RSS."""
 PACKET_BYTES = 90
-"""Ethernet (with preamble and gap), IPv4 and TCP headers of a packet with timestamps."""
+"""Headers of a packet: Ethernet (with preamble and gap), IPv4, TCP with timestamps."""
 PAYLOAD_BYTES = 1_448
-"""What a packet of the usual MTU holds beside them."""
+"""Payload of a packet with the usual MTU."""
 LEAST_CONNECTIONS = 20
-"""With fewer, what a connection costs cannot be told from what the gateway costs anyway."""
+"""With fewer connections their cost cannot be separated from the fixed cost of the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine that one may buy; ``gateways`` processes run on it, the cores that are left serve its network card."""
+    """A machine. It runs ``gateways`` gateway processes; the other cores serve its network card."""
 
     cores: int
     memory_bytes: float
@@ -45,24 +45,24 @@ NODES = (Node(2, 8e9, 5e9), Node(8, 32e9, 12.5e9), Node(32, 128e9, 25e9))
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one connection of a profile takes, each second."""
+    """What one connection of a profile needs per second."""
 
     messages: float
     cpu_us: float
-    wire_bytes: float
+    network_bytes: float
     memory_bytes: float
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many connections, and what ends first."""
+    """How many connections, and which resource is the limit."""
 
     connections: int
     limit: str
 
 
 def need(run: Run, memory_bytes: float | None) -> Need | None:
-    """What a connection of this run took; ``memory_bytes`` is of an idle one, measured with many. None if it cannot be told."""
+    """What a connection of this run needed, or None if unknown. ``memory_bytes`` is that of an idle connection."""
     one = run.shown
     if one.cpu_s is None or not one.messages or one.connections < LEAST_CONNECTIONS or not one.passed:
         return None
@@ -72,29 +72,29 @@ def need(run: Run, memory_bytes: float | None) -> Need | None:
         return None
     per = one.window_s * one.connections
     writes = one.writes or one.messages
-    # Bytes that one write carries fill packets of their own.
+    # Each write fills packets of its own.
     packets = max(writes, math.ceil(one.bytes / PAYLOAD_BYTES))
     return Need(
         messages=one.messages / per,
         cpu_us=one.cpu_s * 1e6 / per,
-        wire_bytes=(one.bytes + packets * PACKET_BYTES) / per,
+        network_bytes=(one.bytes + packets * PACKET_BYTES) / per,
         memory_bytes=max(memory_bytes, 0.0) + KERNEL_BYTES,
     )
 
 
 def capacity(node: Node, wanted: Need) -> Capacity:
-    """The least of what CPU, memory and network allow."""
+    """The smallest number that CPU, memory and network allow."""
     limits = {
         "CPU": node.gateways * CPU_SHARE * 1e6 / wanted.cpu_us,
         "memory": node.memory_bytes * MEMORY_SHARE / wanted.memory_bytes,
-        "network": node.nic_bits / 8 * NIC_SHARE / wanted.wire_bytes,
+        "network": node.nic_bits / 8 * NIC_SHARE / wanted.network_bytes,
     }
     limit = min(limits, key=lambda name: limits[name])
     return Capacity(_rounded(limits[limit]), limit)
 
 
 def idle_memory(result: Result) -> float | None:
-    """Memory of a connection, where the result has an idle run; else each run speaks for itself."""
+    """Memory of a connection in the idle run; None without one: then each run has its own figure."""
     for run in result.runs:
         memory = run.shown.memory
         if run.profile.kind == "idle" and memory is not None and run.sweep is None:
@@ -103,7 +103,7 @@ def idle_memory(result: Result) -> float | None:
 
 
 def capacity_table(result: Result, nodes: Sequence[Node] = NODES) -> Table:
-    """For each stream that was measured (outside of a sweep), what each node carries."""
+    """What each node carries of each measured stream, sweeps apart."""
     memory = idle_memory(result)
     rows = []
     for run in result.runs:
@@ -117,30 +117,30 @@ def capacity_table(result: Result, nodes: Sequence[Node] = NODES) -> Table:
                 run.format,
                 number(wanted.messages, 1),
                 number(wanted.cpu_us, 0),
-                kilobytes(wanted.wire_bytes),
+                kilobytes(wanted.network_bytes),
                 kilobytes(wanted.memory_bytes),
                 *(f"{whole(each.connections)} ({each.limit})" for each in carried),
             ]
         )
-    heads = ["profile", "format", "messages/s each", "CPU µs/s each", "wire/s each", "memory each"]
+    heads = ["profile", "format", "messages/s each", "CPU µs/s each", "network/s each", "memory each"]
     return Table("Connections that a node carries", [*heads, *(node.name for node in nodes)], rows, FORMULA)
 
 
 FORMULA = (
     "connections = min( gateways × "
     f"{CPU_SHARE:.0%} × 1,000,000 µs/s ÷ CPU µs/s each,  RAM × {MEMORY_SHARE:.0%} ÷ memory each,"
-    f"  NIC × {NIC_SHARE:.0%} ÷ 8 ÷ wire/s each ). In brackets: what ends first.",
-    "A gateway is one process on one core; a node runs one on each core but an eighth (at least one), which is left to the"
-    " network card's interrupts. NATS runs elsewhere.",
-    f"Memory each: RSS per connection and {KERNEL_BYTES:,} bytes of the kernel's for a socket at rest. Connection: bytes as measured, and"
+    f"  NIC × {NIC_SHARE:.0%} ÷ 8 ÷ network/s each ). In brackets: the limit.",
+    "A gateway is one process on one core. A node leaves an eighth of its cores (at least one) to the interrupts of the"
+    " network card, and runs a gateway on each of the others. NATS runs elsewhere.",
+    f"Memory each: RSS per connection and {KERNEL_BYTES:,} bytes of the kernel for an idle socket. Network: bytes as measured, and"
     f" {PACKET_BYTES} bytes of headers for each write or {PAYLOAD_BYTES:,} bytes.",
-    "CPU was measured over loopback, where the sender also pays for what the receiving kernel does; a network card spares that,"
-    " TLS adds to it. Measure again on the machine that you mean to buy.",
+    "CPU was measured over loopback, where the sender also pays for the work of the receiving kernel. A network card saves that,"
+    " TLS adds to it. Measure again on the machine that you want to buy.",
 )
 
 
 def _rounded(value: float) -> int:
-    """Two digits: more would pretend."""
+    """Two digits: the figure is no more exact than that."""
     if value < 100:
         return int(value)
     step = 10 ** (int(math.log10(value)) - 1)

@@ -1,4 +1,4 @@
-"""Two results side by side: what became better, what worse, and what is within the noise."""
+"""Compares two results: what became better or worse, and what is within the noise."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mdstream.bench.results import Pass, Result, Run
 from mdstream.bench.tables import Table
 
 DEFAULT_NOISE = 0.10
-"""What two results of the same program may differ by on a calm machine; more where the repeats themselves differ more."""
+"""How much two results of the same program differ on a quiet machine; more where the repeats differ more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Something that is compared; ``lower_is_better``, or the other way round."""
+    """A figure to compare."""
 
     name: str
     of: Callable[[Pass], float | None]
@@ -45,7 +45,7 @@ FIGURES: tuple[Figure, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One figure of one run, in both results. ``change`` above 1 is worse, whichever way the figure counts."""
+    """One figure of one run in both results. A ``change`` above 1 is worse, for each figure."""
 
     run: str
     figure: Figure
@@ -63,7 +63,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All figures that both results have, and the runs that only one has."""
+    """All figures that are in both results, and the runs that are in one."""
 
     differences: Sequence[Difference]
     missing: Sequence[str]
@@ -71,13 +71,13 @@ class Comparison:
 
     @property
     def worst(self) -> Difference | None:
-        """The greatest change for the worse, beyond noise."""
+        """The figure that became worse by the largest ratio, beyond noise."""
         worse = [difference for difference in self.differences if difference.verdict == "worse"]
         return max(worse, key=lambda difference: difference.change, default=None)
 
 
 def compare(before: Result, after: Result, noise: float = DEFAULT_NOISE) -> Comparison:
-    """Compares runs of the same profile, format and point of a sweep."""
+    """Compares runs with the same profile, format and sweep point."""
     old, new = ({run.key: run for run in result.runs} for result in (before, after))
     differences = [
         difference for key in old if key in new for difference in _differences(old[key], new[key], noise)
@@ -94,33 +94,33 @@ def _differences(old: Run, new: Run, noise: float) -> list[Difference]:
         if before is None or after is None or before <= 0 or after <= 0:
             continue
         change = after / before if figure.lower_is_better else before / after
-        own = max(noise, scatter(old, figure), scatter(new, figure))
-        found.append(Difference(old.title, figure, before, after, change, own))
+        limit = max(noise, scatter(old, figure), scatter(new, figure))
+        found.append(Difference(old.title, figure, before, after, change, limit))
     return found
 
 
 def scatter(run: Run, figure: Figure) -> float:
-    """How far the repeats of a run lie apart, as a share of the least; 0 for a single one."""
+    """Largest repeat of a run over the smallest, minus 1; 0 for a single repeat."""
     values = [value for value in map(figure.of, run.passes) if value is not None and value > 0]
     return max(values) / min(values) - 1 if len(values) > 1 else 0.0
 
 
 def _warnings(before: Result, after: Result) -> list[str]:
-    said = []
+    warnings = []
     if before.machine != after.machine:
-        said.append("The machines differ: compare only what is measured against the floor (× floor).")
+        warnings.append("The machines differ: compare only what is measured against the floor (× floor).")
     changed = {
         run.title
         for run in before.runs
         for other in after.runs
         if run.key == other.key and run.profile != other.profile
     }
-    said += [f"{title}: the profile was not the same" for title in sorted(changed)]
+    warnings += [f"{title}: the profiles differ" for title in sorted(changed)]
     for name, result in (("first", before), ("second", after)):
         doubtful = [run.title for run in result.runs if run.shown.flags or not run.shown.passed]
         if doubtful:
-            said.append(f"Doubtful or failed in the {name}: {', '.join(doubtful)}.")
-    return said
+            warnings.append(f"Doubtful or failed in the {name}: {', '.join(doubtful)}.")
+    return warnings
 
 
 def comparison_table(comparison: Comparison) -> Table:

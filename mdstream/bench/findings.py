@@ -1,4 +1,4 @@
-"""What is noted while a measurement runs, and what is made of it: figures, checks, doubts."""
+"""Collects what a measurement sees, and computes its figures, checks and doubts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mdstream.bench.targets import Target
 from mdstream.bench.usage import Window
 
 NOISY_CPU_SHARE = 0.05
-"""Of one core, used by processes that are none of ours: above, the figures may be theirs."""
+"""Share of one core used by other processes; above it the figures are doubtful."""
 NOISY_STEAL_SHARE = 0.02
 FULL_SHARE = 0.95
 
 
 class Findings:
-    """Filled by ``measure`` from its beginning to its end."""
+    """``measure`` calls the methods in the order in which they stand here."""
 
     def __init__(self, profile: Profile, target: Target, before: Counts) -> None:
         self.profile = profile
@@ -32,7 +32,7 @@ class Findings:
         self.rss_end: int | None = None
         self.cut = 0
         self._before = before
-        self._settled = before
+        self._idle_counts = before
         self._window: Window | None = None
         self._cpu_s: float | None = None
         self._published: dict[str, Any] = {}
@@ -50,13 +50,13 @@ class Findings:
         self._load_cpu_s = self._other_cpu_s = 0.0
         self._bus_cpu_s: float | None = None
 
-    # ---- in the order in which it happens
+    # ---- in the order of a measurement
 
     def connected(self, answers: list[dict[str, Any]], begin: Counts, end: Counts) -> None:
-        """All connections are ready, or it was given up."""
+        """All connections are ready, or the deadline has passed."""
         first = min(answer["begin_ns"] for answer in answers)
         self._connect_s = (max(answer["end_ns"] for answer in answers) - first) / 1e9
-        self._connect_cpu_s = _difference(begin.cpu_s, end.cpu_s)
+        self._connect_cpu_s = difference(begin.cpu_s, end.cpu_s)
         self._connecting = merged([answer["connecting"] for answer in answers])
         ready = sum(answer["clients"] for answer in answers)
         faults = [answer["first_fault"] for answer in answers if answer["first_fault"]]
@@ -69,11 +69,11 @@ class Findings:
             detail += f"; {faults[0]}" if faults else ""
         self._check("connected", ready == self.profile.connections, detail)
 
-    def settled(self, counts: Counts) -> None:
-        """Nothing moves: what is resident now is the connections'."""
-        self._settled = counts
+    def idle(self, counts: Counts) -> None:
+        """All are connected and nothing moves: memory above the start is that of the connections."""
+        self._idle_counts = counts
 
-    def looked(self, window: Window, cpu_s: float | None, answers: list[dict[str, Any]]) -> None:
+    def window_ended(self, window: Window, cpu_s: float | None, answers: list[dict[str, Any]]) -> None:
         """The window is over."""
         self._window, self._cpu_s = window, cpu_s
         self._latency = merged([answer["latency"] for answer in answers])
@@ -85,7 +85,7 @@ class Findings:
             self._counts.update(counters)
 
     def pids(self, *, bus: Sequence[int], feed: Sequence[int], loads: Sequence[int]) -> None:
-        """Whose CPU is whose; called while they run."""
+        """Assigns the CPU of the window to processes; called while they run."""
         window = self._require_window()
         ours = {*bus, *feed, *loads, *self.target.meter.pids, os.getpid()}
         self._load_cpu_s = window.cpu_s(loads) + window.cpu_s(feed)
@@ -95,7 +95,7 @@ class Findings:
         self._doubt_limits(window, loads)
 
     def published(self, answer: dict[str, Any]) -> None:
-        """The publisher has come to its end."""
+        """The publisher is done."""
         self._published = answer
         if answer["late"]:
             self._doubts.append(
@@ -103,15 +103,17 @@ class Findings:
             )
 
     def arrived(self, answers: list[dict[str, Any]], seqs: dict[str, int]) -> None:
-        """Everybody has the last number, or it was given up."""
+        """All connections have the last number, or the deadline has passed."""
         totals = _sum(answer["totals"] for answer in answers)
         self._subscriptions = sum(answer["subscriptions"] for answer in answers)
         self._recovery = merged([answer["recovery"] for answer in answers])
         behind = sum(answer["behind"] for answer in answers)
         faults = sum(answer["faults"] for answer in answers)
-        said = [answer["first_fault"] for answer in answers if answer["first_fault"]]
+        details = [answer["first_fault"] for answer in answers if answer["first_fault"]]
         self._check(
-            "exact", faults == 0, f"{faults:,} faults; {said[0]}" if said else "every number, once, in order"
+            "exact",
+            faults == 0,
+            f"{faults:,} faults; {details[0]}" if details else "every number, once, in order",
         )
         self._check(
             "complete",
@@ -128,7 +130,7 @@ class Findings:
         self._offered_updates = average * self._subscriptions
 
     def compared(self, books: int, wrong: list[str]) -> None:
-        """The books of the connections that keep one."""
+        """Compares the books that connections kept with those of the publisher."""
         if books:
             self._check(
                 "books",
@@ -138,7 +140,7 @@ class Findings:
                 else f"{books} books are the publisher's; {self._counts['checked']:,} checksums compared in the window",
             )
 
-    # ---- what came of it
+    # ---- the result
 
     def result(self) -> Pass:
         window = self._require_window()
@@ -178,7 +180,7 @@ class Findings:
         )
 
     def _memory(self) -> Memory | None:
-        before, connected, after = self._before.rss_bytes, self._settled.rss_bytes, self.rss_end
+        before, connected, after = self._before.rss_bytes, self._idle_counts.rss_bytes, self.rss_end
         if before is None or connected is None or after is None:
             return None
         each = (connected - before) / self.profile.connections
@@ -191,7 +193,7 @@ class Findings:
         return float(self._published[what]) / elapsed if elapsed else 0.0
 
     def _offered_per_s(self) -> float:
-        """What was published reaches each subscription to it."""
+        """Updates due to connections: each published update goes to all its subscriptions."""
         updates = self._published.get("updates")
         return self._offered_updates / self._published["elapsed_s"] if updates else 0.0
 
@@ -203,47 +205,47 @@ class Findings:
     def _check_open(self, answers: list[dict[str, Any]], totals: Counter[str]) -> None:
         still = sum(answer["open"] for answer in answers)
         codes = _sum(answer["close_codes"] for answer in answers)
-        said = ", ".join(f"{code}: {count:,}" for code, count in sorted(codes.items()))
+        listed = ", ".join(f"{code}: {count:,}" for code, count in sorted(codes.items()))
         closed, errors = totals["closed"], totals["errors"]
         self._check(
             "kept",
             still == self.profile.connections and not closed and not errors,
             f"{still:,} of {self.profile.connections:,} were still connected"
-            + (f"; closed by the server: {said}" if closed else "")
+            + (f"; closed by the server: {listed}" if closed else "")
             + (f"; commands refused: {errors:,}" if errors else ""),
         )
 
     def _check_resumed(self, totals: Counter[str]) -> None:
-        resumed, anew = totals["resumed"], totals["not_resumed"]
+        resumed, restarted = totals["resumed"], totals["not_resumed"]
         came_back = self._recovery.count if self._recovery is not None else 0
         self._check(
             "resumed",
             0 < self.cut == came_back,
             f"{came_back:,} of {self.cut:,} came back;"
-            f" {resumed:,} subscriptions went on where they were, {anew:,} began with a snapshot",
+            f" {resumed:,} subscriptions went on where they were, {restarted:,} began with a snapshot",
         )
 
     def _doubt_machine(self, window: Window, busiest: list[str]) -> None:
-        others, steal = self._other_cpu_s / window.seconds, window.steal_s / window.seconds
-        if others > NOISY_CPU_SHARE:
-            self._doubts.append(f"NOISY ({others:.0%} of a core went to {', '.join(busiest)})")
+        other, steal = self._other_cpu_s / window.seconds, window.steal_s / window.seconds
+        if other > NOISY_CPU_SHARE:
+            self._doubts.append(f"NOISY ({other:.0%} of a core went to {', '.join(busiest)})")
         if steal > NOISY_STEAL_SHARE:
             self._doubts.append(f"NOISY (the hypervisor stole {steal:.0%} of a core)")
 
     def _doubt_limits(self, window: Window, loads: Sequence[int]) -> None:
         servers = max(1, len(self.target.gateways))
         if self._cpu_s is not None and self._cpu_s > FULL_SHARE * servers * window.seconds:
-            self._doubts.append("SATURATED (its CPU was full: latencies are the length of a queue)")
+            self._doubts.append("SATURATED (its CPU was full: latencies show the length of a queue)")
         if any(window.cpu_s([pid]) > FULL_SHARE * window.seconds for pid in loads):
             self._doubts.append("LOAD LIMITED (a load process had no CPU left; raise --processes)")
 
     def _require_window(self) -> Window:
-        assert self._window is not None, "nothing was looked at yet"
+        assert self._window is not None, "the window has not ended"
         return self._window
 
 
 def spread(histogram: Histogram | None, *, whole: bool = False) -> Spread | None:
-    """A histogram as it is kept, ``whole`` with all its buckets; None if it is empty."""
+    """A histogram for the result, ``whole`` with all its buckets; None if it is empty."""
     if histogram is None or histogram.count == 0:
         return None
     at = histogram.percentile
@@ -269,5 +271,5 @@ def _sum(tables: Any) -> Counter[str]:
     return whole
 
 
-def _difference(begin: float | None, end: float | None) -> float | None:
+def difference(begin: float | None, end: float | None) -> float | None:
     return end - begin if begin is not None and end is not None else None

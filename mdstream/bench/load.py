@@ -1,4 +1,4 @@
-"""``python -m mdstream.bench.load``: the connections of one process of a load test, as the runner orders."""
+"""``python -m mdstream.bench.load``: one process of connections. It carries out the orders of the runner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mdstream.errors import BenchError
 
 
 class Load:
-    """Subscribers that live while no order is there to be read."""
+    """Runs the connections between orders. Each method but ``live`` is an order."""
 
     def __init__(self) -> None:
         self._subscribers: Subscribers | None = None
@@ -29,7 +29,7 @@ class Load:
         return self._subscribers
 
     def live(self) -> None:
-        """Until there is an order."""
+        """Runs the connections until an order arrives."""
         if self._subscribers is not None:
             self._subscribers.run(HOUR_S, wake_fd=ORDERS_FD)
 
@@ -38,7 +38,7 @@ class Load:
         self._subscribers = Subscribers(self._plan)
 
     def open(self, order: Order) -> dict[str, Any]:
-        """Connects all; the answer tells when it began and when all were ready."""
+        """Connects all. The answer has the time of the first connect and the time when all were ready."""
         begin_ns = time.monotonic_ns()
         self._made.open(order["per_second"])
         ready = self._made.run(order["within_s"], until="ready", wake_fd=ORDERS_FD)
@@ -57,7 +57,7 @@ class Load:
         self._made.mark()
 
     def read(self, order: Order) -> dict[str, Any]:
-        """What the window brought."""
+        """The counts and latencies since ``mark``."""
         groups = len(self._plan.groups) if self._plan else 0
         return {
             "counters": self._made.counters(),
@@ -69,7 +69,7 @@ class Load:
         return {"cut": self._made.cut(order["window_s"], order["share"])}
 
     def expect(self, order: Order) -> dict[str, Any]:
-        """Waits until everything that was published has arrived, and tells what is wrong with it."""
+        """Waits until everything published has arrived. The answer says what is missing or wrong."""
         self._made.expect(order["seqs"])
         arrived = self._made.run(order["within_s"], until="expected", wake_fd=ORDERS_FD)
         return {
@@ -90,7 +90,7 @@ class Load:
 
 
 def merged(parts: list[dict[str, Any]]) -> Histogram:
-    """What several processes counted, as one."""
+    """The histograms of several processes as one."""
     whole = Histogram()
     for part in parts:
         whole.add(Histogram.from_dict(part))

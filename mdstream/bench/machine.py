@@ -1,4 +1,4 @@
-"""Where a result comes from: machine and versions. Nothing that names a person or a host."""
+"""The machine and the versions of a result; nothing that names a person or a host."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def this_machine() -> Machine:
 
 
 def versions() -> dict[str, str]:
-    """Of mdstream, and of what a measurement depends on."""
+    """The versions of mdstream and of the packages that affect a measurement."""
     found = {"mdstream": __version__}
     for name in PACKAGES:
         try:

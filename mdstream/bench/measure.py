@@ -1,9 +1,9 @@
-"""One measurement: connect, settle, publish, look twice, wait for the last number, compare.
+"""One measurement: connect, wait until idle, publish, measure a window, wait for the last number, compare.
 
-The order matters. Books are stored before the server starts, so that every subscription finds them, and opened before the
-connections come, so that what is measured of these is theirs; memory is read when they stand and nothing moves; CPU is read
-at both ends of a window in the middle of steady load; and afterwards everything that was published must have arrived, or the
-figures are those of a server that lost something.
+The order matters. The books are stored before the server starts, so that every subscription finds them. A gateway opens them
+before the connections come, so that their cost does not count as that of connections. Memory is read when all are connected and
+nothing moves. CPU is read at both ends of a window in the middle of a steady load. At the end everything published must have
+arrived: otherwise the figures are those of a server that lost something.
 """
 
 from __future__ import annotations
@@ -19,81 +19,85 @@ from typing import Any
 from mdstream._bench.plan import Group as PlanGroup
 from mdstream._bench.plan import Plan
 from mdstream.bench import usage
-from mdstream.bench.findings import Findings
+from mdstream.bench.findings import Findings, difference
 from mdstream.bench.meters import Counts, Meter
 from mdstream.bench.parts import Part
 from mdstream.bench.profiles import Profile
 from mdstream.bench.results import Pass
 from mdstream.bench.setup import Setup
-from mdstream.bench.targets import Market, Target
+from mdstream.bench.targets import BenchVenue, Target
 from mdstream.children import Log
 
 LEVELS = 40
-SETTLE_S = 3.0
-SETTLE_STEP_S = 0.1
+IDLE_WAIT_S = 3.0
+IDLE_STEP_S = 0.1
 QUIET_SHARE = 0.02
 ARRIVE_S = 20.0
 SLOW_PAUSE_S, SLOW_READ_S = 3.0, 0.2
 CUT_WINDOW_S = 1.0
 MAX_SUBSCRIPTIONS = 500
-"""Of a connection that has instruments opened; a gateway allows 1,000."""
+"""Subscriptions of a connection that makes a gateway open instruments; a gateway allows 1,000."""
 TAIL_S = 0.3
-"""How long publishing goes on after the window, so that its end is as busy as its middle."""
+"""How long publishing continues after the window, so that its end is as busy as its middle."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bed:
-    """What surrounds a server under test: its market's feed, processes of connections, and NATS if that is ours."""
+class Environment:
+    """What a server under test needs: instruments, their feed, and NATS (``bus_pids`` if it is ours)."""
 
     setup: Setup
-    market: Market
+    venue: BenchVenue
     feed: Part
     bus_pids: Sequence[int]
     log: Log
 
 
-async def measure(bed: Bed, target: Target, profile: Profile, format: str) -> Pass:
-    """Runs a profile against a target. Raises BenchError if it cannot be done; what goes wrong is a failed check."""
+async def measure(environment: Environment, target: Target, profile: Profile, format: str) -> Pass:
+    """Runs a profile against a target. A wrong result is a failed check; BenchError means that there is no result."""
     if not target.is_floor:
-        await _open_instruments(bed, target, profile, format)
-    async with _loads(bed, target, make_plans(bed, target, profile, format)) as loads:
-        findings = Findings(profile, target, await _rested(target.meter))
+        await _open_instruments(environment, target, profile, format)
+    async with _loads(environment, target, make_plans(environment, target, profile, format)) as loads:
+        findings = Findings(profile, target, await _counts_when_idle(target.meter))
         await _connect(findings, loads)
-        findings.settled(await _rested(target.meter))
+        findings.idle(await _counts_when_idle(target.meter))
         if profile.kind in ("idle", "storm"):
-            await _watch(bed, findings, loads)
+            await _watch(environment, findings, loads)
         else:
-            await _stream(bed, findings, loads)
-        await _finish(bed, findings, loads)
+            await _stream(environment, findings, loads)
+        await _finish(environment, findings, loads)
         return findings.result()
 
 
 # ---- connections
 
 
-async def _open_instruments(bed: Bed, target: Target, profile: Profile, format: str) -> None:
-    """Has every gateway open all symbols; it keeps them a while after these connections have left."""
+async def _open_instruments(environment: Environment, target: Target, profile: Profile, format: str) -> None:
+    """Makes each gateway open all symbols. It keeps them for a while after these connections have left."""
     each = min(profile.symbols, MAX_SUBSCRIPTIONS)
     group = PlanGroup(
         connections=-(-profile.symbols // each), instruments=each, depth=profile.groups[0].depth
     )
     plans = [
         dataclasses.replace(plan, gateways=[gateway], groups=[group])
-        for plan in make_plans(bed, target, profile, format)[:1]
+        for plan in make_plans(environment, target, profile, format)[:1]
         for gateway in target.gateways
     ]
-    async with _loads(bed, target, plans) as loads:
+    async with _loads(environment, target, plans) as loads:
         deadline_s = 30 + profile.symbols / 50
         await _all(loads, "open", deadline_s + 10, per_second=0, within_s=deadline_s)
         await _all(loads, "close")
 
 
 @asynccontextmanager
-async def _loads(bed: Bed, target: Target, plans: Sequence[Plan]) -> AsyncIterator[list[Part]]:
-    """The processes of connections, each with its plan."""
+async def _loads(
+    environment: Environment, target: Target, plans: Sequence[Plan]
+) -> AsyncIterator[list[Part]]:
+    """Starts a load process per plan."""
     async with AsyncExitStack() as stack:
         parts = [
-            await Part.start("load", f"load process {number}", bed.log, bed.setup.load_cpus, stack)
+            await Part.start(
+                "load", f"load process {number}", environment.log, environment.setup.load_cpus, stack
+            )
             for number in range(len(plans))
         ]
         await asyncio.gather(
@@ -105,9 +109,9 @@ async def _loads(bed: Bed, target: Target, plans: Sequence[Plan]) -> AsyncIterat
         yield parts
 
 
-def make_plans(bed: Bed, target: Target, profile: Profile, format: str) -> list[Plan]:
-    """The connections of each process; together they are the profile's."""
-    headers = (f"Authorization: Bearer {bed.setup.token}",) if bed.setup.token else ()
+def make_plans(environment: Environment, target: Target, profile: Profile, format: str) -> list[Plan]:
+    """The plan of each load process; together they have the connections of the profile."""
+    headers = (f"Authorization: Bearer {environment.setup.token}",) if environment.setup.token else ()
     counts = [_split(count, profile.processes) for _, count in _groups(profile)]
     plans: list[Plan] = []
     offset = 0
@@ -117,10 +121,12 @@ def make_plans(bed: Bed, target: Target, profile: Profile, format: str) -> list[
             for index, (group, _) in enumerate(_groups(profile))
         ]
         if not target.is_floor:
-            groups[0] = dataclasses.replace(groups[0], verify=min(bed.setup.verify, groups[0].connections))
+            groups[0] = dataclasses.replace(
+                groups[0], verify=min(environment.setup.verify, groups[0].connections)
+            )
         plan = Plan(
             gateways=target.gateways,
-            instruments=bed.market.instruments,
+            instruments=environment.venue.instruments,
             groups=groups,
             format=format,
             headers=headers,
@@ -133,7 +139,7 @@ def make_plans(bed: Bed, target: Target, profile: Profile, format: str) -> list[
 
 
 def _groups(profile: Profile) -> list[tuple[PlanGroup, int]]:
-    """The kinds of connections and how many there are of each; slow readers are one more, the last."""
+    """Each kind of connections with their number; slow readers are the last kind."""
     slow = round(profile.connections * profile.slow_share)
     counts = _shares(profile.connections - slow, [group.share for group in profile.groups])
     choice = "zipf" if profile.zipf else "even"
@@ -155,7 +161,7 @@ def _groups(profile: Profile) -> list[tuple[PlanGroup, int]]:
 
 
 def _shares(total: int, shares: Sequence[float]) -> list[int]:
-    """Whole numbers that add up to ``total``, each as near to its share as that allows."""
+    """Whole numbers that add up to ``total``, each close to its share."""
     ends = [round(total * sum(shares[: index + 1])) for index in range(len(shares))]
     return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
 
@@ -171,16 +177,16 @@ async def _connect(findings: Findings, loads: list[Part]) -> None:
     findings.connected(answers, cpu, await findings.target.meter.read())
 
 
-async def _rested(meter: Meter) -> Counts:
-    """Waits, a bounded time, until the server rests; what it uses then."""
-    ends = time.monotonic() + SETTLE_S
+async def _counts_when_idle(meter: Meter) -> Counts:
+    """Waits until the server is idle, at most IDLE_WAIT_S, and returns its counts."""
+    ends = time.monotonic() + IDLE_WAIT_S
     last = await meter.read()
     while True:
-        await asyncio.sleep(SETTLE_STEP_S)
+        await asyncio.sleep(IDLE_STEP_S)
         now = await meter.read()
         if now.cpu_s is None or last.cpu_s is None or time.monotonic() > ends:
             return now
-        if now.cpu_s - last.cpu_s < QUIET_SHARE * SETTLE_STEP_S:
+        if now.cpu_s - last.cpu_s < QUIET_SHARE * IDLE_STEP_S:
             return now
         last = now
 
@@ -188,12 +194,12 @@ async def _rested(meter: Meter) -> Counts:
 # ---- the window
 
 
-async def _stream(bed: Bed, findings: Findings, loads: list[Part]) -> None:
-    """Publishes all the while, and looks at both ends of the window."""
+async def _stream(environment: Environment, findings: Findings, loads: list[Part]) -> None:
+    """Publishes, and measures the window meanwhile."""
     profile = findings.profile
     seconds = profile.warm_s + profile.seconds + TAIL_S
     publishing = asyncio.create_task(
-        bed.feed.order(
+        environment.feed.order(
             "run",
             seconds + ARRIVE_S,
             seconds=seconds,
@@ -206,36 +212,36 @@ async def _stream(bed: Bed, findings: Findings, loads: list[Part]) -> None:
     )
     try:
         await asyncio.sleep(profile.warm_s)
-        await _watch(bed, findings, loads)
+        await _watch(environment, findings, loads)
         findings.published(await publishing)
     finally:
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
 
 
-async def _watch(bed: Bed, findings: Findings, loads: list[Part]) -> None:
-    """The window."""
+async def _watch(environment: Environment, findings: Findings, loads: list[Part]) -> None:
+    """Measures the window: reads all counts at its beginning and at its end."""
     profile, meter = findings.profile, findings.target.meter
-    own_begin = await meter.read_own()
+    own_begin = await meter.read_gateway_counts()
     await _all(loads, "mark")
-    begin, used_begin = usage.look(), await meter.read()
+    begin, used_begin = usage.sample(), await meter.read()
     if profile.kind == "reconnect":
         await _cut(findings, loads)
     else:
         await asyncio.sleep(profile.seconds)
     answers = await _all(loads, "read")
-    end, used_end = usage.look(), await meter.read()
-    own_end = await meter.read_own()
-    findings.looked(usage.Window(begin, end), _used(used_begin, used_end), answers)
+    end, used_end = usage.sample(), await meter.read()
+    own_end = await meter.read_gateway_counts()
+    findings.window_ended(usage.Window(begin, end), difference(used_begin.cpu_s, used_end.cpu_s), answers)
     if own_begin is not None and own_end is not None:
         findings.writes = own_end.writes - own_begin.writes
         findings.written = own_end.written(own_begin)
     findings.rss_end = used_end.rss_bytes
-    findings.pids(bus=bed.bus_pids, feed=[bed.feed.pid], loads=[load.pid for load in loads])
+    findings.pids(bus=environment.bus_pids, feed=[environment.feed.pid], loads=[load.pid for load in loads])
 
 
 async def _cut(findings: Findings, loads: list[Part]) -> None:
-    """In the second third of the window the network dies for all; the rest is for their return."""
+    """Cuts all connections after the first third of the window; they come back in the remaining time."""
     seconds = findings.profile.seconds
     await asyncio.sleep(seconds / 3)
     answers = await _all(loads, "cut", window_s=min(CUT_WINDOW_S, seconds / 3), share=1.0)
@@ -243,17 +249,13 @@ async def _cut(findings: Findings, loads: list[Part]) -> None:
     await asyncio.sleep(seconds * 2 / 3)
 
 
-def _used(begin: Counts, end: Counts) -> float | None:
-    return end.cpu_s - begin.cpu_s if begin.cpu_s is not None and end.cpu_s is not None else None
-
-
 # ---- the end
 
 
-async def _finish(bed: Bed, findings: Findings, loads: list[Part]) -> None:
-    """One last update everywhere, and everybody must have it, and all before."""
-    seqs = (await bed.feed.order("finish"))["seqs"]
-    named = dict(zip(bed.market.instruments, seqs, strict=True))
+async def _finish(environment: Environment, findings: Findings, loads: list[Part]) -> None:
+    """Publishes one last update per symbol, and checks that all connections have it and all before it."""
+    seqs = (await environment.feed.order("finish"))["seqs"]
+    named = dict(zip(environment.venue.instruments, seqs, strict=True))
     answers = await _all(
         loads,
         "expect",
@@ -263,19 +265,19 @@ async def _finish(bed: Bed, findings: Findings, loads: list[Part]) -> None:
         books=not findings.target.is_floor,
     )
     findings.arrived(answers, named)
-    await _compare_books(bed, findings, [book for answer in answers for book in answer["books"]])
+    await _compare_books(environment, findings, [book for answer in answers for book in answer["books"]])
     await _all(loads, "close")
 
 
-async def _compare_books(bed: Bed, findings: Findings, books: list[list[Any]]) -> None:
-    """The books of the connections that kept them against the publisher's."""
-    places = {name: place for place, name in enumerate(bed.market.instruments)}
+async def _compare_books(environment: Environment, findings: Findings, books: list[list[Any]]) -> None:
+    """Compares the books that connections kept with those of the publisher."""
+    places = {name: place for place, name in enumerate(environment.venue.instruments)}
     wanted = [(places[book[0]], book[1]) for book in books]
-    views = (await bed.feed.order("views", wanted=wanted))["views"] if wanted else []
+    views = (await environment.feed.order("views", wanted=wanted))["views"] if wanted else []
     wrong = [book[0] for book, view in zip(books, views, strict=True) if [book[5], book[6]] != view]
     findings.compared(len(books), wrong)
 
 
 async def _all(parts: list[Part], do: str, deadline_s: float = 30.0, **details: Any) -> list[dict[str, Any]]:
-    """The same order to all at once; their answers."""
+    """Gives the same order to all at once, and returns their answers."""
     return await asyncio.gather(*(part.order(do, deadline_s, **details) for part in parts))

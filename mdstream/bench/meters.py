@@ -1,4 +1,4 @@
-"""Where the CPU and memory of the server under test are read: by pid, from its own metrics, or nowhere."""
+"""Reads CPU and memory of the server under test: by pid, or from its own metrics."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ _AGES = "mdstream_latency_seconds_bucket"
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the server has used and done since its start; None where it is not known."""
+    """What the server has used since its start; None if unknown."""
 
     cpu_s: float | None = None
     rss_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class GatewayCounts:
     """What gateways counted themselves since their start."""
 
     writes: int
     """System calls to clients."""
     ages: Counter[float]
-    """Deliveries by how old their update was when written: so many at most this old, in µs."""
+    """Cumulative: age of the update in µs when it was written → deliveries of at most that age."""
 
-    def written(self, since: Own) -> Written | None:
-        """How old what was written in between was; None if nothing was."""
+    def written(self, since: GatewayCounts) -> Written | None:
+        """Ages of the updates that were written since ``since``; None if there were none."""
         ages = {most_us: count - since.ages[most_us] for most_us, count in sorted(self.ages.items())}
         count = ages.get(math.inf, 0)
         if not count:
             return None
-        p50_us, p99_us = (_reached(ages, share * count) for share in (0.5, 0.99))
+        p50_us, p99_us = (_bound_of(ages, share * count) for share in (0.5, 0.99))
         return Written(count=count, p50_us=p50_us, p99_us=p99_us)
 
 
-def _reached(ages: dict[float, int], count: float) -> float | None:
-    """The bound that so many do not exceed; None if that is the last, which is none."""
+def _bound_of(ages: dict[float, int], count: float) -> float | None:
+    """The bound that so many do not exceed; None if it is infinite."""
     bound = next(most_us for most_us, so_many in ages.items() if so_many >= count)
     return bound if math.isfinite(bound) else None
 
 
 class Meter(Protocol):
-    """Reads a server; ``clock`` says how exact its CPU is."""
+    """Reads a server; ``clock`` is the resolution of its CPU."""
 
     clock: str
 
@@ -64,14 +64,14 @@ class Meter(Protocol):
         """The server's processes on this machine."""
 
     async def read(self) -> Counts:
-        """CPU and memory; costs the server as little as can be."""
+        """CPU and memory, at little cost for the server."""
 
-    async def read_own(self) -> Own | None:
-        """What the server counted itself; outside of what is measured."""
+    async def read_gateway_counts(self) -> GatewayCounts | None:
+        """What the server counted itself. Call it outside of the window: it costs the server CPU."""
 
 
 class ProcessMeter:
-    """A server on this machine and all that it started; ``admin`` are its metrics, if there are any."""
+    """A server on this machine with its children; ``admin`` are the addresses of its metrics, if any."""
 
     clock = "nanoseconds"
 
@@ -91,12 +91,12 @@ class ProcessMeter:
             cpu_s=sum(ns for ns in used if ns is not None) / 1e9, rss_bytes=usage.rss_bytes(self.pids)
         )
 
-    async def read_own(self) -> Own | None:
-        return await _own(self._admin) if self._admin else None
+    async def read_gateway_counts(self) -> GatewayCounts | None:
+        return await _gateway_counts(self._admin) if self._admin else None
 
 
 class AdminMeter:
-    """Gateways elsewhere, by their ``/metrics``: CPU in units of 10 ms, so windows must be seconds long."""
+    """Gateways elsewhere, by their ``/metrics``: CPU in units of 10 ms, so a window must last seconds."""
 
     clock = "10 ms"
     pids: Sequence[int] = ()
@@ -111,12 +111,12 @@ class AdminMeter:
             rss_bytes=int(sum(page["process_resident_memory_bytes"] for page in pages)),
         )
 
-    async def read_own(self) -> Own | None:
-        return await _own(self._admin)
+    async def read_gateway_counts(self) -> GatewayCounts | None:
+        return await _gateway_counts(self._admin)
 
 
 class NoMeter:
-    """A server of which nothing is known but what it sends."""
+    """A server whose CPU and memory are unknown."""
 
     clock = ""
     pids: Sequence[int] = ()
@@ -124,16 +124,16 @@ class NoMeter:
     async def read(self) -> Counts:
         return Counts()
 
-    async def read_own(self) -> Own | None:
+    async def read_gateway_counts(self) -> GatewayCounts | None:
         return None
 
 
-async def _own(admin: Iterable[str]) -> Own:
+async def _gateway_counts(admin: Iterable[str]) -> GatewayCounts:
     pages = await asyncio.gather(*map(scrape, admin))
     ages: Counter[float] = Counter()
     for page in pages:
         ages.update(_ages(page))
-    return Own(writes=int(sum(page["mdstream_writes_total"] for page in pages)), ages=ages)
+    return GatewayCounts(writes=int(sum(page["mdstream_writes_total"] for page in pages)), ages=ages)
 
 
 def _ages(page: dict[str, float]) -> dict[float, int]:
@@ -145,10 +145,7 @@ def _ages(page: dict[str, float]) -> dict[float, int]:
 
 
 async def scrape(admin_url: str) -> dict[str, float]:
-    """The samples without labels of a gateway's ``/metrics``, and its plain histograms' buckets, each name with its bound behind.
-
-    Raises BenchError.
-    """
+    """The samples without labels of a gateway's ``/metrics``, and buckets of histograms as name + bound. Raises BenchError."""
     page = await asyncio.to_thread(_fetch, f"{admin_url.rstrip('/')}/metrics")
     try:
         samples = {

@@ -1,7 +1,7 @@
-"""What the runner and the processes of a load test say to each other: a line of JSON each way, order and answer in turn.
+"""How the runner and the processes of a load test talk: an order is a line of JSON, and so is its answer.
 
-A process does what it was told until it can read the next order from its standard input; the compiled loops look at that
-descriptor too, so nobody waits for a timer.
+Between orders a process does its work. The compiled loops also watch the descriptor of the orders, so no order waits for a
+timer.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -23,11 +23,11 @@ Order = dict[str, Any]
 Handler = Callable[[Order], Mapping[str, Any] | None]
 
 
-def obey(handlers: Mapping[str, Handler], meanwhile: Callable[[], object] | None = None) -> int:
-    """Carries out orders (``{"do": name, …}``) until there are no more, and returns the exit code.
+def main(handlers: Mapping[str, Handler], meanwhile: Callable[[], object] | None = None) -> NoReturn:
+    """Carries out orders (``{"do": name, …}``) until stdin ends, then exits.
 
-    ``meanwhile`` is called between orders; it returns when one has come. An error that is ours is the answer, ``{"error": text}``,
-    and the end.
+    ``meanwhile`` is called between orders; it returns when one has arrived. An MdstreamError is answered with
+    ``{"error": text}`` and ends the process.
     """
     lines = _Lines()
     while True:
@@ -36,15 +36,15 @@ def obey(handlers: Mapping[str, Handler], meanwhile: Callable[[], object] | None
                 meanwhile()
             order = lines.next()
             if order is None:
-                return 0
+                sys.exit(0)
             answer = handlers[order.pop("do")](order) or {}
         except MdstreamError as error:
-            _say({"error": str(error)})
-            return 1
-        _say(answer)
+            _answer({"error": str(error)})
+            sys.exit(1)
+        _answer(answer)
 
 
-def _say(answer: Mapping[str, Any]) -> None:
+def _answer(answer: Mapping[str, Any]) -> None:
     data = msgspec.json.encode(answer) + b"\n"
     while data:
         data = data[os.write(ANSWERS_FD, data) :]
@@ -52,20 +52,15 @@ def _say(answer: Mapping[str, Any]) -> None:
 
 class _Lines:
     def __init__(self) -> None:
-        self._rest = b""
+        self._buffer = b""
 
     def next(self) -> Order | None:
-        """The next order; waits for it. None when the runner is gone, or wants no more."""
-        while b"\n" not in self._rest:
+        """Waits for the next order and returns it; None when stdin has ended."""
+        while b"\n" not in self._buffer:
             data = os.read(ORDERS_FD, 65_536)
             if not data:
                 return None
-            self._rest += data
-        line, _, self._rest = self._rest.partition(b"\n")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
         order: Order = msgspec.json.decode(line)
         return order
-
-
-def main(handlers: Mapping[str, Handler], meanwhile: Callable[[], object] | None = None) -> None:
-    """``obey`` for a module that is run as a program."""
-    sys.exit(obey(handlers, meanwhile))

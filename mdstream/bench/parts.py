@@ -1,4 +1,4 @@
-"""The processes that a load test starts, from the runner's side: each dies with us, and what it says on stderr is kept."""
+"""The processes that a load test starts, as the runner sees them. Each dies with us; its stderr is kept for error messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVING = re.compile(r"serving clients at (\S+), probes and metrics at (\S+)")
 
 
 class Part(Child):
-    """A process of ours that takes orders (``mdstream.bench.orders``)."""
+    """A process that takes orders (``mdstream.bench.orders``)."""
 
     def __init__(self, process: asyncio.subprocess.Process, what: str, log: Log) -> None:
         super().__init__(process, what)
@@ -34,7 +34,7 @@ class Part(Child):
         self._name = what
         self._log = log
         self._unread = 0
-        """Answers that nobody waits for any more: their orders were given up."""
+        """Orders whose answers have not been read; answers to orders that timed out are skipped."""
 
     @classmethod
     async def start(
@@ -57,7 +57,7 @@ class Part(Child):
         return part
 
     async def order(self, do: str, deadline_s: float = ANSWER_S, **details: Any) -> dict[str, Any]:
-        """Gives an order and returns the answer. Raises BenchError with what the process says is wrong."""
+        """Gives an order and returns the answer. Raises BenchError with the error of the process."""
         self._unread += 1
         self._orders.write(msgspec.json.encode({"do": do, **details}) + b"\n")
         try:
@@ -87,19 +87,19 @@ class Part(Child):
 
 
 class Gateway(Child):
-    """``mdstream serve`` of our own."""
+    """Our own ``mdstream serve``."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         super().__init__(process, "the gateway")
         self.url = ""
         self.admin_url = ""
-        self._said: deque[str] = deque(maxlen=10)
+        self._log_lines: deque[str] = deque(maxlen=10)
         self._process = process
         self._reading: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, arguments: Sequence[str], cpus: Collection[int], stack: AsyncExitStack) -> Gateway:
-        """Starts it and returns when clients may come; ``stack`` stops it. Raises BenchError with what it said."""
+        """Starts it and returns when it is ready for clients; ``stack`` stops it. Raises BenchError with the end of its log."""
         null = asyncio.subprocess.DEVNULL
         with on_cpus(cpus):
             process = await start_module(
@@ -148,15 +148,15 @@ class Gateway(Child):
         assert self._process.stderr is not None
         line = (await self._process.stderr.readline()).decode(errors="replace")
         if line:
-            self._said.append(line.rstrip())
+            self._log_lines.append(line.rstrip())
         return line
 
     def _tail(self) -> str:
-        return "".join(f"\n  {line}" for line in self._said)
+        return "".join(f"\n  {line}" for line in self._log_lines)
 
 
 def not_ready(admin_url: str, timeout_s: float = 5.0) -> str | None:
-    """What ``/readyz`` has against clients coming now; None if nothing."""
+    """Why ``/readyz`` says that the gateway is not ready; None if it is."""
     try:
         with urllib.request.urlopen(f"{admin_url}/readyz", timeout=timeout_s):
             return None

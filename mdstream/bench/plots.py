@@ -1,4 +1,4 @@
-"""Plots as SVG, by matplotlib (the extra ``mdstream[bench]``); text stays text, colours follow the page that holds them."""
+"""Plots as SVG, by matplotlib (the extra ``bench``). Text stays text; colours follow the page around the plot."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MISSING = "no plots: matplotlib is not installed; `pip install 'mdstream[bench]'` brings it"
+MISSING = "no plots: matplotlib is not installed; `pip install 'mdstream-gateway[bench]'` installs it"
 
-# Stand-ins that no figure uses otherwise; the page's own colours take their places.
+# Placeholders; `_svg` replaces them by the colours of the page.
 _INK, _FAINT = "#010203", "#040506"
 _COLOURS = ("#2a78c8", "#d9730d", "#2f9e5f", "#b0459c", "#8a6d3b", "#c83c3c")
 _FLOOR_COLOUR = "#8a8f98"
@@ -50,7 +50,7 @@ _STYLE = {
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A picture, and what it shows in words."""
+    """A picture with its title and caption."""
 
     name: str
     title: str
@@ -58,7 +58,7 @@ class Plot:
     svg: str
 
     def standalone(self) -> str:
-        """For a file: it stands on light and dark pages, which a picture cannot ask about."""
+        """The SVG for a file of its own, with colours for light and dark pages."""
         return self.svg.replace("<svg ", '<svg style="color:#6e7781" ', 1)
 
 
@@ -72,7 +72,7 @@ def available() -> bool:
 
 
 def draw(result: Result) -> list[Plot]:
-    """All plots that the result has data for. Raises BenchError without matplotlib."""
+    """All plots for which the result has data. Raises BenchError without matplotlib."""
     if not available():
         raise BenchError(MISSING)
     drawn = [*_cost_plots(result), *_latency_plots(result), *_memory_plots(result), *_sweep_plots(result)]
@@ -103,7 +103,7 @@ def _cost_plots(result: Result) -> list[Plot]:
         axes.set_xlabel("µs of CPU per update delivered")
 
     height = 1.0 + 0.55 * len(runs)
-    caption = "Server CPU for each update that reached a connection, beside a C program that only relays; the figure is the ratio."
+    caption = "Server CPU per update that reached a connection, next to a C program that only relays. The ratio is in brackets."
     return [_plot("cost", "CPU per update", caption, paint, height=height)]
 
 
@@ -135,15 +135,15 @@ def _latency_plot(name: str, curves: Sequence[tuple[str, Spread]], floors: Seque
         axes.set_xticks([], minor=True)
         axes.yaxis.set_major_formatter(lambda value, _: duration(value))
         axes.yaxis.set_minor_formatter("")
-        axes.set_xlabel("of all messages, at most so long")
+        axes.set_xlabel("share of messages that took at most this long")
         axes.legend(loc="upper left")
 
-    caption = "From the publisher's intended time to the connection's read: what a late publisher or a queue adds is in it."
+    caption = "From the time when an update was due to the read of the connection: delays of the publisher and of queues count."
     return _plot(f"latency-{name}", f"Latency, {name}", caption, paint)
 
 
 def _percentile_points(spread: Spread) -> tuple[list[float], list[float]]:
-    """The curve over 1 ÷ (1 − share), so that each nine is as wide as the one before; the maximum ends it."""
+    """The curve over 1 ÷ (1 − share): each nine is equally wide; the maximum is the end."""
     end = max(2.0, min(float(spread.count), 100_000.0))
     points = [(min(end, 100 / (100 - percent)) if percent < 100 else end, us) for percent, us in spread.curve]
     return [x for x, _ in points], [max(1.0, float(us)) for _, us in points]
@@ -167,7 +167,7 @@ def _memory_plots(result: Result) -> list[Plot]:
         axes.margins(x=0.12)
         axes.set_xlabel("kB of RSS per connection")
 
-    caption = "Resident memory with all connections subscribed, less that without any, divided by them; in brackets how many."
+    caption = "Resident memory with all connections subscribed minus that without connections, per connection; their number in brackets."
     return [_plot("memory", "Memory per connection", caption, paint, height=1.0 + 0.4 * len(runs))]
 
 
@@ -224,7 +224,7 @@ def _sweep_plot(
 
     against = _FIELD_LABELS.get(field, field)
     return _plot(
-        f"{short}-by-{field}", f"{title} against {against}", f"{title}, {unit}, as {against} grow.", paint
+        f"{short}-by-{field}", f"{title} against {against}", f"{title}, {unit}, against {against}.", paint
     )
 
 
@@ -252,7 +252,7 @@ def _svg(canvas: Any, name: str, title: str) -> str:
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # Ids are unique within one picture only, and several share a page.
+    # Ids are unique within one picture, and a page has several pictures.
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
     text = text.replace(_INK, "currentColor").replace(_FAINT, "#8884")

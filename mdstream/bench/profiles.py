@@ -1,4 +1,4 @@
-"""What is measured: named profiles, and how a file and flags change them. No I/O but the reading of that file."""
+"""Profiles say what to measure. A TOML file and flags change them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Interval = Annotated[int, Meta(ge=0)]
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A share of the connections that want the same: so many symbols, at this depth and interval."""
+    """A share of the connections, with the number of symbols, depth and interval of each."""
 
     share: Share
     symbols: Count
@@ -37,44 +37,44 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One thing that is measured; the values say what is offered, the result what came of it."""
+    """The load of one measurement."""
 
     name: str
     summary: str
     kind: Kind = "stream"
-    """What the connections do: read a stream; stand idle; come all at once; read slowly, some of them; be cut and resume;
-    or one of them alone, so that what is measured is how fast the gateway reads its bus."""
+    """stream: all read. idle: no updates. storm: all connect at once. slow: some read too slowly. reconnect: all are cut and
+    resume. ingest: one connection, so that the gateway's reading of the bus is measured."""
     symbols: Count = 1
     rate: Rate = 200.0
     """Updates per second, over all symbols."""
     burst: Count = 1
     """Updates published back to back."""
     zipf: Annotated[float, Meta(ge=0, le=4)] = 0.0
-    """Exponent of how unevenly the updates fall on the symbols; 0 is evenly."""
+    """Exponent of the Zipf distribution of updates over symbols; 0 is even."""
     changes: Annotated[int, Meta(ge=1, le=1000)] = 10
     """Level changes per update."""
     per_message: Annotated[int, Meta(ge=1, le=10_000)] = 1
     """Updates in one NATS message."""
     connections: Count = 500
     per_connection: Count = 1
-    """Symbols that a connection subscribes to."""
+    """Symbols per connection."""
     depth: Depth = 0
-    """Levels a side, 0 is the full book."""
+    """Levels per side, 0 is the full book."""
     interval_ms: Interval = 0
     mix: tuple[Group, ...] = ()
-    """Several kinds of connections; then ``per_connection``, ``depth`` and ``interval_ms`` are those of the groups."""
+    """Several kinds of connections; they replace ``per_connection``, ``depth`` and ``interval_ms``."""
     slow_share: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
     """Share of the connections that read too slowly."""
     formats: tuple[Format, ...] = FORMATS
     seconds: Seconds = 5.0
-    """How long is measured, after ``warm_s`` of the same load."""
+    """Length of the window, which follows ``warm_s`` of the same load."""
     warm_s: Annotated[float, Meta(ge=0, le=600)] = 1.0
     processes: Annotated[int, Meta(ge=1, le=256)] = 1
     """Load processes that the connections are spread over."""
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The kinds of connections, one at least."""
+        """The kinds of connections, at least one."""
         single = Group(share=1.0, symbols=self.per_connection, depth=self.depth, interval_ms=self.interval_ms)
         return self.mix or (single,)
 
@@ -172,7 +172,7 @@ BUILT_IN: dict[str, Profile] = {
 }
 
 DEFAULT = ("fan-out", "symbols", "burst", "idle", "storm")
-"""What runs where nothing is named: about two minutes."""
+"""The profiles that run by default: about two minutes."""
 
 OVERRIDES = (
     "symbols",
@@ -186,10 +186,10 @@ OVERRIDES = (
     "processes",
     "changes",
 )
-"""The values that a flag may change, in whatever profile it is."""
+"""The values that a flag may change, in each profile."""
 
 SWEEPS = ("connections", "rate", "symbols", "depth")
-"""The values that a sweep may go through."""
+"""The values that a sweep may change."""
 
 QUICK_SECONDS = 1.0
 QUICK_CONNECTIONS = 1_000
@@ -198,7 +198,7 @@ QUICK_CONNECTIONS = 1_000
 def choose(
     names: Iterable[str], known: Mapping[str, Profile], overrides: Mapping[str, Any], *, quick: bool = False
 ) -> list[Profile]:
-    """The profiles of these names, changed by ``overrides`` (field → value), shortened if ``quick``. Raises ConfigError."""
+    """The profiles with these names, changed by ``overrides`` (field → value), shorter if ``quick``. Raises ConfigError."""
     chosen = []
     for name in names:
         if name not in known:
@@ -209,7 +209,7 @@ def choose(
 
 
 def changed(profile: Profile, overrides: Mapping[str, Any]) -> Profile:
-    """The profile with some values changed. Raises ConfigError for one that is not allowed."""
+    """The profile with some values changed. Raises ConfigError for a value that is not allowed."""
     values = dict(overrides)
     if profile.mix and values.keys() & {"per_connection", "depth", "interval_ms"}:
         raise ConfigError(
@@ -218,14 +218,14 @@ def changed(profile: Profile, overrides: Mapping[str, Any]) -> Profile:
         )
     symbols = values.get("symbols", profile.symbols)
     if "per_connection" not in values and not profile.mix and isinstance(symbols, int):
-        # Fewer symbols than a connection of this profile wants: it takes what there is.
+        # A connection cannot subscribe to more symbols than there are.
         values["per_connection"] = min(profile.per_connection, symbols)
     table = {**msgspec.to_builtins(profile), **values}
     return _made(table, f"profile {profile.name}")
 
 
 def load(file: Path) -> dict[str, Profile]:
-    """Profiles from a TOML file, beside those that are built in: a table each, ``base`` names the one it changes.
+    """The built-in profiles and those of a TOML file: a table each, where ``base`` names the profile that it changes.
 
     Raises ConfigError, naming the file, the profile and the key.
     """
@@ -266,14 +266,14 @@ def _made(table: Mapping[str, Any], place: str) -> Profile:
 
 
 def _readable(message: str) -> str:
-    """msgspec says ``Expected `int` >= 1 - at `$.symbols```; the key belongs in front."""
+    """msgspec writes ``Expected `int` >= 1 - at `$.symbols```; we write the key first."""
     what, at, path = message.partition(" - at `$.")
     what = what[0].lower() + what[1:]
     return f"{path.rstrip('`')}: {what}" if at else what
 
 
 def _problems(profile: Profile) -> Iterable[str]:
-    """What no value can tell alone."""
+    """What is wrong with the values together."""
     for group in profile.groups:
         if group.symbols > profile.symbols:
             yield f"a connection wants {group.symbols} symbols, but there are {profile.symbols}"

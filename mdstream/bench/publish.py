@@ -1,4 +1,4 @@
-"""``python -m mdstream.bench.publish``: the feed of a load test, as the runner orders."""
+"""``python -m mdstream.bench.publish``: the feed of a load test. It carries out the orders of the runner."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mdstream.errors import BenchError
 
 THROW_AWAY_BYTES = 128 * 1024 * 1024
 IN_FLIGHT = 64
-"""Announcements that JetStream may be busy with at a time."""
+"""Announcements that wait for JetStream at the same time."""
 
 
 class Feed:
-    """The books of a test and what publishes their changes."""
+    """The books of a test and their publisher. Each public method is an order."""
 
     def __init__(self) -> None:
         self._books: Books | None = None
@@ -30,37 +30,37 @@ class Feed:
         self._subjects: list[str] = []
 
     def announce(self, order: Order) -> None:
-        """Makes the books, and stores what a gateway asks for before anything moves."""
+        """Makes the books, and stores in JetStream what a gateway needs to open them."""
         self._url, self._subjects = order["nats"], order["subjects"]
         if order["throw_away"]:
-            # A server that goes with this measurement: its disk is none of what is measured.
+            # The server lives as long as this measurement, whose figures must not depend on a disk.
             self._streams = StreamOptions(log_storage="memory", log_max_bytes=THROW_AWAY_BYTES)
         epoch = time.time_ns() // 1000
         self._books = Books(self._subjects, epoch=epoch, levels=order["levels"])
         asyncio.run(self._with_bus(self._announce))
-        host, port, user, password, token = _reach(self._url)
+        host, port, user, password, token = _address(self._url)
         self._publisher = Publisher(self._books, host, port, user=user, password=password, token=token)
 
     def run(self, order: Order) -> dict[str, Any]:
-        """Publishes by the schedule, and tells how it went."""
+        """Publishes by the schedule; the answer has the counts and how late updates were."""
         assert self._publisher is not None
         done = dict(self._publisher.run(wake_fd=ORDERS_FD, **order))
         done["late_p99_us"] = self._publisher.lateness.percentile(99)
         return done
 
     def finish(self, order: Order) -> dict[str, Any]:
-        """The last update of each symbol; the answer has their numbers."""
+        """Publishes a last update per symbol; the answer has their sequence numbers."""
         assert self._publisher is not None and self._books is not None
         self._publisher.finish()
         return {"seqs": self._books.seqs()}
 
     def views(self, order: Order) -> dict[str, Any]:
-        """The books as they are: ``wanted`` is symbol (by its place) and depth."""
+        """The books now: ``wanted`` has the index of each symbol, and a depth."""
         assert self._books is not None
         return {"views": [self._books.view(symbol, depth) for symbol, depth in order["wanted"]]}
 
     def forget(self, order: Order) -> None:
-        """Takes from a NATS server that is not ours what this test has stored there."""
+        """Deletes what this test has stored on a NATS server that is not ours."""
         asyncio.run(self._with_bus(self._purge))
 
     async def _with_bus(self, work: Callable[[Bus], Awaitable[None]]) -> None:
@@ -69,7 +69,7 @@ class Feed:
             await work(bus)
 
     async def _announce(self, bus: Bus) -> None:
-        """Concurrently, but in order for each symbol: ``ref``, ``book``, ``snap`` follow each other."""
+        """Stores symbols concurrently, and ``ref``, ``book``, ``snap`` of each symbol in this order."""
         assert self._books is not None
         by_symbol: dict[str, list[tuple[str, bytes]]] = {}
         for subject, payload in self._books.announcements(time.time_ns() // 1000):
@@ -90,13 +90,13 @@ class Feed:
             await jetstream.purge_stream(stream, subject=f"md.{venue}.>")
 
 
-def _reach(url: str) -> tuple[str, int, str | None, str | None, str | None]:
-    """Host, port, user, password, token: what a plain connection needs. Raises BenchError for TLS."""
+def _address(url: str) -> tuple[str, int, str | None, str | None, str | None]:
+    """Host, port, user, password, token for a plain connection. Raises BenchError for TLS."""
     parts = urlsplit(url)
     if parts.scheme == "tls":
         raise BenchError(
             "--nats reads tls://…: the publisher of the load test speaks plain TCP only;"
-            " give it a nats-server (a leaf node, say) that takes nats://"
+            " give it a nats-server (for instance a leaf node) that accepts nats://"
         )
     user = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None

@@ -1,4 +1,4 @@
-"""``python -m mdstream.bench.relay``: the C floor, in the place of a gateway, as the runner orders."""
+"""``python -m mdstream.bench.relay``: the C floor in the place of a gateway. It carries out the orders of the runner."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mdstream.bench.orders import HOUR_S, ORDERS_FD, Order
 
 
 class Relay:
-    """A floor that serves while no order is there to be read."""
+    """Runs the floor between orders."""
 
     def __init__(self) -> None:
         self._floor: Floor | None = None
 
     def serve(self) -> None:
-        """Until there is an order."""
+        """Serves until an order arrives."""
         if self._floor is not None:
             self._floor.run(HOUR_S, wake_fd=ORDERS_FD)
 

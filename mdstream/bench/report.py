@@ -1,4 +1,4 @@
-"""A result to be read by people: one HTML file without anything from outside, or Markdown with pictures beside it."""
+"""Reports for people: one HTML file that loads nothing else, or Markdown with a file per picture."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from mdstream.errors import BenchError, ConfigError
 SUFFIXES = (".html", ".md")
 
 METHOD = (
-    "Load is open-loop: every update has a time at which it is due, and latency counts from then until a connection has read it,"
-    " so a server or publisher that stalls is charged for all that waited.",
-    "CPU is that of the server's processes, user and system, between two looks in the middle of steady load; an update is one number of"
+    "Load is open-loop: each update has a time when it is due, and its latency ends when a connection has read it."
+    " So the latencies include all delays of a server or publisher that stalls.",
+    "CPU is the user and system time of the server's processes in a window of steady load. An update is one number of"
     " first..last that reached one connection.",
-    "The C floor relays the same updates without books, checksums or limits, one send per connection and read from the bus; it was"
-    " measured just before and just after, on the same core. Compare ratios: machines drift.",
-    "exact: every number once and in order, every checksum right, and everybody ended at the publisher's last number.",
+    "The C floor relays the same updates without books, checksums or limits: one send per connection and read from the bus. It was"
+    " measured before and after, on the same core. Compare ratios: the speed of a machine changes over time.",
+    "exact: each number once and in order, each checksum right, and all connections ended at the publisher's last number.",
 )
 
 
 def check_name(file: Path) -> None:
-    """Raises ConfigError if no report is written into such a file."""
+    """Raises ConfigError if the suffix of the file is not that of a report."""
     if file.suffix not in SUFFIXES:
         raise ConfigError(f"--report {file}: the name must end in {' or '.join(SUFFIXES)}")
 
 
 def write(result: Result, file: Path) -> list[Path]:
-    """Writes the report, and pictures beside it if it is Markdown; returns all that was written. Raises BenchError."""
+    """Writes the report, and for Markdown its pictures; returns the written files. Raises BenchError."""
     pictures = plots.draw(result) if plots.available() else []
     if file.suffix == ".html":
         return [_write(file, html(result, pictures))]
-    beside = [(file.with_name(f"{file.stem}-{plot.name}.svg"), plot) for plot in pictures]
-    text = markdown(result, [(path.name, plot) for path, plot in beside])
-    return [_write(file, text), *(_write(path, plot.standalone()) for path, plot in beside)]
+    files = [(file.with_name(f"{file.stem}-{plot.name}.svg"), plot) for plot in pictures]
+    text = markdown(result, [(path.name, plot) for path, plot in files])
+    return [_write(file, text), *(_write(path, plot.standalone()) for path, plot in files)]
 
 
 def _write(file: Path, text: str) -> Path:
@@ -51,7 +51,7 @@ def _write(file: Path, text: str) -> Path:
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
-    """Where it was measured, and how."""
+    """The machine, the versions and the options."""
     machine, options = result.machine, result.options
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     return [
@@ -63,7 +63,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
 
 
 def headline(result: Result) -> str:
-    """The verdict of all."""
+    """The verdict over all runs."""
     failed = [run.title for run in result.runs if not all(one.passed for one in run.passes)]
     if failed:
         return f"failed: {', '.join(failed)}"
@@ -75,7 +75,7 @@ def headline(result: Result) -> str:
 
 
 def markdown(result: Result, pictures: Sequence[tuple[str, Plot]]) -> str:
-    """``pictures``: the names of their files."""
+    """The report as Markdown; ``pictures`` are pairs of file name and plot."""
     parts = ["# mdstream bench", f"**{headline(result)}**", _markdown_facts(result)]
     parts += map(_markdown_table, [*all_tables(result), *_capacity(result)])
     parts += [f"## {plot.title}\n\n![{plot.title}]({name})\n\n{plot.caption}" for name, plot in pictures]
@@ -111,7 +111,7 @@ def _capacity(result: Result) -> list[Table]:
 
 
 def html(result: Result, pictures: Sequence[Plot]) -> str:
-    """One file, readable on light and dark screens and on paper; no scripts, nothing fetched."""
+    """The report as one HTML file for light and dark screens and for paper, without scripts."""
     tables = all_tables(result)
     verdict = headline(result)
     tone = "bad" if verdict.startswith("failed") else "good" if verdict == "exact" else "doubt"

@@ -1,15 +1,15 @@
-"""What a bench found, as it is kept in JSON: versioned, plain numbers with units in their names.
+"""The result of a bench and its JSON: versioned, plain numbers with units in their names.
 
 ::
 
     Result                     one call of ``mdstream bench``
-    └── runs: Run              a profile in a format (at one point of a sweep)
-        ├── passes: Pass       measured once; ``repeat`` of them
+    └── runs: Run              a profile in one format, at one point of a sweep
+        ├── passes: Pass       one measurement; ``repeat`` of them
         │   ├── latency, connecting, recovery: Spread
         │   ├── written: Written
         │   ├── checks: Check
-        │   └── floor: Floor   the C floor, just before and just after
-        └── median             the index of the pass that stands for the run
+        │   └── floor: Floor   the C floor, before and after
+        └── median             index of the pass that represents the run
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ SCHEMA = 1
 KIND = "mdstream-bench"
 
 PERCENTILES = (0.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
-"""At which a latency curve is kept."""
+"""The points of a latency curve."""
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """How values in µs were spread."""
+    """The distribution of values in µs."""
 
     count: int
     min_us: int
@@ -42,13 +42,13 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     p9999_us: int
     max_us: int
     curve: list[tuple[float, int]]
-    """Percentile and the µs that so many do not exceed."""
+    """Pairs of percentile and value."""
     histogram: dict[str, Any] | None
-    """All of it, as ``mdstream._bench.histogram.Histogram.from_dict`` reads it, to be merged with others: of ``Pass.latency`` only."""
+    """All buckets, for ``mdstream._bench.histogram.Histogram.from_dict``; only of ``Pass.latency``."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that must hold, and whether it did; ``detail`` says what was seen."""
+    """A condition that must hold, and whether it did; ``detail`` says what was seen."""
 
     name: str
     passed: bool
@@ -56,7 +56,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Floor(msgspec.Struct, frozen=True, kw_only=True):
-    """The C floor around a pass: the mean of the one before and the one after."""
+    """The C floor around a pass: the mean of the measurements before and after it."""
 
     us_per_update: float | None
     p50_us: float | None
@@ -64,16 +64,16 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
     connections_per_s: float | None
     bytes_per_connection: float | None
     us_per_update_each: list[float]
-    """Before and after: how calm the machine was in between."""
+    """Before and after; the difference shows how stable the machine was."""
     latency: Spread | None
-    """Of both together."""
+    """Of both measurements together."""
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """Resident memory of the server's processes."""
 
     before_bytes: int
-    """With no connection."""
+    """Without connections."""
     connected_bytes: int
     """All connections subscribed, before any traffic."""
     after_bytes: int
@@ -82,40 +82,40 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """How old updates were when the gateway had written them, by its own histogram: bounds, each twice the one before."""
+    """Ages of updates when the gateway had written them, by its own histogram of powers of two."""
 
     count: int
     p50_us: float | None
-    """So many were no older; None: beyond the histogram's last bound."""
+    """A bound of the histogram; None is beyond its last bound."""
     p99_us: float | None
 
 
 class Pass(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement. None: not measured, as the CPU of a server that runs elsewhere and tells nothing."""
+    """One measurement. None is not measured, such as the CPU of a remote server without --admin."""
 
     window_s: float
     connections: int
     subscriptions: int
     updates: int
-    """Numbers of ``first..last`` that reached connections (ingest: that were published): a merged message counts as what it holds."""
+    """Numbers of ``first..last`` that reached connections (ingest: that were published), also those in merged messages."""
     messages: int
     """Data messages (deltas, trades, tickers) that reached connections."""
     bytes: int
     """Read from sockets."""
     offered_per_s: float
-    """Updates that were due to connections each second."""
+    """Updates per second that were due to connections."""
     published_per_s: float
     cpu_s: float | None
-    """Of the server's processes, user and system, in the window."""
+    """User and system time of the server's processes in the window."""
     cpu_clock: str
-    """Where it comes from: ``nanoseconds`` (the kernel's clock of a process), ``10 ms`` (the gateway's own /metrics), or empty."""
+    """Resolution of ``cpu_s``: ``nanoseconds`` (the kernel's clock of a process), ``10 ms`` (the gateway's /metrics), or empty."""
     load_cpu_s: float
     bus_cpu_s: float | None
     other_cpu_s: float
-    """Of processes that are none of ours."""
+    """Of processes that are not part of the bench."""
     steal_s: float
     writes: int | None
-    """System calls that wrote to clients, by the gateway's own count."""
+    """System calls that wrote to clients, counted by the gateway."""
     written: Written | None = None
     connect_s: float
     """From the first ``connect`` until all were ready."""
@@ -129,9 +129,9 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
     floor: Floor | None
     checks: list[Check]
     flags: list[str]
-    """What makes the figures doubtful, though nothing was wrong: NOISY, SATURATED, LOAD LIMITED."""
+    """Reasons to doubt the figures, though no check failed: NOISY, SATURATED, LOAD LIMITED."""
     counts: dict[str, int]
-    """All that load processes counted, for whoever wants to know."""
+    """All counters of the load processes."""
 
     @property
     def passed(self) -> bool:
@@ -139,7 +139,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> str:
-        """``exact``, or what was not, then the flags."""
+        """``exact`` or the failed checks, then the flags."""
         wrong = [check.name for check in self.checks if not check.passed]
         return ", ".join([*([f"FAILED {' '.join(wrong)}"] if wrong else ["exact"]), *self.flags])
 
@@ -173,7 +173,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ratio(self) -> float | None:
-        """CPU per update over the floor's, or, where there are none, seconds per connection."""
+        """CPU per update divided by the floor's; without updates, seconds per connection divided by the floor's."""
         if self.floor is None:
             return None
         if self.updates:
@@ -181,28 +181,31 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
         return _ratio(self.floor.connections_per_s, self.connections_per_s)
 
     def latency_ratio(self, name: str) -> float | None:
-        """``p50_us`` or ``p99_us`` over the floor's."""
+        """``p50_us`` or ``p99_us`` divided by the floor's."""
         if self.latency is None or self.floor is None:
             return None
         return _ratio(getattr(self.latency, name), getattr(self.floor, name))
 
 
 class SweepPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Which value of a profile was swept, and where this run stands."""
+    """The field of the profile that a sweep changes, and its value in this run."""
 
     field: str
     value: float
 
+    def __str__(self) -> str:
+        return f"{self.field}={self.value:g}"
+
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A profile in one format, measured once or more."""
+    """A profile in one format, measured one or more times."""
 
     profile: Profile
     format: str
     sweep: SweepPoint | None
     passes: list[Pass]
     median: int
-    """The pass with the middle ratio (or CPU per update, or connections per second): the one that is shown."""
+    """The pass with the median ratio (or CPU per update, or time to connect): the one that is shown."""
 
     @property
     def shown(self) -> Pass:
@@ -210,9 +213,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What makes two runs of different results the same: profile, format, point of a sweep."""
-        point = f"{self.sweep.field}={self.sweep.value:g}" if self.sweep else ""
-        return self.profile.name, self.format, point
+        """Profile, format, point of a sweep: runs of different results are compared if these are equal."""
+        return self.profile.name, self.format, str(self.sweep or "")
 
     @property
     def title(self) -> str:
@@ -220,7 +222,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it ran."""
+    """The machine that ran the bench."""
 
     cpu: str
     cpus: int
@@ -230,7 +232,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one call of ``mdstream bench`` found."""
+    """The result of one call of ``mdstream bench``."""
 
     kind: str = KIND
     schema: int = SCHEMA
@@ -247,7 +249,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def median_index(passes: list[Pass]) -> int:
-    """The pass in the middle of what is compared first; of an even number the better of the two."""
+    """The median pass by the first figure that exists; of an even number the better of the two."""
 
     def rank(index: int) -> float:
         one = passes[index]
@@ -271,7 +273,7 @@ def save(result: Result, file: Path) -> None:
 
 
 def read(file: Path) -> Result:
-    """What ``save`` wrote. Raises BenchError that says what is wrong with the file."""
+    """Reads what ``save`` wrote. Raises BenchError that says what is wrong with the file."""
     try:
         raw = file.read_bytes()
     except OSError as error:

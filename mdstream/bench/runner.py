@@ -1,4 +1,4 @@
-"""Goes through profiles, formats, points of a sweep and repeats: what surrounds each is made anew, and gone afterwards."""
+"""Runs all profiles, formats, sweep points and repeats. Each measurement has an environment of its own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import msgspec
 from mdstream.bench import targets, usage
 from mdstream.bench.findings import spread
 from mdstream.bench.load import merged
-from mdstream.bench.measure import LEVELS, Bed, measure
+from mdstream.bench.measure import LEVELS, Environment, measure
 from mdstream.bench.parts import Part
 from mdstream.bench.profiles import Profile, changed
 from mdstream.bench.results import Floor, Pass, Run, SweepPoint, median_index
 from mdstream.bench.setup import Setup, raise_file_limit
-from mdstream.bench.targets import Market, Target
+from mdstream.bench.targets import BenchVenue, Target
 from mdstream.bus import EmbeddedNats
 from mdstream.children import Log
 
@@ -28,14 +28,16 @@ FLOOR_IDLE_S = 0.3
 
 
 class Measure(Protocol):
-    """``mdstream.bench.measure.measure``; a test gives another."""
+    """The type of ``mdstream.bench.measure.measure``; tests pass another."""
 
-    async def __call__(self, bed: Bed, target: Target, profile: Profile, format: str) -> Pass: ...
+    async def __call__(
+        self, environment: Environment, target: Target, profile: Profile, format: str
+    ) -> Pass: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A value of the profile, and what it takes in turn."""
+    """A field of the profile, and its values."""
 
     field: str
     values: tuple[float, ...]
@@ -43,7 +45,7 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One run that is to be done."""
+    """A run to do."""
 
     profile: Profile
     format: str
@@ -51,8 +53,7 @@ class Work:
 
     @property
     def title(self) -> str:
-        point = f" {self.sweep.field}={self.sweep.value:g}" if self.sweep else ""
-        return f"{self.profile.name} {self.format}{point}"
+        return f"{self.profile.name} {self.format} {self.sweep or ''}".rstrip()
 
 
 def plan(profiles: Sequence[Profile], sweeps: Sequence[Sweep]) -> list[Work]:
@@ -80,9 +81,9 @@ async def run(
     done: Callable[[Run], None],
     measure: Measure = measure,
 ) -> None:
-    """Does all the work; ``tell`` hears what is under way, ``done`` takes each run as it is finished.
+    """Does all the work. ``tell`` gets the current step as text, ``done`` each finished run.
 
-    Raises MdstreamError if a run cannot be done. However it ends, what it started is gone.
+    Raises MdstreamError if a run cannot be done. All processes that it started have then ended.
     """
     usage.supported()
     raise_file_limit(max(-(-item.profile.connections // item.profile.processes) for item in work))
@@ -94,7 +95,7 @@ async def run(
 
 @contextmanager
 def _staying_on(cpus: Sequence[int]) -> Iterator[None]:
-    """We and all that we start (but the server) stay off the server's CPUs."""
+    """Keeps this process and those that it starts (the server apart) off the server's CPUs."""
     before = os.sched_getaffinity(0)
     if cpus:
         os.sched_setaffinity(0, cpus)
@@ -116,7 +117,7 @@ async def _repeat(item: Work, setup: Setup, tell: Callable[[str], None], measure
         if has_floor:
             before, floor = floor, await _floor(item, setup, tell, measure)
             assert before is not None
-            one = _beside_floors(one, before, floor)
+            one = _with_floors(one, before, floor)
         passes.append(one)
     return Run(
         profile=item.profile,
@@ -128,27 +129,25 @@ async def _repeat(item: Work, setup: Setup, tell: Callable[[str], None], measure
 
 
 async def _gateway(item: Work, setup: Setup, measure: Measure) -> Pass:
-    async with _bed(item.profile, setup) as (bed, stack):
+    async with _environment(item.profile, setup) as (environment, stack):
         if setup.urls:
             target = targets.running_gateways(setup)
         else:
-            target = await targets.started_gateway(setup, bed.market, item.profile, stack)
-        return await measure(bed, target, item.profile, item.format)
+            target = await targets.started_gateway(setup, environment.venue, item.profile, stack)
+        return await measure(environment, target, item.profile, item.format)
 
 
 async def _floor(item: Work, setup: Setup, tell: Callable[[str], None], measure: Measure) -> Pass:
     tell("the C floor")
     profile = floor_profile(item.profile, setup.floor_s)
-    # Its own NATS always: the floor asks for no credentials, and must not add to somebody else's load.
-    async with _bed(profile, setup, ours=True) as (bed, stack):
-        target = await targets.started_floor(setup, bed.market, bed.log, stack)
-        return await measure(bed, target, profile, item.format)
+    # Always with our own NATS: the floor has no credentials, and must not add load to a NATS that others use.
+    async with _environment(profile, setup, ours=True) as (environment, stack):
+        target = await targets.started_floor(setup, environment.venue, environment.log, stack)
+        return await measure(environment, target, profile, item.format)
 
 
 def floor_profile(profile: Profile, seconds: float) -> Profile:
-    """What the floor plays: the same load, shorter. It reads all of its bus whatever a connection asks for, knows no slow readers,
-    and resumes nothing.
-    """
+    """The load for the floor: the same, but shorter. The floor relays its whole bus, has no slow readers and resumes nothing."""
     still = profile.kind in ("idle", "storm")
     return msgspec.structs.replace(
         profile,
@@ -160,8 +159,8 @@ def floor_profile(profile: Profile, seconds: float) -> Profile:
     )
 
 
-def _beside_floors(one: Pass, before: Pass, after: Pass) -> Pass:
-    """The pass with its floor, and a doubt if the floor itself was not well."""
+def _with_floors(one: Pass, before: Pass, after: Pass) -> Pass:
+    """The pass with its floor, and with a flag if a check of the floor failed."""
     both = (before, after)
     each = [value for value in (floor.us_per_update for floor in both) if value is not None]
     floor = Floor(
@@ -188,10 +187,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 @asynccontextmanager
-async def _bed(
+async def _environment(
     profile: Profile, setup: Setup, *, ours: bool = False
-) -> AsyncIterator[tuple[Bed, AsyncExitStack]]:
-    """NATS, if it is ours, and the feed, with everything stored that a server asks for."""
+) -> AsyncIterator[tuple[Environment, AsyncExitStack]]:
+    """Starts NATS (if it is ours) and the feed, and stores the books."""
     async with AsyncExitStack() as stack:
         log = stack.enter_context(Log())
         nats = None
@@ -199,20 +198,20 @@ async def _bed(
             nats = await stack.enter_async_context(await EmbeddedNats.start())
         url = nats.url if nats is not None else setup.nats
         assert url is not None
-        # A venue of its own, so that two load tests on one NATS do not meet.
-        market = Market(url, f"BENCH{secrets.token_hex(4).upper()}", profile.symbols)
+        # A random venue, so that two load tests can share one NATS.
+        venue = BenchVenue(url, f"BENCH{secrets.token_hex(4).upper()}", profile.symbols)
         feed = await Part.start("publish", "the publisher", log, setup.load_cpus, stack)
         await feed.order(
             "announce",
             30 + profile.symbols / 50,
             nats=url,
-            subjects=market.subjects,
+            subjects=venue.subjects,
             levels=LEVELS,
             throw_away=nats is not None,
         )
         bus_pids = [nats.pid] if nats is not None and nats.pid is not None else []
         try:
-            yield Bed(setup, market, feed, bus_pids, log), stack
+            yield Environment(setup, venue, feed, bus_pids, log), stack
         finally:
             if nats is None and feed.status is None:
                 await feed.order("forget")

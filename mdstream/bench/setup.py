@@ -1,4 +1,4 @@
-"""How a load test is set up: what it starts, what it finds running, on which CPUs."""
+"""The setup of a load test: what it starts, what already runs, on which CPUs."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from urllib.parse import urlsplit
 from mdstream.errors import ConfigError
 
 SPARE_FILES = 128
-"""Descriptors of a process that are not its connections."""
+"""Open files of a process, its connections apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What does not change from profile to profile."""
+    """What is the same for all profiles."""
 
     urls: tuple[str, ...] = ()
-    """Gateways that run; none: one of our own is started for each measurement."""
+    """Running gateways; if empty, each measurement starts its own."""
     nats: str | None = None
-    """A NATS server that runs; None: one of our own."""
+    """A running NATS server; None starts our own."""
     admin: tuple[str, ...] = ()
     server_pids: tuple[int, ...] = ()
     server_cpus: tuple[int, ...] = ()
     load_cpus: tuple[int, ...] = ()
     server_args: tuple[str, ...] = ()
-    """More options of ``mdstream serve``."""
+    """More options for ``mdstream serve``."""
     port: int = 0
     verify: int = 2
-    """Connections of each load process that keep their books, and compare them."""
+    """Connections per load process that keep their books and compare them."""
     repeat: int = 1
     floor_s: float = 2.0
-    """How long the C floor is measured before and after each measurement; 0: not at all."""
+    """How long to measure the C floor before and after each measurement; 0 is not at all."""
     token: str | None = field(default=None, repr=False)
 
     @property
     def gateways(self) -> list[tuple[str, int]]:
-        """Where ``urls`` lead; they have been checked."""
+        """Host and port of each of ``urls``, which have been checked."""
         return [address(url) for url in self.urls]
 
 
@@ -64,16 +64,16 @@ def address(url: str) -> tuple[str, int]:
 def split_cpus(
     server: tuple[int, ...] | None, load: tuple[int, ...] | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """CPUs for the server and for all else: as asked, else the first for the server and the others for the load.
+    """CPUs for the server and for all else; by default the first for the server and the others for the load.
 
-    With one CPU nothing is pinned. Raises ConfigError for CPUs that we may not use.
+    With one CPU nothing is pinned. Raises ConfigError for CPUs that this process may not use.
     """
     usable = sorted(os.sched_getaffinity(0))
     for flag, asked in (("--server-cpus", server), ("--load-cpus", load)):
-        strange = sorted(set(asked or ()) - set(usable))
-        if strange:
+        unusable = sorted(set(asked or ()) - set(usable))
+        if unusable:
             raise ConfigError(
-                f"{flag} names CPU {strange[0]}; this process may use {', '.join(map(str, usable))}"
+                f"{flag} names CPU {unusable[0]}; this process may use {', '.join(map(str, usable))}"
             )
     if server is None:
         server = (usable[0],) if len(usable) > 1 else ()
@@ -83,7 +83,7 @@ def split_cpus(
 
 
 def raise_file_limit(needed: int) -> None:
-    """Lets this process, and those that it starts, open so many connections each. Raises ConfigError where it may not."""
+    """Lets this process and those that it starts open so many connections each. Raises ConfigError above the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

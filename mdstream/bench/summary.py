@@ -1,4 +1,4 @@
-"""A result on the terminal."""
+"""Shows a result on the terminal."""
 
 from __future__ import annotations
 
@@ -27,16 +27,15 @@ def show(result: Result, console: Console) -> None:
 
 
 def show_table(table: Table, console: Console) -> None:
-    """One table, without the columns that a narrow terminal does best without, and what is said of them; folded rather than cut if it
-    is still too wide."""
+    """Shows one table and its notes. Leaves out spare columns, with their notes, until it fits into the terminal."""
     left_out: list[str] = []
     shown = _made(table, left_out)
     while len(left_out) < len(table.spare) and _width(shown, console) > console.width:
         left_out.append(table.spare[len(left_out)])
         shown = _made(table, left_out)
     console.print(shown)
-    unsaid = {head.lower() for head in left_out}
-    notes = [note for note in table.notes if note.partition(":")[0].lower() not in unsaid]
+    hidden = {head.lower() for head in left_out}
+    notes = [note for note in table.notes if note.partition(":")[0].lower() not in hidden]
     for note in notes:
         console.print(Text(note, style="dim"))
     if notes:
@@ -44,7 +43,7 @@ def show_table(table: Table, console: Console) -> None:
 
 
 def _width(shown: RichTable, console: Console) -> int:
-    """What it would take if there were room."""
+    """The width of the whole table."""
     return Measurement.get(console, console.options.update(width=ROOM), shown).maximum
 
 

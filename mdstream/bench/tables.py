@@ -1,4 +1,4 @@
-"""Results as rows of text: what the terminal, Markdown and HTML show alike."""
+"""Results as tables of text, for the terminal, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from mdstream.bench.results import Pass, Result, Run, Spread
 
 NONE = "–"
 WRITTEN_NOTE = (
-    "Written p99: how old 99 % of the updates were at most when the gateway had written them, by its own histogram of powers of two;"
-    " what p99 is beyond that is the way to the connections, and how long these had to wait for a CPU."
+    "Written p99: 99 % of the updates were at most this old when the gateway had written them, by its own histogram of powers of two."
+    " The part of p99 above it is the way to the connections and their wait for a CPU."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A title, the heads of its columns, rows of as many texts, and what must be said beside it."""
+    """A title, the heads of the columns, rows of text, and notes below."""
 
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
-    """One that begins with the head of a column and a colon is about that column."""
+    """A note that starts with the head of a column and a colon is about that column."""
     left: int = 2
-    """So many columns, from the first, hold words; the others figures."""
+    """Number of columns, from the left, that hold words; the others hold figures."""
     spare: Sequence[str] = field(default=())
-    """Heads of columns that a narrow terminal does without, first things first."""
+    """Heads of columns that a narrow terminal leaves out, in this order."""
 
 
 Column = tuple[str, Callable[[Run, Pass], str]]
 
 
 def all_tables(result: Result) -> list[Table]:
-    """Those that have rows."""
+    """The tables that have rows."""
     tables = [stream_table(result), connection_table(result), recovery_table(result), group_table(result)]
     return [table for table in (*tables, check_table(result)) if table.rows]
 
 
-# ---- how a figure is written
+# ---- figures as text
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -59,7 +59,7 @@ def times(value: float | None) -> str:
 
 
 def duration(us: float | None) -> str:
-    """µs below 1 ms, ms below 1 s, s beyond."""
+    """µs below 1 ms, ms below 1 s, else s."""
     if us is None:
         return NONE
     if us < 1_000:
@@ -68,7 +68,7 @@ def duration(us: float | None) -> str:
 
 
 def kilobytes(value: float | None) -> str:
-    """Thousands of bytes, as the figure per connection is given."""
+    """Thousands of bytes, for memory per connection."""
     return NONE if value is None else f"{value / 1e3:,.1f} kB"
 
 
@@ -90,18 +90,16 @@ def _table(
     return Table(title, [head for head, _ in columns], rows, notes, spare=spare)
 
 
-def _name(run: Run, one: Pass) -> str:
-    point = f" {run.sweep.field}={run.sweep.value:g}" if run.sweep else ""
-    return run.profile.name + point
-
-
-_WHO: list[Column] = [("profile", _name), ("format", lambda run, one: run.format)]
+_WHO: list[Column] = [
+    ("profile", lambda run, one: f"{run.profile.name} {run.sweep or ''}".rstrip()),
+    ("format", lambda run, one: run.format),
+]
 _CONNECTIONS: Column = ("connections", lambda run, one: whole(one.connections))
 _VERDICT: Column = ("verdict", lambda run, one: _short_verdict(one))
 
 
 def stream_table(result: Result) -> Table:
-    """What a delivery costs, and how long it takes."""
+    """Cost and latency of a delivery."""
     columns = [
         *_WHO,
         _CONNECTIONS,
@@ -130,7 +128,7 @@ def stream_table(result: Result) -> Table:
 
 
 def connection_table(result: Result) -> Table:
-    """What a connection costs."""
+    """Cost of a connection."""
     columns = [
         *_WHO,
         _CONNECTIONS,
@@ -149,7 +147,7 @@ def connection_table(result: Result) -> Table:
 
 
 def recovery_table(result: Result) -> Table:
-    """How long clients were away that lost their connection."""
+    """How long clients needed to be in step again after a cut."""
     runs = [run for run in result.runs if run.shown.recovery is not None]
     columns = [
         *_WHO,
@@ -161,13 +159,13 @@ def recovery_table(result: Result) -> Table:
         ("by snapshot", lambda run, one: whole(one.counts.get("total_not_resumed", 0))),
     ]
     notes = [
-        "From the cut until every subscription was in step again; clients wait at random before they come back."
+        "From the cut until all subscriptions were in step again. Clients wait a random time before they reconnect."
     ]
     return _table("Reconnects", runs, columns, notes)
 
 
 def group_table(result: Result) -> Table:
-    """Latency by kind of connection, where there are several."""
+    """Latency by kind of connection, for profiles with several."""
     rows = []
     for run in result.runs:
         if len(run.shown.groups) < 2:
@@ -181,7 +179,7 @@ def group_table(result: Result) -> Table:
 
 
 def group_name(run: Run, index: int) -> str:
-    """What the connections of a group want."""
+    """The subscriptions of a group in words."""
     groups = run.profile.groups
     if index >= len(groups):
         return f"{run.profile.slow_share:.0%} slow readers"
@@ -192,7 +190,7 @@ def group_name(run: Run, index: int) -> str:
 
 
 def check_table(result: Result) -> Table:
-    """All that did not hold, and all doubts, in words."""
+    """All failed checks and all doubts, in words."""
     rows = []
     for run in result.runs:
         for number_, one in enumerate(run.passes, 1):
@@ -217,7 +215,7 @@ def _spread(spread: Spread | None, name: str) -> str:
 
 
 def _short_verdict(one: Pass) -> str:
-    """Without the reasons, which have a table of their own."""
+    """The verdict without reasons: these are in ``check_table``."""
     wrong = [f"FAILED {check.name}" for check in one.checks if not check.passed]
     doubts = list(dict.fromkeys(flag.partition(" (")[0] for flag in one.flags))
     return ", ".join([*(wrong or ["exact"]), *doubts])

@@ -1,4 +1,4 @@
-"""What the connections of a measurement go to: a gateway of our own, gateways that run, or the C floor."""
+"""The server under test: our own gateway, running gateways, or the C floor."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ SPARE_CONNECTIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
-    """What is published: one venue of made-up instruments, on this NATS."""
+class BenchVenue:
+    """A venue of made-up instruments on a NATS server."""
 
     nats: str
-    venue: str
+    name: str
     symbols: int
 
     @property
     def instruments(self) -> list[str]:
-        return [f"{self.venue}:S{number:05}" for number in range(self.symbols)]
+        return [f"{self.name}:S{number:05}" for number in range(self.symbols)]
 
     @property
     def subjects(self) -> list[str]:
-        return [f"md.{self.venue}.S{number:05}" for number in range(self.symbols)]
+        return [f"md.{self.name}.S{number:05}" for number in range(self.symbols)]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect, and how to read what it uses."""
+    """Where to connect, and the meter that reads what the server uses."""
 
     gateways: Sequence[tuple[str, int]]
     meter: Meter
     is_floor: bool = False
 
 
-async def started_gateway(setup: Setup, market: Market, profile: Profile, stack: AsyncExitStack) -> Target:
-    """``mdstream serve`` for this measurement alone, ready for clients."""
+async def started_gateway(setup: Setup, venue: BenchVenue, profile: Profile, stack: AsyncExitStack) -> Target:
+    """Starts ``mdstream serve`` for one measurement and returns when it is ready."""
     arguments = [
         *("--max-connections", str(profile.connections + SPARE_CONNECTIONS)),
         *setup.server_args,
-        *("--nats", market.nats, "--host", "127.0.0.1", "--port", str(setup.port), "--admin-port", "0"),
+        *("--nats", venue.nats, "--host", "127.0.0.1", "--port", str(setup.port), "--admin-port", "0"),
         *("--drain-spread-ms", "0", "--drain-deadline-ms", "1000", "--log-level", "info"),
     ]
     gateway = await Gateway.start(arguments, setup.server_cpus, stack)
     return Target([address(gateway.url)], ProcessMeter([gateway.pid], [gateway.admin_url]))
 
 
-async def started_floor(setup: Setup, market: Market, log: Log, stack: AsyncExitStack) -> Target:
-    """The C floor on the same CPU."""
+async def started_floor(setup: Setup, venue: BenchVenue, log: Log, stack: AsyncExitStack) -> Target:
+    """Starts the C floor on the CPU of the server."""
     part = await Part.start("relay", "the C floor", log, setup.server_cpus, stack)
-    url = urlsplit(market.nats)
+    url = urlsplit(venue.nats)
     listening = await part.order(
         "listen",
-        instruments=market.instruments,
-        subjects=market.subjects,
+        instruments=venue.instruments,
+        subjects=venue.subjects,
         nats_host=url.hostname,
         nats_port=url.port,
     )
@@ -69,7 +69,7 @@ async def started_floor(setup: Setup, market: Market, log: Log, stack: AsyncExit
 
 
 def running_gateways(setup: Setup) -> Target:
-    """Those that the setup names, read as far as it says how."""
+    """The gateways of ``setup.urls``, with a meter if the setup has pids or admin addresses."""
     meter: Meter = NoMeter()
     if setup.server_pids:
         meter = ProcessMeter(setup.server_pids, setup.admin)

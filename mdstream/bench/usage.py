@@ -1,7 +1,7 @@
-"""What processes use, read from the kernel: CPU to the nanosecond, resident memory, and what else the machine does.
+"""Reads from the kernel what processes use: CPU in nanoseconds, resident memory, and the load of other processes.
 
-Linux only. The CPU clock of a process (clock_getcpuclockid(3)) counts all its threads, also those that ended, and is not
-rounded to ticks of 10 ms as ``/proc/PID/stat`` is.
+Linux only. The CPU clock of a process (clock_getcpuclockid(3)) counts all its threads, also those that have ended.
+It is not rounded to ticks of 10 ms, unlike ``/proc/PID/stat``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The machine at one moment: CPU of every process in ns, by pid, and steal of all CPUs in seconds."""
+    """The machine at one moment: CPU in ns of each process by pid, and steal of all CPUs in seconds."""
 
     at_ns: int
     cpu_ns: dict[int, int]
@@ -30,7 +30,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Between two moments."""
+    """The time between two moments."""
 
     begin: Moment
     end: Moment
@@ -44,16 +44,16 @@ class Window:
         return self.end.steal_s - self.begin.steal_s
 
     def cpu_s(self, pids: Iterable[int]) -> float:
-        """Of these processes; one that began inside counts from its beginning, one that ended inside not at all."""
+        """CPU of these processes. One that started in the window counts from its start; one that ended in it does not count."""
         return sum(self._cpu_ns(pid) for pid in pids) / 1e9
 
     def other_cpu_s(self, ours: Iterable[int]) -> float:
-        """Of all processes but ours, threads of the kernel left out: they work for whoever makes them work."""
+        """CPU of all processes but ours. Kernel threads do not count: they work on behalf of processes."""
         mine = set(ours)
         return sum(self._cpu_ns(pid) for pid in self.end.cpu_ns if pid not in mine) / 1e9
 
     def busiest(self, ours: Iterable[int], count: int = 3) -> list[tuple[str, float]]:
-        """The programs, other than ours, that used most, with seconds."""
+        """The programs, ours apart, that used most CPU, with seconds."""
         mine = set(ours)
         used = sorted(((self._cpu_ns(pid), pid) for pid in self.end.cpu_ns if pid not in mine), reverse=True)
         return [(program(pid), ns / 1e9) for ns, pid in used[:count] if ns > 0]
@@ -62,7 +62,7 @@ class Window:
         return self.end.cpu_ns.get(pid, 0) - self.begin.cpu_ns.get(pid, 0)
 
 
-def look() -> Moment:
+def sample() -> Moment:
     """The machine now."""
     cpu = {pid: ns for pid in processes() if (ns := cpu_ns(pid)) is not None}
     return Moment(time.monotonic_ns(), cpu, _steal_s())
@@ -78,16 +78,16 @@ def supported() -> None:
 
 
 def cpu_ns(pid: int) -> int | None:
-    """CPU that a process has used, user and system, all threads; None if it is gone."""
+    """User and system time of a process, all threads; None if it has ended."""
     try:
-        # How Linux numbers the CPU clock of another process: see CPUCLOCK_SCHED in the kernel's posix-timers.
+        # The number that Linux gives to the CPU clock of a process: CPUCLOCK_SCHED in the kernel's posix-timers.
         return time.clock_gettime_ns((~pid << 3) | 2)
     except OSError:
         return None
 
 
 def rss_bytes(pids: Iterable[int]) -> int:
-    """Resident memory of processes; those that are gone count nothing."""
+    """Resident memory of those of the processes that run."""
     total = 0
     for pid in pids:
         try:
@@ -103,7 +103,7 @@ def processes() -> list[int]:
 
 
 def tree(*roots: int) -> list[int]:
-    """These processes and all that they started and that run."""
+    """These processes and all their descendants that run."""
     children: dict[int, list[int]] = {}
     for pid, parent in _with_parents():
         children.setdefault(parent, []).append(pid)
@@ -117,7 +117,7 @@ def tree(*roots: int) -> list[int]:
 
 
 def program(pid: int) -> str:
-    """The name of what a process runs."""
+    """The name of the program that a process runs."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
@@ -126,7 +126,7 @@ def program(pid: int) -> str:
 
 def _with_parents() -> list[tuple[int, int]]:
     found = []
-    for name in os.listdir("/proc"):  # noqa: PTH208 - a tenth of the time that paths take
+    for name in os.listdir("/proc"):  # noqa: PTH208 - ten times as fast as paths
         if not name.isdigit():
             continue
         try:

@@ -1,5 +1,6 @@
 """NATS: where updates come from, and where holes are mended."""
 
+import mdstream._core  # noqa: F401 - first, because it tells when it is not built
 from mdstream.bus.connection import Bus, connect
 from mdstream.bus.embedded import EmbeddedNats
 from mdstream.bus.lane import ReaderStats

@@ -24,17 +24,15 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import nats.aio.client
 from nats import errors
 from nats.aio.client import PING_PROTO, Client, Server, Srv
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from mdstream._core.fanout.after_read import AfterRead
+from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream._core.ingest.receiver import Handlers
-from mdstream.bus._parser import CompiledParser, why_not
-from mdstream.bus._tap import can_be_tapped, tap, why_not_tapped
+from mdstream.bus._tap import socket_of, tap, why_not_tapped
 
 logger = logging.getLogger(__name__)
 
@@ -59,19 +57,14 @@ async def heeding_cancellation(work: Awaitable[T]) -> T:
 MAX_FAULTS = 100
 """Faults of handlers that wait to be told of; further ones are not."""
 
-_told: set[str] = set()
-"""Why the compiled parser was not used, each said once."""
+_warned: set[str] = set()
+"""Why connections were not tapped; each reason is logged once."""
 
 
-def _tell(reason: str, how: str) -> None:
-    if reason not in _told:
-        _told.add(reason)
-        logger.warning(
-            "nats-py %s is not the one that we know (%s): reading from NATS %s, more slowly",
-            nats.aio.client.__version__,
-            reason,
-            how,
-        )
+def _warn_once(reason: str) -> None:
+    if reason not in _warned:
+        _warned.add(reason)
+        logger.warning("%s: nats-py reads from NATS instead of the compiled core, more slowly", reason)
 
 
 class TapClient(Client):
@@ -83,31 +76,38 @@ class TapClient(Client):
     def __init__(
         self, *, require_tls: bool, backoff_base_s: float, backoff_cap_s: float, compiled: bool = True
     ) -> None:
-        """``compiled``: reads with the compiled parser, if this nats-py lets it."""
+        """``compiled``: the compiled core reads market data, if it knows this nats-py."""
         super().__init__()
         self._taps = Handlers()
         self._tap: NatsTap | None = None
-        self.after_read = AfterRead()
-        """Runs where the compiled tap reads."""
+        self._scheduler: FlushScheduler | None = None
         self._faults: list[Exception] = []
         self._reporting: asyncio.Task[None] | None = None
         self._require_tls = require_tls
         self._backoff_base_s = backoff_base_s
         self._backoff_cap_s = backoff_cap_s
-        if compiled:
-            self._use_compiled_parser()
+        self._compiled = compiled
 
-    def _use_compiled_parser(self) -> None:
-        reason = why_not(self)
-        if reason is None:
-            self._ps = CompiledParser(self)  # type: ignore[assignment]
-        else:
-            _tell(reason, "with its own parser")
+    def schedule_by(self, scheduler: FlushScheduler) -> Callable[[], None]:
+        """From now on the scheduler is told of each read, and may pause the socket; until what is returned is called."""
+        if self._scheduler is not None:
+            raise RuntimeError("a bus serves one scheduler of flushes")
+        self._scheduler = scheduler
+        self._tell_scheduler()
+        return self._unschedule
 
-    @property
-    def reading(self) -> bool:
-        """Whether messages are being handed over that were read together; ``after_read`` runs after them."""
-        return self._tap is not None and self._tap.busy
+    def _unschedule(self) -> None:
+        if self._scheduler is not None:
+            self._scheduler.attach(None)
+        self._scheduler = None
+        self._tell_scheduler()
+
+    def _tell_scheduler(self) -> None:
+        """Joins the scheduler and the tap that reads now."""
+        if self._tap is not None:
+            self._tap.scheduler = self._scheduler
+            if self._scheduler is not None:
+                self._scheduler.attach(socket_of(self._transport))
 
     @property
     def offers_jetstream(self) -> bool:
@@ -229,16 +229,17 @@ class TapClient(Client):
             await self._process_op_err(errors.Error("nats: reading ended"))
 
     async def _tap_connection(self) -> None:
-        """Takes the messages of taps out of the connection, before nats-py reads what it brings."""
+        """Takes the messages of taps out of the connection before nats-py reads from it."""
         self._tap = None
-        if not isinstance(self._ps, CompiledParser) or not can_be_tapped(self._transport):
+        if not self._compiled:
             return
-        reason = why_not_tapped(self._transport)
+        reason = why_not_tapped(self)
         if reason is None:
             assert self._transport is not None
-            self._tap = await tap(self._transport, self._taps, self.stats, self._report, self.after_read)
+            self._tap = await tap(self._transport, self._taps, self.stats, self._report)
+            self._tell_scheduler()
         else:
-            _tell(reason, "as it does")
+            _warn_once(reason)
 
     def _report(self, error: Exception) -> None:
         """Tells of what a handler raised, from where nothing can be awaited."""

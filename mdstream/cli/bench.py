@@ -1,4 +1,4 @@
-"""``mdstream bench``: what a gateway costs and how fast it is, on this machine or against one that runs."""
+"""``mdstream bench``: the cost and the speed of a gateway, on this machine or of a running one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ from mdstream.errors import MdstreamError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-EXIT_COULD_NOT = 2
+EXIT_NOT_RUN = 2
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    bench_options.configure(parser)
+configure = bench_options.configure
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures, compares or shows; returns 0, 1 if a check failed, 2 if it could not be done. Raises ConfigError."""
+    """Measures, compares or shows; returns 0, 1 if a check failed, 2 if it could not run. Raises ConfigError."""
     console = Console(highlight=False)
     try:
         if args.action == "compare":
@@ -43,12 +42,12 @@ def run(args: argparse.Namespace) -> int:
         return _measure(args, console)
     except MdstreamError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"mdstream: {error}", markup=False)
-        return EXIT_COULD_NOT
+        return EXIT_NOT_RUN
 
 
 def _measure(args: argparse.Namespace, console: Console) -> int:
     setup = bench_options.setup_of(args)
-    work = plan(bench_options.chosen_profiles(args), bench_options.sweeps_of(args))
+    work = plan(bench_options.chosen_profiles(args), args.sweep or [])
     bench_options.check_files(args)
     with Progress(quiet=args.quiet) as progress:
         bench = Bench(args, setup, progress)
@@ -63,7 +62,7 @@ def _measure(args: argparse.Namespace, console: Console) -> int:
 
 
 class Bench:
-    """Collects runs as they are finished; what was finished before an interrupt is kept."""
+    """Collects finished runs, so that they survive an interrupt."""
 
     def __init__(self, args: argparse.Namespace, setup: Setup, progress: Progress) -> None:
         self.result: Result | None = None
@@ -83,7 +82,7 @@ class Bench:
             started=self._started,
             machine=this_machine(),
             versions=versions(),
-            options=bench_options.told(self._args, self._setup),
+            options=bench_options.recorded_options(self._args, self._setup),
             runs=list(self._runs),
         )
         if self._args.json is not None:

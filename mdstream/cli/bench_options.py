@@ -1,4 +1,4 @@
-"""The options of ``mdstream bench``, and what they come to."""
+"""The options of ``mdstream bench``, and the profiles and the setup that they ask for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mdstream.bench.profiles import Profile
 from mdstream.bench.runner import Sweep
 from mdstream.bench.setup import Setup, address, split_cpus
 from mdstream.bus import BusOptions
-from mdstream.cli.client_options import positive
+from mdstream.cli.client_options import natural, positive
 from mdstream.errors import ConfigError
 
 EPILOG = """\
@@ -28,12 +28,12 @@ examples:
   mdstream bench --json after.json && mdstream bench compare before.json after.json --fail-above 1.2
   mdstream bench show after.json --report after.html
 
-Without --url it starts all it needs on loopback, a nats-server and a gateway for each measurement, and
-stops it. With --url it measures gateways that run; --nats must be theirs, and a venue BENCH… appears on
-it while the bench runs. Publishing is open-loop, latency counts from when an update was due.
+Without --url the bench starts a nats-server and a gateway on loopback for each measurement, and stops
+them. With --url it measures running gateways: --nats must be their NATS, and a venue BENCH… appears on
+it during the bench. Publishing is open-loop: latency counts from the time when an update was due.
 
 exit codes: 0 done and exact, 1 a check failed (or compare: worse than --fail-above), 2 wrong usage or
-it could not run, 130 or 143 interrupted (what was finished is shown and kept)
+could not run, 130 or 143 interrupted (finished measurements are shown and kept)
 """
 
 USAGE = """\
@@ -50,54 +50,54 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_places(parser)
     _add_output(parser)
     actions = parser.add_subparsers(dest="action", metavar="compare | show", title="with results")
-    _add_compare(actions.add_parser("compare", help="two results side by side", allow_abbrev=False))
-    show = actions.add_parser("show", help="a result again, and its report", allow_abbrev=False)
+    _add_compare(actions.add_parser("compare", help="compare two results", allow_abbrev=False))
+    show = actions.add_parser("show", help="show a result again, or write its report", allow_abbrev=False)
     show.add_argument("file", type=Path, metavar="FILE.json")
     _add_report(show)
 
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("what is measured").add_argument
-    add("--list", action="store_true", help="explain the profiles and end")
+    add = parser.add_argument_group("what to measure").add_argument
+    add("--list", action="store_true", help="list the profiles and exit")
     add(
         "--profile",
         action="append",
         metavar="NAME",
-        help=f"may be given several times (default: {', '.join(profiles.DEFAULT)})",
+        help=f"repeatable (default: {', '.join(profiles.DEFAULT)})",
     )
-    add("--profiles", type=Path, metavar="FILE", help="TOML file with profiles of your own, or changed ones")
+    add("--profiles", type=Path, metavar="FILE", help="TOML file with new or changed profiles")
     add(
         "--quick",
         action="store_true",
-        help="a second each, one format, at most 1,000 connections: a look, no measurement",
+        help="a try: one second and one format each, at most 1,000 connections",
     )
     add(
         "--repeat",
         type=positive,
         default=1,
         metavar="N",
-        help="measure each N times and show the median (default: 1)",
+        help="measurements of each, shows the median (default: 1)",
     )
     add(
         "--sweep",
         action="append",
         type=_sweep,
         metavar="FIELD=A,B,…",
-        help=f"each profile at each of these values, for {', '.join(profiles.SWEEPS)}",
+        help=f"measure at each of these values; FIELD: {', '.join(profiles.SWEEPS)}",
     )
     add(
         "--floor-seconds",
         type=_seconds,
         default=2.0,
         metavar="S",
-        help="how long the C floor is measured before and after each, 0 leaves it out (default: 2)",
+        help="time for the C floor before and after each measurement, 0 for none (default: 2)",
     )
     add(
         "--verify",
-        type=_natural,
+        type=natural,
         default=2,
         metavar="N",
-        help="connections of each process that keep books and compare every checksum (default: 2); the others check numbers",
+        help="connections per process that keep books and check checksums (default: 2); all check numbers",
     )
 
 
@@ -106,84 +106,62 @@ def _add_values(parser: argparse.ArgumentParser) -> None:
     texts = {
         "symbols": "instruments",
         "rate": "updates per second over all symbols",
-        "burst": "updates back to back",
+        "burst": "updates published back to back",
         "changes": "level changes per update",
         "connections": "WebSocket connections",
-        "per_connection": "symbols of each connection",
-        "depth": "levels a side, 0 is the full book",
-        "interval_ms": "conflation interval, 0 is every change",
-        "seconds": "how long is measured",
+        "per_connection": "symbols per connection",
+        "depth": "levels per side, 0 for the full book",
+        "interval_ms": "conflation interval, 0 for every change",
+        "seconds": "how long to measure",
         "processes": "load processes",
     }
     for name in profiles.OVERRIDES:
-        kind = _number if name in ("rate", "seconds") else _natural
+        kind = _number if name in ("rate", "seconds") else natural
         add("--" + name.replace("_", "-"), dest=name, type=kind, metavar="N", help=texts[name])
-    add(
-        "--format",
-        choices=("json", "msgpack", "both"),
-        help="what connections speak (default: as the profile says)",
-    )
+    add("--format", choices=("json", "msgpack", "both"), help="encoding (default: of the profile)")
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("where").add_argument
-    add(
-        "--url",
-        action="append",
-        metavar="URL",
-        help="a gateway that runs, ws://HOST:PORT; several: connections are dealt out",
-    )
-    add("--nats", metavar="URL", help="a NATS server that runs (default: one of our own)")
-    add(
-        "--admin",
-        action="append",
-        metavar="URL",
-        help="admin address of a gateway that runs: its CPU and memory, in units of 10 ms",
-    )
+    add("--url", action="append", metavar="URL", help="a running gateway, ws://HOST:PORT (repeatable)")
+    add("--nats", metavar="URL", help="a running NATS server (default: the bench starts one)")
+    add("--admin", action="append", metavar="URL", help="admin address of a running gateway: CPU and memory")
     add(
         "--server-pid",
         action="append",
         type=positive,
         metavar="PID",
-        help="process of a gateway on this machine: its CPU exactly, children included",
+        help="process of a gateway on this machine: its exact CPU, with its children",
     )
-    add(
-        "--server-cpus",
-        type=_cpus,
-        metavar="N,N-M",
-        help="CPUs of the gateway that is started (default: the first)",
-    )
-    add("--load-cpus", type=_cpus, metavar="N,N-M", help="CPUs of all else (default: the others)")
+    add("--server-cpus", type=_cpus, metavar="N,N-M", help="CPUs of the started gateway (default: the first)")
+    add("--load-cpus", type=_cpus, metavar="N,N-M", help="CPUs of everything else (default: the others)")
     add(
         "--server-args",
         type=shlex.split,
         default=[],
         metavar="'OPTIONS'",
-        help="more options of `mdstream serve`, as in --server-args='--config gateway.toml'",
+        help="more options for `mdstream serve`: --server-args='--config gateway.toml'",
     )
     add(
         "--port",
-        type=_natural,
+        type=natural,
         default=0,
         metavar="N",
-        help="port of the gateway that is started (default: a free one)",
+        help="port of the started gateway (default: a free one)",
     )
-    add("--token", metavar="JWT", help="sent by every connection as Authorization: Bearer")
+    add("--token", metavar="JWT", help="sent by each connection as Authorization: Bearer")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("results").add_argument
-    add("--json", type=Path, metavar="FILE", help="all figures, for machines; written after each run")
+    add("--json", type=Path, metavar="FILE", help="write all figures as JSON, after each run")
     _add_report(parser)
     add("--quiet", action="store_true", help="no progress on stderr")
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--report",
-        type=Path,
-        metavar="FILE",
-        help="for people, with plots: .html, all in one, or .md, pictures beside it",
+        "--report", type=Path, metavar="FILE", help="write a report: .html (one file) or .md (with pictures)"
     )
 
 
@@ -191,31 +169,26 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("before", type=Path, metavar="BEFORE.json")
     add("after", type=Path, metavar="AFTER.json")
-    add(
-        "--fail-above",
-        type=_number,
-        metavar="RATIO",
-        help="exit with 1 if a figure became more than so many times worse",
-    )
+    add("--fail-above", type=_number, metavar="RATIO", help="exit with 1 if a figure is worse by this ratio")
     add(
         "--noise",
         type=_number,
         default=DEFAULT_NOISE,
         metavar="SHARE",
-        help=f"differences that mean nothing (default: {DEFAULT_NOISE}; more where repeats differ more)",
+        help=f"difference to ignore (default: {DEFAULT_NOISE}; more where repeats differ more)",
     )
 
 
-# ---- what they come to
+# ---- from arguments to profiles and setup
 
 
 def profiles_of(args: argparse.Namespace) -> dict[str, Profile]:
-    """All that there are. Raises ConfigError."""
+    """All known profiles. Raises ConfigError."""
     return profiles.load(args.profiles) if args.profiles is not None else profiles.BUILT_IN
 
 
 def chosen_profiles(args: argparse.Namespace) -> list[Profile]:
-    """Those that are to be measured, with the values that flags give them. Raises ConfigError."""
+    """The profiles to measure, with the values of the flags. Raises ConfigError."""
     overrides: dict[str, Any] = {
         name: value for name in profiles.OVERRIDES if (value := getattr(args, name)) is not None
     }
@@ -225,12 +198,8 @@ def chosen_profiles(args: argparse.Namespace) -> list[Profile]:
     return profiles.choose(names, profiles_of(args), overrides, quick=args.quick)
 
 
-def sweeps_of(args: argparse.Namespace) -> list[Sweep]:
-    return args.sweep or []
-
-
 def setup_of(args: argparse.Namespace) -> Setup:
-    """Raises ConfigError for what does not go together."""
+    """Raises ConfigError for options that exclude each other."""
     urls = tuple(url for text in args.url or () for url in text.split(","))
     for url in urls:
         address(url)
@@ -239,12 +208,8 @@ def setup_of(args: argparse.Namespace) -> Setup:
     for flag, value in (("--admin", args.admin), ("--server-pid", args.server_pid)):
         if value and not urls:
             raise ConfigError(f"{flag} is of a gateway that runs: give its --url too")
-    for flag, value in (
-        ("--server-cpus", args.server_cpus),
-        ("--server-args", args.server_args),
-        ("--port", args.port),
-    ):
-        if value and urls:
+    for flag in ("--server-cpus", "--server-args", "--port"):
+        if urls and getattr(args, flag.lstrip("-").replace("-", "_")):
             raise ConfigError(f"{flag} is for a gateway that is started here, but --url names one that runs")
     if args.nats is not None:
         BusOptions.parse(args.nats)
@@ -266,7 +231,7 @@ def setup_of(args: argparse.Namespace) -> Setup:
 
 
 def check_files(args: argparse.Namespace) -> None:
-    """Says before minutes have passed that a result could not be written. Raises ConfigError."""
+    """Checks before the measurement that the results can be written. Raises ConfigError."""
     if args.report is not None:
         report.check_name(args.report)
     for flag, file in (("--json", args.json), ("--report", args.report)):
@@ -274,10 +239,10 @@ def check_files(args: argparse.Namespace) -> None:
             raise ConfigError(f"{flag} {file}: there is no directory {file.parent}")
 
 
-def told(args: argparse.Namespace, setup: Setup) -> dict[str, Any]:
-    """How it was done, for the result; without what is nobody's business."""
+def recorded_options(args: argparse.Namespace, setup: Setup) -> dict[str, Any]:
+    """The options for the result file, without addresses and secrets."""
     cpus = {"server_cpus": setup.server_cpus, "load_cpus": setup.load_cpus}
-    told = {
+    options = {
         "server": f"{len(setup.urls)} running" if setup.urls else "started for each measurement",
         "nats": "running" if setup.nats else "started for each measurement",
         **{name: ",".join(map(str, value)) for name, value in cpus.items() if value},
@@ -286,22 +251,22 @@ def told(args: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "verified_connections": setup.verify,
     }
     if setup.server_args:
-        told["server_args"] = shlex.join(setup.server_args)
+        options["server_args"] = shlex.join(setup.server_args)
     if args.quick:
-        told["quick"] = True
-    return told
+        options["quick"] = True
+    return options
 
 
 def show_profiles(known: dict[str, Profile], console: Console) -> None:
-    """Each in a line."""
+    """Prints one line per profile."""
     width = max(map(len, known))
     for name, profile in known.items():
         mark = "*" if name in profiles.DEFAULT else " "
         console.print(f"{mark} {name:<{width}}  {profile.summary}", markup=False, soft_wrap=True)
-    console.print("* is measured where no --profile is named", style="dim")
+    console.print("* runs when no --profile is given", style="dim")
 
 
-# ---- how values are read
+# ---- types of arguments
 
 
 def _sweep(text: str) -> Sweep:
@@ -332,18 +297,12 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _natural(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 on")
-    return int(text)
-
-
 def _cpus(text: str) -> tuple[int, ...]:
-    """``0``, ``1-3``, ``0,2-3``, as taskset(1) reads them."""
+    """CPUs as in taskset(1): ``0``, ``1-3``, ``0,2-3``."""
     found: set[int] = set()
     for part in text.split(","):
         low, dash, high = part.partition("-")
-        first, last = _natural(low), _natural(high if dash else low)
+        first, last = natural(low), natural(high if dash else low)
         if last < first or last > 4095:
             raise argparse.ArgumentTypeError(f"{text!r} is no list of CPUs; it reads 0,2-3")
         found.update(range(first, last + 1))

@@ -1,4 +1,4 @@
-"""How far a bench is, on stderr: one line that changes on a terminal, a line for each step elsewhere."""
+"""The progress of a bench, on stderr: one changing line in a terminal, a line per step elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mdstream.bench.tables import duration, number, percent, times, whole
 
 
 class Progress:
-    """Hears what is under way and what is done; ``quiet`` says nothing."""
+    """Shows the current step and finished runs; nothing if ``quiet``."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(stderr=True, highlight=False, quiet=quiet)
@@ -43,7 +43,7 @@ class Progress:
 
 
 def one_line(run: Run) -> str:
-    """What matters most of a run."""
+    """The main figures of a run."""
     one = run.shown
     if one.updates:
         parts = [f"{whole(one.updates_per_s)} updates/s"]

@@ -1,4 +1,4 @@
-"""What ``watch`` and ``dump`` share: how to reach a gateway, for how long, and how to end cleanly."""
+"""Options that several commands share, and how a command ends at a signal."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
 def add_connection(parser: argparse.ArgumentParser, *, format: str) -> None:
-    """The options that say which gateway, and how to speak to it."""
+    """Adds the options for the connection to a gateway."""
     parser.add_argument("--url", default=DEFAULT_URL, help="the gateway (default: %(default)s)")
     parser.add_argument(
-        "--format", choices=("json", "msgpack"), default=format, help="what to speak (default: %(default)s)"
+        "--format",
+        choices=("json", "msgpack"),
+        default=format,
+        help="message encoding (default: %(default)s)",
     )
     parser.add_argument(
         "--compression", action="store_true", help="ask for compressed messages (permessage-deflate)"
@@ -35,24 +38,20 @@ def add_connection(parser: argparse.ArgumentParser, *, format: str) -> None:
 
 
 def add_view(parser: argparse.ArgumentParser, *, depth: int, interval_ms: int) -> None:
-    """The options that say which view of a book."""
+    """Adds the options for the view of a book."""
     parser.add_argument(
         "--depth",
-        type=_natural,
+        type=natural,
         default=depth,
         metavar="N",
-        help="levels a side, 0 for all (default: %(default)s)",
+        help="levels per side, 0 is all (default: %(default)s)",
     )
     parser.add_argument(
-        "--group",
-        type=positive,
-        default=1,
-        metavar="TICKS",
-        help="sum levels into buckets of TICKS (default: 1)",
+        "--group", type=positive, default=1, metavar="TICKS", help="add up levels per TICKS (default: 1)"
     )
     parser.add_argument(
         "--interval-ms",
-        type=_natural,
+        type=natural,
         default=interval_ms,
         metavar="MS",
         help="at most one update in this time, 0 for every change (default: %(default)s)",
@@ -60,7 +59,7 @@ def add_view(parser: argparse.ArgumentParser, *, depth: int, interval_ms: int) -
 
 
 def instrument(text: str) -> str:
-    """An argument that names an instrument."""
+    """The type of an argument that names an instrument."""
     try:
         return str(InstrumentId.parse(text))
     except ValueError as error:
@@ -68,7 +67,7 @@ def instrument(text: str) -> str:
 
 
 def duration_s(text: str) -> float:
-    """``500ms``, ``10s``, ``1.5m``, ``1h``, or a plain number of seconds."""
+    """Seconds from ``500ms``, ``10s``, ``1.5m``, ``1h``, or from a plain number of seconds."""
     match = _DURATION.fullmatch(text)
     if match is None or (seconds := float(match[1]) * _SECONDS[match[2]]) <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; it reads 500ms, 10s, 5m or 1h")
@@ -76,12 +75,12 @@ def duration_s(text: str) -> float:
 
 
 def reachable(error: ConnectionFailed) -> ConnectionFailed:
-    """The error with a hint at the likeliest cause."""
+    """The error with a hint at its likely cause."""
     return ConnectionFailed(f"{error}; is `mdstream serve` running there?")
 
 
 def run_until_signal(main: Coroutine[Any, Any, int]) -> int:
-    """Runs ``main`` and returns what it returns; SIGTERM and Ctrl-C cancel it, and give 143 and 130 unless it catches that."""
+    """Runs ``main`` and returns its result. SIGINT and SIGTERM cancel it; the result is then 130 or 143 unless it catches that."""
     received: list[signal.Signals] = []
 
     async def guarded() -> int:
@@ -101,7 +100,8 @@ def run_until_signal(main: Coroutine[Any, Any, int]) -> int:
     return uvloop.run(guarded())
 
 
-def _natural(text: str) -> int:
+def natural(text: str) -> int:
+    """A whole number from 0 on."""
     return _at_least(text, 0)
 
 

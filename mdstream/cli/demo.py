@@ -1,4 +1,4 @@
-"""``mdstream demo``: NATS, a simulated market, a gateway and a live view of it, in one command."""
+"""``mdstream demo``: NATS, a simulated market, a gateway and a live view, in one command."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from typing import Any
 import uvloop
 
 from mdstream.bus import EmbeddedNats
-from mdstream.children import Log
+from mdstream.children import Child, Log, start_module
 from mdstream.cli import demo_text
-from mdstream.cli.client_options import duration_s
-from mdstream.cli.demo_options import DemoOptions, default_port, integer, rate, symbols
-from mdstream.cli.demo_parts import start_simulation, start_watch
-from mdstream.cli.demo_view import MarketView
+from mdstream.cli.client_options import duration_s, natural
+from mdstream.cli.demo_options import VENUE, DemoOptions, default_port, rate, symbols
+from mdstream.cli.demo_view import DemoView
 from mdstream.client import connect
 from mdstream.errors import MdstreamError
 from mdstream.gateway import Gateway
@@ -31,7 +30,7 @@ READING_S = 4.0
 """How long the addresses stay on a terminal before the live view takes the screen."""
 NATS_LOOK_S = 0.25
 DRAIN_MS = 1_000
-"""How long clients of the demo have to leave."""
+"""How long the gateway waits for its clients to leave."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--for", dest="for_s", metavar="TIME", type=duration_s, help="end after this time: 500ms, 10s, 5m, 1h"
     )
-    add("--lines", action="store_true", help="print a line a second, also in a terminal")
+    add("--lines", action="store_true", help="print a line per second, also in a terminal")
     add = parser.add_argument_group("the simulated market, venue SIM").add_argument
     add(
         "--instruments",
@@ -48,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="A,B,…",
         type=symbols,
         default="BTC-USD,ETH-USD,SOL-USD,XRP-USD,EUR-USD",
-        help="symbols; the first is the one that is shown (default: %(default)s)",
+        help="symbols; the live view shows the first (default: %(default)s)",
     )
     add(
         "--rate",
@@ -57,50 +56,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=2_000.0,
         help="level changes per second over all instruments, 1 to 1,000,000 (default: 2,000)",
     )
-    add(
-        "--seed",
-        metavar="N",
-        type=integer,
-        default=1,
-        help="the same seed makes the same market (default: 1)",
-    )
+    add("--seed", metavar="N", type=natural, default=1, help="same seed, same prices and sizes (default: 1)")
     add = parser.add_argument_group("where").add_argument
-    add(
-        "--nats",
-        metavar="URL|embedded",
-        default="embedded",
-        help="a NATS server that runs already (default: embedded, one of our own)",
-    )
-    add(
-        "--host",
-        metavar="ADDRESS",
-        default=default_of("host"),
-        help="address for clients (default: %(default)s)",
-    )
-    add(
-        "--port",
-        metavar="N",
-        help=f"port for clients (default: {default_of('port')}, or a free one if that is taken)",
-    )
+    add("--nats", metavar="URL|embedded", default="embedded", help="a NATS server (default: start one)")
+    add("--host", metavar="ADDRESS", default=default_of("host"), help="for clients (default: %(default)s)")
+    add("--port", metavar="N", help=f"port for clients (default: {default_of('port')}, or a free port)")
     add(
         "--admin-port",
         metavar="N",
-        help=f"port of /healthz, /readyz and /metrics (default: {default_of('admin_port')}, or a free one)",
+        help=f"port of /healthz, /readyz and /metrics (default: {default_of('admin_port')}, or a free port)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the demo until its time is over, its view is left, or a signal comes; returns 0."""
+    """Runs the demo until --for is over, the user leaves the view, or a signal arrives; returns 0."""
     options = DemoOptions(**{name: getattr(args, name) for name in DemoOptions.__dataclass_fields__})
     with Log() as log:
         return uvloop.run(_until_signal(demo(options, log)))
 
 
 async def demo(options: DemoOptions, log: Log) -> int:
-    """Starts all parts, shows the market, stops them in the opposite order, and returns 0.
+    """Starts all processes, shows the instruments, stops the processes in reverse order, and returns 0.
 
-    Raises ConfigError, or, having stopped what runs, MdstreamError if a part cannot start or ends by itself. ``log`` takes
-    what the parts say.
+    Raises ConfigError, or MdstreamError if a process cannot start or ends by itself; the others are then stopped.
+    ``log`` receives the output of the processes.
     """
     config = _gateway_config(options)
     on_screen = sys.stdout.isatty() and not options.lines
@@ -109,13 +88,13 @@ async def demo(options: DemoOptions, log: Log) -> int:
     print(demo_text.STARTING, flush=True)
     try:
         async with AsyncExitStack() as stack:
-            await _run_parts(options, config, log, on_screen, stack)
+            await _run(options, config, log, on_screen, stack)
     except MdstreamError as error:
         raise MdstreamError(f"{error}{log.said()}") from None
     return 0
 
 
-async def _run_parts(
+async def _run(
     options: DemoOptions, config: GatewayConfig, log: Log, on_screen: bool, stack: AsyncExitStack
 ) -> None:
     nats = await _start_nats(options, stack)
@@ -123,25 +102,25 @@ async def _run_parts(
     gateway = Gateway(dataclasses.replace(config, nats=tuple(url.split(","))))
     await gateway.start()
     stack.push_async_callback(gateway.drain)
-    simulation = await start_simulation(options, url, log)
+    simulation = await _start_simulation(options, url, log)
     stack.push_async_callback(simulation.stop)
     ends: list[Callable[[], Coroutine[Any, Any, None]]] = [simulation.ended]
     if nats is not None:
         ends.append(lambda: _ended(nats))
     client = await stack.enter_async_context(connect(gateway.url))
     stack.callback(print, demo_text.STOPPING, flush=True)
-    view = MarketView(client, gateway)
+    view = DemoView(client, gateway)
     await _unless_ended(view.open(options.instruments), ends)
     print(demo_text.banner(options, gateway, url, on_screen=on_screen), flush=True)
     show = _show_screen(options, view, gateway) if on_screen else view.print_lines()
     await _unless_ended(_at_most(show, options.for_s), ends)
 
 
-# ---- the parts
+# ---- processes
 
 
 def _gateway_config(options: DemoOptions) -> GatewayConfig:
-    """Raises ConfigError. The environment is not asked: the demo is what its command line says."""
+    """The gateway's configuration, from the command line alone: environment variables do not count. Raises ConfigError."""
     flags = {
         "nats": options.nats,
         "host": options.host,
@@ -154,10 +133,25 @@ def _gateway_config(options: DemoOptions) -> GatewayConfig:
 
 
 async def _start_nats(options: DemoOptions, stack: AsyncExitStack) -> EmbeddedNats | None:
-    """A server of our own, if that is asked for."""
+    """Our own server, if the options ask for it."""
     if options.nats != "embedded":
         return None
     return await stack.enter_async_context(await EmbeddedNats.start())
+
+
+async def _start_simulation(options: DemoOptions, nats_url: str, log: Log) -> Child:
+    """``mdstream feed sim``, in a session of its own: Ctrl-C in the terminal must not reach it."""
+    arguments = [
+        *("feed", "sim"),
+        *("--nats", nats_url),
+        *("--venue", VENUE),
+        *("--instruments", ",".join(options.symbols)),
+        *("--rate", str(options.rate)),
+        *("--seed", str(options.seed)),
+    ]
+    streams: dict[str, Any] = {"stdin": asyncio.subprocess.DEVNULL, "stdout": log, "stderr": log}
+    process = await start_module("mdstream.cli", arguments, **streams, start_new_session=True)
+    return Child(process, "the simulated market")
 
 
 async def _ended(nats: EmbeddedNats) -> None:
@@ -166,10 +160,11 @@ async def _ended(nats: EmbeddedNats) -> None:
     raise MdstreamError(f"nats-server ended; its log ends:\n{nats.log_tail()}")
 
 
-async def _show_screen(options: DemoOptions, view: MarketView, gateway: Gateway) -> None:
-    """The addresses and some lines to read, then the ladder, by a process of its own: drawing must not delay the gateway."""
+async def _show_screen(options: DemoOptions, view: DemoView, gateway: Gateway) -> None:
+    """Lines for a few seconds, then the ladder, which a separate process draws so that it does not delay the gateway."""
     await _at_most(view.print_lines(), READING_S)
-    watch = await start_watch(options.instruments[0], gateway.url)
+    arguments = ["watch", options.instruments[0], "--url", gateway.url]
+    watch = Child(await start_module("mdstream.cli", arguments), "the live view")
     try:
         await watch.wait()
     finally:
@@ -184,7 +179,7 @@ async def _show_screen(options: DemoOptions, view: MarketView, gateway: Gateway)
 async def _unless_ended(
     work: Coroutine[Any, Any, None], ends: list[Callable[[], Coroutine[Any, Any, None]]]
 ) -> None:
-    """Does the work; raises what a part raises that ends meanwhile."""
+    """Does the work. Raises the error of a process that ends in the meantime."""
     tasks = [asyncio.ensure_future(task) for task in (work, *(end() for end in ends))]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -197,7 +192,7 @@ async def _unless_ended(
 
 
 async def _at_most(work: Coroutine[Any, Any, None], seconds: float | None) -> None:
-    """Ends the work after so long; None: never."""
+    """Ends the work after some seconds; None is never."""
     try:
         async with asyncio.timeout(seconds) as limit:
             await work
@@ -207,7 +202,7 @@ async def _at_most(work: Coroutine[Any, Any, None], seconds: float | None) -> No
 
 
 async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
-    """The first SIGINT, SIGTERM or SIGHUP ends the work, and counts as success; the way out is bounded, so more change nothing."""
+    """The first SIGINT, SIGTERM or SIGHUP ends the work and counts as success. Later ones change nothing: stopping is bounded."""
     task = asyncio.ensure_future(work)
     asked = asyncio.Event()
 
@@ -224,7 +219,7 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
 
 
 def _log_to(handler: logging.Handler) -> None:
-    """Only what should not happen: the demo is not read by its log."""
+    """Logs warnings and errors only."""
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

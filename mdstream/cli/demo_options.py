@@ -1,4 +1,4 @@
-"""What the demo can be told."""
+"""The options of ``mdstream demo``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAST_RATE, GREATEST_RATE = 1, 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """Ports are texts; None is the gateway's default, or a free one where that is taken."""
+    """Ports are text; None is the gateway's default port, or a free one if that is taken."""
 
     symbols: tuple[str, ...]
     rate: float
@@ -33,7 +33,7 @@ class DemoOptions:
 
 
 def symbols(text: str) -> tuple[str, ...]:
-    """``A,B,…``, each once."""
+    """Symbols from ``A,B,…``, each once."""
     found = tuple(part for part in (piece.strip() for piece in text.split(",")) if part)
     if not found:
         raise argparse.ArgumentTypeError("no instrument was named")
@@ -60,22 +60,15 @@ def rate(text: str) -> float:
     return value
 
 
-def integer(text: str) -> int:
-    """A whole number from 0 on."""
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 on")
-    return int(text)
-
-
 def default_port(name: str, host: str) -> str:
-    """The gateway's default for that port, or ``0``, a free one, where it is taken."""
+    """The gateway's default port, or ``0`` (any free port) if it is taken."""
     port = default_of(name)
     assert isinstance(port, int)
     return str(port if _is_free(host, port) else 0)
 
 
 def _is_free(host: str, port: int) -> bool:
-    """Whether it could be listened on now. A host that is none is for the gateway to refuse."""
+    """Whether the port can be listened on now. The gateway refuses a host that is wrong."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""What the demo says."""
+"""The texts of the demo."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ STARTING = "starting a nats-server, a simulated market and a gateway …"
 STOPPING = "stopping …"
 
 EPILOG = """\
-In a terminal the live view of `mdstream watch` follows the addresses (q or Ctrl-C ends the demo); elsewhere, or with
---lines, there is a line a second. updates/s and latency are those of the demo's own client: data messages that came, and
-their arrival minus their event time.
+In a terminal the demo shows its addresses, then the live view of `mdstream watch` (q or Ctrl-C ends the demo). Elsewhere,
+or with --lines, it prints a line per second. updates/s and latency are measured by the demo's own client: data messages
+received, and arrival time minus event time.
 
-The gateway listens on ports 8080 and 8081. If one is taken a free one is used, and named; but one that was given by --port or
---admin-port must be free. Everything runs on this machine and is gone with the demo: processes, data, all.
+The gateway listens on ports 8080 and 8081. If one is taken, the demo picks a free port and shows it; a port given by --port or
+--admin-port must be free. Everything runs on this machine. The demo leaves no processes and no data behind.
 
-exit codes: 0 ended by its time, its user or a signal, 1 a part could not start or failed, 2 wrong usage
+exit codes: 0 ended by --for, the user or a signal; 1 a process could not start or failed; 2 wrong usage
 """
 
 
 def banner(options: DemoOptions, gateway: Gateway, nats_url: str, *, on_screen: bool) -> str:
-    """Where everything is, and what to try."""
+    """The addresses, and commands to try."""
     count, command = len(options.symbols), _command()
     first, url = options.instruments[0], "" if gateway.url == DEFAULT_URL else f" --url {gateway.url}"
-    port = _instead("port", options.port, gateway.port)
-    admin_port = _instead("admin_port", options.admin_port, gateway.admin_port)
+    port = _if_taken("port", options.port, gateway.port)
+    admin_port = _if_taken("admin_port", options.admin_port, gateway.admin_port)
     ending = (
-        "q or Ctrl-C ends the demo; its live view follows in a moment"
+        "q or Ctrl-C ends the demo; the live view follows in a moment"
         if on_screen
         else "Ctrl-C ends the demo"
     )
     lines = [
-        f"a simulated market of {count} instrument{'s' * (count > 1)}, about {options.rate:,.0f} level changes a second:",
+        f"a simulated market of {count} instrument{'s' * (count > 1)}, about {options.rate:,.0f} level changes per second:",
         f"  {'  '.join(options.instruments)}",
         "",
         f"  clients connect to  {gateway.url}{port}",
@@ -59,13 +59,13 @@ def banner(options: DemoOptions, gateway: Gateway, nats_url: str, *, on_screen: 
     return "\n".join(lines)
 
 
-def _instead(name: str, asked: str | None, port: int) -> str:
+def _if_taken(name: str, asked: str | None, port: int) -> str:
     default = default_of(name)
     return "" if asked is not None or port == default else f"  (port {default} is taken)"
 
 
 def _command() -> str:
-    """How to call this program from here: by name if that finds it, else by its path."""
+    """How to call this program from here: by name if the PATH finds it, else by its path."""
     program = Path(sys.argv[0])
     if program.name != "mdstream" or not os.access(program, os.X_OK):
         return f"{_path(sys.executable)} -m mdstream.cli"
@@ -74,6 +74,6 @@ def _command() -> str:
 
 
 def _path(program: str | Path) -> str:
-    """As short as it can be typed: relative where it is below the working directory, as in a project's own environment."""
+    """The path, relative if it is below the working directory, as in a project's own environment."""
     absolute = Path(program).absolute()
     return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)

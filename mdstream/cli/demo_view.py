@@ -1,4 +1,4 @@
-"""What the demo prints while it runs: a line a second about its instruments, seen as any client sees them."""
+"""The lines of the demo: one per second about its instruments, as a client sees them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ NOT_YET = (ErrorCode.UNKNOWN_INSTRUMENT, ErrorCode.UNAVAILABLE)
 T = TypeVar("T")
 
 
-class MarketView:
-    """One client's view: the first instrument's book and trades, the others' tickers."""
+class DemoView:
+    """What one client gets: book, trades and ticker of the first instrument, the tickers of the others."""
 
     def __init__(self, client: Client, gateway: Gateway) -> None:
         self._client = client
@@ -36,7 +36,7 @@ class MarketView:
         self._counted_at = 0.0
 
     async def open(self, instruments: list[str]) -> None:
-        """Subscribes, waiting until the market has announced itself; raises MdstreamError where it does not in time."""
+        """Subscribes as soon as the instruments are announced. Raises MdstreamError if they are not in time."""
         first, *others = instruments
         try:
             async with asyncio.timeout(OPEN_DEADLINE_S):
@@ -47,18 +47,18 @@ class MarketView:
                     self._tickers.append(await _announced(partial(self._client.ticker, name)))
         except TimeoutError:
             raise MdstreamError(
-                f"the market did not announce {', '.join(instruments)} within {OPEN_DEADLINE_S:g} s"
+                f"the simulated market did not announce {', '.join(instruments)} within {OPEN_DEADLINE_S:g} s"
             ) from None
 
     async def print_lines(self) -> None:
-        """A line a second, until cancelled."""
+        """Prints a line per second until cancelled."""
         self._count()
         while True:
             await asyncio.sleep(PERIOD_S)
             print(self.line(_width()), flush=True)
 
     def line(self, width: int) -> str:
-        """The market now; what does not fit is left out."""
+        """The instruments now; parts that do not fit into the width are left out."""
         book = self._book
         parts = [
             f"{datetime.now(UTC):%H:%M:%S} {book.instrument} {book.state}",
@@ -82,13 +82,13 @@ class MarketView:
     def _count(self) -> float:
         """Data messages per second since the last call."""
         now, updates = asyncio.get_running_loop().time(), self._client.stats.updates
-        passed, came = now - self._counted_at, updates - self._updates
+        elapsed_s, count = now - self._counted_at, updates - self._updates
         self._counted_at, self._updates = now, updates
-        return came / passed if passed > 0 else 0.0
+        return count / elapsed_s if elapsed_s > 0 else 0.0
 
 
 async def _announced(subscribe: Callable[[], Awaitable[T]]) -> T:
-    """Subscribes again until the instrument is there."""
+    """Subscribes again and again until the instrument exists."""
     while True:
         try:
             return await subscribe()
@@ -99,7 +99,7 @@ async def _announced(subscribe: Callable[[], Awaitable[T]]) -> T:
 
 
 def _width() -> int:
-    """A terminal's columns; where there is none a line may be as long as it likes."""
+    """The columns of the terminal; without one a line may have any length."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 

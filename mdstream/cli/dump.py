@@ -1,4 +1,4 @@
-"""``mdstream dump``: what a gateway sends, one message a line, as the contract's JSON."""
+"""``mdstream dump``: prints what a gateway sends, one message per line, as the JSON of the contract."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ examples:
   mdstream dump SIM:BTC-USD SIM:ETH-USD --channel trades --for 10s
   mdstream dump SIM:BTC-USD --channel ticker --count 1 | jq .bid
 
-The first message of each subscription, "subscribed", ties its number ("sub") to the instrument. A lost connection
-is resumed. Whatever the format on the wire, each line is the JSON of the contract.
+The first message of each subscription, "subscribed", says which number ("sub") stands for which instrument. When the
+connection is lost it reconnects and resumes. Each line is the JSON of the contract, also with --format msgpack.
 
 exit codes: 0 done, 1 cannot connect or refused, 2 wrong usage, 130 interrupted
 """
@@ -40,23 +40,17 @@ exit codes: 0 done, 1 cannot connect or refused, 2 wrong usage, 130 interrupted
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument(
-        "instruments", nargs="+", type=instrument, metavar="INSTRUMENT", help="as in SIM:BTC-USD"
+        "instruments", nargs="+", type=instrument, metavar="INSTRUMENT", help="such as SIM:BTC-USD"
     )
     parser.add_argument(
-        "--channel",
-        choices=("book", "trades", "ticker"),
-        default="book",
-        help="what to subscribe to (default: book)",
+        "--channel", choices=("book", "trades", "ticker"), default="book", help="channel (default: book)"
     )
     add_view(parser, depth=0, interval_ms=0)
     add_connection(parser, format="json")
     parser.add_argument(
-        "--count",
-        type=positive,
-        metavar="N",
-        help="end after N data messages: snapshots, deltas, trades, tickers",
+        "--count", type=positive, metavar="N", help="end after N snapshots, deltas, trades or tickers"
     )
-    parser.add_argument("--all", action="store_true", help="print welcome, heartbeats and pongs too")
+    parser.add_argument("--all", action="store_true", help="also print welcome, heartbeats and pongs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,7 +76,7 @@ async def _dump(args: argparse.Namespace, out: TextIO) -> int:
 
 
 async def _follow(client: Client, args: argparse.Namespace, printer: _Printer) -> None:
-    """Returns when enough was printed; raises what ends a subscription, the connection or the output."""
+    """Returns after ``--count`` messages. Raises the error that ends a subscription, the connection or the output."""
 
     async def follow(name: str) -> None:
         subscription = await _subscribe(client, args, name)
@@ -108,7 +102,7 @@ async def _subscribe(client: Client, args: argparse.Namespace, name: str) -> Sub
 
 
 class _Printer:
-    """Prints each message as it comes; ``done`` tells when enough was printed, or that nobody reads any more."""
+    """Prints each message when it arrives. ``done`` completes after ``count`` data messages, or fails when the output is closed."""
 
     def __init__(self, out: TextIO, lines: JsonLines, *, count: int | None, everything: bool) -> None:
         self._out = out

@@ -1,4 +1,4 @@
-"""How ``watch`` looks: a ladder with depth bars, the latest trades, and what the connection does. Pure: state in, text out."""
+"""The screen of ``mdstream watch``: a ladder with depth bars, the latest trades, the connection. No I/O: state in, text out."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ BID, ASK, DIM = "green", "red", "bright_black"
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 TRADES_WIDTH = 34
 NARROW = 66
-"""Below this many columns there is no room for trades."""
+"""With fewer columns there is no room for trades."""
 FRAME_LINES = 6
-"""Lines that are no levels: title, state, spread, two of figures, and one that the terminal keeps."""
+"""Lines without levels: title, state, spread, two of figures, and one that the terminal keeps."""
 
 STATE_STYLES = {
     SubscriptionState.LIVE: "bold green",
@@ -33,7 +33,7 @@ STATE_STYLES = {
 
 @dataclass(slots=True)
 class Scene:
-    """What there is to show."""
+    """What the screen shows."""
 
     instrument: str
     client: Client
@@ -62,7 +62,7 @@ def render(scene: Scene, width: int, height: int) -> Table:
 
 
 def line(scene: Scene) -> str:
-    """One line for where there is no terminal."""
+    """The line that is printed where there is no terminal."""
     book, stats = scene.book, scene.client.stats
     if book is None:
         return f"{_now()} {scene.instrument} {scene.client.state}: {scene.note or 'no book yet'}"
@@ -170,8 +170,8 @@ def _figures(scene: Scene, width: int) -> tuple[Text, Text]:
     first = Text(f" seq {book.seq if book else '-'}", style="")
     first.append(f"  latency {_latency(scene)}")
     first.append(f"  updates {stats.updates}  {stats.bytes / 1024:.0f} KiB", style=DIM)
-    troubles = f" gaps {stats.gaps}  recoveries {stats.recoveries}  checksum errors {stats.crc_errors}"
-    second = Text(f"{troubles}  reconnects {stats.reconnects}", style=DIM)
+    problems = f" gaps {stats.gaps}  recoveries {stats.recoveries}  checksum errors {stats.crc_errors}"
+    second = Text(f"{problems}  reconnects {stats.reconnects}", style=DIM)
     if scene.lost_trades:
         second.append(f"  trades lost {scene.lost_trades}", style="yellow")
     return first, _spread_out(second, Text("q quits ", style=DIM), width)
@@ -184,8 +184,8 @@ def _bar(share: float, width: int) -> str:
     if width < 1:
         return ""
     eighths = max(1, round(min(share, 1.0) * width * 8))
-    full, rest = divmod(eighths, 8)
-    return EIGHTHS[8] * full + (EIGHTHS[rest] if rest else "")
+    full, part = divmod(eighths, 8)
+    return EIGHTHS[8] * full + (EIGHTHS[part] if part else "")
 
 
 def _widths(levels: list[Quote]) -> tuple[int, int]:
@@ -199,7 +199,7 @@ def _decimals(number: Decimal) -> int:
 
 
 def _fitted(number: Decimal, width: int) -> str:
-    """With all its decimals, or as many as there is room for."""
+    """The number with as many of its decimals as fit."""
     text = f"{number:f}"
     excess = len(text) - width
     decimals = len(text.partition(".")[2])
@@ -207,7 +207,7 @@ def _fitted(number: Decimal, width: int) -> str:
 
 
 def _spread_out(left: Text, right: Text, width: int) -> Text:
-    """Both on one line, the right one flush right, or left out where there is no room."""
+    """Both on one line, ``right`` at its end; without ``right`` if there is no room."""
     gap = width - left.cell_len - right.cell_len
     if gap < 1:
         left.truncate(width)

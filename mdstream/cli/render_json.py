@@ -1,4 +1,4 @@
-"""A gateway's messages as lines of the contract's JSON, whatever the format on the wire."""
+"""Messages of a gateway, in either format, as lines of the JSON of the contract."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SIDES = (None, "buy", "sell")
 
 
 class JsonLines:
-    """Turns one WebSocket message into (type, line) pairs; remembers each subscription's exponents from ``subscribed``."""
+    """Turns one WebSocket message into (type, line) pairs. It keeps the exponents of each subscription, from ``subscribed``."""
 
     def __init__(self, format: str) -> None:
         self._format = format
         self._scales: dict[int, tuple[int, int]] = {}
 
     def read(self, payload: bytes) -> Iterator[tuple[str, str]]:
-        """What cannot be decoded yields nothing: the client itself leaves a gateway that sends it."""
+        """Yields nothing for bytes that cannot be decoded: the client itself disconnects from such a gateway."""
         if self._format == "json":
             yield from self._read_json(payload)
         else:
@@ -40,7 +40,7 @@ class JsonLines:
         unpacker.feed(payload)
         try:
             for value in unpacker:
-                message = value if isinstance(value, dict) else self._spell(value)
+                message = value if isinstance(value, dict) else self._to_map(value)
                 if message is not None:
                     self._note(message)
                     yield str(message.get("type")), msgspec.json.encode(message).decode()
@@ -51,8 +51,8 @@ class JsonLines:
         if message.get("type") == "subscribed":
             self._scales[message["sub"]] = (message["price_exp"], message["size_exp"])
 
-    def _spell(self, value: Any) -> dict[str, Any] | None:
-        """The map of a data array; None if its type is not known."""
+    def _to_map(self, value: Any) -> dict[str, Any] | None:
+        """The JSON map of a MessagePack data array; None if its type is unknown."""
         match value:
             case [1, sub, first, last, ts, bids, asks, crc, *_]:
                 head = {"type": "delta", "sub": sub, "first": first, "last": last, "ts": ts}

@@ -1,4 +1,4 @@
-"""``mdstream serve``: a gateway until SIGTERM or Ctrl-C."""
+"""``mdstream serve``: runs a gateway until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mdstream.gateway.settings import settings_of
 _GROUPS = {
     "bus": "NATS, where the market data comes from",
     "listen": "where to listen",
-    "served": "what is served",
-    "session": "the life of a client's session",
-    "bounds": "bounds on what clients may cost",
-    "market": "instruments",
+    "served": "what to serve",
+    "session": "sessions of clients",
+    "bounds": "limits for clients",
+    "instruments": "instruments",
     "drain": "stopping (SIGTERM or Ctrl-C; a second one stops at once)",
     "log": "the log, on stderr",
 }
@@ -28,14 +28,14 @@ examples:
 Each option is also a key of the TOML file (heartbeat_ms = 10000) and an environment variable
 (MDSTREAM_HEARTBEAT_MS=10000). Flags win over the environment, the environment over the file.
 
-The gateway starts without NATS too: /readyz on the admin port tells when it is there.
+The gateway also starts without NATS: /readyz on the admin port says when NATS is connected.
 
-exit codes: 0 stopped as asked, 1 could not run (as when the port is in use), 2 wrong configuration
+exit codes: 0 stopped by a signal, 1 could not run (for example: the port is in use), 2 wrong configuration
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag for each field of the configuration."""
+    """Adds one flag per field of the configuration."""
     parser.epilog = _EPILOG
     parser.usage = "mdstream serve [--nats URL|embedded] [--host ADDRESS] [--port N] [--admin-port N] [--config FILE] [OPTION …]"
     parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of the options below")
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Loads the configuration and serves until a signal; returns the exit code."""
     flags = {name: text for name in settings_of(GatewayConfig) if (text := getattr(args, name)) is not None}
     config = load(args.config, flags=flags)
-    # Imported late: a wrong configuration is told without loading the whole gateway.
+    # Imported late: a wrong configuration is reported without loading the whole gateway.
     from mdstream.gateway.run import serve
 
     return serve(config)

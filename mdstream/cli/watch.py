@@ -10,96 +10,70 @@ import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.live import Live
 
 from mdstream.cli.client_options import add_connection, add_view, instrument, reachable, run_until_signal
 from mdstream.cli.ladder import Scene, line, render
-from mdstream.client import (
-    DEFAULT_URL,
-    Client,
-    ConnectionFailed,
-    ConnectionState,
-    SubscriptionRefused,
-    connect,
-)
-from mdstream.client.protocol import FormatName
+from mdstream.client import Client, ConnectionFailed, ConnectionState, SubscriptionRefused, connect
 
 EXIT_OK = 0
 FRAME_S = 0.1
-"""Least time between two pictures."""
+"""Shortest time between two frames."""
 IDLE_S = 1.0
-"""Time after which one is drawn although nothing changed, and between lines where there is no terminal."""
+"""Longest time between two frames, and the time between lines where there is no terminal."""
 
 _EPILOG = """\
 examples:
   mdstream watch SIM:BTC-USD
   mdstream watch SIM:BTC-USD --group 100 --depth 20 --interval-ms 0
 
-In a terminal it draws a ladder (q or Ctrl-C ends); elsewhere it prints one line a second. A lost connection is
-resumed, and the state shows.
+In a terminal it draws a ladder (q or Ctrl-C ends it). Elsewhere it prints one line per second. When the connection is
+lost it reconnects and resumes; the state line says so.
 
-exit codes: 0 ended by its user or its time, 1 cannot connect or refused, 2 wrong usage
+exit codes: 0 ended by the user or --for, 1 cannot connect or refused, 2 wrong usage
 """
-
-
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
-    """What to watch, and how."""
-
-    instrument: str
-    url: str = DEFAULT_URL
-    depth: int = 20
-    group: int = 1
-    interval_ms: int = 100
-    format: FormatName = "msgpack"
-    compression: bool = False
-    token: str | None = None
-    for_s: float | None = None
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
-    parser.add_argument("instrument", type=instrument, metavar="INSTRUMENT", help="as in SIM:BTC-USD")
+    parser.add_argument("instrument", type=instrument, metavar="INSTRUMENT", help="such as SIM:BTC-USD")
     add_view(parser, depth=20, interval_ms=100)
     add_connection(parser, format="msgpack")
 
 
 def run(args: argparse.Namespace) -> int:
-    names = WatchOptions.__dataclass_fields__
-    options = WatchOptions(**{name: getattr(args, name) for name in names})
-    code = run_until_signal(watch(options))
+    code = run_until_signal(_watch(args))
     return EXIT_OK if code > 128 else code
 
 
-async def watch(options: WatchOptions) -> int:
-    """Shows the instrument until its user or ``for_s`` ends it; returns 0.
+async def _watch(args: argparse.Namespace) -> int:
+    """Shows the instrument until the user or ``--for`` ends it; returns 0.
 
-    Raises ConnectionFailed, HandshakeRefused or SubscriptionRefused when it cannot begin, and ConnectionLost when the
-    gateway ends it for good. Later losses are shown and mended.
+    Raises ConnectionFailed, HandshakeRefused or SubscriptionRefused if it cannot start, and ConnectionLost if the gateway
+    closes the connection for good. The client recovers from other losses, and the view shows them.
     """
     try:
         async with connect(
-            options.url, format=options.format, compression=options.compression, token=options.token
+            args.url, format=args.format, compression=args.compression, token=args.token
         ) as client:
             with suppress(TimeoutError):
-                async with asyncio.timeout(options.for_s):
-                    await _show(client, options)
+                async with asyncio.timeout(args.for_s):
+                    await _show(client, args)
     except ConnectionFailed as error:
         raise reachable(error) from error
     return EXIT_OK
 
 
-async def _show(client: Client, options: WatchOptions) -> None:
-    """Draws while the subscriptions run; whichever ends first ends both."""
-    scene = Scene(options.instrument, client)
+async def _show(client: Client, args: argparse.Namespace) -> None:
+    """Draws while the subscriptions run. The first task that ends, ends all."""
+    scene = Scene(args.instrument, client)
     dirty = asyncio.Event()
     client.on_state(lambda _: dirty.set())
     tasks = [
-        asyncio.ensure_future(_follow_book(client, options, scene, dirty)),
-        asyncio.ensure_future(_follow_trades(client, options, scene, dirty)),
+        asyncio.ensure_future(_follow_book(client, args, scene, dirty)),
+        asyncio.ensure_future(_follow_trades(client, args, scene, dirty)),
         asyncio.ensure_future(_draw(scene, dirty) if sys.stdout.isatty() else _print_lines(scene)),
     ]
     try:
@@ -112,9 +86,9 @@ async def _show(client: Client, options: WatchOptions) -> None:
         task.result()
 
 
-async def _follow_book(client: Client, options: WatchOptions, scene: Scene, dirty: asyncio.Event) -> None:
+async def _follow_book(client: Client, args: argparse.Namespace, scene: Scene, dirty: asyncio.Event) -> None:
     scene.book = await client.book(
-        options.instrument, depth=options.depth, group=options.group, interval_ms=options.interval_ms
+        args.instrument, depth=args.depth, group=args.group, interval_ms=args.interval_ms
     )
     scene.book.on_update(lambda _: dirty.set())
     scene.book.on_state(lambda _: dirty.set())
@@ -122,14 +96,16 @@ async def _follow_book(client: Client, options: WatchOptions, scene: Scene, dirt
     await scene.book.wait_ended()
 
 
-async def _follow_trades(client: Client, options: WatchOptions, scene: Scene, dirty: asyncio.Event) -> None:
-    """The ladder is worth showing without them, so a refusal is no end."""
+async def _follow_trades(
+    client: Client, args: argparse.Namespace, scene: Scene, dirty: asyncio.Event
+) -> None:
+    """Never returns: the ladder is useful without trades, so a refusal does not end the view."""
 
     def lose(first: int, last: int) -> None:
         scene.lost_trades += last - first + 1
 
     with suppress(SubscriptionRefused):
-        trades = await client.trades(options.instrument)
+        trades = await client.trades(args.instrument)
         trades.on_trade(scene.trades.append)
         trades.on_trade(lambda _: dirty.set())
         trades.on_lost(lose)
@@ -138,7 +114,7 @@ async def _follow_trades(client: Client, options: WatchOptions, scene: Scene, di
 
 
 async def _draw(scene: Scene, dirty: asyncio.Event) -> None:
-    """Draws on the alternate screen until a key says that it is enough."""
+    """Draws on the alternate screen until the user presses q or Escape."""
     console = Console()
     quit_asked = asyncio.Event()
 
@@ -170,7 +146,7 @@ async def _print_lines(scene: Scene) -> None:
 
 @contextmanager
 def _keys(press: Callable[[str], None]) -> Iterator[None]:
-    """Calls ``press`` for each key while inside, if there is a keyboard; puts the terminal back as it was."""
+    """Calls ``press`` for each key inside the block, if stdin is a terminal; restores the terminal afterwards."""
     if not sys.stdin.isatty():
         yield
         return

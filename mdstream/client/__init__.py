@@ -1,4 +1,4 @@
-"""The Python client: local order books, trades and tickers that keep themselves right.
+"""The Python client: local order books, trades and tickers that stay equal to the gateway's.
 
 ::
 
@@ -7,9 +7,10 @@
         async for update in book:
             print(book.seq, book.best_bid, book.best_ask)
 
-``docs/client.md`` tells the rest.
+See ``docs/client.md``.
 """
 
+import mdstream._core  # noqa: F401 - first, because it tells when it is not built
 from mdstream.client.book import Book, BookUpdate
 from mdstream.client.client import DEFAULT_URL, Client, connect
 from mdstream.client.policy import Policy

@@ -1,4 +1,4 @@
-"""How long to wait before coming back: full jitter, so that a crowd that was cut off together does not return together."""
+"""The delay before the next try. It has full jitter, so that clients which lost their connection together do not return together."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from mdstream.client.policy import Policy
 
 
 class Backoff:
-    """Delays drawn from ``[0, min(cap, base · 2^attempt))``; the attempts count up until ``reset``.
+    """Random delays from ``[0, min(cap, base · 2^attempt))``; each delay counts as an attempt until ``reset``.
 
-    ``random`` gives a float in [0, 1). Times are in seconds.
+    ``random`` returns a float in [0, 1). Times are in seconds.
     """
 
     def __init__(self, random: Callable[[], float], *, base_s: float, cap_s: float) -> None:

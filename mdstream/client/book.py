@@ -1,4 +1,4 @@
-"""A local order book: applies what the gateway sends, proves it by number and checksum, and recovers when either fails."""
+"""A local order book: applies what the gateway sends, checks its numbers and checksums, and recovers when one is wrong."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from mdstream._core.orderbook.book import Book as CoreBook
 from mdstream.client.events import Delta, Snapshot
 from mdstream.client.protocol import Request
-from mdstream.client.recovery import Recovery
+from mdstream.client.recovery import NumberedSubscription
 from mdstream.client.stream import UpdateStream
-from mdstream.client.subscription import Link, Observer, StreamEvent, Subscription, notify, register
+from mdstream.client.subscription import Link, Observer, StreamEvent, notify_all, register
 from mdstream.errors import BookError
 
 Quote = tuple[Decimal, Decimal]
 
 
 class Sync(Enum):
-    """How the view stands to the gateway's."""
+    """How the view compares with the gateway's."""
 
     EMPTY = auto()
     """No snapshot has come yet."""
@@ -31,15 +31,15 @@ class Sync(Enum):
     BEHIND = auto()
     """Right at ``seq``, but an update after it is missing."""
     BROKEN = auto()
-    """It proved wrong and was emptied."""
+    """The view was wrong and has been emptied."""
 
 
 @dataclass(frozen=True, slots=True)
 class BookUpdate:
-    """What one message changed. ``first`` is ``last`` for a snapshot, which replaces everything.
+    """What one message changed. A snapshot replaces everything; its ``first`` equals its ``last``.
 
-    ``skipped`` counts the updates that an iteration too slow for the stream was not given before this one; the book
-    itself is always the newest.
+    ``skipped`` counts the updates before this one that were dropped because the iteration was too slow. The book itself
+    is always the newest.
     """
 
     kind: Literal["snapshot", "delta"]
@@ -53,33 +53,29 @@ class BookUpdate:
 
     @property
     def bids(self) -> NDArray[np.int64]:
-        """The bids that changed, as (n, 2) ticks and lots; lots 0: the level is gone."""
-        return _pairs(self.flat_bids)
+        """The changed bids as (n, 2) ticks and lots; lots 0: the level is deleted."""
+        return _as_levels(self.flat_bids)
 
     @property
     def asks(self) -> NDArray[np.int64]:
-        return _pairs(self.flat_asks)
+        return _as_levels(self.flat_asks)
 
     def with_skipped(self, skipped: int) -> Self:
         return replace(self, skipped=skipped)
 
 
-class Book(Subscription):
-    """The view of one instrument's book that was subscribed to, kept equal to the gateway's.
+class Book(NumberedSubscription[Delta]):
+    """A view of one instrument's book, kept equal to the gateway's.
 
-    While ``trusted`` is False the view is not to be acted upon: it lacks something, or is empty because it proved wrong.
+    Do not use the view while ``trusted`` is False: an update is missing, or the view was wrong and has been emptied.
     """
 
     def __init__(self, request: Request, link: Link, *, max_levels: int = 1 << 20) -> None:
         super().__init__(request, link)
         self._view = CoreBook(request.instrument, log_capacity=16, max_levels=max_levels)
         self._sync = Sync.EMPTY
-        self._recovery: Recovery[Delta] = Recovery(self._send_recover, link)
         self._arrays: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         self._update_observers: list[Observer[BookUpdate]] = []
-        self.recoveries = 0
-        """``recover`` commands sent for this book."""
-        self.gaps = 0
         self.crc_errors = 0
 
     # ---- for the user
@@ -94,7 +90,7 @@ class Book(Subscription):
 
     @property
     def seq(self) -> int:
-        """Number of the last update in the view."""
+        """The number of the last update in the view."""
         return self._view.seq
 
     @property
@@ -104,7 +100,7 @@ class Book(Subscription):
 
     @property
     def bids(self) -> NDArray[np.int64]:
-        """Bids as (n, 2) int64, ticks and lots, best first; read-only, and not changed by later updates."""
+        """Bids as (n, 2) int64 ticks and lots, best first. Read-only; later updates do not change the array."""
         return self._sides()[0]
 
     @property
@@ -113,7 +109,7 @@ class Book(Subscription):
 
     @property
     def best_bid(self) -> Quote | None:
-        """(price, size) as exact decimals; None where there is no bid."""
+        """(price, size) as exact decimals; None if there is no bid."""
         return self._quote(self._view.best()[0])
 
     @property
@@ -127,15 +123,15 @@ class Book(Subscription):
 
     @property
     def crc(self) -> int:
-        """The contract's checksum of the view as it stands."""
+        """The contract's checksum of the view."""
         return self._view.crc()
 
     def on_update(self, observer: Observer[BookUpdate]) -> Callable[[], None]:
-        """Calls ``observer(update)`` after each message is applied; returns a function that ends it."""
+        """Calls ``observer(update)`` after each message is applied; returns a function that stops the calls."""
         return register(self._update_observers, observer)
 
     def updates(self, buffer: int = 1024) -> UpdateStream[BookUpdate]:
-        """An iteration that keeps at most ``buffer`` updates for a consumer that is slower than the stream."""
+        """Returns an iteration that keeps at most ``buffer`` updates for a slow consumer."""
         return UpdateStream(self, self.on_update, buffer)
 
     def __aiter__(self) -> AsyncIterator[BookUpdate]:
@@ -144,21 +140,10 @@ class Book(Subscription):
     # ---- for the connection
 
     @property
-    def deadline(self) -> float | None:
-        return self._recovery.deadline
-
-    @property
     def resume(self) -> tuple[int, int] | None:
         if self._sync in (Sync.EXACT, Sync.BEHIND):
             return self._view.epoch, self._view.seq
         return None
-
-    def recover_refused(self, now: float) -> None:
-        if self._recovery.active:
-            self._recovery.refused(now)
-
-    def tick(self, now: float) -> None:
-        self._recovery.tick(now)
 
     def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
         if resumed and self._sync is not Sync.EMPTY:
@@ -169,19 +154,16 @@ class Book(Subscription):
         if rescaled:
             self._clear()
 
-    def _interrupt(self) -> None:
-        self._recovery.stop()
-
     def _take(self, event: StreamEvent, now: float) -> None:
         if isinstance(event, Snapshot):
             self._take_snapshot(event, now)
         elif isinstance(event, Delta):
             self._take_delta(event, now)
 
-    def _hear(self, seq: int, now: float) -> None:
+    def _take_heartbeat(self, seq: int, now: float) -> None:
         if self._recovery.active or seq <= (0 if self._sync is Sync.EMPTY else self.seq):
             return
-        self._miss(now)
+        self._recover_missing(now)
 
     # ---- inside
 
@@ -191,13 +173,13 @@ class Book(Subscription):
         try:
             self._view.load(event.epoch, event.seq, event.ts_us, event.bids, event.asks)
         except BookError as error:
-            self._mistrust(now, f"snapshot {event.seq} cannot be a book: {error}")
+            self._discard(now, f"snapshot {event.seq} cannot be a book: {error}")
             return
-        if self._checked(event.crc, event.seq, now):
+        if self._crc_matches(event.crc, event.seq, now):
             update = BookUpdate(
                 "snapshot", event.epoch, event.seq, event.seq, event.ts_us, event.bids, event.asks
             )
-            self._accepted(update, now)
+            self._publish(update, now)
 
     def _take_delta(self, event: Delta, now: float) -> None:
         if self._sync in (Sync.EXACT, Sync.BEHIND):
@@ -207,59 +189,55 @@ class Book(Subscription):
                 self._apply(event, now)
                 return
             if event.first <= self.seq:
-                self._mistrust(
-                    now, f"update {event.first}..{event.last} overlaps number {self.seq}, which is applied"
+                self._discard(
+                    now,
+                    f"update {event.first}..{event.last} overlaps number {self.seq}, which was applied before",
                 )
         self._recovery.hold(event)
         if not self._recovery.active:
-            self._miss(now)
+            self._recover_missing(now)
 
     def _apply(self, event: Delta, now: float) -> None:
         try:
             self._view.apply(event.first, event.last, event.ts_us, event.bids, event.asks)
         except BookError as error:
-            self._mistrust(now, f"update {event.first}..{event.last} does not fit the book: {error}")
+            self._discard(now, f"update {event.first}..{event.last} does not fit the book: {error}")
             return
-        if self._checked(event.crc, event.last, now):
-            self._recovery.prove()
+        if self._crc_matches(event.crc, event.last, now):
+            self._recovery.reset_delay()
             update = BookUpdate(
                 "delta", self.epoch, event.first, event.last, event.ts_us, event.bids, event.asks
             )
-            self._accepted(update, now)
+            self._publish(update, now)
 
-    def _checked(self, crc: int, seq: int, now: float) -> bool:
-        mine = self._view.crc()
-        if mine != crc:
-            self._mistrust(now, f"checksum at {seq} was {mine}, the gateway's is {crc}")
-        return mine == crc
+    def _crc_matches(self, crc: int, seq: int, now: float) -> bool:
+        actual = self._view.crc()
+        if actual != crc:
+            self._discard(now, f"checksum at {seq} was {actual}, the gateway's is {crc}")
+        return actual == crc
 
-    def _accepted(self, update: BookUpdate, now: float) -> None:
+    def _publish(self, update: BookUpdate, now: float) -> None:
         self._arrays = None
         self._set_sync(Sync.EXACT)
-        held = self._recovery.settle() if self._recovery.deadline is not None else ()
-        for observer in tuple(self._update_observers):
-            notify(observer, update)
+        held = self._recovery.complete() if self._recovery.deadline is not None else ()
+        notify_all(self._update_observers, update)
         for event in held:
             self._take_delta(event, now)
 
-    def _miss(self, now: float) -> None:
-        """A number is missing: the view stays as it was at ``seq`` and the rest is asked for."""
-        self.gaps += 1
-        self._link.stats.gaps += 1
-        self._why = f"what follows number {self.seq} is missing"
-        if self._sync is Sync.EMPTY:
-            self._recovery.start(0, now)
-            return
-        self._set_sync(Sync.BEHIND)
-        self._recovery.start(self.seq + 1, now)
+    def _recover_missing(self, now: float) -> None:
+        """The number after ``seq`` is missing: the view stays as it was at ``seq`` until the answer."""
+        from_seq = 0 if self._sync is Sync.EMPTY else self.seq + 1
+        if from_seq:
+            self._set_sync(Sync.BEHIND)
+        self._recover_gap(f"what follows number {self.seq} is", from_seq, now)
 
-    def _mistrust(self, now: float, why: str) -> None:
-        """The view is wrong: better none than a wrong one."""
+    def _discard(self, now: float, why: str) -> None:
+        """The view is wrong: empties it, because no view is better than a wrong one."""
         self.crc_errors += 1
         self._link.stats.crc_errors += 1
         self._clear()
         self._set_sync(Sync.BROKEN)
-        self._why = why
+        self._next_reason = why
         self._recovery.start(0, now)
 
     def _clear(self) -> None:
@@ -269,10 +247,6 @@ class Book(Subscription):
     def _set_sync(self, sync: Sync) -> None:
         self._sync = sync
         self._synced = sync is Sync.EXACT
-
-    def _send_recover(self, from_seq: int) -> None:
-        self.recoveries += 1
-        super()._send_recover(from_seq)
 
     def _sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if self._arrays is None:
@@ -289,5 +263,5 @@ class Book(Subscription):
         return [(self.price(ticks), self.size(lots)) for ticks, lots in levels.tolist()]
 
 
-def _pairs(flat: list[int]) -> NDArray[np.int64]:
+def _as_levels(flat: list[int]) -> NDArray[np.int64]:
     return np.array(flat, dtype=np.int64).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""The asyncio shell: carries out what the core decides, on a real clock and a real network."""
+"""The asyncio shell: carries out the decisions of ``ClientCore`` with a real clock and a real network."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from mdstream.client.book import Book
 from mdstream.client.core import ClientCore, DialNow, HangUp, Send
 from mdstream.client.events import Welcome
 from mdstream.client.policy import Policy
-from mdstream.client.protocol import FormatName, Request, make_codec
-from mdstream.client.states import ConnectionState, Stats, SubscriptionState
+from mdstream.client.protocol import FormatName, Request
+from mdstream.client.protocol_factory import make_codec
+from mdstream.client.states import ConnectionState, Stats
 from mdstream.client.subscription import Observer, Subscription
 from mdstream.client.ticker import Ticker
 from mdstream.client.trades import Trades
@@ -28,12 +29,12 @@ from mdstream.model import InstrumentId
 Token = str | Callable[[], str | Awaitable[str]]
 S = TypeVar("S", bound=Subscription)
 
-GOODBYE_S = 2.0
+CLOSE_TIMEOUT_S = 2.0
 DEFAULT_URL = "ws://127.0.0.1:8080/v1/stream"
 
 
 class Client:
-    """A connection that keeps itself up, and what is subscribed to over it. Made by ``connect``."""
+    """A connection that reconnects by itself, and the subscriptions on it. Made by ``connect``."""
 
     def __init__(
         self,
@@ -60,12 +61,12 @@ class Client:
         self._transport: Transport | None = None
         self._receiver: _Receiver | None = None
         self._dialing: asyncio.Task[None] | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._pump_soon: asyncio.Handle | None = None
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
 
-    # ---- what a user sees
+    # ---- for the user
 
     @property
     def state(self) -> ConnectionState:
@@ -73,12 +74,12 @@ class Client:
 
     @property
     def reason(self) -> str | None:
-        """Why it is not open, where that is known."""
+        """Why the client is not open, if that is known."""
         return self._core.reason
 
     @property
     def error(self) -> ClientError | None:
-        """Why it is closed for good; None if it is not, or was closed by its user."""
+        """The error that closed the client for good; None if it is not closed, or the user closed it."""
         return self._core.error
 
     @property
@@ -87,44 +88,44 @@ class Client:
 
     @property
     def welcome(self) -> Welcome | None:
-        """What the gateway said of itself: node, heartbeat, limits; None while there is no connection."""
+        """What the gateway sent about itself: node, heartbeat, limits; None while there is no connection."""
         return self._core.welcome
 
     def on_state(self, observer: Observer[ConnectionState]) -> Callable[[], None]:
-        """Calls ``observer(state)`` at each change of the connection; returns a function that ends it."""
+        """Calls ``observer(state)`` at each change of the connection; returns a function that stops the calls."""
         return self._core.on_state(observer)
 
     def on_payload(self, observer: Observer[bytes]) -> Callable[[], None]:
-        """Calls ``observer(payload)`` with each WebSocket message as it came, but unpacked, before it takes effect."""
+        """Calls ``observer(payload)`` with each WebSocket message, decompressed, before the client handles it."""
         return self._core.on_payload(observer)
 
     # ---- subscriptions
 
     async def book(self, instrument: str, *, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Book:
-        """Subscribes to a book and returns it when its first snapshot is there.
+        """Subscribes to a book and returns it when its first snapshot has come.
 
-        ``depth`` 0 is the full book, ``group`` the ticks per price bucket, ``interval_ms`` 0 every change. Asking twice
-        for the same gives the same object; each ``close`` takes back one asking.
+        ``depth`` 0 is the full book, ``group`` is the number of ticks per price bucket, ``interval_ms`` 0 gives every change.
+        A second request for the same view returns the same object; each request needs its own ``close``.
 
-        Raises ValueError for what cannot be an instrument, SubscriptionRefused with the gateway's code, or the error that
-        closed the connection for good.
+        Raises ValueError for an invalid instrument, SubscriptionRefused with the gateway's code, or the error that closed
+        the client for good.
         """
         return await self._subscribed(Book, Request("book", instrument, depth, group, interval_ms))
 
     async def trades(self, instrument: str) -> Trades:
-        """Subscribes to the trades from now on; returns when the gateway has agreed. Raises as ``book`` does."""
+        """Subscribes to the trades from now on; returns when the gateway has accepted. Raises the errors of ``book``."""
         return await self._subscribed(Trades, Request("trades", instrument))
 
     async def ticker(self, instrument: str, *, interval_ms: int = 0) -> Ticker:
-        """Subscribes to best bid, best ask and last trade; returns when the gateway has agreed. Raises as ``book`` does."""
+        """Subscribes to best bid, best ask and last trade; returns when the gateway has accepted. Raises the errors of ``book``."""
         return await self._subscribed(Ticker, Request("ticker", instrument, interval_ms=interval_ms))
 
     async def ping(self) -> float:
-        """Seconds until the gateway answered; raises ConnectionFailed if the connection is lost before that."""
+        """Returns the seconds until the gateway answered; raises ConnectionFailed if the connection is lost before."""
         answer: asyncio.Future[float | None] = self._loop.create_future()
 
         def take(now: float | None) -> None:
-            # The loop's clock may count in ms: too coarse.
+            # The loop's clock may have a resolution of 1 ms, which is too coarse.
             if not answer.done():
                 answer.set_result(None if now is None else perf_counter())
 
@@ -151,70 +152,58 @@ class Client:
         return subscription
 
     async def _until_ready(self, subscription: Subscription) -> None:
-        settled: asyncio.Future[None] = self._loop.create_future()
-
-        def look(state: SubscriptionState | None = None) -> None:
-            if not settled.done() and (subscription.ready or subscription.ended):
-                settled.set_result(None)
-
-        unregister = subscription.on_state(look)
-        look()
-        try:
-            await settled
-        finally:
-            unregister()
+        await self._until(subscription.on_state, lambda: subscription.ready or subscription.ended)
         if subscription.error is not None:
             raise subscription.error
         if subscription.ended:
             raise ConnectionFailed(f"{subscription}: the client was closed")
 
-    # ---- life
+    # ---- opening and closing
 
     async def open(self) -> None:
-        """Connects; returns when the gateway has said ``welcome``. Raises ConnectionFailed or HandshakeRefused."""
-        settled: asyncio.Future[None] = self._loop.create_future()
-
-        def look(state: ConnectionState) -> None:
-            if not settled.done() and state in (ConnectionState.OPEN, ConnectionState.CLOSED):
-                settled.set_result(None)
-
-        unregister = self.on_state(look)
+        """Connects; returns when the gateway has sent ``welcome``. Raises ConnectionFailed or HandshakeRefused."""
         self._core.start(self._loop.time())
         try:
-            await settled
+            await self._until(
+                self.on_state, lambda: self.state in (ConnectionState.OPEN, ConnectionState.CLOSED)
+            )
         except BaseException:
             await self.close()
             raise
-        finally:
-            unregister()
         if self.error is not None:
             raise self.error
 
     async def close(self) -> None:
-        """Ends every subscription and hangs up; may be called more than once."""
+        """Ends every subscription and closes the connection. May be called more than once."""
         self._core.close()
         self._pump()
         if self._dialing is not None:
             self._dialing.cancel()
             await asyncio.gather(self._dialing, return_exceptions=True)
-        await asyncio.gather(*self._leaving)
+        await asyncio.gather(*self._closing)
 
     async def wait_closed(self) -> None:
-        """Returns when the client is closed; raises the error if that was for good and not by the user."""
-        settled: asyncio.Future[None] = self._loop.create_future()
-
-        def look(state: ConnectionState) -> None:
-            if state is ConnectionState.CLOSED and not settled.done():
-                settled.set_result(None)
-
-        unregister = self.on_state(look)
-        look(self.state)
-        try:
-            await settled
-        finally:
-            unregister()
+        """Returns when the client is closed; raises the error that closed it, if there was one."""
+        await self._until(self.on_state, lambda: self.state is ConnectionState.CLOSED)
         if self.error is not None:
             raise self.error
+
+    async def _until(
+        self, on_state: Callable[[Observer[Any]], Callable[[], None]], reached: Callable[[], bool]
+    ) -> None:
+        """Returns once ``reached()`` is true; checks it now and at each change of state."""
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def check(_: object = None) -> None:
+            if not done.done() and reached():
+                done.set_result(None)
+
+        unregister = on_state(check)
+        check()
+        try:
+            await done
+        finally:
+            unregister()
 
     # ---- driving the core
 
@@ -223,7 +212,7 @@ class Client:
             self._pump_soon = self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        """Carries out what the core wants done, and sets the alarm for what it will want next."""
+        """Carries out the actions of the core, and sets the timer for its next ``tick``."""
         if self._pump_soon is not None:
             self._pump_soon.cancel()
             self._pump_soon = None
@@ -261,9 +250,9 @@ class Client:
             transport.abort()
         else:
             transport.close(action.code, action.reason)
-        leaving = self._loop.create_task(_see_off(transport))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+        closing = self._loop.create_task(_await_gone(transport))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def _connect(self) -> None:
         receiver = self._receiver = _Receiver(self)
@@ -293,7 +282,7 @@ class Client:
             token = self._token()
             return await token if inspect.isawaitable(token) else token
         except Exception as error:
-            raise ConnectionFailed(f"no token could be had for {self.url}: {error}") from error
+            raise ConnectionFailed(f"the token function for {self.url} failed: {error}") from error
 
     def _received(self, receiver: _Receiver, payload: bytes) -> None:
         if receiver is self._receiver:
@@ -307,10 +296,10 @@ class Client:
             self._pump()
 
 
-async def _see_off(transport: Transport) -> None:
-    """Sees to it that a connection hung up on is gone soon, also when the peer does not read any more."""
+async def _await_gone(transport: Transport) -> None:
+    """Returns when the connection is gone; aborts it if the peer does not let it close in time."""
     try:
-        async with asyncio.timeout(GOODBYE_S):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await transport.wait_closed()
     except TimeoutError:
         transport.abort()
@@ -318,7 +307,7 @@ async def _see_off(transport: Transport) -> None:
 
 
 class _Receiver:
-    """One connection's deliveries; keeps what comes in the same packet as the upgrade until the core knows of it."""
+    """Receives from one connection. Keeps what came together with the upgrade until the core knows of the connection."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -348,14 +337,14 @@ class _Receiver:
 class connect:
     """``async with connect(url) as client``, or ``client = await connect(url)`` and ``await client.close()`` later.
 
-    ``format`` is ``msgpack`` (smaller, faster) or ``json``. ``token`` goes into the ``Authorization`` header: a string,
-    or a function, plain or async, that is asked for a fresh one before each connection. ``ssl`` replaces the default TLS
-    context. ``compression`` asks the gateway to compress what it sends: a half to a quarter of the bytes, for some µs of this
-    process per message. ``policy`` holds the times and bounds. ``on_payload`` is called as ``Client.on_payload`` has it, from the
-    first message on. ``dial`` and ``random`` (floats in [0, 1)) are there for tests.
+    ``format`` is ``msgpack`` (smaller, faster) or ``json``. ``token`` goes into the ``Authorization`` header. It is a string,
+    or a plain or async function that is called for a fresh token before each connection. ``ssl`` replaces the default TLS
+    context. ``compression`` asks the gateway to compress its messages to a half or a quarter of the bytes, which costs this
+    process some µs per message. ``policy`` has the times and bounds. ``on_payload`` is an observer for ``Client.on_payload``
+    from the first message on. ``dial`` and ``random`` (floats in [0, 1)) are for tests.
 
-    Raises ConnectionFailed or HandshakeRefused when the first connection fails, unless ``policy.persist``; after that
-    the client comes back by itself, and its state tells. ValueError for a URL or format that cannot be.
+    Raises ConnectionFailed or HandshakeRefused if the first connection fails, unless ``policy.persist``. After that the
+    client reconnects by itself; see ``Client.state``. Raises ValueError for an invalid URL or format.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""permessage-deflate from the client's side (RFC 7692): what is offered, and what may be answered.
+"""permessage-deflate from the client's side (RFC 7692): the offer, and the answers that it allows.
 
-Only the gateway compresses: commands are too short to gain by it.
+Only the gateway compresses: commands are too short.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ _ALLOWED = {"server_no_context_takeover", "client_no_context_takeover", "server_
 
 
 def is_agreed(answer: str | None, *, offered: bool) -> bool:
-    """Whether messages may come compressed, by the gateway's ``Sec-WebSocket-Extensions`` (None: it sent none).
+    """Whether messages may be compressed. ``answer`` is the gateway's ``Sec-WebSocket-Extensions``, None if it sent none.
 
-    Raises ValueError for an answer that the offer does not allow (sections 5.1 and 7.1): the connection must not be used.
+    Raises ValueError for an answer that the offer does not allow (sections 5.1 and 7.1); the connection must then be closed.
     """
     if answer is None:
         return False

@@ -1,8 +1,8 @@
-"""The connection's state machine, sans I/O: what happened and when goes in, what to do comes out as actions.
+"""The connection's state machine, without I/O: events and times go in, actions come out.
 
-Whoever drives it calls ``start dialed dial_failed received closed tick close``, carries out ``take_actions()`` after
-each and whenever ``wake`` was called, and calls ``tick`` at ``deadline()``. Times are seconds of a monotonic clock;
-``wall_us`` is this machine's time in µs since the Unix epoch and only measures latency.
+Its driver calls ``start dialed dial_failed received closed tick close``. After each call, and after ``wake``, it carries
+out ``take_actions()``. It calls ``tick`` at ``deadline()``. Times are seconds of a monotonic clock; ``wall_us`` is this
+machine's time in µs since the Unix epoch, and only measures latency.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mdstream.client.backoff import Backoff
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import Codec, Command, Request
 from mdstream.client.states import ConnectionState, Stats
-from mdstream.client.subscription import Observer, StreamEvent, Subscription, notify, register
+from mdstream.client.subscription import Observer, StreamEvent, Subscription, notify, notify_all, register
 from mdstream.codes import FINAL_CLOSE_CODES, CloseCode, ErrorCode
 from mdstream.errors import (
     ClientError,
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 FINAL_STATUSES = frozenset({400, 401, 403, 404})
-"""HTTP answers to the upgrade that a later try will not change (401: unless there is a fresh token)."""
-PASSING_ERRORS = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.UNKNOWN_INSTRUMENT})
-"""Refusals of a repeated ``subscribe`` that may pass: the new gateway is busy, or does not know everything yet."""
+"""HTTP answers to the upgrade after which another try would fail too (401: unless there is a fresh token)."""
+TEMPORARY_ERRORS = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.UNKNOWN_INSTRUMENT})
+"""Refusals of a repeated ``subscribe`` that may be temporary: the new gateway is busy, or does not know every instrument yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """Drop the connection; nothing that still comes from it counts. ``abort``: do not wait for it."""
+    """Close the connection and ignore what still comes from it. ``abort``: do not wait for the peer."""
 
     code: int
     reason: str
@@ -61,7 +61,7 @@ Action = DialNow | Send | HangUp
 
 
 class ClientCore:
-    """One client: at most one connection at a time, and the subscriptions that outlive it."""
+    """One client: at most one connection at a time, and the subscriptions, which continue over several connections."""
 
     def __init__(
         self,
@@ -77,9 +77,9 @@ class ClientCore:
         self.stats = Stats()
         self.state = ConnectionState.IDLE
         self.reason: str | None = None
-        """Why it is not open, where that is known."""
+        """Why the client is not open, if that is known."""
         self.error: ClientError | None = None
-        """Why it is closed for good; None if the user closed it."""
+        """The error that closed the client for good; None if the user closed it."""
         self.welcome: events.Welcome | None = None
         self._make_codec = make_codec
         self.codec = make_codec()
@@ -114,14 +114,14 @@ class ClientCore:
         return register(self._state_observers, observer)
 
     def on_payload(self, observer: Observer[bytes]) -> Callable[[], None]:
-        """Calls ``observer(payload)`` with each WebSocket message as it came, before it takes effect."""
+        """Calls ``observer(payload)`` with each WebSocket message before the client handles it."""
         return register(self._payload_observers, observer)
 
     def find(self, request: Request) -> Subscription | None:
         return self._subscriptions.get(request)
 
     def subscribe(self, subscription: Subscription, now: float) -> None:
-        """Adds a subscription, and asks for it as soon as there is a connection."""
+        """Adds a subscription, and sends ``subscribe`` as soon as there is a connection."""
         self._subscriptions[subscription.request] = subscription
         if self.state is ConnectionState.CLOSED:
             subscription.end(self.error)
@@ -129,7 +129,7 @@ class ClientCore:
             self._request([subscription])
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Ends a subscription; what the gateway still sends for it is ignored."""
+        """Ends a subscription; ignores what the gateway still sends for it."""
         number = subscription.number
         self._forget(subscription)
         subscription.end(None)
@@ -137,7 +137,7 @@ class ClientCore:
             self._command(protocol.unsubscribe(next(self._ids), [number]))
 
     def ping(self, answered: Callable[[float | None], object]) -> None:
-        """Asks the gateway to answer; calls ``answered(now)`` when it does, or ``answered(None)`` when it cannot."""
+        """Sends ``ping``; calls ``answered(now)`` at the answer, or ``answered(None)`` if the connection is lost."""
         if self.welcome is None:
             notify(answered, None)
             return
@@ -148,19 +148,19 @@ class ClientCore:
     # ---- for the driver
 
     def take_actions(self) -> list[Action]:
-        """What to do now, in order; forgotten once taken."""
+        """Returns the actions to carry out now, in order, each only once."""
         actions, self._actions = self._actions, []
         return actions
 
     def deadline(self) -> float | None:
-        """When ``tick`` must be called next; it may turn out that nothing is due then."""
+        """When the driver must call ``tick`` next; ``tick`` may find nothing due then."""
         return self._earliest
 
     def start(self, now: float) -> None:
         self._dial(now)
 
     def dialed(self, now: float) -> None:
-        """The upgrade is done; ``welcome`` comes next."""
+        """The upgrade has succeeded; ``welcome`` comes next."""
         self._connected = True
         self._open_since = self._heard_at = now
         self.due(now + self.policy.connect_timeout_s)
@@ -168,20 +168,19 @@ class ClientCore:
     def dial_failed(self, error: ClientError, now: float) -> None:
         status = error.status if isinstance(error, HandshakeRefused) else None
         if status == 401:
-            self._lose_token(error, now)
+            self._renew_token(error, now)
         elif status in FINAL_STATUSES or not (self._ever_open or self.policy.persist):
-            self._finish(error)
+            self._close(error)
         else:
             floor = error.retry_after_s if isinstance(error, HandshakeRefused) else None
-            self._come_back(str(error), now, floor_s=floor or 0.0)
+            self._reconnect(str(error), now, floor_s=floor or 0.0)
 
     def received(self, payload: bytes, now: float, wall_us: int) -> None:
         """One WebSocket message."""
         self.stats.messages += 1
         self.stats.bytes += len(payload)
         self._heard_at = now
-        for observer in tuple(self._payload_observers):
-            notify(observer, payload)
+        notify_all(self._payload_observers, payload)
         try:
             for event in self.codec.decode(payload):
                 self._handle(event, now, wall_us)
@@ -190,20 +189,20 @@ class ClientCore:
             self._leave(CloseCode.NORMAL, f"contract broken: {error}", now)
 
     def closed(self, code: int, reason: str, now: float) -> None:
-        """The connection is gone, by the peer's close frame or without one (1006)."""
+        """The connection is gone, with the peer's close frame or without one (1006)."""
         why = f"closed with {code}" + (f": {reason}" if reason else "")
         self._connected = False
         if code == CloseCode.TOKEN_EXPIRED:
-            self._lose_token(ConnectionLost(f"the connection was {why}", code=code), now)
+            self._renew_token(ConnectionLost(f"the connection was {why}", code=code), now)
         elif code in FINAL_CLOSE_CODES:
-            self._finish(ConnectionLost(f"the connection was {why}", code=code))
+            self._close(ConnectionLost(f"the connection was {why}", code=code))
         else:
-            self._lose(why, now)
+            self._lost(why, now)
 
     def tick(self, now: float) -> None:
-        """Does what has become due; may be called at any time."""
-        silent_at = self._silent_at()
-        if silent_at is not None and now >= silent_at:
+        """Does what is due; may be called at any time."""
+        silence_deadline = self._silence_deadline()
+        if silence_deadline is not None and now >= silence_deadline:
             self._silent(now)
         elif self._leave_at is not None and now >= self._leave_at and self._connected:
             self._leave(CloseCode.GOING_AWAY, "the gateway is draining", now)
@@ -214,17 +213,17 @@ class ClientCore:
             if subscription.retry_at is not None and now >= subscription.retry_at:
                 self._request([subscription])
         times = [t for s in self._subscriptions.values() for t in (s.deadline, s.retry_at) if t is not None]
-        times += [t for t in (self._dial_at, self._leave_at, self._silent_at()) if t is not None]
+        times += [t for t in (self._dial_at, self._leave_at, self._silence_deadline()) if t is not None]
         self._earliest = min(times, default=None)
 
     def close(self) -> None:
-        """The user is done."""
-        self._finish(None)
+        """The user closes the client."""
+        self._close(None)
 
     # ---- for the subscriptions
 
     def due(self, when: float) -> None:
-        """Sees to it that ``tick`` is called then."""
+        """Makes sure that ``tick`` is called at this time."""
         if self._earliest is None or when < self._earliest:
             self._earliest = when
 
@@ -272,7 +271,7 @@ class ClientCore:
             case events.Drain():
                 self._leave_at = now + event.reconnect_after_ms / 1000
                 self.due(self._leave_at)
-                self._become(ConnectionState.DRAINING, "the gateway is draining")
+                self._set_state(ConnectionState.DRAINING, "the gateway is draining")
             case events.Welcome():
                 self._take_welcome(event, now)
 
@@ -280,13 +279,13 @@ class ClientCore:
         if event.version != VERSION:
             self._hang_up(CloseCode.NORMAL, "unknown version")
             why = f"the gateway speaks version {event.version} of the contract, this client {VERSION}"
-            self._finish(ProtocolViolation(why))
+            self._close(ProtocolViolation(why))
             return
         self.welcome = event
         self._ever_open = True
         self._token_refused = False
-        self.due(now + self._patience_s())
-        self._become(ConnectionState.OPEN, None)
+        self.due(now + self._silence_limit_s())
+        self._set_state(ConnectionState.OPEN, None)
         self._request(self._subscriptions.values())
 
     def _take_data(
@@ -308,13 +307,13 @@ class ClientCore:
         for sub, seq in zip(event.seqs[::2], event.seqs[1::2], strict=False):
             subscription = self._by_number.get(sub)
             if subscription is not None:
-                subscription.hear(seq, now)
+                subscription.take_heartbeat(seq, now)
 
     def _take_subscribed(self, event: events.Subscribed, now: float) -> None:
         waiting = self._asked.get(event.id, []) if isinstance(event.id, int) else []
         asked = next((s for s in waiting if s.instrument == event.instrument), None)
         if asked is None:
-            log.debug("ignoring subscribed %r, which was not asked for", event.id)
+            log.debug("ignoring subscribed %r, which answers no command", event.id)
             return
         waiting.remove(asked)
         if not waiting:
@@ -322,7 +321,7 @@ class ClientCore:
         subscription = self._subscriptions.get(asked.request)
         if subscription is None:
             self._command(protocol.unsubscribe(next(self._ids), [event.sub]))
-        elif not subscription.accepted_here:
+        elif not subscription.accepted:
             self._by_number[event.sub] = subscription
             subscription.accept(event, now)
 
@@ -345,13 +344,13 @@ class ClientCore:
             log.warning("the gateway refused a command: %s: %s", event.code, event.message)
 
     def _refuse(self, asked: list[Subscription], event: events.Refused, now: float) -> None:
-        """One bad instrument refuses the whole command: the others ask again by themselves."""
+        """One bad instrument refuses the whole command, so sends one command for each of several instruments."""
         if len(asked) > 1:
             for subscription in asked:
                 self._request([subscription])
             return
         for subscription in asked:
-            if subscription.ready and event.code in PASSING_ERRORS:
+            if subscription.ready and event.code in TEMPORARY_ERRORS:
                 subscription.retry_later(now)
                 continue
             self._forget(subscription)
@@ -365,7 +364,7 @@ class ClientCore:
             subscription = self._by_number.get(sub)
             if subscription is not None:
                 self._forget(subscription)
-                message = f"{subscription}: the gateway ended it: {event.reason or 'no reason given'}"
+                message = f"{subscription}: the gateway ended it: {event.reason or 'it gave no reason'}"
                 subscription.end(SubscriptionRefused(message, code=ErrorCode.NOT_ENTITLED))
 
     # ---- the connection
@@ -374,13 +373,13 @@ class ClientCore:
         self._dial_at = self._leave_at = None
         self.codec = self._make_codec()
         self.welcome = None
-        self._become(ConnectionState.CONNECTING, self.reason)
+        self._set_state(ConnectionState.CONNECTING, self.reason)
         self._act(DialNow())
 
-    def _silent_at(self) -> float | None:
-        return self._heard_at + self._patience_s() if self._connected else None
+    def _silence_deadline(self) -> float | None:
+        return self._heard_at + self._silence_limit_s() if self._connected else None
 
-    def _patience_s(self) -> float:
+    def _silence_limit_s(self) -> float:
         if self.welcome is None:
             return self.policy.connect_timeout_s
         return self.policy.silent_heartbeats * self.welcome.heartbeat_ms / 1000
@@ -389,20 +388,20 @@ class ClientCore:
         what = "no welcome" if self.welcome is None else "nothing"
         why = f"{what} came for {now - self._heard_at:.1f} s"
         self._hang_up(CloseCode.GOING_AWAY, why, abort=True)
-        self._lose(why, now)
+        self._lost(why, now)
 
     def _leave(self, code: int, why: str, now: float) -> None:
         self._hang_up(code, why)
-        self._lose(why, now)
+        self._lost(why, now)
 
-    def _lose(self, why: str, now: float) -> None:
+    def _lost(self, why: str, now: float) -> None:
         if self._ever_open or self.policy.persist:
-            self._come_back(why, now)
+            self._reconnect(why, now)
         else:
-            self._finish(ConnectionFailed(f"the gateway did not welcome this client: {why}"))
+            self._close(ConnectionFailed(f"the gateway did not send welcome: {why}"))
 
-    def _come_back(self, why: str, now: float, *, floor_s: float = 0.0) -> None:
-        """Cut off: lets go of what belonged to the connection and sets the time of the next try."""
+    def _reconnect(self, why: str, now: float, *, floor_s: float = 0.0) -> None:
+        """The connection is lost: forgets its state and sets the time of the next try."""
         if self.welcome is not None and now - self._open_since >= self.policy.healthy_after_s:
             self._backoff.reset()
         if self._leave_at is not None:
@@ -411,31 +410,31 @@ class ClientCore:
             self._dial_at = now + floor_s + self._backoff.next_delay()
         self.due(self._dial_at)
         self.stats.reconnects += self.welcome is not None
-        self._cut(why)
-        self._become(ConnectionState.RECONNECTING, why)
+        self._forget_connection(why)
+        self._set_state(ConnectionState.RECONNECTING, why)
 
-    def _lose_token(self, error: ClientError, now: float) -> None:
-        """One more try where a fresh token can be had; refused again, it is final."""
+    def _renew_token(self, error: ClientError, now: float) -> None:
+        """The gateway refused the token: tries once more with a fresh token, if there can be one."""
         if not self._renewable or self._token_refused or not (self._ever_open or self.policy.persist):
-            self._finish(error)
+            self._close(error)
             return
         self._token_refused = True
-        self._come_back(str(error), now)
+        self._reconnect(str(error), now)
 
-    def _finish(self, error: ClientError | None) -> None:
+    def _close(self, error: ClientError | None) -> None:
         if self.state is ConnectionState.CLOSED:
             return
         if self._connected:
             self._hang_up(CloseCode.NORMAL, "")
         self.error = error
         self._dial_at = None
-        self._cut(None)
-        self._become(ConnectionState.CLOSED, None if error is None else str(error))
+        self._forget_connection(None)
+        self._set_state(ConnectionState.CLOSED, None if error is None else str(error))
         for subscription in self.subscriptions:
             self._forget(subscription)
             subscription.end(error)
 
-    def _cut(self, why: str | None) -> None:
+    def _forget_connection(self, why: str | None) -> None:
         self._connected = False
         self._leave_at = None
         self.welcome = None
@@ -454,7 +453,7 @@ class ClientCore:
             self._act(HangUp(int(code), reason[:100], abort))
 
     def _request(self, subscriptions: Iterable[Subscription]) -> None:
-        """Subscribes, together what differs only in the instrument."""
+        """Sends ``subscribe``, one command for all that differ only in the instrument."""
         alike: dict[Any, list[Subscription]] = {}
         for subscription in subscriptions:
             alike.setdefault(subscription.request._replace(instrument=""), []).append(subscription)
@@ -484,10 +483,9 @@ class ClientCore:
         if subscription.number is not None:
             self._by_number.pop(subscription.number, None)
 
-    def _become(self, state: ConnectionState, reason: str | None) -> None:
+    def _set_state(self, state: ConnectionState, reason: str | None) -> None:
         self.reason = reason
         if state is self.state:
             return
         self.state = state
-        for observer in tuple(self._state_observers):
-            notify(observer, state)
+        notify_all(self._state_observers, state)

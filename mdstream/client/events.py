@@ -1,8 +1,8 @@
-"""What a gateway can say, as typed values: one type per message of the contract, the same for both formats.
+"""The gateway's messages as typed values: one type per message of the contract, the same for both formats.
 
 Prices and sizes are ticks and lots, levels are flat (``[ticks, lots, …]``, best first), times are integer µs since the
-Unix epoch. Data messages are declared in the order of their MessagePack arrays and decode from them as they stand;
-unknown keys and trailing elements are ignored, so that a newer gateway can say more.
+Unix epoch. The fields of a data message have the order of its MessagePack array, so msgspec decodes it directly. Unknown
+keys and trailing elements are ignored, so that a newer gateway can send more.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from msgspec import Meta, Struct, field
 from mdstream.model import MAX_NUMBER
 
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
-"""A number on the wire that is never negative: seq, epoch, time, subscription."""
+"""A number that is never negative: seq, epoch, time, subscription."""
 
 
 class Delta(Struct, frozen=True, array_like=True, tag=1):
-    """Changes that take a view from ``first - 1`` to ``last``; lots 0 deletes a level."""
+    """The changes of a view from ``first - 1`` to ``last``; lots 0 deletes a level."""
 
     sub: Count
     first: Count
@@ -34,7 +34,7 @@ class Delta(Struct, frozen=True, array_like=True, tag=1):
 
 
 class Snapshot(Struct, frozen=True, array_like=True, tag=2):
-    """The whole view at ``seq``; replaces what the client has."""
+    """The whole view at ``seq``; it replaces the client's view."""
 
     sub: Count
     epoch: Count
@@ -61,7 +61,7 @@ class TradeEntry(Struct, frozen=True, array_like=True):
 
 
 class Trades(Struct, frozen=True, array_like=True, tag=3):
-    """The trades ``first`` to ``last``, each one of them, in order; none if ``last`` is ``first - 1``: nothing follows it."""
+    """All trades from ``first`` to ``last``, in order. If ``last`` is ``first - 1``, there is no trade after ``last``."""
 
     sub: Count
     epoch: Count
@@ -76,7 +76,7 @@ class Trades(Struct, frozen=True, array_like=True, tag=3):
 
 
 class Ticker(Struct, frozen=True, array_like=True, tag=4):
-    """Best bid, best ask and last trade; None where there is none."""
+    """Best bid, best ask and last trade; None if there is none."""
 
     sub: Count
     epoch: Count
@@ -91,7 +91,7 @@ class Ticker(Struct, frozen=True, array_like=True, tag=4):
 
 
 class Heartbeat(Struct, frozen=True, array_like=True, tag=5):
-    """``seqs`` is flat, ``[sub, seq, …]``: the newest seq sent of each subscription that was silent."""
+    """``seqs`` is flat, ``[sub, seq, …]``: the newest seq sent for each subscription without messages since the last heartbeat."""
 
     time_us: Count
     seqs: list[Count]
@@ -123,7 +123,7 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
 
 
 class Lost(Struct, frozen=True, tag_field="type", tag="lost"):
-    """Trades ``first`` to ``last`` were not given to this client, and no longer come by themselves."""
+    """The gateway has not sent the trades ``first`` to ``last`` to this client, and will not send them without ``recover``."""
 
     sub: Count
     first: Count
@@ -149,7 +149,7 @@ class Drain(Struct, frozen=True, tag_field="type", tag="drain"):
 
 
 class Refused(Struct, frozen=True, tag_field="type", tag="error"):
-    """A command was refused (message type ``error``)."""
+    """The gateway refused a command (message type ``error``)."""
 
     code: str
     message: str = ""
@@ -167,12 +167,12 @@ Control: TypeAlias = Welcome | Subscribed | Lost | StateChange | Unsubscribed | 
 Event: TypeAlias = Data | Control
 
 
-def _require_pairs(**runs: list[int]) -> None:
-    for name, run in runs.items():
-        if len(run) % 2:
-            raise ValueError(f"{name} has {len(run)} numbers; they come in pairs")
+def _require_pairs(**lists: list[int]) -> None:
+    for name, numbers in lists.items():
+        if len(numbers) % 2:
+            raise ValueError(f"{name} has {len(numbers)} numbers; they come in pairs")
 
 
 def _require_order(first: int, last: int) -> None:
     if first > last:
-        raise ValueError(f"first {first} is beyond last {last}")
+        raise ValueError(f"first {first} is greater than last {last}")

@@ -1,4 +1,4 @@
-"""The times and bounds that a client keeps to; the defaults are the contract's client duties."""
+"""The client's times and bounds. The defaults are what the contract asks of a client."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ class Policy:
     """Times are in seconds."""
 
     backoff_base_s: float = 0.5
-    """Ceiling of the first delay before coming back; it doubles with each try."""
+    """The longest first delay before a reconnect; it doubles with each try."""
     backoff_cap_s: float = 20.0
-    """Greatest ceiling of that delay."""
+    """The longest delay of all."""
     healthy_after_s: float = 30.0
-    """A connection must live this long until the tries are counted from the start again."""
+    """After a connection that lasted this long, the count of tries starts at 0 again."""
     connect_timeout_s: float = 10.0
     """For TCP, TLS and the upgrade together, and again for ``welcome``."""
     silent_heartbeats: float = 2.0
-    """Heartbeat intervals without a message after which the link counts as dead."""
+    """Heartbeat intervals without a message after which the connection counts as dead."""
     recover_timeout_s: float = 10.0
-    """An unanswered ``recover`` is asked again, as a request for a snapshot."""
+    """After this time without an answer to ``recover``, the client asks for a snapshot."""
     held_messages: int = 4096
-    """Messages held per subscription while a ``recover`` is unanswered; beyond that they are dropped and asked for."""
+    """Most messages held per subscription until ``recover`` is answered. If there are more, all are dropped and recovered later."""
     subscribe_batch: int = 50
     """Most instruments in one ``subscribe`` after a reconnect."""
     persist: bool = False
-    """Keep trying when the very first connection fails, instead of raising."""
+    """Try again if the first connection fails, instead of raising an error."""

@@ -1,8 +1,8 @@
 """The contract's two formats behind one interface: bytes to typed events, commands to bytes. No I/O, no state machine.
 
-``protocol_json.py`` and ``protocol_msgpack.py`` implement it. Both are strict in what they know (a missing field, a wrong
-type or a number out of range raises ProtocolViolation) and tolerant of what they do not: unknown keys, trailing array
-elements and unknown message types are ignored.
+``protocol_json.py`` and ``protocol_msgpack.py`` implement it, ``protocol_factory.py`` chooses between them. Both check what
+they know: a missing field, a wrong type or a number out of range raises ProtocolViolation. Both ignore what they do not
+know: unknown keys, trailing array elements and unknown message types.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ Command = dict[str, Any]
 
 
 class Codec(Protocol):
-    """One connection's decoder and encoder; make a new one for each connection."""
+    """Decoder and encoder of one connection; each connection needs a new one."""
 
     subprotocol: str
-    """What is offered in ``Sec-WebSocket-Protocol``."""
+    """The name that the client offers in ``Sec-WebSocket-Protocol``."""
     binary: bool
     """Whether its messages travel in binary frames."""
 
     def decode(self, payload: bytes) -> list[Event]:
-        """The events of one WebSocket message, in order; raises ProtocolViolation with what was wrong."""
+        """Returns the events of one WebSocket message, in order. Raises ProtocolViolation with what was wrong."""
 
     def encode(self, command: Command) -> bytes: ...
 
 
 class Request(NamedTuple):
-    """What is subscribed to: everything that makes a topic."""
+    """What a subscription asks for: everything that identifies a topic."""
 
     channel: str
     instrument: str
@@ -43,7 +43,7 @@ class Request(NamedTuple):
 def subscribe(
     id: int, requests: Sequence[Request], resume: Mapping[str, tuple[int, int]] | None = None
 ) -> Command:
-    """One ``subscribe`` for several instruments; all requests must agree in everything else."""
+    """One ``subscribe`` for several instruments; the requests must be equal in everything else."""
     first = requests[0]
     command: Command = {
         "op": "subscribe",
@@ -73,15 +73,3 @@ def recover(id: int, sub: int, from_seq: int) -> Command:
 
 def ping(id: int, data: Any = None) -> Command:
     return {"op": "ping", "id": id, "data": data}
-
-
-def make_codec(name: FormatName) -> Codec:
-    """The codec called ``json`` or ``msgpack``; ValueError for any other name."""
-    from mdstream.client.protocol_json import JsonCodec
-    from mdstream.client.protocol_msgpack import MsgpackCodec
-
-    if name == "json":
-        return JsonCodec()
-    if name == "msgpack":
-        return MsgpackCodec()
-    raise ValueError(f"format was {name!r}; it must be 'json' or 'msgpack'")

@@ -93,7 +93,7 @@ class _Envelope(Struct):
 
 
 class JsonCodec:
-    """Remembers the exponents that each ``subscribed`` gave, to read the decimals of what follows."""
+    """Keeps the exponents from each ``subscribed`` to read the decimals of its data."""
 
     subprotocol = "mdstream.v1.json"
     binary = False
@@ -125,7 +125,7 @@ class JsonCodec:
             return message
         scale = self._scales.get(message.sub)
         if scale is None:
-            log.debug("ignoring data of subscription %d, which was never announced", message.sub)
+            log.debug("ignoring data of subscription %d, which has had no subscribed message", message.sub)
             return None
         return _scaled(message, scale)
 
@@ -165,7 +165,7 @@ def _trades(trades: list[TextTrade], scale: Scale) -> list[TradeEntry]:
 
 
 def _is_unknown(payload: bytes) -> bool:
-    """Whether it is a well-formed message of a type that is not known here."""
+    """Whether this is a well-formed message of an unknown type."""
     known = {member.__struct_config__.tag for member in (Text | Control).__args__}
     try:
         type_name = msgspec.json.decode(payload, type=_Envelope).type

@@ -1,4 +1,4 @@
-"""The MessagePack format: data messages are arrays, control messages maps, several values in one WebSocket message."""
+"""The MessagePack format: data messages are arrays, control messages are maps. A WebSocket message holds one or more of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONTROL_TAGS = frozenset({"welcome", "subscribed", "lost", "state", "unsubscribe
 
 
 class MsgpackCodec:
-    """Decodes a lone data message (nearly all of them) in one typed pass, anything else value by value."""
+    """Decodes a single data message, the usual case, in one typed pass; decodes anything else value by value."""
 
     subprotocol = "mdstream.v1.msgpack"
     binary = True
@@ -60,7 +60,7 @@ def _violation(payload: bytes, value: int, what: str) -> ProtocolViolation:
 
 
 def _typed(value: Any) -> Event | None:
-    """The event of one decoded value; None if its type is not known here."""
+    """The event of one decoded value; None if its type is unknown."""
     if isinstance(value, list) and value and type(value[0]) is int:
         if value[0] in DATA_TAGS:
             return cast(Event, msgspec.convert(value, cast(Any, Data)))
@@ -71,4 +71,4 @@ def _typed(value: Any) -> Event | None:
             return cast(Event, msgspec.convert(value, cast(Any, Control)))
         log.debug("ignoring a message of unknown type %r", value["type"])
         return None
-    raise ValueError(f"neither a data array nor a map with a type: {str(value)[:80]}")
+    raise ValueError(f"it is neither a data array nor a map with a type: {str(value)[:80]}")

@@ -1,108 +1,136 @@
-"""One ``recover`` from the asking until the answer: what is missing, what arrived meanwhile, when to ask again."""
+"""Recovers what is missing: one ``recover`` from the command to its answer, and the subscriptions that send it."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from mdstream.client.backoff import Backoff
-from mdstream.client.policy import Policy
+from mdstream.client.protocol import Request
+from mdstream.client.subscription import Link, Subscription
 
 T = TypeVar("T")
 
 
-class Clockwork(Protocol):
-    """What decides how long to wait, and sees to it that ``tick`` is called when the time has come."""
-
-    policy: Policy
-    random: Callable[[], float]
-
-    def due(self, when: float) -> None: ...
-
-
 class Recovery(Generic[T]):
-    """Asks at once the first time; asked again without success in between, it waits longer each time.
+    """Sends the first ``recover`` at once; without success it waits longer before each further one.
 
-    ``send`` is given the first number that is missing, or 0 for a snapshot. Times are seconds of a monotonic clock.
+    ``send`` takes the first missing number, or 0 for a snapshot. Times are seconds of a monotonic clock.
     """
 
-    def __init__(self, send: Callable[[int], None], clock: Clockwork) -> None:
+    def __init__(self, send: Callable[[int], None], link: Link) -> None:
         self._send = send
-        self._clock = clock
-        self._policy = clock.policy
-        self._backoff = Backoff.of(clock.random, clock.policy)
-        self._asked = False
+        self._link = link
+        self._policy = link.policy
+        self._backoff = Backoff.of(link.random, link.policy)
+        self._sent = False
         self._held: deque[T] = deque()
         self.active = False
         self.from_seq = 0
         self.deadline: float | None = None
 
     def start(self, from_seq: int, now: float) -> None:
-        """Begins, or begins again with another number."""
+        """Starts, or starts again with another number."""
         first = self._backoff.attempt == 0
         delay = self._backoff.next_delay()
         self.active = True
         self.from_seq = from_seq
         if first:
-            self._ask(now)
+            self._recover(now)
         else:
-            self._ask_at(now + delay)
+            self._recover_at(now + delay)
 
     def expect(self, now: float) -> None:
-        """A snapshot should come by itself: asks for one if it does not."""
+        """A snapshot should come without ``recover``; sends one if it does not."""
         self.from_seq = 0
-        self._asked = True
-        self._wake_at(now + self._policy.recover_timeout_s)
+        self._sent = True
+        self._set_deadline(now + self._policy.recover_timeout_s)
 
     def hold(self, event: T) -> None:
-        """Keeps what cannot be applied yet; too much is dropped, and found missing afterwards."""
+        """Keeps a message that cannot be applied yet. If too many are held, drops them; they show up as missing later."""
         if len(self._held) >= self._policy.held_messages:
             self._held.clear()
         self._held.append(event)
 
     def drop_held(self) -> None:
-        """What was held belongs to an epoch that is over."""
+        """The held messages belong to an epoch that is over."""
         self._held.clear()
 
-    def settle(self) -> list[T]:
-        """The answer is here; returns what was held, in order."""
+    def complete(self) -> list[T]:
+        """The answer has come; returns the held messages in order."""
         self.active = False
         self.deadline = None
         held = list(self._held)
         self._held.clear()
         return held
 
-    def prove(self) -> None:
-        """What followed was right: the next trouble is a new one."""
+    def reset_delay(self) -> None:
+        """The messages after the answer were right: the next ``recover`` is a first one."""
         self._backoff.reset()
 
     def stop(self) -> None:
-        """The connection is gone, and with it the question, what was held, and the count of tries."""
-        self.settle()
-        self.prove()
+        """The connection is gone, and with it the command, the held messages and the count of tries."""
+        self.complete()
+        self.reset_delay()
 
     def refused(self, now: float) -> None:
-        """The gateway answered ``error``: asks again later."""
-        self._ask_at(now + self._policy.backoff_base_s + self._backoff.next_delay())
+        """The gateway answered ``error``; tries again later."""
+        self._recover_at(now + self._policy.backoff_base_s + self._backoff.next_delay())
 
     def tick(self, now: float) -> None:
         if self.deadline is None or now < self.deadline:
             return
-        if self._asked:
+        if self._sent:
             self.from_seq = 0
         self.active = True
-        self._ask(now)
+        self._recover(now)
 
-    def _ask(self, now: float) -> None:
-        self._asked = True
-        self._wake_at(now + self._policy.recover_timeout_s)
+    def _recover(self, now: float) -> None:
+        self._sent = True
+        self._set_deadline(now + self._policy.recover_timeout_s)
         self._send(self.from_seq)
 
-    def _ask_at(self, when: float) -> None:
-        self._asked = False
-        self._wake_at(when)
+    def _recover_at(self, when: float) -> None:
+        self._sent = False
+        self._set_deadline(when)
 
-    def _wake_at(self, when: float) -> None:
+    def _set_deadline(self, when: float) -> None:
         self.deadline = when
-        self._clock.due(when)
+        self._link.due(when)
+
+
+class NumberedSubscription(Subscription, Generic[T]):
+    """A subscription whose messages have consecutive numbers, so that it notices a gap and recovers it."""
+
+    def __init__(self, request: Request, link: Link) -> None:
+        super().__init__(request, link)
+        self._recovery: Recovery[T] = Recovery(self._send_recover, link)
+        self.recoveries = 0
+        """``recover`` commands sent for this subscription."""
+        self.gaps = 0
+
+    @property
+    def deadline(self) -> float | None:
+        return self._recovery.deadline
+
+    def recover_refused(self, now: float) -> None:
+        if self._recovery.active:
+            self._recovery.refused(now)
+
+    def tick(self, now: float) -> None:
+        self._recovery.tick(now)
+
+    def _interrupt(self) -> None:
+        self._recovery.stop()
+
+    def _recover_gap(self, what: str, from_seq: int, now: float) -> None:
+        """``what`` is missing: sends ``recover`` from ``from_seq``, 0 for a snapshot."""
+        self.gaps += 1
+        self._link.stats.gaps += 1
+        self._next_reason = f"{what} missing"
+        self._recovery.start(from_seq, now)
+
+    def _send_recover(self, from_seq: int) -> None:
+        self.recoveries += 1
+        super()._send_recover(from_seq)

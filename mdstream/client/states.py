@@ -1,4 +1,4 @@
-"""The states a user can see, of the connection and of each subscription, and the counters."""
+"""The states of the connection and of each subscription, and the counters, as the user sees them."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from enum import StrEnum
 
 
 class ConnectionState(StrEnum):
-    """Where the connection stands."""
+    """The state of the connection."""
 
     IDLE = "idle"
     """Not started."""
     CONNECTING = "connecting"
-    """On the way to a gateway that has not said ``welcome`` yet."""
+    """The gateway has not sent ``welcome`` yet."""
     OPEN = "open"
     DRAINING = "draining"
-    """Open, but the gateway goes away: the client leaves at the time it was given and comes back elsewhere."""
+    """Open, but the gateway will stop. The client leaves at the time that the gateway gave, and connects to another one."""
     RECONNECTING = "reconnecting"
-    """Cut off; waiting before the next try."""
+    """The connection is lost; the client waits before the next try."""
     CLOSED = "closed"
     """For good."""
 
 
 class SubscriptionState(StrEnum):
-    """What a subscription's data is worth at this moment.
+    """Whether a subscription's data can be used now.
 
-    LIVE, STALE, HALTED and CLOSED: what is held is exactly what the gateway sent, and nothing is known to be missing.
+    In LIVE, STALE, HALTED and CLOSED the data is exactly what the gateway sent, and nothing is known to be missing.
     """
 
     PENDING = "pending"
-    """Asked for; nothing has come yet."""
+    """Requested; no data has come yet."""
     LIVE = "live"
     RECOVERING = "recovering"
-    """Something is missing, here or at the gateway, and is being fetched."""
+    """Something is missing, here or at the gateway, and is being recovered."""
     STALE = "stale"
     """The feed has been silent too long, or is down."""
     HALTED = "halted"
     CLOSED = "closed"
-    """The market is closed."""
+    """The venue has closed trading in the instrument."""
     DISCONNECTED = "disconnected"
-    """There is no connection; what is held is what was last known."""
+    """There is no connection; the data is the last that came."""
     ENDED = "ended"
-    """Closed by the user, refused, or the connection is gone for good."""
+    """The user closed it, the gateway refused it, or the client is closed for good."""
 
 
 TRUSTED_STATES = frozenset(
@@ -60,17 +60,17 @@ class Stats:
     updates: int = 0
     """Data messages: snapshots, deltas, trades, tickers."""
     gaps: int = 0
-    """Times that a number was missing."""
+    """How often a number was missing."""
     crc_errors: int = 0
-    """Times that a book did not match its checksum, or an update did not fit the book."""
+    """How often a book did not match its checksum, or an update did not fit the book."""
     recoveries: int = 0
     """``recover`` commands sent."""
     reconnects: int = 0
-    """Times that a connection was lost or left and another was sought; tries that failed do not count."""
+    """How often a connection was lost or left and the client reconnected; tries that failed do not count."""
     latency_last_ms: float | None = None
-    """Arrival of the newest live update minus its event time, by this machine's clock; None before the first."""
+    """Arrival time of the newest live update, by this machine's clock, minus its event time; None before the first."""
     latency_avg_ms: float | None = None
-    """The same, averaged exponentially over about the last hundred."""
+    """The exponential average of it over about the last hundred updates."""
 
     def note_latency(self, latency_ms: float) -> None:
         self.latency_last_ms = latency_ms

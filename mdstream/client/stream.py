@@ -1,4 +1,4 @@
-"""Asynchronous iteration over what a subscription receives, with a bounded buffer for a consumer that is too slow."""
+"""Asynchronous iteration over a subscription's updates, with a bounded buffer for a slow consumer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mdstream.client.subscription import Subscription
 
 
 class Countable(Protocol):
-    """An item that can say how many before it were not delivered."""
+    """An item that can give the number of dropped items before it."""
 
     def with_skipped(self, skipped: int) -> Self: ...
 
@@ -21,9 +21,9 @@ T = TypeVar("T", bound=Countable)
 
 
 class UpdateStream(Generic[T]):
-    """Yields items in order until the subscription ends, then stops, or raises what ended it.
+    """Yields items in order until the subscription ends; then stops, or raises the error that ended it.
 
-    When the buffer is full the oldest item is dropped, and the next one delivered says so in ``skipped``.
+    If the buffer is full, the oldest item is dropped, and the next delivered item counts it in ``skipped``.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class UpdateStream(Generic[T]):
         return item
 
     async def aclose(self) -> None:
-        """Ends the iteration; the subscription goes on."""
+        """Ends the iteration; the subscription continues."""
         self._closed = True
         for unregister in self._unregister:
             unregister()
@@ -70,7 +70,7 @@ class UpdateStream(Generic[T]):
     async def _wait(self) -> None:
         if self._waiter is not None:
             raise RuntimeError(
-                "another task is iterating over this stream; ask the subscription for one of its own"
+                "another task is iterating over this stream; call updates() for a stream of its own"
             )
         self._waiter = asyncio.get_running_loop().create_future()
         try:
@@ -93,7 +93,7 @@ class UpdateStream(Generic[T]):
 def _weakly(
     register: Callable[[Callable[..., object]], Callable[[], None]], method: Callable[..., object]
 ) -> Callable[[], None]:
-    """Registers a method without keeping its object alive: ``async for`` does not tell when it is left by ``break``."""
+    """Registers a method without keeping its object alive, because ``break`` in an ``async for`` does not close the iteration."""
     reference = WeakMethod(method, lambda _: unregister())
 
     def call(*arguments: object) -> None:

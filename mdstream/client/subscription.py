@@ -1,18 +1,18 @@
-"""The state machine of one subscription, whatever its channel. No I/O: events and times in, commands out through ``Link``."""
+"""The state machine of one subscription, the same for every channel. No I/O: events and times in, commands out through ``Link``."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Context, Decimal
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
 from mdstream.client.backoff import Backoff
 from mdstream.client.events import Delta, Lost, Snapshot, StateChange, Subscribed, Ticker, Trades
+from mdstream.client.policy import Policy
 from mdstream.client.protocol import Request
-from mdstream.client.recovery import Clockwork
 from mdstream.client.states import TRUSTED_STATES, Stats, SubscriptionState
 
 log = logging.getLogger(__name__)
@@ -24,10 +24,15 @@ StreamEvent = Delta | Snapshot | Trades | Ticker | Lost
 _EXACT = Context(prec=60)
 
 
-class Link(Clockwork, Protocol):
-    """What a subscription needs of the connection it is on."""
+class Link(Protocol):
+    """What a subscription needs from its connection."""
 
+    policy: Policy
+    random: Callable[[], float]
     stats: Stats
+
+    def due(self, when: float) -> None:
+        """Makes sure that ``tick`` is called at this time."""
 
     def send_recover(self, subscription: Subscription, from_seq: int) -> None: ...
 
@@ -35,7 +40,7 @@ class Link(Clockwork, Protocol):
 
 
 class Attachment(Enum):
-    """How a subscription stands with the connection."""
+    """Whether the gateway serves a subscription on this connection."""
 
     DETACHED = auto()
     REQUESTED = auto()
@@ -44,28 +49,28 @@ class Attachment(Enum):
 
 
 class Subscription:
-    """One channel of one instrument, kept up over any number of connections until it is closed."""
+    """One channel of one instrument. It continues over any number of connections until it is closed."""
 
     def __init__(self, request: Request, link: Link) -> None:
         self.request = request
         self.number: int | None = None
-        """The gateway's number for it on this connection (``sub``)."""
+        """Its number on this connection (``sub``), given by the gateway."""
         self.price_exp = 0
         self.size_exp = 0
         self.state_reason: str | None = None
-        """Why it is not live, where that is known."""
+        """Why it is not live, if that is known."""
         self.error: Exception | None = None
-        """Why it ended; None if it did not, or was closed by the user."""
+        """The error that ended it; None if it has not ended, or the user closed it."""
         self.users = 1
-        """Times it was asked for; the last ``close`` ends it."""
+        """How often the user asked for it; as many calls of ``close`` end it."""
         self.retry_at: float | None = None
         self._link = link
         self._attachment = Attachment.DETACHED
-        self._market = SubscriptionState.LIVE
+        self._reported = SubscriptionState.LIVE
         self._synced = False
         self._was_ready = False
-        self._shown = SubscriptionState.PENDING
-        self._why: str | None = None
+        self._known_state = SubscriptionState.PENDING
+        self._next_reason: str | None = None
         self._state_observers: list[Observer[SubscriptionState]] = []
         self._end_observers: list[Callable[[], object]] = []
         self._retry = Backoff.of(link.random, link.policy)
@@ -81,7 +86,7 @@ class Subscription:
         if self._attachment is Attachment.ENDED:
             return SubscriptionState.ENDED
         if self._attachment is Attachment.ACCEPTED and self._synced:
-            return self._market
+            return self._reported
         if not self._was_ready:
             return SubscriptionState.PENDING
         if self._attachment is Attachment.DETACHED:
@@ -90,15 +95,15 @@ class Subscription:
 
     @property
     def trusted(self) -> bool:
-        """Whether what is held is exactly what the gateway sent, with nothing known to be missing."""
+        """Whether the data is exactly what the gateway sent, and nothing is known to be missing."""
         return self.state in TRUSTED_STATES
 
     def on_state(self, observer: Observer[SubscriptionState]) -> Callable[[], None]:
-        """Calls ``observer(state)`` at each change; returns a function that ends it."""
+        """Calls ``observer(state)`` at each change; returns a function that stops the calls."""
         return register(self._state_observers, observer)
 
     async def close(self) -> None:
-        """Unsubscribes, unless the same was asked for more often than closed. Iterations over it stop."""
+        """Unsubscribes, and stops the iterations over it, once it is closed as often as the user asked for it."""
         if self.ended:
             return
         self.users -= 1
@@ -106,7 +111,7 @@ class Subscription:
             self._link.unsubscribe(self)
 
     async def wait_ended(self) -> None:
-        """Returns when the subscription is over; raises what ended it, if that was not its user."""
+        """Returns when the subscription has ended; raises the error that ended it, if there was one."""
         over = asyncio.Event()
         unregister = self.on_end(over.set)
         try:
@@ -129,11 +134,11 @@ class Subscription:
 
     @property
     def ready(self) -> bool:
-        """Whether it was ever in step with the gateway."""
+        """Whether its data was ever trusted."""
         return self._was_ready
 
     @property
-    def accepted_here(self) -> bool:
+    def accepted(self) -> bool:
         return self._attachment is Attachment.ACCEPTED
 
     @property
@@ -147,28 +152,28 @@ class Subscription:
 
     @property
     def resume(self) -> tuple[int, int] | None:
-        """(epoch, seq) from which the gateway may go on; None if only a fresh start will do."""
+        """(epoch, seq) after which the gateway may continue; None if it must start from the beginning."""
         return None
 
     def on_end(self, observer: Callable[[], object]) -> Callable[[], None]:
         return register(self._end_observers, observer)
 
     def requested(self) -> None:
-        """``subscribe`` is on its way."""
+        """``subscribe`` was sent."""
         self._attachment = Attachment.REQUESTED
         self.retry_at = None
-        self._show(None)
+        self._update_state(None)
 
     def accept(self, event: Subscribed, now: float) -> None:
-        """The gateway said ``subscribed``; the market counts as live until it says otherwise."""
+        """The gateway sent ``subscribed``; the state is LIVE until the gateway reports another."""
         rescaled = (event.price_exp, event.size_exp) != (self.price_exp, self.size_exp)
         self._attachment = Attachment.ACCEPTED
         self.number = event.sub
-        self._market = SubscriptionState.LIVE
+        self._reported = SubscriptionState.LIVE
         self._retry.reset()
         self._begin(now, resumed=event.resumed, rescaled=rescaled)
         self.price_exp, self.size_exp = event.price_exp, event.size_exp
-        self._show(None)
+        self._update_state(None)
 
     def detach(self, reason: str) -> None:
         """The connection is gone."""
@@ -178,7 +183,7 @@ class Subscription:
         self.number = None
         self.retry_at = None
         self._interrupt()
-        self._show(reason)
+        self._update_state(reason)
 
     def end(self, error: Exception | None) -> None:
         if self._attachment is Attachment.ENDED:
@@ -186,33 +191,32 @@ class Subscription:
         self._attachment = Attachment.ENDED
         self.error = error
         self._interrupt()
-        self._show(None if error is None else str(error))
-        for observer in tuple(self._end_observers):
-            notify(observer)
+        self._update_state(None if error is None else str(error))
+        notify_all(self._end_observers)
 
     def take(self, event: StreamEvent, now: float) -> None:
         """One message of its stream."""
         self._take(event, now)
-        self._show(None)
+        self._update_state(None)
 
     def take_state(self, event: StateChange) -> None:
         try:
-            self._market = SubscriptionState(event.state)
+            self._reported = SubscriptionState(event.state)
         except ValueError:
             log.debug("%s: ignoring the unknown state %r", self, event.state)
             return
-        self._show(event.reason)
+        self._update_state(event.reason)
 
-    def hear(self, seq: int, now: float) -> None:
-        """A heartbeat told the newest number sent."""
-        self._hear(seq, now)
-        self._show(None)
+    def take_heartbeat(self, seq: int, now: float) -> None:
+        """A heartbeat gave the newest number that the gateway sent."""
+        self._take_heartbeat(seq, now)
+        self._update_state(None)
 
     def recover_refused(self, now: float) -> None:
-        """``recover`` was answered by ``error``."""
+        """The gateway answered ``recover`` with ``error``."""
 
     def retry_later(self, now: float) -> None:
-        """A repeated ``subscribe`` was refused for now."""
+        """The gateway refused a repeated ``subscribe`` for now."""
         self._attachment = Attachment.DETACHED
         self.retry_at = now + self._link.policy.backoff_base_s + self._retry.next_delay()
         self._link.due(self.retry_at)
@@ -222,31 +226,30 @@ class Subscription:
     # ---- for the channels
 
     def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
-        """Accepted: go on from ``resume``, or from nothing."""
+        """Accepted: continues from ``resume``, or from nothing."""
         self._synced = True
 
     def _interrupt(self) -> None:
-        """No more messages will come on this connection."""
+        """No more messages come on this connection."""
 
     def _take(self, event: StreamEvent, now: float) -> None:
         raise NotImplementedError
 
-    def _hear(self, seq: int, now: float) -> None: ...
+    def _take_heartbeat(self, seq: int, now: float) -> None: ...
 
     def _send_recover(self, from_seq: int) -> None:
         self._link.send_recover(self, from_seq)
 
-    def _show(self, reason: str | None) -> None:
-        """Tells the observers if the state is another one than they know; ``_why`` may hold the reason."""
+    def _update_state(self, reason: str | None) -> None:
+        """Tells the observers if the state has changed; without a ``reason``, ``_next_reason`` is the reason."""
         state = self.state
         if state in TRUSTED_STATES:
             self._was_ready = True
-        if state is self._shown:
+        if state is self._known_state:
             return
-        self._shown = state
-        self.state_reason, self._why = reason or self._why, None
-        for observer in tuple(self._state_observers):
-            notify(observer, state)
+        self._known_state = state
+        self.state_reason, self._next_reason = reason or self._next_reason, None
+        notify_all(self._state_observers, state)
 
     def __str__(self) -> str:
         return f"{self.request.channel} {self.request.instrument}"
@@ -256,14 +259,19 @@ class Subscription:
 
 
 def scaled(number: int, exponent: int) -> Decimal:
-    """number × 10^exponent, exactly, whatever the caller's decimal context."""
+    """number × 10^exponent, exact in every decimal context."""
     if exponent >= 0:
         return Decimal(number * 10**exponent)
     return Decimal(number).scaleb(exponent, _EXACT)
 
 
+def notify_all(observers: Iterable[Callable[..., object]], *arguments: object) -> None:
+    for observer in tuple(observers):
+        notify(observer, *arguments)
+
+
 def notify(observer: Callable[..., object], *arguments: object) -> None:
-    """Calls a user's function; what it raises is logged, for the stream must go on."""
+    """Calls a user's function. If it raises, logs the error, because the stream must continue."""
     try:
         observer(*arguments)
     except Exception:

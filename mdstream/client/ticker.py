@@ -1,4 +1,4 @@
-"""Best bid, best ask and last trade of one instrument; the newest message is all there is to know."""
+"""Best bid, best ask and last trade of one instrument. Each message replaces the one before."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Self
 from mdstream.client import events
 from mdstream.client.protocol import Request
 from mdstream.client.stream import UpdateStream
-from mdstream.client.subscription import Link, Observer, StreamEvent, Subscription, notify, register, scaled
+from mdstream.client.subscription import Link, Observer, StreamEvent, Subscription, notify_all, register
 
 Quote = tuple[Decimal, Decimal]
 
 
 @dataclass(frozen=True, slots=True)
 class TickerUpdate:
-    """(price, size) of best bid, best ask and last trade; None where there is none. ``ts_us`` is the event time."""
+    """(price, size) of best bid, best ask and last trade; None if there is none. ``ts_us`` is the event time."""
 
     epoch: int
     seq: int
@@ -32,7 +32,7 @@ class TickerUpdate:
 
 
 class Ticker(Subscription):
-    """Keeps the newest ticker in ``current``; None until the first has come."""
+    """Keeps the newest ticker in ``current``; it is None before the first."""
 
     def __init__(self, request: Request, link: Link) -> None:
         super().__init__(request, link)
@@ -52,11 +52,11 @@ class Ticker(Subscription):
         return None if self.current is None else self.current.last
 
     def on_update(self, observer: Observer[TickerUpdate]) -> Callable[[], None]:
-        """Calls ``observer(update)`` for each ticker; returns a function that ends it."""
+        """Calls ``observer(update)`` for each ticker; returns a function that stops the calls."""
         return register(self._observers, observer)
 
     def updates(self, buffer: int = 1) -> UpdateStream[TickerUpdate]:
-        """An iteration that keeps at most ``buffer`` updates; 1, the default, always gives the newest."""
+        """Returns an iteration that keeps at most ``buffer`` updates; the default, 1, always gives the newest."""
         return UpdateStream(self, self.on_update, buffer)
 
     def __aiter__(self) -> AsyncIterator[TickerUpdate]:
@@ -74,13 +74,12 @@ class Ticker(Subscription):
             self._quote(event.ask_ticks, event.ask_lots),
             self._quote(event.last_ticks, event.last_lots),
         )
-        for observer in tuple(self._observers):
-            notify(observer, self.current)
+        notify_all(self._observers, self.current)
 
-    def _hear(self, seq: int, now: float) -> None:
+    def _take_heartbeat(self, seq: int, now: float) -> None:
         if self._synced and self.current is not None and seq > self.current.seq:
             self._synced = False
-            self._why = f"the ticker after number {self.current.seq} is missing"
+            self._next_reason = f"the ticker after number {self.current.seq} is missing"
             self._send_recover(0)
 
     def _interrupt(self) -> None:
@@ -89,4 +88,4 @@ class Ticker(Subscription):
     def _quote(self, ticks: int | None, lots: int | None) -> Quote | None:
         if ticks is None or lots is None:
             return None
-        return scaled(ticks, self.price_exp), scaled(lots, self.size_exp)
+        return self.price(ticks), self.size(lots)

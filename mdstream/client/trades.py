@@ -1,4 +1,4 @@
-"""A stream of trades without holes: each number once, in order; what is missing is fetched, or owned up to."""
+"""A stream of trades without gaps: each number once and in order. Missing trades are recovered, or reported as lost."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Literal, Self
 
 from mdstream.client import events
 from mdstream.client.protocol import Request
-from mdstream.client.recovery import Recovery
+from mdstream.client.recovery import NumberedSubscription
 from mdstream.client.stream import UpdateStream
-from mdstream.client.subscription import Link, Observer, StreamEvent, Subscription, notify, register, scaled
+from mdstream.client.subscription import Link, Observer, StreamEvent, notify_all, register, scaled
 
 Side = Literal["buy", "sell"]
 SIDES: dict[int, Side] = {1: "buy", 2: "sell"}
@@ -19,10 +19,10 @@ SIDES: dict[int, Side] = {1: "buy", 2: "sell"}
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """One trade. ``side`` is the taker's, None if unknown; ``ts_us`` its event time, µs since the Unix epoch.
+    """One trade. ``side`` is the taker's, None if unknown; ``ts_us`` is the event time in µs since the Unix epoch.
 
-    ``skipped`` counts the trades between the one before and this one that were not delivered: lost at the gateway, or
-    dropped by an iteration too slow for the stream.
+    ``skipped`` counts the trades just before this one that were not delivered: the gateway lost them, or the iteration
+    was too slow and dropped them.
     """
 
     epoch: int
@@ -48,21 +48,18 @@ class Trade:
         return replace(self, skipped=self.skipped + skipped)
 
 
-class Trades(Subscription):
-    """The trades of one instrument from the moment of the subscription on, over any number of connections."""
+class Trades(NumberedSubscription[events.Trades]):
+    """The trades of one instrument from the time of the subscription, over any number of connections."""
 
     def __init__(self, request: Request, link: Link) -> None:
         super().__init__(request, link)
         self._epoch: int | None = None
         self._seq: int | None = None
-        self._missed = 0
-        self._recovery: Recovery[events.Trades] = Recovery(self._send_recover, link)
+        self._skipped = 0
         self._trade_observers: list[Observer[Trade]] = []
         self._lost_observers: list[Callable[[int, int], object]] = []
-        self.recoveries = 0
-        self.gaps = 0
         self.lost = 0
-        """Trades that the gateway could not give any more."""
+        """Trades that the gateway could no longer send."""
 
     # ---- for the user
 
@@ -72,19 +69,19 @@ class Trades(Subscription):
 
     @property
     def seq(self) -> int | None:
-        """Number of the newest trade delivered; None before the first."""
+        """The number of the newest trade delivered; None before the first."""
         return self._seq
 
     def on_trade(self, observer: Observer[Trade]) -> Callable[[], None]:
-        """Calls ``observer(trade)`` for each trade; returns a function that ends it."""
+        """Calls ``observer(trade)`` for each trade; returns a function that stops the calls."""
         return register(self._trade_observers, observer)
 
     def on_lost(self, observer: Callable[[int, int], object]) -> Callable[[], None]:
-        """Calls ``observer(first, last)`` when trades are lost for good; returns a function that ends it."""
+        """Calls ``observer(first, last)`` when trades are lost for good; returns a function that stops the calls."""
         return register(self._lost_observers, observer)
 
     def updates(self, buffer: int = 16384) -> UpdateStream[Trade]:
-        """An iteration that keeps at most ``buffer`` trades for a consumer that is slower than the stream."""
+        """Returns an iteration that keeps at most ``buffer`` trades for a slow consumer."""
         return UpdateStream(self, self.on_trade, buffer)
 
     def __aiter__(self) -> AsyncIterator[Trade]:
@@ -93,44 +90,33 @@ class Trades(Subscription):
     # ---- for the connection
 
     @property
-    def deadline(self) -> float | None:
-        return self._recovery.deadline
-
-    @property
     def resume(self) -> tuple[int, int] | None:
         if self._epoch is None or self._seq is None:
             return None
         return self._epoch, self._seq
 
-    def recover_refused(self, now: float) -> None:
-        if self._recovery.active:
-            self._recovery.refused(now)
-
-    def tick(self, now: float) -> None:
-        self._recovery.tick(now)
-
     def _interrupt(self) -> None:
-        self._recovery.stop()
+        super()._interrupt()
         self._synced = False
 
     def _take(self, event: StreamEvent, now: float) -> None:
         if isinstance(event, events.Lost):
             self._take_lost(event, now)
-        elif isinstance(event, events.Trades) and self._same_life(event):
+        elif isinstance(event, events.Trades) and self._follow_epoch(event):
             self._take_trades(event, now)
 
-    def _hear(self, seq: int, now: float) -> None:
+    def _take_heartbeat(self, seq: int, now: float) -> None:
         if self._recovery.active or seq == 0:
             return
         if self._seq is None:
             self._seq = seq
         elif seq > self._seq:
-            self._miss(now)
+            self._recover_missing(now)
 
     # ---- inside
 
-    def _same_life(self, event: events.Trades) -> bool:
-        """Follows a new epoch, which counts from 1 again; False for what an older writer left."""
+    def _follow_epoch(self, event: events.Trades) -> bool:
+        """Starts again at number 1 if the epoch is new; False if it is older than the current one."""
         if self._epoch is None:
             if self._seq is None or event.first <= self._seq:
                 self._seq = event.first - 1
@@ -146,27 +132,27 @@ class Trades(Subscription):
     def _take_trades(self, event: events.Trades, now: float) -> None:
         assert self._seq is not None
         if not event.trades:
-            self._take_nothing(event, now)
+            self._take_empty(event, now)
             return
         if event.last <= self._seq:
             return
         if event.first > self._seq + 1:
             self._recovery.hold(event)
             if not self._recovery.active:
-                self._miss(now)
+                self._recover_missing(now)
             return
         for entry in event.trades:
             if entry.seq > self._seq:
                 self._deliver(entry)
         self._seq = event.last
-        self._recovery.prove()
-        self._go_on(now)
+        self._recovery.reset_delay()
+        self._resume_stream(now)
 
-    def _take_nothing(self, event: events.Trades, now: float) -> None:
-        """The answer to a ``recover`` for what does not exist: nothing is missing."""
+    def _take_empty(self, event: events.Trades, now: float) -> None:
+        """The gateway answered ``recover`` with no trades: nothing is missing."""
         if self._recovery.active and event.last <= (self._seq or 0):
-            self._recovery.prove()
-            self._go_on(now)
+            self._recovery.reset_delay()
+            self._resume_stream(now)
 
     def _deliver(self, entry: events.TradeEntry) -> None:
         assert self._epoch is not None
@@ -181,16 +167,15 @@ class Trades(Subscription):
             entry.trade_id,
             self.price_exp,
             self.size_exp,
-            self._missed,
+            self._skipped,
         )
-        self._missed = 0
-        for observer in tuple(self._trade_observers):
-            notify(observer, trade)
+        self._skipped = 0
+        notify_all(self._trade_observers, trade)
 
     def _take_lost(self, event: events.Lost, now: float) -> None:
-        """Lost unasked: ask once, the log may still have them. Lost as the answer: they are gone."""
+        """``lost`` without ``recover``: recovers once, because the log may still have the trades. As the answer: they are gone."""
         if self._seq is None and event.first == 1:
-            # All that went before this subscription: it was never promised.
+            # Trades from before this subscription, which are not part of it.
             self._seq = event.last
             return
         seq = event.first - 1 if self._seq is None else self._seq
@@ -198,33 +183,25 @@ class Trades(Subscription):
             return
         self._seq = seq
         if not self._recovery.active:
-            self._miss(now)
+            self._recover_missing(now)
         elif event.first <= seq + 1:
-            self._give_up(seq + 1, event.last)
-            self._go_on(now)
+            self._report_lost(seq + 1, event.last)
+            self._resume_stream(now)
 
-    def _give_up(self, first: int, last: int) -> None:
+    def _report_lost(self, first: int, last: int) -> None:
         self.lost += last - first + 1
-        self._missed += last - first + 1
+        self._skipped += last - first + 1
         self._seq = last
-        self._recovery.prove()
-        for observer in tuple(self._lost_observers):
-            notify(observer, first, last)
+        self._recovery.reset_delay()
+        notify_all(self._lost_observers, first, last)
 
-    def _go_on(self, now: float) -> None:
+    def _resume_stream(self, now: float) -> None:
         self._synced = True
         if self._recovery.active:
-            for event in self._recovery.settle():
+            for event in self._recovery.complete():
                 self._take_trades(event, now)
 
-    def _miss(self, now: float) -> None:
+    def _recover_missing(self, now: float) -> None:
         assert self._seq is not None
-        self.gaps += 1
-        self._link.stats.gaps += 1
         self._synced = False
-        self._why = f"trades after number {self._seq} are missing"
-        self._recovery.start(self._seq + 1, now)
-
-    def _send_recover(self, from_seq: int) -> None:
-        self.recoveries += 1
-        super()._send_recover(from_seq)
+        self._recover_gap(f"trades after number {self._seq} are", self._seq + 1, now)

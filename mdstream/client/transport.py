@@ -1,4 +1,4 @@
-"""What the client needs of a network: a way to dial, and a message pipe. ``transport_picows.py`` is the real one."""
+"""The client's interface to the network. ``transport_picows.py`` implements it; a test may use a fake."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ class Transport(Protocol):
     """An open WebSocket connection."""
 
     def send(self, payload: bytes) -> None:
-        """Sends one message, in the kind of frame that the codec asked for; does nothing once closed."""
+        """Sends one message as a text or binary frame, as the codec needs; does nothing once closed."""
 
     def close(self, code: int, reason: str) -> None:
-        """Sends a close frame and hangs up when it has left."""
+        """Sends a close frame, then closes the connection."""
 
     def abort(self) -> None:
-        """Hangs up at once: the peer is thought dead."""
+        """Closes the connection at once, because the peer seems dead."""
 
     async def wait_closed(self) -> None:
         """Returns when the connection is gone."""
 
 
 class Receiver(Protocol):
-    """Where a transport delivers, in the event loop's thread; nothing comes after ``closed``."""
+    """Receives from a transport, in the event loop's thread; ``closed`` is the last call."""
 
     def received(self, payload: bytes) -> None:
         """One whole message."""
 
     def closed(self, code: int, reason: str) -> None:
-        """The connection is gone: the peer's close code, or 1006 if there was none."""
+        """The connection is gone; ``code`` is the peer's close code, 1006 if it sent none."""
 
 
 class Dial(Protocol):
@@ -44,4 +44,4 @@ class Dial(Protocol):
         token: str | None,
         timeout_s: float,
     ) -> Transport:
-        """Raises HandshakeRefused for an HTTP answer other than 101, ConnectionFailed where there is none."""
+        """Raises HandshakeRefused for an HTTP answer other than 101, ConnectionFailed if there is no answer."""

@@ -21,7 +21,7 @@ from mdstream.errors import ClientError, ConnectionFailed, HandshakeRefused
 
 log = logging.getLogger(__name__)
 
-NO_CLOSE_FRAME = 1006
+NO_CODE, NO_CLOSE_FRAME = 1005, 1006
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 EXTENSIONS = "Sec-WebSocket-Extensions"
 
@@ -71,7 +71,7 @@ class PicowsDial:
                     max_frame_size=MAX_MESSAGE_BYTES,
                 )
         except BaseException:
-            # picows keeps a connection whose opener was cancelled; it must not live on unheard.
+            # picows keeps the connection of a cancelled call; without a receiver it must be closed.
             listener.abandon()
             raise
 
@@ -97,13 +97,13 @@ class PicowsTransport:
         self._ws.disconnect(graceful=False)
 
     async def wait_closed(self) -> None:
-        # It raises what cut the connection on this side; that was logged, and the user sees the state.
+        # It raises the error that cut the connection. That error is logged, and the user sees the state.
         with suppress(Exception):
             await self._ws.wait_disconnected()
 
 
 class _Listener(WSListener):
-    """Joins fragments, unpacks what is compressed, and hands on whole messages."""
+    """Joins fragments, decompresses, and delivers whole messages."""
 
     def __init__(self, receiver: Receiver, binary: bool) -> None:
         super().__init__()
@@ -111,8 +111,8 @@ class _Listener(WSListener):
         self._type = WSMsgType.BINARY if binary else WSMsgType.TEXT
         self._parts: list[bytes] = []
         self._size = 0
-        self._packed = False
-        self._unpacks = False
+        self._compressed = False
+        self._decompresses = False
         self._failed = False
         self._close: tuple[int, str] | None = None
         self._abandoned = False
@@ -123,23 +123,25 @@ class _Listener(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         if self._abandoned:
             transport.disconnect()
-        self._unpacks = (
-            EXTENSIONS in transport.response.headers
-        )  # whether that may be is looked at by the dial
+        self._decompresses = EXTENSIONS in transport.response.headers  # the dial checks that it was offered
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if self._failed:
             return
-        if frame.rsv2 or frame.rsv3 or (frame.rsv1 and not (self._unpacks and kind == self._type)):
-            self._fail(transport, WSCloseCode.PROTOCOL_ERROR, "a frame marked as no agreed extension has it")
+        if frame.rsv2 or frame.rsv3 or (frame.rsv1 and not (self._decompresses and kind == self._type)):
+            self._fail(
+                transport,
+                WSCloseCode.PROTOCOL_ERROR,
+                "a frame with a reserved bit that no agreed extension uses",
+            )
         elif kind == WSMsgType.CLOSE:
             self._peer_closed(transport, frame)
         elif kind == self._type or kind == WSMsgType.CONTINUATION:
-            self._take(transport, frame)
+            self._collect(transport, frame)
         elif kind in (WSMsgType.TEXT, WSMsgType.BINARY):
-            kept = f"a {WSMsgType(kind).name} frame under the other subprotocol"
-            self._fail(transport, WSCloseCode.UNSUPPORTED_DATA, kept)
+            found = f"a {WSMsgType(kind).name} frame under the other subprotocol"
+            self._fail(transport, WSCloseCode.UNSUPPORTED_DATA, found)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         code, reason = self._close or (NO_CLOSE_FRAME, "connection cut")
@@ -147,18 +149,18 @@ class _Listener(WSListener):
 
     def _peer_closed(self, transport: WSTransport, frame: WSFrame) -> None:
         payload = frame.get_payload_as_bytes()
-        code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
+        code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else NO_CODE
         self._close = code, payload[2:].decode(errors="replace")
         if not transport.is_close_frame_sent:
-            transport.send_close(WSCloseCode.OK if code == 1005 else frame.get_close_code())
+            transport.send_close(WSCloseCode.OK if code == NO_CODE else frame.get_close_code())
         transport.disconnect()
 
-    def _take(self, transport: WSTransport, frame: WSFrame) -> None:
+    def _collect(self, transport: WSTransport, frame: WSFrame) -> None:
         payload = frame.get_payload_as_bytes()
         if frame.msg_type == self._type:
-            self._packed = frame.rsv1
+            self._compressed = frame.rsv1
         if frame.fin and not self._parts:
-            self._hand_on(transport, payload)
+            self._deliver(transport, payload)
             return
         self._parts.append(payload)
         self._size += len(payload)
@@ -168,10 +170,10 @@ class _Listener(WSListener):
             payload = b"".join(self._parts)
             self._parts.clear()
             self._size = 0
-            self._hand_on(transport, payload)
+            self._deliver(transport, payload)
 
-    def _hand_on(self, transport: WSTransport, payload: bytes) -> None:
-        message = inflate(payload, MAX_MESSAGE_BYTES) if self._packed else payload
+    def _deliver(self, transport: WSTransport, payload: bytes) -> None:
+        message = inflate(payload, MAX_MESSAGE_BYTES) if self._compressed else payload
         if isinstance(message, bytes):
             self._receiver.received(message)
         else:
@@ -180,8 +182,8 @@ class _Listener(WSListener):
             self._fail(transport, code, f"a compressed message that is {'too big' if big else 'corrupt'}")
 
     def _fail(self, transport: WSTransport, code: WSCloseCode, what: str) -> None:
-        """The gateway broke the protocol: nothing more is taken from this connection."""
-        log.warning("the gateway sent %s; hanging up", what)
+        """The gateway broke the protocol: ignores everything else from this connection, and closes it."""
+        log.warning("the gateway sent %s; closing the connection", what)
         self._failed = True
         self._parts.clear()
         if not transport.is_close_frame_sent:
@@ -194,11 +196,11 @@ def _failure(url: str, error: OSError | picows.WSError, timeout_s: float) -> Cli
         return _refused(url, error)
     if isinstance(error, TimeoutError):
         return ConnectionFailed(f"cannot connect to {url}: no answer within {timeout_s:g} s")
-    return ConnectionFailed(f"cannot connect to {url}: {_plainly(error)}")
+    return ConnectionFailed(f"cannot connect to {url}: {_describe(error)}")
 
 
 def _check_answer(url: str, ws: WSTransport, subprotocol: str, compression: bool) -> None:
-    """That the gateway chose among what was offered."""
+    """Checks that the gateway chose from the offer."""
     chosen = ws.response.headers.get("Sec-WebSocket-Protocol")
     try:
         if chosen not in (None, subprotocol):
@@ -233,7 +235,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _plainly(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, OSError) and error.strerror:
@@ -242,8 +244,8 @@ def _plainly(error: Exception) -> str:
 
 
 def check_url(url: str) -> str:
-    """The URL as it is; ValueError with what is wrong with it."""
+    """Returns the URL unchanged. Raises ValueError if it is invalid."""
     parts = urlsplit(url)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"gateway URL was {url!r}; it reads ws://host:port/v1/stream or wss://…")
+        raise ValueError(f"gateway URL was {url!r}; it must be ws://host:port/v1/stream or wss://…")
     return url

@@ -1,4 +1,4 @@
-"""The publisher SDK: what a feed handler in Python uses to bring market data onto the bus.
+"""The publisher SDK: feed handlers in Python publish market data to NATS with it.
 
 ::
 
@@ -10,6 +10,7 @@
         await publisher.flush()
 """
 
+import mdstream._core  # noqa: F401 - first, because it tells when it is not built
 from mdstream.feed.instrument import Instrument
 from mdstream.feed.numbers import DecimalLike, LevelLike
 from mdstream.feed.publisher import Publisher, connect

@@ -1,4 +1,4 @@
-"""One instrument as a feed handler sees it: calls in, payloads into the publisher's outbox."""
+"""One instrument as a feed handler sees it. Its calls put payloads into the publisher's queue."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Outlet(Protocol):
 
 
 class Instrument:
-    """Made by ``Publisher.instrument``. No call waits; one that raises has changed and published nothing.
+    """Made by ``Publisher.instrument``. No call waits; a call that raises changes and publishes nothing.
 
-    Levels are ``(price, size)`` pairs with the size that stands at the price now, 0 for none. Prices and sizes are str, Decimal or int,
-    never float; in the calls that end in ``_ticks`` they are integers, flat: ``[ticks, lots, ticks, lots, …]``. ``ts_us`` is the event
-    time in µs since the Unix epoch; the time of the call where not given.
+    Levels are ``(price, size)`` tuples with the total size at the price now, 0 for none. Prices and sizes are str, Decimal or int,
+    never float; calls that end in ``_ticks`` take flat integers: ``[ticks, lots, ticks, lots, …]``. ``ts_us`` is the event time in µs
+    since the Unix epoch; default is the time of the call.
     """
 
     def __init__(self, outlet: Outlet, writer: InstrumentWriter) -> None:
@@ -41,7 +41,7 @@ class Instrument:
         self.status_us = 0
         """When the status last went out."""
 
-    # ---- what it is
+    # ---- properties
 
     @property
     def id(self) -> InstrumentId:
@@ -57,7 +57,7 @@ class Instrument:
 
     @property
     def seq(self) -> int:
-        """The number of the newest book update; 0 while there is none."""
+        """The number of the newest book update; 0 before the first."""
         return self._writer.book.seq
 
     @property
@@ -70,7 +70,7 @@ class Instrument:
 
     @property
     def book(self) -> Book:
-        """The book as published. To read; write with the calls below."""
+        """The book as published. Read only; change it with the calls below."""
         return self._writer.book
 
     # ---- market data
@@ -82,17 +82,17 @@ class Instrument:
         self._send_book(self._open().update(bids, asks, ts_us))
 
     def update_ticks(self, bids: FlatLevels = (), asks: FlatLevels = (), *, ts_us: int | None = None) -> None:
-        """The same in ticks and lots."""
+        """As above, in ticks and lots."""
         self._send_book(self._open().update_ticks(bids, asks, ts_us))
 
     def replace(
         self, bids: Iterable[LevelLike], asks: Iterable[LevelLike], *, ts_us: int | None = None
     ) -> bool:
-        """Publishes what leads to this full book, best first; False if it was the book already. Raises FeedError, BookError."""
+        """Publishes the changes that lead to this full book, best first; False if nothing changed. Raises FeedError, BookError."""
         return self._send_book(self._open().replace(bids, asks, ts_us))
 
     def replace_ticks(self, bids: FlatLevels, asks: FlatLevels, *, ts_us: int | None = None) -> bool:
-        """The same in ticks and lots."""
+        """As above, in ticks and lots."""
         return self._send_book(self._open().replace_ticks(bids, asks, ts_us))
 
     def trade(
@@ -116,7 +116,7 @@ class Instrument:
         trade_id: TradeId | None = None,
         ts_us: int | None = None,
     ) -> None:
-        """The same in ticks and lots."""
+        """As above, in ticks and lots."""
         value = self._open().trade_ticks(price_ticks, size_lots, side, trade_id, ts_us)
         self._outlet.send(self._subjects["trade"], value)
 
@@ -126,24 +126,24 @@ class Instrument:
         self._send_status(value)
 
     def snap(self) -> None:
-        """Publishes a snapshot now, beyond those that the contract asks for."""
+        """Publishes a snapshot now, in addition to those that the contract asks for."""
         self._open()
         self._send_snap()
 
     # ---- for the publisher
 
-    def end(self, why: FeedError) -> None:
-        """From now on every call raises ``why``, and nothing is published."""
-        self._ended = why
+    def end(self, error: FeedError) -> None:
+        """From now on every call raises ``error`` and nothing is published."""
+        self._ended = error
 
     def opening(self) -> list[tuple[str, bytes]]:
-        """What announces the instrument: ``ref``, then ``snap``, then ``status``."""
+        """The payloads that announce the instrument: ``ref``, then ``snap``, then ``status``."""
         writer, self.status_us = self._writer, self._outlet.now_us()
         values = {"ref": writer.reference(), "snap": writer.snap(), "status": writer.status()}
         return [(self._subjects[stream], value) for stream, value in values.items()]
 
     def announce_again(self) -> None:
-        """After a reconnect: readers, or the server itself, may have lost anything."""
+        """Publishes ``ref``, ``snap`` and ``status`` again: after a reconnect readers, or the server, may have lost any of them."""
         if self._ended is not None:
             return
         self._outlet.send_state(self._subjects["ref"], self._writer.reference())
@@ -151,7 +151,7 @@ class Instrument:
         self._send_status(self._writer.status())
 
     def housekeep(self, at_us: int, status_interval_us: int) -> None:
-        """Publishes a snapshot that is due, and the status as a sign of life."""
+        """Publishes a snapshot if it is due, and the status regularly as a sign of life."""
         if self._ended is not None:
             return
         if self._writer.snap_due(at_us):
@@ -160,7 +160,7 @@ class Instrument:
             self._send_status(self._writer.status())
 
     def finish(self, reason: str) -> None:
-        """The last words: the book as it is left, and that nobody writes it any more."""
+        """Publishes the last book and ``feed_down``; further calls raise."""
         if self._ended is not None:
             return
         if self._writer.unsnapped:
@@ -178,7 +178,7 @@ class Instrument:
         if value is None:
             return False
         self._outlet.send(self._book_subject, value)
-        # Those that are due by time are the housekeeping's.
+        # ``housekeep`` sends those that are due by time.
         if self._writer.unsnapped >= SNAP_UPDATES:
             self._send_snap()
         return True

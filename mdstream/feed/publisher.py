@@ -1,8 +1,8 @@
-"""The publisher: what feed handlers hand in leaves for NATS in batches; state is confirmed by JetStream in the background.
+"""The publisher: sends market data to NATS in batches, and has JetStream confirm state in the background.
 
-Calls that hand in market data never wait, and never fail for NATS' sake. While NATS is away the numbering goes on and
-payloads wait, up to ``backlog_bytes``; beyond it the oldest are dropped, counted and reported. After a reconnect every
-instrument's ``ref``, ``snap`` and ``status`` are published again, so that readers mend whatever was lost on the way.
+Calls with market data never wait, and never fail because of NATS. While NATS is away the numbering goes on and payloads wait, up
+to ``backlog_bytes``; beyond that the oldest are dropped, counted and reported. After a reconnect every instrument's ``ref``,
+``snap`` and ``status`` are published again, so that readers recover whatever was lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mdstream.bus import Bus, BusOptions, parse_subject, subject
 from mdstream.bus import connect as connect_bus
 from mdstream.errors import BusError, BusUnavailable, FeedError, MdstreamError, SequenceError
 from mdstream.feed.instrument import Instrument
-from mdstream.feed.outbox import Batch, Outbox
+from mdstream.feed.publish_queue import Batch, PublishQueue
 from mdstream.feed.stored import stored_epoch
 from mdstream.feed.writer import InstrumentWriter, now_us
 from mdstream.model import InstrumentId, Ref
@@ -36,7 +36,7 @@ _HOUSEKEEPING_S = 0.5
 class Publisher:
     """Publishes a venue's instruments. Make one with ``connect``; use it from the event loop's thread only.
 
-    ``on_error`` is told of what fails in the background, besides the log.
+    ``on_error`` gets the errors of the background, which are also logged.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Publisher:
         self._batch_bytes = min(batch_bytes, self._max_payload)
         self._status_interval_us = int(status_interval_s * 1_000_000)
         self._on_error = on_error
-        self._outbox = Outbox(batch_bytes=self._batch_bytes, backlog_bytes=backlog_bytes)
+        self._queue = PublishQueue(batch_bytes=self._batch_bytes, backlog_bytes=backlog_bytes)
         self._dropping = False
         self._scheduled: asyncio.Handle | None = None
         self._wake = asyncio.Event()
@@ -93,17 +93,17 @@ class Publisher:
         max_levels: int = 65536,
         **extra: Any,
     ) -> Instrument:
-        """Announces an instrument (``ref``, the empty ``snap``, ``status``) and returns when JetStream has confirmed it.
+        """Announces an instrument (``ref``, an empty ``snap``, ``status``) and returns when JetStream has confirmed it.
 
-        ``tick`` and ``lot`` are the venue's increments, in units of the exponents; ``extra`` is passed on in ``ref``. A symbol that is
-        open already is opened anew: a new epoch, and the earlier object refuses further calls. Raises FeedError if the reference
-        data is not usable, BusError if NATS is.
+        ``tick`` and ``lot`` are the venue's increments, in units of the exponents; ``extra`` goes into ``ref``. If the symbol is open
+        already, it gets a new epoch and the earlier object refuses further calls. Raises FeedError if the reference data is not
+        usable, BusError if NATS is not.
         """
         if self._closed:
             raise FeedError(f"{self.venue}:{symbol}: the publisher is closed")
         if self._stop_listening is None:
-            rivals = await self.bus.subscribe(f"md.{self._venue_token}.*.status", self._hear_status)
-            self._stop_listening = partial(self.bus.unsubscribe, rivals)
+            statuses = await self.bus.subscribe(f"md.{self._venue_token}.*.status", self._on_status)
+            self._stop_listening = partial(self.bus.unsubscribe, statuses)
         instrument = await self._open(
             symbol, Ref(price_exp, size_exp, tick, lot, name, extra), max_levels, state, reason
         )
@@ -119,9 +119,9 @@ class Publisher:
             raise FeedError(str(error)) from None
         former = self.instruments.pop(symbol, None)
         if former is not None:
-            former.end(FeedError(f"{instrument_id}: the instrument was opened anew"))
+            former.end(FeedError(f"{instrument_id}: the instrument was opened again"))
             await self.flush()
-        # A clock that went back, or another host's, must not fence us out of our own instrument.
+        # A clock that went back, or another host's clock, must not lock us out of our own instrument.
         newest = max(await stored_epoch(self.bus, instrument_id), former.epoch if former else 0)
         writer = InstrumentWriter(
             instrument_id,
@@ -135,7 +135,7 @@ class Publisher:
         return Instrument(self, writer)
 
     async def flush(self) -> None:
-        """Returns when the server has taken what was handed in so far; at once while NATS is away."""
+        """Returns when the server has everything so far; at once while NATS is away."""
         self._unschedule()
         await self._send_all()
         if self.bus.connected:
@@ -143,24 +143,24 @@ class Publisher:
                 await self.bus.flush()
 
     async def fenced(self) -> NoReturn:
-        """Waits until another writer has taken over an instrument, by a greater epoch; then raises SequenceError.
+        """Waits until another writer takes over an instrument with a greater epoch; then raises SequenceError.
 
-        Readers ignore us there from then on, and so calls for that instrument raise the same.
+        Readers ignore us there from then on, so calls for that instrument raise the same error.
         """
         raise await asyncio.shield(self._fenced)
 
     @property
     def dropped(self) -> int:
-        """Payload values dropped because NATS was away, or too slow, for too long."""
-        return self._outbox.dropped_values
+        """Values dropped because NATS was away or slow for too long."""
+        return self._queue.dropped_values
 
     @property
     def backlog_bytes(self) -> int:
         """Bytes that wait to be sent."""
-        return self._outbox.bytes
+        return self._queue.bytes
 
     async def close(self, reason: str = "publisher stopped") -> None:
-        """Publishes the last snapshots and ``feed_down``, waits (5 s at most) until they are confirmed, and ends."""
+        """Publishes the last snapshots and ``feed_down``, waits up to 5 s for their confirmation, and ends."""
         if self._closed:
             return
         self._closed = True
@@ -182,17 +182,17 @@ class Publisher:
     # ---- for instruments
 
     def send(self, subject: str, value: bytes) -> None:
-        dropped = self._outbox.add(subject, value)
+        dropped = self._queue.add(subject, value)
         if dropped:
             self._on_dropped()
-        if self._outbox.bytes >= self._batch_bytes:
+        if self._queue.bytes >= self._batch_bytes:
             self._unschedule()
             self._wake.set()
         elif self._scheduled is None:
             self._schedule()
 
     def send_state(self, subject: str, value: bytes, *, after: str | None = None) -> None:
-        self._outbox.add_state(subject, value, after=after)
+        self._queue.add_state(subject, value, after=after)
         if self._scheduled is None:
             self._schedule()
 
@@ -229,38 +229,38 @@ class Publisher:
 
     async def _send_all(self) -> None:
         async with self._sending:
-            while self._outbox and self.bus.connected:
-                batch = self._outbox.take()
+            while self._queue and self.bus.connected:
+                batch = self._queue.take()
                 if batch.acked:
                     self._request_ack(batch)
                     continue
                 try:
                     await self.bus.publish(batch.subject, batch.payload())
                 except BusUnavailable:
-                    self._outbox.put_back(batch)
+                    self._queue.put_back(batch)
                     return
                 except BusError as error:
                     self.report(error)
-        if not self._outbox:
+        if not self._queue:
             self._dropping = False
 
     def _on_dropped(self) -> None:
-        """Once for each time that the backlog overflows: readers need snapshots then, for there is a hole."""
+        """Reports an overflow of the backlog once, and announces again: readers have a gap and need snapshots."""
         self._announce_again = True
         if not self._dropping:
             self._dropping = True
             why = "too slow" if self.bus.connected else "away"
             self.report(
                 BusUnavailable(
-                    f"{self.venue}: NATS is {why} and more than the backlog of {self._outbox.bytes} bytes waits; "
-                    "the oldest payloads are dropped, and readers mend from the next snapshot"
+                    f"{self.venue}: NATS is {why} and more than the backlog of {self._queue.bytes} bytes waits; "
+                    "the oldest payloads are dropped, and readers recover from the next snapshot"
                 )
             )
 
-    # ---- state, confirmed
+    # ---- confirmed state
 
     def _request_ack(self, batch: Batch) -> None:
-        # Only the newest state of a subject matters: one that still waits gives way.
+        # Only the newest state of a subject matters: replace one that still waits.
         self._acks.pop(batch.subject, None)
         self._acks[batch.subject] = batch.payload()
         self._acks_idle.clear()
@@ -275,7 +275,7 @@ class Publisher:
                 try:
                     await self.bus.publish_acked(subject, self._acks.pop(subject))
                 except BusUnavailable:
-                    # Reconnected or not: all state is due again.
+                    # All state must be sent again.
                     self._announce_again = True
                     break
                 except BusError as error:
@@ -284,8 +284,8 @@ class Publisher:
 
     # ---- other writers
 
-    def _hear_status(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
-        """Every writer says regularly that it lives: one with a greater epoch than ours is our successor."""
+    def _on_status(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
+        """Every writer publishes its status regularly: one with a greater epoch than ours has taken over."""
         try:
             instrument_id, _stream = parse_subject(name.decode())
             _kind, epoch, *_more = msgpack.unpackb(payload)
@@ -303,7 +303,7 @@ class Publisher:
         if not self._fenced.done():
             self._fenced.set_result(error)
 
-    # ---- NATS comes back, time passes
+    # ---- reconnects and timers
 
     def _on_reconnect(self) -> None:
         self._announce_again = True
@@ -312,7 +312,7 @@ class Publisher:
     async def _announce_all(self) -> None:
         self._announce_again = False
         try:
-            # The server that answers may be a new one, with nothing in it.
+            # This may be a new server with no data.
             await self.bus.ensure_streams()
         except BusUnavailable:
             self._announce_again = True
@@ -338,8 +338,8 @@ class Publisher:
 async def connect(target: str | BusOptions | Bus, *, venue: str, **options: Any) -> AsyncIterator[Publisher]:
     """A publisher for one venue: ``async with connect("nats://127.0.0.1:4222", venue="SIM") as publisher``.
 
-    ``options`` are those of ``Publisher``. On leaving, what waits is sent, the instruments are marked ``feed_down``, and the
-    connection is closed unless it was given. Raises BusUnavailable if NATS cannot be reached, FeedError for a bad venue name.
+    ``options`` are those of ``Publisher``. On leaving, the backlog is sent, the instruments are marked ``feed_down``, and the
+    connection is closed unless it was passed in. Raises BusUnavailable if NATS cannot be reached, FeedError for a bad venue name.
     """
     _check_venue(venue)
     bus = target if isinstance(target, Bus) else await connect_bus(target)
@@ -357,7 +357,7 @@ async def connect(target: str | BusOptions | Bus, *, venue: str, **options: Any)
 
 def _check_venue(venue: str) -> None:
     if ":" in venue:
-        raise FeedError(f"venue {venue!r} must not hold a colon")
+        raise FeedError(f"venue {venue!r} must not contain a colon")
     try:
         InstrumentId.parse(f"{venue}:X")
     except ValueError as error:

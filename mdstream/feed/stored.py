@@ -1,4 +1,4 @@
-"""What an earlier writer of an instrument left on the bus."""
+"""The data that an earlier writer of an instrument stored on the bus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger("mdstream.feed")
 
 
 async def stored_epoch(bus: Bus, instrument: InstrumentId) -> int:
-    """The epoch of the newest stored ``snap``; 0 if there is none, or none that can be read. Raises BusError."""
+    """The epoch of the stored ``snap``; 0 if there is none or it cannot be read. Raises BusError."""
     payload = await bus.last(MD_STATE, subject(instrument, "snap"))
     if payload is None:
         return 0

@@ -1,4 +1,4 @@
-"""The writer of one instrument: checks and numbers what a feed handler hands in, and gives the bytes for the bus. No I/O.
+"""The writer of one instrument: checks and numbers market data and returns the bytes for the bus. No I/O.
 
 A refused call changes nothing and uses no number.
 """
@@ -27,9 +27,9 @@ Side = Literal["buy", "sell"]
 TradeId = str | int
 
 SNAP_UPDATES = 1000
-"""A snapshot follows at most so many updates after the last one …"""
+"""A snapshot is due after so many updates …"""
 SNAP_US = 5_000_000
-"""… or so long after it, if anything changed."""
+"""… or after this time, if anything changed."""
 
 DEFAULT_MAX_PAYLOAD = 1_048_576
 _MAX_TRADE_ID_BYTES = 126
@@ -44,7 +44,7 @@ def now_us() -> int:
 class InstrumentWriter:
     """Turns calls into payloads of the streams ``book``, ``trade``, ``snap``, ``ref`` and ``status``.
 
-    ``max_payload`` is the greatest message that the bus takes, in bytes. Raises FeedError if ``ref`` is not usable.
+    ``max_payload`` is the largest message that the bus takes, in bytes. Raises FeedError if ``ref`` is not usable.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class InstrumentWriter:
         self.trade_seq = 0
         self.state = VenueState.TRADING
         self.reason = ""
-        # Nobody asks the writer for what it wrote before, so the log may be as small as the core allows.
+        # Nobody reads this book's change log, so it is as small as the core allows.
         self.book = Book(str(instrument), log_capacity=1024, max_levels=max_levels)
         self.book.reset(epoch)
         self._stepped = ref.tick > 1 or ref.lot > 1
@@ -78,11 +78,11 @@ class InstrumentWriter:
     def update(
         self, bids: Iterable[LevelLike] = (), asks: Iterable[LevelLike] = (), ts_us: int | None = None
     ) -> bytes:
-        """One atomic update of level changes, size 0 deletes. Raises FeedError, BookError."""
+        """One atomic update; size 0 deletes a level. Raises FeedError, BookError."""
         return self.update_ticks(self._flat(bids, "bid"), self._flat(asks, "ask"), ts_us)
 
     def update_ticks(self, bids: FlatLevels = (), asks: FlatLevels = (), ts_us: int | None = None) -> bytes:
-        """The same in ticks and lots, flat."""
+        """As above, in flat ticks and lots."""
         self._check_side(bids, "bid")
         self._check_side(asks, "ask")
         return self._write_book(bids, asks, ts_us)
@@ -90,11 +90,11 @@ class InstrumentWriter:
     def replace(
         self, bids: Iterable[LevelLike], asks: Iterable[LevelLike], ts_us: int | None = None
     ) -> bytes | None:
-        """One atomic update that leads to this full book, best first; None if it is the book already."""
+        """One atomic update that leads to this full book, best first; None if nothing changed."""
         return self.replace_ticks(self._flat(bids, "bid"), self._flat(asks, "ask"), ts_us)
 
     def replace_ticks(self, bids: FlatLevels, asks: FlatLevels, ts_us: int | None = None) -> bytes | None:
-        """The same in ticks and lots, flat."""
+        """As above, in flat ticks and lots."""
         self._check_side(bids, "bid")
         self._check_side(asks, "ask")
         self._check_order(bids, "bid")
@@ -111,7 +111,7 @@ class InstrumentWriter:
             payload = pack_book(self.epoch, seq, seq, ts_us, bids, asks)
         except (TypeError, ValueError, OverflowError) as error:
             raise FeedError(f"{self.id}: update {seq}: {error}") from None
-        # Before the book changes: what cannot be published must not have happened.
+        # Before the book changes: an update that cannot be published must not change it.
         self._check_fits(payload, "an update", (len(bids) + len(asks)) // 2)
         self.book.apply(seq, seq, ts_us, bids, asks)
         return payload
@@ -143,7 +143,7 @@ class InstrumentWriter:
         trade_id: TradeId | None = None,
         ts_us: int | None = None,
     ) -> bytes:
-        """The same in ticks and lots."""
+        """As above, in ticks and lots."""
         ticks = check_number(price_ticks, "trade price", self.id, least=-MAX_NUMBER)
         lots = check_number(size_lots, "trade size", self.id, least=1)
         self._check_step(ticks, self.ref.tick, self.ref.price_exp, "trade price", "tick")
@@ -166,7 +166,7 @@ class InstrumentWriter:
         if isinstance(trade_id, bool) or not isinstance(trade_id, int) or abs(trade_id) > MAX_NUMBER:
             raise FeedError(
                 f"{self.id}: trade id {trade_id!r} is neither a str nor an int within ±{MAX_NUMBER} "
-                "(hand in greater ones as str: JavaScript would round them)"
+                "(pass larger ones as str: JavaScript would round them)"
             )
         return trade_id
 
@@ -184,7 +184,7 @@ class InstrumentWriter:
         return payload
 
     def status(self) -> bytes:
-        """The state as it is, with the time now: a sign of life."""
+        """The current state with the current time: a sign of life."""
         return self._pack_status(self.state, self.reason, None)
 
     def _pack_status(self, state: VenueState, reason: str, ts_us: int | None) -> bytes:
@@ -203,17 +203,17 @@ class InstrumentWriter:
         return self.book.seq - self._snap_seq
 
     def snap_due(self, at_us: int) -> bool:
-        """Whether the contract wants a snapshot now: something changed, and 1,000 updates or 5 s have passed."""
+        """Whether the contract asks for a snapshot now: something changed, and 1,000 updates or 5 s have passed."""
         updates = self.unsnapped
         return updates >= SNAP_UPDATES or (updates > 0 and at_us - self._snap_us >= SNAP_US)
 
     def snap(self) -> bytes:
-        """The full book as it is. Raises FeedError if it is greater than what the bus takes."""
+        """The full book. Raises FeedError if it is larger than the bus takes."""
         view = self.book.view()
         assert view is not None, "the view as of now needs no log"
         bids, asks = view
         payload = pack_snap(self.epoch, self.book.seq, self.book.ts_us or self.epoch, bids, asks)
-        # Also for one that is refused: the next try is then due in its time, not with every update.
+        # Also if it is refused: otherwise every update would try again.
         self._snap_seq, self._snap_us = self.book.seq, self._clock_us()
         self._check_fits(payload, "the snapshot", (len(bids) + len(asks)) // 2)
         return payload
@@ -241,13 +241,13 @@ class InstrumentWriter:
                 raise FeedError(
                     f"{self.id}: {side}s are an array of {flat.dtype} {flat.shape}, not flat int64"
                 )
-            # Runs are short: set() over a list is then several times faster than numpy's sort.
+            # Sides are short: set() of a list is several times faster than numpy's sort.
             numbers: Sequence[int] = flat.tolist()
         else:
             numbers = flat
             for number in numbers:
                 if type(number) is not int:
-                    raise FeedError(f"{self.id}: {side} {number!r} is no integer; ticks and lots are int")
+                    raise FeedError(f"{self.id}: {side} {number!r} is not an integer; ticks and lots are int")
         if not numbers:
             return
         if len(numbers) % 2:
@@ -265,7 +265,7 @@ class InstrumentWriter:
         return any(number % tick for number in numbers[::2]) or any(number % lot for number in numbers[1::2])
 
     def _refuse(self, flat: Sequence[int], side: str) -> None:
-        """Finds again, slowly, what is wrong with a side, and raises."""
+        """Finds what is wrong with a side, and raises."""
         seen: set[int] = set()
         for ticks, lots in zip(flat[::2], flat[1::2], strict=True):
             price = format_decimal(ticks, self.ref.price_exp)
@@ -281,7 +281,7 @@ class InstrumentWriter:
     def _check_step(self, units: int, step: int, exp: int, what: str, name: str) -> None:
         if units % step:
             raise FeedError(
-                f"{self.id}: {what} {format_decimal(units, exp)} is no multiple of the {name}, {format_decimal(step, exp)}"
+                f"{self.id}: {what} {format_decimal(units, exp)} is not a multiple of the {name}, {format_decimal(step, exp)}"
             )
 
     def _check_order(self, flat: FlatLevels, side: str) -> None:
@@ -309,13 +309,17 @@ class InstrumentWriter:
 def _check_ref(instrument: InstrumentId, ref: Ref) -> None:
     for name, exp in (("price_exp", ref.price_exp), ("size_exp", ref.size_exp)):
         if type(exp) is not int or abs(exp) > MAX_EXPONENT:
-            raise FeedError(f"{instrument}: {name} {exp!r} is no integer in −{MAX_EXPONENT} … {MAX_EXPONENT}")
+            raise FeedError(
+                f"{instrument}: {name} {exp!r} is not an integer in −{MAX_EXPONENT} … {MAX_EXPONENT}"
+            )
     check_number(ref.tick, "tick", instrument, least=1)
     check_number(ref.lot, "lot", instrument, least=1)
     try:
         _pack_ref(ref)
     except (TypeError, ValueError, OverflowError) as error:
-        raise FeedError(f"{instrument}: the reference data {ref} is no MessagePack: {error}") from None
+        raise FeedError(
+            f"{instrument}: the reference data {ref} cannot be encoded as MessagePack: {error}"
+        ) from None
 
 
 def _pack_ref(ref: Ref) -> bytes:

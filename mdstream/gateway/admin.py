@@ -1,6 +1,6 @@
-"""The admin listener: ``/healthz``, ``/readyz``, ``/metrics``, on an address of its own.
+"""The admin pages ``/healthz``, ``/readyz`` and ``/metrics``, on their own address.
 
-Served by picows too: it reads a bounded HTTP/1.1 GET within a deadline and closes after the answer, which is all this needs.
+picows serves them: it reads a bounded HTTP/1.1 GET within a deadline and closes after the answer. Nothing more is needed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from picows import WSUpgradeRequest
 
-from mdstream.gateway import listener
+from mdstream.gateway import http_listener
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.metrics import CONTENT_TYPE, Metrics
 
@@ -19,7 +19,7 @@ log = logging.getLogger("mdstream.gateway.admin")
 
 
 class Admin:
-    """Answers probes and scrapes; ``not_ready`` says why clients should not come now, None if they may."""
+    """Answers probes and scrapes; ``not_ready`` says why clients should not connect now, None if they may."""
 
     def __init__(self, config: GatewayConfig, metrics: Metrics, not_ready: Callable[[], str | None]) -> None:
         self._config = config
@@ -29,8 +29,8 @@ class Admin:
         self.port = 0
 
     async def start(self) -> None:
-        """Listens; raises MdstreamError where it cannot."""
-        self._server, self.port = await listener.listen(
+        """Listens; raises MdstreamError if it cannot."""
+        self._server, self.port = await http_listener.listen(
             self._answer, self._config.admin_host, self._config.admin_port, what="the admin pages"
         )
 
@@ -39,19 +39,23 @@ class Admin:
             self._server.close()
             self._server = None
 
-    def _answer(self, request: WSUpgradeRequest) -> listener.Answer:
+    def _answer(self, request: WSUpgradeRequest) -> http_listener.Answer:
         try:
             return self._page(request.path.partition(b"?")[0])
         except Exception:
             log.exception("an admin page could not be made")
-            return listener.response(500, "internal error")
+            return http_listener.response(500, "internal error")
 
-    def _page(self, path: bytes) -> listener.Answer:
+    def _page(self, path: bytes) -> http_listener.Answer:
         if path == b"/healthz":
-            return listener.response(200, "ok")
+            return http_listener.response(200, "ok")
         if path == b"/readyz":
             reason = self._not_ready()
-            return listener.response(200, "ready") if reason is None else listener.response(503, reason)
+            return (
+                http_listener.response(200, "ready")
+                if reason is None
+                else http_listener.response(503, reason)
+            )
         if path == b"/metrics":
-            return listener.response(200, self._metrics.page(), [("Content-Type", CONTENT_TYPE)])
-        return listener.response(404, "there are /healthz, /readyz and /metrics")
+            return http_listener.response(200, self._metrics.page(), [("Content-Type", CONTENT_TYPE)])
+        return http_listener.response(404, "there are /healthz, /readyz and /metrics")

@@ -1,10 +1,10 @@
-"""A token bucket: so many at once, and so many per second in the long run."""
+"""A token bucket: a number of tokens at once, and a rate per second in the long run."""
 
 from __future__ import annotations
 
 
 class Budget:
-    """Holds at most ``most`` tokens, filled up evenly by ``per_second``; full at first."""
+    """Holds at most ``most`` tokens and refills evenly with ``per_second``; full at first."""
 
     __slots__ = ("_left", "_most", "_per_second", "_since_s")
 

@@ -1,17 +1,25 @@
-"""What a client may say: the commands as types, and the reader that makes one of a decoded value or says what is wrong."""
+"""What a client may say: the commands as types, and the reader that makes them of a message's bytes or says what is wrong.
+
+The usual command is decoded by msgspec; everything else goes to the strict decoder.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from mdstream._core.codec.duplicate_keys import decoded, in_json, in_msgpack
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.wire import first_repeated, shown
+from mdstream.gateway.control_decoder import JSON, decode_strictly, first_repeated, shown
 from mdstream.model import MAX_NUMBER, Channel, InstrumentId
+
+_SHORT = 4096
+"""Longer messages are rare, and may hold numbers of more digits than Python likes to read."""
 
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
 CommandId: TypeAlias = int | str | UnsetType
@@ -29,8 +37,13 @@ class Subscribe(_Command, tag="subscribe", frozen=True):
     interval_ms: Number = 0
     resume: dict[str, tuple[Number, Number]] = msgspec.field(default_factory=dict)
 
+    @property
+    def view(self) -> tuple[str, int, int, int]:
+        """What makes a topic of an instrument."""
+        return (self.channel.value, self.depth, self.group, self.interval_ms)
+
     def ids(self) -> list[InstrumentId]:
-        """The instruments, parsed; raises CommandError ``unknown_instrument`` for what is no instrument's name."""
+        """The instruments, parsed; raises CommandError ``unknown_instrument`` for a name that is not valid."""
         try:
             return [InstrumentId.parse(name) for name in self.instruments]
         except ValueError as error:
@@ -54,6 +67,13 @@ class Ping(_Command, tag="ping", frozen=True):
     data: Any = UNSET
 
 
+class BadCommand(Struct, frozen=True):
+    """A value that is no command, and why."""
+
+    id: CommandId
+    error: CommandError
+
+
 Command: TypeAlias = Subscribe | Unsubscribe | Recover | Auth | Ping
 
 _TYPES: dict[str, type[_Command]] = {
@@ -67,21 +87,49 @@ OPS = tuple(_TYPES)
 _CHANNELS = tuple(Channel)
 
 
+def decode(format: int, payload: bytes) -> Iterator[object]:
+    """As ``decode_strictly``, and quick where the message is short and plain."""
+    value = _decode_plain(format, payload) if len(payload) <= _SHORT else None
+    return decode_strictly(format, payload) if value is None else iter((value,))
+
+
+def _decode_plain(format: int, payload: bytes) -> object:
+    """One value of the kind that commands are, without a key given twice; None for anything else."""
+    try:
+        if format == JSON:
+            value = msgspec.json.decode(payload)
+            pairs = in_json(payload)
+        else:
+            value = msgspec.msgpack.decode(payload)
+            pairs = in_msgpack(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return value if decoded(value) == pairs else None
+
+
 def id_of(value: object) -> CommandId:
-    """The ``id`` to echo, UNSET where there is none that could be."""
+    """The ``id`` to echo; UNSET if there is none, or none that can be echoed."""
     found = value.get("id", UNSET) if isinstance(value, dict) else UNSET
     return found if isinstance(found, int | str) and not isinstance(found, bool) else UNSET
 
 
 class CommandReader:
-    """Makes commands of decoded values; knows what this gateway serves and allows."""
+    """Makes commands of messages; knows what this gateway serves and allows."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
         self._checks = {Subscribe: self._check_subscribe, Unsubscribe: self._check_unsubscribe}
 
+    def read_message(self, format: int, payload: bytes) -> Iterator[Command | BadCommand]:
+        """The commands of one WebSocket message; raises CommandError where its bytes cannot be decoded any further."""
+        for value in decode(format, payload):
+            try:
+                yield self.read(value)
+            except CommandError as error:
+                yield BadCommand(id_of(value), error)
+
     def read(self, value: object) -> Command:
-        """The command that ``value`` is; raises CommandError with the contract's code, and what is allowed."""
+        """``value`` as a command; raises CommandError with the contract's code and what is allowed."""
         kind = _kind(value)
         try:
             command: Any = msgspec.convert(value, kind)
@@ -120,7 +168,7 @@ class CommandReader:
 
 
 def _kind(value: object) -> type[_Command]:
-    """The command's type, by ``op``, and ``channel`` checked; raises CommandError."""
+    """The type of the command, by its ``op``; checks ``channel`` too. Raises CommandError."""
     if not isinstance(value, dict):
         raise CommandError(ErrorCode.BAD_COMMAND, f"a command is a map with `op`, not {_type_name(value)}")
     if "op" not in value:

@@ -1,6 +1,6 @@
-"""The configuration of a gateway: one frozen structure, and how it is loaded.
+"""The configuration of a gateway: one frozen structure, and how to load it.
 
-Later wins: defaults, the TOML file, ``MDSTREAM_*`` in the environment, flags. Keys are the field names: ``heartbeat_ms`` in
+The later source wins: defaults, the TOML file, ``MDSTREAM_*`` in the environment, flags. Keys are the field names: ``heartbeat_ms`` in
 the file is ``MDSTREAM_HEARTBEAT_MS`` in the environment and ``--heartbeat-ms`` as a flag.
 """
 
@@ -32,8 +32,8 @@ from mdstream.model import DEPTHS, INTERVALS_MS
 
 ENV_PREFIX = "MDSTREAM_"
 
-# Environment variables with our prefix that are not the gateway's: the build, tests and benchmarks read them, and
-# Kubernetes sets the last two kinds in every pod beside a Service named mdstream.
+# Environment variables with our prefix that are not settings: the build, tests and benchmarks read them, and
+# Kubernetes sets the last two kinds in every pod of a namespace that has a Service named mdstream.
 _FOREIGN_ENV = re.compile(r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|SERVICE_\w+|PORT_\d+_\w+)")
 
 _USER_INFO = re.compile(r"//[^/@]*@")
@@ -52,7 +52,7 @@ def _bytes(least: int, greatest: int) -> Whole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
-    """Everything that a gateway can be told; each field says what it protects."""
+    """All settings of a gateway; each field says what it protects."""
 
     # ---- the bus
     nats: Annotated[
@@ -60,8 +60,8 @@ class GatewayConfig:
         Setting(
             NatsUrls(),
             "bus",
-            "where the market data comes from: the URL of a NATS server with JetStream (several, by "
-            "commas, for a cluster), or embedded for a server of our own on this machine",
+            "where the market data comes from: the URL of a NATS server with JetStream (for a cluster, "
+            "several URLs with commas), or embedded to start a server on this machine",
         ),
     ] = ("nats://127.0.0.1:4222",)
     nats_credentials: Annotated[
@@ -69,13 +69,13 @@ class GatewayConfig:
     ] = None
     nats_user: Annotated[str | None, Setting(Text(), "bus", "NATS user name")] = None
     nats_password: Annotated[
-        str | None, Setting(Text(), "bus", "NATS password; better given by the environment", secret=True)
+        str | None, Setting(Text(), "bus", "NATS password; better set in the environment", secret=True)
     ] = None
     nats_token: Annotated[
-        str | None, Setting(Text(), "bus", "NATS token; better given by the environment", secret=True)
+        str | None, Setting(Text(), "bus", "NATS token; better set in the environment", secret=True)
     ] = None
     nats_tls_ca: Annotated[
-        Path | None, Setting(ExistingFile(), "bus", "CA certificates (PEM) that NATS is verified with")
+        Path | None, Setting(ExistingFile(), "bus", "CA certificates (PEM) to verify NATS with")
     ] = None
     nats_tls_cert: Annotated[
         Path | None, Setting(ExistingFile(), "bus", "our certificate (PEM) for NATS")
@@ -88,7 +88,7 @@ class GatewayConfig:
         Setting(
             Text(("compiled", "plain"), placeholder="compiled|plain"),
             "bus",
-            "how NATS is read: compiled, without a Python object per message, or plain, by nats-py's own parser",
+            "how NATS is read: compiled, without a Python object per message, or plain, by the parser of nats-py",
         ),
     ] = "compiled"
     coalesce_max_ms: Annotated[
@@ -105,7 +105,7 @@ class GatewayConfig:
         Setting(
             Folder(),
             "bus",
-            "where the embedded NATS server keeps its data; without it, in a directory that goes with it",
+            "where the embedded NATS server keeps its data; without it, in a directory that is deleted when it stops",
         ),
     ] = None
 
@@ -127,19 +127,25 @@ class GatewayConfig:
     ] = None
     tls_key: Annotated[Path | None, Setting(ExistingFile(), "listen", "private key (PEM) of tls_cert")] = None
     node: Annotated[
-        str, Setting(Text(placeholder="NAME"), "listen", "name of this gateway, shown to clients")
+        str, Setting(Text(placeholder="NAME"), "listen", "name of this gateway, as clients see it")
     ] = socket.gethostname() or "mdstream"
     backlog: Annotated[
-        int, Setting(Whole(1, 65535), "listen", "connections the kernel holds until we accept them")
+        int,
+        Setting(
+            Whole(1, 65535), "listen", "connections that the kernel holds until the gateway accepts them"
+        ),
     ] = 4_096
 
     # ---- what is served
     depths: Annotated[
-        tuple[int, ...], Setting(Subset(DEPTHS), "served", "served depths of a book, 0 is the full book")
+        tuple[int, ...],
+        Setting(Subset(DEPTHS), "served", "depths of a book that clients may ask for; 0 is the full book"),
     ] = DEPTHS
     intervals_ms: Annotated[
         tuple[int, ...],
-        Setting(Subset(INTERVALS_MS), "served", "served conflation intervals, 0 is every change"),
+        Setting(
+            Subset(INTERVALS_MS), "served", "conflation intervals that clients may ask for; 0 is every change"
+        ),
     ] = INTERVALS_MS
 
     compression: Annotated[
@@ -147,15 +153,15 @@ class GatewayConfig:
         Setting(
             Switch(),
             "served",
-            "whether clients that offer permessage-deflate are sent compressed messages: a half to a quarter of the "
-            "bytes; each message costs its compression once, however many subscribe",
+            "whether clients that offer permessage-deflate get compressed messages: a half to a quarter of the "
+            "bytes; each message is compressed once, however many clients subscribe",
         ),
     ] = True
     compression_level: Annotated[
-        int, Setting(Whole(1, 9), "served", "1 is fast, 9 takes several times as long to save a tenth more")
+        int, Setting(Whole(1, 9), "served", "1 is fast; 9 takes several times as long and saves a tenth more")
     ] = 1
     compression_threshold_bytes: Annotated[
-        int, Setting(_bytes(1, 2**24), "served", "messages that are smaller are sent as they are")
+        int, Setting(_bytes(1, 2**24), "served", "smaller messages are not compressed")
     ] = 256
 
     # ---- the life of a session
@@ -164,12 +170,12 @@ class GatewayConfig:
         Setting(
             _ms(100),
             "session",
-            "how often a client hears from us at least, and is pinged; one that gives no sign of life for three "
-            "times as long is closed with 1001",
+            "at least this often, a client gets a message and a ping; a client that is silent for three times as "
+            "long is closed with 1001",
         ),
     ] = 15_000
     handshake_ms: Annotated[
-        int, Setting(_ms(100), "session", "time for a new connection to ask for its upgrade")
+        int, Setting(_ms(100), "session", "time for a new connection to send its upgrade request")
     ] = 5_000
     slow_limit_ms: Annotated[
         int, Setting(_ms(100), "session", "a client whose socket stays full for longer is closed with 4408")
@@ -179,8 +185,8 @@ class GatewayConfig:
         Setting(
             _bytes(0, 2**30),
             "session",
-            "kernel send buffer of a client's socket, 0 leaves it to the kernel; small keeps old data "
-            "from piling up there",
+            "kernel send buffer of a client's socket; 0 leaves it to the kernel; in a small one less old "
+            "data piles up",
         ),
     ] = 0
     io_uring: Annotated[
@@ -188,8 +194,8 @@ class GatewayConfig:
         Setting(
             Switch(),
             "session",
-            "whether clients are written to by io_uring, many in one system call, where the kernel has it "
-            "(Linux 6.1) and allows it; else one call each",
+            "whether to write to clients with io_uring, to many in one system call, if the kernel has it "
+            "(Linux 6.1) and allows it; otherwise one call for each client",
         ),
     ] = True
     control_backlog_bytes: Annotated[
@@ -197,31 +203,40 @@ class GatewayConfig:
         Setting(
             _bytes(65_536, 2**30),
             "session",
-            "answers that a client may leave unread in our memory before it is closed with 4408; market data "
-            "never piles up",
+            "answers that may wait in memory for a client that does not read; then it is closed with 4408. "
+            "Market data never piles up",
         ),
     ] = 1_048_576
 
     # ---- bounds: what one client, or all together, may cost
     max_connections: Annotated[
-        int, Setting(Whole(1, 1000000), "bounds", "clients at a time; more are answered 503")
+        int, Setting(Whole(1, 1000000), "bounds", "clients at a time; further clients are answered 503")
     ] = 10_000
     max_handshakes: Annotated[
         int,
         Setting(
             Whole(1, 1000000),
             "bounds",
-            "connections at a time that have not asked for their upgrade yet, or still speak TLS; more are answered 503 at once",
+            "connections at a time whose upgrade request or TLS handshake is not complete; further ones are answered 503 at once",
         ),
     ] = 2_000
     max_message_bytes: Annotated[
-        int, Setting(_bytes(1024, 2**24), "bounds", "size of one message from a client, else 1009")
+        int,
+        Setting(
+            _bytes(1024, 2**24),
+            "bounds",
+            "size of one message from a client; a larger one closes it with 1009",
+        ),
     ] = 65_536
     max_subscriptions: Annotated[
-        int, Setting(Whole(1, 100000), "bounds", "subscriptions of one client, else limit_subscriptions")
+        int,
+        Setting(
+            Whole(1, 100000), "bounds", "subscriptions of one client; more are refused as limit_subscriptions"
+        ),
     ] = 1_000
     max_instruments_per_command: Annotated[
-        int, Setting(Whole(1, 100000), "bounds", "instruments in one subscribe, else bad_value")
+        int,
+        Setting(Whole(1, 100000), "bounds", "instruments in one subscribe; more are refused as bad_value"),
     ] = 1_000
     max_errors: Annotated[
         int,
@@ -229,11 +244,11 @@ class GatewayConfig:
             Whole(1, 1000000000),
             "bounds",
             "error budget: how many commands of a client may fail at once before it is closed with "
-            "4400; the budget fills up again evenly within a minute",
+            "4400; the budget refills evenly within a minute",
         ),
     ] = 1_000
     commands_per_second: Annotated[
-        int, Setting(Whole(1, 1000000), "bounds", "lasting rate of one client's commands")
+        int, Setting(Whole(1, 1000000), "bounds", "commands of one client per second, in the long run")
     ] = 200
     commands_burst: Annotated[
         int,
@@ -242,33 +257,42 @@ class GatewayConfig:
         ),
     ] = 2_000
 
-    # ---- the market
+    # ---- the open instruments
     open_timeout_ms: Annotated[
-        int, Setting(_ms(100), "market", "time for an instrument to open, else unavailable")
+        int,
+        Setting(_ms(100), "instruments", "time for an instrument to open; then the answer is unavailable"),
     ] = 5_000
     linger_ms: Annotated[
-        int, Setting(_ms(0), "market", "how long an instrument is kept after its last subscriber left")
+        int,
+        Setting(_ms(0), "instruments", "how long an instrument stays open after its last subscriber left"),
     ] = 60_000
     stale_after_ms: Annotated[
         int,
         Setting(
-            _ms(0, 7 * _DAY_MS), "market", "an instrument without any update for longer is stale; 0 never"
+            _ms(0, 7 * _DAY_MS),
+            "instruments",
+            "an instrument without an update for longer is stale; 0 never",
         ),
     ] = 60_000
     log_capacity: Annotated[
-        int, Setting(Whole(64, 2**24), "market", "level changes kept per book: how far back a gap is filled")
+        int,
+        Setting(Whole(64, 2**24), "instruments", "level changes kept per book: how far back a gap is filled"),
     ] = 16_384
-    trade_capacity: Annotated[int, Setting(Whole(16, 2**24), "market", "trades kept per instrument")] = 4_096
+    trade_capacity: Annotated[int, Setting(Whole(16, 2**24), "instruments", "trades kept per instrument")] = (
+        4_096
+    )
     max_levels: Annotated[
-        int, Setting(Whole(16, 2**24), "market", "levels on one side of a book; what is deeper is refused")
+        int,
+        Setting(Whole(16, 2**24), "instruments", "levels on one side of a book; deeper updates are refused"),
     ] = 65_536
 
     # ---- the end
     drain_spread_ms: Annotated[
-        int, Setting(_ms(0, 600000), "drain", "over how long clients are sent away when we stop")
+        int,
+        Setting(_ms(0, 600000), "drain", "how long it takes to send the clients away when the gateway stops"),
     ] = 5_000
     drain_deadline_ms: Annotated[
-        int, Setting(_ms(0, 600000), "drain", "when we stop for good, whoever is still there")
+        int, Setting(_ms(0, 600000), "drain", "when the gateway stops, even if clients are still connected")
     ] = 10_000
 
     # ---- the log
@@ -280,7 +304,7 @@ class GatewayConfig:
     ] = "text"
 
     def __post_init__(self) -> None:
-        """Checks what no field can tell alone; raises ConfigError."""
+        """Checks the fields against each other; raises ConfigError."""
         for cert, key in (("tls_cert", "tls_key"), ("nats_tls_cert", "nats_tls_key")):
             if (getattr(self, cert) is None) != (getattr(self, key) is None):
                 raise ConfigError(f"{cert} and {key} must be given together")
@@ -381,7 +405,7 @@ def _hint(name: str, known: Iterable[str], spell: Any = str) -> str:
 
 
 def describe(config: GatewayConfig) -> str:
-    """What differs from the defaults, without secrets, for the log at start."""
+    """The settings that differ from the defaults, without secrets, for the log at start."""
     parts = []
     for name, how in settings_of(GatewayConfig).items():
         value = getattr(config, name)
@@ -398,5 +422,5 @@ def spell(value: object) -> str:
 
 
 def default_of(name: str) -> object:
-    """What a field holds when nothing is said."""
+    """The default of a setting."""
     return GatewayConfig.__dataclass_fields__[name].default

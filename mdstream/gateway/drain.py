@@ -1,6 +1,6 @@
-"""Sending the clients away: each is told a delay of its own, and closed with 1012 when it has passed.
+"""Drains the clients: each is told its own delay, and is closed with 1012 soon after the delay has passed.
 
-Clients that heed ``drain`` leave by themselves; closing each soon after its own delay spreads the others' return just the same.
+Clients that obey ``drain`` leave by themselves. Closing the others after their own delays spreads their return in the same way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mdstream.codes import CloseCode
 
 _STEP_S = 0.05
 _GRACE_MS = 1_000
-"""How long after its own delay a client is closed: time to leave by itself."""
+"""The time a client has to leave by itself after its own delay."""
 
 
 @dataclass(order=True, slots=True)
@@ -32,7 +32,7 @@ async def drain(
     spread_ms: int,
     deadline_ms: int,
 ) -> None:
-    """Drains ``sessions``; returns when ``remaining`` says none is left, or at the deadline."""
+    """Drains ``sessions``; returns when ``remaining`` is 0, or at the deadline."""
     loop = asyncio.get_running_loop()
     start_s = loop.time()
     spread_ms = min(spread_ms, deadline_ms)
@@ -50,6 +50,6 @@ async def drain(
 
 
 def close_all(sessions: Iterable[Session]) -> None:
-    """Closes everyone now."""
+    """Closes all sessions now."""
     for session in sessions:
         session.close(CloseCode.DRAINING, "this gateway stops")

@@ -1,7 +1,7 @@
-"""permessage-deflate in the handshake (RFC 7692 section 7.1): which of a client's offers is taken, and the answer to it.
+"""permessage-deflate in the handshake (RFC 7692 section 7.1): which of a client's offers is accepted, and the answer to it.
 
-Neither side keeps a context between messages, so that a message is compressed once for everybody. What zlib cannot do, a window
-of 8 bits, is declined.
+Neither side keeps a context between messages, so a message is compressed once for all clients. A window of 8 bits is declined:
+zlib cannot do it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Parameters = list[tuple[str, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Deflate:
-    """What was agreed on: the greatest window towards the client, 9 or 15 bits, and the header that says so."""
+    """The agreement: the window for messages to the client, 9 or 15 bits, and the header that says so."""
 
     window_bits: int
     answer: str
 
 
 def negotiate(headers: Iterable[str]) -> Deflate | None:
-    """The first acceptable offer of all ``Sec-WebSocket-Extensions`` headers; None if there is none.
+    """The first acceptable offer in all ``Sec-WebSocket-Extensions`` headers; None if there is none.
 
-    Raises ValueError if they do not conform to RFC 6455 section 9.1.
+    Raises ValueError if the headers do not conform to RFC 6455 section 9.1.
     """
     offers = [offer for header in headers for offer in _parse(header)]
     for name, parameters in offers:
@@ -45,7 +45,7 @@ def negotiate(headers: Iterable[str]) -> Deflate | None:
 
 
 def _accept(parameters: Parameters) -> Deflate | None:
-    """None: declined, for a parameter that is unknown, given twice or has a wrong value."""
+    """None if a parameter is unknown, given twice or has a wrong value: the offer is declined."""
     given = dict(parameters)
     if len(given) != len(parameters) or not all(_is_valid(*item) for item in parameters):
         return None
@@ -60,7 +60,7 @@ def _accept(parameters: Parameters) -> Deflate | None:
 
 
 def _is_valid(name: str, value: str | None) -> bool:
-    """``client_max_window_bits`` may lack its value: the client can, but need not be limited. It never is."""
+    """``client_max_window_bits`` may have no value: the client accepts a limit. We never set one."""
     if name in ("server_no_context_takeover", "client_no_context_takeover"):
         return value is None
     if name == "client_max_window_bits" and value is None:

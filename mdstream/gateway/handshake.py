@@ -1,7 +1,7 @@
 """The decision on an upgrade request, without I/O: which subprotocol, or which refusal.
 
-RFC 6455 section 4.2.1 says what a request must hold. picows checks method, version and key; what it reads too strictly (a
-``Connection`` list, as browsers send it) or too loosely is settled here first.
+RFC 6455 section 4.2.1 says what a request must hold. picows checks method, version and key. Where it is too strict (a
+``Connection`` list, as browsers send it) or not strict enough, this module checks first.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from picows import WSUpgradeRequest
 
+from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.extensions import Deflate, negotiate
-from mdstream.gateway.wire import JSON, MSGPACK
 
 PATH = b"/v1/stream"
 SUBPROTOCOLS = {"mdstream.v1.json": JSON, "mdstream.v1.msgpack": MSGPACK}
@@ -22,7 +22,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Go on with ``format``; ``subprotocol`` is to be echoed, None if none was offered; compressed if ``deflate`` was agreed on."""
+    """Continue in ``format``. The answer echoes ``subprotocol``, None if none was offered; ``deflate`` if compression was agreed on."""
 
     format: int
     subprotocol: str | None
@@ -31,7 +31,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Answer with this status, and a line that says why."""
+    """Answer with this status and a line that says why."""
 
     status: int
     reason: str
@@ -41,7 +41,7 @@ class Refused:
 def decide(
     request: WSUpgradeRequest, *, busy: str | None = None, retry_after_s: int = 1, compression: bool = True
 ) -> Accepted | Refused:
-    """Judges a request; ``busy`` says why nobody is let in now (draining, full). Normalises the headers that picows reads."""
+    """Judges a request; ``busy`` says why no client is accepted now (draining, full). Normalises the headers that picows reads."""
     if request.path.partition(b"?")[0] != PATH:
         return Refused(404, f"there is nothing here; the stream is at {PATH.decode()}")
     if busy is not None:
@@ -68,7 +68,7 @@ def _malformed(request: WSUpgradeRequest) -> str | None:
 
 
 def _choose(offered: list[str]) -> Accepted | Refused:
-    """The first of the offered subprotocols that is known; a token among them is no subprotocol and is never echoed."""
+    """The first offered subprotocol that is known; a bearer token in the list is not a subprotocol and is never echoed."""
     if not all(_TOKEN.fullmatch(name) for name in offered):
         return Refused(400, "Sec-WebSocket-Protocol must be a list of tokens")
     names = [name for name in offered if not name.startswith(_BEARER)]

@@ -41,7 +41,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str, format: str) -> None:
-    """Sends everything from ``level`` up to stderr; the libraries we stand on only speak up when it matters."""
+    """Logs everything from ``level`` up to stderr; of the libraries that we use, only warnings and errors."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else LineFormatter())
     root = logging.getLogger()
@@ -49,15 +49,15 @@ def configure(level: str, format: str) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("mdstream").setLevel(level.upper())
     if level == "info":
-        # It says of each client that broke the protocol how; that is for debugging the client.
+        # It says how each client broke the protocol; that helps to debug the client.
         logging.getLogger("mdstream.session").setLevel(logging.WARNING)
 
 
 def handle_loop_exception(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
-    """For ``loop.set_exception_handler``: what clients and networks do is no failure of ours and gets no trace."""
+    """For ``loop.set_exception_handler``: a fault of a client or a network is not our failure and gets no trace."""
     error = context.get("exception")
     if isinstance(error, OSError | TimeoutError):
-        # Connections that break, and upgrades that were never asked for (picows leaves those in a future).
+        # Connections that break, and connections that never ask for an upgrade (picows leaves those in a future).
         _log.debug("%s: %r", context.get("message"), error)
         return
     _log.error("%s", context.get("message"), exc_info=error)

@@ -1,28 +1,43 @@
-"""The control messages that a gateway sends, as maps with their keys in the contract's order.
+"""The control messages that a gateway sends: maps with their keys in the contract's order, and their bytes in both formats.
 
 ``id`` and ``data`` are echoed where the client gave them and left out where it did not.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
+import msgpack
 import msgspec
 from msgspec import UNSET
 
-from mdstream.gateway import wire
-from mdstream.gateway.wire import Message
-from mdstream.model import MAX_NUMBER
+from mdstream.gateway.control_decoder import JSON, MSGPACK
+from mdstream.model import MAX_NUMBER, Ref
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.topic import Topic
     from mdstream.codes import ErrorCode
     from mdstream.gateway.commands import CommandId
     from mdstream.gateway.config import GatewayConfig
-    from mdstream.gateway.listing import Listing
 
 PROTOCOL_VERSION = 1
+
+Message = dict[str, Any]
+
+_JSON_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def encode(format: int, message: Message) -> bytes:
+    """The bytes of a control message: ``json.dumps`` without spaces, or ``msgpack.packb``, keys in the order given.
+
+    Raises ValueError, RecursionError or OverflowError for what cannot be encoded (only an echoed ``data`` can hold that).
+    """
+    if "data" in message:
+        # A client's own: floating-point numbers and extension types as these libraries write them.
+        return _JSON_ENCODER.encode(message).encode() if format == JSON else bytes(msgpack.packb(message))
+    return msgspec.json.encode(message) if format == JSON else msgspec.msgpack.encode(message)
 
 
 def welcome(config: GatewayConfig, session: str, time_us: int) -> Message:
@@ -48,10 +63,10 @@ def welcome(config: GatewayConfig, session: str, time_us: int) -> Message:
 
 
 class Welcomes:
-    """Makes the ``welcome`` of each session: but for its name and the time all are the same, and encoded once."""
+    """Makes the ``welcome`` of each session. All are the same except for the session's name and the time, so the rest is encoded once."""
 
     def __init__(self, config: GatewayConfig) -> None:
-        self._parts = tuple(_parts(format, config) for format in (wire.JSON, wire.MSGPACK))
+        self._parts = tuple(_parts(format, config) for format in (JSON, MSGPACK))
 
     def encode(self, format: int, session: str, time_us: int) -> bytes:
         """``session`` has sixteen ASCII characters, ``time_us`` is past 2**32."""
@@ -60,30 +75,31 @@ class Welcomes:
 
 
 def _parts(format: int, config: GatewayConfig) -> tuple[bytes, bytes, bytes]:
-    """What stands before the session's name, between it and the time, and after that."""
+    """The bytes before the session's name, between it and the time, and after the time."""
     session, time_us = secrets.token_hex(8), MAX_NUMBER
-    before, _, rest = wire.encode(format, welcome(config, session, time_us)).partition(session.encode())
+    before, _, rest = encode(format, welcome(config, session, time_us)).partition(session.encode())
     between, _, after = rest.partition(_number(format, time_us))
     return before, between, after
 
 
 def _number(format: int, value: int) -> bytes:
-    return str(value).encode() if format == wire.JSON else msgspec.msgpack.encode(value)
+    return str(value).encode() if format == JSON else msgspec.msgpack.encode(value)
 
 
-def subscribed(id: CommandId, topic: Topic, listing: Listing, *, resumed: bool) -> Message:
-    return {
+def subscribed(format: int, id: CommandId, topic: Topic, ref: Ref, *, resumed: bool) -> bytes:
+    message = {
         **_head("subscribed", id),
         "sub": topic.number,
         "channel": topic.channel,
-        "instrument": listing.name,
+        "instrument": topic.instrument.name,
         "depth": topic.depth,
         "group": topic.group,
         "interval_ms": topic.interval_ms,
-        "price_exp": listing.ref.price_exp,
-        "size_exp": listing.ref.size_exp,
+        "price_exp": ref.price_exp,
+        "size_exp": ref.size_exp,
         "resumed": resumed,
     }
+    return encode(format, message)
 
 
 def state(sub: int, state: str, since_us: int, reason: str | None) -> Message:

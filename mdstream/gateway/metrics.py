@@ -1,4 +1,4 @@
-"""What the gateway counts, as Prometheus families: read when scraped, so that counting costs nothing in between."""
+"""The counters of the gateway as Prometheus families: read at each scrape, so they cost nothing in between."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from prometheus_client.registry import Collector
 
 from mdstream._version import __version__
 from mdstream.codes import CloseCode
-from mdstream.gateway.market import Market
+from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_INSTRUMENTS_SHOWN = 500
-"""Series per metric that is told for each instrument; the first ones by name, should there be more."""
+"""The most series of a metric that has one for each instrument: the first by name."""
 
 _HUB_COUNTERS = {
     "updates": ("mdstream_updates", "Messages for all subscribers of a topic, each encoded once per format"),
@@ -70,7 +70,7 @@ _FROM_PEERS = frozenset(int(code) for code in CloseCode) | {1002, 1005, 1006, 10
 
 
 class GatewayCollector(Collector):
-    """Reads the counters of hub, sessions, server and market."""
+    """Reads the counters of hub, sessions, server and open instruments."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class GatewayCollector(Collector):
         stats: Callable[[], Mapping[str, Any]],
         sessions: Sessions,
         server: Server,
-        market: Market,
+        instruments: OpenInstruments,
         connected: Callable[[], bool],
         pauses: GcPauses,
     ) -> None:
@@ -86,7 +86,7 @@ class GatewayCollector(Collector):
         self._stats = stats
         self._sessions = sessions
         self._server = server
-        self._market = market
+        self._instruments = instruments
         self._connected = connected
         self._pauses = pauses
 
@@ -98,7 +98,7 @@ class GatewayCollector(Collector):
         yield info
         yield from self._hub_families(self._stats())
         yield from self._session_families()
-        yield from self._market_families()
+        yield from self._instrument_families()
         yield self._pause_family()
 
     def _hub_families(self, stats: Mapping[str, Any]) -> Iterator[Metric]:
@@ -138,15 +138,15 @@ class GatewayCollector(Collector):
         yield _counter("mdstream_commands", "Commands understood, by op", "op", sessions.commands_total)
         yield _counter("mdstream_errors", "Commands refused, by code", "code", sessions.errors_total)
 
-    def _market_families(self) -> Iterator[Metric]:
-        market = self._market
+    def _instrument_families(self) -> Iterator[Metric]:
+        instruments = self._instruments
         yield GaugeMetricFamily(
             "mdstream_nats_connected", "1 while NATS is connected", value=int(self._connected())
         )
         for key, (name, text) in _READER_COUNTERS.items():
-            yield CounterMetricFamily(name, text, value=getattr(market.stats, key))
+            yield CounterMetricFamily(name, text, value=getattr(instruments.stats, key))
         states = GaugeMetricFamily("mdstream_instruments", "Open instruments, by state", labels=("state",))
-        for state, count in market.count_states().items():
+        for state, count in instruments.count_states().items():
             states.add_metric((state,), count)
         yield states
         age = GaugeMetricFamily(
@@ -154,7 +154,7 @@ class GatewayCollector(Collector):
             f"Age of the newest update of an open instrument; at most {MAX_INSTRUMENTS_SHOWN}",
             labels=("instrument",),
         )
-        for name, seconds in market.data_ages(MAX_INSTRUMENTS_SHOWN):
+        for name, seconds in instruments.data_ages(MAX_INSTRUMENTS_SHOWN):
             age.add_metric((name,), seconds)
         yield age
 
@@ -193,12 +193,12 @@ def _counter(name: str, text: str, label: str, values: Mapping[Any, int]) -> Met
 
 
 def _histogram(name: str, text: str, counts: Iterable[int], sum_us: int) -> Metric:
-    """From counts as ``_buckets`` takes them."""
+    """A histogram from counts as in ``_buckets``."""
     return HistogramMetricFamily(name, text, buckets=_buckets(counts), sum_value=sum_us / 1e6)
 
 
 def _buckets(counts: Iterable[int]) -> list[tuple[str, float]]:
-    """Cumulated, from counts of values below 2**i µs (the last: all others)."""
+    """Cumulative buckets from counts of values below 2**i µs (the last: all others)."""
     buckets: list[tuple[str, float]] = []
     total = 0
     for i, count in enumerate(counts):

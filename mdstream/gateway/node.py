@@ -1,4 +1,4 @@
-"""A gateway as a whole: joins bus, market, core, sessions and listeners by handing each the others' callables."""
+"""A whole gateway: builds the bus, the open instruments, the core, the sessions and the listeners, and connects them by callables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.sender import Sender
 from mdstream._core.net.sender_uring import UringSender
@@ -17,12 +18,11 @@ from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
-from mdstream.gateway.market import Market
 from mdstream.gateway.metrics import GatewayCollector, Metrics
+from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
-from mdstream.gateway.ticker import Ticker
 
 log = logging.getLogger("mdstream.gateway")
 
@@ -34,10 +34,10 @@ _CLOSE_WAIT_S: Final = 3.0
 
 
 class Gateway:
-    """One gateway process: ``start`` it, then ``drain`` or ``stop`` it; each of these once.
+    """One gateway: ``start`` it, then ``drain`` or ``stop`` it; each of these once.
 
-    With ``bus`` it uses that connection and leaves it open; else it makes and keeps one of its own from the configuration, and
-    serves without until NATS is there. (An embedded NATS is started by ``run.serve``, not here.)
+    With ``bus`` it uses that connection and leaves it open. Without, it makes its own connection from the configuration, and serves
+    clients before NATS is there. (``run.serve`` starts an embedded NATS, this class does not.)
     """
 
     def __init__(self, config: GatewayConfig, bus: Bus | None = None) -> None:
@@ -54,9 +54,14 @@ class Gateway:
             compression_level=config.compression_level,
             compression_threshold_bytes=config.compression_threshold_bytes,
         )
-        self._market = Market(config, self._hub, self._flush, now_us=now_us)
-        self._sessions = Sessions(config, self._hub, self._market, now_us=now_us)
-        self._market.end_subscriptions = self._sessions.end_subscriptions
+        self.scheduler = FlushScheduler(
+            self._hub,
+            coalesce_max_us=config.coalesce_max_ms * 1000,
+            idle_tick_us=config.heartbeat_ms * 1000 // _TICKS_TO_HEARTBEAT,
+            on_tick=self._ticked,
+        )
+        self._instruments = OpenInstruments(config, self._hub, self.scheduler.flush, now_us=now_us)
+        self._sessions = Sessions(config, self._hub, self._instruments, now_us=now_us)
         self._server = Server(config, self._hub, self._sessions)
         self._pauses = GcPauses()
         collector = GatewayCollector(
@@ -64,15 +69,13 @@ class Gateway:
             self._hub.stats,
             self._sessions,
             self._server,
-            self._market,
+            self._instruments,
             self._connected,
             self._pauses,
         )
         self._admin = Admin(config, Metrics(collector), self.not_ready)
         self.ticked: Callable[[], object] = _nothing
-        """Called with every tick, last: by then all that was due is sent."""
-        heartbeat_s = config.heartbeat_ms / 1000
-        self._ticker = Ticker(self._tick, lambda: self._hub.waits, heartbeat_s / _TICKS_TO_HEARTBEAT)
+        """Called at the end of every tick, when everything that was due is sent."""
         self._swept_at = 0.0
         self._connecting: asyncio.Task[None] | None = None
         self._used = asyncio.Event()
@@ -97,16 +100,16 @@ class Gateway:
         return f"http://{_for_url(self.config.admin_host)}:{self.admin_port}"
 
     def updates(self) -> int:
-        """How many messages of topics were encoded so far: it stands still while the market is quiet."""
+        """How many messages of topics were encoded so far; it does not grow while no updates arrive."""
         return self._hub.updates
 
     @property
     def clients(self) -> int:
-        """How many are connected now."""
+        """How many clients are connected now."""
         return len(self._sessions)
 
     def not_ready(self) -> str | None:
-        """Why clients should not be sent here now; None if they may."""
+        """Why a load balancer should send no clients here now; None if it may."""
         if self._server.draining:
             return "draining"
         if not self._connected():
@@ -114,13 +117,13 @@ class Gateway:
         return None
 
     async def wait_ready(self) -> None:
-        """Returns when NATS has been there for the first time."""
+        """Returns when NATS was connected for the first time."""
         await self._used.wait()
 
     async def start(self) -> None:
-        """Listens, and begins to look for NATS. Raises ConfigError, or MdstreamError where it cannot listen."""
+        """Listens, and begins to connect to NATS. Raises ConfigError, or MdstreamError if it cannot listen."""
         options = bus_options(self.config) if self._bus is None else None
-        self._ticker.start()
+        self.scheduler.start(asyncio.get_running_loop())
         self._pauses.watch()
         try:
             await self._admin.start()
@@ -148,7 +151,7 @@ class Gateway:
         await self.stop()
 
     async def stop(self, *, at_once: bool = False) -> None:
-        """Closes everything now; ``at_once`` does not wait for the clients to answer."""
+        """Closes everything now; ``at_once`` does not wait for the clients' close frames."""
         self._server.draining = True
         close_all(self._sessions)
         if self._connecting is not None:
@@ -160,14 +163,14 @@ class Gateway:
         self._server.close()
         await self._server.end()
         self._admin.close()
-        await self._market.close()
+        await self._instruments.close()
         if self._bus is not None and self._owns_bus:
             await self._bus.close()
-        self._ticker.stop()
+        self.scheduler.stop()
         self._pauses.unwatch()
 
     async def _wait_until_closed(self) -> None:
-        """Until the peers have answered our close frames, or no longer deserve to be waited for."""
+        """Waits until the clients have answered our close frames, for a few seconds at most."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + _CLOSE_WAIT_S
         while len(self._sessions) and loop.time() < deadline_s:
@@ -179,7 +182,7 @@ class Gateway:
         return self._bus is not None and self._bus.connected
 
     async def _connect(self, options: BusOptions) -> None:
-        """Tries until NATS and its streams are there; says so once, and again only when the reason changes."""
+        """Tries until NATS and its streams are there; logs a failure once, and again only when the reason changes."""
         said = ""
         delay_s = _RETRY_LEAST_S
         while True:
@@ -209,33 +212,23 @@ class Gateway:
     def _use(self, bus: Bus) -> None:
         log.info("connected to NATS at %s", bus.options.where)
         stale_ms = self.config.stale_after_ms
-        options = ReaderOptions(
-            stale_after_s=stale_ms / 1000 if stale_ms else None, coalesce_s=self.config.coalesce_max_ms / 1000
-        )
-        self._market.use(Readers(bus, self._flush, options, self._hub.patience))
+        options = ReaderOptions(stale_after_s=stale_ms / 1000 if stale_ms else None)
+        self._instruments.use(Readers(bus, self.scheduler, options))
         self._used.set()
 
     # ---- time
 
-    def _flush(self) -> None:
-        """After everything that the bus delivered in this turn of the loop."""
-        self._hub.flush(now_us())
-        self._ticker.stir()
-
-    def _tick(self) -> None:
-        self._market.read_first(self._tick_now)  # what is sent at the end of an interval is the newest
-
-    def _tick_now(self) -> None:
-        self._hub.tick(now_us())
+    def _ticked(self) -> None:
+        """The hub has ticked: what else is looked at a few times a second."""
         self._server.tick()
         if time.monotonic() - self._swept_at >= _SWEEP_S:
             self._swept_at = time.monotonic()
-            self._market.sweep()
+            self._instruments.sweep()
         self.ticked()
 
 
 def _nothing() -> None:
-    """Until somebody asks for it nothing follows a tick."""
+    """Does nothing after a tick, until somebody sets ``ticked``."""
 
 
 def now_us() -> int:
@@ -244,7 +237,7 @@ def now_us() -> int:
 
 
 def bus_options(config: GatewayConfig) -> BusOptions:
-    """What the configuration says of the bus; raises ConfigError if it cannot be."""
+    """The options of the bus from the configuration; raises ConfigError if they are not valid."""
     options = BusOptions(
         urls=config.nats,
         credentials=config.nats_credentials,
@@ -262,7 +255,7 @@ def bus_options(config: GatewayConfig) -> BusOptions:
 
 
 def _sender() -> Sender | None:
-    """Writes to many sockets at once, where the kernel lets us."""
+    """A sender that writes to many sockets at once, if the kernel allows it."""
     try:
         return UringSender()
     except OSError as error:

@@ -1,8 +1,8 @@
-"""Python's garbage collector: how long it stops the process.
+"""Python's garbage collector: how long it stops the process, and when it may.
 
-Left alone it looks at everything that is alive now and then, in the midst of a flush as well. Here it looks by itself only at what is
-new, a thousand objects at a time, each once; and at everything between two turns of the loop, when the market is quiet or it cannot
-wait any longer. A flush makes no such objects: what runs while one is under way is the exception.
+By default it examines all live objects from time to time, even in the middle of a flush. Here it examines by itself only new objects,
+a thousand at a time and each once. All objects are examined between two turns of the loop, when no updates arrive or when it cannot
+wait any longer. A flush makes no such objects, so a collection during a flush is the exception.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 BUCKETS: Final = 24
 NEW_OBJECTS: Final = 1_000
-"""Made since the last collection: as many are looked at in half a millisecond or so."""
+"""New objects until a collection; it takes about half a millisecond to examine them."""
 QUIET_S: Final = 1.0
 OLD_OBJECTS_QUIET: Final = 100_000
 OLD_OBJECTS_MOST: Final = 2_000_000
@@ -22,7 +22,7 @@ _NEVER: Final = 1_000_000_000
 
 
 class GcPauses:
-    """Measures every collection while ``watch`` is on, by generation: counts of those shorter than 2**i µs (the last: all others)."""
+    """Measures collections from ``watch`` to ``unwatch``, by generation: counts of those shorter than 2**i µs (the last: all others)."""
 
     def __init__(self) -> None:
         self.counts = [[0] * BUCKETS for _ in range(3)]
@@ -47,10 +47,10 @@ class GcPauses:
 
 
 class Collecting:
-    """Collects instead of the interpreter, from ``start`` to ``stop``. For a process that is nothing but a gateway.
+    """Collects instead of the interpreter, from ``start`` to ``stop``. For a process that runs only a gateway.
 
-    Call ``step`` a few times a second. ``moved`` is a count that grows with every update that is sent: while it stands still the
-    market is quiet.
+    Call ``step`` a few times a second. ``moved`` is a count that grows with every update that is sent; while it does not grow, it is
+    quiet.
     """
 
     def __init__(self, moved: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,7 +62,7 @@ class Collecting:
         self._thresholds = gc.get_threshold()
 
     def start(self) -> None:
-        """What is alive now stays alive."""
+        """Objects that are alive now are not examined until the next full collection."""
         self._thresholds = gc.get_threshold()
         gc.collect()
         gc.freeze()
@@ -72,7 +72,7 @@ class Collecting:
         gc.set_threshold(*self._thresholds)
 
     def step(self) -> None:
-        """One look, between two turns of the loop."""
+        """Collects if it is time; call it between two turns of the loop."""
         _, collections, _ = gc.get_count()
         self._old += collections * NEW_OBJECTS
         if self._old >= OLD_OBJECTS_MOST or (self._old >= OLD_OBJECTS_QUIET and self._is_quiet()):
@@ -80,7 +80,7 @@ class Collecting:
             gc.collect()
             self._old = 0
         elif collections:
-            gc.collect(0)  # what was made since then: to be frozen, it must have been looked at
+            gc.collect(0)  # examine what was made since then before it is frozen
         else:
             return
         gc.freeze()

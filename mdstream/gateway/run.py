@@ -23,7 +23,7 @@ from mdstream.gateway.pauses import Collecting
 log = logging.getLogger("mdstream.gateway")
 
 _RESERVED_FILES = 64
-"""Descriptors that are not clients': NATS, the listeners, the log, probes on the admin port."""
+"""Descriptors for everything but clients: NATS, the listeners, the log, probes on the admin port."""
 
 
 def serve(config: GatewayConfig) -> int:
@@ -97,7 +97,7 @@ async def _stop_when_asked(signals: _Signals, gateway: Gateway) -> None:
 
 
 def _fit_to_file_limit(config: GatewayConfig) -> GatewayConfig:
-    """Raises the limit of open files as far as we may; lowers ``max_connections`` to what fits, and says so."""
+    """Raises the limit of open files as far as allowed; lowers ``max_connections`` to what fits, and logs that."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -114,10 +114,10 @@ def _fit_to_file_limit(config: GatewayConfig) -> GatewayConfig:
 
 
 def _make_room_for_files(connections: int) -> None:
-    """Has the kernel make its table of our descriptors as large as it will ever be.
+    """Makes the kernel enlarge its table of our descriptors once, to its final size.
 
-    It would double with the connections, and once a process has threads Linux waits for all CPUs each time: 5 to 15 ms, in ``accept``,
-    from 256 descriptors to 10,000 six times.
+    Otherwise the table doubles as connections come. In a process with threads, Linux waits for all CPUs each time: 5 to 15 ms within
+    ``accept``, six times between 256 and 10,000 descriptors.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     last = connections + _RESERVED_FILES - 1

@@ -1,4 +1,4 @@
-"""The public side: upgrades become sessions, everything else a short HTTP answer, before any work is done for it."""
+"""The public side: turns upgrade requests into sessions and answers everything else with a short HTTP answer, at little cost."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import Counter
 
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
-from mdstream._core.net.session_group import SessionGroup
-from mdstream.gateway import listener
+from mdstream._core.net.session_group import SessionGroup, SessionLimits
+from mdstream.gateway import http_listener
+from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.door import Door
 from mdstream.gateway.handshake import Accepted, Refused
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.upgrades import Upgrades, refusal
@@ -24,60 +24,62 @@ class Server:
     def __init__(self, config: GatewayConfig, hub: Hub, sessions: Sessions) -> None:
         self._config = config
         self._upgrades = Upgrades(compression=config.compression)
-        self._endpoint = SessionGroup(
+        self._group = SessionGroup(
             hub,
             on_request=self._on_request,
             on_open=sessions.opened,
             on_message=sessions.received,
             on_close=sessions.closed,
-            max_connections=config.max_connections,
-            max_message_bytes=config.max_message_bytes,
-            control_backlog_bytes=config.control_backlog_bytes,
-            handshake_s=config.handshake_ms / 1000,
+            limits=SessionLimits(
+                max_connections=config.max_connections,
+                max_message_bytes=config.max_message_bytes,
+                control_backlog_bytes=config.control_backlog_bytes,
+                handshake_s=config.handshake_ms / 1000,
+            ),
         )
-        self._door: Door | None = None
+        self._listener: ClientListener | None = None
         self.draining = False
         self.port = 0
         self.refused_total: Counter[int] = Counter()
 
     @property
     def half_open(self) -> int:
-        """Connections that have not asked for their upgrade yet."""
-        return self._endpoint.half_open
+        """Connections that have not sent their upgrade request yet."""
+        return self._group.half_open
 
     async def start(self) -> None:
-        """Listens; raises MdstreamError where it cannot."""
+        """Listens; raises MdstreamError if it cannot."""
         config = self._config
         tls = (
-            listener.tls_context(config.tls_cert, config.tls_key)
+            http_listener.tls_context(config.tls_cert, config.tls_key)
             if config.tls_cert and config.tls_key
             else None
         )
-        self._door = Door(
-            self._endpoint,
+        self._listener = ClientListener(
+            self._group,
             turn_away=self._turn_away,
             max_handshakes=config.max_handshakes,
             tls=tls,
             tls_handshake_s=config.handshake_ms / 1000,
         )
-        await self._door.open(
+        await self._listener.open(
             config.host, config.port, backlog=config.backlog, send_buffer_bytes=config.send_buffer_bytes
         )
-        self.port = self._door.port
+        self.port = self._listener.port
 
     def tick(self) -> None:
-        """Call a few times a second: drops who ran out of time."""
-        self._endpoint.tick()
+        """Call a few times a second: drops connections that ran out of time."""
+        self._group.tick()
 
     def close(self) -> None:
         """Stops listening; sessions stay."""
-        if self._door is not None:
-            self._door.close()
+        if self._listener is not None:
+            self._listener.close()
 
     async def end(self) -> None:
-        """Ends every connection that is left, with or without a session."""
-        if self._door is not None:
-            await self._door.end()
+        """Ends every connection that is left, with a session or without."""
+        if self._listener is not None:
+            await self._listener.end()
 
     def _on_request(self, session: Session, head: bytes) -> None:
         try:
@@ -101,7 +103,7 @@ class Server:
 
     def _turn_away(self) -> bytes:
         self.refused_total[503] += 1
-        wait_s = str(listener.retry_after_s())
+        wait_s = str(http_listener.retry_after_s())
         return refusal(
             Refused(503, "too many clients are connecting; try again later", (("Retry-After", wait_s),))
         )

@@ -1,7 +1,7 @@
-"""What clients say and what they are answered: one ``Sessions`` for all, a small ``_Client`` for each.
+"""Answers the commands of all clients: one ``Sessions`` for all of them, a small ``_Client`` for each.
 
-All commands are answered at once but ``subscribe`` to an instrument that must first be opened; a client's later commands do not wait
-for it.
+Every command is answered at once, except a ``subscribe`` to an instrument that must first be opened. A client's later commands do
+not wait for it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from msgspec import UNSET
 
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
-from mdstream.gateway import messages, wire
+from mdstream.gateway import messages
 from mdstream.gateway.budget import Budget
 from mdstream.gateway.commands import (
     Auth,
+    BadCommand,
+    Command,
     CommandId,
     CommandReader,
     Ping,
     Recover,
     Subscribe,
     Unsubscribe,
-    id_of,
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.model import InstrumentId, State
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
     from mdstream._core.fanout.instrument import Instrument
     from mdstream._core.net.session import Session
-    from mdstream.gateway.listing import Listing
-    from mdstream.gateway.market import Market
+    from mdstream.gateway.open_instrument import OpenInstrument
+    from mdstream.gateway.open_instruments import OpenInstruments
 
 log = logging.getLogger("mdstream.gateway.sessions")
 
@@ -64,14 +65,15 @@ class Sessions:
         self,
         config: GatewayConfig,
         hub: Hub,
-        market: Market,
+        instruments: OpenInstruments,
         *,
         now_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._hub = hub
-        self._market = market
+        self._instruments = instruments
+        instruments.end_subscriptions_by(self._end_subscriptions)
         self._reader = CommandReader(config)
         self._welcomes = messages.Welcomes(config)
         self._now_us = now_us
@@ -105,10 +107,10 @@ class Sessions:
         session.send_control(self._welcomes.encode(session.format, secrets.token_hex(8), self._now_us()))
 
     def received(self, session: Session, payload: bytes) -> None:
-        """Answers one WebSocket message; whatever it holds, nothing is raised."""
+        """Answers one WebSocket message; raises nothing, whatever the message holds."""
         try:
-            for value in wire.decode(session.format, payload):
-                self._answer(session, value)
+            for command in self._reader.read_message(session.format, payload):
+                self._answer(session, command)
                 if not session.open:
                     return
         except CommandError as error:
@@ -121,7 +123,7 @@ class Sessions:
     # ---- the end
 
     async def cancel_openings(self) -> None:
-        """Gives up what still waits for instruments to open."""
+        """Cancels every ``subscribe`` that still waits for an instrument to open."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -130,8 +132,8 @@ class Sessions:
     def send_drain(self, session: Session, reconnect_after_ms: int, deadline_ms: int) -> None:
         self._send(session, messages.drain(reconnect_after_ms, deadline_ms))
 
-    def end_subscriptions(self, core: Instrument, reason: str) -> None:
-        """Ends every subscription to an instrument, telling each client why."""
+    def _end_subscriptions(self, core: Instrument, reason: str) -> None:
+        """Ends every subscription to an instrument and tells each client why."""
         for session in self:
             topics = [topic for topic in session.sink.topics() if topic.instrument is core]
             for topic in topics:
@@ -141,22 +143,23 @@ class Sessions:
 
     # ---- one command
 
-    def _answer(self, session: Session, value: object) -> None:
+    def _answer(self, session: Session, command: Command | BadCommand) -> None:
         try:
             if not _client(session).commands.take(self._now_s()):
                 rate = self._config.commands_per_second
                 raise CommandError(
                     ErrorCode.RATE_LIMITED, f"too many commands; {rate} per second are allowed"
                 )
-            command = self._reader.read(value)
+            if isinstance(command, BadCommand):
+                raise command.error
             op, answer = self._answers[type(command)]
             self.commands_total[op] += 1
             answer(session, command)
         except CommandError as error:
-            self._refuse(session, id_of(value), error)
+            self._refuse(session, command.id, error)
 
     def _refuse(self, session: Session, id: CommandId, error: CommandError) -> None:
-        """Sends ``error`` and takes it from the error budget; closes the session that has spent it."""
+        """Sends ``error`` and takes one from the error budget; closes a session that has spent its budget."""
         self.errors_total[error.code] += 1
         self._send(session, messages.error(id, error.code, str(error)))
         if _client(session).errors.take(self._now_s()):
@@ -181,8 +184,8 @@ class Sessions:
         topic = self._hub.find(session.sink, command.sub)
         if topic is None:
             raise _unknown_sub(command.sub)
-        listing = self._market.find(topic.instrument.name)
-        if listing is None or not listing.standing(topic.channel).settled.is_set():
+        instrument = self._instruments.find(topic.instrument.name)
+        if instrument is None or not instrument.statuses[topic.channel].has_data.is_set():
             raise CommandError(
                 ErrorCode.UNAVAILABLE, f"{topic.instrument.name} is still opening; its data will follow"
             )
@@ -201,9 +204,11 @@ class Sessions:
     # ---- subscribe
 
     def _subscribe(self, session: Session, command: Subscribe) -> None:
-        listings = self._market.listings(command.instruments, command.channel, settled=bool(command.resume))
-        if listings is not None:
-            self._commit(session, command, listings)
+        found = self._instruments.find_all(
+            command.instruments, command.channel, with_data=bool(command.resume)
+        )
+        if found is not None:
+            self._commit(session, command, found)
             return
         ids = command.ids()
         self._check_room(session, command)
@@ -221,7 +226,7 @@ class Sessions:
 
     async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         try:
-            listings = await self._market.open(ids, command.channel, settled=bool(command.resume))
+            found = await self._instruments.open(ids, command.channel, with_data=bool(command.resume))
         except CommandError as error:
             if session.open:
                 self._refuse(session, command.id, error)
@@ -229,59 +234,57 @@ class Sessions:
         finally:
             _client(session).opening -= len(command.instruments)
         if session.open:
-            self._commit_later(session, command, listings)
+            self._commit_later(session, command, found)
 
-    def _commit_later(self, session: Session, command: Subscribe, listings: list[Listing]) -> None:
+    def _commit_later(self, session: Session, command: Subscribe, found: list[OpenInstrument]) -> None:
         self._hub.cork()
         try:
-            self._commit(session, command, listings)
+            self._commit(session, command, found)
         except CommandError as error:
             self._refuse(session, command.id, error)
         finally:
             self._hub.uncork()
 
-    def _commit(self, session: Session, command: Subscribe, listings: Iterable[Listing]) -> None:
-        """Subscribes to all or, raising CommandError, to none; nothing else runs in between."""
+    def _commit(self, session: Session, command: Subscribe, found: Iterable[OpenInstrument]) -> None:
+        """Subscribes to all, or raises CommandError and subscribes to none; nothing else runs in between."""
         self._check_room(session, command)
-        for listing in listings:
-            self._subscribe_one(session, command, listing)
+        for instrument in found:
+            self._subscribe_one(session, command, instrument)
 
     def _check_room(self, session: Session, command: Subscribe) -> None:
         most = self._config.max_subscriptions
         wanted = session.sink.subscriptions + _client(session).opening + len(command.instruments)
         if wanted <= most:
             return
-        have = {_key(topic.instrument.name, topic) for topic in session.sink.topics()}
-        new = sum(_key(name, command) not in have for name in command.instruments)
+        have = {
+            (t.instrument.name, t.channel, t.depth, t.group, t.interval_ms) for t in session.sink.topics()
+        }
+        new = sum((name, *command.view) not in have for name in command.instruments)
         if new and len(have) + _client(session).opening + new > most:
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
                 f"{len(have)} of {most} subscriptions are in use; {new} more are too many",
             )
 
-    def _subscribe_one(self, session: Session, command: Subscribe, listing: Listing) -> None:
-        hub, sink = self._hub, session.sink
-        topic = hub.topic(
-            listing.core, command.channel.value, command.depth, command.group, command.interval_ms
+    def _subscribe_one(self, session: Session, command: Subscribe, instrument: OpenInstrument) -> None:
+        resume = command.resume.get(instrument.name)
+        topic, resumed = self._hub.join(session.sink, instrument.core, command.view, resume)
+        answer = messages.subscribed(
+            session.format, command.id, topic, instrument.ref, resumed=resumed is not False
         )
-        if hub.find(sink, topic.number) is not None:
-            # Nothing restarts: the data of the subscription that there is goes on.
-            self._send(session, messages.subscribed(command.id, topic, listing, resumed=True))
-            return
-        resumed = hub.subscribe(sink, topic, command.resume.get(listing.name))
-        self._send(session, messages.subscribed(command.id, topic, listing, resumed=resumed))
-        standing = listing.standing(topic.channel)
-        if standing.state is not State.LIVE:
-            session.send_control(standing.messages(topic.number)[session.format])
-        self._market.show(sink, topic, listing)
+        status = instrument.statuses[command.channel]
+        if resumed is None:
+            # The client is subscribed already: its data continues where it is.
+            session.send_control(answer)
+        elif status.state is State.LIVE:
+            self._hub.catch_up(session.sink, topic, answer)
+        else:
+            session.send_control(answer)
+            session.send_control(status.messages(topic.number)[session.format])
+            self._instruments.show(session.sink, topic, status)
 
-    def _send(self, session: Session, message: wire.Message) -> None:
-        session.send_control(wire.encode(session.format, message))
-
-
-def _key(name: str, view: Any) -> tuple[str, str, int, int, int]:
-    """What makes a topic, of a topic and of a ``Subscribe`` alike."""
-    return (name, str(view.channel), view.depth, view.group, view.interval_ms)
+    def _send(self, session: Session, message: messages.Message) -> None:
+        session.send_control(messages.encode(session.format, message))
 
 
 def _client(session: Session) -> _Client:

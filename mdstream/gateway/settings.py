@@ -1,6 +1,6 @@
-"""What one setting may hold, and how to read it from TOML (typed) or from an environment variable or a flag (text).
+"""The kinds of settings: what a setting may hold, and how to read it from TOML (typed) or from an environment variable or a flag (text).
 
-Each kind turns a raw value into the one that the configuration keeps, or raises ValueError that says what is allowed.
+Each kind turns a raw value into the value that the configuration keeps, or raises ValueError that says what is allowed.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _check_nats_url(url: str) -> None:
 
 
 def _number_or_text(text: str) -> int | str:
-    """So that a message shows ``7`` for what reads as a number and ``'7x'`` for what does not."""
+    """A number if the text is one, so that a message shows ``7`` for it and ``'7x'`` for other text."""
     try:
         return int(text)
     except ValueError:

@@ -1,7 +1,7 @@
 """From the bytes of an upgrade request to the bytes of its answer, without I/O.
 
-The usual request costs one pass in compiled code and one look-up: what a subprotocol and an extension offer lead to is decided once
-(``handshake``) and remembered. Every other request goes the long way, through picows' parser.
+The usual request costs one pass in compiled code and one look-up: ``handshake`` decides once what an offer of subprotocols and
+extensions leads to, and the decision is remembered. Every other request takes the long way, through the parser of picows.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from picows import WSUpgradeRequest
 
 from mdstream._core.websocket import upgrade_request
 from mdstream.gateway.handshake import PATH, Accepted, Refused, decide
-from mdstream.gateway.listener import response, retry_after_s
+from mdstream.gateway.http_listener import response, retry_after_s
 
 REMEMBERED = 256
-"""Different offers; a token among the subprotocols makes each client's its own, and those are not worth remembering."""
+"""The most offers that are remembered. Offers with a bearer token are not: each client has its own."""
 
 Offer: TypeAlias = tuple[bytes | None, bytes | None]
 
@@ -28,7 +28,7 @@ class Upgrades:
         self._known: dict[Offer, tuple[Accepted, bytes]] = {}
 
     def answer(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:
-        """What was decided, and the whole HTTP answer that says so. ``head`` lacks its empty line; ``busy`` as in ``decide``."""
+        """The decision, and the whole HTTP answer that states it. ``head`` comes without its empty line; ``busy`` as in ``decide``."""
         usual = upgrade_request.read(head)
         if usual is None or busy is not None:
             return self._answer_unusual(head, busy)
@@ -66,7 +66,7 @@ class Upgrades:
 
 
 def switching(verdict: Accepted) -> bytes:
-    """The answer that goes on with WebSocket, up to the value of its last header, ``Sec-WebSocket-Accept``."""
+    """The answer that switches to WebSocket, up to the value of its last header, ``Sec-WebSocket-Accept``."""
     lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: upgrade"]
     if verdict.subprotocol:
         lines.append(f"Sec-WebSocket-Protocol: {verdict.subprotocol}")

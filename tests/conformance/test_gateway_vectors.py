@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from mdstream.gateway import GatewayConfig, messages
-from mdstream.gateway.commands import CommandReader
-from mdstream.gateway.wire import JSON, MSGPACK, decode, encode
+from mdstream.gateway.commands import CommandReader, decode
+from mdstream.gateway.control_decoder import JSON, MSGPACK
+from mdstream.gateway.messages import encode
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 

@@ -34,6 +34,7 @@ def assert_both(vector: dict[str, Any], make: Any) -> None:
     assert make(encode.MSGPACK).hex() == vector["msgpack"]
 
 
+@pytest.mark.process
 def test_files_are_what_the_generator_writes() -> None:
     generator = [sys.executable, VECTORS / "generate.py", "--check"]
     done = subprocess.run(generator, capture_output=True, text=True, timeout=60, check=False)

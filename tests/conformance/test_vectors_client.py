@@ -11,7 +11,8 @@ import pytest
 from mdstream.client.book import Book
 from mdstream.client.events import Event, Heartbeat, Subscribed, Ticker, TradeEntry, Trades
 from mdstream.client.policy import Policy
-from mdstream.client.protocol import Codec, Request, make_codec
+from mdstream.client.protocol import Codec, Request
+from mdstream.client.protocol_factory import make_codec
 from mdstream.client.protocol_json import JsonCodec
 from mdstream.client.states import Stats
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from feeds.sim.engine import Burst, Simulation
 from mdstream import feed
 from mdstream.bus import Bus
 from mdstream.client import Book, BookUpdate, Client, SubscriptionState, Trade, Trades, connect
 from mdstream.client.transport import Transport
 from mdstream.client.transport_picows import PicowsDial
+from mdstream.feeds.sim.engine import Burst, Simulation
 from mdstream.gateway import Gateway, GatewayConfig
 
 SYMBOL = "BTC-USD"
@@ -72,11 +72,11 @@ class SimMarket:
 async def _market(url: str, *, rate: float = 4_000, seed: int = 7) -> AsyncIterator[SimMarket]:
     simulation = Simulation([SYMBOL], seed=seed, rate=rate, halts_per_hour=0)
     async with feed.connect(url, venue="SIM") as publisher:
-        profile = simulation.markets[0].profile
+        profile = simulation.flows[0].profile
         instrument = await publisher.instrument(
             SYMBOL, price_exp=profile.price_exp, size_exp=profile.size_exp
         )
-        instrument.replace_ticks(*simulation.markets[0].full_book())
+        instrument.replace_ticks(*simulation.flows[0].full_book())
         await publisher.flush()
         yield SimMarket(publisher, instrument, simulation)
 

@@ -253,7 +253,9 @@ def test_a_signal_ends_watch(program: Run, url: str, number: signal.Signals) -> 
 def test_watch_comes_back_when_the_gateway_does(
     program: Run, nats_server: EmbeddedNats, tmp_path: Path
 ) -> None:
-    program("feeds.sim", "--nats", nats_server.url, "--rate", "500", "--instruments", "BTC-USD")
+    program(
+        "mdstream.cli", "feed", "sim", "--nats", nats_server.url, "--rate", "500", "--instruments", "BTC-USD"
+    )
     serve = ("mdstream.cli", "serve", "--nats", nats_server.url, "--admin-port", "0", "--port")
     first = program(*serve, "0")
     port = first.until_error(r"serving clients at ws://127.0.0.1:(\d+)/")[1]
@@ -302,10 +304,12 @@ def test_without_nats_each_handler_says_so_and_so_does_the_demo(program: Run, cl
     commands = {"sim": (), "binance": ("--symbols", "BTCUSDT"), "kraken": ("--pairs", "BTC/USD")}
     nats = ("--nats", f"nats://127.0.0.1:{closed_port}")
     demo = program("mdstream.cli", "demo", *nats, *FREE)
-    handlers = {name: program(f"feeds.{name}", *nats, *extra) for name, extra in commands.items()}
+    handlers = {
+        name: program("mdstream.cli", "feed", name, *nats, *extra) for name, extra in commands.items()
+    }
     for name, handler in handlers.items():
         assert handler.end() == 3
-        assert f"feeds.{name}: NATS at {nats[1]} could not be reached" in handler.errors
+        assert f"mdstream feed {name}: NATS at {nats[1]} could not be reached" in handler.errors
         assert traceless(handler)
     assert demo.end() == 1
     assert f"NATS at {nats[1]} could not be reached" in demo.errors and traceless(demo)
@@ -315,13 +319,13 @@ def test_without_nats_each_handler_says_so_and_so_does_the_demo(program: Run, cl
 def test_a_signal_ends_the_simulated_market(
     program: Run, nats_server: EmbeddedNats, number: signal.Signals
 ) -> None:
-    sim = program("feeds.sim", "--nats", nats_server.url)
+    sim = program("mdstream.cli", "feed", "sim", "--nats", nats_server.url)
     sim.until_error("publishing SIM:BTC-USD")
     assert sim.end(number) == 0
     assert traceless(sim)
 
 
 def test_the_simulated_market_ends_by_itself(program: Run, nats_server: EmbeddedNats) -> None:
-    sim = program("feeds.sim", "--nats", nats_server.url, "--for", "300ms")
+    sim = program("mdstream.cli", "feed", "sim", "--nats", nats_server.url, "--for", "300ms")
     assert sim.end() == 0
     assert "level changes/s" in sim.errors and traceless(sim)

@@ -113,7 +113,7 @@ def test_nothing_outlives_it_when_it_is_killed(demo: Demo) -> None:
 @linux
 @pytest.mark.parametrize(
     ("part", "message"),
-    [("feeds.sim", "the simulated market ended with status -9"), ("nats-server", "nats-server ended")],
+    [("feed sim", "the simulated market ended with status -9"), ("nats-server", "nats-server ended")],
 )
 def test_a_part_that_fails_ends_it_and_is_named(demo: Demo, part: str, message: str, tmp_path: Path) -> None:
     program = demo(*FREE)

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from feeds._published import Published, Scale
-from feeds._steps import Apply, Load
-from feeds.binance.events import BookTicker, DepthDiff, DepthSnapshot, Trade
-from feeds.binance.recording import read_recording, summarize
-from feeds.binance.sync import DepthSync
 from mdstream import feed
 from mdstream._core.orderbook.book import Book as CoreBook
 from mdstream.bus import EmbeddedNats
 from mdstream.client import Book, Client, Ticker, Trades
 from mdstream.feed import InstrumentWriter
+from mdstream.feeds._actions import Apply, Load
+from mdstream.feeds._published import PublishedInstrument, Scale
+from mdstream.feeds.binance.events import BookTicker, DepthDiff, DepthSnapshot, Trade
+from mdstream.feeds.binance.recording import read_recording, summarize
+from mdstream.feeds.binance.sync import DepthSync
 from mdstream.model import InstrumentId, Ref
 from support.pipeline import (
     DATA,
@@ -70,7 +70,7 @@ class Venue:
     def quote(self, update_id: int) -> Quote:
         return self._quotes[bisect_right(self._numbers, update_id) - 1]
 
-    def publish(self, published: Published, event: object) -> int | None:
+    def publish(self, published: PublishedInstrument, event: object) -> int | None:
         """Publishes one event; returns the venue's number if it was a diff that changed the book."""
         if isinstance(event, Trade):
             published.instrument.trade(
@@ -158,7 +158,7 @@ def test_after_each_diff_every_subscriber_has_the_venues_best_bid_and_ask(
             feed.connect(nats_server.url, venue="BINANCE") as publisher,
             gateway(nats_server.url) as node,
         ):
-            published = Published(publisher, "BTCUSDT", venue.scale)
+            published = PublishedInstrument(publisher, "BTCUSDT", venue.scale)
             await published.open()
             async with subscribers_of(node.url, moments) as subscribers:
                 instrument = published.instrument
@@ -231,7 +231,7 @@ def test_the_programs_as_a_user_runs_them(
     replay = ("--replay", str(RECORDING), "--speed", "100", "--nats", nats_server.url)
     with Program("mdstream.cli", *serve, temporary=tmp_path) as gateway:
         url = gateway.until_error(r"serving clients at (ws://\S+),")[1]
-        with Program("feeds.binance", *replay, temporary=tmp_path) as handler:
+        with Program("mdstream.cli", "feed", "binance", *replay, temporary=tmp_path) as handler:
             run(scenario(url), deadline_s=60, debug=False)
             assert handler.end() == 0, handler.errors
         assert handler.said == f"{INSTRUMENT}: {1 + DIFFS} book updates, {TRADES} trades, 0 refused"

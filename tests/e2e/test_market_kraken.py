@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from feeds.kraken.pair import Pair
-from feeds.kraken.replay import Replay
 from mdstream import feed
 from mdstream.bus import EmbeddedNats
 from mdstream.client import Book
+from mdstream.feeds.kraken.pair import Pair
+from mdstream.feeds.kraken.replay import Replay
 from support.pipeline import DATA, Moments, both_formats, equal, needs, untroubled
 
 V1 = DATA / "kraken_v1" / "KRAKEN.ws.50.0"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from decimal import Decimal
 
-from feeds._steps import Apply, Load, Lost
-from feeds.binance.events import BookTicker, DepthDiff, DepthSnapshot, Trade
-from feeds.binance.recording import read_recording, summarize
-from feeds.binance.sync import DepthSync
 from mdstream.feed import InstrumentWriter
+from mdstream.feeds._actions import Apply, Load, Lost
+from mdstream.feeds.binance.events import BookTicker, DepthDiff, DepthSnapshot, Trade
+from mdstream.feeds.binance.recording import read_recording, summarize
+from mdstream.feeds.binance.sync import DepthSync
 from mdstream.model import InstrumentId, Ref
 from support.pipeline import DATA, needs
 

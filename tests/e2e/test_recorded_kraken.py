@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from feeds._steps import Apply, Load, Lost
-from feeds.kraken.events import BookMessage
-from feeds.kraken.recording import PairSummary, read_recording, summarize
-from feeds.kraken.sync import PairSync
 from mdstream.feed import InstrumentWriter
+from mdstream.feeds._actions import Apply, Load, Lost
+from mdstream.feeds.kraken.events import BookMessage
+from mdstream.feeds.kraken.recording import PairSummary, read_recording, summarize
+from mdstream.feeds.kraken.sync import PairSync
 from mdstream.model import InstrumentId, Ref
 from support.pipeline import DATA, needs
 

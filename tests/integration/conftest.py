@@ -12,7 +12,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from mdstream._core.fanout.after_read import Patience
+from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.fanout.hub import Hub
 from mdstream.bus import (
     Bus,
@@ -26,8 +26,9 @@ from mdstream.bus import (
     subject,
 )
 from mdstream.errors import BookError, PayloadError
-from mdstream.gateway.target import HubTarget
+from mdstream.gateway.hub_target import HubTarget
 from mdstream.model import InstrumentId, Ref, State
+from support.flushing import QuietHub
 
 NOTHING, APPLIED, GAP, NEW_EPOCH = range(4)
 # Nothing here comes to an end sooner on a busy machine: neither patience with the log nor with the server.
@@ -285,13 +286,17 @@ class Market:
         reading: Bus,
         options: ReaderOptions,
         side: type[Model | Core],
+        coalesce_s: float,
     ) -> None:
         self.server, self.writing, self.reading, self._side = server, writing, reading, side
         self.flushes = 0
         self.models: dict[InstrumentReader, Model | Core] = {}
         self._changed = asyncio.Event()
-        self.patience = Patience()
-        self.readers = Readers(reading, self._flush, options, self.patience)
+        self.on_tick: Callable[[], object] = lambda: None
+        self.hub = QuietHub(self._flush)
+        self.scheduler = FlushScheduler(self.hub, coalesce_max_us=int(coalesce_s * 1e6), on_tick=self._tick)
+        self.scheduler.start(asyncio.get_running_loop())
+        self.readers = Readers(reading, self.scheduler, options)
 
     def writer(self, symbol: str = "A", epoch: int = 1) -> Writer:
         return Writer(self.writing, InstrumentId("SIM", symbol), epoch)
@@ -353,9 +358,16 @@ class Market:
         finally:
             taps[sid] = handler
 
+    async def close(self) -> None:
+        await self.readers.close()
+        self.scheduler.stop()
+
     def _flush(self) -> None:
         self.flushes += 1
         self._changed.set()
+
+    def _tick(self) -> None:
+        self.on_tick()
 
 
 class _Watcher:
@@ -389,13 +401,13 @@ def market(
         bus: dict[str, Any] | None = None,
         **mend: Any,
     ) -> AsyncIterator[Market]:
-        options = ReaderOptions(stale_after_s, replace(QUICK_MEND, **mend), coalesce_s)
+        options = ReaderOptions(stale_after_s, replace(QUICK_MEND, **mend))
         bus_options = BusOptions((server.url,), **QUICK_BUS, **(bus or {}))
         async with await connect(bus_options) as writing, await connect(bus_options) as reading:
             await writing.ensure_streams()
             await reading.ensure_streams()
-            made = Market(server, writing, reading, options, request.param)
+            made = Market(server, writing, reading, options, request.param, coalesce_s)
             yield made
-            await made.readers.close()
+            await made.close()
 
     return open_market

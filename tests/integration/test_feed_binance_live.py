@@ -10,11 +10,11 @@ from typing import Any
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
-from feeds._venue import Backoff
-from feeds.binance.live import Live
 from mdstream import feed
 from mdstream.bus import EmbeddedNats
-from support.ear import Ear
+from mdstream.feeds._venue import Backoff
+from mdstream.feeds.binance.live import Live
+from support.bus_recorder import BusRecorder
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Levels = dict[str, str]
@@ -145,7 +145,7 @@ class FakeBinance:
             await self.news.wait()
 
 
-class Followed(Ear):
+class Followed(BusRecorder):
     """A running handler, and what it has published."""
 
     def __init__(self, venue: FakeBinance, live: Live) -> None:
@@ -200,7 +200,7 @@ async def following(server: EmbeddedNats, **options: Any) -> AsyncIterator[Follo
             **options,
         )
         followed = Followed(venue, live)
-        await publisher.bus.subscribe("md.BINANCE.BTCUSDT.*", followed.hear)
+        await publisher.bus.subscribe("md.BINANCE.BTCUSDT.*", followed.record)
         task = asyncio.create_task(live.run())
         try:
             await venue.until_clients(1)

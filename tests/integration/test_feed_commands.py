@@ -17,14 +17,14 @@ import pytest
 from mdstream import bus
 from mdstream._core.orderbook.book import Book
 from mdstream.bus import MD_STATE, EmbeddedNats
-from support.ear import unpack
+from support.bus_recorder import unpack
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 ROOT = Path(__file__).parents[2]
 
 
 def command(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", f"feeds.{name}", *arguments]
+    return [sys.executable, "-m", "mdstream.cli", "feed", name, *arguments]
 
 
 async def start(name: str, *arguments: str) -> asyncio.subprocess.Process:

@@ -13,11 +13,11 @@ from zlib import crc32
 import pytest
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
-from feeds._venue import Backoff
-from feeds.kraken.live import Live, UnknownPair
 from mdstream import feed
 from mdstream.bus import EmbeddedNats
-from support.ear import Ear
+from mdstream.feeds._venue import Backoff
+from mdstream.feeds.kraken.live import Live, UnknownPair
+from support.bus_recorder import BusRecorder
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Levels = dict[Decimal, Decimal]
@@ -164,7 +164,7 @@ class FakeKraken:
         return crc32("".join(digits(p, price) + digits(s, size) for p, s in levels).encode())
 
 
-class Followed(Ear):
+class Followed(BusRecorder):
     """A running handler, and what it has published."""
 
     def __init__(self, venue: FakeKraken, live: Live) -> None:
@@ -198,7 +198,7 @@ async def following(server: EmbeddedNats) -> AsyncIterator[Followed]:
     async with venue.serving() as url, feed.connect(server.url, venue="KRAKEN") as publisher:
         live = Live(publisher, [PAIR], depth=DEPTH, url=url, backoff=Backoff(base_s=0.01, cap_s=0.02))
         followed = Followed(venue, live)
-        await publisher.bus.subscribe("md.KRAKEN.*.*", followed.hear)
+        await publisher.bus.subscribe("md.KRAKEN.*.*", followed.record)
         task = asyncio.create_task(live.run())
         try:
             await followed.until(followed.equal)

@@ -13,18 +13,18 @@ import pytest
 from mdstream import bus, feed
 from mdstream.bus import MD_STATE, Bus, EmbeddedNats
 from mdstream.errors import BusUnavailable, FeedError, MdstreamError, SequenceError
-from support.ear import Ear, unpack
+from support.bus_recorder import BusRecorder, unpack
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @asynccontextmanager
-async def listening(server: EmbeddedNats) -> AsyncIterator[tuple[Ear, Bus]]:
+async def listening(server: EmbeddedNats) -> AsyncIterator[tuple[BusRecorder, Bus]]:
     async with await bus.connect(server.url) as reader:
-        ear = Ear()
-        await reader.subscribe("md.>", ear.hear)
+        recorder = BusRecorder()
+        await reader.subscribe("md.>", recorder.record)
         await reader.flush()
-        yield ear, reader
+        yield recorder, reader
 
 
 async def open_btc(publisher: feed.Publisher, **more: Any) -> feed.Instrument:
@@ -36,17 +36,17 @@ def test_an_instrument_is_announced_and_confirmed_before_its_first_update(
 ) -> None:
     async def scenario() -> None:
         async with (
-            listening(nats_server) as (ear, reader),
+            listening(nats_server) as (recorder, reader),
             feed.connect(nats_server.url, venue="SIM") as publisher,
         ):
             btc = await open_btc(publisher, base="BTC")
             btc.update([("100.10", "1")])
             await publisher.flush()
-            await ear.until(lambda: bool(ear.values("book")))
-            assert [stream for stream, _ in ear.messages[:4]] == ["ref", "snap", "status", "book"]
-            assert ear.values("ref")[0]["base"] == "BTC"
-            assert ear.values("snap")[0][1:3] == [btc.epoch, 0]
-            assert ear.values("status")[0][3] == "trading"
+            await recorder.until(lambda: bool(recorder.values("book")))
+            assert [stream for stream, _ in recorder.messages[:4]] == ["ref", "snap", "status", "book"]
+            assert recorder.values("ref")[0]["base"] == "BTC"
+            assert recorder.values("snap")[0][1:3] == [btc.epoch, 0]
+            assert recorder.values("status")[0][3] == "trading"
             for stream in ("ref", "snap", "status"):
                 assert await reader.last(MD_STATE, f"md.SIM.BTC-USD.{stream}") is not None
 
@@ -58,15 +58,15 @@ def test_what_is_handed_in_within_one_turn_of_the_loop_is_one_message(
 ) -> None:
     async def scenario() -> None:
         async with (
-            listening(nats_server) as (ear, _),
+            listening(nats_server) as (recorder, _),
             feed.connect(nats_server.url, venue="SIM") as publisher,
         ):
             btc = await open_btc(publisher)
             for lots in range(1, 51):
                 btc.update_ticks([10_000, lots])
             btc.trade("100", "1", "buy")
-            await ear.until(lambda: bool(ear.values("trade")))
-            books = [values for stream, values in ear.messages if stream == "book"]
+            await recorder.until(lambda: bool(recorder.values("trade")))
+            books = [values for stream, values in recorder.messages if stream == "book"]
             assert [value[2] for value in books[0]] == list(range(1, 51))
 
     run(scenario())
@@ -75,17 +75,17 @@ def test_what_is_handed_in_within_one_turn_of_the_loop_is_one_message(
 def test_batches_keep_to_their_size_and_their_order(run: Run, nats_server: EmbeddedNats) -> None:
     async def scenario() -> None:
         async with (
-            listening(nats_server) as (ear, _),
+            listening(nats_server) as (recorder, _),
             feed.connect(nats_server.url, venue="SIM", batch_bytes=200, linger_ms=5) as publisher,
         ):
             btc = await open_btc(publisher)
             for lots in range(1, 101):
                 btc.update_ticks([10_000, lots])
-            await ear.until(lambda: len(ear.values("book")) == 100)
-            assert [value[2] for value in ear.values("book")] == list(range(1, 101))
+            await recorder.until(lambda: len(recorder.values("book")) == 100)
+            assert [value[2] for value in recorder.values("book")] == list(range(1, 101))
             sizes = [
                 sum(len(msgpack.packb(value)) for value in values)
-                for stream, values in ear.messages
+                for stream, values in recorder.messages
                 if stream == "book"
             ]
             assert len(sizes) > 10
@@ -99,17 +99,17 @@ def test_a_snapshot_follows_a_thousand_updates_at_its_place_among_them(
 ) -> None:
     async def scenario() -> None:
         async with (
-            listening(nats_server) as (ear, _),
+            listening(nats_server) as (recorder, _),
             feed.connect(nats_server.url, venue="SIM") as publisher,
         ):
             btc = await open_btc(publisher)
             for lots in range(1, 1501):
                 btc.update_ticks([10_000, lots])
             await publisher.flush()
-            await ear.until(lambda: len(ear.values("snap")) == 2)
-            _, epoch, seq, _, bids, asks = ear.values("snap")[1]
+            await recorder.until(lambda: len(recorder.values("snap")) == 2)
+            _, epoch, seq, _, bids, asks = recorder.values("snap")[1]
             assert (epoch, seq, bids, asks) == (btc.epoch, 1000, [10_000, 1000], [])
-            before = ear.messages[: [stream for stream, _ in ear.messages].index("snap", 2)]
+            before = recorder.messages[: [stream for stream, _ in recorder.messages].index("snap", 2)]
             seen = [value[3] for stream, values in before if stream == "book" for value in values]
             assert 1000 in seen, "the snapshot overtook the updates it holds"
 
@@ -119,13 +119,13 @@ def test_a_snapshot_follows_a_thousand_updates_at_its_place_among_them(
 def test_the_status_is_repeated_as_a_sign_of_life(run: Run, nats_server: EmbeddedNats) -> None:
     async def scenario() -> None:
         async with (
-            listening(nats_server) as (ear, _),
+            listening(nats_server) as (recorder, _),
             feed.connect(nats_server.url, venue="SIM", status_interval_s=0.01) as publisher,
         ):
             btc = await open_btc(publisher)
             btc.status("halted", reason="auction")
-            await ear.until(lambda: len(ear.values("status")) >= 4)
-            assert [value[3:] for value in ear.values("status")[1:4]] == [["halted", "auction"]] * 3
+            await recorder.until(lambda: len(recorder.values("status")) >= 4)
+            assert [value[3:] for value in recorder.values("status")[1:4]] == [["halted", "auction"]] * 3
 
     run(scenario())
 
@@ -159,7 +159,7 @@ def test_a_writer_whose_clock_went_back_still_gets_a_greater_epoch(
             third = await open_btc(publisher, state="halted")
             assert third.epoch == second.epoch + 1
             third.update([("100.10", "3")])
-            with pytest.raises(FeedError, match="opened anew"):
+            with pytest.raises(FeedError, match="opened again"):
                 second.update([("100.10", "3")])
 
     run(scenario())

@@ -10,14 +10,14 @@ from typing import Any
 import msgpack
 import pytest
 
-from feeds._tape import TapeWriter, read_tape
-from feeds.record import Recorder
-from feeds.replay import Replay
 from mdstream import bus, feed
 from mdstream._core.orderbook.book import Book
 from mdstream.bus import MD_STATE, Bus, EmbeddedNats
 from mdstream.errors import FeedError
-from support.ear import unpack
+from mdstream.feeds._tape import TapeWriter, read_tape
+from mdstream.feeds.record import Recorder
+from mdstream.feeds.replay import Replay
+from support.bus_recorder import unpack
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 View = tuple[list[int], list[int]]
@@ -108,7 +108,7 @@ def test_only_the_instruments_named_are_recorded(run: Run, nats_server: Embedded
     async def scenario() -> None:
         path = tmp_path / "a.tape"
         await record(nats_server, path, ["SIM:C*"])
-        assert {frame.subject.rpartition(".")[0] for frame in read_tape(path)} == {"md.SIM.C%2ED%20E"}
+        assert {message.subject.rpartition(".")[0] for message in read_tape(path)} == {"md.SIM.C%2ED%20E"}
 
     run(scenario())
 
@@ -119,7 +119,7 @@ def test_the_order_of_the_tape_is_the_order_on_the_bus(
     async def scenario() -> None:
         path = tmp_path / "a.tape"
         await record(nats_server, path)
-        wanted = [(frame.subject, frame.payload) for frame in read_tape(path)]
+        wanted = [(message.subject, message.payload) for message in read_tape(path)]
         async with await EmbeddedNats.start() as other, await bus.connect(other.url) as reader:
             heard: list[tuple[str, bytes]] = []
             done = asyncio.Event()

@@ -325,7 +325,9 @@ async def read_until(client: RawClient, sub: Subscription, seq: int) -> None:
 def test_a_client_that_stops_reading_is_bounded_and_catches_up_with_one_message(run, hub, compiled):
     async def scenario():
         market = Market(hub)
-        async with serving(hub, compiled=compiled, send_buffer_bytes=16384, notsent_lowat_bytes=16384) as server:
+        async with serving(
+            hub, compiled=compiled, send_buffer_bytes=16384, notsent_lowat_bytes=16384
+        ) as server:
             server.on_message = market.subscribe
             slow, slow_session = await server.connect(limit=4096)
             fast, _ = await server.connect()

@@ -19,16 +19,22 @@ DEADLINE_S = 30.0
 
 
 class Program:
-    """``python -m …`` from the root of the repository. Its standard error is kept apart; what it leaves in the temporary
-    directory, and processes that it started, can be looked at.
+    """``python -m …``, or another command, from the root of the repository. Its standard error is kept apart; what it
+    leaves in the temporary directory, and processes that it started, can be looked at.
     """
 
-    def __init__(self, *arguments: str, temporary: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        temporary: Path,
+        env: dict[str, str] | None = None,
+        command: tuple[str, ...] = (sys.executable, "-m"),
+    ) -> None:
         self.temporary = temporary
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MDSTREAM_")}
         environment |= {"TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"} | (env or {})
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            [*command, *arguments],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,

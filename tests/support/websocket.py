@@ -13,8 +13,8 @@ from typing import Any
 from mdstream._core.codec.deflate import inflate
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
-from mdstream._core.net.session_group import SessionGroup
-from mdstream.gateway.door import Door
+from mdstream._core.net.session_group import SessionGroup, SessionLimits
+from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.handshake import Accepted
 from mdstream.gateway.upgrades import Upgrades
 
@@ -122,18 +122,19 @@ class Server:
 
     ticking: asyncio.TimerHandle
 
-    def __init__(self, hub: Hub, format: int, **options: Any) -> None:
+    def __init__(self, hub: Hub, format: int, any_type: bool = False, **limits: Any) -> None:
         self.hub = hub
         self.format = format
         self.port = 0
         self.upgrades = Upgrades(compression=True)
-        self.endpoint = SessionGroup(
+        self.group = SessionGroup(
             hub,
             on_request=self.requested,
             on_open=lambda session: self.opened.put_nowait(session),
             on_message=lambda session, payload: self.received(session, payload),
             on_close=self.closed,
-            **options,
+            limits=SessionLimits(**limits),
+            any_type=any_type,
         )
         self.clients: list[RawClient] = []
         self.opened: asyncio.Queue[Session] = asyncio.Queue()
@@ -159,7 +160,7 @@ class Server:
         self.closes.put_nowait(code)
 
     def tick(self) -> None:
-        self.endpoint.tick()
+        self.group.tick()
         self.ticking = asyncio.get_running_loop().call_later(0.01, self.tick)
 
     async def connect(self, **options: Any) -> tuple[RawClient, Session]:
@@ -181,10 +182,12 @@ async def serving(
     **options: Any,
 ) -> AsyncIterator[Server]:
     server = Server(hub, format, **options)
-    door = Door(server.endpoint, turn_away=lambda: b"", max_handshakes=max_handshakes, tls=tls, compiled=compiled)
+    listener = ClientListener(
+        server.group, turn_away=lambda: b"", max_handshakes=max_handshakes, tls=tls, compiled=compiled
+    )
     lowat = {"send_buffer_bytes": send_buffer_bytes, "notsent_lowat_bytes": notsent_lowat_bytes}
-    await door.open("127.0.0.1", 0, **lowat)
-    server.port = door.port
+    await listener.open("127.0.0.1", 0, **lowat)
+    server.port = listener.port
     server.tick()
     try:
         yield server
@@ -192,5 +195,5 @@ async def serving(
         for client in server.clients:
             await client.end()
         server.ticking.cancel()
-        door.close()
-        await door.end()
+        listener.close()
+        await listener.end()

@@ -14,7 +14,14 @@ INCLUDE = re.compile(r"#include\s*[<\"]([\w./]+)|cdef extern from \"<?([\w./]+)"
 SOURCES = sorted([*CORE.rglob("*.pyx"), *CORE.rglob("*.pxd"), *CORE.rglob("*.h")])
 ROOMS = ("base", "orderbook", "codec", "websocket", "fanout", "ingest", "net")
 """In the order of the data. A room imports from itself and from those before it; ``ingest`` and ``net`` do not know each other."""
-ABOVE = ("mdstream.bus", "mdstream.feed", "mdstream.gateway", "mdstream.client", "mdstream.cli", "feeds")
+ABOVE = (
+    "mdstream.bus",
+    "mdstream.feed",
+    "mdstream.gateway",
+    "mdstream.client",
+    "mdstream.cli",
+    "mdstream.feeds",
+)
 OUTSIDE = {"asyncio", "nats", "os", "select", "socket", "ssl", "subprocess", "threading", "uvloop"}
 SOCKETS = ("sys/socket.h", "sys/epoll.h", "sys/uio.h", "linux/io_uring.h", "net/uring.h", "uring.h")
 

@@ -1,7 +1,15 @@
 from collections.abc import Callable
+from typing import NamedTuple
 
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
+
+class SessionLimits(NamedTuple):
+    max_connections: int = 1_000_000
+    max_message_bytes: int = 65536
+    control_backlog_bytes: int = 262144
+    handshake_s: float = 5.0
+    close_timeout_s: float = 2.0
 
 class SessionGroup:
     def __init__(
@@ -12,11 +20,7 @@ class SessionGroup:
         on_open: Callable[[Session], None],
         on_message: Callable[[Session, bytes], None],
         on_close: Callable[[Session, int], None],
-        max_connections: int = 1_000_000,
-        max_message_bytes: int = 65536,
-        control_backlog_bytes: int = 262144,
-        handshake_s: float = 5.0,
-        close_timeout_s: float = 2.0,
+        limits: SessionLimits = ...,
         any_type: bool = False,
     ) -> None: ...
     @property

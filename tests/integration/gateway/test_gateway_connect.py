@@ -9,7 +9,7 @@ import ssl
 from types import SimpleNamespace
 
 from mdstream._core.net import connection
-from mdstream.gateway import door
+from mdstream.gateway import client_listener
 from support.certificates import certificate, needs_openssl
 
 BOOK = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
@@ -149,8 +149,8 @@ def test_without_file_descriptors_it_waits_and_goes_on(
             raise shortage.pop()
         return connection.accept(fd)
 
-    monkeypatch.setattr(door, "connection", SimpleNamespace(AVAILABLE=True, accept=accept))
-    monkeypatch.setattr(door, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(client_listener, "connection", SimpleNamespace(AVAILABLE=True, accept=accept))
+    monkeypatch.setattr(client_listener, "_PAUSE_S", 0.01)
 
     async def scenario() -> None:
         async with gateway(nats_server.url) as server:

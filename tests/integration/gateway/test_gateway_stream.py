@@ -64,7 +64,9 @@ def test_a_book_from_snapshot_to_delta(format, run, nats_server, gateway, feed, 
 
 
 @pytest.mark.parametrize("secure", [False, pytest.param(True, marks=needs_openssl)], ids=["tcp", "tls"])
-def test_where_all_have_intervals_the_socket_to_nats_rests(secure, run, gateway, feed, ws, tmp_path) -> None:
+def test_where_all_have_intervals_the_socket_to_nats_is_paused(
+    secure, run, gateway, feed, ws, tmp_path
+) -> None:
     """And what is sent at the end of an interval is all the same whole, and the newest."""
 
     async def scenario(options: BusOptions) -> None:
@@ -75,19 +77,19 @@ def test_where_all_have_intervals_the_socket_to_nats_rests(secure, run, gateway,
         ):
             await pub.announce(BIDS, ASKS)
             conflated, every = await ws.open(server.port), await ws.open(server.port)
-            rests = 0
+            pauses = 0
 
             async def publish(updates: int) -> None:
-                nonlocal rests
+                nonlocal pauses
                 for _ in range(updates):
                     await pub.book([1000, pub.seq + 1], [])
                     await asyncio.sleep(0.001)
-                    rests += bus.client.after_read.resting
+                    pauses += server.scheduler.state == "deferred"
 
             command = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
             conflated.send(command | {"interval_ms": 1_000})
             assert (await conflated.until("snapshot"))["seq"] == 0
-            while rests < 100:
+            while pauses < 100:
                 await publish(10)
             last = 0
             while last < pub.seq:
@@ -97,11 +99,12 @@ def test_where_all_have_intervals_the_socket_to_nats_rests(secure, run, gateway,
             assert decimals(delta["bids"], "json") == [("10.00", f"{pub.seq / 1000:.3f}")]
             every.send(command)
             await every.until("snapshot")
-            while bus.client.after_read.resting:
+            while server.scheduler.state == "deferred":
                 await asyncio.sleep(0.001)
-            rests = 0
+            await publish(1)
+            pauses = 0
             await publish(100)
-            assert rests == 0
+            assert pauses == 0
 
     async def with_nats() -> None:
         config, scheme, cert = "", "nats", None
@@ -115,7 +118,7 @@ def test_where_all_have_intervals_the_socket_to_nats_rests(secure, run, gateway,
 
 
 def test_the_socket_to_nats_is_read_before_a_tick(run, nats_server, gateway, feed, ws) -> None:
-    """A rest is as long as two ticks here."""
+    """A pause is as long as two ticks here."""
 
     async def scenario() -> None:
         url = nats_server.url
@@ -131,9 +134,9 @@ def test_the_socket_to_nats_is_read_before_a_tick(run, nats_server, gateway, fee
             await client.until("snapshot")
             ticked = asyncio.Event()
             server.ticked = ticked.set
-            while bus.client.after_read.resting:
+            while server.scheduler.state == "deferred":
                 await asyncio.sleep(0.001)
-            while not bus.client.after_read.resting:
+            while server.scheduler.state != "deferred":
                 await pub.book([1000, pub.seq + 1], [])
                 await asyncio.sleep(0.001)
             taken = bus.client.stats["in_msgs"]

@@ -21,22 +21,22 @@ def test_what_a_connection_needs_each_second() -> None:
     assert wanted is not None
     assert wanted.messages == 200
     assert wanted.cpu_us == pytest.approx(1_200)
-    assert wanted.wire_bytes == pytest.approx(200 * (120 + PACKET_BYTES))
+    assert wanted.network_bytes == pytest.approx(200 * (120 + PACKET_BYTES))
     assert wanted.memory_bytes == 8_000 + KERNEL_BYTES
 
 
 def test_gathered_writes_need_fewer_packets() -> None:
     wanted = need(made_run("burst", "json", None, made_pass(writes=50_000)), 0.0)
     assert wanted is not None
-    assert wanted.wire_bytes == pytest.approx(200 * 120 + 20 * PACKET_BYTES)
+    assert wanted.network_bytes == pytest.approx(200 * 120 + 20 * PACKET_BYTES)
 
 
 @pytest.mark.parametrize(
     ("wanted", "connections", "limit"),
     [
-        (Need(1, cpu_us=600, wire_bytes=1, memory_bytes=1), 7_000, "CPU"),
-        (Need(1, cpu_us=1, wire_bytes=1, memory_bytes=100_000), 220_000, "memory"),
-        (Need(1, cpu_us=1, wire_bytes=1e6, memory_bytes=1), 930, "network"),
+        (Need(1, cpu_us=600, network_bytes=1, memory_bytes=1), 7_000, "CPU"),
+        (Need(1, cpu_us=1, network_bytes=1, memory_bytes=100_000), 220_000, "memory"),
+        (Need(1, cpu_us=1, network_bytes=1e6, memory_bytes=1), 930, "network"),
     ],
 )
 def test_the_least_limit_decides(wanted: Need, connections: int, limit: str) -> None:

@@ -8,25 +8,25 @@ import pytest
 
 from mdstream._bench.histogram import Histogram
 from mdstream.bench.findings import Findings
-from mdstream.bench.measure import Bed, make_plans
+from mdstream.bench.measure import Environment, make_plans
 from mdstream.bench.meters import Counts, NoMeter
 from mdstream.bench.profiles import BUILT_IN, changed
 from mdstream.bench.results import Pass
 from mdstream.bench.setup import Setup
-from mdstream.bench.targets import Market, Target
+from mdstream.bench.targets import BenchVenue, Target
 from mdstream.bench.usage import Moment, Window
 
-MARKET = Market("nats://127.0.0.1:4222", "BENCH1", 200)
+VENUE = BenchVenue("nats://127.0.0.1:4222", "BENCH1", 200)
 GATEWAYS = [("127.0.0.1", 8080), ("127.0.0.2", 8080)]
 
 
-def bed(**setup: Any) -> Bed:
-    return Bed(Setup(**setup), MARKET, None, (), None)  # type: ignore[arg-type]
+def environment(**setup: Any) -> Environment:
+    return Environment(Setup(**setup), VENUE, None, (), None)  # type: ignore[arg-type]
 
 
 def test_connections_are_spread_over_processes_and_none_is_lost() -> None:
     profile = changed(BUILT_IN["mixed"], {"connections": 301, "processes": 4})
-    plans = make_plans(bed(verify=2), Target(GATEWAYS, NoMeter()), profile, "json")
+    plans = make_plans(environment(verify=2), Target(GATEWAYS, NoMeter()), profile, "json")
     assert [plan.connections for plan in plans] == [77, 75, 75, 74] or sum(
         plan.connections for plan in plans
     ) == 301
@@ -41,7 +41,7 @@ def test_connections_are_spread_over_processes_and_none_is_lost() -> None:
 
 
 def test_slow_readers_are_a_group_of_their_own() -> None:
-    (plan,) = make_plans(bed(), Target(GATEWAYS, NoMeter()), BUILT_IN["slow-readers"], "msgpack")
+    (plan,) = make_plans(environment(), Target(GATEWAYS, NoMeter()), BUILT_IN["slow-readers"], "msgpack")
     usual, slow = plan.groups
     assert (usual.connections, slow.connections) == (180, 20)
     assert usual.pause_s == 0 < slow.pause_s
@@ -50,14 +50,14 @@ def test_slow_readers_are_a_group_of_their_own() -> None:
 
 def test_a_token_goes_into_the_upgrade_and_the_floor_checks_no_books() -> None:
     floor = Target(GATEWAYS, NoMeter(), is_floor=True)
-    (plan,) = make_plans(bed(token="abc", verify=5), floor, BUILT_IN["fan-out"], "json")
+    (plan,) = make_plans(environment(token="abc", verify=5), floor, BUILT_IN["fan-out"], "json")
     assert list(plan.headers) == ["Authorization: Bearer abc"]
     assert plan.floor and plan.groups[0].verify == 0
 
 
 def test_a_market_names_instruments_and_subjects_alike() -> None:
-    assert MARKET.instruments[7] == "BENCH1:S00007"
-    assert MARKET.subjects[7] == "md.BENCH1.S00007"
+    assert VENUE.instruments[7] == "BENCH1:S00007"
+    assert VENUE.subjects[7] == "md.BENCH1.S00007"
 
 
 # ---- findings
@@ -96,7 +96,7 @@ def play(
         "totals": QUIET,
     } | (opened or {})
     findings.connected([ready, ready], Counts(0.5, 0), Counts(0.7, 0))
-    findings.settled(Counts(0.7, 101_000))
+    findings.idle(Counts(0.7, 101_000))
     counters = {"updates": 500, "deltas": 400, "trades": 0, "tickers": 0, "bytes": 50_000, "checked": 4}
     read = {
         "counters": counters | {"window_us": 9},
@@ -104,7 +104,7 @@ def play(
         "groups": [histogram(100)],
     }
     window = Window(Moment(0, {}, 0.0), Moment(2_000_000_000, others or {}, 0.0))
-    findings.looked(window, cpu_s, [read, read])
+    findings.window_ended(window, cpu_s, [read, read])
     findings.rss_end = 102_000
     findings.cut = cut
     findings.pids(bus=[11], feed=[12], loads=[13, 14])

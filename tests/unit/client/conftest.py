@@ -12,7 +12,7 @@ import pytest
 
 from mdstream.client.core import ClientCore, DialNow, HangUp, Send
 from mdstream.client.policy import Policy
-from mdstream.client.protocol import make_codec
+from mdstream.client.protocol_factory import make_codec
 from mdstream.client.states import ConnectionState, Stats
 
 HEARTBEAT_MS = 15_000

@@ -237,20 +237,20 @@ def test_a_proven_update_ends_the_waiting_between_tries(book, link, say):
 def test_a_heartbeat_ahead_shows_a_lost_tail(book, link, say):
     book.take(say.snapshot(5), 0.0)
 
-    book.hear(5, 0.0)
-    book.hear(4, 0.0)
+    book.take_heartbeat(5, 0.0)
+    book.take_heartbeat(4, 0.0)
     assert link.asked == []
-    book.hear(8, 0.0)
-    book.hear(9, 0.0)
+    book.take_heartbeat(8, 0.0)
+    book.take_heartbeat(9, 0.0)
 
     assert (link.asked, book.state) == ([6], RECOVERING)
 
 
 def test_a_heartbeat_shows_a_lost_snapshot(book, link):
-    book.hear(0, 0.0)
+    book.take_heartbeat(0, 0.0)
     assert link.asked == []
 
-    book.hear(3, 0.0)
+    book.take_heartbeat(3, 0.0)
 
     assert link.asked == [0]
 

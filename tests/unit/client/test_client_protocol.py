@@ -7,7 +7,8 @@ import msgpack
 import pytest
 
 from mdstream.client import events, protocol
-from mdstream.client.protocol import Request, make_codec
+from mdstream.client.protocol import Request
+from mdstream.client.protocol_factory import make_codec
 from mdstream.errors import ProtocolViolation
 
 SUBSCRIBED = {

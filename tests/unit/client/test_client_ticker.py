@@ -43,10 +43,10 @@ def test_the_newest_wins(ticker):
 def test_a_heartbeat_ahead_asks_for_the_newest(ticker, link):
     ticker.take(events.Ticker(9, 1, 4, 10, 100, 1, 102, 2, None, None), 0.0)
 
-    ticker.hear(4, 0.0)
+    ticker.take_heartbeat(4, 0.0)
     assert link.asked == []
-    ticker.hear(5, 0.0)
-    ticker.hear(5, 0.0)
+    ticker.take_heartbeat(5, 0.0)
+    ticker.take_heartbeat(5, 0.0)
     assert (link.asked, ticker.state) == ([0], SubscriptionState.RECOVERING)
     ticker.take(events.Ticker(9, 1, 5, 10, 100, 1, 102, 2, None, None), 0.0)
 

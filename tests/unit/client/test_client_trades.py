@@ -122,7 +122,7 @@ def test_what_was_lost_before_the_subscription_is_no_loss(trades, seen, link):
 
 def test_asked_for_what_does_not_exist_the_gateway_says_so(trades, link):
     trades.take(batch(1, 9), 0.0)
-    trades.hear(12, 0.0)
+    trades.take_heartbeat(12, 0.0)
     assert (trades.state, link.asked) == (RECOVERING, [10])
 
     trades.take(events.Trades(8, 1, 10, 9, []), 0.0)
@@ -150,16 +150,16 @@ def test_lost_before_any_trade_is_asked_for(trades, seen, link):
 def test_a_heartbeat_ahead_shows_a_lost_tail(trades, link):
     trades.take(batch(1, 2), 0.0)
 
-    trades.hear(2, 0.0)
+    trades.take_heartbeat(2, 0.0)
     assert link.asked == []
-    trades.hear(3, 0.0)
+    trades.take_heartbeat(3, 0.0)
 
     assert (link.asked, trades.state) == ([3], RECOVERING)
 
 
 def test_heartbeats_before_the_first_trade_show_a_loss_too(trades, seen, link):
-    trades.hear(0, 0.0)
-    trades.hear(40, 0.0)
+    trades.take_heartbeat(0, 0.0)
+    trades.take_heartbeat(40, 0.0)
     assert link.asked == []
 
     trades.take(batch(43, 43), 0.0)
@@ -170,7 +170,7 @@ def test_heartbeats_before_the_first_trade_show_a_loss_too(trades, seen, link):
 
 
 def test_a_heartbeat_of_an_older_life_does_not_hide_the_new_one(trades, seen, link):
-    trades.hear(40, 0.0)
+    trades.take_heartbeat(40, 0.0)
 
     trades.take(batch(1, 2, epoch=7), 0.0)
 

@@ -105,8 +105,8 @@ REFUSED_UPDATES: dict[str, tuple[Callable[[InstrumentWriter], object], str]] = {
     "twice in one update": (lambda w: w.update([("99", "1"), ("99.00", "2")]), r"bid 99\.00 is named twice"),
     "no pairs": (lambda w: w.update([("99",)]), "bid level 0"),  # type: ignore[list-item]
     "odd run": (lambda w: w.update_ticks([1, 2, 3]), "bids are 3 numbers"),
-    "float ticks": (lambda w: w.update_ticks([1, 2.0]), r"bid 2\.0 is no integer"),  # type: ignore[list-item]
-    "bool ticks": (lambda w: w.update_ticks([True, 2]), "bid True is no integer"),
+    "float ticks": (lambda w: w.update_ticks([1, 2.0]), r"bid 2\.0 is not an integer"),  # type: ignore[list-item]
+    "bool ticks": (lambda w: w.update_ticks([True, 2]), "bid True is not an integer"),
     "array of floats": (lambda w: w.update_ticks(np.array([1.0, 2.0])), "float64"),  # type: ignore[arg-type]
     "array of two dimensions": (lambda w: w.update_ticks(np.array([[1, 2]])), r"\(1, 2\)"),
     "unordered bids": (
@@ -128,7 +128,7 @@ REFUSED_UPDATES: dict[str, tuple[Callable[[InstrumentWriter], object], str]] = {
         r"bid 99\.00 is named twice",
     ),
     "time in the past of all": (lambda w: w.update([("99", "1")], ts_us=-1), "ts_us -1"),
-    "time no integer": (lambda w: w.update([("99", "1")], ts_us=1.5), "ts_us 1.5 is no integer"),  # type: ignore[arg-type]
+    "time no integer": (lambda w: w.update([("99", "1")], ts_us=1.5), "ts_us 1.5 is not an integer"),  # type: ignore[arg-type]
 }
 
 
@@ -152,14 +152,14 @@ def test_a_crossed_update_is_a_book_error() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda w: w.update([("100.10", "1")]), r"bid price 100\.10 is no multiple of the tick, 0\.25"),
+        (lambda w: w.update([("100.10", "1")]), r"bid price 100\.10 is not a multiple of the tick, 0\.25"),
         (
             lambda w: w.update(asks=[("100.50", "1.003")]),
-            r"size at ask 100\.50 1\.003 is no multiple of the lot, 0\.005",
+            r"size at ask 100\.50 1\.003 is not a multiple of the lot, 0\.005",
         ),
-        (lambda w: w.update_ticks(np.array([10001, 5])), r"bid price 100\.01 is no multiple"),
-        (lambda w: w.trade("100.10", "1"), r"trade price 100\.10 is no multiple of the tick"),
-        (lambda w: w.trade("100.50", "0.001"), r"trade size 0\.001 is no multiple of the lot"),
+        (lambda w: w.update_ticks(np.array([10001, 5])), r"bid price 100\.01 is not a multiple"),
+        (lambda w: w.trade("100.10", "1"), r"trade price 100\.10 is not a multiple of the tick"),
+        (lambda w: w.trade("100.50", "0.001"), r"trade size 0\.001 is not a multiple of the lot"),
     ],
 )
 def test_what_is_off_the_venues_increments_is_refused(
@@ -205,7 +205,7 @@ def test_trades_are_numbered_apart_from_the_book() -> None:
         (lambda w: w.trade("1", "1", trade_id=1.5), "trade id 1.5"),
         (lambda w: w.trade("1", "1", trade_id=True), "trade id True"),
         (lambda w: w.trade_ticks(MAX_NUMBER + 1, 1), f"trade price {MAX_NUMBER + 1}"),
-        (lambda w: w.trade_ticks(1, 1.0), "trade size 1.0 is no integer"),
+        (lambda w: w.trade_ticks(1, 1.0), "trade size 1.0 is not an integer"),
     ],
 )
 def test_a_refused_trade_names_the_fault_and_uses_no_number(

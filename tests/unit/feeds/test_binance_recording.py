@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from feeds.binance.events import BookTicker, DepthDiff, DepthSnapshot, ServerShutdown, Trade, parse
-from feeds.binance.recording import Summary, read_recording, summarize
-from feeds.binance.rest import SymbolInfo
 from mdstream.errors import FeedError
+from mdstream.feeds.binance.events import BookTicker, DepthDiff, DepthSnapshot, ServerShutdown, Trade, parse
+from mdstream.feeds.binance.recording import Summary, read_recording, summarize
+from mdstream.feeds.binance.rest import SymbolInfo
 
 DIFF = {
     "e": "depthUpdate",

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feeds._steps import Apply, Load, Lost, Step
-from feeds.binance.events import DepthDiff, DepthSnapshot
-from feeds.binance.sync import DepthSync
+from mdstream.feeds._actions import Apply, BookAction, Load, Lost
+from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot
+from mdstream.feeds.binance.sync import DepthSync
 
 
 def diff(first: int, final: int, *bids: tuple[str, str], ts: int = 1_700_000_000_000) -> DepthDiff:
@@ -20,8 +20,8 @@ def snapshot(update_id: int, *bids: tuple[str, str]) -> DepthSnapshot:
     return DepthSnapshot(update_id, list(bids), [])
 
 
-def kinds(steps: list[Step]) -> list[object]:
-    return [(type(step).__name__, getattr(step, "venue_seq", None)) for step in steps]
+def kinds(actions: list[BookAction]) -> list[object]:
+    return [(type(action).__name__, getattr(action, "venue_seq", None)) for action in actions]
 
 
 def test_diffs_wait_for_the_snapshot_and_what_it_holds_is_dropped() -> None:
@@ -37,10 +37,10 @@ def test_diffs_wait_for_the_snapshot_and_what_it_holds_is_dropped() -> None:
 def test_the_snapshot_may_come_first_and_the_load_waits_for_the_diff_that_bridges_it() -> None:
     sync = DepthSync()
     assert sync.on_snapshot(snapshot(7)) == sync.on_diff(diff(4, 7)) == []
-    steps = sync.on_diff(diff(8, 9, ts=1_700_000_000_500))
-    assert kinds(steps) == [("Load", 7), ("Apply", 9)]
-    assert isinstance(steps[0], Load)
-    assert steps[0].ts_us == 1_700_000_000_500_000 - 1, "just before the diff that follows on it"
+    actions = sync.on_diff(diff(8, 9, ts=1_700_000_000_500))
+    assert kinds(actions) == [("Load", 7), ("Apply", 9)]
+    assert isinstance(actions[0], Load)
+    assert actions[0].ts_us == 1_700_000_000_500_000 - 1, "just before the diff that follows on it"
 
 
 def test_a_snapshot_older_than_the_first_diff_is_of_no_use() -> None:
@@ -92,9 +92,9 @@ def test_losing_the_connection_is_told_once() -> None:
 def test_of_a_price_named_twice_the_last_counts() -> None:
     sync = DepthSync()
     sync.on_snapshot(snapshot(7))
-    (_, step) = sync.on_diff(diff(8, 8, ("1", "2"), ("3", "4"), ("1", "0")))
-    assert isinstance(step, Apply)
-    assert step.bids == [("1", "0"), ("3", "4")]
+    (_, action) = sync.on_diff(diff(8, 8, ("1", "2"), ("3", "4"), ("1", "0")))
+    assert isinstance(action, Apply)
+    assert action.bids == [("1", "0"), ("3", "4")]
 
 
 def test_a_buffer_that_overflows_wants_a_newer_snapshot() -> None:
@@ -121,13 +121,13 @@ class Venue:
         apply(self.bids, [(price, size)])
         return diff(first, self.update_id, (price, size))
 
-    def follow(self, steps: list[Step]) -> None:
-        for step in steps:
-            if isinstance(step, Load):
-                self.followed = dict(step.bids)
-            elif isinstance(step, Apply):
+    def follow(self, actions: list[BookAction]) -> None:
+        for action in actions:
+            if isinstance(action, Load):
+                self.followed = dict(action.bids)
+            elif isinstance(action, Apply):
                 assert self.followed is not None
-                apply(self.followed, list(step.bids))
+                apply(self.followed, list(action.bids))
             else:
                 self.followed = None
 

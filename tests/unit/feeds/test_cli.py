@@ -11,28 +11,38 @@ from pathlib import Path
 
 import pytest
 
-from feeds import _cli
-from feeds._pace import Pace
-from feeds._venue import Backoff
 from mdstream.bus import BusOptions
 from mdstream.errors import BusUnavailable, ConfigError, FeedError
+from mdstream.feeds import _cli
+from mdstream.feeds._replay_clock import ReplayClock
+from mdstream.feeds._venue import Backoff
 
 HANDLERS = ("sim", "binance", "kraken", "record", "replay")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", HANDLERS)
 def test_help_names_the_command_its_options_and_the_exit_codes(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", f"feeds.{name}", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "mdstream.cli", "feed", name, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert f"python -m feeds.{name}" in done.stdout
+    assert f"usage: mdstream feed {name} " in done.stdout
     assert "--nats" in done.stdout
     assert "exit codes:" in done.stdout
     assert done.stderr == ""
 
 
 def parse(*arguments: str) -> BusOptions:
-    return _cli.bus_options(_cli.make_parser("x", "").parse_args(arguments), "x")
+    return _cli.bus_options(arguments_of(*arguments), "x")
+
+
+def arguments_of(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    _cli.configure(parser, "")
+    return parser.parse_args(arguments)
 
 
 def test_several_servers_may_be_named_in_either_way() -> None:
@@ -61,14 +71,14 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "s", "-1s", "1d", "10 s", "nan"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="no duration"):
+    with pytest.raises(argparse.ArgumentTypeError, match="not a duration"):
         _cli.duration_s(text)
 
 
 def test_speeds() -> None:
     assert (_cli.speed("2"), _cli.speed("0.5"), _cli.speed("max")) == (2, 0.5, math.inf)
     for text in ("0", "-1", "nan", "fast"):
-        with pytest.raises(argparse.ArgumentTypeError, match="no speed"):
+        with pytest.raises(argparse.ArgumentTypeError, match="not a speed"):
             _cli.speed(text)
 
 
@@ -87,8 +97,8 @@ def test_an_error_is_one_line_and_an_exit_code(
     async def main(_: argparse.Namespace, __: BusOptions) -> int:
         raise error
 
-    assert _cli.run("x", _cli.make_parser("x", ""), main, []) == code
-    assert capsys.readouterr().err.splitlines() == [f"feeds.x: {error}"]
+    assert _cli.run("x", arguments_of(), main) == code
+    assert capsys.readouterr().err.splitlines() == [f"mdstream feed x: {error}"]
 
 
 def test_backing_off_doubles_its_bound_up_to_a_cap_and_begins_anew() -> None:
@@ -108,14 +118,14 @@ def test_the_pace_is_that_of_the_recording_divided_by_the_speed(monkeypatch: pyt
         waits.append(round(seconds, 6))
         now += seconds
 
-    monkeypatch.setattr("feeds._pace.time.monotonic", lambda: now)
-    monkeypatch.setattr("feeds._pace.asyncio.sleep", sleep)
+    monkeypatch.setattr("mdstream.feeds._replay_clock.time.monotonic", lambda: now)
+    monkeypatch.setattr("mdstream.feeds._replay_clock.asyncio.sleep", sleep)
 
     async def scenario() -> None:
-        pace = Pace(4)
+        clock = ReplayClock(4)
         for at_ns in (5_000_000_000, 7_000_000_000, None, 6_000_000_000, 9_000_000_000):
-            await pace.until(at_ns)
-        await Pace(math.inf).until(10**18)
+            await clock.until(at_ns)
+        await ReplayClock(math.inf).until(10**18)
 
     asyncio.run(scenario())
     assert waits == [0.5, 0.5]

@@ -9,13 +9,13 @@ from zlib import crc32
 
 import pytest
 
-from feeds._steps import Apply, Load, Lost
-from feeds.kraken.book import ChecksumMismatch, Precision, VenueBook
-from feeds.kraken.events import Answer, BookMessage, PairInfo, TradeMessage, parse
-from feeds.kraken.pair import scale_of, state_of
-from feeds.kraken.recording import Connected, read_recording, summarize
-from feeds.kraken.sync import PairSync
 from mdstream.errors import FeedError
+from mdstream.feeds._actions import Apply, Load, Lost
+from mdstream.feeds.kraken.book import ChecksumMismatch, Precision, VenueBook
+from mdstream.feeds.kraken.events import Answer, BookMessage, PairInfo, TradeMessage, parse
+from mdstream.feeds.kraken.pair import scale_of, state_of
+from mdstream.feeds.kraken.recording import Connected, read_recording, summarize
+from mdstream.feeds.kraken.sync import PairSync
 
 BIDS = [("45283.5", "0.10000000"), ("45283.4", "1.54582015"), ("45282.1", "0.10000000")]
 ASKS = [("45285.2", "0.00100000"), ("45286.4", "1.54571953"), ("45286.6", "1.54571109")]

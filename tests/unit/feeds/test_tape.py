@@ -8,13 +8,13 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from feeds._tape import Frame, TapeWriter, read_tape
-from feeds.replay import Rebase, unpack
 from mdstream.errors import FeedError
+from mdstream.feeds._tape import TapedMessage, TapeWriter, read_tape
+from mdstream.feeds.replay import Rebase, unpack
 from mdstream.model import InstrumentId
 
-FRAMES = [
-    Frame(1_000_000 + number, f"md.SIM.A-B.{stream}", bytes(range(number)))
+MESSAGES = [
+    TapedMessage(1_000_000 + number, f"md.SIM.A-B.{stream}", bytes(range(number)))
     for number, stream in enumerate(("book", "snap", "trade") * 50)
 ]
 BTC = InstrumentId("SIM", "BTC-USD")
@@ -22,16 +22,16 @@ BTC = InstrumentId("SIM", "BTC-USD")
 
 def write(path: Path) -> Path:
     with TapeWriter(path, 1_000_000) as tape:
-        for frame in FRAMES:
-            tape.write(frame)
-        assert tape.frames == len(FRAMES)
+        for message in MESSAGES:
+            tape.write(message)
+        assert tape.messages == len(MESSAGES)
     return path
 
 
 @pytest.mark.parametrize("name", ["a.tape", "a.tape.gz"])
 def test_a_tape_gives_back_what_was_written(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name)
-    assert list(read_tape(path)) == FRAMES
+    assert list(read_tape(path)) == MESSAGES
     assert (path.read_bytes()[:2] == b"\x1f\x8b") == name.endswith(".gz")
 
 
@@ -39,33 +39,33 @@ def test_a_recording_is_never_overwritten(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tape")
     with pytest.raises(FileExistsError):
         TapeWriter(path, 1)
-    assert list(read_tape(path)) == FRAMES
+    assert list(read_tape(path)) == MESSAGES
 
 
 @pytest.mark.parametrize("name", ["a.tape", "a.tape.gz"])
 def test_a_tape_cut_short_gives_what_is_whole_and_then_an_error(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name)
     path.write_bytes(path.read_bytes()[:-100])
-    frames: list[Frame] = []
+    messages: list[TapedMessage] = []
     with pytest.raises(FeedError, match="cut short"):
-        frames.extend(read_tape(path))
-    assert frames == FRAMES[: len(frames)]
-    assert len(frames) >= 100 or name.endswith(".gz")
+        messages.extend(read_tape(path))
+    assert messages == MESSAGES[: len(messages)]
+    assert len(messages) >= 100 or name.endswith(".gz")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no tape"),
-        (b"hello", "is no tape"),
-        (msgpack.packb({"format": "other"}), "is no tape"),
+        (b"", "is not a tape"),
+        (b"hello", "is not a tape"),
+        (msgpack.packb({"format": "other"}), "is not a tape"),
         (msgpack.packb({"format": "mdstream.tape", "version": 2}), "version 2; this program reads 1"),
         (
             msgpack.packb({"format": "mdstream.tape", "version": 1}) + msgpack.packb([1, "a"]),
-            "message 1 is no",
+            "message 1 is not",
         ),
         (msgpack.packb({"format": "mdstream.tape", "version": 1}) + b"\xc1", "damaged"),
-        (gzip.compress(b"hello", mtime=0), "is no tape"),
+        (gzip.compress(b"hello", mtime=0), "is not a tape"),
     ],
 )
 def test_what_is_no_tape_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -78,16 +78,18 @@ def test_what_is_no_tape_is_refused(tmp_path: Path, content: bytes, message: str
 def test_rebasing_gives_each_recorded_epoch_a_new_one_and_moves_times_to_the_present() -> None:
     rebase = Rebase(lambda _: 9_000_000, clock_us=lambda: 5_000_000)
     book = msgpack.packb([1, 70, 1, 1, 990_000, [5, 6], []]) + msgpack.packb([1, 70, 2, 2, 995_000, [], []])
-    frame = Frame(1_000_000, "md.SIM.BTC-USD.book", book)
-    assert unpack(rebase(frame, BTC, "book"), "book") == [
+    message = TapedMessage(1_000_000, "md.SIM.BTC-USD.book", book)
+    assert unpack(rebase(message, BTC, "book"), "book") == [
         [1, 9_000_001, 1, 1, 4_990_000, [5, 6], []],
         [1, 9_000_001, 2, 2, 4_995_000, [], []],
     ]
-    trade = Frame(1_000_000, "md.SIM.BTC-USD.trade", msgpack.packb([3, 70, 1, 999_999, 5, 6, 1, "id"]))
+    trade = TapedMessage(1_000_000, "md.SIM.BTC-USD.trade", msgpack.packb([3, 70, 1, 999_999, 5, 6, 1, "id"]))
     assert unpack(rebase(trade, BTC, "trade"), "trade")[0][:4] == [3, 9_000_001, 1, 4_999_999]
-    status = Frame(1_000_000, "md.SIM.BTC-USD.status", msgpack.packb([5, 71, 1_000_000, "trading", ""]))
+    status = TapedMessage(
+        1_000_000, "md.SIM.BTC-USD.status", msgpack.packb([5, 71, 1_000_000, "trading", ""])
+    )
     assert unpack(rebase(status, BTC, "status"), "status") == [[5, 9_000_002, 5_000_000, "trading", ""]]
-    reference = Frame(1_000_000, "md.SIM.BTC-USD.ref", msgpack.packb({"price_exp": 0}))
+    reference = TapedMessage(1_000_000, "md.SIM.BTC-USD.ref", msgpack.packb({"price_exp": 0}))
     assert rebase(reference, BTC, "ref") == reference.payload
 
 

@@ -15,7 +15,7 @@ from doubles.memory_sink import MemorySink
 from mdstream._core.fanout.hub import Hub
 from mdstream.bus import ReaderStats, UnknownInstrument
 from mdstream.gateway import GatewayConfig
-from mdstream.gateway.market import Market
+from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.sessions import Sessions
 from mdstream.model import InstrumentId, Ref, State
 
@@ -97,14 +97,17 @@ class Stage:
         self.config = GatewayConfig(node="test", **changes)
         self.hub = Hub()
         self.readers = FakeReaders()
-        self.market = Market(
+        self.instruments = OpenInstruments(
             self.config, self.hub, lambda: self.hub.flush(self.now_us), now_us=lambda: self.now_us
         )
-        self.market.use(self.readers)  # type: ignore[arg-type]
+        self.instruments.use(self.readers)  # type: ignore[arg-type]
         self.sessions = Sessions(
-            self.config, self.hub, self.market, now_us=lambda: self.now_us, now_s=lambda: self.now_us / 1e6
+            self.config,
+            self.hub,
+            self.instruments,
+            now_us=lambda: self.now_us,
+            now_s=lambda: self.now_us / 1e6,
         )
-        self.market.end_subscriptions = self.sessions.end_subscriptions
 
     def announce(self, *names: str) -> None:
         for name in names:

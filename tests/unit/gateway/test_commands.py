@@ -18,10 +18,11 @@ from mdstream.gateway.commands import (
     Recover,
     Subscribe,
     Unsubscribe,
+    decode,
     id_of,
 )
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.wire import MSGPACK, decode
+from mdstream.gateway.control_decoder import MSGPACK
 from mdstream.model import MAX_NUMBER, Channel, InstrumentId
 
 READER = CommandReader(GatewayConfig(max_instruments_per_command=3, depths=(0, 20), intervals_ms=(0, 100)))

@@ -4,9 +4,9 @@ import pytest
 from multidict import CIMultiDict
 from picows import WSUpgradeRequest
 
+from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.extensions import negotiate
 from mdstream.gateway.handshake import Accepted, Refused, decide
-from mdstream.gateway.wire import JSON, MSGPACK
 
 GOOD = [
     ("Host", "localhost"),

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mdstream.gateway import logs
-from mdstream.gateway.listener import PicowsLog
+from mdstream.gateway.http_listener import PicowsLog
 
 
 def record(message: str, *args: object, trace: bool = False) -> logging.LogRecord:

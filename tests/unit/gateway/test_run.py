@@ -23,6 +23,7 @@ print(config.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0], slo
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("hard", "connections"), [(3_100, 3_000), (1_024, 960)])
 def test_the_table_of_descriptors_has_room_for_all_before_the_first_comes(

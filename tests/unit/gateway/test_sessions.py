@@ -172,7 +172,7 @@ def test_cancelled_openings_answer_nobody(run, stage) -> None:
         on.say(client, **BOOK)
         await turns()
         await on.sessions.cancel_openings()
-        await on.market.close()
+        await on.instruments.close()
         assert client.taken() == []
 
     run(scenario())

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.handshake import Accepted, Refused
 from mdstream.gateway.upgrades import REMEMBERED, Upgrades
-from mdstream.gateway.wire import JSON, MSGPACK
 
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 

@@ -2,7 +2,6 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from mdstream._core.fanout.after_read cimport Patience
 from mdstream._core.fanout.heartbeats cimport Heartbeats
 from mdstream._core.fanout.outbox cimport Outbox
 from mdstream._core.fanout.sink cimport Sink
@@ -17,7 +16,8 @@ cdef class Hub:
     cdef dict names             # name → Instrument
     cdef dict by_key            # key → Topic
     cdef dict intervals         # ms → how many topics have it
-    cdef readonly Patience patience
+    cdef readonly uint64_t defer_us     # how long what comes may wait to be read, for topics with intervals; 0: none has one
+    cdef readonly uint64_t undelayed    # messages of topics without an interval so far
     cdef uint32_t last_number
     cdef list dirty             # topic_groups with something new
     cdef list waiting           # topics with an interval and something to send when it ends

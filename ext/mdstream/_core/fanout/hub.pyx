@@ -3,7 +3,6 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from mdstream._core.fanout.after_read cimport Patience
 from mdstream._core.codec.deflate cimport Deflater
 from mdstream._core.codec.variant cimport VARIANTS, PLAIN, format_of, packing_of
 from mdstream._core.fanout.heartbeats cimport Heartbeats
@@ -20,12 +19,19 @@ cdef enum:
     TICK_US = 50000
     DRAIN_BYTES = 65536         # written at a time to a sink that reads again
     TOO_SLOW = 4408
-    PATIENCE_SHARE = 10         # of the shortest interval that anybody asked for
+    DEFER_SHARE = 10            # of the shortest interval that anybody asked for
 
 cdef dict CHANNELS = {"book": BookTopic, "trades": TradesTopic, "ticker": TickerTopic}
 
 
 cdef class Hub:
+    """Joins instruments, topics and sinks, and flushes: encode once per topic and format, write once per sink.
+
+    No I/O and no clock of its own: its owner calls ``flush`` after each batch from the bus and ``tick`` every 50 ms,
+    or less often while nothing ``waits``.
+    Times are integer µs since the Unix epoch.
+    """
+
     def __init__(
         self,
         *,
@@ -38,6 +44,8 @@ cdef class Hub:
         compression_threshold_bytes: int = 256,
         sender: Sender | None = None,
     ) -> None:
+        """``compression_*``: for sinks with ``window_bits``; smaller messages are sent to them as they are. ``sender``: writes to
+        many sinks at once; without it, each writes for itself."""
         if heartbeat_us < TICK_US:
             raise ValueError(f"heartbeat_us is {heartbeat_us}; it must be at least {TICK_US}, the pace of tick()")
         self.out = Outbox()
@@ -52,7 +60,6 @@ cdef class Hub:
         self.names = {}
         self.by_key = {}
         self.intervals = {}
-        self.patience = Patience()
         self.dirty = []
         self.waiting = []
         self.ahead = []
@@ -61,19 +68,23 @@ cdef class Hub:
 
     @property
     def now_us(self) -> int:
+        """The time last given to ``flush`` or ``tick``."""
         return self.out.now_us
 
     @property
     def waits(self) -> bool:
+        """Whether a tick is wanted within 50 ms: an interval ends, or a resume may come true."""
         return bool(self.waiting) or bool(self.ahead)
 
     @property
     def updates(self) -> int:
+        """As in ``stats``."""
         return self.out.counters.updates
 
     # ---- writing
 
     def cork(self) -> None:
+        """Holds all writes back until ``uncork``: what is sent in between leaves in one write per sink. Nests."""
         self.c_enter()
 
     def uncork(self) -> None:
@@ -106,6 +117,7 @@ cdef class Hub:
     # ---- instruments
 
     def add_instrument(self, name: str, price_exp: int, size_exp: int) -> Instrument:
+        """Raises ValueError if there is one of that name, or an exponent is beyond ±18."""
         if name in self.names:
             raise ValueError(f"instrument {name} exists already")
         instrument = Instrument(name, price_exp, size_exp, **self.instrument_options)
@@ -116,6 +128,7 @@ cdef class Hub:
         return instrument
 
     def remove_instrument(self, instrument: Instrument) -> None:
+        """Forgets an instrument that has no subscribers; ValueError if it has any."""
         topic_group = self.c_topic_group(instrument)
         if any(topic.subscribers for topic in topic_group.topics):
             raise ValueError(f"instrument {instrument.name} has subscribers; it cannot be removed")
@@ -142,6 +155,7 @@ cdef class Hub:
         return 0
 
     def take_book(self, instrument: Instrument, payload: bytes) -> int:
+        """One NATS payload of stream ``book``; returns an ``Outcome``. Raises PayloadError or BookError (values before it stay applied)."""
         cdef uint64_t epoch = instrument.book.epoch
         cdef uint64_t seq = instrument.book.seq
         try:
@@ -160,6 +174,7 @@ cdef class Hub:
                 self.c_mark(instrument)
 
     def load_snap(self, instrument: Instrument, payload: bytes, *, force: bool = False) -> bool:
+        """Loads a ``snap`` payload if it is newer than the book (or ``force``): topics then send ``reload`` or ``epoch`` snapshots."""
         topic_group = self.c_topic_group(instrument)
         if not instrument.c_load_snap(payload, len(payload), force):
             return False
@@ -168,12 +183,17 @@ cdef class Hub:
         return True
 
     def reset_trades(self, instrument: Instrument, epoch: int, seq: int) -> None:
+        """Gives up trades up to ``seq`` that nobody holds any more; subscribers are told ``lost``."""
         instrument.reset_trades(epoch, seq)
         self.c_mark(instrument)
 
     # ---- topics
 
     def topic(self, instrument: Instrument, channel: str, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Topic:
+        """The topic of that key, made on first use; its ``number`` is the ``sub`` of everybody subscribed to it on this hub.
+
+        A topic ends with its last subscriber (``alive`` turns False): do not keep it, ask again. ValueError for a channel that is none.
+        """
         cdef Topic topic
         cls = CHANNELS.get(channel)
         if cls is None:
@@ -226,12 +246,13 @@ cdef class Hub:
             self.intervals[topic.interval_ms] = count
         else:
             del self.intervals[topic.interval_ms]
-        self.patience.us = 1000 * min(self.intervals, default=0) // PATIENCE_SHARE
+        self.defer_us = 1000 * min(filter(None, self.intervals), default=0) // DEFER_SHARE
         return 0
 
     # ---- subscriptions
 
     def attach(self, sink: Sink) -> None:
+        """Registers a sink for heartbeats and the slow limit. ``subscribe`` does it too, a ``Session`` when it opens."""
         if sink.closed:
             raise ValueError("the sink is closed")
         if sink.hub is self:
@@ -250,6 +271,7 @@ cdef class Hub:
         self.heartbeats.c_remove(sink)
 
     def find(self, sink: Sink, number: int) -> Topic | None:
+        """The topic that the sink is subscribed to under this ``sub``."""
         cdef uint32_t i
         cdef Topic topic
         for i in range(sink.n_places):
@@ -265,6 +287,10 @@ cdef class Hub:
         return place
 
     def subscribe(self, sink: Sink, topic: Topic, resume: tuple | None = None) -> bool:
+        """Adds a subscription; True if resumed from (epoch, seq). Send ``subscribed`` first, then call ``catch_up``.
+
+        Until ``catch_up`` the subscription gets nothing. ValueError if the sink has it already (ask ``find``) or is closed.
+        """
         cdef Member* member
         cdef uint64_t epoch = 0
         cdef uint64_t seq = 0
@@ -292,18 +318,34 @@ cdef class Hub:
             self.c_leave()
         return resumed
 
-    def catch_up(self, sink: Sink, topic: Topic) -> None:
+    def join(self, sink: Sink, instrument: Instrument, view: tuple, resume: tuple | None = None) -> tuple:
+        """``subscribe`` to the ``topic`` of a view (channel, depth, group, interval_ms).
+
+        Returns the topic, and None instead of a bool if the sink is subscribed to it already.
+        """
+        cdef Topic topic = self.topic(instrument, *view)
+        if sink.c_find(<PyObject*>topic) >= 0:
+            return topic, None
+        return topic, self.subscribe(sink, topic, resume)
+
+    def catch_up(self, sink: Sink, topic: Topic, answer: bytes | None = None) -> None:
+        """Sends what brings the subscription up to date (snapshot, delta or nothing), at once where the sink can take it.
+
+        ``answer``: a control message that goes ahead of it, as by ``send``.
+        """
         cdef Py_ssize_t place = self.c_place(sink, topic)
         topic.c_member(sink, place).held = False
-        if sink.blocked:
-            return
         self.c_enter()
         try:
-            topic.c_catch_up(self.out, sink, place)
+            if answer is not None:
+                self.send(sink, answer)
+            if not sink.blocked:
+                topic.c_catch_up(self.out, sink, place)
         finally:
             self.c_leave()
 
     def unsubscribe(self, sink: Sink, topic: Topic) -> bool:
+        """False if there was no such subscription."""
         cdef Py_ssize_t place = sink.c_find(<PyObject*>topic)
         if place < 0:
             return False
@@ -319,6 +361,10 @@ cdef class Hub:
         return 0
 
     def recover(self, sink: Sink, topic: Topic, from_seq: int) -> None:
+        """Answers ``recover``: delta or snapshot, whichever is smaller; for trades the missing ones or ``lost``.
+
+        ValueError if the sink has no such subscription.
+        """
         cdef Py_ssize_t place = self.c_place(sink, topic)
         self.c_enter()
         try:
@@ -343,9 +389,11 @@ cdef class Hub:
         return 0
 
     def send(self, sink: Sink, payload: bytes) -> None:
+        """One control message to one sink, in the sink's format, in order with its data; also while it is blocked."""
         self.c_send(sink, OP_BINARY if sink.format else OP_TEXT, payload, len(payload))
 
     def broadcast(self, topic: Topic, json: bytes, msgpack: bytes) -> None:
+        """Hands every subscriber of a topic one control message (``state``), ready in both formats, in order with its data."""
         cdef int variant
         cdef uint32_t i
         cdef Frame frame
@@ -421,13 +469,19 @@ cdef class Hub:
                 self.waiting.append(topic)
             return 0
         topic.c_emit(self.out)
-        if interval_us and topic.version != version:
+        if topic.version == version:
+            return 0
+        if not interval_us:
+            self.undelayed += 1
+        else:
             topic.next_us += interval_us        # on its own grid, so that the pace of tick() does not add up
             if topic.next_us <= self.out.now_us + slack_us:
                 topic.next_us = self.out.now_us + interval_us
         return 0
 
     def flush(self, now_us: int) -> int:
+        """Emits every changed topic that is due (interval 0, or the interval has passed since its last) and writes once per
+        touched sink; returns deliveries. What is not due waits for ``tick``."""
         cdef uint64_t deliveries = self.out.counters.deliveries
         cdef TopicGroup topic_group
         cdef Topic topic
@@ -453,6 +507,8 @@ cdef class Hub:
         return deliveries
 
     def tick(self, now_us: int) -> int:
+        """Call every 50 ms while anything ``waits``: topics whose interval ended, heartbeats, resumes that never came true, sinks
+        too slow for too long."""
         cdef uint64_t deliveries = self.out.counters.deliveries
         self.c_clock(now_us)
         self.c_enter()
@@ -498,6 +554,15 @@ cdef class Hub:
     # ---- figures
 
     def stats(self) -> dict:
+        """Counters since the start, and what is now.
+
+        ``updates`` (messages encoded for a topic), ``deliveries``, ``bytes``, ``writes``, ``snapshots``, ``deltas``, ``heartbeats``,
+        ``recover_delta`` ``recover_snapshot`` ``recover_trades`` ``recover_lost`` (individual answers by kind), ``conflated``
+        (numbers that slow sinks received merged), ``too_slow`` (closed for it), ``compressed`` (messages, each once for all its
+        sinks), ``compressed_bytes_in``, ``compressed_bytes_out``; now: ``slow_sinks``, ``sinks``, ``topics``,
+        ``subscriptions``; histograms in µs, ``[i]`` counting values below 2**i (the last: all others):
+        ``flush_us``, ``latency_us`` (event time to written), and the sums of what they count, ``flush_total_us``, ``latency_total_us``.
+        """
         figures = self.out.c_figures()
         figures["slow_sinks"] = len(self.blocked)
         figures["sinks"] = self.heartbeats.n_sinks

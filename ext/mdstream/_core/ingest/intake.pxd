@@ -1,6 +1,6 @@
 """From the bus into the hub: what takes the live messages of one instrument."""
 
-from mdstream._core.fanout.after_read cimport Wake
+from mdstream._core.fanout.flush_scheduler cimport FlushScheduler
 from mdstream._core.orderbook.book cimport Reach
 from mdstream._core.fanout.hub cimport Hub
 from mdstream._core.fanout.instrument cimport NOTHING, Instrument, Outcome
@@ -30,7 +30,7 @@ cdef class TradeIntake(Intake):
 cdef class InstrumentReceiver(Receiver):
     cdef object slow                # called with the bytes of what does not go straight to the core
     cdef object on_heard
-    cdef Wake wake
+    cdef FlushScheduler scheduler
     cdef public Intake book         # None: not straight to the core
     cdef public Intake trades
     cdef public bint heard          # something came since this was last cleared

@@ -20,6 +20,7 @@ cdef class Intake:
     """Where one stream of an instrument enters a hub: ``intake(payload)`` is ``hub.take_…(instrument, payload)``."""
 
     def __init__(self, Hub hub not None, Instrument instrument not None):
+        """Raises ValueError if the instrument is not of this hub. Use it no longer than until it is removed there."""
         self.hub = hub
         self.instrument = instrument
         self.topic_group = hub.c_topic_group(instrument)
@@ -55,10 +56,18 @@ cdef class TradeIntake(Intake):
 
 
 cdef class InstrumentReceiver(Receiver):
-    def __init__(self, slow not None, on_heard not None, Wake wake not None):
+    """Takes all messages of an instrument: live books and trades straight into the core, all else the slow way.
+
+    What changes the core asks ``scheduler`` for a flush, unless every topic of the instrument waits for its interval. What does not follow,
+    or is refused, goes the slow way too, and changes nothing twice.
+    """
+
+    def __init__(self, slow not None, on_heard not None, FlushScheduler scheduler not None):
+        """``slow`` is called with subject and payload; ``on_heard`` after the first message, and the first since ``heard`` was
+        cleared."""
         self.slow = slow
         self.on_heard = on_heard
-        self.wake = wake
+        self.scheduler = scheduler
 
     cdef int c_receive(self, const char* subject, Py_ssize_t subject_size,
                        const char* payload, Py_ssize_t payload_size) except -1:
@@ -115,7 +124,7 @@ cdef class InstrumentReceiver(Receiver):
         except FeedError:
             outcome = Outcome.GAP
         if outcome != Outcome.NOTHING and intake.hub.dirty:     # not while each topic of it waits for its interval
-            self.wake.c_set()
+            self.scheduler.c_request()
         return outcome != Outcome.GAP
 
     cdef bint c_is_known(self, const char* snap, Py_ssize_t size) noexcept:

@@ -1,8 +1,8 @@
-"""The NATS client protocol, server to client, as far as a client must read it: no I/O, bytes in, operations out.
+"""The NATS client protocol, server to client: finds messages in a read buffer and hands them to their handlers. No I/O.
 
-Source: NATS documentation, "Client Protocol" (INFO, MSG, HMSG, PING, PONG, +OK, -ERR). A topic_group-data message costs no
-Python object: its bytes are handed to the subscription's Receiver where they stand in the read buffer. Messages are found a
-few ahead, so that the memory which the next ones need is on its way while one is worked on.
+Source: NATS documentation, "Client Protocol" (INFO, MSG, HMSG, PING, PONG, +OK, -ERR). A message with market data costs no
+Python object: the subscription's Receiver reads its bytes where they are in the buffer. The scanner finds a few messages
+ahead and prefetches the memory that they need while it works on one.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -17,7 +17,7 @@ cdef enum:
     MAX_LINE = 1 << 20          # an INFO line lists the servers of a cluster; anything longer is no NATS server
     MAX_PAYLOAD = 64 << 20      # nats-server's own upper bound of max_payload
     MAX_TOKENS = 6
-    SPARE_CAPACITY = 1 << 18    # a buffer that grew beyond this for a large payload is given back when it is empty
+    SPARE_CAPACITY = 1 << 19    # a buffer that grew beyond this for a large payload is given back when it is empty
     BATCH = 32                  # messages found before they are handed over
     AHEAD = 3                   # messages between having memory fetched and using it
     RECEIVER_BYTES = 192        # of a receiver and what an instrument's adds, to be fetched
@@ -28,13 +28,14 @@ cdef enum Found:
     FOUND_PART                  # not whole yet
     LINE_TOO_LONG               # from here on: no NATS protocol
     LINE_END_WRONG
+    LINE_UNKNOWN
     LINE_MALFORMED
     NUMBER_WRONG
     PAYLOAD_END_WRONG
 
 
 class ScanError(Exception):
-    """What came is not the NATS protocol; the connection must be given up."""
+    """The server does not speak the NATS protocol; the connection must be closed."""
 
 
 cdef struct Token:
@@ -44,6 +45,10 @@ cdef struct Token:
 
 cdef inline bint is_blank(char byte) noexcept nogil:
     return byte == b" " or byte == b"\t"
+
+cdef inline bint is_operation(const char* line, const char* name, Py_ssize_t size) noexcept nogil:
+    """Whether a line, which has an end, begins with the word ``name``."""
+    return memcmp(line, name, size) == 0 and (is_blank(line[size]) or line[size] == b"\r")
 
 cdef Py_ssize_t split(const char* line, Py_ssize_t size, Token* tokens) noexcept nogil:
     """Splits at blanks; MAX_TOKENS + 1 if there are more than MAX_TOKENS."""
@@ -130,8 +135,18 @@ cdef Found find(const char* line, const char* end, Message* out) noexcept nogil:
     elif out.whole >= 7 and memcmp(line, b"HMSG", 4) == 0 and is_blank(line[4]):
         found = find_fields(line, 5, out)
     else:
-        return FOUND_LINE
+        return FOUND_LINE if is_known(line, out.whole) else LINE_UNKNOWN
     return find_body(line, end, out) if found == FOUND_MESSAGE else found
+
+
+cdef bint is_known(const char* line, Py_ssize_t size) noexcept nogil:
+    """Whether a whole line is an operation that is no message."""
+    if size < 5:
+        return False
+    if is_operation(line, b"+OK", 3):
+        return True
+    return size > 5 and (is_operation(line, b"PING", 4) or is_operation(line, b"PONG", 4)
+                         or is_operation(line, b"INFO", 4) or is_operation(line, b"-ERR", 4))
 
 
 cdef Found find_fields(const char* line, Py_ssize_t fixed, Message* out) noexcept nogil:
@@ -170,7 +185,7 @@ cdef int refuse(Found why, const char* line, const Message* message) except -1:
         raise ScanError("a line does not end in CR LF")
     if why == PAYLOAD_END_WRONG:
         raise ScanError("a payload does not end in CR LF")
-    what = "malformed message line" if why == LINE_MALFORMED else "bad number in message line"
+    what = {LINE_UNKNOWN: "unknown operation", LINE_MALFORMED: "malformed message line"}.get(why, "bad number in message line")
     raise ScanError(f"{what} {PyBytes_FromStringAndSize(line, min(message.body - 2 - line, 64))!r}")
 
 
@@ -179,29 +194,16 @@ cdef int refuse(Found why, const char* line, const Message* message) except -1:
 cdef class NatsScanner:
     def __cinit__(self, Handlers handlers not None):
         self.handlers = handlers
-        self.keeps = SPARE_CAPACITY
 
     def __dealloc__(self):
         PyMem_Free(self.data)
 
-    @property
-    def capacity(self):
-        return self.allocated
-
-    def reset(self):
-        self.size = self.position = self.needed = 0
-        if self.running:            # by a handler: nothing is handed over any more, and the rest waits until it has returned
-            self.running = False
-        else:
-            self.c_give_back()
-
-    def feed(self, bytes data not None):
+    cdef int c_feed(self, bytes data) except -1:
         cdef Py_ssize_t more = PyBytes_GET_SIZE(data)
-        if self.running:
-            raise RuntimeError("a scanner was fed by a handler of its own")
         self.c_reserve(more)
         memcpy(self.data + self.size, PyBytes_AS_STRING(data), more)
         self.size += more
+        return 0
 
     cdef int c_reserve(self, Py_ssize_t more) except -1:
         cdef Py_ssize_t rest = self.size - self.position
@@ -221,32 +223,13 @@ cdef class NatsScanner:
         return 0
 
     cdef int c_give_back(self) noexcept:
-        if self.allocated > self.keeps and self.size == self.position:
+        if self.allocated > SPARE_CAPACITY and self.size == self.position:
             PyMem_Free(self.data)
             self.data = NULL
             self.allocated = self.size = self.position = 0
         return 0
 
-    def next(self):
-        cdef Message message
-        cdef Stop stop
-        cdef const char* line
-        try:
-            stop = self.c_run(&message)
-        except ScanError:
-            raise
-        except Exception as error:
-            return "FAULT", error
-        if stop == STOP_DRY:
-            self.c_give_back()
-            return None
-        line = self.data + self.position
-        self.position += message.whole
-        if stop == STOP_LINE:
-            return other_operation(PyBytes_FromStringAndSize(line, message.whole - 2))
-        return ("MSG", message.sid, *message_parts(&message))
-
-    cdef Stop c_run(self, Message* other) except STOP_ERROR:
+    cdef Py_ssize_t c_run(self) except -1:
         cdef Message[BATCH] messages
         cdef Found found = FOUND_PART
         cdef Py_ssize_t n, handed
@@ -264,49 +247,44 @@ cdef class NatsScanner:
                 self.needed = 0
                 handed = self.c_hand_over(messages, n)
                 if handed < n:
-                    other[0] = messages[handed]
-                    return STOP_MESSAGE
+                    return messages[handed].whole
             elif found == FOUND_PART:
                 self.needed = messages[0].whole
-                return STOP_DRY
+                return 0
             elif found == FOUND_LINE:
-                other.whole = messages[0].whole
-                return STOP_LINE
+                return messages[0].whole
             else:
                 refuse(found, at, &messages[0])
-        return STOP_DRY
+        return 0
 
     cdef int c_hand_over(self, const Message* messages, Py_ssize_t n) except -1:
-        """Returns how many of them had a handler, up to the first that has none; all, after a reset."""
+        """Returns how many of them had a handler, up to the first that has none."""
         cdef Py_ssize_t i
         cdef const Entry* entry
         cdef const Message* message
-        self.running = True
-        try:
-            for i in range(min(n, <Py_ssize_t> AHEAD)):
-                announce(self.handlers.c_find(messages[i].sid), &messages[i])
-            for i in range(n):
-                if i + AHEAD < n:
-                    announce(self.handlers.c_find(messages[i + AHEAD].sid), &messages[i + AHEAD])
-                message = &messages[i]
-                entry = self.handlers.c_find(message.sid)
-                if entry == NULL:
-                    return i
-                self.position += message.whole
-                self.messages += 1
-                self.payload_bytes += message.payload_size
-                handler = <object> entry.handler        # it may take itself out of the handlers
-                if entry.compiled:
-                    (<Receiver> handler).c_receive(
-                        message.subject, message.subject_size, message.body + message.header_size, message.payload_size
-                    )
-                else:
-                    handler(*message_parts(message))
-                if not self.running:
-                    break
-            return n
-        finally:
-            self.running = False
+        for i in range(min(n, <Py_ssize_t> AHEAD)):
+            announce(self.handlers.c_find(messages[i].sid), &messages[i])
+        for i in range(n):
+            if i + AHEAD < n:
+                announce(self.handlers.c_find(messages[i + AHEAD].sid), &messages[i + AHEAD])
+            message = &messages[i]
+            entry = self.handlers.c_find(message.sid)
+            if entry == NULL:
+                return i
+            self.position += message.whole
+            self.messages += 1
+            self.payload_bytes += message.payload_size
+            call(<object> entry.handler, entry.compiled, message)   # holds the handler, which may take itself out
+        return n
+
+
+cdef inline int call(object handler, bint compiled, const Message* message) except -1:
+    if compiled:
+        return (<Receiver> handler).c_receive(
+            message.subject, message.subject_size, message.body + message.header_size, message.payload_size
+        )
+    handler(*message_parts(message))
+    return 0
 
 
 cdef inline void prefetch_receiver(const Entry* entry) noexcept nogil:
@@ -329,14 +307,3 @@ cdef tuple message_parts(const Message* message):
         PyBytes_FromStringAndSize(message.body + message.header_size, message.payload_size),
         PyBytes_FromStringAndSize(message.body, message.header_size) if message.header_size else None,
     )
-
-
-cdef tuple other_operation(bytes line):
-    if line.startswith((b"INFO ", b"INFO\t")):
-        return "INFO", line[5:]
-    if line.startswith((b"-ERR ", b"-ERR\t")):
-        return "-ERR", line[5:].strip()
-    word = line.strip()
-    if word in (b"PING", b"PONG", b"+OK"):
-        return (word.decode(),)
-    raise ScanError(f"unknown operation {line[:64]!r}")

@@ -1,6 +1,6 @@
 """The scanner as a transport's protocol drives it."""
 
-from mdstream._core.fanout.after_read cimport AfterRead
+from mdstream._core.fanout.flush_scheduler cimport FlushScheduler
 from mdstream._core.ingest.nats_scanner cimport NatsScanner
 
 cdef class NatsTap:
@@ -8,11 +8,10 @@ cdef class NatsTap:
     cdef dict counters
     cdef object pass_on
     cdef object on_fault
-    cdef AfterRead after_read
+    cdef public FlushScheduler scheduler        # told of each read; or None
     cdef object space           # memoryview of what was offered last
     cdef char* space_at
     cdef Py_ssize_t space_size
-    cdef readonly bint busy     # messages are being handed over
     cdef bint given_up          # what came is not the NATS protocol: all is passed on
 
     cdef int c_take(self) except -1

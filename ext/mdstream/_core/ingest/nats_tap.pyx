@@ -8,34 +8,38 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 
-from mdstream._core.ingest.nats_scanner cimport STOP_DRY, Message, Stop
-
 from mdstream._core.ingest.nats_scanner import ScanError
 
 cdef enum:
     READ_LEAST = 1 << 17        # free bytes offered for each read; the buffer is about twice as large
-    KEPT_CAPACITY = 1 << 19     # a buffer that grew beyond this for a large payload is given back when it is empty
 
 
 cdef class NatsTap:
+    """Drive it as an ``asyncio.BufferedProtocol``. What it holds is bounded: one message and what was read with it."""
+
     def __init__(self, handlers not None, dict counters not None, pass_on not None, on_fault not None,
-                 AfterRead after_read not None):
+                 FlushScheduler scheduler=None):
+        """``counters``: ``in_msgs`` and ``in_bytes`` are added to for what handlers take. ``pass_on`` is given every other
+        operation, whole; after something that is not the NATS protocol, all there is from there on. ``on_fault`` is given what
+        a handler raised. ``scheduler`` is told of the end of each read."""
         self.scanner = NatsScanner(handlers)
-        self.scanner.keeps = KEPT_CAPACITY
         self.counters = counters
         self.pass_on = pass_on
         self.on_fault = on_fault
-        self.after_read = after_read
+        self.scheduler = scheduler
 
     @property
     def capacity(self):
+        """Bytes allocated for reading."""
         return self.scanner.allocated
 
     def feed(self, bytes data not None):
-        self.scanner.feed(data)
+        """Takes what was read before."""
+        self.scanner.c_feed(data)
         self.c_take()
 
     def get_buffer(self, sizehint):
+        """Where the transport reads to; valid until ``buffer_updated``."""
         cdef NatsScanner scanner = self.scanner
         scanner.c_give_back()
         scanner.c_reserve(READ_LEAST)
@@ -45,42 +49,45 @@ cdef class NatsTap:
         return self.space
 
     def buffer_updated(self, Py_ssize_t nbytes):
+        """So many bytes were read. Raises ValueError for more than there was room."""
         if not 0 <= nbytes <= self.space_size:
             raise ValueError(f"{nbytes} bytes were read into a buffer of {self.space_size}")
         self.scanner.size += nbytes
+        if self.scheduler is None:
+            self.c_take()
+            return
+        self.scheduler.reading = True
         try:
             self.c_take()
         finally:            # what was taken waits for it
-            self.after_read.c_run(nbytes == self.space_size)
+            self.scheduler.c_read_ended(nbytes == self.space_size)
 
     cdef int c_take(self) except -1:
         cdef NatsScanner scanner = self.scanner
         cdef object messages = scanner.messages
         cdef object size = scanner.payload_bytes
-        self.busy = True
         try:
             self.c_sift()
         finally:
-            self.busy = False
             self.counters["in_msgs"] += scanner.messages - messages
             self.counters["in_bytes"] += scanner.payload_bytes - size
         return 0
 
     cdef int c_sift(self) except -1:
-        cdef Message other
-        cdef Stop stop
+        cdef Py_ssize_t size
         while not self.given_up:
             try:
-                stop = self.scanner.c_run(&other)
-            except ScanError:
+                size = self.scanner.c_run()
+            except ScanError as error:
                 self.given_up = True
+                self.on_fault(error)
                 break
             except Exception as error:
                 self.on_fault(error)
                 continue
-            if stop == STOP_DRY:
+            if size == 0:
                 return 0
-            self.c_pass(other.whole)
+            self.c_pass(size)
         return self.c_pass(self.scanner.size - self.scanner.position)
 
     cdef int c_pass(self, Py_ssize_t size) except -1:

@@ -7,6 +7,8 @@ cdef enum:
     FIRST_SLOTS = 64
 
 cdef class Receiver:
+    """A handler that takes messages without a Python object for each. Subclass it in Cython."""
+
     cdef int c_receive(self, const char* subject, Py_ssize_t subject_size,
                        const char* payload, Py_ssize_t payload_size) except -1:
         raise NotImplementedError
@@ -15,12 +17,16 @@ cdef class Receiver:
         pass
 
     def __call__(self, bytes subject not None, bytes reply, bytes payload not None, bytes headers):
+        """One message, as any other handler is given it."""
         self.c_receive(PyBytes_AS_STRING(subject), PyBytes_GET_SIZE(subject),
                        PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
 
 
 @cython.no_gc_clear     # the table borrows what the dict owns
 cdef class Handlers:
+    """Handlers by subscription number, found without a Python object. A handler is called with subject, reply, payload and
+    header block."""
+
     def __cinit__(self, handlers=()):
         self.owned = {}
         self.mask = -1
@@ -72,6 +78,7 @@ cdef class Handlers:
         self.entries[free].sid = -1
 
     def __setitem__(self, int64_t sid, handler not None):
+        """Raises ValueError for a negative number."""
         if sid < 0:
             raise ValueError(f"subscription {sid}: its number cannot be negative")
         if 2 * (len(self.owned) + 1) > self.mask + 1:

@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 from libc.stdint cimport uint64_t
 
 from mdstream._core.base.clock cimport monotonic_us
@@ -17,6 +19,14 @@ cdef list expired(dict waiting, uint64_t now_us):
     for session in found:
         del waiting[session]
     return found
+
+
+class SessionLimits(NamedTuple):
+    max_connections: int = 1_000_000
+    max_message_bytes: int = 65536
+    control_backlog_bytes: int = 262144
+    handshake_s: float = 5.0
+    close_timeout_s: float = 2.0
 
 
 cdef class SessionGroup:
@@ -43,11 +53,7 @@ cdef class SessionGroup:
         on_open,
         on_message,
         on_close,
-        max_connections: int = 1_000_000,
-        max_message_bytes: int = 65536,
-        control_backlog_bytes: int = 262144,
-        handshake_s: float = 5.0,
-        close_timeout_s: float = 2.0,
+        limits=SessionLimits(),
         any_type: bool = False,
     ) -> None:
         self.hub = hub
@@ -55,12 +61,12 @@ cdef class SessionGroup:
         self.on_open = on_open
         self.on_message = on_message
         self.on_close = on_close
-        self.max_connections = max_connections
-        self.max_message = max_message_bytes
-        self.max_packed = max_message_bytes + max_message_bytes // 1024 + SPARE
-        self.control_backlog = control_backlog_bytes
-        self.handshake_us = <uint64_t>(handshake_s * 1e6)
-        self.close_us = <uint64_t>(close_timeout_s * 1e6)
+        self.max_connections = limits.max_connections
+        self.max_message = limits.max_message_bytes
+        self.max_packed = self.max_message + self.max_message // 1024 + SPARE
+        self.control_backlog = limits.control_backlog_bytes
+        self.handshake_us = <uint64_t>(limits.handshake_s * 1e6)
+        self.close_us = <uint64_t>(limits.close_timeout_s * 1e6)
         self.any_type = any_type
         self.read_space = bytearray(READ_SPACE)
         self.handshakes = {}

@@ -475,25 +475,35 @@ def test_an_interval_conflates(world, depth, group):
     equals_feed(client, world.feed)
 
 
-def test_the_bus_may_wait_only_where_all_topics_have_intervals(world):
+def test_the_bus_may_wait_a_tenth_of_the_shortest_interval(world):
     client, other = world.client(), world.client()
-    assert world.hub.patience.us == 0
+    assert world.hub.defer_us == 0
     client.subscribe(world.topic(interval_ms=250))
-    assert world.hub.patience.us == 25_000
+    assert world.hub.defer_us == 25_000
     quick = world.topic(interval_ms=100)
     other.subscribe(quick)
     client.subscribe(quick)
-    assert world.hub.patience.us == 10_000
+    assert world.hub.defer_us == 10_000
     every = world.topic()
     client.subscribe(every)
-    assert world.hub.patience.us == 0
+    assert world.hub.defer_us == 10_000
     for topic in (every, quick):
         world.hub.unsubscribe(client.sink, topic)
-    assert world.hub.patience.us == 10_000
+    assert world.hub.defer_us == 10_000
     other.sink.close()
-    assert world.hub.patience.us == 25_000
+    assert world.hub.defer_us == 25_000
     client.sink.close()
-    assert world.hub.patience.us == 0
+    assert world.hub.defer_us == 0
+
+
+def test_messages_of_topics_without_an_interval_are_counted_for_those_who_might_delay_them(world):
+    client = world.client()
+    client.subscribe(world.topic(interval_ms=100))
+    world.publish(world.feed.update({100: 9}))
+    assert world.hub.undelayed == 0
+    client.subscribe(world.topic())
+    world.publish(world.feed.update({100: 8}))
+    assert world.hub.undelayed == 1
 
 
 def test_after_silence_an_interval_topic_sends_at_once(world):

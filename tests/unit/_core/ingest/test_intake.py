@@ -7,13 +7,13 @@ from typing import Any
 import msgpack
 import pytest
 
-from mdstream._core.fanout.after_read import Wake
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.instrument import Outcome
 from mdstream._core.ingest.intake import BookIntake, InstrumentReceiver, Intake, TradeIntake
-from mdstream._core.ingest.nats_scanner import NatsScanner
 from mdstream._core.ingest.receiver import Handlers
 from mdstream.errors import BookError, PayloadError
+from support.flushing import HandLoop, scheduler_of
+from support.tap import tapping
 
 SID = 5
 
@@ -24,17 +24,22 @@ class Short:
     def __init__(self, world: Any) -> None:
         self.world, self.feed, self.core = world, world.feed, world.instrument
         self.slow: list[tuple[bytes, bytes]] = []
-        self.woken = self.heard = 0
-        self.wake = Wake(self._woken)
-        self.receiver = InstrumentReceiver(lambda *message: self.slow.append(message), self._heard, self.wake)
+        self.heard = 0
+        self.loop = HandLoop()
+        self.scheduler = scheduler_of(self.loop)
+        self.receiver = InstrumentReceiver(
+            lambda *message: self.slow.append(message), self._heard, self.scheduler
+        )
         self.receiver.book = BookIntake(world.hub, self.core)
         self.receiver.trades = TradeIntake(world.hub, self.core)
-        self.scanner = NatsScanner(Handlers({SID: self.receiver}))
+        self.tap = tapping(Handlers({SID: self.receiver}))
         self.client, self.topic = world.client(), world.topic()
         self.client.subscribe(self.topic)
 
-    def _woken(self) -> None:
-        self.woken += 1
+    @property
+    def woken(self) -> int:
+        """How often a flush was asked for."""
+        return self.loop.asked
 
     def _heard(self) -> None:
         self.heard += 1
@@ -42,16 +47,17 @@ class Short:
     def flush(self, bids: dict[int, int]) -> int:
         """An update of the book, and the flush that it asks for; how many were sent something."""
         self.send(("book", self.feed.update(bids)))
-        if not self.wake.due:
+        if self.scheduler.state != "requested":
             return 0
-        self.wake.clear()
+        self.loop.turn()
         return self.world.hub.flush(self.world.now)
 
     def send(self, *messages: tuple[str, bytes]) -> None:
+        sent = b""
         for stream, payload in messages:
             head = b"MSG md.SIM.BTC-USD.%s %d %d" % (stream.encode(), SID, len(payload))
-            self.scanner.feed(head + b"\r\n" + payload + b"\r\n")
-        assert self.scanner.next() is None
+            sent += head + b"\r\n" + payload + b"\r\n"
+        self.tap.feed(sent)
 
 
 @pytest.fixture
@@ -67,9 +73,9 @@ def test_books_and_trades_go_into_the_core_and_wake_once(short: Short) -> None:
     )
     assert short.core.book.seq == short.feed.seq == 4
     assert short.core.trades.seq == 1
-    assert short.woken == 1 and short.wake.due
+    assert short.woken == 1 and short.scheduler.state == "requested"
     assert short.slow == []
-    short.wake.clear()
+    short.loop.turn()
     short.world.hub.flush(short.world.now)
     short.send(("book", short.feed.update({100: 7})))
     assert short.woken == 2
@@ -103,7 +109,7 @@ def test_the_hub_sends_what_came_so(short: Short) -> None:
 def test_what_is_known_wakes_nobody(short: Short) -> None:
     payload = short.feed.update({100: 9})
     short.send(("book", payload))
-    short.wake.clear()
+    short.loop.turn()
     short.send(("book", payload))
     assert short.woken == 1 and short.slow == []
 
@@ -181,9 +187,9 @@ def test_a_way_closed_by_a_message_is_closed_for_the_next(short: Short) -> None:
         short.receiver.book = None
         short.slow.append((subject, payload))
 
-    short.receiver = InstrumentReceiver(close, short._heard, short.wake)
+    short.receiver = InstrumentReceiver(close, short._heard, short.scheduler)
     short.receiver.book = BookIntake(short.world.hub, short.core)
-    short.scanner = NatsScanner(Handlers({SID: short.receiver}))
+    short.tap = tapping(Handlers({SID: short.receiver}))
     short.feed.seq += 1
     short.send(("book", short.feed.update({100: 9})), ("book", short.feed.update({100: 8})))
     assert len(short.slow) == 2 and short.core.book.seq == 1
@@ -206,16 +212,18 @@ def test_a_receiver_can_be_called_as_any_handler(short: Short) -> None:
         short.receiver(None, b"", b"x", None)
 
 
-def test_a_fault_of_the_slow_way_comes_out_of_the_scanner(short: Short) -> None:
+def test_a_fault_of_the_slow_way_is_reported(short: Short) -> None:
     def broken(*message: bytes) -> None:
         raise ZeroDivisionError("a bug of ours")
 
-    receiver = InstrumentReceiver(broken, short._heard, short.wake)
-    scanner = NatsScanner(Handlers({SID: receiver}))
-    scanner.feed(b"MSG a.ref 5 1\r\nx\r\nPING\r\n")
-    name, error = scanner.next()
-    assert name == "FAULT" and isinstance(error, ZeroDivisionError)
-    assert scanner.next() == ("PING",)
+    receiver = InstrumentReceiver(broken, short._heard, short.scheduler)
+    passed_on: list[bytes] = []
+    faults: list[Exception] = []
+    tapping(Handlers({SID: receiver}), passed_on.append, faults.append).feed(
+        b"MSG a.ref 5 1\r\nx\r\nPING\r\n"
+    )
+    assert [type(error) for error in faults] == [ZeroDivisionError]
+    assert passed_on == [b"PING\r\n"]
 
 
 def test_an_intake_is_of_its_hub_alone(world: Any) -> None:

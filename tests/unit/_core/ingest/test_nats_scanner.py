@@ -1,9 +1,8 @@
-"""The scanner of the NATS protocol against nats-py's own parser, and against what no server may send."""
+"""The scanner of the NATS protocol, inside the tap, against nats-py's own parser, and against what no server may send."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
@@ -11,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.protocol.parser import Parser
 
-from mdstream._core.ingest.nats_scanner import NatsScanner, ScanError
+from mdstream._core.ingest.nats_scanner import ScanError
 from mdstream._core.ingest.receiver import Handlers
+from support.tap import tapping
 
 Event = tuple[Any, ...]
 TAPPED = (1, 7, 300)
@@ -21,8 +21,8 @@ TAPPED = (1, 7, 300)
 class Client:
     """What nats-py's parser calls."""
 
-    def __init__(self) -> None:
-        self.events: list[Event] = []
+    def __init__(self, events: list[Event]) -> None:
+        self.events = events
 
     async def _process_msg(self, *message: Any) -> None:
         self.events.append(("MSG", *message))
@@ -42,39 +42,43 @@ class Client:
 
 def of_nats_py(data: bytes) -> list[Event]:
     """The operations that nats-py's parser finds; it says nothing of +OK."""
-    client = Client()
-    asyncio.run(Parser(client).parse(data))
-    return client.events
+    events: list[Event] = []
+    asyncio.run(Parser(Client(events)).parse(data))
+    return events
 
 
 class Scan:
-    """A scanner, and all that came out of it in order, as nats-py would tell it."""
+    """A tap, and all that came out of it in order: what handlers took, and what nats-py's parser found in the rest."""
 
     def __init__(self, *tapped: int) -> None:
         self.events: list[Event] = []
+        self.refused: Exception | None = None
         self.handlers = Handlers({sid: self._handler(sid) for sid in tapped})
-        self.scanner = NatsScanner(self.handlers)
+        self.counters = {"in_msgs": 0, "in_bytes": 0}
+        self.tap = tapping(self.handlers, self._parse, self._fault, self.counters)
+        self._parser = Parser(Client(self.events))
 
     def feed(self, *pieces: bytes) -> list[Event]:
         for piece in pieces:
-            self.scanner.feed(piece)
-            while (operation := self.scanner.next()) is not None:
-                self._note(operation)
+            self.tap.feed(piece)
+            if self.refused:
+                raise self.refused
         return self.events
 
     def _handler(self, sid: int) -> Any:
         return lambda *rest: self.events.append(("MSG", sid, *rest))
 
-    def _note(self, operation: Event) -> None:
-        match operation:
-            case ("INFO", line):
-                self.events.append(("INFO", json.loads(line)))
-            case ("-ERR", text):
-                self.events.append(("-ERR", text.decode().lower()))
-            case ("+OK",):
-                pass
-            case _:
-                self.events.append(operation)
+    def _parse(self, operation: bytes) -> None:
+        if not self.refused:
+            with pytest.raises(StopIteration):
+                self._parser.parse(operation).send(None)  # a coroutine that awaits nothing
+            assert not self._parser.buf, "the operation was not whole"
+
+    def _fault(self, error: Exception) -> None:
+        if isinstance(error, ScanError):
+            self.refused = error
+        else:
+            self.events.append(("FAULT", error))
 
 
 tokens = st.text("abcXYZ019_-%", min_size=1, max_size=12).map(str.encode)
@@ -119,7 +123,7 @@ def test_any_split_gives_what_nats_py_finds(stream: bytes, data: st.DataObject) 
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
     scan = Scan(*TAPPED)
     assert scan.feed(*pieces) == of_nats_py(stream)
-    assert scan.scanner.messages == sum(event[0] == "MSG" and event[1] in TAPPED for event in scan.events)
+    assert scan.counters["in_msgs"] == sum(event[0] == "MSG" and event[1] in TAPPED for event in scan.events)
 
 
 @given(streams)
@@ -133,14 +137,11 @@ def test_byte_by_byte_gives_the_same_as_at_once(stream: bytes) -> None:
     )
 )
 def test_any_bytes_are_scanned_or_refused(data: bytes) -> None:
-    scanner = NatsScanner(Handlers({1: lambda *message: None}))
-    try:
-        scanner.feed(data)
-        while scanner.next() is not None:
-            pass
-    except ScanError as error:
-        assert str(error)
-    assert scanner.capacity <= 65536
+    faults: list[Exception] = []
+    tap = tapping(Handlers({1: lambda *message: None}), lambda operation: None, faults.append)
+    tap.feed(data)
+    assert all(isinstance(error, ScanError) and str(error) for error in faults) and len(faults) <= 1
+    assert tap.capacity <= 65536
 
 
 @pytest.mark.parametrize(
@@ -176,13 +177,13 @@ def test_a_line_without_end_is_refused_before_it_grows_without_bound() -> None:
     piece = b"I" * 65536
     with pytest.raises(ScanError, match="no end of line within 1048576 bytes"):
         scan.feed(*[piece] * 20)
-    assert scan.scanner.capacity <= 4 << 20
+    assert scan.tap.capacity <= 4 << 20
 
 
 def test_an_announced_payload_allocates_nothing_before_it_comes() -> None:
     scan = Scan(1)
     assert scan.feed(b"MSG a 1 67108864\r\n") == []
-    assert scan.scanner.capacity <= 65536
+    assert scan.tap.capacity <= 65536
 
 
 def test_memory_for_a_large_payload_is_given_back() -> None:
@@ -190,14 +191,8 @@ def test_memory_for_a_large_payload_is_given_back() -> None:
     line = b"MSG a 1 %d\r\n" % len(payload)
     (event,) = scan.feed(line, *(payload[i : i + 32768] for i in range(0, len(payload), 32768)), b"\r\n")
     assert event == ("MSG", 1, b"a", b"", payload, None)
-    assert scan.scanner.capacity <= 1 << 18
-
-
-def test_a_reset_forgets_half_a_message() -> None:
-    scan = Scan(1)
-    scan.feed(b"MSG a 1 100\r\nhalf")
-    scan.scanner.reset()
-    assert scan.feed(b"PING\r\nMSG a 1 2\r\nok\r\n") == [("PING",), ("MSG", 1, b"a", b"", b"ok", None)]
+    scan.tap.get_buffer(-1)  # for the next read
+    assert scan.tap.capacity <= 1 << 18
 
 
 def test_handlers_that_come_and_go_count_from_the_next_message_on() -> None:
@@ -210,7 +205,7 @@ def test_handlers_that_come_and_go_count_from_the_next_message_on() -> None:
     scan.handlers[1] = once
     message = b"MSG a 1 b 1\r\nx\r\n"
     assert scan.feed(message * 2) == [("once", b"a", b"b", b"x", None), ("MSG", 1, b"a", b"b", b"x", None)]
-    assert scan.scanner.messages == 1 and scan.scanner.payload_bytes == 1
+    assert scan.counters == {"in_msgs": 1, "in_bytes": 1}
 
 
 def test_a_handler_that_raises_is_told_of_and_the_rest_goes_on() -> None:

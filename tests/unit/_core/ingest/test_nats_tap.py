@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdstream._core.fanout.after_read import AfterRead, Patience, Wake
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream._core.ingest.receiver import Handlers
+from support.flushing import HandLoop, scheduler_of
 
 TAPPED, OTHER = 7, 8
 payloads = st.binary(max_size=40)
@@ -24,25 +24,27 @@ class Tapped:
         self.taken: list[bytes] = []
         self.passed: list[bytes] = []
         self.faults: list[Exception] = []
-        self.reads: list[bool] = []
-        self.busy: list[bool] = []
+        self.loop, self.flushes = HandLoop(), 0
+        self.scheduler = scheduler_of(self.loop, self._flushed)
+        self.asks = False
         self.counters = {"in_msgs": 0, "in_bytes": 0}
-        self.wake = Wake(lambda: None)
-        after_read = AfterRead()
-        after_read.add(self.wake, self.reads.append, Patience(), 0)
         self.tap = NatsTap(
             Handlers({TAPPED: self._take}),
             self.counters,
             self.passed.append,
             self.faults.append,
-            after_read,
+            self.scheduler,
         )
 
     def _take(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
-        self.busy.append(self.tap.busy)
+        if self.asks:
+            self.scheduler.request()
         if payload == b"fault":
             raise ZeroDivisionError("a bug of ours")
         self.taken.append(payload)
+
+    def _flushed(self) -> None:
+        self.flushes += 1
 
     def read(self, data: bytes) -> None:
         """As a transport does: into the buffer that it is offered."""
@@ -102,20 +104,22 @@ def test_what_is_not_the_protocol_is_passed_on_with_all_behind_it() -> None:
 
 def test_a_read_that_fills_the_buffer_says_that_more_waits() -> None:
     tapped = Tapped()
-    tapped.wake.set()
+    tapped.asks = True
     space = len(tapped.tap.get_buffer(-1))
     big = message(TAPPED, b"x" * (space - len(message(TAPPED, b"")) - 5))
     big += b"P" * (space - len(big))  # the beginning of something
     tapped.read(big)
-    assert tapped.reads == [len(big) == space] == [True]
-    tapped.read(b"ING")
-    assert tapped.reads == [True, False]
+    assert len(big) == space and (tapped.flushes, tapped.loop.asked) == (0, 1), "at the end of the turn"
+    tapped.loop.turn()
+    tapped.read(b"ING\r\n" + message(TAPPED, b"a"))
+    assert (tapped.flushes, tapped.loop.asked) == (2, 1)
 
 
-def test_it_is_busy_while_it_hands_over() -> None:
+def test_what_a_read_brought_is_flushed_once_at_its_end() -> None:
     tapped = Tapped()
+    tapped.asks = True
     tapped.read(message(TAPPED, b"a") * 2)
-    assert tapped.busy == [True, True] and not tapped.tap.busy
+    assert (tapped.flushes, tapped.loop.asked) == (1, 0)
 
 
 def test_what_a_large_message_needed_is_given_back() -> None:
@@ -136,6 +140,6 @@ def test_more_than_there_was_room_for_is_refused() -> None:
 
 
 def test_a_tap_needs_all_its_parts() -> None:
-    parts: list[Any] = [Handlers(), {"in_msgs": 0, "in_bytes": 0}, print, print, None]
-    with pytest.raises(TypeError, match="after_read"):
+    parts: list[Any] = [Handlers(), {"in_msgs": 0, "in_bytes": 0}, print, None]
+    with pytest.raises(TypeError, match="on_fault"):
         NatsTap(*parts)

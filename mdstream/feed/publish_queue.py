@@ -1,0 +1,79 @@
+"""Values that wait to be sent, in order and bounded. Values of one subject are joined into messages. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Batch:
+    """One NATS message: values of one subject back to back. ``acked`` if JetStream must confirm it."""
+
+    subject: str
+    acked: bool
+    size: int = 0
+    values: list[bytes] = field(default_factory=list)
+
+    def payload(self) -> bytes:
+        return self.values[0] if len(self.values) == 1 else b"".join(self.values)
+
+
+class PublishQueue:
+    """Batches in the order of their first value.
+
+    ``batch_bytes`` bounds a message of several values, ``backlog_bytes`` the whole queue.
+    """
+
+    def __init__(self, *, batch_bytes: int, backlog_bytes: int) -> None:
+        self.bytes = 0
+        self.dropped_values = 0
+        self.dropped_bytes = 0
+        self._batch_bytes = batch_bytes
+        self._backlog_bytes = backlog_bytes
+        self._queue: deque[Batch] = deque()
+        self._open: dict[str, Batch] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    def add(self, subject: str, value: bytes) -> list[str]:
+        """Adds a value. Drops the oldest batches to keep the bound, and returns their subjects."""
+        batch = self._open.get(subject)
+        if batch is None or batch.size + len(value) > self._batch_bytes:
+            batch = self._open[subject] = Batch(subject, acked=False)
+            self._queue.append(batch)
+        batch.values.append(value)
+        batch.size += len(value)
+        self.bytes += len(value)
+        return self._bound() if self.bytes > self._backlog_bytes else []
+
+    def add_state(self, subject: str, value: bytes, *, after: str | None = None) -> None:
+        """Adds a state message. Values that are added to subject ``after`` later are sent after it."""
+        if after is not None:
+            self._open.pop(after, None)
+        self._queue.append(Batch(subject, acked=True, size=len(value), values=[value]))
+        self.bytes += len(value)
+
+    def take(self) -> Batch:
+        """Removes the oldest batch."""
+        batch = self._queue.popleft()
+        if self._open.get(batch.subject) is batch:
+            del self._open[batch.subject]
+        self.bytes -= batch.size
+        return batch
+
+    def put_back(self, batch: Batch) -> None:
+        """Puts back a batch that could not be sent: it is the oldest again."""
+        self._queue.appendleft(batch)
+        self.bytes += batch.size
+
+    def _bound(self) -> list[str]:
+        dropped: list[str] = []
+        # The newest batch stays: values are still added to it.
+        while self.bytes > self._backlog_bytes and len(self._queue) > 1:
+            batch = self.take()
+            dropped.append(batch.subject)
+            self.dropped_values += len(batch.values)
+            self.dropped_bytes += batch.size
+        return dropped

@@ -1,0 +1,119 @@
+"""The strict decoder of what clients send: bytes in either format to plain Python objects.
+
+What arrives is hostile. Decoding is bounded in size, length and nesting, refuses what would be ambiguous (a key given twice) or
+could not be echoed (NaN, infinities, lone surrogates in JSON), and raises nothing but CommandError ``bad_command``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgpack
+
+from mdstream.codes import ErrorCode
+from mdstream.errors import CommandError
+
+JSON: Final = 0
+MSGPACK: Final = 1
+
+
+def decode_strictly(format: int, payload: bytes) -> Iterator[object]:
+    """The values of one WebSocket message: exactly one in JSON, one or more in MessagePack.
+
+    Raises CommandError where a value cannot be decoded; values before it have been yielded by then.
+    """
+    return _decode_json(payload) if format == JSON else _decode_msgpack(payload)
+
+
+def _decode_json(payload: bytes) -> Iterator[object]:
+    try:
+        text = payload.decode()
+        value = _JSON_DECODER.decode(text)
+        if "\\ud" in text or "\\uD" in text:
+            # The escape of half a surrogate pair: such text has no UTF-8 and could not be echoed.
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _bad("not valid JSON: a string holds a lone surrogate") from None
+    except RecursionError:
+        raise _bad("not valid JSON: nested too deep") from None
+    except ValueError as error:
+        raise _bad(f"not valid JSON: {error}") from None
+    yield value
+
+
+def _decode_msgpack(payload: bytes) -> Iterator[object]:
+    size = max(len(payload), 1)
+    unpacker = msgpack.Unpacker(
+        raw=False, strict_map_key=True, object_pairs_hook=_unique_keys, max_buffer_size=size
+    )
+    # An unpacker trusts an announced length and makes room for it before it sees the content: so skip first, which builds nothing.
+    looker = msgpack.Unpacker(max_buffer_size=size)
+    unpacker.feed(payload)
+    looker.feed(payload)
+    done = 0
+    while True:
+        try:
+            looker.skip()
+            value = unpacker.unpack()
+        except msgpack.OutOfData:
+            break
+        except msgpack.StackError:
+            raise _bad(f"not valid MessagePack at byte {done}: nested too deep") from None
+        except (ValueError, RecursionError) as error:
+            raise _bad(
+                f"not valid MessagePack in the value at byte {done}: {str(error) or 'no such type'}"
+            ) from None
+        done = unpacker.tell()
+        yield value
+    if done < len(payload):
+        raise _bad(f"not valid MessagePack: the value at byte {done} is cut short")
+    if not payload:
+        raise _bad("the message is empty; a command is a map with `op`")
+
+
+def _unique_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    found = dict(pairs)
+    if not all(isinstance(key, str) for key in found):
+        raise ValueError("the keys of a map must be strings")
+    if len(found) != len(pairs):
+        raise ValueError(f"the key {shown(first_repeated(key for key, _ in pairs))} is given twice")
+    return found
+
+
+def first_repeated(items: Iterable[object]) -> object:
+    """The first item that repeats an earlier one, None if there is none; in linear time, because the list comes from outside."""
+    seen: set[object] = set()
+    for item in items:
+        if item in seen:
+            return item
+        seen.add(item)
+    return None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:40]} is out of range")
+    return number
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _bad(message: str) -> CommandError:
+    return CommandError(ErrorCode.BAD_COMMAND, message)
+
+
+def shown(value: object) -> str:
+    """A value from outside, made short and printable for a message."""
+    text = ascii(value) if not isinstance(value, str) else ascii(value[:64])
+    return text if len(text) <= 72 else text[:69] + "…"
+
+
+_JSON_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_keys, parse_float=_finite, parse_constant=_no_constant
+)

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import tracemalloc
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdstream.codes import ErrorCode
+from mdstream.errors import CommandError
+from mdstream.gateway import messages
+from mdstream.gateway.commands import _decode_plain, decode
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.control_decoder import (
+    JSON,
+    MSGPACK,
+    _decode_json,
+    _decode_msgpack,
+    first_repeated,
+    shown,
+)
+from mdstream.gateway.messages import encode
+
+MESSAGE = {"type": "pong", "id": "ü", "data": {"a": [1, None, -2.5, 'x"\n']}, "time": 1}
+
+
+def values(format: int, payload: bytes) -> list[object]:
+    return list(decode(format, payload))
+
+
+def refused(format: int, payload: bytes) -> str:
+    with pytest.raises(CommandError) as caught:
+        values(format, payload)
+    assert caught.value.code == ErrorCode.BAD_COMMAND
+    return str(caught.value)
+
+
+def test_encode_gives_the_bytes_of_the_libraries() -> None:
+    assert encode(JSON, MESSAGE) == json.dumps(MESSAGE, separators=(",", ":"), ensure_ascii=False).encode()
+    assert encode(MSGPACK, MESSAGE) == msgpack.packb(MESSAGE)
+
+
+def test_what_is_encoded_is_decoded() -> None:
+    assert values(JSON, encode(JSON, MESSAGE)) == [MESSAGE]
+    assert values(MSGPACK, encode(MSGPACK, MESSAGE) * 3) == [MESSAGE] * 3
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b'{"op":"ping"} x', "Extra data"),
+        (b'{"op":"ping"}{"op":"ping"}', "Extra data"),
+        (b'{"a":NaN}', "NaN is no JSON number"),
+        (b'{"a":-Infinity}', "-Infinity is no JSON number"),
+        (b'{"a":1e999}', "out of range"),
+        (b'{"a":1,"a":2}', "'a' is given twice"),
+        (b'{"a":{"b":1,"b":1}}', "'b' is given twice"),
+        (b'{"a":"\\ud800"}', "lone surrogate"),
+        (b'{"\\uDC00":1}', "lone surrogate"),
+        (b"[" * 60_000, "nested too deep"),
+        (b'{"a":' * 12_000, "nested too deep"),
+        (b'{"a":' + b"9" * 5_000 + b"}", "4300"),
+        (b"\xef\xbb\xbf{}", "not valid JSON"),
+    ],
+)
+def test_json_that_is_refused(payload: bytes, said: str) -> None:
+    assert said in refused(JSON, payload)
+
+
+def test_json_with_a_whole_surrogate_pair_is_text() -> None:
+    assert values(JSON, b'{"a":"\\ud83d\\ude00"}') == [{"a": "😀"}]
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (b"", "empty"),
+        (b"\xc1", "no such type"),
+        (b"\xa1\xff", "can't decode byte"),
+        (b"\x81\x01\x02", "not allowed for map key"),
+        (b"\x81\x90\x02", "not allowed for map key"),
+        (b"\x81\xc4\x01a\x02", "keys of a map must be strings"),
+        (b"\x82\xa1a\x01\xa1a\x02", "'a' is given twice"),
+        (b"\xdd\xff\xff\xff\xff", "cut short"),
+        (b"\xdf\x00\x10\x00\x00", "cut short"),
+        (b"\xdb\x00\x00\xff\xff", "cut short"),
+        (b"\x92\x01", "cut short"),
+        (b"\x91" * 5_000, "nested too deep"),
+    ],
+)
+def test_msgpack_that_is_refused(payload: bytes, said: str) -> None:
+    assert said in refused(MSGPACK, payload)
+
+
+def test_values_before_the_bad_one_are_given() -> None:
+    found: list[object] = []
+    with pytest.raises(CommandError, match="byte 2: no such type"):
+        found.extend(decode(MSGPACK, b"\x01\x02\xc1\x03"))
+    assert found == [1, 2]
+
+
+def test_an_array_may_be_as_long_as_the_message() -> None:
+    assert values(MSGPACK, msgpack.packb({"data": list(range(20_000))})) == [{"data": list(range(20_000))}]
+
+
+def test_announced_lengths_do_not_buy_memory() -> None:
+    # 1,000 nested arrays, each announcing as many elements as are allowed, none of which is there.
+    payload = (b"\xdc" + (1_000).to_bytes(2, "big")) * 1_000
+    tracemalloc.start()
+    try:
+        refused(MSGPACK, payload)
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.sampled_from([JSON, MSGPACK]), st.binary(max_size=200))
+def test_any_bytes_are_values_or_bad_command(format: int, payload: bytes) -> None:
+    try:
+        values(format, payload)
+    except CommandError as error:
+        assert error.code == ErrorCode.BAD_COMMAND
+        assert 0 < len(str(error)) < 400
+
+
+_JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(_JSON_VALUES)
+def test_whatever_json_is_decoded_can_be_echoed(value: object) -> None:
+    (decoded,) = values(JSON, json.dumps(value).encode("utf-8", "surrogatepass"))
+    assert json.loads(encode(JSON, {"data": decoded})) == {"data": value}
+
+
+@given(st.lists(st.integers(0, 5)))
+def test_first_repeated(items: list[int]) -> None:
+    expected = next((item for i, item in enumerate(items) if item in items[:i]), None)
+    assert first_repeated(items) == expected
+
+
+@pytest.mark.parametrize("value", ["é" * 1000, list(range(1000)), b"\xff" * 1000, "\n", {"a": "\ud800"}])
+def test_shown_is_short_and_printable_ascii(value: object) -> None:
+    assert len(shown(value)) <= 72
+    assert shown(value).rstrip("…").isascii()
+    assert shown(value).isprintable()
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), PLAIN, max_size=5))
+def test_every_control_message_has_the_bytes_of_the_plain_libraries(message: dict[str, object]) -> None:
+    text = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+    assert encode(JSON, message) == text.encode()
+    assert values(JSON, text.encode()) == [message]
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=4),
+        st.recursive(
+            st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=300),
+            lambda inner: (
+                st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=40), inner, max_size=20)
+            ),
+        ),
+        max_size=5,
+    )
+)
+def test_and_in_messagepack(message: dict[str, object]) -> None:
+    assert encode(MSGPACK, message) == msgpack.packb(message)
+    assert values(MSGPACK, msgpack.packb(message)) == [message]
+
+
+@given(st.binary(max_size=200), st.sampled_from([JSON, MSGPACK]))
+def test_the_quick_way_decodes_what_the_strict_one_does(payload: bytes, format: int) -> None:
+    quick = _decode_plain(format, payload)
+    if quick is not None:
+        strict = _decode_json(payload) if format == JSON else _decode_msgpack(payload)
+        assert list(strict) == [quick]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"op":"x","op":"ping","data":"\\u003a"}',
+        b'{"a":{"b":1},"a":{"b:":1}}',
+        b'{"a\\"":1,"a\\"":2}',
+        b'{"a":[{"b":1,"b":1}]}',
+        b'{"a":1.0}',
+        b'{"a":-0.0}',
+    ],
+)
+def test_json_that_is_left_to_the_strict_way(payload: bytes) -> None:
+    assert _decode_plain(JSON, payload) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\x82\xa1a\x01\xa1a\x01",
+        b"\xde\x00\x02\xa1a\x01\xa1a\x01",
+        b"\xdf\x00\x00\x00\x02\xa1a\x01\xa1a\x01",
+        b"\x81\xa1a\x82\xc4\x01b\x01\xc4\x01b\x01",
+        b"\x81\x01\x01",
+        b"\x81\xa1a\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00",
+        b"\x81\xa1a\xd6\xff\x00\x00\x00\x01",
+        b"\x81\xa1a\xc7\x01\x05x",
+    ],
+)
+def test_messagepack_that_is_left_to_the_strict_way(value: bytes) -> None:
+    assert _decode_plain(MSGPACK, value) is None
+
+
+@pytest.mark.parametrize("format", [JSON, MSGPACK])
+def test_welcome_is_put_together_as_it_would_be_encoded(format: int) -> None:
+    config = GatewayConfig(node="ünïcode 0123456789abcdef")
+    session, time_us = "fedcba9876543210", 1_723_075_200_000_000
+    made = messages.Welcomes(config).encode(format, session, time_us)
+    assert made == encode(format, messages.welcome(config, session, time_us))
