@@ -6,6 +6,34 @@ from libc.stdlib cimport free, realloc
 from mdstream._core.codec.variant cimport DEFLATE, DEFLATE_NARROW, LEAST_WINDOW_BITS, MOST_WINDOW_BITS, PLAIN, variant_of
 
 
+cdef int reserve_item(void** items, uint32_t* capacity, uint32_t count, size_t size) except -1:
+    cdef uint32_t larger = capacity[0] + (capacity[0] >> 2) + 1
+    cdef void* moved
+    if count < capacity[0]:
+        return 0
+    moved = realloc(items[0], larger * size)
+    if moved == NULL:
+        raise MemoryError(f"no memory for {larger} subscriptions")
+    items[0] = moved
+    capacity[0] = larger
+    return 0
+
+
+cdef void release_items(void** items, uint32_t* capacity, uint32_t count, size_t size) noexcept:
+    cdef uint32_t smaller = count + (count >> 2)
+    cdef void* moved = NULL
+    if capacity[0] <= count + (count >> 1):
+        return
+    if smaller == 0:
+        free(items[0])
+    else:
+        moved = realloc(items[0], smaller * size)
+        if moved == NULL:
+            return
+    items[0] = moved
+    capacity[0] = smaller
+
+
 cdef class Sink:
     """Where frames for one client go. ``net.session`` has the one that writes to a WebSocket.
 
@@ -58,35 +86,16 @@ cdef class Sink:
         return 0
 
     cdef int c_add_place(self, PyObject* topic, uint32_t index) except -1:
-        cdef uint32_t capacity
-        cdef Place* places
-        if self.n_places == self.places_capacity:
-            capacity = next_capacity(self.places_capacity)
-            places = <Place*>realloc(self.places, capacity * sizeof(Place))
-            if places == NULL:
-                raise MemoryError(f"no memory for {capacity} subscriptions")
-            self.places = places
-            self.places_capacity = capacity
+        reserve_item(<void**>&self.places, &self.places_capacity, self.n_places, sizeof(Place))
         self.places[self.n_places].topic = topic
         self.places[self.n_places].index = index
         self.n_places += 1
         return 0
 
     cdef void c_remove_place(self, Py_ssize_t place) noexcept:
-        cdef uint32_t capacity
-        cdef Place* places
         self.n_places -= 1
         self.places[place] = self.places[self.n_places]
-        capacity = fit_capacity(self.places_capacity, self.n_places)
-        if capacity == 0:
-            free(self.places)
-            self.places = NULL
-            self.places_capacity = 0
-        elif capacity < self.places_capacity:
-            places = <Place*>realloc(self.places, capacity * sizeof(Place))
-            if places != NULL:
-                self.places = places
-                self.places_capacity = capacity
+        release_items(<void**>&self.places, &self.places_capacity, self.n_places, sizeof(Place))
 
     cdef Py_ssize_t c_find(self, PyObject* topic) noexcept nogil:
         cdef Py_ssize_t i
