@@ -52,11 +52,13 @@ cdef void join(char* at, const Delivery* first) noexcept nogil:
 
 
 cdef bint deliveries_agree(Sink sink) noexcept:
-    """They end with `last`, and make up the pending bytes."""
+    """None is empty, they end with `last`, and make up the pending bytes."""
     cdef const Delivery* delivery = sink.first
     cdef const Delivery* last = NULL
     cdef Py_ssize_t size = 0
     while delivery != NULL:
+        if delivery.data == NULL or delivery.size <= 0:
+            return False
         size += delivery.size
         last = delivery
         delivery = delivery.next

@@ -31,7 +31,7 @@ cdef class Sink:
     cdef Delivery* last
     cdef Py_ssize_t pending             # bytes in those
     cdef object hub                     # once attached; called through Python, on rare events only
-    cdef bint pings                     # wants WebSocket pings with its heartbeats, and must answer them
+    cdef bint pings                     # gets WebSocket pings with its heartbeats, and must answer them
     # its subscriptions
     cdef Place* places
     cdef uint32_t n_places

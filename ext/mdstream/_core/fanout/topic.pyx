@@ -198,13 +198,13 @@ cdef class Topic:
         return 0
 
     cdef int c_count_message(self, Outbox out) except -1:
-        cdef uint64_t told = 0
+        cdef uint64_t reached = 0
         cdef int variant
         for variant in range(VARIANTS):
             check(members_agree(self, variant))
-            told += self.members[variant].in_step
+            reached += self.members[variant].in_step
         self.version += 1
-        return out.c_note_update(self.ts_us, told)
+        return out.c_note_update(self.ts_us, reached)
 
 
 cdef bint may_become(uint8_t before, uint8_t after) noexcept nogil:
