@@ -54,6 +54,7 @@ CHECKED_PYTHON = PYTHONPATH=$(CURDIR)/build/$* MDSTREAM_BUILD=$* $(abspath $(BIN
 test-debug test-asan: test-%: $(INSTALLED)
 	mkdir -p build/$*
 	tar -c --exclude='./.?*' --exclude=./build --exclude='*.so' --exclude='*.c' . | tar -x -C build/$*
+	cd build/$* && find ext tests -name '*.p[yx]*' -exec sh -c 'test -e $(CURDIR)/$$0 || rm $$0' {} \;
 	cd build/$* && $(CHECKED_PYTHON) setup.py --quiet build_ext --inplace
 	cd build/$* && $(CHECKED_PYTHON) tests/doubles/setup.py --quiet build_ext --inplace
 	cd build/$* && $(SANITIZE) $(CHECKED_PYTHON) -m pytest -n $(WORKERS) $(CHECKED_TESTS) $(ARGS)

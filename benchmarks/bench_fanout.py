@@ -108,7 +108,7 @@ def measure(benchmark: Any, market: Market, subscribers: int, drain: Callable[[]
         benchmark.extra_info["us_per_write"] = round(median * 1e6 / subscribers, 3)
 
 
-@pytest.mark.parametrize("subscribers", [1, 100, 1000])
+@pytest.mark.parametrize("subscribers", [1, 100, 1000, 10_000])
 @pytest.mark.parametrize("views", VIEWS)
 @pytest.mark.parametrize("format", FORMATS)
 def test_memory(benchmark: Any, format: str, views: str, subscribers: int) -> None:

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from mdstream._core.base.buffer cimport Buffer
 from mdstream._core.fanout.outbox cimport Outbox
 from mdstream._core.fanout.sink cimport Sink
 
@@ -12,8 +13,7 @@ cdef class Heartbeats:
     cdef uint64_t slot_us
     cdef uint64_t turn          # the slot last served, counted from the epoch of the clock
     cdef uint32_t next_slot     # for the next sink
-    cdef uint64_t* pairs
-    cdef Py_ssize_t pairs_capacity
+    cdef Buffer pairs           # (sub, seq) of what a heartbeat lists
 
     cdef int c_add(self, Sink sink) except -1
     cdef int c_remove(self, Sink sink) except -1
@@ -21,4 +21,3 @@ cdef class Heartbeats:
     cdef int c_serve(self, Outbox out) except -1
     cdef int c_beat(self, Outbox out, Sink sink) except -1
     cdef Py_ssize_t c_collect_silent(self, Sink sink) except -1
-    cdef int c_reserve_pairs(self, Py_ssize_t count) except -1

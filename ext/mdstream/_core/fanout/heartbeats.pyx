@@ -1,5 +1,6 @@
-from libc.stdlib cimport free, realloc
+from libc.stdint cimport uint64_t
 
+from mdstream._core.base.buffer cimport buffer_free, buffer_reserve
 from mdstream._core.base.check cimport check
 from mdstream._core.codec.encode cimport ENCODERS
 from mdstream._core.codec.variant cimport PLAIN
@@ -24,7 +25,7 @@ cdef class Heartbeats:
         self.slots = [[] for _ in range(count)]
 
     def __dealloc__(self) -> None:
-        free(self.pairs)
+        buffer_free(&self.pairs)
 
     cdef int c_add(self, Sink sink) except -1:
         cdef list slot = self.slots[self.next_slot]
@@ -73,7 +74,7 @@ cdef class Heartbeats:
         if sink.blocked:
             return 0
         n = self.c_collect_silent(sink)
-        ENCODERS[sink.format].heartbeat(&out.scratch, out.now_us, self.pairs, n)
+        ENCODERS[sink.format].heartbeat(&out.scratch, out.now_us, <const uint64_t*>self.pairs.data, n)
         out.c_frame(sink.format, &frame)        # plain: each sink has its own
         out.c_deliver(sink, frame)
         out.counters.heartbeats += 1
@@ -88,27 +89,19 @@ cdef class Heartbeats:
         cdef uint32_t i
         cdef Topic topic
         cdef Member* member
-        self.c_reserve_pairs(sink.n_places)
+        cdef uint64_t* pair
+        self.pairs.size = 0
+        buffer_reserve(&self.pairs, 2 * sink.n_places * sizeof(uint64_t))
+        pair = <uint64_t*>self.pairs.data
         for i in range(sink.n_places):
             topic = <Topic>sink.places[i].topic
             member = topic.c_member(sink, i)
             if member.held:
                 continue
             if member.beat_version == topic.version:
-                self.pairs[2 * n] = topic.number
-                self.pairs[2 * n + 1] = topic.seq if member.state == IN_STEP and member.resumed_at != topic.seq else 0
+                pair[0] = topic.number
+                pair[1] = topic.seq if member.state == IN_STEP and member.resumed_at != topic.seq else 0
+                pair += 2
                 n += 1
             member.beat_version = topic.version
         return n
-
-    cdef int c_reserve_pairs(self, Py_ssize_t count) except -1:
-        cdef uint64_t* pairs
-        if self.pairs != NULL and count <= self.pairs_capacity:
-            return 0
-        count += 64
-        pairs = <uint64_t*>realloc(self.pairs, count * 2 * sizeof(uint64_t))
-        if pairs == NULL:
-            raise MemoryError(f"no memory for a heartbeat of {count} subscriptions")
-        self.pairs = pairs
-        self.pairs_capacity = count
-        return 0

@@ -52,11 +52,13 @@ cdef void join(char* at, const Delivery* first) noexcept nogil:
 
 
 cdef bint deliveries_agree(Sink sink) noexcept:
-    """They end with `last`, and make up the pending bytes."""
+    """None is empty, they end with `last`, and make up the pending bytes."""
     cdef const Delivery* delivery = sink.first
     cdef const Delivery* last = NULL
     cdef Py_ssize_t size = 0
     while delivery != NULL:
+        if delivery.data == NULL or delivery.size <= 0:
+            return False
         size += delivery.size
         last = delivery
         delivery = delivery.next
@@ -199,8 +201,8 @@ cdef class Outbox:
         cdef Py_ssize_t room = JOIN_SPACE
         cdef Sink sink
         while i < self.n_unwritten and jobs < BATCH:
-            if i + SOON < self.n_unwritten:
-                prefetch_sink(self.unwritten[i + SOON])
+            if i + PREFETCH_AHEAD < self.n_unwritten:
+                prefetch_sink(self.unwritten[i + PREFETCH_AHEAD])
             if self.unwritten[i] == NULL:     # released before an earlier round failed
                 i += 1
                 continue
@@ -269,7 +271,7 @@ cdef class Outbox:
             age_us = written_us - self.sent[i].ts_us if written_us > self.sent[i].ts_us else 0
             self.counters.latency_us[bucket(age_us)] += self.sent[i].deliveries
             # Old data replayed is decades of microseconds old: bounded, so that the sum stays far from 2**64.
-            self.counters.latency_total_us += min(age_us, MAX_SUMMED_US) * self.sent[i].deliveries
+            self.counters.latency_total_us += min(age_us, <uint64_t>MAX_SUMMED_US) * self.sent[i].deliveries
         check(self.n_sent == 0 or self.timing)
         self.n_sent = 0
         self.timing = False

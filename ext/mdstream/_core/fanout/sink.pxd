@@ -14,18 +14,13 @@ cdef struct Place:
     uint32_t index              # of the member there
 
 # Arrays of subscriptions, in topics and in sinks, have room for at most half as many again as are in use.
-
-cdef inline uint32_t next_capacity(uint32_t capacity) noexcept nogil:
-    """Of a full array that is to take one more item."""
-    return capacity + (capacity >> 2) + 1
-
-
-cdef inline uint32_t fit_capacity(uint32_t capacity, uint32_t count) noexcept nogil:
-    """Of an array that an item has left: smaller, with some room, if it is too large by now."""
-    return count + (count >> 2) if capacity > count + (count >> 1) else capacity
+# Room for one more item of `size` bytes.
+cdef int reserve_item(void** items, uint32_t* capacity, uint32_t count, size_t size) except -1
+# Gives memory back after an item has left.
+cdef void release_items(void** items, uint32_t* capacity, uint32_t count, size_t size) noexcept
 
 cdef class Sink:
-    # What a delivery touches stands together: 64 bytes with the head of the object.
+    # What a delivery touches stands together, up to `pending`: 64 bytes with the head of the object.
     cdef int fd                         # the socket, or negative: only c_write can write
     cdef readonly uint8_t format
     cdef uint8_t variant                # format and compression of its frames
@@ -36,7 +31,7 @@ cdef class Sink:
     cdef Delivery* last
     cdef Py_ssize_t pending             # bytes in those
     cdef object hub                     # once attached; called through Python, on rare events only
-    cdef bint pings                     # wants WebSocket pings with its heartbeats, and must answer them
+    cdef bint pings                     # gets WebSocket pings with its heartbeats, and must answer them
     # its subscriptions
     cdef Place* places
     cdef uint32_t n_places

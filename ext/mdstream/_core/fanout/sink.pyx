@@ -3,7 +3,36 @@
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, realloc
 
+from mdstream._core.base.check cimport check
 from mdstream._core.codec.variant cimport DEFLATE, DEFLATE_NARROW, LEAST_WINDOW_BITS, MOST_WINDOW_BITS, PLAIN, variant_of
+
+
+cdef int reserve_item(void** items, uint32_t* capacity, uint32_t count, size_t size) except -1:
+    cdef uint32_t larger = capacity[0] + (capacity[0] >> 2) + 1
+    cdef void* moved
+    if count < capacity[0]:
+        return 0
+    moved = realloc(items[0], larger * size)
+    if moved == NULL:
+        raise MemoryError(f"no memory for {larger} subscriptions")
+    items[0] = moved
+    capacity[0] = larger
+    return 0
+
+
+cdef void release_items(void** items, uint32_t* capacity, uint32_t count, size_t size) noexcept:
+    cdef uint32_t smaller = count + (count >> 2)
+    cdef void* moved = NULL
+    if capacity[0] <= count + (count >> 1):
+        return
+    if smaller == 0:
+        free(items[0])
+    else:
+        moved = realloc(items[0], smaller * size)
+        if moved == NULL:
+            return
+    items[0] = moved
+    capacity[0] = smaller
 
 
 cdef class Sink:
@@ -18,6 +47,7 @@ cdef class Sink:
         if window_bits and not LEAST_WINDOW_BITS <= window_bits <= MOST_WINDOW_BITS:
             raise ValueError(f"window_bits is {window_bits}; it must be 0 (uncompressed) or 9 to 15")
         compression = PLAIN if not window_bits else DEFLATE if window_bits == MOST_WINDOW_BITS else DEFLATE_NARROW
+        check(<char*>(&self.pending + 1) - <char*><PyObject*>self <= 64)
         self.fd = -1
         self.format = format
         self.variant = variant_of(format, compression)
@@ -58,35 +88,16 @@ cdef class Sink:
         return 0
 
     cdef int c_add_place(self, PyObject* topic, uint32_t index) except -1:
-        cdef uint32_t capacity
-        cdef Place* places
-        if self.n_places == self.places_capacity:
-            capacity = next_capacity(self.places_capacity)
-            places = <Place*>realloc(self.places, capacity * sizeof(Place))
-            if places == NULL:
-                raise MemoryError(f"no memory for {capacity} subscriptions")
-            self.places = places
-            self.places_capacity = capacity
+        reserve_item(<void**>&self.places, &self.places_capacity, self.n_places, sizeof(Place))
         self.places[self.n_places].topic = topic
         self.places[self.n_places].index = index
         self.n_places += 1
         return 0
 
     cdef void c_remove_place(self, Py_ssize_t place) noexcept:
-        cdef uint32_t capacity
-        cdef Place* places
         self.n_places -= 1
         self.places[place] = self.places[self.n_places]
-        capacity = fit_capacity(self.places_capacity, self.n_places)
-        if capacity == 0:
-            free(self.places)
-            self.places = NULL
-            self.places_capacity = 0
-        elif capacity < self.places_capacity:
-            places = <Place*>realloc(self.places, capacity * sizeof(Place))
-            if places != NULL:
-                self.places = places
-                self.places_capacity = capacity
+        release_items(<void**>&self.places, &self.places_capacity, self.n_places, sizeof(Place))
 
     cdef Py_ssize_t c_find(self, PyObject* topic) noexcept nogil:
         cdef Py_ssize_t i

@@ -79,7 +79,7 @@ cdef class Topic:
     cdef Members[VARIANTS] members     # by variant
 
     # ---- what a channel does
-    # Take over where the instrument stands; nobody is told.
+    # Take over where the instrument stands; nothing is sent.
     cdef int c_start(self, Outbox out) except -1
     # Bring the topic to where the instrument stands, and send the change to all members in step.
     cdef int c_emit(self, Outbox out) except -1

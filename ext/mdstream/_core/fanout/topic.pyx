@@ -1,12 +1,12 @@
 """Members and where they stand: a dense array per variant, those in step first. Each knows its place in its sink."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
 
 from mdstream._core.base.check cimport check
 from mdstream._core.codec.message cimport REASON_RECOVER, REASON_SLOW, REASON_SUBSCRIBE
-from mdstream._core.fanout.outbox cimport SOON, link_frame, prefetch_sink
-from mdstream._core.fanout.sink cimport Place, fit_capacity, next_capacity
+from mdstream._core.fanout.outbox cimport PREFETCH_AHEAD, link_frame, prefetch_sink
+from mdstream._core.fanout.sink cimport Place, release_items, reserve_item
 
 
 cdef class TopicGroup:
@@ -73,7 +73,7 @@ cdef class Topic:
         """A new member, held. The caller says where it stands."""
         cdef Members* members = &self.members[sink.variant]
         cdef Member* member
-        reserve_member(members)
+        reserve_item(<void**>&members.items, &members.capacity, members.count, sizeof(Member))
         sink.c_add_place(<PyObject*>self, members.count)
         member = &members.items[members.count]
         member.sink = <PyObject*>sink
@@ -93,7 +93,7 @@ cdef class Topic:
         cdef Member* member = self.c_set_state(self.c_member(sink, place), BEHIND)
         members.count -= 1
         swap_members(members, member, members.count)
-        release_members(members)
+        release_items(<void**>&members.items, &members.capacity, members.count, sizeof(Member))
         remove_place(sink, place)
         return 0
 
@@ -191,20 +191,20 @@ cdef class Topic:
         cdef Members* members = &self.members[variant]
         cdef uint32_t i
         for i in range(members.in_step):
-            if i + SOON < members.in_step:
-                prefetch_sink(members.items[i + SOON].sink)
+            if i + PREFETCH_AHEAD < members.in_step:
+                prefetch_sink(members.items[i + PREFETCH_AHEAD].sink)
             link_frame(out, <Sink>members.items[i].sink, &frame)
         out.counters.deliveries += members.in_step
         return 0
 
     cdef int c_count_message(self, Outbox out) except -1:
-        cdef uint64_t told = 0
+        cdef uint64_t reached = 0
         cdef int variant
         for variant in range(VARIANTS):
             check(members_agree(self, variant))
-            told += self.members[variant].in_step
+            reached += self.members[variant].in_step
         self.version += 1
-        return out.c_note_update(self.ts_us, told)
+        return out.c_note_update(self.ts_us, reached)
 
 
 cdef bint may_become(uint8_t before, uint8_t after) noexcept nogil:
@@ -230,35 +230,6 @@ cdef bint members_agree(Topic topic, int variant) noexcept:
         if place.topic != <PyObject*>topic or place.index != i or (<Sink>member.sink).variant != variant:
             return False
     return members.in_step <= members.count <= members.capacity and n_ahead <= topic.n_ahead
-
-
-cdef int reserve_member(Members* members) except -1:
-    cdef uint32_t capacity
-    cdef Member* items
-    if members.count < members.capacity:
-        return 0
-    capacity = next_capacity(members.capacity)
-    items = <Member*>realloc(members.items, capacity * sizeof(Member))
-    if items == NULL:
-        raise MemoryError(f"no memory for {capacity} subscribers of a topic")
-    members.items = items
-    members.capacity = capacity
-    return 0
-
-
-cdef void release_members(Members* members) noexcept:
-    """Gives back what those who left no longer need."""
-    cdef uint32_t capacity = fit_capacity(members.capacity, members.count)
-    cdef Member* items
-    if capacity == 0:
-        free(members.items)
-        members.items = NULL
-        members.capacity = 0
-    elif capacity < members.capacity:
-        items = <Member*>realloc(members.items, capacity * sizeof(Member))
-        if items != NULL:
-            members.items = items
-            members.capacity = capacity
 
 
 cdef Member* swap_members(Members* members, Member* member, uint32_t index) noexcept:

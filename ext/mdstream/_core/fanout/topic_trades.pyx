@@ -74,7 +74,7 @@ cdef class TradesTopic(Topic):
 
     cdef int c_restart(self, Outbox out) except -1:
         """A new epoch: numbers start again at 1. Trades of the old one that members behind still lack can no longer be asked for:
-        they are told `lost`. Held members have seen nothing, so they lose nothing: they begin with the oldest trade there is."""
+        they get `lost`. Held members have seen nothing, so they lose nothing: they begin with the oldest trade there is."""
         cdef int variant
         cdef uint32_t i
         cdef Members* members

@@ -200,6 +200,8 @@ cdef class NatsScanner:
 
     cdef int c_feed(self, bytes data) except -1:
         cdef Py_ssize_t more = PyBytes_GET_SIZE(data)
+        if not more:
+            return 0                # there may be no memory yet, and memcpy to NULL is undefined
         self.c_reserve(more)
         memcpy(self.data + self.size, PyBytes_AS_STRING(data), more)
         self.size += more

@@ -284,7 +284,7 @@ cdef class Connection:
             self.abort()
         return 0
 
-    # ---- out, as asyncio's transports do it
+    # ---- out: the methods of an asyncio transport
 
     cdef Py_ssize_t c_pending(self) noexcept:
         return self.pending.size - self.sent

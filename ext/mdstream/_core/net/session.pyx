@@ -188,7 +188,7 @@ cdef class Session(ConnectionHandler):
     """One client's WebSocket on the server: whole messages in, frames out, closed as RFC 6455 requires.
 
     It is the handler of a ``Connection``, or the protocol of an asyncio transport, as for TLS. ``sink`` is there once it is
-    accepted, ``transport`` from the connection to its end; ``context`` is for the owner.
+    accepted, ``transport`` from the connection to its end; ``context`` is free for use by the callbacks.
 
     ======= =========================================== ================================
     state   entered by                                  next

@@ -1,7 +1,6 @@
-/* Sends to many sockets with one system call: io_uring(7) as of Linux 6.1, by raw system calls.
+/* Sends to many sockets with one system call: io_uring(7) of Linux 6.1 and later, by raw system calls.
  *
- * Every send is MSG_DONTWAIT, so it is over, in one way or another, when the call returns: nothing of the caller's memory is
- * looked at afterwards. */
+ * Every send is MSG_DONTWAIT, so it is complete when the call returns: the kernel does not read the caller's memory afterwards. */
 #ifndef MDSTREAM_URING_H
 #define MDSTREAM_URING_H
 
@@ -53,7 +52,7 @@ static void *mds_ring_map(const struct mds_ring *ring, size_t size, off_t what)
     return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring->fd, what);
 }
 
-/* Room for `entries` sends, a power of two. 0 or a negative error number. */
+/* Makes a ring for `entries` sends, a power of two. Returns 0 or a negative error number. */
 static int mds_ring_open(struct mds_ring *ring, unsigned entries)
 {
     struct io_uring_params p;
@@ -100,8 +99,8 @@ static unsigned mds_ring_reap(struct mds_ring *ring, struct mds_job *jobs)
     return n;
 }
 
-/* Tries all jobs, at most as many as there are entries. 0, or a negative error number: then the ring is of no more use, and `sent` of
- * what it did not get to is as it was. */
+/* Tries all jobs, at most as many as there are entries. Returns 0, or a negative error number: then the ring is of no more use, and
+ * the jobs that it did not reach keep their `sent`. */
 static int mds_ring_send(struct mds_ring *ring, struct mds_job *jobs, unsigned count)
 {
     unsigned i, done, tail = *ring->sq_tail;
@@ -123,7 +122,7 @@ static int mds_ring_send(struct mds_ring *ring, struct mds_job *jobs, unsigned c
     if (taken < 0)
         return -errno;
     done = mds_ring_reap(ring, jobs);
-    while (done < taken) {      /* not as of Linux 6.18, where a send that may not wait ends within the call */
+    while (done < taken) {      /* not with Linux 6.18, where a send that may not wait completes within the call */
         if (syscall(SYS_io_uring_enter, ring->fd, 0, taken - done, IORING_ENTER_GETEVENTS, NULL, 0) < 0 && errno != EINTR)
             return -errno;
         done += mds_ring_reap(ring, jobs);
