@@ -1,8 +1,8 @@
 """The book inside the core, and its feed: ``python -m pytest benchmarks/bench_book.py``.
 
-The flow of level changes is as books see it: clustered at the touch, a tenth of it far, a mid price that wanders. A round works
-through a fixed script on freshly loaded books; the extra column ``ns`` is the best round's time per level change (or what the
-benchmark's name says).
+The level changes are like those of real books: most near the touch, a tenth far from it, with a moving mid price. A round runs a
+fixed script on newly loaded books. The extra column ``ns`` is the best round's time per level change (or per unit in the
+benchmark's name).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ CHANGES = 10
 
 EPOCH = 1_723_075_200_000_000
 FAR = 0.10
-"""Share of changes anywhere in the book; the rest falls off geometrically from the touch."""
+"""Share of changes anywhere in the book; the others decrease geometrically from the touch."""
 
 NEAR_MEAN = 4
 """Mean distance of the others from the touch, in ticks."""
 
 
 class Flow:
-    """One instrument's book as dictionaries, and the changes to it. Two sides of about ``levels`` levels each."""
+    """One instrument's book as dictionaries, with about ``levels`` levels on each side, and the changes to it."""
 
     def __init__(self, levels: int, seed: int) -> None:
         self.random = random.Random(seed)
@@ -76,7 +76,7 @@ class Flow:
         return bids, asks
 
     def _move(self, step: int, bids: list[int], asks: list[int]) -> None:
-        """The mid price moves by a tick: the level in the way is taken."""
+        """Moves the mid price by a tick, and deletes the level there."""
         self.bid += step
         if step > 0 and self.asks.pop(self.bid, 0):
             asks += (self.bid, 0)
@@ -166,7 +166,7 @@ def test_conflate_per_log_entry(benchmark: Any, updates: int) -> None:
 
 @cache
 def recording() -> tuple[list[Any], NDArray[np.int64]]:
-    """A Binance recording as a snapshot and a script: most of its changes lie far from the touch, on sparse prices."""
+    """A Binance recording as a snapshot and a script: most of its changes are far from the touch, on sparse prices."""
     root = Path(__file__).resolve().parents[1]
     folder = Path(os.environ.get("MDSTREAM_DATA") or root / ".." / "shared" / "data")
     files = sorted((folder / "binance_spot_btcusdt").glob("*.gz"))

@@ -1,8 +1,8 @@
 """Subscribing and leaving, in the hub: ``python -m pytest benchmarks/bench_churn.py``.
 
-A round moves ``MOVES`` subscriptions of 1,000 sinks, each on as many of 100 books as the parameter says: one is left, another taken,
-with its snapshot of 20 levels a side handed over. ``ns`` is for one of them, leaving and subscribing together; ``bytes`` is what a
-subscription takes.
+A round moves ``MOVES`` subscriptions of 1,000 sinks. The parameter is the number of books (of 100) that a sink subscribes to. A move
+leaves one book and subscribes to another, with a snapshot of 20 levels a side. ``ns`` is the time of one move; ``bytes`` is the memory
+of a subscription.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EPOCH = 1_723_075_200_000_000
 
 
 class Crowd:
-    """Sinks that change what they are subscribed to, in an order that was drawn beforehand."""
+    """Sinks that change their subscriptions in a prepared random order."""
 
     def __init__(self, each: int) -> None:
         self.hub = Hub()
@@ -48,7 +48,7 @@ class Crowd:
         self.hub.catch_up(sink, topic)
 
     def moves(self) -> list[tuple[MemorySink, int, int]]:
-        """Who leaves which for which."""
+        """Which sink moves from which book to which."""
         drawn = []
         for _ in range(MOVES):
             i = self.random.randrange(SINKS)

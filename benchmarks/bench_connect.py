@@ -1,9 +1,9 @@
-"""A gateway process and those who come to it: ``python -m pytest benchmarks/bench_connect.py --benchmark-only``.
+"""A gateway process and its new clients: ``python -m pytest benchmarks/bench_connect.py --benchmark-only``.
 
-The clients are those of the load test, compiled; the gateway has the first core to itself, everything else the others.
+The clients are the compiled ones of the load test. The gateway has the first core for itself; everything else runs on the others.
 A connection is TCP, upgrade, ``welcome``, one ``subscribe`` at depth 20, ``subscribed`` and the snapshot, checked. The extra columns:
 connections per second (``per_s``), the gateway's CPU for each (``cpu_us``), its resident memory for each (``kB``), and the share of
-a core that the clients took (``client``: near 1 it is they that limit).
+a core that the clients used (``client``: near 1, the clients are the limit).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from mdstream.bus.embedded import EmbeddedNats
 CONNECTIONS = 5_000
 SYMBOLS = 200
 MOVING = 100
-"""Of the symbols: the others are announced, and nothing more."""
+"""Symbols with updates; the others are only announced."""
 NAMES = [f"BENCH:SYM{i}" for i in range(SYMBOLS)]
 DEADLINE_S = 60.0
 SUBSCRIBES = r'mdstream_commands_total\{op="subscribe"\}'
@@ -83,7 +83,7 @@ class Gateway:
             ]
 
     def histogram(self, name: str) -> list[tuple[float, float]]:
-        """(upper bound in ms, how many in all up to it)."""
+        """(upper bound in ms, cumulative count)."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics") as page:
             found = re.findall(rf'{re.escape(name)}"(.*)"\}} (\S+)', page.read().decode())
         return [(float(bound) * 1e3, float(count)) for bound, count in found]
@@ -183,7 +183,7 @@ def test_storm(benchmark: Any, gateway: Gateway, format: str) -> None:
 
 
 def reached(histogram: list[tuple[float, float]], share: float) -> float:
-    """The first bound below which there is this share of all."""
+    """The first bound that at least this share of all does not exceed."""
     return next((ms for ms, count in histogram if count >= share * histogram[-1][1]), math.inf)
 
 
@@ -196,17 +196,17 @@ def market(publisher: Publisher, seconds: float) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("storm", [False, True], ids=["quiet", "storm"])
-def test_market_data_beside_a_storm(
+def test_market_data_during_a_storm(
     benchmark: Any, gateway: Gateway, publisher: Publisher, storm: bool
 ) -> None:
-    """What those who are there already notice: latency of 50 clients on 20 of 100 symbols at 1,000 updates/s in all."""
+    """The effect on connected clients: latency of 50 clients on 20 of 100 symbols at 1,000 updates/s in all."""
     steady = clients(gateway, Group(connections=50, instruments=20), names=NAMES[:MOVING])
     ready(steady)
     others = clients(gateway, Group(connections=CONNECTIONS, depth=20), names=NAMES[MOVING:])
     others.open(per_second=2_500.0)
 
     def come() -> None:
-        """Behind whatever else wants that core: NATS, the publisher and the steady clients must not wait for the storm's."""
+        """Gives the storm's clients the lowest priority, so that NATS, the publisher and the steady clients do not wait for them."""
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         others.run(DEADLINE_S, until="ready")
 
@@ -264,7 +264,7 @@ def read_until(connection: socket.socket, wanted: bytes) -> bytes:
 
 
 def test_churn(benchmark: Any, gateway: Gateway) -> None:
-    """Subscribing and unsubscribing, one command each, ten of either in a message, 20 clients."""
+    """Subscribes and unsubscribes: one command each, ten of each in a message, 20 clients."""
     batch, rounds, members = 10, 25, 20
     connections = [upgraded(gateway.port) for _ in range(members)]
     subs = {}
@@ -307,7 +307,7 @@ def test_churn(benchmark: Any, gateway: Gateway) -> None:
 
 
 def test_memory_of_subscriptions(benchmark: Any, gateway: Gateway) -> None:
-    """The bytes that 100,000 subscriptions of 500 clients add to those who subscribe to nothing."""
+    """The bytes that 100,000 subscriptions of 500 clients need, compared with clients without subscriptions."""
     idle = clients(gateway, Group(connections=500, instruments=0))
     ready(idle)
     before = gateway.rss_bytes

@@ -1,7 +1,7 @@
 """What compression costs: updates of a 20-level book to 500 subscribers on real sockets, with and without permessage-deflate.
 
-A flush is encoding, compressing once, and 500 writes. Two audiences that differ in nothing else take turns, update by update, so that
-what the machine does besides goes into both figures; ``ratio`` is CPU time with compression ÷ CPU time without.
+A flush encodes, compresses once, and writes 500 times. Two groups of subscribers, equal in everything else, take turns at each update,
+so that other load on the machine affects both figures; ``ratio`` is CPU time with compression ÷ CPU time without.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Audience:
         self.cpu_s += time.process_time() - began_s
 
     def finish(self) -> None:
-        """Everybody reads what the flush wrote."""
+        """All subscribers read what the flush wrote."""
         self.received += self.drain()
 
     def figure(self, total: float, digits: int) -> float:
@@ -98,7 +98,7 @@ def test_broadcast(benchmark: Any, format: int, changes: int) -> None:
     plain, packed = Audience(changes), Audience(changes)
 
     def turn() -> None:
-        """The last compressed update is read, the plain one has its turn, and the next compressed one is ready."""
+        """Reads the last compressed update, runs a plain one, and prepares the next compressed one."""
         if packed.seq > 1:
             packed.finish()
         for audience in (plain, packed):
@@ -126,7 +126,7 @@ def test_broadcast(benchmark: Any, format: int, changes: int) -> None:
 @pytest.mark.parametrize("levels", [5, 20, 200])
 @pytest.mark.parametrize("format", [0, 1], ids=["json", "msgpack"])
 def test_one_subscriber(benchmark: Any, format: int, levels: int) -> None:
-    """What a topic pays that one client alone subscribes to, without the write: ``us_per_message``, most of it zlib."""
+    """The cost of a topic with a single subscriber, without the write: ``us_per_message``, most of it zlib."""
     audience = Audience(levels)
     audience.levels = 200
     sink = MemorySink(format, keep=False, window_bits=15)

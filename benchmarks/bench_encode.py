@@ -1,6 +1,6 @@
 """Encoders and checksum inside the core: ``python -m pytest benchmarks/bench_encode.py``.
 
-Each round encodes ``MESSAGES`` different messages, so that branches are not learned by heart; the extra column ``ns`` is the
+Each round encodes ``MESSAGES`` different messages, so that the branch predictor cannot learn them. The extra column ``ns`` is the
 best round's time per message.
 """
 
@@ -22,7 +22,7 @@ SCALES = {"-2,-8": (-2, -8), "-5,-3": (-5, -3), "-9,-18": (-9, -18)}
 
 
 def side(chance: random.Random, best: int, step: int, levels: int, deleted: float) -> list[int]:
-    """Levels apart by a few ticks, their sizes spread over seven decades, some of them deleted."""
+    """Levels a few ticks apart, with sizes over seven decades; some of them are deleted."""
     flat: list[int] = []
     for _ in range(levels):
         lots = 0 if chance.random() < deleted else int(10 ** chance.uniform(3, 10))

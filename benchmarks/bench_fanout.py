@@ -1,7 +1,7 @@
 """From a batch of the bus to every subscriber: ``python -m pytest benchmarks/bench_fanout.py``.
 
-A round takes ``UPDATES`` updates of 5 + 5 levels, one batch, into a book of 500 levels a side and flushes. ``memory``
-counts in place of writing; ``sockets`` are WebSocket sessions over loopback TCP, read empty between rounds, not on the clock.
+A round applies one batch of ``UPDATES`` updates of 5 + 5 levels to a book of 500 levels a side, and flushes. ``memory``
+counts instead of writing. ``sockets`` are WebSocket sessions over loopback TCP, read empty between rounds, outside the measured time.
 The extra columns: ``ns`` per delivery (a message to a subscriber), ``us_per_write`` per touched subscriber and batch.
 """
 
@@ -48,7 +48,7 @@ VIEWS = {
 
 
 class Market:
-    """One instrument and the batches that change it, the touch among them."""
+    """One instrument, and batches that change it, also at the touch."""
 
     def __init__(self, sender: Sender | None = None) -> None:
         self.hub = Hub(sender=sender)
@@ -90,7 +90,7 @@ def measure(benchmark: Any, market: Market, subscribers: int, drain: Callable[[]
 
     market.hub.take_book(
         market.instrument, market.batch()
-    )  # so that what only the first batch costs is not measured
+    )  # the first batch has extra costs that are not measured
     market.hub.flush(NOW)
     before = market.hub.stats()
     benchmark.pedantic(work, setup=prepare, rounds=ROUNDS)
@@ -120,7 +120,7 @@ def test_memory(benchmark: Any, format: str, views: str, subscribers: int) -> No
 
 
 class Sockets:
-    """Sessions of a market and the clients' ends of their sockets, read empty when told."""
+    """Sessions of a gateway, and the clients' sockets, which the benchmark reads empty."""
 
     def __init__(self, market: Market, runner: asyncio.Runner) -> None:
         self.market = market
@@ -202,7 +202,7 @@ def tcp_pair(listener: socket.socket) -> tuple[socket.socket, socket.socket]:
 
 @pytest.mark.parametrize("subscribers", [1, 100, 1000])
 def test_plain_sends(benchmark: Any, subscribers: int) -> None:
-    """The floor: one ``send`` of about as many bytes to as many TCP sockets."""
+    """The floor: one ``send`` of about the same size to the same number of TCP sockets."""
     message = bytes(300)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         pairs = [tcp_pair(listener) for _ in range(subscribers)]

@@ -1,11 +1,11 @@
 """From the bytes that NATS sends to changed books: ``python -m pytest benchmarks/bench_ingest.py``; with
 ``--benchmark-timer=time.process_time`` in CPU time, for a machine that others use too.
 
-Each round feeds ``READ`` bytes at a time, as the client reads them, of a prepared stream over ``INSTRUMENTS`` books, to the parser
-as the bus uses it, and flushes once per read. The extra columns are the best round's ns per update and per level change.
+Each round gives a prepared stream over ``INSTRUMENTS`` books to the reader of the bus, ``READ`` bytes at a time, and flushes once per
+read. The extra columns are the best round's ns per update and per level change.
 
-A gateway that keeps up has long been doing something else when the next burst comes. ``cold`` is that: bursts of single updates, and
-between them all caches are filled with other memory; the extra column is the median.
+A gateway that keeps up has done other work before the next burst comes. ``cold`` measures that case: bursts of single updates, with all
+caches filled with other memory between them; the extra column is the median.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ MESSAGES = 20_000
 SPREAD = 40
 BURST = 100
 CACHES = 64 << 20
-"""Bytes: more than the processor keeps."""
+"""Bytes: more than the processor's caches hold."""
 
 
 def update(chance: random.Random, seq: int, changes: int) -> bytes:
-    """Changes around the touch: mostly near, a tenth of them deep."""
+    """Changes around the touch: most of them near, a tenth deep."""
     sides: tuple[list[int], list[int]] = ([], [])
     for _ in range(changes):
         away = chance.randrange(1, SPREAD) if chance.random() < 0.9 else chance.randrange(SPREAD, 400)
@@ -46,7 +46,7 @@ def update(chance: random.Random, seq: int, changes: int) -> bytes:
 
 
 def messages(per_message: int, changes: int) -> list[bytes]:
-    """What the server sends: messages of ``per_message`` updates each, round robin."""
+    """The server's bytes: messages of ``per_message`` updates each, round robin."""
     chance = random.Random(per_message * 1000 + changes)
     seqs = [itertools.count(1) for _ in range(INSTRUMENTS)]
     parts = []

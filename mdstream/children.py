@@ -1,4 +1,4 @@
-"""Processes of ours, for the demo and the bench: each dies with us, however we end; what they say is kept for error messages."""
+"""Child processes, for the demo and the bench. Each one ends when this process ends; error messages quote their output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TAIL_LINES = 5
 
 
 class Log:
-    """What the parts say, in a file without a name, so that none is left behind."""
+    """The output of the children, in a file without a name, so that no file is left."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - closed by __exit__
@@ -31,11 +31,11 @@ class Log:
         return self._file.fileno()
 
     def handler(self) -> logging.Handler:
-        """For this process' own log."""
+        """A handler that adds the log of this process."""
         return logging.StreamHandler(_TextWriter(self._file))
 
     def said(self) -> str:
-        """The last lines, to be added to an error message; the children's position in the file stays theirs."""
+        """The last lines, for an error message; reading does not move the children's position in the file."""
         size = os.fstat(self.fileno()).st_size
         end = os.pread(self.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES)).decode(errors="replace")
         lines = [line for line in end.splitlines() if line.strip()][-TAIL_LINES:]
@@ -51,7 +51,7 @@ class Log:
 
 
 class _TextWriter:
-    """As much of a text file as a log handler needs."""
+    """The part of a text file that a log handler needs."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -64,7 +64,7 @@ class _TextWriter:
 
 
 class Child:
-    """A process of ours that runs."""
+    """A running child process."""
 
     def __init__(self, process: asyncio.subprocess.Process, what: str) -> None:
         self._process = process
@@ -87,7 +87,7 @@ class Child:
         raise MdstreamError(f"{self._what} ended with status {status}")
 
     async def stop(self) -> None:
-        """Asks it to end; by force if it does not in time."""
+        """Asks it to end, and kills it if it does not end in time."""
         if self._process.returncode is not None:
             return
         self._process.terminate()
@@ -100,7 +100,7 @@ class Child:
 
 
 async def start_module(module: str, arguments: Sequence[str], **options: Any) -> asyncio.subprocess.Process:
-    """Runs a module of ours: from where this one is, not from what the working directory may hold by that name."""
+    """Runs a module of ours: the one next to this module, not one of that name in the working directory."""
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     command = killed_with_parent([sys.executable, "-P", "-m", module, *arguments])
@@ -109,7 +109,7 @@ async def start_module(module: str, arguments: Sequence[str], **options: Any) ->
 
 @contextmanager
 def on_cpus(cpus: Collection[int]) -> Iterator[None]:
-    """What this thread starts inside runs on these CPUs alone, from its first instruction; none named: wherever it likes."""
+    """Processes that this thread starts inside run only on these CPUs, from their first instruction; none given: on any."""
     if not cpus:
         yield
         return

@@ -1,10 +1,10 @@
-"""The codes on the wire: why a command is refused, why a connection ends, and whether a client may come back."""
+"""The codes of the contract: why a command is refused, why a connection ends, and whether a client may reconnect."""
 
 from enum import IntEnum, StrEnum
 
 
 class ErrorCode(StrEnum):
-    """``code`` of an ``error`` message. The list is closed; it grows only together with ``docs/protocol.md``."""
+    """``code`` of an ``error`` message. The list is complete; it grows only together with ``docs/protocol.md``."""
 
     BAD_COMMAND = "bad_command"
     UNKNOWN_OP = "unknown_op"
@@ -19,13 +19,20 @@ class ErrorCode(StrEnum):
 
 
 class CloseCode(IntEnum):
-    """WebSocket close codes. 1xxx: RFC 6455 section 7.4; 44xx: ours, after the HTTP status they resemble."""
+    """WebSocket close codes. 1xxx: RFC 6455 section 7.4; 44xx: ours, numbered after similar HTTP statuses.
+
+    ``NO_CODE`` (the close frame names none) and ``ABNORMAL`` (there was no close frame) are never sent.
+    """
 
     NORMAL = 1000
     GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
     WRONG_FRAME_TYPE = 1003
+    NO_CODE = 1005
+    ABNORMAL = 1006
     NOT_UTF8 = 1007
     TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
     DRAINING = 1012
     OVER_CAPACITY = 1013
     ERROR_BUDGET = 4400
@@ -46,4 +53,4 @@ FINAL_CLOSE_CODES = frozenset(
         CloseCode.FORBIDDEN,
     }
 )
-"""After these a client must not come back as it is (4401: only with a fresh token)."""
+"""After these a client must not reconnect without a change (4401: only with a new token)."""

@@ -1,29 +1,29 @@
-"""Every error that mdstream raises on purpose, in one tree.
+"""All errors that mdstream raises on purpose, in one tree.
 
 ::
 
     MdstreamError
-    ├── ConfigError            a configuration value: which key, what was wrong, what is allowed
-    ├── FeedError              something a feed handler handed in or published
-    │   ├── PayloadError       bytes on the bus that the contract does not allow: where, what
+    ├── ConfigError            a configuration value is wrong: which key, why, what is allowed
+    ├── FeedError              what a feed handler passed in or published is wrong
+    │   ├── PayloadError       bytes on the bus violate the contract: where, and how
     │   ├── BookError          a well-formed update that the book must refuse: crossed, out of range, too deep
     │   └── SequenceError      numbers that do not follow: a gap, a smaller epoch
-    ├── BusError               NATS: not reachable, refused, a stream is missing or too old
-    │   └── BusUnavailable     not connected now; a later try may succeed
+    ├── BusError               NATS refuses something, or a stream is missing
+    │   └── BusUnavailable     not connected now; a later attempt may succeed
     ├── CommandError           a client's command is refused, the connection stays (``code`` of the contract)
     ├── SessionClosed          a session ends (``code``: WebSocket close code)
-    ├── BenchError             a load test: what could not be done, where, what to do
+    ├── BenchError             a load test cannot be done: what, where, and what to do
     └── ClientError            raised by ``mdstream.client`` to its user
-        ├── ConnectionFailed   the gateway cannot be reached, or hung up before it said ``welcome``
+        ├── ConnectionFailed   the gateway cannot be reached, or closed the connection before ``welcome``
         ├── HandshakeRefused   the gateway answered the upgrade with an HTTP error (``status``, ``retry_after_s``)
-        ├── ConnectionLost     closed for good: the close code forbids to come back
+        ├── ConnectionLost     closed for good: the close code forbids a reconnect
         ├── SubscriptionRefused  the gateway answered ``error`` (``code``)
-        └── ProtocolViolation  the gateway sent what the contract does not allow
+        └── ProtocolViolation  the gateway violated the contract
 """
 
 
 class MdstreamError(Exception):
-    """The root: catch it to catch everything that mdstream raises on purpose."""
+    """The root of all errors that mdstream raises on purpose."""
 
 
 class ConfigError(MdstreamError):
@@ -31,11 +31,11 @@ class ConfigError(MdstreamError):
 
 
 class FeedError(MdstreamError):
-    """Something that a feed handler handed in or published was refused."""
+    """Something that a feed handler passed in or published was refused."""
 
 
 class PayloadError(FeedError):
-    """Bytes on the bus that the contract does not allow.
+    """Bytes on the bus violate the contract.
 
     ``offset`` is the byte at which decoding stopped, ``value`` the index of the value in the message (from 0).
     """
@@ -51,19 +51,19 @@ class BookError(FeedError):
 
 
 class SequenceError(FeedError):
-    """Sequence numbers or epochs that do not follow what went before."""
+    """Sequence numbers or epochs do not follow the previous ones."""
 
 
 class BusError(MdstreamError):
-    """NATS refused something, or lacks what it should have."""
+    """NATS refused something, or a stream is missing."""
 
 
 class BusUnavailable(BusError):
-    """There is no connection to NATS now, or it does not answer; a later try may succeed."""
+    """There is no connection to NATS now, or NATS does not answer; a later attempt may succeed."""
 
 
 class CommandError(MdstreamError):
-    """A client's command is refused and changes nothing; ``code`` is one of ``mdstream.codes.ErrorCode``."""
+    """A client's command is refused and changes nothing; ``code`` is a ``mdstream.codes.ErrorCode``."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -79,19 +79,19 @@ class SessionClosed(MdstreamError):
 
 
 class BenchError(MdstreamError):
-    """A load test cannot be done as asked: what, where, and what to do about it."""
+    """A load test cannot be done: what, where, and what to do."""
 
 
 class ClientError(MdstreamError):
-    """The root of what ``mdstream.client`` raises to its user."""
+    """The root of the errors that ``mdstream.client`` raises to its user."""
 
 
 class ConnectionFailed(ClientError):
-    """The gateway cannot be reached, or hung up before it said ``welcome``; a later try may succeed."""
+    """The gateway cannot be reached, or closed the connection before ``welcome``; a later attempt may succeed."""
 
 
 class HandshakeRefused(ClientError):
-    """The gateway answered the upgrade with HTTP ``status``; ``retry_after_s`` is its wish, if it named one."""
+    """The gateway answered the upgrade with HTTP ``status``; ``retry_after_s`` is its ``Retry-After``, or None."""
 
     def __init__(self, message: str, *, status: int, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -100,7 +100,7 @@ class HandshakeRefused(ClientError):
 
 
 class ConnectionLost(ClientError):
-    """The connection is closed for good; ``code`` is the close code that forbids to come back."""
+    """The connection is closed for good; ``code`` is the close code, which forbids a reconnect."""
 
     def __init__(self, message: str, *, code: int) -> None:
         super().__init__(message)
@@ -108,7 +108,7 @@ class ConnectionLost(ClientError):
 
 
 class SubscriptionRefused(ClientError):
-    """The gateway answered a command with ``error``; ``code`` is the contract's."""
+    """The gateway answered a command with ``error``; ``code`` is that of the contract."""
 
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
@@ -116,4 +116,4 @@ class SubscriptionRefused(ClientError):
 
 
 class ProtocolViolation(ClientError):
-    """The gateway sent what the contract does not allow; the client leaves it and comes back."""
+    """The gateway violated the contract; the client closes the connection and reconnects."""

@@ -1,4 +1,4 @@
-"""The words that both ends share: instruments, their reference data, channels, states, limits of numbers."""
+"""What gateway and client share: instruments, their reference data, channels, states, limits of numbers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 MAX_NUMBER = 2**53 - 1
-"""Greatest magnitude of ticks, lots, seq, epoch and timestamps: a JavaScript number holds it exactly."""
+"""Largest magnitude of ticks, lots, seq, epoch and timestamps: a JavaScript number holds it exactly."""
 
 MAX_EXPONENT = 18
-"""Greatest magnitude of ``price_exp`` and ``size_exp``."""
+"""Largest magnitude of ``price_exp`` and ``size_exp``."""
 
 DEPTHS = (0, 1, 5, 10, 20, 50, 100)
 """Served depths of a book; 0 is the full book."""
@@ -29,7 +29,7 @@ class Channel(StrEnum):
 
 
 class State(StrEnum):
-    """What a client is told of an instrument; ``RECOVERING`` outranks all others."""
+    """The state of an instrument, for clients; ``RECOVERING`` outranks all others."""
 
     LIVE = "live"
     RECOVERING = "recovering"
@@ -39,7 +39,7 @@ class State(StrEnum):
 
 
 class VenueState(StrEnum):
-    """What a feed handler publishes in ``status``."""
+    """The state of an instrument in ``status``, from the feed handler."""
 
     TRADING = "trading"
     HALTED = "halted"
@@ -49,7 +49,7 @@ class VenueState(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class InstrumentId:
-    """A venue and the venue's own symbol; ``str()`` gives ``SIM:BTC-USD``."""
+    """A venue and the venue's own symbol; as text, ``SIM:BTC-USD``."""
 
     venue: str
     symbol: str
@@ -58,7 +58,7 @@ class InstrumentId:
     def parse(cls, text: str) -> InstrumentId:
         """Reads ``VENUE:SYMBOL``: upper-case venue, one colon, a symbol of 1 to 64 printable characters.
 
-        Raises ValueError, with what was wrong.
+        Raises ValueError, which says what was wrong.
         """
         venue, colon, symbol = text.partition(":")
         if not colon:

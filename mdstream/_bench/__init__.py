@@ -1,5 +1,5 @@
-"""The compiled half of ``mdstream bench``: subscribers, a publisher, and the C floor to compare with.
+"""The compiled half of ``mdstream bench``: subscribers, a publisher, and the floor for comparison.
 
-Each is an epoll loop that runs without the interpreter's lock, in a process of its own. Sources in ``ext/mdstream/_bench``.
-Import from the module, not from here.
+Each is an epoll loop without the interpreter's lock, in its own process. The sources are in ``ext/mdstream/_bench``.
+Import from the modules, not from here.
 """

@@ -1,4 +1,4 @@
-"""What the clients of a load test do: who connects where, and subscribes to what. Plain data; the same seed gives the same plan."""
+"""What the clients of a load test do: where they connect, and what they subscribe to. The same seed gives the same plan."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ CHOICES: Final = ("even", "zipf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Clients that do the same."""
+    """Clients that behave in the same way."""
 
     connections: int
     instruments: int = 1
-    """How many each client subscribes to; 0 makes it idle: connected and welcomed, nothing more."""
+    """How many each client subscribes to; 0: it only connects."""
     channel: str = "book"
     depth: int = 0
     group: int = 1
     interval_ms: int = 0
     choice: str = "even"
-    """Which instruments: ``even`` deals them out one after the other, ``zipf`` draws popular ones (the plan's first) more often."""
+    """Which instruments: ``even`` takes them in turn, ``zipf`` draws the plan's first ones more often."""
     resume: bool = True
-    """Whether it asks to go on where it was when it comes back."""
+    """Whether it sends ``resume`` after a reconnect."""
     verify: int = 0
-    """So many of its clients keep their books and compare the crc after every message (a few kB each, and CPU)."""
+    """How many of its clients keep their books and compare the crc after every message (a few kB each, and CPU)."""
     pause_s: float = 0.0
-    """A slow reader: it reads nothing for so long, then goes on for ``read_s``, and again; 0: it always reads."""
+    """A slow reader: it pauses for so long, then reads for ``read_s``, and so on; 0: it always reads."""
     read_s: float = 1.0
 
 
@@ -43,7 +43,7 @@ class Plan:
     """The clients of one process."""
 
     gateways: Sequence[tuple[str, int]]
-    """IPv4 addresses and ports, taken in turn; a client that comes back goes to the next one."""
+    """IPv4 addresses and ports, taken in turn; a client that reconnects goes to the next one."""
     instruments: Sequence[str]
     groups: Sequence[Group]
     format: str = "msgpack"
@@ -51,16 +51,16 @@ class Plan:
     headers: Sequence[str] = ()
     """More lines of the upgrade request, such as ``Authorization: Bearer …``."""
     floor: bool = False
-    """The server is the floor: it keeps no books, so crc is not compared and nothing is asked for again."""
+    """The server is the floor: it keeps no books, so the clients do not compare crc and do not recover."""
     recover: bool = True
-    """Whether a gap (a fault all the same) is mended by ``recover``, as a client must."""
+    """Whether a client sends ``recover`` after a gap, as it must; the gap is a fault in either case."""
     in_flight: int = 256
-    """Connections that may be on their way to ready at a time."""
+    """Most connections that may be opening at a time."""
     sources: int = 0
-    """Loopback addresses 127.0.0.1 … to connect from; 0: as many as the ports of one (25,000) demand."""
+    """Loopback addresses 127.0.0.1 … to connect from; 0: one for each 25,000 connections, which need a port each."""
     seed: int = 1
     offset: int = 0
-    """Clients of the same test that live in processes before this one: the instruments are dealt on from there."""
+    """Clients of the same test in earlier processes; the instruments continue after theirs."""
 
     def __post_init__(self) -> None:
         if not self.gateways or not self.groups:
@@ -75,7 +75,7 @@ class Plan:
         return sum(group.connections for group in self.groups)
 
     def chosen(self) -> list[tuple[int, list[int]]]:
-        """For each client its group and its instruments, by index; the groups interleaved, so that any stretch is a fair sample."""
+        """For each client its group and its instruments, by index. The groups are interleaved, so that each part is a fair sample."""
         picks = random.Random(f"{self.seed}/{self.offset}")
         weights = list(accumulate(1 / (rank + 1) for rank in range(len(self.instruments))))
         dealt = [self.offset] * len(self.groups)
@@ -105,17 +105,17 @@ def _check(group: Group, instruments: int) -> None:
             f"plan: clients want {group.instruments} instruments each, the plan has {instruments}"
         )
     if group.pause_s and group.read_s <= 0:
-        raise BenchError(f"plan: read_s is {group.read_s}; a slow reader must read at times")
+        raise BenchError(f"plan: read_s is {group.read_s}; it must be positive for a slow reader")
 
 
 def _interleave(counts: Sequence[int]) -> list[int]:
-    """Indices so that after any number of them each has had its share: [3, 1] gives 0 0 1 0."""
+    """Indices in which each has its share of every part: [3, 1] gives 0 0 1 0."""
     places = [((i + 0.5) / count, index) for index, count in enumerate(counts) for i in range(count)]
     return [index for _, index in sorted(places)]
 
 
 def _draw(count: int, weights: Sequence[float], picks: random.Random) -> list[int]:
-    """So many different ones; each draw that repeats one takes the next that is free."""
+    """Draws ``count`` different indices; a draw that repeats one takes the next free index."""
     chosen: dict[int, None] = {}
     for _ in range(count):
         index = min(bisect(weights, picks.random() * weights[-1]), len(weights) - 1)

@@ -256,16 +256,7 @@ def _svg(canvas: Any, name: str, title: str) -> str:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
     text = text.replace(_INK, "currentColor").replace(_FAINT, "#8884")
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', _head(title), text, count=1)
-    return text.strip()
-
-
-def _head(title: str) -> Callable[[re.Match[str]], str]:
-    def head(found: re.Match[str]) -> str:
-        names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-        return (
-            f'<svg {names} viewBox="{found[1]}" width="100%" role="img" aria-label="{escape(title)}">'
-            f"<title>{escape(title)}</title>"
-        )
-
-    return head
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    attributes = f'width="100%" role="img" aria-label="{escape(title)}"><title>{escape(title)}</title>'
+    head = r'<svg [^>]*?viewBox="([^"]+)"[^>]*>'
+    return re.sub(head, lambda box: f'<svg {names} viewBox="{box[1]}" {attributes}', text, count=1).strip()

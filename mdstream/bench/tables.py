@@ -108,11 +108,11 @@ def stream_table(result: Result) -> Table:
         ("floor", lambda run, one: number(one.floor.us_per_update if one.floor else None, 3)),
         ("× floor", lambda run, one: times(one.ratio)),
         ("CPU", lambda run, one: percent(one.cpu_share)),
-        ("p50", lambda run, one: _latency(one, "p50_us")),
-        ("p99", lambda run, one: _latency(one, "p99_us")),
+        ("p50", lambda run, one: _spread(one.latency, "p50_us")),
+        ("p99", lambda run, one: _spread(one.latency, "p99_us")),
         ("written p99", lambda run, one: _written(one)),
-        ("p99.9", lambda run, one: _latency(one, "p999_us")),
-        ("max", lambda run, one: _latency(one, "max_us")),
+        ("p99.9", lambda run, one: _spread(one.latency, "p999_us")),
+        ("max", lambda run, one: _spread(one.latency, "max_us")),
         ("p50 × floor", lambda run, one: times(one.latency_ratio("p50_us"))),
         ("p99 × floor", lambda run, one: times(one.latency_ratio("p99_us"))),
         _VERDICT,
@@ -200,10 +200,6 @@ def check_table(result: Result) -> Table:
             ]
             rows += [[where, "doubtful", flag] for flag in one.flags]
     return Table("Failed and doubtful", ["run", "", "what was seen"], rows, left=3)
-
-
-def _latency(one: Pass, name: str) -> str:
-    return _spread(one.latency, name)
 
 
 def _written(one: Pass) -> str:

@@ -1,10 +1,10 @@
-"""NATS: where updates come from, and where holes are mended."""
+"""NATS: where updates come from, and from which gaps are recovered."""
 
 import mdstream._core  # noqa: F401 - first, because it tells when it is not built
 from mdstream.bus.connection import Bus, connect
 from mdstream.bus.embedded import EmbeddedNats
-from mdstream.bus.lane import ReaderStats
-from mdstream.bus.mender import MendOptions, Target
+from mdstream.bus.gap_recovery import InstrumentCore, RecoveryOptions
+from mdstream.bus.gate import ReaderStats
 from mdstream.bus.options import BusOptions, StreamOptions
 from mdstream.bus.reader import InstrumentReader, ReaderOptions, Readers, UnknownInstrument, Watcher
 from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
@@ -17,14 +17,14 @@ __all__ = [
     "Bus",
     "BusOptions",
     "EmbeddedNats",
+    "InstrumentCore",
     "InstrumentReader",
-    "MendOptions",
     "ReaderOptions",
     "ReaderStats",
     "Readers",
+    "RecoveryOptions",
     "Stored",
     "StreamOptions",
-    "Target",
     "UnknownInstrument",
     "Watcher",
     "connect",

@@ -1,19 +1,19 @@
-"""nats-py's client, with a short way for market data and repairs where nats-py 2.16 would leave us deaf.
+"""nats-py's client with a short path for market data, and with repairs of nats-py 2.16.
 
-The repairs, each against something seen in its sources:
+Each repair answers a fault in nats-py's source:
 
-- a PONG for a ping that nobody waits for any more ends its read loop (``_process_pong``);
-- so does any other unexpected exception there: nobody reads, nobody reconnects (``_read_loop``), and one while
-  reconnecting ends reconnecting (``_attempt_reconnect``);
-- a PING overtakes what was published before it, so ``flush`` returned too early (``_send_ping``);
-- an error from the server closes the client for good (``_process_err``); the server itself closes the
-  connection where it must be, and then we come back;
-- ``tls://`` does not insist on TLS (``_process_info``);
-- a transport that failed in the handshake is left open (``_connect_to_server``);
-- closing while it reconnects cancels what it then waits for itself: CancelledError for who closes (``_close``);
-- a cancellation that comes together with an answer or a failure is lost (``flush``, ``request``, connecting): before
-  Python 3.12 ``asyncio.wait_for``, under each of them, returns or raises that and forgets the rest; Ctrl-C does nothing, and
-  a connect that was given up goes on for ever.
+- A PONG for a ping that nobody waits for any more ends the read loop (``_process_pong``).
+- Any other unexpected exception ends the read loop too, and nothing reconnects (``_read_loop``). An exception during a
+  reconnect ends reconnecting (``_attempt_reconnect``).
+- A PING overtakes what was published before it, so ``flush`` returns too early (``_send_ping``).
+- An error from the server closes the client for good (``_process_err``). If the connection must end, the server closes it,
+  and we reconnect.
+- ``tls://`` does not require TLS (``_process_info``).
+- A transport whose handshake failed stays open (``_connect_to_server``).
+- ``close`` during a reconnect cancels a future that it then awaits, so its caller gets CancelledError (``_close``).
+- A cancellation that arrives together with an answer or a failure is lost (``flush``, ``request``, connecting). Each of them
+  uses ``asyncio.wait_for``, which before Python 3.12 returns or raises the other one. Ctrl-C then does nothing, and a connect
+  that was given up continues for ever.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from mdstream.bus._tap import socket_of, tap, why_not_tapped
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[bytes, bytes, bytes, bytes | None], None]
-"""Called with subject, reply subject, payload and header block of each message, where it is parsed."""
+"""Takes the subject, reply subject, payload and header block of each message, as soon as it is parsed."""
 
 
 T = TypeVar("T")
 
 
-async def heeding_cancellation(work: Awaitable[T]) -> T:
-    """Awaits ``work`` in the current task; raises the CancelledError that it may have lost."""
+async def preserve_cancellation(work: Awaitable[T]) -> T:
+    """Awaits ``work`` in the current task; raises the CancelledError that ``work`` may have lost."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
     try:
@@ -55,7 +55,7 @@ async def heeding_cancellation(work: Awaitable[T]) -> T:
 
 
 MAX_FAULTS = 100
-"""Faults of handlers that wait to be told of; further ones are not."""
+"""Faults of handlers that wait to be reported; further ones are dropped."""
 
 _warned: set[str] = set()
 """Why connections were not tapped; each reason is logged once."""
@@ -68,9 +68,9 @@ def _warn_once(reason: str) -> None:
 
 
 class TapClient(Client):
-    """A client that can also hand messages over synchronously: no queue, no task, no object between parser and core.
+    """A client that can also call a handler synchronously: no queue, no task and no object between parser and core.
 
-    What cannot keep up then slows the reading of the socket, and the server, not a queue in here, notices.
+    A slow handler slows the reading of the socket. The server then notices, instead of a queue in this process.
     """
 
     def __init__(
@@ -111,25 +111,25 @@ class TapClient(Client):
 
     @property
     def offers_jetstream(self) -> bool:
-        """Whether the server said of itself that JetStream is on."""
+        """Whether the server announced that JetStream is on."""
         return bool(self._server_info.get("jetstream"))
 
     async def tap(self, subject: str, handler: Handler) -> Subscription:
-        """Subscribes; ``handler`` must not block and is not to raise."""
+        """Subscribes; ``handler`` must not block and should not raise."""
         if self.is_closed:
             raise errors.ConnectionClosedError
         self._sid += 1
         subscription = Subscription(self, self._sid, subject)
         self._subs[self._sid] = subscription
         self._taps[self._sid] = handler
-        # Without a connection nothing is sent: reconnecting subscribes to all that is in _subs, and a SUB left in
-        # the backlog would outlive an unsubscribe made meanwhile.
+        # Without a connection nothing is sent: a reconnect subscribes to everything in _subs. A SUB in the backlog would
+        # survive an unsubscribe that comes before the reconnect.
         if self.is_connected:
             await self._send_subscribe(subscription)
         return subscription
 
     async def untap(self, subscription: Subscription) -> None:
-        """Ends a subscription at once, whatever the state of the connection."""
+        """Ends a subscription at once, in any state of the connection."""
         if self._subs.get(subscription._id) is not subscription:
             return
         self._remove_sub(subscription._id)
@@ -137,35 +137,34 @@ class TapClient(Client):
             await self._send_unsubscribe(subscription._id)
 
     def fail_requests(self) -> None:
-        """Lets everybody who waits for an answer know that the connection it would come by is gone."""
+        """Fails every request that waits for an answer: the connection of that answer is gone."""
         for answer in tuple(self._resp_map.values()):
             if not answer.done():
                 answer.set_exception(errors.ConnectionReconnectingError())
 
     def drop_backlog(self) -> None:
-        """Forgets what waits to be sent: closing would write it to a closed transport, which uvloop refuses."""
+        """Drops what waits to be sent: closing would write it to a closed transport, which uvloop refuses."""
         self._pending = []
         self._pending_data_size = 0
 
     async def close_transport(self) -> None:
-        """Closes the socket, also of a client that never came to be connected."""
+        """Closes the socket, also of a client that was never connected."""
         if self._transport:
             self._transport.close()  # type: ignore[no-untyped-call]
-            await asyncio.sleep(
-                0
-            )  # not wait_closed: its future was cancelled together with the try to connect
+            # Not wait_closed: its future was cancelled together with the attempt to connect.
+            await asyncio.sleep(0)
 
     def choose_server(self, servers: list[Server], info: dict[str, Any]) -> tuple[Server, float]:
-        """The server to try next, the least failed first, and how long to wait before: full jitter."""
+        """The server to try next (the one with the fewest failures), and how long to wait first, with full jitter."""
         server = min(servers, key=lambda candidate: candidate.reconnects)
         greatest = min(self._backoff_cap_s, self._backoff_base_s * 2 ** min(server.reconnects, 16))
         return server, random.uniform(0, greatest)
 
     async def flush(self, *arguments: Any, **named: Any) -> None:
-        await heeding_cancellation(super().flush(*arguments, **named))
+        await preserve_cancellation(super().flush(*arguments, **named))
 
     async def request(self, *arguments: Any, **named: Any) -> Msg:
-        return await heeding_cancellation(super().request(*arguments, **named))
+        return await preserve_cancellation(super().request(*arguments, **named))
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._taps.pop(sid, None)
@@ -205,7 +204,7 @@ class TapClient(Client):
         await super()._process_info(info, initial_connection)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
-        """By the time that it waits for the transport's end, all else is done."""
+        """Ignores a CancelledError that nobody asked for: everything is done when it is raised."""
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
         try:
@@ -217,10 +216,10 @@ class TapClient(Client):
     async def _connect_to_server(self, s: Srv) -> None:
         if self._transport:
             self._transport.close()  # type: ignore[no-untyped-call]
-        await heeding_cancellation(super()._connect_to_server(s))
+        await preserve_cancellation(super()._connect_to_server(s))
 
     async def _process_connect_init(self) -> None:
-        await heeding_cancellation(super()._process_connect_init())
+        await preserve_cancellation(super()._process_connect_init())
 
     async def _read_loop(self) -> None:
         await self._tap_connection()
@@ -242,7 +241,7 @@ class TapClient(Client):
             _warn_once(reason)
 
     def _report(self, error: Exception) -> None:
-        """Tells of what a handler raised, from where nothing can be awaited."""
+        """Reports an error from synchronous code."""
         if len(self._faults) < MAX_FAULTS:
             self._faults.append(error)
         if self._reporting is None or self._reporting.done():

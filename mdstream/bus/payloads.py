@@ -1,4 +1,4 @@
-"""The numbers that payloads carry, where the reader itself must know them; the rest is the core's to decode."""
+"""The numbers of payloads that a reader itself must know; the core decodes everything else."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ HEAD_BYTES = 64
 
 
 def snap_number(payload: bytes) -> tuple[int, int]:
-    """Epoch and seq of a ``snap`` payload, from its head alone: most live snapshots need no more. Raises PayloadError."""
+    """Epoch and seq of a ``snap`` payload, from its head alone, which is enough for most live snapshots. Raises PayloadError."""
     unpacker = msgpack.Unpacker()
     unpacker.feed(payload[:HEAD_BYTES])
     try:
         size = unpacker.read_array_header()
         kind, epoch, seq = (unpacker.unpack() for _ in range(3))
     except (ValueError, msgpack.UnpackException) as error:
-        raise PayloadError(f"snap has no head that can be read: {error!r}") from error
+        raise PayloadError(f"the head of the snap cannot be read: {error!r}") from error
     if (size, kind) != (6, 2) or not _is_number(epoch) or not _is_number(seq):
         raise PayloadError(
-            f"snap began with {kind!r}, {epoch!r}, {seq!r}; it is [2, epoch, seq, ts, bids, asks]"
+            f"snap starts with {kind!r}, {epoch!r}, {seq!r}; it must read [2, epoch, seq, ts, bids, asks]"
         )
     return epoch, seq
 
 
 def numbers(stream: Literal["book", "trade"], payload: bytes) -> list[tuple[int, int, int]]:
-    """Epoch, first and last of each value, in order. Raises PayloadError."""
+    """Epoch, first and last number of each value, in order. Raises PayloadError."""
     if stream == "book":
         return [(value.epoch, value.first, value.last) for value in decode_payload("book", payload)]
     return [(value.epoch, value.seq, value.seq) for value in decode_payload("trade", payload)]

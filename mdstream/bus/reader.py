@@ -1,7 +1,7 @@
-"""Readers: one per open instrument, from the bus into the core, whole or known not to be.
+"""Readers: one per open instrument, from the bus into the core. A reader knows whether anything is missing.
 
-A ``Readers`` serves one event loop and one core. ``open`` subscribes, learns the reference data and brings book and
-trades up to date; from then on live payloads go straight to the core, and holes are mended behind its back.
+A ``Readers`` serves one event loop and one core. ``open`` subscribes, reads the reference data and brings book and trades up to
+date. From then on live payloads go straight to the core, and gaps are recovered in the background.
 """
 
 from __future__ import annotations
@@ -19,8 +19,15 @@ from mdstream._core.codec.feed_decoder import StatusValue, decode_payload
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.ingest.intake import InstrumentReceiver, Intake
 from mdstream.bus.connection import Bus
-from mdstream.bus.lane import Lane, ReaderStats
-from mdstream.bus.mender import BookMender, Mender, MendOptions, Target, TradeMender
+from mdstream.bus.gap_recovery import (
+    BookRecovery,
+    GapRecovery,
+    InstrumentCore,
+    RecoveryContext,
+    RecoveryOptions,
+    TradeRecovery,
+)
+from mdstream.bus.gate import ReaderStats, StreamGate
 from mdstream.bus.payloads import snap_number
 from mdstream.bus.streams import MD_STATE
 from mdstream.bus.subjects import subject
@@ -30,24 +37,24 @@ from mdstream.model import InstrumentId, Ref, State, VenueState
 logger = logging.getLogger(__name__)
 
 STORING_S = 0.1
-"""What JetStream takes at most, as a rule, to store what was published."""
+"""How long JetStream usually takes at most to store what was published."""
 LOG_EVERY_S = 10.0
-"""Holes that come faster, of one stream of an instrument, are logged for debugging alone."""
+"""Gaps of one stream of an instrument that follow faster are logged at level DEBUG only."""
 
 
 class UnknownInstrument(BusError):
-    """No publisher has announced the instrument: there is no ``ref`` of it."""
+    """No publisher has announced the instrument: it has no ``ref``."""
 
 
 class Watcher(Protocol):
-    """Who wants to know how an instrument fares."""
+    """Receives the state and the reference data of an instrument."""
 
     def on_state(self, stream: str, state: State, reason: str) -> None:
         """Called when the state of ``book`` or ``trade`` changes; until then it is ``recovering``."""
 
     def on_ref(self, ref: Ref, rescaled: bool) -> None:
-        """Called when the reference data changes. ``rescaled``: an exponent did, so what the core holds means another
-        thing now; the reader has stopped, and the instrument must be opened anew."""
+        """Called when the reference data changes. ``rescaled``: an exponent changed, so the core's numbers have another meaning now;
+        the reader has stopped, and the instrument must be opened again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +63,18 @@ class ReaderOptions:
 
     stale_after_s: float | None = 30.0
     """An instrument that is silent for longer is stale; None: never."""
-    mend: MendOptions = field(default_factory=MendOptions)
+    recovery: RecoveryOptions = field(default_factory=RecoveryOptions)
 
 
 class Readers:
-    """The open readers of one core, and what they share: the bus, a bound on mends at a time, the scheduler, the counters."""
+    """The open readers of one core, and what they share: the bus, a bound on simultaneous recoveries, the scheduler, the counters."""
 
     def __init__(self, bus: Bus, scheduler: FlushScheduler, options: ReaderOptions | None = None) -> None:
         """``scheduler`` is asked for a flush when anything changed in the core; it must have been started."""
         self.bus = bus
         self.options = options or ReaderOptions()
         self.stats = ReaderStats()
-        self.slots = asyncio.Semaphore(self.options.mend.concurrent)
+        self.slots = asyncio.Semaphore(self.options.recovery.concurrent)
         self.scheduler = scheduler
         self._loop = asyncio.get_running_loop()
         self._open: set[InstrumentReader] = set()
@@ -80,17 +87,17 @@ class Readers:
         self._watch_silence()
 
     async def open(
-        self, instrument: InstrumentId, make_target: Callable[[Ref], Target], watcher: Watcher
+        self, instrument: InstrumentId, make_core: Callable[[Ref], InstrumentCore], watcher: Watcher
     ) -> InstrumentReader:
-        """Opens an instrument; returns once its reference data is known, while book and trades are still on their way.
+        """Opens an instrument. Returns when its reference data is known; book and trades are brought up to date afterwards.
 
-        ``make_target`` is given the reference data and returns the core's side. Raises UnknownInstrument if nobody
-        announced it, BusUnavailable if NATS does not answer.
+        ``make_core`` takes the reference data and returns the core's side. Raises UnknownInstrument if nobody announced the
+        instrument, BusUnavailable if NATS does not answer.
         """
         reader = InstrumentReader(self, instrument, watcher)
         self._open.add(reader)
         try:
-            await reader.start(make_target)
+            await reader.start(make_core)
         except BaseException:
             await reader.close()
             raise
@@ -125,7 +132,7 @@ class Readers:
 
 
 class InstrumentReader:
-    """One open instrument; made by ``Readers.open``, ended by ``close``."""
+    """One open instrument; ``Readers.open`` makes it, ``close`` ends it."""
 
     def __init__(self, readers: Readers, instrument: InstrumentId, watcher: Watcher) -> None:
         self.instrument = instrument
@@ -137,21 +144,21 @@ class InstrumentReader:
         self._subjects = {stream: subject(instrument, stream) for stream in ("ref", "snap", "status")}
         self._receiver = InstrumentReceiver(self._receive, self._on_heard, readers.scheduler)
         self._receiver.heard = True  # silence begins now
-        self._book = self._lane("book")
-        self._trades = self._lane("trade")
-        self._menders: dict[Lane, Mender] = {}
-        self._target: Target | None = None
+        self._book = self._make_gate("book")
+        self._trades = self._make_gate("trade")
+        self._recoveries: dict[StreamGate, GapRecovery] = {}
+        self._core: InstrumentCore | None = None
         self._early: dict[bytes, bytes] = {}
-        """The newest of each stream beside the lanes, while there is no target yet."""
+        """The newest payload of each stream without a gate, while there is no core yet."""
         self._subscription: Subscription | None = None
-        self._tasks: dict[Lane | None, asyncio.Task[None]] = {}
+        self._tasks: dict[StreamGate | None, asyncio.Task[None]] = {}
         self._states: dict[str, tuple[State, str]] = {"book": _OPENING, "trade": _OPENING}
         self._heard_at = 0.0
         self._silent = False
         self._stopped = ""
         self._closed = False
-        self._logged_at: dict[Lane, float] = {}
-        self._reasons: dict[Lane, str] = {self._book: "opening", self._trades: "opening"}
+        self._logged_at: dict[StreamGate, float] = {}
+        self._reasons: dict[StreamGate, str] = {self._book: "opening", self._trades: "opening"}
 
     # ---- what users see
 
@@ -164,12 +171,12 @@ class InstrumentReader:
         return self._states["trade"][0]
 
     async def wait_live(self) -> None:
-        """Returns when book and trades have been brought up to date for the first time, or again."""
+        """Returns when book and trades are up to date."""
         await self._book.turned_live.wait()
         await self._trades.turned_live.wait()
 
     async def close(self) -> None:
-        """Unsubscribes and ends everything; nothing is called any more."""
+        """Unsubscribes and ends all tasks; nothing is called afterwards."""
         self._closed = True
         self._stop("closed")
         self._readers.forget(self)
@@ -180,14 +187,10 @@ class InstrumentReader:
 
     # ---- for Readers
 
-    async def start(self, make_target: Callable[[Ref], Target]) -> None:
+    async def start(self, make_core: Callable[[Ref], InstrumentCore]) -> None:
         self._subscription = await self._bus.subscribe(subject(self.instrument, "*"), self._receiver)
-        # The server takes these requests after the subscription: what it publishes later, we are given.
-        async with self._readers.slots:
-            ref, status = await asyncio.gather(
-                self._bus.last(MD_STATE, self._subjects["ref"]),
-                self._bus.last(MD_STATE, self._subjects["status"]),
-            )
+        # The server takes these requests after the subscription, so we receive what is published later.
+        ref, status = await self._announced()
         if ref is None:
             ref = await self._late_ref()
         if ref is None:
@@ -195,58 +198,71 @@ class InstrumentReader:
                 f"{self.instrument} is not announced: there is no {self._subjects['ref']}"
             )
         self.ref = decode_payload("ref", ref)[-1]
-        target = self._target = make_target(self.ref)
-        mend, stats, slots = self._readers.options.mend, self._readers.stats, self._readers.slots
-        self._book.take, self._trades.take = target.take_book, target.take_trades
-        snap = self._subjects["snap"]
-        self._menders[self._book] = BookMender(self._bus, self._book, target, mend, stats, slots, snap)
-        self._menders[self._trades] = TradeMender(self._bus, self._trades, target, mend, stats, slots)
+        self._use(make_core(self.ref))
         if status is not None:
             self._take_status(status)
         early, self._early = self._early, {}
         for stream, payload in early.items():  # at least as new as what was asked for
             self._receive_state(stream, payload)
-        for lane in self._menders:
-            self._mend(lane)
+        for gate in self._recoveries:
+            self._recover(gate)
+
+    def _use(self, core: InstrumentCore) -> None:
+        self._core = core
+        self._book.take, self._trades.take = core.take_book, core.take_trades
+        readers = self._readers
+        context = RecoveryContext(self._bus, readers.options.recovery, readers.stats, readers.slots)
+        self._recoveries = {
+            self._book: BookRecovery(context, self._book, core, self._subjects["snap"]),
+            self._trades: TradeRecovery(context, self._trades, core),
+        }
+
+    async def _announced(self) -> tuple[bytes | None, bytes | None]:
+        """The newest ``ref`` and ``status``."""
+        async with self._readers.slots:
+            return await asyncio.gather(
+                self._bus.last(MD_STATE, self._subjects["ref"]),
+                self._bus.last(MD_STATE, self._subjects["status"]),
+            )
 
     async def _late_ref(self) -> bytes | None:
-        """What was published a moment before we asked may not have been stored then."""
+        """What was published a moment before our request may have been stored after it."""
         await asyncio.sleep(STORING_S)
         stored = await self._bus.last(MD_STATE, self._subjects["ref"])
         return stored if stored is not None else self._early.get(b"ref")
 
     def disconnected(self) -> None:
-        """NATS is away: what comes after it may lack something."""
+        """NATS is away: something may be missing before the next payload."""
         for task in self._tasks.values():
             task.cancel()
-        for lane in self._menders:
-            lane.interrupt()
-        self._tell()
+        for gate in self._recoveries:
+            gate.close()
+        self._report_states()
 
     def reconnected(self) -> None:
-        if self._target is None:
-            return  # still opening: whoever opens is told by the failing requests
+        if self._core is None:
+            return  # still opening: the failing requests tell the caller
         self._run(None, self._refresh())
-        for lane in self._menders:
-            lane.distrust()  # a snapshot in the old connection's last bytes may have made it live
-            self._reasons.setdefault(lane, "NATS was away")
-        self._tell()  # now: a snapshot may end it before a mend has begun
-        for lane in self._menders:
-            self._mend(lane)
+        for gate in self._recoveries:
+            gate.close(complete=False)  # a snapshot in the old connection's last bytes may have made it live
+            self._reasons.setdefault(gate, "NATS was away")
+        self._report_states()  # now: a snapshot may end it before a recovery has started
+        for gate in self._recoveries:
+            self._recover(gate)
 
     def check_silence(self, now: float, limit_s: float) -> None:
-        """Called a few times per limit; the hot path only leaves a mark."""
+        """Called a few times per limit; the hot path only sets ``heard``."""
         if self._receiver.heard:
             self._receiver.heard, self._heard_at = False, now
         silent = now - self._heard_at > limit_s
         if silent != self._silent:
             self._silent = silent
-            self._tell()
+            self._report_states()
 
     # ---- messages
 
     def _receive(self, subject: bytes, payload: bytes) -> None:
-        """Every message, in order, that the receiver does not hand straight to the core."""
+        """Takes each message, in order, that the receiver does not hand straight to the core."""
         stream = subject.rpartition(b".")[2]
         if stream == b"book":
             self._book.receive(payload)
@@ -255,10 +271,10 @@ class InstrumentReader:
         else:
             self._receive_state(stream, payload)
 
-    def _on_live(self, lane: Lane) -> None:
-        """A live lane's payloads go straight to the core, if the core is the compiled one."""
-        straight = lane.take if lane.live and isinstance(lane.take, Intake) else None
-        if lane is self._book:
+    def _on_live(self, gate: StreamGate) -> None:
+        """The receiver bypasses a live gate if the core is the compiled one."""
+        straight = gate.take if gate.live and isinstance(gate.take, Intake) else None
+        if gate is self._book:
             self._receiver.book = straight
         else:
             self._receiver.trades = straight
@@ -266,12 +282,12 @@ class InstrumentReader:
     def _on_heard(self) -> None:
         if self._silent:
             self._silent = False
-            self._tell()
+            self._report_states()
 
     def _receive_state(self, stream: bytes, payload: bytes) -> None:
         if self._stopped:
             return
-        if self._target is None:
+        if self._core is None:
             self._early[stream] = payload
         elif stream == b"snap":
             self._take_snap(payload)
@@ -281,27 +297,31 @@ class InstrumentReader:
             self._take_ref(payload)
 
     def _take_snap(self, payload: bytes) -> None:
-        """Live snapshots follow all the updates that they hold: one beyond what is known shows a hole, or closes one."""
-        book, mender, target = self._book, self._menders[self._book], self._target
-        assert isinstance(mender, BookMender) and target is not None
+        """A live snapshot follows the updates that it includes: one ahead of the book shows a gap, or closes one."""
+        book, recovery = self._book, self._recoveries[self._book]
+        assert isinstance(recovery, BookRecovery)
         if book.live:
-            try:
-                epoch, seq = snap_number(payload)
-            except FeedError as error:
-                self._refused("snap", error)
-                return
-            known = target.book_position()
-            if (epoch, seq) <= known:
-                return
-            if epoch == known[0]:
-                book.interrupt()
-                self._hole(book, "a snapshot is ahead of the book")
-            else:
-                mender.load(payload)
-        elif mender.load(payload):
-            book.whole_until_now()
-            if book.settle():
-                self._mended(book)
+            self._compare_snap(recovery, payload)
+        elif recovery.load(payload):
+            book.complete_until_now()
+            if book.open_if_complete():
+                self._recovered(book)
+
+    def _compare_snap(self, recovery: BookRecovery, payload: bytes) -> None:
+        try:
+            epoch, seq = snap_number(payload)
+        except FeedError as error:
+            self._refused("snap", error)
+            return
+        known = self._book_position()
+        if epoch > known[0]:
+            recovery.load(payload)
+        elif (epoch, seq) > known:
+            self._book.close()
+            self._on_gap(self._book, "a snapshot is ahead of the book")
+
+    def _book_position(self) -> tuple[int, int]:
+        return self._core.book_position() if self._core else (0, 0)
 
     def _take_status(self, payload: bytes) -> None:
         try:
@@ -309,12 +329,10 @@ class InstrumentReader:
         except FeedError as error:
             self._refused("status", error)
             return
-        known = max(
-            self.status.epoch if self.status else 0, self._target.book_position()[0] if self._target else 0
-        )
-        if status.epoch >= known:
+        known_epoch = self.status.epoch if self.status else 0
+        if status.epoch >= max(known_epoch, self._book_position()[0]):
             self.status = status
-            self._tell()
+            self._report_states()
 
     def _take_ref(self, payload: bytes) -> None:
         try:
@@ -327,65 +345,64 @@ class InstrumentReader:
             return
         rescaled = (old.price_exp, old.size_exp) != (ref.price_exp, ref.size_exp)
         if rescaled:
-            self._stop("its decimals changed; open it anew")
-            self._tell()
+            self._stop("its decimals changed; open it again")
+            self._report_states()
         self._watcher.on_ref(ref, rescaled)
 
     def _refused(self, stream: str, error: FeedError) -> None:
         self._readers.stats.refused += 1
         logger.warning("%s was refused: %s", self._subjects[stream], error)
 
-    # ---- holes
+    # ---- gaps
 
-    def _lane(self, stream: str) -> Lane:
-        return Lane(
+    def _make_gate(self, stream: str) -> StreamGate:
+        return StreamGate(
             subject(self.instrument, stream),
-            max_bytes=self._readers.options.mend.held_bytes,
+            max_bytes=self._readers.options.recovery.held_bytes,
             stats=self._readers.stats,
             on_change=self._readers.scheduler.request,
-            on_hole=self._hole,
+            on_gap=self._on_gap,
             on_live=self._on_live,
         )
 
-    def _hole(self, lane: Lane, why: str) -> None:
+    def _on_gap(self, gate: StreamGate, why: str) -> None:
         now = time.monotonic()
-        often = now - self._logged_at.get(lane, -LOG_EVERY_S) < LOG_EVERY_S
-        self._logged_at[lane] = now
-        logger.log(logging.DEBUG if often else logging.WARNING, "%s: %s; mending", lane.subject, why)
-        self._reasons[lane] = why
-        self._mend(lane)
+        often = now - self._logged_at.get(gate, -LOG_EVERY_S) < LOG_EVERY_S
+        self._logged_at[gate] = now
+        logger.log(logging.DEBUG if often else logging.WARNING, "%s: %s; recovering", gate.subject, why)
+        self._reasons[gate] = why
+        self._recover(gate)
 
-    def _mend(self, lane: Lane) -> None:
-        if not self._stopped and not lane.live and self._bus.connected:
-            self._run(lane, self._mend_lane(lane))
+    def _recover(self, gate: StreamGate) -> None:
+        if not self._stopped and not gate.live and self._bus.connected:
+            self._run(gate, self._run_recovery(gate))
 
-    async def _mend_lane(self, lane: Lane) -> None:
-        self._tell()
-        await self._menders[lane].run()
-        self._mended(lane)
+    async def _run_recovery(self, gate: StreamGate) -> None:
+        self._report_states()
+        await self._recoveries[gate].run()
+        self._recovered(gate)
 
-    def _mended(self, lane: Lane) -> None:
-        self._reasons.pop(lane, None)
-        self._tell()
+    def _recovered(self, gate: StreamGate) -> None:
+        self._reasons.pop(gate, None)
+        self._report_states()
 
     async def _refresh(self) -> None:
-        """Learns what may have been announced while NATS was away."""
-        delay_s = self._readers.options.mend.retry_base_s
+        """Reads what may have been announced while NATS was away."""
+        options = self._readers.options.recovery
+        delay_s = options.retry_base_s
         while True:
             try:
-                async with self._readers.slots:
-                    ref = await self._bus.last(MD_STATE, self._subjects["ref"])
-                    status = await self._bus.last(MD_STATE, self._subjects["status"])
+                ref, status = await self._announced()
                 break
             except BusError:
                 await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, self._readers.options.mend.retry_cap_s)
+                delay_s = min(delay_s * 2, options.retry_cap_s)
         if ref is not None:
             self._take_ref(ref)
         if status is not None and not self._stopped:
             self._take_status(status)
 
-    def _run(self, key: Lane | None, work: Coroutine[Any, Any, None]) -> None:
+    def _run(self, key: StreamGate | None, work: Coroutine[Any, Any, None]) -> None:
         running = self._tasks.get(key)
         if running is not None and not running.done() and not running.cancelling():
             work.close()
@@ -394,33 +411,33 @@ class InstrumentReader:
 
     def _stop(self, why: str) -> None:
         self._stopped = self._stopped or why
-        for lane in (self._book, self._trades):
-            lane.interrupt()
-            lane.held.clear()
+        for gate in (self._book, self._trades):
+            gate.close()
+            gate.held.clear()
         for task in self._tasks.values():
             if task is not asyncio.current_task():
                 task.cancel()
 
     # ---- states
 
-    def _tell(self) -> None:
-        """Tells the watcher what has changed; recovering outranks all, then stale, then the venue's own word."""
-        if self._target is None or self._closed:
+    def _report_states(self) -> None:
+        """Tells the watcher which states have changed; recovering outranks all, then stale, then what the venue says."""
+        if self._core is None or self._closed:
             return
-        for stream, lane in (("book", self._book), ("trade", self._trades)):
-            state = self._state(lane)
+        for stream, gate in (("book", self._book), ("trade", self._trades)):
+            state = self._state(gate)
             if state != self._states[stream]:
                 self._states[stream] = state
                 try:
                     self._watcher.on_state(stream, *state)
-                except Exception:  # a fault of the watcher's must not end a mend
-                    logger.exception("%s: telling of its state failed", self.instrument)
+                except Exception:  # a fault of the watcher must not end a recovery
+                    logger.exception("%s: reporting its state failed", self.instrument)
 
-    def _state(self, lane: Lane) -> tuple[State, str]:
+    def _state(self, gate: StreamGate) -> tuple[State, str]:
         if self._stopped:
             return State.RECOVERING, self._stopped
-        if lane in self._reasons:
-            return State.RECOVERING, self._reasons[lane]
+        if gate in self._reasons:
+            return State.RECOVERING, self._reasons[gate]
         if not self._bus.connected:
             return State.STALE, "NATS is away"
         status = self.status

@@ -1,7 +1,7 @@
-"""The two JetStream streams of the contract, and what is asked of them.
+"""The two JetStream streams of the contract, and requests to them.
 
-``MD_STATE`` keeps the last ``snap``, ``ref`` and ``status`` of each instrument; ``MD_LOG`` every ``book`` and
-``trade`` message for a while. Whoever comes first creates them; what exists is never altered.
+``MD_STATE`` keeps the last ``snap``, ``ref`` and ``status`` of each instrument. ``MD_LOG`` keeps every ``book`` and ``trade``
+message for a while. The first part that connects creates them; an existing stream is never changed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NOT_ENABLED = (10035, 10039, 10076)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message as a stream keeps it; ``stored_us`` is when the server stored it, µs since the epoch."""
+    """A message of a stream; ``stored_us`` is when the server stored it, in µs since the Unix epoch."""
 
     payload: bytes
     stream_seq: int
@@ -48,18 +48,18 @@ class Stored:
 
 
 async def ensure_streams(js: JetStreamContext, options: StreamOptions) -> None:
-    """Creates what is missing of the two streams. Raises BusError that says what to do, or BusUnavailable."""
+    """Creates the streams that do not exist. Raises BusError, which says what to do, or BusUnavailable."""
     for config in (_state_config(options), _log_config(options)):
         try:
             await _ensure(js, config)
         except (nats.errors.Error, TimeoutError) as error:
-            explain(error, f"stream {config.name} is not there and cannot be created")
+            explain(error, f"stream {config.name} does not exist and cannot be created")
 
 
 async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct: bool) -> Stored | None:
-    """The newest message on a subject, or None; ``direct`` asks any replica, where the stream allows it.
+    """The newest message on a subject, or None; ``direct`` asks any replica, if the stream allows it.
 
-    Raises nats.errors.Error; NoRespondersError if direct was asked for and is not allowed.
+    Raises nats.errors.Error; NoRespondersError if ``direct`` is set and the stream does not allow it.
     """
     try:
         message = await js.get_last_msg(stream, subject, direct=direct)
@@ -72,7 +72,7 @@ async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct
 
 
 def explain(error: Exception, what: str) -> NoReturn:
-    """Raises the BusError that says of a JetStream failure what it was and what to do."""
+    """Raises the BusError for a failure of JetStream; it says what happened and what to do."""
     code = getattr(error, "err_code", None)
     if code in NOT_ENABLED:
         raise BusError(f"{what}: {JETSTREAM_IS_OFF}") from error
@@ -107,13 +107,13 @@ async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
         try:
             info = await js.add_stream(config)
         except nats.js.errors.BadRequestError as error:
-            if error.err_code != NAME_IN_USE:  # in use: another was faster, with options of its own
+            if error.err_code != NAME_IN_USE:  # another process was faster, with its own options
                 raise
             info = await js.stream_info(name)
     missing = sorted(set(SUBJECTS[name]) - set(info.config.subjects or ()))
     if missing:
         logger.warning(
-            "stream %s exists and is left as it is, but it does not list %s: holes there cannot be mended",
+            "stream %s exists and is left as it is, but it does not list %s: gaps there cannot be recovered",
             name,
             ", ".join(missing),
         )
@@ -134,7 +134,7 @@ def _state_config(options: StreamOptions) -> api.StreamConfig:
 def _log_config(options: StreamOptions) -> api.StreamConfig:
     return api.StreamConfig(
         name=MD_LOG,
-        description="mdstream: book and trade messages, from which readers mend holes",
+        description="mdstream: book and trade messages, from which readers recover gaps",
         subjects=list(SUBJECTS[MD_LOG]),
         discard=api.DiscardPolicy.OLD,
         max_age=options.log_max_age_s,

@@ -1,7 +1,7 @@
-"""Subjects on the bus: ``md.<venue>.<symbol>.<stream>``, and back.
+"""Makes and parses subjects on the bus: ``md.<venue>.<symbol>.<stream>``.
 
-A NATS token may hold neither ``.``, ``*``, ``>``, a space nor a control character; the UTF-8 bytes of these, and of
-the ``%`` that marks them, stand percent-encoded with upper-case hexadecimal digits.
+A NATS token must not contain ``.``, ``*``, ``>``, a space or a control character. The UTF-8 bytes of these, and of ``%``, are
+percent-encoded with upper-case hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _ESCAPES = re.compile(rb"%([0-9A-F]{2})")
 
 
 def subject(instrument: InstrumentId, stream: str) -> str:
-    """The subject of one stream of an instrument; stream ``*`` gives the wildcard over all of them.
+    """The subject of one stream of an instrument; stream ``*`` gives the wildcard for all streams.
 
-    Raises ValueError if venue or symbol is empty, or the stream is none of the contract's.
+    Raises ValueError if venue or symbol is empty, or the contract does not have the stream.
     """
     if stream not in STREAMS and stream != "*":
         raise ValueError(f"stream {stream!r} is none of {', '.join(STREAMS)}")
@@ -30,7 +30,7 @@ def subject(instrument: InstrumentId, stream: str) -> str:
 def parse_subject(text: str) -> tuple[InstrumentId, str]:
     """The instrument and stream of a subject; the exact inverse of ``subject``.
 
-    Raises ValueError for anything that ``subject`` would not have made.
+    Raises ValueError for anything that ``subject`` does not return.
     """
     tokens = text.split(".")
     if len(tokens) != 4 or tokens[0] != "md":

@@ -17,9 +17,8 @@ class Progress:
 
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(stderr=True, highlight=False, quiet=quiet)
-        self._status: Status | None = None
-        if self._console.is_terminal and not quiet:
-            self._status = self._console.status("starting")
+        on_screen = self._console.is_terminal and not quiet
+        self._status: Status | None = self._console.status("starting") if on_screen else None
 
     def __enter__(self) -> Self:
         if self._status is not None:

@@ -65,10 +65,10 @@ def line(scene: Scene) -> str:
     """The line that is printed where there is no terminal."""
     book, stats = scene.book, scene.client.stats
     if book is None:
-        return f"{_now()} {scene.instrument} {scene.client.state}: {scene.note or 'no book yet'}"
+        return f"{datetime.now(UTC):%H:%M:%S} {scene.instrument} {scene.client.state}: {scene.note or 'no book yet'}"
     bid, ask = book.best_bid, book.best_ask
     parts = [
-        f"{_now()} {scene.instrument} {book.state}",
+        f"{datetime.now(UTC):%H:%M:%S} {scene.instrument} {book.state}",
         f"bid {_side(bid)} ask {_side(ask)} spread {_spread(bid, ask)}",
         f"seq {book.seq} latency {_latency(scene)}",
         f"updates {stats.updates} recoveries {stats.recoveries} reconnects {stats.reconnects}",
@@ -231,8 +231,4 @@ def _spread(bid: Quote | None, ask: Quote | None) -> str:
 
 
 def _clock(ts_us: int) -> str:
-    return datetime.fromtimestamp(ts_us / 1_000_000, UTC).strftime("%H:%M:%S")
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%H:%M:%S")
+    return f"{datetime.fromtimestamp(ts_us / 1_000_000, UTC):%H:%M:%S}"

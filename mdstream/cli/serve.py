@@ -8,17 +8,6 @@ from pathlib import Path
 from mdstream.gateway.config import GatewayConfig, default_of, flag_name, load, spell
 from mdstream.gateway.settings import settings_of
 
-_GROUPS = {
-    "bus": "NATS, where the market data comes from",
-    "listen": "where to listen",
-    "served": "what to serve",
-    "session": "sessions of clients",
-    "bounds": "limits for clients",
-    "instruments": "instruments",
-    "drain": "stopping (SIGTERM or Ctrl-C; a second one stops at once)",
-    "log": "the log, on stderr",
-}
-
 _EPILOG = """\
 examples:
   mdstream serve --nats embedded                     everything on this machine, NATS included
@@ -39,8 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.usage = "mdstream serve [--nats URL|embedded] [--host ADDRESS] [--port N] [--admin-port N] [--config FILE] [OPTION …]"
     parser.add_argument("--config", metavar="FILE", type=Path, help="TOML file with any of the options below")
-    groups = {group: parser.add_argument_group(title) for group, title in _GROUPS.items()}
-    for name, how in settings_of(GatewayConfig).items():
+    known = settings_of(GatewayConfig)
+    groups = {
+        title: parser.add_argument_group(title) for title in dict.fromkeys(h.group for h in known.values())
+    }
+    for name, how in known.items():
         default = default_of(name)
         shown = "" if default is None else f" (default: {spell(default)})"
         groups[how.group].add_argument(

@@ -17,11 +17,11 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 from mdstream._core.codec.deflate import inflate
 from mdstream.client.compression import OFFER, is_agreed
 from mdstream.client.transport import Receiver, Transport
+from mdstream.codes import CloseCode
 from mdstream.errors import ClientError, ConnectionFailed, HandshakeRefused
 
 log = logging.getLogger(__name__)
 
-NO_CODE, NO_CLOSE_FRAME = 1005, 1006
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 EXTENSIONS = "Sec-WebSocket-Extensions"
 
@@ -144,15 +144,15 @@ class _Listener(WSListener):
             self._fail(transport, WSCloseCode.UNSUPPORTED_DATA, found)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        code, reason = self._close or (NO_CLOSE_FRAME, "connection cut")
+        code, reason = self._close or (CloseCode.ABNORMAL, "connection cut")
         self._receiver.closed(code, reason)
 
     def _peer_closed(self, transport: WSTransport, frame: WSFrame) -> None:
         payload = frame.get_payload_as_bytes()
-        code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else NO_CODE
+        code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else CloseCode.NO_CODE
         self._close = code, payload[2:].decode(errors="replace")
         if not transport.is_close_frame_sent:
-            transport.send_close(WSCloseCode.OK if code == NO_CODE else frame.get_close_code())
+            transport.send_close(WSCloseCode.OK if code == CloseCode.NO_CODE else frame.get_close_code())
         transport.disconnect()
 
     def _collect(self, transport: WSTransport, frame: WSFrame) -> None:

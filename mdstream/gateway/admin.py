@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from picows import WSUpgradeRequest
 
-from mdstream.gateway import http_listener
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.http_listener import Answer, listen, response
 from mdstream.gateway.metrics import CONTENT_TYPE, Metrics
 
 log = logging.getLogger("mdstream.gateway.admin")
@@ -30,7 +30,7 @@ class Admin:
 
     async def start(self) -> None:
         """Listens; raises MdstreamError if it cannot."""
-        self._server, self.port = await http_listener.listen(
+        self._server, self.port = await listen(
             self._answer, self._config.admin_host, self._config.admin_port, what="the admin pages"
         )
 
@@ -39,23 +39,19 @@ class Admin:
             self._server.close()
             self._server = None
 
-    def _answer(self, request: WSUpgradeRequest) -> http_listener.Answer:
+    def _answer(self, request: WSUpgradeRequest) -> Answer:
         try:
             return self._page(request.path.partition(b"?")[0])
         except Exception:
             log.exception("an admin page could not be made")
-            return http_listener.response(500, "internal error")
+            return response(500, "internal error")
 
-    def _page(self, path: bytes) -> http_listener.Answer:
+    def _page(self, path: bytes) -> Answer:
         if path == b"/healthz":
-            return http_listener.response(200, "ok")
+            return response(200, "ok")
         if path == b"/readyz":
             reason = self._not_ready()
-            return (
-                http_listener.response(200, "ready")
-                if reason is None
-                else http_listener.response(503, reason)
-            )
+            return response(200, "ready") if reason is None else response(503, reason)
         if path == b"/metrics":
-            return http_listener.response(200, self._metrics.page(), [("Content-Type", CONTENT_TYPE)])
-        return http_listener.response(404, "there are /healthz, /readyz and /metrics")
+            return response(200, self._metrics.page(), [("Content-Type", CONTENT_TYPE)])
+        return response(404, "there are /healthz, /readyz and /metrics")

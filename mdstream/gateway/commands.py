@@ -6,12 +6,12 @@ The usual command is decoded by msgspec; everything else goes to the strict deco
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from mdstream._core.codec.duplicate_keys import decoded, in_json, in_msgpack
+from mdstream._core.codec.duplicate_keys import count_json_keys, count_keys, count_msgpack_keys
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
@@ -76,13 +76,7 @@ class BadCommand(Struct, frozen=True):
 
 Command: TypeAlias = Subscribe | Unsubscribe | Recover | Auth | Ping
 
-_TYPES: dict[str, type[_Command]] = {
-    "subscribe": Subscribe,
-    "unsubscribe": Unsubscribe,
-    "recover": Recover,
-    "auth": Auth,
-    "ping": Ping,
-}
+_TYPES: dict[str, type[_Command]] = {kind.__struct_config__.tag: kind for kind in get_args(Command)}
 OPS = tuple(_TYPES)
 _CHANNELS = tuple(Channel)
 
@@ -98,13 +92,13 @@ def _decode_plain(format: int, payload: bytes) -> object:
     try:
         if format == JSON:
             value = msgspec.json.decode(payload)
-            pairs = in_json(payload)
+            keys = count_json_keys(payload)
         else:
             value = msgspec.msgpack.decode(payload)
-            pairs = in_msgpack(payload)
+            keys = count_msgpack_keys(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    return value if decoded(value) == pairs else None
+    return value if count_keys(value) == keys else None
 
 
 def id_of(value: object) -> CommandId:

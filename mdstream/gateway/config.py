@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from mdstream.errors import ConfigError
 from mdstream.gateway.settings import (
     ExistingFile,
     Folder,
+    Group,
     NatsUrls,
     Setting,
     Subset,
@@ -38,6 +39,15 @@ _FOREIGN_ENV = re.compile(r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|SERVICE_\w+|POR
 
 _USER_INFO = re.compile(r"//[^/@]*@")
 
+_bus = Group("NATS, where the market data comes from")
+_listen = Group("where to listen")
+_served = Group("what to serve")
+_session = Group("sessions of clients")
+_bounds = Group("limits for clients")
+_instruments = Group("instruments")
+_drain = Group("stopping (SIGTERM or Ctrl-C; a second one stops at once)")
+_log = Group("the log, on stderr")
+
 _PORT = Whole(0, 65535)
 _DAY_MS = 86_400_000
 
@@ -54,254 +64,158 @@ def _bytes(least: int, greatest: int) -> Whole:
 class GatewayConfig:
     """All settings of a gateway; each field says what it protects."""
 
-    # ---- the bus
-    nats: Annotated[
-        tuple[str, ...],
-        Setting(
-            NatsUrls(),
-            "bus",
-            "where the market data comes from: the URL of a NATS server with JetStream (for a cluster, "
-            "several URLs with commas), or embedded to start a server on this machine",
-        ),
-    ] = ("nats://127.0.0.1:4222",)
-    nats_credentials: Annotated[
-        Path | None, Setting(ExistingFile(), "bus", "NATS credentials file (.creds)")
-    ] = None
-    nats_user: Annotated[str | None, Setting(Text(), "bus", "NATS user name")] = None
-    nats_password: Annotated[
-        str | None, Setting(Text(), "bus", "NATS password; better set in the environment", secret=True)
-    ] = None
-    nats_token: Annotated[
-        str | None, Setting(Text(), "bus", "NATS token; better set in the environment", secret=True)
-    ] = None
-    nats_tls_ca: Annotated[
-        Path | None, Setting(ExistingFile(), "bus", "CA certificates (PEM) to verify NATS with")
-    ] = None
-    nats_tls_cert: Annotated[
-        Path | None, Setting(ExistingFile(), "bus", "our certificate (PEM) for NATS")
-    ] = None
-    nats_tls_key: Annotated[Path | None, Setting(ExistingFile(), "bus", "our private key (PEM) for NATS")] = (
-        None
+    nats: tuple[str, ...] = _bus(
+        ("nats://127.0.0.1:4222",),
+        NatsUrls(),
+        "where the market data comes from: the URL of a NATS server with JetStream (for a cluster, "
+        "several URLs with commas), or embedded to start a server on this machine",
     )
-    nats_parser: Annotated[
-        str,
-        Setting(
-            Text(("compiled", "plain"), placeholder="compiled|plain"),
-            "bus",
-            "how NATS is read: compiled, without a Python object per message, or plain, by the parser of nats-py",
-        ),
-    ] = "compiled"
-    coalesce_max_ms: Annotated[
-        int,
-        Setting(
-            Whole(0, 1000),
-            "bus",
-            "how long updates wait at most to meet others: half as long as a flush takes, while every flush finds the next "
-            "waiting; where all subscriptions have intervals, a tenth of the shortest; 0 never waits",
-        ),
-    ] = 10
-    nats_data_dir: Annotated[
-        Path | None,
-        Setting(
-            Folder(),
-            "bus",
-            "where the embedded NATS server keeps its data; without it, in a directory that is deleted when it stops",
-        ),
-    ] = None
-
-    # ---- where to listen
-    host: Annotated[
-        str,
-        Setting(Text(placeholder="ADDRESS"), "listen", "address for clients; 0.0.0.0 is all IPv4 addresses"),
-    ] = "127.0.0.1"
-    port: Annotated[int, Setting(_PORT, "listen", "port for clients; 0 picks a free one")] = 8080
-    admin_host: Annotated[
-        str, Setting(Text(placeholder="ADDRESS"), "listen", "address of /healthz, /readyz and /metrics")
-    ] = "127.0.0.1"
-    admin_port: Annotated[
-        int, Setting(_PORT, "listen", "port of /healthz, /readyz and /metrics; 0 picks a free one")
-    ] = 8081
-    tls_cert: Annotated[
-        Path | None,
-        Setting(ExistingFile(), "listen", "certificate chain (PEM): clients then connect by wss://"),
-    ] = None
-    tls_key: Annotated[Path | None, Setting(ExistingFile(), "listen", "private key (PEM) of tls_cert")] = None
-    node: Annotated[
-        str, Setting(Text(placeholder="NAME"), "listen", "name of this gateway, as clients see it")
-    ] = socket.gethostname() or "mdstream"
-    backlog: Annotated[
-        int,
-        Setting(
-            Whole(1, 65535), "listen", "connections that the kernel holds until the gateway accepts them"
-        ),
-    ] = 4_096
-
-    # ---- what is served
-    depths: Annotated[
-        tuple[int, ...],
-        Setting(Subset(DEPTHS), "served", "depths of a book that clients may ask for; 0 is the full book"),
-    ] = DEPTHS
-    intervals_ms: Annotated[
-        tuple[int, ...],
-        Setting(
-            Subset(INTERVALS_MS), "served", "conflation intervals that clients may ask for; 0 is every change"
-        ),
-    ] = INTERVALS_MS
-
-    compression: Annotated[
-        bool,
-        Setting(
-            Switch(),
-            "served",
-            "whether clients that offer permessage-deflate get compressed messages: a half to a quarter of the "
-            "bytes; each message is compressed once, however many clients subscribe",
-        ),
-    ] = True
-    compression_level: Annotated[
-        int, Setting(Whole(1, 9), "served", "1 is fast; 9 takes several times as long and saves a tenth more")
-    ] = 1
-    compression_threshold_bytes: Annotated[
-        int, Setting(_bytes(1, 2**24), "served", "smaller messages are not compressed")
-    ] = 256
-
-    # ---- the life of a session
-    heartbeat_ms: Annotated[
-        int,
-        Setting(
-            _ms(100),
-            "session",
-            "at least this often, a client gets a message and a ping; a client that is silent for three times as "
-            "long is closed with 1001",
-        ),
-    ] = 15_000
-    handshake_ms: Annotated[
-        int, Setting(_ms(100), "session", "time for a new connection to send its upgrade request")
-    ] = 5_000
-    slow_limit_ms: Annotated[
-        int, Setting(_ms(100), "session", "a client whose socket stays full for longer is closed with 4408")
-    ] = 30_000
-    send_buffer_bytes: Annotated[
-        int,
-        Setting(
-            _bytes(0, 2**30),
-            "session",
-            "kernel send buffer of a client's socket; 0 leaves it to the kernel; in a small one less old "
-            "data piles up",
-        ),
-    ] = 0
-    io_uring: Annotated[
-        bool,
-        Setting(
-            Switch(),
-            "session",
-            "whether to write to clients with io_uring, to many in one system call, if the kernel has it "
-            "(Linux 6.1) and allows it; otherwise one call for each client",
-        ),
-    ] = True
-    control_backlog_bytes: Annotated[
-        int,
-        Setting(
-            _bytes(65_536, 2**30),
-            "session",
-            "answers that may wait in memory for a client that does not read; then it is closed with 4408. "
-            "Market data never piles up",
-        ),
-    ] = 1_048_576
-
-    # ---- bounds: what one client, or all together, may cost
-    max_connections: Annotated[
-        int, Setting(Whole(1, 1000000), "bounds", "clients at a time; further clients are answered 503")
-    ] = 10_000
-    max_handshakes: Annotated[
-        int,
-        Setting(
-            Whole(1, 1000000),
-            "bounds",
-            "connections at a time whose upgrade request or TLS handshake is not complete; further ones are answered 503 at once",
-        ),
-    ] = 2_000
-    max_message_bytes: Annotated[
-        int,
-        Setting(
-            _bytes(1024, 2**24),
-            "bounds",
-            "size of one message from a client; a larger one closes it with 1009",
-        ),
-    ] = 65_536
-    max_subscriptions: Annotated[
-        int,
-        Setting(
-            Whole(1, 100000), "bounds", "subscriptions of one client; more are refused as limit_subscriptions"
-        ),
-    ] = 1_000
-    max_instruments_per_command: Annotated[
-        int,
-        Setting(Whole(1, 100000), "bounds", "instruments in one subscribe; more are refused as bad_value"),
-    ] = 1_000
-    max_errors: Annotated[
-        int,
-        Setting(
-            Whole(1, 1000000000),
-            "bounds",
-            "error budget: how many commands of a client may fail at once before it is closed with "
-            "4400; the budget refills evenly within a minute",
-        ),
-    ] = 1_000
-    commands_per_second: Annotated[
-        int, Setting(Whole(1, 1000000), "bounds", "commands of one client per second, in the long run")
-    ] = 200
-    commands_burst: Annotated[
-        int,
-        Setting(
-            Whole(1, 10000000), "bounds", "commands of one client at once; more are refused as rate_limited"
-        ),
-    ] = 2_000
-
-    # ---- the open instruments
-    open_timeout_ms: Annotated[
-        int,
-        Setting(_ms(100), "instruments", "time for an instrument to open; then the answer is unavailable"),
-    ] = 5_000
-    linger_ms: Annotated[
-        int,
-        Setting(_ms(0), "instruments", "how long an instrument stays open after its last subscriber left"),
-    ] = 60_000
-    stale_after_ms: Annotated[
-        int,
-        Setting(
-            _ms(0, 7 * _DAY_MS),
-            "instruments",
-            "an instrument without an update for longer is stale; 0 never",
-        ),
-    ] = 60_000
-    log_capacity: Annotated[
-        int,
-        Setting(Whole(64, 2**24), "instruments", "level changes kept per book: how far back a gap is filled"),
-    ] = 16_384
-    trade_capacity: Annotated[int, Setting(Whole(16, 2**24), "instruments", "trades kept per instrument")] = (
-        4_096
+    nats_credentials: Path | None = _bus(None, ExistingFile(), "NATS credentials file (.creds)")
+    nats_user: str | None = _bus(None, Text(), "NATS user name")
+    nats_password: str | None = _bus(None, Text(), "NATS password; safer in the environment", secret=True)
+    nats_token: str | None = _bus(None, Text(), "NATS token; safer in the environment", secret=True)
+    nats_tls_ca: Path | None = _bus(None, ExistingFile(), "CA certificates (PEM) to verify NATS with")
+    nats_tls_cert: Path | None = _bus(None, ExistingFile(), "our certificate (PEM) for NATS")
+    nats_tls_key: Path | None = _bus(None, ExistingFile(), "our private key (PEM) for NATS")
+    nats_parser: str = _bus(
+        "compiled",
+        Text(("compiled", "plain"), placeholder="compiled|plain"),
+        "how NATS is read: compiled, without a Python object per message, or plain, by the parser of nats-py",
     )
-    max_levels: Annotated[
-        int,
-        Setting(Whole(16, 2**24), "instruments", "levels on one side of a book; deeper updates are refused"),
-    ] = 65_536
+    coalesce_max_ms: int = _bus(
+        10,
+        Whole(0, 1000),
+        "how long updates wait at most to meet others: half as long as a flush takes, while every flush finds the next "
+        "waiting; where all subscriptions have intervals, a tenth of the shortest; 0 never waits",
+    )
+    nats_data_dir: Path | None = _bus(
+        None, Folder(), "where the embedded NATS server keeps its data; by default in a temporary directory"
+    )
 
-    # ---- the end
-    drain_spread_ms: Annotated[
-        int,
-        Setting(_ms(0, 600000), "drain", "how long it takes to send the clients away when the gateway stops"),
-    ] = 5_000
-    drain_deadline_ms: Annotated[
-        int, Setting(_ms(0, 600000), "drain", "when the gateway stops, even if clients are still connected")
-    ] = 10_000
+    host: str = _listen(
+        "127.0.0.1", Text(placeholder="ADDRESS"), "address for clients; 0.0.0.0 is all IPv4 addresses"
+    )
+    port: int = _listen(8080, _PORT, "port for clients; 0 picks a free one")
+    admin_host: str = _listen(
+        "127.0.0.1", Text(placeholder="ADDRESS"), "address of /healthz, /readyz and /metrics"
+    )
+    admin_port: int = _listen(8081, _PORT, "port of /healthz, /readyz and /metrics; 0 picks a free one")
+    tls_cert: Path | None = _listen(
+        None, ExistingFile(), "certificate chain (PEM): clients then connect by wss://"
+    )
+    tls_key: Path | None = _listen(None, ExistingFile(), "private key (PEM) of tls_cert")
+    node: str = _listen(
+        socket.gethostname() or "mdstream", Text(placeholder="NAME"), "name of this gateway, shown to clients"
+    )
+    backlog: int = _listen(
+        4_096, Whole(1, 65535), "connections that the kernel holds until the gateway accepts them"
+    )
 
-    # ---- the log
-    log_level: Annotated[
-        str, Setting(Text(("debug", "info", "warning", "error")), "log", "debug, info, warning or error")
-    ] = "info"
-    log_format: Annotated[
-        str, Setting(Text(("text", "json")), "log", "text, or json: one object per line")
-    ] = "text"
+    depths: tuple[int, ...] = _served(
+        DEPTHS, Subset(DEPTHS), "depths of a book that clients may ask for; 0 is the full book"
+    )
+    intervals_ms: tuple[int, ...] = _served(
+        INTERVALS_MS, Subset(INTERVALS_MS), "conflation intervals that clients may ask for; 0 is every change"
+    )
+
+    compression: bool = _served(
+        True,
+        Switch(),
+        "whether clients that offer permessage-deflate get compressed messages: a half to a quarter of the "
+        "bytes; each message is compressed once, however many clients subscribe",
+    )
+    compression_level: int = _served(
+        1, Whole(1, 9), "1 is fast; 9 takes several times as long and saves a tenth more"
+    )
+    compression_threshold_bytes: int = _served(256, _bytes(1, 2**24), "smaller messages are not compressed")
+
+    heartbeat_ms: int = _session(
+        15_000,
+        _ms(100),
+        "at least this often, a client gets a message and a ping; a client that is silent for three times as "
+        "long is closed with 1001",
+    )
+    handshake_ms: int = _session(5_000, _ms(100), "time for a new connection to send its upgrade request")
+    slow_limit_ms: int = _session(
+        30_000, _ms(100), "a client whose socket stays full for longer is closed with 4408"
+    )
+    send_buffer_bytes: int = _session(
+        0,
+        _bytes(0, 2**30),
+        "kernel send buffer of a client's socket; 0 leaves it to the kernel; in a small one less old "
+        "data piles up",
+    )
+    io_uring: bool = _session(
+        True,
+        Switch(),
+        "whether to write to clients with io_uring, to many in one system call, if the kernel has it "
+        "(Linux 6.1) and allows it; otherwise one call for each client",
+    )
+    control_backlog_bytes: int = _session(
+        1_048_576,
+        _bytes(65_536, 2**30),
+        "answers that may wait in memory for a client that does not read; then it is closed with 4408. "
+        "Market data never piles up",
+    )
+
+    max_connections: int = _bounds(
+        10_000, Whole(1, 1000000), "clients at a time; further clients are answered 503"
+    )
+    max_handshakes: int = _bounds(
+        2_000,
+        Whole(1, 1000000),
+        "connections at a time whose upgrade request or TLS handshake is not complete; further ones are answered 503 at once",
+    )
+    max_message_bytes: int = _bounds(
+        65_536, _bytes(1024, 2**24), "size of one message from a client; a larger one closes it with 1009"
+    )
+    max_subscriptions: int = _bounds(
+        1_000, Whole(1, 100000), "subscriptions of one client; more are refused as limit_subscriptions"
+    )
+    max_instruments_per_command: int = _bounds(
+        1_000, Whole(1, 100000), "instruments in one subscribe; more are refused as bad_value"
+    )
+    max_errors: int = _bounds(
+        1_000,
+        Whole(1, 1000000000),
+        "error budget: how many commands of a client may fail at once before it is closed with "
+        "4400; the budget refills evenly within a minute",
+    )
+    commands_per_second: int = _bounds(
+        200, Whole(1, 1000000), "commands of one client per second, in the long run"
+    )
+    commands_burst: int = _bounds(
+        2_000, Whole(1, 10000000), "commands of one client at once; more are refused as rate_limited"
+    )
+
+    open_timeout_ms: int = _instruments(
+        5_000, _ms(100), "time for an instrument to open; then the answer is unavailable"
+    )
+    linger_ms: int = _instruments(
+        60_000, _ms(0), "how long an instrument stays open after its last subscriber left"
+    )
+    stale_after_ms: int = _instruments(
+        60_000, _ms(0, 7 * _DAY_MS), "an instrument without an update for longer is stale; 0 never"
+    )
+    log_capacity: int = _instruments(
+        16_384, Whole(64, 2**24), "level changes kept per book: how far back a gap is filled"
+    )
+    trade_capacity: int = _instruments(4_096, Whole(16, 2**24), "trades kept per instrument")
+    max_levels: int = _instruments(
+        65_536, Whole(16, 2**24), "levels on one side of a book; deeper updates are refused"
+    )
+
+    drain_spread_ms: int = _drain(
+        5_000, _ms(0, 600000), "how long it takes to send the clients away when the gateway stops"
+    )
+    drain_deadline_ms: int = _drain(
+        10_000, _ms(0, 600000), "when the gateway stops, even if clients are still connected"
+    )
+
+    log_level: str = _log(
+        "info", Text(("debug", "info", "warning", "error")), "debug, info, warning or error"
+    )
+    log_format: str = _log("text", Text(("text", "json")), "text, or json: one object per line")
 
     def __post_init__(self) -> None:
         """Checks the fields against each other; raises ConfigError."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from operator import itemgetter
 
 from mdstream._core.net.session import Session
 from mdstream.codes import CloseCode
@@ -16,12 +16,6 @@ from mdstream.codes import CloseCode
 _STEP_S = 0.05
 _GRACE_MS = 1_000
 """The time a client has to leave by itself after its own delay."""
-
-
-@dataclass(order=True, slots=True)
-class _Departure:
-    due_s: float
-    session: Session = field(compare=False)
 
 
 async def drain(
@@ -36,16 +30,16 @@ async def drain(
     loop = asyncio.get_running_loop()
     start_s = loop.time()
     spread_ms = min(spread_ms, deadline_ms)
-    departures = []
+    departures: list[tuple[float, Session]] = []
     for session in sessions:
         delay_ms = random.randint(0, spread_ms)
         tell(session, delay_ms, deadline_ms)
         due_ms = min(delay_ms + _GRACE_MS, deadline_ms)
-        departures.append(_Departure(start_s + due_ms / 1000, session))
-    departures.sort(reverse=True)
+        departures.append((start_s + due_ms / 1000, session))
+    departures.sort(key=itemgetter(0), reverse=True)
     while remaining() and (now_s := loop.time()) < start_s + deadline_ms / 1000:
-        while departures and departures[-1].due_s <= now_s:
-            departures.pop().session.close(CloseCode.DRAINING, "this gateway stops")
+        while departures and departures[-1][0] <= now_s:
+            departures.pop()[1].close(CloseCode.DRAINING, "this gateway stops")
         await asyncio.sleep(_STEP_S)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class HubTarget:
-    """A ``mdstream.bus.Target``; live payloads go to the hub straight from the read buffer."""
+    """A ``mdstream.bus.InstrumentCore``; live payloads go to the hub straight from the read buffer."""
 
     def __init__(self, hub: Hub, core: Instrument) -> None:
         self.take_book = BookIntake(hub, core)
@@ -26,7 +26,7 @@ class HubTarget:
     def agrees(self, snap: bytes) -> bool:
         """Whether the book, as it was at the snapshot's number, is the same as the snapshot."""
         book, said = self._core.book, decode_payload("snap", snap)[-1]
-        if book.epoch != said.epoch or book.seq < said.seq or not book.reaches(said.seq):
+        if book.epoch != said.epoch or book.seq < said.seq or not book.keeps(said.seq):
             return False
         return book.view(at=said.seq) == (said.bids, said.asks)
 

@@ -51,8 +51,8 @@ _HUB_HISTOGRAMS = {
     "latency_us": ("mdstream_latency_seconds", "From the event time of an update to its write"),
 }
 _READER_COUNTERS = {
-    "gaps": ("mdstream_upstream_gaps", "Holes found in what the bus delivered"),
-    "mended": ("mdstream_upstream_mended", "Holes mended, openings and reconnects included"),
+    "gaps": ("mdstream_upstream_gaps", "Gaps found in what the bus delivered"),
+    "recovered": ("mdstream_upstream_mended", "Gaps recovered, openings and reconnects included"),
     "refused": ("mdstream_upstream_refused", "Payloads from the bus that were refused"),
     "snaps_loaded": (
         "mdstream_upstream_snaps_loaded",
@@ -60,13 +60,13 @@ _READER_COUNTERS = {
     ),
     "overflows": (
         "mdstream_upstream_overflows",
-        "Times that updates held for a mend were too many and were read again",
+        "Times that updates held during a recovery exceeded their bound and were read again",
     ),
     "trades_given_up": ("mdstream_upstream_trades_given_up", "Times that trades were gone from the log"),
 }
 _RECOVERIES = ("delta", "snapshot", "trades", "lost")
 
-_FROM_PEERS = frozenset(int(code) for code in CloseCode) | {1002, 1005, 1006, 1011}
+_FROM_PEERS = frozenset(int(code) for code in CloseCode)
 
 
 class GatewayCollector(Collector):

@@ -51,6 +51,10 @@ class OpenInstruments:
         """Makes it possible to open instruments; ``close`` closes the readers."""
         self._readers = readers
 
+    def end_subscriptions_by(self, end: Callable[[Instrument, str], None]) -> None:
+        """``end`` ends every subscription to an instrument and tells the clients why."""
+        self._end_subscriptions = end
+
     # ---- opening
 
     def find(self, name: str) -> OpenInstrument | None:

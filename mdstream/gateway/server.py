@@ -8,10 +8,10 @@ from collections import Counter
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup, SessionLimits
-from mdstream.gateway import http_listener
 from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.handshake import Accepted, Refused
+from mdstream.gateway.http_listener import retry_after_s, tls_context
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.upgrades import Upgrades, refusal
 
@@ -50,11 +50,7 @@ class Server:
     async def start(self) -> None:
         """Listens; raises MdstreamError if it cannot."""
         config = self._config
-        tls = (
-            http_listener.tls_context(config.tls_cert, config.tls_key)
-            if config.tls_cert and config.tls_key
-            else None
-        )
+        tls = tls_context(config.tls_cert, config.tls_key) if config.tls_cert and config.tls_key else None
         self._listener = ClientListener(
             self._group,
             turn_away=self._turn_away,
@@ -103,7 +99,7 @@ class Server:
 
     def _turn_away(self) -> bytes:
         self.refused_total[503] += 1
-        wait_s = str(http_listener.retry_after_s())
+        wait_s = str(retry_after_s())
         return refusal(
             Refused(503, "too many clients are connecting; try again later", (("Retry-After", wait_s),))
         )

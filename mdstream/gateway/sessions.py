@@ -222,7 +222,7 @@ class Sessions:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("a subscribe failed", exc_info=error)
-            session.close(1011, "internal error")
+            session.close(CloseCode.INTERNAL_ERROR, "internal error")
 
     async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         try:

@@ -5,10 +5,15 @@ Each kind turns a raw value into the value that the configuration keeps, or rais
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Protocol, get_args, get_type_hints
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T")
 
 
 class Kind(Protocol):
@@ -191,9 +196,18 @@ class Setting:
     secret: bool = False
 
 
-def settings_of(config: type) -> dict[str, Setting]:
-    """The fields of a configuration class, in order: name → ``Setting``, from ``Annotated[type, Setting(…)]``."""
-    hints = get_type_hints(config, include_extras=True)
-    return {
-        name: how for name, hint in hints.items() for how in get_args(hint)[1:] if isinstance(how, Setting)
-    }
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Settings that ``--help`` shows together, under this title; called, it makes a field of a configuration class."""
+
+    title: str
+
+    def __call__(self, default: T, kind: Kind, text: str, *, secret: bool = False) -> T:
+        how = Setting(kind, self.title, text, secret)
+        found: T = field(default=default, metadata={"setting": how})
+        return found
+
+
+def settings_of(config: type[DataclassInstance]) -> dict[str, Setting]:
+    """The fields of a configuration class, in order: name → ``Setting``."""
+    return {each.name: each.metadata["setting"] for each in fields(config)}

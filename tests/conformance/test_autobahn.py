@@ -1,4 +1,4 @@
-"""The Autobahn cases against a server of ``Session``s that echo; those of permessage-deflate: ``test_autobahn_deflate``."""
+"""The Autobahn cases against a server of ``Session``s that echo. ``test_autobahn_deflate`` has those of permessage-deflate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CASES = 301
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "uvloop"])
 def test_autobahn(run, compiled):
-    """Strictly: not even NON-STRICT. The cases of limits and speed (9) once are enough."""
+    """NON-STRICT counts as a failure too. The cases of limits and speed (9) run only once."""
 
     async def scenario() -> list[kosoku.CaseResult]:
         options = {"max_message_bytes": LARGEST, "control_backlog_bytes": 4 * LARGEST, "any_type": True}

@@ -1,7 +1,7 @@
 """The Autobahn cases of permessage-deflate (12 and 13) against a server of ``Session``s that echo.
 
-Each of the 216 sends a thousand messages of one size. The usual run takes one size for each offer and kind of payload; all of them:
-``make conformance``, which sends and receives some 10 GB and therefore goes through them in pieces, each held to a bound of memory.
+Each of the 216 cases sends a thousand messages of one size. The usual run takes one size for each offer and kind of payload.
+``make conformance`` runs all of them; it sends and receives about 10 GB, so it runs them in parts, each with a memory limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mdstream._core.fanout.hub import Hub
 from support.websocket import serving
 
 LARGEST = 1 << 20
-# kosoku opens the texts that it sends and leaves closing them to the garbage collector.
+# kosoku opens the text files that it sends; the garbage collector closes them.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <_io.FileIO .*testdata:pytest.PytestUnraisableExceptionWarning"
 )

@@ -1,4 +1,4 @@
-"""The gateway reads every command of the golden vectors and writes every control message of them, byte for byte."""
+"""The gateway reads every command of the golden vectors, and writes every control message byte for byte."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_control_messages_are_written_byte_for_byte(vector: dict[str, Any]) -> N
 
 
 def remake(message: dict[str, Any]) -> dict[str, Any] | None:
-    """The message as the gateway makes it; None for those that take a core to make, or that the core makes."""
+    """The gateway's message; None for a message that the compiled core makes, or that needs it."""
     id = message.get("id", msgspec.UNSET)
     match message["type"]:
         case "state":

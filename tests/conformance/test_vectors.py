@@ -1,4 +1,4 @@
-"""The compiled encoders make exactly the bytes of the golden vectors; the vectors are what their generator writes."""
+"""The compiled encoders make exactly the bytes of the golden vectors; the vectors are what the generator writes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIDES = (None, "buy", "sell")
 
 
 def load(file: str, section: str, **only: str) -> list[Any]:
-    """The vectors of a section, as parameters that show their names."""
+    """The vectors of a section as parameters with their names."""
     vectors = json.loads((VECTORS / f"{file}.json").read_text(encoding="utf-8"))[section]
     chosen = [vector for vector in vectors if all(vector[key] == value for key, value in only.items())]
     assert chosen, f"{file}.json has no vectors for {section} {only}"

@@ -1,4 +1,4 @@
-"""The Python client reads every golden vector of the gateway, writes those of the commands, and follows the views."""
+"""The Python client reads every golden vector of the gateway, writes those of the commands, and applies the views."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wire(vector: dict[str, Any], format: str) -> bytes:
 
 
 def announced(format: str, sub: int, price_exp: int, size_exp: int) -> Codec:
-    """A codec that has heard of the subscription, as JSON needs to know its exponents."""
+    """A codec that has read ``subscribed``, because JSON needs the exponents."""
     codec = make_codec(format)
     if isinstance(codec, JsonCodec):
         head = {"type": "subscribed", "sub": sub, "channel": "book", "instrument": "SIM:BTC-USD"}
@@ -39,7 +39,7 @@ def announced(format: str, sub: int, price_exp: int, size_exp: int) -> Codec:
 
 
 def values(event: Event) -> list[Any]:
-    """What an event says, in the order of its fields, as the vectors put it."""
+    """The fields of an event in order, in the form of the vectors."""
     named = {name: getattr(event, name) for name in event.__struct_fields__}
     if isinstance(event, Trades):
         named["trades"] = [
@@ -87,7 +87,7 @@ def test_commands_are_written(vector: dict[str, Any], format: str) -> None:
 
 
 class Gateway:
-    """As much of a connection as one book needs; keeps what the book asked for."""
+    """A fake connection for one book; keeps the numbers that the book asked for."""
 
     policy = Policy()
     stats = Stats()

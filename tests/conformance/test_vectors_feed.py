@@ -1,4 +1,4 @@
-"""The compiled decoder reads every golden vector of what a feed publishes, one by one and joined."""
+"""The compiled decoder reads every golden vector of a feed, one by one and joined."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FEED = json.loads((Path(__file__).parents[1] / "vectors" / "feed.json").read_tex
 
 
 def as_value(stream: str, value: Any) -> Any:
-    """What the decoder should make of a value: without its kind, or reference data as such."""
+    """The decoder's result for a value: without its kind, or reference data unchanged."""
     if stream != "ref":
         return tuple(value[1:])
     known = ("price_exp", "size_exp", "tick", "lot", "name")

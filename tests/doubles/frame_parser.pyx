@@ -10,9 +10,9 @@ cdef class FrameParser:
     cdef Parser parser
     cdef Py_ssize_t max_size
 
-    def __init__(self, max_size: int = 65536, *, unpacks: bool = False) -> None:
+    def __init__(self, max_size: int = 65536, *, compression: bool = False) -> None:
         self.max_size = max_size
-        self.parser.unpacks = unpacks
+        self.parser.compression = compression
 
     def feed(self, data: bytes) -> list:
         cdef bytearray copied = bytearray(data)
@@ -22,7 +22,7 @@ cdef class FrameParser:
         cdef list pieces = []
         cdef int result = frame_parser_next(&self.parser, &at, end, self.max_size, &piece)
         while result > 0:
-            pieces.append((piece.opcode | (RSV1 if piece.packed else 0), bool(piece.fin), piece.data[:piece.size]))
+            pieces.append((piece.opcode | (RSV1 if piece.compressed else 0), bool(piece.fin), piece.data[:piece.size]))
             result = frame_parser_next(&self.parser, &at, end, self.max_size, &piece)
         if result < 0:
             pieces.append(-result)

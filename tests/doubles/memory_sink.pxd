@@ -8,7 +8,7 @@ from mdstream._core.fanout.sink cimport Delivery, Sink
 cdef class MemorySink(Sink):
     cdef readonly uint64_t writes
     cdef readonly uint64_t bytes_written
-    cdef readonly uint64_t packed       # compressed messages that were kept
+    cdef readonly uint64_t compressed   # compressed messages that were kept
     cdef readonly int close_code
     cdef Py_ssize_t room
     cdef bint keep

@@ -1,18 +1,18 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
-from mdstream._core.codec.deflate cimport unpack
+from mdstream._core.codec.deflate cimport decompress
 from mdstream._core.fanout.sender cimport Job, Sender
 from mdstream._core.fanout.sink cimport Delivery, Sink
 from mdstream._core.websocket.frame cimport RSV1, frame_payload
 
 cdef enum:
-    UNPACKED_MAX = 1 << 30
+    DECOMPRESSED_MAX = 1 << 30
 
 
 cdef class MemorySink(Sink):
-    """Keeps what it was given: ``take()`` returns and forgets the payloads, unpacked; ``room`` bytes until it blocks.
+    """Keeps what it was given: ``take()`` returns and forgets the payloads, decompressed; ``room`` bytes until it blocks.
 
-    ``keep=False`` only counts. ``window_bits``, 9 to 15: it can unpack compressed messages.
+    ``keep=False`` only counts. ``window_bits``, 9 to 15: it accepts compressed messages.
     """
     def __init__(self, format: int, room: int = -1, *, keep: bool = True, window_bits: int = 0) -> None:
         Sink.__init__(self, format, window_bits)
@@ -43,7 +43,7 @@ cdef class MemorySink(Sink):
         return self.c_write(first, size)        # the sender left all of it to us
 
     cdef int c_keep(self, const Delivery* first) except -1:
-        """Cuts the deliveries, runs of whole frames, into payloads, and unpacks them."""
+        """Cuts the deliveries, runs of whole frames, into payloads, and decompresses them."""
         cdef const char* at
         cdef const char* end
         cdef const char* payload
@@ -55,8 +55,8 @@ cdef class MemorySink(Sink):
             while at < end:
                 payload = frame_payload(at, &size)
                 if at[0] & RSV1:
-                    self.packed += 1
-                    self.kept.append(unpack(payload, size, UNPACKED_MAX, &violation))
+                    self.compressed += 1
+                    self.kept.append(decompress(payload, size, DECOMPRESSED_MAX, &violation))
                 else:
                     self.kept.append(PyBytes_FromStringAndSize(payload, size))
                 at = payload + size

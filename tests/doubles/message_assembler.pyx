@@ -19,12 +19,12 @@ cdef class Assembler:
     def __dealloc__(self) -> None:
         assembler_free(&self.assembler)
 
-    def feed(self, opcode: int, payload: bytes, *, fin: bool = True, packed: bool = False) -> tuple | int | None:
+    def feed(self, opcode: int, payload: bytes, *, fin: bool = True, compressed: bool = False) -> tuple | int | None:
         cdef const char* whole
         cdef Py_ssize_t size
         cdef uint8_t whole_opcode
-        cdef int fed = assembler_feed(&self.assembler, opcode, fin, packed, payload, len(payload), self.max_size,
-                                     &whole, &size, &whole_opcode)
+        cdef int fed = assembler_feed(&self.assembler, opcode, fin, compressed, payload, len(payload), self.max_size,
+                                      &whole, &size, &whole_opcode)
         if fed == FED_WHOLE:
             return whole_opcode, whole[:size]
         return None if fed == FED_MORE else -fed

@@ -1,4 +1,4 @@
-"""Any bytes: the decoder gives what the msgpack library and the contract's words give, or PayloadError, never anything else."""
+"""For any bytes, the decoder gives the same result as the msgpack library and the contract, or PayloadError."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STREAMS = ("book", "snap", "trade", "status", "ref")
 TEXT_MAX = 1024
 
 
-# ---- the oracle: the msgpack library, then the contract read aloud
+# ---- the oracle: the msgpack library, then the rules of the contract
 
 
 class Refused(Exception):
@@ -90,7 +90,7 @@ def read_status(value: Any) -> tuple[Any, ...]:
 
 
 def check_passable(value: Any, depth: int) -> None:
-    """What JSON can pass on, and not too deep."""
+    """A value that JSON can carry, and that is not too deep."""
     if type(value) is float:
         need(math.isfinite(value))
     elif type(value) in (list, dict):
@@ -129,7 +129,7 @@ def unique(items: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def oracle(stream: str, payload: bytes) -> list[Any] | None:
-    """The values, or None for what must be refused."""
+    """The values, or None if the bytes must be refused."""
     if not payload or (stream == "ref" and len(payload) > 65_536):
         return None
     unpacker = msgpack.Unpacker(
@@ -159,7 +159,7 @@ def check(stream: str, payload: bytes) -> None:
         assert got == expected
 
 
-# ---- what is thrown at it
+# ---- the input
 
 numbers = st.one_of(
     st.integers(-3, 3),
@@ -207,7 +207,7 @@ def batches(draw: st.DrawFn) -> tuple[str, bytes]:
 
 @st.composite
 def near_misses(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A value of the right outline with something else in one place."""
+    """A valid value with a wrong part in one place."""
     stream = draw(st.sampled_from(STREAMS[:4]))
     value: list[Any] = draw(valid[stream])
     value[draw(st.integers(0, len(value) - 1))] = draw(anything)
@@ -216,7 +216,7 @@ def near_misses(draw: st.DrawFn) -> tuple[str, bytes]:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
-    """Bytes changed, cut out, doubled or put in."""
+    """Changes, removes, doubles or inserts bytes."""
     stream, payload = draw(batches())
     data = bytearray(payload)
     for _ in range(draw(st.integers(1, 4))):
@@ -264,7 +264,7 @@ def test_any_bytes(stream: str, payload: bytes) -> None:
 @given(st.lists(st.one_of(mutated(), batches()), min_size=1, max_size=6))
 @settings(max_examples=300, deadline=None)
 def test_an_instrument_survives_anything(cases: list[tuple[str, bytes]]) -> None:
-    """Whatever comes, an instrument raises documented errors only and its book stays one."""
+    """For any bytes, an instrument raises only documented errors, and its book stays valid."""
     instrument = Instrument("SIM:X", -2, -8, log_capacity=8, max_levels=15)
     for stream, payload in cases:
         try:

@@ -1,4 +1,4 @@
-"""Hostile upgrade requests: the quick reader takes only what the strict one takes too, and gives the same for it."""
+"""Hostile upgrade requests: the quick reader accepts only what the strict one accepts, with the same result."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PIECES = [
 
 @st.composite
 def mangled(draw: st.DrawFn) -> bytes:
-    """A good request, its lines shuffled, left out or doubled, then a few places of it changed."""
+    """A good request with lines shuffled, removed or doubled, and a few bytes changed."""
     lines = [GOOD[0], *draw(st.lists(st.sampled_from(GOOD[1:]), min_size=4, max_size=12))]
     head = b"\r\n".join(lines if draw(st.booleans()) else GOOD)
     for _ in range(draw(st.integers(0, 3))):
@@ -53,7 +53,7 @@ def mangled(draw: st.DrawFn) -> bytes:
 
 @given(st.one_of(mangled(), st.binary(max_size=300)))
 @example(b"\r\n".join(GOOD))
-def test_the_quick_reader_takes_nothing_that_the_strict_one_refuses(head: bytes) -> None:
+def test_the_quick_reader_accepts_nothing_that_the_strict_one_refuses(head: bytes) -> None:
     quick = upgrade_request.read(head)
     if quick is None:
         return
@@ -81,6 +81,6 @@ def test_every_request_has_one_answer_whether_remembered_or_not(head: bytes) -> 
 
 @pytest.mark.parametrize("busy", ["full", None])
 @given(head=mangled())
-def test_a_busy_gateway_lets_nobody_in(busy: str | None, head: bytes) -> None:
+def test_a_busy_gateway_accepts_nobody(busy: str | None, head: bytes) -> None:
     verdict, _ = Upgrades(compression=True).answer(head, busy)
     assert busy is None or isinstance(verdict, Refused)

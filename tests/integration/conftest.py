@@ -19,9 +19,9 @@ from mdstream.bus import (
     BusOptions,
     EmbeddedNats,
     InstrumentReader,
-    MendOptions,
     ReaderOptions,
     Readers,
+    RecoveryOptions,
     connect,
     subject,
 )
@@ -32,7 +32,7 @@ from support.flushing import QuietHub
 
 NOTHING, APPLIED, GAP, NEW_EPOCH = range(4)
 # Nothing here comes to an end sooner on a busy machine: neither patience with the log nor with the server.
-QUICK_MEND = MendOptions(patience_s=5.0, retry_base_s=0.01, retry_cap_s=0.05)
+QUICK_RECOVERY = RecoveryOptions(log_lag_s=5.0, retry_base_s=0.01, retry_cap_s=0.05)
 QUICK_BUS = {"reconnect_cap_s": 0.05, "connect_deadline_s": 10.0}
 
 Side = dict[int, int]
@@ -391,7 +391,7 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 def market(
     request: pytest.FixtureRequest, parser: str, nats_server: EmbeddedNats
 ) -> Callable[..., contextlib.AbstractAsyncContextManager[Market]]:
-    """``async with market() as m``: keywords are those of MendOptions, two of ReaderOptions, and ``bus`` for BusOptions."""
+    """``async with market() as m``: keywords are those of RecoveryOptions, two of ReaderOptions, and ``bus`` for BusOptions."""
 
     @contextlib.asynccontextmanager
     async def open_market(
@@ -399,9 +399,9 @@ def market(
         stale_after_s: float | None = None,
         coalesce_s: float = 0.01,
         bus: dict[str, Any] | None = None,
-        **mend: Any,
+        **recovery: Any,
     ) -> AsyncIterator[Market]:
-        options = ReaderOptions(stale_after_s, replace(QUICK_MEND, **mend))
+        options = ReaderOptions(stale_after_s, replace(QUICK_RECOVERY, **recovery))
         bus_options = BusOptions((server.url,), **QUICK_BUS, **(bus or {}))
         async with await connect(bus_options) as writing, await connect(bus_options) as reading:
             await writing.ensure_streams()

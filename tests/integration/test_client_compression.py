@@ -1,4 +1,4 @@
-"""The client with compressed messages, against a gateway that does as the test says."""
+"""The client with compressed messages, against a scripted gateway."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def say_packed(session: Session, *messages: Any) -> None:
 
 
 @BOTH
-def test_compressed_messages_are_unpacked_and_others_taken_as_they_are(run, name):
+def test_compressed_and_plain_messages_are_read(run, name):
     async def scenario() -> None:
         seen: list[bytes] = []
         async with scripted() as gateway:
@@ -51,7 +51,7 @@ def test_compressed_messages_are_unpacked_and_others_taken_as_they_are(run, name
     run(scenario())
 
 
-def test_a_gateway_that_declines_is_spoken_to_without(run):
+def test_a_gateway_that_declines_gets_no_compression(run):
     async def scenario() -> None:
         async with scripted() as gateway, live_book(gateway, compression=True) as (_client, session, book):
             reached = until(book.on_update, lambda update: update.last == 6)
@@ -61,7 +61,7 @@ def test_a_gateway_that_declines_is_spoken_to_without(run):
     run(scenario())
 
 
-def test_nothing_is_offered_unless_asked_for(run):
+def test_compression_is_offered_only_on_request(run):
     async def scenario() -> None:
         async with scripted() as gateway, connect(gateway.url):
             await gateway.session()
@@ -80,7 +80,7 @@ def test_nothing_is_offered_unless_asked_for(run):
         (True, "x-webkit-deflate-frame"),
     ],
 )
-def test_an_agreement_to_something_else_is_no_connection(run, compression, answer):
+def test_an_answer_beyond_the_offer_is_refused(run, compression, answer):
     async def scenario() -> None:
         async with scripted() as gateway:
             gateway.extensions = answer
@@ -101,7 +101,7 @@ def test_an_agreement_to_something_else_is_no_connection(run, compression, answe
         (b"{}", {"rsv1": True, "rsv3": True}, WSCloseCode.PROTOCOL_ERROR),
     ],
 )
-def test_what_cannot_be_unpacked_ends_the_connection_and_it_comes_back(
+def test_a_corrupt_message_ends_the_connection_and_the_client_reconnects(
     run, monkeypatch, payload, frame, code
 ):
     async def scenario() -> None:
@@ -113,13 +113,13 @@ def test_what_cannot_be_unpacked_ends_the_connection_and_it_comes_back(
                 assert await session.gone == code
                 session = await gateway.session()
                 assert (await session.agree(resumed=True))["resume"] == {"SIM:BTC-USD": [1, 5]}
-                assert book.seq == 5, "what came behind was not taken"
+                assert book.seq == 5, "the messages after it are ignored"
 
     monkeypatch.setattr(transport, "MAX_MESSAGE_BYTES", 100_000)
     run(scenario())
 
 
-def test_a_mark_that_was_not_agreed_on_ends_the_connection(run):
+def test_a_reserved_bit_without_an_agreement_ends_the_connection(run):
     async def scenario() -> None:
         async with scripted() as gateway, live_book(gateway, compression=True) as (_client, session, _book):
             say_packed(session, session.delta(6, 6, 8))

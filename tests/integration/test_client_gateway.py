@@ -1,4 +1,4 @@
-"""The client on a line that loses and damages messages, which TCP never does, against a real gateway."""
+"""The client against a real gateway, on a connection that loses and damages messages, which TCP never does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Flat = tuple[list[int], list[int]]
 
 
 class BadLine:
-    """Dials well, then loses or damages a part of the data messages on their way to the client."""
+    """Connects normally, then loses or damages some of the data messages to the client."""
 
     def __init__(self, format: str, seed: int, compression: bool) -> None:
         self.share = 0.0
@@ -68,7 +68,7 @@ class BadLine:
         return message["type"] in ("delta", "snapshot", "trades")
 
     def _damaged(self, message: Any) -> Any:
-        """The checksum of a book message is another one; a message of trades stays as it is."""
+        """Changes the checksum of a book message; a message of trades is unchanged."""
         if isinstance(message, list):
             return [*message[:7], message[7] ^ 1, *message[8:]] if message[0] != 3 else message
         return {**message, "crc": message["crc"] ^ 1} if "crc" in message else message
@@ -95,7 +95,7 @@ class Market:
             self._views.setdefault((depth, group), {})[self.instrument.seq] = now
 
     async def play(self, updates: int, witness: Checked) -> None:
-        """Each update by itself: the next one comes when ``witness``, on a good line, has been sent the last."""
+        """Publishes updates one by one: the next one after ``witness``, on a good connection, has received the last."""
         for _ in range(updates):
             distance, lots = self._random.randint(1, 8), self._random.randint(0, 3)
             if self._random.random() < 0.5:
@@ -136,7 +136,7 @@ async def world(nats_url: str, **changes: Any) -> AsyncIterator[tuple[Market, Ga
 
 
 class Checked:
-    """A book that must be the publisher's at its number whenever it says that it can be trusted."""
+    """A book that must equal the publisher's at its number whenever it is trusted."""
 
     def __init__(self, book: Book, market: Market) -> None:
         self.book = book
@@ -172,7 +172,7 @@ async def caught_up(trades: Trades, seq: int) -> None:
 
 
 def enough(line: BadLine, client: Client, books: list[Checked]) -> bool:
-    """Whether the line did harm of every kind, and every view was looked at often: by the clock there are fewer looks."""
+    """Whether every kind of damage happened, and every view was checked often; views with an interval are checked less often."""
     looked_at = all(each.checks > (20 if each.book.request.interval_ms == 0 else 2) for each in books)
     return looked_at and line.harmed > 20 and client.stats.recoveries > 10 and client.stats.crc_errors > 0
 
@@ -195,11 +195,11 @@ def test_on_a_bad_line_every_trusted_book_is_the_publishers(format, compression,
             await market.play(20, witness)
             line.share = 0.1
             await market.play(250, witness)
-            # While it recovers, a view is not checked; and how often that was depends on the machine.
+            # A view is not checked while it recovers. How often that happens depends on the machine.
             while not enough(line, client, books):
                 await market.play(10, witness)
             line.share = 0.0
-            # The last update shows in every view, so that each has to reach its number.
+            # The last update changes every view, so each must reach its number.
             market.instrument.update_ticks([999, 77], [1001, 77])
             market.remember()
             await market.publisher.flush()

@@ -1,4 +1,4 @@
-"""The client over real sockets, against a gateway that does as the test says: also what a real one would never do."""
+"""The client over real sockets, against a scripted gateway that also does what a real one never does."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_fragments_are_joined(run, name):
 
 
 @BOTH
-def test_a_gap_is_recovered_over_the_wire(run, name):
+def test_a_gap_is_recovered(run, name):
     async def scenario() -> None:
         async with scripted() as gateway, live_book(gateway, name) as (client, session, book):
             done = until(book.on_update, lambda update: update.last == 8)
@@ -82,7 +82,7 @@ def test_a_gap_is_recovered_over_the_wire(run, name):
 
 @BOTH
 @pytest.mark.parametrize("code", [1001, 1012, 4408, None])
-def test_after_a_cut_it_comes_back_and_resumes(run, name, code):
+def test_after_a_cut_it_reconnects_and_resumes(run, name, code):
     async def scenario() -> None:
         async with scripted() as gateway, live_book(gateway, name) as (client, session, book):
             states: list[SubscriptionState] = []
@@ -110,7 +110,7 @@ def test_after_a_cut_it_comes_back_and_resumes(run, name, code):
 
 
 @pytest.mark.parametrize("code", [1003, 1009, 4400, 4401, 4403])
-def test_a_final_close_code_reaches_whoever_iterates(run, code):
+def test_a_final_close_code_reaches_the_iteration(run, code):
     async def scenario() -> None:
         async with scripted() as gateway, live_book(gateway) as (client, session, book):
             waiting = asyncio.ensure_future(anext(book.updates()))
@@ -151,7 +151,7 @@ def test_a_plain_token_is_sent(run):
     run(scenario())
 
 
-def test_a_token_that_cannot_be_had_is_told(run):
+def test_a_failed_token_function_is_reported(run):
     async def scenario() -> None:
         def token() -> str:
             raise LookupError("the vault is shut")
@@ -163,7 +163,7 @@ def test_a_token_that_cannot_be_had_is_told(run):
         run(scenario())
 
 
-def test_silence_is_a_dead_link(run):
+def test_silence_is_a_dead_connection(run):
     async def scenario() -> None:
         async with scripted() as gateway:
             gateway.welcome = {**WELCOME, "heartbeat_ms": 20}
@@ -211,7 +211,7 @@ def test_a_refused_subscription_says_why_and_leaves_the_connection(run, name):
     run(scenario())
 
 
-def test_what_cannot_be_an_instrument_is_refused_here(run):
+def test_an_invalid_instrument_is_refused_before_sending(run):
     async def scenario() -> None:
         async with scripted() as gateway, connect(gateway.url) as client:
             await client.book("BTC-USD")
@@ -249,7 +249,7 @@ def test_the_same_book_twice_is_one_subscription(run):
     run(scenario())
 
 
-def test_ping_measures_the_way_there_and_back(run):
+def test_ping_measures_the_round_trip(run):
     async def scenario() -> None:
         async with scripted() as gateway, connect(gateway.url) as client:
             session = await gateway.session()
@@ -280,7 +280,7 @@ def test_nobody_there(run):
         run(scenario())
 
 
-def test_a_refused_upgrade_names_status_and_wish(run):
+def test_a_refused_upgrade_gives_status_and_retry_after(run):
     async def scenario() -> None:
         async with scripted() as gateway:
             gateway.refuse = WSUpgradeResponse.create_error_response(503, b"full\n", {"Retry-After": "7"})
@@ -292,7 +292,7 @@ def test_a_refused_upgrade_names_status_and_wish(run):
     assert (caught.value.status, caught.value.retry_after_s) == (503, 7.0)
 
 
-def test_a_client_told_to_persist_outlasts_a_refusal(run):
+def test_a_persistent_client_survives_a_refusal(run):
     async def scenario() -> None:
         async with scripted() as gateway:
             gateway.refuse = WSUpgradeResponse.create_error_response(503)
@@ -303,7 +303,7 @@ def test_a_client_told_to_persist_outlasts_a_refusal(run):
     run(scenario())
 
 
-def test_a_server_that_is_no_websocket(run):
+def test_a_server_that_is_not_a_websocket(run):
     async def scenario() -> None:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
@@ -361,7 +361,7 @@ def test_a_gateway_that_chooses_a_subprotocol_of_its_own(run):
         run(scenario())
 
 
-def test_no_welcome_is_told(run):
+def test_no_welcome_is_reported(run):
     async def scenario() -> None:
         async with scripted() as gateway:
             gateway.welcome = None
@@ -372,7 +372,7 @@ def test_no_welcome_is_told(run):
         run(scenario())
 
 
-def test_a_frame_of_the_wrong_type_is_not_taken(run):
+def test_a_frame_of_the_wrong_type_is_refused(run):
     async def scenario() -> None:
         async with scripted() as gateway, live_book(gateway) as (_client, session, _book):
             session.transport.send(WSMsgType.TEXT, b"{}")
@@ -382,7 +382,7 @@ def test_a_frame_of_the_wrong_type_is_not_taken(run):
     run(scenario())
 
 
-def test_closing_says_goodbye(run):
+def test_closing_sends_a_close_frame(run):
     async def scenario() -> None:
         async with scripted() as gateway:
             async with live_book(gateway) as (client, session, book):
@@ -406,7 +406,7 @@ def test_closing_while_it_dials(run):
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/", "127.0.0.1:8080", "ws:///v1/stream"])
-def test_a_url_that_cannot_be_is_named(run, url):
+def test_an_invalid_url_is_refused(run, url):
     async def scenario() -> None:
         async with connect(url):
             pass

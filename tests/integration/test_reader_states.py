@@ -88,7 +88,7 @@ def test_recovering_outranks_the_venues_word(run, market) -> None:
             writer = m.writer()
             reader, model = await opened(m, writer)
             await m.readers.slots.acquire()
-            for _ in range(m.readers.options.mend.concurrent - 1):
+            for _ in range(m.readers.options.recovery.concurrent - 1):
                 await m.readers.slots.acquire()
             with m.withheld(reader, "book"):
                 await writer.update()
@@ -97,7 +97,7 @@ def test_recovering_outranks_the_venues_word(run, market) -> None:
             await writer.status("halted")
             await m.until(lambda: State.HALTED in states(model, "trade"))
             assert states(model) == [State.RECOVERING]
-            for _ in range(m.readers.options.mend.concurrent):
+            for _ in range(m.readers.options.recovery.concurrent):
                 m.readers.slots.release()
             await m.until(lambda: states(model) == [State.RECOVERING, State.HALTED])
 
@@ -242,7 +242,7 @@ def test_new_decimals_end_the_reader_before_anything_is_misread(run, market) -> 
             await m.in_step()
             assert model.book_position() == (1, 20)
             assert reader.book_state is State.RECOVERING
-            assert model.states[-1][2] == "its decimals changed; open it anew"
+            assert model.states[-1][2] == "its decimals changed; open it again"
             await reader.close()
             _, again = await m.open()
             assert again.ref.price_exp == -3

@@ -1,4 +1,4 @@
-"""Books of hundreds of levels: where searches stride and halve, and storage moves, levels stay where they belong."""
+"""Books of hundreds of levels, in which searches take several steps and storage moves: each level stays in its place."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mdstream.errors import BookError
 )
 @example(
     seed=1242, span=10, updates=51, size=300, deletes=0.9
-)  # fills the log to its last slot, with deletes behind
+)  # fills the log to its last slot, then deletes
 @settings(max_examples=150, deadline=None)
 def test_deep_book_is_a_pair_of_dictionaries(
     seed: int, span: int, updates: int, size: int, deletes: float
@@ -53,7 +53,7 @@ def test_deep_book_is_a_pair_of_dictionaries(
         past[number] = (_flat(bids, True), _flat(asks, False))
         assert book.view() == past[number]
     for number, view in past.items():
-        if book.reaches(number):
+        if book.keeps(number):
             assert book.view(at=number) == view
             assert book.view(at=number, depth=20) == (view[0][:40], view[1][:40])
     for ticks in range(middle - 50, middle + 50):
@@ -68,7 +68,7 @@ def _delete(gone: list[int], side: dict[int, int], part: list[int]) -> None:
 
 
 def _refuse(book: Book, number: int, parts: tuple[list[int], list[int]], above: int) -> None:
-    """The same update with a bid above all asks: every change before it must be taken back."""
+    """The same update with a bid above all asks: every change before it must be undone."""
     before = book.view(), book.delta(number - 1), book.delta(0)
     with pytest.raises(BookError, match="would cross"):
         book.apply(number, number, 0, [*parts[0], above, 1], [*parts[1], above, 1])
@@ -80,23 +80,23 @@ def _flat(side: dict[int, int], falling: bool) -> list[int]:
 
 
 @pytest.mark.parametrize("in_vain", [0, 1, 5])
-def test_changes_in_vain_behind_an_update_that_fills_the_log_leave_it_whole(in_vain: int) -> None:
-    """Deletes of levels that are not there are no changes; the log, full to its last slot, must not lose its oldest to them."""
+def test_deletes_of_missing_levels_after_a_full_log_lose_nothing(in_vain: int) -> None:
+    """Deleting a missing level is not a change, so a full log must not drop its oldest entry for it."""
     book = Book("SIM:X", log_capacity=64)
     past = {0: book.view()}
     for number in range(1, 100):
         deletes = [n for ticks in range(1, in_vain + 1) for n in (-ticks, 0)]
         book.apply(number, number, 0, [100, number, 99, 1000 + number, *deletes], [])
         past[number] = book.view()
-        for at in filter(book.reaches, past):
+        for at in filter(book.keeps, past):
             assert book.view(at=at) == past[at]
-    assert book.reaches(99 - 30)
+    assert book.keeps(99 - 30)
 
 
 @pytest.mark.parametrize("order", ["rising", "falling", "shuffled"])
 @pytest.mark.parametrize("side", [1, 2])
 def test_levels_come_and_go_in_any_order(order: str, side: int) -> None:
-    """One by one to a thousand and back to none, from either end or anywhere: blocks split, merge and vanish."""
+    """One by one to a thousand and back to none, from either end or anywhere: blocks split, merge and disappear."""
     book = Book("SIM:X")
     prices = list(range(1_000))
     if order == "shuffled":
@@ -117,11 +117,13 @@ def test_levels_come_and_go_in_any_order(order: str, side: int) -> None:
 
 @pytest.mark.parametrize("side", [1, 2])
 def test_any_level_near_the_touch_comes_and_goes_alone(side: int) -> None:
-    """Near the touch a fixed number of places is moved, however few hold levels: in blocks of any fill, full ones too."""
+    """Near the touch a fixed number of places moves, in blocks with few levels and in full ones."""
     sign = 1 if side == 1 else -1
     for levels in range(1, 130):
         book = Book("SIM:X")
-        kept = {2 * sign * i: i + 1 for i in range(levels)}  # the best comes last, so its block fills up
+        kept = {
+            2 * sign * i: i + 1 for i in range(levels)
+        }  # the best level comes last, so its block fills up
         _set(book, side, kept)
         for near in range(min(levels, 12)):
             between = 2 * sign * (levels - near) - sign

@@ -1,4 +1,4 @@
-"""The compiled book is a pair of dictionaries: for any updates, any refusals, any log, any view and any two numbers."""
+"""The compiled book equals a pair of dictionaries, for any updates, refusals, log, view and pair of numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pairs(levels: Flat) -> list[tuple[int, int]]:
 
 
 def cut(levels: Side, sign: int, depth: int, group: int) -> Flat:
-    """The view of one side by the contract's words."""
+    """The view of one side by the contract."""
     buckets: Side = {}
     for ticks, lots in levels.items():
         bucket = ticks // group * group if sign > 0 else -(-ticks // group) * group
@@ -41,7 +41,7 @@ def cut(levels: Side, sign: int, depth: int, group: int) -> Flat:
 
 
 def patched(view: Flat, changes: Flat) -> Side:
-    """What a client's side is after a delta; each level of it must have been a change."""
+    """A client's side after a delta; each level of the delta must be a change."""
     levels = dict(pairs(view))
     for ticks, lots in pairs(changes):
         assert levels.get(ticks, 0) != lots, "a delta names a level that does not change"
@@ -97,7 +97,7 @@ groups = st.sampled_from([1, 1, 2, 3, 10, 1000, MAX_NUMBER])
 
 
 class BookMachine(RuleBasedStateMachine):
-    """``past`` holds the model at each number where an update ended, ``logged`` what the log may hold of them."""
+    """``past`` has the model at the number of each update, ``logged`` those that the log may have."""
 
     @initialize(
         log_capacity=st.sampled_from([1, 2, 7, 64, 65, 16384]),
@@ -127,10 +127,10 @@ class BookMachine(RuleBasedStateMachine):
             self.logged.clear()
             self.floor = last
             return
-        entries = max(changes, 1)  # an update without any is one, too
+        entries = max(changes, 1)  # an update without changes counts too
         room = self.log_capacity - entries
         if sum(count for _, count in self.logged) > room:
-            room = max(room - self.log_capacity // 64, 0)  # a little more is forgotten, at once
+            room = max(room - self.log_capacity // 64, 0)  # the log may drop a little more at once
             while sum(count for _, count in self.logged) > room:
                 self.floor = self.logged.popleft()[0]
         self.logged.append((last, entries))
@@ -153,7 +153,7 @@ class BookMachine(RuleBasedStateMachine):
         apart=st.integers(0, 25),
     )
     def update(self, span: int, overlap: int, bids: Flat, asks: Flat, apart: int) -> None:
-        """Usually a few levels about the touch; ``apart`` says how likely the sides are to cross."""
+        """Usually a few levels near the touch; ``apart`` sets how likely the sides are to cross."""
         bids = [number - apart // 2 if i % 2 == 0 else number for i, number in enumerate(bids)]
         asks = [number + apart // 2 if i % 2 == 0 else number for i, number in enumerate(asks)]
         self._apply(self.seq + 1 - overlap, self.seq + span, bids, asks)
@@ -249,7 +249,7 @@ class BookMachine(RuleBasedStateMachine):
     @rule(data=st.data(), depth=depths)
     @precondition(lambda self: len(self.reachable) > 2)
     def any_cuts_conflate_to_the_same(self, data: st.DataObject, depth: int) -> None:
-        """A client that is told in any pieces stands where one is that is told at once."""
+        """A client that gets the changes in any parts has the same book as one that gets them at once."""
         stops = sorted(data.draw(st.sets(st.sampled_from(self.reachable), min_size=2, max_size=6)))
         sides = [dict(pairs(side)) for side in self.past[stops[0]].view(depth)]
         for since, until in pairwise(stops):
@@ -264,7 +264,7 @@ class BookMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 400))
     def only_what_the_log_holds_is_reached(self, number: int) -> None:
         reached = number in self.reachable
-        assert self.book.reaches(number) is reached
+        assert self.book.keeps(number) is reached
         assert (self.book.view(at=number) is not None) is reached
         assert (self.book.delta(number) is not None) is (reached and number <= self.seq)
 
@@ -294,8 +294,8 @@ class BookMachine(RuleBasedStateMachine):
 
     @invariant()
     def log_reaches_what_it_should(self) -> None:
-        assert all(self.book.reaches(number) for number in self.reachable)
-        assert not any(self.book.reaches(number) for number in self.past.keys() - set(self.reachable))
+        assert all(self.book.keeps(number) for number in self.reachable)
+        assert not any(self.book.keeps(number) for number in self.past.keys() - set(self.reachable))
 
 
 TestBookMachine = BookMachine.TestCase

@@ -1,4 +1,4 @@
-"""Whoever subscribes and leaves, in whatever order: a message goes to exactly those who are subscribed, once, and topics stay dense."""
+"""Clients subscribe and leave in any order: each message goes once to exactly the subscribers, and topics stay dense."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.fanout import JSON, MSGPACK, PRICE_EXP, SIZE_EXP, Feed, decode_json
 
 TOPICS, SINKS = 4, 9
 NOW = 1_000_000_000
-BYTES = 96  # of a subscription, in topic and sink together
+BYTES = 96  # bytes of a subscription, in topic and sink together
 
 operations = st.lists(
     st.one_of(
@@ -78,7 +78,7 @@ class Churn:
         return [(message["type"], message["sub"]) for message in messages if "sub" in message]
 
     def check(self) -> None:
-        """One more update of everything comes to each subscriber of it, and to nobody else."""
+        """One more update of every instrument reaches each of its subscribers, and no other client."""
         for i in range(SINKS):
             self.sinks[i].drain()
             self.read(i)

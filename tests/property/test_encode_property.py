@@ -1,4 +1,4 @@
-"""Encoders, packers, checksum and decimals against the plain libraries, for whatever numbers and texts there are."""
+"""Encoders, packers, checksum and decimals against the public libraries, for any numbers and texts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ settings.load_profile("no-deadline")
 
 
 def integers(low: int, high: int) -> st.SearchStrategy[int]:
-    """Spread evenly over their lengths, in bits and in decimal digits, not over their values."""
+    """Numbers with an even spread of lengths, in bits and in decimal digits, not of values."""
     bits = st.integers(0, 64).flatmap(lambda n: st.integers(0, 2**n))
     digits = st.builds(lambda n, near: 10**n + near, st.integers(0, 19), st.integers(-1, 1))
     either = st.one_of(bits, digits)
@@ -150,7 +150,7 @@ def test_decimal_text_goes_both_ways(value: int, exp: int, zeros: int) -> None:
 
 
 def exact_integer(value: Decimal, exp: int) -> int | None:
-    """value ÷ 10^exp, None if that is no integer or out of range: by a decimal context too precise to round."""
+    """value ÷ 10^exp; None if that is not an integer or is out of range. The decimal context is precise enough not to round."""
     with localcontext(prec=200, Emax=10**6, Emin=-(10**6)):
         scaled = value.scaleb(-exp)
         return int(scaled) if scaled == scaled.to_integral_value() and abs(scaled) <= MAX_NUMBER else None

@@ -1,8 +1,8 @@
-"""Whatever the clients do and however slow they are: what they were sent leads exactly to the book.
+"""Clients do anything and may be slow: the messages that they receive lead exactly to the book.
 
-Two hubs are fed the same payloads in different batches. Clients subscribe to any view in either format, compressed or not, written to
-by the sender or by themselves, block, drain, lose messages and recover, leave, and move to the other hub with `resume`. After every step
-each message must follow the one before it, and the checksum of each book be right; in the end every view must be the feed's.
+Two hubs get the same payloads in different batches. Clients subscribe to any view in either format, compressed or not, with or
+without the sender; they block, drain, lose messages and recover, leave, and move to the other hub with `resume`. After every step
+each message must follow the one before it, and the checksum of each book must be right. At the end every view must equal the feed's.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ picks = st.integers(0, 1 << 16)
 
 
 class Gateway:
-    """A hub, what the bus still holds for it, and its clock."""
+    """A hub, the messages that still wait for it on the bus, and its clock."""
 
     def __init__(self, log_capacity: int) -> None:
         self.sender = MemorySender()
@@ -77,7 +77,7 @@ class Gateway:
 
 
 class Held:
-    """A client's state at some message, to which a loss of all later deltas takes it back."""
+    """A client's state at a message; losing all later deltas brings the client back to it."""
 
     def __init__(self, sub: Subscription) -> None:
         self.bids, self.asks, self.seq, self.base = dict(sub.bids), dict(sub.asks), sub.seq, sub.base()
@@ -112,7 +112,7 @@ class FanoutMachine(RuleBasedStateMachine):
 
     @rule(steps=traffic)
     def flow(self, steps: list[Step]) -> None:
-        """Updates and trades that both gateways read, in batches of their own."""
+        """Updates and trades that each gateway reads in its own batches."""
         for bids, asks, trades, flushed in steps:
             self.update(bids, asks)
             for _ in range(trades):
@@ -153,7 +153,7 @@ class FanoutMachine(RuleBasedStateMachine):
 
     @rule(which=st.booleans())
     def starved(self, which: bool) -> None:
-        """The bus lost what the gateway had not read: it loads the newest snapshot and gives up the trades."""
+        """The bus lost what the gateway had not read. The gateway loads the newest snapshot, and the trades are lost."""
         gateway = self.gateways[which]
         gateway.queue.clear()
         gateway.hub.load_snap(gateway.instrument, self.feed.snap())
@@ -196,7 +196,7 @@ class FanoutMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.clients)
     @rule(pick=picks, steps=traffic)
     def lose_and_recover(self, pick: int, steps: list[Step]) -> None:
-        """What a book was sent during some traffic is lost on the way, unless a snapshot came: that leaves nothing to lose."""
+        """A book loses the messages of some traffic. If a snapshot is among them, nothing is lost."""
         client, sub = self.pick_book(pick)
         if sub is None or not sub.has_view:
             return
@@ -231,7 +231,7 @@ class FanoutMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.clients)
     @rule(pick=picks, room=rooms, format=st.integers(0, 1), window_bits=windows, batched=st.booleans())
     def move(self, pick: int, room: int, format: int, window_bits: int, batched: bool) -> None:
-        """To the other gateway, resuming every subscription; a client that never had its first data cannot."""
+        """Moves a client to the other gateway with ``resume`` for every subscription. A client without data cannot move."""
         index = pick % len(self.clients)
         gateway, client = self.clients[index]
         other = self.gateways[gateway is self.gateways[0]]
@@ -244,7 +244,7 @@ class FanoutMachine(RuleBasedStateMachine):
             moved.subscribe(topic, resume=sub if known else None)
         self.clients[index] = (other, moved)
 
-    # ---- what must hold
+    # ---- checks
 
     @invariant()
     def every_message_follows_the_one_before(self) -> None:

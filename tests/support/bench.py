@@ -1,4 +1,4 @@
-"""Results of a bench, made up: figures that are known, to see what is made of them."""
+"""Invented results of a load test, with known figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MACHINE = Machine(
 
 
 def made_spread(median_us: float = 800.0, count: int = 20_000) -> Spread:
-    """Log-normal around a median; the same each time."""
+    """Log-normal around a median; always the same."""
     numbers = random.Random(7)
     histogram = Histogram()
     for _ in range(count):
@@ -44,7 +44,7 @@ def made_floor(us_per_update: float | None = 5.0) -> Floor:
 
 
 def made_pass(**changes: Any) -> Pass:
-    """500 connections at 200 updates/s for 5 s, 6 µs each, beside a floor of 5 µs."""
+    """500 connections at 200 updates/s for 5 s, 6 µs each, compared with a floor of 5 µs."""
     one = Pass(
         window_s=5.0,
         connections=500,
@@ -102,7 +102,7 @@ def made_result(*runs: Run, **changes: Any) -> Result:
 
 
 def swept(field: str, values: list[float]) -> list[Run]:
-    """Cost that grows with the value."""
+    """A cost that grows with the value."""
     return [
         made_run(
             "fan-out",

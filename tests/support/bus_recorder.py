@@ -32,7 +32,7 @@ class BusRecorder:
         return [value for name, values in self.messages if name == stream for value in values]
 
     def states(self) -> list[tuple[str, str]]:
-        """The states with their reasons, without repetitions: those are signs of life."""
+        """The states with their reasons, without repetitions."""
         states: list[tuple[str, str]] = []
         for value in self.values("status"):
             if states[-1:] != [tuple(value[3:])]:

@@ -15,11 +15,11 @@ _NEW_KEY = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 
 
 def certificate(directory: Path, name: str, *signed_by: str) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key, self-signed or signed by another of the directory."""
+    """A certificate for 127.0.0.1 and its key, self-signed or signed by another one in the directory."""
     cert, key = directory / f"{name}.pem", directory / f"{name}.key"
     command = ["openssl", "req", *_NEW_KEY.split()]
     command += ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
-    # Python 3.13 insists on it, of an authority and of what is its own authority alike.
+    # Python 3.13 requires it, also in a self-signed certificate.
     command += ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
     command += ["-keyout", str(key), "-out", str(cert)]
     for authority in signed_by:

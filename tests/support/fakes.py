@@ -1,4 +1,4 @@
-"""Servers that do as a test says, each in a thread: a gateway that speaks the contract as wrongly as it is told, and a NATS."""
+"""Scripted servers, each in a thread: a gateway that can break the contract, and a NATS server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
 
 
 class Peer:
-    """One connection, as the server has it."""
+    """One connection, on the server's side."""
 
     def __init__(self, connection: socket.socket, format: str, chunk: int) -> None:
         self._connection, self._chunk = connection, chunk
@@ -45,7 +45,7 @@ class Peer:
         return head
 
     def upgrade(self, subprotocol: str | None = None) -> None:
-        """Answers as a gateway, and says ``welcome``."""
+        """Answers as a gateway, and sends ``welcome``."""
         lines = self.read_request().decode().split("\r\n")[1:]
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         accept = base64.b64encode(
@@ -74,7 +74,7 @@ class Peer:
         return msgpack.packb(as_msgpack)
 
     def data(self, kind: str, **fields: Any) -> None:
-        """A data message, levels flat, by the reference's encoders."""
+        """A data message with flat levels, from the reference encoders."""
         self.raw(frame(self.opcode, self.data_payload(kind, **fields)))
 
     def data_payload(self, kind: str, **fields: Any) -> bytes:
@@ -102,7 +102,7 @@ class Peer:
         return opcode, bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
 
     def subscribed(self, command: dict[str, Any], **more: Any) -> None:
-        """Answers a subscribe command; the subscriptions are numbered from 7 on."""
+        """Answers a subscribe command; the subscriptions have numbers from 7."""
         for number, instrument in enumerate(command["instruments"], 7):
             self.say(
                 {
@@ -131,7 +131,7 @@ class Peer:
 
 
 class Fake:
-    """A listening socket, and what went wrong in its thread."""
+    """A listening socket, and the errors in its thread."""
 
     def __init__(self, serve: Callable[[socket.socket], None], connections: int) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -154,7 +154,7 @@ class Fake:
             self._wrong.append(error)
 
     def end(self) -> None:
-        """Raises what went wrong in its thread."""
+        """Raises the first error of its thread."""
         self._thread.join(DEADLINE_S)
         self._listener.close()
         if self._wrong:
@@ -165,7 +165,7 @@ class Fake:
 def fake_gateway(
     play: Callable[[Peer], None], format: str = "msgpack", *, connections: int = 1, chunk: int = 1 << 30
 ) -> Iterator[tuple[str, int]]:
-    """Plays to each connection, one after the other; bytes leave in chunks of that size. What play raises fails the test."""
+    """Calls ``play`` for each connection, one after the other; sends bytes in chunks of that size. An error in ``play`` fails the test."""
 
     def serve(connection: socket.socket) -> None:
         play(Peer(connection, format, chunk))
@@ -178,7 +178,7 @@ def fake_gateway(
 
 
 class FakeNats:
-    """Lets a publisher in and keeps what it publishes, as (subject, payload)."""
+    """Accepts a publisher, and keeps what it publishes as (subject, payload)."""
 
     def __init__(self, greeting: bytes = b"INFO {}\r\n", answer: bytes = b"PONG\r\n") -> None:
         self.published: list[tuple[str, bytes]] = []

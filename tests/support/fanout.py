@@ -1,4 +1,4 @@
-"""A feed that packs payloads, and a client that believes nothing: plain Python on both sides of the hub, as the oracle."""
+"""A feed that packs payloads, and a client that checks everything: plain Python on both sides of the hub, as the oracle."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def cut(levels: Levels, *, bids: bool, depth: int, group: int) -> Levels:
 
 
 def checksum(bids: Levels, asks: Levels) -> int:
-    """The contract's CRC, word for word."""
+    """The contract's CRC."""
     best_bids = sorted(bids.items(), reverse=True)[:10]
     best_asks = sorted(asks.items())[:10]
     numbers: list[int] = []
@@ -65,7 +65,7 @@ def checksum(bids: Levels, asks: Levels) -> int:
 
 
 class Feed:
-    """The one writer of an instrument: applies to its own dicts and gives the payload that says so."""
+    """The writer of an instrument: applies updates to its own dicts, and returns their payloads."""
 
     def __init__(self, epoch: int = 1) -> None:
         self.epoch = epoch
@@ -179,7 +179,7 @@ def decode_array(value: list[Any]) -> dict[str, Any]:
 
 @dataclass
 class Subscription:
-    """What a client knows of one topic, checked at every message."""
+    """A client's state of one topic, checked at every message."""
 
     topic: Topic
     epoch: int = 0
@@ -194,7 +194,7 @@ class Subscription:
     recovering_from: int | None = None
 
     def base(self) -> int:
-        """Index of the newest snapshot: what is older means nothing any more."""
+        """The index of the newest snapshot; older messages no longer matter."""
         return max(
             (i for i, message in enumerate(self.messages) if message["type"] == "snapshot"), default=-1
         )
@@ -255,7 +255,7 @@ class Subscription:
 
 
 class Client:
-    """A memory sink and what its peer makes of it."""
+    """A memory sink, and the views of its peer."""
 
     def __init__(
         self,

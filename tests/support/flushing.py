@@ -1,4 +1,4 @@
-"""Stand-ins for what a FlushScheduler works with: a hub that sends nothing, a loop whose turns are taken by hand."""
+"""Fakes for a FlushScheduler: a hub that sends nothing, and a loop whose turns the test runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mdstream._core.fanout.flush_scheduler import FlushScheduler
 
 
 class QuietHub:
-    """Calls back for each flush; has no topics."""
+    """A hub without topics; calls back for each flush."""
 
     def __init__(self, on_flush: Callable[[], object] = lambda: None) -> None:
         self.on_flush = on_flush
@@ -26,7 +26,7 @@ class QuietHub:
 
 
 class HandLoop:
-    """Counts what is asked for in its next turn, and calls it when told to; time does not pass."""
+    """Keeps the callbacks for its next turn, and calls them when the test says so; time does not pass."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -41,7 +41,7 @@ class HandLoop:
         return self
 
     def cancel(self) -> None:
-        """As a handle."""
+        """Cancels, like a handle of asyncio."""
         self._soon.clear()
 
     def turn(self) -> None:
@@ -51,7 +51,7 @@ class HandLoop:
 
 
 def scheduler_of(loop: Any, on_flush: Callable[[], object] = lambda: None) -> FlushScheduler:
-    """A scheduler that was started, without a socket."""
+    """A started scheduler without a socket."""
     scheduler = FlushScheduler(QuietHub(on_flush))
     scheduler.start(loop)
     return scheduler

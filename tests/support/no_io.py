@@ -13,7 +13,7 @@ NETWORK = {socket.AF_INET, socket.AF_INET6}
 
 
 class Guard:
-    """Refuses while it is on, and remembers what it refused: code under test may swallow the error."""
+    """Refuses while it is on, and keeps what it refused, because the tested code may swallow the error."""
 
     def __init__(self) -> None:
         self.refused: list[str] = []
@@ -32,7 +32,7 @@ class Guard:
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._on:
             return
-        # A socketpair, which each event loop has, is AF_UNIX.
+        # Each event loop has a socketpair, which is AF_UNIX.
         if event in PROCESS_EVENTS or (event == "socket.__new__" and arguments[1] in NETWORK):
             self.refused.append(event)
             raise PermissionError(f"{event} in a quick test: mark it with pytest.mark.process")

@@ -1,4 +1,4 @@
-"""Pieces of the whole way, feed → NATS → gateway → client, for tests that span it."""
+"""Parts of the whole path, feed → NATS → gateway → client, for tests that use all of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 def needs(*paths: Path) -> pytest.MarkDecorator:
-    """Skips, saying so, where recorded data is absent."""
+    """Skips the test if the recorded data is missing."""
     return pytest.mark.skipif(
         not all(path.exists() for path in paths), reason=f"no recorded data at {DATA} (MDSTREAM_DATA)"
     )
@@ -31,13 +31,13 @@ def needs(*paths: Path) -> pytest.MarkDecorator:
 
 @asynccontextmanager
 async def both_formats(url: str) -> AsyncIterator[list[Client]]:
-    """A client of each format."""
+    """A client for each format."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(connect(url, format=name)) for name in FORMATS]
 
 
 class Moments:
-    """Waiting for a condition that is looked at whenever one of the watched subscriptions has changed."""
+    """Waits for a condition; checks it whenever one of the watched subscriptions has changed."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
@@ -51,26 +51,26 @@ class Moments:
         self._changed.set()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Returns when it holds; the scenario's own deadline bounds the wait."""
+        """Returns when the condition holds. The test's deadline bounds the wait."""
         while not condition():
             self._changed.clear()
             await self._changed.wait()
 
 
 def equal(book: Book, published: CoreBook) -> bool:
-    """Whether a client's view is that of the publisher's book, level by level."""
+    """Whether a client's view equals the publisher's book, level by level."""
     view = published.view(depth=book.request.depth, group=book.request.group)
     return view is not None and (book.bids.ravel().tolist(), book.asks.ravel().tolist()) == view
 
 
 def untroubled(client: Client) -> bool:
-    """Whether nothing was ever missing or wrong on the way to this client."""
+    """Whether nothing that this client received was missing or wrong."""
     stats = client.stats
     return (stats.gaps, stats.crc_errors, stats.recoveries, stats.reconnects) == (0, 0, 0, 0)
 
 
 async def announced(subscribe: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:
-    """Subscribes as soon as a publisher has announced the instrument; the scenario's own deadline bounds the wait."""
+    """Subscribes as soon as a publisher has announced the instrument. The test's deadline bounds the wait."""
     while True:
         try:
             return await subscribe(*arguments, **options)
@@ -81,7 +81,7 @@ async def announced(subscribe: Callable[..., Awaitable[T]], *arguments: Any, **o
 
 
 def guarded(wrong: list[AssertionError], check: Callable[..., None], *arguments: Any) -> None:
-    """For observers, whose errors the client only logs: keeps what does not hold."""
+    """Keeps failed checks of observers, because the client only logs their errors."""
     try:
         check(*arguments)
     except AssertionError as error:

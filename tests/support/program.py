@@ -1,4 +1,4 @@
-"""Programs of ours run as a user runs them: their lines, signals, exit codes, and what they leave behind."""
+"""Runs our programs as a user does: their lines, signals, exit codes, and the files and processes that they leave."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ DEADLINE_S = 30.0
 
 
 class Program:
-    """``python -m …``, or another command, from the root of the repository. Its standard error is kept apart; what it
-    leaves in the temporary directory, and processes that it started, can be looked at.
+    """``python -m …``, or another command, from the root of the repository. It keeps standard error apart, and shows the files
+    in the temporary directory and the processes that the program started.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Program:
         put(None)  # type: ignore[operator]
 
     def until(self, pattern: str, deadline_s: float = DEADLINE_S) -> re.Match[str]:
-        """The next line of its output that matches; fails, with all it said, if none comes."""
+        """The next line of its output that matches; fails with the whole output if none comes."""
         ends = time.monotonic() + deadline_s
         while True:
             try:
@@ -76,7 +76,7 @@ class Program:
                 return found
 
     def until_error(self, pattern: str, deadline_s: float = DEADLINE_S) -> re.Match[str]:
-        """The same for its standard error, from its beginning."""
+        """The same for its standard error, from the start."""
         ends = time.monotonic() + deadline_s
         while not (found := re.search(pattern, self.errors)):
             assert self.process.poll() is None and time.monotonic() < ends, (
@@ -89,7 +89,7 @@ class Program:
         self.process.send_signal(number)
 
     def end(self, number: signal.Signals | None = None, deadline_s: float = DEADLINE_S) -> int:
-        """Its exit code, after the signal if one is given, and when all it said has been read."""
+        """Sends the signal, if one is given; returns the exit code once the whole output has been read."""
         if number is not None:
             self.signal(number)
         code = self.process.wait(deadline_s)
@@ -108,7 +108,7 @@ class Program:
         return "\n".join(line for line in self._errors if line is not None)
 
     def children(self) -> dict[int, str]:
-        """The processes that it has started and that run, with their command lines; Linux only."""
+        """The running processes that it started, with their command lines; Linux only."""
         pid = self.process.pid
         pids = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
         return {child: Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ") for child in pids}
@@ -129,7 +129,7 @@ class Program:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs: not gone, and no zombie."""
+    """Whether a process runs and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

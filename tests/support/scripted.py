@@ -1,4 +1,4 @@
-"""A gateway that does as a test says, over real sockets: also what a real one would never do."""
+"""A scripted gateway over real sockets, which also does what a real one never does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WELCOME = {
 
 
 class Session(WSListener):
-    """One client, as the gateway sees it."""
+    """One client, on the gateway's side."""
 
     def __init__(self, gateway: ScriptedGateway, request: Any, name: str) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Session(WSListener):
         }
 
     def delta(self, first: int, last: int, lots: int) -> Any:
-        """The best bid's size becomes ``lots``."""
+        """Sets the size of the best bid to ``lots``."""
         crc = zlib.crc32(f"100:{lots}:101:6".encode())
         if self.name == "msgpack":
             return [1, 7, first, last, 1, [100, lots], [], crc]
@@ -106,7 +106,7 @@ class Session(WSListener):
         }
 
     async def agree(self, *, resumed: bool = False) -> dict[str, Any]:
-        """Waits for a ``subscribe`` and agrees to it."""
+        """Waits for a ``subscribe`` and accepts it."""
         command = await self.commands.get()
         assert command["op"] == "subscribe"
         self.say(
@@ -129,9 +129,9 @@ class Session(WSListener):
 
 
 class ScriptedGateway:
-    """Accepts clients and hands the test their sessions; ``refuse`` answers upgrades instead.
+    """Accepts clients and gives their sessions to the test; ``refuse`` answers upgrades instead.
 
-    ``chooses`` and ``extensions`` are what it agrees to: whatever the test says, not what was offered.
+    It answers with ``chooses`` and ``extensions``, even if the client did not offer them.
     """
 
     def __init__(self) -> None:
@@ -190,7 +190,7 @@ async def live_book(gateway: ScriptedGateway, name: str = "msgpack", **options: 
 
 
 def until(register: Callable[..., Any], wanted: Callable[[Any], bool]) -> asyncio.Future[Any]:
-    """The first value given to an observer that is wanted."""
+    """The first matching value that an observer receives."""
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     register(lambda value: None if future.done() or not wanted(value) else future.set_result(value))
     return future

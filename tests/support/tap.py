@@ -19,7 +19,7 @@ def tapping(
     on_fault: Callable[[Exception], object] = _unexpected,
     counters: dict[str, int] | None = None,
 ) -> NatsTap:
-    """Feed it bytes as NATS sends them."""
+    """Give it bytes as NATS sends them."""
     if counters is None:
         counters = {"in_msgs": 0, "in_bytes": 0}
     return NatsTap(handlers, counters, pass_on, on_fault)

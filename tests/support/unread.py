@@ -1,4 +1,4 @@
-"""What NATS has sent to a bus and nobody has read yet."""
+"""The bytes from NATS that a bus has not read yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mdstream.bus import Bus
 
 
 def unread(bus: Bus) -> bytes:
-    """What lies in the bus's socket; it stays there."""
+    """Returns the bytes in the bus's socket, and leaves them there."""
     number = os.dup(bus.client._transport._io_writer.get_extra_info("socket").fileno())
     with socket.socket(fileno=number) as peeked:
         try:

@@ -1,4 +1,4 @@
-"""io_uring, where this machine has it."""
+"""io_uring, if this machine has it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mdstream._core.net.sender_uring import UringSender
 
 
 def uring() -> UringSender:
-    """Skips the test where the kernel is too old, or refuses."""
+    """Skips the test if the kernel is too old or refuses io_uring."""
     try:
         return UringSender()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A WebSocket client made of bytes, which sends what a well-behaved one would not; and a server around ``Session``."""
+"""A WebSocket client that sends raw bytes, also wrong ones, and a server around ``Session``."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RawClient:
         limit: int = 2**16,
         extensions: str = "",
     ) -> RawClient:
-        """Upgrades; ``pipelined`` follows the request at once, in the same write."""
+        """Upgrades; sends ``pipelined`` in the same write as the request."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=limit)
         key = base64.b64encode(os.urandom(16)).decode()
         writer.write(
@@ -78,7 +78,7 @@ class RawClient:
         self.writer.write(b"".join(frames))
 
     async def frame(self) -> tuple[int, bytes]:
-        """The next frame, which must be whole, unmasked and without extension bits but that of compression, if agreed on."""
+        """The next frame. It must be complete and unmasked, with no extension bit except that of compression, if agreed."""
         first, second = await self.reader.readexactly(2)
         packed = first & 0xF0 == 0xC0 and bool(self.extensions)
         assert (packed or first & 0xF0 == 0x80) and not second & 0x80
@@ -99,12 +99,12 @@ class RawClient:
         return payload
 
     async def closed_with(self) -> tuple[int, str]:
-        """Code and reason of the next close frame, answered, and the end of the connection after it."""
+        """Reads and answers the next close frame, and waits for the end of the connection; returns code and reason."""
         opcode, payload = await self.frame()
         while opcode != CLOSE:
             opcode, payload = await self.frame()
         self.send(frame(CLOSE, payload[:2]))
-        assert await self.reader.read() == b"", "something came behind the close frame"
+        assert await self.reader.read() == b"", "bytes came after the close frame"
         self.writer.close()
         return int.from_bytes(payload[:2]), payload[2:].decode()
 
@@ -118,7 +118,7 @@ class RawClient:
 
 
 class Server:
-    """Sessions of one hub on a free port; what their callbacks were told."""
+    """Sessions of one hub on a free port, and what their callbacks received."""
 
     ticking: asyncio.TimerHandle
 
@@ -148,7 +148,7 @@ class Server:
         self.on_message(session, payload)
 
     def echo(self) -> None:
-        """Answers each message with itself and keeps none: the conformance cases send gigabytes."""
+        """Echoes each message and keeps none, because the conformance cases send gigabytes."""
         self.received = lambda session, payload: session.send_control(payload)
 
     def requested(self, session: Session, head: bytes) -> None:

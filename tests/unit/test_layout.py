@@ -60,6 +60,20 @@ def test_imports_go_one_way(of: str):
     assert upward == set()
 
 
+@pytest.mark.parametrize("of", ROOMS)
+def test_modules_of_a_room_import_each_other_without_a_circle(of: str):
+    edges = {source.stem: set[str]() for source in SOURCES if room(source) == of}
+    prefix = f"mdstream._core.{of}."
+    for source in SOURCES:
+        if room(source) == of:
+            found = {name.removeprefix(prefix) for name in imports(source) if name.startswith(prefix)}
+            edges[source.stem] |= found - {source.stem}
+    while free := [name for name, needs in edges.items() if not needs & edges.keys()]:
+        for name in free:
+            del edges[name]
+    assert not edges
+
+
 def test_only_the_reader_of_upgrade_requests_knows_picows():
     knows = {
         source.stem for source in SOURCES if any(name.split(".")[0] == "picows" for name in imports(source))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 HINT = "run `make build` and use .venv/bin/python, or run `pip install -e .`"
 

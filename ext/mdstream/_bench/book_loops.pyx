@@ -1,4 +1,4 @@
-"""Loops over prepared numbers, so that a benchmark times the book and not the interpreter that drives it."""
+"""Loops over prepared numbers, so that a benchmark times the book and not the interpreter that calls it."""
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint64_t
@@ -23,16 +23,20 @@ cdef class _Scratch:
 
 
 def apply_script(list books not None, script not None, Py_ssize_t diff_depth=0):
-    cdef Py_buffer held
-    PyObject_GetBuffer(script, &held, PyBUF_C_CONTIGUOUS)
+    """Applies updates ``[book, n_bids, n_asks, ticks, lots, …]`` in order; returns the number of level changes.
+
+    With ``diff_depth`` also computes the top view after each update, and its difference from the view before.
+    """
+    cdef Py_buffer view
+    PyObject_GetBuffer(script, &view, PyBUF_C_CONTIGUOUS)
     try:
-        return run_script(books, <const int64_t*> held.buf, <const int64_t*> held.buf + held.len // 8, diff_depth)
+        return run_script(books, <const int64_t*> view.buf, <const int64_t*> view.buf + view.len // 8, diff_depth)
     finally:
-        PyBuffer_Release(&held)
+        PyBuffer_Release(&view)
 
 
 cdef Py_ssize_t run_script(list books, const int64_t* at, const int64_t* end, Py_ssize_t diff_depth) except -1:
-    """Each update: which book, how many bids and asks, then these."""
+    """An update is the index of its book, the numbers of bids and asks, then their levels."""
     cdef Py_ssize_t n_bids, n_asks, changes = 0
     cdef _Scratch scratch = _Scratch()
     cdef Book book
@@ -49,7 +53,7 @@ cdef Py_ssize_t run_script(list books, const int64_t* at, const int64_t* end, Py
 
 
 cdef int diff_top(Book book, Py_ssize_t depth, _Scratch scratch) except -1:
-    """What a depth-limited topic does at each flush: the view now, and what leads to it from the view last sent."""
+    """The work of a depth-limited topic at each flush: the current view, and its difference from the view sent last."""
     book.c_view(book.seq, depth, 1, &scratch.bids, &scratch.asks)
     levels_diff(&scratch.old_bids, &scratch.bids, True, &scratch.out)
     levels_diff(&scratch.old_asks, &scratch.asks, False, &scratch.out)
@@ -59,6 +63,7 @@ cdef int diff_top(Book book, Py_ssize_t depth, _Scratch scratch) except -1:
 
 
 def conflate(Book book not None, uint64_t since, Py_ssize_t rounds):
+    """Computes the changes since number ``since`` ``rounds`` times; returns how many levels changed."""
     cdef _Scratch scratch = _Scratch()
     for _ in range(rounds):
         if not book.c_changes(since, book.seq, &scratch.bids, &scratch.asks):

@@ -6,20 +6,25 @@ import msgpack
 from mdstream._bench.chance cimport chance_below, chance_next, chance_seed
 from mdstream._bench.sockets cimport monotonic_ns
 from mdstream._core.base.buffer cimport buffer_reserve
-from mdstream._core.orderbook.checksum cimport crc_levels
-from mdstream._core.base.digits cimport INT_MAX_PACKED, SLACK, pack_array, pack_levels, pack_uint
+from mdstream._core.orderbook.checksum cimport levels_crc
+from mdstream._core.base.digits cimport INT_MAX_MSGPACK, SLACK, pack_array, pack_levels, pack_uint
 from mdstream._core.orderbook.levels cimport levels_append, levels_free, levels_reserve, levels_to_list
 from mdstream._core.codec.feed_encoder import pack_book, pack_snap
 
 cdef enum:
-    HEAD_MAX = 64               # a payload's numbers before its levels
-    TRIES = 16                  # at a level that the update has not changed yet
+    HEAD_MAX = 64               # bytes of a payload before its levels
+    TRIES = 16                  # to find a level that the update has not changed yet
     SNAP_EVERY_S = 5
 
 _REF = {"price_exp": -2, "size_exp": -8, "tick": 1, "lot": 1, "name": "load test"}
 
 
 cdef class Books:
+    """The books of all symbols of a load test. They have 20 to ``levels`` levels a side and never cross; the same seed gives the same updates.
+
+    ``subjects`` has the beginning of each symbol's NATS subjects, ``md.<venue>.<symbol>``. ``epoch`` is in µs since the Unix epoch,
+    and greater than that of every earlier writer. ``levels`` is 20 to 1,000.
+    """
     def __cinit__(self, subjects, *, uint64_t epoch, Py_ssize_t levels=40, int64_t seed=1):
         cdef int64_t now = monotonic_ns()
         if not 20 <= levels <= 1000:
@@ -28,13 +33,13 @@ cdef class Books:
         self.epoch = epoch
         self.fewest, self.most = max(levels // 2, 20), max(levels, 25)
         self.random = chance_seed(<uint64_t>seed)
-        self.made = <Made*>calloc(max(len(self.subjects), 1), sizeof(Made))
+        self.made = <MadeBook*>calloc(max(len(self.subjects), 1), sizeof(MadeBook))
         if self.made == NULL:
             raise MemoryError(f"no memory for {len(self.subjects)} books")
         self.count = len(self.subjects)
         for symbol in range(self.count):
             self.build(&self.made[symbol], levels, 6000000 + 1000 * symbol)
-            # Not all are saved at the same time.
+            # Their snaps are due at different times.
             self.made[symbol].snap_ns = now - <int64_t>chance_below(&self.random, SNAP_EVERY_S * 1000) * 1000000
 
     def __dealloc__(self):
@@ -45,7 +50,7 @@ cdef class Books:
         levels_free(&self.bids)
         levels_free(&self.asks)
 
-    cdef int build(self, Made* made, Py_ssize_t levels, int64_t middle) except -1:
+    cdef int build(self, MadeBook* made, Py_ssize_t levels, int64_t middle) except -1:
         cdef int64_t bid = middle, ask = middle
         cdef Py_ssize_t _i
         levels_reserve(&made.bids, self.most)
@@ -63,22 +68,22 @@ cdef class Books:
 
     # ---- updates
 
-    cdef int c_update(self, Made* made, Py_ssize_t changes, uint64_t ts_us, Buffer* out) except -1 nogil:
+    cdef int c_update(self, MadeBook* made, Py_ssize_t changes, uint64_t ts_us, Buffer* out) except -1 nogil:
         cdef Py_ssize_t _i
         self.bids.count = self.asks.count = 0
         for _i in range(changes):
             self.change(made)
         return self.put_update(made, ts_us, out)
 
-    cdef int c_touch(self, Made* made, uint64_t ts_us, Buffer* out) except -1 nogil:
+    cdef int c_touch(self, MadeBook* made, uint64_t ts_us, Buffer* out) except -1 nogil:
         self.bids.count = self.asks.count = 0
         made.bids.values[1], made.asks.values[1] = self.lots(), self.lots()
         levels_append(&self.bids, made.bids.values[0], made.bids.values[1])
         levels_append(&self.asks, made.asks.values[0], made.asks.values[1])
         return self.put_update(made, ts_us, out)
 
-    cdef int change(self, Made* made) except -1 nogil:
-        """One level of either side, the nearer to the touch the more often; one that this update has not changed yet."""
+    cdef int change(self, MadeBook* made) except -1 nogil:
+        """Changes a level of one side, most often one near the best, that this update has not changed yet."""
         cdef bint is_bid = chance_next(&self.random) >> 63
         cdef Levels* side = &made.bids if is_bid else &made.asks
         cdef Levels* changes = &self.bids if is_bid else &self.asks
@@ -92,7 +97,7 @@ cdef class Books:
         return 0
 
     cdef int change_level(self, Levels* side, Levels* changes, Py_ssize_t place, int64_t away, int64_t bound) except -1 nogil:
-        """Resizes it, or deletes it, or puts a new one before it; ``away`` is where prices become worse, ``bound`` the other side's best."""
+        """Resizes or deletes a level, or adds one before it. ``away`` is the direction of worse prices, ``bound`` the other side's best price."""
         cdef uint64_t kind = chance_below(&self.random, 100)
         cdef int64_t lots = self.lots()
         cdef int64_t* level = side.values + 2 * place
@@ -110,11 +115,11 @@ cdef class Books:
         level[1] = lots
         return levels_append(changes, level[0], lots)
 
-    cdef int put_update(self, Made* made, uint64_t ts_us, Buffer* out) except -1 nogil:
+    cdef int put_update(self, MadeBook* made, uint64_t ts_us, Buffer* out) except -1 nogil:
         cdef char* at
         made.seq += 1
         made.unsaved += 1
-        buffer_reserve(out, HEAD_MAX + SLACK + 2 * INT_MAX_PACKED * (self.bids.count + self.asks.count))
+        buffer_reserve(out, HEAD_MAX + SLACK + 2 * INT_MAX_MSGPACK * (self.bids.count + self.asks.count))
         at = pack_uint(pack_array(out.data + out.size, 7), 1)
         at = pack_uint(pack_uint(at, self.epoch), made.seq)
         at = pack_uint(pack_uint(at, made.seq), ts_us)
@@ -123,9 +128,9 @@ cdef class Books:
         out.size = at - out.data
         return 0
 
-    cdef int c_snap(self, Made* made, uint64_t ts_us, int64_t now_ns, Buffer* out) except -1 nogil:
+    cdef int c_snap(self, MadeBook* made, uint64_t ts_us, int64_t now_ns, Buffer* out) except -1 nogil:
         cdef char* at
-        buffer_reserve(out, HEAD_MAX + SLACK + 2 * INT_MAX_PACKED * (made.bids.count + made.asks.count))
+        buffer_reserve(out, HEAD_MAX + SLACK + 2 * INT_MAX_MSGPACK * (made.bids.count + made.asks.count))
         at = pack_uint(pack_array(out.data + out.size, 6), 2)
         at = pack_uint(pack_uint(pack_uint(at, self.epoch), made.seq), ts_us)
         at = pack_levels(at, made.bids.values, made.bids.count)
@@ -137,13 +142,17 @@ cdef class Books:
 
     # ---- for Python
 
-    cdef Made* at(self, Py_ssize_t symbol) except NULL:
+    cdef MadeBook* at(self, Py_ssize_t symbol) except NULL:
         if not 0 <= symbol < self.count:
             raise IndexError(f"there is no symbol {symbol}; there are {self.count}")
         return &self.made[symbol]
 
     def announcements(self, uint64_t ts_us):
-        cdef Made* made
+        """The messages that must be stored (with JetStream's ack, in this order) before a gateway asks for the symbols.
+
+        For each symbol: ``ref`` (price_exp -2, size_exp -8), the ``book`` update that builds the book if it is new, and ``snap``.
+        """
+        cdef MadeBook* made
         announced = []
         for symbol, subject in enumerate(self.subjects):
             made = self.at(symbol)
@@ -155,19 +164,22 @@ cdef class Books:
         return announced
 
     def seq(self, Py_ssize_t symbol):
+        """The number of a symbol's last update; ``symbol`` is an index in ``subjects``."""
         return self.at(symbol).seq
 
     def seqs(self):
         return [self.made[i].seq for i in range(self.count)]
 
     def view(self, Py_ssize_t symbol, Py_ssize_t depth=0):
-        cdef Made* made = self.at(symbol)
+        """Bids and asks, flat and best first; ``depth`` 0 is the full book."""
+        cdef MadeBook* made = self.at(symbol)
         sides = levels_to_list(&made.bids), levels_to_list(&made.asks)
         return (sides[0][:2 * depth], sides[1][:2 * depth]) if depth else sides
 
     def crc(self, Py_ssize_t symbol):
-        cdef Made* made = self.at(symbol)
-        return crc_levels(&made.bids, &made.asks)
+        """The contract's checksum of the book."""
+        cdef MadeBook* made = self.at(symbol)
+        return levels_crc(&made.bids, &made.asks)
 
 
 cdef inline bint has_level(const Levels* levels, int64_t ticks) noexcept nogil:

@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 
 cdef inline uint64_t chance_seed(uint64_t seed) noexcept nogil:
-    """A state that is never 0, of seeds that may be close to one another."""
+    """A first state, never 0; neighbouring seeds give different states."""
     seed = (seed + 0x9E3779B97F4A7C15ULL) * 0xBF58476D1CE4E5B9ULL
     seed = (seed ^ (seed >> 27)) * 0x94D049BB133111EBULL
     return (seed ^ (seed >> 31)) | 1
@@ -18,10 +18,10 @@ cdef inline uint64_t chance_next(uint64_t* state) noexcept nogil:
 
 
 cdef inline uint64_t chance_below(uint64_t* state, uint64_t bound) noexcept nogil:
-    """Evenly from 0 to bound - 1, for bounds below 2^32."""
+    """An integer from 0 to bound - 1, uniform; ``bound`` is below 2^32."""
     return (chance_next(state) >> 32) * bound >> 32
 
 
 cdef inline double chance_unit(uint64_t* state) noexcept nogil:
-    """Evenly from 0 to 1, without 1."""
+    """A number in [0, 1), uniform."""
     return <double>(chance_next(state) >> 11) / 9007199254740992.0

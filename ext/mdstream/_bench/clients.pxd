@@ -1,4 +1,4 @@
-"""The connections of a load test: opening, reading, writing, closing. What the messages mean is for the Follower."""
+"""The connections of a load test: opening, reading, writing, closing. The Follower handles the messages."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -10,9 +10,9 @@ from mdstream._bench.tracked cimport Tracked
 from mdstream._core.base.buffer cimport Buffer
 
 cdef enum ClientState:
-    IDLE = 0                    # nothing is planned
+    IDLE = 0                    # not planned
     PLANNED                     # its timer will open it
-    QUEUED                      # too many are on their way
+    QUEUED                      # too many others are opening
     CONNECTING
     UPGRADING
     OPEN
@@ -23,34 +23,34 @@ cdef struct Client:
     char* left                  # bytes of an incomplete frame or answer
     char* unsent
     char* fragments             # of a message in several frames
-    int64_t began_ns            # connect
-    int64_t cut_ns              # when the network died; 0 unless it is coming back from that
+    int64_t began_ns            # when it called connect
+    int64_t cut_ns              # when `cut` broke it; 0 if it is ready again
     uint32_t left_size
     uint32_t left_room
     uint32_t unsent_size
     uint32_t fragments_size
     uint32_t generation         # of its timers
-    uint32_t attempts           # that failed, one after the other
+    uint32_t attempts           # failures, one after the other
     int fd
     uint16_t gateway
     uint8_t state
     bint ready
     bint paused
-    bint resumes                # its group wishes to go on where it was
-    bint leaving                # told to drain: its timer lets it go
+    bint resumes                # its group uses `resume`
+    bint leaving                # told to drain: it leaves when its timer ends
 
 cdef struct Gateway:
     uint32_t ip
     int port
     Buffer request              # the upgrade
 
-cdef struct Traffic:            # of the window
+cdef struct Traffic:            # counts of the window
     uint64_t frames
     uint64_t bytes
     uint64_t reads
     uint64_t pings
 
-cdef struct Fates:              # of the run
+cdef struct RunCounts:          # of the whole run
     uint64_t opened
     uint64_t failed
     uint64_t refused
@@ -64,16 +64,16 @@ cdef class Clients:
     cdef readonly Histogram recovery
     cdef Client* clients
     cdef Gateway* gateways
-    cdef uint32_t* queue        # a ring of those that wait until fewer are on their way
-    cdef int64_t* pauses        # ns, of each group: rests, 0 for none, and
-    cdef int64_t* reads         # how long it reads between them
+    cdef uint32_t* queue        # a ring of clients in the state QUEUED
+    cdef int64_t* pauses        # ns that each group pauses, 0: never
+    cdef int64_t* reads         # ns that it reads between two pauses
     cdef Traffic traffic
-    cdef Fates fates
+    cdef RunCounts run_counts
     cdef uint32_t[5000] close_counts
     cdef Timers timers
     cdef epoll_event[512] events
-    cdef char[1024] failure     # why there is no use in going on
-    cdef tuple answer_words     # what must stand in the answer to the upgrade
+    cdef char[1024] failure     # why no connection can succeed
+    cdef tuple answer_words     # what the answer to the upgrade must contain
     cdef const char* accepted
     cdef const char* subprotocol
     cdef Buffer input
@@ -81,30 +81,30 @@ cdef class Clients:
     cdef Py_ssize_t n_gateways
     cdef uint32_t queue_at
     cdef uint32_t queued
-    cdef int64_t on_their_way
-    cdef int64_t in_flight      # at most
+    cdef int64_t n_opening
+    cdef int64_t in_flight      # most clients that may be opening
     cdef int64_t n_open
     cdef int64_t n_ready
-    cdef int64_t n_wanted       # to be open, or to become so
+    cdef int64_t n_wanted       # that should become ready
     cdef int64_t n_given_up
     cdef int64_t now_ns
     cdef int64_t data_ns        # of the last data message
     cdef uint64_t random
-    cdef uint32_t sources       # addresses to connect from, 0: the system's choice
+    cdef uint32_t sources       # addresses to connect from; 0: the system chooses
     cdef uint32_t source_offset
     cdef uint32_t source_step   # clients on one address before the next
     cdef int epoll
-    cdef bint useful            # a server has answered as it should, once
+    cdef bint useful            # a server has accepted a client at least once
 
     cdef int c_plan(self, Client* client, int64_t at_ns) except -1 nogil
-    # What the time brings: openings, rests of slow readers, leaving.
+    # Runs the timers that are due: openings, pauses of slow readers, leaving.
     cdef int c_timers(self) except -1 nogil
     cdef int c_start_queued(self) except -1 nogil
     cdef int c_event(self, const epoll_event* event) except -1 nogil
-    # Lets a connection go; `resume`: it will want to go on where it is.
+    # Closes a connection; `reset`: without a close handshake of TCP.
     cdef void c_hang_up(self, Client* client, bint reset) noexcept nogil
-    # 1000, if it can be said at once.
-    cdef void c_say_close(self, Client* client) noexcept nogil
+    # Sends a close frame (1000) if it can be sent at once.
+    cdef void c_send_close(self, Client* client) noexcept nogil
 
     # within
     cdef int set_gateways(self, plan) except -1
@@ -118,10 +118,10 @@ cdef class Clients:
     cdef int connected(self, Client* client) except -1 nogil
     cdef int fail(self, Client* client, const char* why, bint again) except -1 nogil
     cdef int fail_for_good(self, Client* client, const char* why, const char* advice) except -1 nogil
-    cdef int come_back(self, Client* client, bint again) except -1 nogil
+    cdef int reconnect(self, Client* client, bint again) except -1 nogil
     cdef int give_up(self, Client* client) except -1 nogil
-    cdef Py_ssize_t upgraded(self, Client* client, const char* answer, Py_ssize_t size) except -1 nogil
-    cdef bint has(self, const char* answer, Py_ssize_t size, const char* words) noexcept nogil
+    cdef Py_ssize_t take_answer(self, Client* client, const char* answer, Py_ssize_t size) except -1 nogil
+    cdef bint contains(self, const char* answer, Py_ssize_t size, const char* words) noexcept nogil
     cdef int upgrade_refused(self, Client* client, const char* answer, Py_ssize_t size) except -1 nogil
     cdef int read(self, Client* client) except -1 nogil
     cdef int keep_left(self, Client* client, const char* data, Py_ssize_t size) except -1 nogil

@@ -1,13 +1,14 @@
 from libc.errno cimport EADDRNOTAVAIL, EAGAIN, EINTR, EMFILE, ENFILE
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memmove, strerror, strlen
 
 import base64
-import hashlib
 
 from mdstream._bench.chance cimport chance_seed, chance_unit
 from mdstream._bench.follow cimport FAULT_MALFORMED
+from mdstream._bench.memory cimport grown
+from mdstream._bench.message cimport big_endian
 from mdstream._bench.orders cimport put_client_frame
 from mdstream._bench.sockets cimport (
     EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SECOND, epoll_make, epoll_watch, event_mark,
@@ -18,19 +19,20 @@ from mdstream._bench.tracked cimport is_ready, tracked_free, tracked_make, track
 from mdstream._core.base.buffer cimport buffer_free, buffer_reserve
 from mdstream._core.websocket.frame cimport OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG
 
+from mdstream._bench.frames import accept_key
+from mdstream.codes import FINAL_CLOSE_CODES
 from mdstream.errors import BenchError
 
 cdef enum:
     READ_SIZE = 262144
-    MESSAGE_MAX = 67108864      # bytes; no server of the contract comes near
-    ANSWER_MAX = 65536          # of an answer to the upgrade
-    ATTEMPTS_MAX = 10           # connections that fail, one after the other, before a client is given up
-    SLOW_ROOM = 16384           # receive buffer of a slow reader: what the kernel hides from the server
-    PORTS = 25000               # of one source address that can be relied on
+    MESSAGE_MAX = 67108864      # bytes; no message of the contract is nearly as long
+    ANSWER_MAX = 65536          # bytes of an answer to the upgrade
+    ATTEMPTS_MAX = 10           # failures, one after the other, after which a client is given up
+    SLOW_ROOM = 16384           # receive buffer of a slow reader, which the server cannot see
+    PORTS = 25000               # usable ports of one source address
     NO_CODE = 1006
 
-KEY = base64.b64encode(b"mdstream-bench--").decode()
-ACCEPT = base64.b64encode(hashlib.sha1(f"{KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()).decode()
+KEY = base64.b64encode(b"mdstream-bench--")
 
 cdef extern from "<string.h>" nogil:
     void* memmem(const void* text, size_t size, const void* words, size_t words_size)
@@ -68,19 +70,19 @@ cdef class Clients:
             self.gateways[i].ip, self.gateways[i].port = resolve(host), port
             request = (
                 f"GET {plan.path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n"
+                f"Sec-WebSocket-Key: {KEY.decode()}\r\nSec-WebSocket-Version: 13\r\n"
                 f"Sec-WebSocket-Protocol: mdstream.v1.{plan.format}\r\n{headers}\r\n"
             ).encode("latin-1")
             buffer_reserve(&self.gateways[i].request, len(request))
             memcpy(self.gateways[i].request.data, <const char*>request, len(request))
             self.gateways[i].request.size = len(request)
-        self.answer_words = (ACCEPT.encode(), f"mdstream.v1.{plan.format}".encode())
+        self.answer_words = (accept_key(KEY), f"mdstream.v1.{plan.format}".encode())
         self.accepted, self.subprotocol = self.answer_words[0], self.answer_words[1]
         self.set_sources(plan)
         return 0
 
     cdef int set_sources(self, plan) except -1:
-        """One after the other, as the ports of one run out; only a gateway on this machine is reached from other loopback addresses."""
+        """Takes the next source address when the ports of one run out. This works only for a gateway on this machine, with loopback addresses."""
         clients = plan.offset + plan.connections
         self.sources = plan.sources or (clients + PORTS - 1) // PORTS
         self.source_offset = plan.offset
@@ -159,7 +161,7 @@ cdef class Clients:
 
     cdef int c_start_queued(self) except -1 nogil:
         cdef Client* client
-        while self.queued and self.on_their_way < self.in_flight and not self.failure[0]:
+        while self.queued and self.n_opening < self.in_flight and not self.failure[0]:
             client = &self.clients[self.queue[self.queue_at]]
             self.queue_at = (self.queue_at + 1) % <uint32_t>self.n_clients
             self.queued -= 1
@@ -168,17 +170,17 @@ cdef class Clients:
         return 0
 
     cdef int leave(self, Client* client) except -1 nogil:
-        """A drained gateway is left with a close frame, for the next one."""
-        self.c_say_close(client)
+        """Leaves a draining gateway with a close frame, and goes to the next one."""
+        self.c_send_close(client)
         self.c_hang_up(client, False)
         client.gateway = <uint16_t>((client.gateway + 1) % self.n_gateways)
         return self.c_plan(client, self.now_ns)
 
     cdef int toggle(self, Client* client) except -1 nogil:
-        """A slow reader goes to rest, or on."""
+        """A slow reader starts or ends a pause."""
         cdef int64_t next_ns
         client.paused = not client.paused
-        self.fates.paused += client.paused
+        self.run_counts.paused += client.paused
         next_ns = (self.pauses if client.paused else self.reads)[client.tracked.group]
         self.watch(client, EPOLL_CTL_MOD)
         return timers_add(&self.timers, self.now_ns + next_ns, <uint32_t>(client - self.clients), client.generation)
@@ -194,11 +196,11 @@ cdef class Clients:
         client.began_ns = self.now_ns
         if fd < 0:
             if -fd in (EMFILE, ENFILE, EADDRNOTAVAIL):
-                return self.fail_for_good(client, strerror(-fd), b"more open files (ulimit -n), or more source addresses, are needed")
+                return self.fail_for_good(client, strerror(-fd), b"it needs more open files (ulimit -n), or more source addresses")
             return self.fail(client, strerror(-fd), True)
         client.fd = fd
         client.state = CONNECTING
-        self.on_their_way += 1
+        self.n_opening += 1
         return self.watch(client, EPOLL_CTL_ADD)
 
     cdef int watch(self, Client* client, int how) except -1 nogil:
@@ -222,11 +224,11 @@ cdef class Clients:
         return self.send(client, gateway.request.data, gateway.request.size)
 
     cdef int fail(self, Client* client, const char* why, bint again) except -1 nogil:
-        """This connection came to nothing. Without any that ever did there is no use in trying others."""
+        """This connection failed. If none has ever succeeded, gives up the whole test."""
         if not self.useful:
             return self.fail_for_good(client, why, b"is a gateway running there?")
         self.c_hang_up(client, False)
-        return self.come_back(client, again)
+        return self.reconnect(client, again)
 
     cdef int fail_for_good(self, Client* client, const char* why, const char* advice) except -1 nogil:
         cdef Gateway* gateway = &self.gateways[client.gateway]
@@ -239,8 +241,8 @@ cdef class Clients:
             )
         return self.give_up(client)
 
-    cdef int come_back(self, Client* client, bint again) except -1 nogil:
-        """With full jitter, as the contract asks of clients, at the next gateway; or not, after too many failures."""
+    cdef int reconnect(self, Client* client, bint again) except -1 nogil:
+        """Reconnects to the next gateway, with full jitter as the contract asks; gives up after too many failures."""
         cdef double delay_s
         client.attempts += 1
         if not again or client.attempts > ATTEMPTS_MAX:
@@ -251,12 +253,12 @@ cdef class Clients:
 
     cdef int give_up(self, Client* client) except -1 nogil:
         self.n_given_up += 1
-        self.fates.failed += 1
+        self.run_counts.failed += 1
         client.state = GIVEN_UP
         return 0
 
-    cdef Py_ssize_t upgraded(self, Client* client, const char* answer, Py_ssize_t size) except -1 nogil:
-        """Takes the answer to the upgrade once it is whole: its size, or 0."""
+    cdef Py_ssize_t take_answer(self, Client* client, const char* answer, Py_ssize_t size) except -1 nogil:
+        """Handles the answer to the upgrade; returns its size, or 0 if it is not complete or a refusal."""
         cdef const char* end = <const char*>memmem(answer, <size_t>size, b"\r\n\r\n", 4)
         cdef Py_ssize_t head
         if end == NULL:
@@ -267,22 +269,22 @@ cdef class Clients:
         if size < 12 or memcmp(answer, b"HTTP/1.1 101", 12):
             self.upgrade_refused(client, answer, size)
             return 0
-        if not self.has(answer, head, self.accepted) or not self.has(answer, head, self.subprotocol):
-            self.fail(client, b"it upgraded to something that is no stream of the contract (no Sec-WebSocket-Accept, or not our subprotocol)", False)
+        if not self.contains(answer, head, self.accepted) or not self.contains(answer, head, self.subprotocol):
+            self.fail(client, b"its upgrade leads to no stream of the contract (no Sec-WebSocket-Accept, or another subprotocol)", False)
             return 0
         client.state = OPEN
         self.useful = True
         self.n_open += 1
         return head
 
-    cdef bint has(self, const char* answer, Py_ssize_t size, const char* words) noexcept nogil:
+    cdef bint contains(self, const char* answer, Py_ssize_t size, const char* words) noexcept nogil:
         return memmem(answer, <size_t>size, words, strlen(words)) != NULL
 
     cdef int upgrade_refused(self, Client* client, const char* answer, Py_ssize_t size) except -1 nogil:
-        """Too many (429) and draining or full (503) may be otherwise later."""
+        """Another try may succeed after 429 (too many) and 503 (draining or full)."""
         cdef char[700] why
-        cdef bint later = size >= 12 and (self.has(answer + 9, 3, b"429") or self.has(answer + 9, 3, b"503"))
-        self.fates.refused += 1
+        cdef bint later = size >= 12 and (self.contains(answer + 9, 3, b"429") or self.contains(answer + 9, 3, b"503"))
+        self.run_counts.refused += 1
         snprintf(why, sizeof(why), b"it refused the upgrade: %.*s", <int>min(size, <Py_ssize_t>600), answer)
         return self.fail(client, why, later)
 
@@ -316,7 +318,7 @@ cdef class Clients:
         memcpy(self.input.data, client.left, <size_t>size)
         size += got
         if client.state == UPGRADING:
-            used = self.upgraded(client, self.input.data, size)
+            used = self.take_answer(client, self.input.data, size)
         if client.state == OPEN:
             used += self.frames(client, <uint8_t*>self.input.data + used, size - used)
         if client.fd >= 0:
@@ -327,7 +329,7 @@ cdef class Clients:
 
     cdef int keep_left(self, Client* client, const char* data, Py_ssize_t size) except -1 nogil:
         if size > client.left_room:
-            client.left = grown(client.left, size)
+            client.left = <char*>grown(client.left, size)
             client.left_room = <uint32_t>size
         elif size == 0 and client.left_room:
             free(client.left)
@@ -339,7 +341,7 @@ cdef class Clients:
         return 0
 
     cdef Py_ssize_t frames(self, Client* client, const uint8_t* data, Py_ssize_t size) except -1 nogil:
-        """Takes the frames that are whole; returns their bytes. Answers gather in ``follower.out``."""
+        """Handles the complete frames; returns their bytes. The answers are in ``follower.out``."""
         cdef Py_ssize_t at = 0, head, length
         while size - at >= 2 and client.state == OPEN:
             head, length = 2, data[at + 1] & 0x7F
@@ -347,7 +349,7 @@ cdef class Clients:
                 head = 4 if length == 126 else 10
                 if size - at < head:
                     break
-                length = length_of(data + at + 2, head - 2)
+                length = <Py_ssize_t>min(big_endian(data + at + 2, <int>head - 2), <uint64_t>MESSAGE_MAX + 1)
             if data[at + 1] & 0x80 or data[at] & 0x70 or length > MESSAGE_MAX:
                 self.follower.c_fault(FAULT_MALFORMED, &client.tracked, NULL, data[at], <uint64_t>length)
                 self.lost(client, NO_CODE, b"it sent a frame that no server may send")
@@ -378,7 +380,7 @@ cdef class Clients:
         cdef Py_ssize_t whole = client.fragments_size + size
         if whole > MESSAGE_MAX:
             return self.lost(client, NO_CODE, b"it sent a message without end")
-        client.fragments = grown(client.fragments, max(whole, <Py_ssize_t>1))
+        client.fragments = <char*>grown(client.fragments, max(whole, <Py_ssize_t>1))
         memcpy(client.fragments + client.fragments_size, payload, <size_t>size)
         client.fragments_size = <uint32_t>whole
         if last:
@@ -406,27 +408,27 @@ cdef class Clients:
         cdef char[400] why
         if client.tracked.unavailable:
             self.c_hang_up(client, False)
-            return self.come_back(client, True)
-        if self.fates.opened == 0:
+            return self.reconnect(client, True)
+        if self.run_counts.opened == 0:
             snprintf(why, sizeof(why), b"it refused to subscribe: %s", self.follower.first_error)
             return self.fail_for_good(client, why, b"are these instruments published, and this depth and interval served?")
         self.c_hang_up(client, False)
         return self.give_up(client)
 
     cdef int became_ready(self, Client* client) except -1 nogil:
-        cdef int64_t now = monotonic_ns(), rest_ns
+        cdef int64_t now = monotonic_ns(), delay_ns
         client.ready = True
         client.attempts = 0
         self.n_ready += 1
-        self.on_their_way -= 1
-        self.fates.opened += 1
+        self.n_opening -= 1
+        self.run_counts.opened += 1
         self.ready.c_record((now - client.began_ns) // 1000, 1)
         if client.cut_ns:
             self.recovery.c_record((now - client.cut_ns) // 1000, 1)
             client.cut_ns = 0
-        if self.pauses[client.tracked.group]:           # not all slow readers rest at the same time
-            rest_ns = <int64_t>(chance_unit(&self.random) * <double>self.reads[client.tracked.group])
-            timers_add(&self.timers, now + rest_ns, <uint32_t>(client - self.clients), client.generation)
+        if self.pauses[client.tracked.group]:           # slow readers pause at different times
+            delay_ns = <int64_t>(chance_unit(&self.random) * <double>self.reads[client.tracked.group])
+            timers_add(&self.timers, now + delay_ns, <uint32_t>(client - self.clients), client.generation)
         return 0
 
     # ---- writing
@@ -438,11 +440,11 @@ cdef class Clients:
         return self.send(client, out.data, size) if size else 0
 
     cdef int send(self, Client* client, const char* data, Py_ssize_t size) except -1 nogil:
-        """Sends what waits, then this; what the kernel does not take waits."""
+        """Sends what waits, then ``data``; what the kernel does not take waits."""
         cdef int64_t sent = 0
         cdef Py_ssize_t whole = client.unsent_size + size
         if client.unsent_size:
-            client.unsent = grown(client.unsent, whole)
+            client.unsent = <char*>grown(client.unsent, whole)
             if size:
                 memcpy(client.unsent + client.unsent_size, data, <size_t>size)
             data = client.unsent
@@ -452,7 +454,7 @@ cdef class Clients:
             return self.lost(client, NO_CODE, strerror(<int>-sent))
         sent = max(sent, <int64_t>0)
         if sent < whole and not client.unsent_size:
-            client.unsent = grown(NULL, whole - sent)
+            client.unsent = <char*>grown(NULL, whole - sent)
             memcpy(client.unsent, data + sent, <size_t>(whole - sent))
         elif sent and client.unsent_size:
             memmove(client.unsent, client.unsent + sent, <size_t>(whole - sent))
@@ -465,8 +467,7 @@ cdef class Clients:
             client.unsent = NULL
         return 0
 
-    cdef void c_say_close(self, Client* client) noexcept nogil:
-        """1000, if it can be said at once."""
+    cdef void c_send_close(self, Client* client) noexcept nogil:
         cdef uint8_t[8] frame = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]
         if client.state == OPEN and not client.unsent_size:
             socket_send(client.fd, frame, 8)
@@ -480,7 +481,7 @@ cdef class Clients:
         client.fd = -1
         self.n_open -= client.state == OPEN
         self.n_ready -= client.ready
-        self.on_their_way -= not client.ready
+        self.n_opening -= not client.ready
         self.follower.out.size = 0
         self.forget_bytes(client)
         tracked_reset(&client.tracked, client.resumes)
@@ -489,28 +490,15 @@ cdef class Clients:
         client.ready = client.paused = client.leaving = False
 
     cdef int lost(self, Client* client, int code, const char* why) except -1 nogil:
-        """The server hung up. Most codes invite to come back; before the upgrade it is a failure."""
+        """The connection is gone. After most codes the client may reconnect; before the upgrade it is a failure."""
+        cdef bint final
         if client.state != OPEN:
             return self.fail(client, why, True)
-        if client.ready or self.fates.opened:
-            self.fates.closed += 1
+        if client.ready or self.run_counts.opened:
+            self.run_counts.closed += 1
             self.close_counts[code if 0 <= code < 5000 else 0] += 1
             self.c_hang_up(client, False)
-            return self.come_back(client, not (code == 1003 or code == 1007 or code == 1009 or code == 4400 or code == 4401 or code == 4403))
-        return self.fail_for_good(client, why, b"it upgraded the first connection, and did not let it subscribe")
-
-
-cdef inline Py_ssize_t length_of(const uint8_t* at, Py_ssize_t size) noexcept nogil:
-    cdef uint64_t length = 0
-    cdef Py_ssize_t i
-    for i in range(size):
-        length = length << 8 | at[i]
-    return <Py_ssize_t>min(length, <uint64_t>MESSAGE_MAX + 1)
-
-
-cdef char* grown(char* old, Py_ssize_t size) except NULL nogil:
-    cdef char* made = <char*>realloc(old, <size_t>size)
-    if made == NULL:
-        with gil:
-            raise MemoryError(f"no memory for {size} bytes of a connection")
-    return made
+            with gil:
+                final = code in FINAL_CLOSE_CODES
+            return self.reconnect(client, not final)
+        return self.fail_for_good(client, why, b"it accepted the first connection, and did not let it subscribe")

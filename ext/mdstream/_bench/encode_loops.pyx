@@ -1,20 +1,30 @@
-"""Loops for benchmarks: encoders and checksum as the gateway calls them, with no Python between two calls."""
+"""Loops for benchmarks: they call the encoders and the checksum as the gateway does, without Python between two calls."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from mdstream._core.base.buffer cimport Buffer, buffer_free
-from mdstream._core.orderbook.checksum cimport crc_levels
-from mdstream._core.codec.encode cimport REASON_SUBSCRIBE, Format, Scale, encode_delta, encode_snapshot
+from mdstream._core.orderbook.checksum cimport levels_crc
+from mdstream._core.codec.encode cimport ENCODERS
+from mdstream._core.codec.message cimport REASON_SUBSCRIBE, Head, Scale
 from mdstream._core.orderbook.levels cimport Levels, levels_free, levels_from_object
+
+cdef uint64_t FIRST_SEQ = 1_234_567
+cdef uint64_t FIRST_TS_US = 1_753_000_001_234_567
 
 cdef struct Message:
     Levels bids
     Levels asks
 
 
+cdef inline void advance(Head* head) noexcept nogil:
+    head.first += 1
+    head.seq += 1
+    head.ts_us += 1
+
+
 cdef class Messages:
-    """Views or changes, [(bids, asks), …] with flat levels, to be encoded one after the other."""
+    """Views or changes, ``[(bids, asks), …]`` with flat levels, to encode one after the other."""
     cdef Message* messages
     cdef Py_ssize_t count
     cdef Buffer out
@@ -38,37 +48,34 @@ cdef class Messages:
         buffer_free(&self.out)
 
     def deltas(self, int format, int price_exp, int size_exp, Py_ssize_t rounds):
-        cdef Message* message
-        cdef uint64_t seq = 1_234_567
-        cdef Py_ssize_t i, size = 0
-        for _ in range(rounds):
-            for i in range(self.count):
-                message = &self.messages[i]
-                self.out.size = 0
-                encode_delta(<Format>format, &self.out, 7, seq, seq, 1_753_000_000_000_000 + seq, &message.bids,
-                             &message.asks, 0xDEADBEEF, Scale(price_exp, size_exp))
-                seq += 1
-                size += self.out.size
-        return size
+        """Encodes each as a delta, ``rounds`` times; returns the bytes written."""
+        return self.encode(False, format, Scale(price_exp, size_exp), rounds)
 
     def snapshots(self, int format, int price_exp, int size_exp, Py_ssize_t rounds):
+        """The same as snapshots."""
+        return self.encode(True, format, Scale(price_exp, size_exp), rounds)
+
+    cdef Py_ssize_t encode(self, bint whole, int format, Scale scale, Py_ssize_t rounds) except -1:
+        cdef Head head = Head(7, FIRST_TS_US, FIRST_SEQ, FIRST_SEQ, FIRST_TS_US, scale)
         cdef Message* message
-        cdef uint64_t seq = 1_234_567
         cdef Py_ssize_t i, size = 0
         for _ in range(rounds):
             for i in range(self.count):
                 message = &self.messages[i]
                 self.out.size = 0
-                encode_snapshot(<Format>format, &self.out, 7, 1_753_000_000_000_000, seq, 1_753_000_000_000_000 + seq,
-                                &message.bids, &message.asks, 0xDEADBEEF, REASON_SUBSCRIBE, Scale(price_exp, size_exp))
-                seq += 1
+                if whole:
+                    ENCODERS[format].snapshot(&self.out, &head, &message.bids, &message.asks, 0xDEADBEEF, REASON_SUBSCRIBE)
+                else:
+                    ENCODERS[format].delta(&self.out, &head, &message.bids, &message.asks, 0xDEADBEEF)
+                advance(&head)
                 size += self.out.size
         return size
 
     def checksums(self, Py_ssize_t rounds):
-        cdef uint32_t all_of_them = 0
+        """Computes all checksums, ``rounds`` times; returns them in one number."""
+        cdef uint32_t combined = 0
         cdef Py_ssize_t i
         for _ in range(rounds):
             for i in range(self.count):
-                all_of_them ^= crc_levels(&self.messages[i].bids, &self.messages[i].asks)
-        return all_of_them
+                combined ^= levels_crc(&self.messages[i].bids, &self.messages[i].asks)
+        return combined

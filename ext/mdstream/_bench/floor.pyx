@@ -1,15 +1,14 @@
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, EINTR
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc, strtol
+from libc.stdlib cimport calloc, free, strtol
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
-import base64
-import hashlib
 import json
 
 import msgpack
 
+from mdstream._bench.memory cimport grown
 from mdstream._bench.nats cimport nats_open
 from mdstream._bench.orders cimport FORMAT_JSON, FORMAT_MSGPACK, Format
 from mdstream._bench.read_msgpack cimport slice_cursor
@@ -24,39 +23,41 @@ from mdstream._core.base.buffer cimport Buffer, buffer_free, buffer_reserve
 from mdstream._core.codec.msgpack_reader cimport Cursor
 from mdstream._core.websocket.frame cimport OP_CLOSE, OP_PING, OP_PONG
 
-from mdstream._bench.frames import first_frame, framed
+from mdstream._bench.frames import accept_key, first_frame, framed
 from mdstream.errors import BenchError
 
 cdef enum:
     READ_SIZE = 262144
-    LINE_MAX = 4096                 # of NATS
-    REQUEST_MAX = 65536             # of a client
-    BACKLOG_MAX = 67108864          # bytes that wait for a client that does not read, before it is dropped
-    LISTENER = 0xFFFFFFFF           # marks of epoll that are no clients
+    LINE_MAX = 4096                 # bytes of a NATS line
+    REQUEST_MAX = 65536             # bytes of a client's request
+    BACKLOG_MAX = 67108864          # bytes that may wait for a slow client; with more the floor drops it
+    PRICE_EXP = -2                  # of every instrument of a load test
+    SIZE_EXP = -8
+    LISTENER = 0xFFFFFFFF           # epoll marks that are not clients
     NATS = 0xFFFFFFFE
     WAKE = 0xFFFFFFFD
 
 cdef struct Reader:                 # a client
-    Buffer input                    # of a request or a command that is not whole
+    Buffer input                    # of an incomplete request or command
     Buffer out                      # frames that wait
-    Py_ssize_t single               # of its first frame in this read of the bus, which needs no copy: where it is in `frames`,
-    Py_ssize_t single_size          # and its size; 0: none
-    int fd                          # -1: free
+    Py_ssize_t single               # offset in `frames` of the first frame since the last read of the bus; it needs no copy
+    Py_ssize_t single_size          # its size; 0: none
+    int fd                          # -1: unused
     Format format                   # 0: not upgraded yet
     bint touched
-    bint waiting                    # for the socket to take more
+    bint waiting                    # until the socket takes more
 
-cdef struct Listed:                 # an instrument's readers of one format
+cdef struct ReaderList:             # the readers of an instrument in one format
     uint32_t* readers
     Py_ssize_t count
     Py_ssize_t room
 
 cdef struct Stream:
-    Listed[3] listed                # by format
+    ReaderList[3] listed            # by format
     uint64_t epoch
     uint64_t last
 
-cdef struct Done:
+cdef struct FloorCounts:
     uint64_t accepted
     uint64_t updates
     uint64_t deliveries
@@ -65,12 +66,20 @@ cdef struct Done:
 
 
 cdef class Floor:
+    """The floor for comparison with mdstream: as little as a C program can do between NATS and WebSocket.
+
+    It relays each update as one ready ``delta`` to every subscriber of its instrument: one encoding for all, and one ``send`` per
+    client for each read from the bus. It keeps no books (snapshots are empty, ``crc`` is constant), merges nothing, and sends no
+    heartbeats. It reads the contract's MessagePack from NATS and speaks both subprotocols. Run it in its own process, because the
+    CPU of that process is the result.
+
+    The constructor connects to NATS, subscribes to the ``book`` stream of each ``md.<venue>.<symbol>`` in ``subjects``, and
+    listens on ``port`` of 127.0.0.1. BenchError if one of these fails.
+    """
     cdef readonly int port
     cdef int listener
     cdef int nats
     cdef int epoll
-    cdef int price_exp
-    cdef int size_exp
     cdef bint stopped
     cdef list instruments
     cdef dict places
@@ -82,14 +91,12 @@ cdef class Floor:
     cdef Py_ssize_t n_touched
     cdef Buffer input               # of the bus
     cdef Buffer frames              # of this read of the bus
-    cdef Done done
+    cdef FloorCounts done
     cdef epoll_event[512] events
     cdef str where
 
-    def __cinit__(self, instruments, subjects, str nats_host, int nats_port, *, str host="127.0.0.1", int port=0, int price_exp=-2,
-                  int size_exp=-8, user=None, password=None, token=None):
+    def __cinit__(self, instruments, subjects, str nats_host, int nats_port, *, int port=0):
         self.listener = self.nats = self.epoll = -1
-        self.price_exp, self.size_exp = price_exp, size_exp
         self.instruments = list(instruments)
         self.places = {name: place for place, name in enumerate(self.instruments)}
         self.where = f"nats-server {nats_host}:{nats_port}"
@@ -101,11 +108,11 @@ cdef class Floor:
         self.count = len(self.instruments)
         buffer_reserve(&self.input, 2 * READ_SIZE)
         self.epoll = epoll_make()
-        self.listener = socket_listen(resolve(host), port)
+        self.listener = socket_listen(resolve("127.0.0.1"), port)
         if self.epoll < 0 or self.listener < 0:
-            raise BenchError(f"{host}:{port}: {problem_text(-min(self.epoll, self.listener))}; is the port free?")
+            raise BenchError(f"127.0.0.1:{port}: {problem_text(-min(self.epoll, self.listener))}; is the port free?")
         self.port = socket_port(self.listener)
-        self.nats = nats_open(nats_host, nats_port, "mdstream bench floor", user, password, token)
+        self.nats = nats_open(nats_host, nats_port, "mdstream bench floor", None, None, None)
         self.subscribe(subjects)
         epoll_watch(self.epoll, EPOLL_CTL_ADD, self.nats, EPOLLIN, NATS)
         epoll_watch(self.epoll, EPOLL_CTL_ADD, self.listener, EPOLLIN, LISTENER)
@@ -119,11 +126,11 @@ cdef class Floor:
             if sent > 0:
                 at += sent
             elif sent != -EAGAIN and sent != -EINTR or monotonic_ns() > deadline:
-                raise BenchError(f"{self.where}: it does not take our subscriptions")
+                raise BenchError(f"{self.where}: it does not accept the subscriptions")
         return 0
 
     def __dealloc__(self):
-        self.let_go()
+        self.release()
         for place in range(len(self.instruments) if self.streams != NULL else 0):
             free(self.streams[place].listed[<int>FORMAT_JSON].readers)
             free(self.streams[place].listed[<int>FORMAT_MSGPACK].readers)
@@ -133,7 +140,7 @@ cdef class Floor:
         buffer_free(&self.input)
         buffer_free(&self.frames)
 
-    cdef void let_go(self) noexcept:
+    cdef void release(self) noexcept:
         cdef Py_ssize_t i
         for i in range(self.n_readers):
             if self.readers[i].fd >= 0:
@@ -144,9 +151,13 @@ cdef class Floor:
         self.listener = self.nats = self.epoll = -1
 
     def close(self):
-        self.let_go()
+        """May be called twice."""
+        self.release()
 
     def counters(self):
+        """``clients`` now; since the start ``accepted``, ``updates`` (from the bus), ``deliveries``, ``sends``, ``dropped`` (clients that
+        did not read).
+        """
         cdef dict done = self.done
         clients = sum([1 for i in range(self.n_readers) if self.readers[i].fd >= 0])
         return {"clients": clients} | done
@@ -154,11 +165,12 @@ cdef class Floor:
     # ---- the loop
 
     def run(self, double seconds, *, int wake_fd=-1):
+        """Serves for ``seconds`` or until ``wake_fd`` can be read, without the interpreter's lock. BenchError if NATS hangs up."""
         cdef int64_t deadline = monotonic_ns() + <int64_t>(seconds * SECOND)
         if self.epoll < 0:
             raise BenchError("the floor is closed")
         if wake_fd >= 0 and epoll_watch(self.epoll, EPOLL_CTL_ADD, wake_fd, EPOLLIN, WAKE) < 0:
-            raise ValueError(f"wake_fd {wake_fd} is no descriptor that can be waited for")
+            raise ValueError(f"wake_fd {wake_fd} is not a descriptor that epoll can watch")
         self.stopped = False
         try:
             with nogil:
@@ -190,7 +202,7 @@ cdef class Floor:
             self.stopped = True
             return 0
         if self.readers[mark].fd < 0:
-            return 0                    # dropped in this very turn
+            return 0                    # dropped earlier in this turn
         if events & EPOLLOUT:
             self.flush(mark)
         if self.readers[mark].fd >= 0 and events & (EPOLLIN | EPOLLERR | EPOLLHUP):
@@ -220,7 +232,7 @@ cdef class Floor:
             raise BenchError(f"{self.where}: {why.decode()}")
 
     cdef Py_ssize_t take_bus(self) except -1 nogil:
-        """Takes what is whole of what NATS has sent; returns its bytes."""
+        """Handles the complete lines and messages from NATS; returns their bytes."""
         cdef Py_ssize_t at = 0, taken = 1
         while taken > 0:
             taken = self.take_line(self.input.data + at, self.input.size - at)
@@ -240,7 +252,7 @@ cdef class Floor:
             socket_send(self.nats, b"PONG\r\n", 6)
         elif not memcmp(line, b"-ERR", 4):
             with gil:
-                raise BenchError(f"{self.where}: it says {line[:head].decode(errors='replace').strip()}")
+                raise BenchError(f"{self.where}: it sent {line[:head].decode(errors='replace').strip()}")
         return head
 
     cdef Py_ssize_t take_message(self, char* line, Py_ssize_t head, Py_ssize_t size) except -1 nogil:
@@ -277,11 +289,11 @@ cdef class Floor:
         return 0
 
     cdef int spread(self, Stream* stream, Format format, uint64_t sub, const Update* update) except -1 nogil:
-        cdef const Listed* listed = &stream.listed[<int>format]
+        cdef const ReaderList* listed = &stream.listed[<int>format]
         cdef Py_ssize_t start, i
         if not listed.count:
             return 0
-        start = relay_frame(&self.frames, format, sub, update, self.price_exp, self.size_exp)
+        start = relay_frame(&self.frames, format, sub, update, PRICE_EXP, SIZE_EXP)
         for i in range(listed.count):
             self.give(listed.readers[i], start, self.frames.size - start)
         self.done.deliveries += <uint64_t>listed.count
@@ -316,7 +328,7 @@ cdef class Floor:
     # ---- to the clients
 
     cdef int flush(self, uint32_t mark) except -1 nogil:
-        """One send of all that there is; what the kernel does not take waits."""
+        """Sends everything at once; what the kernel does not take waits."""
         cdef Reader* reader = &self.readers[mark]
         cdef const char* data = reader.out.data
         cdef Py_ssize_t size = reader.out.size
@@ -355,7 +367,7 @@ cdef class Floor:
         memset(reader, 0, sizeof(Reader))
         reader.fd = -1
 
-    cdef void unlist(self, Listed* listed, uint32_t mark) noexcept nogil:
+    cdef void unlist(self, ReaderList* listed, uint32_t mark) noexcept nogil:
         cdef Py_ssize_t i
         for i in range(listed.count):
             if listed.readers[i] == mark:
@@ -376,7 +388,7 @@ cdef class Floor:
         return 0
 
     cdef uint32_t free_mark(self, int fd) except? 0 nogil:
-        """Descriptors are small and unique: one is its own mark."""
+        """Descriptors are small and unique, so each is its own mark."""
         cdef Py_ssize_t room = self.n_readers, i
         if fd < room:
             return <uint32_t>fd
@@ -390,7 +402,7 @@ cdef class Floor:
         self.n_readers = room
         return <uint32_t>fd
 
-    # ---- from the clients: rare, and so in Python
+    # ---- from the clients: rare, so written in Python
 
     cdef int read_client(self, uint32_t mark) except -1 nogil:
         cdef Reader* reader = &self.readers[mark]
@@ -411,16 +423,16 @@ cdef class Floor:
 
     cdef int take_client(self, uint32_t mark) except -1:
         cdef Reader* reader = &self.readers[mark]
-        cdef bytes come = reader.input.data[:reader.input.size]
+        cdef bytes received = reader.input.data[:reader.input.size]
         used = 0
         if not reader.format:
-            head, end, _ = come.partition(b"\r\n\r\n")
+            head, end, _ = received.partition(b"\r\n\r\n")
             if not end:
                 return 0
             used = len(head) + 4
             self.upgrade(mark, head)
         while reader.fd >= 0:
-            opcode, payload, size = first_frame(come[used:])
+            opcode, payload, size = first_frame(received[used:])
             if not size:
                 break
             used += size
@@ -434,13 +446,12 @@ cdef class Floor:
     cdef int upgrade(self, uint32_t mark, bytes head) except -1:
         cdef Reader* reader = &self.readers[mark]
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])}
-        key = headers.get(b"sec-websocket-key", b"")
-        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        accept = accept_key(headers.get(b"sec-websocket-key", b""))
         reader.format = FORMAT_MSGPACK if b"msgpack" in headers.get(b"sec-websocket-protocol", b"") else FORMAT_JSON
         name = b"msgpack" if reader.format == FORMAT_MSGPACK else b"json"
         self.answer(reader, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept
                     + b"\r\nSec-WebSocket-Protocol: mdstream.v1." + name + b"\r\n\r\n")
-        return self.say(reader, {"type": "welcome", "version": 1, "node": "floor", "session": str(mark), "time": 0, "heartbeat_ms": 0, "limits": {}})
+        return self.send_message(reader, {"type": "welcome", "version": 1, "node": "floor", "session": str(mark), "time": 0, "heartbeat_ms": 0, "limits": {}})
 
     cdef int take_frame(self, uint32_t mark, int opcode, bytes payload) except -1:
         cdef Reader* reader = &self.readers[mark]
@@ -456,18 +467,18 @@ cdef class Floor:
         cdef Reader* reader = &self.readers[mark]
         for name in order.get("instruments", ()) if order.get("op") == "subscribe" else ():
             if name not in self.places:
-                self.say(reader, {"type": "error", "id": order.get("id"), "code": "unknown_instrument", "message": f"{name} is not relayed"})
+                self.send_message(reader, {"type": "error", "id": order.get("id"), "code": "unknown_instrument", "message": f"{name} is not relayed"})
                 continue
             place = self.places[name]
             self.list_reader(&self.streams[<Py_ssize_t>place].listed[<int>reader.format], mark)
-            self.say(reader, {
+            self.send_message(reader, {
                 "type": "subscribed", "id": order.get("id"), "sub": place + 1, "channel": "book", "instrument": name, "depth": 0, "group": 1,
-                "interval_ms": 0, "price_exp": self.price_exp, "size_exp": self.size_exp, "resumed": False,
+                "interval_ms": 0, "price_exp": PRICE_EXP, "size_exp": SIZE_EXP, "resumed": False,
             })
-            self.say_snapshot(reader, place)
+            self.send_snapshot(reader, place)
         return 0
 
-    cdef int list_reader(self, Listed* listed, uint32_t mark) except -1:
+    cdef int list_reader(self, ReaderList* listed, uint32_t mark) except -1:
         if listed.count == listed.room:
             listed.room = 2 * listed.room + 8
             listed.readers = <uint32_t*>grown(listed.readers, listed.room * <Py_ssize_t>sizeof(uint32_t))
@@ -475,14 +486,14 @@ cdef class Floor:
         listed.count += 1
         return 0
 
-    cdef int say_snapshot(self, Reader* reader, Py_ssize_t place) except -1:
+    cdef int send_snapshot(self, Reader* reader, Py_ssize_t place) except -1:
         cdef Stream* stream = &self.streams[place]
         if reader.format == FORMAT_MSGPACK:
             return self.answer(reader, framed(<int>FORMAT_MSGPACK, msgpack.packb([2, place + 1, stream.epoch, stream.last, 0, [], [], 0, "subscribe"])))
-        return self.say(reader, {"type": "snapshot", "sub": place + 1, "epoch": stream.epoch, "seq": stream.last, "ts": 0, "bids": [], "asks": [],
+        return self.send_message(reader, {"type": "snapshot", "sub": place + 1, "epoch": stream.epoch, "seq": stream.last, "ts": 0, "bids": [], "asks": [],
                                  "crc": 0, "reason": "subscribe"})
 
-    cdef int say(self, Reader* reader, dict message) except -1:
+    cdef int send_message(self, Reader* reader, dict message) except -1:
         payload = json.dumps(message).encode() if reader.format == FORMAT_JSON else msgpack.packb(message)
         return self.answer(reader, framed(<int>reader.format, payload))
 
@@ -495,11 +506,3 @@ cdef inline int append(Buffer* to, const char* data, Py_ssize_t size) except -1 
     memcpy(to.data + to.size, data, <size_t>size)
     to.size += size
     return 0
-
-
-cdef void* grown(void* old, Py_ssize_t size) except NULL nogil:
-    cdef void* made = realloc(old, <size_t>size)
-    if made == NULL:
-        with gil:
-            raise MemoryError(f"no memory for {size} bytes")
-    return made

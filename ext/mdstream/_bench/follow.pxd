@@ -1,6 +1,6 @@
-"""What a client of a load test makes of what it is sent: numbers that follow one another, books that agree. No I/O.
+"""Checks what a client of a load test receives: consecutive numbers, equal books. No I/O.
 
-One ``Follower`` serves all clients of a process, and counts for all; a client's own state is a ``Tracked``.
+One ``Follower`` serves all clients of a process and has their counts; the state of one client is a ``Tracked``.
 """
 
 from cpython.object cimport PyObject
@@ -8,23 +8,23 @@ from libc.stdint cimport int8_t, int64_t, uint8_t, uint64_t
 
 from mdstream._bench.histogram cimport Histogram
 from mdstream._bench.message cimport Message, Slice
-from mdstream._bench.orders cimport Format, Name, Topic, Wish
+from mdstream._bench.orders cimport Format, Name, Topic, WantedInstrument
 from mdstream._bench.tracked cimport Sub, Tracked
 from mdstream._core.base.buffer cimport Buffer
 from mdstream._core.orderbook.levels cimport Levels
 
 cdef enum Fault:
     FAULT_GAP = 0               # a number is missing
-    FAULT_REPEAT                # nothing new
+    FAULT_REPEAT                # its numbers are not new
     FAULT_OVERLAP
     FAULT_EARLY                 # data before the snapshot
     FAULT_UNKNOWN_SUB
-    FAULT_UNASKED               # subscribed to what was not asked for
-    FAULT_BACKWARDS             # a snapshot or a ticker of an earlier number
+    FAULT_UNASKED               # `subscribed` without a request
+    FAULT_BACKWARDS             # a snapshot or a ticker with an earlier number
     FAULT_MALFORMED
     FAULT_NO_WELCOME
-    FAULT_LOST_TAIL             # the heartbeat knows of more
-    FAULT_BEYOND                # of a number that was never published
+    FAULT_LOST_TAIL             # the heartbeat has a later number
+    FAULT_BEYOND                # a number that was never published
     FAULT_CRC
     FAULT_CROSSED
     FAULT_ORDER                 # a snapshot that is not best first
@@ -53,17 +53,17 @@ cdef struct Totals:             # of the run
     uint64_t errors
     uint64_t drains
 
-cdef struct Kept:               # of an instrument
+cdef struct InstrumentState:
     Name name
-    uint64_t expected           # the last number of its book; 0: not known
+    uint64_t expected           # the last number of its book; 0: unknown
     uint64_t expected_trade
     int8_t price_exp
     int8_t size_exp
 
-cdef struct Manner:             # of a group of clients
+cdef struct GroupState:
     Topic topic
     bint is_trades
-    bint is_slow                # reads at times alone: its latencies are its own, and in no sum
+    bint is_slow                # it pauses: its latencies are not in the sum
     PyObject* latency           # Histogram
 
 cdef class Follower:
@@ -75,28 +75,28 @@ cdef class Follower:
     cdef uint64_t[FAULTS] faults
     cdef char[400] first_fault
     cdef char[300] first_error
-    cdef Buffer out             # frames that the client at hand is to send; the owner empties it
-    cdef Kept* instruments
+    cdef Buffer out             # frames that the current client must send; the owner empties it
+    cdef InstrumentState* instruments
     cdef Py_ssize_t n_instruments
-    cdef Manner* groups
+    cdef GroupState* groups
     cdef Py_ssize_t n_groups
     cdef readonly Histogram latency
     cdef readonly list group_latency
-    cdef int64_t now_us         # when what is being taken was received
-    cdef int64_t drain_ms       # of the last `drain` taken; -1: none
-    cdef list _keep             # what the C side points into
+    cdef int64_t now_us         # when the current bytes were received
+    cdef int64_t drain_ms       # of the last `drain`; -1: none
+    cdef list _keep             # keeps alive what the C side points to
     cdef Levels _levels
-    cdef Wish* _wishes          # room for one command
+    cdef WantedInstrument* _wanted  # room for one command
 
-    # Takes one whole message: its data is counted and checked, its answers stand in `out`.
+    # Handles one complete message: counts and checks its data, and puts the answers into `out`.
     cdef int c_take(self, Tracked* client, const uint8_t* data, Py_ssize_t size) except -1 nogil
-    # The last number of what it subscribed to, 0 if that is not known.
+    # The last number of the subscription's stream; 0: unknown.
     cdef uint64_t c_expected(self, const Tracked* client, const Sub* sub) noexcept nogil
     cdef int c_fault(self, int kind, const Tracked* client, const Sub* sub, uint64_t a, uint64_t b) noexcept nogil
 
     # within
     cdef int set_name(self, Name* target, str name) except -1
-    cdef int set_manner(self, Manner* manner, group) except -1
+    cdef int set_group(self, GroupState* state, group) except -1
     cdef int take(self, Tracked* client, const Message* message) except -1 nogil
     cdef int take_control(self, Tracked* client, const Message* message) except -1 nogil
     cdef void take_error(self, Tracked* client, const Message* message) noexcept nogil
@@ -105,7 +105,7 @@ cdef class Follower:
     cdef void begin(self, Tracked* client, Sub* sub, bint resumed) noexcept nogil
     cdef int take_snapshot(self, Tracked* client, const Message* message) except -1 nogil
     cdef int take_delta(self, Tracked* client, const Message* message) except -1 nogil
-    cdef bint mend(self, Tracked* client, Sub* sub, const Message* message) except -1 nogil
+    cdef bint take_unexpected(self, Tracked* client, Sub* sub, const Message* message) except -1 nogil
     cdef void record(self, const Tracked* client, uint64_t ts_us) noexcept nogil
     cdef void check_expected(self, const Tracked* client, const Sub* sub) noexcept nogil
     cdef int take_trades(self, Tracked* client, const Message* message) except -1 nogil

@@ -34,9 +34,9 @@ FAULT_NAMES = (
 ctypedef const char* Words
 cdef Words[FAULTS] FAULT_WORDS = [
     b"a gap (first..last)", b"nothing new (first..last)", b"an overlap (first..last)", b"data before the snapshot (first..last)",
-    b"data of a subscription that it has not (sub, last)", b"subscribed to what was not asked for (sub)",
-    b"goes back (epoch, seq)", b"a message that the contract does not know (bytes, kind)", b"the first message is no welcome (kind)",
-    b"the heartbeat knows of more (sub, seq): the tail was lost", b"a number that was never published (last, expected)",
+    b"data of an unknown subscription (sub, last)", b"subscribed without a request (sub)",
+    b"goes back (epoch, seq)", b"a message that the contract does not have (bytes, kind)", b"the first message is not welcome (kind)",
+    b"the heartbeat has a later number (sub, seq): the tail was lost", b"a number that was never published (last, expected)",
     b"the wrong crc (theirs, ours)", b"a crossed book (bid, ask)", b"a snapshot that is not best first", b"a view deeper than asked (bids, asks)",
     b"not the decimals of the instrument",
 ]
@@ -53,39 +53,39 @@ cdef class Follower:
         self._keep = []
         self.n_instruments = len(plan.instruments)
         self.n_groups = len(plan.groups)
-        self.instruments = <Kept*>calloc(max(self.n_instruments, <Py_ssize_t>1), sizeof(Kept))
-        self.groups = <Manner*>calloc(self.n_groups, sizeof(Manner))
-        self._wishes = <Wish*>calloc(COMMAND_MAX, sizeof(Wish))
-        if self.instruments == NULL or self.groups == NULL or self._wishes == NULL:
+        self.instruments = <InstrumentState*>calloc(max(self.n_instruments, <Py_ssize_t>1), sizeof(InstrumentState))
+        self.groups = <GroupState*>calloc(self.n_groups, sizeof(GroupState))
+        self._wanted = <WantedInstrument*>calloc(COMMAND_MAX, sizeof(WantedInstrument))
+        if self.instruments == NULL or self.groups == NULL or self._wanted == NULL:
             raise MemoryError("no memory for the plan")
         for i, name in enumerate(plan.instruments):
             self.set_name(&self.instruments[i].name, name)
         for i, group in enumerate(plan.groups):
-            self.set_manner(&self.groups[i], group)
+            self.set_group(&self.groups[i], group)
             self.groups[i].latency = <PyObject*>self.group_latency[i]
 
     def __dealloc__(self):
         free(self.instruments)
         free(self.groups)
-        free(self._wishes)
+        free(self._wanted)
         buffer_free(&self.out)
         levels_free(&self._levels)
 
     cdef int set_name(self, Name* target, str name) except -1:
         cdef bytes text = (json.dumps(name, ensure_ascii=False)[1:-1] if self.format == FORMAT_JSON else name).encode()
         if not 0 < len(text) <= NAME_MAX:
-            raise ValueError(f"instrument {name!r} is {len(text)} bytes long; 1 to {NAME_MAX} are allowed")
+            raise ValueError(f"instrument {name!r} has {len(text)} bytes; it must have 1 to {NAME_MAX}")
         self._keep.append(text)
         target.text, target.size = text, len(text)
         return 0
 
-    cdef int set_manner(self, Manner* manner, group) except -1:
-        cdef Topic* topic = &manner.topic
+    cdef int set_group(self, GroupState* state, group) except -1:
+        cdef Topic* topic = &state.topic
         self.set_name(&topic.channel, group.channel)
         topic.is_book = group.channel == "book"
         topic.depth, topic.group, topic.interval_ms = group.depth, group.group, group.interval_ms
-        manner.is_trades = group.channel == "trades"
-        manner.is_slow = group.pause_s > 0
+        state.is_trades = group.channel == "trades"
+        state.is_slow = group.pause_s > 0
         return 0
 
     cdef int c_fault(self, int kind, const Tracked* client, const Sub* sub, uint64_t a, uint64_t b) noexcept nogil:
@@ -172,21 +172,21 @@ cdef class Follower:
             )
 
     cdef int subscribe(self, Tracked* client) except -1 nogil:
-        """Asks for all subscriptions of the plan, from where they stand if they stand somewhere."""
+        """Sends ``subscribe`` for all subscriptions of the plan, with ``resume`` for those that have data."""
         cdef uint32_t start = 0, i, count
         cdef Sub* sub
         while start < client.count:
             count = min(client.count - start, <uint32_t>COMMAND_MAX)
             for i in range(count):
                 sub = &client.subs[start + i]
-                self._wishes[i] = Wish(self.instruments[sub.instrument].name, sub.epoch, sub.seq)
+                self._wanted[i] = WantedInstrument(self.instruments[sub.instrument].name, sub.epoch, sub.seq)
                 sub.resuming = sub.epoch != 0
-            put_subscribe(&self.out, self.format, start + 1, &self.groups[client.group].topic, self._wishes, count)
+            put_subscribe(&self.out, self.format, start + 1, &self.groups[client.group].topic, self._wanted, count)
             start += count
         return 0
 
     cdef int take_subscribed(self, Tracked* client, const Message* message) except -1 nogil:
-        cdef Kept* kept
+        cdef InstrumentState* kept
         cdef Sub* sub = NULL
         cdef uint32_t i, place
         for i in range(client.count):           # the answers come in order: the first look finds it
@@ -214,7 +214,7 @@ cdef class Follower:
         elif resumed:
             self.c_fault(FAULT_UNASKED, client, sub, <uint64_t>sub.number, 0)
         elif not self.groups[client.group].topic.is_book:
-            sub.epoch = sub.seq = 0             # trades and tickers come as they come
+            sub.epoch = sub.seq = 0             # trades and tickers have no snapshot
             go_live(client, sub)
 
     cdef int take_snapshot(self, Tracked* client, const Message* message) except -1 nogil:
@@ -245,10 +245,10 @@ cdef class Follower:
             return self.c_fault(FAULT_UNKNOWN_SUB, client, NULL, <uint64_t>message.sub, message.last)
         if sub.state < SUB_LIVE:
             return self.c_fault(FAULT_EARLY, client, sub, message.first, message.last)
-        if self.floor and not sub.epoch:        # its snapshot knew of nothing: it begins where it begins
+        if self.floor and not sub.epoch:        # its snapshot is empty: start at the first delta
             sub.epoch, sub.seq = 1, message.first - 1
         if message.first != sub.seq + 1 or sub.state == SUB_RELOADING:
-            if not self.mend(client, sub, message):
+            if not self.take_unexpected(client, sub, message):
                 return 0
         updates = message.last - max(message.first - 1, sub.seq)
         sub.seq, sub.resuming, sub.state = message.last, False, SUB_LIVE
@@ -259,10 +259,10 @@ cdef class Follower:
             self.apply_book(client, sub, message)
         return 0
 
-    cdef bint mend(self, Tracked* client, Sub* sub, const Message* message) except -1 nogil:
-        """A delta that does not follow: what it is, and whether it is to be applied all the same."""
+    cdef bint take_unexpected(self, Tracked* client, Sub* sub, const Message* message) except -1 nogil:
+        """A delta with an unexpected number: counts the fault; returns whether to apply the delta anyway."""
         if sub.state == SUB_RELOADING or sub.state == SUB_HELD and message.first > sub.seq + 1:
-            return False                        # held until the answer is here; what is dropped is in the answer
+            return False                        # wait for the answer, which has what is dropped here
         if message.last <= sub.seq:
             self.c_fault(FAULT_REPEAT, client, sub, message.first, message.last)
             return False
@@ -286,7 +286,7 @@ cdef class Follower:
             self.latency.c_record(latency, 1)
 
     cdef uint64_t c_expected(self, const Tracked* client, const Sub* sub) noexcept nogil:
-        cdef const Kept* kept = &self.instruments[sub.instrument]
+        cdef const InstrumentState* kept = &self.instruments[sub.instrument]
         return kept.expected_trade if self.groups[client.group].is_trades else kept.expected
 
     cdef void check_expected(self, const Tracked* client, const Sub* sub) noexcept nogil:
@@ -316,7 +316,7 @@ cdef class Follower:
         return 0
 
     cdef bint read_trades(self, const Message* message, uint64_t* ts_us) noexcept nogil:
-        """Whether the trades are numbered first..last; when the last one was."""
+        """Whether the trades have the numbers first..last; gives the time of the last one."""
         if self.format == FORMAT_JSON:
             return json_trades(&message.rows, message.first, message.last, ts_us)
         return msgpack_trades(&message.rows, message.first, message.last, ts_us)
@@ -375,8 +375,8 @@ cdef class Follower:
     # ---- books of verified clients
 
     cdef int read_side(self, const Tracked* client, const Sub* sub, const Slice* side) except -1 nogil:
-        """Levels of a message into ``_levels``; 0, and a fault, if they are none."""
-        cdef Kept* kept = &self.instruments[sub.instrument]
+        """Reads levels into ``_levels``; counts a fault and returns 0 if they are invalid."""
+        cdef InstrumentState* kept = &self.instruments[sub.instrument]
         cdef int outcome
         if self.format == FORMAT_JSON:
             outcome = json_levels(side, kept.price_exp, kept.size_exp, &self._levels)
@@ -438,7 +438,7 @@ cdef class Follower:
         return False
 
     cdef int reload(self, Sub* sub) except -1 nogil:
-        """A book that is wrong: asks for a snapshot, and stops checking until it is here."""
+        """The book is wrong: asks for a snapshot, and does not check until it comes."""
         drop_book(sub)
         if self.recover:
             sub.state = SUB_RELOADING

@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
-    EXACT = 2048                    # values below have buckets of their own: 1/1,024 is three significant digits
+    EXACT = 2048                    # each value below has its own bucket; 1/1,024 is three significant digits
     HALF = EXACT // 2               # buckets of each doubling above
     EXACT_BITS = 11
     VALUE_BITS = 27                 # 2^27 µs are 134 s
@@ -14,7 +14,7 @@ cdef class Histogram:
     cdef uint64_t[BUCKETS] buckets
     cdef readonly uint64_t count
     cdef readonly uint64_t sum
-    cdef int64_t low                # as counted; meaningless while count is 0
+    cdef int64_t low                # meaningless while count is 0
     cdef readonly int64_t max
 
     cdef void c_record(self, int64_t value, uint64_t count) noexcept nogil

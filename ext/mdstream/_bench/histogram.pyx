@@ -8,6 +8,11 @@ cdef int64_t BEYOND = (<int64_t>1 << VALUE_BITS) - 1
 
 
 cdef class Histogram:
+    """Latencies in µs, counted in log-linear buckets: three significant digits from 1 µs to 134 s, in constant memory.
+
+    Each value below 2,048 µs has its own bucket. Above, each doubling has 1,024 buckets, so a value is known to 0.1 %. Negative
+    values count as 0, values above the last bucket as its end. ``min``, ``max`` and ``mean`` are exact; ``min`` is 0 without values.
+    """
     @property
     def min(self):
         return self.low if self.count else 0
@@ -35,12 +40,14 @@ cdef class Histogram:
         self.low = self.max = 0
 
     def record(self, int64_t value_us, int64_t count=1):
+        """Counts a value; ValueError if ``count`` is negative."""
         if count < 0:
-            raise ValueError(f"count was {count}; a value is counted once or more")
+            raise ValueError(f"count was {count}; it must not be negative")
         if count:
             self.c_record(value_us, count)
 
     def add(self, Histogram other not None):
+        """Adds the values of ``other``, which may come from another process or run."""
         cdef Py_ssize_t i
         if other.count == 0:
             return
@@ -55,6 +62,10 @@ cdef class Histogram:
         self.c_reset()
 
     def percentile(self, double percent):
+        """The smallest value that ``percent`` of all values do not exceed, rounded up to the end of its bucket; 0 without values.
+
+        100 gives ``max``. ValueError outside 0 to 100.
+        """
         cdef uint64_t wanted, seen = 0
         cdef Py_ssize_t i
         if not 0 <= percent <= 100:
@@ -67,13 +78,16 @@ cdef class Histogram:
         return 0
 
     def counts(self):
+        """The count of each bucket; a copy."""
         return np.frombuffer(PyByteArray_FromStringAndSize(<char*>self.buckets, sizeof(self.buckets)), np.uint64)
 
     @staticmethod
     def bounds():
+        """The greatest value of each bucket, in µs."""
         return np.array([bucket_end(i) for i in range(BUCKETS)], np.int64)
 
     def to_dict(self):
+        """For JSON: ``count``, ``min``, ``max``, ``sum``, and ``buckets`` as ``[index, count]`` of those that are not empty."""
         return {
             "count": self.count,
             "min": self.min,
@@ -84,6 +98,7 @@ cdef class Histogram:
 
     @classmethod
     def from_dict(cls, saved):
+        """The inverse of ``to_dict``; ValueError if ``saved`` does not come from there."""
         cdef Histogram made = cls()
         cdef Py_ssize_t bucket
         cdef uint64_t total = 0, count

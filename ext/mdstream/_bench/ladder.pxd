@@ -1,20 +1,20 @@
-"""A client's view of a book, kept level by level to compare checksums.
+"""A client's view of a book, kept to compare checksums.
 
-Plain sorted runs, another design than the server's books on purpose: a mistake that both share would not show.
+Its sides are plain sorted arrays. The design differs from the server's books on purpose, so that a mistake in one shows.
 """
 
 from libc.stdint cimport int64_t, uint32_t
 
 from mdstream._core.orderbook.levels cimport Levels
 
-cdef struct Ladder:             # zeroed: an empty one
+cdef struct Ladder:             # zeroed: empty
     Levels bids                 # best first
     Levels asks
 
 cdef void ladder_free(Ladder* ladder) noexcept nogil
-# Replaces a side; False if the levels are not best first, or one has no size.
+# Replaces a side; False if the levels are not best first, or a size is not positive.
 cdef bint ladder_load(Levels* side, const Levels* levels, bint is_bid) except -1 nogil
-# Sets levels, size 0 deletes; deleting what is not there does nothing.
+# Sets levels; size 0 deletes. Deleting a missing level does nothing.
 cdef int ladder_apply(Levels* side, const Levels* changes, bint is_bid) except -1 nogil
 cdef bint ladder_crossed(const Ladder* ladder) noexcept nogil
 cdef uint32_t ladder_crc(const Ladder* ladder) noexcept nogil

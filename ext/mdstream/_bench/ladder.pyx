@@ -1,6 +1,6 @@
 from libc.string cimport memmove
 
-from mdstream._core.orderbook.checksum cimport crc_levels
+from mdstream._core.orderbook.checksum cimport levels_crc
 from mdstream._core.orderbook.levels cimport levels_copy, levels_free, levels_reserve
 
 
@@ -57,4 +57,4 @@ cdef bint ladder_crossed(const Ladder* ladder) noexcept nogil:
 
 
 cdef uint32_t ladder_crc(const Ladder* ladder) noexcept nogil:
-    return crc_levels(&ladder.bids, &ladder.asks)
+    return levels_crc(&ladder.bids, &ladder.asks)

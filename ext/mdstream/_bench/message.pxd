@@ -1,6 +1,6 @@
-"""A message of the contract as far as a load test looks into it, whichever format it came in. No I/O, nothing allocated.
+"""The fields of a message that a load test needs, the same for both formats. No I/O, no allocation.
 
-Data and control messages have the same fields; what a format says by place or by key comes here through ``take_number`` and ``take_text``.
+Data and control messages share one struct; the readers fill it by position, or by key through ``take_number`` and ``take_text``.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -21,6 +21,7 @@ cdef enum Kind:
     KIND_DRAIN
     KIND_UNSUBSCRIBED
     KIND_PONG
+    KINDS
 
 cdef enum Field:                # bits of Message.has
     HAS_TYPE = 1
@@ -49,7 +50,7 @@ cdef struct Message:
     int64_t sub
     uint64_t epoch
     uint64_t first
-    uint64_t last               # of a snapshot and a ticker: its seq
+    uint64_t last               # the seq of a snapshot or ticker
     uint64_t ts_us
     uint64_t crc
     int64_t price_exp
@@ -58,7 +59,7 @@ cdef struct Message:
     bint resumed
     Slice bids
     Slice asks
-    Slice rows                  # trades; of a heartbeat its pairs [sub, seq]
+    Slice rows                  # trades, or the pairs [sub, seq] of a heartbeat
     Slice instrument
     Slice code
     Slice text                  # of an error
@@ -67,11 +68,20 @@ cdef struct Message:
 cdef inline bint slice_is(const Slice* slice, const char* text, Py_ssize_t size) noexcept nogil:
     return slice.size == size and memcmp(slice.at, text, <size_t>size) == 0
 
-# The kind of a `type`; KIND_NONE for one that is unknown.
+
+cdef inline uint64_t big_endian(const uint8_t* at, int size) noexcept nogil:
+    cdef uint64_t number = 0
+    cdef int i
+    for i in range(size):
+        number = number << 8 | at[i]
+    return number
+
+
+# The kind of a `type`; KIND_NONE if it is unknown.
 cdef int kind_of(const Slice* type) noexcept nogil
-# What a map says under `key`; keys that nobody looks at are passed over. Negative numbers only where they may be.
+# Stores the value of a key; ignores keys that a load test does not need.
 cdef void take_number(Message* message, const Slice* key, int64_t value) noexcept nogil
 cdef void take_text(Message* message, const Slice* key, const Slice* value) noexcept nogil
 cdef void take_flag(Message* message, const Slice* key, bint value) noexcept nogil
-# Lists of a map, as they stand in the message.
+# The same for a list, as bytes of the message.
 cdef void take_list(Message* message, const Slice* key, const Slice* value) noexcept nogil

@@ -1,33 +1,18 @@
+from libc.string cimport strlen
+
+ctypedef const char* Words
+cdef Words[KINDS] KIND_WORDS = [
+    b"", b"delta", b"snapshot", b"trades", b"ticker", b"heartbeat", b"welcome", b"subscribed", b"state", b"lost", b"error", b"drain",
+    b"unsubscribed", b"pong",
+]
+
+
 cdef int kind_of(const Slice* type) noexcept nogil:
-    if slice_is(type, b"delta", 5):
-        return KIND_DELTA
-    if slice_is(type, b"snapshot", 8):
-        return KIND_SNAPSHOT
-    if slice_is(type, b"trades", 6):
-        return KIND_TRADES
-    if slice_is(type, b"ticker", 6):
-        return KIND_TICKER
-    if slice_is(type, b"heartbeat", 9):
-        return KIND_HEARTBEAT
-    return control_kind(type)
-
-
-cdef int control_kind(const Slice* type) noexcept nogil:
-    if slice_is(type, b"subscribed", 10):
-        return KIND_SUBSCRIBED
-    if slice_is(type, b"welcome", 7):
-        return KIND_WELCOME
-    if slice_is(type, b"state", 5):
-        return KIND_STATE
-    if slice_is(type, b"lost", 4):
-        return KIND_LOST
-    if slice_is(type, b"error", 5):
-        return KIND_ERROR
-    if slice_is(type, b"drain", 5):
-        return KIND_DRAIN
-    if slice_is(type, b"unsubscribed", 12):
-        return KIND_UNSUBSCRIBED
-    return KIND_PONG if slice_is(type, b"pong", 4) else KIND_NONE
+    cdef int kind
+    for kind in range(<int>KIND_DELTA, <int>KINDS):
+        if slice_is(type, KIND_WORDS[kind], <Py_ssize_t>strlen(KIND_WORDS[kind])):
+            return kind
+    return KIND_NONE
 
 
 cdef void take_number(Message* message, const Slice* key, int64_t value) noexcept nogil:

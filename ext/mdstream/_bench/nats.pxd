@@ -1,4 +1,4 @@
-"""A plain TCP connection to nats-server, as far as a publisher and the floor need one."""
+"""A plain TCP connection to nats-server for the publisher and the floor."""
 
-# Connects and lets itself in: a socket whose CONNECT the server has confirmed. BenchError says what failed.
+# Connects and logs in; returns a socket whose CONNECT the server has confirmed. BenchError tells what failed.
 cdef int nats_open(str host, int port, str name, user, password, token) except -1

@@ -13,12 +13,12 @@ cdef extern from "<poll.h>" nogil:
     short POLLIN
     short POLLOUT
 
-cdef int64_t PATIENCE_NS = <int64_t>10 * SECOND
+cdef int64_t TIMEOUT_NS = <int64_t>10 * SECOND
 
 
 cdef int nats_open(str host, int port, str name, user, password, token) except -1:
     cdef str where = f"nats-server {host}:{port}"
-    cdef int64_t deadline = monotonic_ns() + PATIENCE_NS
+    cdef int64_t deadline = monotonic_ns() + TIMEOUT_NS
     cdef int fd = socket_connect(resolve(host), port, 0, 0)
     if fd < 0:
         raise BenchError(f"{where}: {problem_text(-fd)}; is it running there?")
@@ -28,21 +28,21 @@ cdef int nats_open(str host, int port, str name, user, password, token) except -
         if problem:
             raise BenchError(f"{where}: {problem_text(problem)}; is it running there?")
         if not read_line(fd, where, deadline).startswith(b"INFO "):
-            raise BenchError(f"{where}: what listens there is no nats-server")
-        let_in(fd, where, deadline, {"name": name, "user": user, "pass": password, "auth_token": token})
+            raise BenchError(f"{where}: no nats-server listens there")
+        log_in(fd, where, deadline, {"name": name, "user": user, "pass": password, "auth_token": token})
     except BaseException:
         socket_close(fd, False)
         raise
     return fd
 
 
-cdef int let_in(int fd, str where, int64_t deadline, dict credentials) except -1:
+cdef int log_in(int fd, str where, int64_t deadline, dict credentials) except -1:
     cdef bytes hello
     options = {"verbose": False, "pedantic": False, "lang": "c", "version": "1", "protocol": 1, "headers": True, "no_responders": False}
     options |= {key: value for key, value in credentials.items() if value is not None}
     hello = b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n"
     if socket_send(fd, <const char*>hello, len(hello)) != len(hello):
-        raise BenchError(f"{where}: it does not take our CONNECT")
+        raise BenchError(f"{where}: it does not accept CONNECT")
     line = read_line(fd, where, deadline)
     while line[:4] in (b"PING", b"INFO", b"+OK"):
         line = read_line(fd, where, deadline)
@@ -52,7 +52,7 @@ cdef int let_in(int fd, str where, int64_t deadline, dict credentials) except -1
 
 
 cdef bytes read_line(int fd, str where, int64_t deadline):
-    """Byte by byte, so that nothing behind it is taken; only before the work begins."""
+    """Reads byte by byte, so that nothing after the line is read; used only before the test starts."""
     cdef char byte = 0
     cdef int64_t got
     cdef bytes line = b""
@@ -61,9 +61,9 @@ cdef bytes read_line(int fd, str where, int64_t deadline):
         if got == -EAGAIN:
             await_socket(fd, POLLIN, deadline, f"{where}: no answer within 10 s; is it a nats-server?")
         elif got <= 0:
-            raise BenchError(f"{where}: it hung up before it let us in")
+            raise BenchError(f"{where}: it hung up before the login")
         else:
             line += bytes((byte & 0xFF,))
             if len(line) > 65536:
-                raise BenchError(f"{where}: what listens there is no nats-server")
+                raise BenchError(f"{where}: no nats-server listens there")
     return line[:-2]

@@ -1,15 +1,15 @@
 from libc.string cimport memcpy
 
 from mdstream._core.base.buffer cimport buffer_reserve
-from mdstream._core.base.digits cimport INT_MAX_PACKED, SLACK, UINT_MAX_TEXT, pack_array, pack_int, pack_text_header, pack_uint, put_int, put_text
+from mdstream._core.base.digits cimport INT_MAX_MSGPACK, SLACK, UINT_MAX_TEXT, pack_array, pack_int, pack_text_header, pack_uint, put_int, put_text
 from mdstream._core.websocket.frame cimport HEADER_MAX, put_header
 
 cdef enum:
     MASK_SIZE = 4
-    FIXED_MAX = 256             # keys, braces and numbers of a command beside its instruments
-    EACH_MAX = 16 + 2 * UINT_MAX_TEXT + 2 * INT_MAX_PACKED
+    FIXED_MAX = 256             # bytes of a command without its instruments
+    EACH_MAX = 16 + 2 * UINT_MAX_TEXT + 2 * INT_MAX_MSGPACK
 
-# Any mask will do: it is there for proxies, and there are none on the way.
+# A fixed mask is enough: masks protect proxies, and there are none here.
 cdef uint8_t[MASK_SIZE] MASK = [0x9E, 0x37, 0x79, 0xB9]
 
 
@@ -21,7 +21,7 @@ cdef int put_client_frame(Buffer* out, uint8_t opcode, const char* payload, Py_s
 
 
 cdef void close_frame(Buffer* out, uint8_t opcode, Py_ssize_t size) noexcept nogil:
-    """Masks the payload that stands HEADER_MAX + MASK_SIZE past the end, and moves it up to its header."""
+    """Masks the payload, which starts HEADER_MAX + MASK_SIZE past the end, and moves it to its header."""
     cdef char* start = out.data + out.size
     cdef const uint8_t* payload = <const uint8_t*>start + HEADER_MAX + MASK_SIZE
     cdef Py_ssize_t head = put_header(start, opcode, size)
@@ -48,24 +48,24 @@ cdef inline char* pack_map(char* at, int count) noexcept nogil:
     return at + 1
 
 
-cdef int put_subscribe(Buffer* out, Format format, int64_t id, const Topic* topic, const Wish* wishes, Py_ssize_t count) except -1 nogil:
+cdef int put_subscribe(Buffer* out, Format format, int64_t id, const Topic* topic, const WantedInstrument* wanted, Py_ssize_t count) except -1 nogil:
     cdef Py_ssize_t room = FIXED_MAX + topic.channel.size + HEADER_MAX + MASK_SIZE + SLACK
     cdef Py_ssize_t i
     cdef char* start
     cdef char* end
     for i in range(count):
-        room += 2 * wishes[i].name.size + EACH_MAX          # it may stand in `resume` as well
+        room += 2 * wanted[i].name.size + EACH_MAX          # it may also be in `resume`
     buffer_reserve(out, room)
     start = out.data + out.size + HEADER_MAX + MASK_SIZE
     if format == FORMAT_JSON:
-        end = json_subscribe(start, id, topic, wishes, count)
+        end = json_subscribe(start, id, topic, wanted, count)
     else:
-        end = msgpack_subscribe(start, id, topic, wishes, count)
+        end = msgpack_subscribe(start, id, topic, wanted, count)
     close_frame(out, <uint8_t>format, end - start)
     return 0
 
 
-cdef char* json_subscribe(char* at, int64_t id, const Topic* topic, const Wish* wishes, Py_ssize_t count) noexcept nogil:
+cdef char* json_subscribe(char* at, int64_t id, const Topic* topic, const WantedInstrument* wanted, Py_ssize_t count) noexcept nogil:
     cdef Py_ssize_t i
     at = put_int(put_text(at, b'{"op":"subscribe","id":'), id)
     at = put_bytes(put_text(at, b',"channel":"'), topic.channel.text, topic.channel.size)
@@ -76,8 +76,8 @@ cdef char* json_subscribe(char* at, int64_t id, const Topic* topic, const Wish* 
         at = put_int(put_text(at, b',"interval_ms":'), topic.interval_ms)
     at = put_text(at, b',"instruments":[')
     for i in range(count):
-        at = json_name(at, &wishes[i].name, i > 0)
-    at = json_resume(put_text(at, b"]"), wishes, count)
+        at = json_name(at, &wanted[i].name, i > 0)
+    at = json_resume(put_text(at, b"]"), wanted, count)
     return put_text(at, b"}")
 
 
@@ -87,25 +87,25 @@ cdef char* json_name(char* at, const Name* name, bint follows) noexcept nogil:
     return put_text(put_bytes(put_text(at, b'"'), name.text, name.size), b'"')
 
 
-cdef char* json_resume(char* at, const Wish* wishes, Py_ssize_t count) noexcept nogil:
+cdef char* json_resume(char* at, const WantedInstrument* wanted, Py_ssize_t count) noexcept nogil:
     cdef bint follows = False
     cdef Py_ssize_t i
     for i in range(count):
-        if not wishes[i].epoch:
+        if not wanted[i].epoch:
             continue
         if not follows:
             at = put_text(at, b',"resume":{')
-        at = json_name(at, &wishes[i].name, follows)
-        at = put_int(put_text(at, b":["), <int64_t>wishes[i].epoch)
-        at = put_text(put_int(put_text(at, b","), <int64_t>wishes[i].seq), b"]")
+        at = json_name(at, &wanted[i].name, follows)
+        at = put_int(put_text(at, b":["), <int64_t>wanted[i].epoch)
+        at = put_text(put_int(put_text(at, b","), <int64_t>wanted[i].seq), b"]")
         follows = True
     return put_text(at, b"}") if follows else at
 
 
-cdef char* msgpack_subscribe(char* at, int64_t id, const Topic* topic, const Wish* wishes, Py_ssize_t count) noexcept nogil:
+cdef char* msgpack_subscribe(char* at, int64_t id, const Topic* topic, const WantedInstrument* wanted, Py_ssize_t count) noexcept nogil:
     cdef Py_ssize_t i, resumed = 0
     for i in range(count):
-        resumed += wishes[i].epoch != 0
+        resumed += wanted[i].epoch != 0
     at = pack_map(at, 4 + 3 * topic.is_book + (resumed > 0))
     at = pack_text(pack_text(at, b"op", 2), b"subscribe", 9)
     at = pack_int(pack_text(at, b"id", 2), id)
@@ -116,11 +116,11 @@ cdef char* msgpack_subscribe(char* at, int64_t id, const Topic* topic, const Wis
         at = pack_int(pack_text(at, b"interval_ms", 11), topic.interval_ms)
     at = pack_array(pack_text(at, b"instruments", 11), count)
     for i in range(count):
-        at = pack_text(at, wishes[i].name.text, wishes[i].name.size)
-    return msgpack_resume(at, wishes, count, resumed)
+        at = pack_text(at, wanted[i].name.text, wanted[i].name.size)
+    return msgpack_resume(at, wanted, count, resumed)
 
 
-cdef char* msgpack_resume(char* at, const Wish* wishes, Py_ssize_t count, Py_ssize_t resumed) noexcept nogil:
+cdef char* msgpack_resume(char* at, const WantedInstrument* wanted, Py_ssize_t count, Py_ssize_t resumed) noexcept nogil:
     cdef Py_ssize_t i
     if resumed == 0:
         return at
@@ -132,9 +132,9 @@ cdef char* msgpack_resume(char* at, const Wish* wishes, Py_ssize_t count, Py_ssi
         at[1], at[2] = <char>(resumed >> 8), <char>resumed
         at += 3
     for i in range(count):
-        if wishes[i].epoch:
-            at = pack_array(pack_text(at, wishes[i].name.text, wishes[i].name.size), 2)
-            at = pack_uint(pack_uint(at, wishes[i].epoch), wishes[i].seq)
+        if wanted[i].epoch:
+            at = pack_array(pack_text(at, wanted[i].name.text, wanted[i].name.size), 2)
+            at = pack_uint(pack_uint(at, wanted[i].epoch), wanted[i].seq)
     return at
 
 

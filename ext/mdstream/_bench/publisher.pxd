@@ -5,13 +5,13 @@ from mdstream._bench.histogram cimport Histogram
 from mdstream._core.base.buffer cimport Buffer
 
 cdef struct Schedule:
-    double step_ns              # between two bursts; 0: flat out
-    int64_t total               # updates; all that fit into the time if flat out
+    double step_ns              # between two bursts; 0: no pause
+    int64_t total               # updates; -1: as many as the time allows
     int64_t burst
     int64_t changes
     int64_t per_message
-    int64_t begin_ns            # monotonic, and
-    int64_t begin_us            # since the Unix epoch
+    int64_t begin_ns            # monotonic
+    int64_t begin_us            # the same time since the Unix epoch
     int64_t end_ns
 
 cdef struct Published:
@@ -27,31 +27,31 @@ cdef class Publisher:
     cdef readonly Histogram lateness
     cdef Schedule schedule
     cdef Published published
-    cdef double* weights        # cumulated, of zipf; NULL: in turn
+    cdef double* weights        # of zipf, cumulated; NULL: the symbols take turns
     cdef Py_ssize_t turn
     cdef uint64_t random
     cdef Buffer out
     cdef Buffer payload
     cdef list _names
     cdef char** names           # subjects
-    cdef char[4096] line        # of what the server says
+    cdef char[4096] line        # the current line from the server
     cdef Py_ssize_t line_size
     cdef int fd
     cdef int wake_fd
     cdef bint confirmed
-    cdef bint refused           # `line` says why
+    cdef bint refused           # `line` has the reason
     cdef str where
 
     # within
     cdef dict report(self, double rate, double cpu_s)
     cdef int loop(self) except -1 nogil
-    cdef int burst_at(self, int64_t due_ns, int64_t already) except -1 nogil
-    cdef int message_of(self, Py_ssize_t symbol, uint64_t ts_us, int64_t updates) except -1 nogil
+    cdef int publish_burst(self, int64_t due_ns, int64_t already) except -1 nogil
+    cdef int publish_message(self, Py_ssize_t symbol, uint64_t ts_us, int64_t updates) except -1 nogil
     cdef Py_ssize_t pick(self) noexcept nogil
     cdef int append(self, Py_ssize_t symbol, const char* stream) except -1 nogil
     cdef int send(self) except -1 nogil
     cdef bint wait(self, int64_t until_ns, short events) except -1 nogil
-    cdef int listen(self) except -1 nogil
-    cdef int hear(self, char byte) except -1 nogil
-    cdef int hung_up(self) except -1 nogil
+    cdef int read_server(self) except -1 nogil
+    cdef int take_byte(self, char byte) except -1 nogil
+    cdef int fail(self) except -1 nogil
     cdef int set_weights(self, double zipf) except -1

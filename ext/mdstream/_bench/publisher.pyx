@@ -7,7 +7,7 @@ from libc.string cimport memcmp, memcpy, memset, strlen
 import time
 
 from cpython.exc cimport PyErr_CheckSignals
-from mdstream._bench.books cimport Made
+from mdstream._bench.books cimport MadeBook
 from mdstream._bench.chance cimport chance_seed, chance_unit
 from mdstream._bench.nats cimport nats_open
 from mdstream._bench.sockets cimport SECOND, monotonic_ns, realtime_us, socket_close, socket_recv, socket_send
@@ -22,13 +22,13 @@ cdef extern from *:
     #include <sys/prctl.h>
     #include <time.h>
 
-    /* Sleeps until the server speaks or can be written to, the wake descriptor can be read, or so many ns are over. */
+    /* Sleeps until the server's socket is ready, the wake descriptor can be read, or so many ns have passed. */
     static inline int mdb_sleep(struct pollfd *both, int64_t ns)
     {
         struct timespec left = {ns / 1000000000, ns % 1000000000};
         return ppoll(both, both[1].fd < 0 ? 1 : 2, &left, NULL);
     }
-    /* The kernel may be up to 50 us late for a thread that does not say that it minds. */
+    /* By default the kernel may wake a thread up to 50 us late. */
     static inline void mdb_be_punctual(void) { prctl(PR_SET_TIMERSLACK, 1); }
     """
     struct pollfd:
@@ -42,8 +42,8 @@ cdef extern from *:
 
 cdef enum:
     SUBJECT_MAX = 400           # bytes, with the stream
-    SNAP_UPDATES = 1000         # the contract's: a snap after so many, or
-    LOOK_EACH = 64              # bursts without a pause, after which the server is listened to
+    SNAP_UPDATES = 1000         # between two snaps at most, by the contract
+    LOOK_EACH = 64              # bursts without a pause between two looks at the server
 
 cdef int64_t SNAP_NS = <int64_t>5 * SECOND
 cdef int64_t LOOK_NS = SECOND // 10
@@ -52,6 +52,14 @@ cdef int64_t STUCK_NS = <int64_t>10 * SECOND
 
 
 cdef class Publisher:
+    """The feed of a load test: one plain TCP connection to nats-server that publishes changes of ``books`` on an open-loop schedule.
+
+    Each update's ``ts`` is the time at which it was *due*. A publisher that falls behind tries to catch up with its schedule, so that
+    its lateness shows in the latencies, as it would to a user (no coordinated omission). ``lateness`` counts how late updates were
+    written to the socket, since the start.
+
+    The constructor connects. BenchError if nothing listens there, it is not a nats-server, or it refuses the connection.
+    """
     def __cinit__(self, MadeBooks books not None, str host, int port, *, user=None, password=None, token=None):
         self.fd = self.wake_fd = -1
         self.books = books
@@ -64,7 +72,7 @@ cdef class Publisher:
             raise MemoryError("no memory for the subjects")
         for i, name in enumerate(self._names):
             if not 0 < len(name) <= SUBJECT_MAX - 16 or b" " in name:
-                raise ValueError(f"subject {books.subjects[i]!r} must be of 1 to {SUBJECT_MAX - 16} bytes, none of them a space")
+                raise ValueError(f"subject {books.subjects[i]!r} must have 1 to {SUBJECT_MAX - 16} bytes and no space")
             self.names[i] = <char*>name
         self.fd = nats_open(host, port, "mdstream bench publisher", user, password, token)
 
@@ -77,6 +85,7 @@ cdef class Publisher:
         buffer_free(&self.payload)
 
     def close(self):
+        """May be called twice."""
         if self.fd >= 0:
             socket_close(self.fd, False)
             self.fd = -1
@@ -84,6 +93,16 @@ cdef class Publisher:
     # ---- the schedule
 
     def run(self, double seconds, *, double rate, int64_t burst=1, int64_t changes=10, int64_t per_message=1, double zipf=0.0, int wake_fd=-1):
+        """Publishes ``rate`` updates a second until ``seconds`` have passed or ``wake_fd`` can be read, without the interpreter's lock.
+
+        ``burst`` updates leave together (500 with rate 5,000: 500 each 100 ms); rate 0 publishes as fast as it can. Each update has
+        ``changes`` level changes, and a NATS message has ``per_message`` updates of one symbol. The symbols take turns; with ``zipf``
+        s > 0 they are drawn with weight 1/rank^s.
+
+        Returns ``updates``, ``messages``, ``bytes`` (payload), ``snaps``, ``elapsed_s``, ``offered`` (updates that were due),
+        ``late_max_us`` (when an update left minus when it was due), ``late`` (True if more than 1 % were over 10 ms late, or less
+        than 99.5 % was sent), ``cpu_s``. BenchError if the server hangs up, sends ``-ERR`` or takes nothing for 10 s.
+        """
         cdef Schedule* schedule = &self.schedule
         cdef double cpu = time.process_time()
         if self.fd < 0:
@@ -147,11 +166,11 @@ cdef class Publisher:
                 now = monotonic_ns()
             if bursts % LOOK_EACH == 0 and self.wait(now, 0):
                 return 0
-            self.burst_at(due, bursts * schedule.burst)
+            self.publish_burst(due, bursts * schedule.burst)
             bursts += 1
         return 0
 
-    cdef int burst_at(self, int64_t due_ns, int64_t already) except -1 nogil:
+    cdef int publish_burst(self, int64_t due_ns, int64_t already) except -1 nogil:
         cdef Schedule* schedule = &self.schedule
         cdef uint64_t ts_us = <uint64_t>(schedule.begin_us + (due_ns - schedule.begin_ns) // 1000)
         cdef int64_t left = schedule.burst, updates, late_us
@@ -159,7 +178,7 @@ cdef class Publisher:
             left = min(left, schedule.total - already)
         updates = left
         while left > 0:
-            self.message_of(self.pick(), ts_us, min(left, schedule.per_message))
+            self.publish_message(self.pick(), ts_us, min(left, schedule.per_message))
             left -= schedule.per_message
         self.send()
         late_us = (monotonic_ns() - due_ns) // 1000
@@ -170,8 +189,8 @@ cdef class Publisher:
             self.published.very_late += <uint64_t>updates
         return 0
 
-    cdef int message_of(self, Py_ssize_t symbol, uint64_t ts_us, int64_t updates) except -1 nogil:
-        cdef Made* made = &self.books.made[symbol]
+    cdef int publish_message(self, Py_ssize_t symbol, uint64_t ts_us, int64_t updates) except -1 nogil:
+        cdef MadeBook* made = &self.books.made[symbol]
         cdef int64_t now
         self.payload.size = 0
         while updates > 0:
@@ -204,6 +223,10 @@ cdef class Publisher:
         return low
 
     def finish(self):
+        """Publishes the last update of each symbol and a ``snap``; returns when the server has confirmed (PING, PONG) that it read all.
+
+        The last update changes the best bid and ask, so every view must reach its number.
+        """
         cdef int64_t deadline, now
         cdef Py_ssize_t i
         if self.fd < 0:
@@ -228,7 +251,7 @@ cdef class Publisher:
                 self.wait(min(deadline, now + LOOK_NS), 0)
                 now = monotonic_ns()
         if not self.confirmed:
-            raise BenchError(f"{self.where}: it has not confirmed within 10 s that it read everything")
+            raise BenchError(f"{self.where}: it has not confirmed within 10 s that it has read everything")
 
     # ---- the connection
 
@@ -257,32 +280,32 @@ cdef class Publisher:
                         raise BenchError(f"{self.where}: it has taken nothing for 10 s")
                 self.wait(now + LOOK_NS, POLLOUT)
             else:
-                self.hung_up()
+                self.fail()
         self.out.size = 0
         return 0
 
     cdef bint wait(self, int64_t until_ns, short events) except -1 nogil:
-        """Until then, or until the socket can be written to if that is asked for; whether somebody wishes it to end."""
+        """Waits until a time, or for ``events`` of the socket; returns whether ``wake_fd`` can be read."""
         cdef pollfd[2] both = [pollfd(self.fd, POLLIN | events, 0), pollfd(self.wake_fd, POLLIN, 0)]
         if sleep_ns(both, max(until_ns - monotonic_ns(), <int64_t>0)) < 0:
             with gil:
                 PyErr_CheckSignals()
             return False
         if both[0].revents & ~POLLOUT:
-            self.listen()
+            self.read_server()
         return both[1].revents != 0 and self.wake_fd >= 0
 
-    cdef int listen(self) except -1 nogil:
-        cdef char[4096] heard
-        cdef int64_t got = socket_recv(self.fd, heard, sizeof(heard))
+    cdef int read_server(self) except -1 nogil:
+        cdef char[4096] data
+        cdef int64_t got = socket_recv(self.fd, data, sizeof(data))
         cdef int64_t i
         if got == 0 or got < 0 and got != -EAGAIN and got != -EINTR:
-            self.hung_up()
+            self.fail()
         for i in range(got):
-            self.hear(heard[i])
+            self.take_byte(data[i])
         return 0
 
-    cdef int hear(self, char byte) except -1 nogil:
+    cdef int take_byte(self, char byte) except -1 nogil:
         if byte != c"\n":
             if self.line_size < <Py_ssize_t>sizeof(self.line) - 1:
                 self.line[self.line_size] = byte
@@ -296,11 +319,11 @@ cdef class Publisher:
             self.confirmed = True
         elif not memcmp(self.line, b"-ERR", 4):
             self.refused = True
-            self.hung_up()
+            self.fail()
         return 0
 
-    cdef int hung_up(self) except -1 nogil:
+    cdef int fail(self) except -1 nogil:
         with gil:
-            why = f"it says {self.line[:strlen(self.line)].decode(errors='replace').strip()}" if self.refused else "it hung up"
+            why = f"it sent {self.line[:strlen(self.line)].decode(errors='replace').strip()}" if self.refused else "it hung up"
             self.close()
             raise BenchError(f"{self.where}: {why}")

@@ -31,7 +31,7 @@ cdef bint json_string(Text* text, Slice* out) noexcept nogil:
 
 
 cdef bint json_skip(Text* text) noexcept nogil:
-    """Steps over one value of any form."""
+    """Skips one value of any type."""
     cdef Slice ignored
     cdef int depth = 0
     cdef uint8_t byte
@@ -65,7 +65,7 @@ cdef bint skip_word(Text* text) noexcept nogil:
 
 
 cdef bint take_integer(Text* text, int64_t* out) noexcept nogil:
-    """An integer within the contract's range, not followed by anything that would make it another number."""
+    """Reads an integer in the contract's range; False for a fraction or an exponent."""
     cdef const uint8_t* start
     cdef bint negative = text.at < text.end and text.at[0] == c"-"
     cdef uint64_t number = 0
@@ -155,7 +155,7 @@ cdef int json_levels(const Slice* rows, int64_t price_exp, int64_t size_exp, Lev
 
 
 cdef int decimal(Text* text, int64_t exp, int64_t* out) noexcept nogil:
-    """``"64123.10"`` as a number of 10^exp: 1, 0 if it is no decimal, -2 if it has not exactly -exp decimals."""
+    """Reads ``"64123.10"`` as a multiple of 10^exp: 1, 0 if it is not a decimal, -2 if it does not have exactly -exp decimals."""
     cdef Slice digits
     cdef Py_ssize_t i, _i, point = -1
     cdef int64_t number = 0

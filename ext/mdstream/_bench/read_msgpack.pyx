@@ -1,6 +1,6 @@
 from mdstream._bench.message cimport (
     BOOK_BODY, DELTA_HEAD, HAS_ROWS, HAS_TYPE, KIND_DELTA, KIND_HEARTBEAT, KIND_SNAPSHOT, KIND_TICKER, KIND_TRADES, SNAPSHOT_HEAD, TRADES_HEAD,
-    take_flag, take_number, take_text,
+    big_endian, take_flag, take_number, take_text,
 )
 from mdstream._core.codec.msgpack_reader cimport FAULT_NONE, Integer, in_range, read_integer
 from mdstream._core.orderbook.levels cimport MAX_NUMBER, levels_reserve
@@ -10,7 +10,7 @@ cdef void slice_cursor(const Slice* slice, Cursor* cursor) noexcept nogil:
     cursor.start = cursor.at = slice.at
     cursor.end = slice.at + slice.size
     cursor.value = -1
-    cursor.name = NULL              # nothing here refuses by raising
+    cursor.name = NULL              # no function here raises
 
 
 cdef bint msgpack_number(Cursor* cursor, int64_t* out) noexcept nogil:
@@ -27,14 +27,6 @@ cdef inline bint unsigned_number(Cursor* cursor, uint64_t* out) noexcept nogil:
         return False
     out[0] = <uint64_t>number
     return True
-
-
-cdef uint64_t big_endian(const uint8_t* at, int size) noexcept nogil:
-    cdef uint64_t number = 0
-    cdef int i
-    for i in range(size):
-        number = number << 8 | at[i]
-    return number
 
 
 cdef Py_ssize_t msgpack_head(Cursor* cursor, uint8_t fix, uint8_t wide) noexcept nogil:
@@ -108,7 +100,7 @@ cdef bint msgpack_skip(Cursor* cursor) noexcept nogil:
 
 
 cdef Py_ssize_t scalar_size(const Cursor* cursor) noexcept nogil:
-    """Bytes of what is neither a small integer nor a container; -1: no such form."""
+    """The bytes of a value that is neither a small integer nor a container; -1: not a type of the contract."""
     cdef uint8_t head = cursor.at[0]
     cdef int width
     if head < 0xC0:
@@ -122,11 +114,10 @@ cdef Py_ssize_t scalar_size(const Cursor* cursor) noexcept nogil:
     if 0xD9 <= head <= 0xDB:
         width = 1 << (head - 0xD9)
         return 1 + width + <Py_ssize_t>big_endian(cursor.at + 1, width) if cursor.end - cursor.at > width else -1
-    return -1                       # binary and extensions: the contract has none
+    return -1                       # the contract has no binary and no extension
 
 
-cdef inline bint list_slice(Cursor* cursor, Slice* out) noexcept nogil:
-    """A list of numbers, or of lists, passed over."""
+cdef bint msgpack_slice(Cursor* cursor, Slice* out) noexcept nogil:
     cdef const uint8_t* start = cursor.at
     out.at = start
     if start >= cursor.end or not (start[0] & 0xF0 == 0x90 or 0xDC <= start[0] <= 0xDD) or not msgpack_skip(cursor):
@@ -161,7 +152,7 @@ cdef int read_delta(Cursor* cursor, Message* out) noexcept nogil:
     out.has = DELTA_HEAD | BOOK_BODY
     return 1 if (
         msgpack_number(cursor, &out.sub) and unsigned_number(cursor, &out.first) and unsigned_number(cursor, &out.last)
-        and unsigned_number(cursor, &out.ts_us) and list_slice(cursor, &out.bids) and list_slice(cursor, &out.asks)
+        and unsigned_number(cursor, &out.ts_us) and msgpack_slice(cursor, &out.bids) and msgpack_slice(cursor, &out.asks)
         and unsigned_number(cursor, &out.crc)
     ) else -1
 
@@ -172,7 +163,7 @@ cdef int read_snapshot(Cursor* cursor, Message* out) noexcept nogil:
     out.has = SNAPSHOT_HEAD | BOOK_BODY
     return 1 if (
         msgpack_number(cursor, &out.sub) and unsigned_number(cursor, &out.epoch) and unsigned_number(cursor, &out.last)
-        and unsigned_number(cursor, &out.ts_us) and list_slice(cursor, &out.bids) and list_slice(cursor, &out.asks)
+        and unsigned_number(cursor, &out.ts_us) and msgpack_slice(cursor, &out.bids) and msgpack_slice(cursor, &out.asks)
         and unsigned_number(cursor, &out.crc) and msgpack_text(cursor, &reason)
     ) else -1
 
@@ -182,7 +173,7 @@ cdef int read_trades(Cursor* cursor, Message* out) noexcept nogil:
     out.has = TRADES_HEAD | HAS_ROWS
     return 1 if (
         msgpack_number(cursor, &out.sub) and unsigned_number(cursor, &out.epoch) and unsigned_number(cursor, &out.first)
-        and unsigned_number(cursor, &out.last) and list_slice(cursor, &out.rows)
+        and unsigned_number(cursor, &out.last) and msgpack_slice(cursor, &out.rows)
     ) else -1
 
 
@@ -204,7 +195,7 @@ cdef int read_ticker(Cursor* cursor, Message* out) noexcept nogil:
 cdef int read_heartbeat(Cursor* cursor, Message* out) noexcept nogil:
     out.kind = KIND_HEARTBEAT
     out.has = HAS_TYPE | HAS_ROWS
-    return 1 if unsigned_number(cursor, &out.ts_us) and list_slice(cursor, &out.rows) else -1
+    return 1 if unsigned_number(cursor, &out.ts_us) and msgpack_slice(cursor, &out.rows) else -1
 
 
 cdef int read_control(Cursor* cursor, Message* out) noexcept nogil:

@@ -2,14 +2,14 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memmove
 
 from mdstream._bench.orders cimport FORMAT_JSON
-from mdstream._bench.read_msgpack cimport msgpack_list, msgpack_number, msgpack_skip, slice_cursor
+from mdstream._bench.read_msgpack cimport msgpack_list, msgpack_number, msgpack_slice, slice_cursor
 from mdstream._core.base.buffer cimport buffer_reserve
 from mdstream._core.base.digits cimport SLACK, decimal_max_text, pack_array, pack_uint, put_decimal, put_text, put_uint
 from mdstream._core.websocket.frame cimport HEADER_MAX, put_header
 
 cdef enum:
-    FIXED_MAX = 256             # of a message beside its levels
-    PUNCTUATION = 8             # of a level in JSON: ["",""],
+    FIXED_MAX = 256             # bytes of a message without its levels
+    PUNCTUATION = 8             # bytes of a level in JSON: ["",""],
 
 
 cdef int relay_next(Cursor* payload, Update* out) noexcept nogil:
@@ -21,16 +21,8 @@ cdef int relay_next(Cursor* payload, Update* out) noexcept nogil:
     return 1 if (
         msgpack_number(payload, <int64_t*>&out.epoch) and msgpack_number(payload, <int64_t*>&out.first)
         and msgpack_number(payload, <int64_t*>&out.last) and msgpack_number(payload, <int64_t*>&out.ts_us)
-        and packed(payload, &out.bids) and packed(payload, &out.asks)
+        and msgpack_slice(payload, &out.bids) and msgpack_slice(payload, &out.asks)
     ) else -1
-
-
-cdef bint packed(Cursor* payload, Slice* out) noexcept nogil:
-    out.at = payload.at
-    if not msgpack_skip(payload):
-        return False
-    out.size = payload.at - out.at
-    return True
 
 
 cdef Py_ssize_t relay_frame(Buffer* out, Format format, uint64_t sub, const Update* update, int price_exp, int size_exp) except -1 nogil:
@@ -38,7 +30,7 @@ cdef Py_ssize_t relay_frame(Buffer* out, Format format, uint64_t sub, const Upda
     cdef Py_ssize_t head, room = FIXED_MAX + HEADER_MAX + SLACK + update.bids.size + update.asks.size
     cdef char* payload
     cdef char* end
-    if format == FORMAT_JSON:           # a packed level has two bytes at least
+    if format == FORMAT_JSON:           # a level has at least two bytes as MessagePack
         room += (update.bids.size + update.asks.size) // 2 * (decimal_max_text(price_exp) + decimal_max_text(size_exp) + PUNCTUATION)
     buffer_reserve(out, room)
     payload = out.data + start + HEADER_MAX

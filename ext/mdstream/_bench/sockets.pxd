@@ -1,6 +1,6 @@
-"""IPv4 sockets and epoll without an object for each: what the loops of the load test stand on. Linux.
+"""IPv4 sockets and epoll for the loops of the load test, without a Python object for each. Linux.
 
-What can fail returns a negative errno.
+A function that fails returns a negative errno.
 """
 
 from libc.stdint cimport int64_t, uint32_t
@@ -34,7 +34,7 @@ cdef extern from *:
         struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(ip)}};
         return address;
     }
-    /* A socket on its way to ip:port, from `source` if that is not 0. `room`: bytes of its receive buffer, 0: the system's. */
+    /* Starts to connect to ip:port, from `source` if that is not 0. `room`: bytes of the receive buffer, 0: the default. */
     static inline int mdb_connect(uint32_t ip, int port, uint32_t source, int room)
     {
         struct sockaddr_in to = mdb_address(ip, port), from = mdb_address(source, 0);
@@ -97,7 +97,7 @@ cdef extern from *:
         ssize_t sent = send(fd, from, size, MSG_DONTWAIT | MSG_NOSIGNAL);
         return sent < 0 ? -errno : sent;
     }
-    /* Closes; `reset` lets the other side see a connection that broke, and leaves no TIME_WAIT. */
+    /* Closes. `reset` shows the peer a broken connection, and leaves no TIME_WAIT. */
     static inline void mdb_close(int fd, int reset)
     {
         struct linger now = {1, 0};
@@ -116,7 +116,7 @@ cdef extern from *:
         return fd < 0 ? -errno : fd;
     }
     static inline uint32_t mdb_mark(const struct epoll_event *event) { return event->data.u32; }
-    /* Waits for so many ns, rounded up to ms; an hour at most. */
+    /* Waits for so many ns, rounded up to ms, and at most an hour. */
     static inline int mdb_wait(int epoll, struct epoll_event *events, int room, int64_t ns)
     {
         int got, ms = (int)(ns < 0 ? 0 : ns > 3600000000000 ? 3600000 : (ns + 999999) / 1000000);
@@ -155,7 +155,7 @@ cdef enum:
 # The dotted IPv4 address of a host, as a number; BenchError if it has none.
 cdef uint32_t resolve(str host) except? 0
 cdef str problem_text(int number)
-# Waits until the socket can be read or written (`events`), at most so long; BenchError saying `what` took too long.
+# Waits until the socket is ready for `events`; BenchError with the text `what` if that takes too long.
 cdef int await_socket(int fd, short events, int64_t until_ns, str what) except -1
 
 

@@ -15,7 +15,7 @@ cdef uint32_t resolve(str host) except? 0:
     try:
         found = getaddrinfo(host, None, AF_INET, SOCK_STREAM)
     except gaierror as error:
-        raise BenchError(f"{host}: has no IPv4 address ({error.strerror})") from error
+        raise BenchError(f"{host}: it has no IPv4 address ({error.strerror})") from error
     return int.from_bytes(bytes(map(int, found[0][4][0].split("."))), "big")
 
 
@@ -34,5 +34,5 @@ cdef int await_socket(int fd, short events, int64_t until_ns, str what) except -
         with nogil:
             ready = poll(&one, 1, <int>min(left // 1000000 + 1, <int64_t>100))
         if ready < 0:
-            ready = 0                   # a signal: its handler runs between two waits
+            ready = 0                   # a signal; its handler runs before the next wait
     return 0

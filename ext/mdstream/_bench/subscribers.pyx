@@ -26,22 +26,22 @@ cdef enum Until:
 
 cdef enum Outcome:
     GOING_ON = 0
-    CAME
+    REACHED
     TIME_OVER
     WOKEN
-    HOPELESS                        # what is awaited cannot come any more
+    IMPOSSIBLE                      # the condition can no longer be met
 
 cdef enum:
     WAKE_MARK = 0xFFFFFFFF
-    FILES_SPARE = 64                # open files of the process beside its connections
+    FILES_SPARE = 64                # open files of the process apart from its connections
 
-cdef int64_t LOOK_NS = 20000000     # how often the loop looks whether what it awaits has come
+cdef int64_t LOOK_NS = 20000000     # how often the loop checks its condition
 cdef int64_t QUIET_NS = SECOND // 2
 _UNTIL = {"time": UNTIL_TIME, "ready": UNTIL_READY, "expected": UNTIL_EXPECTED, "quiet": UNTIL_QUIET}
 
 
 def _allow_files(wanted):
-    """Raises the limit of open files as far as it may be raised."""
+    """Raises the limit of open files to ``wanted``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise BenchError(
@@ -53,6 +53,16 @@ def _allow_files(wanted):
 
 
 cdef class Subscribers(Clients):
+    """The WebSocket clients of one process, in one thread; each checks what it receives. ``mdstream._bench.plan`` tells what they do.
+
+    Nothing opens before ``open``, and nothing happens outside ``run``. A client is *ready* when each of its subscriptions has its
+    snapshot (a trades subscription: its ``subscribed``). BenchError tells what failed, where, and what to do: too few file
+    descriptors (``ulimit -n``), no gateway, an upgrade refused (status and body), a server that does not speak the contract.
+    Later faults are counted, not raised.
+
+    ``ready`` has the time from ``connect`` to ready of each connection, ``recovery`` the time from ``cut`` to ready again, with
+    the random delay.
+    """
     cdef int64_t mark_ns
     cdef list names
     cdef dict places
@@ -64,6 +74,7 @@ cdef class Subscribers(Clients):
         self.mark_ns = monotonic_ns()
 
     def open(self, double per_second=0.0):
+        """Plans to open all clients, also those that were closed: so many each second, or (0) all at once, ``plan.in_flight`` at a time."""
         cdef int64_t now = monotonic_ns()
         cdef int64_t step = <int64_t>(SECOND / per_second) if per_second > 0 else 0
         cdef int64_t planned = 0
@@ -84,6 +95,13 @@ cdef class Subscribers(Clients):
     # ---- the loop
 
     def run(self, double seconds, *, until="time", int wake_fd=-1):
+        """Runs the clients for at most ``seconds``, without the interpreter's lock; returns whether the condition was met.
+
+        ``until`` is the condition. ``time``: always True. ``ready``: each client that should be open has become ready; False as soon
+        as one of them is given up. ``expected``: every book and trades subscription of an open client has the number from
+        ``expect``. ``quiet``: no data message for 0.5 s. If ``wake_fd`` can be read, returns False at once, so that another process
+        can stop it. Raises BenchError if the first connections fail and none was ever ready, and KeyboardInterrupt.
+        """
         cdef int what, outcome = GOING_ON
         cdef int64_t deadline
         if until not in _UNTIL:
@@ -92,7 +110,7 @@ cdef class Subscribers(Clients):
         self.now_ns = self.data_ns = monotonic_ns()
         deadline = self.now_ns + <int64_t>(seconds * SECOND)
         if wake_fd >= 0 and epoll_watch(self.epoll, EPOLL_CTL_ADD, wake_fd, EPOLLIN, WAKE_MARK) < 0:
-            raise ValueError(f"wake_fd {wake_fd} is no descriptor that can be waited for")
+            raise ValueError(f"wake_fd {wake_fd} is not a descriptor that epoll can watch")
         try:
             with nogil:
                 outcome = self.loop(what, deadline)
@@ -101,7 +119,7 @@ cdef class Subscribers(Clients):
                 epoll_watch(self.epoll, EPOLL_CTL_DEL, wake_fd, 0, 0)
         if self.failure[0]:
             raise BenchError(self.failure.decode("utf-8", "replace"))
-        return outcome == CAME or outcome == TIME_OVER and what == UNTIL_TIME
+        return outcome == REACHED or outcome == TIME_OVER and what == UNTIL_TIME
 
     cdef int loop(self, int what, int64_t deadline) except -1 nogil:
         cdef int64_t look = 0
@@ -120,10 +138,10 @@ cdef class Subscribers(Clients):
                 return TIME_OVER
             if self.turn(min(look, deadline)):
                 return WOKEN
-        return HOPELESS
+        return IMPOSSIBLE
 
     cdef bint turn(self, int64_t until_ns) except -1 nogil:
-        """Waits, and takes what has come; whether somebody wishes it to end."""
+        """Waits, and handles the events; returns whether ``wake_fd`` can be read."""
         cdef int i, count
         cdef bint woken = False
         if self.timers.count:
@@ -143,12 +161,12 @@ cdef class Subscribers(Clients):
     cdef int judge(self, int what) noexcept nogil:
         if what == UNTIL_READY:
             if self.n_ready >= self.n_wanted:
-                return CAME
-            return HOPELESS if self.n_ready + self.n_given_up >= self.n_wanted else GOING_ON
+                return REACHED
+            return IMPOSSIBLE if self.n_ready + self.n_given_up >= self.n_wanted else GOING_ON
         if what == UNTIL_EXPECTED:
-            return CAME if self.count_behind() == 0 else GOING_ON
+            return REACHED if self.count_behind() == 0 else GOING_ON
         if what == UNTIL_QUIET:
-            return CAME if self.now_ns - self.data_ns >= QUIET_NS else GOING_ON
+            return REACHED if self.now_ns - self.data_ns >= QUIET_NS else GOING_ON
         return GOING_ON
 
     cdef int64_t count_behind(self) noexcept nogil:
@@ -170,26 +188,33 @@ cdef class Subscribers(Clients):
         return behind
 
     def expect(self, seqs, channel="book"):
+        """Sets the last number of instruments, by name, for ``run(until="expected")`` and ``behind``; others are not checked."""
         if channel not in ("book", "trades"):
-            raise ValueError(f"channel is {channel!r}; numbers are expected of book or trades")
+            raise ValueError(f"channel is {channel!r}; it must be book or trades")
         for name, seq in seqs.items():
             if name not in self.places:
-                raise ValueError(f"instrument {name!r} is none of the plan's")
+                raise ValueError(f"instrument {name!r} is not in the plan")
             if channel == "book":
                 self.follower.instruments[self.places[name]].expected = seq
             else:
                 self.follower.instruments[self.places[name]].expected_trade = seq
 
     def behind(self):
+        """The subscriptions of open clients that have not reached their expected number. A number beyond it is a fault."""
         return self.count_behind()
 
     def cut(self, double window_s, double share=1.0):
+        """Breaks the connections of this share of the open clients (RST, no close frame); returns how many.
+
+        Each reconnects to the next gateway of the plan after a random delay within ``window_s`` (full jitter), with ``resume`` if its
+        group uses it.
+        """
         cdef int64_t now = monotonic_ns()
         cdef int64_t cut = 0
         cdef Client* client
         cdef Py_ssize_t i
         if window_s < 0 or not 0 <= share <= 1:
-            raise ValueError(f"window_s is {window_s} and share {share}; they must be 0 or more, and 0 to 1")
+            raise ValueError(f"window_s is {window_s} and share is {share}; window_s must not be negative, and share must be 0 to 1")
         for i in range(self.n_clients):
             client = &self.clients[i]
             if client.state != OPEN or chance_unit(&self.random) >= share:
@@ -199,13 +224,14 @@ cdef class Subscribers(Clients):
             client.gateway = <int>((client.gateway + 1) % self.n_gateways)
             self.c_plan(client, now + <int64_t>(chance_unit(&self.random) * window_s * SECOND))
             cut += 1
-        self.fates.cut += cut
+        self.run_counts.cut += cut
         return cut
 
     def close(self):
+        """Closes all clients, with a close frame (1000) if it can be sent at once. May be called twice."""
         cdef Py_ssize_t i
         for i in range(self.n_clients):
-            self.c_say_close(&self.clients[i])
+            self.c_send_close(&self.clients[i])
             self.c_hang_up(&self.clients[i], False)
             self.clients[i].generation += 1
             self.clients[i].state = IDLE
@@ -213,9 +239,10 @@ cdef class Subscribers(Clients):
         self.queued = 0
         self.n_wanted = self.n_given_up = 0
 
-    # ---- what was seen
+    # ---- results
 
     def mark(self):
+        """Starts a window: sets ``latency`` and ``counters()`` to zero. Faults and positions stay."""
         memset(&self.follower.counts, 0, sizeof(Counts))
         memset(&self.traffic, 0, sizeof(self.traffic))
         self.follower.latency.c_reset()
@@ -225,6 +252,7 @@ cdef class Subscribers(Clients):
 
     @property
     def cpu_s(self):
+        """CPU seconds of this process since its start, user and system: the cost of the load itself."""
         spent = os.times()
         return spent.user + spent.system
 
@@ -238,17 +266,33 @@ cdef class Subscribers(Clients):
 
     @property
     def latency(self):
+        """From the ``ts`` of a delta or trade, its *due* time at the publisher, to its ``recv``; since ``mark``."""
         return self.follower.latency
 
     def latency_of(self, group):
+        """The latency of one group of the plan, by its index."""
         return self.follower.group_latency[group]
 
     def counters(self):
+        """Sums over all clients since ``mark`` (or the start).
+
+        ``messages`` (protocol messages), ``frames``, ``bytes`` (from the socket), ``reads`` (recv calls), ``deltas``, ``updates``
+        (their numbers, ``last - first + 1``), ``trades``, ``tickers``, ``snapshots``, ``skipped`` (numbers that later snapshots
+        skipped), ``heartbeats``, ``pings``, ``states``, ``lost`` (trades), ``recovers`` (sent), ``checked`` (books compared by crc),
+        ``window_us`` (since ``mark``).
+        """
         cdef dict counts = self.follower.counts
         return counts | self.traffic | {"window_us": (monotonic_ns() - self.mark_ns) // 1000}
 
     def totals(self):
-        cdef dict totals = self.fates
+        """Sums over the whole run.
+
+        ``opened`` (connections that became ready), ``failed`` (that never did), ``refused`` (HTTP status other than 101), ``closed``
+        (by the server), ``cut``, ``subscribed``, ``resumed``, ``not_resumed`` (asked to resume, got a snapshot), ``errors`` (the
+        gateway's ``error``), ``drains``, ``paused`` (pauses of slow readers), and each kind of fault that happened, as
+        ``fault_<kind>``.
+        """
+        cdef dict totals = self.run_counts
         cdef int kind
         faults = {}
         for kind in range(<int>FAULTS):
@@ -258,6 +302,7 @@ cdef class Subscribers(Clients):
 
     @property
     def faults(self):
+        """The number of faults of all kinds: violations of the contract. 0 means *exact*."""
         cdef int kind
         cdef uint64_t found = 0
         for kind in range(<int>FAULTS):
@@ -266,13 +311,16 @@ cdef class Subscribers(Clients):
 
     @property
     def first_fault(self):
+        """The first fault in words: kind, client, instrument, numbers; empty if there is none."""
         return self.follower.first_fault.decode("utf-8", "replace")
 
     @property
     def close_codes(self):
+        """How often the server closed with each code; 1006: without a close frame."""
         return {code: self.close_counts[code] for code in range(5000) if self.close_counts[code]}
 
     def positions(self, channel="book"):
+        """By instrument: the smallest and the greatest number of the open clients, and the number of subscriptions."""
         found = {}
         for i in range(self.n_clients):
             if self.clients[i].state == OPEN:
@@ -292,6 +340,7 @@ cdef class Subscribers(Clients):
         return 0
 
     def books(self):
+        """The books of verified clients: (instrument, depth, group, epoch, seq, bids, asks), flat and best first."""
         cdef Client* client
         cdef Ladder* book
         cdef Sub* sub

@@ -1,15 +1,12 @@
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
+
+from mdstream._bench.memory cimport grown
 
 
 cdef int timers_add(Timers* timers, int64_t at_ns, uint32_t client, uint32_t generation) except -1 nogil:
     cdef Py_ssize_t place = timers.count, above
-    cdef Timer* heap
     if timers.count == timers.capacity:
-        heap = <Timer*>realloc(timers.heap, (2 * timers.capacity + 64) * sizeof(Timer))
-        if heap == NULL:
-            with gil:
-                raise MemoryError(f"no memory for {timers.count} timers")
-        timers.heap = heap
+        timers.heap = <Timer*>grown(timers.heap, (2 * timers.capacity + 64) * <Py_ssize_t>sizeof(Timer))
         timers.capacity = 2 * timers.capacity + 64
     timers.count += 1
     while place:

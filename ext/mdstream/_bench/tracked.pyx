@@ -60,7 +60,7 @@ cdef void tracked_reset(Tracked* client, bint resume) noexcept nogil:
     cdef uint32_t i
     for i in range(client.count):
         sub = &client.subs[i]
-        if not resume or sub.state > SUB_LIVE:          # one that waits to be mended begins anew
+        if not resume or sub.state > SUB_LIVE:          # one that waits for an answer starts from the beginning
             sub.epoch = sub.seq = 0
             drop_book(sub)
         sub.state = SUB_ASKED

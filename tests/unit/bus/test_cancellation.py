@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from mdstream.bus._client import heeding_cancellation
+from mdstream.bus._client import preserve_cancellation
 
 
 async def cancelled_with_its_answer(error: Exception | None = None) -> str:
     """Waits as nats-py does, and is cancelled in the turn of the loop in which it is answered, or told that it failed."""
     answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(heeding_cancellation(asyncio.wait_for(answer, 60)))
+    task = asyncio.create_task(preserve_cancellation(asyncio.wait_for(answer, 60)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     if error is None:
@@ -41,8 +41,8 @@ def test_an_answer_without_a_cancellation_is_returned_and_an_error_raised() -> N
         async def refused() -> str:
             raise ValueError("refused")
 
-        assert await heeding_cancellation(answered()) == "answered"
+        assert await preserve_cancellation(answered()) == "answered"
         with pytest.raises(ValueError, match="refused"):
-            await heeding_cancellation(refused())
+            await preserve_cancellation(refused())
 
     asyncio.run(scenario())

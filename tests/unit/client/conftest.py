@@ -1,4 +1,4 @@
-"""A client core without a socket: a hand on its clock, and a gateway that can be made to fail in ways a real one is not."""
+"""A client core without a socket, with a clock set by the test, and a gateway that fails in ways a real one does not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def flat(levels: Levels) -> list[int]:
 
 
 def crc_of(bids: Levels, asks: Levels) -> int:
-    """The contract's checksum, written down a second time."""
+    """A second implementation of the contract's checksum."""
     numbers: list[int] = []
     for i in range(10):
         numbers += bids[i] if i < len(bids) else ()
@@ -32,8 +32,23 @@ def crc_of(bids: Levels, asks: Levels) -> int:
     return zlib.crc32(":".join(map(str, numbers)).encode())
 
 
+def subscribed(command: dict[str, Any], sub: int, **more: Any) -> dict[str, Any]:
+    """The answer to a ``subscribe`` for one instrument."""
+    return {
+        "type": "subscribed",
+        "id": command["id"],
+        "sub": sub,
+        "channel": command["channel"],
+        "instrument": command["instruments"][0],
+        "price_exp": 0,
+        "size_exp": 0,
+        "resumed": False,
+        **more,
+    }
+
+
 class Desk:
-    """Drives a ClientCore: ``say`` is the gateway speaking, ``sent`` what the client said, ``now`` the clock."""
+    """Drives a ClientCore: ``say`` sends the gateway's messages, ``sent`` has the client's commands, ``now`` is the clock."""
 
     def __init__(
         self, *, random: Callable[[], float] = lambda: 1.0, policy: Policy | None = None, **options: Any
@@ -73,7 +88,7 @@ class Desk:
         }
 
     def connect(self) -> None:
-        """From IDLE, or from a try that is under way, to OPEN."""
+        """Connects, from IDLE or from CONNECTING, to OPEN."""
         if self.core.state is ConnectionState.IDLE:
             self.core.start(self.now)
             self.act()
@@ -85,7 +100,7 @@ class Desk:
         self.act()
 
     def wait(self, seconds: float) -> None:
-        """Lets time pass, ticking whenever the core wanted to be woken."""
+        """Lets time pass, and calls ``tick`` at each deadline of the core."""
         end = self.now + seconds
         while (due := self.core.deadline()) is not None and due <= end:
             self.now = max(self.now, due)
@@ -98,24 +113,22 @@ class Desk:
 
     def agree(self, sub: int, *, resumed: bool = False, **more: Any) -> None:
         """Answers the newest ``subscribe``, which was for one instrument."""
-        asked = self.ops("subscribe")[-1]
         self.say(
-            {
-                "type": "subscribed",
-                "id": asked["id"],
-                "sub": sub,
-                "channel": asked["channel"],
-                "instrument": asked["instruments"][0],
-                "price_exp": -2,
-                "size_exp": -8,
-                "resumed": resumed,
-                **more,
-            }
+            subscribed(self.ops("subscribe")[-1], sub, resumed=resumed, price_exp=-2, size_exp=-8, **more)
         )
+
+    def refuse(self, command: dict[str, Any], code: str, message: str) -> None:
+        self.say({"type": "error", "id": command["id"], "code": code, "message": message})
+
+    def reconnect(self) -> None:
+        """Cuts the connection, and connects again after the first delay."""
+        self.cut()
+        self.wait(0.5)
+        self.connect()
 
 
 class FakeLink:
-    """Stands in for the connection under a single subscription."""
+    """A fake connection for a single subscription."""
 
     def __init__(self) -> None:
         self.stats = Stats()
@@ -136,9 +149,9 @@ class FakeLink:
 
 
 class ModelGateway:
-    """One instrument's book, served by the contract in plain Python; keeps the view at every number.
+    """A gateway for one instrument's book, in plain Python; keeps the view at every number.
 
-    Messages wait in ``outbox`` until ``deliver``; what is taken out of it in between was lost on the way.
+    Messages wait in ``outbox`` until ``deliver``. A message removed before that is lost.
     """
 
     SUB = 7
@@ -160,7 +173,7 @@ class ModelGateway:
         return bids[: self.depth or None], asks[: self.depth or None]
 
     def update(self, changes: list[tuple[int, int, int]]) -> None:
-        """(side, distance from the middle, lots) changes, one number; sent at once if somebody listens."""
+        """Applies (side, distance from the middle, lots) changes as one update; sends it if the client has subscribed."""
         before = self.seq
         for side, distance, lots in changes:
             ticks = 1000 + (distance if side else -distance)
@@ -175,7 +188,7 @@ class ModelGateway:
             self.sent_seq = self.seq
 
     def restart(self) -> None:
-        """A new writer begins: another epoch, an empty book."""
+        """A new writer starts: a new epoch, an empty book."""
         self.epoch += 1
         self.seq = self.sent_seq = 0
         self.sides = ({}, {})
@@ -197,18 +210,7 @@ class ModelGateway:
             resumed = resume is not None and resume[0] == self.epoch and resume[1] <= self.seq
             self.subscribed = True
             self.sent_seq = self.seq
-            self.outbox.append(
-                {
-                    "type": "subscribed",
-                    "id": command["id"],
-                    "sub": self.SUB,
-                    "channel": "book",
-                    "instrument": command["instruments"][0],
-                    "price_exp": 0,
-                    "size_exp": 0,
-                    "resumed": resumed,
-                }
-            )
+            self.outbox.append(subscribed(command, self.SUB, resumed=resumed))
             if not resumed:
                 self.outbox.append(self.snapshot("subscribe"))
             elif resume[1] < self.seq:
@@ -255,6 +257,11 @@ def link() -> FakeLink:
 @pytest.fixture
 def make_gateway() -> type[ModelGateway]:
     return ModelGateway
+
+
+@pytest.fixture
+def answer() -> Callable[..., dict[str, Any]]:
+    return subscribed
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The local book: numbers and checksums prove it; what fails the proof is never shown as right."""
+"""The local book: its numbers and checksums are checked, and a wrong view is never trusted."""
 
 from decimal import Decimal, localcontext
 
@@ -17,7 +17,7 @@ BIDS, ASKS = [(100, 5), (99, 6)], [(101, 7), (103, 8)]
 
 @pytest.fixture
 def say(crc):
-    """Builds messages of subscription 7; a delta's checksum is that of the view given."""
+    """Builds messages of subscription 7; the checksum of a delta is that of the given view."""
 
     class Say:
         @staticmethod
@@ -68,7 +68,7 @@ def test_a_delta_changes_adds_and_deletes(book, say):
     assert (book.seq, book.ts_us, book.state) == (8, 1008, LIVE)
 
 
-def test_arrays_are_read_only_and_keep_their_moment(book, say):
+def test_arrays_are_read_only_and_do_not_change(book, say):
     book.take(say.snapshot(5), 0.0)
     before = book.bids
     assert book.bids is before
@@ -120,7 +120,7 @@ def test_a_gap_is_asked_for_from_the_first_missing_number(book, link, say):
     assert (book.gaps, book.recoveries) == (1, 1)
 
 
-def test_what_arrives_meanwhile_is_held_and_follows_the_answer(book, link, say):
+def test_updates_during_a_recover_are_held_and_follow_the_answer(book, link, say):
     book.take(say.snapshot(5), 0.0)
     seen = []
     book.on_update(lambda update: seen.append((update.kind, update.first, update.last)))
@@ -135,7 +135,7 @@ def test_what_arrives_meanwhile_is_held_and_follows_the_answer(book, link, say):
     assert (book.seq, book.state) == (10, LIVE)
 
 
-def test_an_answer_that_covers_what_was_held_replaces_it(book, link, say):
+def test_an_answer_that_covers_the_held_updates_replaces_them(book, link, say):
     book.take(say.snapshot(5), 0.0)
     book.take(say.quiet(7), 0.0)
 
@@ -145,7 +145,7 @@ def test_an_answer_that_covers_what_was_held_replaces_it(book, link, say):
     assert (book.seq, book.state, link.asked) == (10, LIVE, [6])
 
 
-def test_a_second_gap_among_what_was_held_is_asked_for_too(book, link, say):
+def test_a_second_gap_in_the_held_updates_is_recovered_too(book, link, say):
     book.take(say.snapshot(5), 0.0)
     book.take(say.quiet(7), 0.0)
     book.take(say.quiet(9), 0.0)
@@ -157,7 +157,7 @@ def test_a_second_gap_among_what_was_held_is_asked_for_too(book, link, say):
     assert (book.seq, book.state, link.asked) == (9, LIVE, [6, 8])
 
 
-def test_what_is_known_already_is_dropped(book, link, say):
+def test_known_updates_are_dropped(book, link, say):
     book.take(say.snapshot(5), 0.0)
 
     book.take(say.delta(4, 5, [100, 0], [], (BIDS, ASKS)), 0.0)
@@ -187,7 +187,7 @@ def beyond_int64(say):
 
 
 @pytest.mark.parametrize("bad", [wrong_checksum, crossed, overlapping, out_of_range, beyond_int64])
-def test_what_does_not_fit_empties_the_view_and_asks_for_a_snapshot(book, link, say, bad):
+def test_an_update_that_does_not_fit_empties_the_view_and_asks_for_a_snapshot(book, link, say, bad):
     book.take(say.snapshot(5), 0.0)
     seen = []
     book.on_update(seen.append)
@@ -197,7 +197,7 @@ def test_what_does_not_fit_empties_the_view_and_asks_for_a_snapshot(book, link, 
     assert link.asked == [0]
     assert (book.state, book.trusted, book.crc_errors, link.stats.crc_errors) == (RECOVERING, False, 1, 1)
     assert (len(book.bids), len(book.asks), seen) == (0, 0, [])
-    assert book.resume is None, "a wrong view is no place to go on from"
+    assert book.resume is None, "a client must not resume from a wrong view"
 
     book.take(say.quiet(7), 0.0)
     assert (book.state, link.asked) == (RECOVERING, [0])
@@ -215,7 +215,7 @@ def test_a_wrong_snapshot_is_asked_for_again_but_not_at_once(book, link, say, sn
     assert (link.asked, book.trusted) == ([0], False)
     book.take(say.snapshot(5, **snapshot), 0.0)
     assert link.asked == [0]
-    assert book.deadline == 1.0, "the second try waits; here, without luck, as long as it may"
+    assert book.deadline == 1.0, "the second try waits; here for the longest delay"
 
     book.tick(0.999)
     assert link.asked == [0]
@@ -225,7 +225,7 @@ def test_a_wrong_snapshot_is_asked_for_again_but_not_at_once(book, link, say, sn
     assert book.trusted
 
 
-def test_a_proven_update_ends_the_waiting_between_tries(book, link, say):
+def test_a_correct_update_resets_the_delay_between_tries(book, link, say):
     book.take(say.snapshot(5), 0.0)
     for seq in range(6, 60, 3):
         book.take(say.quiet(seq + 1), 0.0)
@@ -274,7 +274,7 @@ def test_a_delta_without_a_snapshot_asks_for_one(book, link, say):
     assert (book.seq, book.state) == (6, LIVE)
 
 
-def test_what_was_held_of_an_older_epoch_is_not_applied_to_the_new(book, link, say):
+def test_held_updates_of_an_older_epoch_are_not_applied_to_the_new(book, link, say):
     book.take(say.snapshot(5), 0.0)
     book.take(say.quiet(7), 0.0)
 
@@ -284,7 +284,7 @@ def test_what_was_held_of_an_older_epoch_is_not_applied_to_the_new(book, link, s
 
 
 @pytest.mark.parametrize("reason", ["epoch", "slow", "reload"])
-def test_a_snapshot_unasked_replaces_everything(book, link, say, reason):
+def test_a_snapshot_without_a_recover_replaces_everything(book, link, say, reason):
     book.take(say.snapshot(5), 0.0)
 
     book.take(say.snapshot(2, [(50, 1)], [], epoch=9, reason=reason), 0.0)
@@ -324,7 +324,7 @@ def test_a_refusal_that_comes_too_late_changes_nothing(book, link, say):
     assert (book.deadline, link.asked) == (None, [])
 
 
-def test_what_is_held_is_bounded(link, say):
+def test_held_updates_are_bounded(link, say):
     link.policy = Policy(held_messages=3)
     book = Book(Request("book", "SIM:X"), link)
     book.accept(Subscribed(7, "book", "SIM:X", 0, 0), 0.0)
@@ -344,7 +344,7 @@ def reconnected(book, *, resumed, exponents=(-2, -3)):
     book.accept(Subscribed(3, "book", "SIM:BTC-USD", *exponents, resumed=resumed), 0.0)
 
 
-def test_resumed_the_view_goes_on(book, say):
+def test_a_resumed_view_continues(book, say):
     book.take(say.snapshot(5), 0.0)
     assert book.resume == (1, 5)
 
@@ -353,7 +353,7 @@ def test_resumed_the_view_goes_on(book, say):
     assert (book.state, book.seq) == (LIVE, 5)
 
 
-def test_not_resumed_the_old_view_is_not_trusted_until_the_snapshot(book, say):
+def test_a_view_that_is_not_resumed_is_not_trusted_until_the_snapshot(book, say):
     book.take(say.snapshot(5), 0.0)
 
     reconnected(book, resumed=False)
@@ -394,7 +394,7 @@ def test_disconnected_is_shown_and_not_trusted(book, say):
     assert (book.trusted, book.state_reason, len(book.bids)) == (False, "the cable", 2)
 
 
-def test_own_recovery_outranks_what_the_gateway_says(book, say):
+def test_the_own_recovery_outranks_the_state_of_the_gateway(book, say):
     book.take(say.snapshot(5), 0.0)
     book.take_state(StateChange(7, "halted", 1, "news"))
     assert book.state is SubscriptionState.HALTED

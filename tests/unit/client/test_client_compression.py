@@ -1,4 +1,4 @@
-"""What a gateway may answer to the client's offer of permessage-deflate: RFC 7692 section 7.1."""
+"""The answers that a gateway may give to the client's offer of permessage-deflate: RFC 7692 section 7.1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_answers_to_the_offer(answer):
     assert is_agreed(answer, offered=True)
 
 
-def test_our_own_gateway_takes_the_offer():
+def test_our_own_gateway_accepts_the_offer():
     agreed = negotiate([OFFER])
     assert agreed is not None
     assert is_agreed(agreed.answer, offered=True)
@@ -49,6 +49,6 @@ def test_answers_that_the_offer_does_not_allow(answer):
         is_agreed(answer, offered=True)
 
 
-def test_what_was_not_offered_cannot_be_agreed_to():
+def test_an_answer_without_an_offer_is_refused():
     with pytest.raises(ValueError, match="offered was 'none'"):
         is_agreed("permessage-deflate; server_no_context_takeover", offered=False)

@@ -1,4 +1,4 @@
-"""The connection's state machine: when it comes back, when it does not, and what it asks for again."""
+"""The connection's state machine: when it reconnects, when it does not, and what it subscribes to again."""
 
 import pytest
 
@@ -55,10 +55,8 @@ def test_a_subscription_made_before_the_welcome_is_asked_for_after_it(desk):
     assert book.state is SubscriptionState.PENDING
 
 
-@pytest.mark.parametrize(
-    "code", [c for c in CloseCode if c not in FINAL_CLOSE_CODES] + [1005, 1006, 1011, 4999]
-)
-def test_after_most_close_codes_the_client_comes_back(desk, code):
+@pytest.mark.parametrize("code", [*(c for c in CloseCode if c not in FINAL_CLOSE_CODES), 4999])
+def test_the_client_reconnects_after_most_close_codes(desk, code):
     desk.connect()
 
     desk.cut(code)
@@ -69,7 +67,7 @@ def test_after_most_close_codes_the_client_comes_back(desk, code):
 
 
 @pytest.mark.parametrize("code", sorted(FINAL_CLOSE_CODES))
-def test_after_a_final_close_code_it_does_not(desk, code):
+def test_the_client_does_not_reconnect_after_a_final_close_code(desk, code):
     desk.connect()
     book = with_book(desk)
 
@@ -85,7 +83,7 @@ def test_after_a_final_close_code_it_does_not(desk, code):
     assert book.error is desk.core.error
 
 
-def test_an_expired_token_is_not_final_where_a_fresh_one_can_be_had(make_desk):
+def test_an_expired_token_is_not_final_if_it_can_be_renewed(make_desk):
     desk = make_desk(renewable=True)
     desk.connect()
 
@@ -120,7 +118,7 @@ def test_the_delay_grows_until_a_connection_was_healthy(desk):
     desk.wait(29.9)
     desk.cut()
     desk.wait(3.999)
-    assert desk.core.state is ConnectionState.RECONNECTING, "29.9 s are not health yet"
+    assert desk.core.state is ConnectionState.RECONNECTING, "29.9 s are not healthy yet"
     desk.wait(0.001)
     desk.connect()
     desk.wait(15)
@@ -210,7 +208,7 @@ def test_a_gateway_that_drains_and_closes_early_is_replaced_at_the_time_it_gave(
     assert desk.dials == 2
 
 
-def test_silence_of_two_heartbeats_is_a_dead_link(desk):
+def test_silence_of_two_heartbeats_is_a_dead_connection(desk):
     desk.connect()
     book = with_book(desk)
     desk.wait(20)
@@ -226,7 +224,7 @@ def test_silence_of_two_heartbeats_is_a_dead_link(desk):
     assert not book.trusted
 
 
-def test_no_welcome_is_a_dead_link(desk):
+def test_no_welcome_is_a_dead_connection(desk):
     desk.core.start(desk.now)
     desk.core.dialed(desk.now)
 
@@ -237,7 +235,7 @@ def test_no_welcome_is_a_dead_link(desk):
     assert "no welcome" in str(desk.core.error)
 
 
-def test_everything_is_asked_for_again_with_the_place_it_had_reached(desk):
+def test_everything_is_subscribed_again_from_where_it_was(desk):
     desk.connect()
     with_book(desk)
     with_book(desk, BTC._replace(depth=20), sub=8)
@@ -249,9 +247,7 @@ def test_everything_is_asked_for_again_with_the_place_it_had_reached(desk):
     desk.say([3, 9, 4, 11, 11, [[11, 1, 100, 1, 1, "a"]]])
     desk.sent.clear()
 
-    desk.cut()
-    desk.wait(0.5)
-    desk.connect()
+    desk.reconnect()
 
     assert [(c["channel"], c.get("depth"), c["resume"]) for c in desk.ops("subscribe")] == [
         ("book", 0, {"SIM:BTC-USD": [1, 5]}),
@@ -279,23 +275,9 @@ def test_one_bad_instrument_does_not_take_the_others_with_it(desk):
     desk.connect()
     together = desk.ops("subscribe")[0]
 
-    desk.say(
-        {
-            "type": "error",
-            "id": together["id"],
-            "code": "unknown_instrument",
-            "message": "SIM:B is not announced",
-        }
-    )
+    desk.refuse(together, "unknown_instrument", "SIM:B is not announced")
     alone = desk.ops("subscribe")[1:]
-    desk.say(
-        {
-            "type": "error",
-            "id": alone[1]["id"],
-            "code": "unknown_instrument",
-            "message": "SIM:B is not announced",
-        }
-    )
+    desk.refuse(alone[1], "unknown_instrument", "SIM:B is not announced")
 
     assert [command["instruments"] for command in alone] == [["SIM:A"], ["SIM:B"]]
     assert [book.state for book in books] == [SubscriptionState.PENDING, SubscriptionState.ENDED]
@@ -304,16 +286,12 @@ def test_one_bad_instrument_does_not_take_the_others_with_it(desk):
     assert "SIM:B is not announced" in str(books[1].error)
 
 
-def test_a_passing_refusal_after_a_reconnect_is_asked_again_later(desk):
+def test_a_temporary_refusal_after_a_reconnect_is_tried_again_later(desk):
     desk.connect()
     book = with_book(desk)
-    desk.cut()
-    desk.wait(0.5)
-    desk.connect()
+    desk.reconnect()
 
-    desk.say(
-        {"type": "error", "id": desk.ops("subscribe")[-1]["id"], "code": "unavailable", "message": "busy"}
-    )
+    desk.refuse(desk.ops("subscribe")[-1], "unavailable", "busy")
     asked = len(desk.ops("subscribe"))
     assert not book.trusted
     desk.wait(0.999)
@@ -327,13 +305,9 @@ def test_a_passing_refusal_after_a_reconnect_is_asked_again_later(desk):
 def test_a_lasting_refusal_after_a_reconnect_ends_the_subscription(desk):
     desk.connect()
     book = with_book(desk)
-    desk.cut()
-    desk.wait(0.5)
-    desk.connect()
+    desk.reconnect()
 
-    desk.say(
-        {"type": "error", "id": desk.ops("subscribe")[-1]["id"], "code": "not_entitled", "message": "no"}
-    )
+    desk.refuse(desk.ops("subscribe")[-1], "not_entitled", "no")
 
     assert book.state is SubscriptionState.ENDED
     assert book.error.code == "not_entitled"
@@ -350,7 +324,7 @@ def test_an_entitlement_that_ends_ends_the_subscription(desk):
     assert desk.core.subscriptions == ()
 
 
-def test_closing_a_book_unsubscribes_and_what_still_comes_is_ignored(desk):
+def test_closing_a_book_unsubscribes_and_later_messages_are_ignored(desk):
     desk.connect()
     book = with_book(desk)
 
@@ -362,7 +336,7 @@ def test_closing_a_book_unsubscribes_and_what_still_comes_is_ignored(desk):
     assert (book.seq, book.state, book.error) == (5, SubscriptionState.ENDED, None)
 
 
-def test_a_book_closed_before_it_was_agreed_to_is_unsubscribed_then(desk):
+def test_a_book_closed_before_subscribed_is_unsubscribed_then(desk):
     desk.connect()
     book = Book(BTC, desk.core)
     desk.core.subscribe(book, desk.now)
@@ -376,25 +350,17 @@ def test_a_book_closed_before_it_was_agreed_to_is_unsubscribed_then(desk):
     assert desk.ops("unsubscribe")[0]["subs"] == [7]
 
 
-def test_a_book_reopened_before_the_first_was_agreed_to_takes_its_place(desk):
+def test_a_book_reopened_before_subscribed_replaces_the_first(desk, answer):
     desk.connect()
     first, second = Book(BTC, desk.core), Book(BTC, desk.core)
     desk.core.subscribe(first, desk.now)
     desk.act()
-    answer = dict(desk.ops("subscribe")[0])
+    command = desk.ops("subscribe")[0]
     desk.core.unsubscribe(first)
     desk.core.subscribe(second, desk.now)
     desk.act()
 
-    subscribed = {
-        "type": "subscribed",
-        "sub": 7,
-        "channel": "book",
-        "instrument": BTC.instrument,
-        "price_exp": 0,
-        "size_exp": 0,
-    }
-    desk.say({**subscribed, "id": answer["id"]}, EMPTY, {**subscribed, "id": desk.ops("subscribe")[1]["id"]})
+    desk.say(answer(command, 7), EMPTY, answer(desk.ops("subscribe")[1], 7))
 
     assert second.state is SubscriptionState.LIVE
     assert desk.ops("unsubscribe") == []
@@ -405,7 +371,7 @@ def test_a_subscription_that_the_gateway_forgot_is_asked_for_again(desk):
     book = with_book(desk)
     desk.say([1, 7, 9, 9, 1, [], [], 0])
 
-    desk.say({"type": "error", "id": desk.ops("recover")[0]["id"], "code": "unknown_sub", "message": "7?"})
+    desk.refuse(desk.ops("recover")[0], "unknown_sub", "7?")
 
     assert len(desk.ops("subscribe")) == 2
     desk.agree(12, resumed=True)
@@ -414,7 +380,7 @@ def test_a_subscription_that_the_gateway_forgot_is_asked_for_again(desk):
 
 
 @pytest.mark.parametrize("message", [[1, 7, "x"], {"type": "welcome"}, 3])
-def test_a_gateway_that_breaks_the_contract_is_left_and_sought_again(desk, message):
+def test_the_client_leaves_a_gateway_that_breaks_the_contract_and_reconnects(desk, message):
     desk.connect()
 
     desk.say(message)
@@ -471,9 +437,7 @@ def test_state_messages_show_and_are_forgotten_with_the_connection(desk):
     desk.say({"type": "state", "sub": 7, "state": "recovering", "since": 1, "reason": "hole"})
     assert not book.trusted
     desk.say({"type": "state", "sub": 7, "state": "brand_new"})
-    desk.cut()
-    desk.wait(0.5)
-    desk.connect()
+    desk.reconnect()
     desk.agree(3, resumed=True)
 
     assert [str(state) for state in shown] == ["stale", "recovering", "disconnected", "recovering", "live"]

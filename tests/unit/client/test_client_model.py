@@ -1,4 +1,4 @@
-"""Whatever is lost or damaged on the way, a client's book is right whenever it says so, and right at the end."""
+"""Messages are lost and damaged: a client's book is right whenever it is trusted, and right at the end."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ STEPS = st.lists(
 
 
 class World:
-    """A desk and a gateway with a bad line between them; commands and messages wait until a step lets them through."""
+    """A desk and a gateway with a bad connection; commands and messages wait until a step delivers them."""
 
     def __init__(self, desk: Any, gateway: Any) -> None:
         self.desk = desk
@@ -58,7 +58,7 @@ class World:
         self.gateway.update(changes)
 
     def flow(self, changes: Any) -> None:
-        """An update while the line is good."""
+        """An update on a good connection."""
         self.update(changes)
         self.obey()
         self.deliver(len(self.gateway.outbox))
@@ -69,13 +69,13 @@ class World:
             self.check()
 
     def lose(self, changes: Any) -> None:
-        """An update, and the newest message vanishes."""
+        """An update; the newest message is lost."""
         self.update(changes)
         if self.may_suffer():
             self.gateway.outbox.pop()
 
     def damage(self, changes: Any) -> None:
-        """An update, and a level of the newest message is changed on the way."""
+        """An update; a level of the newest message is damaged."""
         self.update(changes)
         if self.may_suffer():
             message = self.gateway.outbox[-1]
@@ -84,7 +84,7 @@ class World:
                 message[side] = [*message[side][:-1], message[side][-1] + 1]
 
     def may_suffer(self) -> bool:
-        """Control messages pass, or nothing could ever be agreed; so does the news of an epoch, for deltas do not name theirs."""
+        """Control messages always arrive, and so do snapshots of a new epoch, because deltas do not have an epoch."""
         message = self.gateway.outbox[-1] if self.gateway.outbox else None
         return isinstance(message, list) and message[0] in (1, 2) and message[-1] != "epoch"
 
@@ -118,7 +118,7 @@ class World:
         self.check()
 
     def settle(self) -> None:
-        """The line is good from now on: heartbeats and answers pass."""
+        """From now on the connection is good: heartbeats and answers arrive."""
         for _ in range(12):
             self.obey()
             self.gateway.heartbeat()
@@ -147,4 +147,4 @@ def test_a_trusted_book_is_the_gateways(make_desk, make_gateway, depth):
         recovered += world.book.recoveries > 0
 
     story()
-    assert trusted and recovered, "the stories must reach trusted books and recoveries"
+    assert trusted and recovered, "the runs must reach trusted books and recoveries"

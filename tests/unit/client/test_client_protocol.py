@@ -1,4 +1,4 @@
-"""Both formats give the same events; what is wrong is refused with its place, what is unknown is passed over."""
+"""Both formats give the same events. An invalid message is refused with its place, an unknown one is ignored."""
 
 import json
 from typing import Any
@@ -138,7 +138,7 @@ def encode(name: str, message: Any) -> bytes:
 
 
 def told(name: str) -> protocol.Codec:
-    """A codec that knows subscription 7."""
+    """A codec that has read ``subscribed`` of number 7."""
     codec = make_codec(name)
     codec.decode(encode(name, SUBSCRIBED))
     return codec
@@ -165,14 +165,14 @@ def test_several_messagepack_values_in_one_message_come_in_order():
 
 
 @pytest.mark.parametrize("name", ["json", "msgpack"])
-def test_unknown_keys_and_types_are_passed_over(name):
+def test_unknown_keys_and_types_are_ignored(name):
     codec = make_codec(name)
 
     assert codec.decode(encode(name, {"type": "weather", "sun": True})) == []
     assert codec.decode(encode(name, {**CONTROLS[2][0], "new": [1, 2]})) == [CONTROLS[2][1]]
 
 
-def test_unknown_arrays_and_trailing_elements_are_passed_over():
+def test_unknown_arrays_and_trailing_elements_are_ignored():
     codec = make_codec("msgpack")
 
     assert codec.decode(msgpack.packb([99, "x"])) == []
@@ -189,7 +189,7 @@ def test_no_trades_at_all_are_a_message_too():
     assert make_codec("msgpack").decode(msgpack.packb([3, 7, 1, 5, 4, []])) == [events.Trades(7, 1, 5, 4, [])]
 
 
-def test_json_data_of_a_subscription_never_announced_is_passed_over():
+def test_json_data_of_an_unknown_subscription_is_ignored():
     assert make_codec("json").decode(json.dumps(PAIRS[0][0]).encode()) == []
 
 
@@ -245,7 +245,7 @@ def test_the_error_names_the_value_of_a_batch():
         make_codec("msgpack").decode(payload)
 
 
-def test_commands_read_as_the_contract_has_them():
+def test_commands_have_the_fields_of_the_contract():
     book = Request("book", "SIM:A", 20, 5, 100)
 
     assert protocol.subscribe(1, [book, book._replace(instrument="SIM:B")], {"SIM:A": (3, 4)}) == {
@@ -280,6 +280,6 @@ def test_commands_are_encoded_in_the_format(name):
     }
 
 
-def test_an_unknown_format_is_named():
+def test_an_unknown_format_is_refused():
     with pytest.raises(ValueError, match="'xml'"):
         make_codec("xml")

@@ -1,4 +1,4 @@
-"""Iteration: in order, bounded, honest about what a slow consumer missed, and over when the subscription is."""
+"""Iteration is in order and bounded, counts what a slow consumer missed, and ends with the subscription."""
 
 import asyncio
 import gc
@@ -44,7 +44,7 @@ def test_a_slow_consumer_is_told_what_it_missed(run, trades):
     assert run(scenario()) == [(4, 3), (5, 0)]
 
 
-def test_it_stops_with_the_subscription_after_what_was_left(run, trades):
+def test_it_stops_with_the_subscription_after_the_last_items(run, trades):
     async def scenario():
         stream = trades.updates()
         feed(trades, 1, 2)
@@ -79,7 +79,7 @@ def test_closing_the_last_user_of_a_subscription_ends_the_waiting(run, trades, l
     assert run(scenario()) == [trades]
 
 
-def test_two_iterations_get_the_same(run, trades):
+def test_two_iterations_get_the_same_items(run, trades):
     async def scenario():
         streams = trades.updates(), trades.updates()
         feed(trades, 1, 1)
@@ -102,7 +102,7 @@ def test_two_tasks_on_one_iteration_are_refused(run, trades):
     run(scenario())
 
 
-def test_an_iteration_left_by_break_is_forgotten(run, trades):
+def test_an_iteration_ended_by_break_is_forgotten(run, trades):
     async def scenario():
         async def one():
             stream = trades.updates()

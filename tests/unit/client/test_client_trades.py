@@ -1,4 +1,4 @@
-"""Trades come once each, in order; what is missing is fetched, or owned up to."""
+"""Each trade comes once, in order. Missing trades are recovered, or reported as lost."""
 
 from decimal import Decimal
 
@@ -33,7 +33,7 @@ def seen(trades):
     return seen
 
 
-def test_agreed_to_it_is_live(trades):
+def test_an_accepted_subscription_is_live(trades):
     assert (trades.state, trades.seq) == (LIVE, None)
 
 
@@ -43,7 +43,7 @@ def test_the_first_trades_set_the_place(trades, seen, link):
     assert (seen, trades.epoch, trades.seq, trades.resume, link.asked) == ([40, 41, 42], 1, 42, (1, 42), [])
 
 
-def test_a_trade_tells_all_of_itself(trades):
+def test_a_trade_has_all_its_fields(trades):
     given = []
     trades.on_trade(given.append)
 
@@ -58,7 +58,7 @@ def test_a_trade_tells_all_of_itself(trades):
     )
 
 
-def test_a_gap_is_fetched_and_what_came_meanwhile_follows(trades, seen, link):
+def test_a_gap_is_recovered_and_later_trades_follow(trades, seen, link):
     trades.take(batch(1, 2), 0.0)
     trades.take(batch(5, 6), 0.0)
     trades.take(batch(7, 7), 0.0)
@@ -77,7 +77,7 @@ def test_each_trade_comes_once(trades, seen):
     assert seen == [1, 2, 3, 4, 5, 6]
 
 
-def test_lost_unasked_is_asked_for_and_may_be_had(trades, seen, link):
+def test_lost_without_a_recover_is_recovered(trades, seen, link):
     trades.take(batch(1, 2), 0.0)
     trades.take(Lost(8, 3, 9), 0.0)
     trades.take(batch(10, 10), 0.0)
@@ -88,7 +88,7 @@ def test_lost_unasked_is_asked_for_and_may_be_had(trades, seen, link):
     assert (seen, trades.lost, trades.state) == (list(range(1, 11)), 0, LIVE)
 
 
-def test_lost_as_the_answer_is_told_and_the_stream_goes_on(trades, seen, link):
+def test_lost_as_the_answer_is_reported_and_the_stream_continues(trades, seen, link):
     lost, skipped = [], []
     trades.on_lost(lambda first, last: lost.append((first, last)))
     trades.on_trade(lambda trade: skipped.append(trade.skipped))
@@ -103,7 +103,7 @@ def test_lost_as_the_answer_is_told_and_the_stream_goes_on(trades, seen, link):
     assert (trades.state, link.asked) == (LIVE, [3, 5])
 
 
-def test_lost_twice_unasked_is_one_question(trades, link):
+def test_lost_twice_sends_one_recover(trades, link):
     trades.take(batch(1, 2), 0.0)
     trades.take(Lost(8, 3, 9), 0.0)
 
@@ -113,14 +113,14 @@ def test_lost_twice_unasked_is_one_question(trades, link):
     assert (link.asked, trades.lost, trades.seq, trades.state) == ([3], 10, 12, LIVE)
 
 
-def test_what_was_lost_before_the_subscription_is_no_loss(trades, seen, link):
+def test_trades_lost_before_the_subscription_do_not_count(trades, seen, link):
     trades.take(Lost(8, 1, 271), 0.0)
     trades.take(batch(272, 273), 0.0)
 
     assert (seen, trades.lost, link.asked) == ([272, 273], 0, [])
 
 
-def test_asked_for_what_does_not_exist_the_gateway_says_so(trades, link):
+def test_an_empty_answer_ends_the_recover(trades, link):
     trades.take(batch(1, 9), 0.0)
     trades.take_heartbeat(12, 0.0)
     assert (trades.state, link.asked) == (RECOVERING, [10])
@@ -130,7 +130,7 @@ def test_asked_for_what_does_not_exist_the_gateway_says_so(trades, link):
     assert (trades.state, trades.seq, trades.lost) == (LIVE, 9, 0)
 
 
-def test_nothing_yet_is_a_place_too(trades, seen, link):
+def test_the_start_of_a_stream_can_be_resumed_too(trades, seen, link):
     trades.take(events.Trades(8, 1, 41, 40, []), 0.0)
 
     trades.take(batch(42, 42), 0.0)
@@ -138,7 +138,7 @@ def test_nothing_yet_is_a_place_too(trades, seen, link):
     assert (seen, link.asked, trades.resume) == ([], [41], (1, 40))
 
 
-def test_lost_before_any_trade_is_asked_for(trades, seen, link):
+def test_lost_before_the_first_trade_is_recovered(trades, seen, link):
     trades.take(Lost(8, 3, 9), 0.0)
     assert link.asked == [3]
 
@@ -169,7 +169,7 @@ def test_heartbeats_before_the_first_trade_show_a_loss_too(trades, seen, link):
     assert seen == [41, 42, 43]
 
 
-def test_a_heartbeat_of_an_older_life_does_not_hide_the_new_one(trades, seen, link):
+def test_a_heartbeat_of_an_older_epoch_does_not_hide_the_new_one(trades, seen, link):
     trades.take_heartbeat(40, 0.0)
 
     trades.take(batch(1, 2, epoch=7), 0.0)
@@ -184,13 +184,13 @@ def test_a_new_epoch_counts_from_one_again(trades, seen, link):
     trades.take(batch(1, 2, epoch=2), 0.0)
     assert (seen[-2:], trades.epoch, trades.state, link.asked) == ([1, 2], 2, LIVE, [10])
     trades.take(batch(10, 12), 0.0)
-    assert seen[-1] == 2, "what an older writer left is dropped"
+    assert seen[-1] == 2, "trades of an older writer are dropped"
     trades.take(batch(2, 2, epoch=3), 0.0)
 
     assert (link.asked[-1], trades.epoch) == (1, 3), "number 1 of the new epoch is missing"
 
 
-def test_after_a_reconnect_it_goes_on_without_a_hole(trades, seen, link):
+def test_after_a_reconnect_it_continues_without_a_gap(trades, seen, link):
     trades.take(batch(1, 2), 0.0)
     trades.detach("cut")
     assert trades.state is SubscriptionState.DISCONNECTED
@@ -202,7 +202,7 @@ def test_after_a_reconnect_it_goes_on_without_a_hole(trades, seen, link):
     assert (seen, link.asked) == ([1, 2, 3, 4, 5], [])
 
 
-def test_a_reconnect_that_was_not_resumed_shows_its_hole(trades, link):
+def test_a_reconnect_that_was_not_resumed_shows_its_gap(trades, link):
     trades.take(batch(1, 2), 0.0)
     trades.detach("cut")
     trades.requested()

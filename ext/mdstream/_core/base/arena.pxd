@@ -1,20 +1,24 @@
-"""Memory that lives for one flush: taken piece by piece, given back all at once. What was taken never moves."""
+"""Memory for one flush: taken piece by piece, given back all at once. A piece never moves."""
+
+from mdstream._core.base.check cimport check
 
 cdef struct Chunk:
     Chunk* next
     size_t capacity
     size_t used
-    # … `capacity` bytes follow …
+    # `capacity` bytes follow
 
 cdef struct Arena:
     Chunk* first
     Chunk* current
 
-# `size` bytes, aligned to `align` (1 or 8). With align 1, what is taken in succession lies side by side where a chunk has room.
+# `size` bytes, aligned to `align` (1 or 8). With align 1, pieces taken in a row are adjacent while the chunk has room.
 cdef inline void* arena_take(Arena* arena, size_t size, size_t align) except NULL:
     cdef Chunk* chunk = arena.current
     cdef size_t start
+    check(align == 1 or align == 8)
     if chunk != NULL:
+        check(chunk.used <= chunk.capacity)
         start = (chunk.used + align - 1) & ~(align - 1)
         if start + size <= chunk.capacity:
             chunk.used = start + size
@@ -22,6 +26,6 @@ cdef inline void* arena_take(Arena* arena, size_t size, size_t align) except NUL
     return arena_take_more(arena, size)
 
 cdef void* arena_take_more(Arena* arena, size_t size) except NULL
-# Forgets everything taken; keeps some chunks for the next round.
+# Takes back all pieces; keeps some chunks for the next flush.
 cdef void arena_reset(Arena* arena) noexcept nogil
 cdef void arena_free(Arena* arena) noexcept nogil

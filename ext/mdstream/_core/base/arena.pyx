@@ -1,14 +1,14 @@
-"""Bump allocation in chunks: a pointer stays valid until the reset, so deliveries can hold it without a copy."""
+"""Bump allocation in chunks: a pointer is valid until the reset, so deliveries hold it without a copy."""
 
 from libc.stdlib cimport free, malloc
 
 cdef enum:
     CHUNK = 1 << 16         # bytes of an ordinary chunk
-    KEEP = 1 << 22          # bytes that a reset may keep; a burst beyond it goes back to the system
+    KEEP = 1 << 22          # bytes that a reset keeps at most; what a burst took beyond goes back to the system
 
 
 cdef Chunk* new_chunk(Arena* arena, size_t size) except NULL:
-    """A chunk with room for `size` bytes behind the current one: a kept one if it is large enough, else a new one."""
+    """The chunk after the current one, if it has room for `size` bytes, else a new one in its place."""
     cdef size_t capacity = size if size > CHUNK else CHUNK
     cdef Chunk* chunk = arena.current.next if arena.current != NULL else arena.first
     if chunk != NULL and chunk.capacity >= size:
@@ -32,6 +32,8 @@ cdef Chunk* new_chunk(Arena* arena, size_t size) except NULL:
 
 cdef void* arena_take_more(Arena* arena, size_t size) except NULL:
     cdef Chunk* chunk = new_chunk(arena, size)
+    check(chunk.used == 0)
+    check(size <= chunk.capacity)
     chunk.used = size
     return <char*>chunk + sizeof(Chunk)
 

@@ -5,6 +5,8 @@ cdef int buffer_reserve(Buffer* buffer, Py_ssize_t more) except -1 nogil:
     cdef Py_ssize_t needed = buffer.size + more
     cdef Py_ssize_t capacity
     cdef char* data
+    check(0 <= buffer.size)
+    check(buffer.size <= buffer.capacity)
     if more >= 0 and needed <= buffer.capacity:
         return 0
     if more < 0 or needed < 0:

@@ -1,4 +1,4 @@
-"""Time that never goes back, and the time of day."""
+"""The monotonic clock, and the time of day, in microseconds."""
 
 from libc.stdint cimport uint64_t
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec

@@ -1,6 +1,7 @@
-"""Exact decimals to integers of a given exponent and back; a value is integer × 10^exp.
+"""Exact decimals to integers of a given exponent and back: value = integer × 10^exp, the integer at most 2^53 - 1 in magnitude.
 
-What would have to be rounded is refused, and so is a float: 0.1 is not a tenth.
+ValueError if the value is no finite decimal number, would have to be rounded (off tick) or is out of range, or if the
+exponent is beyond ±18. Text reads like ``-12.50``: no exponent, no ``+``, no spaces; zeros at the end do not matter.
 """
 
 import operator
@@ -10,6 +11,7 @@ from cpython cimport array
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeASCII
 from libc.stdint cimport int64_t, uint64_t
 
+from mdstream._core.base.check cimport check
 from mdstream._core.base.digits cimport MDS_POW10, put_decimal
 
 from mdstream import model
@@ -29,7 +31,7 @@ assert EXPONENT_LIMIT == model.MAX_EXPONENT
 
 
 cdef inline Py_ssize_t digits_at(const char* text, Py_ssize_t start, Py_ssize_t size) noexcept nogil:
-    """Where the run of digits that begins at `start` ends."""
+    """The end of the digits that begin at `start`."""
     while start < size and c"0" <= text[start] <= c"9":
         start += 1
     return start
@@ -38,6 +40,7 @@ cdef inline Py_ssize_t digits_at(const char* text, Py_ssize_t start, Py_ssize_t 
 cdef inline Parsed take_digits(const char* text, Py_ssize_t start, Py_ssize_t end, Py_ssize_t keep,
                                uint64_t* value) noexcept nogil:
     """Appends up to `keep` digits to value; all after them must be zeros."""
+    check(start <= end)
     cdef Py_ssize_t i
     cdef Py_ssize_t stop = min(end, start + max(keep, 0))
     for i in range(start, stop):
@@ -51,13 +54,16 @@ cdef inline Parsed take_digits(const char* text, Py_ssize_t start, Py_ssize_t en
 
 
 cdef Parsed parse(const char* text, Py_ssize_t size, int exp, int64_t* number) noexcept nogil:
-    """[-]digits[.digits], read whole."""
+    """The whole text must be [-]digits[.digits]."""
     cdef Py_ssize_t start = 1 if size and text[0] == c"-" else 0
     cdef Py_ssize_t point = digits_at(text, start, size)
     cdef Py_ssize_t end = point
     cdef Py_ssize_t missing
     cdef uint64_t value = 0
     cdef Parsed parsed
+    check(size >= 0)
+    check(-EXPONENT_LIMIT <= exp)
+    check(exp <= EXPONENT_LIMIT)
     if point < size and text[point] == c".":
         end = digits_at(text, point + 1, size)
     if point == start or end != size or end == point + 1:
@@ -103,7 +109,7 @@ cdef int64_t from_text(str text, int exp) except? -1:
 
 
 cdef int64_t from_exact(object value, object coefficient, object digits, object shift, int exp) except? -1:
-    """coefficient (of `digits` digits) × 10^shift; whatever is too long to matter is refused before it is computed."""
+    """coefficient (of `digits` digits) × 10^shift; a number that must be out of range is refused before it is computed."""
     if coefficient == 0:
         return 0
     if digits + shift > 16:
@@ -161,22 +167,26 @@ cdef int64_t from_object(object value, int exp) except? -1:
 
 
 def ticks_of(str text not None, int exp):
+    """``ticks_of("64123.10", -2)`` is 6412310."""
     check_exponent(exp)
     return from_text(text, exp)
 
 
 def to_integer(value, int exp):
+    """As ``ticks_of``, of any exact number; an int is the value itself, not ticks. TypeError for a float, which is not exact, or a bool."""
     check_exponent(exp)
     return from_object(value, exp)
 
 
 def format_decimal(int64_t value, int exp):
+    """The value with exactly ``-exp`` decimals, an integer if ``exp`` ≥ 0: ``format_decimal(-5, -2)`` is "-0.05"."""
     cdef char[64 + EXPONENT_LIMIT] text
     check_exponent(exp)
     return PyUnicode_DecodeASCII(text, put_decimal(text, value, exp) - text, NULL)
 
 
 def parse_levels(pairs, int price_exp, int size_exp):
+    """Pairs of price and size as a flat ``array("q")``, ``[ticks, lots, …]``; errors name the level, from 0."""
     cdef tuple levels = tuple(pairs)
     cdef array.array flat = array.clone(INTEGERS, 2 * len(levels), False)
     cdef int64_t* out = <int64_t*>flat.data.as_longlongs

@@ -1,10 +1,12 @@
-"""Numbers as text and as MessagePack, straight into reserved memory.
+"""Numbers as text (``put_…``) and as MessagePack (``pack_…``), written to reserved memory.
 
-Nothing here checks for room. A writer may touch up to ``SLACK`` bytes past what it returns: whoever reserves adds
-them. Eight digits are made at a time by three multiplications (SWAR): no digit costs a division or a look-up.
+The caller reserves. A writer returns the end of what it wrote and may touch up to ``SLACK`` bytes after it. Three
+multiplications make eight digits at a time (SWAR); no digit costs a division or a look-up.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+from mdstream._core.base.check cimport check
 
 cdef extern from *:
     """
@@ -35,22 +37,22 @@ cdef extern from *:
         1000000000000000ull, 10000000000000000ull, 100000000000000000ull, 1000000000000000000ull,
         10000000000000000000ull};
 
-    /* The smallest MessagePack form of an unsigned number by its count of significant bits. `mask` is what of the
-       number goes into the first byte, `shift` brings its payload to the top of a big-endian word. */
-    struct mds_form { uint8_t first, mask, size, shift; };
-    static const struct mds_form MDS_FORMS[65] = {
+    /* The shortest MessagePack encoding of an unsigned number, by its count of significant bits. `mask` selects the
+       bits that go into the first byte; `shift` moves the rest to the top of a big-endian word. */
+    struct mds_encoding { uint8_t first, mask, size, shift; };
+    static const struct mds_encoding MDS_ENCODINGS[65] = {
         [0 ... 7] = {0x00, 0x7f, 1, 0}, [8] = {0xcc, 0, 2, 56}, [9 ... 16] = {0xcd, 0, 3, 48},
         [17 ... 32] = {0xce, 0, 5, 32}, [33 ... 64] = {0xcf, 0, 9, 0}};
     """
-    cdef struct mds_form:
+    cdef struct mds_encoding:
         uint8_t first
         uint8_t mask
         uint8_t size
         uint8_t shift
     const uint64_t ASCII_ZEROS "0x3030303030303030ull"      # "00000000"
-    const uint64_t LAST_DIGIT "0x0100000000000000ull"       # stops the search for leading zeros
+    const uint64_t LAST_DIGIT "0x0100000000000000ull"       # ends the search for leading zeros
     const uint64_t[20] MDS_POW10
-    const mds_form[65] MDS_FORMS
+    const mds_encoding[65] MDS_ENCODINGS
     char* put_text "mds_put_text"(char* out, const char* text) noexcept nogil
     void store_little "mds_store_little"(char* out, uint64_t word) noexcept nogil
     void store_big "mds_store_big"(char* out, uint64_t word) noexcept nogil
@@ -58,22 +60,23 @@ cdef extern from *:
     int count_high_zeros "__builtin_clzll"(uint64_t word) noexcept nogil
 
 cdef enum:
-    SLACK = 16              # bytes that a writer may scribble past its end
+    SLACK = 16              # bytes that a writer may touch after its end
     UINT_MAX_TEXT = 20      # digits of 2^64 - 1
-    INT_MAX_PACKED = 9      # bytes of the longest MessagePack integer
+    INT_MAX_MSGPACK = 9     # bytes of the longest MessagePack integer
 
 
 cdef inline uint64_t digits8(uint64_t value) noexcept nogil:
     """The eight digits of value < 10^8, one per byte, the first in the lowest byte.
 
-    Halves, each step on all lanes at once: with q = x // d, lane x becomes lanes q and x - d * q, which is
-    (x << width) - ((d << width) - 1) * q in one word. The quotients come by reciprocals exact for these ranges.
+    Each step splits all lanes at once: with q = x // d, lane x becomes lanes q and x - d * q, which is
+    (x << width) - ((d << width) - 1) * q in one word. The reciprocals give exact quotients in these ranges.
     """
     cdef uint64_t upper = value * 109951163 >> 40
     cdef uint64_t halves = (value << 32) - upper * ((<uint64_t>10000 << 32) - 1)
     cdef uint64_t uppers = halves * 10486 >> 20 & 0x0000007F0000007FULL
     cdef uint64_t pairs = (halves << 16) - uppers * ((100 << 16) - 1)
     cdef uint64_t tens = pairs * 103 >> 10 & 0x000F000F000F000FULL
+    check(value < 100000000)
     return (pairs << 8) - tens * ((10 << 8) - 1)
 
 
@@ -114,6 +117,8 @@ cdef inline char* put_int(char* out, int64_t value) noexcept nogil:
 
 cdef inline char* put_padded(char* out, uint64_t value, int width) noexcept nogil:
     """value < 10^width with leading zeros, exactly `width` digits."""
+    check(width > 0)
+    check(width >= 20 or value < MDS_POW10[width])
     if width > 8:
         out = put_padded(out, value // 100000000, width - 8)
         return put_digits8(out, value % 100000000)
@@ -122,7 +127,7 @@ cdef inline char* put_padded(char* out, uint64_t value, int width) noexcept nogi
 
 
 cdef inline char* put_point_within8(char* out, uint64_t value, int decimals) noexcept nogil:
-    """value × 10^-decimals for 1 ≤ decimals ≤ 7: the point falls into the last eight digits."""
+    """value × 10^-decimals for 1 ≤ decimals ≤ 7: the point is within the last eight digits."""
     cdef uint64_t high = value // 100000000
     cdef uint64_t word = digits8(value - high * 100000000)
     cdef uint64_t whole = 64 - 8 * <uint64_t>decimals       # bits before the point
@@ -178,15 +183,15 @@ cdef inline char* put_decimal(char* out, int64_t value, int exp) noexcept nogil:
 
 
 cdef inline Py_ssize_t decimal_max_text(int exp) noexcept nogil:
-    """Bytes that the text of any number of this exponent fits in, sign and point with it."""
+    """Bytes of the longest text of a number of this exponent, with its sign and point."""
     return UINT_MAX_TEXT + 3 + (exp if exp > 0 else -exp)
 
 
 cdef inline char* pack_uint(char* out, uint64_t value) noexcept nogil:
-    cdef mds_form form = MDS_FORMS[64 - count_high_zeros(value | 1)]
-    out[0] = <char>(form.first | (value & form.mask))
-    store_big(out + 1, value << form.shift)
-    return out + form.size
+    cdef mds_encoding encoding = MDS_ENCODINGS[64 - count_high_zeros(value | 1)]
+    out[0] = <char>(encoding.first | (value & encoding.mask))
+    store_big(out + 1, value << encoding.shift)
+    return out + encoding.size
 
 
 cdef inline char* pack_negative(char* out, int64_t value) noexcept nogil:
@@ -207,6 +212,8 @@ cdef inline char* pack_int(char* out, int64_t value) noexcept nogil:
 
 cdef inline char* pack_array(char* out, Py_ssize_t count) noexcept nogil:
     """The header of an array of `count` values (below 2^32)."""
+    check(0 <= count)
+    check(count < <Py_ssize_t>1 << 32)
     if count < 16:
         out[0] = <char>(0x90 | count)
         return out + 1
@@ -221,6 +228,8 @@ cdef inline char* pack_array(char* out, Py_ssize_t count) noexcept nogil:
 
 cdef inline char* pack_text_header(char* out, Py_ssize_t size) noexcept nogil:
     """The header of a string of `size` bytes (below 256)."""
+    check(0 <= size)
+    check(size < 256)
     if size < 32:
         out[0] = <char>(0xa0 | size)
         return out + 1

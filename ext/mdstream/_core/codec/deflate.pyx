@@ -1,6 +1,6 @@
-"""zlib through Python's module: headers of the C library cannot be counted on where the core is compiled.
+"""zlib through Python's module: the C library's headers may be missing where the core is compiled.
 
-A packed message costs one call here, for all who are handed it; nothing is called per delivery.
+A message is compressed once, in one call, for all peers; a delivery calls nothing here.
 """
 
 import zlib
@@ -11,19 +11,27 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 
 from mdstream._core.codec.variant cimport DEFLATE, DEFLATE_NARROW, LEAST_WINDOW_BITS, MOST_WINDOW_BITS
 
-cdef enum:
-    TAIL = 4                    # bytes of an empty stored block, 00 00 FF FF, that the wire leaves out (section 7.2.1)
-    CORRUPT = 1007
-    TOO_BIG = 1009
+from mdstream.codes import CloseCode
 
-# Behind a message: the tail, and an empty final block. A stream that does not end with it was cut off.
+cdef enum:
+    TAIL = 4                    # bytes of an empty stored block, 00 00 FF FF, that are not sent (RFC 7692 section 7.2.1)
+
+cdef int CORRUPT = CloseCode.NOT_UTF8       # 1007: data that does not fit the type of the message (RFC 6455 section 7.4.1)
+cdef int TOO_BIG = CloseCode.TOO_BIG
+
+# Follows a message: the tail and an empty final block. A stream that does not end with it was cut off.
 cdef bytes ENDING = b"\x00\x00\xff\xff\x03\x00"
-# What may be left of that if the peer's last block was itself final, with and without the zero byte of section 7.2.3.5.
+# What the stream may leave unread: if the peer's last block was a final one, with and without the zero byte of section 7.2.3.5.
 cdef tuple LEFT_OVER = (b"", b"\x00" + ENDING, ENDING)
 cdef dict WINDOW_BITS = {DEFLATE: MOST_WINDOW_BITS, DEFLATE_NARROW: LEAST_WINDOW_BITS}
 
 
 cdef class Deflater:
+    """Compresses messages of ``least`` bytes or more with zlib, without context takeover (RFC 7692); for a Hub.
+
+    ``level``: 1 (fast) to 9 (small). ValueError if either is out of range. Each Compression has a compressor of its own.
+    """
+
     def __init__(self, level: int = 1, least: int = 256) -> None:
         if not 1 <= level <= 9:
             raise ValueError(f"the compression level is {level}; it must be 1 (fast) to 9 (small)")
@@ -33,28 +41,29 @@ cdef class Deflater:
         self.least = least
         self.compressors = [None, None, None]
 
-    cdef bytes c_pack(self, int packing, const char* payload, Py_ssize_t payload_size, Py_ssize_t* size):
-        cdef bytes packed
+    cdef bytes c_compress(self, int compression, const char* payload, Py_ssize_t payload_size, Py_ssize_t* size):
+        cdef bytes compressed
         if payload_size < self.least:
             return None
-        compressor = self.compressors[packing]
+        compressor = self.compressors[compression]
         if compressor is None:
-            compressor = self.compressors[packing] = zlib.compressobj(self.level, zlib.DEFLATED, -WINDOW_BITS[packing])
-        packed = compressor.compress(PyMemoryView_FromMemory(<char*>payload, payload_size, PyBUF_READ))
+            compressor = zlib.compressobj(self.level, zlib.DEFLATED, -WINDOW_BITS[compression])
+            self.compressors[compression] = compressor
+        compressed = compressor.compress(PyMemoryView_FromMemory(<char*>payload, payload_size, PyBUF_READ))
         # A full flush forgets what came before: as good as a new compressor for each message, which costs far more.
-        packed += compressor.flush(zlib.Z_FULL_FLUSH)
-        size[0] = len(packed) - TAIL
+        compressed += compressor.flush(zlib.Z_FULL_FLUSH)
+        size[0] = len(compressed) - TAIL
         self.messages += 1
         self.bytes_in += payload_size
         self.bytes_out += size[0]
-        return packed
+        return compressed
 
 
-cdef bytes unpack(const char* packed, Py_ssize_t size, Py_ssize_t max_size, int* violation):
+cdef bytes decompress(const char* payload, Py_ssize_t size, Py_ssize_t max_size, int* violation):
     cdef bytes message
     stream = zlib.decompressobj(-MOST_WINDOW_BITS)
     try:
-        message = stream.decompress(PyBytes_FromStringAndSize(packed, size) + ENDING, max_size + 1)
+        message = stream.decompress(PyBytes_FromStringAndSize(payload, size) + ENDING, max_size + 1)
     except zlib.error:
         violation[0] = CORRUPT
         return None
@@ -67,8 +76,9 @@ cdef bytes unpack(const char* packed, Py_ssize_t size, Py_ssize_t max_size, int*
     return message
 
 
-def inflate(packed: bytes, max_size: int) -> bytes | int:
-    """`unpack` for Python, for tests: the message, or the close code of the violation."""
+def inflate(payload: bytes, max_size: int) -> bytes | int:
+    """The message of a compressed WebSocket payload, or the close code of the violation: 1007 corrupt, 1009 larger than
+    ``max_size`` bytes. Takes no more memory than that, whatever the payload claims to become."""
     cdef int violation = 0
-    message = unpack(packed, len(packed), max_size, &violation)
+    message = decompress(payload, len(payload), max_size, &violation)
     return violation if message is None else message

@@ -1,4 +1,4 @@
-"""How many pairs the maps of a message have, as it was sent and as it was decoded: fewer then, if a key was given twice."""
+"""Counts the keys of all maps in a message, as sent and as decoded. The decoded one has fewer if a map gave a key twice."""
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -7,8 +7,8 @@ cdef enum:
 
 
 cdef Py_ssize_t count(object value, int depth) except -2:
-    """-1: too deep, or something in it is no string-keyed map, list, string, bytes, integer, boolean or None."""
-    cdef Py_ssize_t pairs = 0
+    """See `count_keys`."""
+    cdef Py_ssize_t keys = 0
     cdef Py_ssize_t more
     cdef object kind = type(value)
     if kind is str or kind is int or kind is bool or kind is bytes or value is None:
@@ -16,31 +16,34 @@ cdef Py_ssize_t count(object value, int depth) except -2:
     if depth == DEEPEST:
         return -1
     if kind is dict:
-        pairs = len(<dict>value)
+        keys = len(<dict>value)
         for key, item in (<dict>value).items():
             more = count(item, depth + 1)
             if more < 0 or type(key) is not str:
                 return -1
-            pairs += more
-        return pairs
+            keys += more
+        return keys
     if kind is list:
         for item in <list>value:
             more = count(item, depth + 1)
             if more < 0:
                 return -1
-            pairs += more
-        return pairs
+            keys += more
+        return keys
     return -1
 
 
-def decoded(value) -> int:
+def count_keys(value) -> int:
+    """The keys of all maps in a decoded value; -1 if it is nested deeper than 32 or holds anything but string-keyed maps, lists,
+    strings, bytes, integers, booleans and None."""
     return count(value, 0)
 
 
-def in_json(payload: bytes) -> int:
+def count_json_keys(payload: bytes) -> int:
+    """The keys of all objects in valid JSON."""
     cdef const uint8_t* at = payload
     cdef const uint8_t* end = at + len(payload)
-    cdef Py_ssize_t pairs = 0
+    cdef Py_ssize_t keys = 0
     cdef bint quoted = False
     while at < end:
         if at[0] == c'"':
@@ -48,9 +51,9 @@ def in_json(payload: bytes) -> int:
         elif quoted and at[0] == c'\\':
             at += 1
         elif not quoted and at[0] == c':':
-            pairs += 1
+            keys += 1
         at += 1
-    return pairs
+    return keys
 
 
 cdef inline uint64_t number(const uint8_t* at, int size) noexcept nogil:
@@ -61,8 +64,8 @@ cdef inline uint64_t number(const uint8_t* at, int size) noexcept nogil:
     return value
 
 
-cdef int sized(uint8_t first) noexcept nogil:
-    """Of 0xc0 to 0xdf: how many bytes of a length follow, 0 if none."""
+cdef int length_bytes(uint8_t first) noexcept nogil:
+    """How many bytes of a length follow a first byte of 0xc0 to 0xdf; 0 if none."""
     if first == 0xc4 or first == 0xc7 or first == 0xd9:
         return 1
     if first == 0xc5 or first == 0xc8 or first == 0xda or first == 0xdc or first == 0xde:
@@ -72,8 +75,8 @@ cdef int sized(uint8_t first) noexcept nogil:
     return 0
 
 
-cdef uint64_t fixed(uint8_t first) noexcept nogil:
-    """Of 0xc0 to 0xdf: the bytes that follow where there is no length."""
+cdef uint64_t value_bytes(uint8_t first) noexcept nogil:
+    """How many bytes of a value follow a first byte of 0xc0 to 0xdf that has no length."""
     if 0xcc <= first <= 0xcf:
         return 1 << (first - 0xcc)
     if 0xd0 <= first <= 0xd3:
@@ -87,11 +90,12 @@ cdef uint64_t fixed(uint8_t first) noexcept nogil:
     return 0
 
 
-def in_msgpack(payload: bytes) -> int:
-    """Value by value, whatever holds them: a container's header is followed by what it holds."""
+def count_msgpack_keys(payload: bytes) -> int:
+    """The keys of all maps in valid MessagePack; -1 if it is cut short."""
+    # Value by value, without regard to nesting: the items of a container follow its header.
     cdef const uint8_t* at = payload
     cdef const uint8_t* end = at + len(payload)
-    cdef uint64_t pairs = 0
+    cdef uint64_t keys = 0
     cdef uint64_t skip
     cdef uint8_t first
     cdef int size
@@ -101,23 +105,23 @@ def in_msgpack(payload: bytes) -> int:
         if first < 0x80 or first >= 0xe0 or 0x90 <= first < 0xa0:
             continue
         if first < 0x90:
-            pairs += first & 15
+            keys += first & 15
             continue
         if first < 0xc0:
             skip = first & 31
         else:
-            size = sized(first)
+            size = length_bytes(first)
             if size > end - at:
                 return -1
-            skip = number(at, size) if size else fixed(first)
+            skip = number(at, size) if size else value_bytes(first)
             at += size
             if first >= 0xdc:
                 if first >= 0xde:
-                    pairs += skip
+                    keys += skip
                 continue
             if 0xc7 <= first <= 0xc9:
                 skip += 1
         if skip > <uint64_t>(end - at):
             return -1
         at += skip
-    return <Py_ssize_t>min(pairs, <uint64_t>1 << 40)
+    return <Py_ssize_t>min(keys, <uint64_t>1 << 40)

@@ -1,21 +1,23 @@
-"""Data messages as JSON objects without spaces, prices and sizes as exact decimal strings.
+"""Data messages as JSON objects without spaces; prices and sizes are exact decimal strings.
 
-A deleted level has its size written like any other, with exactly -size_exp decimals ("0.00000000").
+The size of a deleted level is written like any other, with exactly -size_exp decimals ("0.00000000").
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from mdstream._core.base.buffer cimport Buffer, buffer_reserve
+from mdstream._core.base.buffer cimport Buffer, buffer_end, buffer_reserve
+from mdstream._core.base.check cimport check
 from mdstream._core.base.digits cimport (
     SLACK, UINT_MAX_TEXT, decimal_max_text, put_decimal, put_int, put_text, put_uint,
 )
-from mdstream._core.codec.encode cimport REASON_EPOCH, REASON_RECOVER, REASON_RELOAD, REASON_SLOW, Quote, Reason, Scale
+from mdstream._core.codec.message cimport (
+    REASON_EPOCH, REASON_RECOVER, REASON_RELOAD, REASON_SLOW, Head, Quote, Reason, Scale,
+)
 from mdstream._core.orderbook.levels cimport Levels
-from mdstream._core.orderbook.trade_log cimport Trade, TradeLog
+from mdstream._core.orderbook.trade_log cimport TRADE_ID_MAX, Trade, TradeLog
 
 cdef enum:
-    # Keys, punctuation and every scalar field of a message at its longest.
-    HEAD_MAX = 256
+    HEAD_MAX = 256              # keys, punctuation and every scalar field of a message at its longest
     LEVEL_PUNCTUATION = 8       # ["",""],
     TRADE_PUNCTUATION = 48      # and an id that is a number
     ID_GROWTH = 6               # a control character becomes \u001f
@@ -37,8 +39,7 @@ cdef inline char* put_levels(char* at, const Levels* levels, Scale scale) noexce
         at[0] = c","
         at += 1
         value += 2
-    # The last comma becomes the bracket's place.
-    return put_text(at - (levels.count > 0), b"]")
+    return put_text(at - (levels.count > 0), b"]")      # in the place of the last comma
 
 
 cdef inline Py_ssize_t pair_max(Scale scale) noexcept nogil:
@@ -59,21 +60,24 @@ cdef inline char* put_sides(char* at, const Levels* bids, const Levels* asks, ui
     return put_uint(at, crc)
 
 
-cdef int json_delta(Buffer* out, uint32_t sub, uint64_t first, uint64_t last, uint64_t ts_us,
-                    const Levels* bids, const Levels* asks, uint32_t crc, Scale scale) except -1 nogil:
-    cdef char* at = reserve(out, bids, asks, scale)
-    at = put_text(at, b'{"type":"delta","sub":')
-    at = put_uint(at, sub)
+cdef inline char* put_range(char* at, const Head* head) noexcept nogil:
     at = put_text(at, b',"first":')
-    at = put_uint(at, first)
+    at = put_uint(at, head.first)
     at = put_text(at, b',"last":')
-    at = put_uint(at, last)
+    return put_uint(at, head.seq)
+
+
+cdef int encode_delta(Buffer* out, const Head* head, const Levels* bids, const Levels* asks,
+                      uint32_t crc) except -1 nogil:
+    cdef char* at = reserve(out, bids, asks, head.scale)
+    at = put_text(at, b'{"type":"delta","sub":')
+    at = put_uint(at, head.sub)
+    at = put_range(at, head)
     at = put_text(at, b',"ts":')
-    at = put_uint(at, ts_us)
-    at = put_sides(at, bids, asks, crc, scale)
+    at = put_uint(at, head.ts_us)
+    at = put_sides(at, bids, asks, crc, head.scale)
     at = put_text(at, b"}")
-    out.size = at - out.data
-    return 0
+    return buffer_end(out, at)
 
 
 cdef inline char* put_reason(char* at, Reason reason) noexcept nogil:
@@ -88,34 +92,32 @@ cdef inline char* put_reason(char* at, Reason reason) noexcept nogil:
     return put_text(at, b',"reason":"subscribe"}')
 
 
-cdef inline char* put_position(char* at, uint32_t sub, uint64_t epoch) noexcept nogil:
-    at = put_uint(at, sub)
+cdef inline char* put_sub_epoch(char* at, const Head* head) noexcept nogil:
+    at = put_uint(at, head.sub)
     at = put_text(at, b',"epoch":')
-    return put_uint(at, epoch)
+    return put_uint(at, head.epoch)
 
 
-cdef inline char* put_seq_ts(char* at, uint64_t seq, uint64_t ts_us) noexcept nogil:
+cdef inline char* put_seq_ts(char* at, const Head* head) noexcept nogil:
     at = put_text(at, b',"seq":')
-    at = put_uint(at, seq)
+    at = put_uint(at, head.seq)
     at = put_text(at, b',"ts":')
-    return put_uint(at, ts_us)
+    return put_uint(at, head.ts_us)
 
 
-cdef int json_snapshot(Buffer* out, uint32_t sub, uint64_t epoch, uint64_t seq, uint64_t ts_us,
-                       const Levels* bids, const Levels* asks, uint32_t crc, Reason reason,
-                       Scale scale) except -1 nogil:
-    cdef char* at = reserve(out, bids, asks, scale)
+cdef int encode_snapshot(Buffer* out, const Head* head, const Levels* bids, const Levels* asks, uint32_t crc,
+                         Reason reason) except -1 nogil:
+    cdef char* at = reserve(out, bids, asks, head.scale)
     at = put_text(at, b'{"type":"snapshot","sub":')
-    at = put_position(at, sub, epoch)
-    at = put_seq_ts(at, seq, ts_us)
-    at = put_sides(at, bids, asks, crc, scale)
+    at = put_sub_epoch(at, head)
+    at = put_seq_ts(at, head)
+    at = put_sides(at, bids, asks, crc, head.scale)
     at = put_reason(at, reason)
-    out.size = at - out.data
-    return 0
+    return buffer_end(out, at)
 
 
 cdef inline char* put_escaped(char* at, uint8_t byte) noexcept nogil:
-    """A byte that JSON text may not hold as it is: a quote, a backslash or a control character."""
+    """A byte that JSON does not allow in a string: a quote, a backslash or a control character (RFC 8259 section 7)."""
     at[0] = c"\\"
     if byte == c'"' or byte == c"\\":
         at[1] = <char>byte
@@ -154,7 +156,7 @@ cdef struct TradeId:
     const char* text        # NULL: the id is `number`
     Py_ssize_t size         # bytes of text
     int64_t number
-    bint unsigned           # number is to be read as unsigned
+    bint unsigned           # `number` holds an unsigned one
 
 
 cdef inline uint64_t read_big(const uint8_t* bytes, int size) noexcept nogil:
@@ -166,10 +168,12 @@ cdef inline uint64_t read_big(const uint8_t* bytes, int size) noexcept nogil:
 
 
 cdef inline TradeId read_id(const Trade* trade) noexcept nogil:
-    """A trade keeps its id as one whole MessagePack integer or string of up to 255 bytes."""
+    """A trade keeps its id as one MessagePack integer or string of at most TRADE_ID_MAX bytes."""
     cdef const uint8_t* id = &trade.id[0]
     cdef uint8_t first = id[0]
     cdef int width, unused
+    check(0 < trade.id_size)
+    check(trade.id_size <= TRADE_ID_MAX)
     if first & 0xe0 == 0xa0:
         return TradeId(<const char*>id + 1, first & 0x1f, 0, False)
     if first >= 0xd9 and first <= 0xdb:
@@ -216,23 +220,20 @@ cdef inline Py_ssize_t trade_max(Scale scale) noexcept nogil:
     return TRADE_PUNCTUATION + 2 * UINT_MAX_TEXT + pair_max(scale)
 
 
-cdef int json_trades(Buffer* out, uint32_t sub, TradeLog log, uint64_t first, uint64_t last,
-                     Py_ssize_t id_bytes, Scale scale) except -1 nogil:
+cdef int encode_trades(Buffer* out, const Head* head, TradeLog log) except -1:
+    cdef Py_ssize_t id_bytes = log.c_id_bytes(head.first, head.seq)
+    cdef Py_ssize_t count = <Py_ssize_t>(head.seq + 1 - head.first)
     cdef uint64_t seq
     cdef char* at
-    buffer_reserve(out, HEAD_MAX + SLACK + trade_max(scale) * <Py_ssize_t>(last + 1 - first) + ID_GROWTH * id_bytes)
+    buffer_reserve(out, HEAD_MAX + SLACK + trade_max(head.scale) * count + ID_GROWTH * id_bytes)
     at = put_text(out.data + out.size, b'{"type":"trades","sub":')
-    at = put_position(at, sub, log.epoch)
-    at = put_text(at, b',"first":')
-    at = put_uint(at, first)
-    at = put_text(at, b',"last":')
-    at = put_uint(at, last)
+    at = put_sub_epoch(at, head)
+    at = put_range(at, head)
     at = put_text(at, b',"trades":[')
-    for seq in range(first, last + 1):
-        at = put_trade(at, log.c_get(seq), scale)
-    at = put_text(at - (last >= first), b"]}")
-    out.size = at - out.data
-    return 0
+    for seq in range(head.first, head.seq + 1):
+        at = put_trade(at, log.c_get(seq), head.scale)
+    at = put_text(at - 1, b"]}")        # in the place of the last comma
+    return buffer_end(out, at)
 
 
 cdef inline char* put_quote(char* at, Quote quote, Scale scale) noexcept nogil:
@@ -241,25 +242,23 @@ cdef inline char* put_quote(char* at, Quote quote, Scale scale) noexcept nogil:
     return put_pair(at, quote.ticks, quote.lots, scale)
 
 
-cdef int json_ticker(Buffer* out, uint32_t sub, uint64_t epoch, uint64_t seq, uint64_t ts_us,
-                     Quote bid, Quote ask, Quote last, Scale scale) except -1 nogil:
+cdef int encode_ticker(Buffer* out, const Head* head, Quote bid, Quote ask, Quote last) except -1 nogil:
     cdef char* at
-    buffer_reserve(out, HEAD_MAX + SLACK + 3 * pair_max(scale))
+    buffer_reserve(out, HEAD_MAX + SLACK + 3 * pair_max(head.scale))
     at = put_text(out.data + out.size, b'{"type":"ticker","sub":')
-    at = put_position(at, sub, epoch)
-    at = put_seq_ts(at, seq, ts_us)
+    at = put_sub_epoch(at, head)
+    at = put_seq_ts(at, head)
     at = put_text(at, b',"bid":')
-    at = put_quote(at, bid, scale)
+    at = put_quote(at, bid, head.scale)
     at = put_text(at, b',"ask":')
-    at = put_quote(at, ask, scale)
+    at = put_quote(at, ask, head.scale)
     at = put_text(at, b',"last":')
-    at = put_quote(at, last, scale)
+    at = put_quote(at, last, head.scale)
     at = put_text(at, b"}")
-    out.size = at - out.data
-    return 0
+    return buffer_end(out, at)
 
 
-cdef int json_heartbeat(Buffer* out, uint64_t time_us, const uint64_t* pairs, Py_ssize_t n) except -1 nogil:
+cdef int encode_heartbeat(Buffer* out, uint64_t time_us, const uint64_t* pairs, Py_ssize_t n) except -1 nogil:
     cdef char* at
     cdef Py_ssize_t i
     buffer_reserve(out, HEAD_MAX + SLACK + (2 * UINT_MAX_TEXT + 4) * n)
@@ -273,5 +272,11 @@ cdef int json_heartbeat(Buffer* out, uint64_t time_us, const uint64_t* pairs, Py
         at = put_uint(at, pairs[2 * i + 1])
         at = put_text(at, b"],")
     at = put_text(at - (n > 0), b"]}")
-    out.size = at - out.data
-    return 0
+    return buffer_end(out, at)
+
+
+json_encoder.delta = encode_delta
+json_encoder.snapshot = encode_snapshot
+json_encoder.trades = encode_trades
+json_encoder.ticker = encode_ticker
+json_encoder.heartbeat = encode_heartbeat

@@ -3,6 +3,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
+from mdstream._core.base.check cimport check
 from mdstream._core.codec.msgpack_reader cimport (
     FAULT_END, FAULT_NONE, Fault, Integer, cursor_more, cursor_open, decode_text, in_range, read_any, read_array, read_integer,
     read_key, read_map, read_number, read_str, read_text, refuse, refuse_end, refuse_number, refuse_type,
@@ -21,9 +22,9 @@ cdef enum Tag:
     TAG_STATUS = 5
 
 cdef enum:
-    FIX_ARRAY = 0x90            # MessagePack: an array of so many values and up to 15
-    ARRAY_16 = 0xDC             # the number of its values follows in two bytes
-    USUAL_LEVELS = 24           # of an update's side
+    FIX_ARRAY = 0x90            # MessagePack: an array, with up to 15 added for its count
+    ARRAY_16 = 0xDC             # an array, its count in the next two bytes
+    USUAL_LEVELS = 24           # of a side of an update
     REF_MAX_BYTES = 65536       # of a whole `ref` payload
     TEXT_MAX = 1024             # bytes of a name, a state or a reason
 
@@ -31,7 +32,7 @@ cdef enum:
 # ---- values
 
 cdef inline int open_value(Cursor* cursor, Tag tag, Py_ssize_t fields) except -1:
-    """Steps to the next value and reads its array head and type; 0 at the end."""
+    """Moves to the next value and reads its array head and type; 0 at the end."""
     if not cursor_more(cursor):
         return 0
     check_head(cursor, fields)
@@ -69,10 +70,11 @@ cdef int read_levels(Cursor* cursor, str field, int64_t least_lots, Levels* out)
             refuse_number(cursor, at, fault, &number, field, low, MAX_NUMBER)
         values[i] = <int64_t> number.bits
     out.count = numbers >> 1
+    check(cursor.at <= cursor.end)
     return 0
 
 
-# ---- the usual update of a book in one go; the careful way below says what is wrong with another
+# ---- the usual update of a book, fast; where this fails, the functions below find out why
 
 cdef inline bint plain_number(Cursor* cursor, int64_t low, int64_t* out) noexcept nogil:
     cdef Integer number
@@ -99,12 +101,14 @@ cdef inline bint plain_levels(Cursor* cursor, Levels* out) noexcept nogil:
         if not (plain_number(cursor, -MAX_NUMBER, &out.values[i]) and plain_number(cursor, 0, &out.values[i + 1])):
             return False
     out.count = numbers >> 1
+    check(out.count <= out.capacity)
+    check(cursor.at <= cursor.end)
     return True
 
 
 cdef bint plain_book(Cursor* cursor, BookUpdate* out) noexcept nogil:
-    """Whether the next value was read; if not, the cursor stands where it did."""
-    cdef Cursor ahead = cursor[0]       # whose address nobody else has, so that it needs no memory
+    """Whether the next value was read; if not, the cursor has not moved."""
+    cdef Cursor ahead = cursor[0]       # a copy, so that the compiler can keep it in registers
     if ahead.end - ahead.at < 2 or ahead.at[0] != FIX_ARRAY + 7 or ahead.at[1] != TAG_BOOK:
         return False
     ahead.at += 2
@@ -121,7 +125,8 @@ cdef bint plain_book(Cursor* cursor, BookUpdate* out) noexcept nogil:
     cursor.value += 1
     return True
 
-# ---- the careful way
+
+# ---- any value
 
 cdef int next_book(Cursor* cursor, BookUpdate* out) except -1:
     cdef const uint8_t* at
@@ -207,7 +212,7 @@ cdef inline bint is_ascii(const uint8_t* text, Py_ssize_t size) noexcept nogil:
     return seen < 0x80
 
 
-# ---- rare streams, straight to Python
+# ---- rare streams, to Python objects
 
 cdef object read_status(Cursor* cursor):
     cdef const uint8_t* at
@@ -255,12 +260,21 @@ REF_KEYS = ("price_exp", "size_exp", "tick", "lot", "name")
 VENUE_STATES = tuple(state.value for state in VenueState)
 
 BookValue = namedtuple("BookValue", "epoch first last ts_us bids asks", module=__name__)
+BookValue.__doc__ = "An atomic update of a book; levels flat, ``[ticks, lots, …]``, lots 0 deletes."
 SnapValue = namedtuple("SnapValue", "epoch seq ts_us bids asks", module=__name__)
+SnapValue.__doc__ = "The full book at ``seq``. ``Book.load`` checks that levels are best first and do not cross."
 TradeValue = namedtuple("TradeValue", "epoch seq ts_us price_ticks size_lots side trade_id", module=__name__)
+TradeValue.__doc__ = "A trade; side 0 unknown, 1 buy (the buyer took), 2 sell."
 StatusValue = namedtuple("StatusValue", "epoch ts_us state reason", module=__name__)
+StatusValue.__doc__ = "The venue's status of an instrument; ``reason`` is empty if none was given."
 
 
 def decode_payload(str stream not None, bytes payload not None):
+    """The values of one NATS payload of ``stream``: book, snap, trade, status or ref; ValueError for another.
+
+    Raises PayloadError for bytes that the contract does not allow, and for an empty payload. ``ref`` may hold only what JSON
+    has as well: no binary, no extension, no infinity.
+    """
     cdef Cursor cursor
     cdef list values = []
     cursor_open(&cursor, <PyObject*> stream, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
@@ -283,7 +297,7 @@ cdef int decode_levels(Cursor* cursor, bint snap, list values) except -1:
     cdef BookUpdate update
     memset(&update, 0, sizeof(update))
     try:
-        levels_reserve(&update.bids, USUAL_LEVELS)      # so that a book goes the way that live updates go
+        levels_reserve(&update.bids, USUAL_LEVELS)      # so that plain_book reads it, as it reads live updates
         levels_reserve(&update.asks, USUAL_LEVELS)
         while next_snap(cursor, &update) if snap else next_book(cursor, &update):
             bids, asks = levels_to_list(&update.bids), levels_to_list(&update.asks)

@@ -1,11 +1,13 @@
-"""The forms of MessagePack, read from a payload one after the other: bounded, and refusing with the place.
+"""Reads MessagePack values from a payload, one after the other.
 
-Every function that raises raises PayloadError, naming whose payload it is, the value, the field and the byte. Nothing is read
-past the end, and nothing is allocated that the payload's size does not bound.
+Nothing is read past the end; the payload's size bounds what is allocated. The only exception is PayloadError. It names whose
+payload it is, the value, the field and the byte.
 """
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint64_t
+
+from mdstream._core.base.check cimport check
 
 cdef extern from *:
     """
@@ -30,7 +32,7 @@ cdef struct Cursor:
     Py_ssize_t value            # index of the value being read
     PyObject* name              # borrowed; whose payload it is
 
-cdef enum Fault:                # why no number was read
+cdef enum Fault:                # why a number was not read
     FAULT_NONE = 0
     FAULT_END
     FAULT_TYPE
@@ -41,45 +43,48 @@ cdef struct Integer:
 
 
 cdef inline void cursor_open(Cursor* cursor, PyObject* name, const char* payload, Py_ssize_t size) noexcept nogil:
-    """``name``, a str (an instrument and a stream, or a word), must outlive the cursor. It is not touched unless something is
-    refused: over many instruments that would be one more line of the cache for each payload."""
+    """``name``, a str (an instrument and a stream, or a word), must outlive the cursor. Only a refusal touches it: over many
+    instruments anything else would cost one more cache line for each payload."""
+    check(size >= 0)
     cursor.start = cursor.at = <const uint8_t*> payload
     cursor.end = cursor.start + size
     cursor.value = -1
     cursor.name = name
 
 
-# Steps to the next value; False at the end. The first is always there to be asked for: an empty payload is none.
+# Moves to the next value; False at the end. True for the first value of an empty payload, which reading it refuses.
 cdef bint cursor_more(Cursor* cursor) noexcept nogil
 
 cdef int refuse(const Cursor* cursor, const uint8_t* at, str field, str why) except -1
 cdef int refuse_end(const Cursor* cursor, str field) except -1
 cdef int refuse_type(const Cursor* cursor, str field, str wanted) except -1
-# Says why the number at `at` was not read, or is not within low to high.
+# Says why the number at `at` was not read, or that it is not within low..high.
 cdef int refuse_number(Cursor* cursor, const uint8_t* at, Fault fault, const Integer* number, str field,
                        int64_t low, int64_t high) except -1
 
 cdef int64_t read_number(Cursor* cursor, str field, int64_t low, int64_t high) except? -1
-# The number of items; every item takes a byte, so what announces more than there are bytes is refused.
+# The number of items. An item takes at least a byte; a count beyond the bytes that follow is refused.
 cdef Py_ssize_t read_array(Cursor* cursor, str field) except -1
 cdef Py_ssize_t read_map(Cursor* cursor, str field) except -1
-# The size of a string of at most `longest` bytes; `text` is where it stands. Its UTF-8 is not checked.
+# The size of a string of at most `longest` bytes, which begins at `text`. Its UTF-8 is not checked.
 cdef Py_ssize_t read_text(Cursor* cursor, str field, Py_ssize_t longest, const uint8_t** text) except -1
 cdef str decode_text(const Cursor* cursor, str field, const uint8_t* text, Py_ssize_t size)
 cdef str read_str(Cursor* cursor, str field, Py_ssize_t longest)
-# A key of a map, which must not be among those seen.
+# A key of a map; refused if it is among those seen.
 cdef str read_key(Cursor* cursor, str field, dict seen)
-# Any value that JSON could pass on as well; `depth` containers already lie around it.
+# Any value that JSON has as well, inside of `depth` containers.
 cdef object read_any(Cursor* cursor, str field, int depth)
 
 
 cdef inline Fault read_integer(Cursor* cursor, Integer* out) noexcept nogil:
-    """Any integer in any of its forms; moves on if it could be read."""
+    """Any integer in any encoding; moves past it unless there is a fault."""
     cdef const uint8_t* at = cursor.at
     cdef Py_ssize_t left = cursor.end - at
     cdef uint8_t head
     cdef int size, i
     cdef uint64_t word
+    check(cursor.start <= at)
+    check(left >= 0)
     if left < 1:
         return FAULT_END
     head = at[0]
@@ -110,5 +115,5 @@ cdef inline Fault read_integer(Cursor* cursor, Integer* out) noexcept nogil:
 
 
 cdef inline bint in_range(const Integer* number, int64_t low, int64_t high) noexcept nogil:
-    # Without the sign's bit a number beyond 2^63 - 1 would read as a negative one.
+    # Without `negative` a number beyond 2^63 - 1 would count as a negative one.
     return low <= <int64_t> number.bits <= high and (number.negative or <int64_t> number.bits >= 0)

@@ -8,11 +8,13 @@ cdef extern from "Python.h":
     double PyFloat_Unpack8(const char* number, int little_endian) except? -1.0
 
 cdef enum:
-    MAX_DEPTH = 8               # containers inside one another
+    MAX_DEPTH = 8               # containers inside each other
     KEY_MAX = 1024              # bytes of a map's key
 
 
 cdef bint cursor_more(Cursor* cursor) noexcept nogil:
+    check(cursor.start <= cursor.at)
+    check(cursor.at <= cursor.end)
     if cursor.at == cursor.end and cursor.value >= 0:
         return False
     cursor.value += 1
@@ -34,11 +36,11 @@ cdef int refuse_end(const Cursor* cursor, str field) except -1:
 
 
 cdef int refuse_type(const Cursor* cursor, str field, str wanted) except -1:
-    return refuse(cursor, cursor.at, field, f"must be {wanted}, not {form_of(cursor.at[0])}")
+    return refuse(cursor, cursor.at, field, f"must be {wanted}, not {kind_of(cursor.at[0])}")
 
 
-cdef str form_of(uint8_t head):
-    """What kind of value a MessagePack head byte begins."""
+cdef str kind_of(uint8_t head):
+    """The kind of value that begins with this byte."""
     if head < 0x80 or head >= 0xE0 or 0xCC <= head <= 0xD3:
         return "an integer"
     if head < 0x90 or head >= 0xDE:
@@ -81,9 +83,11 @@ cdef int64_t read_number(Cursor* cursor, str field, int64_t low, int64_t high) e
 
 
 cdef Py_ssize_t read_head(Cursor* cursor, str field, str wanted, uint8_t fix, uint8_t fix_count, uint8_t wide) except -1:
-    """The length of an array, map or string: a ``fix`` form holding up to ``fix_count``, or 16 or 32 bits after ``wide``."""
+    """The length of an array, map or string: up to ``fix_count`` in the byte ``fix``, or 16 or 32 bits after ``wide``."""
     cdef const uint8_t* at = cursor.at
     cdef Py_ssize_t left = cursor.end - at
+    check(cursor.start <= at)
+    check(left >= 0)
     if left < 1:
         refuse_end(cursor, field)
     if fix <= at[0] <= fix + fix_count:
@@ -101,7 +105,6 @@ cdef Py_ssize_t read_head(Cursor* cursor, str field, str wanted, uint8_t fix, ui
 
 
 cdef Py_ssize_t read_count(Cursor* cursor, str field, str wanted, uint8_t fix, uint8_t wide) except -1:
-    """The number of items of an array or map; every item takes a byte, so a greater count than that is a lie."""
     cdef const uint8_t* at = cursor.at
     cdef Py_ssize_t count = read_head(cursor, field, wanted, fix, 15, wide)
     if count > cursor.end - cursor.at:
@@ -118,7 +121,6 @@ cdef Py_ssize_t read_map(Cursor* cursor, str field) except -1:
 
 
 cdef Py_ssize_t read_text(Cursor* cursor, str field, Py_ssize_t longest, const uint8_t** text) except -1:
-    """The size of a string of at most ``longest`` bytes; ``text`` is where it stands. Its UTF-8 is not checked."""
     cdef const uint8_t* at = cursor.at
     cdef Py_ssize_t size
     if at < cursor.end and at[0] == 0xD9:
@@ -150,7 +152,7 @@ cdef str decode_text(const Cursor* cursor, str field, const uint8_t* text, Py_ss
         refuse(cursor, text + <Py_ssize_t> error.start, field, "is not UTF-8")
 
 
-# ---- values of any form
+# ---- values of any kind
 
 cdef str read_key(Cursor* cursor, str field, dict seen):
     cdef const uint8_t* at = cursor.at
@@ -161,7 +163,6 @@ cdef str read_key(Cursor* cursor, str field, dict seen):
 
 
 cdef object read_any(Cursor* cursor, str field, int depth):
-    """Any value that JSON could pass on as well."""
     cdef uint8_t head
     if cursor.at == cursor.end:
         refuse_end(cursor, field)

@@ -1,14 +1,14 @@
-"""A variant of messages: a format, and how it is packed. Whoever takes a topic in the same variant is handed the same bytes."""
+"""A variant of a message: its format and its compression. All who take a topic in the same variant get the same bytes."""
 
 from libc.stdint cimport uint8_t
 
-cdef enum Packing:              # permessage-deflate (RFC 7692), by the greatest window that the peer can unpack
+cdef enum Compression:          # permessage-deflate (RFC 7692), by the largest window that the peer can decompress
     PLAIN = 0
     DEFLATE = 1                 # 32 KiB, the usual
-    DEFLATE_NARROW = 2          # 512 bytes, the least: serves any smaller limit
+    DEFLATE_NARROW = 2          # 512 bytes, the smallest: good for every limit below 32 KiB
 
 cdef enum:
-    VARIANTS = 6                   # format + 2 * packing
+    VARIANTS = 6                # format + 2 * compression
     LEAST_WINDOW_BITS = 9
     MOST_WINDOW_BITS = 15
 
@@ -16,9 +16,9 @@ cdef inline int format_of(int variant) noexcept nogil:
     return variant & 1
 
 
-cdef inline int packing_of(int variant) noexcept nogil:
+cdef inline int compression_of(int variant) noexcept nogil:
     return variant >> 1
 
 
-cdef inline uint8_t variant_of(int format, int packing) noexcept nogil:
-    return <uint8_t>(format | packing << 1)
+cdef inline uint8_t variant_of(int format, int compression) noexcept nogil:
+    return <uint8_t>(format | compression << 1)

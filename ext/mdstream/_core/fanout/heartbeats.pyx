@@ -2,16 +2,19 @@ from libc.stdint cimport uint64_t
 
 from mdstream._core.base.buffer cimport buffer_free, buffer_reserve
 from mdstream._core.base.check cimport check
-from mdstream._core.codec.encode cimport Format, encode_heartbeat
+from mdstream._core.codec.encode cimport ENCODERS
 from mdstream._core.codec.variant cimport PLAIN
 from mdstream._core.fanout.outbox cimport Frame
 from mdstream._core.fanout.topic cimport IN_STEP, Member, Topic
 from mdstream._core.websocket.frame cimport OP_PING
 
+from mdstream.codes import CloseCode
+
 cdef enum:
     MAX_SLOTS = 1024
     SILENT_HEARTBEATS = 3       # without a frame from the peer: it counts as dead
-    GOING_AWAY = 1001
+
+cdef int GOING_AWAY = CloseCode.GOING_AWAY
 
 
 cdef class Heartbeats:
@@ -71,7 +74,7 @@ cdef class Heartbeats:
         if sink.blocked:
             return 0
         n = self.c_collect_silent(sink)
-        encode_heartbeat(<Format>sink.format, &out.scratch, out.now_us, <const uint64_t*>self.pairs.data, n)
+        ENCODERS[sink.format].heartbeat(&out.scratch, out.now_us, <const uint64_t*>self.pairs.data, n)
         out.c_frame(sink.format, &frame)        # plain: each sink has its own
         out.c_deliver(sink, frame)
         out.counters.heartbeats += 1

@@ -4,7 +4,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from mdstream._core.codec.deflate cimport Deflater
-from mdstream._core.codec.variant cimport VARIANTS, PLAIN, format_of, packing_of
+from mdstream._core.codec.variant cimport VARIANTS, PLAIN, format_of, compression_of
 from mdstream._core.fanout.heartbeats cimport Heartbeats
 from mdstream._core.fanout.instrument cimport Instrument
 from mdstream._core.fanout.outbox cimport Frame
@@ -15,12 +15,14 @@ from mdstream._core.fanout.topic_ticker cimport TickerTopic
 from mdstream._core.fanout.topic_trades cimport TradesTopic
 from mdstream._core.websocket.frame cimport OP_BINARY, OP_CLOSE, OP_TEXT
 
+from mdstream.codes import CloseCode
+
 cdef enum:
     TICK_US = 50000
     DRAIN_BYTES = 65536         # written at a time to a sink that reads again
-    TOO_SLOW = 4408
     DEFER_SHARE = 10            # of the shortest interval that anybody asked for
 
+cdef int TOO_SLOW = CloseCode.TOO_SLOW
 cdef dict CHANNELS = {"book": BookTopic, "trades": TradesTopic, "ticker": TickerTopic}
 
 
@@ -382,7 +384,7 @@ cdef class Hub:
             return 0
         self.c_enter()
         try:
-            self.out.c_frame_of(opcode, packing_of(sink.variant) if opcode < OP_CLOSE else PLAIN, payload, size, &frame)
+            self.out.c_frame_of(opcode, compression_of(sink.variant) if opcode < OP_CLOSE else PLAIN, payload, size, &frame)
             self.out.c_deliver(sink, frame)
         finally:
             self.c_leave()

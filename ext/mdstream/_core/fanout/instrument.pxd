@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from mdstream._core.orderbook.book cimport Book
-from mdstream._core.codec.encode cimport Quote, Scale
+from mdstream._core.codec.message cimport Quote, Scale
 from mdstream._core.orderbook.trade_log cimport TradeLog
 
 cpdef enum Outcome:

@@ -81,8 +81,8 @@ cdef class Outbox:
     # The payload in `scratch` (emptied by this) as one frame of a variant in the arena.
     cdef int c_frame(self, int variant, Frame* out) except -1
     cdef int c_message(self, int variant, const char* payload, Py_ssize_t size, Frame* out) except -1
-    # Any payload as one frame in the arena; packed if it is large enough.
-    cdef int c_frame_of(self, int opcode, int packing, const char* payload, Py_ssize_t size, Frame* out) except -1
+    # Any payload as one frame in the arena; compressed if it is large enough.
+    cdef int c_frame_of(self, int opcode, int compression, const char* payload, Py_ssize_t size, Frame* out) except -1
     cdef int c_deliver(self, Sink sink, Frame frame) except -1
     # Bytes that are no frame: the answer to an upgrade request.
     cdef int c_deliver_raw(self, Sink sink, const char* data, Py_ssize_t size) except -1

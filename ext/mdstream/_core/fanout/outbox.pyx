@@ -8,7 +8,7 @@ from mdstream._core.base.arena cimport arena_free, arena_reset, arena_take
 from mdstream._core.base.check cimport check
 from mdstream._core.base.buffer cimport buffer_free
 from mdstream._core.base.clock cimport monotonic_us
-from mdstream._core.codec.variant cimport PLAIN, format_of, packing_of
+from mdstream._core.codec.variant cimport PLAIN, format_of, compression_of
 from mdstream._core.orderbook.levels cimport levels_free
 from mdstream._core.fanout.sink cimport Delivery
 from mdstream._core.websocket.frame cimport OP_BINARY, OP_TEXT, RSV1, header_size, put_header
@@ -104,14 +104,14 @@ cdef class Outbox:
 
     cdef int c_message(self, int variant, const char* payload, Py_ssize_t size, Frame* out) except -1:
         cdef int opcode = OP_TEXT if format_of(variant) == 0 else OP_BINARY
-        return self.c_frame_of(opcode, packing_of(variant), payload, size, out)
+        return self.c_frame_of(opcode, compression_of(variant), payload, size, out)
 
-    cdef int c_frame_of(self, int opcode, int packing, const char* payload, Py_ssize_t size, Frame* out) except -1:
+    cdef int c_frame_of(self, int opcode, int compression, const char* payload, Py_ssize_t size, Frame* out) except -1:
         cdef Py_ssize_t header
         cdef char* data
-        cdef bytes packed = None if packing == PLAIN else self.deflater.c_pack(packing, payload, size, &size)
-        if packed is not None:
-            payload = packed
+        cdef bytes compressed = None if compression == PLAIN else self.deflater.c_compress(compression, payload, size, &size)
+        if compressed is not None:
+            payload = compressed
             opcode |= RSV1
         header = header_size(size)
         data = <char*>arena_take(&self.frames, header + size, 1)

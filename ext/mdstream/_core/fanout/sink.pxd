@@ -23,7 +23,7 @@ cdef class Sink:
     # What a delivery touches stands together, up to `pending`: 64 bytes with the head of the object.
     cdef int fd                         # the socket, or negative: only c_write can write
     cdef readonly uint8_t format
-    cdef uint8_t variant                # format and packing of its frames
+    cdef uint8_t variant                # format and compression of its frames
     cdef readonly bint blocked          # the peer takes no more now
     cdef readonly bint closed
     # linked to it by the outbox

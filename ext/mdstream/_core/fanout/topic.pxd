@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from cpython.ref cimport PyObject
 
-from mdstream._core.codec.encode cimport Reason
+from mdstream._core.codec.message cimport Reason
 from mdstream._core.codec.variant cimport VARIANTS
 from mdstream._core.fanout.instrument cimport Instrument
 from mdstream._core.fanout.outbox cimport Frame, Outbox

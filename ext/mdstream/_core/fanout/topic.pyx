@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 
 from mdstream._core.base.check cimport check
-from mdstream._core.codec.encode cimport REASON_RECOVER, REASON_SLOW, REASON_SUBSCRIBE
+from mdstream._core.codec.message cimport REASON_RECOVER, REASON_SLOW, REASON_SUBSCRIBE
 from mdstream._core.fanout.outbox cimport PREFETCH_AHEAD, link_frame, prefetch_sink
 from mdstream._core.fanout.sink cimport Place, release_items, reserve_item
 

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from mdstream._core.codec.encode cimport Reason
+from mdstream._core.codec.message cimport Reason
 from mdstream._core.codec.variant cimport VARIANTS
 from mdstream._core.orderbook.levels cimport Levels
 from mdstream._core.fanout.outbox cimport Frame, Outbox

@@ -5,11 +5,13 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from mdstream._core.orderbook.book cimport Book
-from mdstream._core.codec.encode cimport (
-    REASON_EPOCH, REASON_RECOVER, REASON_RELOAD, REASON_SLOW, REASON_SUBSCRIBE, Format, encode_delta, encode_snapshot
+from mdstream._core.codec.encode cimport ENCODERS
+from mdstream._core.codec.message cimport (
+    REASON_EPOCH, REASON_RECOVER, REASON_RELOAD, REASON_SLOW, REASON_SUBSCRIBE, Head
 )
 from mdstream._core.codec.variant cimport format_of
-from mdstream._core.orderbook.levels cimport levels_crc, levels_diff, levels_free, levels_swap
+from mdstream._core.orderbook.checksum cimport levels_crc
+from mdstream._core.orderbook.levels cimport levels_diff, levels_free, levels_swap
 from mdstream._core.fanout.sink cimport Sink
 from mdstream._core.fanout.topic cimport AHEAD, BEHIND, EMPTY, NEVER, Members
 
@@ -157,7 +159,7 @@ cdef class BookTopic(Topic):
         cdef Book book = self.instrument.book
         if book.epoch != self.epoch or self.loads != self.topic_group.loads:
             return self.c_emit(out)
-        if book.seq != self.seq and (self.interval_ms == 0 or self.full and not book.c_reaches(self.seq)):
+        if book.seq != self.seq and (self.interval_ms == 0 or self.full and not book.c_keeps(self.seq)):
             return self.c_emit(out)
         return 0
 
@@ -167,7 +169,7 @@ cdef class BookTopic(Topic):
         if seq > self.seq:
             self.c_set_state(member, AHEAD)
             member.deadline_us = out.now_us + AHEAD_LIMIT_US
-        elif seq == self.seq or self.instrument.book.c_reaches(seq):
+        elif seq == self.seq or self.instrument.book.c_keeps(seq):
             self.c_set_state(member, BEHIND)
         else:
             return False
@@ -238,11 +240,12 @@ cdef class BookTopic(Topic):
     # ---- frames
 
     cdef int c_delta(self, Outbox out, int variant, uint64_t since, Frame* frame) except -1:
-        encode_delta(<Format>format_of(variant), &out.scratch, self.number, since + 1, self.seq, self.ts_us,
-                     &out.bids, &out.asks, self.crc, self.instrument.scale)
+        cdef Head head = Head(self.number, self.epoch, since + 1, self.seq, self.ts_us, self.instrument.scale)
+        ENCODERS[format_of(variant)].delta(&out.scratch, &head, &out.bids, &out.asks, self.crc)
         return out.c_frame(variant, frame)
 
     cdef int c_snapshot(self, Outbox out, int variant, Reason reason, Frame* frame) except -1:
+        cdef Head head = Head(self.number, self.epoch, self.seq, self.seq, self.ts_us, self.instrument.scale)
         cdef Snapshot* kept = &self.snapshots[variant]
         cdef const Levels* bids = &self.view_bids
         cdef const Levels* asks = &self.view_asks
@@ -252,8 +255,7 @@ cdef class BookTopic(Topic):
                     raise RuntimeError(f"{self!r}: the log of {self.instrument.name} does not reach the topic's number")
                 bids = &out.other_bids
                 asks = &out.other_asks
-            encode_snapshot(<Format>format_of(variant), &out.scratch, self.number, self.epoch, self.seq, self.ts_us,
-                            bids, asks, self.crc, reason, self.instrument.scale)
+            ENCODERS[format_of(variant)].snapshot(&out.scratch, &head, bids, asks, self.crc, reason)
             out.c_frame(variant, frame)
             self.c_keep_snapshot(out, kept, reason, frame)
         frame.data = kept.data

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from mdstream._core.codec.encode cimport Quote
+from mdstream._core.codec.message cimport Quote
 from mdstream._core.fanout.outbox cimport Frame, Outbox
 from mdstream._core.fanout.topic cimport Topic
 

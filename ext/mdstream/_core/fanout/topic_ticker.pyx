@@ -3,7 +3,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from mdstream._core.orderbook.book cimport Book
-from mdstream._core.codec.encode cimport Format, REASON_RECOVER, encode_ticker
+from mdstream._core.codec.encode cimport ENCODERS
+from mdstream._core.codec.message cimport REASON_RECOVER, Head
 from mdstream._core.codec.variant cimport VARIANTS, format_of
 from mdstream._core.orderbook.levels cimport Levels, levels_reserve
 from mdstream._core.fanout.sink cimport Sink
@@ -92,6 +93,6 @@ cdef class TickerTopic(Topic):
         return out.c_deliver(sink, frame)
 
     cdef int c_ticker(self, Outbox out, int variant, Frame* frame) except -1:
-        encode_ticker(<Format>format_of(variant), &out.scratch, self.number, self.epoch, self.seq, self.ts_us,
-                      self.bid, self.ask, self.last, self.instrument.scale)
+        cdef Head head = Head(self.number, self.epoch, self.seq, self.seq, self.ts_us, self.instrument.scale)
+        ENCODERS[format_of(variant)].ticker(&out.scratch, &head, self.bid, self.ask, self.last)
         return out.c_frame(variant, frame)

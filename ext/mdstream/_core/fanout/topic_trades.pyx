@@ -2,7 +2,8 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from mdstream._core.codec.encode cimport FORMAT_JSON, REASON_RECOVER, Format, encode_trades
+from mdstream._core.codec.encode cimport ENCODERS
+from mdstream._core.codec.message cimport FORMAT_JSON, REASON_RECOVER, Head
 from mdstream._core.codec.variant cimport VARIANTS, format_of
 from mdstream._core.fanout.sink cimport Sink
 from mdstream._core.fanout.topic cimport AHEAD, BEHIND, NEVER, Member, Members
@@ -150,8 +151,9 @@ cdef class TradesTopic(Topic):
     # ---- frames
 
     cdef int c_trades(self, Outbox out, int variant, uint64_t first, Frame* frame) except -1:
-        encode_trades(<Format>format_of(variant), &out.scratch, self.number, self.instrument.trades, first, self.seq,
-                      self.instrument.scale)
+        cdef TradeLog log = self.instrument.trades
+        cdef Head head = Head(self.number, log.epoch, first, self.seq, 0, self.instrument.scale)
+        ENCODERS[format_of(variant)].trades(&out.scratch, &head, log)
         return out.c_frame(variant, frame)
 
     cdef int c_lost(self, Outbox out, int variant, uint64_t first, uint64_t last, Frame* frame) except -1:

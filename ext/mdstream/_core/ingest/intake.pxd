@@ -1,7 +1,7 @@
 """From the bus into the hub: what takes the live messages of one instrument."""
 
 from mdstream._core.fanout.flush_scheduler cimport FlushScheduler
-from mdstream._core.orderbook.book cimport Reach
+from mdstream._core.orderbook.book cimport NextWrites
 from mdstream._core.fanout.hub cimport Hub
 from mdstream._core.fanout.instrument cimport NOTHING, Instrument, Outcome
 from mdstream._core.ingest.receiver cimport Receiver
@@ -12,7 +12,7 @@ cdef struct Footprint:      # where the memory lies that taking the next payload
     const char* instrument
     const char* book
     const char* topic_group
-    Reach reach
+    NextWrites reach
 
 cdef class Intake:
     cdef Hub hub

@@ -98,7 +98,7 @@ cdef class InstrumentReceiver(Receiver):
         self.footprint.instrument = <const char*> <PyObject*> intake.instrument
         self.footprint.book = <const char*> <PyObject*> intake.instrument.book
         self.footprint.topic_group = <const char*> <PyObject*> intake.topic_group
-        intake.instrument.book.c_reach(&self.footprint.reach)
+        intake.instrument.book.c_next_writes(&self.footprint.reach)
 
     cdef void c_prefetch(self, const char* payload, Py_ssize_t size) noexcept nogil:
         cdef const Footprint* of = &self.footprint

@@ -7,13 +7,14 @@ from libc.stdint cimport uint8_t
 
 from mdstream._core.websocket.message_assembler cimport FED_WHOLE, assembler_feed, assembler_free, close_code, is_utf8
 from mdstream._core.base.check cimport check
-from mdstream._core.codec.deflate cimport unpack
+from mdstream._core.codec.deflate cimport decompress
 from mdstream._core.net.connection cimport Connection
 from mdstream._core.websocket.frame cimport (
     HEADER_MAX, OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT, put_header
 )
 from mdstream._core.websocket.frame_parser cimport Piece, frame_parser_next
 
+from mdstream.codes import CloseCode
 from mdstream.errors import SessionClosed
 
 cdef extern from *:
@@ -28,15 +29,15 @@ cdef extern from *:
 cdef enum:
     MAX_HEAD = 16384            # bytes of an upgrade request
     MAX_REASON = 123            # bytes: a control frame's 125 without the code
-    NORMAL = 1000
-    PROTOCOL_ERROR = 1002
-    WRONG_FRAME_TYPE = 1003
-    NO_CODE = 1005
-    ABNORMAL = 1006
-    NOT_UTF8 = 1007
-    TOO_BIG = 1009
-    INTERNAL_ERROR = 1011
 
+cdef int NORMAL = CloseCode.NORMAL
+cdef int PROTOCOL_ERROR = CloseCode.PROTOCOL_ERROR
+cdef int WRONG_FRAME_TYPE = CloseCode.WRONG_FRAME_TYPE
+cdef int NO_CODE = CloseCode.NO_CODE
+cdef int ABNORMAL = CloseCode.ABNORMAL
+cdef int NOT_UTF8 = CloseCode.NOT_UTF8
+cdef int TOO_BIG = CloseCode.TOO_BIG
+cdef int INTERNAL_ERROR = CloseCode.INTERNAL_ERROR
 cdef dict VIOLATIONS = {
     PROTOCOL_ERROR: "a frame that the WebSocket protocol does not allow here",
     NOT_UTF8: "text that is not UTF-8",
@@ -131,7 +132,7 @@ cdef class Session(ConnectionHandler):
         if self.state != SESSION_NEW:
             return
         self.sink = SessionSink(self, format, window_bits, self.group.control_backlog)
-        self.parser.unpacks = window_bits > 0
+        self.parser.compression = window_bits > 0
         self.opcode = OP_BINARY if format else OP_TEXT
         self.group.handshakes.pop(self, None)
         self.c_set_state(SESSION_OPEN)
@@ -324,7 +325,7 @@ cdef class Session(ConnectionHandler):
         return 0
 
     cdef Py_ssize_t c_max_frame(self) noexcept:
-        return self.group.max_packed if self.parser.unpacks else self.group.max_message
+        return self.group.max_packed if self.parser.compression else self.group.max_message
 
     cdef int c_parse(self, char* at, char* end) except -1:
         cdef Piece piece
@@ -334,7 +335,7 @@ cdef class Session(ConnectionHandler):
         while result > 0 and self.state < SESSION_ENDING:
             result = frame_parser_next(&self.parser, &at, end, self.c_max_frame(), &piece)
             if result > 0:
-                self.c_on_frame(piece.opcode, piece.fin, piece.packed, piece.data, piece.size)
+                self.c_on_frame(piece.opcode, piece.fin, piece.compressed, piece.data, piece.size)
         if result < 0:
             self.c_fail(-result)
         return 0
@@ -359,21 +360,21 @@ cdef class Session(ConnectionHandler):
         if not self.group.any_type and opcode != OP_CONTINUATION and opcode != self.opcode:
             self.close(WRONG_FRAME_TYPE, f"this subprotocol takes {'text' if self.opcode == OP_TEXT else 'binary'} frames")
             return 0
-        if packed or self.assembler.packed and opcode == OP_CONTINUATION:
+        if packed or self.assembler.compressed and opcode == OP_CONTINUATION:
             most = self.c_max_frame()
         fed = assembler_feed(&self.assembler, opcode, fin, packed, data, size, most, &whole, &whole_size, &opcode)
         if fed < 0:
             self.c_fail(-fed)
         elif fed == FED_WHOLE:
             self.opcode = opcode
-            if self.assembler.packed:
+            if self.assembler.compressed:
                 return self.c_on_packed(whole, whole_size)
             self.c_call(self.group.on_message, PyBytes_FromStringAndSize(whole, whole_size))
         return 0
 
     cdef int c_on_packed(self, const char* data, Py_ssize_t size) except -1:
         cdef int violation = 0
-        cdef bytes message = unpack(data, size, self.group.max_message, &violation)
+        cdef bytes message = decompress(data, size, self.group.max_message, &violation)
         if message is None:
             return self.c_fail(violation, CORRUPT if violation == NOT_UTF8 else None)
         if self.opcode == OP_TEXT and not is_utf8(message, len(message)):

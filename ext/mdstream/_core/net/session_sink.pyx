@@ -9,6 +9,8 @@ from libc.string cimport memcpy, memset
 from mdstream._core.net.connection cimport Connection
 from mdstream._core.net.socket_send cimport MSG_DONTWAIT, MSG_NOSIGNAL, send_now
 
+from mdstream.codes import CloseCode
+
 cdef extern from *:
     """
     #include <sys/socket.h>
@@ -24,8 +26,8 @@ cdef extern from *:
 
 cdef enum:
     GATHER = 256                # pieces of one sendmsg; the system's limit (IOV_MAX) is 1024
-    TOO_SLOW = 4408
 
+cdef int TOO_SLOW = CloseCode.TOO_SLOW
 cdef object logger = logging.getLogger("mdstream.session")
 
 

@@ -1,16 +1,18 @@
 from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from libc.string cimport memset
 
+from mdstream._core.base.check cimport check
 from mdstream._core.orderbook.changelog cimport (
     Change, Changes, changes_reserve, log_clear, log_collapse, log_commit, log_find, log_free, log_next,
     log_open, log_place, log_prefetch, log_reserve,
 )
+from mdstream._core.orderbook.checksum cimport levels_crc
 from mdstream._core.orderbook.levels cimport (
-    MAX_NUMBER, levels_crc, levels_diff, levels_free, levels_from_object, levels_reserve, levels_to_list,
+    MAX_NUMBER, levels_diff, levels_free, levels_from_object, levels_reserve, levels_to_list,
 )
 from mdstream._core.orderbook.side cimport (
-    side_best_key, side_clear, side_fill, side_free, side_get, side_prefetch, side_set, side_top, side_touch,
-    sides_reserve,
+    side_best_key, side_clear, side_fill, side_free, side_get, side_in_order, side_prefetch, side_set, side_top,
+    side_touch, sides_reserve,
 )
 from mdstream._core.orderbook.view cimport view_side
 
@@ -20,14 +22,23 @@ cdef extern from *:
     """
     #define MDSTREAM_NO_KEY (-((int64_t) 1 << 60))
     """
-    const int64_t NO_KEY "MDSTREAM_NO_KEY"      # below every key; the sum with any key of the other side is not crossed
+    const int64_t NO_KEY "MDSTREAM_NO_KEY"      # below every key; with any key of the other side it does not cross
 
-# Scratch for all books; the interpreter's lock guards it, and nothing that runs Python stands between its use.
+# Scratch for all books. The functions that touch it are not nogil, so the GIL guards it; none runs Python while it is in use.
 cdef Changes scratch
 memset(&scratch, 0, sizeof(scratch))
 
 
 cdef class Book:
+    """An order book with a change log: the newest view, and the changes to it from any number that the log keeps.
+
+    ``log_capacity``: most level changes to keep (an update without any counts as one); ``max_levels``: most levels a side; each
+    1 to 2^24, else ValueError. ``seq`` is the number of the last update, ``ts_us`` its time.
+
+    Ticks are integers within ±(2^53 - 1), lots 0 to 2^53 - 1. Levels are flat, ``[ticks, lots, …]``; a contiguous int64 array,
+    flat or n × 2, is read without a Python object per number. TypeError or ValueError if they are no flat run of integers.
+    """
+
     def __cinit__(self, str instrument not None, *, Py_ssize_t log_capacity=16384, Py_ssize_t max_levels=65536):
         if not 1 <= log_capacity <= 2**24:
             raise ValueError(f"log_capacity must be 1 to {2**24} changes, not {log_capacity}")
@@ -54,12 +65,12 @@ cdef class Book:
         cdef bint safe
         if first > last or last <= self.seq:
             raise BookError(f"{self.instrument} update {first}..{last} does not lead on from {self.seq}")
+        log_reserve(&self.log, <uint64_t> n)
         log_prefetch(&self.log, <uint64_t> n)
         safe = scan(self, first, last, bids, n_bids, asks, n_asks)
         sides_reserve(&self.bids, n_bids, &self.asks, n_asks)
-        log_reserve(&self.log, <uint64_t> n)
         changes = log_place(&self.log, <uint64_t> n) if safe else NULL
-        if changes == NULL:             # not straight into the log: what may yet be refused, or would lie on what is kept
+        if changes == NULL:             # not yet into the log: the update may be refused, or overwrite entries that are kept
             changes_reserve(&scratch, n)
             changes = scratch.values
         end = set_levels(&self.bids, bids, n_bids, last, changes)
@@ -69,6 +80,9 @@ cdef class Book:
         log_commit(&self.log, last, changes, <uint64_t> (end - changes))
         self.seq = last
         self.ts_us = ts_us
+        check(side_in_order(&self.bids))
+        check(side_in_order(&self.asks))
+        check(side_best_key(&self.bids, NO_KEY) + side_best_key(&self.asks, NO_KEY) < 0)
         return 0
 
     cdef int c_load(self, uint64_t epoch, uint64_t seq, uint64_t ts_us,
@@ -93,9 +107,9 @@ cdef class Book:
 
     # ---- reading
 
-    cdef bint c_reaches(self, uint64_t since) noexcept nogil:
+    cdef bint c_keeps(self, uint64_t seq) noexcept nogil:
         cdef uint64_t at
-        return log_find(&self.log, since, &at)
+        return log_find(&self.log, seq, &at)
 
     cdef int c_changes(self, uint64_t since, uint64_t until, Levels* bids, Levels* asks) except -1:
         cdef uint64_t start = 0, end = 0
@@ -130,7 +144,7 @@ cdef class Book:
         bid.count = side_top(&self.bids, 1, bid.values) if bid.capacity else 0
         ask.count = side_top(&self.asks, 1, ask.values) if ask.capacity else 0
 
-    cdef void c_reach(self, Reach* out) noexcept nogil:
+    cdef void c_next_writes(self, NextWrites* out) noexcept nogil:
         out.change = log_next(&self.log)
         out.bid = side_touch(&self.bids, &out.bid_run, &out.bid_last)
         out.ask = side_touch(&self.asks, &out.ask_run, &out.ask_last)
@@ -138,23 +152,36 @@ cdef class Book:
     # ---- Python
 
     def reset(self, uint64_t epoch):
+        """Empties the book and its log: number 0 of ``epoch``."""
         self.c_reset(epoch)
 
     def load(self, uint64_t epoch, uint64_t seq, uint64_t ts_us, bids, asks):
-        cdef Pair levels = Pair(self, bids, asks)
+        """Replaces all by a snapshot, best first, and empties the log. BookError, for one that is no book, changes nothing."""
+        cdef BothSides levels = BothSides(self, bids, asks)
         self.c_load(epoch, seq, ts_us, levels.bids.values, levels.bids.count, levels.asks.values, levels.asks.count)
 
     def apply(self, uint64_t first, uint64_t last, uint64_t ts_us, bids, asks):
-        cdef Pair levels = Pair(self, bids, asks)
+        """Applies one atomic update; lots 0 deletes, the last of several entries for a price counts.
+
+        ``last`` must be beyond ``seq``; the caller checks that ``first`` is ``seq + 1``. BookError (crossed, range, too deep,
+        numbers) changes nothing, the log included.
+        """
+        cdef BothSides levels = BothSides(self, bids, asks)
         self.c_apply(first, last, ts_us, levels.bids.values, levels.bids.count, levels.asks.values, levels.asks.count)
 
-    def reaches(self, uint64_t since):
-        return self.c_reaches(since)
+    def keeps(self, uint64_t seq):
+        """Whether the log keeps number ``seq``: an update ended there, and all later changes are logged."""
+        return self.c_keeps(seq)
 
     def delta(self, uint64_t since, until=None, *, Py_ssize_t depth=0, int64_t group=1):
-        cdef Pair before = Pair(self)
-        cdef Pair after = Pair(self)
-        cdef Pair changes = Pair(self)
+        """The changes from the view at ``since`` to the view at ``until`` (default: now); None if the log does not keep both.
+
+        Each level that differs once, with its size at ``until``. A cut or grouped view: best first; the full view: in the order
+        in which the levels first changed.
+        """
+        cdef BothSides before = BothSides(self)
+        cdef BothSides after = BothSides(self)
+        cdef BothSides changes = BothSides(self)
         cdef uint64_t end = self.seq if until is None else until
         check_view(depth, group)
         if depth == 0 and group == 1:
@@ -168,25 +195,32 @@ cdef class Book:
         return changes.lists()
 
     def view(self, *, Py_ssize_t depth=0, int64_t group=1, at=None):
-        cdef Pair levels = Pair(self)
+        """The view, best first, now or as it was at number ``at``; None if the log does not keep that number.
+
+        The best ``depth`` levels (0: all) after summing into buckets of ``group`` ticks.
+        """
+        cdef BothSides levels = BothSides(self)
         check_view(depth, group)
         if not self.c_view(self.seq if at is None else at, depth, group, &levels.bids, &levels.asks):
             return None
         return levels.lists()
 
     def arrays(self, *, Py_ssize_t depth=0, int64_t group=1):
-        cdef Pair levels = Pair(self)
+        """Bids and asks of the view as (n, 2) arrays of ticks and lots, best first (copies)."""
+        cdef BothSides levels = BothSides(self)
         check_view(depth, group)
         self.c_view(self.seq, depth, group, &levels.bids, &levels.asks)
         return to_array(&levels.bids), to_array(&levels.asks)
 
     def crc(self, *, Py_ssize_t depth=0, int64_t group=1):
-        cdef Pair levels = Pair(self)
+        """The contract's checksum of the view: CRC-32 of its best ten levels."""
+        cdef BothSides levels = BothSides(self)
         check_view(depth, group)
         self.c_view(self.seq, min(depth, 10) if depth else 10, group, &levels.bids, &levels.asks)
         return levels_crc(&levels.bids, &levels.asks)
 
     def best(self):
+        """Best bid and best ask as (ticks, lots), None where a side is empty."""
         cdef int64_t[2] bid = [0, 0]
         cdef int64_t[2] ask = [0, 0]
         cdef Py_ssize_t n_bids = side_top(&self.bids, 1, bid)
@@ -194,6 +228,7 @@ cdef class Book:
         return (bid[0], bid[1]) if n_bids else None, (ask[0], ask[1]) if n_asks else None
 
     def level(self, int side, int64_t ticks):
+        """Lots at a price, 0 where there is no level; side 1 bid, 2 ask, else ValueError."""
         if side != 1 and side != 2:
             raise ValueError(f"side must be 1 (bid) or 2 (ask), not {side}")
         if not -MAX_NUMBER <= ticks <= MAX_NUMBER:
@@ -201,9 +236,13 @@ cdef class Book:
         return side_get(&self.bids, ticks) if side == 1 else side_get(&self.asks, -ticks)
 
     def diff_to(self, bids, asks):
-        cdef Pair target = Pair(self, bids, asks)
-        cdef Pair now = Pair(self)
-        cdef Pair changes = Pair(self)
+        """The changes that turn this book into the full book given, best first; for publishers that get full books.
+
+        BookError if what is given is no book: unordered, a size of 0, out of range, crossed, too deep.
+        """
+        cdef BothSides target = BothSides(self, bids, asks)
+        cdef BothSides now = BothSides(self)
+        cdef BothSides changes = BothSides(self)
         check_snapshot(self, self.seq, target.bids.values, target.bids.count, target.asks.values, target.asks.count)
         self.c_view(self.seq, 0, 1, &now.bids, &now.asks)
         levels_diff(&now.bids, &target.bids, True, &changes.bids)
@@ -211,6 +250,7 @@ cdef class Book:
         return changes.lists()
 
     def __len__(self):
+        """Levels on both sides."""
         return self.bids.count + self.asks.count
 
     def __repr__(self):
@@ -220,8 +260,8 @@ cdef class Book:
         )
 
 
-cdef class Pair:
-    """Levels of both sides on their way from or to Python."""
+cdef class BothSides:
+    """Levels from or to Python, freed with the object."""
     cdef Levels bids
     cdef Levels asks
 
@@ -251,7 +291,7 @@ cdef int check_view(Py_ssize_t depth, int64_t group) except -1:
 
 
 cdef object to_array(const Levels* levels):
-    import numpy            # only who asks for arrays needs it
+    import numpy            # nothing else here needs it
 
     numbers = PyByteArray_FromStringAndSize(<char*> levels.values, 2 * levels.count * sizeof(int64_t))
     return numpy.frombuffer(numbers, numpy.int64).reshape(-1, 2)
@@ -259,9 +299,9 @@ cdef object to_array(const Levels* levels):
 
 # ---- applying an update
 
-cdef inline Change* set_levels(Side* side, const int64_t* flat, Py_ssize_t n, uint64_t last, Change* change) noexcept nogil:
-    """Sets ``n`` levels, writing down those whose size changes; returns the place after the last of them, where one that does
-    not count may have been written."""
+cdef inline Change* set_levels(Side* side, const int64_t* flat, Py_ssize_t n, uint64_t last, Change* change) noexcept:
+    """Sets ``n`` levels and writes one change for each whose size changes; returns the end of them. The entry there may hold a
+    change that does not count."""
     cdef int64_t sign = side.sign
     cdef int64_t is_ask = sign < 0
     cdef int64_t ticks, lots, old
@@ -282,7 +322,7 @@ cdef inline Py_ssize_t first_bad(
 ) noexcept nogil:
     """The first level out of range, or -1; raises ``best`` to the best key that is set.
 
-    On the way has the memory fetched that setting them in ``side`` will need, unless that is NULL.
+    Prefetches what setting the levels in ``side`` will need, unless that is NULL.
     """
     cdef int64_t ticks, lots, key
     cdef Py_ssize_t i
@@ -299,7 +339,7 @@ cdef inline Py_ssize_t first_bad(
 
 cdef bint scan(Book book, uint64_t first, uint64_t last, const int64_t* bids, Py_ssize_t n_bids,
                const int64_t* asks, Py_ssize_t n_asks) except -1:
-    """Checks every number; whether it is clear at once that the book will be neither crossed nor too deep."""
+    """Checks every number. True if the update can neither cross the book nor make it too deep, whatever the order of its levels."""
     cdef int64_t bid = side_best_key(&book.bids, NO_KEY)
     cdef int64_t ask = side_best_key(&book.asks, NO_KEY)
     cdef Py_ssize_t bad
@@ -322,7 +362,7 @@ cdef bint scan(Book book, uint64_t first, uint64_t last, const int64_t* bids, Py
 
 
 cdef int accept(Book book, uint64_t first, uint64_t last, const Change* changes, const Change* end) except -1:
-    """Judges the book as the update left it; if it must be refused, takes the changes back and raises."""
+    """Checks the book after the update; if it is crossed or too deep, takes the changes back and raises."""
     cdef int64_t bid = side_best_key(&book.bids, NO_KEY)
     cdef int64_t ask = side_best_key(&book.asks, NO_KEY)
     cdef Py_ssize_t n_bids = book.bids.count
@@ -341,13 +381,16 @@ cdef int accept(Book book, uint64_t first, uint64_t last, const Change* changes,
     )
 
 
-cdef void take_back(Book book, const Change* changes, const Change* change) noexcept nogil:
+cdef void take_back(Book book, const Change* changes, const Change* change) noexcept:
+    check(changes <= change)
     while change > changes:
         change -= 1
         if change.level & 1:
             side_set(&book.asks, -(change.level >> 1), change.lots_old)
         else:
             side_set(&book.bids, change.level >> 1, change.lots_old)
+    check(side_in_order(&book.bids))
+    check(side_in_order(&book.asks))
 
 
 # ---- loading a snapshot

@@ -2,15 +2,16 @@ from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
+from mdstream._core.base.prefetch cimport CACHE_LINE
+
 cdef enum:
     FIRST_SLOTS = 64
-    SMALL_SLOTS = 1024          # up to here a copy takes a few µs
-    LINE = 64                   # of the cache: no entry lies on two
-    SPARE_SHARE = 64            # of a full log is forgotten at once
+    SMALL_SLOTS = 1024          # copying so many takes a few µs
+    SPARE_SHARE = 64            # one in so many entries of a full log is dropped at a time
 
 
-# Books that are updated in turn would write to the same place of their rings, pages apart: to few sets of the cache. So each
-# log begins elsewhere in its ring.
+# Books that are updated in turn would write to the same offset of their rings, that is to few sets of the cache. So each log
+# begins at another offset.
 cdef uint32_t logs_made = 0
 
 
@@ -31,12 +32,12 @@ cdef void log_clear(ChangeLog* log, uint64_t seq) noexcept nogil:
     log.floor_seq = seq
 
 
-# ---- growth: the ring doubles on demand while it is small, then takes the power of two that holds the limit
+# ---- growth: a small ring doubles on demand; then it takes the power of two that holds the limit
 
 cdef inline uint64_t slots_for(uint64_t slots, uint64_t needed, uint64_t limit) noexcept nogil:
-    """The system gives memory as it is written to: a ring that takes it all at once costs no more, and copies nothing again.
+    """The system provides memory when it is written to, so a ring that takes all at once costs no more, and never copies again.
 
-    Markets move together, so logs fill together: 100 that doubled in the same burst took 6 ms of it.
+    The books of a venue move together, so their logs fill together: 100 that doubled in the same burst took 6 ms of it.
     """
     slots = max(slots, <uint64_t> FIRST_SLOTS)
     while slots < limit and (slots < needed or slots > SMALL_SLOTS):
@@ -52,10 +53,10 @@ cdef int log_grow(ChangeLog* log, uint64_t n) except -1:
     if needed <= log.slots:
         return 0
     slots = slots_for(log.slots, needed, log.limit)
-    memory = PyMem_RawMalloc(slots * sizeof(Change) + LINE)
+    memory = PyMem_RawMalloc(slots * sizeof(Change) + CACHE_LINE)
     if memory == NULL:
         raise MemoryError(f"no memory to log {slots} level changes")
-    grown = <Change*> (<uintptr_t> memory + LINE - <uintptr_t> memory % LINE)
+    grown = <Change*> (<uintptr_t> memory + CACHE_LINE - <uintptr_t> memory % CACHE_LINE)
     for at in range(log.tail, log.head):
         grown[at & (slots - 1)] = log.changes[at & (log.slots - 1)]
     PyMem_RawFree(log.memory)
@@ -66,8 +67,23 @@ cdef int log_grow(ChangeLog* log, uint64_t n) except -1:
 
 # ---- writing
 
+cdef inline uint64_t log_last(const ChangeLog* log) noexcept nogil:
+    """The number after the newest update."""
+    return log.changes[(log.head - 1) & (log.slots - 1)].last if log.head != log.tail else log.floor_seq
+
+
+cdef inline bint are_of_update(const Change* changes, uint64_t n, uint64_t last) noexcept nogil:
+    cdef uint64_t i
+    for i in range(n):
+        if changes[i].last != last or changes[i].level == NO_LEVEL or changes[i].lots_new == changes[i].lots_old:
+            return False
+    return True
+
+
 cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint64_t n) noexcept nogil:
     cdef Change nothing
+    check(log_last(log) < last)
+    check(are_of_update(changes, n, last))
     if n > log.limit:
         log_clear(log, last)
         return
@@ -79,12 +95,14 @@ cdef void log_commit(ChangeLog* log, uint64_t last, const Change* changes, uint6
         forget(log, n)
     copy_in(log, changes, n)
     log.head += n
+    check(log.head - log.tail <= log.limit)
+    check(log.floor_seq < log.changes[log.tail & (log.slots - 1)].last)
 
 
 cdef void forget(ChangeLog* log, uint64_t n) noexcept nogil:
-    """Whole updates, the oldest first, until there is room for ``n`` changes and some more: what is written to a full ring must be
-    written elsewhere first."""
-    log.tail = min(log.head - (log.limit - n) + log.limit / SPARE_SHARE, log.head)
+    """Drops whole updates, the oldest first, until there is room for ``n`` changes and some more. With spare room the next
+    updates need no copy."""
+    log.tail = min(log.head - (log.limit - n) + log.limit // SPARE_SHARE, log.head)
     log.floor_seq = log.changes[(log.tail - 1) & (log.slots - 1)].last
     while log.tail < log.head and log.changes[log.tail & (log.slots - 1)].last == log.floor_seq:
         log.tail += 1
@@ -102,9 +120,9 @@ cdef inline void copy_in(ChangeLog* log, const Change* changes, uint64_t n) noex
 # ---- reading
 
 cdef bint log_find(const ChangeLog* log, uint64_t seq, uint64_t* at) noexcept nogil:
-    """Strides grow from the newest on back, which is asked for most; then they are halved."""
-    cdef uint64_t high = log.head       # what is logged from here on is beyond seq
-    cdef uint64_t low = log.head        # what is logged before is not
+    """Steps back from the newest entry in growing strides, since recent numbers are looked up most; then halves."""
+    cdef uint64_t high = log.head       # entries from here on are beyond seq
+    cdef uint64_t low = log.head        # entries before are not
     cdef uint64_t stride = 1
     cdef uint64_t middle
     while low > log.tail and log.changes[(low - 1) & (log.slots - 1)].last > seq:
@@ -117,12 +135,14 @@ cdef bint log_find(const ChangeLog* log, uint64_t seq, uint64_t* at) noexcept no
             high = middle
         else:
             low = middle + 1
+    check(log.tail <= low)
+    check(low <= log.head)
     at[0] = low
     return seq == (log.changes[(low - 1) & (log.slots - 1)].last if low > log.tail else log.floor_seq)
 
 
-# Which level stands where in the result. One table for all logs (the interpreter's lock guards it); an entry is in use if it
-# bears the stamp of the current call, so that nothing need be cleared between calls.
+# The index of each level in the result. One table for all logs: the functions that touch it are not nogil, so the GIL guards it.
+# A slot is in use if it has the stamp of the current call, so nothing need be cleared between calls.
 cdef struct Slot:
     int64_t level
     uint32_t stamp
@@ -134,7 +154,7 @@ cdef uint32_t table_stamp = 0
 
 
 cdef int table_prepare(uint64_t entries, int* shift) except -1:
-    """A table at most half full with ``entries``; ``shift`` brings a 64-bit hash down to a slot."""
+    """A table that ``entries`` fill at most by half; ``shift`` turns a 64-bit hash into a slot."""
     global table, table_slots, table_stamp
     cdef Slot* grown
     cdef uint64_t slots = FIRST_SLOTS
@@ -157,6 +177,8 @@ cdef int table_prepare(uint64_t entries, int* shift) except -1:
 
 cdef int log_collapse(const ChangeLog* log, uint64_t start, uint64_t end, Changes* out) except -1:
     cdef int shift = 0
+    check(start - log.tail <= end - log.tail)
+    check(end - log.tail <= log.head - log.tail)
     changes_reserve(out, <Py_ssize_t> (end - start))
     table_prepare(end - start, &shift)
     out.count = collapse(log, start, end, out.values, shift)
@@ -182,6 +204,7 @@ cdef Py_ssize_t collapse(
             slot = (slot + 1) & mask
         found = &slots[slot]
         if found.stamp == stamp:
+            check(out[found.index].lots_new == change.lots_old)
             out[found.index].lots_new = change.lots_new
         else:
             found.level, found.stamp, found.index = change.level, stamp, n

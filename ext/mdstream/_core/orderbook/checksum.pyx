@@ -1,8 +1,8 @@
 # distutils: depends = ext/mdstream/_core/orderbook/crc32_clmul.h
 """The contract's text of a view's best ten levels, and its CRC-32 (IEEE 802.3, reflected 0xEDB88320).
 
-By carry-less multiplication where the processor has it, else sixteen bytes at a time from tables ("slicing-by-16",
-Kounavis and Berry 2005). zlib is not linked: its headers may be missing where this is built.
+Uses carry-less multiplication where the processor has it, else tables, sixteen bytes at a time ("slicing-by-16", Kounavis and
+Berry 2005). zlib is not linked: its headers may be missing where this is built.
 """
 
 from array import array
@@ -10,6 +10,7 @@ from array import array
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from mdstream._core.base.check cimport check
 from mdstream._core.base.digits cimport SLACK, UINT_MAX_TEXT, put_int
 from mdstream._core.orderbook.levels cimport Levels
 
@@ -62,6 +63,7 @@ cdef uint32_t crc32(const char* text, Py_ssize_t size) noexcept nogil:
     cdef const uint8_t* end = at + size
     cdef uint32_t crc = 0xFFFFFFFF
     cdef size_t whole
+    check(size >= 0)
     if CLMUL and size >= CLMUL_MIN:
         whole = size & ~<Py_ssize_t>15
         crc = crc_clmul(crc, at, whole)
@@ -77,7 +79,7 @@ cdef inline char* put_level(char* at, const int64_t* level) noexcept nogil:
     return at + 1
 
 
-cdef uint32_t crc_levels(const Levels* bids, const Levels* asks) noexcept nogil:
+cdef uint32_t levels_crc(const Levels* bids, const Levels* asks) noexcept nogil:
     cdef char[TEXT_MAX] text
     cdef char* at = text
     cdef Py_ssize_t i
@@ -86,11 +88,12 @@ cdef uint32_t crc_levels(const Levels* bids, const Levels* asks) noexcept nogil:
             at = put_level(at, bids.values + 2 * i)
         if i < asks.count:
             at = put_level(at, asks.values + 2 * i)
-    return crc32(text, at - text - (at > text))
+    check(at - text <= TEXT_MAX - SLACK)
+    return crc32(text, at - text - (at > text))         # without the last colon
 
 
 cdef Levels borrow(bytes numbers) noexcept:
-    """Good for as long as ``numbers`` is."""
+    """Valid as long as ``numbers`` is."""
     return Levels(<int64_t*>PyBytes_AS_STRING(numbers), PyBytes_GET_SIZE(numbers) // 16, 0)
 
 
@@ -99,14 +102,16 @@ cdef bytes as_numbers(object flat):
 
 
 def crc_of(bids, asks):
+    """The contract's checksum of a view, flat and best first: CRC-32 of the text of its best ten levels."""
     cdef bytes bid_numbers = as_numbers(bids)
     cdef bytes ask_numbers = as_numbers(asks)
     cdef Levels bid_levels = borrow(bid_numbers)
     cdef Levels ask_levels = borrow(ask_numbers)
-    return crc_levels(&bid_levels, &ask_levels)
+    return levels_crc(&bid_levels, &ask_levels)
 
 
 def crc32_of(data, bint tables=False):
+    """``zlib.crc32`` by our own code; ``tables``: without the processor's carry-less multiplication."""
     cdef bytes whole = bytes(data)
     cdef const uint8_t* at = <const uint8_t*>PyBytes_AS_STRING(whole)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(whole)

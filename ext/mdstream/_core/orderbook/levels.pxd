@@ -1,9 +1,9 @@
-"""Flat runs of levels, [ticks, lots, ticks, lots, …], as they stand on the wire; best first unless said otherwise.
+"""Flat runs of levels, [ticks, lots, ticks, lots, …], as on the wire; best first unless stated otherwise.
 
-A zeroed ``Levels`` is an empty one. Whoever owns it ends with ``levels_free``.
+A zeroed ``Levels`` is empty. Its owner ends with ``levels_free``.
 """
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t
 
 cdef extern from *:
     """
@@ -26,12 +26,21 @@ cdef inline void levels_swap(Levels* one, Levels* other) noexcept nogil:
     one[0], other[0] = other[0], one[0]
 
 
-# What turns view `old` into view `new` (both best first): a changed or risen level with its size, a vanished one with 0.
-# Replaces what `out` held; best first too.
+# The changes from view `old` to view `new`: a new or changed level with its size, a removed one with 0; best first. Replaces what
+# `out` held.
 cdef int levels_diff(const Levels* old, const Levels* new, bint is_bid, Levels* out) except -1 nogil
-# CRC-32 (IEEE) of the contract's text over the best ten levels of both sides.
-cdef uint32_t levels_crc(const Levels* bids, const Levels* asks) noexcept nogil
-# Python sequences or int64 arrays (flat, or n × 2) to Levels and back; for tests, the publisher and the client.
-# Raises TypeError (no integer), ValueError (odd length, wrong shape), OverflowError (beyond 64 bits). Ranges are not checked.
+# From a Python sequence or int64 array (flat, or n × 2) and back; for tests, the publisher and the client. Raises TypeError (no
+# integer), ValueError (odd length, wrong shape) or OverflowError (beyond 64 bits). Does not check ranges.
 cdef int levels_from_object(Levels* levels, object flat) except -1
 cdef list levels_to_list(const Levels* levels)
+
+
+cdef inline bint levels_in_order(const Levels* levels, int64_t sign, int64_t least_lots) noexcept nogil:
+    """Whether a run is best first, each price once, no size below ``least_lots``; for checks."""
+    cdef Py_ssize_t i
+    for i in range(levels.count):
+        if levels.values[2 * i + 1] < least_lots:
+            return False
+        if i and levels.values[2 * i] * sign >= levels.values[2 * i - 2] * sign:
+            return False
+    return True

@@ -6,7 +6,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.string cimport memcpy
 
-from mdstream._core.orderbook.checksum cimport crc_levels
+from mdstream._core.base.check cimport check
 
 cdef extern from "Python.h":
     object PySequence_Fast(object sequence, const char* message)
@@ -17,9 +17,11 @@ cdef extern from "Python.h":
 cdef int levels_reserve(Levels* levels, Py_ssize_t capacity) except -1 nogil:
     cdef Py_ssize_t grown
     cdef int64_t* values
+    check(0 <= levels.count)
+    check(levels.count <= levels.capacity)
     if capacity <= levels.capacity:
         return 0
-    # Steps by half, and never a power of two: equal strides over many books would share few cache sets.
+    # Grows by half, and never to a power of two: with equal strides many books would share few cache sets.
     grown = max(capacity, levels.capacity + (levels.capacity >> 1) + 12)
     values = <int64_t*> PyMem_RawRealloc(levels.values, <size_t> grown * 2 * sizeof(int64_t))
     if values == NULL:
@@ -55,7 +57,7 @@ cdef int levels_copy(Levels* to, const Levels* source) except -1 nogil:
 
 
 cdef int levels_diff(const Levels* old, const Levels* new, bint is_bid, Levels* out) except -1 nogil:
-    cdef int64_t sign = 1 if is_bid else -1     # in ticks × sign both sides fall from the best on
+    cdef int64_t sign = 1 if is_bid else -1     # ticks × sign falls from the best level on, on both sides
     cdef const int64_t* before = old.values
     cdef const int64_t* after = new.values
     cdef const int64_t* before_end = before + 2 * old.count
@@ -63,12 +65,14 @@ cdef int levels_diff(const Levels* old, const Levels* new, bint is_bid, Levels* 
     cdef const int64_t* stop
     cdef int64_t* target
     cdef Py_ssize_t gone
+    check(levels_in_order(old, sign, 1))
+    check(levels_in_order(new, sign, 1))
     levels_reserve(out, old.count + new.count)
     target = out.values
     while True:
         stop = after + min(before_end - before, after_end - after)
         while after < stop and before[0] == after[0]:
-            # Which levels have another size is not foreseen, so it is no branch.
+            # Not a branch: the processor could not predict which sizes differ.
             target[0], target[1] = after[0], after[1]
             target += 2 * (before[1] != after[1])
             before += 2
@@ -90,11 +94,8 @@ cdef int levels_diff(const Levels* old, const Levels* new, bint is_bid, Levels* 
         target += 2
         after += 2
     out.count = (target - out.values) >> 1
+    check(levels_in_order(out, sign, 0))
     return 0
-
-
-cdef uint32_t levels_crc(const Levels* bids, const Levels* asks) noexcept nogil:
-    return crc_levels(bids, asks)
 
 
 # ---- Python objects
@@ -117,7 +118,7 @@ cdef bint is_signed(const char* format) noexcept:
 
 
 cdef int from_buffer(Levels* levels, object flat) except -1:
-    """Copies an int64 array, flat or n × 2, in whatever strides; 0 if it is no such array."""
+    """Copies an int64 array, flat or n × 2, with any strides; 0 if it is no such array."""
     cdef Py_buffer view
     PyObject_GetBuffer(flat, &view, PyBUF_STRIDED_RO | PyBUF_FORMAT)
     try:
@@ -140,7 +141,7 @@ cdef int copy_strided(Levels* levels, const Py_buffer* view) except -1:
     check_pairs(numbers)
     levels_reserve(levels, numbers // 2)
     for i in range(numbers // 2):
-        memcpy(&levels.values[2 * i], item, sizeof(int64_t))            # maybe not aligned
+        memcpy(&levels.values[2 * i], item, sizeof(int64_t))            # it may not be aligned
         memcpy(&levels.values[2 * i + 1], item + to_lots, sizeof(int64_t))
         item += step
     levels.count = numbers // 2

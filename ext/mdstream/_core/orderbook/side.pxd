@@ -1,68 +1,72 @@
-"""One side of a book: its levels in order, in blocks that are small enough to move about in.
+"""One side of a book: its levels in order, in blocks so small that inserting a level moves few others.
 
-A level is named by its ``key``, which rises towards the best on both sides: the ticks of a bid, the negated ticks of an ask.
-Blocks keep an insertion or deletion far from the touch as cheap as one near it, on sparse prices as on dense ones; most of a
-real feed's changes are such. The best levels stand last, so that the touch moves least.
+A level is identified by its ``key``, which rises towards the best level on both sides: the ticks of a bid, the negated ticks of
+an ask. Blocks make a change far from the best level as cheap as one near it, for sparse prices and dense ones; most changes of a
+real feed are far. The best level is last, so that a change near it moves least.
 
-What is done for each level is inline, so that a book may be given another storage without touching what uses it.
+The functions of the hot path are inline, so a book can get another storage without a change to its users.
 """
 
 from libc.stdint cimport INT64_MIN, int64_t
 from libc.string cimport memmove
 
-from mdstream._core.base.prefetch cimport prefetch
+from mdstream._core.base.check cimport check
+from mdstream._core.base.prefetch cimport prefetch_range
 
 cdef enum:
     BLOCK_LEVELS = 62       # not a power of two: equal strides over many books would share few cache sets
     BLOCK_SPARSE = 15       # a block that falls below is merged with a neighbour, if the two then leave room
-    BLOCK_MERGED = 46       # most levels of a block that came from a merge, or is filled from a snapshot
-    SIDE_NEAR = 8           # levels from the touch that are searched at once
+    BLOCK_MERGED = 46       # most levels of a block after a merge, or when filled from a snapshot
+    SIDE_NEAR = 8           # levels at the end of a block that are searched, or moved, without a branch
 
 cdef struct Level:
     int64_t key
     int64_t lots            # never 0
 
 cdef struct Block:
-    Level[BLOCK_LEVELS + SIDE_NEAR] levels  # ascending; the room behind is for moves of a fixed length
+    Level[BLOCK_LEVELS + SIDE_NEAR] levels  # ascending; the spare room is for moves of a fixed length
 
-cdef struct Run:            # a block in its place
-    int64_t low             # no key of it is below, and none of the run before at or above; INT64_MIN of the first
+cdef struct Run:            # a block in its order
+    int64_t low             # its keys are at or above, those of the run before below; INT64_MIN in the first run
     Block* block
     Py_ssize_t count        # levels; 0 only if the side is empty
 
 cdef struct Side:
     Run* runs               # ascending
-    Py_ssize_t n_runs       # 0 until there was first room made
+    Py_ssize_t n_runs       # 0 until room is first reserved
     Py_ssize_t capacity     # of runs
     Py_ssize_t count        # levels
     int64_t sign            # key = ticks × sign: 1 bid, -1 ask
 
-cdef struct Place:          # a level while going through a side
+cdef struct Walk:           # through the levels of a side, from the best on
     const Run* run
-    Py_ssize_t at           # -1: past the last
+    Py_ssize_t at           # of the level in its block; -1: past the last
 
 
+# Not nogil: the functions that take or give back blocks. All sides share the spare blocks, and the GIL guards them.
 cdef void side_free(Side* side) noexcept nogil
-# Makes room, so that as many levels can be set and set back on each side without failing.
+# Makes room to set so many levels on each side, and to set them back, without failing.
 cdef int sides_reserve(Side* bids, Py_ssize_t n_bids, Side* asks, Py_ssize_t n_asks) except -1
-cdef void side_clear(Side* side) noexcept nogil
-# Replaces a side by levels flat and best first. Room for as many must have been reserved.
-cdef void side_fill(Side* side, const int64_t* flat, Py_ssize_t n) noexcept nogil
-# Splits a full run so that a level can be inserted at `at`; returns the run to insert it in, with its place there.
-cdef Run* side_split(Side* side, Run* run, Py_ssize_t* at) noexcept nogil
-# Merges a run that has few levels left, or takes it away if it has none.
-cdef void side_thin(Side* side, Run* run) noexcept nogil
+cdef void side_clear(Side* side) noexcept
+# Replaces a side by levels, flat and best first. Room for as many must have been reserved.
+cdef void side_fill(Side* side, const int64_t* flat, Py_ssize_t n) noexcept
+# Splits a full run so that a level can be inserted at `at`; returns the run to insert it in, and its index there.
+cdef Run* side_split(Side* side, Run* run, Py_ssize_t* at) noexcept
+# Merges a run that has few levels left, or removes it if it has none.
+cdef void side_thin(Side* side, Run* run) noexcept
 
 
 cdef inline Run* side_run(const Side* side, int64_t key) noexcept nogil:
-    """The run where ``key`` stands or belongs. There must be one."""
+    """The run that has ``key``, or would have it. There must be a run."""
     cdef Run* run = side.runs
     cdef Run* last = run + side.n_runs - 1
     cdef Py_ssize_t n = side.n_runs - 1
     cdef Py_ssize_t half
+    check(side.n_runs > 0)
+    check(side.runs.low == INT64_MIN)
     if key >= last.low:
         return last
-    # The last run that begins at or below; halving without a branch that could be mispredicted.
+    # The last run with low ≤ key; halves without a branch that could be mispredicted.
     while n > 1:
         half = n >> 1
         run += half if run[half].low <= key else 0
@@ -71,7 +75,7 @@ cdef inline Run* side_run(const Side* side, int64_t key) noexcept nogil:
 
 
 cdef inline Py_ssize_t run_find(const Run* run, int64_t key) noexcept nogil:
-    """Levels of the run below ``key``: where it stands, or where it would be inserted."""
+    """Levels of the run below ``key``: the index where it is, or would be inserted."""
     cdef const Level* level = run.block.levels
     cdef Py_ssize_t n = run.count
     cdef Py_ssize_t half
@@ -83,7 +87,7 @@ cdef inline Py_ssize_t run_find(const Run* run, int64_t key) noexcept nogil:
 
 
 cdef inline Py_ssize_t touch_find(const Run* run, int64_t key) noexcept nogil:
-    """run_find for the last run, where most keys are near the end: the last few are compared at once, without a branch."""
+    """run_find for the best run, where most keys are near the end: compares the last few without a branch."""
     cdef const Level* levels = run.block.levels
     cdef Py_ssize_t high = run.count
     cdef Py_ssize_t i, above = 0
@@ -105,13 +109,16 @@ cdef inline int64_t side_get(const Side* side, int64_t key) noexcept nogil:
     return run.block.levels[at].lots if at < run.count and run.block.levels[at].key == key else 0
 
 
-cdef inline int64_t side_set(Side* side, int64_t key, int64_t lots) noexcept nogil:
+cdef inline int64_t side_set(Side* side, int64_t key, int64_t lots) noexcept:
     """Sets the size of a level, 0 deletes it; returns the size it had. Room must have been reserved."""
     cdef Run* run = side_run(side, key)
     cdef Py_ssize_t at = touch_find(run, key) if run == side.runs + side.n_runs - 1 else run_find(run, key)
     cdef Level* level = &run.block.levels[at]
     cdef int64_t old
     cdef int i
+    check(run.count <= BLOCK_LEVELS)
+    check(at == 0 or run.block.levels[at - 1].key < key)
+    check(at == run.count or run.block.levels[at].key >= key)
     if at < run.count and level.key == key:
         old = level.lots
         if lots:
@@ -145,47 +152,46 @@ cdef inline int64_t side_set(Side* side, int64_t key, int64_t lots) noexcept nog
 
 
 cdef inline void side_prefetch(const Side* side, int64_t key) noexcept nogil:
-    """Has the memory fetched that setting ``key`` will need, if that is far from the touch.
+    """Fetches the memory that setting ``key`` will need, unless it is in the best block.
 
-    Over many books most of it lies beyond the nearer caches; so an update waits for all its levels at once, not for each.
+    With many books most of it is beyond the nearer caches; this way an update waits for all its levels at once, not one by one.
     """
-    cdef const Run* run
-    cdef Py_ssize_t at
     if side.count and key < side.runs[side.n_runs - 1].low:
-        run = side_run(side, key)
-        for at in range(0, BLOCK_LEVELS, 4):       # a line of the cache each
-            prefetch(&run.block.levels[at])
+        prefetch_range(side_run(side, key).block.levels, BLOCK_LEVELS * sizeof(Level))
 
 
 cdef inline const void* side_touch(const Side* side, const void** run, const void** start) noexcept nogil:
-    """Where the best level stands, the run that it is in and where that one's levels begin; NULL if there is none."""
-    cdef const Run* last = side.runs + side.n_runs - 1
+    """The addresses of the best level, of its run and of the first level of that run; NULL if the side is empty."""
+    cdef const Run* last
     if side.count == 0:
         run[0] = start[0] = NULL
         return NULL
+    last = side.runs + (side.n_runs - 1)
     run[0] = last
     start[0] = last.block.levels
     return &last.block.levels[last.count - 1]
 
 
-# ---- from the best on: place = side_best(side); while place.at >= 0: … ; place_next(side, &place)
+# ---- walk = walk_from_best(side); while walk.at >= 0: … walk_level(&walk) … ; walk_on(side, &walk)
 
-cdef inline Place side_best(const Side* side) noexcept nogil:
-    cdef Place place
-    place.run = side.runs + max(side.n_runs - 1, <Py_ssize_t> 0)
-    place.at = place.run.count - 1 if side.count else -1
-    return place
-
-
-cdef inline const Level* place_level(const Place* place) noexcept nogil:
-    return &place.run.block.levels[place.at]
+cdef inline Walk walk_from_best(const Side* side) noexcept nogil:
+    cdef Walk walk
+    walk.run = side.runs + max(side.n_runs - 1, <Py_ssize_t> 0)
+    walk.at = walk.run.count - 1 if side.count else -1
+    return walk
 
 
-cdef inline void place_next(const Side* side, Place* place) noexcept nogil:
-    place.at -= 1
-    if place.at < 0 and place.run != side.runs:
-        place.run -= 1
-        place.at = place.run.count - 1
+cdef inline const Level* walk_level(const Walk* walk) noexcept nogil:
+    check(0 <= walk.at)
+    check(walk.at < walk.run.count)
+    return &walk.run.block.levels[walk.at]
+
+
+cdef inline void walk_on(const Side* side, Walk* walk) noexcept nogil:
+    walk.at -= 1
+    if walk.at < 0 and walk.run != side.runs:
+        walk.run -= 1
+        walk.at = walk.run.count - 1
 
 
 cdef inline int64_t side_best_key(const Side* side, int64_t none) noexcept nogil:
@@ -214,3 +220,25 @@ cdef inline Py_ssize_t side_top(const Side* side, Py_ssize_t depth, int64_t* fla
         flat += 2 * n
         left -= n
     return count
+
+
+cdef inline bint run_in_order(const Run* run) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(run.count):
+        if run.block.levels[i].lots <= 0 or run.block.levels[i].key < run.low:
+            return False
+        if i and run.block.levels[i].key <= run.block.levels[i - 1].key:
+            return False
+    return True
+
+
+cdef inline bint side_in_order(const Side* side) noexcept nogil:
+    """Whether every run is in order, above the run before and, unless it is the only one, not empty; for checks."""
+    cdef Py_ssize_t i, count = 0
+    for i in range(side.n_runs):
+        if not run_in_order(&side.runs[i]) or (side.n_runs > 1 and side.runs[i].count == 0):
+            return False
+        if i and side.runs[i].low <= side.runs[i - 1].block.levels[side.runs[i - 1].count - 1].key:
+            return False
+        count += side.runs[i].count
+    return count == side.count

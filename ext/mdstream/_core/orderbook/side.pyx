@@ -2,11 +2,11 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.string cimport memcpy
 
 cdef enum:
-    POOL_KEPT = 1024        # most blocks that wait for reuse, 1.1 MB
-    SPLIT_TOUCH = 46        # levels that stay below when the touch's block is split, so that the touch stays small
-    SPLIT_ROOM = 16         # a block that was split, merged or filled takes as many levels before it is split (again)
+    POOL_KEPT = 1024        # most spare blocks that are kept, 1.1 MB
+    SPLIT_BEST = 46         # levels that stay in the lower block when the best one is split: the best block stays small
+    SPLIT_ROOM = 16         # a block takes so many levels after a split, a merge or a fill before it is split again
 
-# Blocks that wait for reuse, of all sides; the interpreter's lock guards them. A waiting block begins with the next one.
+# Spare blocks, for all sides. A spare block begins with the address of the next one.
 cdef Block* pool = NULL
 cdef Py_ssize_t pool_count = 0
 
@@ -24,15 +24,17 @@ cdef int pool_reserve(Py_ssize_t blocks) except -1:
     return 0
 
 
-cdef Block* pool_take() noexcept nogil:
+cdef Block* pool_take() noexcept:
     global pool, pool_count
     cdef Block* block = pool
+    check(pool_count > 0)
+    check(block != NULL)
     pool = (<Block**> block)[0]
     pool_count -= 1
     return block
 
 
-cdef void pool_give(Block* block) noexcept nogil:
+cdef void pool_give(Block* block) noexcept:
     global pool, pool_count
     if pool_count >= POOL_KEPT:
         PyMem_RawFree(block)
@@ -42,7 +44,7 @@ cdef void pool_give(Block* block) noexcept nogil:
     pool_count += 1
 
 
-cdef void pool_trim(Py_ssize_t blocks) noexcept nogil:
+cdef void pool_trim(Py_ssize_t blocks) noexcept:
     while pool_count > blocks:
         PyMem_RawFree(pool_take())
 
@@ -50,9 +52,9 @@ cdef void pool_trim(Py_ssize_t blocks) noexcept nogil:
 # ---- room
 
 cdef Py_ssize_t blocks_for(const Side* side, Py_ssize_t n) noexcept nogil:
-    """Most blocks that setting ``n`` levels and setting them back can take.
+    """Most blocks that setting ``n`` levels, and setting them back, can take.
 
-    Every run may be full now and split by one level; any further split needs SPLIT_ROOM levels more.
+    One level may split each run that is full now; every further split needs SPLIT_ROOM levels more.
     """
     return min(2 * n, side.n_runs) + 2 * n // SPLIT_ROOM + 1
 
@@ -93,7 +95,7 @@ cdef void side_free(Side* side) noexcept nogil:
     side.n_runs = side.capacity = side.count = 0
 
 
-cdef void side_clear(Side* side) noexcept nogil:
+cdef void side_clear(Side* side) noexcept:
     while side.n_runs > 1:
         side.n_runs -= 1
         pool_give(side.runs[side.n_runs].block)
@@ -104,7 +106,10 @@ cdef void side_clear(Side* side) noexcept nogil:
 
 # ---- runs
 
-cdef Run* add_run(Side* side, Run* at, int64_t low) noexcept nogil:
+cdef Run* add_run(Side* side, Run* at, int64_t low) noexcept:
+    check(side.n_runs < side.capacity)
+    check(side.runs <= at)
+    check(at <= side.runs + side.n_runs)
     memmove(at + 1, at, <size_t> (side.runs + side.n_runs - at) * sizeof(Run))
     side.n_runs += 1
     at.low = low
@@ -113,27 +118,32 @@ cdef Run* add_run(Side* side, Run* at, int64_t low) noexcept nogil:
     return at
 
 
-cdef void drop_run(Side* side, Run* run) noexcept nogil:
+cdef void drop_run(Side* side, Run* run) noexcept:
+    check(side.n_runs > 1)
     pool_give(run.block)
     side.n_runs -= 1
     memmove(run, run + 1, <size_t> (side.runs + side.n_runs - run) * sizeof(Run))
     side.runs[0].low = INT64_MIN
 
 
-cdef Run* side_split(Side* side, Run* run, Py_ssize_t* at) noexcept nogil:
-    cdef bint touch = run == side.runs + side.n_runs - 1
-    cdef Py_ssize_t stay = SPLIT_TOUCH if touch else BLOCK_LEVELS // 2
+cdef Run* side_split(Side* side, Run* run, Py_ssize_t* at) noexcept:
+    cdef bint best = run == side.runs + side.n_runs - 1
+    cdef Py_ssize_t stay = SPLIT_BEST if best else BLOCK_LEVELS // 2
     cdef Run* upper = add_run(side, run + 1, run.block.levels[stay].key)
+    check(run.count == BLOCK_LEVELS)
     upper.count = run.count - stay
     memcpy(upper.block.levels, run.block.levels + stay, <size_t> upper.count * sizeof(Level))
     run.count = stay
-    if at[0] <= stay:       # at `stay` it is below upper.low, so it belongs to the end of the lower
+    check(run_in_order(run))
+    check(run_in_order(upper))
+    if at[0] <= stay:       # at `stay` the level is below upper.low: it goes to the end of the lower run
         return run
     at[0] -= stay
     return upper
 
 
-cdef void side_thin(Side* side, Run* run) noexcept nogil:
+cdef void side_thin(Side* side, Run* run) noexcept:
+    check(run.count < BLOCK_SPARSE)
     if run.count == 0:
         drop_run(side, run)
     elif run > side.runs and (run - 1).count + run.count <= BLOCK_MERGED:
@@ -142,15 +152,17 @@ cdef void side_thin(Side* side, Run* run) noexcept nogil:
         merge(side, run)
 
 
-cdef void merge(Side* side, Run* lower) noexcept nogil:
-    """Takes the levels of the run above ``lower`` into it."""
+cdef void merge(Side* side, Run* lower) noexcept:
+    """Moves the levels of the run above ``lower`` into it."""
     cdef Run* upper = lower + 1
+    check(lower.count + upper.count <= BLOCK_MERGED)
     memcpy(lower.block.levels + lower.count, upper.block.levels, <size_t> upper.count * sizeof(Level))
     lower.count += upper.count
     drop_run(side, upper)
+    check(run_in_order(lower))
 
 
-cdef void side_fill(Side* side, const int64_t* flat, Py_ssize_t n) noexcept nogil:
+cdef void side_fill(Side* side, const int64_t* flat, Py_ssize_t n) noexcept:
     cdef Run* run = side.runs
     cdef Level* level
     cdef Py_ssize_t i
@@ -163,3 +175,4 @@ cdef void side_fill(Side* side, const int64_t* flat, Py_ssize_t n) noexcept nogi
         level.lots = flat[2 * i + 1]
         run.count += 1
     side.count = n
+    check(side_in_order(side))

@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 cdef enum:
-    TRADE_ID_MAX = 128      # bytes of an id's MessagePack form: an integer, or a string of up to 126 bytes
+    TRADE_ID_MAX = 128      # bytes of an id in MessagePack: an integer, or a string of up to 126 bytes
 
 cdef struct Trade:
     uint64_t seq
@@ -10,14 +10,13 @@ cdef struct Trade:
     int64_t size_lots
     uint8_t side            # 0 unknown, 1 buy (buyer took), 2 sell
     uint8_t id_size
-    uint8_t[TRADE_ID_MAX] id    # one MessagePack integer or UTF-8 string, in its smallest form (ids compare as bytes)
+    uint8_t[TRADE_ID_MAX] id    # a MessagePack integer or UTF-8 string in its shortest encoding (ids compare as bytes)
 
 cdef class TradeLog:
-    """The latest trades of an instrument: a ring of `capacity`, grown on demand."""
     cdef readonly uint64_t epoch
     cdef readonly uint64_t seq          # of the newest trade; 0: none in this epoch
     cdef Trade* ring
-    cdef uint64_t size                  # slots of the ring, a power of two; trade n stands in slot n % size
+    cdef uint64_t size                  # slots of the ring, a power of two; trade n is in slot n % size
     cdef uint64_t kept                  # trades held: seq - kept + 1 .. seq
     cdef uint64_t capacity              # most trades to hold
 
@@ -25,9 +24,11 @@ cdef class TradeLog:
     cdef int c_reset(self, uint64_t epoch, uint64_t seq) except -1  # empties the ring; the next trade is seq + 1
     cdef uint64_t c_oldest(self) noexcept nogil                     # seq of the oldest kept; seq + 1 if none
     cdef const Trade* c_get(self, uint64_t seq) noexcept nogil      # NULL if not kept; valid until the next append
+    # Bytes of the ids of trades first..last; SequenceError unless all of them are kept.
+    cdef Py_ssize_t c_id_bytes(self, uint64_t first, uint64_t last) except -1
 
-# A trade's id, written in its smallest form. An integer is its two's complement and whether it is below 0; a text is
-# UTF-8 of at most TRADE_ID_MAX - 2 bytes (not checked here).
+# Write a trade's id in its shortest encoding. An integer is given in two's complement, and `negative`; a text is UTF-8 of at
+# most TRADE_ID_MAX - 2 bytes.
 cdef void trade_set_integer_id(Trade* trade, uint64_t value, bint negative) noexcept nogil
 cdef void trade_set_text_id(Trade* trade, const char* text, Py_ssize_t size) noexcept nogil
 cdef object trade_id(const Trade* trade)

@@ -2,6 +2,8 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 
 from libc.string cimport memcpy
 
+from mdstream._core.base.check cimport check
+
 from mdstream.errors import SequenceError
 
 cdef enum:
@@ -9,6 +11,11 @@ cdef enum:
 
 
 cdef class TradeLog:
+    """The latest trades of an instrument: a ring of ``capacity`` (1 to 2^24, else ValueError), grown on demand.
+
+    ``seq`` is the number of the newest trade, 0 if there is none in this ``epoch``.
+    """
+
     def __cinit__(self, capacity=4096):
         if not 1 <= capacity <= 2**24:
             raise ValueError(f"a trade log holds 1 to {2**24} trades, not {capacity}")
@@ -25,6 +32,8 @@ cdef class TradeLog:
         self.ring[trade.seq & (self.size - 1)] = trade[0]
         self.seq = trade.seq
         self.kept = min(self.kept + 1, self.capacity)
+        check(self.kept <= self.size)
+        check(self.c_get(self.c_oldest()) != NULL)
         return 0
 
     cdef int c_reset(self, uint64_t epoch, uint64_t seq) except -1:
@@ -39,21 +48,41 @@ cdef class TradeLog:
     cdef const Trade* c_get(self, uint64_t seq) noexcept nogil:
         if seq > self.seq or seq + self.kept <= self.seq:
             return NULL
+        check(self.ring[seq & (self.size - 1)].seq == seq)
         return &self.ring[seq & (self.size - 1)]
+
+    cdef Py_ssize_t c_id_bytes(self, uint64_t first, uint64_t last) except -1:
+        cdef uint64_t seq
+        cdef const Trade* trade
+        cdef Py_ssize_t total = 0
+        if first < 1 or first > last:
+            raise SequenceError(f"trades {first} to {last} are no range of sequence numbers")
+        for seq in range(first, last + 1):
+            trade = self.c_get(seq)
+            if trade == NULL:
+                raise SequenceError(
+                    f"trade {seq} of {first} to {last} is not kept; {self.c_oldest()} to {self.seq} are"
+                )
+            total += trade.id_size
+        return total
 
     # ---- Python: for tests and tools
 
     def __len__(self):
+        """Trades kept."""
         return self.kept
 
     @property
     def oldest(self):
+        """Number of the oldest trade kept; ``seq + 1`` if none is."""
         return self.c_oldest()
 
     def reset(self, uint64_t epoch, uint64_t seq):
+        """Empties the log: the next trade is ``seq + 1`` of ``epoch``."""
         self.c_reset(epoch, seq)
 
     def append(self, uint64_t seq, uint64_t ts_us, int64_t price_ticks, int64_t size_lots, uint8_t side, trade_id):
+        """Adds the next trade; side 0 unknown, 1 buy (the buyer took), 2 sell. Raises SequenceError if it is not the next."""
         cdef Trade trade
         trade.seq, trade.ts_us, trade.price_ticks, trade.size_lots = seq, ts_us, price_ticks, size_lots
         trade.side = side
@@ -61,6 +90,7 @@ cdef class TradeLog:
         self.c_append(&trade)
 
     def get(self, uint64_t seq):
+        """(seq, ts_us, price_ticks, size_lots, side, trade_id), or None if the trade is not kept."""
         cdef const Trade* trade = self.c_get(seq)
         if trade == NULL:
             return None
@@ -92,21 +122,23 @@ cdef inline void put_big_endian(uint8_t* at, uint64_t value, int size) noexcept 
 
 cdef void trade_set_integer_id(Trade* trade, uint64_t value, bint negative) noexcept nogil:
     cdef uint64_t span = ~value << 1 if negative else value     # what must fit into `size` bytes
-    cdef int size, form = 0
+    cdef int size, log2_size = 0
     if (not negative and value < 128) or (negative and span < 64):
         trade.id[0] = <uint8_t> (value & 0xFF)
         trade.id_size = 1
         return
-    while form < 3 and span >> (8 << form):
-        form += 1
-    size = 1 << form
-    trade.id[0] = <uint8_t> ((0xD0 if negative else 0xCC) + form)
+    while log2_size < 3 and span >> (8 << log2_size):
+        log2_size += 1
+    size = 1 << log2_size
+    trade.id[0] = <uint8_t> ((0xD0 if negative else 0xCC) + log2_size)
     put_big_endian(trade.id + 1, value, size)
     trade.id_size = <uint8_t> (1 + size)
 
 
 cdef void trade_set_text_id(Trade* trade, const char* text, Py_ssize_t size) noexcept nogil:
     cdef int head
+    check(0 <= size)
+    check(size <= TRADE_ID_MAX - 2)
     if size < 32:
         trade.id[0] = <uint8_t> (0xA0 | size)
         head = 1

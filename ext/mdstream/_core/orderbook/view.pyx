@@ -2,20 +2,21 @@ from cpython.mem cimport PyMem_RawRealloc
 from libc.stdint cimport INT64_MIN
 from libc.stdlib cimport qsort
 
-from mdstream._core.orderbook.levels cimport MAX_NUMBER, levels_reserve
-from mdstream._core.orderbook.side cimport Level, Place, place_level, place_next, side_best, side_top
+from mdstream._core.base.check cimport check
+from mdstream._core.orderbook.levels cimport MAX_NUMBER, levels_in_order, levels_reserve
+from mdstream._core.orderbook.side cimport Level, Walk, side_top, walk_from_best, walk_level, walk_on
 
-cdef struct Override:       # a level whose size is another than the side's now
+cdef struct Override:       # a level's size in the view, in place of the side's
     int64_t key
     int64_t lots
 
-cdef struct Merge:          # a side and the overrides to it, from the best on
+cdef struct Merge:          # a side and its overrides, from the best level on
     const Side* side
-    Place place
+    Walk walk
     const Override* override
     const Override* end
 
-# Scratch for all views; the interpreter's lock guards it.
+# Scratch for all views. The functions that touch it are not nogil, so the GIL guards it.
 cdef Override* overrides = NULL
 cdef Py_ssize_t overrides_capacity = 0
 
@@ -29,15 +30,17 @@ cdef int view_side(const Side* side, Py_ssize_t depth, int64_t group, const Chan
     levels_reserve(out, most)
     if n == 0 and group == 1:
         out.count = side_top(side, most, out.values)
-        return 0
-    merge.side, merge.place = side, side_best(side)
-    merge.override, merge.end = overrides, overrides + n
-    out.count = cut(&merge, most, group, out.values)
+    else:
+        merge.side, merge.walk = side, walk_from_best(side)
+        merge.override, merge.end = overrides, overrides + n
+        out.count = cut(&merge, most, group, out.values)
+    check(out.count <= most)
+    check(levels_in_order(out, side.sign, 1))
     return 0
 
 
 cdef int collect(const Side* side, const Changes* undone) except -1:
-    """Sorts the side's share of the changes into overrides, best first; returns how many."""
+    """Sorts the changes of this side into overrides, best first; returns how many."""
     global overrides, overrides_capacity
     cdef bint is_ask = side.sign < 0
     cdef Py_ssize_t i, n = 0
@@ -62,36 +65,37 @@ cdef int best_first(const void* left, const void* right) noexcept nogil:
     return (a < b) - (a > b)
 
 
-cdef inline bint next_level(Merge* merge, int64_t* key, int64_t* lots) noexcept nogil:
+cdef inline bint next_level(Merge* merge, int64_t* key, int64_t* lots) noexcept:
     """The next level that has a size; False at the end."""
-    cdef int64_t standing
+    cdef int64_t current
     cdef const Level* level
     while merge.override < merge.end:
-        standing = place_level(&merge.place).key if merge.place.at >= 0 else INT64_MIN
-        if standing > merge.override.key:
+        current = walk_level(&merge.walk).key if merge.walk.at >= 0 else INT64_MIN
+        if current > merge.override.key:
             break
-        if standing == merge.override.key:
-            place_next(merge.side, &merge.place)
+        if current == merge.override.key:
+            walk_on(merge.side, &merge.walk)
         key[0], lots[0] = merge.override.key, merge.override.lots
         merge.override += 1
         if lots[0]:
             return True
-    if merge.place.at < 0:
+    if merge.walk.at < 0:
         return False
-    level = place_level(&merge.place)
+    level = walk_level(&merge.walk)
     key[0], lots[0] = level.key, level.lots
-    place_next(merge.side, &merge.place)
+    walk_on(merge.side, &merge.walk)
     return True
 
 
 cdef inline int64_t floor_to(int64_t key, int64_t group) noexcept nogil:
-    """The greatest multiple of ``group`` at or below ``key``: in keys, bids round down and asks round up alike."""
-    cdef int64_t rest = key % group             # C: takes the sign of `key`
-    return key - rest - (group if rest < 0 else 0)
+    """The greatest multiple of ``group`` at or below ``key``. In keys that rounds bids down and asks up."""
+    cdef int64_t remainder = key % group        # with the sign of `key`, as in C
+    check(group > 0)
+    return key - remainder - (group if remainder < 0 else 0)
 
 
-cdef Py_ssize_t cut(Merge* merge, Py_ssize_t most, int64_t group, int64_t* flat) noexcept nogil:
-    cdef int64_t edge = 0       # of the bucket being summed: it takes keys at or above
+cdef Py_ssize_t cut(Merge* merge, Py_ssize_t most, int64_t group, int64_t* flat) noexcept:
+    cdef int64_t edge = 0       # the bucket being summed takes keys at or above
     cdef int64_t key = 0, lots = 0
     cdef Py_ssize_t n = 0
     while next_level(merge, &key, &lots):
@@ -101,7 +105,7 @@ cdef Py_ssize_t cut(Merge* merge, Py_ssize_t most, int64_t group, int64_t* flat)
         if n == most:
             break
         edge = floor_to(key, group)
-        # A bucket whose edge no number of the contract can name is named by the last that one can.
+        # The contract has no numbers beyond MAX_NUMBER: a bucket with its edge there is named by the last number.
         flat[2 * n] = max(edge, -MAX_NUMBER) * merge.side.sign
         flat[2 * n + 1] = lots
         n += 1

@@ -1,6 +1,8 @@
-"""Headers of unmasked (server's) WebSocket frames, RFC 6455 section 5.2."""
+"""Headers of a server's WebSocket frames, which are not masked (RFC 6455 section 5.2)."""
 
 from libc.stdint cimport uint8_t, uint64_t
+
+from mdstream._core.base.check cimport check
 
 cdef enum Opcode:
     OP_CONTINUATION = 0
@@ -12,16 +14,18 @@ cdef enum Opcode:
 
 cdef enum:
     HEADER_MAX = 10
-    RSV1 = 0x40             # of the first byte: the message is compressed (RFC 7692 section 6)
+    RSV1 = 0x40             # in the first byte: the message is compressed (RFC 7692 section 6)
 
 cdef inline Py_ssize_t header_size(Py_ssize_t payload) noexcept nogil:
     return 2 if payload < 126 else 4 if payload < 65536 else HEADER_MAX
 
 
 cdef inline Py_ssize_t put_header(char* out, uint8_t opcode, Py_ssize_t payload) noexcept nogil:
-    """Writes the header of one whole, unfragmented frame, RSV1 beside the opcode if need be; returns its size."""
+    """Writes the header of an unfragmented frame and returns its size. ``opcode`` may have RSV1 set."""
     cdef int shift
     cdef int i
+    check(payload >= 0)
+    check(opcode & ~(RSV1 | 0x0F) == 0)
     out[0] = <char>(0x80 | opcode)
     if payload < 126:
         out[1] = <char>payload
@@ -39,7 +43,7 @@ cdef inline Py_ssize_t put_header(char* out, uint8_t opcode, Py_ssize_t payload)
 
 
 cdef inline const char* frame_payload(const char* frame, Py_ssize_t* size) noexcept nogil:
-    """Where the payload of a frame written by `put_header` begins, and its size."""
+    """The payload of a frame that `put_header` began, and its size."""
     cdef const uint8_t* at = <const uint8_t*>frame
     cdef uint64_t length = at[1]
     cdef int i

@@ -1,17 +1,23 @@
 from libc.string cimport memcpy
 
+from mdstream._core.base.check cimport check
 from mdstream._core.websocket.frame cimport OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PONG, OP_TEXT, RSV1
+
+from mdstream.codes import CloseCode
 
 cdef enum:
     FIN = 0x80
     RESERVED = 0x70
     MASKED = 0x80
-    PROTOCOL_ERROR = 1002
-    TOO_BIG = 1009
+
+cdef int PROTOCOL_ERROR = CloseCode.PROTOCOL_ERROR
+cdef int TOO_BIG = CloseCode.TOO_BIG
 
 
 cdef int frame_parser_next(FrameParser* parser, char** at, char* end, Py_ssize_t max_size, Piece* piece) noexcept nogil:
     cdef int result
+    check(at[0] <= end)
+    check(parser.in_payload or parser.left == 0)
     if not parser.in_payload:
         result = read_header(parser, at, end, max_size)
         if result <= 0:
@@ -23,18 +29,19 @@ cdef int frame_parser_next(FrameParser* parser, char** at, char* end, Py_ssize_t
     take_payload(parser, at, end, piece)
     piece.opcode = parser.opcode
     piece.fin = parser.fin and parser.left == 0
-    piece.packed = parser.packed
+    piece.compressed = parser.compressed
     parser.opcode = OP_CONTINUATION
-    parser.packed = False
+    parser.compressed = False
     if parser.left == 0:
         end_frame(parser)
     return 1
 
 
 cdef int read_header(FrameParser* parser, char** at, char* end, Py_ssize_t max_size) noexcept nogil:
-    """1 once the header is whole and allowed."""
+    """Returns 1 once the header is whole and allowed, 0 if more bytes are needed, or the negated close code."""
     cdef int wanted = 2
     cdef int violation
+    check(parser.have < sizeof(parser.header))
     while True:
         while parser.have < wanted:
             if at[0] == end:
@@ -53,11 +60,11 @@ cdef int read_header(FrameParser* parser, char** at, char* end, Py_ssize_t max_s
 
 
 cdef int check_start(FrameParser* parser) noexcept nogil:
-    """The first two bytes: 0, or the violation. An unmasked frame comes from no client (section 5.1)."""
+    """The first two bytes: 0, or the negated close code. A client masks every frame (section 5.1)."""
     cdef uint8_t opcode = parser.header[0] & 0x0F
     cdef uint8_t length = parser.header[1] & 0x7F
     cdef uint8_t reserved = parser.header[0] & RESERVED
-    if reserved == RSV1 and parser.unpacks and (opcode == OP_TEXT or opcode == OP_BINARY):
+    if reserved == RSV1 and parser.compression and (opcode == OP_TEXT or opcode == OP_BINARY):
         reserved = 0
     if reserved or not parser.header[1] & MASKED:
         return -PROTOCOL_ERROR
@@ -76,6 +83,7 @@ cdef int header_bytes(const FrameParser* parser) noexcept nogil:
 cdef int take_header(FrameParser* parser, int size, Py_ssize_t max_size) noexcept nogil:
     cdef uint64_t length = parser.header[1] & 0x7F
     cdef int i
+    check(parser.have == size)
     if size > 6:
         length = 0
         for i in range(2, size - 4):
@@ -86,7 +94,7 @@ cdef int take_header(FrameParser* parser, int size, Py_ssize_t max_size) noexcep
     if parser.opcode < OP_CLOSE and length > <uint64_t>max_size:
         return -TOO_BIG
     parser.fin = parser.header[0] & FIN != 0
-    parser.packed = parser.header[0] & RSV1 != 0
+    parser.compressed = parser.header[0] & RSV1 != 0
     parser.left = length
     parser.phase = 0
     parser.control_size = 0
@@ -96,7 +104,7 @@ cdef int take_header(FrameParser* parser, int size, Py_ssize_t max_size) noexcep
 
 
 cdef void take_payload(FrameParser* parser, char** at, char* end, Piece* piece) noexcept nogil:
-    """What is there of the payload, unmasked."""
+    """Unmasks what has arrived of the payload."""
     cdef Py_ssize_t size = end - at[0]
     if <uint64_t>size > parser.left:
         size = <Py_ssize_t>parser.left
@@ -108,8 +116,9 @@ cdef void take_payload(FrameParser* parser, char** at, char* end, Piece* piece) 
 
 
 cdef int control_piece(FrameParser* parser, char** at, char* end, Piece* piece) noexcept nogil:
-    """A control frame is gathered until it is whole."""
+    """Collects a control frame until it is whole."""
     take_payload(parser, at, end, piece)
+    check(parser.control_size + piece.size <= CONTROL_MAX)
     if parser.left or parser.control_size:
         memcpy(parser.control + parser.control_size, piece.data, piece.size)
         parser.control_size += piece.size
@@ -119,7 +128,7 @@ cdef int control_piece(FrameParser* parser, char** at, char* end, Piece* piece) 
         return 0
     piece.opcode = parser.opcode
     piece.fin = True
-    piece.packed = False
+    piece.compressed = False
     end_frame(parser)
     return 1
 
@@ -133,6 +142,8 @@ cdef void unmask(FrameParser* parser, char* data, Py_ssize_t size) noexcept nogi
     cdef uint8_t[8] mask
     cdef uint64_t eight, word
     cdef Py_ssize_t i
+    check(size >= 0)
+    check(parser.phase < 4)
     for i in range(8):
         mask[i] = parser.mask[(parser.phase + i) & 3]
     memcpy(&word, mask, 8)

@@ -1,35 +1,35 @@
-"""From WebSocket frames to whole messages: what RFC 6455 asks of their order, and of the bytes of text. No I/O."""
+"""Joins WebSocket frames to whole messages; checks the order of frames (RFC 6455 section 5.4) and the UTF-8 of text. No I/O."""
 
 from libc.stdint cimport uint8_t
 
-cdef struct Utf8:               # between two bytes of a text (RFC 3629 section 4)
+cdef struct Utf8:               # the state between two bytes of a text (RFC 3629 section 4)
     uint8_t missing             # continuation bytes still to come
     uint8_t low                 # bounds of the next one
     uint8_t high
 
-# True if `data` can go on what came before.
+# Whether `data` continues valid UTF-8.
 cdef bint utf8_feed(Utf8* state, const char* data, Py_ssize_t size) noexcept nogil
 
-cdef enum Fed:                  # negative: the close code of a violation
+cdef enum Fed:
     FED_MORE = 0
     FED_WHOLE = 1
 
-cdef struct MessageAssembler:           # of the message that is arriving; zeroed: none
+cdef struct MessageAssembler:   # zeroed: no message is arriving
     char* data
     Py_ssize_t size
     Py_ssize_t capacity
     Utf8 utf8
     uint8_t opcode              # of the first frame; 0: none is arriving
-    bint packed                 # compressed: what the bytes are shows once they are unpacked
+    bint compressed             # its text can only be checked after it is decompressed
 
-# One data frame, or a piece of one (text, binary, continuation); `packed` counts with the first. FED_WHOLE: the message is
-# whole[:whole_size], until the next call.
-cdef int assembler_feed(MessageAssembler* assembler, uint8_t opcode, bint fin, bint packed, const char* data,
-                       Py_ssize_t size, Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size,
-                       uint8_t* whole_opcode) except? -1
+# Takes one data frame or a piece of one (text, binary, continuation); `compressed` counts with the first. Returns a Fed or the
+# negated close code of a violation. FED_WHOLE: the message is whole[:whole_size], until the next call.
+cdef int assembler_feed(MessageAssembler* assembler, uint8_t opcode, bint fin, bint compressed, const char* data,
+                        Py_ssize_t size, Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size,
+                        uint8_t* whole_opcode) except? -1
 # Whether a whole text is UTF-8.
 cdef bint is_utf8(const char* data, Py_ssize_t size) noexcept nogil
 cdef void assembler_free(MessageAssembler* assembler) noexcept nogil
 
-# The code of a close frame's payload (1005 if it names none), or that of the violation, negative.
+# The code in a close frame's payload (NO_CODE if there is none), or the negated close code of a violation.
 cdef int close_code(const char* payload, Py_ssize_t size) noexcept nogil

@@ -1,20 +1,26 @@
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
-from mdstream._core.websocket.frame cimport OP_CONTINUATION, OP_TEXT
+from mdstream._core.base.check cimport check
+from mdstream._core.websocket.frame cimport OP_CLOSE, OP_CONTINUATION, OP_TEXT
+
+from mdstream.codes import CloseCode
 
 cdef enum:
-    PROTOCOL_ERROR = 1002
-    NO_CODE = 1005
-    NOT_UTF8 = 1007
-    TOO_BIG = 1009
-    KEEP = 4096             # bytes; what a larger message needed is given back
+    KEEP = 4096             # bytes; a buffer that grew larger is freed before the next message
+
+cdef int PROTOCOL_ERROR = CloseCode.PROTOCOL_ERROR
+cdef int NO_CODE = CloseCode.NO_CODE
+cdef int NOT_UTF8 = CloseCode.NOT_UTF8
+cdef int TOO_BIG = CloseCode.TOO_BIG
 
 
 cdef bint utf8_feed(Utf8* state, const char* data, Py_ssize_t size) noexcept nogil:
     cdef const unsigned char* at = <const unsigned char*>data
     cdef const unsigned char* end = at + size
     cdef unsigned long long eight
+    check(size >= 0)
+    check(state.missing <= 3)
     while at < end:
         if state.missing:
             if at[0] < state.low or at[0] > state.high:
@@ -43,8 +49,8 @@ cdef bint is_utf8(const char* data, Py_ssize_t size) noexcept nogil:
 
 
 cdef bint utf8_lead(Utf8* state, unsigned char lead) noexcept nogil:
-    """The first byte of a sequence: how many follow, and the bounds of the second, which exclude overlong forms, surrogates
-    and what lies beyond U+10FFFF."""
+    """The first byte of a sequence: how many follow, and the bounds of the second. They exclude overlong sequences, surrogates
+    and what is beyond U+10FFFF."""
     state.low = 0x80
     state.high = 0xBF
     if 0xC2 <= lead <= 0xDF:
@@ -66,20 +72,23 @@ cdef bint utf8_lead(Utf8* state, unsigned char lead) noexcept nogil:
     return True
 
 
-cdef int assembler_feed(MessageAssembler* assembler, uint8_t opcode, bint fin, bint packed, const char* data,
-                       Py_ssize_t size, Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size,
-                       uint8_t* whole_opcode) except? -1:
+cdef int assembler_feed(MessageAssembler* assembler, uint8_t opcode, bint fin, bint compressed, const char* data,
+                        Py_ssize_t size, Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size,
+                        uint8_t* whole_opcode) except? -1:
     cdef bint continues = opcode == OP_CONTINUATION
+    check(opcode < OP_CLOSE)
+    check(assembler.opcode != 0 or assembler.size == 0)
+    check(assembler.size <= assembler.capacity)
     if continues != (assembler.opcode != 0):
         return -PROTOCOL_ERROR
     if assembler.size + size > max_size:
         return -TOO_BIG
     if not continues:
         assembler.opcode = opcode
-        assembler.packed = packed
+        assembler.compressed = compressed
         assembler.size = 0
         assembler.utf8.missing = 0
-    if assembler.opcode == OP_TEXT and not assembler.packed:
+    if assembler.opcode == OP_TEXT and not assembler.compressed:
         if not utf8_feed(&assembler.utf8, data, size) or fin and assembler.utf8.missing:
             return -NOT_UTF8
     if fin and not continues:
@@ -109,7 +118,8 @@ cdef int assembler_append(MessageAssembler* assembler, const char* data, Py_ssiz
             raise MemoryError(f"no memory for a message of {needed} bytes")
         assembler.data = moved
         assembler.capacity = needed
-    memcpy(assembler.data + assembler.size, data, size)
+    if size:                # an empty frame may have no data at all
+        memcpy(assembler.data + assembler.size, data, size)
     assembler.size += size
     return 0
 
@@ -122,7 +132,7 @@ cdef void assembler_free(MessageAssembler* assembler) noexcept nogil:
 
 
 cdef int close_code(const char* payload, Py_ssize_t size) noexcept nogil:
-    """RFC 6455 section 7.4 with the codes registered since: 1000-1003, 1007-1014 and 3000-4999 may stand in a frame."""
+    """RFC 6455 section 7.4 and the codes registered since: a frame may hold 1000-1003, 1007-1014 and 3000-4999."""
     cdef const unsigned char* at = <const unsigned char*>payload
     cdef int code
     if size == 0:

@@ -1,7 +1,7 @@
 """Upgrade requests (RFC 6455 section 4.2.1), without I/O.
 
-What well-behaved clients send is read here: bounded, in one pass, without an object per header. Whatever is unusual in any way, be it
-allowed or not, is left to picows' parser, and its verdict to whoever asked.
+``read`` takes the requests that clients usually send: bounded, in one pass, without an object per header. Any other request,
+allowed or not, is for picows' parser, which decides about it.
 """
 
 from binascii import b2a_base64
@@ -11,6 +11,8 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 
 from picows.picows cimport _parse_http_request, _validate_upgrade_request
+
+from mdstream._core.base.check cimport check
 
 cdef extern from *:
     """
@@ -28,7 +30,7 @@ cdef enum:
     MAX_HEADERS = 100
     KEY_SIZE = 24
 
-cdef enum:                      # headers that count
+cdef enum:                      # the headers that are read
     HOST = 0
     UPGRADE = 1
     CONNECTION = 2
@@ -36,7 +38,7 @@ cdef enum:                      # headers that count
     VERSION = 4
     PROTOCOL = 5
     EXTENSIONS = 6
-    FORBIDDEN = 7               # a request with a body is none of ours
+    FORBIDDEN = 7               # announces a body
     OTHER = 8
 
 cdef struct Text:
@@ -45,7 +47,7 @@ cdef struct Text:
 
 cdef struct Request:
     Text target
-    Text[OTHER] values          # data NULL: not given
+    Text[OTHER] values          # data NULL: the header is missing
 
 cdef bytes GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 cdef uint8_t[256] TOKEN
@@ -81,8 +83,9 @@ cdef int header_of(Text name) noexcept nogil:
 
 
 cdef bint read_line(const char** at, const char* end, Text* line) noexcept nogil:
-    """The bytes up to CR LF, or to the end; False if a CR or LF stands alone."""
+    """The bytes up to CR LF, or to the end; False if there is a CR or LF by itself."""
     cdef const char* cr = <const char*>memchr(at[0], 13, end - at[0])
+    check(at[0] <= end)
     line.data = at[0]
     line.size = (cr if cr != NULL else end) - at[0]
     at[0] = end
@@ -97,7 +100,7 @@ cdef bint read_line(const char** at, const char* end, Text* line) noexcept nogil
 
 
 cdef bint read_header(Text line, Text* name, Text* value) noexcept nogil:
-    """`name: value`, blanks around the value left out; False if it is not that, or holds what it may not."""
+    """`name: value` without the blanks around the value; False if it is something else or has a character that is not allowed."""
     cdef Py_ssize_t i = 0
     cdef Py_ssize_t end = line.size
     cdef uint8_t octet
@@ -123,7 +126,7 @@ cdef bint read_header(Text line, Text* name, Text* value) noexcept nogil:
 
 
 cdef bint read_target(Text line, Text* target) noexcept nogil:
-    """Of `GET target HTTP/1.1`: visible ASCII, and nothing else."""
+    """The target of `GET target HTTP/1.1`; False unless it is visible ASCII and begins with a slash."""
     cdef Py_ssize_t i
     if line.size < 15 or memcmp(line.data, "GET ", 4) or memcmp(line.data + line.size - 9, " HTTP/1.1", 9):
         return False
@@ -136,7 +139,7 @@ cdef bint read_target(Text line, Text* target) noexcept nogil:
 
 
 cdef bint lists_upgrade(Text value) noexcept nogil:
-    """Whether `upgrade` is an item of a comma-separated list, as browsers send it beside others."""
+    """Whether `upgrade` is an item of a comma-separated list; browsers send others with it."""
     cdef Text item
     cdef Py_ssize_t i = 0
     while i < value.size:
@@ -170,8 +173,9 @@ cdef bint is_key(Text value) noexcept nogil:
 
 
 cdef bint read_request(const char* at, Py_ssize_t size, Request* request) noexcept nogil:
-    """True if it is an upgrade request as they should be; of what it holds each header at most once."""
+    """Whether it is a usual upgrade request, with each header that counts at most once."""
     cdef const char* end = at + size
+    check(size >= 0)
     cdef Text line, name, value
     cdef int header
     cdef int n = 0
@@ -186,6 +190,7 @@ cdef bint read_request(const char* at, Py_ssize_t size, Request* request) noexce
             continue
         if header == FORBIDDEN or request.values[header].data != NULL:
             return False
+        check(value.data + value.size <= end)
         request.values[header] = value
     return is_upgrade(request)
 
@@ -203,11 +208,17 @@ cdef bytes accept_of(bytes key):
     return b2a_base64(sha1(key + GUID).digest(), newline=False)
 
 
-cdef bytes taken(Text text):
+cdef bytes to_bytes(Text text):
     return None if text.data == NULL else PyBytes_FromStringAndSize(text.data, text.size)
 
 
 def read(head: bytes) -> tuple | None:
+    """A usual upgrade request, given without its empty line: (target, ``Sec-WebSocket-Protocol``, ``Sec-WebSocket-Extensions``, the
+    value for ``Sec-WebSocket-Accept``), the two headers None where they are missing.
+
+    Returns None for a request that is wrong or just unusual, such as one with a header twice or a character beyond ASCII:
+    ``parse`` it.
+    """
     cdef Request request
     cdef int header
     for header in range(OTHER):
@@ -215,16 +226,18 @@ def read(head: bytes) -> tuple | None:
     if not read_request(head, len(head), &request):
         return None
     return (
-        taken(request.target),
-        taken(request.values[PROTOCOL]),
-        taken(request.values[EXTENSIONS]),
-        accept_of(taken(request.values[KEY])),
+        to_bytes(request.target),
+        to_bytes(request.values[PROTOCOL]),
+        to_bytes(request.values[EXTENSIONS]),
+        accept_of(to_bytes(request.values[KEY])),
     )
 
 
 def parse(head: bytes):
+    """Any HTTP/1.1 GET without a body, by picows. Raises RuntimeError, which says what is wrong."""
     return _parse_http_request(head)
 
 
 def validate(request) -> bytes:
+    """The value for ``Sec-WebSocket-Accept``, by picows. Raises RuntimeError if the request is no upgrade to a WebSocket."""
     return _validate_upgrade_request(request)

@@ -131,14 +131,14 @@ def test_a_snapshot_is_compressed_once_for_all_who_come(make_world):
         client.subscribe(topic)
         assert client.subs[topic.number].has_view
     assert world.hub.stats()["compressed"] == before
-    assert all(client.sink.packed == 1 for client in others)
+    assert all(client.sink.compressed == 1 for client in others)
 
 
 def test_small_messages_are_sent_as_they_are(make_world):
     world = make_world(compression_threshold_bytes=10_000)
     client = world.packed_client(0, 15)
     client.subscribe(world.topic())
-    assert (client.sink.packed, world.hub.stats()["compressed"]) == (0, 0)
+    assert (client.sink.compressed, world.hub.stats()["compressed"]) == (0, 0)
     assert client.subs[world.topic().number].has_view
 
 
@@ -149,7 +149,7 @@ def test_what_cannot_be_compressed_grows_by_next_to_nothing(make_world, size):
     world.hub.attach(client.sink)
     noise = os.urandom(size)
     world.hub.send(client.sink, noise)
-    assert (client.sink.take(), client.sink.packed) == ([noise], size > 0)
+    assert (client.sink.take(), client.sink.compressed) == ([noise], size > 0)
     assert world.hub.stats()["compressed_bytes_out"] <= size + 10 + size // 1000
 
 
@@ -162,7 +162,7 @@ def test_no_message_leans_on_an_earlier_one(make_world):
         for _ in range(3):
             world.hub.send(client.sink, text)
         assert client.sink.take() == [text] * 3
-        assert client.sink.packed == 3
+        assert client.sink.compressed == 3
 
 
 def test_the_small_window_is_kept_to(make_world):
@@ -186,13 +186,13 @@ def test_the_small_window_is_kept_to(make_world):
 def test_a_compressed_message_is_marked_on_its_first_frame_alone():
     data = frame(TEXT, HELLO[:3], fin=False, rsv=4) + frame(CONTINUATION, HELLO[3:])
     pieces = [(0x40 | TEXT, False, HELLO[:3]), (CONTINUATION, True, HELLO[3:])]
-    assert FrameParser(unpacks=True).feed(data) == pieces
+    assert FrameParser(compression=True).feed(data) == pieces
     assert FrameParser().feed(data) == [1002]
 
 
 def test_a_compressed_frame_in_parts_is_marked_on_its_first_piece_alone():
     data = frame(BINARY, HELLO, rsv=4)
-    parser = FrameParser(unpacks=True)
+    parser = FrameParser(compression=True)
     assert parser.feed(data[:8]) == [(0x40 | BINARY, False, HELLO[:2])]
     assert parser.feed(data[8:]) == [(CONTINUATION, True, HELLO[2:])]
     assert parser.feed(frame(BINARY, b"plain")) == [(BINARY, True, b"plain")]
@@ -208,11 +208,11 @@ def test_a_compressed_frame_in_parts_is_marked_on_its_first_piece_alone():
     ],
 )
 def test_the_mark_is_allowed_nowhere_else(data):
-    assert FrameParser(unpacks=True).feed(data) == [1002]
+    assert FrameParser(compression=True).feed(data) == [1002]
 
 
 def test_compressed_text_is_not_taken_for_text_before_it_is_unpacked():
     assembler = Assembler()
-    assert assembler.feed(TEXT, b"\xff\xfe", fin=False, packed=True) is None
+    assert assembler.feed(TEXT, b"\xff\xfe", fin=False, compressed=True) is None
     assert assembler.feed(CONTINUATION, b"\xfd") == (TEXT, b"\xff\xfe\xfd")
     assert assembler.feed(TEXT, b"\xff") == 1007

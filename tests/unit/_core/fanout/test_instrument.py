@@ -76,8 +76,8 @@ def test_greater_epoch_at_its_beginning_replaces_the_book(opened: Instrument) ->
     assert opened.take_book(update(7, 6) + update(8, 1, bid=20) + update(8, 2, bid=21)) is NEW_EPOCH
     assert (opened.book.epoch, opened.book.seq) == (8, 2)
     assert opened.book.view() == ([21, 2, 20, 1], [])
-    assert opened.book.reaches(0)
-    assert not opened.book.reaches(5)
+    assert opened.book.keeps(0)
+    assert not opened.book.keeps(5)
 
 
 def test_greater_epoch_later_on_is_a_gap_and_fences_the_old(opened: Instrument) -> None:
@@ -216,7 +216,7 @@ def test_limits_reach_the_book_and_the_trades() -> None:
     for number in (1, 2, 3):
         instrument.take_book(update(7, number))
         instrument.take_trades(trade(7, number))
-    assert [instrument.book.reaches(number) for number in range(4)] == [False, True, True, True]
+    assert [instrument.book.keeps(number) for number in range(4)] == [False, True, True, True]
     assert instrument.trades.oldest == 2
     with pytest.raises(BookError, match="would be more than 2 levels a side"):
         instrument.take_book(pack_book(7, 4, 4, 0, [1, 1, 2, 1], []))

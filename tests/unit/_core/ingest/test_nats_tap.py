@@ -106,8 +106,8 @@ def test_a_read_that_fills_the_buffer_says_that_more_waits() -> None:
     tapped = Tapped()
     tapped.asks = True
     space = len(tapped.tap.get_buffer(-1))
-    big = message(TAPPED, b"x" * (space - len(message(TAPPED, b"")) - 5))
-    big += b"P" * (space - len(big))  # the beginning of something
+    big = message(TAPPED, b"x" * (space - len(message(TAPPED, b"")) - 6))
+    big += b"P"  # the beginning of something
     tapped.read(big)
     assert len(big) == space and (tapped.flushes, tapped.loop.asked) == (0, 1), "at the end of the turn"
     tapped.loop.turn()

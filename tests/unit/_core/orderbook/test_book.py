@@ -27,7 +27,7 @@ def test_new_book_is_number_0_of_no_epoch() -> None:
     assert (book.instrument, book.epoch, book.seq, book.ts_us, len(book)) == ("SIM:X", 0, 0, 0, 0)
     assert book.view() == ([], [])
     assert book.best() == (None, None)
-    assert book.reaches(0)
+    assert book.keeps(0)
 
 
 def test_update_sets_inserts_and_deletes_levels(book: Book) -> None:
@@ -109,7 +109,7 @@ def test_refused_update_names_the_place_and_changes_nothing(
     assert str(caught.value).startswith("SIM:X ")
     assert message in str(caught.value)
     assert (book.view(), book.seq, book.ts_us, book.delta(5)) == before
-    assert not book.reaches(6)
+    assert not book.keeps(6)
 
 
 def test_all_of_a_refused_update_is_taken_back(book: Book) -> None:
@@ -140,7 +140,7 @@ def test_too_deep_is_refused_and_taken_back() -> None:
     ):
         book.apply(2, 2, 0, [0, 1], [4, 9])
     assert book.view() == ([3, 1, 2, 1, 1, 1], [4, 1])
-    assert book.reaches(0)
+    assert book.keeps(0)
 
 
 def test_deepest_book_may_be_exchanged_wholly() -> None:
@@ -166,9 +166,9 @@ def test_snapshot_replaces_everything_and_empties_the_log(book: Book) -> None:
     book.load(8, 2, 3_000, [7, 1], [9, 2, 10, 3])
     assert book.view() == ([7, 1], [9, 2, 10, 3])
     assert (book.epoch, book.seq, book.ts_us) == (8, 2, 3_000)
-    assert book.reaches(2)
-    assert not book.reaches(5)
-    assert not book.reaches(6)
+    assert book.keeps(2)
+    assert not book.keeps(5)
+    assert not book.keeps(6)
     assert book.delta(2) == ([], [])
 
 
@@ -211,7 +211,7 @@ def test_reset_empties_the_book_and_its_log(book: Book) -> None:
     book.apply(6, 6, 0, [97, 1], [])
     book.reset(8)
     assert (book.epoch, book.seq, book.ts_us, len(book), book.view()) == (8, 0, 0, 0, ([], []))
-    assert not book.reaches(5)
+    assert not book.keeps(5)
     book.apply(1, 1, 5, [1, 1], [])
     assert book.delta(0) == ([1, 1], [])
 

@@ -40,7 +40,7 @@ def test_only_where_an_update_ended_can_be_begun_from() -> None:
     book = Book("SIM:X")
     book.apply(1, 3, 0, [10, 1], [])
     book.apply(4, 7, 0, [10, 2], [])
-    assert [number for number in range(10) if book.reaches(number)] == [0, 3, 7]
+    assert [number for number in range(10) if book.keeps(number)] == [0, 3, 7]
     assert book.delta(2) is None
     assert book.delta(0, 5) is None
     assert book.delta(7, 3) is None
@@ -50,7 +50,7 @@ def test_only_where_an_update_ended_can_be_begun_from() -> None:
 
 def test_log_forgets_the_oldest_updates_beyond_its_capacity() -> None:
     book = counting_book(20, log_capacity=8)
-    assert [number for number in range(25) if book.reaches(number)] == list(range(12, 21))
+    assert [number for number in range(25) if book.keeps(number)] == list(range(12, 21))
     assert book.delta(12) == ([n for number in range(13, 21) for n in (number, number)], [])
     assert book.delta(11) is None
     assert book.view(at=12) == ([n for number in range(12, 0, -1) for n in (number, number)], [])
@@ -61,23 +61,23 @@ def test_log_forgets_whole_updates_only() -> None:
     book = Book("SIM:X", log_capacity=5)
     book.apply(1, 1, 0, [1, 1, 2, 1, 3, 1], [])
     book.apply(2, 2, 0, [4, 1, 5, 1], [])
-    assert book.reaches(0)
+    assert book.keeps(0)
     book.apply(3, 3, 0, [6, 1], [])
-    assert [number for number in range(4) if book.reaches(number)] == [1, 2, 3]
+    assert [number for number in range(4) if book.keeps(number)] == [1, 2, 3]
 
 
 def test_updates_without_changes_are_bounded_too() -> None:
     book = Book("SIM:X", log_capacity=4)
     for number in range(1, 101):
         book.apply(number, number, 0, [], [])
-    assert [number for number in range(101) if book.reaches(number)] == [96, 97, 98, 99, 100]
+    assert [number for number in range(101) if book.keeps(number)] == [96, 97, 98, 99, 100]
 
 
 def test_update_greater_than_the_log_leaves_it_empty() -> None:
     book = Book("SIM:X", log_capacity=4)
     book.apply(1, 1, 0, [1, 1], [])
     book.apply(2, 2, 0, [n for ticks in range(2, 8) for n in (ticks, 1)], [])
-    assert [number for number in range(3) if book.reaches(number)] == [2]
+    assert [number for number in range(3) if book.keeps(number)] == [2]
     book.apply(3, 3, 0, [9, 1], [])
     assert book.delta(2) == ([9, 1], [])
     assert len(book) == 8
@@ -87,7 +87,7 @@ def test_update_greater_than_the_log_leaves_it_empty() -> None:
 def test_view_of_any_number_while_the_log_grows_and_wraps(log_capacity: int) -> None:
     updates = 3 * log_capacity + 70
     book = counting_book(updates, log_capacity)
-    assert not book.reaches(updates - log_capacity - 1)
+    assert not book.keeps(updates - log_capacity - 1)
     for number in range(updates - log_capacity + log_capacity // 64, updates + 1):
         assert book.view(at=number, depth=2) == ([number, number, number - 1, number - 1], [])
 

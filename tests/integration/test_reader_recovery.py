@@ -1,4 +1,4 @@
-"""Holes: lost messages, a trimmed log, refused payloads, new and fenced writers. Nothing is guessed, nothing skipped."""
+"""Gaps: lost messages, a trimmed log, refused payloads, new and fenced writers. Nothing is guessed, nothing skipped."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_an_update_that_the_book_refuses_needs_a_snapshot_past_it(run, market, c
 
     with caplog.at_level(logging.WARNING):
         run(scenario())
-    assert len(re.findall(r"md\.SIM\.A\.book: refused: .*cross.*; mending", caplog.text)) == 1
+    assert len(re.findall(r"md\.SIM\.A\.book: refused: .*cross.*; recovering", caplog.text)) == 1
 
 
 def test_rubbish_on_the_subject_is_overcome_by_the_next_number(run, market) -> None:
@@ -313,7 +313,7 @@ def test_a_hole_long_ago_is_found_by_looking_further_back(run, market) -> None:
 
 def test_a_log_that_lags_behind_the_live_messages_is_waited_for(run, market) -> None:
     async def scenario() -> None:
-        async with market(patience_s=20) as m:
+        async with market(log_lag_s=20) as m:
             writer = m.writer()
             reader, model = await opened(m, writer)
             loads = model.loads
