@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, realloc
 
 from mdstream._core.base.check cimport check
+from mdstream._core.base.prefetch cimport CACHE_LINE
 from mdstream._core.codec.variant cimport DEFLATE, DEFLATE_NARROW, LEAST_WINDOW_BITS, MOST_WINDOW_BITS, PLAIN, variant_of
 
 
@@ -47,7 +48,7 @@ cdef class Sink:
         if window_bits and not LEAST_WINDOW_BITS <= window_bits <= MOST_WINDOW_BITS:
             raise ValueError(f"window_bits is {window_bits}; it must be 0 (uncompressed) or 9 to 15")
         compression = PLAIN if not window_bits else DEFLATE if window_bits == MOST_WINDOW_BITS else DEFLATE_NARROW
-        check(<char*>(&self.pending + 1) - <char*><PyObject*>self <= 64)
+        check(<char*>(&self.pending + 1) - <char*><PyObject*>self <= CACHE_LINE)
         self.fd = -1
         self.format = format
         self.variant = variant_of(format, compression)

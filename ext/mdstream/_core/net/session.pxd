@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t
 
 from mdstream._core.websocket.message_assembler cimport MessageAssembler
 from mdstream._core.net.session_group cimport SessionGroup
-from mdstream._core.fanout.sink cimport Delivery, Sink
+from mdstream._core.net.session_sink cimport SessionSink
 from mdstream._core.net.connection cimport ConnectionHandler
 from mdstream._core.websocket.frame_parser cimport FrameParser
 
@@ -14,14 +14,6 @@ cdef enum SessionState:
     SESSION_CLOSING = 2
     SESSION_ENDING = 3
     SESSION_CLOSED = 4
-
-cdef class SessionSink(Sink):
-    cdef Session session
-    cdef object transport       # None once it is gone
-    cdef Py_ssize_t control_backlog
-
-    cdef bint c_write_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False
-    cdef int c_on_broken(self) except -1
 
 cdef class Session(ConnectionHandler):
     cdef readonly SessionGroup group

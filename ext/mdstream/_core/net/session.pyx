@@ -1,16 +1,13 @@
-"""The I/O around upgrade request, frame parser, message assembler and sink: bytes in from a transport, one write per flush out."""
+"""The I/O around upgrade request, frame parser and message assembler. What is sent leaves through `session_sink`."""
 
 import logging
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
-from libc.errno cimport EAGAIN, EINTR, errno
-from libc.string cimport memcpy, memset
 
 from mdstream._core.websocket.message_assembler cimport FED_WHOLE, assembler_feed, assembler_free, close_code, is_utf8
 from mdstream._core.base.check cimport check
 from mdstream._core.codec.deflate cimport decompress
-from mdstream._core.net.socket_send cimport MSG_DONTWAIT, MSG_NOSIGNAL, send_now
 from mdstream._core.net.connection cimport Connection
 from mdstream._core.websocket.frame cimport (
     HEADER_MAX, OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT, put_header
@@ -26,20 +23,10 @@ cdef extern from *:
     #define _GNU_SOURCE
     #endif
     #include <string.h>
-    #include <sys/socket.h>
-    #include <sys/uio.h>
     """
-    struct iovec:
-        void* iov_base
-        size_t iov_len
-    struct msghdr:
-        iovec* msg_iov
-        size_t msg_iovlen
-    Py_ssize_t sendmsg(int fd, const msghdr* message, int flags) nogil
     void* memmem(const void* data, size_t size, const void* wanted, size_t wanted_size) nogil
 
 cdef enum:
-    GATHER = 256                # pieces of one sendmsg; the system's limit (IOV_MAX) is 1024
     MAX_HEAD = 16384            # bytes of an upgrade request
     MAX_REASON = 123            # bytes: a control frame's 125 without the code
 
@@ -51,7 +38,6 @@ cdef int ABNORMAL = CloseCode.ABNORMAL
 cdef int NOT_UTF8 = CloseCode.NOT_UTF8
 cdef int TOO_BIG = CloseCode.TOO_BIG
 cdef int INTERNAL_ERROR = CloseCode.INTERNAL_ERROR
-cdef int TOO_SLOW = CloseCode.TOO_SLOW
 cdef dict VIOLATIONS = {
     PROTOCOL_ERROR: "a frame that the WebSocket protocol does not allow here",
     NOT_UTF8: "text that is not UTF-8",
@@ -59,50 +45,6 @@ cdef dict VIOLATIONS = {
 }
 cdef str CORRUPT = "a compressed message that is corrupt"
 cdef object logger = logging.getLogger("mdstream.session")
-
-
-cdef Py_ssize_t gather(int fd, const Delivery* first) noexcept nogil:
-    """Writes deliveries to a socket. Returns the bytes that it took (fewer than all: it is full), or -1 if it is broken."""
-    cdef iovec[GATHER] pieces
-    cdef msghdr message
-    cdef Py_ssize_t total = 0
-    cdef Py_ssize_t wanted, sent
-    if first.next == NULL:
-        return send_now(fd, first.data, first.size)
-    while first != NULL:
-        memset(&message, 0, sizeof(message))
-        message.msg_iov = pieces
-        wanted = 0
-        while first != NULL and message.msg_iovlen < GATHER:
-            pieces[message.msg_iovlen].iov_base = <void*>first.data
-            pieces[message.msg_iovlen].iov_len = first.size
-            message.msg_iovlen += 1
-            wanted += first.size
-            first = first.next
-        sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
-        while sent < 0 and errno == EINTR:
-            sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
-        if sent < 0:
-            return total if errno == EAGAIN else -1
-        total += sent
-        if sent < wanted:
-            break
-    return total
-
-
-cdef bytes joined(const Delivery* first, Py_ssize_t skip, Py_ssize_t size):
-    """Deliveries of `size` bytes in all, without the first `skip`."""
-    cdef bytes data = PyBytes_FromStringAndSize(NULL, size - skip)
-    cdef char* at = PyBytes_AS_STRING(data)
-    while first != NULL:
-        if skip >= first.size:
-            skip -= first.size
-        else:
-            memcpy(at, first.data + skip, first.size - skip)
-            at += first.size - skip
-            skip = 0
-        first = first.next
-    return data
 
 
 cdef bytes clipped(str reason):
@@ -116,72 +58,11 @@ cdef bytes close_frame(int code, bytes reason):
     return header[:2] + code.to_bytes(2, "big") + reason
 
 
-cdef int socket_of(object transport) except -2:
-    """The descriptor that may be written to directly, or -1 if there is none, as with TLS."""
-    if isinstance(transport, Connection):
-        return (<Connection>transport).fd
-    if transport.get_extra_info("ssl_object") is not None:
-        return -1
-    return transport.get_extra_info("socket").fileno()
-
-
 cdef bint may_become(uint8_t before, uint8_t after) noexcept nogil:
     """The table in `Session`."""
     if after == SESSION_ENDING:
         return before == SESSION_NEW or before == SESSION_CLOSING
     return after == before + 1 or after == SESSION_CLOSED
-
-
-cdef class SessionSink(Sink):
-    """Writes to a WebSocket: one gathered ``sendmsg`` per flush to the socket while its transport holds nothing, else, within bounds,
-    into the transport.
-
-    The transport's high-water mark is 0: it calls ``pause_writing`` (blocked) as soon as it holds anything, and ``resume_writing``
-    (drained) when it holds nothing again.
-    """
-
-    cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept:
-        cdef Py_ssize_t sent = 0
-        if self.transport is None:
-            return False
-        if not self.blocked and self.fd >= 0:
-            sent = gather(self.fd, first)
-            if sent == size:
-                return False
-        return self.c_unsent(first, size, sent)
-
-    cdef bint c_unsent(self, const Delivery* first, Py_ssize_t size, Py_ssize_t sent) noexcept:
-        try:
-            if sent < 0:
-                self.c_on_broken()
-                return False
-            return self.c_write_transport(first, sent, size)
-        except Exception:
-            logger.exception("writing to a session failed; it is dropped")
-            self.transport.abort()
-            return False
-
-    cdef bint c_write_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False:
-        """What the socket did not take. True if the transport has to keep any of it."""
-        transport = self.transport
-        if transport.is_closing():
-            return False
-        if self.blocked and transport.get_write_buffer_size() + size > self.control_backlog:
-            self.session.close(TOO_SLOW, "too slow: control messages were not read")
-            return False
-        transport.write(joined(first, skip, size))
-        return transport.get_write_buffer_size() > 0
-
-    cdef int c_on_broken(self) except -1:
-        """The peer is gone. The event loop will report it; nothing is written until then."""
-        self.close()
-        self.transport.abort()
-        return 0
-
-    cdef int c_end(self, int code, str reason) except -1:
-        if self.session is not None:
-            self.session.close(code, reason)
-        return 0
 
 
 cdef class Session(ConnectionHandler):
@@ -250,12 +131,7 @@ cdef class Session(ConnectionHandler):
         """
         if self.state != SESSION_NEW:
             return
-        self.sink = SessionSink(format, window_bits)
-        self.sink.session = self
-        self.sink.pings = True
-        self.sink.control_backlog = self.group.control_backlog
-        self.sink.transport = self.transport
-        self.sink.fd = socket_of(self.transport)
+        self.sink = SessionSink(self, format, window_bits, self.group.control_backlog)
         self.parser.compression = window_bits > 0
         self.opcode = OP_BINARY if format else OP_TEXT
         self.group.handshakes.pop(self, None)
