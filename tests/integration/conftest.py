@@ -294,6 +294,7 @@ class Market:
         self._changed = asyncio.Event()
         self.on_tick: Callable[[], object] = lambda: None
         self.hub = QuietHub(self._flush)
+        self.hub.changed = True  # a model does not say; so there is a flush after each read
         self.scheduler = FlushScheduler(self.hub, coalesce_max_us=int(coalesce_s * 1e6), on_tick=self._tick)
         self.scheduler.start(asyncio.get_running_loop())
         self.readers = Readers(reading, self.scheduler, options)
