@@ -6,7 +6,6 @@ The size of a deleted level is written like any other, with exactly -size_exp de
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from mdstream._core.base.buffer cimport Buffer, buffer_end, buffer_reserve
-from mdstream._core.base.check cimport check
 from mdstream._core.base.digits cimport (
     SLACK, UINT_MAX_TEXT, decimal_max_text, put_decimal, put_int, put_text, put_uint,
 )
@@ -14,7 +13,7 @@ from mdstream._core.codec.message cimport (
     REASON_EPOCH, REASON_RECOVER, REASON_RELOAD, REASON_SLOW, Head, Quote, Reason, Scale,
 )
 from mdstream._core.orderbook.levels cimport Levels
-from mdstream._core.orderbook.trade_log cimport TRADE_ID_MAX, Trade, TradeLog
+from mdstream._core.orderbook.trade_log cimport Trade, TradeId, TradeLog, trade_read_id
 
 cdef enum:
     HEAD_MAX = 256              # keys, punctuation and every scalar field of a message at its longest
@@ -152,46 +151,8 @@ cdef inline char* put_string(char* at, const char* text, Py_ssize_t size) noexce
     return put_text(at, b'"')
 
 
-cdef struct TradeId:
-    const char* text        # NULL: the id is `number`
-    Py_ssize_t size         # bytes of text
-    int64_t number
-    bint unsigned           # `number` holds an unsigned one
-
-
-cdef inline uint64_t read_big(const uint8_t* bytes, int size) noexcept nogil:
-    cdef uint64_t value = 0
-    cdef int i
-    for i in range(size):
-        value = value << 8 | bytes[i]
-    return value
-
-
-cdef inline TradeId read_id(const Trade* trade) noexcept nogil:
-    """A trade keeps its id as one MessagePack integer or string of at most TRADE_ID_MAX bytes."""
-    cdef const uint8_t* id = &trade.id[0]
-    cdef uint8_t first = id[0]
-    cdef int width, unused
-    check(0 < trade.id_size)
-    check(trade.id_size <= TRADE_ID_MAX)
-    if first & 0xe0 == 0xa0:
-        return TradeId(<const char*>id + 1, first & 0x1f, 0, False)
-    if first >= 0xd9 and first <= 0xdb:
-        width = 1 << (first - 0xd9)
-        return TradeId(<const char*>id + 1 + width, <Py_ssize_t>read_big(id + 1, width), 0, False)
-    if first < 0x80:
-        return TradeId(NULL, 0, first, True)
-    if first >= 0xe0:
-        return TradeId(NULL, 0, <int64_t>first - 256, False)
-    width = 1 << (first & 3)
-    if first < 0xd0:
-        return TradeId(NULL, 0, <int64_t>read_big(id + 1, width), True)
-    unused = 64 - 8 * width
-    return TradeId(NULL, 0, <int64_t>(read_big(id + 1, width) << unused) >> unused, False)
-
-
 cdef inline char* put_id(char* at, const Trade* trade) noexcept nogil:
-    cdef TradeId id = read_id(trade)
+    cdef TradeId id = trade_read_id(trade)
     if id.text != NULL:
         return put_string(at, id.text, id.size)
     return put_uint(at, <uint64_t>id.number) if id.unsigned else put_int(at, id.number)

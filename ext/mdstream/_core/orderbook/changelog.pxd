@@ -75,4 +75,3 @@ cdef bint log_find(const ChangeLog* log, uint64_t seq, uint64_t* at) noexcept no
 # whose size is the same again.
 cdef int log_collapse(const ChangeLog* log, uint64_t start, uint64_t end, Changes* out) except -1
 cdef int changes_reserve(Changes* changes, Py_ssize_t capacity) except -1
-cdef void changes_free(Changes* changes) noexcept

@@ -232,9 +232,3 @@ cdef int changes_reserve(Changes* changes, Py_ssize_t capacity) except -1:
     changes.values = grown
     changes.capacity = capacity
     return 0
-
-
-cdef void changes_free(Changes* changes) noexcept:
-    PyMem_RawFree(changes.values)
-    changes.values = NULL
-    changes.count = changes.capacity = 0

@@ -1,5 +1,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
+from mdstream._core.base.check cimport check
+
 cdef enum:
     TRADE_ID_MAX = 128      # bytes of an id in MessagePack: an integer, or a string of up to 126 bytes
 
@@ -11,6 +13,12 @@ cdef struct Trade:
     uint8_t side            # 0 unknown, 1 buy (buyer took), 2 sell
     uint8_t id_size
     uint8_t[TRADE_ID_MAX] id    # a MessagePack integer or UTF-8 string in its shortest encoding (ids compare as bytes)
+
+cdef struct TradeId:
+    const char* text        # NULL: the id is `number`
+    Py_ssize_t size         # bytes of text
+    int64_t number
+    bint unsigned           # `number` holds an unsigned one
 
 cdef class TradeLog:
     cdef readonly uint64_t epoch
@@ -32,3 +40,26 @@ cdef class TradeLog:
 cdef void trade_set_integer_id(Trade* trade, uint64_t value, bint negative) noexcept nogil
 cdef void trade_set_text_id(Trade* trade, const char* text, Py_ssize_t size) noexcept nogil
 cdef object trade_id(const Trade* trade)
+
+
+cdef inline TradeId trade_read_id(const Trade* trade) noexcept nogil:
+    cdef const uint8_t* id = &trade.id[0]
+    cdef uint8_t first = id[0]
+    cdef uint64_t value = 0
+    cdef int i, unused
+    check(0 < trade.id_size)
+    check(trade.id_size <= TRADE_ID_MAX)
+    if first & 0xE0 == 0xA0:
+        return TradeId(<const char*> id + 1, trade.id_size - 1, 0, False)
+    if first == 0xD9:
+        return TradeId(<const char*> id + 2, trade.id_size - 2, 0, False)
+    if first < 0x80:
+        return TradeId(NULL, 0, first, True)
+    if first >= 0xE0:
+        return TradeId(NULL, 0, <int64_t> first - 256, False)
+    for i in range(1, trade.id_size):
+        value = value << 8 | id[i]
+    if first < 0xD0:
+        return TradeId(NULL, 0, <int64_t> value, True)
+    unused = 72 - 8 * trade.id_size         # bits that the sign fills
+    return TradeId(NULL, 0, <int64_t> (value << unused) >> unused, False)

@@ -3,6 +3,7 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.string cimport memcpy
 
 from mdstream._core.base.check cimport check
+from mdstream._core.base.digits cimport pack_negative, pack_text_header, pack_uint
 
 from mdstream.errors import SequenceError
 
@@ -113,62 +114,28 @@ cdef int grow(TradeLog log) except -1:
 
 # ---- ids
 
-cdef inline void put_big_endian(uint8_t* at, uint64_t value, int size) noexcept nogil:
-    while size:
-        size -= 1
-        at[size] = <uint8_t> (value & 0xFF)
-        value >>= 8
-
-
 cdef void trade_set_integer_id(Trade* trade, uint64_t value, bint negative) noexcept nogil:
-    cdef uint64_t span = ~value << 1 if negative else value     # what must fit into `size` bytes
-    cdef int size, log2_size = 0
-    if (not negative and value < 128) or (negative and span < 64):
-        trade.id[0] = <uint8_t> (value & 0xFF)
-        trade.id_size = 1
-        return
-    while log2_size < 3 and span >> (8 << log2_size):
-        log2_size += 1
-    size = 1 << log2_size
-    trade.id[0] = <uint8_t> ((0xD0 if negative else 0xCC) + log2_size)
-    put_big_endian(trade.id + 1, value, size)
-    trade.id_size = <uint8_t> (1 + size)
+    cdef char* id = <char*> trade.id
+    cdef char* end = pack_negative(id, <int64_t> value) if negative else pack_uint(id, value)
+    trade.id_size = <uint8_t> (end - id)
 
 
 cdef void trade_set_text_id(Trade* trade, const char* text, Py_ssize_t size) noexcept nogil:
-    cdef int head
+    cdef char* id = <char*> trade.id
+    cdef char* at = pack_text_header(id, size)
     check(0 <= size)
     check(size <= TRADE_ID_MAX - 2)
-    if size < 32:
-        trade.id[0] = <uint8_t> (0xA0 | size)
-        head = 1
-    else:
-        trade.id[0] = 0xD9
-        trade.id[1] = <uint8_t> size
-        head = 2
-    memcpy(trade.id + head, text, <size_t> size)
-    trade.id_size = <uint8_t> (head + size)
+    memcpy(at, text, <size_t> size)
+    trade.id_size = <uint8_t> (at + size - id)
 
 
 cdef object trade_id(const Trade* trade):
-    cdef int head = trade.id[0]
-    cdef uint64_t value = 0
-    cdef int i
-    if 0xA0 <= head < 0xC0:
-        return (<const char*> trade.id)[1:trade.id_size].decode("utf-8")
-    if head == 0xD9:
-        return (<const char*> trade.id)[2:trade.id_size].decode("utf-8")
-    if head < 128:
-        return head
-    if head >= 0xE0:
-        return head - 256
-    if head >= 0xD0 and trade.id[1] & 0x80:
-        value = <uint64_t> -1                   # sign extension
-    for i in range(1, trade.id_size):
-        value = value << 8 | trade.id[i]
-    if head >= 0xD0:
-        return <int64_t> value
-    return value
+    cdef TradeId id = trade_read_id(trade)
+    if id.text != NULL:
+        return id.text[:id.size].decode("utf-8")
+    if id.unsigned:
+        return <uint64_t> id.number
+    return id.number
 
 
 cdef int set_id(Trade* trade, object value) except -1:
