@@ -13,6 +13,7 @@ class QuietHub:
 
     def __init__(self, on_flush: Callable[[], object] = lambda: None) -> None:
         self.on_flush = on_flush
+        self.changed = False
         self.waits = False
         self.defer_us = 0
         self.undelayed = 0

@@ -22,5 +22,8 @@ class InstrumentReceiver(Receiver):
     """Something came; clear it to learn whether it does again."""
 
     def __init__(
-        self, slow: Callable[[bytes, bytes], None], on_heard: Callable[[], None], scheduler: FlushScheduler
+        self,
+        fallback: Callable[[bytes, bytes], None],
+        on_heard: Callable[[], None],
+        scheduler: FlushScheduler,
     ) -> None: ...

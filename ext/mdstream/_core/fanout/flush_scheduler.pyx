@@ -42,7 +42,7 @@ cdef class FlushScheduler:
 
     def __init__(self, hub not None, *, uint64_t coalesce_max_us=10_000, uint64_t idle_tick_us=IDLE_TICK_US,
                  on_tick=None, clock=None):
-        """``hub`` has ``flush(now_us)``, ``tick(now_us)``, ``waits``, ``defer_us`` and ``undelayed``, as a ``Hub``.
+        """``hub`` has ``flush(now_us)``, ``tick(now_us)``, ``changed``, ``waits``, ``defer_us`` and ``undelayed``, as a ``Hub``.
 
         ``coalesce_max_us`` bounds how long updates wait to meet others, 0: never. ``idle_tick_us``: between two ticks while
         no topic waits, 50,000 to 200,000. ``on_tick`` is called after each tick. ``clock``: monotonic µs.
@@ -102,6 +102,8 @@ cdef class FlushScheduler:
         self.c_tick_sooner()
 
     cdef int c_read_ended(self, bint more) except -1:
+        if self.hub.changed:
+            self.c_request()
         self.reading = False
         if self.state == REQUESTED and self.handle is None:
             if more:

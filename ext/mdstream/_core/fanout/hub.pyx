@@ -74,6 +74,11 @@ cdef class Hub:
         return self.out.now_us
 
     @property
+    def changed(self) -> bool:
+        """Whether anything has changed that ``flush`` would look at."""
+        return bool(self.dirty)
+
+    @property
     def waits(self) -> bool:
         """Whether a tick is wanted within 50 ms: an interval ends, or a resume may come true."""
         return bool(self.waiting) or bool(self.ahead)
@@ -151,7 +156,7 @@ cdef class Hub:
         return self.c_mark_group(self.c_topic_group(instrument))
 
     cdef int c_mark_group(self, TopicGroup topic_group) except -1:
-        if not topic_group.dirty and not topic_group.resting:
+        if not topic_group.dirty and not topic_group.deferred:
             topic_group.dirty = True
             self.dirty.append(topic_group)
         return 0
@@ -223,7 +228,7 @@ cdef class Hub:
     cdef int c_enlist(self, Topic topic) except -1:
         self.by_key[topic.key] = topic
         topic.topic_group.topics.append(topic)
-        topic.topic_group.resting = False
+        topic.topic_group.deferred = False
         topic.alive = True
         topic.instrument.topics = list(topic.topic_group.topics)
         self.c_count_interval(topic, 1)
@@ -487,7 +492,7 @@ cdef class Hub:
         cdef uint64_t deliveries = self.out.counters.deliveries
         cdef TopicGroup topic_group
         cdef Topic topic
-        cdef bint resting
+        cdef bint deferred
         self.c_clock(now_us)
         if not self.dirty:
             return 0
@@ -497,11 +502,11 @@ cdef class Hub:
             while self.dirty:
                 topic_group = self.dirty.pop()
                 topic_group.dirty = False
-                resting = True
+                deferred = True
                 for topic in topic_group.topics:
                     self.c_emit_due(topic, 0)
-                    resting = resting and topic.waiting
-                topic_group.resting = resting
+                    deferred = deferred and topic.waiting
+                topic_group.deferred = deferred
             deliveries = self.out.counters.deliveries - deliveries
         finally:
             self.c_leave()
@@ -530,7 +535,7 @@ cdef class Hub:
         cdef Topic topic
         waiting, self.waiting = self.waiting, []
         for topic in waiting:
-            topic.waiting = topic.topic_group.resting = False
+            topic.waiting = topic.topic_group.deferred = False
             self.c_emit_due(topic, TICK_US // 2)
         return 0
 

@@ -1,4 +1,4 @@
-"""From the bus into the hub: what takes the live messages of one instrument."""
+"""From the bus into the hub: takes the live messages of one instrument."""
 
 from mdstream._core.fanout.flush_scheduler cimport FlushScheduler
 from mdstream._core.orderbook.book cimport NextWrites
@@ -7,12 +7,12 @@ from mdstream._core.fanout.instrument cimport NOTHING, Instrument, Outcome
 from mdstream._core.ingest.receiver cimport Receiver
 from mdstream._core.fanout.topic cimport TopicGroup
 
-cdef struct Footprint:      # where the memory lies that taking the next payload needs; NULL: unknown
-    const char* intake
-    const char* instrument
-    const char* book
-    const char* topic_group
-    NextWrites reach
+cdef struct Footprint:      # the memory that the next payload will need, to be prefetched; book NULL: not known
+    const void* intake
+    const void* instrument
+    const void* book
+    const void* topic_group
+    NextWrites writes
 
 cdef class Intake:
     cdef Hub hub
@@ -28,7 +28,7 @@ cdef class TradeIntake(Intake):
     pass
 
 cdef class InstrumentReceiver(Receiver):
-    cdef object slow                # called with the bytes of what does not go straight to the core
+    cdef object fallback            # called with the bytes of each message that does not go straight to the core
     cdef object on_heard
     cdef FlushScheduler scheduler
     cdef public Intake book         # None: not straight to the core
@@ -36,6 +36,6 @@ cdef class InstrumentReceiver(Receiver):
     cdef public bint heard          # something came since this was last cleared
     cdef Footprint footprint        # of the book
 
-    cdef bint c_straight(self, Intake intake, const char* payload, Py_ssize_t size) except -1
+    cdef bint c_apply(self, Intake intake, const char* payload, Py_ssize_t size) except -1
     cdef bint c_is_known(self, const char* snap, Py_ssize_t size) noexcept
-    cdef void c_remember(self) noexcept
+    cdef void c_predict(self) noexcept

@@ -7,13 +7,16 @@ from libc.string cimport memcmp
 
 from mdstream._core.orderbook.book cimport Book
 from mdstream._core.codec.feed_decoder cimport sides_touched, snap_head
-from mdstream._core.base.prefetch cimport prefetch
+from mdstream._core.base.prefetch cimport CACHE_LINE, prefetch, prefetch_range
+from mdstream._core.orderbook.side cimport Level
 
 from mdstream.errors import FeedError
 
 cdef enum:
-    LINE = 64       # bytes of the cache that are fetched at once
-    BACK_LINES = 8  # from the best level on: 32 levels
+    BEST_LEVELS = 32    # prefetched of a side that an update changes
+
+cdef Py_ssize_t BOOK_BYTES = Book.__basicsize__
+cdef Py_ssize_t INSTRUMENT_BYTES = Instrument.__basicsize__
 
 
 cdef class Intake:
@@ -29,7 +32,7 @@ cdef class Intake:
         return self.c_take(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
 
     cdef Outcome c_take(self, const char* payload, Py_ssize_t size) except? NOTHING:
-        """Marks the topic_group for the next flush if anything changed, also where the payload was refused halfway."""
+        """Marks the instrument for the next flush if anything changed, also if the payload was refused halfway."""
         raise NotImplementedError
 
 
@@ -56,16 +59,16 @@ cdef class TradeIntake(Intake):
 
 
 cdef class InstrumentReceiver(Receiver):
-    """Takes all messages of an instrument: live books and trades straight into the core, all else the slow way.
+    """Takes all messages of an instrument: live books and trades straight into the core, all others by ``fallback``.
 
-    What changes the core asks ``scheduler`` for a flush, unless every topic of the instrument waits for its interval. What does not follow,
-    or is refused, goes the slow way too, and changes nothing twice.
+    A change of the core asks ``scheduler`` for a flush, unless every topic of the instrument waits for its interval. A message
+    that leaves a gap or is refused goes to ``fallback`` too; what it had changed before is not changed twice.
     """
 
-    def __init__(self, slow not None, on_heard not None, FlushScheduler scheduler not None):
-        """``slow`` is called with subject and payload; ``on_heard`` after the first message, and the first since ``heard`` was
-        cleared."""
-        self.slow = slow
+    def __init__(self, fallback not None, on_heard not None, FlushScheduler scheduler not None):
+        """``fallback`` is called with subject and payload, ``on_heard`` after the first message and after the first since
+        ``heard`` was cleared."""
+        self.fallback = fallback
         self.on_heard = on_heard
         self.scheduler = scheduler
 
@@ -73,82 +76,77 @@ cdef class InstrumentReceiver(Receiver):
                        const char* payload, Py_ssize_t payload_size) except -1:
         cdef bint done = False
         if ends_with(subject, subject_size, b".book", 5):
-            done = self.book is not None and self.c_straight(self.book, payload, payload_size)
+            done = self.book is not None and self.c_apply(self.book, payload, payload_size)
         elif ends_with(subject, subject_size, b".trade", 6):
-            done = self.trades is not None and self.c_straight(self.trades, payload, payload_size)
+            done = self.trades is not None and self.c_apply(self.trades, payload, payload_size)
         elif ends_with(subject, subject_size, b".snap", 5):
             done = self.book is not None and self.c_is_known(payload, payload_size)
         if not done:
-            self.slow(
+            self.fallback(
                 PyBytes_FromStringAndSize(subject, subject_size), PyBytes_FromStringAndSize(payload, payload_size)
             )
         if not self.heard:
             self.heard = True
             self.on_heard()
-        self.c_remember()
+        self.c_predict()
         return 0
 
-    cdef void c_remember(self) noexcept:
-        """Where the next update of the book will reach: most likely where this one would now."""
+    cdef void c_predict(self) noexcept:
+        """Remembers what memory the next update of the book will need: most likely what this one would need now."""
         cdef Intake intake = self.book
         if intake is None:
             self.footprint.book = NULL
             return
-        self.footprint.intake = <const char*> <PyObject*> intake
-        self.footprint.instrument = <const char*> <PyObject*> intake.instrument
-        self.footprint.book = <const char*> <PyObject*> intake.instrument.book
-        self.footprint.topic_group = <const char*> <PyObject*> intake.topic_group
-        intake.instrument.book.c_next_writes(&self.footprint.reach)
+        self.footprint.intake = <PyObject*> intake
+        self.footprint.instrument = <PyObject*> intake.instrument
+        self.footprint.book = <PyObject*> intake.instrument.book
+        self.footprint.topic_group = <PyObject*> intake.topic_group
+        intake.instrument.book.c_next_writes(&self.footprint.writes)
 
     cdef void c_prefetch(self, const char* payload, Py_ssize_t size) noexcept nogil:
         cdef const Footprint* of = &self.footprint
         cdef bint bids, asks
         if of.book != NULL:
             sides_touched(payload, size, &bids, &asks)
-            prefetch_lines(of.book, 4)
-            prefetch_lines(of.instrument, 2)
-            prefetch_lines(of.intake, 1)
-            prefetch_lines(of.topic_group, 1)
-            prefetch_lines(<const char*> of.reach.change, 1)
-            prefetch(of.reach.bid_run)
-            prefetch(of.reach.ask_run)
-            prefetch_back(<const char*> of.reach.bid, <const char*> of.reach.bid_last, BACK_LINES if bids else 1)
-            prefetch_back(<const char*> of.reach.ask, <const char*> of.reach.ask_last, BACK_LINES if asks else 1)
+            prefetch_range(of.book, BOOK_BYTES)
+            prefetch_range(of.instrument, INSTRUMENT_BYTES)
+            prefetch(of.intake)
+            prefetch(of.topic_group)
+            prefetch(of.writes.change)
+            prefetch(of.writes.bid_run)
+            prefetch(of.writes.ask_run)
+            prefetch_levels(<const char*> of.writes.bid, <const char*> of.writes.bid_last, BEST_LEVELS if bids else 1)
+            prefetch_levels(<const char*> of.writes.ask, <const char*> of.writes.ask_last, BEST_LEVELS if asks else 1)
 
-    cdef bint c_straight(self, Intake intake, const char* payload, Py_ssize_t size) except -1:
-        """Whether that was all. A gap and what is refused are for the slow way, where they are found once more: what was
-        applied before them is known then, and dropped."""
+    cdef bint c_apply(self, Intake intake, const char* payload, Py_ssize_t size) except -1:
+        """Whether that was all. Gaps and refused values are left to ``fallback``, which meets them again: what stood before them
+        is applied already, and is dropped there."""
         cdef Outcome outcome
         try:
             outcome = intake.c_take(payload, size)
         except FeedError:
             outcome = Outcome.GAP
-        if outcome != Outcome.NOTHING and intake.hub.dirty:     # not while each topic of it waits for its interval
+        # A read asks at its end. Nothing is dirty while each topic of the instrument waits for its interval.
+        if outcome != Outcome.NOTHING and not self.scheduler.reading and intake.hub.dirty:
             self.scheduler.c_request()
         return outcome != Outcome.GAP
 
     cdef bint c_is_known(self, const char* snap, Py_ssize_t size) noexcept:
-        """Whether a live book has all that a snapshot has: so it is with nearly every one."""
+        """Whether a live book has everything that a snapshot has, as it nearly always does."""
         cdef uint64_t epoch = 0
         cdef uint64_t seq = 0
         cdef Book book = self.book.instrument.book
         return snap_head(snap, size, &epoch, &seq) and epoch == book.epoch and seq <= book.seq
 
 
-cdef inline void prefetch_lines(const char* at, int lines) noexcept nogil:
-    cdef int i
-    for i in range(lines):
-        prefetch(at + LINE * i)
-
-
-cdef inline void prefetch_back(const char* best, const char* last, int lines) noexcept nogil:
-    """From the best level on; of a side that is not changed the best alone is looked at."""
-    cdef int i
-    for i in range(lines):
-        if best - LINE * i <= last:
+cdef inline void prefetch_levels(const char* best, const char* last, int levels) noexcept nogil:
+    """Of the levels from the best one back to the last of its block: those of a side that is not changed are only compared with."""
+    cdef size_t line
+    for line in range((levels * sizeof(Level) + CACHE_LINE - 1) // CACHE_LINE):
+        if best - CACHE_LINE * line <= last:
             prefetch(last)
             break
-        prefetch(best - LINE * i)
+        prefetch(best - CACHE_LINE * line)
 
 
 cdef inline bint ends_with(const char* text, Py_ssize_t size, const char* tail, Py_ssize_t tail_size) noexcept nogil:

@@ -10,7 +10,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport int64_t
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
-from mdstream._core.base.prefetch cimport prefetch
+from mdstream._core.base.prefetch cimport prefetch_range
 from mdstream._core.ingest.receiver cimport Entry, Receiver
 
 cdef enum:
@@ -19,8 +19,7 @@ cdef enum:
     MAX_TOKENS = 6
     SPARE_CAPACITY = 1 << 19    # a buffer that grew beyond this for a large payload is given back when it is empty
     BATCH = 32                  # messages found before they are handed over
-    AHEAD = 3                   # messages between having memory fetched and using it
-    RECEIVER_BYTES = 192        # of a receiver and what an instrument's adds, to be fetched
+    AHEAD = 3                   # messages between prefetching memory and using it
 
 cdef enum Found:
     FOUND_MESSAGE
@@ -276,7 +275,7 @@ cdef class NatsScanner:
             self.position += message.whole
             self.messages += 1
             self.payload_bytes += message.payload_size
-            call(<object> entry.handler, entry.compiled, message)   # holds the handler, which may take itself out
+            call(<object> entry.handler, entry.receiver_bytes, message)   # holds the handler, which may take itself out
         return n
 
 
@@ -290,14 +289,12 @@ cdef inline int call(object handler, bint compiled, const Message* message) exce
 
 
 cdef inline void prefetch_receiver(const Entry* entry) noexcept nogil:
-    cdef Py_ssize_t offset
-    if entry != NULL and entry.compiled:
-        for offset in range(0, RECEIVER_BYTES, 64):
-            prefetch(<const char*> entry.handler + offset)
+    if entry != NULL:
+        prefetch_range(entry.handler, entry.receiver_bytes)
 
 
 cdef inline void announce(const Entry* entry, const Message* message) noexcept:
-    if entry != NULL and entry.compiled:
+    if entry != NULL and entry.receiver_bytes:
         (<Receiver> entry.handler).c_prefetch(message.body + message.header_size, message.payload_size)
 
 

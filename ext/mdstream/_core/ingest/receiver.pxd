@@ -15,7 +15,7 @@ cdef class Receiver:
 cdef struct Entry:
     int64_t sid             # -1: free
     PyObject* handler       # borrowed
-    bint compiled           # it is a Receiver
+    Py_ssize_t receiver_bytes   # of the object, if it is a Receiver; else 0
 
 cdef class Handlers:
     cdef dict owned         # by number

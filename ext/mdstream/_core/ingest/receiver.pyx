@@ -62,7 +62,8 @@ cdef class Handlers:
         cdef Entry* entry = &self.entries[sid & self.mask]
         while entry.sid >= 0 and entry.sid != sid:
             entry = &self.entries[(entry - self.entries + 1) & self.mask]
-        entry.sid, entry.handler, entry.compiled = sid, <PyObject*> handler, isinstance(handler, Receiver)
+        entry.sid, entry.handler = sid, <PyObject*> handler
+        entry.receiver_bytes = type(handler).__basicsize__ if isinstance(handler, Receiver) else 0
 
     cdef void c_take_out(self, int64_t sid) noexcept nogil:
         """Frees the slot of a subscription that is there, moving up those behind it that could not be found any more."""

@@ -33,6 +33,7 @@ class Hub:
     def __init__(self, world: World) -> None:
         self.world = world
         self.cost_us = 0
+        self.changed = False
         self.waits = False
         self.defer_us = 0
         self.undelayed = 0
@@ -140,6 +141,12 @@ def test_a_read_that_brought_updates_is_followed_by_a_flush(world: World) -> Non
     assert world.hub.flushes == []
     world.read(updates=True)
     assert len(world.hub.flushes) == 1 and world.scheduler.state == "idle"
+
+
+def test_a_read_that_changed_the_hub_is_followed_by_a_flush(world: World) -> None:
+    world.hub.changed = True
+    world.read()
+    assert len(world.hub.flushes) == 1
 
 
 def test_updates_of_one_read_are_flushed_once(world: World) -> None:
