@@ -50,6 +50,7 @@ test-asan: SANITIZE = ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(gcc -print-file
 test-asan:  ## The same and hostile clients with AddressSanitizer and UndefinedBehaviorSanitizer (needs gcc)
 
 # Each of these builds lives in a copy of the tree, build/debug or build/asan, so that the release build here stays as it is.
+# --capture=sys: pytest must not hide what the process prints when it aborts.
 CHECKED_PYTHON = PYTHONPATH=$(CURDIR)/build/$* MDSTREAM_BUILD=$* $(abspath $(BIN))/python
 test-debug test-asan: test-%: $(INSTALLED)
 	mkdir -p build/$*
@@ -57,7 +58,7 @@ test-debug test-asan: test-%: $(INSTALLED)
 	cd build/$* && find ext tests -name '*.p[yx]*' -exec sh -c 'test -e $(CURDIR)/$$0 || rm $$0' {} \;
 	cd build/$* && $(CHECKED_PYTHON) setup.py --quiet build_ext --inplace
 	cd build/$* && $(CHECKED_PYTHON) tests/doubles/setup.py --quiet build_ext --inplace
-	cd build/$* && $(SANITIZE) $(CHECKED_PYTHON) -m pytest -n $(WORKERS) $(CHECKED_TESTS) $(ARGS)
+	cd build/$* && $(SANITIZE) $(CHECKED_PYTHON) -m pytest -n $(WORKERS) --capture=sys $(CHECKED_TESTS) $(ARGS)
 
 test-all:  ## All tests on each of Python 3.11, 3.12 and 3.13 that this machine has
 	./tools/test-all.sh

@@ -1,7 +1,6 @@
 """The assembler of messages, for Python."""
 
-from libc.stdint cimport uint8_t
-
+from mdstream._core.websocket.frame_parser cimport Piece
 from mdstream._core.websocket.message_assembler cimport (
     FED_MORE, FED_WHOLE, MessageAssembler, assembler_feed, assembler_free, close_code
 )
@@ -20,13 +19,11 @@ cdef class Assembler:
         assembler_free(&self.assembler)
 
     def feed(self, opcode: int, payload: bytes, *, fin: bool = True, compressed: bool = False) -> tuple | int | None:
-        cdef const char* whole
-        cdef Py_ssize_t size
-        cdef uint8_t whole_opcode
-        cdef int fed = assembler_feed(&self.assembler, opcode, fin, compressed, payload, len(payload), self.max_size,
-                                      &whole, &size, &whole_opcode)
+        cdef Piece piece = Piece(opcode, fin, compressed, payload, len(payload))
+        cdef Piece whole
+        cdef int fed = assembler_feed(&self.assembler, &piece, self.max_size, &whole)
         if fed == FED_WHOLE:
-            return whole_opcode, whole[:size]
+            return whole.opcode, whole.data[:whole.size]
         return None if fed == FED_MORE else -fed
 
 

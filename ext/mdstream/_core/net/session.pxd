@@ -6,7 +6,7 @@ from mdstream._core.websocket.message_assembler cimport MessageAssembler
 from mdstream._core.net.session_group cimport SessionGroup
 from mdstream._core.net.session_sink cimport SessionSink
 from mdstream._core.net.connection cimport ConnectionHandler
-from mdstream._core.websocket.frame_parser cimport FrameParser
+from mdstream._core.websocket.frame_parser cimport FrameParser, Piece
 
 cdef enum SessionState:
     SESSION_NEW = 0
@@ -35,9 +35,9 @@ cdef class Session(ConnectionHandler):
     cdef Py_ssize_t c_max_frame(self) noexcept
     cdef int c_collect_request(self, char* data, Py_ssize_t size) except -1
     cdef int c_parse(self, char* at, char* end) except -1
-    cdef int c_on_frame(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1
-    cdef int c_on_data(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1
-    cdef int c_on_packed(self, const char* data, Py_ssize_t size) except -1
+    cdef int c_on_frame(self, const Piece* piece) except -1
+    cdef int c_on_data(self, const Piece* piece) except -1
+    cdef int c_on_compressed(self, const char* data, Py_ssize_t size) except -1
     cdef int c_on_close_frame(self, const char* payload, Py_ssize_t size) except -1
     cdef int c_fail(self, int code, str why=*) except -1
     cdef int c_send_close(self, int code, str reason) except -1

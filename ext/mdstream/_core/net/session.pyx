@@ -12,7 +12,7 @@ from mdstream._core.net.connection cimport Connection
 from mdstream._core.websocket.frame cimport (
     HEADER_MAX, OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT, put_header
 )
-from mdstream._core.websocket.frame_parser cimport Piece, frame_parser_next
+from mdstream._core.websocket.frame_parser cimport frame_parser_next
 
 from mdstream.codes import CloseCode
 from mdstream.errors import SessionClosed
@@ -325,7 +325,7 @@ cdef class Session(ConnectionHandler):
         return 0
 
     cdef Py_ssize_t c_max_frame(self) noexcept:
-        return self.group.max_packed if self.parser.compression else self.group.max_message
+        return self.group.max_compressed if self.parser.compression else self.group.max_message
 
     cdef int c_parse(self, char* at, char* end) except -1:
         cdef Piece piece
@@ -335,44 +335,43 @@ cdef class Session(ConnectionHandler):
         while result > 0 and self.state < SESSION_ENDING:
             result = frame_parser_next(&self.parser, &at, end, self.c_max_frame(), &piece)
             if result > 0:
-                self.c_on_frame(piece.opcode, piece.fin, piece.compressed, piece.data, piece.size)
+                self.c_on_frame(&piece)
         if result < 0:
             self.c_fail(-result)
         return 0
 
-    cdef int c_on_frame(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1:
-        if opcode == OP_CLOSE:
+    cdef int c_on_frame(self, const Piece* piece) except -1:
+        if piece.opcode == OP_CLOSE:
             if self.state < SESSION_ENDING:
-                self.c_on_close_frame(data, size)
+                self.c_on_close_frame(piece.data, piece.size)
         elif self.state != SESSION_OPEN:
             return 0
-        elif opcode == OP_PING:
-            self.group.hub.c_send(self.sink, OP_PONG, data, size)
-        elif opcode != OP_PONG:
-            self.c_on_data(opcode, fin, packed, data, size)
+        elif piece.opcode == OP_PING:
+            self.group.hub.c_send(self.sink, OP_PONG, piece.data, piece.size)
+        elif piece.opcode != OP_PONG:
+            self.c_on_data(piece)
         return 0
 
-    cdef int c_on_data(self, uint8_t opcode, bint fin, bint packed, const char* data, Py_ssize_t size) except -1:
-        cdef const char* whole = NULL
-        cdef Py_ssize_t whole_size = 0
+    cdef int c_on_data(self, const Piece* piece) except -1:
+        cdef Piece whole
         cdef Py_ssize_t most = self.group.max_message
         cdef int fed
-        if not self.group.any_type and opcode != OP_CONTINUATION and opcode != self.opcode:
+        if not self.group.any_type and piece.opcode != OP_CONTINUATION and piece.opcode != self.opcode:
             self.close(WRONG_FRAME_TYPE, f"this subprotocol takes {'text' if self.opcode == OP_TEXT else 'binary'} frames")
             return 0
-        if packed or self.assembler.compressed and opcode == OP_CONTINUATION:
+        if piece.compressed or self.assembler.compressed and piece.opcode == OP_CONTINUATION:
             most = self.c_max_frame()
-        fed = assembler_feed(&self.assembler, opcode, fin, packed, data, size, most, &whole, &whole_size, &opcode)
+        fed = assembler_feed(&self.assembler, piece, most, &whole)
         if fed < 0:
             self.c_fail(-fed)
         elif fed == FED_WHOLE:
-            self.opcode = opcode
-            if self.assembler.compressed:
-                return self.c_on_packed(whole, whole_size)
-            self.c_call(self.group.on_message, PyBytes_FromStringAndSize(whole, whole_size))
+            self.opcode = whole.opcode
+            if whole.compressed:
+                return self.c_on_compressed(whole.data, whole.size)
+            self.c_call(self.group.on_message, PyBytes_FromStringAndSize(whole.data, whole.size))
         return 0
 
-    cdef int c_on_packed(self, const char* data, Py_ssize_t size) except -1:
+    cdef int c_on_compressed(self, const char* data, Py_ssize_t size) except -1:
         cdef int violation = 0
         cdef bytes message = decompress(data, size, self.group.max_message, &violation)
         if message is None:

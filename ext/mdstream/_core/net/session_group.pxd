@@ -12,7 +12,7 @@ cdef class SessionGroup:
     cdef object on_close
     cdef object read_space      # bytearray: what an asyncio transport read last
     cdef Py_ssize_t max_message
-    cdef Py_ssize_t max_packed  # the same compressed: what cannot be compressed grows a little
+    cdef Py_ssize_t max_compressed  # the same compressed: what cannot be compressed grows a little
     cdef Py_ssize_t control_backlog
     cdef bint any_type          # text or binary, whatever the format
     cdef readonly Py_ssize_t max_connections

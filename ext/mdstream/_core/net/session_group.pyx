@@ -63,7 +63,7 @@ cdef class SessionGroup:
         self.on_close = on_close
         self.max_connections = limits.max_connections
         self.max_message = limits.max_message_bytes
-        self.max_packed = self.max_message + self.max_message // 1024 + SPARE
+        self.max_compressed = self.max_message + self.max_message // 1024 + SPARE
         self.control_backlog = limits.control_backlog_bytes
         self.handshake_us = <uint64_t>(limits.handshake_s * 1e6)
         self.close_us = <uint64_t>(limits.close_timeout_s * 1e6)

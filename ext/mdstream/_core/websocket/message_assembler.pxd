@@ -2,6 +2,8 @@
 
 from libc.stdint cimport uint8_t
 
+from mdstream._core.websocket.frame_parser cimport Piece
+
 cdef struct Utf8:               # the state between two bytes of a text (RFC 3629 section 4)
     uint8_t missing             # continuation bytes still to come
     uint8_t low                 # bounds of the next one
@@ -22,11 +24,9 @@ cdef struct MessageAssembler:   # zeroed: no message is arriving
     uint8_t opcode              # of the first frame; 0: none is arriving
     bint compressed             # its text can only be checked after it is decompressed
 
-# Takes one data frame or a piece of one (text, binary, continuation); `compressed` counts with the first. Returns a Fed or the
-# negated close code of a violation. FED_WHOLE: the message is whole[:whole_size], until the next call.
-cdef int assembler_feed(MessageAssembler* assembler, uint8_t opcode, bint fin, bint compressed, const char* data,
-                        Py_ssize_t size, Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size,
-                        uint8_t* whole_opcode) except? -1
+# Takes a piece of a data frame (text, binary, continuation). Returns a Fed or the negated close code of a violation. FED_WHOLE: the
+# message is `whole`, until the next call.
+cdef int assembler_feed(MessageAssembler* assembler, const Piece* piece, Py_ssize_t max_size, Piece* whole) except? -1
 # Whether a whole text is UTF-8.
 cdef bint is_utf8(const char* data, Py_ssize_t size) noexcept nogil
 cdef void assembler_free(MessageAssembler* assembler) noexcept nogil

@@ -72,35 +72,29 @@ cdef bint utf8_lead(Utf8* state, unsigned char lead) noexcept nogil:
     return True
 
 
-cdef int assembler_feed(MessageAssembler* assembler, uint8_t opcode, bint fin, bint compressed, const char* data,
-                        Py_ssize_t size, Py_ssize_t max_size, const char** whole, Py_ssize_t* whole_size,
-                        uint8_t* whole_opcode) except? -1:
-    cdef bint continues = opcode == OP_CONTINUATION
-    check(opcode < OP_CLOSE)
+cdef int assembler_feed(MessageAssembler* assembler, const Piece* piece, Py_ssize_t max_size, Piece* whole) except? -1:
+    cdef bint continues = piece.opcode == OP_CONTINUATION
+    check(piece.opcode < OP_CLOSE)
     check(assembler.opcode != 0 or assembler.size == 0)
     check(assembler.size <= assembler.capacity)
     if continues != (assembler.opcode != 0):
         return -PROTOCOL_ERROR
-    if assembler.size + size > max_size:
+    if assembler.size + piece.size > max_size:
         return -TOO_BIG
     if not continues:
-        assembler.opcode = opcode
-        assembler.compressed = compressed
+        assembler.opcode = piece.opcode
+        assembler.compressed = piece.compressed
         assembler.size = 0
         assembler.utf8.missing = 0
     if assembler.opcode == OP_TEXT and not assembler.compressed:
-        if not utf8_feed(&assembler.utf8, data, size) or fin and assembler.utf8.missing:
+        if not utf8_feed(&assembler.utf8, piece.data, piece.size) or piece.fin and assembler.utf8.missing:
             return -NOT_UTF8
-    if fin and not continues:
-        whole[0] = data
-        whole_size[0] = size
-    else:
-        assembler_append(assembler, data, size)
-        whole[0] = assembler.data
-        whole_size[0] = assembler.size
-    if not fin:
+    whole[0] = piece[0]
+    if continues or not piece.fin:
+        assembler_append(assembler, piece.data, piece.size)
+        whole[0] = Piece(assembler.opcode, piece.fin, assembler.compressed, assembler.data, assembler.size)
+    if not piece.fin:
         return FED_MORE
-    whole_opcode[0] = assembler.opcode
     assembler.opcode = 0
     assembler.size = 0
     return FED_WHOLE
