@@ -250,7 +250,7 @@ def follower() -> Callable[..., Any]:
 
 @pytest.fixture
 def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """``report("figure")``: shown at the end of the run for whoever judges it; no test fails by it."""
+    """``report("figure")``: shown at the end of the run for the reader; no test fails by it."""
     return lambda figure: record_property(FIGURE, figure)
 
 

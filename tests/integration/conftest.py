@@ -47,7 +47,7 @@ def apply(side: Side, flat: list[int]) -> None:
 
 
 class Notes:
-    """What a reader tells its watcher, and does to its target beside updates."""
+    """What a reader tells its watcher, and does to its core besides updates."""
 
     def __init__(self, ref: Ref, changed: Callable[[], None]) -> None:
         self.ref = ref
@@ -224,7 +224,7 @@ class Writer:
         await self._publish("snap", [2, self.epoch, self.seq, 1_600_000_000_000_000, bids, asks])
 
     def change(self) -> bytes:
-        """One update, applied to the true book; the payload is for whoever delivers it."""
+        """One update, applied to the true book; the caller delivers the payload."""
         self.seq += 1
         bids, asks = self._levels(900, 999), self._levels(1001, 1100)
         apply(self.bids, bids)
@@ -261,7 +261,7 @@ class Writer:
                 return
 
     async def _publish(self, stream: str, value: object) -> None:
-        """Returns when it is stored: whoever opens the instrument next finds it."""
+        """Returns when it is stored: the next reader of the instrument finds it."""
         await self.bus.publish_acked(subject(self.instrument, stream), msgpack.packb(value))
 
 

@@ -13,7 +13,7 @@ UINT32 = 2**32 - 1
 
 DataCase = tuple[str, str, Object, int, int]
 
-# On and beside every border between two MessagePack forms of an integer.
+# On and next to every border between two MessagePack forms of an integer.
 UNSIGNED = [0, 1, 127, 128, 255, 256, 65_535, 65_536, UINT32, UINT32 + 1, MOST]
 NEGATIVE = [-1, -32, -33, -128, -129, -32_768, -32_769, -(2**31), -(2**31) - 1, -MOST]
 

@@ -1,4 +1,4 @@
-"""Writes the golden vectors beside this file; ``--check`` compares them instead and exits with 1 where they differ.
+"""Writes the golden vectors next to this file; ``--check`` compares them instead and exits with 1 where they differ.
 
 They come from the plain libraries alone (``reference.py``), never from the code that they are the measure of.
 """

@@ -1,5 +1,3 @@
-"""From the bus into the hub: what takes the live messages of one instrument."""
-
 from collections.abc import Callable
 
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
@@ -16,10 +14,8 @@ class TradeIntake(Intake): ...
 
 class InstrumentReceiver(Receiver):
     book: Intake | None
-    """Where ``book`` goes straight to; None: the slow way."""
     trades: Intake | None
     heard: bool
-    """Something came; clear it to learn whether it does again."""
 
     def __init__(
         self,

@@ -1,5 +1,3 @@
-"""Takes the messages of known subscriptions out of what a NATS server sends; all else is passed on as it came."""
-
 from collections.abc import Callable
 
 from mdstream._core.fanout.flush_scheduler import FlushScheduler

@@ -1,5 +1,3 @@
-"""Who takes the messages of which subscription of NATS."""
-
 from collections.abc import Callable, Iterable, KeysView, Mapping
 from typing import TypeVar, overload
 

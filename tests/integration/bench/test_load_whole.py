@@ -49,7 +49,7 @@ class Feed:
 
     @contextmanager
     def running(self, updates: int, rate: float, **options: Any) -> Iterator[None]:
-        """Publishes beside what the block does; all is published, the last of each symbol with it, when the block has ended."""
+        """Publishes while the block runs; all is published, the last of each symbol with it, when the block has ended."""
         thread = threading.Thread(target=self._run, args=(updates / rate, rate), kwargs=options)
         thread.start()
         yield

@@ -1,4 +1,4 @@
-"""permessage-deflate at a real gateway: for whoever offers it, browsers' WebSocket included."""
+"""permessage-deflate at a real gateway: for clients that offer it, browsers' WebSocket included."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_clients_of_either_kind_see_one_book_and_a_message_is_compressed_once(
                 rise("mdstream_compression_input_bytes_total"),
                 rise("mdstream_compression_output_bytes_total"),
             )
-            assert 0 < packed < plain / 2, "whoever is sent it saves more than half"
+            assert 0 < packed < plain / 2, "each client saves more than half"
 
     run(scenario())
 

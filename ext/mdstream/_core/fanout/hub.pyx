@@ -116,7 +116,7 @@ cdef class Hub:
         return 0
 
     cdef int c_mark_filled(self) except -1:
-        """Whoever took no more in the last writes lags from here on."""
+        """Sinks that took no more in the last writes fall behind from here on."""
         while self.out.filled:
             self.c_blocked(self.out.filled.pop())
         return 0

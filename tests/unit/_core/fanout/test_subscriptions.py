@@ -1,4 +1,4 @@
-"""What a subscription takes in memory, however many there are and whoever came and went."""
+"""What a subscription takes in memory, however many there are and however often clients come and go."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_a_gap_goes_the_slow_way_after_what_stands_before_it(short: Short) -> No
     assert short.core.book.seq == 2
     assert short.slow == [(b"md.SIM.BTC-USD.book", gap)]
     assert short.woken == 1
-    assert short.receiver.book(gap) == Outcome.GAP  # as whoever takes the slow way finds it
+    assert short.receiver.book(gap) == Outcome.GAP  # as the fallback finds it
 
 
 @pytest.mark.parametrize("stream", ["book", "trade"])
