@@ -6,7 +6,9 @@ from mdstream.bus.embedded import EmbeddedNats
 from mdstream.bus.gap_recovery import InstrumentCore, RecoveryOptions
 from mdstream.bus.gate import ReaderStats
 from mdstream.bus.options import BusOptions, StreamOptions
-from mdstream.bus.reader import InstrumentReader, ReaderOptions, Readers, UnknownInstrument, Watcher
+from mdstream.bus.reader import InstrumentReader, UnknownInstrument, Watcher
+from mdstream.bus.readers import ReaderOptions, Readers
+from mdstream.bus.refusals import Refusal
 from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
 from mdstream.bus.subjects import STREAMS, parse_subject, subject
 
@@ -23,6 +25,7 @@ __all__ = [
     "ReaderStats",
     "Readers",
     "RecoveryOptions",
+    "Refusal",
     "Stored",
     "StreamOptions",
     "UnknownInstrument",

@@ -7,6 +7,7 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncGenerator, Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -27,6 +28,8 @@ CONNECT_RETRY_S = 0.25
 CLOSE_DEADLINE_S = 2.0
 MAX_STALE_PINGS = 2
 MAX_LOGGED = 100
+SERVER_CLOCK_S = 5.0
+"""How long an answer about the server's clock is used: our clocks do not drift apart that fast."""
 
 
 async def connect(options: BusOptions | str) -> Bus:
@@ -60,6 +63,8 @@ class Bus:
         self._ensured = False
         self._ensuring: asyncio.Task[None] | None = None
         self._not_direct: set[str] = set()
+        self._server_clock: dict[str, tuple[float, int]] = {}
+        """By stream: our monotonic time, and the server's time then in µs."""
         self._logged: set[str] = set()
 
     # ---- state
@@ -164,6 +169,30 @@ class Bus:
             return await streams.last_stored(self.jetstream, stream, subject, direct=False)
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(error, f"{stream} at {self.options.where} cannot be asked for {subject}")
+
+    async def has_leader(self, stream: str) -> bool:
+        """Whether a stream can be written and read: in a cluster, whether enough servers are there. Raises BusError, BusUnavailable."""
+        cluster = (await self._stream_info(stream)).get("cluster")
+        return cluster is None or bool(cluster.get("leader"))
+
+    async def stored_s(self, stream: str, stored: Stored) -> float:
+        """How long ago a message was stored, by the server's own clock. Raises BusError, BusUnavailable."""
+        now = time.monotonic()
+        asked_at, server_us = self._server_clock.get(stream, (float("-inf"), 0))
+        if now - asked_at > SERVER_CLOCK_S:
+            info = await self._stream_info(stream)
+            asked_at, server_us = now, int(datetime.fromisoformat(info["ts"]).timestamp() * 1e6)
+            self._server_clock[stream] = asked_at, server_us
+        return max((server_us - stored.stored_us) / 1e6 + now - asked_at, 0.0)
+
+    async def _stream_info(self, stream: str) -> dict[str, Any]:
+        """The server's answer, with its time as ``ts``, which nats-py leaves out."""
+        if not self.connected:
+            raise BusUnavailable(f"{stream} cannot be asked for: {self._away()}")
+        try:
+            return await streams.info(self.jetstream, stream)
+        except (nats.errors.Error, TimeoutError) as error:
+            streams.explain(error, f"{stream} at {self.options.where} cannot be asked for")
 
     def log(
         self, subject: str, *, since_us: int | None = None, since_seq: int | None = None

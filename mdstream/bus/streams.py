@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import nats.errors
 import nats.js.errors
@@ -69,6 +69,12 @@ async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct
         return None
     stored_us = int(message.time.timestamp() * 1e6) if message.time is not None else 0
     return Stored(message.data or b"", message.seq or 0, stored_us)
+
+
+async def info(js: JetStreamContext, stream: str) -> dict[str, Any]:
+    """The whole answer to a question about a stream, as the server gave it. Raises nats.errors.Error."""
+    answer: dict[str, Any] = await js._api_request(f"{js._prefix}.STREAM.INFO.{stream}", timeout=js._timeout)
+    return answer
 
 
 def explain(error: Exception, what: str) -> NoReturn:
