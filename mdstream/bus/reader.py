@@ -367,9 +367,14 @@ class InstrumentReader:
         else:
             self._freshness.announced()
             if told is Told.CONTRADICTS:
-                message = f"epoch {ref.epoch} has the exponents {epochs.ref.price_exp} and {epochs.ref.size_exp}"
+                message = (
+                    f"epoch {ref.epoch} has the exponents {epochs.ref.price_exp} and {epochs.ref.size_exp}"
+                )
                 self._refusals.value(
-                    self._subjects["ref"], payload, Reason.SCALE, f"{message}, not {ref.price_exp} and {ref.size_exp}"
+                    self._subjects["ref"],
+                    payload,
+                    Reason.SCALE,
+                    f"{message}, not {ref.price_exp} and {ref.size_exp}",
                 )
             elif told is Told.CHANGED:
                 self._watcher.on_ref(ref, False)
@@ -540,9 +545,7 @@ class InstrumentReader:
         assert self._epochs is not None
         try:
             epoch = next(
-                epoch
-                for epoch, _, _ in numbers(self._stream(gate), payload)
-                if epoch > self._epochs.current
+                epoch for epoch, _, _ in numbers(self._stream(gate), payload) if epoch > self._epochs.current
             )
             may_begin = self._epochs.may_begin(epoch)
         except FeedError as error:
@@ -642,7 +645,9 @@ class InstrumentReader:
             self._take_status(status.payload, stored_s=status_s)
 
     async def _look_for(self) -> None:
-        while not self._stopped and self._clock() < self._wanted_until and not self.has_reached(*self._wanted):
+        while (
+            not self._stopped and self._clock() < self._wanted_until and not self.has_reached(*self._wanted)
+        ):
             try:
                 await self._look_once()
             except BusError as error:
@@ -669,7 +674,9 @@ class InstrumentReader:
         self._core.await_number(named)
         if self._book.live:
             self._book.close(complete=False)
-            self.on_gap(self._book, StateCode.GAP, f"a client was shown {self._wanted[1]}, and the bus has {named}")
+            self.on_gap(
+                self._book, StateCode.GAP, f"a client was shown {self._wanted[1]}, and the bus has {named}"
+            )
 
     def _run(self, key: StreamGate | str, work: Coroutine[Any, Any, None]) -> None:
         running = self._tasks.get(key)

@@ -75,7 +75,9 @@ class Refusals:
         """The latest refusals, by instrument, the newest of each first."""
         return [refusal for kept in self._latest.values() for refusal in reversed(kept)]
 
-    def add(self, instrument: str, subject: str, reason: Reason, message: str, error: Exception | None = None) -> None:
+    def add(
+        self, instrument: str, subject: str, reason: Reason, message: str, error: Exception | None = None
+    ) -> None:
         offset, value = (error.offset, error.value) if isinstance(error, PayloadError) else (-1, -1)
         self.counts[reason] += 1
         self._keep(Refusal(self._wall_clock_us(), instrument, subject, reason, message, offset, value))
@@ -98,7 +100,7 @@ class Refusals:
         if len(self._logged) > 10 * MOST_INSTRUMENTS:
             self._logged.popitem(last=False)
         suffix = f" ({more} more like it since the last such line)" if more else ""
-        logger.warning("%s of %s was refused: %s%s", subject, instrument, message, suffix)
+        logger.warning("%s was refused: %s: %s%s", subject, instrument, message, suffix)
 
 
 class InstrumentRefusals:

@@ -70,9 +70,7 @@ class Facts:
         venue = None if self.status is None else self.status.state
         if venue is VenueState.FEED_DOWN:
             return Standing(State.STALE, StateCode.FEED_DOWN, self._reason())
-        if self.silence is None or (
-            self.silence is StateCode.VENUE_SILENT and venue is VenueState.CLOSED
-        ):
+        if self.silence is None or (self.silence is StateCode.VENUE_SILENT and venue is VenueState.CLOSED):
             return None
         return Standing(State.STALE, self.silence, _SILENCE[self.silence])
 

@@ -40,7 +40,11 @@ class TradeRecovery(GapRecovery):
         if newest is not None:
             async with contextlib.aclosing(self._recent(newest)) as recent:
                 async for payload in recent:
-                    if gate.apply(payload) == GAP and self._position()[1] == 0 and self._reset_before(payload):
+                    if (
+                        gate.apply(payload) == GAP
+                        and self._position()[1] == 0
+                        and self._reset_before(payload)
+                    ):
                         gate.apply(payload)
             gate.suspect = False  # what was refused there is past
             gate.complete_us = newest.stored_us
