@@ -162,7 +162,7 @@ def test_a_slow_sink_is_shown_nothing_before_number_1_either(view, known):
     empty = Empty()
     slow = Client(empty.hub, JSON, 1)
     sub = slow.subscribe(empty.topic(**view))
-    empty.hub.send(slow.sink, b"{}")
+    empty.hub.send(slow.sink, b'{"type":"pong"}')
     assert slow.sink.blocked
     if known:
         empty.publish(empty.feed.update({100: 5}, {101: 4}))
