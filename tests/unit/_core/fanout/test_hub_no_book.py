@@ -74,7 +74,9 @@ def test_nothing_is_shown_until_number_1(format, view, opened):
     empty.after(100)
     client.read()
 
-    assert [(m["type"], m["seq"]) for m in sub.messages] == [(sub.topic.channel.replace("book", "snapshot"), 1)]
+    assert [(m["type"], m["seq"]) for m in sub.messages] == [
+        (sub.topic.channel.replace("book", "snapshot"), 1)
+    ]
     empty.publish(empty.feed.update({100: 6}))
     empty.after(200)
     client.read()
