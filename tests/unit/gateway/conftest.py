@@ -60,6 +60,8 @@ class FakeReaders:
         self.targets: dict[str, Any] = {}
         self.gate: Callable[[], Any] | None = None
         self.live_at_once = False
+        self.looked_for: list[tuple[str, int, int]] = []
+        self.health = None
 
     async def open(self, instrument: InstrumentId, make_target: Callable[[Ref], Any], watcher: Any) -> Any:
         name = str(instrument)
@@ -76,7 +78,7 @@ class FakeReaders:
 
         if self.live_at_once:
             asyncio.get_running_loop().call_soon(self.go_live, name)
-        return SimpleNamespace(close=close)
+        return SimpleNamespace(close=close, look_for=lambda epoch, seq: self.looked_for.append((name, epoch, seq)))
 
     async def close(self) -> None:
         self.closed.extend(self.watchers)
