@@ -17,7 +17,8 @@ from mdstream.bus.connection import Bus
 from mdstream.bus.gap_recovery import InstrumentCore, RecoveryOptions
 from mdstream.bus.gate import ReaderStats
 from mdstream.bus.health import Health
-from mdstream.bus.reader import InstrumentReader, Watcher
+from mdstream.bus.reader import InstrumentReader
+from mdstream.bus.watcher import Watcher
 from mdstream.model import InstrumentId, Ref
 
 CHECK_S = 0.4

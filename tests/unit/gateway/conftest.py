@@ -78,7 +78,9 @@ class FakeReaders:
 
         if self.live_at_once:
             asyncio.get_running_loop().call_soon(self.go_live, name)
-        return SimpleNamespace(close=close, look_for=lambda epoch, seq: self.looked_for.append((name, epoch, seq)))
+        return SimpleNamespace(
+            close=close, look_for=lambda epoch, seq: self.looked_for.append((name, epoch, seq))
+        )
 
     async def close(self) -> None:
         self.closed.extend(self.watchers)
