@@ -33,7 +33,7 @@ from mdstream.model import InstrumentId, Ref, State, StateCode
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
 
-    from mdstream.bus.readers import Readers
+    from mdstream.bus.shared import Shared
 
 logger = logging.getLogger(__name__)
 
@@ -50,26 +50,33 @@ LOG_EVERY_S = 10.0
 class InstrumentReader:
     """One open instrument; ``Readers.open`` makes it, ``close`` ends it. It owns its gates and recoveries."""
 
-    def __init__(self, readers: Readers, instrument: InstrumentId, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        instrument: InstrumentId,
+        watcher: Watcher,
+        on_close: Callable[[InstrumentReader], object],
+    ) -> None:
         self.instrument = instrument
         self.status: StatusValue | None = None
-        self._readers = readers
-        self._bus = readers.bus
-        self._clock = readers.clock
+        self._shared = shared
+        self._on_close = on_close
+        self._bus = shared.bus
+        self._clock = shared.clock
         self._watcher = watcher
         self._subjects = {
             stream: subject(instrument, stream) for stream in ("book", "trade", "ref", "snap", "status")
         }
-        self._receiver = InstrumentReceiver(self._receive, self._on_heard, readers.scheduler)
-        self._freshness = Freshness(readers.clock, readers.options.stale_after_s)
-        self._refusals = InstrumentRefusals(readers.stats.refusals, str(instrument))
+        self._receiver = InstrumentReceiver(self._receive, self._on_heard, shared.scheduler)
+        self._freshness = Freshness(shared.clock, shared.options.stale_after_s)
+        self._refusals = InstrumentRefusals(shared.stats.refusals, str(instrument))
         self._epochs: Epochs | None = None
         self._next_status: StatusValue | None = None
         """The newest status of an epoch that has not begun."""
         self._waited_at = self._missed_at = float("-inf")
         """When a value came last that waits for its ``ref``; when a trade of an epoch that has not begun did."""
         self._conflict_at = {"book": float("-inf"), "trade": float("-inf")}
-        self._lookout = Lookout(self, readers.bus, readers.clock)
+        self._lookout = Lookout(self, shared.bus, shared.clock)
         self._book = self._make_gate("book")
         self._trades = self._make_gate("trade")
         self._recoveries: dict[StreamGate, GapRecovery] = {}
@@ -124,7 +131,7 @@ class InstrumentReader:
         """Unsubscribes and ends all tasks; nothing is called afterwards."""
         self._closed = True
         self._stop("closed")
-        self._readers.forget(self)
+        self._on_close(self)
         tasks = [task for task in self._tasks.values() if task is not asyncio.current_task()]
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._subscription is not None:
@@ -135,12 +142,12 @@ class InstrumentReader:
     async def start(self, make_core: Callable[[Ref], InstrumentCore]) -> None:
         self._subscription = await self._bus.subscribe(subject(self.instrument, "*"), self._receiver)
         # The server takes these requests after the subscription, so we receive what is published later.
-        readers = self._readers
-        known = readers.refs.get
-        stored = await announced(readers.bus, readers.slots, self.instrument, known)
+        shared = self._shared
+        known = shared.refs.get
+        stored = await announced(shared.bus, shared.slots, self.instrument, known)
         ref = None if stored.ref is None else self._usable_ref(stored.ref, known(self.instrument))
-        self._epochs = first_epoch(self.instrument, ref, known(self.instrument), readers.wall_clock_us)
-        readers.refs.note(self.instrument, self._epochs.ref)
+        self._epochs = first_epoch(self.instrument, ref, known(self.instrument), shared.wall_clock_us)
+        shared.refs.note(self.instrument, self._epochs.ref)
         self._use(make_core(self._epochs.ref))
         if stored.status is not None:
             self._take_status(stored.status, stored_s=stored.status_s)
@@ -165,8 +172,8 @@ class InstrumentReader:
         self._core = core
         core.begin(self._epochs.current)
         self._book.take, self._trades.take = core.take_book, core.take_trades
-        readers = self._readers
-        context = RecoveryContext(self._bus, readers.options.recovery, readers.stats, readers.slots)
+        shared = self._shared
+        context = RecoveryContext(self._bus, shared.options.recovery, shared.stats, shared.slots)
         self._recoveries = {
             self._book: BookRecovery(context, self._book, core, self, self._subjects["snap"]),
             self._trades: TradeRecovery(context, self._trades, core, self),
@@ -267,7 +274,7 @@ class InstrumentReader:
         try:
             status = decode_payload("status", payload)[-1]
             if status.epoch > self._epochs.current:
-                check_plausible(status.epoch, self._readers.wall_clock_us())
+                check_plausible(status.epoch, self._shared.wall_clock_us())
         except FeedError as error:
             self._refuse("status", payload, error)
             return
@@ -387,7 +394,7 @@ class InstrumentReader:
         for gate, recovery in self._recoveries.items():
             recovery.begin()
             self.on_live(gate)
-        self._readers.scheduler.request()
+        self._shared.scheduler.request()
         self._begin_status(epoch)
         self._watcher.on_ref(ref, False)
         for gate, lost in ((self._book, waited), (self._trades, waited or missed)):
@@ -435,7 +442,7 @@ class InstrumentReader:
     # ---- what gates and recoveries tell (GateOwner, RecoveryOwner)
 
     def on_change(self) -> None:
-        self._readers.scheduler.request()
+        self._shared.scheduler.request()
 
     def on_accepted(self, ago_s: float) -> None:
         self._hear(ago_s)
@@ -542,8 +549,8 @@ class InstrumentReader:
         return StreamGate(
             self._subjects[stream],
             self,
-            max_bytes=self._readers.options.recovery.held_bytes,
-            stats=self._readers.stats,
+            max_bytes=self._shared.options.recovery.held_bytes,
+            stats=self._shared.stats,
             clock=self._clock,
         )
 
@@ -573,11 +580,11 @@ class InstrumentReader:
 
     async def _refresh(self) -> None:
         """Reads what may have been announced while NATS was away."""
-        options = self._readers.options.recovery
+        options = self._shared.options.recovery
         delay_s = options.retry_base_s
         while True:
             try:
-                stored = await ask(self._bus, self._readers.slots, self.instrument)
+                stored = await ask(self._bus, self._shared.slots, self.instrument)
                 break
             except BusError:
                 await asyncio.sleep(delay_s)
