@@ -281,8 +281,9 @@ class InstrumentReader:
         if status.epoch > self._epochs.current:
             self._next_status = status
         elif status.epoch == self._epochs.current:
-            self._use_status(status, stored_s)
-            self._report_states()
+            if stored_s is None or self.status is None or status.ts_us > self.status.ts_us:
+                self._use_status(status, stored_s)
+                self._report_states()
         elif stored_s is None:
             self._fence("status", payload, status.epoch)
 

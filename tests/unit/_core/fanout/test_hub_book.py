@@ -421,6 +421,22 @@ def test_resume_ahead_that_never_comes_true_ends_in_a_snapshot(world):
     assert [m["reason"] for m in again.messages] == ["subscribe"]
 
 
+def test_resume_ahead_at_a_number_that_the_bus_bears_out_waits_for_it(world):
+    client = world.client()
+    sub = client.subscribe(world.topic())
+    sub.seq = world.feed.seq + 2
+    moved = world.client()
+    again = moved.subscribe(world.topic(), resume=sub)
+    world.instrument.awaited = sub.seq
+    world.after(60_000)
+    moved.read()
+    assert again.messages == []
+    world.instrument.awaited = sub.seq - 1
+    world.after(50)
+    equals_feed(moved, world.feed)
+    assert [m["reason"] for m in again.messages] == ["subscribe"]
+
+
 def test_resume_of_another_epoch_is_refused(world):
     client = world.client()
     sub = client.subscribe(world.topic())
