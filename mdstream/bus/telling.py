@@ -1,0 +1,114 @@
+"""What the watcher of one instrument is told: the state of each stream, whenever it changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from mdstream._core.codec.feed_decoder import StatusValue
+from mdstream.bus.epochs import Epochs
+from mdstream.bus.freshness import Freshness
+from mdstream.bus.states import OPENING, Facts, Standing
+from mdstream.bus.watcher import Watcher
+from mdstream.model import InstrumentId, State, StateCode
+
+logger = logging.getLogger(__name__)
+
+STREAMS = ("book", "trade")
+CONFLICT_S = 15.0
+"""Two writers in one epoch are told for this long after the last contradiction."""
+NO_REF_S = 1.0
+"""How long nothing of the smaller epoch may come while values of a greater one wait for their ``ref``."""
+
+
+class Telling:
+    """Collects what decides about the states, and tells them. ``epochs`` is set once the instrument is open; nothing is told before."""
+
+    def __init__(
+        self,
+        instrument: InstrumentId,
+        watcher: Watcher,
+        freshness: Freshness,
+        clock: Callable[[], float],
+        *,
+        is_connected: Callable[[], bool],
+        has_book: Callable[[], bool],
+    ) -> None:
+        self.epochs: Epochs | None = None
+        self.status: StatusValue | None = None
+        self.reasons: dict[str, Standing] = dict.fromkeys(STREAMS, OPENING)
+        """Why a stream is recovered."""
+        self.states: dict[str, Standing] = dict.fromkeys(STREAMS, OPENING)
+        self.stopped = ""
+        """Why the reader has stopped, if it has."""
+        self.closed = False
+        self._instrument = instrument
+        self._watcher = watcher
+        self._freshness = freshness
+        self._clock = clock
+        self._is_connected = is_connected
+        self._has_book = has_book
+        self._conflict_at: dict[str, float] = {}
+        self._timed: tuple[object, ...] = ()
+
+    def contradict(self, stream: str) -> None:
+        """Another writer publishes in the same epoch."""
+        self._conflict_at[stream] = self._clock()
+
+    def begin(self) -> None:
+        """An epoch has begun: it has one writer."""
+        self._conflict_at.clear()
+
+    def recover(self, stream: str, code: StateCode, why: str) -> None:
+        self.reasons[stream] = Standing(State.RECOVERING, code, why)
+
+    def check(self) -> None:
+        """Tells what time alone has changed."""
+        if self._timed != self._what_time_changes():
+            self.report()
+
+    def report(self) -> None:
+        """Tells the watcher which states have changed."""
+        if self.epochs is None or self.closed:
+            return
+        self._timed = self._what_time_changes()
+        for stream in STREAMS:
+            standing = self._standing(stream, self.epochs)
+            if standing != self.states[stream]:
+                self.states[stream] = standing
+                self._tell(stream, standing)
+
+    def _tell(self, stream: str, standing: Standing) -> None:
+        try:
+            self._watcher.on_state(
+                stream, standing.state, standing.code, standing.reason, self._freshness.age_ms
+            )
+        except Exception:  # a fault of the watcher must not end a recovery
+            logger.exception("%s: reporting its state failed", self._instrument)
+
+    def _what_time_changes(self) -> tuple[object, ...]:
+        return self._freshness.silence(), self._lacks_ref, *map(self._conflicts, STREAMS)
+
+    @property
+    def _lacks_ref(self) -> bool:
+        if self.epochs is None or not self.epochs.waiting:
+            return False
+        return not self._freshness.heard_within(NO_REF_S)
+
+    def _conflicts(self, stream: str) -> bool:
+        at = self._conflict_at.get(stream)
+        return at is not None and self._clock() - at < CONFLICT_S
+
+    def _standing(self, stream: str, epochs: Epochs) -> Standing:
+        if self.stopped:
+            return Standing(State.RECOVERING, StateCode.OPENING, self.stopped)
+        return Facts(
+            recovering=self.reasons.get(stream),
+            contradicted=epochs.contradicted,
+            conflicting=self._conflicts(stream),
+            lacks_ref=self._lacks_ref,
+            has_book=stream != "book" or self._has_book(),
+            connected=self._is_connected(),
+            silence=self._freshness.silence(),
+            status=self.status,
+        ).standing()
