@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mdstream.codes import ErrorCode
     from mdstream.gateway.commands import CommandId
     from mdstream.gateway.config import GatewayConfig
+    from mdstream.model import State, StateCode
 
 PROTOCOL_VERSION = 1
 
@@ -38,6 +39,11 @@ def encode(format: int, message: Message) -> bytes:
         # A client's own: floating-point numbers and extension types as these libraries write them.
         return _JSON_ENCODER.encode(message).encode() if format == JSON else bytes(msgpack.packb(message))
     return msgspec.json.encode(message) if format == JSON else msgspec.msgpack.encode(message)
+
+
+def encode_both(message: Message) -> tuple[bytes, bytes]:
+    """The bytes as JSON and as MessagePack."""
+    return encode(JSON, message), encode(MSGPACK, message)
 
 
 def welcome(config: GatewayConfig, session: str, time_us: int) -> Message:
@@ -97,13 +103,33 @@ def subscribed(format: int, id: CommandId, topic: Topic, ref: Ref, *, resumed: b
         "interval_ms": topic.interval_ms,
         "price_exp": ref.price_exp,
         "size_exp": ref.size_exp,
+        "ref": reference(ref),
         "resumed": resumed,
     }
     return encode(format, message)
 
 
-def state(sub: int, state: str, since_us: int, reason: str | None) -> Message:
-    return {"type": "state", "sub": sub, "state": state, "since": since_us, "reason": reason}
+def reference(ref: Ref) -> Message:
+    """What clients are told of the reference data, and what may change within an epoch."""
+    return {"tick": ref.tick, "lot": ref.lot, "name": ref.name, "depth": ref.depth, **ref.extra}
+
+
+def ref(sub: int, ref: Ref) -> Message:
+    return {"type": "ref", "sub": sub, "ref": reference(ref)}
+
+
+def state(
+    sub: int, state: State, since_us: int, code: StateCode | None, age_ms: int | None, reason: str | None
+) -> Message:
+    return {
+        "type": "state",
+        "sub": sub,
+        "state": state,
+        "since": since_us,
+        "code": code,
+        "age_ms": age_ms,
+        "reason": reason,
+    }
 
 
 def unsubscribed(id: CommandId, subs: list[int], reason: str) -> Message:
