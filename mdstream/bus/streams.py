@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from datetime import datetime
+from typing import Any, Final, NoReturn
 
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext, api
 
 from mdstream.bus.options import StreamOptions
-from mdstream.errors import BusError, BusUnavailable
+from mdstream.errors import BusConflict, BusError, BusUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ JETSTREAM_IS_OFF: Final = (
 NAME_IN_USE = 10058
 STREAM_NOT_FOUND = 10059
 SUBJECTS_OVERLAP = 10065
+WRONG_LAST_SEQUENCE = 10071
 NO_SPACE = (10023, 10028, 10047)
 NOT_ENABLED = (10035, 10039, 10076)
 
@@ -71,6 +73,17 @@ async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct
     return Stored(message.data or b"", message.seq or 0, stored_us)
 
 
+async def info(js: JetStreamContext, stream: str) -> dict[str, Any]:
+    """The whole answer to a question about a stream, as the server gave it. Raises nats.errors.Error."""
+    answer: dict[str, Any] = await js._api_request(f"{js._prefix}.STREAM.INFO.{stream}", timeout=js._timeout)
+    return answer
+
+
+def time_us(info: dict[str, Any]) -> int:
+    """The server's clock when it answered. Nanoseconds are cut off."""
+    return int(datetime.fromisoformat(info["ts"]).timestamp() * 1e6)
+
+
 def explain(error: Exception, what: str) -> NoReturn:
     """Raises the BusError for a failure of JetStream; it says what happened and what to do."""
     code = getattr(error, "err_code", None)
@@ -80,6 +93,8 @@ def explain(error: Exception, what: str) -> NoReturn:
         raise BusError(
             f"{what}: the server has no room for it ({_said(error)}); raise its max_file_store, or lower log_max_bytes"
         ) from error
+    if code == WRONG_LAST_SEQUENCE:
+        raise BusConflict(f"{what}: {_said(error)}") from error
     if code == SUBJECTS_OVERLAP:
         raise BusError(
             f"{what}: another stream takes subjects md.*.*.* already; remove or narrow it"
