@@ -89,11 +89,12 @@ class ProgressWatch:
         for course in self._courses.values():
             course.open(now)
 
-    def note(self, instrument: str) -> None:
-        """Data of this instrument has come, and so the connection lives."""
+    def note(self, instrument: str | None) -> None:
+        """Data of this instrument has come, and so the connection lives. None: data that says nothing of an instrument's progress."""
         self._fruitless = -1
         self._connection.note(self._clock())
-        self.excuse(instrument)
+        if instrument is not None:
+            self.excuse(instrument)
 
     def excuse(self, instrument: str) -> None:
         """The silence of this instrument until now was usual, as a request has shown; of the connection it says nothing."""
@@ -110,8 +111,12 @@ class ProgressWatch:
         held_up, self._checked = now - self._checked > self._least_s / 2, now
         if held_up:
             return Overdue(False, ())
-        late = tuple(name for name, course in self._courses.items() if self._late(course, now, 0))
-        return Overdue(self._late(self._connection, now, max(self._fruitless, 0)), late)
+        return Overdue(self._late(self._connection, now, max(self._fruitless, 0)), self.overdue())
+
+    def overdue(self) -> tuple[str, ...]:
+        """The instruments that are silent for longer than their bounds."""
+        now = self._clock()
+        return tuple(name for name, course in self._courses.items() if self._late(course, now, 0))
 
     def _late(self, course: _Course, now: float, doublings: int) -> bool:
         bound_s = course.bound_s(self._least_s, self._most_s) * 2 ** min(doublings, 16)

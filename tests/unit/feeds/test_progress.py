@@ -16,12 +16,12 @@ class Clock:
 
 
 class Watched:
-    """A watch with the instruments A and B whose time passes in steps, checked each second."""
+    """A watch whose time passes in steps, checked each second. Instruments are letters."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: str = "AB") -> None:
         self.clock = Clock()
         self.watch = ProgressWatch(clock=self.clock)
-        self.watch.opened("AB")
+        self.watch.opened(names)
 
     def talk(self, names: str, *, every_s: float, times: int) -> None:
         for _ in range(times):
@@ -59,7 +59,7 @@ def test_a_sister_that_talks_shows_that_the_connection_lives() -> None:
 
 
 def test_the_bound_is_three_times_the_longest_silence_and_never_beyond_the_greatest() -> None:
-    watched = Watched()
+    watched = Watched("A")
     watched.talk("A", every_s=8, times=20)
     assert watched.until_overdue() == (24, True, ("A",))
     watched.talk("A", every_s=50, times=3)
