@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _pairs(text: str) -> list[str]:
-    return [pair.strip().upper() for pair in text.split(",") if pair.strip()]
+    return [pair.strip() for pair in text.split(",") if pair.strip()]
 
 
 def run(arguments: argparse.Namespace) -> int:

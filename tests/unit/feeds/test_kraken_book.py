@@ -12,7 +12,15 @@ import pytest
 from mdstream.errors import FeedError
 from mdstream.feeds._actions import Apply, Load, Lost
 from mdstream.feeds.kraken.book import ChecksumMismatch, Precision, VenueBook
-from mdstream.feeds.kraken.events import Answer, BookMessage, PairInfo, TradeMessage, parse
+from mdstream.feeds.kraken.events import (
+    Answer,
+    BookMessage,
+    NoPairs,
+    PairInfo,
+    SystemStatus,
+    TradeMessage,
+    parse,
+)
 from mdstream.feeds.kraken.pair import scale_of, state_of
 from mdstream.feeds.kraken.recording import Connected, read_recording, summarize
 from mdstream.feeds.kraken.sync import PairSync
@@ -146,14 +154,33 @@ def test_version_2_books_trades_and_pairs() -> None:
     scale = scale_of(info)
     assert (scale.price_exp, scale.tick, scale.size_exp, scale.lot) == (-1, 5, -8, 1)
     assert parse('{"method":"subscribe","success":false,"error":"no"}') == [Answer(False, "no")]
+    assert parse('{"method":"unsubscribe","success":false,"error":"no","symbol":"BTC/USD"}') == [
+        Answer(False, "no", method="unsubscribe", symbol="BTC/USD")
+    ]
+    assert parse('{"channel":"instrument","type":"snapshot","data":{"pairs":[]}}') == [NoPairs()]
+    assert parse('{"channel":"status","type":"update","data":[{"system":"maintenance"}]}') == [
+        SystemStatus("maintenance")
+    ]
 
 
 @pytest.mark.parametrize(
     ("status", "state"),
-    [("online", "trading"), ("post_only", "trading"), ("maintenance", "halted"), ("delisted", "closed")],
+    [
+        ("online", "trading"),
+        ("post_only", "trading"),
+        ("limit_only", "trading"),
+        ("cancel_only", "halted"),
+        ("work_in_progress", "halted"),
+        ("maintenance", "halted"),
+        ("delisted", "closed"),
+    ],
 )
 def test_the_venues_states_become_ours(status: str, state: str) -> None:
-    assert state_of(PairInfo("X", Precision(0, 0), "1", "1", status))[0] == state
+    info = PairInfo("X", Precision(0, 0), "1", "1", status)
+    assert state_of(info)[0] == state
+    assert state_of(info, "maintenance")[0] == ("closed" if state == "closed" else "halted")
+    assert state_of(info)[1] == ("" if status == "online" else f"the venue's status is {status}")
+    assert state_of(None)[0] == "closed"
 
 
 @pytest.mark.parametrize(

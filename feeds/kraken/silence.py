@@ -1,0 +1,89 @@
+"""Tells a quiet market from a venue that no longer sends. No I/O; the clock is monotonic.
+
+While other pairs' data comes, a pair that is silent for as long as usual is quiet. What is silent for longer, and every pair of a connection on
+which nothing comes, is subscribed again: the snapshot tells. Where a connection that has never been silent for so long
+is silent, a snapshot proves nothing, because a venue that has stopped may still give its last book.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from mdstream.feeds._progress import LEAST_S, ProgressWatch
+
+CHECK_S = LEAST_S + 1
+"""A pair of a silent connection is asked for after this time, so that the age of its book stays far below ``stale_after_ms``."""
+FLOWING_S = 2.0
+"""A connection with younger data tells that the venue sends."""
+THAW_S = 300.0
+"""A venue that has given the same book for so long is quiet after all."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What to do now."""
+
+    dead_s: float = 0.0
+    """The connection has been silent for so long; 0: it is not dead."""
+    ask: list[str] = field(default_factory=list)
+    """Pairs to subscribe again."""
+    heard: list[str] = field(default_factory=list)
+    """Pairs that are quiet, on a connection that is not."""
+
+
+class Silence:
+    """Watches the pairs of one connection after the other."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._names: list[str] = []
+        self._told: dict[str, float] = {}
+        self._frozen_at: float | None = None
+        self._judged = clock()
+        self._watch = ProgressWatch(clock=clock)
+
+    def on_open(self, names: Iterable[str]) -> None:
+        """A connection is open."""
+        self._names = list(names)
+        self._watch.opened(self._names)
+
+    def on_data(self, name: str) -> None:
+        """An update or a trade has come."""
+        self._told[name] = self._clock()
+        self._frozen_at = None
+        self._watch.note(name)
+
+    def on_snapshot(self, name: str) -> bool:
+        """A snapshot has come. True if the venue has given the same book for so long that it is only quiet."""
+        now = self._told[name] = self._clock()
+        self._watch.excuse(name)
+        if self._frozen_at is None or now - self._frozen_at < THAW_S:
+            return False
+        # What was learnt no longer holds.
+        self._watch = ProgressWatch(clock=self._clock)
+        self._watch.opened(self._names)
+        return True
+
+    def judge(self, trading: Iterable[str], others: Iterable[str] = ()) -> Verdict:
+        """What to do about the pairs whose book is complete; only those that trade must send something."""
+        now = self._clock()
+        held_up, self._judged = now - self._judged > LEAST_S / 2, now
+        overdue = self._watch.check()
+        if held_up:
+            return Verdict()  # the venue's messages wait unread
+        trading = list(trading)
+        if trading and overdue.connection and self._watch.lively():
+            self._frozen_at = now if self._frozen_at is None else self._frozen_at
+            return Verdict(self._watch.silence_s())
+        flowing = self._watch.silence_s() < FLOWING_S
+        verdict = Verdict()
+        for name in (*trading, *others):
+            late = name in overdue.instruments
+            if flowing and not late:
+                self._told[name] = now
+                verdict.heard.append(name)
+            elif late or now - self._told.get(name, now) >= CHECK_S:
+                verdict.ask.append(name)
+        return verdict
