@@ -17,6 +17,8 @@ log = logging.getLogger("mdstream.feeds")
 
 WAITING = "waiting for the venue's book"
 MAX_HELD_TRADES = 10_000
+MAX_REASON = 200
+"""Characters. The venue's words are in it, and readers refuse long reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +116,7 @@ class PublishedInstrument:
             return error
         return None
 
-    def trade(
-        self, price: str, size: str, side: Side, trade_id: int | None, ts_us: int
-    ) -> FeedError | None:
+    def trade(self, price: str, size: str, side: Side, trade_id: int | None, ts_us: int) -> FeedError | None:
         """Publishes a trade. Returns the error if it needs a finer scale: it is held until ``rescale``, and so are those after it.
 
         A trade that no scale can hold is counted and left out.
@@ -184,7 +184,8 @@ class PublishedInstrument:
 
     def _state(self) -> tuple[str, str]:
         wrong = self._down or self._frozen
-        return ("feed_down", wrong) if wrong and self.up[0] != "closed" else self.up
+        state, reason = ("feed_down", wrong) if wrong and self.up[0] != "closed" else self.up
+        return state, reason[:MAX_REASON]
 
     def freeze(self, reason: str) -> None:
         """The venue tells nothing new where it should: ``feed_down`` until it does, also when it gives the same book again."""

@@ -141,7 +141,7 @@ def _parse_v2(message: dict[str, Any]) -> list[Event]:
     if channel == "trade":
         return [_trade_v2(entry, snapshot) for entry in message["data"]]
     if channel == "status":
-        return [SystemStatus(str(entry["system"])) for entry in message["data"] if "system" in entry]
+        return [SystemStatus(str(entry["system"])) for entry in message.get("data", ()) if "system" in entry]
     if channel == "instrument":
         return _pairs_v2(message["data"].get("pairs", ()), snapshot)
     return []

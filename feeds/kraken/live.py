@@ -27,7 +27,7 @@ from mdstream.feeds.kraken.events import (
     TradeMessage,
     parse,
 )
-from mdstream.feeds.kraken.pair import Pair, Told, scale_of, state_of
+from mdstream.feeds.kraken.pair import DELISTED, Pair, Told, scale_of, state_of
 from mdstream.feeds.kraken.silence import Silence
 from mdstream.feeds.kraken.subscriptions import ANSWER_S, Key, Subscriptions, request, requests
 
@@ -143,10 +143,11 @@ class Live:
             self._fail(UnknownPair(f"Kraken knows no pair {_hinted(self._names, known)}"))
             return
         for name in self._names:
-            if name in known:
-                self._on_listed(known[name])
-            elif whole:
-                self._on_gone(name, known)
+            info = known.get(name)
+            if info is not None and info.status != DELISTED:
+                self._on_listed(info)
+            elif info is not None or whole:
+                self._on_gone(name, info, known)
 
     def _on_listed(self, info: PairInfo) -> None:
         pair, former = self.pairs.get(info.pair), self._listed.get(info.pair)
@@ -160,21 +161,25 @@ class Live:
             # Every number of the pair changes its meaning: start over with a new connection.
             self._reconnect(f"{info.pair}: the venue changed its decimals")
 
-    def _on_gone(self, name: str, known: Iterable[str]) -> None:
+    def _on_gone(self, name: str, info: PairInfo | None, known: Iterable[str]) -> None:
+        """The venue has delisted a pair, or does not even list it. That is told once, and does not concern the others."""
         self._listed_now.discard(name)
         self._subscriptions.drop(name)
         if self._listed.pop(name, None) is not None or name not in self.pairs:
-            log.error("Kraken knows no pair %s; the others go on", _hinted([name], known))
+            log.error("Kraken has no pair %s; the others go on", _hinted([name], known))
         if name in self.pairs:
-            self._show(self.pairs[name])
-            self.pairs[name].on_lost("the venue does not list it any more")
+            pair = self.pairs[name]
+            pair.published.up = state_of(info, self._system)
+            pair.published.show()
+            pair.on_lost(pair.published.up[1])
 
     def _on_system(self, system: str) -> None:
         if system != self._system:
             log.warning("the venue's system status is %s", system)
         self._system = system
-        for pair in self.pairs.values():
-            self._show(pair)
+        for name in self._listed:
+            if name in self.pairs:
+                self._show(self.pairs[name])
 
     def _show(self, pair: Pair) -> None:
         pair.published.up = state_of(self._listed.get(pair.published.symbol), self._system)
@@ -196,15 +201,18 @@ class Live:
         except FeedError as error:
             self._listed.pop(name, None)
             self._listed_now.discard(name)
+            # The pair's own fault, such as a name that no instrument may have.
             if len(self._names) == 1:
                 self._fail(error)
             log.error("%s", error)
         finally:
             self._preparing.discard(name)
-        if name in self._listed_now and name in self.pairs:
+        if name in self.pairs:
             self._show(self.pairs[name])
+        if name in self.pairs and name in self._listed_now:
             self._subscriptions.ask(Key("book", name))
-            self._subscriptions.ask(Key("trade", name))
+            if not self._subscriptions.confirmed(Key("trade", name)):
+                self._subscriptions.ask(Key("trade", name))
 
     async def _fit(self, name: str) -> bool:
         """Gives a pair the scale that the venue lists; False if NATS refused it or the venue changed it meanwhile."""
@@ -243,8 +251,7 @@ class Live:
             self._silence.on_data(key.pair)
             return
         self._subscriptions.confirm(key)
-        quiet = self._silence.on_snapshot(key.pair)
-        if quiet or not pair.published.frozen:
+        if self._silence.on_snapshot(key.pair):
             pair.published.thaw()
             pair.published.heard()
 
@@ -312,14 +319,13 @@ class Live:
         if self._connection is None or self._clock() - self._judged_at < JUDGE_S:
             return
         self._judged_at = self._clock()
-        complete = [
-            name for name in self._listed_now if self._subscriptions.confirmed(Key("book", name))
-        ]
+        complete = [name for name in self._listed_now if self._subscriptions.confirmed(Key("book", name))]
         trading = [name for name in complete if self.pairs[name].published.up[0] == "trading"]
         verdict = self._silence.judge(trading, set(complete) - set(trading))
         for name in verdict.heard:
             self.pairs[name].published.heard()
-        for name in verdict.ask:
+        frozen = [name for name in verdict.heard if self.pairs[name].published.frozen]
+        for name in (*verdict.ask, *frozen):
             self._subscriptions.ask(Key("book", name))
         if verdict.dead_s:
             reason = f"the venue has sent no data for {verdict.dead_s:.0f} s"

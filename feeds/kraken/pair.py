@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from decimal import Decimal
 from enum import Enum
@@ -14,12 +13,12 @@ from mdstream.feeds.kraken.book import Precision
 from mdstream.feeds.kraken.events import BookMessage, PairInfo, TradeMessage
 from mdstream.feeds.kraken.sync import PairSync
 
-log = logging.getLogger("mdstream.feeds.kraken")
-
 NO_MATCHING = ("cancel_only", "maintenance", "post_only")
 """System states in which the venue matches no orders. Source: "WebSocket API v2: Status"."""
 TRADING = ("limit_only", "post_only", "reduce_only")
 """States of one pair, next to ``online``, in which some orders are still taken. Source: "WebSocket API v2: Instrument"."""
+
+DELISTED = "delisted"
 
 
 class Told(Enum):
@@ -104,8 +103,10 @@ def _in_units(increment: str, precision: int) -> int:
 
 def state_of(info: PairInfo | None, system: str = "online") -> tuple[str, str]:
     """The state, with its reason, to publish while the pair's book is complete; None: the venue does not list the pair."""
-    if info is None or info.status == "delisted":
-        return "closed", "the venue's status is delisted" if info else "the venue does not list it any more"
+    if info is None:
+        return "closed", "the venue does not list it any more"
+    if info.status == DELISTED:
+        return "closed", f"the venue's status is {DELISTED}"
     if system in NO_MATCHING:
         return "halted", f"the venue's system status is {system}"
     if info.status == "online":

@@ -1,8 +1,8 @@
 """Tells a quiet market from a venue that no longer sends. No I/O; the clock is monotonic.
 
-While other pairs' data comes, a pair that is silent for as long as usual is quiet. What is silent for longer, and every pair of a connection on
-which nothing comes, is subscribed again: the snapshot tells. Where a connection that has never been silent for so long
-is silent, a snapshot proves nothing, because a venue that has stopped may still give its last book.
+While other pairs' data comes, a pair that is silent for as long as usual is quiet. A pair that is silent for longer, and every pair of a
+connection on which nothing comes, is subscribed again: the snapshot tells. Where a lively connection falls silent, the same book again
+proves nothing, because a venue that has stopped may still give its last one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CHECK_S = LEAST_S + 1
 FLOWING_S = 2.0
 """A connection with younger data tells that the venue sends."""
 THAW_S = 300.0
-"""A venue that has given the same book for so long is quiet after all."""
+"""A venue that was dead, and has given the same book for so long, is quiet after all."""
 
 
 @dataclass(slots=True)
@@ -40,6 +40,7 @@ class Silence:
         self._clock = clock
         self._names: list[str] = []
         self._told: dict[str, float] = {}
+        self._data_at: float | None = None
         self._frozen_at: float | None = None
         self._judged = clock()
         self._watch = ProgressWatch(clock=clock)
@@ -47,21 +48,25 @@ class Silence:
     def on_open(self, names: Iterable[str]) -> None:
         """A connection is open."""
         self._names = list(names)
+        self._data_at = None
         self._watch.opened(self._names)
 
     def on_data(self, name: str) -> None:
         """An update or a trade has come."""
-        self._told[name] = self._clock()
+        self._told[name] = self._data_at = self._clock()
         self._frozen_at = None
         self._watch.note(name)
 
     def on_snapshot(self, name: str) -> bool:
-        """A snapshot has come. True if the venue has given the same book for so long that it is only quiet."""
+        """A snapshot has come. Returns whether it proves that the pair's book is the venue's present one."""
         now = self._told[name] = self._clock()
         self._watch.excuse(name)
-        if self._frozen_at is None or now - self._frozen_at < THAW_S:
+        if self._frozen_at is None:
+            return True
+        if now - self._frozen_at < THAW_S:
             return False
-        # What was learnt no longer holds.
+        # It is quiet after all: what was learnt no longer holds.
+        self._frozen_at = None
         self._watch = ProgressWatch(clock=self._clock)
         self._watch.opened(self._names)
         return True
@@ -77,7 +82,7 @@ class Silence:
         if trading and overdue.connection and self._watch.lively():
             self._frozen_at = now if self._frozen_at is None else self._frozen_at
             return Verdict(self._watch.silence_s())
-        flowing = self._watch.silence_s() < FLOWING_S
+        flowing = self._data_at is not None and now - self._data_at < FLOWING_S
         verdict = Verdict()
         for name in (*trading, *others):
             late = name in overdue.instruments

@@ -86,9 +86,7 @@ class Subscriptions:
 
     def unanswered(self, pair: str = "") -> list[Key]:
         """What the venue has not answered yet, of one pair or of all."""
-        return [
-            key for key, each in self._all.items() if each.asked is not None and pair in ("", key.pair)
-        ]
+        return [key for key, each in self._all.items() if each.asked is not None and pair in ("", key.pair)]
 
     def overdue(self) -> list[tuple[Key, float]]:
         """What the venue should have answered, and when it was asked."""

@@ -106,7 +106,9 @@ def test_an_empty_book_of_the_venue_is_update_1() -> None:
     assert published.instrument.seq == 1
 
 
-@pytest.mark.parametrize("news", [Apply([("1.0", "2")], [], 6), Load([("1.0", "2")], [("1.1", "1")], 6), "trade"])
+@pytest.mark.parametrize(
+    "news", [Apply([("1.0", "2")], [], 6), Load([("1.0", "2")], [("1.1", "1")], 6), "trade"]
+)
 def test_a_frozen_book_is_down_until_something_new_comes(news: Any) -> None:
     published, publisher = opened()
     published.perform([BOOK])
