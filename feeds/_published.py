@@ -56,10 +56,19 @@ class VenueTrade(NamedTuple):
 class PublishedInstrument:
     """``instrument`` exists after ``open``. ``up`` is the state, with its reason, to publish while the book is complete.
 
-    ``depth`` is the number of levels a side that the venue gives at most, 0 for all.
+    ``depth`` is the number of levels a side that the venue gives at most, 0 for all. A recording is not a ``live_venue``: its pauses are
+    not a venue's silence. A venue's time of 0 is none.
     """
 
-    def __init__(self, publisher: Publisher, symbol: str, scale: Scale, *, depth: int = 0) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        symbol: str,
+        scale: Scale,
+        *,
+        depth: int = 0,
+        live_venue: bool = True,
+    ) -> None:
         self.symbol = symbol
         self.up = ("trading", "")
         self.refused = 0
@@ -67,6 +76,7 @@ class PublishedInstrument:
         self._publisher = publisher
         self._scale = scale
         self._depth = depth
+        self._live_venue = live_venue
         self._new_scale: Scale | None = None
         self._held: deque[VenueTrade] = deque(maxlen=MAX_HELD_TRADES)
         self._down = WAITING
@@ -86,6 +96,7 @@ class PublishedInstrument:
             tick=self._scale.tick,
             lot=self._scale.lot,
             depth=self._depth,
+            live_venue=self._live_venue,
             name=self.symbol,
             state=state,
             reason=reason,
@@ -126,7 +137,7 @@ class PublishedInstrument:
             self._held.append(trade)
             return None
         try:
-            self.instrument.trade(price, size, side, trade_id=trade_id, ts_us=ts_us)
+            self.instrument.trade(price, size, side, trade_id=trade_id, ts_us=ts_us or None)
         except SequenceError:
             raise
         except FeedError as error:
@@ -155,17 +166,17 @@ class PublishedInstrument:
             case Load():
                 self._load(action)
             case Apply():
-                self.instrument.update(action.bids, action.asks, ts_us=action.ts_us)
+                self.instrument.update(action.bids, action.asks, ts_us=action.ts_us or None)
                 self.thaw()
             case Lost():
                 self._down = action.reason
                 self.show()
 
     def _load(self, action: Load) -> None:
-        changed = self.instrument.replace(action.bids, action.asks, ts_us=action.ts_us)
+        changed = self.instrument.replace(action.bids, action.asks, ts_us=action.ts_us or None)
         if not changed and not self.instrument.seq:
             # The venue's book is empty. Update 1 tells that from a book that is not known yet.
-            self.instrument.update(ts_us=action.ts_us)
+            self.instrument.update(ts_us=action.ts_us or None)
         self._down = ""
         self._frozen = "" if changed else self._frozen
         self.show()

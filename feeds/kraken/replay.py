@@ -34,6 +34,7 @@ class Replay:
                     name,
                     Scale(summary.price_exp, summary.size_exp),
                     depth=depth or summary.depth,
+                    live_venue=False,
                 ),
                 depth or summary.depth,
                 summary.precision,

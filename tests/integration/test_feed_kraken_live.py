@@ -142,12 +142,12 @@ class FakeKraken:
     def tell_system(self, system: str) -> None:
         self.tell({"channel": "status", "type": "update", "data": [{"system": system, "version": "2.0.0"}]})
 
-    def tell_trades(self, kind: str, ids: range) -> None:
+    def tell_trades(self, kind: str, ids: range, price: float = 101.0) -> None:
         trades = [
             {
                 "symbol": PAIR,
                 "side": "buy",
-                "price": 101.0,
+                "price": price,
                 "qty": 0.005,
                 "trade_id": number + 1,
                 "timestamp": "2024-05-06T07:08:09.123456789Z",
@@ -156,9 +156,9 @@ class FakeKraken:
         ]
         self.tell({"channel": "trade", "type": kind, "data": trades})
 
-    def trade(self) -> None:
+    def trade(self, price: float = 101.0) -> None:
         self.trades += 1
-        self.tell_trades("update", range(self.trades - 1, self.trades))
+        self.tell_trades("update", range(self.trades - 1, self.trades), price)
 
     def change(self, bids: Levels | None = None, asks: Levels | None = None, *, spoil: bool = False) -> None:
         """The book changes and, as with this venue, what falls beyond the depth is forgotten without a word."""
@@ -434,6 +434,25 @@ def test_a_quiet_market_is_asked_and_stays_as_it_is(run: Run, nats_server: Embed
             await eventually(lambda: len(followed.venue.asked("book")) >= 5)
             assert followed.names() == ["feed_down", "trading"]
             assert (followed.venue.connections, followed.instrument.seq) == (1, 1)
+
+    run(scenario())
+
+
+def test_a_trade_finer_than_the_scale_is_published_in_a_finer_one(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            epoch = followed.instrument.epoch
+            for price in (101.0, 101.25, 101.0):
+                followed.venue.trade(price)
+            await followed.until(lambda: len(followed.values("trade")) == 3)
+            assert [(value[1] > epoch, value[4], value[7]) for value in followed.values("trade")] == [
+                (False, 1010, 1),
+                (True, 10125, 2),
+                (True, 10100, 3),
+            ]
+            await followed.until(lambda: followed.names()[-1] == "trading" and followed.equal())
 
     run(scenario())
 

@@ -26,17 +26,18 @@ class FakeInstrument:
             if len(text.partition(".")[2]) > -self.scale.price_exp:
                 raise FeedError(f"{text} has too many decimals")
 
-    def replace(self, bids: Any, asks: Any, *, ts_us: int) -> bool:
+    def replace(self, bids: Any, asks: Any, *, ts_us: int | None) -> bool:
         self._check(*(price for price, _ in (*bids, *asks)))
+        assert ts_us != 0
         changed, self.book = self.book != (bids, asks), (bids, asks)
         self.seq += changed
         return changed
 
-    def update(self, bids: Any = (), asks: Any = (), *, ts_us: int) -> None:
+    def update(self, bids: Any = (), asks: Any = (), *, ts_us: int | None) -> None:
         self._check(*(price for price, _ in (*bids, *asks)))
         self.seq += 1
 
-    def trade(self, price: str, size: str, side: str, *, trade_id: int, ts_us: int) -> None:
+    def trade(self, price: str, size: str, side: str, *, trade_id: int, ts_us: int | None) -> None:
         self._check(price)
         self.told.append(trade_id)
 
@@ -73,7 +74,7 @@ BOOK = Load([("1.0", "1")], [("1.1", "1")], 5)
 
 def test_the_state_follows_the_book() -> None:
     published, publisher = opened(depth=25)
-    assert publisher.opened[0]["depth"] == 25
+    assert (publisher.opened[0]["depth"], publisher.opened[0]["live_venue"]) == (25, True)
     for actions in ([BOOK], [BOOK], [Lost("gone")], [BOOK]):
         assert published.perform(actions) is None
     published.up = ("halted", "maintenance")
@@ -96,6 +97,12 @@ def test_a_closed_instrument_needs_no_book() -> None:
     published.up = ("trading", "")
     published.show()
     assert publisher.told[-1] == ("feed_down", "gone")
+
+
+def test_a_recording_is_no_venue_that_could_fall_silent_and_may_lack_times() -> None:
+    published, publisher = opened(live_venue=False)
+    assert publisher.opened[0]["live_venue"] is False
+    assert published.perform([Load([("1.0", "1")], [], 0)]) is None
 
 
 def test_an_empty_book_of_the_venue_is_update_1() -> None:
