@@ -248,10 +248,10 @@ class Live:
             return
         self._data_at = self._clock()
         if not message.snapshot:
-            self._silence.on_data(key.pair)
+            self._silence.on_update(key.pair)
             return
         self._subscriptions.confirm(key)
-        if self._silence.on_snapshot(key.pair):
+        if self._silence.on_snapshot(key.pair, new=told is Told.NEW):
             pair.published.thaw()
             pair.published.heard()
 
@@ -260,7 +260,7 @@ class Live:
         self._subscriptions.confirm(key)
         if pair.on_trade(trade) is Told.NEW:
             self._data_at = self._clock()
-            self._silence.on_data(key.pair)
+            self._silence.on_trade()
         if pair.wants_snapshot and not wanted:
             self._subscriptions.ask_again(Key("book", key.pair))
 

@@ -40,6 +40,7 @@ class Silence:
         self._clock = clock
         self._names: list[str] = []
         self._told: dict[str, float] = {}
+        self._asked: dict[str, float] = {}
         self._data_at: float | None = None
         self._frozen_at: float | None = None
         self._judged = clock()
@@ -51,16 +52,27 @@ class Silence:
         self._data_at = None
         self._watch.opened(self._names)
 
-    def on_data(self, name: str) -> None:
-        """An update or a trade has come."""
-        self._told[name] = self._data_at = self._clock()
-        self._frozen_at = None
+    def on_update(self, name: str) -> None:
+        """An update of a pair's book has come."""
+        self._told[name] = self._clock()
+        self._on_data(name)
+
+    def on_trade(self) -> None:
+        """A trade has come: the venue sends. It says nothing about the pair's book."""
+        self._on_data(None)
+
+    def _on_data(self, name: str | None) -> None:
+        self._data_at, self._frozen_at = self._clock(), None
         self._watch.note(name)
 
-    def on_snapshot(self, name: str) -> bool:
-        """A snapshot has come. Returns whether it proves that the pair's book is the venue's present one."""
+    def on_snapshot(self, name: str, *, new: bool) -> bool:
+        """A snapshot has come. Returns whether it proves that the pair's book is the venue's present one.
+
+        If it is ``new`` and no update has told so, updates are missing: then the silence before it was not usual.
+        """
         now = self._told[name] = self._clock()
-        self._watch.excuse(name)
+        if not new:
+            self._watch.excuse(name)
         if self._frozen_at is None:
             return True
         if now - self._frozen_at < THAW_S:
@@ -89,6 +101,10 @@ class Silence:
             if flowing and not late:
                 self._told[name] = now
                 verdict.heard.append(name)
-            elif late or now - self._told.get(name, now) >= CHECK_S:
+            elif self._may_ask(name, now) if late else now - self._told.get(name, now) >= CHECK_S:
+                self._asked[name] = now
                 verdict.ask.append(name)
         return verdict
+
+    def _may_ask(self, name: str, now: float) -> bool:
+        return name not in self._asked or now - self._asked[name] >= LEAST_S
