@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from mdstream.errors import FeedError, SequenceError
 from mdstream.feed import Instrument, Publisher, Side
@@ -14,6 +16,7 @@ from mdstream.feeds._lines import exact_exponent
 log = logging.getLogger("mdstream.feeds")
 
 WAITING = "waiting for the venue's book"
+MAX_HELD_TRADES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +28,12 @@ class Scale:
     tick: int = 1
     lot: int = 1
 
-    def holding(self, actions: Sequence[BookAction]) -> Scale:
-        """The coarsest scale that also holds the levels of ``actions``.
+    def holding(self, levels: Iterable[tuple[str, str]]) -> Scale:
+        """The coarsest scale that also holds these prices and sizes.
 
         After a venue changes a symbol's increments, older orders keep their prices, which may not fit the new ones.
         """
-        levels = [
-            level
-            for action in actions
-            if isinstance(action, Load | Apply)
-            for level in (*action.bids, *action.asks)
-        ]
+        levels = list(levels)
         price_exp = min(self.price_exp, exact_exponent(price for price, _ in levels))
         size_exp = min(self.size_exp, exact_exponent(size for _, size in levels))
         if (price_exp, size_exp) == (self.price_exp, self.size_exp):
@@ -43,31 +41,58 @@ class Scale:
         return Scale(price_exp, size_exp)
 
 
-class PublishedInstrument:
-    """``instrument`` exists after ``open``. ``up`` is the state, with its reason, to publish when the book is complete."""
+class VenueTrade(NamedTuple):
+    """A trade in the venue's decimal texts; ``side`` is the taker's."""
 
-    def __init__(self, publisher: Publisher, symbol: str, scale: Scale) -> None:
+    price: str
+    size: str
+    side: Side
+    trade_id: int | None
+    ts_us: int
+
+
+class PublishedInstrument:
+    """``instrument`` exists after ``open``. ``up`` is the state, with its reason, to publish while the book is complete.
+
+    ``depth`` is the number of levels a side that the venue gives at most, 0 for all.
+    """
+
+    def __init__(self, publisher: Publisher, symbol: str, scale: Scale, *, depth: int = 0) -> None:
         self.symbol = symbol
         self.up = ("trading", "")
         self.refused = 0
         """Groups of book actions, and trades, that the publisher refused."""
         self._publisher = publisher
         self._scale = scale
+        self._depth = depth
         self._new_scale: Scale | None = None
+        self._held: deque[VenueTrade] = deque(maxlen=MAX_HELD_TRADES)
+        self._down = WAITING
+        self._frozen = ""
+        self._shown = ("", "")
         self._instrument: Instrument | None = None
+        self._opened = False
 
     async def open(self) -> None:
-        """Announces the instrument, or announces it again, without a book and ``feed_down``."""
+        """Announces the instrument, or announces it again, without a book: ``feed_down``, or ``closed`` where the venue says so."""
+        self._down = WAITING
+        self._shown = state, reason = self._state()
         self._instrument = await self._publisher.instrument(
             self.symbol,
             price_exp=self._scale.price_exp,
             size_exp=self._scale.size_exp,
             tick=self._scale.tick,
             lot=self._scale.lot,
+            depth=self._depth,
             name=self.symbol,
-            state="feed_down",
-            reason=WAITING,
+            state=state,
+            reason=reason,
         )
+        self._opened = True
+        self.show()
+        held, self._held = self._held, deque(maxlen=MAX_HELD_TRADES)
+        for trade in held:
+            self.trade(*trade)
 
     @property
     def instrument(self) -> Instrument:
@@ -76,6 +101,8 @@ class PublishedInstrument:
 
     def perform(self, actions: Sequence[BookAction]) -> FeedError | None:
         """Publishes actions. Returns the error if the publisher refuses one: the book must then be loaded again."""
+        if not self._opened:
+            return FeedError(f"{self.symbol} is being opened again")
         try:
             for action in actions:
                 self._perform(action)
@@ -83,16 +110,41 @@ class PublishedInstrument:
             raise  # another writer has taken over: a new snapshot does not help
         except FeedError as error:
             self._count(error)
-            self._new_scale = self._scale.holding(actions)
+            self._new_scale = self._scale.holding(_levels(actions))
             return error
         return None
 
-    def trade(self, price: str, size: str, side: Side, trade_id: int | None, ts_us: int) -> None:
-        """Publishes a trade, unless the publisher refuses it."""
+    def trade(
+        self, price: str, size: str, side: Side, trade_id: int | None, ts_us: int
+    ) -> FeedError | None:
+        """Publishes a trade. Returns the error if it needs a finer scale: it is held until ``rescale``, and so are those after it.
+
+        A trade that no scale can hold is counted and left out.
+        """
+        trade = VenueTrade(price, size, side, trade_id, ts_us)
+        if self._held or not self._opened:
+            self._held.append(trade)
+            return None
         try:
             self.instrument.trade(price, size, side, trade_id=trade_id, ts_us=ts_us)
+        except SequenceError:
+            raise
         except FeedError as error:
             self._count(error)
+            return self._hold(trade, error)
+        self.thaw()
+        return None
+
+    def _hold(self, trade: VenueTrade, error: FeedError) -> FeedError | None:
+        try:
+            wanted = (self._new_scale or self._scale).holding([trade[:2]])
+        except FeedError:
+            return None
+        if wanted == self._scale:
+            return None
+        self._new_scale = wanted
+        self._held.append(trade)
+        return error
 
     def _count(self, error: FeedError) -> None:
         self.refused += 1
@@ -101,22 +153,77 @@ class PublishedInstrument:
     def _perform(self, action: BookAction) -> None:
         match action:
             case Load():
-                self.instrument.replace(action.bids, action.asks, ts_us=action.ts_us)
-                if self.instrument.state == "feed_down":
-                    self.show()
+                self._load(action)
             case Apply():
                 self.instrument.update(action.bids, action.asks, ts_us=action.ts_us)
+                self.thaw()
             case Lost():
-                self.instrument.status("feed_down", reason=action.reason)
+                self._down = action.reason
+                self.show()
+
+    def _load(self, action: Load) -> None:
+        changed = self.instrument.replace(action.bids, action.asks, ts_us=action.ts_us)
+        if not changed and not self.instrument.seq:
+            # The venue's book is empty. Update 1 tells that from a book that is not known yet.
+            self.instrument.update(ts_us=action.ts_us)
+        self._down = ""
+        self._frozen = "" if changed else self._frozen
+        self.show()
+
+    # ---- the state
 
     def show(self) -> None:
-        """Publishes ``up``."""
-        state, reason = self.up
-        self.instrument.status(state, reason=reason)
+        """Publishes the state, if it is another one: ``up``, or ``feed_down`` while the book is not complete.
+
+        A closed instrument stays closed without a book, because there may never be one again.
+        """
+        shown = self._state()
+        if shown != self._shown and self._opened:
+            self._shown = shown
+            self.instrument.status(shown[0], reason=shown[1])
+
+    def _state(self) -> tuple[str, str]:
+        wrong = self._down or self._frozen
+        return ("feed_down", wrong) if wrong and self.up[0] != "closed" else self.up
+
+    def freeze(self, reason: str) -> None:
+        """The venue tells nothing new where it should: ``feed_down`` until it does, also when it gives the same book again."""
+        self._frozen = reason
+        self.show()
+
+    @property
+    def frozen(self) -> bool:
+        return bool(self._frozen)
+
+    def thaw(self) -> None:
+        """Ends ``freeze``."""
+        if self._frozen:
+            self._frozen = ""
+            self.show()
+
+    def heard(self) -> None:
+        """The venue still sends, though nothing new of this instrument: the age of its book begins again."""
+        if self._opened:
+            self.instrument.heard()
+
+    # ---- the scale
+
+    @property
+    def wants_rescale(self) -> bool:
+        """Whether ``rescale`` would open the instrument again."""
+        return not self._opened or self._new_scale not in (None, self._scale)
 
     async def rescale(self, scale: Scale | None = None) -> None:
         """Opens the instrument again, in a new epoch, if ``scale`` or a refused action needs another scale."""
         wanted, self._new_scale = scale or self._new_scale, None
         if wanted is not None and wanted != self._scale:
-            self._scale = wanted
+            self._scale, self._opened = wanted, False
+        if not self._opened:
+            # Also where an earlier try failed: until one succeeds there is no instrument to publish to.
             await self.open()
+
+
+def _levels(actions: Sequence[BookAction]) -> Iterable[tuple[str, str]]:
+    for action in actions:
+        if isinstance(action, Load | Apply):
+            yield from (*action.bids, *action.asks)
