@@ -119,7 +119,7 @@ class ProgressWatch:
         return tuple(name for name, course in self._courses.items() if self._late(course, now, 0))
 
     def _late(self, course: _Course, now: float, doublings: int) -> bool:
-        bound_s = course.bound_s(self._least_s, self._most_s) * 2 ** min(doublings, 16)
+        bound_s: float = course.bound_s(self._least_s, self._most_s) * 2 ** min(doublings, 16)
         return now - course.since >= min(bound_s, max(MOST_PATIENCE_S, self._most_s))
 
     def silence_s(self, instrument: str | None = None) -> float:
