@@ -18,6 +18,8 @@ log = logging.getLogger("mdstream.feeds")
 
 WAITING = "waiting for the venue's book"
 MAX_HELD_TRADES = 10_000
+MAX_REASON = 200
+"""Characters. The venue's words are in it, and readers refuse long reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,19 @@ class VenueTrade(NamedTuple):
 class PublishedInstrument:
     """``instrument`` exists after ``open``. ``up`` is the state, with its reason, to publish while the book is complete.
 
-    ``depth`` is the number of levels a side that the venue gives at most, 0 for all.
+    ``depth`` is the number of levels a side that the venue gives at most, 0 for all. A recording is not a ``live_venue``: its pauses are
+    not a venue's silence. A venue's time of 0 is none.
     """
 
-    def __init__(self, publisher: Publisher, symbol: str, scale: Scale, *, depth: int = 0) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        symbol: str,
+        scale: Scale,
+        *,
+        depth: int = 0,
+        live_venue: bool = True,
+    ) -> None:
         self.symbol = symbol
         self.up = ("trading", "")
         self.refused = 0
@@ -66,6 +77,7 @@ class PublishedInstrument:
         self._publisher = publisher
         self._scale = scale
         self._depth = depth
+        self._live_venue = live_venue
         self._new_scale: Scale | None = None
         self._held: deque[VenueTrade | int] = deque()
         """Trades that wait for the instrument to be open; a number stands for so many that are lost."""
@@ -86,6 +98,7 @@ class PublishedInstrument:
             tick=self._scale.tick,
             lot=self._scale.lot,
             depth=self._depth,
+            live_venue=self._live_venue,
             name=self.symbol,
             state=state,
             reason=reason,
@@ -129,7 +142,7 @@ class PublishedInstrument:
             self._hold_next(trade)
             return None
         try:
-            self.instrument.trade(price, size, side, trade_id=trade_id, ts_us=ts_us)
+            self.instrument.trade(price, size, side, trade_id=trade_id, ts_us=ts_us or None)
         except SequenceError:
             raise
         except FeedError as error:
@@ -174,17 +187,17 @@ class PublishedInstrument:
             case Load():
                 self._load(action)
             case Apply():
-                self.instrument.update(action.bids, action.asks, ts_us=action.ts_us)
+                self.instrument.update(action.bids, action.asks, ts_us=action.ts_us or None)
                 self.thaw()
             case Lost():
                 self._down = action.reason
                 self.show()
 
     def _load(self, action: Load) -> None:
-        changed = self.instrument.replace(action.bids, action.asks, ts_us=action.ts_us)
+        changed = self.instrument.replace(action.bids, action.asks, ts_us=action.ts_us or None)
         if not changed and not self.instrument.seq:
             # The venue's book is empty. Update 1 tells that from a book that is not known yet.
-            self.instrument.update(ts_us=action.ts_us)
+            self.instrument.update(ts_us=action.ts_us or None)
         self._down = ""
         self._frozen = "" if changed else self._frozen
         self.show()
@@ -203,7 +216,8 @@ class PublishedInstrument:
 
     def _state(self) -> tuple[str, str]:
         wrong = self._down or self._frozen
-        return ("feed_down", wrong) if wrong and self.up[0] != "closed" else self.up
+        state, reason = ("feed_down", wrong) if wrong and self.up[0] != "closed" else self.up
+        return state, reason[:MAX_REASON]
 
     def freeze(self, reason: str) -> None:
         """The venue tells nothing new where it should: ``feed_down`` until it does, also when it gives the same book again."""
