@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,8 @@ log = logging.getLogger("mdstream.feeds")
 
 WAITING = "waiting for the venue's book"
 MAX_HELD_TRADES = 10_000
+RESUBSCRIBE_S = 0.5
+"""A new scale ends clients' subscriptions. Trades that were held for it wait until clients may have subscribed again."""
 MAX_REASON = 200
 """Characters. The venue's words are in it, and readers refuse long reasons."""
 
@@ -105,6 +108,8 @@ class PublishedInstrument:
         )
         self._opened = True
         self.show()
+
+    def _release(self) -> None:
         held, self._held = self._held, deque()
         for trade in held:
             if isinstance(trade, int):
@@ -253,8 +258,8 @@ class PublishedInstrument:
 
     @property
     def wants_rescale(self) -> bool:
-        """Whether ``rescale`` would open the instrument again."""
-        return not self._opened or self._new_scale not in (None, self._scale)
+        """Whether ``rescale`` has something to do."""
+        return bool(self._held) or not self._opened or self._new_scale not in (None, self._scale)
 
     async def rescale(self, scale: Scale | None = None) -> None:
         """Opens the instrument again, in a new epoch, if ``scale`` or a refused action needs another scale."""
@@ -264,6 +269,9 @@ class PublishedInstrument:
         if not self._opened:
             # Also where an earlier try failed: until one succeeds there is no instrument to publish to.
             await self.open()
+        if self._held:
+            await asyncio.sleep(RESUBSCRIBE_S)
+            self._release()
 
 
 def _levels(actions: Sequence[BookAction]) -> Iterable[tuple[str, str]]:

@@ -188,7 +188,8 @@ class SymbolBook:
             )
             if refused is not None:
                 self._lose(str(refused))
-                self._mend()
+        if self.published.wants_rescale:
+            self._mend()
 
     # ---- mending
 
