@@ -1,0 +1,3 @@
+module mdstream/tests/writers/go
+
+go 1.24
