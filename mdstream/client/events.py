@@ -119,6 +119,7 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     depth: int = 0
     group: int = 1
     interval_ms: int = 0
+    ref: dict[str, Any] = field(default_factory=dict)
     resumed: bool = False
 
 
@@ -130,10 +131,21 @@ class Lost(Struct, frozen=True, tag_field="type", tag="lost"):
     last: Count
 
 
+class RefChange(Struct, frozen=True, tag_field="type", tag="ref"):
+    """The reference data changed; the exponents never do."""
+
+    sub: Count
+    ref: dict[str, Any]
+
+
 class StateChange(Struct, frozen=True, tag_field="type", tag="state"):
+    """``age_ms`` is the age of the venue's last word when the gateway sent this."""
+
     sub: Count
     state: str
     since: Count | None = None
+    code: str | None = None
+    age_ms: Count | None = None
     reason: str | None = None
 
 
@@ -163,7 +175,7 @@ class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
 
 
 Data: TypeAlias = Delta | Snapshot | Trades | Ticker | Heartbeat
-Control: TypeAlias = Welcome | Subscribed | Lost | StateChange | Unsubscribed | Drain | Refused | Pong
+Control: TypeAlias = Welcome | Subscribed | Lost | RefChange | StateChange | Unsubscribed | Drain | Refused | Pong
 Event: TypeAlias = Data | Control
 
 

@@ -105,7 +105,7 @@ class Publisher:
             statuses = await self.bus.subscribe(f"md.{self._venue_token}.*.status", self._on_status)
             self._stop_listening = partial(self.bus.unsubscribe, statuses)
         instrument = await self._open(
-            symbol, Ref(price_exp, size_exp, tick, lot, name, extra), max_levels, state, reason
+            symbol, Ref(price_exp, size_exp, tick, lot, name, extra=extra), max_levels, state, reason
         )
         for name, value in instrument.opening():
             await self.bus.publish_acked(name, value)
