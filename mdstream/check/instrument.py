@@ -73,6 +73,8 @@ class InstrumentCheck:
         self._duties = Duties(started_s)
         self._epoch: Epoch | None = None
         self._refused: set[str] = set()
+        self._unnumbered: set[str] = set()
+        """Streams of which the newest message could not be read at all."""
         self._at_last_status: dict[str, int] = {}
         self._catching_up = False
         self._new: list[Finding] = []
@@ -167,6 +169,7 @@ class InstrumentCheck:
         except PayloadError as error:
             self._refuse(stream, payload, refusal(stream, payload, error))
             return
+        self._unnumbered.discard(stream)
         for value in values:
             self._value(stream, value)
 
@@ -179,9 +182,7 @@ class InstrumentCheck:
         if stream in self.numbers:
             self._refused_numbers(stream, payload)
         elif not self._catching_up:
-            self._duties.came(stream, self._now_s)
-        if stream == "snap":
-            self._duties.snapped(0, self._now_s)
+            self._came_amiss(stream)
 
     def _refused_numbers(self, stream: str, payload: bytes) -> None:
         """What is refused uses its numbers all the same: what follows is not a gap as well."""
@@ -190,6 +191,7 @@ class InstrumentCheck:
         numbers = self.numbers[stream]
         found = loose_numbers(stream, payload)
         if found is None:
+            self._unnumbered.add(stream)
             numbers.forget()
             return
         for epoch, _, last in found:
@@ -231,6 +233,7 @@ class InstrumentCheck:
             if not self._catching_up:
                 said = f"a value came with epoch {epoch}; {self.epoch} is known"
                 self._add("epoch_smaller", stream, said, **shown)
+                self._came_amiss(stream)
             return False
         if epoch > self._wall_us(self._now_s) + AHEAD_US:
             ahead_s = (epoch - self._wall_us(self._now_s)) / 1e6
@@ -284,8 +287,7 @@ class InstrumentCheck:
         self.state = value.state
         self._came("status")
         if self._catching_up:
-            if value.heard_us is None or value.heard_us > value.ts_us:
-                self._faults(Duties(self._now_s).status(value, self._now_s))
+            self._faults(Duties(self._now_s).status(value, self._now_s))
             return
         self._faults(self._duties.status(value, self._now_s))
         for stream, number in (("book", value.book_seq), ("trade", value.trade_seq)):
@@ -296,7 +298,7 @@ class InstrumentCheck:
         """Compares a number in ``status`` with what came."""
         numbers = self.numbers[stream]
         newest, least = numbers.last, self._at_last_status.get(stream, 0)
-        if newest is None:
+        if newest is None or stream in self._unnumbered:
             return
         self._at_last_status[stream] = numbers.live_last
         shown: dict[str, Any] = {"field": f"{stream}_seq", "value": str(number)}
@@ -310,7 +312,7 @@ class InstrumentCheck:
         self._came("snap")
         numbers = self.numbers["book"]
         newest = numbers.last
-        if newest is None:
+        if newest is None or (value.seq > newest and "book" in self._unnumbered):
             numbers.begin(value.seq)
         elif value.seq > newest:
             self._add("snap_ahead", "snap", f"seq {value.seq}: the newest update that came is {newest}")
@@ -361,11 +363,18 @@ class InstrumentCheck:
         if not self._catching_up:
             self._duties.came(stream, self._now_s)
 
+    def _came_amiss(self, stream: str) -> None:
+        """What is refused is told once, and not as late too."""
+        if stream in ANNOUNCEMENT:
+            self._duties.came(stream, self._now_s)
+        if stream == "snap":
+            self._duties.snapped(0, self._now_s)
+
     def _tick(self, at_s: float) -> None:
         self._now_s, epoch = at_s, self._epoch
         if epoch is None or self.stopped:
             return
-        if not epoch.told_missing and at_s - epoch.began_s > ANNOUNCED_S:
+        if not epoch.told_order and not epoch.told_missing and at_s - epoch.began_s > ANNOUNCED_S:
             epoch.told_missing = True
             for stream in ANNOUNCEMENT:
                 if stream not in epoch.announced:

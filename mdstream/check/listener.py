@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections import deque
 from contextlib import aclosing, suppress
@@ -20,6 +21,8 @@ from mdstream.check.instrument import ANNOUNCEMENT, InstrumentCheck
 from mdstream.check.report import BusReport, InstrumentReport
 from mdstream.errors import BusError
 from mdstream.model import InstrumentId
+
+logger = logging.getLogger(__name__)
 
 TICK_S = 0.25
 STORING_S = 1.0
@@ -215,6 +218,7 @@ class _Listener:
     async def _listen(self) -> None:
         """Ends early, and with a verdict, if the task is cancelled."""
         ends_s = time.monotonic() + self._options.for_s
+        logger.info("listening for %g s", self._options.for_s)
         try:
             while (left_s := ends_s - time.monotonic()) > 0:
                 await asyncio.sleep(min(TICK_S, left_s))

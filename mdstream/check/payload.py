@@ -64,6 +64,8 @@ def _rule(stream: str, field: str, why: str) -> str:
         return "tag"
     if stream == "ref" and field == "epoch" and "missing" in why:
         return "ref_epoch"
+    if field == "heard" and "later than" in why:
+        return "heard_ahead"
     if "lots" in field and "not -" in why:
         return "negative_size"
     return next((rule for rule, pattern in _RULES if pattern.search(why)), "encoding")
