@@ -20,7 +20,7 @@ from mdstream.client.protocol import Codec, Command, Request
 from mdstream.client.states import ConnectionState, Stats
 from mdstream.client.subscription import Observer, StreamEvent, Subscription, notify, notify_all, register
 from mdstream.client.urls import Urls
-from mdstream.codes import FINAL_CLOSE_CODES, CloseCode, ErrorCode
+from mdstream.codes import FINAL_CLOSE_CODES, RESCALED, CloseCode, ErrorCode
 from mdstream.errors import (
     ClientError,
     ConnectionFailed,
@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 VERSION = 1
 FINAL_STATUSES = frozenset({400, 403, 404})
 """HTTP answers to the upgrade after which another try at that URL would fail too."""
-RESCALED = "rescaled"
-"""The reason of ``unsubscribed`` where the decimals have changed: the client subscribes again."""
 TEMPORARY_ERRORS = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.UNKNOWN_INSTRUMENT})
 """Refusals of a repeated ``subscribe`` that may be temporary: the new gateway is busy, or does not know every instrument yet."""
 

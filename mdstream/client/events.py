@@ -119,8 +119,8 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     depth: int = 0
     group: int = 1
     interval_ms: int = 0
-    ref: dict[str, Any] = field(default_factory=dict)
     resumed: bool = False
+    ref: dict[str, Any] = field(default_factory=dict)
 
 
 class Lost(Struct, frozen=True, tag_field="type", tag="lost"):
@@ -144,9 +144,9 @@ class StateChange(Struct, frozen=True, tag_field="type", tag="state"):
     sub: Count
     state: str
     since: Count | None = None
+    reason: str | None = None
     code: str | None = None
     age_ms: Count | None = None
-    reason: str | None = None
 
 
 class Unsubscribed(Struct, frozen=True, tag_field="type", tag="unsubscribed"):

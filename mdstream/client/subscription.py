@@ -178,7 +178,7 @@ class Subscription:
     def on_end(self, observer: Callable[[], object]) -> Callable[[], None]:
         return register(self._end_observers, observer)
 
-    def requested(self, reason: str | None) -> None:
+    def requested(self, reason: str | None = None) -> None:
         """``subscribe`` was sent, again if there is a ``reason``; what was sent before is over."""
         self._attachment = Attachment.REQUESTED
         self.number = None

@@ -196,7 +196,14 @@ def _failure(url: str, error: OSError | picows.WSError, timeout_s: float) -> Cli
         return _refused(url, error)
     if isinstance(error, TimeoutError):
         return ConnectionFailed(f"cannot connect to {url}: no answer within {timeout_s:g} s")
-    return ConnectionFailed(f"cannot connect to {url}: {_describe(error)}")
+    return ConnectionFailed(f"cannot connect to {url}: {_describe(error)}{_hint(url, error)}")
+
+
+def _hint(url: str, error: Exception) -> str:
+    no_tls = isinstance(error, ssl_module.SSLError) and not isinstance(error, ssl_module.SSLCertVerificationError)
+    if url.startswith("wss:") and (no_tls or isinstance(error, ConnectionResetError | ConnectionAbortedError)):
+        return "; does it speak TLS there? Without TLS the URL begins with ws://"
+    return ""
 
 
 def _check_answer(url: str, ws: WSTransport, subprotocol: str, compression: bool) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from mdstream.bus import Readers, ReaderStats, UnknownInstrument
 from mdstream.bus.spellings import near
-from mdstream.codes import ErrorCode
+from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError, FeedError
+from mdstream.gateway import messages
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.hub_target import HubTarget
 from mdstream.gateway.open_instrument import OpenInstrument, StreamStatus
@@ -123,7 +124,9 @@ class OpenInstruments:
             await asyncio.wait([self._closing[str(id)]])
         if self._readers is None or not self._readers.bus.connected:
             raise _unavailable("NATS is not connected; try again")
-        instrument = OpenInstrument(id, self._now_us, self._status_changed, self._rescaled)
+        instrument = OpenInstrument(
+            id, self._now_us, self._status_changed, self._ref_changed, self._rescaled
+        )
         try:
             instrument.reader = await self._readers.open(
                 id, lambda ref: self._add(instrument, ref), instrument
@@ -175,6 +178,11 @@ class OpenInstruments:
         finally:
             self._hub.uncork()
 
+    def _ref_changed(self, instrument: OpenInstrument) -> None:
+        for topic in instrument.core.topics:
+            message = messages.ref(topic.number, instrument.ref)
+            self._hub.broadcast(topic, *messages.encode_both(message))
+
     def _show_waiting(self, status: StreamStatus) -> None:
         for sink, topic in status.data_arrived():
             if self._is_subscribed(sink, topic):
@@ -187,9 +195,7 @@ class OpenInstruments:
         """Other decimals change the meaning of everything that clients hold, so they start again."""
         if self._open.get(instrument.name) is instrument:
             log.warning("%s was announced with other decimals; its subscriptions end", instrument.name)
-            self._end_subscriptions(
-                instrument.core, "the decimals of the instrument changed; subscribe again"
-            )
+            self._end_subscriptions(instrument.core, RESCALED)
             self._let_go(instrument)
 
     # ---- time

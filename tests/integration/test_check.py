@@ -19,8 +19,8 @@ from mdstream.bus import Bus, EmbeddedNats, connect
 from support.program import ROOT, Program
 from support.raw_writer import FAULTS, STEP_S, RawWriter
 
-LISTEN_S = 13.0
-"""Longer than a `status` may take, so that one that is late shows."""
+LISTEN_S = 17.0
+"""Longer than a ``status`` may take, so that one that is late shows."""
 WRITERS = ROOT / "tests" / "writers"
 NODE, NPM, GO = shutil.which("node"), shutil.which("npm"), shutil.which("go")
 OTHERS = {"node": "NODE:BRK.B", "go": "GO:BTC/USD"}
@@ -79,8 +79,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             check = running.enter_context(Program(*command, temporary=temporary))
             check.until_error("listening")
             for name, writer in others.items():
-                started = Program(nats.url, OTHERS[name], temporary=temporary, command=writer)
-                running.enter_context(started).until("publishing")
+                running.enter_context(Program(nats.url, OTHERS[name], temporary=temporary, command=writer))
             asyncio.run(publish_all(nats.url, check))
             assert check.end() == 1, check.errors
     finally:

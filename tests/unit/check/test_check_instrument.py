@@ -99,6 +99,7 @@ def test_ref_and_snap_come_again_every_60_s(stream: str) -> None:
             check.take("ref", msgpack.packb(ref), at_s)
         if second == 50 and stream == "ref":
             check.take("snap", msgpack.packb([2, writer.epoch, 0, ts_us, [], []]), at_s)
+    check.tick(START_S + 70)
     assert [(finding.rule, finding.subject) for finding in check.findings] == [
         ("repeat_late", f"md.TEST.BTC-USD.{stream}")
     ]

@@ -81,12 +81,12 @@ class FakeReaders:
     async def close(self) -> None:
         self.closed.extend(self.watchers)
 
-    def go_live(self, name: str, seq: int = 0) -> None:
+    def go_live(self, name: str, seq: int = 1) -> None:
         """The book and the trades of an open instrument are there."""
         snap = msgpack.packb([2, 1000, seq, 1, [1000, 5], [1001, 7]])
         self.targets[name].load_snap(snap)
         for stream in ("book", "trade"):
-            self.watchers[name].on_state(stream, State.LIVE, "")
+            self.watchers[name].on_state(stream, State.LIVE, None, "", None)
 
 
 class Stage:

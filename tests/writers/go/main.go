@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"sort"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -227,7 +228,10 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	failed := func(_ nats.JetStream, message *nats.Msg, err error) { log.Printf("%s is not stored: %v", message.Subject, err) }
+	var told sync.Once
+	failed := func(_ nats.JetStream, message *nats.Msg, err error) {
+		told.Do(func() { log.Printf("%s is not stored: %v", message.Subject, err) })
+	}
 	js, err := nc.JetStream(nats.MaxWait(2*time.Second), nats.PublishAsyncErrHandler(failed))
 	if err != nil {
 		log.Fatal(err)
