@@ -83,9 +83,14 @@ class Duties:
         before, self._status = self._status, (value.ts_us, at_s)
         faults: list[Fault] = []
         if before is not None and value.ts_us == before[0] and at_s - before[1] > GRACE_S:
-            faults.append(("ts_stuck", "status", f"ts {value.ts_us} came {at_s - before[1]:.1f} s ago already"))
+            faults.append(
+                ("ts_stuck", "status", f"ts {value.ts_us} came {at_s - before[1]:.1f} s ago already")
+            )
         if value.heard_us is None:
-            return [*faults, ("status_short", "status", "five values: book_seq, trade_seq and heard are missing")]
+            return [
+                *faults,
+                ("status_short", "status", "five values: book_seq, trade_seq and heard are missing"),
+            ]
         return faults + self._stuck(value.ts_us - value.heard_us, at_s)
 
     def _stuck(self, age_us: int, at_s: float) -> list[Fault]:

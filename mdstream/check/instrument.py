@@ -137,7 +137,11 @@ class InstrumentCheck:
                 self._add("not_stored", stream, f"{stream} is heard, and nothing is stored of it")
             elif message.stored_us + STORED_S * 1e6 < heard_us:
                 old_s = (heard_us - message.stored_us) / 1e6
-                self._add("not_stored", stream, f"the stored {stream} is {old_s:.1f} s older than the last one heard")
+                self._add(
+                    "not_stored",
+                    stream,
+                    f"the stored {stream} is {old_s:.1f} s older than the last one heard",
+                )
         return self._found()
 
     def misplaced(self, name: str, said: str, at_s: float) -> list[Finding]:
@@ -174,7 +178,7 @@ class InstrumentCheck:
             self._value(stream, value)
 
     def _refuse(self, stream: str, payload: bytes, why: Refusal) -> None:
-        where = {"field": why.field, "byte": why.byte, "value": why.value}
+        where: dict[str, Any] = {"field": why.field, "byte": why.byte, "value": why.value}
         self._add(why.rule, stream, f"{why.field}, byte {why.byte}: {why.said}", **where)
         self._refused.add(stream)
         if self._epoch is not None:
@@ -303,7 +307,9 @@ class InstrumentCheck:
         self._at_last_status[stream] = numbers.live_last
         shown: dict[str, Any] = {"field": f"{stream}_seq", "value": str(number)}
         if number > newest:
-            self._add("status_ahead", "status", f"{stream}_seq {number}: the newest that came is {newest}", **shown)
+            self._add(
+                "status_ahead", "status", f"{stream}_seq {number}: the newest that came is {newest}", **shown
+            )
         elif number < least:
             said = f"{stream}_seq {number}: {least} came before the last status"
             self._add("status_behind", "status", said, **shown)
@@ -386,7 +392,10 @@ class InstrumentCheck:
         for rule, stream, said in faults:
             size = self.book.snap_bytes() if rule == "snap_late" else 0
             if size > self._max_payload:
-                rule, said = "max_payload", f"{said}: it takes {size} bytes, and max_payload is {self._max_payload}"
+                rule, said = (
+                    "max_payload",
+                    f"{said}: it takes {size} bytes, and max_payload is {self._max_payload}",
+                )
             self._add(rule, stream, said)
 
     # ---- findings

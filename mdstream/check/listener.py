@@ -152,7 +152,9 @@ class _Listener:
         """Which subjects the streams hold now."""
         if self._bus.client.offers_jetstream:
             answers = {stream: await self._stream_info(stream) for stream in (MD_STATE, MD_LOG)}
-            self._present = {name: set(a["state"].get("subjects") or {}) for name, a in answers.items() if a is not None}
+            self._present = {
+                name: set(a["state"].get("subjects") or {}) for name, a in answers.items() if a is not None
+            }
             self._asked = True
 
     async def _stream_info(self, stream: str) -> dict[str, Any] | None:
@@ -197,7 +199,10 @@ class _Listener:
     async def _stored(self, instrument: InstrumentId) -> dict[str, Stored]:
         if MD_STATE not in self._present:
             return {}
-        found = {stream: await self._bus.last_stored(MD_STATE, subject(instrument, stream)) for stream in ANNOUNCEMENT}
+        found = {
+            stream: await self._bus.last_stored(MD_STATE, subject(instrument, stream))
+            for stream in ANNOUNCEMENT
+        }
         return {stream: stored for stream, stored in found.items() if stored is not None}
 
     async def _log(self, instrument: InstrumentId, stream: str, stored: dict[str, Stored]) -> deque[bytes]:
@@ -236,9 +241,13 @@ class _Listener:
             for stream in list(one.live):
                 holder = MD_STATE if stream in ANNOUNCEMENT else MD_LOG
                 if holder in self._present:
-                    one.stored_at_end(stream, await self._bus.last_stored(holder, subject(instrument, stream)))
+                    one.stored_at_end(
+                        stream, await self._bus.last_stored(holder, subject(instrument, stream))
+                    )
             if not one.live and not one.findings and not self._is_stored(instrument):
-                one.silent(f"nothing of {instrument} is stored, and nothing came{await self._hint(instrument)}")
+                one.silent(
+                    f"nothing of {instrument} is stored, and nothing came{await self._hint(instrument)}"
+                )
 
     def _judge_streams(self) -> None:
         if not self._asked:
@@ -262,5 +271,3 @@ def _time_us(text: str) -> int:
     """A time of the server, RFC 3339 with up to nanoseconds."""
     whole, _, fraction = text.rstrip("Z").partition(".")
     return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 1_000_000 + int(f"{fraction:0<6}"[:6])
-
-

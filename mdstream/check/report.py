@@ -105,7 +105,9 @@ class BusReport:
 
 
 def _findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    return [asdict(finding) | {"after_s": round(finding.after_s, 3), "do": finding.remedy} for finding in findings]
+    return [
+        asdict(finding) | {"after_s": round(finding.after_s, 3), "do": finding.remedy} for finding in findings
+    ]
 
 
 def _finding_lines(finding: Finding) -> Iterator[str]:

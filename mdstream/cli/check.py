@@ -35,7 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _cli.configure(parser, "Checks what a writer publishes against the contract of docs/protocol.md.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    parser.add_argument("instruments", nargs="*", type=instrument, metavar="INSTRUMENT", help="such as SIM:BTC-USD")
+    parser.add_argument(
+        "instruments", nargs="*", type=instrument, metavar="INSTRUMENT", help="such as SIM:BTC-USD"
+    )
     parser.add_argument("--all", action="store_true", help="check every instrument on the bus")
     parser.add_argument(
         "--for",
@@ -54,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.DEBUG if args.verbose else logging.WARNING, format="%(message)s")
     logging.getLogger("nats").setLevel(logging.CRITICAL)  # the bus reports the same failures
     instruments = tuple(dict.fromkeys(InstrumentId.parse(name) for name in args.instruments))
-    return run_until_signal(_check(_cli.bus_options(args, "mdstream check"), Options(instruments, args.for_s), args.json))
+    return run_until_signal(
+        _check(_cli.bus_options(args, "mdstream check"), Options(instruments, args.for_s), args.json)
+    )
 
 
 async def _check(bus_options: BusOptions, options: Options, as_json: bool) -> int:

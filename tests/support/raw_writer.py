@@ -57,14 +57,28 @@ class RawWriter:
     def _value(self, stream: str, now_us: int) -> Any:
         bids, asks = [6412310, self.seq, 6412300, 100], [6412320, 125]
         if stream == "ref":
-            return {"epoch": self.epoch, "price_exp": -2, "size_exp": -8, "tick": 1, "lot": 1, "name": "Bitcoin"}
+            return {
+                "epoch": self.epoch,
+                "price_exp": -2,
+                "size_exp": -8,
+                "tick": 1,
+                "lot": 1,
+                "name": "Bitcoin",
+            }
         if stream == "status":
             return [5, self.epoch, now_us, "trading", "", self.seq, self.trades, now_us]
         if stream == "snap":
             return [2, self.epoch, self.seq, now_us, *((bids, asks) if self.seq else ([], []))]
         if stream == "trade":
             return [3, self.epoch, self.trades, now_us, 6412320, 10, 1, self.trades]
-        return [1, self.epoch, self.seq, self.seq, now_us, *((bids, asks) if self.seq == 1 else (bids[:2], []))]
+        return [
+            1,
+            self.epoch,
+            self.seq,
+            self.seq,
+            now_us,
+            *((bids, asks) if self.seq == 1 else (bids[:2], [])),
+        ]
 
 
 def only(stream: str, change: Callable[[RawWriter, Any], Any]) -> Alter:
