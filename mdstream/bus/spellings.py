@@ -59,10 +59,8 @@ def wrong_spellings(instrument: InstrumentId) -> list[str]:
 
 def hint(instrument: InstrumentId, subjects: Iterable[str]) -> str:
     """Names those of ``subjects`` that are nearly this instrument's; "" if none is."""
-    found = [name for name in map(lambda each: _alike(instrument, each), subjects) if name]
-    if not found:
-        return ""
-    return f"; nearly the same on the bus: {', '.join(sorted(set(found))[:SHOWN])}"
+    found = sorted({_alike(instrument, each) for each in subjects} - {""})
+    return f"; nearly the same on the bus: {', '.join(found[:SHOWN])}" if found else ""
 
 
 async def near(jetstream: JetStreamContext, instrument: InstrumentId, deadline_s: float) -> str:

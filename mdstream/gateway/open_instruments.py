@@ -124,9 +124,7 @@ class OpenInstruments:
             await asyncio.wait([self._closing[str(id)]])
         if self._readers is None or not self._readers.bus.connected:
             raise _unavailable("NATS is not connected; try again")
-        instrument = OpenInstrument(
-            id, self._now_us, self._status_changed, self._ref_changed, self._rescaled
-        )
+        instrument = OpenInstrument(id, self._now_us, self._status_changed, self._ref_changed, self._rescaled)
         try:
             instrument.reader = await self._readers.open(
                 id, lambda ref: self._add(instrument, ref), instrument
