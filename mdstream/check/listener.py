@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.25
 STORING_S = 1.0
 """How long JetStream may take to store what was heard."""
-LOG_US = 60_000_000
+LOG_US = 20_000_000
 LOG_MARGIN_US = 5_000_000
 """How far back the log is read: so long, and to a little before the stored snap."""
 LOG_MESSAGES = 100_000

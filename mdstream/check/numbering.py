@@ -6,8 +6,8 @@ from collections.abc import Hashable
 
 NEXT, AGAIN = "next", "again"
 
-KEPT = 100_000
-"""Contents that are kept for comparison with a repeated number."""
+KEPT = 50_000
+"""Contents that are kept at least, for comparison with a repeated number; at most twice as many."""
 
 
 class Numbering:
@@ -18,6 +18,7 @@ class Numbering:
         self._floor = last or 0
         self.live_last = 0
         self._contents: dict[int, int] = {}
+        self._older: dict[int, int] = {}
 
     def begin(self, last: int) -> None:
         """The numbers up to ``last`` are known from a snapshot; their contents are not."""
@@ -30,7 +31,7 @@ class Numbering:
     def take(self, first: int, last: int, content: Hashable, *, live: bool) -> tuple[str, str]:
         """``NEXT``, ``AGAIN`` (the same as before) or the broken rule, with what is wrong."""
         digest = hash(content)
-        known = self._contents.get(last)
+        known = self._contents.get(last, self._older.get(last))
         goes_back = live and last <= self.live_last
         if live:
             self.live_last = max(self.live_last, last)
@@ -47,7 +48,7 @@ class Numbering:
 
     def _remember(self, last: int, digest: int) -> None:
         if len(self._contents) >= KEPT:
-            del self._contents[next(iter(self._contents))]
+            self._older, self._contents = self._contents, {}
         self._contents[last] = digest
 
 
