@@ -11,8 +11,8 @@ from time import perf_counter, time_ns
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mdstream.client.book import Book
 from mdstream.client.actions import DialNow, HangUp, Send
+from mdstream.client.book import Book
 from mdstream.client.core import ClientCore
 from mdstream.client.events import Welcome
 from mdstream.client.policy import Policy

@@ -175,7 +175,9 @@ class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
 
 
 Data: TypeAlias = Delta | Snapshot | Trades | Ticker | Heartbeat
-Control: TypeAlias = Welcome | Subscribed | Lost | RefChange | StateChange | Unsubscribed | Drain | Refused | Pong
+Control: TypeAlias = (
+    Welcome | Subscribed | Lost | RefChange | StateChange | Unsubscribed | Drain | Refused | Pong
+)
 Event: TypeAlias = Data | Control
 
 

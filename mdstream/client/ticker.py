@@ -63,7 +63,9 @@ class Ticker(Subscription):
         return self.updates()
 
     def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
-        self._synced = not self.ready  # after a lost connection, what is shown is old until the next ticker comes
+        self._synced = (
+            not self.ready
+        )  # after a lost connection, what is shown is old until the next ticker comes
         if rescaled:
             self.current = None
 

@@ -200,8 +200,12 @@ def _failure(url: str, error: OSError | picows.WSError, timeout_s: float) -> Cli
 
 
 def _hint(url: str, error: Exception) -> str:
-    no_tls = isinstance(error, ssl_module.SSLError) and not isinstance(error, ssl_module.SSLCertVerificationError)
-    if url.startswith("wss:") and (no_tls or isinstance(error, ConnectionResetError | ConnectionAbortedError)):
+    no_tls = isinstance(error, ssl_module.SSLError) and not isinstance(
+        error, ssl_module.SSLCertVerificationError
+    )
+    if url.startswith("wss:") and (
+        no_tls or isinstance(error, ConnectionResetError | ConnectionAbortedError)
+    ):
         return "; does it speak TLS there? Without TLS the URL begins with ws://"
     return ""
 

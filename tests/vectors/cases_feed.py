@@ -73,11 +73,17 @@ def others() -> list[FeedCase]:
         ),
         ("reference data, only what is required", "ref", least),
         ("reference data, a venue that gives 1,000 levels", "ref", {**ref, "depth": 1000}),
-        *((f"status {state}", "status", [5, EPOCH, TS, state, "why, in words", *numbers]) for state in states),
+        *(
+            (f"status {state}", "status", [5, EPOCH, TS, state, "why, in words", *numbers])
+            for state in states
+        ),
         ("status without a reason", "status", [5, EPOCH, TS, "trading", "", *numbers]),
         ("status before the first update", "status", [5, EPOCH, TS, "trading", "", 0, 0, TS]),
         ("status, greatest numbers", "status", [5, MOST, MOST, "closed", "x" * 1024, MOST, MOST, MOST]),
-        *((f"status {state}, short form", "status", [5, EPOCH, TS, state, "why, in words"]) for state in states),
+        *(
+            (f"status {state}, short form", "status", [5, EPOCH, TS, state, "why, in words"])
+            for state in states
+        ),
     ]
 
 

@@ -180,7 +180,15 @@ _ERRORS = [
 
 
 def _subscribed(**fields: Any) -> Object:
-    return {"type": "subscribed", "id": 1, "sub": 7, **_BOOK, **_SCALE, "ref": _REF, "resumed": False} | fields
+    return {
+        "type": "subscribed",
+        "id": 1,
+        "sub": 7,
+        **_BOOK,
+        **_SCALE,
+        "ref": _REF,
+        "resumed": False,
+    } | fields
 
 
 def _ref(**fields: Any) -> Object:
@@ -248,7 +256,10 @@ def control() -> list[tuple[str, Object]]:
         *states(),
         ("reference data", _ref()),
         ("reference data, a depth", _ref(depth=1000)),
-        ("reference data, more keys", _ref(tick=5, lot=10**8, name="東京/€", isin="XX0000000000", tiers=[1, {"a": None}])),
+        (
+            "reference data, more keys",
+            _ref(tick=5, lot=10**8, name="東京/€", isin="XX0000000000", tiers=[1, {"a": None}]),
+        ),
         ("unsubscribed as asked", {"type": "unsubscribed", "id": 4, "subs": [7, 8], "reason": "requested"}),
         (
             "unsubscribed unasked",

@@ -60,7 +60,13 @@ def test_what_is_no_url_is_told_in_one_line(url, capsys):
 
 @pytest.mark.parametrize(
     ("terminal", "name", "drawn"),
-    [(True, "xterm", True), (True, "", True), (True, "dumb", False), (True, "unknown", False), (False, "xterm", False)],
+    [
+        (True, "xterm", True),
+        (True, "", True),
+        (True, "dumb", False),
+        (True, "unknown", False),
+        (False, "xterm", False),
+    ],
 )
 def test_a_dumb_terminal_is_not_drawn_on(monkeypatch, terminal, name, drawn):
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal, raising=False)

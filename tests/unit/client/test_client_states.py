@@ -19,7 +19,15 @@ SNAPSHOT = [2, 7, 1, 5, 1, [], [], 0, "subscribe"]
 
 
 def report(state, code=None, age_ms=None, reason=None, sub=7):
-    return {"type": "state", "sub": sub, "state": state, "since": 1, "code": code, "age_ms": age_ms, "reason": reason}
+    return {
+        "type": "state",
+        "sub": sub,
+        "state": state,
+        "since": 1,
+        "code": code,
+        "age_ms": age_ms,
+        "reason": reason,
+    }
 
 
 @pytest.fixture
@@ -43,7 +51,11 @@ def shown(book):
 
 def test_a_reason_that_comes_before_the_snapshot_is_kept(desk, book, shown):
     desk.say(report("halted", "venue", 120, "volatility auction"))
-    assert (book.state, book.state_code, book.state_reason) == (PENDING, StateCode.VENUE, "volatility auction")
+    assert (book.state, book.state_code, book.state_reason) == (
+        PENDING,
+        StateCode.VENUE,
+        "volatility auction",
+    )
 
     desk.say(SNAPSHOT)
 
@@ -66,7 +78,10 @@ def test_another_code_of_the_same_state_is_told(desk, book, shown):
     desk.say(SNAPSHOT, report("stale", "feed_down", 500, "the venue is away"))
     desk.say(report("stale", "silent", 30_000, "nothing comes"))
 
-    assert shown[1:] == [(STALE, "feed_down", 500, "the venue is away"), (STALE, "silent", 30_000, "nothing comes")]
+    assert shown[1:] == [
+        (STALE, "feed_down", 500, "the venue is away"),
+        (STALE, "silent", 30_000, "nothing comes"),
+    ]
 
 
 def test_another_reason_alone_is_shown_and_not_told(desk, book, shown):
@@ -105,7 +120,10 @@ def test_the_reference_data_is_there_and_its_changes_are_told(desk, book):
     book.on_ref(told.append)
     assert book.ref == REF
 
-    desk.say({"type": "ref", "sub": 7, "ref": {**REF, "tick": 5}}, {"type": "ref", "sub": 7, "ref": {**REF, "tick": 5}})
+    desk.say(
+        {"type": "ref", "sub": 7, "ref": {**REF, "tick": 5}},
+        {"type": "ref", "sub": 7, "ref": {**REF, "tick": 5}},
+    )
     desk.say({"type": "ref", "sub": 99, "ref": REF})
 
     assert told == [{**REF, "tick": 5}]
@@ -158,7 +176,11 @@ def test_other_channels_go_on_in_the_new_scale(desk, kind):
 
     desk.say({"type": "unsubscribed", "subs": [8], "reason": "rescaled"})
     desk.agree(11)
-    data = [3, 11, 2, 1, 1, [[1, 1, 150, 5, 1, 1]]] if kind is Trades else [4, 11, 2, 1, 1, 150, 5, None, None, None, None]
+    data = (
+        [3, 11, 2, 1, 1, [[1, 1, 150, 5, 1, 1]]]
+        if kind is Trades
+        else [4, 11, 2, 1, 1, 150, 5, None, None, None, None]
+    )
     prices = []
     if kind is Trades:
         subscription.on_trade(lambda trade: prices.append(trade.price))

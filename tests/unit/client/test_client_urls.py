@@ -81,10 +81,23 @@ def test_the_answer_of_one_is_not_final_for_the_others(make_desk):
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8080", "127.0.0.1:8080/v1/stream", "http://a/", "https://a/", "ws://", "ws://a:x/", "ws://a:70000/", "ws://[a/", ""]
+    "url",
+    [
+        "localhost:8080",
+        "127.0.0.1:8080/v1/stream",
+        "http://a/",
+        "https://a/",
+        "ws://",
+        "ws://a:x/",
+        "ws://a:70000/",
+        "ws://[a/",
+        "",
+    ],
 )
 def test_what_is_no_gateway_url_is_refused_in_one_line(url):
-    with pytest.raises(ValueError, match="gateway URL was .*; it must be ws://host:port/v1/stream or wss://") as caught:
+    with pytest.raises(
+        ValueError, match="gateway URL was .*; it must be ws://host:port/v1/stream or wss://"
+    ) as caught:
         check_url(url)
     assert "\n" not in str(caught.value)
 

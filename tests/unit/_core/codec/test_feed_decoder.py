@@ -61,7 +61,9 @@ def test_status() -> None:
 
 def test_status_with_the_newest_numbers_and_when_the_venue_was_heard() -> None:
     payload = pack(
-        [5, 7, TS, "trading", None, 12, 0, TS], [5, 7, TS, "closed", ""], [5, 7, TS, "halted", "news", 0, 3, 0]
+        [5, 7, TS, "trading", None, 12, 0, TS],
+        [5, 7, TS, "closed", ""],
+        [5, 7, TS, "halted", "news", 0, 3, 0],
     )
     first, second, third = decode_payload("status", payload)
     assert first == StatusValue(7, TS, VenueState.TRADING, "", book_seq=12, trade_seq=0, heard_us=TS)
@@ -77,7 +79,9 @@ def test_ref_keeps_what_it_does_not_know() -> None:
 
 
 def test_ref_needs_only_its_epoch_and_its_exponents() -> None:
-    assert decode_payload("ref", pack({"size_exp": 0, "price_exp": -18, "epoch": 1})) == [Ref(-18, 0, epoch=1)]
+    assert decode_payload("ref", pack({"size_exp": 0, "price_exp": -18, "epoch": 1})) == [
+        Ref(-18, 0, epoch=1)
+    ]
 
 
 def integer_forms(value: int) -> list[bytes]:

@@ -74,7 +74,9 @@ def test_nothing_is_shown_until_number_1(format, view, opened):
     empty.after(100)
     client.read()
 
-    assert [(m["type"], m["seq"]) for m in sub.messages] == [(sub.topic.channel.replace("book", "snapshot"), 1)]
+    assert [(m["type"], m["seq"]) for m in sub.messages] == [
+        (sub.topic.channel.replace("book", "snapshot"), 1)
+    ]
     empty.publish(empty.feed.update({100: 6}))
     empty.after(200)
     client.read()
@@ -162,7 +164,7 @@ def test_a_slow_sink_is_shown_nothing_before_number_1_either(view, known):
     empty = Empty()
     slow = Client(empty.hub, JSON, 1)
     sub = slow.subscribe(empty.topic(**view))
-    empty.hub.send(slow.sink, b"{}")
+    empty.hub.send(slow.sink, b'{"type":"pong"}')
     assert slow.sink.blocked
     if known:
         empty.publish(empty.feed.update({100: 5}, {101: 4}))
