@@ -51,7 +51,10 @@ class FakeReaders:
     """Opens what is in ``refs``; ``gate``, if set, is awaited before anything is known."""
 
     def __init__(self) -> None:
-        self.bus = SimpleNamespace(connected=True)
+        self.subjects: list[str] = []
+        """What MD_STATE holds, for hints."""
+        self.asked: list[str] = []
+        self.bus = SimpleNamespace(connected=True, jetstream=SimpleNamespace(stream_info=self._stream_info))
         self.stats = ReaderStats()
         self.refs: dict[str, Ref] = {}
         self.opened: list[str] = []
@@ -77,6 +80,10 @@ class FakeReaders:
         if self.live_at_once:
             asyncio.get_running_loop().call_soon(self.go_live, name)
         return SimpleNamespace(close=close)
+
+    async def _stream_info(self, stream: str, subjects_filter: str) -> Any:
+        self.asked.append(subjects_filter)
+        return SimpleNamespace(state=SimpleNamespace(subjects=dict.fromkeys(self.subjects, 1)))
 
     async def close(self) -> None:
         self.closed.extend(self.watchers)

@@ -44,6 +44,20 @@ def test_what_nobody_announced_is_unknown_and_leaves_nothing(run, stage) -> None
     run(scenario())
 
 
+def test_an_unknown_instrument_is_hinted_at_once_a_second(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.readers.subjects = ["md.SIM.b.ref", "md.SIM.C.ref"]
+        said = [(await refusal(on.instruments.open([B], "book")))[1] for _ in range(3)]
+        assert said == [
+            "no publisher has announced SIM:B; nearly the same on the bus: SIM:b",
+            *["no publisher has announced SIM:B"] * 2,
+        ]
+        assert on.readers.asked == ["md.SIM.*.ref", "md.*.B.ref"]
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("error", [BusUnavailable("NATS is tired"), PayloadError("ref is nonsense")])
 def test_what_cannot_be_opened_now_is_unavailable_and_can_be_tried_again(run, stage, error) -> None:
     async def scenario() -> None:
