@@ -78,6 +78,8 @@ class OpenInstrument:
         self.id = id
         self.name = str(id)
         self.opened = False
+        self.is_rescaled = False
+        """Its scale changed: it is closed, and must be opened again."""
         self.reader: InstrumentReader | None = None
         self.idle_since_us: int | None = now_us
         """Since when it has had no subscriber; None while it has one."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mdstream.bus import Readers, ReaderStats, UnknownInstrument
+from mdstream.bus import Health, Readers, ReaderStats, Refusal, UnknownInstrument
 from mdstream.bus.spellings import near
 from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError, FeedError
@@ -28,6 +28,9 @@ log = logging.getLogger("mdstream.gateway.open_instruments")
 
 _DATA_WAIT_S = 0.2
 """Usually enough time to bring a book up to date from the bus."""
+_REACH_S = 2.0
+"""How long a client that resumes ahead of this gateway waits until it is reached."""
+_REACH_STEP_S = 0.05
 _HINT_EVERY_S = 1.0
 _HINT_DEADLINE_S = 0.25
 """A hint must neither delay an answer nor burden the bus, however often unknown instruments are asked for."""
@@ -136,9 +139,13 @@ class OpenInstruments:
                 said = f"no publisher has announced {id}{await self._hint(id)}"
                 raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, said) from None
             if isinstance(error, BusError | FeedError):
+                log.warning("%s cannot be opened now: %s", id, error)
                 raise _unavailable(f"{id} cannot be opened now: {error}") from None
             raise
         self._open[instrument.name] = instrument
+        if instrument.is_rescaled:
+            self._rescaled(instrument)
+            raise _unavailable(f"{id} was announced with another scale while it opened; try again")
         log.debug("%s opened", id)
         return instrument
 
@@ -153,6 +160,22 @@ class OpenInstruments:
     def _add(self, instrument: OpenInstrument, ref: Ref) -> HubTarget:
         instrument.begin(self._hub.add_instrument(instrument.name, ref.price_exp, ref.size_exp), ref)
         return HubTarget(self._hub, instrument.core)
+
+    async def reach(self, found: Sequence[OpenInstrument], resume: Mapping[str, tuple[int, int]]) -> None:
+        """Waits for the greater epochs that a client resumes at, until the bus has had time to bear them out."""
+        deadline_s = asyncio.get_running_loop().time() + _REACH_S
+        while self.is_behind(found, resume) and asyncio.get_running_loop().time() < deadline_s:
+            await asyncio.sleep(_REACH_STEP_S)
+
+    def is_behind(self, found: Sequence[OpenInstrument], resume: Mapping[str, tuple[int, int]]) -> bool:
+        """Whether a client resumes at a greater epoch than is read here; the bus is asked for what is ahead."""
+        behind = False
+        for instrument in found:
+            epoch, seq = resume.get(instrument.name, (0, 0))
+            if epoch and instrument.reader is not None:
+                instrument.reader.look_for(epoch, seq)
+                behind = behind or epoch > instrument.core.book.epoch
+        return behind
 
     # ---- what subscribers are sent
 
@@ -191,6 +214,7 @@ class OpenInstruments:
 
     def _rescaled(self, instrument: OpenInstrument) -> None:
         """Other decimals change the meaning of everything that clients hold, so they start again."""
+        instrument.is_rescaled = True
         if self._open.get(instrument.name) is instrument:
             log.warning("%s was announced with other decimals; its subscriptions end", instrument.name)
             self._end_subscriptions(instrument.core, RESCALED)
@@ -240,6 +264,15 @@ class OpenInstruments:
     def stats(self) -> ReaderStats:
         """The counters of the readers since the start."""
         return self._readers.stats if self._readers is not None else ReaderStats()
+
+    @property
+    def health(self) -> Health | None:
+        """How JetStream is; None before NATS was connected."""
+        return self._readers.health if self._readers is not None else None
+
+    def refused(self) -> list[Refusal]:
+        """What readers refused latest, by instrument."""
+        return self.stats.refusals.latest()
 
     def count_states(self) -> Counter[str]:
         """How many open instruments have their book in each state; every state has an entry."""
