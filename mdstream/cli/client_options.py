@@ -109,6 +109,7 @@ def run_until_signal(main: Coroutine[Any, Any, int]) -> int:
     async def guarded() -> int:
         task = asyncio.ensure_future(main)
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_on_loop_exception)
 
         def stop(number: signal.Signals) -> None:
             received.append(number)
@@ -121,6 +122,12 @@ def run_until_signal(main: Coroutine[Any, Any, int]) -> int:
         return 128 + received[0] if received else 1
 
     return uvloop.run(guarded())
+
+
+def _on_loop_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Leaves out a failed TLS handshake, which the client reports in one line."""
+    if context.get("message") != "SSL handshake failed":
+        loop.default_exception_handler(context)
 
 
 def natural(text: str) -> int:

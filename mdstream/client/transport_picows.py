@@ -206,7 +206,7 @@ def _hint(url: str, error: Exception) -> str:
     if url.startswith("wss:") and (
         no_tls or isinstance(error, ConnectionResetError | ConnectionAbortedError)
     ):
-        return "; does it speak TLS there? Without TLS the URL begins with ws://"
+        return "; without TLS, the URL begins with ws://"
     return ""
 
 
@@ -249,6 +249,8 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 def _describe(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if isinstance(error, ConnectionResetError):
+        return "connection reset"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

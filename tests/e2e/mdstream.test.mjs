@@ -249,7 +249,7 @@ test("it leaves a gateway that drains when it is told to, and resumes at once", 
 
 test("a subscription that the gateway ends is asked for again, from the beginning", () => {
   const { socket, book } = live();
-  socket.say({ type: "unsubscribed", subs: [7], reason: "its decimals changed" });
+  socket.say({ type: "unsubscribed", subs: [7], reason: "rescaled" });
   assert.deepEqual([book.state, book.bids], ["pending", []]);
   const [command] = socket.commands();
   assert.deepEqual([command.op, command.resume], ["subscribe", undefined]);
@@ -292,6 +292,17 @@ test("the state of the venue shows, with its reason", () => {
   const { socket, book } = live();
   socket.say({ type: "state", sub: 7, state: "halted", since: 1, reason: "auction" });
   assert.deepEqual([book.state, book.reason], ["halted", "auction"]);
+  socket.say({ type: "state", sub: 7, state: "stale", since: 1, code: "silent", age_ms: 30_250, reason: "nothing comes" });
+  assert.deepEqual([book.state, book.code, book.ageMs], ["stale", "silent", 30_250]);
+});
+
+test("reference data comes with the subscription, and its changes show", () => {
+  const { stream, socket, changes } = live();
+  const other = stream.book("SIM:ETH-USD", () => changes.push("told"));
+  socket.say({ ...subscribed(2, 8), ref: { tick: 1, lot: 1 } });
+  changes.length = 0;
+  socket.say({ type: "ref", sub: 8, ref: { tick: 5, lot: 1 } });
+  assert.deepEqual([other.ref, changes], [{ tick: 5, lot: 1 }, ["told"]]);
 });
 
 test("the page draws a ladder of each instrument", async () => {
@@ -307,7 +318,7 @@ test("the page draws a ladder of each instrument", async () => {
   assert.equal(connection.textContent, "open: ws://gateway/v1/stream");
   sockets[0].say(subscribed(2, 8), snapshot(8, 50), subscribed(1, 7), snapshot(7, 5));
   assert.deepEqual(sections.map(({ firstChild }) => firstChild.textContent), ["SIM:BTC-USD", "SIM:ETH-USD"]);
-  assert.deepEqual(sections.map(({ children }) => children[1].textContent), ["live  seq 5", "live  seq 50"]);
+  assert.deepEqual(sections.map(({ children }) => children[1].textContent), ["live seq 5", "live seq 50"]);
   assert.match(sections[0].innerHTML, /class="ask"><td>64123.20<td>0.07500000<.*class="bid"><td>64123.10</);
 });
 

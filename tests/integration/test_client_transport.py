@@ -280,6 +280,30 @@ def test_nobody_there(run):
         run(scenario())
 
 
+def test_tls_where_there_is_none_is_named(run):
+    async def scenario() -> None:
+        # The transport reports the failed handshake to the loop too, as a user's program may see.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        async with scripted() as gateway, connect(gateway.url.replace("ws:", "wss:")):
+            pass
+
+    with pytest.raises(
+        ConnectionFailed, match="cannot connect to wss://.*; without TLS, the URL begins with ws://$"
+    ):
+        run(scenario())
+
+
+def test_the_next_of_several_gateways_is_tried(run):
+    async def scenario() -> None:
+        async with scripted() as gateway:
+            gone = gateway.url
+        async with scripted() as gateway, connect([gone, gateway.url]) as client:
+            await gateway.session()
+            assert client.url == gateway.url
+
+    run(scenario())
+
+
 def test_a_refused_upgrade_gives_status_and_retry_after(run):
     async def scenario() -> None:
         async with scripted() as gateway:

@@ -100,12 +100,12 @@ def test_other_decimals_end_the_subscriptions_and_a_new_one_has_them(
             pub.epoch += 1
             ref = {"epoch": pub.epoch, "price_exp": -3, "size_exp": -3}
             await pub.bus.publish_acked(subject(pub.id, "ref"), msgpack.packb(ref))
-            ended = await client.until("unsubscribed")
-            assert sorted(ended["subs"]) == sorted(subs)
-            assert ended["reason"] == "rescaled"
             await pub.bus.publish_acked(
                 subject(pub.id, "snap"), msgpack.packb([2, pub.epoch, 1, 1, BIDS, ASKS])
             )
+            ended = await client.until("unsubscribed")
+            assert sorted(ended["subs"]) == sorted(subs)
+            assert ended["reason"] == "rescaled"
             client.send(BOOK)
             assert (await client.until("subscribed"))["price_exp"] == -3
             snapshot = await client.until("snapshot")

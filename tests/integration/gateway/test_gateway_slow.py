@@ -93,7 +93,7 @@ def test_it_catches_up_with_one_message_and_the_others_see_every_number(
                 client.send(BOOK)
             followers = [Follower(client) for client in (slow, quick)]
             for follower in followers:
-                await follower.until(0)
+                await follower.until(pub.seq)
             slow.stop_reading()
             await followers[1].read_during(churn_until_stuck(pub, http, server))
             marked = pub.seq
