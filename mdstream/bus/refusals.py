@@ -61,7 +61,7 @@ class Refusals:
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, wall_clock_us: Callable[[], int] | None = None
     ) -> None:
-        self.counts: Counter[Reason] = Counter({reason: 0 for reason in Reason})
+        self.counts: Counter[Reason] = Counter(dict.fromkeys(Reason, 0))
         self._clock = clock
         self._wall_clock_us = wall_clock_us or (lambda: time.time_ns() // 1000)
         self._latest: OrderedDict[str, deque[Refusal]] = OrderedDict()
@@ -115,11 +115,7 @@ class InstrumentRefusals:
         """A payload that was refused with ``error``."""
         if not self._is_new(subject, payload):
             return
-        if isinstance(error, PayloadError):
-            reason = Reason.PAYLOAD
-        else:
-            reason = Reason.BOOK if isinstance(error, BookError) else Reason.EPOCH
-        self._refusals.add(self._instrument, subject, reason, str(error), error)
+        self._refusals.add(self._instrument, subject, _reason(error), str(error), error)
 
     def value(self, subject: str, payload: bytes, reason: Reason, message: str) -> None:
         """A payload that can be read, but is not believed."""
@@ -134,3 +130,9 @@ class InstrumentRefusals:
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
         return is_new
+
+
+def _reason(error: FeedError) -> Reason:
+    if isinstance(error, PayloadError):
+        return Reason.PAYLOAD
+    return Reason.BOOK if isinstance(error, BookError) else Reason.EPOCH

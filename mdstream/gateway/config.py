@@ -195,7 +195,7 @@ class GatewayConfig:
         60_000, _ms(0), "how long an instrument stays open after its last subscriber left"
     )
     stale_after_ms: int = _instruments(
-        60_000, _ms(0, 7 * _DAY_MS), "an instrument without an update for longer is stale; 0 never"
+        30_000, _ms(0, 7 * _DAY_MS), "an instrument whose venue is silent for longer is stale; 0 never"
     )
     log_capacity: int = _instruments(
         16_384, Whole(64, 2**24), "level changes kept per book: how far back a gap is filled"

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from mdstream.bus.gate import APPLIED, GAP, NOTHING, REFUSED, ReaderStats, StreamGate
+from mdstream.bus.gate import APPLIED, GAP, NOTHING, REFUSED, UNKNOWN, ReaderStats, StreamGate
 from mdstream.errors import BookError
+from mdstream.model import StateCode
 
 
 class Counter:
@@ -11,10 +12,14 @@ class Counter:
 
     def __init__(self) -> None:
         self.seq = 0
+        self.began = False
 
     def take(self, payload: bytes) -> int:
         if payload == b"bad":
             raise BookError("crossed")
+        if payload.startswith(b"new") and not self.began:
+            return UNKNOWN
+        payload = payload.removeprefix(b"new")
         number = int(payload)
         if number <= self.seq:
             return NOTHING
@@ -25,21 +30,48 @@ class Counter:
 
 
 class Bench:
+    """The owner of a gate."""
+
     def __init__(self, max_bytes: int = 1000) -> None:
         self.core, self.stats = Counter(), ReaderStats()
-        self.changes = 0
-        self.gaps: list[str] = []
+        self.now = 0.0
+        self.changes = self.refused = 0
+        self.gaps: list[tuple[StateCode, str]] = []
+        self.accepted: list[float] = []
+        self.jumps: list[bytes] = []
+        self.repeated: list[bytes] = []
+        self.may_begin = False
         self.gate = StreamGate(
-            "md.SIM.A.book",
-            max_bytes=max_bytes,
-            stats=self.stats,
-            on_change=self._changed,
-            on_gap=lambda _, why: self.gaps.append(why),
+            "md.SIM.A.book", self, max_bytes=max_bytes, stats=self.stats, clock=lambda: self.now
         )
         self.gate.take = self.core.take
 
-    def _changed(self) -> None:
+    def on_change(self) -> None:
         self.changes += 1
+
+    def on_accepted(self, ago_s: float) -> None:
+        self.accepted.append(ago_s)
+
+    def on_gap(self, gate: StreamGate, code: StateCode, why: str) -> None:
+        self.gaps.append((code, why))
+
+    def on_live(self, gate: StreamGate) -> None: ...
+
+    def on_refused(self, gate: StreamGate, payload: bytes, error: Exception) -> None:
+        self.refused += 1
+
+    def on_jump(self, gate: StreamGate, payload: bytes) -> None:
+        self.jumps.append(payload)
+
+    def on_repeated(self, gate: StreamGate, payload: bytes) -> None:
+        self.repeated.append(payload)
+
+    def is_current(self, gate: StreamGate, payload: bytes) -> bool:
+        return payload.isdigit()
+
+    def on_unknown(self, gate: StreamGate, payload: bytes) -> bool:
+        self.core.began = self.may_begin
+        return self.may_begin
 
     def receive(self, *payloads: int | bytes) -> None:
         for payload in payloads:
@@ -72,7 +104,7 @@ def test_a_gap_closes_the_gate_once_and_keeps_what_shows_it() -> None:
     bench = live()
     bench.receive(1, 3, 4)
     assert not bench.gate.live and not bench.gate.turned_live.is_set()
-    assert bench.gaps == ["a number is missing"]
+    assert bench.gaps == [(StateCode.GAP, "a number is missing")]
     assert list(bench.gate.held) == [b"3", b"4"]
     assert bench.stats.gaps == 1
     assert not bench.gate.open_if_complete()
@@ -83,11 +115,11 @@ def test_a_gap_closes_the_gate_once_and_keeps_what_shows_it() -> None:
 def test_a_refused_payload_closes_the_gate_until_a_number_proves_that_none_is_missing() -> None:
     bench = live()
     bench.receive(1, b"bad")
-    assert bench.gaps == ["refused: crossed"]
+    assert bench.gaps == [(StateCode.REFUSED, "refused: crossed")]
     assert bench.gate.suspect and not bench.gate.open_if_complete()
     bench.receive(2)
     assert bench.gate.open_if_complete()
-    assert bench.core.seq == 2 and bench.stats.refused == 1
+    assert bench.core.seq == 2 and bench.refused == 1
 
 
 def test_a_refused_payload_that_carried_a_number_leaves_a_gap() -> None:
@@ -108,7 +140,7 @@ def test_a_refused_payload_among_the_held_is_dropped_and_counted() -> None:
     bench.receive(1, b"bad", 2)
     assert bench.gate.apply(b"bad") == REFUSED
     assert bench.gate.open_if_complete()
-    assert bench.core.seq == 2 and bench.stats.refused == 2
+    assert bench.core.seq == 2 and bench.refused == 2
 
 
 def test_what_is_held_is_bounded_and_an_overflow_starts_anew() -> None:
@@ -153,3 +185,41 @@ def test_one_that_is_distrusted_holds_and_claims_no_more_than_before() -> None:
     assert not bench.gate.live and not bench.gate.turned_live.is_set() and bench.core.seq == 0
     assert bench.gate.complete_us == 5
     assert bench.gate.open_if_complete() and bench.core.seq == 1
+
+
+def test_a_number_ahead_is_passed_over_and_dropped_once_smaller_ones_go_on() -> None:
+    bench = live()
+    bench.receive(1, 900)
+    assert not bench.gate.live and not bench.gate.open_if_complete() and bench.jumps == []
+    bench.receive(2, 3)
+    assert bench.gate.open_if_complete() and bench.core.seq == 3
+    assert bench.jumps == [b"900"] and not bench.gate.held
+
+
+def test_what_is_known_denies_a_number_ahead_but_another_epoch_does_not() -> None:
+    bench = live()
+    bench.receive(1, 2, 9)
+    bench.core.take = bench.gate.take = lambda payload: NOTHING if payload == b"old" else Counter.take(bench.core, payload)
+    bench.receive(b"old")
+    assert not bench.gate.open_if_complete() and bench.jumps == []
+    bench.receive(2)
+    assert bench.gate.open_if_complete() and bench.jumps == [b"9"]
+
+
+def test_only_what_is_accepted_is_told_as_a_sign_of_life_with_its_age() -> None:
+    bench = live()
+    bench.receive(1, 1, b"bad")
+    assert bench.accepted == [0.0] and bench.repeated == [b"1"]
+    bench.receive(2)
+    bench.now = 7.0
+    assert bench.gate.open_if_complete()
+    assert bench.accepted == [0.0, 7.0]
+
+
+def test_a_greater_epoch_is_taken_once_it_has_begun() -> None:
+    bench = live()
+    bench.receive(b"new1")
+    assert bench.core.seq == 0 and bench.gate.live and bench.gaps == []
+    bench.may_begin = True
+    bench.receive(b"new1")
+    assert bench.core.seq == 1 and bench.accepted == [0.0]

@@ -63,6 +63,8 @@ class FakeReaders:
         self.targets: dict[str, Any] = {}
         self.gate: Callable[[], Any] | None = None
         self.live_at_once = False
+        self.looked_for: list[tuple[str, int, int]] = []
+        self.health = None
 
     async def open(self, instrument: InstrumentId, make_target: Callable[[Ref], Any], watcher: Any) -> Any:
         name = str(instrument)
@@ -79,7 +81,7 @@ class FakeReaders:
 
         if self.live_at_once:
             asyncio.get_running_loop().call_soon(self.go_live, name)
-        return SimpleNamespace(close=close)
+        return SimpleNamespace(close=close, look_for=lambda epoch, seq: self.looked_for.append((name, epoch, seq)))
 
     async def _stream_info(self, stream: str, subjects_filter: str) -> Any:
         self.asked.append(subjects_filter)

@@ -111,7 +111,8 @@ def test_what_is_known_wakes_nobody(short: Short) -> None:
     short.send(("book", payload))
     short.loop.turn()
     short.send(("book", payload))
-    assert short.woken == 1 and short.slow == []
+    assert short.woken == 1
+    assert short.slow == [(b"md.SIM.BTC-USD.book", payload)], "the reader compares it"
 
 
 def test_a_new_epoch_goes_straight_on(short: Short) -> None:
@@ -202,6 +203,47 @@ def test_the_first_sign_of_life_is_told_and_the_first_after_each_look(short: Sho
     short.receiver.heard = False
     short.send(("status", b""), ("book", short.feed.update({100: 8})))
     assert short.heard == 2 and short.receiver.heard
+
+
+def test_what_is_not_accepted_is_no_sign_of_life(short: Short) -> None:
+    update, trade = short.feed.update({100: 9}), short.feed.trade()
+    short.send(("book", update), ("trade", trade))
+    short.receiver.heard = False
+    old = short.feed.snap()
+    short.feed.restart()
+    short.core.begin(short.feed.epoch + 1)
+    fenced = short.feed.update({100: 1})
+    for stream, payload in (
+        ("book", update),
+        ("book", b"\xc1"),
+        ("book", fenced),
+        ("trade", trade),
+        ("status", b""),
+        ("ref", b""),
+        ("snap", old),
+    ):
+        short.send((stream, payload))
+        assert short.slow[-1] == (f"md.SIM.BTC-USD.{stream}".encode(), payload)
+    assert short.heard == 1 and not short.receiver.heard
+
+
+def test_a_snapshot_that_differs_from_the_book_goes_the_slow_way(short: Short) -> None:
+    short.send(("book", short.feed.update({100: 9})))
+    differs = msgpack.packb([2, 1, short.feed.seq, 0, [100, 8], []])
+    short.send(("snap", short.feed.snap()), ("snap", differs))
+    assert short.slow == [(b"md.SIM.BTC-USD.snap", differs)]
+
+
+def test_a_greater_epoch_goes_the_slow_way_once_one_was_begun(short: Short) -> None:
+    short.core.begin(2)
+    short.feed.restart()
+    short.feed.restart()
+    update = short.feed.update({50: 1}, {51: 1})
+    short.send(("book", update), ("trade", short.feed.trade()))
+    assert short.core.book.seq == 0 and len(short.slow) == 2
+    assert short.receiver.book(update) == Outcome.UNKNOWN
+    short.core.begin(3)
+    assert short.receiver.book(update) == Outcome.APPLIED
 
 
 def test_a_receiver_can_be_called_as_any_handler(short: Short) -> None:
