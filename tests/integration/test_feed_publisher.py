@@ -132,6 +132,39 @@ def test_the_status_is_repeated_as_a_sign_of_life(run: Run, nats_server: Embedde
     run(scenario())
 
 
+def test_only_the_venue_moves_heard_and_a_source_without_one_is_never_old(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        now = [0]
+        options = {"status_interval_s": 0.02, "monotonic_us": lambda: now[0]}
+        async with (
+            listening(nats_server) as (recorder, _),
+            feed.connect(nats_server.url, venue="SIM", **options) as publisher,
+        ):
+            btc = await open_btc(publisher)
+            eth = await publisher.instrument("ETH-USD", price_exp=-2, size_exp=-3)
+            sim = await publisher.instrument("SIM-USD", price_exp=-2, size_exp=-3, live_venue=False)
+            epochs = {each.epoch: each for each in (btc, eth, sim)}
+
+            async def ages_s() -> list[int]:
+                """As the next status of each instrument tells them."""
+                recorder.messages.clear()
+                now[0] += 20_000
+                await recorder.until(lambda: {each[1] for each in recorder.values("status")} == epochs.keys())
+                ages = {each[1]: each[2] - each[7] for each in recorder.values("status")}
+                return [ages[each.epoch] // 1_000_000 for each in (btc, eth, sim)]
+
+            now[0] += 7_000_000
+            assert await ages_s() == [7, 7, 0]
+            publisher.heard([eth])
+            assert await ages_s() == [7, 0, 0]
+            publisher.heard()
+            assert await ages_s() == [0, 0, 0]
+
+    run(scenario())
+
+
 def test_on_leaving_the_last_book_is_stored_and_the_feed_is_down(run: Run, nats_server: EmbeddedNats) -> None:
     async def scenario() -> None:
         async with feed.connect(nats_server.url, venue="SIM") as publisher:
