@@ -232,6 +232,33 @@ def test_a_writer_that_another_has_succeeded_is_told_and_stays_silent(
     run(scenario())
 
 
+def test_a_status_alone_does_not_silence_a_writer(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        told: list[MdstreamError] = []
+        async with (
+            await bus.connect(nats_server.url) as other,
+            feed.connect(nats_server.url, venue="SIM", on_error=told.append) as publisher,
+        ):
+            btc = await open_btc(publisher)
+            answers: list[bus.Stored | None] = []
+            last_stored = publisher.bus.last_stored
+
+            async def ask(stream: str, subject: str) -> bus.Stored | None:
+                answers.append(await last_stored(stream, subject))
+                return answers[-1]
+
+            publisher.bus.last_stored = ask  # type: ignore[method-assign]
+            value = [5, btc.epoch + 1_000_000, 1, "trading", "", 0, 0, 1]
+            await other.publish_acked("md.SIM.BTC-USD.status", msgpack.packb(value))
+            while len(answers) < 3:
+                await asyncio.sleep(0.01)
+            await publisher.flush()
+            btc.update([("100.10", "3")])
+            assert told == []
+
+    run(scenario())
+
+
 def test_updates_while_nats_is_away_arrive_afterwards_and_state_is_published_again(
     run: Run, nats_server: EmbeddedNats
 ) -> None:
