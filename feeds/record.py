@@ -13,7 +13,7 @@ from pathlib import Path
 from mdstream.bus import MD_STATE, Bus, BusOptions, Stored, connect, parse_subject, subject
 from mdstream.bus.payloads import numbers, snap_number
 from mdstream.errors import FeedError, PayloadError
-from mdstream.feed.writer import now_us
+from mdstream.feed.numbers import now_us
 from mdstream.feeds import _cli
 from mdstream.feeds._tape import TapedMessage, TapeWriter
 from mdstream.model import InstrumentId
@@ -24,7 +24,7 @@ LOG_MARGIN_US = 5_000_000
 """A snapshot may be stored a little later than updates that follow it."""
 
 DESCRIPTION = """\
-Records what is published on the bus to a tape: first the state of each instrument (ref, snap, status) and the
+Records what is published on the bus to a tape: first the state of each instrument (ref, status, snap) and the
 updates since that snapshot, so that the tape alone is enough to rebuild its book; then each message as it comes.
 
 `mdstream feed replay` reads the tape. Its format: MessagePack values back to back, a map
@@ -99,7 +99,7 @@ class Recorder:
         at_us = now_us()
         self.instruments.add(instrument)
         snap: Stored | None = None
-        for stream in ("ref", "snap", "status"):
+        for stream in ("ref", "status", "snap"):
             name = subject(instrument, stream)
             stored = await self._bus.last_stored(MD_STATE, name)
             if stored is None:

@@ -7,8 +7,10 @@
     ├── FeedError              what a feed handler passed in or published is wrong
     │   ├── PayloadError       bytes on the bus violate the contract: where, and how
     │   ├── BookError          a well-formed update that the book must refuse: crossed, out of range, too deep
-    │   └── SequenceError      numbers that do not follow: a gap, a smaller epoch
+    │   ├── SequenceError      numbers that do not follow: a gap, a smaller epoch
+    │   └── SizeError          a size beyond 2^53 − 1 lots (``size_exp``: a scale that holds it)
     ├── BusError               NATS refuses something, or a stream is missing
+    │   ├── BusConflict        a stored message is not the one that was expected: another writer was faster
     │   └── BusUnavailable     not connected now; a later attempt may succeed
     ├── CommandError           a client's command is refused, the connection stays (``code`` of the contract)
     ├── SessionClosed          a session ends (``code``: WebSocket close code)
@@ -54,8 +56,20 @@ class SequenceError(FeedError):
     """Sequence numbers or epochs do not follow the previous ones."""
 
 
+class SizeError(FeedError):
+    """A size is beyond 2^53 − 1 lots; in lots of 10^``size_exp`` it is not."""
+
+    def __init__(self, message: str, *, size_exp: int) -> None:
+        super().__init__(message)
+        self.size_exp = size_exp
+
+
 class BusError(MdstreamError):
     """NATS refused something, or a stream is missing."""
+
+
+class BusConflict(BusError):
+    """JetStream did not store a message because the subject's newest one is not the one that was expected."""
 
 
 class BusUnavailable(BusError):

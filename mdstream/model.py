@@ -13,11 +13,26 @@ MAX_NUMBER = 2**53 - 1
 MAX_EXPONENT = 18
 """Largest magnitude of ``price_exp`` and ``size_exp``."""
 
+MAX_TEXT_BYTES = 1024
+"""UTF-8 bytes of a ``name``, a ``reason``, or a key of ``ref``."""
+
+MAX_TRADE_ID_BYTES = 126
+"""UTF-8 bytes of a trade's id."""
+
+MAX_REF_BYTES = 65_536
+"""Bytes of a whole ``ref``."""
+
+MAX_REF_NESTING = 8
+"""Arrays and maps inside each other in a ``ref``; the ``ref`` itself is not counted."""
+
 DEPTHS = (0, 1, 5, 10, 20, 50, 100)
 """Served depths of a book; 0 is the full book."""
 
 INTERVALS_MS = (0, 50, 100, 250, 500, 1000)
 """Served conflation intervals; 0 is every change."""
+
+MAX_SYMBOL = 128
+"""Characters of a symbol."""
 
 _VENUE = re.compile(r"[A-Z0-9][A-Z0-9_.\-]{0,31}")
 
@@ -38,6 +53,25 @@ class State(StrEnum):
     CLOSED = "closed"
 
 
+class StateCode(StrEnum):
+    """Why an instrument is not live. The list is complete; it grows only together with ``docs/protocol.md``."""
+
+    OPENING = "opening"
+    GAP = "gap"
+    REFUSED = "refused"
+    NO_REF = "no_ref"
+    NO_BOOK = "no_book"
+    CONFLICT = "conflict"
+    NATS_AWAY = "nats_away"
+    FEED_DOWN = "feed_down"
+    SILENT = "silent"
+    VENUE_SILENT = "venue_silent"
+    FENCED = "fenced"
+    VENUE = "venue"
+    STORAGE = "storage"
+    OVERLOAD = "overload"
+
+
 class VenueState(StrEnum):
     """The state of an instrument in ``status``, from the feed handler."""
 
@@ -56,7 +90,7 @@ class InstrumentId:
 
     @classmethod
     def parse(cls, text: str) -> InstrumentId:
-        """Reads ``VENUE:SYMBOL``: upper-case venue, one colon, a symbol of 1 to 64 printable characters.
+        """Reads ``VENUE:SYMBOL``: upper-case venue, one colon, a symbol of 1 to 128 printable characters.
 
         Raises ValueError, which says what was wrong.
         """
@@ -67,9 +101,9 @@ class InstrumentId:
             raise ValueError(
                 f"venue {venue!r} of {text!r} must be 1 to 32 of A-Z 0-9 _ . - and begin with a letter or digit"
             )
-        if not symbol or len(symbol) > 64 or ":" in symbol or not symbol.isprintable():
+        if not symbol or len(symbol) > MAX_SYMBOL or ":" in symbol or not symbol.isprintable():
             raise ValueError(
-                f"symbol {symbol!r} of {text!r} must be 1 to 64 printable characters without a colon"
+                f"symbol {symbol!r} of {text!r} must be 1 to {MAX_SYMBOL} printable characters without a colon"
             )
         return cls(venue, symbol)
 
@@ -81,7 +115,9 @@ class InstrumentId:
 class Ref:
     """Reference data of an instrument: decimal value = ticks × 10^price_exp, lots × 10^size_exp.
 
-    ``tick`` and ``lot`` are the venue's increments, in ticks and lots (at least 1). ``extra`` keeps unknown keys.
+    ``tick`` and ``lot`` are the venue's increments, in ticks and lots (at least 1). The exponents hold for all of ``epoch``,
+    which is at least 1 on the bus. ``depth`` is how many levels of a side the venue gives at most; 0 is its whole book.
+    ``extra`` keeps unknown keys.
     """
 
     price_exp: int
@@ -89,4 +125,6 @@ class Ref:
     tick: int = 1
     lot: int = 1
     name: str = ""
+    epoch: int = 0
+    depth: int = 0
     extra: dict[str, Any] = field(default_factory=dict)

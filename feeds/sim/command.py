@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from mdstream import feed
 from mdstream.bus import BusOptions
 from mdstream.errors import ConfigError
-from mdstream.feed.writer import now_us
+from mdstream.feed.numbers import monotonic_us, now_us
 from mdstream.feeds import _cli
 from mdstream.feeds.sim.engine import KNOWN, Event, Simulation, Status
 
@@ -142,6 +142,7 @@ async def open_instruments(publisher: feed.Publisher, simulation: Simulation) ->
             price_exp=profile.price_exp,
             size_exp=profile.size_exp,
             name=f"{profile.symbol} (simulated)",
+            live_venue=False,
         )
         instrument.replace_ticks(*flow.full_book())
         instruments.append(instrument)
@@ -155,19 +156,20 @@ async def play(
     tally: Tally,
     duration_s: float | None,
 ) -> None:
-    """Publishes each slice when it is due."""
-    start_us = now_us()
+    """Publishes each slice when it is due by the monotonic clock. Event times are those of the wall clock."""
+    start_us = monotonic_us()
     end_us = None if duration_s is None else int(duration_s * 1e6)
     next_report = time.monotonic() + REPORT_S
     while end_us is None or simulation.now_us + tally.skipped_us < end_us:
-        lag_us = now_us() - start_us - simulation.now_us
+        lag_us = monotonic_us() - start_us - simulation.now_us
         if lag_us < 0:
             await asyncio.sleep(-lag_us / 1e6)
         elif lag_us > MAX_LAG_US:
             start_us += lag_us
             tally.skipped_us += lag_us
+        ts_us = now_us()
         for event in simulation.advance():
-            publish(event, instruments[event.number], start_us, tally)
+            publish(event, instruments[event.number], ts_us, tally)
         await publisher.flush()
         await asyncio.sleep(0)
         if time.monotonic() >= next_report:
@@ -175,8 +177,7 @@ async def play(
             next_report += REPORT_S
 
 
-def publish(event: Event, instrument: feed.Instrument, start_us: int, tally: Tally) -> None:
-    ts_us = start_us + event.at_us
+def publish(event: Event, instrument: feed.Instrument, ts_us: int, tally: Tally) -> None:
     if isinstance(event, Status):
         instrument.status(event.state, reason=event.reason, ts_us=ts_us)
         return

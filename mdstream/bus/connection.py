@@ -27,6 +27,7 @@ CONNECT_RETRY_S = 0.25
 CLOSE_DEADLINE_S = 2.0
 MAX_STALE_PINGS = 2
 MAX_LOGGED = 100
+EXPECTED_SEQ = "Nats-Expected-Last-Subject-Sequence"
 
 
 async def connect(options: BusOptions | str) -> Bus:
@@ -96,24 +97,36 @@ class Bus:
     async def unsubscribe(self, subscription: Subscription) -> None:
         await self.client.untap(subscription)
 
-    async def publish(self, subject: str, payload: bytes) -> None:
+    async def publish(
+        self, subject: str, payload: bytes, *, reply: str = "", expected_seq: int | None = None
+    ) -> None:
         """Publishes without waiting for the server; without a connection the payload waits in the backlog.
 
+        A stream answers to ``reply``, and with ``expected_seq`` stores the payload only if that is the subject's newest number.
         Raises BusUnavailable if the backlog is full, BusError if the payload is larger than ``max_payload_bytes``.
         """
         try:
-            await self.client.publish(subject, payload)
+            await self.client.publish(subject, payload, reply, _expecting(expected_seq))
         except nats.errors.Error as error:
             self._refuse_publish(error, subject, payload)
 
-    async def publish_acked(self, subject: str, payload: bytes) -> None:
-        """Publishes and waits until the stream of this subject has stored the payload. Raises BusError, BusUnavailable."""
+    async def publish_acked(self, subject: str, payload: bytes, *, expected_seq: int | None = None) -> int:
+        """Publishes, waits until the stream of this subject has stored the payload, and returns its number in the stream.
+
+        With ``expected_seq`` it is stored only if that is the number of the subject's newest message (0: there is none); else
+        raises BusConflict. Raises BusError, BusUnavailable.
+        """
         try:
-            await self.jetstream.publish(subject, payload)
+            stored = await self.jetstream.publish(subject, payload, headers=_expecting(expected_seq))
+            return stored.seq
         except (nats.errors.OutboundBufferLimitError, nats.errors.MaxPayloadError) as error:
             self._refuse_publish(error, subject, payload)
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(error, f"no stream of NATS at {self.options.where} acknowledged {subject}")
+
+    def new_inbox(self) -> str:
+        """A subject for answers that nobody else uses."""
+        return self.client.new_inbox()
 
     async def flush(self, deadline_s: float = 10.0) -> None:
         """Returns when the server has received everything that was published. Raises BusUnavailable."""
@@ -143,6 +156,13 @@ class Bus:
         """Returns when the streams exist that a reconnect may have to create again."""
         if self._ensuring is not None:
             await asyncio.wait({self._ensuring})
+
+    async def server_us(self) -> int:
+        """The clock of the JetStream server, in µs since the Unix epoch. Raises BusError, BusUnavailable."""
+        try:
+            return await streams.server_us(self.client)
+        except (nats.errors.Error, TimeoutError) as error:
+            streams.explain(error, f"the clock of NATS at {self.options.where} cannot be asked for")
 
     async def last(self, stream: str, subject: str) -> bytes | None:
         """The payload of the newest message on a subject, or None. Raises BusError, BusUnavailable."""
@@ -323,6 +343,10 @@ class Bus:
         if isinstance(error, nats.errors.ConnectionClosedError | nats.errors.ConnectionDrainingError):
             raise BusUnavailable("the bus is closed") from error
         raise BusError(f"{subject} cannot be published: {_reason(error)}") from error
+
+
+def _expecting(seq: int | None) -> dict[str, str] | None:
+    return None if seq is None else {EXPECTED_SEQ: str(seq)}
 
 
 def _register(callbacks: list[Callable[[], None]], callback: Callable[[], None]) -> Callable[[], None]:

@@ -6,16 +6,19 @@ message for a while. The first part that connects creates them; an existing stre
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NoReturn
 
 import nats.errors
 import nats.js.errors
+from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 
 from mdstream.bus.options import StreamOptions
-from mdstream.errors import BusError, BusUnavailable
+from mdstream.errors import BusConflict, BusError, BusUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ JETSTREAM_IS_OFF: Final = (
 NAME_IN_USE = 10058
 STREAM_NOT_FOUND = 10059
 SUBJECTS_OVERLAP = 10065
+WRONG_LAST_SEQUENCE = 10071
 NO_SPACE = (10023, 10028, 10047)
 NOT_ENABLED = (10035, 10039, 10076)
 
@@ -71,6 +75,15 @@ async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct
     return Stored(message.data or b"", message.seq or 0, stored_us)
 
 
+async def server_us(client: Client) -> int:
+    """The clock of the JetStream server: ``ts`` of its answer about MD_STATE. Raises nats.errors.Error."""
+    answer = json.loads((await client.request(f"$JS.API.STREAM.INFO.{MD_STATE}", b"", timeout=2)).data)
+    if "error" in answer:
+        raise nats.js.errors.APIError.from_error(answer["error"])
+    # Nanoseconds are cut off.
+    return int(datetime.fromisoformat(answer["ts"]).timestamp() * 1e6)
+
+
 def explain(error: Exception, what: str) -> NoReturn:
     """Raises the BusError for a failure of JetStream; it says what happened and what to do."""
     code = getattr(error, "err_code", None)
@@ -80,6 +93,8 @@ def explain(error: Exception, what: str) -> NoReturn:
         raise BusError(
             f"{what}: the server has no room for it ({_said(error)}); raise its max_file_store, or lower log_max_bytes"
         ) from error
+    if code == WRONG_LAST_SEQUENCE:
+        raise BusConflict(f"{what}: {_said(error)}") from error
     if code == SUBJECTS_OVERLAP:
         raise BusError(
             f"{what}: another stream takes subjects md.*.*.* already; remove or narrow it"

@@ -12,9 +12,10 @@
 
 import mdstream._core  # noqa: F401 - first, because it tells when it is not built
 from mdstream.feed.instrument import Instrument
-from mdstream.feed.numbers import DecimalLike, LevelLike
+from mdstream.feed.numbers import DecimalLike, FlatLevels, LevelLike
 from mdstream.feed.publisher import Publisher, connect
-from mdstream.feed.writer import FlatLevels, InstrumentWriter, Side, TradeId
+from mdstream.feed.sizes import size_exp_for
+from mdstream.feed.writer import InstrumentWriter, Side, TradeId
 
 __all__ = [
     "DecimalLike",
@@ -26,4 +27,5 @@ __all__ = [
     "Side",
     "TradeId",
     "connect",
+    "size_exp_for",
 ]

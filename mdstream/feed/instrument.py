@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+import logging
+import random
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 from mdstream._core.orderbook.book import Book
 from mdstream.bus import subject
-from mdstream.errors import FeedError
-from mdstream.feed.numbers import DecimalLike, LevelLike
-from mdstream.feed.writer import SNAP_UPDATES, FlatLevels, InstrumentWriter, Side, TradeId
+from mdstream.errors import FeedError, SizeError
+from mdstream.feed.numbers import DecimalLike, FlatLevels, LevelLike
+from mdstream.feed.publish_queue import StateValue
+from mdstream.feed.writer import SNAP_UPDATES, InstrumentWriter, Side, TradeId
 from mdstream.model import InstrumentId, Ref
+
+log = logging.getLogger("mdstream.feed")
+
+REPEAT_US = 59_000_000
+"""``ref`` and ``snap`` go out again after this time at the latest: the contract's 60 s, less the publisher's steps."""
+
+T = TypeVar("T")
 
 
 class Outlet(Protocol):
     """What an instrument needs of its publisher."""
 
     def send(self, subject: str, value: bytes) -> None: ...
-    def send_state(self, subject: str, value: bytes, *, after: str | None = None) -> None: ...
+    def send_state(self, subject: str, value: StateValue, *, after: Iterable[str] = ()) -> None: ...
     def report(self, error: FeedError) -> None: ...
-    def now_us(self) -> int: ...
+    def next_epoch(self, known: int) -> int: ...
+    def monotonic_us(self) -> int: ...
 
 
 class Instrument:
@@ -38,8 +49,11 @@ class Instrument:
             name: subject(writer.id, name) for name in ("book", "trade", "snap", "ref", "status")
         }
         self._book_subject = self._subjects["book"]
-        self.status_us = 0
-        """When the status last went out."""
+        self._numbered = (self._subjects["book"], self._subjects["trade"])
+        self._unstorable: FeedError | None = None
+        self._status_us = outlet.monotonic_us()
+        # Instruments that open together do not repeat their books together.
+        self._ref_us = self._status_us - int(random.random() * REPEAT_US / 2)
 
     # ---- properties
 
@@ -75,11 +89,16 @@ class Instrument:
 
     # ---- market data
 
+    def heard(self) -> None:
+        """The venue has said something about this instrument, if only that nothing changed: it is not stale."""
+        self._writer.heard()
+
     def update(
         self, bids: Iterable[LevelLike] = (), asks: Iterable[LevelLike] = (), *, ts_us: int | None = None
     ) -> None:
         """Publishes one atomic update. Raises FeedError, BookError."""
-        self._send_book(self._open().update(bids, asks, ts_us))
+        bids, asks = tuple(bids), tuple(asks)
+        self._send_book(self._scaled(lambda writer: writer.update(bids, asks, ts_us)))
 
     def update_ticks(self, bids: FlatLevels = (), asks: FlatLevels = (), *, ts_us: int | None = None) -> None:
         """As above, in ticks and lots."""
@@ -89,7 +108,8 @@ class Instrument:
         self, bids: Iterable[LevelLike], asks: Iterable[LevelLike], *, ts_us: int | None = None
     ) -> bool:
         """Publishes the changes that lead to this full book, best first; False if nothing changed. Raises FeedError, BookError."""
-        return self._send_book(self._open().replace(bids, asks, ts_us))
+        bids, asks = tuple(bids), tuple(asks)
+        return self._send_book(self._scaled(lambda writer: writer.replace(bids, asks, ts_us)))
 
     def replace_ticks(self, bids: FlatLevels, asks: FlatLevels, *, ts_us: int | None = None) -> bool:
         """As above, in ticks and lots."""
@@ -105,7 +125,8 @@ class Instrument:
         ts_us: int | None = None,
     ) -> None:
         """Publishes one trade; ``side`` is the taker's, None if unknown. Raises FeedError."""
-        self._outlet.send(self._subjects["trade"], self._open().trade(price, size, side, trade_id, ts_us))
+        value = self._scaled(lambda writer: writer.trade(price, size, side, trade_id, ts_us))
+        self._outlet.send(self._subjects["trade"], value)
 
     def trade_ticks(
         self,
@@ -125,9 +146,9 @@ class Instrument:
         self._open().lose_trades(count)
 
     def status(self, state: str, *, reason: str = "", ts_us: int | None = None) -> None:
-        """Publishes the venue's state: ``trading halted closed feed_down``. Raises FeedError."""
-        value = self._open().set_status(state, reason, ts_us)
-        self._send_status(value)
+        """Publishes the venue's state: ``trading halted closed feed_down``. A reason beyond 1,024 bytes is cut. Raises FeedError."""
+        self._open().set_status(state, reason, ts_us)
+        self._send_status(ts_us)
 
     def snap(self) -> None:
         """Publishes a snapshot now, in addition to those that the contract asks for."""
@@ -140,52 +161,98 @@ class Instrument:
         """From now on every call raises ``error`` and nothing is published."""
         self._ended = error
 
-    def opening(self) -> list[tuple[str, bytes]]:
-        """The payloads that announce the instrument: ``ref``, then ``snap``, then ``status``."""
-        writer, self.status_us = self._writer, self._outlet.now_us()
-        values = {"ref": writer.reference(), "snap": writer.snap(), "status": writer.status()}
-        return [(self._subjects[stream], value) for stream, value in values.items()]
+    @property
+    def state_subjects(self) -> tuple[str, ...]:
+        """``ref``, ``status`` and ``snap``, in the order in which they announce an epoch."""
+        return tuple(self._subjects[stream] for stream in ("ref", "status", "snap"))
 
-    def announce_again(self) -> None:
-        """Publishes ``ref``, ``snap`` and ``status`` again: after a reconnect readers, or the server, may have lost any of them."""
+    def reference(self) -> bytes:
+        return self._writer.reference()
+
+    def announce(self, *, ref: bool = True) -> None:
+        """Publishes ``ref``, ``status`` and ``snap``: of a new epoch, or because readers, or the server, may have lost them."""
         if self._ended is not None:
             return
-        self._outlet.send_state(self._subjects["ref"], self._writer.reference())
+        if ref:
+            self.send_ref()
+        self._send_status()
         self._send_snap()
-        self._send_status(self._writer.status())
+
+    def send_ref(self) -> None:
+        self._ref_us = self._outlet.monotonic_us()
+        self._outlet.send_state(self._subjects["ref"], self._writer.reference())
 
     def housekeep(self, at_us: int, status_interval_us: int) -> None:
-        """Publishes a snapshot if it is due, and the status regularly as a sign of life."""
+        """Publishes what is due at a time of the monotonic clock: ``snap``, ``ref``, and ``status`` as a sign of life."""
         if self._ended is not None:
             return
-        if self._writer.snap_due(at_us):
+        repeat = at_us - self._ref_us >= REPEAT_US
+        if repeat:
+            self.send_ref()
+        if self._writer.snap_due(at_us) or (repeat and self._unstorable is None):
             self._send_snap()
-        if at_us - self.status_us >= status_interval_us:
-            self._send_status(self._writer.status())
+        if at_us - self._status_us >= status_interval_us:
+            self._send_status()
 
     def finish(self, reason: str) -> None:
         """Publishes the last book and ``feed_down``; further calls raise."""
         if self._ended is not None:
             return
-        if self._writer.unsnapped:
+        if self._writer.unsnapped and self._unstorable is None:
             self._send_snap()
         if self._writer.state != "closed":
-            self._send_status(self._writer.set_status("feed_down", reason))
+            self._writer.set_status("feed_down", reason)
+            self._send_status()
         self.end(FeedError(f"{self.id}: the publisher is closed"))
+
+    # ---- within
 
     def _open(self) -> InstrumentWriter:
         if self._ended is not None:
             raise self._ended.with_traceback(None)
         return self._writer
 
+    def _scaled(self, call: Callable[[InstrumentWriter], T]) -> T:
+        """Calls the writer; where a size is too large for its scale, one of a coarser scale and a new epoch."""
+        try:
+            return call(self._open())
+        except SizeError as error:
+            return self._coarsen(error, call)
+
+    def _coarsen(self, error: SizeError, call: Callable[[InstrumentWriter], T]) -> T:
+        former = self._writer
+        writer = former.coarser(error.size_exp, self._outlet.next_epoch(former.epoch))
+        status, snap = writer.later_status(), writer.snap()
+        book, value = writer.levels_of(former), call(writer)
+        # Nothing was refused: the new epoch begins.
+        log.warning("%s; this is done from now on, in a new epoch", error)
+        self._writer = writer
+        self.send_ref()
+        self._outlet.send_state(self._subjects["status"], status, after=self._numbered)
+        self._outlet.send_state(self._subjects["snap"], snap, after=[self._book_subject])
+        self._send_book(book)
+        return value
+
     def _send_book(self, value: bytes | None) -> bool:
         if value is None:
             return False
+        writer = self._writer
         self._outlet.send(self._book_subject, value)
+        if writer.unstorable is not self._unstorable:
+            self._tell_unstorable(writer.unstorable)
         # ``housekeep`` sends those that are due by time.
-        if self._writer.unsnapped >= SNAP_UPDATES:
+        elif writer.unsnapped >= SNAP_UPDATES and writer.unstorable is None:
             self._send_snap()
         return True
+
+    def _tell_unstorable(self, problem: FeedError | None) -> None:
+        """The book has become too large to be stored, or fits again. Clients are told ``feed_down`` meanwhile."""
+        self._unstorable = problem
+        if problem is not None:
+            self._outlet.report(problem)
+        else:
+            self._send_snap()
+        self._send_status()
 
     def _send_snap(self) -> None:
         try:
@@ -193,8 +260,9 @@ class Instrument:
         except FeedError as error:
             self._outlet.report(error)
         else:
-            self._outlet.send_state(self._subjects["snap"], value, after=self._subjects["book"])
+            self._outlet.send_state(self._subjects["snap"], value, after=[self._book_subject])
 
-    def _send_status(self, value: bytes) -> None:
-        self.status_us = self._outlet.now_us()
-        self._outlet.send_state(self._subjects["status"], value)
+    def _send_status(self, ts_us: int | None = None) -> None:
+        self._status_us = self._outlet.monotonic_us()
+        status = self._writer.later_status(ts_us)
+        self._outlet.send_state(self._subjects["status"], status, after=self._numbered)

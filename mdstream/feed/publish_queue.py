@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+
+StateValue = bytes | Callable[[], bytes]
+"""A value, or what makes it at the moment when it is sent."""
+
+MADE_BYTES = 128
+"""What a value that is made later is taken for."""
 
 
 @dataclass(slots=True)
@@ -14,8 +21,11 @@ class Batch:
     acked: bool
     size: int = 0
     values: list[bytes] = field(default_factory=list)
+    make: Callable[[], bytes] | None = None
 
     def payload(self) -> bytes:
+        if self.make is not None:
+            return self.make()
         return self.values[0] if len(self.values) == 1 else b"".join(self.values)
 
 
@@ -48,12 +58,16 @@ class PublishQueue:
         self.bytes += len(value)
         return self._bound() if self.bytes > self._backlog_bytes else []
 
-    def add_state(self, subject: str, value: bytes, *, after: str | None = None) -> None:
-        """Adds a state message. Values that are added to subject ``after`` later are sent after it."""
-        if after is not None:
-            self._open.pop(after, None)
-        self._queue.append(Batch(subject, acked=True, size=len(value), values=[value]))
-        self.bytes += len(value)
+    def add_state(self, subject: str, value: StateValue, *, after: Iterable[str] = ()) -> None:
+        """Adds a state message. Values that are added to the subjects ``after`` later are sent after it."""
+        for open_subject in after:
+            self._open.pop(open_subject, None)
+        if isinstance(value, bytes):
+            batch = Batch(subject, acked=True, size=len(value), values=[value])
+        else:
+            batch = Batch(subject, acked=True, size=MADE_BYTES, make=value)
+        self._queue.append(batch)
+        self.bytes += batch.size
 
     def take(self) -> Batch:
         """Removes the oldest batch."""

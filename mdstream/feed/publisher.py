@@ -1,28 +1,30 @@
-"""The publisher: sends market data to NATS in batches, and has JetStream confirm state in the background.
+"""The publisher: sends market data to NATS in batches, and has JetStream store state in the background.
 
 Calls with market data never wait, and never fail because of NATS. While NATS is away the numbering goes on and payloads wait, up
 to ``backlog_bytes``; beyond that the oldest are dropped, counted and reported. After a reconnect every instrument's ``ref``,
-``snap`` and ``status`` are published again, so that readers recover whatever was lost.
+``status`` and ``snap`` are published again, so that readers recover whatever was lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
+from dataclasses import replace
 from typing import Any, NoReturn
 
-import msgpack
-
-from mdstream.bus import Bus, BusOptions, parse_subject, subject
+from mdstream.bus import Bus, BusOptions
 from mdstream.bus import connect as connect_bus
 from mdstream.errors import BusError, BusUnavailable, FeedError, MdstreamError, SequenceError
+from mdstream.feed.claim import Claim, ServerClock, next_epoch, stored_epochs
+from mdstream.feed.heard import HeardEpochs
 from mdstream.feed.instrument import Instrument
-from mdstream.feed.publish_queue import Batch, PublishQueue
-from mdstream.feed.stored import stored_epoch
-from mdstream.feed.writer import InstrumentWriter, now_us
+from mdstream.feed.numbers import monotonic_us, now_us
+from mdstream.feed.publish_queue import PublishQueue, StateValue
+from mdstream.feed.refs import check_ref, pack_ref
+from mdstream.feed.storage import Storage
+from mdstream.feed.writer import InstrumentWriter
 from mdstream.model import InstrumentId, Ref
 
 log = logging.getLogger("mdstream.feed")
@@ -31,6 +33,8 @@ ErrorCallback = Callable[[MdstreamError], None]
 
 _CLOSE_DEADLINE_S = 5.0
 _HOUSEKEEPING_S = 0.5
+JETSTREAM_DEADLINE_S = 2.0
+"""So long we wait for JetStream when a connection or an instrument opens; then we go on without it."""
 
 
 class Publisher:
@@ -50,32 +54,42 @@ class Publisher:
         status_interval_s: float = 10,
         on_error: ErrorCallback | None = None,
         clock_us: Callable[[], int] = now_us,
+        monotonic_us: Callable[[], int] = monotonic_us,
     ) -> None:
         self.bus = bus
         self.venue = venue
         self.instruments: dict[str, Instrument] = {}
-        self.now_us = clock_us
+        self.monotonic_us = monotonic_us
+        self._clock_us = clock_us
+        self._server_clock = ServerClock(clock_us, monotonic_us)
         self._max_payload = bus.max_payload_bytes
         self._linger_s = linger_ms / 1000
         self._batch_bytes = min(batch_bytes, self._max_payload)
-        self._status_interval_us = int(status_interval_s * 1_000_000)
+        self._step_s = min(_HOUSEKEEPING_S, status_interval_s / 2)
+        # A status must not be late because we look in steps.
+        self._status_interval_us = int((status_interval_s - self._step_s) * 1_000_000)
         self._on_error = on_error
         self._queue = PublishQueue(batch_bytes=self._batch_bytes, backlog_bytes=backlog_bytes)
         self._dropping = False
         self._scheduled: asyncio.Handle | None = None
         self._wake = asyncio.Event()
         self._sending = asyncio.Lock()
-        self._acks: dict[str, bytes] = {}
-        self._acks_wake = asyncio.Event()
-        self._acks_idle = asyncio.Event()
-        self._acks_idle.set()
+        self._storage = Storage(
+            bus,
+            venue,
+            report=self.report,
+            on_conflict=self._on_conflict,
+            on_retry=self._on_retry,
+            on_restored=self._on_restored,
+            monotonic_us=monotonic_us,
+        )
+        self._heard = HeardEpochs(bus, venue, self._server_clock, self._on_epoch)
+        self._unclaimed: set[str] = set()
         self._announce_again = False
         self._closed = False
-        self._venue_token = subject(InstrumentId(venue, "*"), "status").split(".")[1]
-        self._stop_listening: Callable[[], Awaitable[None]] | None = None
         self._fenced: asyncio.Future[SequenceError] = asyncio.get_running_loop().create_future()
         self._unregister = bus.on_reconnect(self._on_reconnect)
-        self._tasks = [asyncio.create_task(run()) for run in (self._send, self._confirm, self._housekeep)]
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # ---- for feed handlers
 
@@ -88,51 +102,103 @@ class Publisher:
         tick: int = 1,
         lot: int = 1,
         name: str = "",
+        depth: int = 0,
         state: str = "trading",
         reason: str = "",
         max_levels: int = 65536,
+        live_venue: bool = True,
         **extra: Any,
     ) -> Instrument:
-        """Announces an instrument (``ref``, an empty ``snap``, ``status``) and returns when JetStream has confirmed it.
+        """Announces an instrument in a new epoch (``ref``, ``status``, an empty ``snap``) and returns when JetStream has stored it.
 
-        ``tick`` and ``lot`` are the venue's increments, in units of the exponents; ``extra`` goes into ``ref``. If the symbol is open
-        already, it gets a new epoch and the earlier object refuses further calls. Raises FeedError if the reference data is not
-        usable, BusError if NATS is not.
+        Where JetStream does not answer within 2 s, it says so and goes on: the instrument is live. ``tick`` and ``lot`` are the
+        venue's increments, in units of the exponents; ``depth`` is how many levels of a side the venue gives at most (0: all);
+        ``extra`` goes into ``ref``. A source without a venue that could fall silent is not a ``live_venue``. A colon in the symbol
+        is published as ``%3A``. If the symbol is open already, it gets a new epoch and the earlier object refuses further calls.
+        Raises FeedError if the reference data is not usable.
         """
-        if self._closed:
-            raise FeedError(f"{self.venue}:{symbol}: the publisher is closed")
-        if self._stop_listening is None:
-            statuses = await self.bus.subscribe(f"md.{self._venue_token}.*.status", self._on_status)
-            self._stop_listening = partial(self.bus.unsubscribe, statuses)
-        instrument = await self._open(
-            symbol, Ref(price_exp, size_exp, tick, lot, name, extra), max_levels, state, reason
-        )
-        for name, value in instrument.opening():
-            await self.bus.publish_acked(name, value)
-        self.instruments[symbol] = instrument
-        return instrument
-
-    async def _open(self, symbol: str, ref: Ref, max_levels: int, state: str, reason: str) -> Instrument:
-        try:
-            instrument_id = InstrumentId.parse(f"{self.venue}:{symbol}")
-        except ValueError as error:
-            raise FeedError(str(error)) from None
-        former = self.instruments.pop(symbol, None)
-        if former is not None:
-            former.end(FeedError(f"{instrument_id}: the instrument was opened again"))
-            await self.flush()
-        # A clock that went back, or another host's clock, must not lock us out of our own instrument.
-        newest = max(await stored_epoch(self.bus, instrument_id), former.epoch if former else 0)
+        instrument_id = self._identify(symbol)
+        ref = Ref(price_exp, size_exp, tick, lot, name, depth=depth, extra=extra)
+        check_ref(instrument_id, ref)
+        known = await self._end_former(instrument_id)
+        claim = await self._claim(instrument_id, ref, known)
         writer = InstrumentWriter(
             instrument_id,
             ref,
-            epoch=max(self.now_us(), newest + 1),
+            epoch=claim.epoch,
             max_payload=self._max_payload,
             max_levels=max_levels,
-            clock_us=self.now_us,
+            live_venue=live_venue,
+            clock_us=self._clock_us,
+            monotonic_us=self.monotonic_us,
         )
         writer.set_status(state, reason)
-        return Instrument(self, writer)
+        return await self._announce(Instrument(self, writer), claim)
+
+    def heard(self, instruments: Iterable[Instrument] | None = None) -> None:
+        """The venue has said something about these instruments (default: all), if only that it lives: they are not stale."""
+        for instrument in self.instruments.values() if instruments is None else instruments:
+            instrument.heard()
+
+    def _identify(self, symbol: str) -> InstrumentId:
+        if self._closed:
+            raise FeedError(f"{self.venue}:{symbol}: the publisher is closed")
+        try:
+            return InstrumentId.parse(f"{self.venue}:{symbol.replace(':', '%3A')}")
+        except ValueError as error:
+            raise FeedError(str(error)) from None
+
+    async def _end_former(self, instrument_id: InstrumentId) -> int:
+        """Ends the instrument's open object, if there is one, and returns the greatest epoch that is known here."""
+        former = self.instruments.pop(instrument_id.symbol, None)
+        if former is None:
+            return self._heard.epoch(instrument_id)
+        former.end(FeedError(f"{instrument_id}: the instrument was opened again"))
+        self._storage.forget(former.state_subjects)
+        await self.flush()
+        return max(former.epoch, self._heard.epoch(instrument_id))
+
+    async def _claim(self, instrument_id: InstrumentId, ref: Ref, known: int) -> Claim:
+        claim = Claim(self.bus, instrument_id, self._server_clock, known)
+        deadline_s = JETSTREAM_DEADLINE_S
+        if self._storage.in_trouble:
+            deadline_s /= 8  # we have waited, and said so
+        try:
+            async with asyncio.timeout(deadline_s):
+                stored = await claim.look_up()
+                if not claim.known:
+                    await self._hear_first(claim, instrument_id)
+                await claim.take(stored, lambda epoch: pack_ref(replace(ref, epoch=epoch)))
+        except (BusError, TimeoutError) as error:
+            self._storage.begin_trouble(f"{instrument_id}, whose epoch is not claimed: {_why(error)}")
+        claim.know(self._heard.epoch(instrument_id))
+        return claim
+
+    async def _hear_first(self, claim: Claim, instrument_id: InstrumentId) -> None:
+        """Nothing is stored: it is new, or what was stored is lost while its writer or gateways go on."""
+        await self._heard.listened()
+        claim.know(self._heard.epoch(instrument_id))
+        if not claim.known:
+            log.info(
+                "%s: the bus knows no earlier epoch; the new one is by the clock of the NATS server alone",
+                instrument_id,
+            )
+
+    async def _announce(self, instrument: Instrument, claim: Claim) -> Instrument:
+        symbol, subjects = instrument.id.symbol, instrument.state_subjects
+        self.instruments[symbol] = instrument
+        if claim.ref_seq is None:
+            self._unclaimed.add(symbol)
+        else:
+            self._unclaimed.discard(symbol)
+            self._storage.expect(subjects[0], claim.ref_seq)
+        instrument.announce(ref=claim.ref_seq is None)
+        await self.flush()
+        if not self._storage.in_trouble and self.bus.connected:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(JETSTREAM_DEADLINE_S):
+                    await self._storage.settled(subjects)
+        return instrument
 
     async def flush(self) -> None:
         """Returns when the server has everything so far; at once while NATS is away."""
@@ -159,6 +225,18 @@ class Publisher:
         """Bytes that wait to be sent."""
         return self._queue.bytes
 
+    async def start(self) -> None:
+        """Listens, begins to send, and sees to it that the streams exist; waits at most 2 s for JetStream."""
+        await self._storage.start()
+        await self._heard.start()
+        for run in (self._send, self._housekeep):
+            self._begin(run())
+        try:
+            async with asyncio.timeout(JETSTREAM_DEADLINE_S):
+                await self.bus.ensure_streams()
+        except (BusError, TimeoutError) as error:
+            self._storage.begin_trouble(_why(error))
+
     async def close(self, reason: str = "publisher stopped") -> None:
         """Publishes the last snapshots and ``feed_down``, waits up to 5 s for their confirmation, and ends."""
         if self._closed:
@@ -166,18 +244,26 @@ class Publisher:
         self._closed = True
         for instrument in self.instruments.values():
             instrument.finish(reason)
+        may_wait = self.bus.connected and not self._storage.in_trouble
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_DEADLINE_S if self.bus.connected else 0):
                 await self.flush()
-                await self._acks_idle.wait()
+                if may_wait:
+                    await self._storage.settled(self._storage.all_subjects())
         self._unregister()
         self._unschedule()
         self._fenced.cancel()
-        if self._stop_listening is not None:
-            await self._stop_listening()
-        for task in self._tasks:
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._heard.stop()
+        await self._storage.stop()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # ---- for instruments
 
@@ -191,10 +277,13 @@ class Publisher:
         elif self._scheduled is None:
             self._schedule()
 
-    def send_state(self, subject: str, value: bytes, *, after: str | None = None) -> None:
+    def send_state(self, subject: str, value: StateValue, *, after: Iterable[str] = ()) -> None:
         self._queue.add_state(subject, value, after=after)
         if self._scheduled is None:
             self._schedule()
+
+    def next_epoch(self, known: int) -> int:
+        return next_epoch(self._server_clock.now_us(), known)
 
     def report(self, error: MdstreamError) -> None:
         log.error("%s", error)
@@ -224,18 +313,16 @@ class Publisher:
             await self._wake.wait()
             self._wake.clear()
             if self._announce_again and self.bus.connected:
-                await self._announce_all()
+                self._announce_all()
             await self._send_all()
 
     async def _send_all(self) -> None:
         async with self._sending:
             while self._queue and self.bus.connected:
                 batch = self._queue.take()
-                if batch.acked:
-                    self._request_ack(batch)
-                    continue
+                publish = self._storage.publish if batch.acked else self.bus.publish
                 try:
-                    await self.bus.publish(batch.subject, batch.payload())
+                    await publish(batch.subject, batch.payload())
                 except BusUnavailable:
                     self._queue.put_back(batch)
                     return
@@ -257,81 +344,84 @@ class Publisher:
                 )
             )
 
-    # ---- confirmed state
+    # ---- other writers, and what is stored
 
-    def _request_ack(self, batch: Batch) -> None:
-        # Only the newest state of a subject matters: replace one that still waits.
-        self._acks.pop(batch.subject, None)
-        self._acks[batch.subject] = batch.payload()
-        self._acks_idle.clear()
-        self._acks_wake.set()
-
-    async def _confirm(self) -> None:
-        while True:
-            await self._acks_wake.wait()
-            self._acks_wake.clear()
-            while self._acks:
-                subject = next(iter(self._acks))
-                try:
-                    await self.bus.publish_acked(subject, self._acks.pop(subject))
-                except BusUnavailable:
-                    # All state must be sent again.
-                    self._announce_again = True
-                    break
-                except BusError as error:
-                    self.report(error)
-            self._acks_idle.set()
-
-    # ---- other writers
-
-    def _on_status(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
+    def _on_epoch(self, instrument_id: InstrumentId, epoch: int) -> None:
         """Every writer publishes its status regularly: one with a greater epoch than ours has taken over."""
-        try:
-            instrument_id, _stream = parse_subject(name.decode())
-            _kind, epoch, *_more = msgpack.unpackb(payload)
-        except (ValueError, TypeError, msgpack.UnpackException):
-            return
         instrument = self.instruments.get(instrument_id.symbol)
-        if instrument is None or not isinstance(epoch, int) or epoch <= instrument.epoch:
-            return
-        del self.instruments[instrument_id.symbol]
+        if instrument is not None and epoch > instrument.epoch:
+            self._fence(instrument, epoch)
+
+    def _fence(self, instrument: Instrument, epoch: int) -> None:
+        del self.instruments[instrument.id.symbol]
         error = SequenceError(
-            f"{instrument_id}: another writer has taken over with epoch {epoch}; ours was {instrument.epoch}"
+            f"{instrument.id}: another writer has taken over with epoch {epoch}; ours was {instrument.epoch}"
         )
         instrument.end(error)
+        self._storage.forget(instrument.state_subjects)
         self.report(error)
         if not self._fenced.done():
             self._fenced.set_result(error)
+
+    def _with_subject(self, subjects: Collection[str]) -> list[Instrument]:
+        return [
+            each for each in self.instruments.values() if not set(subjects).isdisjoint(each.state_subjects)
+        ]
+
+    def _on_conflict(self, subject: str) -> None:
+        for instrument in self._with_subject([subject]):
+            self._begin(self._look_up(instrument))
+
+    def _on_retry(self, subjects: Collection[str]) -> None:
+        for instrument in self._with_subject(subjects):
+            instrument.announce()
+
+    def _on_restored(self) -> None:
+        for symbol in self._unclaimed & self.instruments.keys():
+            self._begin(self._look_up(self.instruments[symbol]))
+        self._unclaimed.clear()
+
+    async def _look_up(self, instrument: Instrument) -> None:
+        """Our ``ref`` is not, or may not be, the one that is stored: another writer's is, or the server has lost ours."""
+        try:
+            stored = await stored_epochs(self.bus, instrument.id, self._server_clock.now_us())
+        except BusError:
+            return  # whatever is not confirmed is told, and published again
+        if self.instruments.get(instrument.id.symbol) is not instrument:
+            return
+        if stored.epoch > instrument.epoch:
+            self._fence(instrument, stored.epoch)
+            return
+        ref = instrument.state_subjects[0]
+        self._storage.expect(ref, stored.ref_seq)
+        if stored.ref_epoch == instrument.epoch:
+            self._storage.forget([ref])
+        else:
+            instrument.send_ref()
 
     # ---- reconnects and timers
 
     def _on_reconnect(self) -> None:
         self._announce_again = True
+        self._storage.reconnected()
         self._wake.set()
 
-    async def _announce_all(self) -> None:
+    def _announce_all(self) -> None:
         self._announce_again = False
-        try:
-            # This may be a new server with no data.
-            await self.bus.ensure_streams()
-        except BusUnavailable:
-            self._announce_again = True
-            return
-        except BusError as error:
-            self.report(error)
         for instrument in self.instruments.values():
-            instrument.announce_again()
+            instrument.announce()
 
     async def _housekeep(self) -> None:
         while True:
-            await asyncio.sleep(min(_HOUSEKEEPING_S, self._status_interval_us / 1e6))
+            await asyncio.sleep(self._step_s)
             if not self.bus.connected:
                 continue
             if self._announce_again:
                 self._wake.set()
-            at_us = self.now_us()
-            for instrument in self.instruments.values():
+            at_us = self.monotonic_us()
+            for instrument in tuple(self.instruments.values()):
                 instrument.housekeep(at_us, self._status_interval_us)
+            self._storage.check(at_us)
 
 
 @asynccontextmanager
@@ -341,12 +431,12 @@ async def connect(target: str | BusOptions | Bus, *, venue: str, **options: Any)
     ``options`` are those of ``Publisher``. On leaving, the backlog is sent, the instruments are marked ``feed_down``, and the
     connection is closed unless it was passed in. Raises BusUnavailable if NATS cannot be reached, FeedError for a bad venue name.
     """
-    _check_venue(venue)
+    check_venue(venue)
     bus = target if isinstance(target, Bus) else await connect_bus(target)
     try:
-        await bus.ensure_streams()
         publisher = Publisher(bus, venue, **options)
         try:
+            await publisher.start()
             yield publisher
         finally:
             await publisher.close()
@@ -355,7 +445,12 @@ async def connect(target: str | BusOptions | Bus, *, venue: str, **options: Any)
             await bus.close()
 
 
-def _check_venue(venue: str) -> None:
+def _why(error: Exception) -> str:
+    return str(error) or f"JetStream did not answer within {JETSTREAM_DEADLINE_S:g} s"
+
+
+def check_venue(venue: str) -> None:
+    """Raises FeedError for a bad venue name."""
     if ":" in venue:
         raise FeedError(f"venue {venue!r} must not contain a colon")
     try:

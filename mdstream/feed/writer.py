@@ -5,46 +5,52 @@ A refused call changes nothing and uses no number.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from dataclasses import replace
+from functools import partial
+from typing import Literal, NoReturn
 
 import msgpack
 import numpy as np
-from numpy.typing import NDArray
 
 from mdstream._core.base.decimals import format_decimal, parse_levels, to_integer
 from mdstream._core.codec.feed_encoder import pack_book, pack_snap, pack_trade
 from mdstream._core.orderbook.book import Book
-from mdstream.errors import FeedError
-from mdstream.feed.numbers import DecimalLike, LevelLike, check_number
-from mdstream.model import MAX_EXPONENT, MAX_NUMBER, InstrumentId, Ref, VenueState
-
-FlatLevels = Sequence[int] | NDArray[np.int64]
-"""``[ticks, lots, ticks, lots, …]``"""
+from mdstream.errors import FeedError, SizeError
+from mdstream.feed.numbers import (
+    DecimalLike,
+    FlatLevels,
+    LevelLike,
+    check_number,
+    check_time,
+    monotonic_us,
+    now_us,
+)
+from mdstream.feed.refs import check_ref, pack_ref
+from mdstream.feed.sizes import coarser_exp, rounded, rounded_lots
+from mdstream.feed.snap_size import HEAD_BYTES, LEVEL_BYTES, SnapSize, full_size
+from mdstream.model import MAX_NUMBER, MAX_TEXT_BYTES, MAX_TRADE_ID_BYTES, InstrumentId, Ref, VenueState
 
 Side = Literal["buy", "sell"]
 TradeId = str | int
 
 SNAP_UPDATES = 1000
 """A snapshot is due after so many updates …"""
-SNAP_US = 5_000_000
-"""… or after this time, if anything changed."""
+SNAP_US = 4_500_000
+"""… or after this time, if anything changed: the contract's 5 s, less the steps in which the publisher looks."""
 
 DEFAULT_MAX_PAYLOAD = 1_048_576
-_MAX_TRADE_ID_BYTES = 126
+_REMEDY = "raise its max_payload, or publish fewer levels"
 _INT64 = np.dtype(np.int64)
 _SIDES = {None: 0, "buy": 1, "sell": 2}
-
-
-def now_us() -> int:
-    return time.time_ns() // 1000
 
 
 class InstrumentWriter:
     """Turns calls into payloads of the streams ``book``, ``trade``, ``snap``, ``ref`` and ``status``.
 
-    ``max_payload`` is the largest message that the bus takes, in bytes. Raises FeedError if ``ref`` is not usable.
+    ``max_payload`` is the largest message that the bus takes, in bytes. A writer that is not of a ``live_venue`` never grows old.
+    One that ``rounds`` cuts the sizes that its callers give as decimals to its ``size_exp``. Raises FeedError if ``ref`` is not
+    usable.
     """
 
     def __init__(
@@ -55,23 +61,39 @@ class InstrumentWriter:
         epoch: int,
         max_payload: int = DEFAULT_MAX_PAYLOAD,
         max_levels: int = 65536,
+        live_venue: bool = True,
+        rounds: bool = False,
         clock_us: Callable[[], int] = now_us,
+        monotonic_us: Callable[[], int] = monotonic_us,
     ) -> None:
-        _check_ref(instrument, ref)
+        check_ref(instrument, ref)
         self.id = instrument
-        self.ref = ref
         self.epoch = check_number(epoch, "epoch", instrument, least=1)
+        self.ref = replace(ref, epoch=epoch)
         self.trade_seq = 0
         self.state = VenueState.TRADING
         self.reason = ""
+        self.unstorable: FeedError | None = None
+        """Why the book as it is now cannot be stored."""
         # Nobody reads this book's change log, so it is as small as the core allows.
         self.book = Book(str(instrument), log_capacity=1024, max_levels=max_levels)
         self.book.reset(epoch)
         self._stepped = ref.tick > 1 or ref.lot > 1
+        self._rounds = rounds
+        self._live_venue = live_venue
         self._max_payload = max_payload
+        self._max_levels = max_levels
         self._clock_us = clock_us
+        self._monotonic_us = monotonic_us
+        self._heard_us = self._snap_us = monotonic_us()
         self._snap_seq = 0
-        self._snap_us = clock_us()
+        self._snap_size = SnapSize(max_payload)
+
+    # ---- the venue
+
+    def heard(self) -> None:
+        """The venue has said something, if only that nothing changed. Updates and trades call this."""
+        self._heard_us = self._monotonic_us()
 
     # ---- the book
 
@@ -99,8 +121,10 @@ class InstrumentWriter:
         self._check_side(asks, "ask")
         self._check_order(bids, "bid")
         self._check_order(asks, "ask")
+        self._check_storable(bids, asks)
         changed_bids, changed_asks = self.book.diff_to(bids, asks)
         if not changed_bids and not changed_asks:
+            self.heard()
             return None
         return self._write_book(changed_bids, changed_asks, ts_us)
 
@@ -112,9 +136,19 @@ class InstrumentWriter:
         except (TypeError, ValueError, OverflowError) as error:
             raise FeedError(f"{self.id}: update {seq}: {error}") from None
         # Before the book changes: an update that cannot be published must not change it.
-        self._check_fits(payload, "an update", (len(bids) + len(asks)) // 2)
+        self._check_fits(payload, (len(bids) + len(asks)) // 2)
+        size = self._snap_size.after(self.book, bids, asks)
         self.book.apply(seq, seq, ts_us, bids, asks)
+        self._take_size(size)
+        self.heard()
         return payload
+
+    def _take_size(self, size: int) -> None:
+        self._snap_size.take(size)
+        if self._snap_size.fits:
+            self.unstorable = None
+        elif self.unstorable is None:
+            self.unstorable = self._too_large(len(self.book), size)
 
     # ---- trades
 
@@ -129,7 +163,7 @@ class InstrumentWriter:
         """One trade; ``side`` is the taker's, ``trade_id`` the venue's (default: the trade's number). Raises FeedError."""
         return self.trade_ticks(
             self._units(price, self.ref.price_exp, "trade price"),
-            self._units(size, self.ref.size_exp, "trade size"),
+            self._size(size),
             side,
             trade_id,
             ts_us,
@@ -154,13 +188,14 @@ class InstrumentWriter:
         number = seq if trade_id is None else self._check_trade_id(trade_id)
         payload = pack_trade(self.epoch, seq, self._time(ts_us), ticks, lots, _SIDES[side], number)
         self.trade_seq = seq
+        self.heard()
         return payload
 
     def _check_trade_id(self, trade_id: TradeId) -> TradeId:
         if isinstance(trade_id, str):
-            if len(trade_id.encode()) > _MAX_TRADE_ID_BYTES:
+            if len(trade_id.encode()) > MAX_TRADE_ID_BYTES:
                 raise FeedError(
-                    f"{self.id}: trade id {trade_id[:40]!r}… is longer than {_MAX_TRADE_ID_BYTES} bytes"
+                    f"{self.id}: trade id {trade_id[:40]!r}… is longer than {MAX_TRADE_ID_BYTES} bytes"
                 )
             return trade_id
         if isinstance(trade_id, bool) or not isinstance(trade_id, int) or abs(trade_id) > MAX_NUMBER:
@@ -177,27 +212,46 @@ class InstrumentWriter:
     # ---- state
 
     def set_status(self, state: str, reason: str = "", ts_us: int | None = None) -> bytes:
-        """The venue's state: ``trading halted closed feed_down``. Raises FeedError."""
+        """The venue's state: ``trading halted closed feed_down``; a longer reason than readers take is cut. Raises FeedError."""
         try:
             state = VenueState(state)
         except ValueError:
             allowed = ", ".join(VenueState)
             raise FeedError(f"{self.id}: state {state!r} is none of {allowed}") from None
-        payload = self._pack_status(state, reason, ts_us)
-        self.state, self.reason = state, reason
-        return payload
+        if not isinstance(reason, str):
+            raise FeedError(f"{self.id}: reason {reason!r} is a {type(reason).__name__}; it is a string")
+        ts_us = self._given_time(ts_us)
+        self.state, self.reason = state, _cut(reason)
+        return self.status(ts_us)
 
-    def status(self) -> bytes:
-        """The current state with the current time: a sign of life."""
-        return self._pack_status(self.state, self.reason, None)
+    def status(self, ts_us: int | None = None) -> bytes:
+        """The current state and numbers with the current time: a sign of life."""
+        return self.later_status(ts_us)()
 
-    def _pack_status(self, state: VenueState, reason: str, ts_us: int | None) -> bytes:
-        payload: bytes = msgpack.packb([5, self.epoch, self._time(ts_us), state.value, reason])
+    def later_status(self, ts_us: int | None = None) -> Callable[[], bytes]:
+        """As ``status``, but the times are those of the moment when what is returned is called."""
+        state, reason = self._shown_state()
+        return partial(self._pack_status, state, reason, self.book.seq, self.trade_seq, ts_us)
+
+    def _shown_state(self) -> tuple[VenueState, str]:
+        """Clients must not take a book for live that a reader who opens it now cannot have."""
+        if self.unstorable is not None and self.state is not VenueState.CLOSED:
+            return VenueState.FEED_DOWN, _cut(str(self.unstorable))
+        return self.state, self.reason
+
+    def _pack_status(
+        self, state: VenueState, reason: str, book_seq: int, trade_seq: int, ts_us: int | None
+    ) -> bytes:
+        ts_us = self._clock_us() if ts_us is None else ts_us
+        age_us = self._monotonic_us() - self._heard_us if self._live_venue else 0
+        heard_us = max(ts_us - max(age_us, 0), 0)
+        value = [5, self.epoch, ts_us, state.value, reason, book_seq, trade_seq, heard_us]
+        payload: bytes = msgpack.packb(value)
         return payload
 
     def reference(self) -> bytes:
         """The ``ref`` payload."""
-        return _pack_ref(self.ref)
+        return pack_ref(self.ref)
 
     # ---- snapshots
 
@@ -207,28 +261,77 @@ class InstrumentWriter:
         return self.book.seq - self._snap_seq
 
     def snap_due(self, at_us: int) -> bool:
-        """Whether the contract asks for a snapshot now: something changed, and 1,000 updates or 5 s have passed."""
+        """Whether the contract asks for a snapshot at a time of the monotonic clock: something changed, and 1,000 updates or 5 s
+        have passed."""
         updates = self.unsnapped
+        if self.unstorable is not None:
+            return False
         return updates >= SNAP_UPDATES or (updates > 0 and at_us - self._snap_us >= SNAP_US)
 
     def snap(self) -> bytes:
         """The full book. Raises FeedError if it is larger than the bus takes."""
+        # Also if it is refused: otherwise every update would try again.
+        self._snap_seq, self._snap_us = self.book.seq, self._monotonic_us()
+        if self.unstorable is not None:
+            raise self._too_large(len(self.book), self._snap_size.bytes)
         view = self.book.view()
         assert view is not None, "the view as of now needs no log"
-        bids, asks = view
-        payload = pack_snap(self.epoch, self.book.seq, self.book.ts_us or self.epoch, bids, asks)
-        # Also if it is refused: otherwise every update would try again.
-        self._snap_seq, self._snap_us = self.book.seq, self._clock_us()
-        self._check_fits(payload, "the snapshot", (len(bids) + len(asks)) // 2)
-        return payload
+        return pack_snap(self.epoch, self.book.seq, self.book.ts_us or self._clock_us(), *view)
+
+    # ---- another scale
+
+    def coarser(self, size_exp: int, epoch: int) -> InstrumentWriter:
+        """A writer of a new epoch with this one's state, an empty book, and sizes rounded to a coarser scale."""
+        factor = 10 ** (size_exp - self.ref.size_exp)
+        lot = self.ref.lot // factor if self.ref.lot % factor == 0 else 1
+        writer = InstrumentWriter(
+            self.id,
+            replace(self.ref, size_exp=size_exp, lot=lot),
+            epoch=epoch,
+            max_payload=self._max_payload,
+            max_levels=self._max_levels,
+            live_venue=self._live_venue,
+            rounds=True,
+            clock_us=self._clock_us,
+            monotonic_us=self._monotonic_us,
+        )
+        writer.state, writer.reason, writer._heard_us = self.state, self.reason, self._heard_us
+        return writer
+
+    def levels_of(self, other: InstrumentWriter) -> bytes | None:
+        """The other writer's book, in this one's coarser scale, as an update; None if it is empty."""
+        factor = 10 ** (self.ref.size_exp - other.ref.size_exp)
+        view = other.book.view()
+        assert view is not None, "the view as of now needs no log"
+        bids, asks = (_coarser(flat, factor) for flat in view)
+        return self.replace_ticks(bids, asks, other.book.ts_us or None)
 
     # ---- checks
 
     def _flat(self, levels: Iterable[LevelLike], side: str) -> FlatLevels:
+        pairs = tuple(levels)
         try:
-            return parse_levels(levels, self.ref.price_exp, self.ref.size_exp)
+            if self._rounds:
+                pairs = tuple((price, rounded(size, self.ref.size_exp)) for price, size in pairs)
+            return parse_levels(pairs, self.ref.price_exp, self.ref.size_exp)
         except (TypeError, ValueError) as error:
-            raise FeedError(f"{self.id}: {side} {error}") from None
+            self._raise_for((pair[1] for pair in pairs if len(pair) == 2), f"{side} {error}")
+
+    def _size(self, size: DecimalLike) -> int:
+        try:
+            return to_integer(rounded(size, self.ref.size_exp) if self._rounds else size, self.ref.size_exp)
+        except (TypeError, ValueError) as error:
+            self._raise_for((size,), f"trade size {error}")
+
+    def _raise_for(self, sizes: Iterable[object], what: str) -> NoReturn:
+        """Raises FeedError for numbers that cannot be parsed: SizeError if a coarser scale would hold them."""
+        coarser = coarser_exp(sizes, self.ref.size_exp)
+        if coarser is None:
+            raise FeedError(f"{self.id}: {what}") from None
+        raise SizeError(
+            f"{self.id}: {what}; open the instrument with size_exp={coarser} and round sizes to it",
+            size_exp=coarser,
+        ) from None
 
     def _units(self, value: DecimalLike, exp: int, what: str) -> int:
         try:
@@ -237,7 +340,10 @@ class InstrumentWriter:
             raise FeedError(f"{self.id}: {what} {error}") from None
 
     def _time(self, ts_us: int | None) -> int:
-        return self._clock_us() if ts_us is None else check_number(ts_us, "ts_us", self.id)
+        return self._clock_us() if ts_us is None else check_time(ts_us, self.id)
+
+    def _given_time(self, ts_us: int | None) -> int | None:
+        return None if ts_us is None else check_time(ts_us, self.id)
 
     def _check_side(self, flat: FlatLevels, side: str) -> None:
         if isinstance(flat, np.ndarray):
@@ -302,38 +408,36 @@ class InstrumentWriter:
                 )
             before = int(ticks)
 
-    def _check_fits(self, payload: bytes, what: str, levels: int) -> None:
+    def _check_storable(self, bids: FlatLevels, asks: FlatLevels) -> None:
+        """Refuses a full book whose snapshot the bus would refuse."""
+        levels = (len(bids) + len(asks)) // 2
+        if levels * LEVEL_BYTES + HEAD_BYTES > self._max_payload:
+            size = full_size(bids, asks)
+            if size > self._max_payload:
+                raise self._too_large(levels, size)
+
+    def _too_large(self, levels: int, size: int) -> FeedError:
+        return FeedError(
+            f"{self.id}: the snapshot of {levels} levels takes {size} bytes, more than the {self._max_payload} "
+            f"that the NATS server takes in one message: {_REMEDY}"
+        )
+
+    def _check_fits(self, payload: bytes, levels: int) -> None:
         if len(payload) > self._max_payload:
             raise FeedError(
-                f"{self.id}: {what} of {levels} levels takes {len(payload)} bytes, more than the {self._max_payload} "
-                "that the NATS server takes in one message: raise its max_payload, or publish fewer levels"
+                f"{self.id}: an update of {levels} levels takes {len(payload)} bytes, more than the {self._max_payload} "
+                f"that the NATS server takes in one message: {_REMEDY}"
             )
 
 
-def _check_ref(instrument: InstrumentId, ref: Ref) -> None:
-    for name, exp in (("price_exp", ref.price_exp), ("size_exp", ref.size_exp)):
-        if type(exp) is not int or abs(exp) > MAX_EXPONENT:
-            raise FeedError(
-                f"{instrument}: {name} {exp!r} is not an integer in −{MAX_EXPONENT} … {MAX_EXPONENT}"
-            )
-    check_number(ref.tick, "tick", instrument, least=1)
-    check_number(ref.lot, "lot", instrument, least=1)
-    try:
-        _pack_ref(ref)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise FeedError(
-            f"{instrument}: the reference data {ref} cannot be encoded as MessagePack: {error}"
-        ) from None
+def _coarser(flat: Sequence[int], factor: int) -> list[int]:
+    """Levels with ``factor`` lots made one."""
+    return [rounded_lots(number, factor) if at % 2 else number for at, number in enumerate(flat)]
 
 
-def _pack_ref(ref: Ref) -> bytes:
-    known = {
-        "price_exp": ref.price_exp,
-        "size_exp": ref.size_exp,
-        "tick": ref.tick,
-        "lot": ref.lot,
-        "name": ref.name,
-    }
-    extra = {key: value for key, value in ref.extra.items() if key not in known}
-    payload: bytes = msgpack.packb(known | extra)
-    return payload
+def _cut(reason: str) -> str:
+    """What readers take of a reason: it is for people, and a state must not be lost by it."""
+    text = reason.encode(errors="replace")
+    if len(text) > MAX_TEXT_BYTES:
+        text = text[: MAX_TEXT_BYTES - 3] + "…".encode()
+    return text.decode(errors="ignore")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mdstream.codes import ErrorCode
     from mdstream.gateway.commands import CommandId
     from mdstream.gateway.config import GatewayConfig
+    from mdstream.model import State, StateCode
 
 PROTOCOL_VERSION = 1
 
@@ -97,13 +98,33 @@ def subscribed(format: int, id: CommandId, topic: Topic, ref: Ref, *, resumed: b
         "interval_ms": topic.interval_ms,
         "price_exp": ref.price_exp,
         "size_exp": ref.size_exp,
+        "ref": _reference(ref),
         "resumed": resumed,
     }
     return encode(format, message)
 
 
-def state(sub: int, state: str, since_us: int, reason: str | None) -> Message:
-    return {"type": "state", "sub": sub, "state": state, "since": since_us, "reason": reason}
+def _reference(ref: Ref) -> Message:
+    """What may change within an epoch."""
+    return {"tick": ref.tick, "lot": ref.lot, "name": ref.name, "depth": ref.depth, **ref.extra}
+
+
+def ref(sub: int, ref: Ref) -> Message:
+    return {"type": "ref", "sub": sub, "ref": _reference(ref)}
+
+
+def state(
+    sub: int, state: State, since_us: int, code: StateCode | None, age_ms: int | None, reason: str | None
+) -> Message:
+    return {
+        "type": "state",
+        "sub": sub,
+        "state": state,
+        "since": since_us,
+        "code": code,
+        "age_ms": age_ms,
+        "reason": reason,
+    }
 
 
 def unsubscribed(id: CommandId, subs: list[int], reason: str) -> Message:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mdstream.gateway import messages
 from mdstream.gateway.control_decoder import JSON, MSGPACK
-from mdstream.model import InstrumentId, Ref, State
+from mdstream.model import InstrumentId, Ref, State, StateCode
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.instrument import Instrument
@@ -25,7 +25,9 @@ class StreamStatus:
 
     def __init__(self, now_us: int) -> None:
         self.state = State.RECOVERING
+        self.code: StateCode | None = StateCode.OPENING
         self.reason = "opening"
+        self.age_ms: int | None = None
         self.since_us = now_us
         self.has_data = asyncio.Event()
         """Set once there is data to show; new subscriptions wait for it."""
@@ -47,13 +49,17 @@ class StreamStatus:
 
     def messages(self, sub: int) -> tuple[bytes, bytes]:
         """The ``state`` message for one topic, as JSON and as MessagePack."""
-        message = messages.state(sub, self.state, self.since_us, self.reason or None)
+        message = messages.state(
+            sub, self.state, self.since_us, self.code, self.age_ms, self.reason or None
+        )
         return messages.encode(JSON, message), messages.encode(MSGPACK, message)
 
-    def change(self, state: State, reason: str, now_us: int) -> None:
+    def change(
+        self, state: State, code: StateCode | None, reason: str, age_ms: int | None, now_us: int
+    ) -> None:
         if state is not self.state:
             self.since_us = now_us
-        self.state, self.reason = state, reason
+        self.state, self.code, self.reason, self.age_ms = state, code, reason, age_ms
 
 
 class OpenInstrument:
@@ -90,9 +96,11 @@ class OpenInstrument:
         """Call when the instrument was announced and the core has it."""
         self.core, self.ref, self.opened = core, ref, True
 
-    def on_state(self, stream: str, state: State, reason: str) -> None:
+    def on_state(
+        self, stream: str, state: State, code: StateCode | None, reason: str, age_ms: int | None
+    ) -> None:
         status = self._by_stream[stream]
-        status.change(state, reason, self._clock_us())
+        status.change(state, code, reason, age_ms, self._clock_us())
         self._on_status(self, status)
 
     def on_ref(self, ref: Ref, rescaled: bool) -> None:

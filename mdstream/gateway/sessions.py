@@ -32,7 +32,7 @@ from mdstream.gateway.commands import (
     Unsubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
-from mdstream.model import InstrumentId, State
+from mdstream.model import Channel, InstrumentId, State
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
@@ -185,7 +185,8 @@ class Sessions:
         if topic is None:
             raise _unknown_sub(command.sub)
         instrument = self._instruments.find(topic.instrument.name)
-        if instrument is None or not instrument.statuses[topic.channel].has_data.is_set():
+        no_book = topic.channel != Channel.TRADES and topic.seq == 0
+        if instrument is None or no_book or not instrument.statuses[topic.channel].has_data.is_set():
             raise CommandError(
                 ErrorCode.UNAVAILABLE, f"{topic.instrument.name} is still opening; its data will follow"
             )

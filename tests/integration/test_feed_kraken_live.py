@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from random import Random
 from typing import Any
 from zlib import crc32
 
@@ -358,6 +359,46 @@ def test_any_number_of_faults_in_a_row_is_recovered_from(
             assert (venue.connections, followed.names()[-1]) == (1, "trading")
             venue.change({D("100.5"): D(2)})
             await followed.until(followed.equal)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_after_a_storm_of_faults_the_book_is_the_venues(
+    run: Run, nats_server: EmbeddedNats, seed: int
+) -> None:
+    async def scenario() -> None:
+        rng = Random(seed)
+        async with following(nats_server, seconds_per_second=20) as followed:
+            venue = followed.venue
+            for number in range(150):
+                match rng.randrange(8):
+                    case 0:
+                        venue.spoiled = rng.randrange(4)
+                    case 1:
+                        venue.crossed = rng.randrange(4)
+                    case 2:
+                        venue.refusals = ["Exceeded msg rate"] * rng.randrange(4)
+                    case 3 if venue.client is not None:
+                        venue.hang_up()
+                    case 4:
+                        venue.pairs = rng.choice([[], [OTHER], [PAIR, OTHER]])
+                        venue.tell_pairs(rng.choice(["online", "maintenance", "delisted"]))
+                    case 5:
+                        venue.tell_system(rng.choice(["online", "maintenance"]))
+                    case 6:
+                        venue.trade()
+                venue.change({D("100.5"): D(number + 1)}, spoil=not rng.randrange(10))
+                await asyncio.sleep(rng.choice([0, 0, 0.01, 0.05]))
+            venue.spoiled = venue.crossed = 0
+            venue.refusals.clear()
+            venue.pairs = [PAIR, OTHER]
+            await eventually(lambda: venue.client is not None)
+            venue.tell_system("online")
+            venue.tell_pairs("online")
+            await followed.until(lambda: followed.names()[-1] == "trading" and followed.equal())
+            numbers = [value[7] for value in followed.values("trade")]
+            assert numbers == sorted(set(numbers)), "each trade once"
 
     run(scenario())
 

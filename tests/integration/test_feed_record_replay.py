@@ -78,7 +78,7 @@ def test_a_tape_begun_in_the_middle_rebuilds_the_books(
                 assert (await follow(reader, subject)).view() == recorded[name]
                 status = await reader.last(MD_STATE, f"{subject}.status")
                 assert status is not None
-                assert msgpack.unpackb(status)[3:] == ["feed_down", "end of the recording"]
+                assert msgpack.unpackb(status)[3:5] == ["feed_down", "end of the recording"]
             trades = [payload async for payload in reader.log("md.SIM.A-B.trade")]
             assert len(trades) == 100
 
@@ -95,11 +95,34 @@ def test_on_the_bus_it_came_from_a_tape_needs_rebasing(
             newer = await publisher.instrument("A-B", price_exp=-2, size_exp=0)
         async with await bus.connect(nats_server.url) as reader:
             with pytest.raises(FeedError, match="newer epochs of SIM:A-B than the tape"):
-                await Replay(reader, path, rebase=False).run(float("inf"))
-            await Replay(reader, path, rebase=True).run(float("inf"))
+                await Replay(reader, path, rebase=False, silent_s=0.1).run(float("inf"))
+            await Replay(reader, path, rebase=True, silent_s=0.1).run(float("inf"))
             book = await follow(reader, "md.SIM.A-B")
             assert book.epoch > newer.epoch
             assert book.view() == recorded["SIM:A-B"]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("state", ["trading", "halted", "feed_down", "closed"])
+def test_a_tape_is_not_replayed_over_an_instrument_whose_writer_lives(
+    run: Run, nats_server: EmbeddedNats, tmp_path: Path, state: str
+) -> None:
+    async def scenario() -> None:
+        path = tmp_path / "a.tape"
+        recorded = await record(nats_server, path)
+        async with (
+            feed.connect(nats_server.url, venue="SIM", status_interval_s=0.2) as publisher,
+            await bus.connect(nats_server.url) as reader,
+        ):
+            live = await publisher.instrument("A-B", price_exp=-2, size_exp=0, state=state)
+            for rebase in (False, True):
+                with pytest.raises(FeedError, match="SIM:A-B is published by another writer now.*--venue"):
+                    await Replay(reader, path, rebase=rebase, silent_s=5).run(float("inf"))
+            await Replay(reader, path, rebase=True, venue="TAPE").run(float("inf"))
+            assert (await follow(reader, "md.TAPE.A-B")).view() == recorded["SIM:A-B"]
+            live.update([("1", "1")])
+            assert live.seq == 1, "the live writer was not disturbed"
 
     run(scenario())
 

@@ -31,6 +31,9 @@ class StatusValue(NamedTuple):
     ts_us: int
     state: VenueState
     reason: str
+    book_seq: int | None = None
+    trade_seq: int | None = None
+    heard_us: int | None = None
 
 @overload
 def decode_payload(stream: Literal["book"], payload: bytes) -> list[BookValue]: ...

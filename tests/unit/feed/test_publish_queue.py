@@ -32,9 +32,20 @@ def test_a_message_does_not_outgrow_the_batch_size() -> None:
 def test_a_snapshot_stays_behind_the_updates_before_it_and_ahead_of_those_after() -> None:
     queue = PublishQueue(batch_bytes=100, backlog_bytes=1000)
     queue.add("a.book", b"1")
-    queue.add_state("a.snap", b"S", after="a.book")
+    queue.add_state("a.snap", b"S", after=["a.book"])
     queue.add("a.book", b"2")
     assert drain(queue) == [("a.book", b"1"), ("a.snap", b"S"), ("a.book", b"2")]
+
+
+def test_a_state_that_is_made_when_it_is_sent_keeps_its_place() -> None:
+    queue = PublishQueue(batch_bytes=100, backlog_bytes=1000)
+    made = b"early"
+    queue.add("a.book", b"1")
+    queue.add_state("a.status", lambda: made, after=["a.book", "a.trade"])
+    queue.add("a.book", b"2")
+    made = b"late"
+    assert drain(queue) == [("a.book", b"1"), ("a.status", b"late"), ("a.book", b"2")]
+    assert queue.bytes == 0
 
 
 def test_what_is_added_after_a_batch_was_taken_is_a_batch_of_its_own() -> None:

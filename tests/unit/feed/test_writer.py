@@ -10,9 +10,10 @@ import msgpack
 import numpy as np
 import pytest
 
-from mdstream.errors import BookError, FeedError
+from mdstream._core.codec.feed_decoder import decode_payload
+from mdstream.errors import BookError, FeedError, SizeError
 from mdstream.feed.writer import SNAP_UPDATES, SNAP_US, InstrumentWriter
-from mdstream.model import MAX_NUMBER, InstrumentId, Ref
+from mdstream.model import MAX_NUMBER, MAX_REF_BYTES, MAX_TEXT_BYTES, InstrumentId, Ref
 
 BTC = InstrumentId("SIM", "BTC-USD")
 EPOCH = 1_700_000_000_000_000
@@ -31,7 +32,8 @@ def make_writer(
     clock: Clock | None = None, *, tick: int = 1, lot: int = 1, **options: Any
 ) -> InstrumentWriter:
     ref = Ref(price_exp=-2, size_exp=-3, tick=tick, lot=lot, name="Bitcoin", extra={"base": "BTC"})
-    return InstrumentWriter(BTC, ref, epoch=EPOCH, clock_us=clock or Clock(), **options)
+    clock = clock or Clock()
+    return InstrumentWriter(BTC, ref, epoch=EPOCH, **{"clock_us": clock, "monotonic_us": clock} | options)
 
 
 def with_book(**options: Any) -> InstrumentWriter:
@@ -129,6 +131,25 @@ REFUSED_UPDATES: dict[str, tuple[Callable[[InstrumentWriter], object], str]] = {
     ),
     "time in the past of all": (lambda w: w.update([("99", "1")], ts_us=-1), "ts_us -1"),
     "time no integer": (lambda w: w.update([("99", "1")], ts_us=1.5), "ts_us 1.5 is not an integer"),  # type: ignore[arg-type]
+    "time in s": (
+        lambda w: w.update([("99", "1")], ts_us=1_700_000_000),
+        r"1700000000 is no .* in µs .*\(it seems to be in s\)",
+    ),
+    "time in ms": (lambda w: w.update([("99", "1")], ts_us=1_700_000_000_000), r"\(it seems to be in ms\)"),
+    "time in ns": (
+        lambda w: w.update([("99", "1")], ts_us=1_700_000_000_000_000_000),
+        r"\(it seems to be in ns\)",
+    ),
+    "time of the year 1970": (
+        lambda w: w.update([("99", "1")], ts_us=10**14 - 1),
+        f"is in {10**14} … {MAX_NUMBER}",
+    ),
+    "numpy float": (
+        lambda w: w.update([(np.float64(100.1), "1")]),
+        r"100\.1 is a float, .* such as '100\.1'",
+    ),
+    "numpy float of 32 bits": (lambda w: w.update([("99", np.float32(1.5))]), "is a float32"),
+    "numpy float as time": (lambda w: w.update([("99", "1")], ts_us=np.float64(TS)), "is not an integer"),
 }
 
 
@@ -219,9 +240,12 @@ def test_a_refused_trade_names_the_fault_and_uses_no_number(
 
 def test_status_and_reference_data_are_as_the_contract_says() -> None:
     writer = make_writer()
-    assert msgpack.unpackb(writer.set_status("halted", "auction", TS)) == [5, EPOCH, TS, "halted", "auction"]
-    assert msgpack.unpackb(writer.status()) == [5, EPOCH, EPOCH, "halted", "auction"]
+    halted = [5, EPOCH, TS, "halted", "auction", 0, 0, TS]
+    assert msgpack.unpackb(writer.set_status("halted", "auction", TS)) == halted
+    assert msgpack.unpackb(writer.status()) == [5, EPOCH, EPOCH, "halted", "auction", 0, 0, EPOCH]
     assert msgpack.unpackb(writer.reference()) == {
+        "epoch": EPOCH,
+        "depth": 0,
         "price_exp": -2,
         "size_exp": -3,
         "tick": 1,
@@ -247,12 +271,96 @@ def test_an_unknown_state_is_refused_and_the_old_one_stays() -> None:
         Ref(1.0, 0),  # type: ignore[arg-type]
         Ref(0, 0, tick=0),
         Ref(0, 0, lot=-1),
+        Ref(0, 0, depth=-1),
+        Ref(0, 0, name=5),  # type: ignore[arg-type]
+        Ref(0, 0, name="\udc80"),
         Ref(0, 0, extra={"made": object()}),
+        Ref(0, 0, extra={"tick": 5}),
+        Ref(0, 0, extra={5: "five"}),  # type: ignore[dict-item]
+        Ref(0, 0, extra={"a": {5: "five"}}),
+        Ref(0, 0, extra={"a": b"bytes"}),
+        Ref(0, 0, extra={"a": float("nan")}),
+        Ref(0, 0, extra={"a": [[[[[[[[[1]]]]]]]]]}),
+        Ref(0, 0, extra={"a": np.float32(1)}),
     ],
 )
 def test_unusable_reference_data_is_refused(ref: Ref) -> None:
     with pytest.raises(FeedError, match="SIM:BTC-USD"):
         InstrumentWriter(BTC, ref, epoch=EPOCH)
+
+
+def test_the_longest_reference_data_that_readers_take_is_published_and_no_longer_one() -> None:
+    writer = InstrumentWriter(BTC, Ref(0, 0, name="é" * (MAX_TEXT_BYTES // 2)), epoch=EPOCH)
+    assert len(decode_payload("ref", writer.reference())[0].name) == MAX_TEXT_BYTES // 2
+    with pytest.raises(FeedError, match=r"name 'n+'… takes 1025 bytes; at most 1024 are allowed"):
+        InstrumentWriter(BTC, Ref(0, 0, name="n" * 1025), epoch=EPOCH)
+    fits = (
+        MAX_REF_BYTES
+        - len(InstrumentWriter(BTC, Ref(0, 0, extra={"a": "x" * 300}), epoch=MAX_NUMBER).reference())
+        + 300
+    )
+    writer = InstrumentWriter(BTC, Ref(0, 0, extra={"a": "x" * fits}), epoch=EPOCH)
+    assert decode_payload("ref", writer.reference())[0].extra == {"a": "x" * fits}
+    with pytest.raises(
+        FeedError, match=f"takes {MAX_REF_BYTES + 1} bytes; at most {MAX_REF_BYTES} are allowed: shorten 'a'"
+    ):
+        InstrumentWriter(BTC, Ref(0, 0, extra={"a": "x" * (fits + 1)}), epoch=EPOCH)
+
+
+def test_a_reason_too_long_for_readers_is_cut_so_that_the_state_arrives() -> None:
+    for reason in ("x" * 1025, "é" * 600, "\udc80" * 2000):
+        value = decode_payload("status", make_writer().set_status("halted", reason))[0]
+        assert value.state == "halted"
+        assert (
+            value.reason.endswith("…") and MAX_TEXT_BYTES - 1 <= len(value.reason.encode()) <= MAX_TEXT_BYTES
+        )
+    with pytest.raises(FeedError, match="reason 5 is a int"):
+        make_writer().set_status("halted", 5)  # type: ignore[arg-type]
+
+
+def test_a_status_names_the_newest_numbers_and_when_the_venue_was_heard() -> None:
+    wall, monotonic = Clock(), Clock()
+    writer = make_writer(wall, monotonic_us=monotonic)
+
+    def heard_ago() -> int:
+        _, _, ts, _, _, book, trade, heard = msgpack.unpackb(writer.status())
+        assert (book, trade) == (writer.book.seq, writer.trade_seq)
+        return int(ts - heard)
+
+    for word in (
+        lambda: writer.update([("1", "1")]),
+        lambda: writer.replace([("1", "1")], []),
+        lambda: writer.trade("1", "1"),
+        lambda: writer.heard(),
+    ):
+        monotonic.us += 7_000_000
+        assert heard_ago() == 7_000_000
+        word()
+        assert heard_ago() == 0
+    monotonic.us += 5
+    for silent in (lambda: writer.set_status("halted"), lambda: writer.snap(), lambda: writer.status()):
+        silent()
+        assert heard_ago() == 5
+    with pytest.raises(FeedError):
+        writer.update([("1.5", "-1")])
+    wall.us -= 3_600_000_000
+    assert heard_ago() == 5, "a step of the wall clock is no age"
+
+
+def test_times_of_a_status_are_those_of_the_moment_when_it_is_sent_and_its_numbers_are_not() -> None:
+    clock = Clock()
+    writer = with_book(clock=clock)
+    later = writer.later_status()
+    writer.update([("100.00", "9")])
+    clock.us += 1_000
+    assert msgpack.unpackb(later())[2:] == [EPOCH + 1_000, "trading", "", 1, 0, EPOCH]
+
+
+def test_a_source_without_a_venue_is_never_old() -> None:
+    clock = Clock()
+    writer = make_writer(clock, live_venue=False)
+    clock.us += 60_000_000
+    assert msgpack.unpackb(writer.status())[7] == clock.us
 
 
 def test_a_snapshot_is_the_full_book_best_first() -> None:
@@ -283,6 +391,78 @@ def test_a_snapshot_is_due_after_a_thousand_updates_or_five_seconds_of_change() 
     assert writer.snap_due(clock.us)
     writer.snap()
     assert not writer.snap_due(clock.us + 10 * SNAP_US)
+
+
+def test_snapshots_are_due_by_the_monotonic_clock() -> None:
+    wall, monotonic = Clock(), Clock()
+    writer = make_writer(wall, monotonic_us=monotonic)
+    writer.update([("1", "1")])
+    wall.us -= 3_600_000_000
+    assert not writer.snap_due(monotonic.us + SNAP_US - 1)
+    assert writer.snap_due(monotonic.us + SNAP_US)
+
+
+def test_a_full_book_whose_snapshot_no_message_can_hold_is_refused() -> None:
+    writer = make_writer(max_payload=1000)
+    flat = [number for ticks in range(200) for number in (10_000 - ticks, 5)]
+    assert writer.replace_ticks(flat, []) is not None
+    large = [number for ticks in range(300) for number in (10_000 - ticks, 5)]
+    with pytest.raises(
+        FeedError, match=r"the snapshot of 300 levels takes \d+ bytes, more than the 1000 .*max_payload"
+    ):
+        writer.replace_ticks(large, [])
+    assert (writer.book.seq, len(writer.book)) == (1, 200)
+
+
+def test_a_book_that_grows_too_large_to_be_stored_is_down_until_it_fits_again() -> None:
+    writer = make_writer(max_payload=1000)
+    for ticks in range(400):
+        writer.update_ticks([10_000 - ticks, 5])
+        # Never later than the snapshot that the bus would refuse, and at most 64 bytes earlier.
+        view = writer.book.view()
+        assert view is not None
+        size = len(msgpack.packb([2, EPOCH, writer.book.seq, TS, *view]))
+        assert (writer.unstorable is not None) >= (size > 1000)
+        assert (writer.unstorable is None) >= (size <= 1000 - 64)
+    writer.set_status("halted")
+    state, reason = decode_payload("status", writer.status())[0][2:4]
+    assert state == "feed_down" and "the snapshot of" in reason
+    for ticks in range(300):
+        writer.update_ticks([10_000 - ticks, 0])
+    assert writer.unstorable is None
+    assert decode_payload("status", writer.status())[0].state == "halted"
+    assert decode_payload("snap", writer.snap())[0].seq == 700
+
+
+def test_a_size_too_large_for_its_scale_tells_a_scale_that_holds_it() -> None:
+    writer = InstrumentWriter(BTC, Ref(-8, -8), epoch=EPOCH)
+    for call in (
+        lambda: writer.update([("0.1", "1234567890.12345678")]),
+        lambda: writer.replace([("0.1", "1234567890.12345678")], []),
+        lambda: writer.trade("0.1", "1234567890.12345678"),
+    ):
+        with pytest.raises(SizeError, match=r"1234567890\.12345678 is out of range.*size_exp=-5") as caught:
+            call()
+        assert caught.value.size_exp == -5
+    with pytest.raises(FeedError) as refused:
+        writer.update([("0.1", "1" + "0" * 20)])
+    assert not isinstance(refused.value, SizeError), "no scale holds it"
+
+
+def test_a_coarser_writer_has_the_same_book_and_rounds() -> None:
+    fine = InstrumentWriter(BTC, Ref(-2, -8, lot=1000), epoch=EPOCH)
+    fine.set_status("halted", "auction")
+    fine.replace([("100.10", "1.23456000"), ("100.00", "0.00001000")], [("100.20", "3")], TS)
+    coarse = fine.coarser(-5, EPOCH + 1)
+    value = decode_payload("book", coarse.levels_of(fine) or b"")[0]
+    assert (value.epoch, value.first, value.ts_us) == (EPOCH + 1, 1, TS)
+    assert sorted(value.bids) == sorted([10010, 123456, 10000, 1]) and value.asks == [10020, 300000]
+    assert (coarse.ref.size_exp, coarse.ref.lot) == (-5, 1)
+    assert (coarse.state, coarse.reason) == ("halted", "auction")
+    coarse.update([("100.00", "0.00000001"), ("99", Decimal("7.000019"))], [("100.20", "0")], TS)
+    assert coarse.book.view() == ([10010, 123456, 10000, 1, 9900, 700001], [])
+    with pytest.raises(FeedError, match="negative size"):
+        coarse.update([("99", "-0.5")])
 
 
 def test_a_snapshot_too_great_for_the_bus_is_an_error_that_says_what_to_do() -> None:

@@ -76,7 +76,7 @@ def test_what_is_no_tape_is_refused(tmp_path: Path, content: bytes, message: str
 
 
 def test_rebasing_gives_each_recorded_epoch_a_new_one_and_moves_times_to_the_present() -> None:
-    rebase = Rebase(lambda _: 9_000_000, clock_us=lambda: 5_000_000)
+    rebase = Rebase(lambda _: 9_000_000, clock_us=lambda: 5_000_000, draw=lambda _: 0)
     book = msgpack.packb([1, 70, 1, 1, 990_000, [5, 6], []]) + msgpack.packb([1, 70, 2, 2, 995_000, [], []])
     message = TapedMessage(1_000_000, "md.SIM.BTC-USD.book", book)
     assert unpack(rebase(message, BTC, "book"), "book") == [
@@ -89,8 +89,21 @@ def test_rebasing_gives_each_recorded_epoch_a_new_one_and_moves_times_to_the_pre
         1_000_000, "md.SIM.BTC-USD.status", msgpack.packb([5, 71, 1_000_000, "trading", ""])
     )
     assert unpack(rebase(status, BTC, "status"), "status") == [[5, 9_000_002, 5_000_000, "trading", ""]]
-    reference = TapedMessage(1_000_000, "md.SIM.BTC-USD.ref", msgpack.packb({"price_exp": 0}))
-    assert rebase(reference, BTC, "ref") == reference.payload
+    heard = [5, 71, 1_000_000, "trading", "", 3, 4, 990_000]
+    status = TapedMessage(1_000_000, "md.SIM.BTC-USD.status", msgpack.packb(heard))
+    assert unpack(rebase(status, BTC, "status"), "status") == [
+        [5, 9_000_002, 5_000_000, "trading", "", 3, 4, 4_990_000]
+    ]
+    payload = msgpack.packb({"epoch": 71, "price_exp": 0})
+    reference = TapedMessage(1_000_000, "md.SIM.BTC-USD.ref", payload)
+    assert msgpack.unpackb(rebase(reference, BTC, "ref")) == {"epoch": 9_000_002, "price_exp": 0}
+
+
+@pytest.mark.parametrize("ref", [{"price_exp": 0}, {"epoch": "1"}, [5], 5])
+def test_a_ref_without_an_epoch_cannot_be_rebased(ref: object) -> None:
+    message = TapedMessage(1_000_000, "md.SIM.BTC-USD.ref", msgpack.packb(ref))
+    with pytest.raises(FeedError, match="a ref on the tape cannot be read"):
+        Rebase(lambda _: 1)(message, BTC, "ref")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mdstream._core.orderbook.trade_log cimport TRADE_ID_MAX, trade_id, trade_se
 
 from collections import namedtuple
 
-from mdstream.model import MAX_EXPONENT, Ref, VenueState
+from mdstream.model import MAX_EXPONENT, MAX_REF_BYTES, MAX_TEXT_BYTES, Ref, VenueState
 
 cdef enum Tag:
     TAG_BOOK = 1
@@ -25,8 +25,6 @@ cdef enum:
     FIX_ARRAY = 0x90            # MessagePack: an array, with up to 15 added for its count
     ARRAY_16 = 0xDC             # an array, its count in the next two bytes
     USUAL_LEVELS = 24           # of a side of an update
-    REF_MAX_BYTES = 65536       # of a whole `ref` payload
-    TEXT_MAX = 1024             # bytes of a name, a state or a reason
 
 
 # ---- values
@@ -35,17 +33,18 @@ cdef inline int open_value(Cursor* cursor, Tag tag, Py_ssize_t fields) except -1
     """Moves to the next value and reads its array head and type; 0 at the end."""
     if not cursor_more(cursor):
         return 0
-    check_head(cursor, fields)
+    check_head(cursor, fields, fields)
     read_number(cursor, "type", tag, tag)
     return 1
 
 
-cdef int check_head(Cursor* cursor, Py_ssize_t fields) except -1:
+cdef Py_ssize_t check_head(Cursor* cursor, Py_ssize_t fields, Py_ssize_t or_fields) except -1:
     cdef const uint8_t* at = cursor.at
     cdef Py_ssize_t count = read_array(cursor, "the value")
-    if count != fields:
-        refuse(cursor, at, "the value", f"has {count} fields, not {fields}")
-    return 0
+    if count != fields and count != or_fields:
+        allowed = f"{fields}" if fields == or_fields else f"{fields} or {or_fields}"
+        refuse(cursor, at, "the value", f"has {count} fields, not {allowed}")
+    return count
 
 
 cdef int read_levels(Cursor* cursor, str field, int64_t least_lots, Levels* out) except -1:
@@ -215,29 +214,52 @@ cdef inline bint is_ascii(const uint8_t* text, Py_ssize_t size) noexcept nogil:
 # ---- rare streams, to Python objects
 
 cdef object read_status(Cursor* cursor):
-    cdef const uint8_t* at
+    cdef Py_ssize_t fields = check_head(cursor, 5, 8)
+    read_number(cursor, "type", TAG_STATUS, TAG_STATUS)
     epoch = read_number(cursor, "epoch", 1, MAX_NUMBER)
     ts_us = read_number(cursor, "ts", 0, MAX_NUMBER)
-    at = cursor.at
-    state = read_str(cursor, "state", TEXT_MAX)
+    state = read_state(cursor)
+    reason = read_reason(cursor)
+    if fields == 5:
+        return StatusValue(epoch, ts_us, state, reason)
+    book_seq = read_number(cursor, "book_seq", 0, MAX_NUMBER)
+    trade_seq = read_number(cursor, "trade_seq", 0, MAX_NUMBER)
+    return StatusValue(epoch, ts_us, state, reason, book_seq, trade_seq, read_heard(cursor, ts_us))
+
+
+cdef object read_state(Cursor* cursor):
+    cdef const uint8_t* at = cursor.at
+    state = read_str(cursor, "state", MAX_TEXT_BYTES)
     if state not in VENUE_STATES:
         refuse(cursor, at, "state", f"{state!r} is none of {', '.join(VENUE_STATES)}")
+    return VenueState(state)
+
+
+cdef str read_reason(Cursor* cursor):
     if cursor.at < cursor.end and cursor.at[0] == 0xC0:         # nil: no reason
         cursor.at += 1
-        return StatusValue(epoch, ts_us, VenueState(state), "")
-    return StatusValue(epoch, ts_us, VenueState(state), read_str(cursor, "reason", TEXT_MAX))
+        return ""
+    return read_str(cursor, "reason", MAX_TEXT_BYTES)
+
+
+cdef int64_t read_heard(Cursor* cursor, int64_t ts_us) except -1:
+    cdef const uint8_t* at = cursor.at
+    cdef int64_t heard_us = read_number(cursor, "heard", 0, MAX_NUMBER)
+    if heard_us > ts_us:
+        refuse(cursor, at, "heard", f"{heard_us} is later than ts, {ts_us}")
+    return heard_us
 
 
 cdef object read_ref(Cursor* cursor):
     cdef const uint8_t* start = cursor.at
     cdef dict items = {}
     cdef Py_ssize_t size = cursor.end - cursor.start
-    if size > REF_MAX_BYTES:
-        refuse(cursor, start, "the value", f"{size} bytes are more than {REF_MAX_BYTES}")
+    if size > MAX_REF_BYTES:
+        refuse(cursor, start, "the value", f"{size} bytes are more than {MAX_REF_BYTES}")
     for _ in range(read_map(cursor, "the value")):
         key = read_key(cursor, "the value", items)
         items[key] = read_ref_item(cursor, key)
-    for key in ("price_exp", "size_exp"):
+    for key in ("epoch", "price_exp", "size_exp"):
         if key not in items:
             refuse(cursor, start, key, "is missing")
     known = {key: items.pop(key) for key in REF_KEYS if key in items}
@@ -247,16 +269,18 @@ cdef object read_ref(Cursor* cursor):
 cdef object read_ref_item(Cursor* cursor, str key):
     if key == "price_exp" or key == "size_exp":
         return read_number(cursor, key, -MAX_EXPONENT, MAX_EXPONENT)
-    if key == "tick" or key == "lot":
+    if key == "epoch" or key == "tick" or key == "lot":
         return read_number(cursor, key, 1, MAX_NUMBER)
+    if key == "depth":
+        return read_number(cursor, key, 0, MAX_NUMBER)
     if key == "name":
-        return read_str(cursor, key, TEXT_MAX)
+        return read_str(cursor, key, MAX_TEXT_BYTES)
     return read_any(cursor, key, 1)
 
 
 # ---- Python
 
-REF_KEYS = ("price_exp", "size_exp", "tick", "lot", "name")
+REF_KEYS = ("price_exp", "size_exp", "tick", "lot", "name", "epoch", "depth")
 VENUE_STATES = tuple(state.value for state in VenueState)
 
 BookValue = namedtuple("BookValue", "epoch first last ts_us bids asks", module=__name__)
@@ -265,8 +289,14 @@ SnapValue = namedtuple("SnapValue", "epoch seq ts_us bids asks", module=__name__
 SnapValue.__doc__ = "The full book at ``seq``. ``Book.load`` checks that levels are best first and do not cross."
 TradeValue = namedtuple("TradeValue", "epoch seq ts_us price_ticks size_lots side trade_id", module=__name__)
 TradeValue.__doc__ = "A trade; side 0 unknown, 1 buy (the buyer took), 2 sell."
-StatusValue = namedtuple("StatusValue", "epoch ts_us state reason", module=__name__)
-StatusValue.__doc__ = "The venue's status of an instrument; ``reason`` is empty if none was given."
+StatusValue = namedtuple(
+    "StatusValue", "epoch ts_us state reason book_seq trade_seq heard_us", defaults=(None, None, None), module=__name__
+)
+StatusValue.__doc__ = """The venue's status of an instrument; ``reason`` is empty if none was given.
+
+The newest numbers and ``heard_us``, when the venue was last heard by the writer's clock (never later than ``ts_us``), are None in
+the form of five values.
+"""
 
 
 def decode_payload(str stream not None, bytes payload not None):
@@ -283,7 +313,7 @@ def decode_payload(str stream not None, bytes payload not None):
     elif stream == "trade":
         decode_trades(&cursor, values)
     elif stream == "status":
-        while open_value(&cursor, TAG_STATUS, 5):
+        while cursor_more(&cursor):
             values.append(read_status(&cursor))
     elif stream == "ref":
         while cursor_more(&cursor):

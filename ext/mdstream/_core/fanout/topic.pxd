@@ -93,6 +93,8 @@ cdef class Topic:
     cdef int c_send_missing(self, Outbox out, Member* member) except -1
     # What a member's `seq` is compared with.
     cdef uint64_t c_position(self) noexcept
+    # Whether there is anything to show yet. If not, nobody is brought into step.
+    cdef bint c_shows(self) noexcept
 
     # ---- members
     cdef Member* c_join(self, Sink sink) except NULL
@@ -111,6 +113,8 @@ cdef class Topic:
     # Members that waited ahead of the topic: those it has reached; with `now_us`, also those whose time is up.
     cdef int c_serve_ahead(self, Outbox out, uint64_t now_us) except -1
     cdef int c_bring_into_step(self, Outbox out, Member* member) except -1
+    # Brings into step all that are not and can be: neither held nor blocked.
+    cdef int c_serve_waiting(self, Outbox out) except -1
     cdef int c_send_all(self, Outbox out, int variant, Frame frame) except -1
     # A message for all was made: count it, for heartbeats and the latency histogram.
     cdef int c_count_message(self, Outbox out) except -1

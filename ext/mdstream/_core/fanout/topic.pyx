@@ -67,6 +67,9 @@ cdef class Topic:
     cdef uint64_t c_position(self) noexcept:
         return self.seq
 
+    cdef bint c_shows(self) noexcept:
+        return True
+
     # ---- members
 
     cdef Member* c_join(self, Sink sink) except NULL:
@@ -166,8 +169,20 @@ cdef class Topic:
 
     cdef int c_bring_into_step(self, Outbox out, Member* member) except -1:
         check(not member.held)
-        self.c_send_missing(out, member)
-        self.c_set_state(member, IN_STEP)
+        if self.c_shows():
+            self.c_send_missing(out, member)
+            self.c_set_state(member, IN_STEP)
+        return 0
+
+    cdef int c_serve_waiting(self, Outbox out) except -1:
+        cdef int variant
+        cdef uint32_t i
+        cdef Member* member
+        for variant in range(VARIANTS):
+            for i in range(self.members[variant].in_step, self.members[variant].count):
+                member = &self.members[variant].items[i]
+                if not member.held and not (<Sink>member.sink).blocked:
+                    self.c_bring_into_step(out, member)
         return 0
 
     cdef int c_serve_ahead(self, Outbox out, uint64_t now_us) except -1:

@@ -82,6 +82,8 @@ cdef class BookTopic(Topic):
             return self.c_replace(out, REASON_RELOAD)
         if book.seq == self.seq:
             return 0
+        if not self.c_shows():
+            return self.c_replace(out, REASON_EPOCH)
         if not self.c_changes(out):
             return self.c_replace(out, REASON_RELOAD)
         if not self.full and out.bids.count + out.asks.count == 0 and not self.c_awaited():
@@ -120,12 +122,14 @@ cdef class BookTopic(Topic):
         return False
 
     cdef int c_replace(self, Outbox out, Reason reason) except -1:
-        """A snapshot for all, where no delta can lead there."""
+        """A snapshot for all, where no delta can lead there. While the book has nothing to show, all are left without one."""
         cdef int variant
         cdef uint32_t i
         cdef Members* members
         cdef Frame frame
         self.c_start(out)
+        if not self.c_shows():
+            return self.c_restart(out, reason)
         for variant in range(VARIANTS):
             members = &self.members[variant]
             if members.in_step:
@@ -144,16 +148,18 @@ cdef class BookTopic(Topic):
         cdef Members* members
         for variant in range(VARIANTS):
             members = &self.members[variant]
+            while members.in_step and not self.c_shows():
+                self.c_fall_behind(&members.items[0], reason)
             for i in range(members.in_step, members.count):
                 if members.items[i].state != EMPTY:
                     self.c_set_state(&members.items[i], EMPTY)
                     members.items[i].reason = reason
-            for i in range(members.in_step, members.count):
-                if not members.items[i].held and not (<Sink>members.items[i].sink).blocked:
-                    self.c_bring_into_step(out, &members.items[i])
-        return 0
+        return self.c_serve_waiting(out)
 
     # ---- for one
+
+    cdef bint c_shows(self) noexcept:
+        return self.seq > 0         # a book at 0 is not known yet
 
     cdef int c_emit_first(self, Outbox out) except -1:
         cdef Book book = self.instrument.book
@@ -164,7 +170,7 @@ cdef class BookTopic(Topic):
         return 0
 
     cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1:
-        if not resume or epoch != self.epoch:
+        if not resume or epoch != self.epoch or seq == 0:
             return False
         if seq > self.seq:
             self.c_set_state(member, AHEAD)

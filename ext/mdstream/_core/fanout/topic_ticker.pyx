@@ -45,7 +45,7 @@ cdef class TickerTopic(Topic):
         bid = best_of(&out.other_bids)
         ask = best_of(&out.other_asks)
         changed = differ(bid, self.bid) or differ(ask, self.ask) or differ(last, self.last)
-        if not changed and book.epoch == self.epoch:
+        if not changed and book.epoch == self.epoch and (self.seq or not book.seq):
             return False
         self.bid = bid
         self.ask = ask
@@ -58,18 +58,23 @@ cdef class TickerTopic(Topic):
         return True
 
     cdef int c_emit(self, Outbox out) except -1:
+        cdef bint shown = self.c_shows()
         cdef int variant
         cdef Frame frame
-        if not self.c_take(out):
+        if not self.c_take(out) or not self.c_shows():
             return 0
         for variant in range(VARIANTS):
             if self.members[variant].in_step:
                 self.c_ticker(out, variant, &frame)
                 self.c_send_all(out, variant, frame)
-        return self.c_count_message(out)
+        self.c_count_message(out)
+        return 0 if shown else self.c_serve_waiting(out)
+
+    cdef bint c_shows(self) noexcept:
+        return self.seq > 0         # as its book
 
     cdef int c_emit_first(self, Outbox out) except -1:
-        return self.c_emit(out) if self.interval_ms == 0 else 0
+        return self.c_emit(out) if self.interval_ms == 0 or not self.c_shows() else 0
 
     cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1:
         return False                # it stays EMPTY
