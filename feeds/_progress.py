@@ -17,6 +17,7 @@ MOST_S = 60.0
 """Every silence is overdue after this time, and so is one of which nothing is learnt yet."""
 FACTOR = 3.0
 """The bound is so many times the longest silence."""
+LIVELY = 5.0
 HALF_LIFE_S = 600.0
 """The longest silence counts half after this time."""
 HELD_UP_S = 5.0
@@ -130,6 +131,9 @@ class ProgressWatch:
         return self._clock() - course.since
 
     def lively(self, instrument: str | None = None) -> bool:
-        """Whether silence as long as the greatest bound would be unusual, by what was learnt of an instrument or the connection."""
+        """Whether an instrument, or the connection, sends so often that the least bound is many times its longest silence.
+
+        Its silence beyond the bound is no chance. Of others a longer silence than before may be chance.
+        """
         course = self._connection if instrument is None else self._courses[instrument]
-        return course.bound_s(self._least_s, self._most_s) < self._most_s
+        return course.messages >= LEARNT and LIVELY * course.longest_s <= self._least_s
