@@ -17,8 +17,11 @@ MOST_S = 60.0
 """Every silence is overdue after this time, and so is one of which nothing is learnt yet."""
 FACTOR = 3.0
 """The bound is so many times the longest silence."""
+LIVELY = 5.0
 HALF_LIFE_S = 600.0
 """The longest silence counts half after this time."""
+HELD_UP_S = 5.0
+"""A check that comes so much later than the last one finds us held up, not the venue."""
 LEARNT = 10
 """Messages after which the longest silence counts."""
 MOST_PATIENCE_S = 600.0
@@ -108,7 +111,7 @@ class ProgressWatch:
         Nothing is overdue if we have not checked for a while: then we were held up, not the venue, and its messages wait unread.
         """
         now = self._clock()
-        held_up, self._checked = now - self._checked > self._least_s / 2, now
+        held_up, self._checked = now - self._checked > HELD_UP_S, now
         if held_up:
             return Overdue(False, ())
         return Overdue(self._late(self._connection, now, max(self._fruitless, 0)), self.overdue())
@@ -119,7 +122,7 @@ class ProgressWatch:
         return tuple(name for name, course in self._courses.items() if self._late(course, now, 0))
 
     def _late(self, course: _Course, now: float, doublings: int) -> bool:
-        bound_s = course.bound_s(self._least_s, self._most_s) * 2 ** min(doublings, 16)
+        bound_s: float = course.bound_s(self._least_s, self._most_s) * 2 ** min(doublings, 16)
         return now - course.since >= min(bound_s, max(MOST_PATIENCE_S, self._most_s))
 
     def silence_s(self, instrument: str | None = None) -> float:
@@ -128,6 +131,9 @@ class ProgressWatch:
         return self._clock() - course.since
 
     def lively(self, instrument: str | None = None) -> bool:
-        """Whether silence as long as the greatest bound would be unusual, by what was learnt of an instrument or the connection."""
+        """Whether an instrument, or the connection, sends so often that the least bound is many times its longest silence.
+
+        Its silence beyond the bound is no chance. Of others a longer silence than before may be chance.
+        """
         course = self._connection if instrument is None else self._courses[instrument]
-        return course.bound_s(self._least_s, self._most_s) < self._most_s
+        return course.messages >= LEARNT and LIVELY * course.longest_s <= self._least_s

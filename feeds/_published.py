@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,6 +19,8 @@ log = logging.getLogger("mdstream.feeds")
 
 WAITING = "waiting for the venue's book"
 MAX_HELD_TRADES = 10_000
+RESUBSCRIBE_S = 0.5
+"""A new scale ends clients' subscriptions. Trades that were held for it wait until clients may have subscribed again."""
 MAX_REASON = 200
 """Characters. The venue's words are in it, and readers refuse long reasons."""
 
@@ -78,7 +82,8 @@ class PublishedInstrument:
         self._depth = depth
         self._live_venue = live_venue
         self._new_scale: Scale | None = None
-        self._held: deque[VenueTrade] = deque(maxlen=MAX_HELD_TRADES)
+        self._held: deque[VenueTrade | int] = deque()
+        """Trades that wait for the instrument to be open; a number stands for so many that are lost."""
         self._down = WAITING
         self._frozen = ""
         self._shown = ("", "")
@@ -103,9 +108,14 @@ class PublishedInstrument:
         )
         self._opened = True
         self.show()
-        held, self._held = self._held, deque(maxlen=MAX_HELD_TRADES)
+
+    def _release(self) -> None:
+        held, self._held = self._held, deque()
         for trade in held:
-            self.trade(*trade)
+            if isinstance(trade, int):
+                self.lose_trades(trade)
+            else:
+                self.trade(*trade)
 
     @property
     def instrument(self) -> Instrument:
@@ -130,11 +140,11 @@ class PublishedInstrument:
     def trade(self, price: str, size: str, side: Side, trade_id: int | None, ts_us: int) -> FeedError | None:
         """Publishes a trade. Returns the error if it needs a finer scale: it is held until ``rescale``, and so are those after it.
 
-        A trade that no scale can hold is counted and left out.
+        A trade that no scale can hold is counted and told lost.
         """
         trade = VenueTrade(price, size, side, trade_id, ts_us)
         if self._held or not self._opened:
-            self._held.append(trade)
+            self._hold_next(trade)
             return None
         try:
             self.instrument.trade(price, size, side, trade_id=trade_id, ts_us=ts_us or None)
@@ -150,12 +160,28 @@ class PublishedInstrument:
         try:
             wanted = (self._new_scale or self._scale).holding([trade[:2]])
         except FeedError:
-            return None
+            wanted = self._scale
         if wanted == self._scale:
+            self.lose_trades(1)
             return None
         self._new_scale = wanted
         self._held.append(trade)
         return error
+
+    def _hold_next(self, trade: VenueTrade) -> None:
+        """Holds a trade behind others. If it too needs a finer scale, one ``rescale`` serves all."""
+        with suppress(FeedError):
+            finer = self.scale_wanted.holding([trade[:2]])
+            if (finer.price_exp, finer.size_exp) != (self.scale_wanted.price_exp, self.scale_wanted.size_exp):
+                self._new_scale = finer
+        self._held.append(trade if len(self._held) < MAX_HELD_TRADES else 1)
+
+    def lose_trades(self, count: int) -> None:
+        """So many trades of the venue will never be published: readers are told by the numbers that are left out."""
+        if self._held or not self._opened:
+            self._held.append(count)
+        else:
+            self.instrument.lose_trades(count)
 
     def _count(self, error: FeedError) -> None:
         self.refused += 1
@@ -221,9 +247,19 @@ class PublishedInstrument:
     # ---- the scale
 
     @property
+    def scale(self) -> Scale:
+        """As announced."""
+        return self._scale
+
+    @property
+    def scale_wanted(self) -> Scale:
+        """As announced, or finer if something refused needs it."""
+        return self._new_scale or self._scale
+
+    @property
     def wants_rescale(self) -> bool:
-        """Whether ``rescale`` would open the instrument again."""
-        return not self._opened or self._new_scale not in (None, self._scale)
+        """Whether ``rescale`` has something to do."""
+        return bool(self._held) or not self._opened or self._new_scale not in (None, self._scale)
 
     async def rescale(self, scale: Scale | None = None) -> None:
         """Opens the instrument again, in a new epoch, if ``scale`` or a refused action needs another scale."""
@@ -233,6 +269,9 @@ class PublishedInstrument:
         if not self._opened:
             # Also where an earlier try failed: until one succeeds there is no instrument to publish to.
             await self.open()
+        if self._held:
+            await asyncio.sleep(RESUBSCRIBE_S)
+            self._release()
 
 
 def _levels(actions: Sequence[BookAction]) -> Iterable[tuple[str, str]]:

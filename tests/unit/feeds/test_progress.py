@@ -58,6 +58,14 @@ def test_a_sister_that_talks_shows_that_the_connection_lives() -> None:
     assert watched.watch.silence_s() == watched.watch.silence_s("A") == 0
 
 
+def test_what_is_slower_may_be_silent_for_longer_by_chance() -> None:
+    watched = Watched()
+    watched.talk("A", every_s=0.1, times=80)
+    watched.talk("B", every_s=3, times=20)
+    assert [watched.watch.lively(name) for name in ("A", "B", None)] == [True, False, False]
+    assert not Watched().watch.lively("A"), "nothing is learnt yet"
+
+
 def test_the_bound_is_three_times_the_longest_silence_and_never_beyond_the_greatest() -> None:
     watched = Watched("A")
     watched.talk("A", every_s=8, times=20)
