@@ -16,7 +16,10 @@ export class Book {
   sub = null; // the gateway's number for this view, on this connection only
   missing = 0; // the first seq that is missing; 0: a whole snapshot; null: nothing
   venueState = "live"; // what the gateway says
-  reason = null; // why it is not live, if the gateway knows
+  code = null; // why it is not live, one of the state codes of docs/protocol.md
+  ageMs = null; // how old the venue's last word was when the gateway said so
+  reason = null; // the same for people
+  ref = {}; // tick, lot, name, depth and what else the publisher says of the instrument
   error = null; // why the gateway refused the subscription
 
   constructor(instrument, { depth = 0, group = 1, intervalMs = 0 } = {}) {
@@ -197,7 +200,12 @@ export class Stream {
         break;
       case "state":
         if (!book) break;
-        Object.assign(book, { venueState: message.state, reason: message.reason });
+        Object.assign(book, { venueState: message.state, code: message.code, ageMs: message.age_ms, reason: message.reason });
+        book.onchange(book);
+        break;
+      case "ref":
+        if (!book) break;
+        book.ref = message.ref;
         book.onchange(book);
         break;
       case "heartbeat":
@@ -227,14 +235,15 @@ export class Stream {
     this.#send({ op: "subscribe", id: number, channel: "book", instruments: [instrument], ...view, ...resume });
   }
 
-  #accept(book, { sub, resumed, price_exp, size_exp }) {
+  #accept(book, { sub, resumed, price_exp, size_exp, ref }) {
     if (!book) return;
     if (book.unwanted) {
       this.#send({ op: "unsubscribe", subs: [sub] });
       return this.#forget(book);
     }
     this.#subs.set(sub, book);
-    Object.assign(book, { sub, priceExp: price_exp, sizeExp: size_exp, venueState: "live", reason: null, tries: 0 });
+    Object.assign(book, { sub, priceExp: price_exp, sizeExp: size_exp, ref, tries: 0 });
+    Object.assign(book, { venueState: "live", code: null, ageMs: null, reason: null });
     book.missing = resumed ? null : 0;
     if (!resumed) this.#later(book, ANSWER_TIMEOUT_MS); // a snapshot comes by itself
     book.onchange(book);
@@ -271,7 +280,7 @@ export class Stream {
     }, delay);
   }
 
-  /** The gateway ended the subscription: what we hold may have other decimals now. */
+  /** The gateway ended the subscription, because the instrument has other decimals now: ask again, from nothing. */
   #restart(book) {
     if (!book) return;
     this.#subs.delete(book.sub);

@@ -18,6 +18,10 @@ class ErrorCode(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+RESCALED = "rescaled"
+"""``reason`` of an unasked ``unsubscribed``: the decimals have changed. SDKs subscribe again by themselves."""
+
+
 class CloseCode(IntEnum):
     """WebSocket close codes. 1xxx: RFC 6455 section 7.4; 44xx: ours, numbered after similar HTTP statuses.
 

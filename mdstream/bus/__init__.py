@@ -5,8 +5,11 @@ from mdstream.bus.connection import Bus, connect
 from mdstream.bus.embedded import EmbeddedNats
 from mdstream.bus.gap_recovery import InstrumentCore, RecoveryOptions
 from mdstream.bus.gate import ReaderStats
+from mdstream.bus.health import Health
 from mdstream.bus.options import BusOptions, StreamOptions
-from mdstream.bus.reader import InstrumentReader, ReaderOptions, Readers, UnknownInstrument, Watcher
+from mdstream.bus.reader import InstrumentReader, UnknownInstrument, Watcher
+from mdstream.bus.readers import ReaderOptions, Readers
+from mdstream.bus.refusals import Refusal, Refusals
 from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
 from mdstream.bus.subjects import STREAMS, parse_subject, subject
 
@@ -17,12 +20,15 @@ __all__ = [
     "Bus",
     "BusOptions",
     "EmbeddedNats",
+    "Health",
     "InstrumentCore",
     "InstrumentReader",
     "ReaderOptions",
     "ReaderStats",
     "Readers",
     "RecoveryOptions",
+    "Refusal",
+    "Refusals",
     "Stored",
     "StreamOptions",
     "UnknownInstrument",

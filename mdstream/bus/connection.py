@@ -18,7 +18,7 @@ from mdstream.bus import streams
 from mdstream.bus._client import Handler, TapClient
 from mdstream.bus.log import Since, replay
 from mdstream.bus.options import BusOptions
-from mdstream.bus.streams import Stored
+from mdstream.bus.streams import MD_STATE, Stored
 from mdstream.errors import BusError, BusUnavailable
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ CONNECT_RETRY_S = 0.25
 CLOSE_DEADLINE_S = 2.0
 MAX_STALE_PINGS = 2
 MAX_LOGGED = 100
+SERVER_CLOCK_S = 5.0
+"""How long an answer about the server's clock is used: our clocks do not drift apart that fast."""
 EXPECTED_SEQ = "Nats-Expected-Last-Subject-Sequence"
 
 
@@ -61,6 +63,8 @@ class Bus:
         self._ensured = False
         self._ensuring: asyncio.Task[None] | None = None
         self._not_direct: set[str] = set()
+        self._server_clock: dict[str, tuple[float, int]] = {}
+        """By stream: our monotonic time, and the server's time then in µs."""
         self._logged: set[str] = set()
 
     # ---- state
@@ -159,10 +163,7 @@ class Bus:
 
     async def server_us(self) -> int:
         """The clock of the JetStream server, in µs since the Unix epoch. Raises BusError, BusUnavailable."""
-        try:
-            return await streams.server_us(self.client)
-        except (nats.errors.Error, TimeoutError) as error:
-            streams.explain(error, f"the clock of NATS at {self.options.where} cannot be asked for")
+        return streams.time_us(await self._stream_info(MD_STATE))
 
     async def last(self, stream: str, subject: str) -> bytes | None:
         """The payload of the newest message on a subject, or None. Raises BusError, BusUnavailable."""
@@ -184,6 +185,30 @@ class Bus:
             return await streams.last_stored(self.jetstream, stream, subject, direct=False)
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(error, f"{stream} at {self.options.where} cannot be asked for {subject}")
+
+    async def has_leader(self, stream: str) -> bool:
+        """Whether a stream can be written and read: in a cluster, whether enough servers are there. Raises BusError, BusUnavailable."""
+        cluster = (await self._stream_info(stream)).get("cluster")
+        return cluster is None or bool(cluster.get("leader"))
+
+    async def stored_s(self, stream: str, stored: Stored) -> float:
+        """How long ago a message was stored, by the server's own clock. Raises BusError, BusUnavailable."""
+        now = time.monotonic()
+        asked_at, server_us = self._server_clock.get(stream, (float("-inf"), 0))
+        if now - asked_at > SERVER_CLOCK_S:
+            info = await self._stream_info(stream)
+            asked_at, server_us = now, streams.time_us(info)
+            self._server_clock[stream] = asked_at, server_us
+        return max((server_us - stored.stored_us) / 1e6 + now - asked_at, 0.0)
+
+    async def _stream_info(self, stream: str) -> dict[str, Any]:
+        """The server's answer, with its time as ``ts``, which nats-py leaves out."""
+        if not self.connected:
+            raise BusUnavailable(f"{stream} cannot be asked for: {self._away()}")
+        try:
+            return await streams.info(self.jetstream, stream)
+        except (nats.errors.Error, TimeoutError) as error:
+            streams.explain(error, f"{stream} at {self.options.where} cannot be asked for")
 
     def log(
         self, subject: str, *, since_us: int | None = None, since_seq: int | None = None

@@ -1,7 +1,8 @@
 """Gap recovery: brings a stream from the core's position to where the live subscription continues.
 
 The log comes first. If the log does not reach back far enough, a book continues from a snapshot after the gap, and trades
-give up what is lost. A recovery never guesses and never skips. Until it succeeds the gate stays closed, and it never gives up.
+give up what is lost. A recovery never guesses and never skips: what is ahead is believed only where something else on the bus
+bears it out. Until it succeeds the gate stays closed, and it never gives up.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from mdstream.bus.connection import Bus
-from mdstream.bus.gate import GAP, REFUSED, ReaderStats, StreamGate
-from mdstream.bus.payloads import numbers, snap_number
-from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
+from mdstream.bus.gate import ACCEPTED, GAP, NOTHING, ReaderStats, StreamGate
+from mdstream.bus.payloads import numbers
+from mdstream.bus.streams import MD_LOG, Stored
 from mdstream.errors import BusError, FeedError, PayloadError
 
 logger = logging.getLogger(__name__)
@@ -32,15 +33,40 @@ class InstrumentCore(Protocol):
 
     def take_book(self, payload: bytes) -> int: ...
     def take_trades(self, payload: bytes) -> int: ...
+    def begin(self, epoch: int) -> None:
+        """Book and trades are at 0 of a greater epoch from now on; values of any other are not taken."""
+
     def load_snap(self, payload: bytes, *, force: bool = False) -> bool: ...
-    def agrees(self, snap: bytes) -> bool:
-        """Whether the book was equal to the snapshot when it was at the snapshot's number."""
+    def agrees(self, snap: bytes) -> bool | None:
+        """Whether the book was equal to the snapshot at the snapshot's number; None if that number is not kept. Raises FeedError."""
+
+    def repeats(self, stream: str, payload: bytes) -> bool:
+        """Whether values that are known already have the content that was applied, as far as it is kept. Raises FeedError."""
 
     def reset_trades(self, epoch: int, seq: int) -> None: ...
+    def await_number(self, seq: int) -> None:
+        """The bus bears out this number of the book: who resumed there waits for it."""
+
     def book_position(self) -> tuple[int, int]:
-        """Epoch and seq that were applied last; (0, 0): nothing was applied."""
+        """Epoch and seq that were applied last."""
 
     def trade_position(self) -> tuple[int, int]: ...
+
+
+class RecoveryOwner(Protocol):
+    """Who is told what a recovery finds: the reader."""
+
+    def admit_snap(self, payload: bytes) -> bool:
+        """Whether a snapshot is of the epoch that is read; a greater one begins, if it may."""
+
+    def refuse_snap(self, payload: bytes, error: FeedError) -> None:
+        """A snapshot cannot be read, or is no book."""
+
+    def disbelieve_snap(self, payload: bytes, why: str) -> None:
+        """A snapshot is ahead of the book, and nothing bears it out."""
+
+    def on_trouble(self, gate: StreamGate, error: BusError) -> None:
+        """A recovery waits because the bus cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +83,8 @@ class RecoveryOptions:
     widest_s: float = 600.0
     """Beyond this, the log is read from its start."""
     log_lag_s: float = 1.0
-    """How long the log may lag behind the live messages. After that, a gap at the log's end counts as a gap of the log."""
+    """How long the log may lag behind the live messages. After that, a gap at the log's end counts as a gap of the log, and what
+    nothing bears out is refused."""
     recent: int = 5_000
     """How many messages of the log, of all instruments, a new reader looks back at most. Clients that come from another
     gateway can then continue here."""
@@ -76,7 +103,7 @@ class RecoveryContext:
     slots: asyncio.Semaphore
 
 
-class _Replayed(enum.Enum):
+class Replayed(enum.Enum):
     COMPLETE = enum.auto()  # to the end of the log, without a gap
     STARTED_LATE = enum.auto()  # the first payload does not follow the position: look further back
     HAS_GAP = enum.auto()  # numbers are missing within the log
@@ -87,18 +114,38 @@ class GapRecovery:
 
     _stream: Literal["book", "trade"]
 
-    def __init__(self, context: RecoveryContext, gate: StreamGate, core: InstrumentCore) -> None:
+    def __init__(
+        self, context: RecoveryContext, gate: StreamGate, core: InstrumentCore, owner: RecoveryOwner
+    ) -> None:
         self._context = context
         self._bus, self._options, self._stats = context.bus, context.options, context.stats
         self._gate = gate
         self._core = core
+        self._owner = owner
         self._position = core.book_position if self._stream == "book" else core.trade_position
-        self._log_lags_until: float | None = None
+        self._began_at: float | None = None
         self._warned = False
+        self._opened = False
+        self._jump: bytes | None = None
+        """The newest payload of the log that is ahead, if nothing after it denies it."""
+        self.named = 0
+        """The newest number that a ``status`` of this epoch names: before it nothing is complete. 0: none."""
+        self.tells_numbers = False
+        """A ``status`` of this epoch named numbers."""
+
+    def begin(self) -> None:
+        """Call when an epoch has begun."""
+        self._opened = True
+        self.named, self.tells_numbers, self._jump = 0, False, None
+
+    def name(self, seq: int | None) -> None:
+        """Takes the number of a ``status``; None if it has none."""
+        self.tells_numbers = seq is not None
+        self.named = seq or 0
 
     async def run(self) -> None:
         """Returns when the gate is live."""
-        self._log_lags_until, self._warned = None, False
+        self._began_at, self._warned = None, False
         delay_s = self._options.retry_base_s
         while not (self._gate.live or await self._attempt()):
             with contextlib.suppress(TimeoutError):
@@ -112,12 +159,16 @@ class GapRecovery:
         try:
             async with self._context.slots:
                 now = time.monotonic()
-                self._log_lags_until = self._log_lags_until or now + self._options.log_lag_s
-                return self._gate.live or await self._recover(log_may_lag=now < self._log_lags_until)
+                self._began_at = self._began_at or now
+                return self._gate.live or await self._recover(
+                    log_may_lag=now - self._began_at < self._options.log_lag_s
+                )
         except BusError as error:
             level = logging.DEBUG if self._warned else logging.WARNING
             logger.log(level, "%s is not recovered yet: %s", self._gate.subject, error)
             self._warned = True
+            self._owner.on_trouble(self._gate, error)
+            return self._recover_alone()
         except Exception:
             # A fault of ours must not end the recovery: the instrument would stay as it is for ever.
             logger.exception("%s: recovery failed; trying again", self._gate.subject)
@@ -127,12 +178,22 @@ class GapRecovery:
         """Whether the gate is live."""
         raise NotImplementedError
 
-    def _close_gap(self, payload: bytes, *, final: bool) -> bool:
-        """Whether a gap in or before ``payload`` was closed, so that it can be applied again; ``final``: nothing else will close it."""
+    def _recover_alone(self) -> bool:
+        """Whether the gate is live by what came live alone: JetStream cannot be asked."""
         return False
+
+    def _follow_jump(self, payload: bytes) -> int:
+        """Takes two payloads that follow each other, but not the position, if their stream gives up what is missing before them;
+        returns what became of the second."""
+        return GAP
+
+    @property
+    def reaches_named(self) -> bool:
+        return self._position()[1] >= self.named
 
     async def _apply_log(self, since_us: int | None) -> bool:
         """Applies what the log holds after the position, and what is held; returns False if the log lacks something."""
+        self._jump = None
         newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
         if newest is None or not self._may_lead_on(newest.payload):
             return True
@@ -143,26 +204,37 @@ class GapRecovery:
             from_start = since_us is None or slack_s > self._options.widest_s
             start_us = None if since_us is None or from_start else since_us - int(slack_s * 1e6)
             replayed = await self._replay(start_us)
-            if replayed is not _Replayed.STARTED_LATE or from_start:
+            if replayed is not Replayed.STARTED_LATE or from_start:
                 break
             slack_s *= self._options.widening
         while self._gate.held and self._gate.apply_held(BATCH):
             await asyncio.sleep(0)
-        return replayed is _Replayed.COMPLETE
+        return replayed is Replayed.COMPLETE
 
-    async def _replay(self, start_us: int | None) -> _Replayed:
+    async def _replay(self, start_us: int | None) -> Replayed:
+        """What is ahead is passed over. What comes after it and follows the position denies it; else numbers are missing."""
         gate, follows = self._gate, False
         async with contextlib.aclosing(self._log(since_us=start_us)) as log:
             async for payload in log:
                 if gate.live:
-                    return _Replayed.COMPLETE
+                    return Replayed.COMPLETE
                 outcome = gate.apply(payload)
-                while outcome == GAP and self._close_gap(payload, final=follows or start_us is None):
-                    outcome = gate.apply(payload)
                 if outcome == GAP:
-                    return _Replayed.HAS_GAP if follows else _Replayed.STARTED_LATE
-                follows = follows or outcome != REFUSED
-        return _Replayed.COMPLETE if follows else _Replayed.STARTED_LATE
+                    outcome = self._follow_jump(payload)
+                if outcome == GAP and not follows and start_us is not None:
+                    return Replayed.STARTED_LATE
+                if outcome == GAP:
+                    self._jump = payload
+                elif outcome in ACCEPTED or outcome == NOTHING:
+                    follows = True
+                    self._deny_jump(outcome, payload)
+        if self._jump is not None:
+            return Replayed.HAS_GAP
+        return Replayed.COMPLETE if follows else Replayed.STARTED_LATE
+
+    def _deny_jump(self, outcome: int, payload: bytes) -> None:
+        if self._jump is not None and (outcome in ACCEPTED or self._numbers(payload)):
+            self._jump = None
 
     def _recent(self, newest: Stored) -> AsyncGenerator[bytes, None]:
         """The latest messages of the log, up to about ``newest``."""
@@ -190,123 +262,16 @@ class GapRecovery:
         epoch, seq = self._position()
         return any(other != epoch or last > seq for other, _, last in found)
 
-
-class BookRecovery(GapRecovery):
-    """A book continues from the log, else from the newest snapshot."""
-
-    _stream = "book"
-
-    def __init__(
-        self, context: RecoveryContext, gate: StreamGate, core: InstrumentCore, snap_subject: str
-    ) -> None:
-        super().__init__(context, gate, core)
-        self._snap_subject = snap_subject
-        self._dead_end: tuple[int, int] | None = None
-        """A position from which the log does not lead on."""
-
-    def load(self, payload: bytes, *, force: bool = False) -> bool:
-        """Loads a snapshot if it is newer than the book (or by force); payloads refused before it do not matter any more."""
+    def _numbers(self, payload: bytes | None) -> list[tuple[int, int]]:
+        """First and last number of each value of the epoch that is read."""
+        if payload is None:
+            return []
+        epoch = self._position()[0]
         try:
-            loaded = self._core.load_snap(payload, force=force)
-        except FeedError as error:
-            self._stats.refused += 1
-            logger.warning("%s was refused: %s", self._snap_subject, error)
-            return False
-        if loaded:
-            self._stats.snaps_loaded += 1
-            self._gate.suspect = False
-            self._gate.changed()
-        return loaded
-
-    async def _recover(self, *, log_may_lag: bool) -> bool:
-        gate = self._gate
-        snap = await self._bus.last_stored(MD_STATE, self._snap_subject)
-        if self._position()[0] == 0 and snap is not None and not await self._start_at_first_update(snap):
-            self._load_stored(snap, force=True)
-        complete = self._dead_end != self._position() and await self._apply_log(gate.complete_us)
-        if complete and log_may_lag and (gate.held or self._is_ahead(snap)):
-            return False
-        if not complete or gate.held or self._is_ahead(snap):
-            self._dead_end = self._position()
-            complete = self._load_stored(snap) and await self._apply_log(gate.complete_us)
-        return gate.live or (complete and gate.open_if_complete())
-
-    async def _start_at_first_update(self, snap: Stored) -> bool:
-        """Reads a book whose writer started a short while ago from its first update, so that its log reaches back to before the
-        snapshot. Returns False if this is not possible, or does not lead to what the snapshot says."""
-        newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
-        if newest is None:
-            return False
-        async with contextlib.aclosing(self._recent(newest)) as recent:
-            async for payload in recent:
-                if self._gate.apply(payload) in (GAP, REFUSED):
-                    break
-        if not self._core.agrees(snap.payload):
-            return False
-        self._gate.complete_us = newest.stored_us
-        return True
-
-    def _load_stored(self, snap: Stored | None, *, force: bool = False) -> bool:
-        if snap is None or not self.load(snap.payload, force=force):
-            return False
-        self._gate.complete_us = snap.stored_us
-        return True
-
-    def _is_ahead(self, snap: Stored | None) -> bool:
-        """Whether the snapshot includes updates that the log did not have."""
-        try:
-            return snap is not None and snap_number(snap.payload) > self._position()
+            return [(first, last) for other, first, last in numbers(self._stream, payload) if other == epoch]
         except PayloadError:
-            return False
+            return []
 
-
-class TradeRecovery(GapRecovery):
-    """Trades continue from the log; those that are gone from it are given up, and reported as lost."""
-
-    _stream = "trade"
-    _opened = False
-
-    async def _recover(self, *, log_may_lag: bool) -> bool:
-        if not self._opened:
-            await self._start_at_recent()
-            self._opened = True
-        gate = self._gate
-        complete = await self._apply_log(gate.complete_us)
-        while (
-            not log_may_lag
-            and not gate.apply_held(len(gate.held))
-            and self._close_gap(gate.held[0], final=True)
-        ):
-            pass
-        return complete and gate.open_if_complete()
-
-    async def _start_at_recent(self) -> None:
-        """A new reader has missed nothing: it starts with the latest of the log, else before the first trade that it received."""
-        gate = self._gate
-        newest = await self._bus.last_stored(MD_LOG, gate.subject)
-        if newest is not None:
-            async with contextlib.aclosing(self._recent(newest)) as recent:
-                async for payload in recent:
-                    if gate.apply(payload) == GAP and self._reset_before(payload):
-                        gate.apply(payload)
-            gate.suspect = False  # what was refused there is past
-            gate.complete_us = newest.stored_us
-        if self._position() == (0, 0) and gate.held:
-            self._reset_before(gate.held[0])
-
-    def _close_gap(self, payload: bytes, *, final: bool) -> bool:
-        if not final or not self._reset_before(payload):
-            return False
-        self._stats.trades_given_up += 1
-        return True
-
-    def _reset_before(self, payload: bytes) -> bool:
-        """Moves to just before the first trade in ``payload`` that is beyond the position."""
-        epoch, seq = self._position()
-        with contextlib.suppress(PayloadError):
-            for other, first, _ in numbers(self._stream, payload):
-                if other > epoch or (other == epoch and first > seq):
-                    self._core.reset_trades(other, first - 1)
-                    self._gate.changed()
-                    return True
-        return False
+    def _reaches(self, payload: bytes | None, seq: int) -> bool:
+        """Whether a payload of this epoch has this number, or a greater one."""
+        return any(last >= seq for _, last in self._numbers(payload))

@@ -6,17 +6,22 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
+from mdstream.bus.refusals import Refusals
 from mdstream.errors import FeedError
+from mdstream.model import StateCode
 
 REFUSED: Final = -1
 NOTHING: Final = 0
 APPLIED: Final = 1
 GAP: Final = 2
 NEW_EPOCH: Final = 3
+UNKNOWN: Final = 4
 """What the core did with a payload; all but REFUSED are the core's own ``Outcome``."""
+
+ACCEPTED: Final = (APPLIED, NEW_EPOCH)
 
 
 @dataclass(slots=True)
@@ -25,8 +30,6 @@ class ReaderStats:
 
     gaps: int = 0
     """Live payloads that did not follow what was applied."""
-    refused: int = 0
-    """Payloads that the core refused."""
     overflows: int = 0
     """Times that the payloads held during a recovery exceeded their bound and were dropped."""
     recovered: int = 0
@@ -35,6 +38,39 @@ class ReaderStats:
     """Snapshots loaded, at openings and where the log did not reach."""
     trades_given_up: int = 0
     """Times that trades were gone from the log."""
+    refusals: Refusals = field(default_factory=Refusals)
+    """What was refused, and why."""
+
+
+class GateOwner(Protocol):
+    """Who owns a gate: the reader."""
+
+    def on_change(self) -> None:
+        """The core has changed and must be flushed."""
+
+    def on_accepted(self, ago_s: float) -> None:
+        """A payload that came live ``ago_s`` ago was accepted."""
+
+    def on_gap(self, gate: StreamGate, code: StateCode, why: str) -> None:
+        """The gate has closed because of a live payload."""
+
+    def on_live(self, gate: StreamGate) -> None:
+        """``gate.live`` has changed."""
+
+    def on_refused(self, gate: StreamGate, payload: bytes, error: FeedError) -> None:
+        """The core refused a payload."""
+
+    def on_jump(self, gate: StreamGate, payload: bytes) -> None:
+        """A payload was dropped: its number is ahead, but smaller ones went on after it."""
+
+    def on_repeated(self, gate: StreamGate, payload: bytes) -> None:
+        """The core dropped a live payload: it is known already, or its epoch is smaller."""
+
+    def is_current(self, gate: StreamGate, payload: bytes) -> bool:
+        """Whether a payload is of the epoch that is read."""
+
+    def on_unknown(self, gate: StreamGate, payload: bytes) -> bool:
+        """A payload is of a greater epoch; whether that has begun now, so that it can be taken."""
 
 
 class StreamGate:
@@ -43,14 +79,12 @@ class StreamGate:
     def __init__(
         self,
         subject: str,
+        owner: GateOwner,
         *,
         max_bytes: int,
         stats: ReaderStats,
-        on_change: Callable[[], None],
-        on_gap: Callable[[StreamGate, str], None],
-        on_live: Callable[[StreamGate], None] = lambda gate: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``on_live`` is called when ``live`` has changed."""
         self.subject = subject
         self.take: Callable[[bytes], int] = _not_open
         self.live = False
@@ -60,13 +94,14 @@ class StreamGate:
         """A time (µs, our clock) until which nothing was missing; None before the first recovery."""
         self.turned_live = asyncio.Event()
         self.held: deque[bytes] = deque()
+        self._held_at: deque[float] = deque()
         self._held_bytes = 0
+        self._owner = owner
         self._max_bytes = max_bytes
         self._stats = stats
-        self.changed = on_change
+        self._clock = clock
+        self.changed = owner.on_change
         """Call it after any other change to the core, so that the core is flushed."""
-        self._on_gap = on_gap
-        self._on_live = on_live
 
     def receive(self, payload: bytes) -> None:
         """Takes a payload from the live subscription."""
@@ -74,43 +109,62 @@ class StreamGate:
             self._hold(payload)
             return
         try:
-            outcome = self.take(payload)
+            outcome = self._take(payload)
         except FeedError as error:
-            self._refuse()
-            self._report_gap(f"refused: {error}")
+            self._refuse(payload, error)
+            self._report_gap(StateCode.REFUSED, f"refused: {error}")
             return
         if outcome == GAP:
             self._stats.gaps += 1
             self._hold(payload)
-            self._report_gap("a number is missing")
-        elif outcome:
+            self._report_gap(StateCode.GAP, "a number is missing")
+        elif outcome in ACCEPTED:
+            self._owner.on_accepted(0.0)
             self.changed()
+        elif outcome == NOTHING:
+            self._owner.on_repeated(self, payload)
 
     def apply(self, payload: bytes) -> int:
         """Hands a payload from the log, or a held one, to the core; returns REFUSED instead of raising."""
         try:
-            outcome = self.take(payload)
-        except FeedError:
-            self._refuse()
+            outcome = self._take(payload)
+        except FeedError as error:
+            self._refuse(payload, error)
             return REFUSED
-        if outcome in (APPLIED, NEW_EPOCH):
+        if outcome in ACCEPTED:
             self.suspect = False
             self.changed()
         return outcome
 
     def apply_held(self, limit: int) -> bool:
-        """Applies up to ``limit`` held payloads; returns False if the next one does not follow."""
+        """Applies up to ``limit`` held payloads; passes over those that do not follow, and returns whether there were none.
+
+        What is ahead of numbers that came after it is dropped: no writer counts back.
+        """
+        ahead: list[tuple[bytes, float]] = []
+        overtaken = 0
         for _ in range(min(limit, len(self.held))):
-            if self.apply(self.held[0]) == GAP:
-                return False
-            self._held_bytes -= len(self.held.popleft())
-        return True
+            payload, at = self._pop()
+            outcome = self.apply(payload)
+            if outcome == GAP:
+                ahead.append((payload, at))
+            elif ahead and (outcome in ACCEPTED or self._owner.is_current(self, payload)):
+                overtaken = len(ahead)
+            if outcome in ACCEPTED:
+                self._owner.on_accepted(self._clock() - at)
+        for payload, _ in ahead[:overtaken]:
+            self._owner.on_jump(self, payload)
+        for payload, at in reversed(ahead[overtaken:]):
+            self.held.appendleft(payload)
+            self._held_at.appendleft(at)
+            self._held_bytes += len(payload)
+        return len(ahead) == overtaken
 
     def open_if_complete(self) -> bool:
         """Applies what is still held and goes live if nothing is missing; returns whether it is live."""
         if not self.live and self.apply_held(len(self.held)) and not self.suspect:
             self.live = True
-            self._on_live(self)
+            self._owner.on_live(self)
             self.turned_live.set()
         return self.live
 
@@ -121,27 +175,44 @@ class StreamGate:
         if complete:
             self.complete_until_now()
         self.live = False
-        self._on_live(self)
+        self._owner.on_live(self)
         self.turned_live.clear()
 
     def complete_until_now(self) -> None:
         self.complete_us = time.time_ns() // 1000
 
-    def _report_gap(self, why: str) -> None:
-        self.close()
-        self._on_gap(self, why)
+    def clear(self) -> None:
+        """Forgets what is held."""
+        self.held.clear()
+        self._held_at.clear()
+        self._held_bytes = 0
 
-    def _refuse(self) -> None:
-        self._stats.refused += 1
+    def _take(self, payload: bytes) -> int:
+        outcome = self.take(payload)
+        if outcome == UNKNOWN and self._owner.on_unknown(self, payload):
+            outcome = self.take(payload)
+        return outcome
+
+    def _report_gap(self, code: StateCode, why: str) -> None:
+        self.close()
+        self._owner.on_gap(self, code, why)
+
+    def _refuse(self, payload: bytes, error: FeedError) -> None:
         self.suspect = True
+        self._owner.on_refused(self, payload, error)
 
     def _hold(self, payload: bytes) -> None:
         if self._held_bytes + len(payload) > self._max_bytes:
             self._stats.overflows += 1
-            self.held.clear()
-            self._held_bytes = 0
+            self.clear()
         self.held.append(payload)
+        self._held_at.append(self._clock())
         self._held_bytes += len(payload)
+
+    def _pop(self) -> tuple[bytes, float]:
+        payload = self.held.popleft()
+        self._held_bytes -= len(payload)
+        return payload, self._held_at.popleft()
 
 
 def _not_open(payload: bytes) -> int:

@@ -21,8 +21,10 @@ def snap_number(payload: bytes) -> tuple[int, int]:
         size = unpacker.read_array_header()
         kind, epoch, seq = (unpacker.unpack() for _ in range(3))
     except (ValueError, msgpack.UnpackException) as error:
+        decode_payload("snap", payload)  # says which field of which value is wrong, at which byte
         raise PayloadError(f"the head of the snap cannot be read: {error!r}") from error
     if (size, kind) != (6, 2) or not _is_number(epoch) or not _is_number(seq):
+        decode_payload("snap", payload)
         raise PayloadError(
             f"snap starts with {kind!r}, {epoch!r}, {seq!r}; it must read [2, epoch, seq, ts, bids, asks]"
         )

@@ -1,43 +1,49 @@
-"""Readers: one per open instrument, from the bus into the core. A reader knows whether anything is missing.
+"""The reader of one open instrument, from the bus into the core. It knows whether anything is missing, and how old what is there is.
 
-A ``Readers`` serves one event loop and one core. ``open`` subscribes, reads the reference data and brings book and trades up to
-date. From then on live payloads go straight to the core, and gaps are recovered in the background.
+Live payloads go straight to the core, and gaps are recovered in the background. What the core does not take comes here: it is
+known already, refused, of another epoch, or ahead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-from nats.aio.subscription import Subscription
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mdstream._core.codec.feed_decoder import StatusValue, decode_payload
-from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.ingest.intake import InstrumentReceiver, Intake
-from mdstream.bus.connection import Bus
-from mdstream.bus.gap_recovery import (
-    BookRecovery,
-    GapRecovery,
-    InstrumentCore,
-    RecoveryContext,
-    RecoveryOptions,
-    TradeRecovery,
-)
-from mdstream.bus.gate import ReaderStats, StreamGate
-from mdstream.bus.payloads import snap_number
-from mdstream.bus.streams import MD_STATE
+from mdstream.bus.book_recovery import BookRecovery
+from mdstream.bus.epochs import Epochs, Told, check_plausible, scale
+from mdstream.bus.freshness import Freshness
+from mdstream.bus.gap_recovery import GapRecovery, InstrumentCore, RecoveryContext
+from mdstream.bus.gate import StreamGate
+from mdstream.bus.payloads import numbers, snap_number
+from mdstream.bus.refusals import InstrumentRefusals, Reason
+from mdstream.bus.states import OPENING, Facts, Standing
+from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
 from mdstream.bus.subjects import subject
-from mdstream.errors import BusError, FeedError
-from mdstream.model import InstrumentId, Ref, State, VenueState
+from mdstream.bus.trade_recovery import TradeRecovery
+from mdstream.errors import BusError, BusUnavailable, FeedError
+from mdstream.model import InstrumentId, Ref, State, StateCode
+
+if TYPE_CHECKING:
+    from nats.aio.subscription import Subscription
+
+    from mdstream.bus.readers import Readers
 
 logger = logging.getLogger(__name__)
 
 STORING_S = 0.1
 """How long JetStream usually takes at most to store what was published."""
+ASK_S = 2.0
+"""How long MD_STATE may take to answer while an instrument opens."""
+SEEK_EVERY_S = 1.0
+"""Time between two questions for what is missing: the ``ref`` of an epoch, a number that a client resumed at."""
+CONFLICT_S = 15.0
+"""Two writers in one epoch are told for this long after the last contradiction."""
+NO_REF_S = 1.0
+"""How long nothing of the smaller epoch may come while values of a greater one wait for their ``ref``."""
 LOG_EVERY_S = 10.0
 """Gaps of one stream of an instrument that follow faster are logged at level DEBUG only."""
 
@@ -49,101 +55,41 @@ class UnknownInstrument(BusError):
 class Watcher(Protocol):
     """Receives the state and the reference data of an instrument."""
 
-    def on_state(self, stream: str, state: State, reason: str) -> None:
-        """Called when the state of ``book`` or ``trade`` changes; until then it is ``recovering``."""
+    def on_state(
+        self, stream: str, state: State, code: StateCode | None, reason: str, age_ms: int | None
+    ) -> None:
+        """Called when the state of ``book`` or ``trade`` changes; until then it is ``recovering``. ``age_ms``: of the venue's last
+        word, None if it was never heard."""
 
     def on_ref(self, ref: Ref, rescaled: bool) -> None:
         """Called when the reference data changes. ``rescaled``: an exponent changed, so the core's numbers have another meaning now;
         the reader has stopped, and the instrument must be opened again."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReaderOptions:
-    """How instruments are read."""
-
-    stale_after_s: float | None = 30.0
-    """An instrument that is silent for longer is stale; None: never."""
-    recovery: RecoveryOptions = field(default_factory=RecoveryOptions)
-
-
-class Readers:
-    """The open readers of one core, and what they share: the bus, a bound on simultaneous recoveries, the scheduler, the counters."""
-
-    def __init__(self, bus: Bus, scheduler: FlushScheduler, options: ReaderOptions | None = None) -> None:
-        """``scheduler`` is asked for a flush when anything changed in the core; it must have been started."""
-        self.bus = bus
-        self.options = options or ReaderOptions()
-        self.stats = ReaderStats()
-        self.slots = asyncio.Semaphore(self.options.recovery.concurrent)
-        self.scheduler = scheduler
-        self._loop = asyncio.get_running_loop()
-        self._open: set[InstrumentReader] = set()
-        self._unregister = (
-            bus.on_disconnect(self._disconnected),
-            bus.on_reconnect(self._reconnected),
-            bus.client.schedule_by(scheduler),
-        )
-        self._timer: asyncio.TimerHandle | None = None
-        self._watch_silence()
-
-    async def open(
-        self, instrument: InstrumentId, make_core: Callable[[Ref], InstrumentCore], watcher: Watcher
-    ) -> InstrumentReader:
-        """Opens an instrument. Returns when its reference data is known; book and trades are brought up to date afterwards.
-
-        ``make_core`` takes the reference data and returns the core's side. Raises UnknownInstrument if nobody announced the
-        instrument, BusUnavailable if NATS does not answer.
-        """
-        reader = InstrumentReader(self, instrument, watcher)
-        self._open.add(reader)
-        try:
-            await reader.start(make_core)
-        except BaseException:
-            await reader.close()
-            raise
-        return reader
-
-    async def close(self) -> None:
-        """Closes every reader; the bus stays open."""
-        for unregister in self._unregister:
-            unregister()
-        if self._timer is not None:
-            self._timer.cancel()
-        for reader in tuple(self._open):
-            await reader.close()
-
-    def forget(self, reader: InstrumentReader) -> None:
-        self._open.discard(reader)
-
-    def _disconnected(self) -> None:
-        for reader in tuple(self._open):
-            reader.disconnected()
-
-    def _reconnected(self) -> None:
-        for reader in tuple(self._open):
-            reader.reconnected()
-
-    def _watch_silence(self) -> None:
-        stale_after_s = self.options.stale_after_s
-        if stale_after_s is not None:
-            for reader in tuple(self._open):
-                reader.check_silence(self._loop.time(), stale_after_s)
-            self._timer = self._loop.call_later(stale_after_s / 4, self._watch_silence)
-
-
 class InstrumentReader:
-    """One open instrument; ``Readers.open`` makes it, ``close`` ends it."""
+    """One open instrument; ``Readers.open`` makes it, ``close`` ends it. It owns its gates and recoveries."""
 
     def __init__(self, readers: Readers, instrument: InstrumentId, watcher: Watcher) -> None:
         self.instrument = instrument
-        self.ref: Ref | None = None
         self.status: StatusValue | None = None
         self._readers = readers
         self._bus = readers.bus
+        self._clock = readers.clock
         self._watcher = watcher
-        self._subjects = {stream: subject(instrument, stream) for stream in ("ref", "snap", "status")}
+        self._subjects = {
+            stream: subject(instrument, stream) for stream in ("book", "trade", "ref", "snap", "status")
+        }
         self._receiver = InstrumentReceiver(self._receive, self._on_heard, readers.scheduler)
-        self._receiver.heard = True  # silence begins now
+        self._freshness = Freshness(readers.clock, readers.options.stale_after_s)
+        self._refusals = InstrumentRefusals(readers.stats.refusals, str(instrument))
+        self._epochs: Epochs | None = None
+        self._next_status: StatusValue | None = None
+        """The newest status of an epoch that has not begun."""
+        self._waited_at = self._missed_at = float("-inf")
+        """When a value came last that waits for its ``ref``; when a trade of an epoch that has not begun did."""
+        self._conflict_at = {"book": float("-inf"), "trade": float("-inf")}
+        self._wanted = (0, 0)
+        self._wanted_until = 0.0
         self._book = self._make_gate("book")
         self._trades = self._make_gate("trade")
         self._recoveries: dict[StreamGate, GapRecovery] = {}
@@ -151,29 +97,44 @@ class InstrumentReader:
         self._early: dict[bytes, bytes] = {}
         """The newest payload of each stream without a gate, while there is no core yet."""
         self._subscription: Subscription | None = None
-        self._tasks: dict[StreamGate | None, asyncio.Task[None]] = {}
-        self._states: dict[str, tuple[State, str]] = {"book": _OPENING, "trade": _OPENING}
-        self._heard_at = 0.0
-        self._silent = False
+        self._tasks: dict[StreamGate | str, asyncio.Task[None]] = {}
+        self._states: dict[str, Standing] = {"book": OPENING, "trade": OPENING}
+        self._timed: tuple[object, ...] = ()
         self._stopped = ""
         self._closed = False
         self._logged_at: dict[StreamGate, float] = {}
-        self._reasons: dict[StreamGate, str] = {self._book: "opening", self._trades: "opening"}
+        self._reasons: dict[StreamGate, Standing] = {self._book: OPENING, self._trades: OPENING}
 
     # ---- what users see
 
     @property
+    def ref(self) -> Ref | None:
+        return self._epochs.ref if self._epochs is not None else None
+
+    @property
     def book_state(self) -> State:
-        return self._states["book"][0]
+        return self._states["book"].state
 
     @property
     def trade_state(self) -> State:
-        return self._states["trade"][0]
+        return self._states["trade"].state
 
     async def wait_live(self) -> None:
         """Returns when book and trades are up to date."""
         await self._book.turned_live.wait()
         await self._trades.turned_live.wait()
+
+    def has_reached(self, epoch: int, seq: int) -> bool:
+        """Whether the book is at this number, or past it."""
+        return self._position("book") >= (epoch, seq)
+
+    def look_for(self, epoch: int, seq: int) -> None:
+        """Asks the bus whether there is a number that the book has not reached; for some seconds, once a second. If there is, the
+        book is ``recovering`` until it is reached."""
+        if self._core is not None and not self._stopped and not self.has_reached(epoch, seq):
+            self._wanted = max(self._wanted, (epoch, seq))
+            self._wanted_until = self._clock() + ASK_S
+            self._run("look for", self._look_for())
 
     async def close(self) -> None:
         """Unsubscribes and ends all tasks; nothing is called afterwards."""
@@ -190,46 +151,83 @@ class InstrumentReader:
     async def start(self, make_core: Callable[[Ref], InstrumentCore]) -> None:
         self._subscription = await self._bus.subscribe(subject(self.instrument, "*"), self._receiver)
         # The server takes these requests after the subscription, so we receive what is published later.
-        ref, status = await self._announced()
-        if ref is None:
-            ref = await self._late_ref()
-        if ref is None:
-            raise UnknownInstrument(
-                f"{self.instrument} is not announced: there is no {self._subjects['ref']}"
-            )
-        self.ref = decode_payload("ref", ref)[-1]
-        self._use(make_core(self.ref))
+        stored, status, status_s = await self._announced()
+        self._epochs = self._first_epoch(stored)
+        self._use(make_core(self._epochs.ref))
         if status is not None:
-            self._take_status(status)
+            self._take_status(status.payload, stored_s=status_s)
         early, self._early = self._early, {}
-        for stream, payload in early.items():  # at least as new as what was asked for
-            self._receive_state(stream, payload)
+        for stream in (b"ref", b"status", b"snap"):  # at least as new as what was asked for
+            if stream in early:
+                self._receive_state(stream, early[stream])
         for gate in self._recoveries:
             self._recover(gate)
 
+    def _first_epoch(self, stored: bytes | None) -> Epochs:
+        """The epoch to begin with: that of the stored ``ref``, else of one that came live. Raises FeedError if neither can be used."""
+        known = self._readers.refs.get(self.instrument)
+        try:
+            refs = [] if stored is None else [self._decode_ref(stored)]
+        except FeedError:
+            if known is None:
+                raise
+            refs = []
+        if known is not None:
+            refs.append(known)
+        if not refs:
+            raise UnknownInstrument(
+                f"{self.instrument} is not announced: there is no {self._subjects['ref']}"
+            )
+        # Of one epoch, the scale that was announced first is the known one.
+        refs.sort(key=lambda ref: (ref.epoch, ref is not known))
+        if refs[-1] is not known and refs[-1].epoch > refs[0].epoch and scale(refs[-1]) != scale(refs[0]):
+            del refs[0]
+        epochs = Epochs(refs[0], self._readers.wall_clock_us)
+        for ref in refs[1:]:
+            epochs.announce(ref)
+        return epochs
+
     def _use(self, core: InstrumentCore) -> None:
+        assert self._epochs is not None
         self._core = core
+        core.begin(self._epochs.current)
         self._book.take, self._trades.take = core.take_book, core.take_trades
         readers = self._readers
         context = RecoveryContext(self._bus, readers.options.recovery, readers.stats, readers.slots)
         self._recoveries = {
-            self._book: BookRecovery(context, self._book, core, self._subjects["snap"]),
-            self._trades: TradeRecovery(context, self._trades, core),
+            self._book: BookRecovery(context, self._book, core, self, self._subjects["snap"]),
+            self._trades: TradeRecovery(context, self._trades, core, self),
         }
 
-    async def _announced(self) -> tuple[bytes | None, bytes | None]:
-        """The newest ``ref`` and ``status``."""
-        async with self._readers.slots:
-            return await asyncio.gather(
-                self._bus.last(MD_STATE, self._subjects["ref"]),
-                self._bus.last(MD_STATE, self._subjects["status"]),
-            )
+    async def _announced(self) -> tuple[bytes | None, Stored | None, float]:
+        """The newest ``ref`` and ``status``, and how long ago the latter was stored. Raises BusError, unless a ``ref`` came live."""
+        try:
+            ref, status, status_s = await self._ask()
+            if ref is None and self.instrument not in self._readers.refs:
+                # What was published a moment before our request may have been stored after it.
+                await asyncio.sleep(STORING_S)
+                ref = await self._bus.last_stored(MD_STATE, self._subjects["ref"])
+        except BusError as error:
+            if self.instrument not in self._readers.refs:
+                raise
+            logger.warning("%s is opened without what is stored: %s", self.instrument, error)
+            return None, None, 0.0
+        return (None if ref is None else ref.payload), status, status_s
 
-    async def _late_ref(self) -> bytes | None:
-        """What was published a moment before our request may have been stored after it."""
-        await asyncio.sleep(STORING_S)
-        stored = await self._bus.last(MD_STATE, self._subjects["ref"])
-        return stored if stored is not None else self._early.get(b"ref")
+    async def _ask(self) -> tuple[Stored | None, Stored | None, float]:
+        async with self._readers.slots:
+            try:
+                async with asyncio.timeout(ASK_S):
+                    ref, status = await asyncio.gather(
+                        self._bus.last_stored(MD_STATE, self._subjects["ref"]),
+                        self._bus.last_stored(MD_STATE, self._subjects["status"]),
+                    )
+                    age_s = 0.0 if status is None else await self._bus.stored_s(MD_STATE, status)
+                    return ref, status, age_s
+            except TimeoutError:
+                raise BusUnavailable(
+                    f"{MD_STATE} cannot be asked for {self._subjects['ref']}: no answer within {ASK_S:g} s"
+                ) from None
 
     def disconnected(self) -> None:
         """NATS is away: something may be missing before the next payload."""
@@ -242,22 +240,29 @@ class InstrumentReader:
     def reconnected(self) -> None:
         if self._core is None:
             return  # still opening: the failing requests tell the caller
-        self._run(None, self._refresh())
+        self._run("refresh", self._refresh())
         for gate in self._recoveries:
             gate.close(complete=False)  # a snapshot in the old connection's last bytes may have made it live
-            self._reasons.setdefault(gate, "NATS was away")
+            self._reasons.setdefault(gate, _gap("NATS was away"))
         self._report_states()  # now: a snapshot may end it before a recovery has started
         for gate in self._recoveries:
             self._recover(gate)
 
-    def check_silence(self, now: float, limit_s: float) -> None:
-        """Called a few times per limit; the hot path only sets ``heard``."""
+    def check(self) -> None:
+        """Called a few times a second: what time alone changes. The hot path only sets ``heard``."""
         if self._receiver.heard:
-            self._receiver.heard, self._heard_at = False, now
-        silent = now - self._heard_at > limit_s
-        if silent != self._silent:
-            self._silent = silent
+            self._receiver.heard = False
+            self._hear()
+        if self._timed != self._what_time_changes():
             self._report_states()
+
+    def _what_time_changes(self) -> tuple[object, ...]:
+        return (
+            self._freshness.silence(),
+            self._lacks_ref,
+            self._conflicts("book"),
+            self._conflicts("trade"),
+        )
 
     # ---- messages
 
@@ -270,19 +275,6 @@ class InstrumentReader:
             self._trades.receive(payload)
         else:
             self._receive_state(stream, payload)
-
-    def _on_live(self, gate: StreamGate) -> None:
-        """The receiver bypasses a live gate if the core is the compiled one."""
-        straight = gate.take if gate.live and isinstance(gate.take, Intake) else None
-        if gate is self._book:
-            self._receiver.book = straight
-        else:
-            self._receiver.trades = straight
-
-    def _on_heard(self) -> None:
-        if self._silent:
-            self._silent = False
-            self._report_states()
 
     def _receive_state(self, stream: bytes, payload: bytes) -> None:
         if self._stopped:
@@ -298,80 +290,330 @@ class InstrumentReader:
 
     def _take_snap(self, payload: bytes) -> None:
         """A live snapshot follows the updates that it includes: one ahead of the book shows a gap, or closes one."""
+        if not self._admit_snap(payload, live=True):
+            return
         book, recovery = self._book, self._recoveries[self._book]
         assert isinstance(recovery, BookRecovery)
+        self._freshness.announced()
         if book.live:
             self._compare_snap(recovery, payload)
-        elif recovery.load(payload):
-            book.complete_until_now()
-            if book.open_if_complete():
-                self._recovered(book)
+        elif recovery.offer(payload):
+            self._recovered(book)
+        self._report_states()
 
     def _compare_snap(self, recovery: BookRecovery, payload: bytes) -> None:
-        try:
-            epoch, seq = snap_number(payload)
-        except FeedError as error:
-            self._refused("snap", error)
-            return
-        known = self._book_position()
-        if epoch > known[0]:
-            recovery.load(payload)
-        elif (epoch, seq) > known:
+        assert self._core is not None
+        seq, position = snap_number(payload)[1], self._position("book")[1]
+        if seq > position:
             self._book.close()
-            self._on_gap(self._book, "a snapshot is ahead of the book")
+            self.on_gap(self._book, StateCode.GAP, "a snapshot is ahead of the book")
+            return
+        try:
+            agrees = self._core.agrees(payload)
+        except FeedError as error:
+            self.refuse_snap(payload, error)
+            return
+        if agrees is False:
+            self._contradict("book", "snap", payload, f"it differs from the book at {seq}")
+            if seq == position:
+                recovery.load(payload, force=True)
 
-    def _book_position(self) -> tuple[int, int]:
-        return self._core.book_position() if self._core else (0, 0)
-
-    def _take_status(self, payload: bytes) -> None:
+    def _take_status(self, payload: bytes, *, stored_s: float | None = None) -> None:
+        """``stored_s``: how long ago it was stored; None: it came live."""
+        assert self._epochs is not None
         try:
             status = decode_payload("status", payload)[-1]
+            if status.epoch > self._epochs.current:
+                check_plausible(status.epoch, self._readers.wall_clock_us())
         except FeedError as error:
-            self._refused("status", error)
+            self._refuse("status", payload, error)
             return
-        known_epoch = self.status.epoch if self.status else 0
-        if status.epoch >= max(known_epoch, self._book_position()[0]):
-            self.status = status
+        if status.epoch > self._epochs.current:
+            self._next_status = status
+        elif status.epoch == self._epochs.current:
+            self._use_status(status, stored_s)
             self._report_states()
+        elif stored_s is None:
+            self._fence("status", payload, status.epoch)
+
+    def _use_status(self, status: StatusValue, stored_s: float | None) -> None:
+        self.status = status
+        self._freshness.told(status, stored_s or 0.0)
+        if self._core is not None and stored_s is None:
+            self._core.await_number(status.book_seq or 0)
+        named = {self._book: status.book_seq, self._trades: status.trade_seq}
+        for gate, recovery in self._recoveries.items():
+            recovery.name(named[gate])
+            if stored_s is None and named[gate] == self._position_of(gate)[1]:
+                gate.suspect = False  # what was refused had no number of its own
+            if gate.live and not recovery.reaches_named:
+                gate.close()
+                self.on_gap(gate, StateCode.GAP, f"the status names {recovery.named}")
 
     def _take_ref(self, payload: bytes) -> None:
+        assert self._epochs is not None
+        epochs = self._epochs
         try:
-            ref = decode_payload("ref", payload)[-1]
+            ref = self._decode_ref(payload)
+            told = epochs.announce(ref)
         except FeedError as error:
-            self._refused("ref", error)
+            self._refuse("ref", payload, error)
             return
-        old, self.ref = self.ref, ref
-        if old is None or old == ref:
-            return
-        rescaled = (old.price_exp, old.size_exp) != (ref.price_exp, ref.size_exp)
-        if rescaled:
-            self._stop("its decimals changed; open it again")
+        if told is Told.FENCED:
+            self._fence("ref", payload, ref.epoch)
+        elif told is Told.PENDING:
+            if epochs.waiting == ref.epoch:
+                self._begin(ref.epoch)
+        else:
+            self._freshness.announced()
+            if told is Told.CONTRADICTS:
+                message = (
+                    f"epoch {ref.epoch} has the exponents {epochs.ref.price_exp} and {epochs.ref.size_exp}"
+                )
+                self._refusals.value(
+                    self._subjects["ref"],
+                    payload,
+                    Reason.SCALE,
+                    f"{message}, not {ref.price_exp} and {ref.size_exp}",
+                )
+            elif told is Told.CHANGED:
+                self._watcher.on_ref(ref, False)
             self._report_states()
-        self._watcher.on_ref(ref, rescaled)
 
-    def _refused(self, stream: str, error: FeedError) -> None:
-        self._readers.stats.refused += 1
-        logger.warning("%s was refused: %s", self._subjects[stream], error)
+    def _decode_ref(self, payload: bytes) -> Ref:
+        """Raises FeedError, and notes it."""
+        try:
+            return decode_payload("ref", payload)[-1]
+        except FeedError as error:
+            self._refuse("ref", payload, error)
+            raise
+
+    # ---- signs of life
+
+    def _on_heard(self) -> None:
+        """The receiver accepted something, for the first time since the last ``check``."""
+        self._hear()
+        if self._timed != self._what_time_changes():
+            self._report_states()
+
+    def _hear(self, ago_s: float = 0.0) -> None:
+        self._freshness.updated(ago_s)
+        if self._epochs is not None and self._epochs.waiting and self._clock() - self._waited_at > NO_REF_S:
+            self._epochs.stop_waiting()
+
+    @property
+    def _lacks_ref(self) -> bool:
+        if self._epochs is None or not self._epochs.waiting:
+            return False
+        return not self._freshness.heard_within(NO_REF_S)
+
+    def _fence(self, stream: str, payload: bytes, epoch: int) -> None:
+        """A live value of a smaller epoch: it is no sign of life, and it is told."""
+        assert self._epochs is not None
+        self._freshness.fenced()
+        message = f"its epoch {epoch} is smaller than {self._epochs.current}, which is read"
+        self._refusals.value(self._subjects[stream], payload, Reason.FENCED, message)
+
+    # ---- two writers in one epoch
+
+    def _contradict(self, stream: str, of: str, payload: bytes, message: str) -> None:
+        self._conflict_at[stream] = self._clock()
+        self._refusals.value(self._subjects[of], payload, Reason.CONFLICT, message)
+
+    def _conflicts(self, stream: str) -> bool:
+        return self._clock() - self._conflict_at[stream] < CONFLICT_S
+
+    # ---- epochs
+
+    def _begin(self, epoch: int) -> None:
+        """A greater epoch begins: its ``ref`` is known, and a snapshot or update of it came."""
+        assert self._epochs is not None and self._core is not None
+        ref = self._epochs.pending(epoch)
+        assert ref is not None
+        if self._epochs.is_rescaled(epoch):
+            self._stop("its scale changed; open it again")
+            self._report_states()
+            self._watcher.on_ref(ref, True)
+            return
+        waited, missed = self._epochs.waiting == epoch, self._missed_at > float("-inf")
+        self._epochs.begin(epoch)
+        self._core.begin(epoch)
+        self._freshness.new_writer()
+        self._conflict_at = dict.fromkeys(self._conflict_at, float("-inf"))
+        self._missed_at = float("-inf")
+        for gate, recovery in self._recoveries.items():
+            recovery.begin()
+            self.on_live(gate)
+        self._readers.scheduler.request()
+        self._begin_status(epoch)
+        self._watcher.on_ref(ref, False)
+        for gate, lost in ((self._book, waited), (self._trades, waited or missed)):
+            if lost and gate.live:
+                gate.close(complete=False)
+                self.on_gap(gate, StateCode.GAP, f"epoch {epoch} has begun before its ref was known")
+        self._report_states()
+
+    def _begin_status(self, epoch: int) -> None:
+        status, self._next_status = self._next_status, None
+        if status is not None and status.epoch > epoch:
+            self._next_status = status
+        self.status = None
+        if status is not None and status.epoch == epoch:
+            self.status = status
+            self._freshness.told(status)
+
+    def _wait_for_ref(self) -> None:
+        self._waited_at = self._clock()
+        self._run("seek ref", self._seek_ref())
+
+    async def _seek_ref(self) -> None:
+        """Asks for the ``ref`` of an epoch whose values wait for it, now and every second."""
+        assert self._epochs is not None
+        while self._epochs.waiting and not self._stopped:
+            try:
+                ref = await self._bus.last(MD_STATE, self._subjects["ref"])
+            except BusError as error:
+                logger.debug("%s: its ref cannot be asked for: %s", self.instrument, error)
+            else:
+                if ref is not None and self._epochs.waiting:
+                    self._take_stored_ref(ref)
+            await asyncio.sleep(SEEK_EVERY_S)
+
+    def _take_stored_ref(self, payload: bytes) -> None:
+        """As a live one, but that of a fenced writer is no news."""
+        assert self._epochs is not None
+        try:
+            is_fenced = self._decode_ref(payload).epoch < self._epochs.current
+        except FeedError:
+            return
+        if not is_fenced:
+            self._take_ref(payload)
+
+    # ---- what gates and recoveries tell (GateOwner, RecoveryOwner)
+
+    def on_change(self) -> None:
+        self._readers.scheduler.request()
+
+    def on_accepted(self, ago_s: float) -> None:
+        self._hear(ago_s)
+        if self._receiver.book is None:
+            self.on_live(self._book)
+        self._report_states()
+
+    def on_live(self, gate: StreamGate) -> None:
+        """The receiver bypasses a live gate if the core is the compiled one; of a book at 0, the first update is waited for here."""
+        straight = gate.take if gate.live and isinstance(gate.take, Intake) else None
+        if gate is not self._book:
+            self._receiver.trades = straight
+        else:
+            self._receiver.book = straight if self._position("book")[1] else None
+
+    def on_gap(self, gate: StreamGate, code: StateCode, why: str) -> None:
+        now = self._clock()
+        often = now - self._logged_at.get(gate, -LOG_EVERY_S) < LOG_EVERY_S
+        self._logged_at[gate] = now
+        logger.log(logging.DEBUG if often else logging.WARNING, "%s: %s; recovering", gate.subject, why)
+        self._reasons[gate] = Standing(State.RECOVERING, code, why)
+        self._recover(gate)
+
+    def on_refused(self, gate: StreamGate, payload: bytes, error: FeedError) -> None:
+        self._refusals.payload(gate.subject, payload, error)
+        if gate in self._reasons:
+            self._reasons[gate] = Standing(State.RECOVERING, StateCode.REFUSED, f"refused: {error}")
+            self._report_states()
+
+    def on_jump(self, gate: StreamGate, payload: bytes) -> None:
+        self._refusals.value(
+            gate.subject, payload, Reason.JUMP, "its number is ahead of smaller ones that came after it"
+        )
+
+    def on_repeated(self, gate: StreamGate, payload: bytes) -> None:
+        assert self._epochs is not None and self._core is not None
+        stream = self._stream(gate)
+        smaller = [epoch for epoch, _, _ in numbers(stream, payload) if epoch < self._epochs.current]
+        if smaller:
+            self._fence(stream, payload, smaller[0])
+        elif not self._core.repeats(stream, payload):
+            self._contradict(stream, stream, payload, "it repeats a number with other content")
+        self._report_states()
+
+    def is_current(self, gate: StreamGate, payload: bytes) -> bool:
+        assert self._epochs is not None
+        return any(epoch == self._epochs.current for epoch, _, _ in numbers(self._stream(gate), payload))
+
+    def on_unknown(self, gate: StreamGate, payload: bytes) -> bool:
+        assert self._epochs is not None
+        try:
+            epoch = next(
+                epoch for epoch, _, _ in numbers(self._stream(gate), payload) if epoch > self._epochs.current
+            )
+            may_begin = self._epochs.may_begin(epoch)
+        except FeedError as error:
+            self._refusals.payload(gate.subject, payload, error)
+            return False
+        if not may_begin:
+            self._wait_for_ref()
+        if gate is self._trades:
+            self._missed_at = self._clock()
+        elif may_begin:
+            self._begin(epoch)
+            return not self._stopped
+        return False
+
+    def admit_snap(self, payload: bytes) -> bool:
+        return self._admit_snap(payload, live=False)
+
+    def _admit_snap(self, payload: bytes, *, live: bool) -> bool:
+        assert self._epochs is not None
+        try:
+            epoch, _ = snap_number(payload)
+            if epoch > self._epochs.current:
+                if self._epochs.may_begin(epoch):
+                    self._begin(epoch)
+                else:
+                    self._wait_for_ref()
+        except FeedError as error:
+            self.refuse_snap(payload, error)
+            return False
+        if epoch < self._epochs.current and live:
+            self._fence("snap", payload, epoch)
+        return epoch == self._epochs.current and not self._stopped
+
+    def refuse_snap(self, payload: bytes, error: FeedError) -> None:
+        self._refuse("snap", payload, error)
+
+    def disbelieve_snap(self, payload: bytes, why: str) -> None:
+        self._refusals.value(self._subjects["snap"], payload, Reason.JUMP, why)
+
+    def on_trouble(self, gate: StreamGate, error: BusError) -> None:
+        if gate in self._reasons and self._bus.connected:
+            self._reasons[gate] = Standing(State.RECOVERING, StateCode.STORAGE, str(error))
+            self._report_states()
+
+    def _refuse(self, stream: str, payload: bytes, error: FeedError) -> None:
+        self._refusals.payload(self._subjects[stream], payload, error)
 
     # ---- gaps
 
     def _make_gate(self, stream: str) -> StreamGate:
         return StreamGate(
-            subject(self.instrument, stream),
+            self._subjects[stream],
+            self,
             max_bytes=self._readers.options.recovery.held_bytes,
             stats=self._readers.stats,
-            on_change=self._readers.scheduler.request,
-            on_gap=self._on_gap,
-            on_live=self._on_live,
+            clock=self._clock,
         )
 
-    def _on_gap(self, gate: StreamGate, why: str) -> None:
-        now = time.monotonic()
-        often = now - self._logged_at.get(gate, -LOG_EVERY_S) < LOG_EVERY_S
-        self._logged_at[gate] = now
-        logger.log(logging.DEBUG if often else logging.WARNING, "%s: %s; recovering", gate.subject, why)
-        self._reasons[gate] = why
-        self._recover(gate)
+    def _stream(self, gate: StreamGate) -> Any:
+        return "book" if gate is self._book else "trade"
+
+    def _position(self, stream: str) -> tuple[int, int]:
+        if self._core is None:
+            return (0, 0)
+        return self._core.book_position() if stream == "book" else self._core.trade_position()
+
+    def _position_of(self, gate: StreamGate) -> tuple[int, int]:
+        return self._position(self._stream(gate))
 
     def _recover(self, gate: StreamGate) -> None:
         if not self._stopped and not gate.live and self._bus.connected:
@@ -392,17 +634,51 @@ class InstrumentReader:
         delay_s = options.retry_base_s
         while True:
             try:
-                ref, status = await self._announced()
+                ref, status, status_s = await self._ask()
                 break
             except BusError:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, options.retry_cap_s)
         if ref is not None:
-            self._take_ref(ref)
+            self._take_stored_ref(ref.payload)
         if status is not None and not self._stopped:
-            self._take_status(status)
+            self._take_status(status.payload, stored_s=status_s)
 
-    def _run(self, key: StreamGate | None, work: Coroutine[Any, Any, None]) -> None:
+    async def _look_for(self) -> None:
+        while (
+            not self._stopped and self._clock() < self._wanted_until and not self.has_reached(*self._wanted)
+        ):
+            try:
+                await self._look_once()
+            except BusError as error:
+                logger.debug("%s cannot be looked at: %s", self._subjects["book"], error)
+            await asyncio.sleep(SEEK_EVERY_S)
+
+    async def _look_once(self) -> None:
+        """Reads how far log and ``status`` say that the book is."""
+        assert self._core is not None
+        newest = await self._bus.last_stored(MD_LOG, self._subjects["book"])
+        status = await self._bus.last_stored(MD_STATE, self._subjects["status"])
+        epoch, seq = self._position("book")
+        seqs = [last for other, _, last in _numbers_of(newest) if other == epoch]
+        if any(other > epoch for other, _, _ in _numbers_of(newest)) and newest is not None:
+            self._book.apply(newest.payload)  # it begins, or its ref is looked for
+        if status is not None:
+            told = _status_of(status)
+            seqs += [told.book_seq] if told is not None and told.epoch == epoch and told.book_seq else []
+        named = max(seqs, default=0)
+        if self._position("book")[0] != epoch or named <= seq:
+            return
+        recovery = self._recoveries[self._book]
+        recovery.named = max(recovery.named, named)
+        self._core.await_number(named)
+        if self._book.live:
+            self._book.close(complete=False)
+            self.on_gap(
+                self._book, StateCode.GAP, f"a client was shown {self._wanted[1]}, and the bus has {named}"
+            )
+
+    def _run(self, key: StreamGate | str, work: Coroutine[Any, Any, None]) -> None:
         running = self._tasks.get(key)
         if running is not None and not running.done() and not running.cancelling():
             work.close()
@@ -413,7 +689,7 @@ class InstrumentReader:
         self._stopped = self._stopped or why
         for gate in (self._book, self._trades):
             gate.close()
-            gate.held.clear()
+            gate.clear()
         for task in self._tasks.values():
             if task is not asyncio.current_task():
                 task.cancel()
@@ -421,36 +697,50 @@ class InstrumentReader:
     # ---- states
 
     def _report_states(self) -> None:
-        """Tells the watcher which states have changed; recovering outranks all, then stale, then what the venue says."""
+        """Tells the watcher which states have changed."""
         if self._core is None or self._closed:
             return
+        self._timed = self._what_time_changes()
         for stream, gate in (("book", self._book), ("trade", self._trades)):
-            state = self._state(gate)
-            if state != self._states[stream]:
-                self._states[stream] = state
+            standing = self._standing(stream, gate)
+            if standing != self._states[stream]:
+                self._states[stream] = standing
                 try:
-                    self._watcher.on_state(stream, *state)
+                    self._watcher.on_state(
+                        stream, standing.state, standing.code, standing.reason, self._freshness.age_ms
+                    )
                 except Exception:  # a fault of the watcher must not end a recovery
                     logger.exception("%s: reporting its state failed", self.instrument)
 
-    def _state(self, gate: StreamGate) -> tuple[State, str]:
+    def _standing(self, stream: str, gate: StreamGate) -> Standing:
         if self._stopped:
-            return State.RECOVERING, self._stopped
-        if gate in self._reasons:
-            return State.RECOVERING, self._reasons[gate]
-        if not self._bus.connected:
-            return State.STALE, "NATS is away"
-        status = self.status
-        if status is not None and status.state is not VenueState.TRADING:
-            return _STATES[status.state], status.reason or f"the venue says {status.state}"
-        if self._silent:
-            return State.STALE, "the feed is silent"
-        return State.LIVE, status.reason if status is not None else ""
+            return Standing(State.RECOVERING, StateCode.OPENING, self._stopped)
+        assert self._epochs is not None
+        return Facts(
+            recovering=self._reasons.get(gate),
+            contradicted=self._epochs.contradicted,
+            conflicting=self._conflicts(stream),
+            lacks_ref=self._lacks_ref,
+            has_book=stream == "trade" or self._position("book")[1] > 0,
+            connected=self._bus.connected,
+            silence=self._freshness.silence(),
+            status=self.status,
+        ).standing()
 
 
-_OPENING = (State.RECOVERING, "opening")
-_STATES = {
-    VenueState.FEED_DOWN: State.STALE,
-    VenueState.HALTED: State.HALTED,
-    VenueState.CLOSED: State.CLOSED,
-}
+def _gap(why: str) -> Standing:
+    return Standing(State.RECOVERING, StateCode.GAP, why)
+
+
+def _numbers_of(stored: Stored | None) -> list[tuple[int, int, int]]:
+    try:
+        return [] if stored is None else numbers("book", stored.payload)
+    except FeedError:
+        return []
+
+
+def _status_of(stored: Stored) -> StatusValue | None:
+    try:
+        return decode_payload("status", stored.payload)[-1]
+    except FeedError:
+        return None

@@ -6,15 +6,13 @@ message for a while. The first part that connects creates them; an existing stre
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import nats.errors
 import nats.js.errors
-from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 
 from mdstream.bus.options import StreamOptions
@@ -75,13 +73,15 @@ async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct
     return Stored(message.data or b"", message.seq or 0, stored_us)
 
 
-async def server_us(client: Client) -> int:
-    """The clock of the JetStream server: ``ts`` of its answer about MD_STATE. Raises nats.errors.Error."""
-    answer = json.loads((await client.request(f"$JS.API.STREAM.INFO.{MD_STATE}", b"", timeout=2)).data)
-    if "error" in answer:
-        raise nats.js.errors.APIError.from_error(answer["error"])
-    # Nanoseconds are cut off.
-    return int(datetime.fromisoformat(answer["ts"]).timestamp() * 1e6)
+async def info(js: JetStreamContext, stream: str) -> dict[str, Any]:
+    """The whole answer to a question about a stream, as the server gave it. Raises nats.errors.Error."""
+    answer: dict[str, Any] = await js._api_request(f"{js._prefix}.STREAM.INFO.{stream}", timeout=js._timeout)
+    return answer
+
+
+def time_us(info: dict[str, Any]) -> int:
+    """The server's clock when it answered. Nanoseconds are cut off."""
+    return int(datetime.fromisoformat(info["ts"]).timestamp() * 1e6)
 
 
 def explain(error: Exception, what: str) -> NoReturn:

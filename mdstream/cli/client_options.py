@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import signal
+import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import uvloop
 
 from mdstream.client import DEFAULT_URL, ConnectionFailed
+from mdstream.client.urls import check_url
+from mdstream.errors import ConfigError
 from mdstream.model import InstrumentId
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
@@ -21,7 +25,13 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 def add_connection(parser: argparse.ArgumentParser, *, format: str) -> None:
     """Adds the options for the connection to a gateway."""
-    parser.add_argument("--url", default=DEFAULT_URL, help="the gateway (default: %(default)s)")
+    parser.add_argument(
+        "--url",
+        type=gateway_urls,
+        default=DEFAULT_URL,
+        metavar="URL[,URL…]",
+        help="the gateway; with several, the next one if one fails (default: %(default)s)",
+    )
     parser.add_argument(
         "--format",
         choices=("json", "msgpack"),
@@ -56,6 +66,19 @@ def add_view(parser: argparse.ArgumentParser, *, depth: int, interval_ms: int) -
         metavar="MS",
         help="at most one update in this time, 0 for every change (default: %(default)s)",
     )
+
+
+def gateway_urls(text: str) -> tuple[str, ...]:
+    """The type of ``--url``. Raises ConfigError, which is shown without the usage: the error is one line."""
+    try:
+        return tuple(check_url(url.strip()) for url in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--url: {error}") from None
+
+
+def has_screen() -> bool:
+    """Whether stdout is a terminal that can be drawn on; a dumb one takes lines only."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def instrument(text: str) -> str:

@@ -7,7 +7,6 @@ import asyncio
 import dataclasses
 import logging
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -17,7 +16,7 @@ import uvloop
 from mdstream.bus import EmbeddedNats
 from mdstream.children import Child, Log, start_module
 from mdstream.cli import demo_text
-from mdstream.cli.client_options import duration_s, natural
+from mdstream.cli.client_options import duration_s, has_screen, natural
 from mdstream.cli.demo_options import VENUE, DemoOptions, default_port, rate, symbols
 from mdstream.cli.demo_view import DemoView
 from mdstream.client import connect
@@ -82,7 +81,7 @@ async def demo(options: DemoOptions, log: Log) -> int:
     ``log`` receives the output of the processes.
     """
     config = _gateway_config(options)
-    on_screen = sys.stdout.isatty() and not options.lines
+    on_screen = has_screen() and not options.lines
     _log_to(log.handler() if on_screen else logging.StreamHandler())
     asyncio.get_running_loop().set_exception_handler(handle_loop_exception)
     print(demo_text.STARTING, flush=True)

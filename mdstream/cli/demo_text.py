@@ -17,7 +17,7 @@ STOPPING = "stopping …"
 
 EPILOG = """\
 In a terminal the demo shows its addresses, then the live view of `mdstream watch` (q or Ctrl-C ends the demo). Elsewhere,
-or with --lines, it prints a line per second. updates/s and latency are measured by the demo's own client: data messages
+with TERM=dumb or with --lines, it prints a line per second. updates/s and latency are measured by the demo's own client: data messages
 received, and arrival time minus event time.
 
 The gateway listens on ports 8080 and 8081. If one is taken, the demo picks a free port and shows it; a port given by --port or

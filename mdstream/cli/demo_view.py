@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
+from mdstream.cli.ladder import state_text
 from mdstream.client import Book, Client, SubscriptionRefused, Ticker, Trades
 from mdstream.client.book import Quote
 from mdstream.codes import ErrorCode
@@ -61,7 +62,7 @@ class DemoView:
         """The instruments now; parts that do not fit into the width are left out."""
         book = self._book
         parts = [
-            f"{datetime.now(UTC):%H:%M:%S} {book.instrument} {book.state}",
+            f"{datetime.now(UTC):%H:%M:%S} {book.instrument} {state_text(book, asyncio.get_running_loop().time())}",
             f"bid {_quote(book.best_bid)} ask {_quote(book.best_ask)}",
             f"seq {book.seq}",
             f"{self._count():,.0f} updates/s",

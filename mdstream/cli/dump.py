@@ -28,10 +28,11 @@ _EPILOG = """\
 examples:
   mdstream dump SIM:BTC-USD --depth 10
   mdstream dump SIM:BTC-USD SIM:ETH-USD --channel trades --for 10s
-  mdstream dump SIM:BTC-USD --channel ticker --count 1 | jq .bid
+  mdstream dump SIM:BTC-USD --channel ticker --count 1 | jq -c 'select(.type == "ticker").bid'
 
-The first message of each subscription, "subscribed", says which number ("sub") stands for which instrument. When the
-connection is lost it reconnects and resumes. Each line is the JSON of the contract, also with --format msgpack.
+The first message of each subscription, "subscribed", says which number ("sub") stands for which instrument; "state" says
+whether its data is live, and if not why ("code") and how old it is ("age_ms"). When the connection is lost it reconnects
+and resumes. Each line is the JSON of the contract, also with --format msgpack.
 
 exit codes: 0 done, 1 cannot connect or refused, 2 wrong usage, 130 interrupted
 """

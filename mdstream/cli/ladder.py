@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,7 +12,7 @@ from decimal import Decimal
 from rich.table import Table
 from rich.text import Text
 
-from mdstream.client import Book, Client, ConnectionState, SubscriptionState, Trade
+from mdstream.client import Book, Client, ConnectionState, Subscription, SubscriptionState, Trade
 from mdstream.client.book import Quote
 
 BID, ASK, DIM = "green", "red", "bright_black"
@@ -40,7 +42,8 @@ class Scene:
     book: Book | None = None
     trades: deque[Trade] = field(default_factory=lambda: deque(maxlen=200))
     lost_trades: int = 0
-    note: str = ""
+    clock: Callable[[], float] = time.monotonic
+    """The event loop's."""
 
 
 def render(scene: Scene, width: int, height: int) -> Table:
@@ -65,10 +68,10 @@ def line(scene: Scene) -> str:
     """The line that is printed where there is no terminal."""
     book, stats = scene.book, scene.client.stats
     if book is None:
-        return f"{datetime.now(UTC):%H:%M:%S} {scene.instrument} {scene.client.state}: {scene.note or 'no book yet'}"
+        return f"{datetime.now(UTC):%H:%M:%S} {scene.instrument} {scene.client.state}: {_waits_for(scene) or 'no book yet'}"
     bid, ask = book.best_bid, book.best_ask
     parts = [
-        f"{datetime.now(UTC):%H:%M:%S} {scene.instrument} {book.state}",
+        f"{datetime.now(UTC):%H:%M:%S} {scene.instrument} {state_text(book, scene.clock())}",
         f"bid {_side(bid)} ask {_side(ask)} spread {_spread(bid, ask)}",
         f"seq {book.seq} latency {_latency(scene)}",
         f"updates {stats.updates} recoveries {stats.recoveries} reconnects {stats.reconnects}",
@@ -79,7 +82,22 @@ def line(scene: Scene) -> str:
     return " | ".join(parts)
 
 
+def state_text(subscription: Subscription, now: float) -> str:
+    """The state, and in brackets the gateway's code and how long ago the venue was last heard: ``stale (silent, heard 31 s ago)``."""
+    if subscription.state_code is None:
+        return str(subscription.state)
+    age_s = subscription.age_s(now)
+    heard = "" if age_s is None else f", heard {age_s:.0f} s ago"
+    return f"{subscription.state} ({subscription.state_code}{heard})"
+
+
 # ---- parts
+
+
+def _waits_for(scene: Scene) -> str | None:
+    """Why there is no book yet, as far as the gateway says."""
+    books = (s for s in scene.client.subscriptions if s.request.channel == "book")
+    return next((s.state_reason or s.state_code for s in books), None)
 
 
 def _title(scene: Scene, width: int) -> Text:
@@ -97,9 +115,9 @@ def _title(scene: Scene, width: int) -> Text:
 def _state(scene: Scene, width: int) -> Text:
     client, book = scene.client, scene.book
     if book is None:
-        return Text(f" {scene.note or 'waiting for the first snapshot …'}", style="yellow")
+        return Text(f" {_waits_for(scene) or 'waiting for the first snapshot'} …", style="yellow")
     text = Text(" ● ", style=STATE_STYLES.get(book.state, "yellow"))
-    text.append(str(book.state), style=STATE_STYLES.get(book.state, "yellow"))
+    text.append(state_text(book, scene.clock()), style=STATE_STYLES.get(book.state, "yellow"))
     if book.state is not SubscriptionState.LIVE and book.state_reason:
         text.append(f"  {book.state_reason}", style="yellow")
     right = Text()

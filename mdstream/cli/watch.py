@@ -14,7 +14,14 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 from rich.live import Live
 
-from mdstream.cli.client_options import add_connection, add_view, instrument, reachable, run_until_signal
+from mdstream.cli.client_options import (
+    add_connection,
+    add_view,
+    has_screen,
+    instrument,
+    reachable,
+    run_until_signal,
+)
 from mdstream.cli.ladder import Scene, line, render
 from mdstream.client import Client, ConnectionFailed, ConnectionState, SubscriptionRefused, connect
 
@@ -29,8 +36,8 @@ examples:
   mdstream watch SIM:BTC-USD
   mdstream watch SIM:BTC-USD --group 100 --depth 20 --interval-ms 0
 
-In a terminal it draws a ladder (q or Ctrl-C ends it). Elsewhere it prints one line per second. When the connection is
-lost it reconnects and resumes; the state line says so.
+In a terminal it draws a ladder (q or Ctrl-C ends it). Elsewhere, and with TERM=dumb, it prints one line per second. When
+the connection is lost it reconnects and resumes. The state line says so, and why the data is not live and how old it is.
 
 exit codes: 0 ended by the user or --for, 1 cannot connect or refused, 2 wrong usage
 """
@@ -68,13 +75,13 @@ async def _watch(args: argparse.Namespace) -> int:
 
 async def _show(client: Client, args: argparse.Namespace) -> None:
     """Draws while the subscriptions run. The first task that ends, ends all."""
-    scene = Scene(args.instrument, client)
+    scene = Scene(args.instrument, client, clock=asyncio.get_running_loop().time)
     dirty = asyncio.Event()
     client.on_state(lambda _: dirty.set())
     tasks = [
         asyncio.ensure_future(_follow_book(client, args, scene, dirty)),
         asyncio.ensure_future(_follow_trades(client, args, scene, dirty)),
-        asyncio.ensure_future(_draw(scene, dirty) if sys.stdout.isatty() else _print_lines(scene)),
+        asyncio.ensure_future(_draw(scene, dirty) if has_screen() else _print_lines(scene)),
     ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -146,7 +146,7 @@ class Book(NumberedSubscription[Delta]):
         return None
 
     def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
-        if resumed and self._sync is not Sync.EMPTY:
+        if resumed and not rescaled and self._sync is not Sync.EMPTY:
             self._set_sync(Sync.EXACT)
             return
         self._set_sync(Sync.EMPTY)

@@ -6,13 +6,14 @@ import asyncio
 import inspect
 import random as random_module
 import ssl as ssl_module
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from time import perf_counter, time_ns
 from types import TracebackType
 from typing import Any, TypeVar
 
+from mdstream.client.actions import DialNow, HangUp, Send
 from mdstream.client.book import Book
-from mdstream.client.core import ClientCore, DialNow, HangUp, Send
+from mdstream.client.core import ClientCore
 from mdstream.client.events import Welcome
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import FormatName, Request
@@ -22,7 +23,8 @@ from mdstream.client.subscription import Observer, Subscription
 from mdstream.client.ticker import Ticker
 from mdstream.client.trades import Trades
 from mdstream.client.transport import Dial, Transport
-from mdstream.client.transport_picows import PicowsDial, check_url
+from mdstream.client.transport_picows import PicowsDial
+from mdstream.client.urls import check_url
 from mdstream.errors import ClientError, ConnectionFailed
 from mdstream.model import InstrumentId
 
@@ -38,7 +40,7 @@ class Client:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         format: FormatName,
         token: Token | None,
@@ -47,12 +49,13 @@ class Client:
         random: Callable[[], float],
     ) -> None:
         make_codec(format)
-        self.url = check_url(url)
+        urls = (url,) if isinstance(url, str) else tuple(url)
         self._token = token
         self._dial = dial
         self._core = ClientCore(
             lambda: make_codec(format),
             random=random,
+            urls=[check_url(each) for each in urls],
             policy=policy,
             renewable=callable(token),
             wake=self._wake,
@@ -67,6 +70,11 @@ class Client:
         self._timer_at = 0.0
 
     # ---- for the user
+
+    @property
+    def url(self) -> str:
+        """The gateway that it is connected to, or tries next."""
+        return self._core.url
 
     @property
     def state(self) -> ConnectionState:
@@ -98,6 +106,11 @@ class Client:
     def on_payload(self, observer: Observer[bytes]) -> Callable[[], None]:
         """Calls ``observer(payload)`` with each WebSocket message, decompressed, before the client handles it."""
         return self._core.on_payload(observer)
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """All that have not ended, also those whose first data has not come yet."""
+        return self._core.subscriptions
 
     # ---- subscriptions
 
@@ -337,6 +350,7 @@ class _Receiver:
 class connect:
     """``async with connect(url) as client``, or ``client = await connect(url)`` and ``await client.close()`` later.
 
+    ``url`` is a URL, or several: if a gateway fails, the client tries the next one.
     ``format`` is ``msgpack`` (smaller, faster) or ``json``. ``token`` goes into the ``Authorization`` header. It is a string,
     or a plain or async function that is called for a fresh token before each connection. ``ssl`` replaces the default TLS
     context. ``compression`` asks the gateway to compress its messages to a half or a quarter of the bytes, which costs this
@@ -349,7 +363,7 @@ class connect:
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | Sequence[str] = DEFAULT_URL,
         *,
         format: FormatName = "msgpack",
         token: Token | None = None,

@@ -8,18 +8,19 @@ machine's time in µs since the Unix epoch, and only measures latency.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
 
 from mdstream.client import events, protocol
+from mdstream.client.actions import Action, DialNow, HangUp, Send
 from mdstream.client.backoff import Backoff
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import Codec, Command, Request
 from mdstream.client.states import ConnectionState, Stats
 from mdstream.client.subscription import Observer, StreamEvent, Subscription, notify, notify_all, register
-from mdstream.codes import FINAL_CLOSE_CODES, CloseCode, ErrorCode
+from mdstream.client.urls import Urls
+from mdstream.codes import FINAL_CLOSE_CODES, RESCALED, CloseCode, ErrorCode
 from mdstream.errors import (
     ClientError,
     ConnectionFailed,
@@ -32,32 +33,10 @@ from mdstream.errors import (
 log = logging.getLogger(__name__)
 
 VERSION = 1
-FINAL_STATUSES = frozenset({400, 401, 403, 404})
-"""HTTP answers to the upgrade after which another try would fail too (401: unless there is a fresh token)."""
+FINAL_STATUSES = frozenset({400, 403, 404})
+"""HTTP answers to the upgrade after which another try at that URL would fail too."""
 TEMPORARY_ERRORS = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.UNKNOWN_INSTRUMENT})
 """Refusals of a repeated ``subscribe`` that may be temporary: the new gateway is busy, or does not know every instrument yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class DialNow:
-    """Open a connection; answer with ``dialed`` or ``dial_failed``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class HangUp:
-    """Close the connection and ignore what still comes from it. ``abort``: do not wait for the peer."""
-
-    code: int
-    reason: str
-    abort: bool = False
-
-
-Action = DialNow | Send | HangUp
 
 
 class ClientCore:
@@ -68,6 +47,7 @@ class ClientCore:
         make_codec: Callable[[], Codec],
         *,
         random: Callable[[], float],
+        urls: Sequence[str] = ("",),
         policy: Policy | None = None,
         renewable: bool = False,
         wake: Callable[[], None] = lambda: None,
@@ -83,6 +63,7 @@ class ClientCore:
         self.welcome: events.Welcome | None = None
         self._make_codec = make_codec
         self.codec = make_codec()
+        self._urls = Urls(urls)
         self._renewable = renewable
         self._wake = wake
         self._token_refused = False
@@ -105,6 +86,11 @@ class ClientCore:
         self._payload_observers: list[Observer[bytes]] = []
 
     # ---- for the user
+
+    @property
+    def url(self) -> str:
+        """The gateway of the present connection, or of the next try."""
+        return self._urls.current
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
@@ -169,11 +155,11 @@ class ClientCore:
         status = error.status if isinstance(error, HandshakeRefused) else None
         if status == 401:
             self._renew_token(error, now)
-        elif status in FINAL_STATUSES or not (self._ever_open or self.policy.persist):
-            self._close(error)
-        else:
-            floor = error.retry_after_s if isinstance(error, HandshakeRefused) else None
-            self._reconnect(str(error), now, floor_s=floor or 0.0)
+            return
+        # A path that was there is missing while a proxy restarts.
+        self._urls.failed(final=status in FINAL_STATUSES and not (status == 404 and self._ever_open))
+        floor = error.retry_after_s if isinstance(error, HandshakeRefused) else None
+        self._try_again(error, str(error), now, floor_s=floor or 0.0)
 
     def received(self, payload: bytes, now: float, wall_us: int) -> None:
         """One WebSocket message."""
@@ -253,7 +239,10 @@ class ClientCore:
                 self._take_stream(event, now)
             case events.StateChange():
                 if (subscription := self._by_number.get(event.sub)) is not None:
-                    subscription.take_state(event)
+                    subscription.take_state(event, now)
+            case events.RefChange():
+                if (subscription := self._by_number.get(event.sub)) is not None:
+                    subscription.take_ref(event.ref)
             case _:
                 self._take_control(event, now)
 
@@ -283,6 +272,7 @@ class ClientCore:
             return
         self.welcome = event
         self._ever_open = True
+        self._urls.welcomed()
         self._token_refused = False
         self.due(now + self._silence_limit_s())
         self._set_state(ConnectionState.OPEN, None)
@@ -332,8 +322,7 @@ class ClientCore:
                 event.code == ErrorCode.UNKNOWN_SUB
                 and self._subscriptions.get(recovering.request) is recovering
             ):
-                recovering.detach("the gateway no longer knows the subscription")
-                self._request([recovering])
+                self._request_again([recovering], "the gateway no longer knows the subscription")
             else:
                 recovering.recover_refused(now)
         elif (asked := self._asked.pop(id, None)) is not None:
@@ -360,12 +349,14 @@ class ClientCore:
     def _take_unsubscribed(self, event: events.Unsubscribed) -> None:
         if event.id is not None:
             return
-        for sub in event.subs:
-            subscription = self._by_number.get(sub)
-            if subscription is not None:
-                self._forget(subscription)
-                message = f"{subscription}: the gateway ended it: {event.reason or 'it gave no reason'}"
-                subscription.end(SubscriptionRefused(message, code=ErrorCode.NOT_ENTITLED))
+        ended = [s for sub in event.subs if (s := self._by_number.get(sub)) is not None]
+        if event.reason == RESCALED:
+            self._request_again(ended, "its decimals have changed")
+            return
+        for subscription in ended:
+            self._forget(subscription)
+            message = f"{subscription}: the gateway ended it: {event.reason or 'it gave no reason'}"
+            subscription.end(SubscriptionRefused(message, code=ErrorCode.NOT_ENTITLED))
 
     # ---- the connection
 
@@ -395,10 +386,20 @@ class ClientCore:
         self._lost(why, now)
 
     def _lost(self, why: str, now: float) -> None:
-        if self._ever_open or self.policy.persist:
-            self._reconnect(why, now)
+        self._urls.failed()
+        self._try_again(ConnectionFailed(f"the gateway did not send welcome: {why}"), why, now)
+
+    def _try_again(self, error: ClientError, why: str, now: float, *, floor_s: float = 0.0) -> None:
+        """Tries the next URL, unless ``error`` is the end. ``floor_s`` counts once all URLs have failed."""
+        persistent = self._ever_open or self.policy.persist
+        if self._urls.all_final or (self._urls.all_failed and not persistent):
+            self._close(error)
+        elif persistent:
+            floor_s = min(floor_s, self.policy.retry_after_cap_s) if self._urls.all_failed else 0.0
+            self._reconnect(why, now, floor_s=floor_s)
         else:
-            self._close(ConnectionFailed(f"the gateway did not send welcome: {why}"))
+            self._forget_connection(why)
+            self._dial(now)
 
     def _reconnect(self, why: str, now: float, *, floor_s: float = 0.0) -> None:
         """The connection is lost: forgets its state and sets the time of the next try."""
@@ -452,22 +453,28 @@ class ClientCore:
             self._connected = False
             self._act(HangUp(int(code), reason[:100], abort))
 
-    def _request(self, subscriptions: Iterable[Subscription]) -> None:
+    def _request_again(self, subscriptions: list[Subscription], why: str) -> None:
+        """The gateway has dropped them; what it still sends under their numbers counts no more."""
+        for subscription in subscriptions:
+            self._by_number.pop(subscription.number or 0, None)
+        self._request(subscriptions, why)
+
+    def _request(self, subscriptions: Iterable[Subscription], why: str | None = None) -> None:
         """Sends ``subscribe``, one command for all that differ only in the instrument."""
         alike: dict[Any, list[Subscription]] = {}
         for subscription in subscriptions:
             alike.setdefault(subscription.request._replace(instrument=""), []).append(subscription)
         for group in alike.values():
             for start in range(0, len(group), self.policy.subscribe_batch):
-                self._request_batch(group[start : start + self.policy.subscribe_batch])
+                self._request_batch(group[start : start + self.policy.subscribe_batch], why)
 
-    def _request_batch(self, batch: list[Subscription]) -> None:
+    def _request_batch(self, batch: list[Subscription], why: str | None) -> None:
         id = next(self._ids)
         self._asked[id] = batch
         resume = {s.instrument: place for s in batch if (place := s.resume) is not None}
         self._command(protocol.subscribe(id, [s.request for s in batch], resume))
         for subscription in batch:
-            subscription.requested()
+            subscription.requested(why)
 
     def _command(self, command: Command) -> None:
         if self._connected:

@@ -120,6 +120,7 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     group: int = 1
     interval_ms: int = 0
     resumed: bool = False
+    ref: dict[str, Any] = field(default_factory=dict)
 
 
 class Lost(Struct, frozen=True, tag_field="type", tag="lost"):
@@ -130,11 +131,22 @@ class Lost(Struct, frozen=True, tag_field="type", tag="lost"):
     last: Count
 
 
+class RefChange(Struct, frozen=True, tag_field="type", tag="ref"):
+    """The reference data changed; the exponents never do."""
+
+    sub: Count
+    ref: dict[str, Any]
+
+
 class StateChange(Struct, frozen=True, tag_field="type", tag="state"):
+    """``age_ms`` is the age of the venue's last word when the gateway sent this."""
+
     sub: Count
     state: str
     since: Count | None = None
     reason: str | None = None
+    code: str | None = None
+    age_ms: Count | None = None
 
 
 class Unsubscribed(Struct, frozen=True, tag_field="type", tag="unsubscribed"):
@@ -163,7 +175,9 @@ class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
 
 
 Data: TypeAlias = Delta | Snapshot | Trades | Ticker | Heartbeat
-Control: TypeAlias = Welcome | Subscribed | Lost | StateChange | Unsubscribed | Drain | Refused | Pong
+Control: TypeAlias = (
+    Welcome | Subscribed | Lost | RefChange | StateChange | Unsubscribed | Drain | Refused | Pong
+)
 Event: TypeAlias = Data | Control
 
 

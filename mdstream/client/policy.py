@@ -13,6 +13,8 @@ class Policy:
     """The longest first delay before a reconnect; it doubles with each try."""
     backoff_cap_s: float = 20.0
     """The longest delay of all."""
+    retry_after_cap_s: float = 60.0
+    """The longest ``Retry-After`` of a gateway that counts; a longer one counts as this."""
     healthy_after_s: float = 30.0
     """After a connection that lasted this long, the count of tries starts at 0 again."""
     connect_timeout_s: float = 10.0

@@ -15,7 +15,7 @@ from mdstream.errors import ProtocolViolation
 log = logging.getLogger(__name__)
 
 DATA_TAGS = frozenset({1, 2, 3, 4, 5})
-CONTROL_TAGS = frozenset({"welcome", "subscribed", "lost", "state", "unsubscribed", "drain", "error", "pong"})
+CONTROL_TAGS = frozenset(message.__struct_config__.tag for message in Control.__args__)
 
 
 class MsgpackCodec:

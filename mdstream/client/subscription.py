@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from decimal import Context, Decimal
 from enum import Enum, auto
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mdstream.client.backoff import Backoff
 from mdstream.client.events import Delta, Lost, Snapshot, StateChange, Subscribed, Ticker, Trades
@@ -22,6 +22,8 @@ Observer = Callable[[T], object]
 StreamEvent = Delta | Snapshot | Trades | Ticker | Lost
 
 _EXACT = Context(prec=60)
+_LIVE = StateChange(sub=0, state=SubscriptionState.LIVE)
+"""What a gateway that has reported no state means."""
 
 
 class Link(Protocol):
@@ -57,8 +59,14 @@ class Subscription:
         """Its number on this connection (``sub``), given by the gateway."""
         self.price_exp = 0
         self.size_exp = 0
+        self.ref: dict[str, Any] = {}
+        """``tick``, ``lot``, ``name``, ``depth`` and what else the publisher says of the instrument; empty until accepted."""
         self.state_reason: str | None = None
-        """Why it is not live, if that is known."""
+        """Why it is not live, if that is known; for people."""
+        self.state_code: str | None = None
+        """Why the gateway says so, a ``mdstream.model.StateCode``; None if live, or if the reason lies on this side."""
+        self.age_ms: int | None = None
+        """How old the venue's last word was when the gateway reported the state; ``age_s`` gives it now."""
         self.error: Exception | None = None
         """The error that ended it; None if it has not ended, or the user closed it."""
         self.users = 1
@@ -67,11 +75,15 @@ class Subscription:
         self._link = link
         self._attachment = Attachment.DETACHED
         self._reported = SubscriptionState.LIVE
+        self._report = _LIVE
+        self._reported_at = 0.0
         self._synced = False
         self._was_ready = False
         self._known_state = SubscriptionState.PENDING
+        self._known_report: StateChange | None = None
         self._next_reason: str | None = None
         self._state_observers: list[Observer[SubscriptionState]] = []
+        self._ref_observers: list[Observer[dict[str, Any]]] = []
         self._end_observers: list[Callable[[], object]] = []
         self._retry = Backoff.of(link.random, link.policy)
 
@@ -99,8 +111,16 @@ class Subscription:
         return self.state in TRUSTED_STATES
 
     def on_state(self, observer: Observer[SubscriptionState]) -> Callable[[], None]:
-        """Calls ``observer(state)`` at each change; returns a function that stops the calls."""
+        """Calls ``observer(state)`` when the state or its code changes; returns a function that stops the calls."""
         return register(self._state_observers, observer)
+
+    def on_ref(self, observer: Observer[dict[str, Any]]) -> Callable[[], None]:
+        """Calls ``observer(ref)`` when the reference data changes; returns a function that stops the calls."""
+        return register(self._ref_observers, observer)
+
+    def age_s(self, now: float) -> float | None:
+        """The age of the venue's last word, if the gateway reported one; ``now`` is the event loop's time."""
+        return None if self.age_ms is None else self.age_ms / 1000 + now - self._reported_at
 
     async def close(self) -> None:
         """Unsubscribes, and stops the iterations over it, once it is closed as often as the user asked for it."""
@@ -158,21 +178,24 @@ class Subscription:
     def on_end(self, observer: Callable[[], object]) -> Callable[[], None]:
         return register(self._end_observers, observer)
 
-    def requested(self) -> None:
-        """``subscribe`` was sent."""
+    def requested(self, reason: str | None = None) -> None:
+        """``subscribe`` was sent, again if there is a ``reason``; what was sent before is over."""
         self._attachment = Attachment.REQUESTED
+        self.number = None
         self.retry_at = None
-        self._update_state(None)
+        self._interrupt()
+        self._update_state(reason)
 
     def accept(self, event: Subscribed, now: float) -> None:
         """The gateway sent ``subscribed``; the state is LIVE until the gateway reports another."""
         rescaled = (event.price_exp, event.size_exp) != (self.price_exp, self.size_exp)
         self._attachment = Attachment.ACCEPTED
         self.number = event.sub
-        self._reported = SubscriptionState.LIVE
+        self._reported, self._report = SubscriptionState.LIVE, _LIVE
         self._retry.reset()
         self._begin(now, resumed=event.resumed, rescaled=rescaled)
         self.price_exp, self.size_exp = event.price_exp, event.size_exp
+        self.take_ref(event.ref)
         self._update_state(None)
 
     def detach(self, reason: str) -> None:
@@ -199,13 +222,19 @@ class Subscription:
         self._take(event, now)
         self._update_state(None)
 
-    def take_state(self, event: StateChange) -> None:
+    def take_state(self, event: StateChange, now: float) -> None:
         try:
             self._reported = SubscriptionState(event.state)
         except ValueError:
             log.debug("%s: ignoring the unknown state %r", self, event.state)
             return
-        self._update_state(event.reason)
+        self._report, self._reported_at = event, now
+        self._update_state(None)
+
+    def take_ref(self, ref: dict[str, Any]) -> None:
+        if ref != self.ref:
+            self.ref = ref
+            notify_all(self._ref_observers, ref)
 
     def take_heartbeat(self, seq: int, now: float) -> None:
         """A heartbeat gave the newest number that the gateway sent."""
@@ -241,15 +270,27 @@ class Subscription:
         self._link.send_recover(self, from_seq)
 
     def _update_state(self, reason: str | None) -> None:
-        """Tells the observers if the state has changed; without a ``reason``, ``_next_reason`` is the reason."""
+        """Tells the observers if the state has changed. The gateway's report says why, or else ``reason`` or ``_next_reason``."""
         state = self.state
+        report = self._report if self._is_reported(state) else None
+        reason, self._next_reason = reason or self._next_reason, None
+        if state is self._known_state and report is self._known_report and reason is None:
+            return
         if state in TRUSTED_STATES:
             self._was_ready = True
-        if state is self._known_state:
-            return
-        self._known_state = state
-        self.state_reason, self._next_reason = reason or self._next_reason, None
-        notify_all(self._state_observers, state)
+        code = None if report is None else report.code
+        changed = (state, code) != (self._known_state, self.state_code)
+        self._known_state, self._known_report = state, report
+        self.state_code, self.age_ms = code, None if report is None else report.age_ms
+        self.state_reason = reason if report is None else report.reason
+        if changed:
+            notify_all(self._state_observers, state)
+
+    def _is_reported(self, state: SubscriptionState) -> bool:
+        """Whether the state is the one that the gateway reported, or nothing has come because of that one."""
+        if self._attachment is not Attachment.ACCEPTED:
+            return False
+        return self._synced or state is SubscriptionState.PENDING or self._reported is state
 
     def __str__(self) -> str:
         return f"{self.request.channel} {self.request.instrument}"

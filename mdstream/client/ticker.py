@@ -62,6 +62,13 @@ class Ticker(Subscription):
     def __aiter__(self) -> AsyncIterator[TickerUpdate]:
         return self.updates()
 
+    def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
+        self._synced = (
+            not self.ready
+        )  # after a lost connection, what is shown is old until the next ticker comes
+        if rescaled:
+            self.current = None
+
     def _take(self, event: StreamEvent, now: float) -> None:
         if not isinstance(event, events.Ticker):
             return

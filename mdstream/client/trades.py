@@ -55,6 +55,8 @@ class Trades(NumberedSubscription[events.Trades]):
         super().__init__(request, link)
         self._epoch: int | None = None
         self._seq: int | None = None
+        self._fresh = True
+        """The gateway has sent no trade since it accepted the subscription."""
         self._skipped = 0
         self._trade_observers: list[Observer[Trade]] = []
         self._lost_observers: list[Callable[[int, int], object]] = []
@@ -95,6 +97,9 @@ class Trades(NumberedSubscription[events.Trades]):
             return None
         return self._epoch, self._seq
 
+    def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
+        self._synced = self._fresh = True
+
     def _interrupt(self) -> None:
         super()._interrupt()
         self._synced = False
@@ -116,10 +121,16 @@ class Trades(NumberedSubscription[events.Trades]):
     # ---- inside
 
     def _follow_epoch(self, event: events.Trades) -> bool:
-        """Starts again at number 1 if the epoch is new; False if it is older than the current one."""
+        """Starts again at number 1 if the epoch is new; False if it is older than the current one.
+
+        An older one counts only right after ``subscribed``: then nothing on the bus bears out the newer one.
+        """
+        fresh, self._fresh = self._fresh, False
         if self._epoch is None:
             if self._seq is None or event.first <= self._seq:
                 self._seq = event.first - 1
+        elif fresh and event.epoch < self._epoch:
+            self._seq = event.first - 1
         elif event.epoch > self._epoch:
             self._recovery.stop()
             self._synced = True

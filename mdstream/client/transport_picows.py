@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl as ssl_module
 from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from time import time
-from urllib.parse import urlsplit
 
 import picows
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
@@ -196,7 +196,18 @@ def _failure(url: str, error: OSError | picows.WSError, timeout_s: float) -> Cli
         return _refused(url, error)
     if isinstance(error, TimeoutError):
         return ConnectionFailed(f"cannot connect to {url}: no answer within {timeout_s:g} s")
-    return ConnectionFailed(f"cannot connect to {url}: {_describe(error)}")
+    return ConnectionFailed(f"cannot connect to {url}: {_describe(error)}{_hint(url, error)}")
+
+
+def _hint(url: str, error: Exception) -> str:
+    no_tls = isinstance(error, ssl_module.SSLError) and not isinstance(
+        error, ssl_module.SSLCertVerificationError
+    )
+    if url.startswith("wss:") and (
+        no_tls or isinstance(error, ConnectionResetError | ConnectionAbortedError)
+    ):
+        return "; does it speak TLS there? Without TLS the URL begins with ws://"
+    return ""
 
 
 def _check_answer(url: str, ws: WSTransport, subprotocol: str, compression: bool) -> None:
@@ -227,11 +238,11 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After")
     if value is None:
         return None
-    if value.strip().isdigit():
+    if re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -241,11 +252,3 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
-
-
-def check_url(url: str) -> str:
-    """Returns the URL unchanged. Raises ValueError if it is invalid."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"gateway URL was {url!r}; it must be ws://host:port/v1/stream or wss://…")
-    return url

@@ -41,6 +41,11 @@ def encode(format: int, message: Message) -> bytes:
     return msgspec.json.encode(message) if format == JSON else msgspec.msgpack.encode(message)
 
 
+def encode_both(message: Message) -> tuple[bytes, bytes]:
+    """The bytes as JSON and as MessagePack."""
+    return encode(JSON, message), encode(MSGPACK, message)
+
+
 def welcome(config: GatewayConfig, session: str, time_us: int) -> Message:
     limits = {
         "depths": list(config.depths),
@@ -98,19 +103,19 @@ def subscribed(format: int, id: CommandId, topic: Topic, ref: Ref, *, resumed: b
         "interval_ms": topic.interval_ms,
         "price_exp": ref.price_exp,
         "size_exp": ref.size_exp,
-        "ref": _reference(ref),
+        "ref": reference(ref),
         "resumed": resumed,
     }
     return encode(format, message)
 
 
-def _reference(ref: Ref) -> Message:
-    """What may change within an epoch."""
+def reference(ref: Ref) -> Message:
+    """What clients are told of the reference data, and what may change within an epoch."""
     return {"tick": ref.tick, "lot": ref.lot, "name": ref.name, "depth": ref.depth, **ref.extra}
 
 
 def ref(sub: int, ref: Ref) -> Message:
-    return {"type": "ref", "sub": sub, "ref": _reference(ref)}
+    return {"type": "ref", "sub": sub, "ref": reference(ref)}
 
 
 def state(

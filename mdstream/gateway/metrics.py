@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from mdstream._version import __version__
+from mdstream.bus import Health, Refusals
 from mdstream.codes import CloseCode
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
@@ -53,7 +55,6 @@ _HUB_HISTOGRAMS = {
 _READER_COUNTERS = {
     "gaps": ("mdstream_upstream_gaps", "Gaps found in what the bus delivered"),
     "recovered": ("mdstream_upstream_mended", "Gaps recovered, openings and reconnects included"),
-    "refused": ("mdstream_upstream_refused", "Payloads from the bus that were refused"),
     "snaps_loaded": (
         "mdstream_upstream_snaps_loaded",
         "Snapshots loaded at openings and where the log did not reach",
@@ -145,6 +146,8 @@ class GatewayCollector(Collector):
         )
         for key, (name, text) in _READER_COUNTERS.items():
             yield CounterMetricFamily(name, text, value=getattr(instruments.stats, key))
+        yield _refused_family(instruments.stats.refusals)
+        yield from _health_families(instruments.health)
         states = GaugeMetricFamily("mdstream_instruments", "Open instruments, by state", labels=("state",))
         for state, count in instruments.count_states().items():
             states.add_metric((state,), count)
@@ -190,6 +193,33 @@ def _counter(name: str, text: str, label: str, values: Mapping[Any, int]) -> Met
     for value, count in sorted(values.items(), key=lambda item: str(item[0])):
         family.add_metric((str(value),), count)
     return family
+
+
+def _refused_family(refusals: Refusals) -> Metric:
+    """By reason, and, without the label, in all."""
+    name, text = (
+        "mdstream_upstream_refused",
+        "Values from the bus that were refused, by reason; without it, all",
+    )
+    family = _counter(name, text, "reason", refusals.counts)
+    family.add_sample(f"{name}_total", {}, refusals.total)
+    return family
+
+
+def _health_families(health: Health | None) -> Iterator[Metric]:
+    """JetStream: answers, has a leader for each stream, and how long ago it last answered."""
+    reachable, has_quorum, age_s = False, False, None
+    if health is not None:
+        reachable, has_quorum, age_s = health.reachable, health.has_quorum, health.answer_age_s
+    yield GaugeMetricFamily("mdstream_jetstream_reachable", "1 while JetStream answers", value=int(reachable))
+    yield GaugeMetricFamily(
+        "mdstream_jetstream_quorum", "1 while both streams have a leader", value=int(has_quorum)
+    )
+    yield GaugeMetricFamily(
+        "mdstream_jetstream_answer_age_seconds",
+        "Time since JetStream last answered; NaN: never",
+        value=math.nan if age_s is None else age_s,
+    )
 
 
 def _histogram(name: str, text: str, counts: Iterable[int], sum_us: int) -> Metric:

@@ -73,7 +73,7 @@ class Gateway:
             self._connected,
             self._pauses,
         )
-        self._admin = Admin(config, Metrics(collector), self.not_ready)
+        self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused)
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
         self._swept_at = 0.0

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mdstream.gateway import messages
-from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.model import InstrumentId, Ref, State, StateCode
 
 if TYPE_CHECKING:
@@ -49,10 +48,9 @@ class StreamStatus:
 
     def messages(self, sub: int) -> tuple[bytes, bytes]:
         """The ``state`` message for one topic, as JSON and as MessagePack."""
-        message = messages.state(
-            sub, self.state, self.since_us, self.code, self.age_ms, self.reason or None
+        return messages.encode_both(
+            messages.state(sub, self.state, self.since_us, self.code, self.age_ms, self.reason or None)
         )
-        return messages.encode(JSON, message), messages.encode(MSGPACK, message)
 
     def change(
         self, state: State, code: StateCode | None, reason: str, age_ms: int | None, now_us: int
@@ -73,12 +71,15 @@ class OpenInstrument:
         id: InstrumentId,
         clock_us: Callable[[], int],
         on_status: Callable[[OpenInstrument, StreamStatus], None],
+        on_ref: Callable[[OpenInstrument], None],
         on_rescaled: Callable[[OpenInstrument], None],
     ) -> None:
         now_us = clock_us()
         self.id = id
         self.name = str(id)
         self.opened = False
+        self.is_rescaled = False
+        """Its scale changed: it is closed, and must be opened again."""
         self.reader: InstrumentReader | None = None
         self.idle_since_us: int | None = now_us
         """Since when it has had no subscriber; None while it has one."""
@@ -89,6 +90,7 @@ class OpenInstrument:
         self.statuses: dict[str, StreamStatus] = {"book": book, "ticker": book, "trades": trades}
         """By channel: the status of the stream that the channel shows."""
         self._on_status = on_status
+        self._on_ref = on_ref
         self._on_rescaled = on_rescaled
         self._clock_us = clock_us
 
@@ -106,8 +108,10 @@ class OpenInstrument:
     def on_ref(self, ref: Ref, rescaled: bool) -> None:
         if rescaled:
             self._on_rescaled(self)
-        else:
-            self.ref = ref
+            return
+        old, self.ref = self.ref, ref
+        if messages.reference(old) != messages.reference(ref):
+            self._on_ref(self)
 
     def note_movement(self, now_us: int) -> None:
         """Notes whether anything arrived since the last call; cheaper than reading a clock for each payload."""

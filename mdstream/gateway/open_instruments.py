@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mdstream.bus import Readers, ReaderStats, UnknownInstrument
-from mdstream.codes import ErrorCode
+from mdstream.bus import Health, Readers, ReaderStats, Refusal, UnknownInstrument
+from mdstream.bus.spellings import near
+from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError, FeedError
+from mdstream.gateway import messages
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.hub_target import HubTarget
 from mdstream.gateway.open_instrument import OpenInstrument, StreamStatus
@@ -26,6 +28,12 @@ log = logging.getLogger("mdstream.gateway.open_instruments")
 
 _DATA_WAIT_S = 0.2
 """Usually enough time to bring a book up to date from the bus."""
+_REACH_S = 2.0
+"""How long a client that resumes ahead of this gateway waits until it is reached."""
+_REACH_STEP_S = 0.05
+_HINT_EVERY_S = 1.0
+_HINT_DEADLINE_S = 0.25
+"""A hint must neither delay an answer nor burden the bus, however often unknown instruments are asked for."""
 _LEAST_LINGER_US = 1_000_000
 """An instrument must not close between its opening and the subscription that asked for it."""
 
@@ -42,6 +50,7 @@ class OpenInstruments:
         self._flush = flush
         self._now_us = now_us
         self._readers: Readers | None = None
+        self._next_hint_s = 0.0
         self._open: dict[str, OpenInstrument] = {}
         self._opening: dict[str, asyncio.Task[OpenInstrument]] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -118,7 +127,7 @@ class OpenInstruments:
             await asyncio.wait([self._closing[str(id)]])
         if self._readers is None or not self._readers.bus.connected:
             raise _unavailable("NATS is not connected; try again")
-        instrument = OpenInstrument(id, self._now_us, self._status_changed, self._rescaled)
+        instrument = OpenInstrument(id, self._now_us, self._status_changed, self._ref_changed, self._rescaled)
         try:
             instrument.reader = await self._readers.open(
                 id, lambda ref: self._add(instrument, ref), instrument
@@ -127,17 +136,46 @@ class OpenInstruments:
             if instrument.opened:
                 self._hub.remove_instrument(instrument.core)
             if isinstance(error, UnknownInstrument):
-                raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, f"no publisher has announced {id}") from None
+                said = f"no publisher has announced {id}{await self._hint(id)}"
+                raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, said) from None
             if isinstance(error, BusError | FeedError):
+                log.warning("%s cannot be opened now: %s", id, error)
                 raise _unavailable(f"{id} cannot be opened now: {error}") from None
             raise
         self._open[instrument.name] = instrument
+        if instrument.is_rescaled:
+            self._rescaled(instrument)
+            raise _unavailable(f"{id} was announced with another scale while it opened; try again")
         log.debug("%s opened", id)
         return instrument
+
+    async def _hint(self, id: InstrumentId) -> str:
+        """Instruments that are nearly this one; asked of the bus once a second at most, "" otherwise and where it does not answer."""
+        now_s = asyncio.get_running_loop().time()
+        if self._readers is None or now_s < self._next_hint_s:
+            return ""
+        self._next_hint_s = now_s + _HINT_EVERY_S
+        return await near(self._readers.bus.jetstream, id, _HINT_DEADLINE_S)
 
     def _add(self, instrument: OpenInstrument, ref: Ref) -> HubTarget:
         instrument.begin(self._hub.add_instrument(instrument.name, ref.price_exp, ref.size_exp), ref)
         return HubTarget(self._hub, instrument.core)
+
+    async def reach(self, found: Sequence[OpenInstrument], resume: Mapping[str, tuple[int, int]]) -> None:
+        """Waits for the greater epochs that a client resumes at, until the bus has had time to bear them out."""
+        deadline_s = asyncio.get_running_loop().time() + _REACH_S
+        while self.is_behind(found, resume) and asyncio.get_running_loop().time() < deadline_s:
+            await asyncio.sleep(_REACH_STEP_S)
+
+    def is_behind(self, found: Sequence[OpenInstrument], resume: Mapping[str, tuple[int, int]]) -> bool:
+        """Whether a client resumes at a greater epoch than is read here; the bus is asked for what is ahead."""
+        behind = False
+        for instrument in found:
+            epoch, seq = resume.get(instrument.name, (0, 0))
+            if epoch and instrument.reader is not None:
+                instrument.reader.look_for(epoch, seq)
+                behind = behind or epoch > instrument.core.book.epoch
+        return behind
 
     # ---- what subscribers are sent
 
@@ -161,6 +199,11 @@ class OpenInstruments:
         finally:
             self._hub.uncork()
 
+    def _ref_changed(self, instrument: OpenInstrument) -> None:
+        for topic in instrument.core.topics:
+            message = messages.ref(topic.number, instrument.ref)
+            self._hub.broadcast(topic, *messages.encode_both(message))
+
     def _show_waiting(self, status: StreamStatus) -> None:
         for sink, topic in status.data_arrived():
             if self._is_subscribed(sink, topic):
@@ -171,11 +214,10 @@ class OpenInstruments:
 
     def _rescaled(self, instrument: OpenInstrument) -> None:
         """Other decimals change the meaning of everything that clients hold, so they start again."""
+        instrument.is_rescaled = True
         if self._open.get(instrument.name) is instrument:
             log.warning("%s was announced with other decimals; its subscriptions end", instrument.name)
-            self._end_subscriptions(
-                instrument.core, "the decimals of the instrument changed; subscribe again"
-            )
+            self._end_subscriptions(instrument.core, RESCALED)
             self._let_go(instrument)
 
     # ---- time
@@ -222,6 +264,15 @@ class OpenInstruments:
     def stats(self) -> ReaderStats:
         """The counters of the readers since the start."""
         return self._readers.stats if self._readers is not None else ReaderStats()
+
+    @property
+    def health(self) -> Health | None:
+        """How JetStream is; None before NATS was connected."""
+        return self._readers.health if self._readers is not None else None
+
+    def refused(self) -> list[Refusal]:
+        """What readers refused latest, by instrument."""
+        return self.stats.refusals.latest()
 
     def count_states(self) -> Counter[str]:
         """How many open instruments have their book in each state; every state has an entry."""

@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -208,7 +208,7 @@ class Sessions:
         found = self._instruments.find_all(
             command.instruments, command.channel, with_data=bool(command.resume)
         )
-        if found is not None:
+        if found is not None and not self._is_behind(command, found):
             self._commit(session, command, found)
             return
         ids = command.ids()
@@ -228,6 +228,8 @@ class Sessions:
     async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         try:
             found = await self._instruments.open(ids, command.channel, with_data=bool(command.resume))
+            if self._is_behind(command, found):
+                await self._instruments.reach(found, command.resume)
         except CommandError as error:
             if session.open:
                 self._refuse(session, command.id, error)
@@ -251,6 +253,9 @@ class Sessions:
         self._check_room(session, command)
         for instrument in found:
             self._subscribe_one(session, command, instrument)
+
+    def _is_behind(self, command: Subscribe, found: Sequence[OpenInstrument]) -> bool:
+        return command.channel == Channel.BOOK and self._instruments.is_behind(found, command.resume)
 
     def _check_room(self, session: Session, command: Subscribe) -> None:
         most = self._config.max_subscriptions

@@ -13,6 +13,7 @@ from mdstream.gateway import GatewayConfig, messages
 from mdstream.gateway.commands import CommandReader, decode
 from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.messages import encode
+from mdstream.model import Ref
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -43,12 +44,20 @@ def test_control_messages_are_written_byte_for_byte(vector: dict[str, Any]) -> N
     assert made is None or (list(made), made) == (list(message), message)
 
 
+def ref_of(said: dict[str, Any]) -> Ref:
+    known = {key: said[key] for key in ("tick", "lot", "name", "depth")}
+    return Ref(-2, -8, **known, extra={key: item for key, item in said.items() if key not in known})
+
+
 def remake(message: dict[str, Any]) -> dict[str, Any] | None:
     """The gateway's message; None for a message that the compiled core makes, or that needs it."""
     id = message.get("id", msgspec.UNSET)
     match message["type"]:
         case "state":
-            return messages.state(message["sub"], message["state"], message["since"], message["reason"])
+            told = (message[key] for key in ("sub", "state", "since", "code", "age_ms", "reason"))
+            return messages.state(*told)
+        case "ref":
+            return messages.ref(message["sub"], ref_of(message["ref"]))
         case "unsubscribed":
             return messages.unsubscribed(id, message["subs"], message["reason"])
         case "drain":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,24 @@ from mdstream._core.codec.feed_decoder import decode_payload
 FEED = json.loads((Path(__file__).parents[1] / "vectors" / "feed.json").read_text(encoding="utf-8"))
 
 
+REF = {"tick": 1, "lot": 1, "depth": 0, "name": ""}
+"""What a key means that is absent."""
+
+
 def as_value(stream: str, value: Any) -> Any:
-    """The decoder's result for a value: without its kind, or reference data unchanged."""
+    """The decoder's result for a value: without its kind, or reference data as a map."""
+    if stream == "status":
+        return (*value[1:], None, None, None)[:7]
     if stream != "ref":
         return tuple(value[1:])
-    known = ("price_exp", "size_exp", "tick", "lot", "name")
-    return [value[key] for key in known], {key: item for key, item in value.items() if key not in known}
+    return REF | value
 
 
 def as_read(stream: str, value: Any) -> Any:
     if stream != "ref":
         return tuple(value)
-    return [value.price_exp, value.size_exp, value.tick, value.lot, value.name], value.extra
+    known = dataclasses.asdict(value)
+    return known.pop("extra") | known
 
 
 @pytest.mark.parametrize("vector", FEED["values"], ids=lambda vector: f"{vector['stream']}: {vector['name']}")

@@ -82,11 +82,16 @@ def read_trade(value: Any) -> tuple[Any, ...]:
 
 
 def read_status(value: Any) -> tuple[Any, ...]:
-    kind, epoch, ts, state, reason = array(value, 5)
+    need(type(value) is list and len(value) in (5, 8))
+    kind, epoch, ts, state, reason, *rest = value
     integer(kind, 5, 5)
     need(text(state, TEXT_MAX) in list(VenueState))
     reason = "" if reason is None else text(reason, TEXT_MAX)
-    return integer(epoch, 1, MAX_NUMBER), integer(ts, 0, MAX_NUMBER), VenueState(state), reason
+    head = integer(epoch, 1, MAX_NUMBER), integer(ts, 0, MAX_NUMBER), VenueState(state), reason
+    if not rest:
+        return *head, None, None, None
+    book_seq, trade_seq, heard = rest
+    return *head, integer(book_seq, 0, MAX_NUMBER), integer(trade_seq, 0, MAX_NUMBER), integer(heard, 0, ts)
 
 
 def check_passable(value: Any, depth: int) -> None:
@@ -104,16 +109,17 @@ def check_passable(value: Any, depth: int) -> None:
 
 
 def read_ref(value: Any) -> Ref:
-    need(type(value) is dict and {"price_exp", "size_exp"} <= value.keys())
+    need(type(value) is dict and {"epoch", "price_exp", "size_exp"} <= value.keys())
     known: dict[str, Any] = {name: integer(value[name], -18, 18) for name in ("price_exp", "size_exp")}
-    known |= {name: integer(value[name], 1, MAX_NUMBER) for name in ("tick", "lot") if name in value}
+    known |= {name: integer(value[name], 1, MAX_NUMBER) for name in ("epoch", "tick", "lot") if name in value}
+    known |= {"depth": integer(value["depth"], 0, MAX_NUMBER)} if "depth" in value else {}
     known |= {"name": text(value["name"], TEXT_MAX)} if "name" in value else {}
     for key in value:
         text(key, TEXT_MAX)
     extra = {
         key: item
         for key, item in value.items()
-        if key not in ("price_exp", "size_exp", "tick", "lot", "name")
+        if key not in ("epoch", "price_exp", "size_exp", "tick", "lot", "depth", "name")
     }
     check_passable(list(extra.values()), 0)
     return Ref(**known, extra=extra)
@@ -181,8 +187,15 @@ anything = st.recursive(
     max_leaves=12,
 )
 refs = st.fixed_dictionaries(
-    {"price_exp": st.integers(-18, 18), "size_exp": st.integers(-18, 18)},
-    optional={"tick": positive, "lot": positive, "name": st.text(max_size=20), "x": anything, "y": anything},
+    {"epoch": positive, "price_exp": st.integers(-18, 18), "size_exp": st.integers(-18, 18)},
+    optional={
+        "tick": positive,
+        "lot": positive,
+        "depth": stamps,
+        "name": st.text(max_size=20),
+        "x": anything,
+        "y": anything,
+    },
 )
 valid: dict[str, st.SearchStrategy[Any]] = {
     "book": st.builds(lambda e, s, t, b, a: [1, e, *s, t, b, a], positive, span, stamps, flats, flats),
@@ -192,7 +205,9 @@ valid: dict[str, st.SearchStrategy[Any]] = {
         positive, positive, stamps, numbers, stamps, st.integers(0, 2), ids,
     ),
     "status": st.builds(
-        lambda e, t, s, r: [5, e, t, s, r], positive, stamps, st.sampled_from(list(VenueState)).map(str), st.text(max_size=40) | st.none()
+        lambda e, t, s, r, more: [5, e, t[1], s, r, *more, t[0]] if more else [5, e, t[1], s, r],
+        positive, st.tuples(stamps, stamps).map(sorted), st.sampled_from(list(VenueState)).map(str), st.text(max_size=40) | st.none(),
+        st.none() | st.tuples(stamps, stamps),
     ),
     "ref": refs,
 }  # fmt: skip
@@ -228,6 +243,8 @@ def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
     return stream, bytes(data)
 
 
+EXAMPLES = settings().max_examples
+"""Of the profile: 100, fewer in ``make test-quick``."""
 HEADS = [bytes([head]) for head in range(0x80, 0x100)] + [
     b"\xdd\xff\xff\xff\xff",
     b"\xdb\x7f\xff\xff\xff",
@@ -236,25 +253,25 @@ HEADS = [bytes([head]) for head in range(0x80, 0x100)] + [
 
 
 @given(batches())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * EXAMPLES, deadline=None)
 def test_valid_batches(case: tuple[str, bytes]) -> None:
     check(*case)
 
 
 @given(near_misses())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=5 * EXAMPLES, deadline=None)
 def test_near_misses(case: tuple[str, bytes]) -> None:
     check(*case)
 
 
 @given(mutated())
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=15 * EXAMPLES, deadline=None)
 def test_mutations(case: tuple[str, bytes]) -> None:
     check(*case)
 
 
 @given(st.sampled_from(STREAMS), st.binary(max_size=60))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=5 * EXAMPLES, deadline=None)
 @example("ref", b"\x80")
 @example("book", b"\xc1")
 def test_any_bytes(stream: str, payload: bytes) -> None:
@@ -262,7 +279,7 @@ def test_any_bytes(stream: str, payload: bytes) -> None:
 
 
 @given(st.lists(st.one_of(mutated(), batches()), min_size=1, max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * EXAMPLES, deadline=None)
 def test_an_instrument_survives_anything(cases: list[tuple[str, bytes]]) -> None:
     """For any bytes, an instrument raises only documented errors, and its book stays valid."""
     instrument = Instrument("SIM:X", -2, -8, log_capacity=8, max_levels=15)

@@ -27,10 +27,10 @@ from mdstream.bus import (
 )
 from mdstream.errors import BookError, PayloadError
 from mdstream.gateway.hub_target import HubTarget
-from mdstream.model import InstrumentId, Ref, State
+from mdstream.model import InstrumentId, Ref, State, StateCode
 from support.flushing import QuietHub
 
-NOTHING, APPLIED, GAP, NEW_EPOCH = range(4)
+NOTHING, APPLIED, GAP, NEW_EPOCH, UNKNOWN = range(5)
 # Nothing here comes to an end sooner on a busy machine: neither patience with the log nor with the server.
 QUICK_RECOVERY = RecoveryOptions(log_lag_s=5.0, retry_base_s=0.01, retry_cap_s=0.05)
 QUICK_BUS = {"reconnect_cap_s": 0.05, "connect_deadline_s": 10.0}
@@ -54,11 +54,16 @@ class Notes:
         self.resets: list[tuple[int, int]] = []
         self.loads = 0
         self.states: list[tuple[str, State, str]] = []
+        self.codes: list[tuple[str, StateCode | None, int | None]] = []
+        """What was told with each state: stream, code, age in ms."""
         self.refs: list[tuple[Ref, bool]] = []
         self._changed = changed
 
-    def on_state(self, stream: str, state: State, reason: str) -> None:
+    def on_state(
+        self, stream: str, state: State, code: StateCode | None, reason: str, age_ms: int | None
+    ) -> None:
         self.states.append((stream, state, reason))
+        self.codes.append((stream, code, age_ms))
         self._changed()
 
     def on_ref(self, ref: Ref, rescaled: bool) -> None:
@@ -71,8 +76,9 @@ class Model(Notes):
 
     def __init__(self, ref: Ref, changed: Callable[[], None]) -> None:
         super().__init__(ref, changed)
-        self.epoch = self.seq = 0
+        self.epoch = self.seq = self.awaited = 0
         self.past: dict[tuple[int, int], tuple[Side, Side]] = {}
+        self.updates: dict[tuple[int, int], list[Any]] = {}
         self.bids: Side = {}
         self.asks: Side = {}
         self.trade_epoch = self.trade_seq = 0
@@ -84,22 +90,33 @@ class Model(Notes):
     def trade_position(self) -> tuple[int, int]:
         return self.trade_epoch, self.trade_seq
 
+    def begin(self, epoch: int) -> None:
+        self.epoch, self.seq, self.bids, self.asks = epoch, 0, {}, {}
+        self.past[epoch, 0] = {}, {}
+        self.trade_epoch, self.trade_seq = epoch, 0
+
+    def await_number(self, seq: int) -> None:
+        self.awaited = seq
+
     def take_book(self, payload: bytes) -> int:
         outcome = NOTHING
         for value in self._values(payload, 1):
             _, epoch, first, last, _, bids, asks = value
             if epoch < self.epoch or (epoch == self.epoch and last <= self.seq):
                 continue
-            if first > (self.seq if epoch == self.epoch else 0) + 1:
+            if epoch > self.epoch:
+                return UNKNOWN
+            if first > self.seq + 1:
                 return GAP
-            new_bids, new_asks = (dict(self.bids), dict(self.asks)) if epoch == self.epoch else ({}, {})
+            new_bids, new_asks = dict(self.bids), dict(self.asks)
             apply(new_bids, bids)
             apply(new_asks, asks)
             if new_bids and new_asks and max(new_bids) >= min(new_asks):
                 raise BookError(f"update {last} crosses the book")
-            outcome = max(outcome, APPLIED if epoch == self.epoch else NEW_EPOCH)
-            self.epoch, self.seq, self.bids, self.asks = epoch, last, new_bids, new_asks
+            outcome = APPLIED
+            self.seq, self.bids, self.asks = last, new_bids, new_asks
             self.past[epoch, last] = new_bids, new_asks
+            self.updates[epoch, last] = value
         return outcome
 
     def take_trades(self, payload: bytes) -> int:
@@ -108,30 +125,41 @@ class Model(Notes):
             epoch, seq = value[1:3]
             if epoch < self.trade_epoch or (epoch == self.trade_epoch and seq <= self.trade_seq):
                 continue
-            if seq > (self.trade_seq if epoch == self.trade_epoch else 0) + 1:
+            if epoch > self.trade_epoch:
+                return UNKNOWN
+            if seq > self.trade_seq + 1:
                 return GAP
-            self.trade_epoch, self.trade_seq = epoch, seq
+            self.trade_seq = seq
             self.trades.append((epoch, seq))
+            self.updates[-epoch, seq] = value
             outcome = APPLIED
         return outcome
 
     def load_snap(self, payload: bytes, *, force: bool = False) -> bool:
         _, epoch, seq, _, bids, asks = msgpack.unpackb(payload)
-        if (epoch, seq) <= (self.epoch, self.seq) and not force:
+        if epoch != self.epoch or (seq <= self.seq and not force):
             return False
         self.epoch, self.seq, self.bids, self.asks = epoch, seq, {}, {}
         apply(self.bids, bids)
         apply(self.asks, asks)
+        self.past[epoch, seq] = dict(self.bids), dict(self.asks)
         self.loads += 1
         return True
 
-    def agrees(self, snap: bytes) -> bool:
+    def repeats(self, stream: str, payload: bytes) -> bool:
+        for value in self._values(payload, 1 if stream == "book" else 3):
+            key = (value[1], value[3]) if stream == "book" else (-value[1], value[2])
+            if self.updates.get(key, value) != value:
+                return False
+        return True
+
+    def agrees(self, snap: bytes) -> bool | None:
         _, epoch, seq, _, bids, asks = msgpack.unpackb(snap)
         flat = tuple(
             [n for ticks in sorted(side, reverse=reverse) for n in (ticks, side[ticks])]
             for side, reverse in zip(self.past.get((epoch, seq), ({}, {})), (True, False), strict=True)
         )
-        return (epoch, seq) in self.past and flat == (bids, asks)
+        return flat == (bids, asks) if (epoch, seq) in self.past else None
 
     def reset_trades(self, epoch: int, seq: int) -> None:
         self.trade_epoch, self.trade_seq = epoch, seq
@@ -161,14 +189,13 @@ class Core(Notes):
         self._given_up: list[tuple[int, int]] = []
         self.take_book, self.take_trades = self._target.take_book, self._target.take_trades
         self.book_position, self.trade_position = self._target.book_position, self._target.trade_position
+        self.begin, self.await_number = self._target.begin, self._target.await_number
+        self.agrees, self.repeats = self._target.agrees, self._target.repeats
 
     def load_snap(self, payload: bytes, *, force: bool = False) -> bool:
         loaded = self._target.load_snap(payload, force=force)
         self.loads += loaded
         return loaded
-
-    def agrees(self, snap: bytes) -> bool:
-        return self._target.agrees(snap)
 
     def reset_trades(self, epoch: int, seq: int) -> None:
         self._given_up = self.trades
@@ -211,11 +238,12 @@ class Writer:
 
     async def announce(self, **ref: object) -> None:
         await self._publish(
-            "ref", {"price_exp": -2, "size_exp": -8, "tick": 1, "lot": 1, "name": "Test"} | ref
+            "ref", {"epoch": self.epoch, "price_exp": -2, "size_exp": -8, "tick": 1, "lot": 1, "name": "Test"} | ref
         )
 
-    async def status(self, state: str, reason: str = "") -> None:
-        await self._publish("status", [5, self.epoch, 0, state, reason])
+    async def status(self, state: str, reason: str = "", *more: int) -> None:
+        """``more``: the numbers of book and trades, and when the venue was heard, by a clock that stands at 10^15."""
+        await self._publish("status", [5, self.epoch, 10**15, state, reason, *more])
 
     async def snap(self) -> None:
         """Old event times on purpose, as those of a replayed recording."""
@@ -374,8 +402,8 @@ class Market:
 class _Watcher:
     model: Model | Core
 
-    def on_state(self, stream: str, state: State, reason: str) -> None:
-        self.model.on_state(stream, state, reason)
+    def on_state(self, *told: Any) -> None:
+        self.model.on_state(*told)
 
     def on_ref(self, ref: Ref, rescaled: bool) -> None:
         self.model.on_ref(ref, rescaled)

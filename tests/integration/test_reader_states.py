@@ -48,7 +48,8 @@ def test_an_instrument_that_is_halted_opens_so(run, market) -> None:
             writer = m.writer()
             await writer.announce()
             await writer.status("halted", "circuit breaker")
-            await m.in_step()
+            await writer.update()
+            await writer.stored("book")
             _reader, model = await m.open()
             await m.until(lambda: len(model.states) == 2)
             assert {(state, reason) for _, state, reason in model.states} == {
@@ -109,6 +110,7 @@ def test_silence_is_stale_until_anything_is_heard(run, market) -> None:
         async with market(stale_after_s=0.1) as m:
             writer = m.writer()
             await writer.announce()
+            await writer.update()
             await writer.snap()
             _reader, model = await m.open()
             await m.until(lambda: states(model)[-1:] == [State.STALE])
@@ -233,16 +235,18 @@ def test_a_reader_too_slow_for_the_server_is_cut_off_and_mended(run, market) -> 
 def test_new_decimals_end_the_reader_before_anything_is_misread(run, market) -> None:
     async def scenario() -> None:
         async with market() as m:
-            writer = m.writer()
-            reader, model = await opened(m, writer)
+            reader, model = await opened(m, m.writer())
+            writer = m.writer(epoch=2)
             await writer.announce(price_exp=-3)
+            await m.in_step()
+            assert reader.book_state is State.LIVE and model.refs == []
             await writer.update(5)
             await m.until(lambda: model.refs)
             assert model.refs[0][1] is True
             await m.in_step()
             assert model.book_position() == (1, 20)
             assert reader.book_state is State.RECOVERING
-            assert model.states[-1][2] == "its decimals changed; open it again"
+            assert model.states[-1][2] == "its scale changed; open it again"
             await reader.close()
             _, again = await m.open()
             assert again.ref.price_exp == -3

@@ -52,7 +52,17 @@ def trades() -> list[FeedCase]:
 
 
 def others() -> list[FeedCase]:
-    ref = {"price_exp": -2, "size_exp": -8, "tick": 1, "lot": 1, "name": "Bitcoin / US dollar"}
+    ref = {
+        "epoch": EPOCH,
+        "price_exp": -2,
+        "size_exp": -8,
+        "tick": 1,
+        "lot": 1,
+        "depth": 0,
+        "name": "Bitcoin / US dollar",
+    }
+    least = {"epoch": 1, "price_exp": 0, "size_exp": 18}
+    numbers = [1000, 40, TS - 350_000]
     states = ("trading", "halted", "closed", "feed_down")
     return [
         ("reference data", "ref", ref),
@@ -61,8 +71,19 @@ def others() -> list[FeedCase]:
             "ref",
             {**ref, "name": "東京/€", "isin": "XX0000000000", "venue_tick": "0.01"},
         ),
-        *((f"status {state}", "status", [5, EPOCH, TS, state, "why, in words"]) for state in states),
-        ("status without a reason", "status", [5, EPOCH, TS, "trading", ""]),
+        ("reference data, only what is required", "ref", least),
+        ("reference data, a venue that gives 1,000 levels", "ref", {**ref, "depth": 1000}),
+        *(
+            (f"status {state}", "status", [5, EPOCH, TS, state, "why, in words", *numbers])
+            for state in states
+        ),
+        ("status without a reason", "status", [5, EPOCH, TS, "trading", "", *numbers]),
+        ("status before the first update", "status", [5, EPOCH, TS, "trading", "", 0, 0, TS]),
+        ("status, greatest numbers", "status", [5, MOST, MOST, "closed", "x" * 1024, MOST, MOST, MOST]),
+        *(
+            (f"status {state}, short form", "status", [5, EPOCH, TS, state, "why, in words"])
+            for state in states
+        ),
     ]
 
 

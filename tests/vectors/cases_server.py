@@ -95,7 +95,7 @@ def snapshots() -> list[DataCase]:
         for reason in reasons
     ]
     cases += [
-        ("empty book, number 0", _snapshot(seq=0)),
+        ("empty book", _snapshot(seq=1)),
         ("bids alone", _snapshot(bids=_side(6_412_310, -10, 3))),
         ("asks alone", _snapshot(asks=_side(6_412_320, 10, 3))),
         ("depth 20", _snapshot(bids=_side(6_412_310, -10, 20), asks=_side(6_412_320, 10, 20))),
@@ -132,7 +132,7 @@ def tickers() -> list[DataCase]:
     bid, ask, last = [6_412_310, 51_200_000], [6_412_320, 7_500_000], [6_412_315, 1]
     cases = [
         ("all three", _ticker(bid=bid, ask=ask, last=last)),
-        ("nothing yet", _ticker(seq=0)),
+        ("empty book and no trade yet", _ticker(seq=1)),
         ("no bid", _ticker(ask=ask, last=last)),
         ("no ask", _ticker(bid=bid, last=last)),
         ("no trade yet", _ticker(bid=bid, ask=ask)),
@@ -164,6 +164,7 @@ _LIMITS = {
 }
 _BOOK = {"channel": "book", "instrument": "SIM:BTC-USD", "depth": 20, "group": 1, "interval_ms": 0}
 _SCALE = {"price_exp": -2, "size_exp": -8}
+_REF = {"tick": 1, "lot": 1, "name": "Bitcoin / US dollar", "depth": 0}
 _ERRORS = [
     "bad_command",
     "unknown_op",
@@ -179,11 +180,52 @@ _ERRORS = [
 
 
 def _subscribed(**fields: Any) -> Object:
-    return {"type": "subscribed", "id": 1, "sub": 7, **_BOOK, **_SCALE, "resumed": False} | fields
+    return {
+        "type": "subscribed",
+        "id": 1,
+        "sub": 7,
+        **_BOOK,
+        **_SCALE,
+        "ref": _REF,
+        "resumed": False,
+    } | fields
 
 
-def _state(state: str, reason: str | None) -> Object:
-    return {"type": "state", "sub": 7, "state": state, "since": TS, "reason": reason}
+def _ref(**fields: Any) -> Object:
+    return {"type": "ref", "sub": 7, "ref": _REF | fields}
+
+
+def _state(state: str, code: str | None, age_ms: int | None, reason: str | None) -> Object:
+    return {
+        "type": "state",
+        "sub": 7,
+        "state": state,
+        "since": TS,
+        "code": code,
+        "age_ms": age_ms,
+        "reason": reason,
+    }
+
+
+def states() -> list[tuple[str, Object]]:
+    """Each state, with codes that go with it."""
+    codes = {
+        "recovering": ("opening", "gap", "refused", "no_ref", "no_book", "conflict", "storage", "overload"),
+        "stale": ("nats_away", "feed_down", "silent", "venue_silent", "fenced"),
+        "halted": ("venue",),
+        "closed": ("venue",),
+    }
+    return [
+        ("state live", _state("live", None, None, None)),
+        ("state live, with a reason", _state("live", None, 40, "the venue opens at 9:00")),
+        *(
+            (f"state {state}, {code}", _state(state, code, 31_250, "why, in words"))
+            for state in codes
+            for code in codes[state]
+        ),
+        ("state of an unknown age", _state("recovering", "opening", None, None)),
+        ("state of the greatest age", _state("stale", "silent", MOST, None)),
+    ]
 
 
 def control() -> list[tuple[str, Object]]:
@@ -196,13 +238,6 @@ def control() -> list[tuple[str, Object]]:
         "heartbeat_ms": 15_000,
     }
     no_id = {key: value for key, value in _subscribed().items() if key != "id"}
-    states = [
-        ("live", None),
-        ("recovering", None),
-        ("stale", "feed_down"),
-        ("halted", "volatility"),
-        ("closed", None),
-    ]
     return [
         ("welcome", {**head, "limits": _LIMITS}),
         ("subscribed to a book", _subscribed()),
@@ -216,13 +251,21 @@ def control() -> list[tuple[str, Object]]:
         ("subscribed, no id was given", no_id),
         ("subscribed, names beyond ASCII", _subscribed(id='"\\\n', instrument="SIM:東京/€")),
         ("subscribed, exponents of zero and above", _subscribed(price_exp=0, size_exp=3)),
+        ("subscribed, more keys of ref", _subscribed(ref={**_REF, "name": "", "depth": 1000, "base": "BTC"})),
         ("lost", {"type": "lost", "sub": 8, "first": 12, "last": 40_000}),
-        *((f"state {state}", _state(state, reason)) for state, reason in states),
+        *states(),
+        ("reference data", _ref()),
+        ("reference data, a depth", _ref(depth=1000)),
+        (
+            "reference data, more keys",
+            _ref(tick=5, lot=10**8, name="東京/€", isin="XX0000000000", tiers=[1, {"a": None}]),
+        ),
         ("unsubscribed as asked", {"type": "unsubscribed", "id": 4, "subs": [7, 8], "reason": "requested"}),
         (
             "unsubscribed unasked",
             {"type": "unsubscribed", "subs": [UINT32], "reason": "not entitled any more"},
         ),
+        ("unsubscribed, other decimals", {"type": "unsubscribed", "subs": [7, 8], "reason": "rescaled"}),
         ("drain", {"type": "drain", "reconnect_after_ms": 1375, "deadline_ms": 30_000}),
         *(
             (f"error {code}", {"type": "error", "id": 5, "code": code, "message": "why, in words"})

@@ -157,7 +157,7 @@ cdef class Books:
         for symbol, subject in enumerate(self.subjects):
             made = self.at(symbol)
             bids, asks = self.view(symbol)
-            announced.append((f"{subject}.ref", msgpack.packb(_REF | {"name": subject})))
+            announced.append((f"{subject}.ref", msgpack.packb({"epoch": self.epoch, **_REF, "name": subject})))
             if made.seq == 1:
                 announced.append((f"{subject}.book", pack_book(self.epoch, 1, 1, ts_us, bids, asks)))
             announced.append((f"{subject}.snap", pack_snap(self.epoch, made.seq, ts_us, bids, asks)))

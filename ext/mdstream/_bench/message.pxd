@@ -21,6 +21,7 @@ cdef enum Kind:
     KIND_DRAIN
     KIND_UNSUBSCRIBED
     KIND_PONG
+    KIND_REF
     KINDS
 
 cdef enum Field:                # bits of Message.has

@@ -3,7 +3,7 @@ from libc.string cimport strlen
 ctypedef const char* Words
 cdef Words[KINDS] KIND_WORDS = [
     b"", b"delta", b"snapshot", b"trades", b"ticker", b"heartbeat", b"welcome", b"subscribed", b"state", b"lost", b"error", b"drain",
-    b"unsubscribed", b"pong",
+    b"unsubscribed", b"pong", b"ref",
 ]
 
 

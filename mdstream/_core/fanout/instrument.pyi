@@ -9,6 +9,7 @@ class Outcome(IntEnum):
     APPLIED = 1
     GAP = 2
     NEW_EPOCH = 3
+    UNKNOWN = 4
 
 class Quote(TypedDict):
     ticks: int
@@ -16,6 +17,7 @@ class Quote(TypedDict):
 
 class Instrument:
     topics: list[Any]
+    awaited: int
     def __init__(
         self,
         name: str,
@@ -53,4 +55,6 @@ class Instrument:
     def take_book(self, payload: bytes) -> Outcome: ...
     def take_trades(self, payload: bytes) -> Outcome: ...
     def load_snap(self, payload: bytes, *, force: bool = False) -> bool: ...
+    def agrees(self, snap: bytes) -> bool | None: ...
+    def begin(self, epoch: int) -> None: ...
     def reset_trades(self, epoch: int, seq: int) -> None: ...

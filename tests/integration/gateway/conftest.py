@@ -236,8 +236,16 @@ class RawFeed:
         await self.bus.publish(subject(self.id, stream), payload)
 
     async def announce(self, bids: list[int] | None = None, asks: list[int] | None = None) -> None:
-        """``ref``, ``status`` and a first ``snap``, stored when this returns."""
-        ref = {"price_exp": -2, "size_exp": -3, "tick": 1, "lot": 1, "name": str(self.id)}
+        """``ref``, ``status`` and a first ``snap``, stored when this returns. A book with levels has number 1."""
+        self.seq += bids is not None or asks is not None
+        ref = {
+            "epoch": self.epoch,
+            "price_exp": -2,
+            "size_exp": -3,
+            "tick": 1,
+            "lot": 1,
+            "name": str(self.id),
+        }
         for stream, value in (
             ("ref", ref),
             ("status", [5, self.epoch, 1, "trading", None]),

@@ -111,7 +111,7 @@ def test_a_thousand_bad_commands_are_answered_and_others_are_undisturbed(
         async with feed(nats_server.url, "SIM:A") as pub, gateway(nats_server.url, **limits) as server:
             await pub.announce([1000, 5], [1001, 7])
             good, bad = await ws.open(server.port, format), await ws.open(server.port, format)
-            watching = asyncio.ensure_future(watch(good, 200))
+            watching = asyncio.ensure_future(watch(good, 201))
             misbehaving = asyncio.ensure_future(misbehave(bad))
             for size in range(1, 201):
                 await pub.book([1000, size], [])

@@ -36,7 +36,7 @@ def test_a_hundred_subscribers_at_once_share_one_opening(run, nats_server, gatew
             assert {snapshot["crc"] for snapshot in snapshots} == {snapshots[0]["crc"]}
             await pub.book([1000, 6], [])
             deltas = [await client.until("delta") for client in clients]
-            assert {delta["last"] for delta in deltas} == {1}
+            assert {delta["last"] for delta in deltas} == {2}
 
     run(scenario())
 
@@ -58,7 +58,7 @@ def test_an_instrument_without_subscribers_is_let_go_and_opens_again(
             second = await ws.open(server.port)
             second.send(BOOK)
             snapshot = await second.until("snapshot")
-            assert (snapshot["seq"], snapshot["bids"][0]) == (1, ["10.00", "0.009"])
+            assert (snapshot["seq"], snapshot["bids"][0]) == (2, ["10.00", "0.009"])
 
     run(scenario())
 
@@ -69,7 +69,7 @@ def test_a_subscription_before_the_book_is_told_recovering_then_shown(
     async def scenario() -> None:
         async with feed(nats_server.url, "SIM:A") as pub, gateway(nats_server.url) as server:
             # Announced, but the first book update is not there: number 1 is missing and no snapshot to begin with.
-            ref = {"price_exp": -2, "size_exp": -3}
+            ref = {"epoch": pub.epoch, "price_exp": -2, "size_exp": -3}
             await pub.bus.publish_acked(subject(pub.id, "ref"), msgpack.packb(ref))
             await pub.put("book", [1, pub.epoch, 2, 2, 5, [1000, 1], []])
             await pub.bus.flush()
@@ -98,13 +98,13 @@ def test_other_decimals_end_the_subscriptions_and_a_new_one_has_them(
             client.send({**BOOK, "depth": 5}, {**BOOK, "depth": 10})
             subs = [(await client.until("subscribed"))["sub"] for _ in range(2)]
             pub.epoch += 1
-            ref = {"price_exp": -3, "size_exp": -3}
+            ref = {"epoch": pub.epoch, "price_exp": -3, "size_exp": -3}
             await pub.bus.publish_acked(subject(pub.id, "ref"), msgpack.packb(ref))
             ended = await client.until("unsubscribed")
             assert sorted(ended["subs"]) == sorted(subs)
-            assert "decimals" in ended["reason"]
+            assert ended["reason"] == "rescaled"
             await pub.bus.publish_acked(
-                subject(pub.id, "snap"), msgpack.packb([2, pub.epoch, 0, 1, BIDS, ASKS])
+                subject(pub.id, "snap"), msgpack.packb([2, pub.epoch, 1, 1, BIDS, ASKS])
             )
             client.send(BOOK)
             assert (await client.until("subscribed"))["price_exp"] == -3
@@ -154,7 +154,7 @@ def test_nats_restarted_nobody_is_disconnected_and_the_book_is_whole(
             client.send(BOOK)
             await client.until("snapshot")
             await pub.book([1000, 6], [])
-            await client.until("delta", last=1)
+            await client.until("delta", last=2)
             nats_server.kill()
             assert (await client.until("state"))["state"] == "stale"
             await nats_server.restart()
@@ -162,7 +162,7 @@ def test_nats_restarted_nobody_is_disconnected_and_the_book_is_whole(
                 pass
             await pub.book([1000, 7], [])
             delta = await client.until("delta")
-            assert (delta["first"], delta["last"], delta["bids"]) == (2, 2, [["10.00", "0.007"]])
+            assert (delta["first"], delta["last"], delta["bids"]) == (3, 3, [["10.00", "0.007"]])
 
     run(scenario())
 

@@ -49,7 +49,7 @@ def test_without_nats_it_serves_is_not_ready_and_goes_on_when_nats_comes(run, ws
                     await server.wait_ready()
                     assert await status(http, server) == (200, "ready")
                     client.send(command)
-                    assert (await client.until("snapshot"))["seq"] == 0
+                    assert (await client.until("snapshot"))["seq"] == 1
             finally:
                 await nats.stop()
             assert (await client.until("state", state="stale"))["reason"]
@@ -109,7 +109,7 @@ def test_clients_over_tls(run, nats_server, feed, ws, tmp_path: Path) -> None:
                 await client.until("snapshot")
                 for size in range(1, 20):
                     await pub.book([1000, size], [])
-                while (await client.until("delta"))["last"] != 19:
+                while (await client.until("delta"))["last"] != 20:
                     pass
                 await client.abort()
         finally:

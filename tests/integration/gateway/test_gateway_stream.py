@@ -47,16 +47,17 @@ def test_a_book_from_snapshot_to_delta(format, run, nats_server, gateway, feed, 
                 "interval_ms": 0,
                 "price_exp": -2,
                 "size_exp": -3,
+                "ref": {"tick": 1, "lot": 1, "name": "SIM:A", "depth": 0},
                 "resumed": False,
             }
             snapshot = await client.until("snapshot")
-            assert (snapshot["sub"], snapshot["epoch"], snapshot["seq"]) == (sub, 1_000, 0)
+            assert (snapshot["sub"], snapshot["epoch"], snapshot["seq"]) == (sub, 1_000, 1)
             assert snapshot["reason"] == "subscribe"
             assert decimals(snapshot["bids"], format) == [("10.00", "0.005"), ("9.99", "0.006")]
             assert decimals(snapshot["asks"], format) == [("10.01", "0.007"), ("10.02", "0.008")]
             await pub.book([1000, 0], [1001, 9])
             delta = await client.until("delta")
-            assert (delta["sub"], delta["first"], delta["last"], delta["ts"]) == (sub, 1, 1, 5)
+            assert (delta["sub"], delta["first"], delta["last"], delta["ts"]) == (sub, 2, 2, 5)
             assert decimals(delta["bids"], format) == [("10.00", "0.000")]
             assert decimals(delta["asks"], format) == [("10.01", "0.009")]
 
@@ -88,10 +89,10 @@ def test_where_all_have_intervals_the_socket_to_nats_is_paused(
 
             command = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
             conflated.send(command | {"interval_ms": 1_000})
-            assert (await conflated.until("snapshot"))["seq"] == 0
+            assert (await conflated.until("snapshot"))["seq"] == 1
             while pauses < 100:
                 await publish(10)
-            last = 0
+            last = 1
             while last < pub.seq:
                 delta = await conflated.until("delta")
                 assert delta["first"] == last + 1
@@ -155,7 +156,7 @@ def test_the_keys_of_control_messages_stand_in_the_contracts_order(
 ) -> None:
     orders = {
         "welcome": "type version node session time heartbeat_ms limits",
-        "subscribed": "type id sub channel instrument depth group interval_ms price_exp size_exp resumed",
+        "subscribed": "type id sub channel instrument depth group interval_ms price_exp size_exp ref resumed",
         "unsubscribed": "type id subs reason",
         "error": "type id code message",
         "pong": "type id data time",
@@ -236,7 +237,7 @@ def test_subscribing_twice_answers_the_number_and_sends_nothing_again(
             assert await client.until("subscribed") == {**first, "id": 2, "resumed": True}
             assert (await client.recv())["type"] == "pong"
             await pub.book([1000, 1], [])
-            assert (await client.until("delta"))["first"] == 1
+            assert (await client.until("delta"))["first"] == 2
             client.send({"op": "ping"})
             assert (await client.recv())["type"] == "pong", "a second delta"
 
@@ -318,14 +319,14 @@ def test_recover_is_answered_on_the_same_subscription(run, nats_server, gateway,
             await client.until("snapshot")
             for size in (1, 2, 3):
                 await pub.book([1000, size], [])
-            await client.until("delta", last=3)
-            client.send({"op": "recover", "sub": sub, "from": 2})
+            await client.until("delta", last=4)
+            client.send({"op": "recover", "sub": sub, "from": 3})
             delta = await client.until("delta")
-            assert (delta["first"], delta["last"], delta["bids"]) == (2, 3, [["10.00", "0.003"]])
-            for from_seq in (0, 4, 2**53 - 1):
+            assert (delta["first"], delta["last"], delta["bids"]) == (3, 4, [["10.00", "0.003"]])
+            for from_seq in (0, 5, 2**53 - 1):
                 client.send({"op": "recover", "sub": sub, "from": from_seq})
                 snapshot = await client.until("snapshot")
-                assert (snapshot["seq"], snapshot["reason"]) == (3, "recover")
+                assert (snapshot["seq"], snapshot["reason"]) == (4, "recover")
 
     run(scenario())
 
@@ -345,17 +346,17 @@ def test_resume_goes_on_without_a_snapshot_also_where_the_instrument_was_not_ope
             await client.until("snapshot")
             for size in (1, 2):
                 await pub.book([1000, size], [])
-            await client.until("delta", last=2)
+            await client.until("delta", last=3)
             client.close()
             for size in (3, 4):
                 await pub.book([1000, size], [])
             await pub.stored()
             moved = await ws.open(second.port)
-            resume = {"SIM:A": [pub.epoch, 2]}
+            resume = {"SIM:A": [pub.epoch, 3]}
             moved.send({"op": "subscribe", "channel": "book", "instruments": ["SIM:A"], "resume": resume})
             assert (await moved.until("subscribed"))["resumed"] is True
             delta = await moved.until("delta")
-            assert (delta["first"], delta["last"], delta["bids"]) == (3, 4, [["10.00", "0.004"]])
+            assert (delta["first"], delta["last"], delta["bids"]) == (4, 5, [["10.00", "0.004"]])
             moved.send(
                 {
                     "op": "subscribe",
@@ -409,7 +410,7 @@ def test_both_formats_tell_the_same(run, nats_server, gateway, feed, ws) -> None
             for size in range(1, 50):
                 await pub.book([1000 - size % 7, size], [1001 + size % 5, size])
             for _, client, seen in views:
-                while seen[-1].get("last") != 49:
+                while seen[-1].get("last") != 50:
                     seen.append(await client.until("delta"))
             told = [
                 [(m["crc"], decimals(m["bids"], f), decimals(m["asks"], f)) for m in seen]
@@ -434,8 +435,8 @@ def test_heartbeats_come_with_the_newest_number(run, nats_server, gateway, feed,
             sub = (await client.until("subscribed"))["sub"]
             await client.until("snapshot")
             await pub.book([1000, 1], [])
-            await client.until("delta", last=1)
-            while (await client.until("heartbeat"))["seqs"] != [[sub, 1]]:
+            await client.until("delta", last=2)
+            while (await client.until("heartbeat"))["seqs"] != [[sub, 2]]:
                 pass
 
     run(scenario())

@@ -5,7 +5,15 @@ import signal
 
 import pytest
 
-from mdstream.cli.client_options import add_view, duration_s, instrument, run_until_signal
+from mdstream.cli.client_options import (
+    add_connection,
+    add_view,
+    duration_s,
+    has_screen,
+    instrument,
+    run_until_signal,
+)
+from mdstream.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -25,6 +33,46 @@ def test_instruments_are_checked():
     assert instrument("SIM:BTC-USD") == "SIM:BTC-USD"
     with pytest.raises(argparse.ArgumentTypeError, match="no colon"):
         instrument("BTC-USD")
+
+
+def test_one_or_several_urls():
+    parser = argparse.ArgumentParser()
+    add_connection(parser, format="json")
+
+    assert parser.parse_args([]).url == ("ws://127.0.0.1:8080/v1/stream",)
+    assert parser.parse_args(["--url", "ws://a/v1/stream, wss://b/v1/stream"]).url == (
+        "ws://a/v1/stream",
+        "wss://b/v1/stream",
+    )
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "http://127.0.0.1:8080/v1/stream", "ws://a,b", ""])
+def test_what_is_no_url_is_told_in_one_line(url, capsys):
+    parser = argparse.ArgumentParser()
+    add_connection(parser, format="json")
+
+    with pytest.raises(ConfigError, match="--url: gateway URL was .*; it must be ws://") as caught:
+        parser.parse_args(["--url", url])
+
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("terminal", "name", "drawn"),
+    [
+        (True, "xterm", True),
+        (True, "", True),
+        (True, "dumb", False),
+        (True, "unknown", False),
+        (False, "xterm", False),
+    ],
+)
+def test_a_dumb_terminal_is_not_drawn_on(monkeypatch, terminal, name, drawn):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal, raising=False)
+    monkeypatch.setenv("TERM", name)
+
+    assert has_screen() is drawn
 
 
 @pytest.mark.parametrize(

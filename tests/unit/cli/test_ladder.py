@@ -24,6 +24,7 @@ def scene():
         state=ConnectionState.OPEN,
         reason=None,
         welcome=welcome,
+        subscriptions=(),
         url="ws://127.0.0.1:8080/v1/stream",
     )
     book = Book(Request("book", "SIM:BTC-USD", 20, 1, 100), link)
@@ -81,13 +82,24 @@ def test_it_tells_state_numbers_and_troubles(scene):
 
 
 def test_it_shows_why_a_book_is_not_live(scene):
-    scene.book.take_state(StateChange(7, "halted", 1, "volatility"))
+    scene.book.take_state(StateChange(7, "halted", 1, "volatility"), 0.0)
     assert "● halted  volatility" in "\n".join(draw(scene))
 
     scene.book.detach("closed with 1006")
     scene.client.state = ConnectionState.RECONNECTING
     text = "\n".join(draw(scene))
     assert "● disconnected  closed with 1006" in text and "reconnecting" in text
+
+
+def test_it_shows_the_code_and_the_age_now(scene):
+    scene.clock = lambda: 105.0
+    scene.book.take_state(StateChange(7, "stale", 1, "nothing comes", "silent", 30_400), 100.0)
+
+    assert "● stale (silent, heard 35 s ago)  nothing comes" in "\n".join(draw(scene))
+    assert " SIM:BTC-USD stale (silent, heard 35 s ago) | bid 100.00" in line(scene)
+
+    scene.book.take_state(StateChange(7, "recovering", 1, "a number is missing", "gap"), 105.0)
+    assert " SIM:BTC-USD recovering (gap) | bid 100.00" in line(scene)
 
 
 def test_trades_are_newest_first_and_sizes_fit(scene):
@@ -103,10 +115,15 @@ def test_trades_are_newest_first_and_sizes_fit(scene):
 
 
 def test_before_the_first_snapshot_it_says_so(scene):
-    scene.book = None
+    pending, scene.book = scene.book, None
 
     assert "waiting for the first snapshot" in "\n".join(draw(scene))
     assert "no book yet" in line(scene)
+
+    scene.client.subscriptions = (pending,)
+    pending.take_state(StateChange(7, "recovering", 1, "the publisher has sent no book", "no_book"), 0.0)
+    assert "the publisher has sent no book" in "\n".join(draw(scene))
+    assert "the publisher has sent no book" in line(scene)
 
 
 def test_one_line_for_where_there_is_no_terminal(scene):

@@ -10,7 +10,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from mdstream.client.core import ClientCore, DialNow, HangUp, Send
+from mdstream.client.actions import DialNow, HangUp, Send
+from mdstream.client.core import ClientCore
 from mdstream.client.policy import Policy
 from mdstream.client.protocol_factory import make_codec
 from mdstream.client.states import ConnectionState, Stats

@@ -396,7 +396,7 @@ def test_disconnected_is_shown_and_not_trusted(book, say):
 
 def test_the_own_recovery_outranks_the_state_of_the_gateway(book, say):
     book.take(say.snapshot(5), 0.0)
-    book.take_state(StateChange(7, "halted", 1, "news"))
+    book.take_state(StateChange(7, "halted", 1, "news"), 0.0)
     assert book.state is SubscriptionState.HALTED
 
     book.take(say.quiet(7), 0.0)

@@ -153,7 +153,18 @@ def test_retry_after_is_honoured_with_the_jitter_on_top(desk):
     assert desk.core.state is ConnectionState.CONNECTING
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_retry_after_has_a_bound(desk):
+    desk.connect()
+    desk.cut()
+    desk.wait(0.5)
+
+    desk.core.dial_failed(HandshakeRefused("full", status=503, retry_after_s=1e9), desk.now)
+    desk.wait(61)
+
+    assert desk.core.state is ConnectionState.CONNECTING
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
 def test_some_refusals_of_the_upgrade_are_final(desk, status):
     desk.connect()
     desk.cut()
@@ -162,6 +173,23 @@ def test_some_refusals_of_the_upgrade_are_final(desk, status):
     desk.core.dial_failed(HandshakeRefused("no", status=status), desk.now)
 
     assert desk.core.state is ConnectionState.CLOSED
+
+
+def test_a_path_that_is_missing_is_final_only_before_the_first_connection(make_desk):
+    missing = HandshakeRefused("no such path", status=404)
+    desk = make_desk()
+    desk.core.start(desk.now)
+    desk.core.dial_failed(missing, desk.now)
+    assert desk.core.error is missing
+
+    desk = make_desk()
+    desk.connect()
+    desk.cut()
+    desk.wait(0.5)
+    desk.core.dial_failed(missing, desk.now)
+    assert desk.core.state is ConnectionState.RECONNECTING
+    desk.wait(1)
+    assert desk.core.state is ConnectionState.CONNECTING
 
 
 @pytest.mark.parametrize("error", [ConnectionFailed("refused"), HandshakeRefused("full", status=503)])

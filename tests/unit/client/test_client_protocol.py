@@ -123,6 +123,31 @@ CONTROLS: list[tuple[dict[str, Any], events.Event]] = [
         {"type": "state", "sub": 7, "state": "stale", "since": 3, "reason": "x"},
         events.StateChange(7, "stale", 3, "x"),
     ),
+    (
+        {
+            "type": "state",
+            "sub": 7,
+            "state": "stale",
+            "since": 3,
+            "code": "silent",
+            "age_ms": 31_000,
+            "reason": "x",
+        },
+        events.StateChange(7, "stale", 3, "x", "silent", 31_000),
+    ),
+    (
+        {
+            "type": "state",
+            "sub": 7,
+            "state": "live",
+            "since": 3,
+            "code": None,
+            "age_ms": None,
+            "reason": None,
+        },
+        events.StateChange(7, "live", 3),
+    ),
+    ({"type": "ref", "sub": 7, "ref": {"tick": 5, "x": [1]}}, events.RefChange(7, {"tick": 5, "x": [1]})),
     ({"type": "unsubscribed", "id": None, "subs": [7], "reason": "x"}, events.Unsubscribed([7], None, "x")),
     ({"type": "drain", "reconnect_after_ms": 5, "deadline_ms": 6}, events.Drain(5, 6)),
     (

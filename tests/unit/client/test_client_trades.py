@@ -211,3 +211,16 @@ def test_a_reconnect_that_was_not_resumed_shows_its_gap(trades, link):
     trades.take(batch(9, 9), 0.0)
 
     assert link.asked == [3]
+
+
+def test_an_older_epoch_counts_right_after_subscribed_alone(trades, seen):
+    trades.take(batch(1, 2, epoch=9), 0.0)
+    trades.take(batch(3, 4, epoch=5), 0.0)
+    assert (seen, trades.epoch) == ([1, 2], 9)
+    trades.detach("cut")
+    trades.requested()
+
+    trades.accept(Subscribed(3, "trades", "SIM:BTC-USD", -2, -3), 0.0)
+    trades.take(batch(70, 71, epoch=5), 0.0)
+
+    assert (seen, trades.epoch, trades.resume) == ([1, 2, 70, 71], 5, (5, 71))

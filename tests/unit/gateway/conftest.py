@@ -51,7 +51,10 @@ class FakeReaders:
     """Opens what is in ``refs``; ``gate``, if set, is awaited before anything is known."""
 
     def __init__(self) -> None:
-        self.bus = SimpleNamespace(connected=True)
+        self.subjects: list[str] = []
+        """What MD_STATE holds, for hints."""
+        self.asked: list[str] = []
+        self.bus = SimpleNamespace(connected=True, jetstream=SimpleNamespace(stream_info=self._stream_info))
         self.stats = ReaderStats()
         self.refs: dict[str, Ref] = {}
         self.opened: list[str] = []
@@ -78,15 +81,19 @@ class FakeReaders:
             asyncio.get_running_loop().call_soon(self.go_live, name)
         return SimpleNamespace(close=close)
 
+    async def _stream_info(self, stream: str, subjects_filter: str) -> Any:
+        self.asked.append(subjects_filter)
+        return SimpleNamespace(state=SimpleNamespace(subjects=dict.fromkeys(self.subjects, 1)))
+
     async def close(self) -> None:
         self.closed.extend(self.watchers)
 
-    def go_live(self, name: str, seq: int = 0) -> None:
+    def go_live(self, name: str, seq: int = 1) -> None:
         """The book and the trades of an open instrument are there."""
         snap = msgpack.packb([2, 1000, seq, 1, [1000, 5], [1001, 7]])
         self.targets[name].load_snap(snap)
         for stream in ("book", "trade"):
-            self.watchers[name].on_state(stream, State.LIVE, "")
+            self.watchers[name].on_state(stream, State.LIVE, None, "", None)
 
 
 class Stage:

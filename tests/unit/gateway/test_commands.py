@@ -143,7 +143,7 @@ def test_what_is_refused_with_code_and_reason(value: object, code: str, said: st
     assert said in message
 
 
-@pytest.mark.parametrize("name", ["", "A", "sim:A", ":A", "SIM:", "SIM:A:B", "SIM:" + "x" * 65, "SIM:a\n"])
+@pytest.mark.parametrize("name", ["", "A", "sim:A", ":A", "SIM:", "SIM:A:B", "SIM:" + "x" * 129, "SIM:a\n"])
 def test_what_names_no_instrument_is_unknown(name: str) -> None:
     command = READER.read({**BOOK, "instruments": [name]})
     assert isinstance(command, Subscribe)

@@ -7,7 +7,7 @@ import pytest
 
 from mdstream.codes import ErrorCode
 from mdstream.errors import BusUnavailable, CommandError, PayloadError
-from mdstream.model import InstrumentId, Ref, State
+from mdstream.model import InstrumentId, Ref, State, StateCode
 
 A, B = InstrumentId("SIM", "A"), InstrumentId("SIM", "B")
 
@@ -40,6 +40,20 @@ def test_what_nobody_announced_is_unknown_and_leaves_nothing(run, stage) -> None
         )
         on.announce("SIM:B")
         assert len(await on.instruments.open([A, B], "book")) == 2
+
+    run(scenario())
+
+
+def test_an_unknown_instrument_is_hinted_at_once_a_second(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.readers.subjects = ["md.SIM.b.ref", "md.SIM.C.ref"]
+        said = [(await refusal(on.instruments.open([B], "book")))[1] for _ in range(3)]
+        assert said == [
+            "no publisher has announced SIM:B; nearly the same on the bus: SIM:b",
+            *["no publisher has announced SIM:B"] * 2,
+        ]
+        assert on.readers.asked == ["md.SIM.*.ref", "md.*.B.ref"]
 
     run(scenario())
 
@@ -134,10 +148,10 @@ def test_states_reach_the_subscribers_of_that_stream_alone(run, stage) -> None:
         for channel, client in clients.items():
             on.say(client, op="subscribe", channel=channel, instruments=["SIM:A"])
             client.taken()
-        instrument.on_state("trade", State.RECOVERING, "a number is missing")
+        instrument.on_state("trade", State.RECOVERING, StateCode.GAP, "a number is missing", None)
         assert [len(clients[channel].taken()) for channel in ("book", "ticker", "trades")] == [0, 0, 1]
         on.pass_s(1)
-        instrument.on_state("book", State.STALE, "the feed is silent")
+        instrument.on_state("book", State.STALE, StateCode.SILENT, "the feed is silent", 30_250)
         assert [len(clients[channel].taken()) for channel in ("trades", "ticker")] == [0, 1]
         (state,) = clients["book"].taken()
         assert state == {
@@ -145,11 +159,14 @@ def test_states_reach_the_subscribers_of_that_stream_alone(run, stage) -> None:
             "sub": state["sub"],
             "state": "stale",
             "since": on.now_us,
+            "code": "silent",
+            "age_ms": 30_250,
             "reason": "the feed is silent",
         }
-        instrument.on_state("book", State.STALE, "the venue says feed_down")
+        instrument.on_state("book", State.STALE, StateCode.FEED_DOWN, "the venue says feed_down", 31_000)
         (again,) = clients["book"].taken()
         assert (again["since"], again["reason"]) == (state["since"], "the venue says feed_down")
+        assert (again["code"], again["age_ms"]) == ("feed_down", 31_000)
 
     run(scenario())
 
@@ -162,10 +179,10 @@ def test_live_is_told_after_the_data_that_makes_it_so(run, stage) -> None:
         (instrument,) = await on.instruments.open([A], "book")
         on.readers.go_live("SIM:A")
         on.say(client, op="subscribe", channel="book", instruments=["SIM:A"])
-        instrument.on_state("book", State.RECOVERING, "a number is missing")
+        instrument.on_state("book", State.RECOVERING, StateCode.GAP, "a number is missing", None)
         client.taken()
         on.readers.targets["SIM:A"].load_snap(msgpack.packb([2, 1000, 9, 1, [1000, 5], [1001, 8]]))
-        instrument.on_state("book", State.LIVE, "")
+        instrument.on_state("book", State.LIVE, None, "", None)
         assert [message["type"] for message in client.taken()] == ["snapshot", "state"]
 
     run(scenario())
@@ -184,12 +201,17 @@ def test_other_decimals_end_every_subscription(run, stage) -> None:
         on.say(other, op="subscribe", channel="book", instruments=["SIM:B"])
         subs = {message["sub"] for message in client.taken() if message["type"] == "subscribed"}
         other.taken()
-        on.readers.watchers["SIM:A"].on_ref(Ref(price_exp=-2, size_exp=-3, tick=5), rescaled=False)
+        on.readers.watchers["SIM:A"].on_ref(Ref(price_exp=-2, size_exp=-3, epoch=7), rescaled=False)
         assert client.taken() == []
+        on.readers.watchers["SIM:A"].on_ref(Ref(price_exp=-2, size_exp=-3, tick=5), rescaled=False)
+        told = client.taken()
+        assert {message["sub"] for message in told} == subs
+        assert [message["ref"] for message in told] == [{"tick": 5, "lot": 1, "name": "", "depth": 0}] * 2
+        assert {message["type"] for message in told} == {"ref"}
         on.readers.watchers["SIM:A"].on_ref(Ref(price_exp=-3, size_exp=-3), rescaled=True)
         (ended,) = client.taken()
         assert (ended["type"], set(ended["subs"])) == ("unsubscribed", subs)
-        assert "id" not in ended
+        assert "id" not in ended and ended["reason"] == "rescaled"
         assert other.taken() == []
         assert on.instruments.find("SIM:A") is None
         await on.instruments.open([A], "book")

@@ -189,6 +189,11 @@ cdef class Hub:
         self.c_mark(instrument)
         return True
 
+    def begin(self, instrument: Instrument, epoch: int) -> None:
+        """Begins a greater epoch, as ``Instrument.begin``."""
+        instrument.begin(epoch)
+        self.c_mark(instrument)
+
     def reset_trades(self, instrument: Instrument, epoch: int, seq: int) -> None:
         """Gives up trades up to ``seq`` that nobody holds any more; subscribers are told ``lost``."""
         instrument.reset_trades(epoch, seq)

@@ -1,9 +1,11 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
-from libc.string cimport memset
+from libc.stdint cimport UINT64_MAX
+from libc.string cimport memcmp, memset
 
 from mdstream._core.codec.msgpack_reader cimport Cursor, cursor_open
 from mdstream._core.codec.feed_decoder cimport BookUpdate, next_book, next_snap, next_trade
+from mdstream._core.orderbook.levels cimport Levels
 from mdstream._core.orderbook.trade_log cimport Trade
 
 from mdstream.model import MAX_EXPONENT
@@ -12,13 +14,17 @@ from mdstream.model import MAX_EXPONENT
 # its use.
 cdef BookUpdate scratch
 memset(&scratch, 0, sizeof(scratch))
+cdef Levels kept_bids, kept_asks
+memset(&kept_bids, 0, sizeof(kept_bids))
+memset(&kept_asks, 0, sizeof(kept_asks))
 
 
 cdef class Instrument:
     """One instrument: its scale, book and trades, and the checks between bytes from the bus and the book.
 
-    An instrument that was never opened (epoch 0) takes only what begins an epoch; anything else is a GAP. ``last_trade`` is the
-    newest trade that had a size, and is kept when an epoch begins; lots 0: none yet.
+    An instrument that was never opened (epoch 0) takes only what begins an epoch; anything else is a GAP. Once ``begin`` was called,
+    a greater epoch begins by another call only. ``last_trade`` is the newest trade that had a size, and is kept when an epoch begins;
+    lots 0: none yet.
     """
 
     def __init__(self, str name not None, int price_exp, int size_exp, *, log_capacity=16384, trade_capacity=4096,
@@ -31,6 +37,7 @@ cdef class Instrument:
         self.trades = TradeLog(trade_capacity)
         self.scale.price_exp = price_exp
         self.scale.size_exp = size_exp
+        self.greatest_epoch = UINT64_MAX
         self.topics = []
         self.book_label, self.trades_label, self.snap_label = f"{name} book", f"{name} trade", f"{name} snap"
 
@@ -42,8 +49,8 @@ cdef class Instrument:
         cursor_open(&cursor, <PyObject*> self.book_label, payload, size)
         while next_book(&cursor, &scratch):
             outcome = take_update(self, &scratch)
-            if outcome == GAP:
-                return GAP
+            if outcome == GAP or outcome == UNKNOWN:
+                return outcome
             strongest = max(strongest, outcome)
         return strongest
 
@@ -52,7 +59,7 @@ cdef class Instrument:
         cdef int loaded = 0
         cursor_open(&cursor, <PyObject*> self.snap_label, payload, size)
         while next_snap(&cursor, &scratch):
-            if fence(self, scratch.epoch):
+            if judge(self, scratch.epoch) != APPLIED:
                 continue
             if not force and scratch.epoch == self.book.epoch and scratch.last <= self.book.seq:
                 continue
@@ -60,6 +67,19 @@ cdef class Instrument:
                              scratch.asks.values, scratch.asks.count)
             loaded = 1
         return loaded
+
+    cdef int c_agrees(self, const char* payload, Py_ssize_t size) except -1:
+        cdef Cursor cursor
+        cdef Book book = self.book
+        cdef bint same = True
+        cursor_open(&cursor, <PyObject*> self.snap_label, payload, size)
+        while next_snap(&cursor, &scratch):
+            if scratch.epoch != book.epoch or scratch.last > book.seq:
+                return NOT_KEPT
+            if not book.c_view(scratch.last, 0, 1, &kept_bids, &kept_asks):
+                return NOT_KEPT
+            same = same and equal(&scratch.bids, &kept_bids) and equal(&scratch.asks, &kept_asks)
+        return AGREES if same else DIFFERS
 
     # ---- trades
 
@@ -71,8 +91,8 @@ cdef class Instrument:
         cursor_open(&cursor, <PyObject*> self.trades_label, payload, size)
         while next_trade(&cursor, &epoch, &trade):
             outcome = take_trade(self, epoch, &trade)
-            if outcome == GAP:
-                return GAP
+            if outcome == GAP or outcome == UNKNOWN:
+                return outcome
             strongest = max(strongest, outcome)
         return strongest
 
@@ -106,6 +126,21 @@ cdef class Instrument:
         """
         return self.c_load_snap(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), force) == 1
 
+    def agrees(self, bytes snap not None):
+        """Whether the book was equal to a ``snap`` payload at its number; None if the log does not keep that number. Raises PayloadError."""
+        cdef int agreement = self.c_agrees(PyBytes_AS_STRING(snap), PyBytes_GET_SIZE(snap))
+        return None if agreement == NOT_KEPT else agreement == AGREES
+
+    def begin(self, uint64_t epoch):
+        """Begins an epoch, greater than ``epoch``: book and trades are at 0, values of a smaller one are dropped, those of a greater
+        one are UNKNOWN. Raises ValueError for one that is not greater."""
+        if epoch <= self.epoch:
+            raise ValueError(f"{self.name}: epoch {epoch} does not follow epoch {self.epoch}")
+        self.epoch = self.greatest_epoch = epoch
+        self.awaited = 0
+        self.book.c_reset(epoch)
+        self.trades.c_reset(epoch, 0)
+
     def reset_trades(self, uint64_t epoch, uint64_t seq):
         """Gives up trades up to ``seq`` of ``epoch``; the next one taken is ``seq + 1``."""
         self.trades.c_reset(epoch, seq)
@@ -117,20 +152,30 @@ cdef class Instrument:
 
 # ---- one value
 
-cdef inline bint fence(Instrument instrument, uint64_t epoch) noexcept:
-    """Whether a smaller epoch than the greatest seen is to be dropped; remembers a greater one."""
+cdef inline Outcome judge(Instrument instrument, uint64_t epoch) noexcept:
+    """What becomes of values of an epoch: APPLIED, or NOTHING (a smaller one: it is fenced), or UNKNOWN."""
+    if epoch == instrument.epoch:
+        return APPLIED
     if epoch < instrument.epoch:
         instrument.fenced += 1
-        return True
+        return NOTHING
+    if epoch > instrument.greatest_epoch:
+        return UNKNOWN
     instrument.epoch = epoch
-    return False
+    return APPLIED
+
+
+cdef inline bint equal(const Levels* one, const Levels* other) noexcept nogil:
+    if one.count != other.count:
+        return False
+    return one.count == 0 or memcmp(one.values, other.values, 2 * one.count * sizeof(one.values[0])) == 0
 
 
 cdef inline Outcome take_update(Instrument instrument, const BookUpdate* update) except? NOTHING:
     cdef Book book = instrument.book
-    cdef Outcome outcome = APPLIED
-    if fence(instrument, update.epoch):
-        return NOTHING
+    cdef Outcome outcome = judge(instrument, update.epoch)
+    if outcome != APPLIED:
+        return outcome
     if update.epoch != book.epoch:
         if update.first != 1:
             return GAP
@@ -150,9 +195,9 @@ cdef inline Outcome take_update(Instrument instrument, const BookUpdate* update)
 
 cdef Outcome take_trade(Instrument instrument, uint64_t epoch, const Trade* trade) except? NOTHING:
     cdef TradeLog log = instrument.trades
-    cdef Outcome outcome = APPLIED
-    if fence(instrument, epoch):
-        return NOTHING
+    cdef Outcome outcome = judge(instrument, epoch)
+    if outcome != APPLIED:
+        return outcome
     if epoch != log.epoch:
         if trade.seq != 1:
             return GAP

@@ -198,7 +198,7 @@ cdef class Topic:
                     continue
                 if member.seq <= self.c_position():
                     self.c_bring_into_step(out, member)
-                elif now_us >= member.deadline_us:
+                elif now_us >= member.deadline_us and member.seq > self.instrument.awaited:
                     self.c_bring_into_step(out, self.c_set_state(member, EMPTY))
         return 0
 

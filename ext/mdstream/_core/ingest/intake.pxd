@@ -3,7 +3,7 @@
 from mdstream._core.fanout.flush_scheduler cimport FlushScheduler
 from mdstream._core.orderbook.book cimport NextWrites
 from mdstream._core.fanout.hub cimport Hub
-from mdstream._core.fanout.instrument cimport NOTHING, Instrument, Outcome
+from mdstream._core.fanout.instrument cimport NOTHING, Agreement, Instrument, Outcome
 from mdstream._core.ingest.receiver cimport Receiver
 from mdstream._core.fanout.topic cimport TopicGroup
 
@@ -33,9 +33,9 @@ cdef class InstrumentReceiver(Receiver):
     cdef FlushScheduler scheduler
     cdef public Intake book         # None: not straight to the core
     cdef public Intake trades
-    cdef public bint heard          # something came since this was last cleared
+    cdef public bint heard          # something was accepted since this was last cleared
     cdef Footprint footprint        # of the book
 
     cdef bint c_apply(self, Intake intake, const char* payload, Py_ssize_t size) except -1
-    cdef bint c_is_known(self, const char* snap, Py_ssize_t size) noexcept
+    cdef bint c_is_confirmed(self, const char* snap, Py_ssize_t size) except -1
     cdef void c_predict(self) noexcept

@@ -62,12 +62,13 @@ cdef class InstrumentReceiver(Receiver):
     """Takes all messages of an instrument: live books and trades straight into the core, all others by ``fallback``.
 
     A change of the core asks ``scheduler`` for a flush, unless every topic of the instrument waits for its interval. A message
-    that leaves a gap or is refused goes to ``fallback`` too; what it had changed before is not changed twice.
+    that is not accepted goes to ``fallback`` too: one that leaves a gap, is refused, is known already, or is of another epoch. What it
+    had changed before is not changed twice. So does a snapshot that is new, or differs from the book.
     """
 
     def __init__(self, fallback not None, on_heard not None, FlushScheduler scheduler not None):
-        """``fallback`` is called with subject and payload, ``on_heard`` after the first message and after the first since
-        ``heard`` was cleared."""
+        """``fallback`` is called with subject and payload, ``on_heard`` after the first message that was accepted and after the first
+        since ``heard`` was cleared."""
         self.fallback = fallback
         self.on_heard = on_heard
         self.scheduler = scheduler
@@ -80,14 +81,11 @@ cdef class InstrumentReceiver(Receiver):
         elif ends_with(subject, subject_size, b".trade", 6):
             done = self.trades is not None and self.c_apply(self.trades, payload, payload_size)
         elif ends_with(subject, subject_size, b".snap", 5):
-            done = self.book is not None and self.c_is_known(payload, payload_size)
+            done = self.book is not None and self.c_is_confirmed(payload, payload_size)
         if not done:
             self.fallback(
                 PyBytes_FromStringAndSize(subject, subject_size), PyBytes_FromStringAndSize(payload, payload_size)
             )
-        if not self.heard:
-            self.heard = True
-            self.on_heard()
         self.c_predict()
         return 0
 
@@ -119,8 +117,8 @@ cdef class InstrumentReceiver(Receiver):
             prefetch_levels(<const char*> of.writes.ask, <const char*> of.writes.ask_last, BEST_LEVELS if asks else 1)
 
     cdef bint c_apply(self, Intake intake, const char* payload, Py_ssize_t size) except -1:
-        """Whether that was all. Gaps and refused values are left to ``fallback``, which meets them again: what stood before them
-        is applied already, and is dropped there."""
+        """Whether it was accepted. Anything else is left to ``fallback``, which meets it again: what stood before it is applied
+        already, and is dropped there."""
         cdef Outcome outcome
         try:
             outcome = intake.c_take(payload, size)
@@ -129,14 +127,24 @@ cdef class InstrumentReceiver(Receiver):
         # A read asks at its end. Nothing is dirty while each topic of the instrument waits for its interval.
         if outcome != Outcome.NOTHING and not self.scheduler.reading and intake.hub.dirty:
             self.scheduler.c_request()
-        return outcome != Outcome.GAP
+        if outcome != Outcome.APPLIED and outcome != Outcome.NEW_EPOCH:
+            return False
+        if not self.heard:
+            self.heard = True
+            self.on_heard()
+        return True
 
-    cdef bint c_is_known(self, const char* snap, Py_ssize_t size) noexcept:
-        """Whether a live book has everything that a snapshot has, as it nearly always does."""
+    cdef bint c_is_confirmed(self, const char* snap, Py_ssize_t size) except -1:
+        """Whether a live book has everything that a snapshot has, as it nearly always does, and does not differ from it."""
         cdef uint64_t epoch = 0
         cdef uint64_t seq = 0
         cdef Book book = self.book.instrument.book
-        return snap_head(snap, size, &epoch, &seq) and epoch == book.epoch and seq <= book.seq
+        if not snap_head(snap, size, &epoch, &seq) or epoch != book.epoch or seq > book.seq:
+            return False
+        try:
+            return self.book.instrument.c_agrees(snap, size) != Agreement.DIFFERS
+        except FeedError:
+            return False
 
 
 cdef inline void prefetch_levels(const char* best, const char* last, int levels) noexcept nogil:

@@ -59,14 +59,29 @@ def test_status() -> None:
     ]
 
 
+def test_status_with_the_newest_numbers_and_when_the_venue_was_heard() -> None:
+    payload = pack(
+        [5, 7, TS, "trading", None, 12, 0, TS],
+        [5, 7, TS, "closed", ""],
+        [5, 7, TS, "halted", "news", 0, 3, 0],
+    )
+    first, second, third = decode_payload("status", payload)
+    assert first == StatusValue(7, TS, VenueState.TRADING, "", book_seq=12, trade_seq=0, heard_us=TS)
+    assert second[4:] == (None, None, None)
+    assert third == StatusValue(7, TS, VenueState.HALTED, "news", 0, 3, 0)
+
+
 def test_ref_keeps_what_it_does_not_know() -> None:
     extra = {"isin": "X", "tiers": [1, -2.5, None, True, {"a": {}}], "big": 2**64 - 1, "low": -(2**63)}
-    ref = {"price_exp": -2, "size_exp": 18, "tick": 5, "lot": MAX_NUMBER, "name": "Bitcoin", **extra}
-    assert decode_payload("ref", pack(ref)) == [Ref(-2, 18, 5, MAX_NUMBER, "Bitcoin", extra)]
+    known = {"epoch": 7, "price_exp": -2, "size_exp": 18, "tick": 5, "lot": MAX_NUMBER, "depth": 100}
+    ref = {**known, "name": "Bitcoin", **extra}
+    assert decode_payload("ref", pack(ref)) == [Ref(-2, 18, 5, MAX_NUMBER, "Bitcoin", 7, 100, extra)]
 
 
-def test_ref_needs_only_its_exponents() -> None:
-    assert decode_payload("ref", pack({"size_exp": 0, "price_exp": -18})) == [Ref(-18, 0)]
+def test_ref_needs_only_its_epoch_and_its_exponents() -> None:
+    assert decode_payload("ref", pack({"size_exp": 0, "price_exp": -18, "epoch": 1})) == [
+        Ref(-18, 0, epoch=1)
+    ]
 
 
 def integer_forms(value: int) -> list[bytes]:
@@ -121,7 +136,8 @@ BOOK = [1, 7, 1, 1, TS, [], []]
 SNAP = [2, 7, 1, TS, [], []]
 TRADE = [3, 7, 1, TS, 100, 5, 1, "id"]
 STATUS = [5, 7, TS, "trading", ""]
-REF = {"price_exp": -2, "size_exp": -8}
+LONG_STATUS = [*STATUS, 1, 2, TS]
+REF = {"epoch": 7, "price_exp": -2, "size_exp": -8}
 
 
 def with_field(value: list[Any], index: int, field: Any) -> bytes:
@@ -172,8 +188,21 @@ def with_field(value: list[Any], index: int, field: Any) -> bytes:
         ("status", with_field(STATUS, 3, 1), "state", "must be a string, not an integer"),
         ("status", with_field(STATUS, 4, 1), "reason", "must be a string, not an integer"),
         ("status", with_field(STATUS, 4, "x" * 1025), "reason", "is 1025 bytes long, more than 1024"),
+        ("status", pack(STATUS[:4]), "the value", "has 4 fields, not 5 or 8"),
+        ("status", pack(LONG_STATUS[:6]), "the value", "has 6 fields, not 5 or 8"),
+        ("status", pack([*LONG_STATUS, 0]), "the value", "has 9 fields, not 5 or 8"),
+        ("status", with_field(LONG_STATUS, 0, 1), "type", "must be 5, not 1"),
+        ("status", with_field(LONG_STATUS, 5, -1), "book_seq", f"must be 0 to {MAX_NUMBER}, not -1"),
+        ("status", with_field(LONG_STATUS, 5, None), "book_seq", "must be an integer, not nil"),
+        ("status", with_field(LONG_STATUS, 6, 2.0), "trade_seq", "must be an integer, not a float"),
+        ("status", with_field(LONG_STATUS, 7, TS + 1), "heard", f"{TS + 1} is later than ts, {TS}"),
+        ("status", with_field(LONG_STATUS, 7, -1), "heard", "not -1"),
         ("ref", pack([]), "the value", "must be a map, not an array"),
-        ("ref", pack({"price_exp": 1}), "size_exp", "is missing"),
+        ("ref", pack({"epoch": 1, "price_exp": 1}), "size_exp", "is missing"),
+        ("ref", pack({"price_exp": 1, "size_exp": 1}), "epoch", "is missing"),
+        ("ref", pack({**REF, "epoch": 0}), "epoch", f"must be 1 to {MAX_NUMBER}, not 0"),
+        ("ref", pack({**REF, "epoch": None}), "epoch", "must be an integer, not nil"),
+        ("ref", pack({**REF, "depth": -1}), "depth", f"must be 0 to {MAX_NUMBER}, not -1"),
         ("ref", pack({**REF, "price_exp": -19}), "price_exp", "must be -18 to 18, not -19"),
         ("ref", pack({**REF, "size_exp": None}), "size_exp", "must be an integer, not nil"),
         ("ref", pack({**REF, "tick": 0}), "tick", f"must be 1 to {MAX_NUMBER}, not 0"),
@@ -210,6 +239,7 @@ def test_refusal_names_the_value_and_the_byte() -> None:
         ("trade", pack([3, 7, 1, TS, 100, 70_000, 1, "an id of more than 31 bytes, after its head"])),
         ("trade", pack([3, 7, 1, TS, -40_000, 5, 0, 2**63])),
         ("status", pack([5, 7, TS, "feed_down", "why"])),
+        ("status", pack([5, 7, TS, "feed_down", "why", 70_000, 300, TS - 1])),
         ("ref", pack({**REF, "name": "x" * 40, "y": [1.5, "z", {"k": -70_000}]})),
     ],
 )

@@ -1,0 +1,119 @@
+"""The open readers of one core, and what they share.
+
+``open`` subscribes, reads the reference data and brings book and trades up to date. From then on live payloads go straight to the
+core, and gaps are recovered in the background.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mdstream._core.fanout.flush_scheduler import FlushScheduler
+from mdstream.bus.announcements import Announcements
+from mdstream.bus.connection import Bus
+from mdstream.bus.gap_recovery import InstrumentCore, RecoveryOptions
+from mdstream.bus.gate import ReaderStats
+from mdstream.bus.health import Health
+from mdstream.bus.reader import InstrumentReader, Watcher
+from mdstream.model import InstrumentId, Ref
+
+CHECK_S = 0.4
+"""Each reader is looked at once in this time, ..."""
+SLICES = 4
+"""... in so many parts, so that many readers do not hold up the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderOptions:
+    """How instruments are read."""
+
+    stale_after_s: float | None = 30.0
+    """An instrument whose venue is silent for longer is stale; None: never."""
+    recovery: RecoveryOptions = field(default_factory=RecoveryOptions)
+
+
+class Readers:
+    """The open readers of one core, and what they share: the bus, a bound on simultaneous recoveries, the scheduler, the counters."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        scheduler: FlushScheduler,
+        options: ReaderOptions | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        """``scheduler`` is asked for a flush when anything changed in the core; it must have been started."""
+        self.bus = bus
+        self.options = options or ReaderOptions()
+        self.clock = clock
+        self.wall_clock_us = wall_clock_us
+        self.stats = ReaderStats()
+        self.health = Health(bus, clock)
+        self.refs = Announcements(bus, wall_clock_us)
+        self.slots = asyncio.Semaphore(self.options.recovery.concurrent)
+        self.scheduler = scheduler
+        self._loop = asyncio.get_running_loop()
+        self._open: set[InstrumentReader] = set()
+        self._unchecked: list[InstrumentReader] = []
+        self._slice = 0
+        self._unregister = (
+            bus.on_disconnect(self._disconnected),
+            bus.on_reconnect(self._reconnected),
+            bus.client.schedule_by(scheduler),
+        )
+        self._timer = self._loop.call_later(CHECK_S / SLICES, self._check_some)
+        self._tasks = [self._loop.create_task(work) for work in (self.health.watch(), self.refs.listen())]
+
+    async def open(
+        self, instrument: InstrumentId, make_core: Callable[[Ref], InstrumentCore], watcher: Watcher
+    ) -> InstrumentReader:
+        """Opens an instrument. Returns when its reference data is known; book and trades are brought up to date afterwards.
+
+        ``make_core`` takes the reference data and returns the core's side. Raises UnknownInstrument if nobody announced the
+        instrument, BusUnavailable if NATS or JetStream does not answer, FeedError if the reference data cannot be used.
+        """
+        reader = InstrumentReader(self, instrument, watcher)
+        self._open.add(reader)
+        try:
+            await reader.start(make_core)
+        except BaseException:
+            await reader.close()
+            raise
+        return reader
+
+    async def close(self) -> None:
+        """Closes every reader; the bus stays open."""
+        for unregister in self._unregister:
+            unregister()
+        self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.refs.close()
+        for reader in tuple(self._open):
+            await reader.close()
+
+    def forget(self, reader: InstrumentReader) -> None:
+        self._open.discard(reader)
+
+    def _disconnected(self) -> None:
+        for reader in tuple(self._open):
+            reader.disconnected()
+
+    def _reconnected(self) -> None:
+        for reader in tuple(self._open):
+            reader.reconnected()
+
+    def _check_some(self) -> None:
+        self._timer = self._loop.call_later(CHECK_S / SLICES, self._check_some)
+        if not self._unchecked:
+            self._unchecked = list(self._open)
+            self._slice = len(self._unchecked) // SLICES + 1
+        for reader in self._unchecked[-self._slice :]:
+            reader.check()
+        del self._unchecked[-self._slice :]
