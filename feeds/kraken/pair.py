@@ -19,6 +19,8 @@ TRADING = ("limit_only", "post_only", "reduce_only")
 """States of one pair, next to ``online``, in which some orders are still taken. Source: "WebSocket API v2: Instrument"."""
 
 DELISTED = "delisted"
+MAX_LOST = 1_000_000
+"""Where more trades seem to be missing, the venue's numbers have jumped."""
 
 
 class Told(Enum):
@@ -63,11 +65,18 @@ class Pair:
         self._last_trade_id = number
         if trade.snapshot and not self._follows_trades:
             return Told.NOTHING
+        if trade.snapshot:
+            self._tell_lost(last, number)
         self._follows_trades = True
         refused = self.published.trade(trade.price, trade.size, trade.side, trade.trade_id, trade.ts_us)
         if refused is not None:
             self.doubt(str(refused))
         return Told.NEW
+
+    def _tell_lost(self, last: int | None, number: int | None) -> None:
+        """Tells the trades between the last that we have and the recent ones of a new connection; the venue numbers them without gaps."""
+        if last is not None and number is not None and 0 < number - last - 1 <= MAX_LOST:
+            self.published.lose_trades(number - last - 1)
 
     def on_lost(self, reason: str) -> None:
         """The connection is lost. Trades that we miss now are among the recent ones of the next."""

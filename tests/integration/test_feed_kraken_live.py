@@ -232,7 +232,10 @@ async def following(
     server: EmbeddedNats, *, names: tuple[str, ...] = (PAIR,), seconds_per_second: int = 1
 ) -> AsyncIterator[Followed]:
     venue = FakeKraken()
-    async with venue.serving() as url, feed.connect(server.url, venue="KRAKEN") as publisher:
+    async with (
+        venue.serving() as url,
+        feed.connect(server.url, venue="KRAKEN", status_interval_s=0.2) as publisher,
+    ):
         live = Live(
             publisher,
             names,
@@ -462,6 +465,12 @@ def test_a_venue_that_answers_pings_and_sends_no_data_is_told_until_something_ne
             # The new connection gives the old book. That is no news.
             await eventually(lambda: venue.connections == 2 and followed.live.pairs[PAIR].sync.live)
             assert followed.live.pairs[PAIR].published.frozen
+            told = len(followed.values("status"))
+            await followed.until(lambda: len(followed.values("status")) == told + 4)
+            before, after = followed.values("status")[-4], followed.values("status")[-1]
+            assert after[7] - before[7] < (after[2] - before[2]) / 2, (
+                "the publisher's own timer is no word of the venue"
+            )
             assert followed.names() == ["feed_down", "trading", "feed_down"]
             venue.change({D("100.5"): D(41)})
             await followed.until(lambda: followed.names()[-1] == "trading" and followed.equal())
@@ -475,6 +484,8 @@ def test_a_quiet_market_is_asked_and_stays_as_it_is(run: Run, nats_server: Embed
             await eventually(lambda: len(followed.venue.asked("book")) >= 5)
             assert followed.names() == ["feed_down", "trading"]
             assert (followed.venue.connections, followed.instrument.seq) == (1, 1)
+            heard_us = max(status[7] for status in followed.values("status"))
+            await followed.until(lambda: followed.values("status")[-1][7] > heard_us)
 
     run(scenario())
 

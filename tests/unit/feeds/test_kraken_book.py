@@ -190,11 +190,15 @@ class Trades:
 
     def __init__(self) -> None:
         self.numbers: list[int | None] = []
+        self.lost: list[int] = []
         self.finer = False
 
     def trade(self, price: str, size: str, side: str, trade_id: int | None, ts_us: int) -> FeedError | None:
         self.numbers.append(trade_id)
         return FeedError("finer than the scale") if self.finer else None
+
+    def lose_trades(self, count: int) -> None:
+        self.lost.append(count)
 
     def perform(self, actions: list[Any]) -> None:
         """The book's state is not looked at."""
@@ -218,6 +222,11 @@ def test_each_trade_is_published_once_and_also_where_the_venues_numbers_begin_ag
     assert trades.numbers == [4, 5, 6, 7, 1, 2]
     come(1, 2, 3, snapshot=True)
     assert trades.numbers == [4, 5, 6, 7, 1, 2, 3]
+    assert trades.lost == []
+    come(6, 7, snapshot=True)
+    come(10**9, snapshot=True)
+    assert trades.numbers[-3:] == [6, 7, 10**9]
+    assert trades.lost == [2], "4 and 5 are lost; then the venue's numbers have jumped"
 
 
 def test_a_trade_finer_than_the_scale_makes_the_pair_want_a_new_book() -> None:
