@@ -7,11 +7,13 @@ from mdstream.bus.gap_recovery import InstrumentCore, RecoveryOptions
 from mdstream.bus.gate import ReaderStats
 from mdstream.bus.health import Health
 from mdstream.bus.options import BusOptions, StreamOptions
-from mdstream.bus.reader import InstrumentReader, UnknownInstrument, Watcher
-from mdstream.bus.readers import ReaderOptions, Readers
+from mdstream.bus.reader import InstrumentReader
+from mdstream.bus.readers import Readers
 from mdstream.bus.refusals import Refusal, Refusals
+from mdstream.bus.shared import ReaderOptions
 from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
 from mdstream.bus.subjects import STREAMS, parse_subject, subject
+from mdstream.bus.watcher import UnknownInstrument, Watcher
 
 __all__ = [
     "MD_LOG",

@@ -9,37 +9,36 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mdstream._core.codec.feed_decoder import StatusValue, decode_payload
 from mdstream._core.ingest.intake import InstrumentReceiver, Intake
 from mdstream.bus.book_recovery import BookRecovery
-from mdstream.bus.epochs import Epochs, Told, check_plausible, scale
+from mdstream.bus.epochs import Epochs, Told, check_plausible
 from mdstream.bus.freshness import Freshness
 from mdstream.bus.gap_recovery import GapRecovery, InstrumentCore, RecoveryContext
 from mdstream.bus.gate import StreamGate
+from mdstream.bus.lookout import Lookout
+from mdstream.bus.opening import announced, ask, first_epoch
 from mdstream.bus.payloads import numbers, snap_number
 from mdstream.bus.refusals import InstrumentRefusals, Reason
 from mdstream.bus.states import OPENING, Facts, Standing
-from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
+from mdstream.bus.streams import MD_STATE
 from mdstream.bus.subjects import subject
 from mdstream.bus.trade_recovery import TradeRecovery
-from mdstream.errors import BusError, BusUnavailable, FeedError
+from mdstream.bus.watcher import Watcher
+from mdstream.errors import BusError, FeedError
 from mdstream.model import InstrumentId, Ref, State, StateCode
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
 
-    from mdstream.bus.readers import Readers
+    from mdstream.bus.shared import Shared
 
 logger = logging.getLogger(__name__)
 
-STORING_S = 0.1
-"""How long JetStream usually takes at most to store what was published."""
-ASK_S = 2.0
-"""How long MD_STATE may take to answer while an instrument opens."""
 SEEK_EVERY_S = 1.0
-"""Time between two questions for what is missing: the ``ref`` of an epoch, a number that a client resumed at."""
+"""Time between two questions for the ``ref`` of an epoch."""
 CONFLICT_S = 15.0
 """Two writers in one epoch are told for this long after the last contradiction."""
 NO_REF_S = 1.0
@@ -48,48 +47,36 @@ LOG_EVERY_S = 10.0
 """Gaps of one stream of an instrument that follow faster are logged at level DEBUG only."""
 
 
-class UnknownInstrument(BusError):
-    """No publisher has announced the instrument: it has no ``ref``."""
-
-
-class Watcher(Protocol):
-    """Receives the state and the reference data of an instrument."""
-
-    def on_state(
-        self, stream: str, state: State, code: StateCode | None, reason: str, age_ms: int | None
-    ) -> None:
-        """Called when the state of ``book`` or ``trade`` changes; until then it is ``recovering``. ``age_ms``: of the venue's last
-        word, None if it was never heard."""
-
-    def on_ref(self, ref: Ref, rescaled: bool) -> None:
-        """Called when the reference data changes. ``rescaled``: an exponent changed, so the core's numbers have another meaning now;
-        the reader has stopped, and the instrument must be opened again."""
-
-
 class InstrumentReader:
     """One open instrument; ``Readers.open`` makes it, ``close`` ends it. It owns its gates and recoveries."""
 
-    def __init__(self, readers: Readers, instrument: InstrumentId, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        instrument: InstrumentId,
+        watcher: Watcher,
+        on_close: Callable[[InstrumentReader], object],
+    ) -> None:
         self.instrument = instrument
         self.status: StatusValue | None = None
-        self._readers = readers
-        self._bus = readers.bus
-        self._clock = readers.clock
+        self._shared = shared
+        self._on_close = on_close
+        self._bus = shared.bus
+        self._clock = shared.clock
         self._watcher = watcher
         self._subjects = {
             stream: subject(instrument, stream) for stream in ("book", "trade", "ref", "snap", "status")
         }
-        self._receiver = InstrumentReceiver(self._receive, self._on_heard, readers.scheduler)
-        self._freshness = Freshness(readers.clock, readers.options.stale_after_s)
-        self._refusals = InstrumentRefusals(readers.stats.refusals, str(instrument))
+        self._receiver = InstrumentReceiver(self._receive, self._on_heard, shared.scheduler)
+        self._freshness = Freshness(shared.clock, shared.options.stale_after_s)
+        self._refusals = InstrumentRefusals(shared.stats.refusals, str(instrument))
         self._epochs: Epochs | None = None
         self._next_status: StatusValue | None = None
         """The newest status of an epoch that has not begun."""
         self._waited_at = self._missed_at = float("-inf")
         """When a value came last that waits for its ``ref``; when a trade of an epoch that has not begun did."""
         self._conflict_at = {"book": float("-inf"), "trade": float("-inf")}
-        self._wanted = (0, 0)
-        self._wanted_until = 0.0
+        self._lookout = Lookout(self, shared.bus, shared.clock)
         self._book = self._make_gate("book")
         self._trades = self._make_gate("trade")
         self._recoveries: dict[StreamGate, GapRecovery] = {}
@@ -124,6 +111,11 @@ class InstrumentReader:
         await self._book.turned_live.wait()
         await self._trades.turned_live.wait()
 
+    @property
+    def book_position(self) -> tuple[int, int]:
+        """Epoch and seq of the book."""
+        return self._position("book")
+
     def has_reached(self, epoch: int, seq: int) -> bool:
         """Whether the book is at this number, or past it."""
         return self._position("book") >= (epoch, seq)
@@ -132,15 +124,14 @@ class InstrumentReader:
         """Asks the bus whether there is a number that the book has not reached; for some seconds, once a second. If there is, the
         book is ``recovering`` until it is reached."""
         if self._core is not None and not self._stopped and not self.has_reached(epoch, seq):
-            self._wanted = max(self._wanted, (epoch, seq))
-            self._wanted_until = self._clock() + ASK_S
-            self._run("look for", self._look_for())
+            self._lookout.want(epoch, seq)
+            self._run("look for", self._lookout.run())
 
     async def close(self) -> None:
         """Unsubscribes and ends all tasks; nothing is called afterwards."""
         self._closed = True
         self._stop("closed")
-        self._readers.forget(self)
+        self._on_close(self)
         tasks = [task for task in self._tasks.values() if task is not asyncio.current_task()]
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._subscription is not None:
@@ -151,11 +142,15 @@ class InstrumentReader:
     async def start(self, make_core: Callable[[Ref], InstrumentCore]) -> None:
         self._subscription = await self._bus.subscribe(subject(self.instrument, "*"), self._receiver)
         # The server takes these requests after the subscription, so we receive what is published later.
-        stored, status, status_s = await self._announced()
-        self._epochs = self._first_epoch(stored)
+        shared = self._shared
+        known = shared.refs.get
+        stored = await announced(shared.bus, shared.slots, self.instrument, known)
+        ref = None if stored.ref is None else self._usable_ref(stored.ref, known(self.instrument))
+        self._epochs = first_epoch(self.instrument, ref, known(self.instrument), shared.wall_clock_us)
+        shared.refs.note(self.instrument, self._epochs.ref)
         self._use(make_core(self._epochs.ref))
-        if status is not None:
-            self._take_status(status.payload, stored_s=status_s)
+        if stored.status is not None:
+            self._take_status(stored.status, stored_s=stored.status_s)
         early, self._early = self._early, {}
         for stream in (b"ref", b"status", b"snap"):  # at least as new as what was asked for
             if stream in early:
@@ -163,71 +158,26 @@ class InstrumentReader:
         for gate in self._recoveries:
             self._recover(gate)
 
-    def _first_epoch(self, stored: bytes | None) -> Epochs:
-        """The epoch to begin with: that of the stored ``ref``, else of one that came live. Raises FeedError if neither can be used."""
-        known = self._readers.refs.get(self.instrument)
+    def _usable_ref(self, payload: bytes, known: Ref | None) -> Ref | None:
+        """Raises FeedError for a ``ref`` that cannot be used, unless another one is known."""
         try:
-            refs = [] if stored is None else [self._decode_ref(stored)]
+            return self._decode_ref(payload)
         except FeedError:
             if known is None:
                 raise
-            refs = []
-        if known is not None:
-            refs.append(known)
-        if not refs:
-            raise UnknownInstrument(
-                f"{self.instrument} is not announced: there is no {self._subjects['ref']}"
-            )
-        # Of one epoch, the scale that was announced first is the known one.
-        refs.sort(key=lambda ref: (ref.epoch, ref is not known))
-        if refs[-1] is not known and refs[-1].epoch > refs[0].epoch and scale(refs[-1]) != scale(refs[0]):
-            del refs[0]
-        epochs = Epochs(refs[0], self._readers.wall_clock_us)
-        for ref in refs[1:]:
-            epochs.announce(ref)
-        return epochs
+            return None
 
     def _use(self, core: InstrumentCore) -> None:
         assert self._epochs is not None
         self._core = core
         core.begin(self._epochs.current)
         self._book.take, self._trades.take = core.take_book, core.take_trades
-        readers = self._readers
-        context = RecoveryContext(self._bus, readers.options.recovery, readers.stats, readers.slots)
+        shared = self._shared
+        context = RecoveryContext(self._bus, shared.options.recovery, shared.stats, shared.slots)
         self._recoveries = {
             self._book: BookRecovery(context, self._book, core, self, self._subjects["snap"]),
             self._trades: TradeRecovery(context, self._trades, core, self),
         }
-
-    async def _announced(self) -> tuple[bytes | None, Stored | None, float]:
-        """The newest ``ref`` and ``status``, and how long ago the latter was stored. Raises BusError, unless a ``ref`` came live."""
-        try:
-            ref, status, status_s = await self._ask()
-            if ref is None and self.instrument not in self._readers.refs:
-                # What was published a moment before our request may have been stored after it.
-                await asyncio.sleep(STORING_S)
-                ref = await self._bus.last_stored(MD_STATE, self._subjects["ref"])
-        except BusError as error:
-            if self.instrument not in self._readers.refs:
-                raise
-            logger.warning("%s is opened without what is stored: %s", self.instrument, error)
-            return None, None, 0.0
-        return (None if ref is None else ref.payload), status, status_s
-
-    async def _ask(self) -> tuple[Stored | None, Stored | None, float]:
-        async with self._readers.slots:
-            try:
-                async with asyncio.timeout(ASK_S):
-                    ref, status = await asyncio.gather(
-                        self._bus.last_stored(MD_STATE, self._subjects["ref"]),
-                        self._bus.last_stored(MD_STATE, self._subjects["status"]),
-                    )
-                    age_s = 0.0 if status is None else await self._bus.stored_s(MD_STATE, status)
-                    return ref, status, age_s
-            except TimeoutError:
-                raise BusUnavailable(
-                    f"{MD_STATE} cannot be asked for {self._subjects['ref']}: no answer within {ASK_S:g} s"
-                ) from None
 
     def disconnected(self) -> None:
         """NATS is away: something may be missing before the next payload."""
@@ -324,7 +274,7 @@ class InstrumentReader:
         try:
             status = decode_payload("status", payload)[-1]
             if status.epoch > self._epochs.current:
-                check_plausible(status.epoch, self._readers.wall_clock_us())
+                check_plausible(status.epoch, self._shared.wall_clock_us())
         except FeedError as error:
             self._refuse("status", payload, error)
             return
@@ -444,7 +394,7 @@ class InstrumentReader:
         for gate, recovery in self._recoveries.items():
             recovery.begin()
             self.on_live(gate)
-        self._readers.scheduler.request()
+        self._shared.scheduler.request()
         self._begin_status(epoch)
         self._watcher.on_ref(ref, False)
         for gate, lost in ((self._book, waited), (self._trades, waited or missed)):
@@ -492,7 +442,7 @@ class InstrumentReader:
     # ---- what gates and recoveries tell (GateOwner, RecoveryOwner)
 
     def on_change(self) -> None:
-        self._readers.scheduler.request()
+        self._shared.scheduler.request()
 
     def on_accepted(self, ago_s: float) -> None:
         self._hear(ago_s)
@@ -599,8 +549,8 @@ class InstrumentReader:
         return StreamGate(
             self._subjects[stream],
             self,
-            max_bytes=self._readers.options.recovery.held_bytes,
-            stats=self._readers.stats,
+            max_bytes=self._shared.options.recovery.held_bytes,
+            stats=self._shared.stats,
             clock=self._clock,
         )
 
@@ -630,53 +580,35 @@ class InstrumentReader:
 
     async def _refresh(self) -> None:
         """Reads what may have been announced while NATS was away."""
-        options = self._readers.options.recovery
+        options = self._shared.options.recovery
         delay_s = options.retry_base_s
         while True:
             try:
-                ref, status, status_s = await self._ask()
+                stored = await ask(self._bus, self._shared.slots, self.instrument)
                 break
             except BusError:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, options.retry_cap_s)
-        if ref is not None:
-            self._take_stored_ref(ref.payload)
-        if status is not None and not self._stopped:
-            self._take_status(status.payload, stored_s=status_s)
+        if stored.ref is not None:
+            self._take_stored_ref(stored.ref)
+        if stored.status is not None and not self._stopped:
+            self._take_status(stored.status, stored_s=stored.status_s)
 
-    async def _look_for(self) -> None:
-        while (
-            not self._stopped and self._clock() < self._wanted_until and not self.has_reached(*self._wanted)
-        ):
-            try:
-                await self._look_once()
-            except BusError as error:
-                logger.debug("%s cannot be looked at: %s", self._subjects["book"], error)
-            await asyncio.sleep(SEEK_EVERY_S)
+    # ---- what the bus has beyond the book (LookoutOwner)
 
-    async def _look_once(self) -> None:
-        """Reads how far log and ``status`` say that the book is."""
+    def meet(self, payload: bytes) -> None:
+        """A payload of the log is of a greater epoch: it begins, or its ref is looked for."""
+        self._book.apply(payload)
+
+    def owe(self, named: int, wanted: int) -> None:
+        """The bus has a number of this epoch that the book has not reached."""
         assert self._core is not None
-        newest = await self._bus.last_stored(MD_LOG, self._subjects["book"])
-        status = await self._bus.last_stored(MD_STATE, self._subjects["status"])
-        epoch, seq = self._position("book")
-        seqs = [last for other, _, last in _numbers_of(newest) if other == epoch]
-        if any(other > epoch for other, _, _ in _numbers_of(newest)) and newest is not None:
-            self._book.apply(newest.payload)  # it begins, or its ref is looked for
-        if status is not None:
-            told = _status_of(status)
-            seqs += [told.book_seq] if told is not None and told.epoch == epoch and told.book_seq else []
-        named = max(seqs, default=0)
-        if self._position("book")[0] != epoch or named <= seq:
-            return
         recovery = self._recoveries[self._book]
         recovery.named = max(recovery.named, named)
         self._core.await_number(named)
         if self._book.live:
             self._book.close(complete=False)
-            self.on_gap(
-                self._book, StateCode.GAP, f"a client was shown {self._wanted[1]}, and the bus has {named}"
-            )
+            self.on_gap(self._book, StateCode.GAP, f"a client was shown {wanted}, and the bus has {named}")
 
     def _run(self, key: StreamGate | str, work: Coroutine[Any, Any, None]) -> None:
         running = self._tasks.get(key)
@@ -730,17 +662,3 @@ class InstrumentReader:
 
 def _gap(why: str) -> Standing:
     return Standing(State.RECOVERING, StateCode.GAP, why)
-
-
-def _numbers_of(stored: Stored | None) -> list[tuple[int, int, int]]:
-    try:
-        return [] if stored is None else numbers("book", stored.payload)
-    except FeedError:
-        return []
-
-
-def _status_of(stored: Stored) -> StatusValue | None:
-    try:
-        return decode_payload("status", stored.payload)[-1]
-    except FeedError:
-        return None

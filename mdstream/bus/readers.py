@@ -9,30 +9,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream.bus.announcements import Announcements
 from mdstream.bus.connection import Bus
-from mdstream.bus.gap_recovery import InstrumentCore, RecoveryOptions
+from mdstream.bus.gap_recovery import InstrumentCore
 from mdstream.bus.gate import ReaderStats
 from mdstream.bus.health import Health
-from mdstream.bus.reader import InstrumentReader, Watcher
+from mdstream.bus.reader import InstrumentReader
+from mdstream.bus.shared import ReaderOptions, Shared
+from mdstream.bus.watcher import Watcher
 from mdstream.model import InstrumentId, Ref
 
 CHECK_S = 0.4
 """Each reader is looked at once in this time, ..."""
 SLICES = 4
 """... in so many parts, so that many readers do not hold up the event loop."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderOptions:
-    """How instruments are read."""
-
-    stale_after_s: float | None = 30.0
-    """An instrument whose venue is silent for longer is stale; None: never."""
-    recovery: RecoveryOptions = field(default_factory=RecoveryOptions)
 
 
 class Readers:
@@ -50,13 +42,13 @@ class Readers:
         """``scheduler`` is asked for a flush when anything changed in the core; it must have been started."""
         self.bus = bus
         self.options = options or ReaderOptions()
-        self.clock = clock
-        self.wall_clock_us = wall_clock_us
         self.stats = ReaderStats()
         self.health = Health(bus, clock)
-        self.refs = Announcements(bus, wall_clock_us)
         self.slots = asyncio.Semaphore(self.options.recovery.concurrent)
-        self.scheduler = scheduler
+        self._refs = Announcements(bus, wall_clock_us)
+        self._shared = Shared(
+            bus, scheduler, self.options, self.stats, self._refs, self.slots, clock, wall_clock_us
+        )
         self._loop = asyncio.get_running_loop()
         self._open: set[InstrumentReader] = set()
         self._unchecked: list[InstrumentReader] = []
@@ -67,7 +59,7 @@ class Readers:
             bus.client.schedule_by(scheduler),
         )
         self._timer = self._loop.call_later(CHECK_S / SLICES, self._check_some)
-        self._tasks = [self._loop.create_task(work) for work in (self.health.watch(), self.refs.listen())]
+        self._tasks = [self._loop.create_task(work) for work in (self.health.watch(), self._refs.listen())]
 
     async def open(
         self, instrument: InstrumentId, make_core: Callable[[Ref], InstrumentCore], watcher: Watcher
@@ -77,7 +69,7 @@ class Readers:
         ``make_core`` takes the reference data and returns the core's side. Raises UnknownInstrument if nobody announced the
         instrument, BusUnavailable if NATS or JetStream does not answer, FeedError if the reference data cannot be used.
         """
-        reader = InstrumentReader(self, instrument, watcher)
+        reader = InstrumentReader(self._shared, instrument, watcher, self._open.discard)
         self._open.add(reader)
         try:
             await reader.start(make_core)
@@ -94,12 +86,9 @@ class Readers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.refs.close()
+        await self._refs.close()
         for reader in tuple(self._open):
             await reader.close()
-
-    def forget(self, reader: InstrumentReader) -> None:
-        self._open.discard(reader)
 
     def _disconnected(self) -> None:
         for reader in tuple(self._open):

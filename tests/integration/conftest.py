@@ -238,7 +238,8 @@ class Writer:
 
     async def announce(self, **ref: object) -> None:
         await self._publish(
-            "ref", {"epoch": self.epoch, "price_exp": -2, "size_exp": -8, "tick": 1, "lot": 1, "name": "Test"} | ref
+            "ref",
+            {"epoch": self.epoch, "price_exp": -2, "size_exp": -8, "tick": 1, "lot": 1, "name": "Test"} | ref,
         )
 
     async def status(self, state: str, reason: str = "", *more: int) -> None:

@@ -199,7 +199,9 @@ def test_a_number_ahead_is_passed_over_and_dropped_once_smaller_ones_go_on() -> 
 def test_what_is_known_denies_a_number_ahead_but_another_epoch_does_not() -> None:
     bench = live()
     bench.receive(1, 2, 9)
-    bench.core.take = bench.gate.take = lambda payload: NOTHING if payload == b"old" else Counter.take(bench.core, payload)
+    bench.core.take = bench.gate.take = lambda payload: (
+        NOTHING if payload == b"old" else Counter.take(bench.core, payload)
+    )
     bench.receive(b"old")
     assert not bench.gate.open_if_complete() and bench.jumps == []
     bench.receive(2)

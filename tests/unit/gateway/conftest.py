@@ -81,7 +81,9 @@ class FakeReaders:
 
         if self.live_at_once:
             asyncio.get_running_loop().call_soon(self.go_live, name)
-        return SimpleNamespace(close=close, look_for=lambda epoch, seq: self.looked_for.append((name, epoch, seq)))
+        return SimpleNamespace(
+            close=close, look_for=lambda epoch, seq: self.looked_for.append((name, epoch, seq))
+        )
 
     async def _stream_info(self, stream: str, subjects_filter: str) -> Any:
         self.asked.append(subjects_filter)

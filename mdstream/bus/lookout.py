@@ -1,0 +1,93 @@
+"""Looks whether the bus has what a client was shown elsewhere and this gateway has not reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from mdstream._core.codec.feed_decoder import StatusValue, decode_payload
+from mdstream.bus.payloads import numbers
+from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
+from mdstream.bus.subjects import subject
+from mdstream.errors import BusError, FeedError
+from mdstream.model import InstrumentId
+
+if TYPE_CHECKING:
+    from mdstream.bus.connection import Bus
+
+logger = logging.getLogger(__name__)
+
+LOOK_FOR_S = 2.0
+LOOK_EVERY_S = 1.0
+
+
+class LookoutOwner(Protocol):
+    """Whose book it is: the reader."""
+
+    instrument: InstrumentId
+
+    @property
+    def book_position(self) -> tuple[int, int]: ...
+
+    def meet(self, payload: bytes) -> None:
+        """A payload of the log is of a greater epoch."""
+
+    def owe(self, named: int, wanted: int) -> None:
+        """The bus has the number ``named`` of this epoch, which the book has not reached."""
+
+
+class Lookout:
+    """Asks log and ``status`` for a while, once a second, however many clients want something."""
+
+    def __init__(self, owner: LookoutOwner, bus: Bus, clock: Callable[[], float]) -> None:
+        self._owner = owner
+        self._bus = bus
+        self._clock = clock
+        self._wanted = (0, 0)
+        self._until = 0.0
+
+    def want(self, epoch: int, seq: int) -> None:
+        """A client was shown this number."""
+        self._wanted = max(self._wanted, (epoch, seq))
+        self._until = self._clock() + LOOK_FOR_S
+
+    async def run(self) -> None:
+        """Ends when the wanted number is reached, or its time is up."""
+        while self._clock() < self._until and self._owner.book_position < self._wanted:
+            try:
+                await self._look()
+            except BusError as error:
+                logger.debug("%s: what is wanted cannot be looked for: %s", self._owner.instrument, error)
+            await asyncio.sleep(LOOK_EVERY_S)
+        self._wanted = (0, 0)
+
+    async def _look(self) -> None:
+        owner = self._owner
+        newest = await self._bus.last_stored(MD_LOG, subject(owner.instrument, "book"))
+        status = _status(await self._bus.last_stored(MD_STATE, subject(owner.instrument, "status")))
+        epoch, seq = owner.book_position
+        found = _numbers(newest)
+        if newest is not None and any(other > epoch for other, _, _ in found):
+            owner.meet(newest.payload)
+            epoch, seq = owner.book_position
+        named = max((last for other, _, last in found if other == epoch), default=0)
+        if status is not None and status.epoch == epoch:
+            named = max(named, status.book_seq or 0)
+        if named > seq:
+            owner.owe(named, self._wanted[1])
+
+
+def _numbers(stored: Stored | None) -> list[tuple[int, int, int]]:
+    try:
+        return [] if stored is None else numbers("book", stored.payload)
+    except FeedError:
+        return []
+
+
+def _status(stored: Stored | None) -> StatusValue | None:
+    try:
+        return None if stored is None else decode_payload("status", stored.payload)[-1]
+    except FeedError:
+        return None

@@ -1,0 +1,271 @@
+"""What is live is the writer's newest, in its scale: fenced writers, two in one epoch, numbers that nothing bears out."""
+
+from __future__ import annotations
+
+import time
+
+import msgpack
+import pytest
+
+from mdstream.model import State, StateCode
+
+NOW_US = time.time_ns() // 1000
+HOUR_US = 3_600_000_000
+
+
+async def opened(m, writer, *, updates: int = 20):
+    await writer.announce()
+    await writer.update(updates)
+    await writer.snap()
+    await writer.stored()
+    reader, model = await m.open(writer.instrument.symbol)
+    await m.equal(writer, model)
+    await m.until(lambda: reader.book_state is reader.trade_state is State.LIVE)
+    model.states.clear()
+    model.codes.clear()
+    return reader, model
+
+
+def codes(model, stream: str = "book") -> list[StateCode | None]:
+    return [code for name, code, _ in model.codes if name == stream]
+
+
+def counts(m) -> dict[str, int]:
+    return {str(reason): count for reason, count in m.readers.stats.refusals.counts.items() if count}
+
+
+def test_a_fenced_writer_that_talks_on_is_counted_and_told_at_the_bound(run, market, caplog) -> None:
+    async def scenario() -> None:
+        async with market(stale_after_s=0.6) as m:
+            writer, fenced = m.writer(epoch=2), m.writer(epoch=1)
+            reader, model = await opened(m, writer)
+            while reader.book_state is not State.STALE:
+                await fenced.update()
+                await fenced.status("trading")
+                await fenced.snap()
+                await m.in_step()
+            assert codes(model)[-1] is StateCode.FENCED
+            assert model.book_position() == (2, 20)
+            assert set(counts(m)) == {"fenced"}
+            await writer.update()
+            await m.until(lambda: reader.book_state is State.LIVE)
+
+    run(scenario())
+    assert "its epoch 1 is smaller than 2, which is read" in caplog.text
+
+
+def test_a_number_repeated_with_other_content_is_a_conflict(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            reader, model = await opened(m, writer)
+            again = writer.change()
+            await writer.raw("book", again)
+            await writer.raw("book", again)
+            await m.equal(writer, model)
+            await m.in_step()
+            assert reader.book_state is State.LIVE and counts(m) == {}
+            await writer.raw("book", msgpack.packb([1, 1, writer.seq, writer.seq, 0, [1, 77], []]))
+            await m.until(lambda: codes(model)[-1:] == [StateCode.CONFLICT])
+            assert counts(m) == {"conflict": 1}
+            successor = m.writer(epoch=2)
+            await successor.announce()
+            await successor.update()
+            await m.equal(successor, model)
+            await m.until(lambda: reader.book_state is State.LIVE)
+
+    run(scenario())
+
+
+def test_a_snapshot_that_differs_is_a_conflict_and_is_loaded(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            reader, model = await opened(m, writer)
+            writer.bids = {5: 5}
+            await writer.snap()
+            await m.until(lambda: codes(model)[-1:] == [StateCode.CONFLICT])
+            await m.equal(writer, model)
+            assert reader.book_state is State.RECOVERING
+
+    run(scenario())
+
+
+def test_a_trade_repeated_with_other_content_is_a_conflict_of_trades(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            reader, model = await opened(m, writer)
+            await writer.trade()
+            await writer.raw("trade", msgpack.packb([3, 1, 1, 0, 2000, 1, 1, 1]))
+            await m.until(lambda: codes(model, "trade")[-1:] == [StateCode.CONFLICT])
+            assert reader.book_state is State.LIVE
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("stream", ["book", "snap", "trade", "status"])
+def test_one_message_with_a_number_far_ahead_silences_nothing(run, market, stream: str) -> None:
+    async def scenario() -> None:
+        async with market(log_lag_s=0.3) as m:
+            writer = m.writer()
+            reader, model = await opened(m, writer)
+            await writer.trade(3)
+            far = {
+                "book": [1, 1, 9000, 9000, 0, [1, 1], []],
+                "snap": [2, 1, 9000, 0, [1, 1], []],
+                "trade": [3, 1, 9000, 0, 1, 1, 1, 1],
+                "status": [5, 1, 10**15, "trading", "", 9000, 9000, 10**15],
+            }[stream]
+            await writer.raw(stream, msgpack.packb(far))
+            for _ in range(3):
+                await writer.update()
+                await writer.trade()
+            await writer.status("trading", "", writer.seq, writer.trade_seq, 10**15)
+            await m.equal(writer, model)
+            await m.until(lambda: model.trade_seq == writer.trade_seq)
+            await m.until(lambda: reader.book_state is reader.trade_state is State.LIVE)
+            assert 9000 not in (model.book_position()[1], model.trade_seq)
+
+    run(scenario())
+
+
+def test_one_message_of_an_epoch_far_ahead_is_refused(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer(epoch=NOW_US)
+            reader, model = await opened(m, writer)
+            far = m.writer(epoch=time.time_ns() // 1000 + HOUR_US + 10_000_000)
+            await far.announce()
+            await far.update()
+            await far.snap()
+            await far.status("halted")
+            await m.in_step()
+            await writer.update()
+            await m.equal(writer, model)
+            assert model.states == [] and counts(m) == {"epoch": 4}
+            assert reader.book_state is State.LIVE
+
+    run(scenario())
+
+
+def test_an_epoch_without_a_ref_waits_and_the_smaller_one_goes_on(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer, next_writer = m.writer(epoch=1), m.writer(epoch=2)
+            reader, model = await opened(m, writer)
+            await next_writer.update(3)
+            await m.in_step()
+            await writer.update()
+            await m.equal(writer, model)
+            assert reader.book_state is State.LIVE
+            await m.until(lambda: codes(model)[-1:] == [StateCode.NO_REF])
+            await next_writer.announce()
+            await m.equal(next_writer, model)
+            await m.until(lambda: reader.book_state is State.LIVE)
+
+    run(scenario())
+
+
+def test_a_second_scale_within_an_epoch_is_a_contradiction(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            reader, model = await opened(m, writer)
+            await writer.announce(price_exp=-4)
+            await m.until(lambda: codes(model)[-1:] == [StateCode.REFUSED])
+            assert counts(m) == {"scale": 1}
+            other_reader, other = await m.open()
+            await m.until(lambda: codes(other)[-1:] == [StateCode.REFUSED])
+            assert other.ref.price_exp == -2
+            await writer.announce()
+            await m.until(lambda: reader.book_state is other_reader.book_state is State.LIVE)
+
+    run(scenario())
+
+
+def test_trades_of_an_older_epoch_are_not_replayed_into_the_new_one(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            old, new = m.writer(epoch=1), m.writer(epoch=2)
+            await old.trade(5)
+            await old.update(5)
+            await new.announce(price_exp=-4)
+            await new.update(2)
+            await new.trade(1)
+            await new.stored()
+            _, model = await m.open()
+            await m.equal(new, model)
+            await m.until(lambda: model.trades == [(2, 1)])
+
+    run(scenario())
+
+
+def test_a_live_status_shows_a_lost_tail(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            reader, model = await opened(m, writer)
+            with m.withheld(reader, "book", "trade"):
+                await writer.update(3)
+                await writer.trade(2)
+                await m.in_step()
+            await writer.status("trading", "", writer.seq, writer.trade_seq, 10**15)
+            await m.equal(writer, model)
+            await m.until(lambda: model.trade_seq == 2)
+            await m.until(lambda: reader.book_state is reader.trade_state is State.LIVE)
+            assert codes(model) == codes(model, "trade") == [StateCode.GAP, None]
+
+    run(scenario())
+
+
+def test_a_book_at_0_is_not_live(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            reader, model = await m.open()
+            await m.until(lambda: codes(model)[-1:] == [StateCode.NO_BOOK])
+            await writer.update()
+            await m.equal(writer, model)
+            await m.until(lambda: reader.book_state is State.LIVE)
+
+    run(scenario())
+
+
+def test_a_book_whose_log_aged_and_whose_snapshot_was_never_stored_is_not_live(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.snap()
+            await writer.update(5)
+            await writer.status("trading", "", writer.seq, 0, 10**15)
+            await writer.stored("book")
+            await m.writing.jetstream.purge_stream("MD_LOG")
+            reader, model = await m.open(live=False)
+            await writer.update()
+            await m.in_step()
+            assert reader.book_state is State.RECOVERING and model.book_position() == (1, 0)
+            await writer.snap()
+            await m.equal(writer, model)
+            await m.until(lambda: reader.book_state is State.LIVE)
+
+    run(scenario())
+
+
+def test_a_number_that_a_client_resumed_at_is_looked_for(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            reader, model = await opened(m, writer)
+            with m.withheld(reader, "book"):
+                await writer.update(3)
+                await writer.stored("book")
+                await m.in_step()
+            reader.look_for(1, 999)
+            await m.equal(writer, model)
+            await m.until(lambda: reader.book_state is State.LIVE)
+            assert codes(model) == [StateCode.GAP, None]
+
+    run(scenario())
