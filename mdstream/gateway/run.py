@@ -13,9 +13,10 @@ from pathlib import Path
 
 import uvloop
 
+from mdstream import logs
 from mdstream._version import __version__
 from mdstream.bus import EmbeddedNats
-from mdstream.gateway import logs
+from mdstream.errors import MdstreamError
 from mdstream.gateway.config import GatewayConfig, describe
 from mdstream.gateway.node import Gateway
 from mdstream.gateway.pauses import Collecting
