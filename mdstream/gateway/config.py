@@ -73,7 +73,9 @@ class GatewayConfig:
     nats_credentials: Path | None = _bus(None, ExistingFile(), "NATS credentials file (.creds)")
     nats_user: str | None = _bus(None, Text(), "NATS user name")
     nats_password: str | None = _bus(None, Text(), "NATS password; safer in the environment", secret=True)
+    nats_password_file: Path | None = _bus(None, ExistingFile(), "file with the NATS password")
     nats_token: str | None = _bus(None, Text(), "NATS token; safer in the environment", secret=True)
+    nats_token_file: Path | None = _bus(None, ExistingFile(), "file with a NATS token")
     nats_tls_ca: Path | None = _bus(None, ExistingFile(), "CA certificates (PEM) to verify NATS with")
     nats_tls_cert: Path | None = _bus(None, ExistingFile(), "our certificate (PEM) for NATS")
     nats_tls_key: Path | None = _bus(None, ExistingFile(), "our private key (PEM) for NATS")
@@ -222,7 +224,10 @@ class GatewayConfig:
         for cert, key in (("tls_cert", "tls_key"), ("nats_tls_cert", "nats_tls_key")):
             if (getattr(self, cert) is None) != (getattr(self, key) is None):
                 raise ConfigError(f"{cert} and {key} must be given together")
-        if (self.nats_user is None) != (self.nats_password is None):
+        for secret in ("nats_password", "nats_token"):
+            if getattr(self, secret) is not None and getattr(self, f"{secret}_file") is not None:
+                raise ConfigError(f"{secret} and {secret}_file: one of them is enough")
+        if (self.nats_user is None) != (self.nats_password is None and self.nats_password_file is None):
             raise ConfigError("nats_user and nats_password must be given together")
         if self.commands_burst < self.commands_per_second:
             raise ConfigError(

@@ -14,6 +14,7 @@ from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.sender import Sender
 from mdstream._core.net.sender_uring import UringSender
 from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, connect
+from mdstream.bus.options import secret
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
 from mdstream.gateway.config import GatewayConfig
@@ -242,8 +243,8 @@ def bus_options(config: GatewayConfig) -> BusOptions:
         urls=config.nats,
         credentials=config.nats_credentials,
         user=config.nats_user,
-        password=config.nats_password,
-        token=config.nats_token,
+        password=secret(config.nats_password, config.nats_password_file),
+        token=secret(config.nats_token, config.nats_token_file),
         tls_ca=config.nats_tls_ca,
         tls_cert=config.nats_tls_cert,
         tls_key=config.nats_tls_key,
