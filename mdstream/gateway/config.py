@@ -90,6 +90,7 @@ class GatewayConfig:
         "how long updates wait at most to meet others: half as long as a flush takes, while every flush finds the next "
         "waiting; where all subscriptions have intervals, a tenth of the shortest; 0 never waits",
     )
+    nats_port: int = _bus(0, _PORT, "port of the embedded NATS server, on loopback; 0 picks a free one")
     nats_data_dir: Path | None = _bus(
         None, Folder(), "where the embedded NATS server keeps its data; by default in a temporary directory"
     )

@@ -62,12 +62,16 @@ async def _serve(config: GatewayConfig) -> None:
     if config.nats != ("embedded",):
         await _serve_until(signals, config)
         return
-    nats = await EmbeddedNats.start(data_dir=config.nats_data_dir)
-    log.info("embedded NATS at %s", nats.url)
-    try:
-        await _serve_until(signals, dataclasses.replace(config, nats=(nats.url,)))
-    finally:
-        await nats.stop()
+    async with await EmbeddedNats.start(data_dir=config.nats_data_dir, port=config.nats_port) as nats:
+        log.info("embedded NATS at %s", nats.url)
+        keeping = asyncio.ensure_future(nats.keep_running())
+        keeping.add_done_callback(lambda _: signals.asked.set())
+        try:
+            await _serve_until(signals, dataclasses.replace(config, nats=(nats.url,)))
+        finally:
+            keeping.cancel()
+        if not keeping.cancelled() and keeping.done():
+            keeping.result()  # raises: without its NATS server the gateway is of no use
 
 
 async def _serve_until(signals: _Signals, config: GatewayConfig) -> None:
