@@ -96,15 +96,19 @@ class GatewayConfig:
     )
 
     host: str = _listen(
-        "127.0.0.1", Text(placeholder="ADDRESS"), "address for clients; 0.0.0.0 is all IPv4 addresses"
+        "127.0.0.1",
+        Text(placeholder="ADDRESS"),
+        "address for clients; * is every address, IPv4 and IPv6, 0.0.0.0 every IPv4 address, :: every IPv6 address",
     )
     port: int = _listen(8080, _PORT, "port for clients; 0 picks a free one")
     admin_host: str = _listen(
-        "127.0.0.1", Text(placeholder="ADDRESS"), "address of /healthz, /readyz and /metrics"
+        "127.0.0.1", Text(placeholder="ADDRESS"), "address of /healthz, /readyz and /metrics; as host"
     )
     admin_port: int = _listen(8081, _PORT, "port of /healthz, /readyz and /metrics; 0 picks a free one")
     tls_cert: Path | None = _listen(
-        None, ExistingFile(), "certificate chain (PEM): clients then connect by wss://"
+        None,
+        ExistingFile(),
+        "certificate chain (PEM): clients then connect by wss://; SIGHUP reads it and its key again",
     )
     tls_key: Path | None = _listen(None, ExistingFile(), "private key (PEM) of tls_cert")
     node: str = _listen(
