@@ -42,13 +42,20 @@ class OpenInstruments:
     """Opens and closes instruments, and tells their subscribers the state."""
 
     def __init__(
-        self, config: GatewayConfig, hub: Hub, flush: Callable[[], object], *, now_us: Callable[[], int]
+        self,
+        config: GatewayConfig,
+        hub: Hub,
+        flush: Callable[[], object],
+        *,
+        now_us: Callable[[], int],
+        wall_us: Callable[[], int],
     ) -> None:
-        """``flush`` flushes the hub."""
+        """``flush`` flushes the hub. ``now_us`` is monotonic, ``wall_us`` is for time stamps."""
         self._config = config
         self._hub = hub
         self._flush = flush
         self._now_us = now_us
+        self._wall_us = wall_us
         self._readers: Readers | None = None
         self._next_hint_s = 0.0
         self._open: dict[str, OpenInstrument] = {}
@@ -127,7 +134,9 @@ class OpenInstruments:
             await asyncio.wait([self._closing[str(id)]])
         if self._readers is None or not self._readers.bus.connected:
             raise _unavailable("NATS is not connected; try again")
-        instrument = OpenInstrument(id, self._now_us, self._status_changed, self._ref_changed, self._rescaled)
+        instrument = OpenInstrument(
+            id, self._now_us(), self._wall_us, self._status_changed, self._ref_changed, self._rescaled
+        )
         try:
             instrument.reader = await self._readers.open(
                 id, lambda ref: self._add(instrument, ref), instrument
@@ -284,7 +293,7 @@ class OpenInstruments:
         """Seconds since anything arrived (to a second) for at most ``most`` instruments, by name."""
         now_us = self._now_us()
         named = sorted((instrument.name, instrument.moved_us) for instrument in self._open.values())
-        return [(name, max(now_us - moved_us, 0) / 1e6) for name, moved_us in named[:most]]
+        return [(name, (now_us - moved_us) / 1e6) for name, moved_us in named[:most]]
 
 
 async def _wait(futures: Sequence[asyncio.Future[Any]], deadline_s: float) -> None:
