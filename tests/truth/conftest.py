@@ -26,16 +26,14 @@ def verdicts(record_property: Any) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    # Properties are complete in the report of the teardown, which pytest lists with no outcome.
-    ends = {report.nodeid: report for report in terminalreporter.getreports("")}
-    tests = []
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.getreports(outcome):
-            if report.when == "call":
-                properties = dict(ends.get(report.nodeid, report).user_properties)
-                tests.append(
-                    {"test": report.nodeid, "outcome": outcome, VERDICTS: properties.get(VERDICTS, [])}
-                )
+    # The fixture's property is in the report of the teardown, which pytest lists with no outcome.
+    ends = {report.nodeid: dict(report.user_properties) for report in terminalreporter.getreports("")}
+    tests = [
+        {"test": report.nodeid, "outcome": outcome, VERDICTS: ends[report.nodeid][VERDICTS]}
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if report.when == "call" and VERDICTS in ends.get(report.nodeid, {})
+    ]
     if tests:
         _tell(terminalreporter, tests)
 

@@ -30,6 +30,19 @@ async def change_of_decimals(case: Case) -> None:
 
 
 @fault("B")
+async def new_epoch_in_the_same_scale(case: Case) -> None:
+    """What was traded in the epoch before is no last trade of this one."""
+    writer = await watched_raw(case)
+    await writer.trade(ticks=MIDDLE - 3)
+    await writer.begin(max(writer.epoch + 1, now_us()))
+    await comes_back(case, writer)
+    await writer.trade(ticks=MIDDLE + 3)
+    await comes_back(case, writer)
+    trades = case.readers[3]
+    assert await trades.until(lambda: trades.trade == (writer.epoch, 1), 2.0), trades.trade
+
+
+@fault("B")
 async def values_before_their_ref(case: Case) -> None:
     """Values of a new epoch in another scale wait for its ``ref``, which comes late."""
     case.bounds = replace(case.bounds, behind_s=2.0)

@@ -78,7 +78,7 @@ class Truth:
         """Epochs with two writers: what is shown of them may be wrong until a reader can know."""
         self._positions: list[Position] = []
         self._times: list[float] = []
-        self._doubts: list[list[float]] = []
+        self._doubts: list[tuple[bool, list[float]]] = []
 
     @property
     def newest(self) -> Position:
@@ -118,27 +118,29 @@ class Truth:
 
     # ---- when it may not be called live
 
-    def doubt(self) -> None:
-        """From now on ``live`` is not true: the venue is down, or readers can know that something is wrong."""
-        if not self._doubts or len(self._doubts[-1]) == 2:
-            self._doubts.append([time.monotonic()])
+    def doubt(self, *, trades: bool = True) -> None:
+        """From now on ``live`` is not true: the venue is down, or readers can know that the book (or ``trades`` too) is wrong."""
+        self._doubts.append((trades, [time.monotonic()]))
 
     def settle(self) -> None:
         """From now on ``live`` is true again."""
-        if self._doubts and len(self._doubts[-1]) == 1:
-            self._doubts[-1].append(time.monotonic())
+        self._doubts[-1][1].append(time.monotonic())
 
     @contextmanager
-    def doubted(self) -> Iterator[None]:
-        self.doubt()
+    def doubted(self, *, trades: bool = True) -> Iterator[None]:
+        self.doubt(trades=trades)
         try:
             yield
         finally:
             self.settle()
 
-    def doubts(self, bound_s: float, end: float) -> list[Span]:
-        """When ``live`` was a lie because of a doubt."""
-        return [(since + bound_s, until[0] if until else end) for since, *until in self._doubts]
+    def doubts(self, bound_s: float, end: float, *, trades: bool) -> list[Span]:
+        """When ``live`` was a lie because of a doubt, for the book or for trades."""
+        return [
+            (since + bound_s, until[0] if until else end)
+            for concerns_trades, (since, *until) in self._doubts
+            if concerns_trades or not trades
+        ]
 
     def silences(self, bound_s: float, end: float) -> list[Span]:
         """When the venue's last word was older than the bound."""

@@ -253,6 +253,8 @@ async def clustered(temporary: Path) -> AsyncIterator[tuple[list[EmbeddedNats], 
 async def nodes_are_killed_in_turn(temporary: Path) -> None:
     async with clustered(temporary) as (servers, made):
         writer = await _watched(made)
+        # A writer that has lost its node is silence to gateways that have not.
+        made.bounds = Bounds(made.bounds.silent_s, behind_s=STALE_S + 1.0)
         async with writer.pumping():
             for server in servers:
                 server.kill()

@@ -189,7 +189,7 @@ class Injector:
         """Numbers repeated with other content, until the writer begins a greater epoch."""
         played.truth.contested.add(played.instrument.epoch)
         twin = self._twin(played)
-        played.truth.doubt()
+        played.truth.doubt(trades=False)
         for seq in range(max(1, twin.seq - 3), twin.seq + 1):
             await twin.live("book", twin.book_of(twin.epoch, seq))
         await asyncio.sleep(1.2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from truth.model import Span, Truth
 
 if TYPE_CHECKING:
-    from truth.reader import Reader, Shown
+    from truth.reader import Moment, Reader, Shown
 
 MAX_NOTES = 6
 TOLERANCE_S = 0.3
@@ -92,13 +92,13 @@ def judge(reader: Reader, bounds: Bounds, tolerance_s: float = TOLERANCE_S) -> V
         _compare(shown, truth, verdict)
     forbidden = {
         "live_silent_s": truth.silences(bounds.silent_s, end),
-        "live_doubted_s": truth.doubts(bounds.doubt_s, end),
+        "live_doubted_s": truth.doubts(bounds.doubt_s, end, trades=reader.channel == "trades"),
     }
     behind: list[Span] = []
     nothing: list[Span] = []
     wrong: list[Span] = []
     lies: dict[str, list[Span]] = {name: [] for name in forbidden}
-    for moment, until in zip(moments, [*(each.at for each in moments[1:]), end], strict=True):
+    for moment, until in _held(moments, end):
         if not moment.live:
             continue
         span = moment.at, until
@@ -149,12 +149,12 @@ def _note(verdict: Verdict, text: str) -> None:
 def _not_live(reader: Reader, end: float) -> list[Span]:
     moments = reader.moments
     begun = next((at for at, moment in enumerate(moments) if moment.live), len(moments))
-    untils = [*(each.at for each in moments[1:]), end]
-    return [
-        (moment.at, until)
-        for moment, until in list(zip(moments, untils, strict=True))[begun:]
-        if not moment.live
-    ]
+    return [(moment.at, until) for moment, until in _held(moments[begun:], end) if not moment.live]
+
+
+def _held(moments: list[Moment], end: float) -> list[tuple[Moment, float]]:
+    """Each moment, with the time until which it held."""
+    return list(zip(moments, [*(each.at for each in moments[1:]), end], strict=False))
 
 
 def _overlaps(span: Span, others: Iterable[Span]) -> list[Span]:
