@@ -14,7 +14,7 @@ from typing import Any
 from mdstream.bus import EmbeddedNats
 from mdstream.errors import FeedError
 from truth.model import Levels, Truth
-from truth.rig import HEARTBEAT_S, STALE_S, Case, GatewayProcess, case, free_port, start_cluster
+from truth.rig import HEARTBEAT_S, STALE_S, Case, GatewayProcess, case, start_cluster
 from truth.scenario import TOLD_S
 from truth.verdict import Bounds
 from truth.writers import MIDDLE, SdkWriter, now_us
