@@ -148,7 +148,7 @@ async def nats_is_stopped(temporary: Path) -> None:
 
 @outage
 async def jetstream_is_mute(temporary: Path) -> None:
-    """Two of three servers stop, and all parts are on the third: live data goes on, of old and new writers."""
+    """Two of three servers die, and all parts are on the third: live data goes on, of old and new writers."""
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(server) for server in await start_cluster()]
         gateways = await started(stack, servers[0].url, temporary, 1)
@@ -156,14 +156,13 @@ async def jetstream_is_mute(temporary: Path) -> None:
         other = await stack.enter_async_context(case(servers[0].url, gateways))
         writer = await _watched(made)
         for server in servers[1:]:
-            server.pause()
-            stack.callback(server.resume_process)
+            server.kill()
         async with writer.pumping():
             await asyncio.sleep(0.5)
             await made.current(within_s=1.0)
             await _go_on_without_jetstream(made, writer, other)
             for server in servers[1:]:
-                server.resume_process()
+                await server.restart()
             await made.current(within_s=20)
 
 
@@ -268,7 +267,7 @@ async def nodes_are_killed_in_turn(temporary: Path) -> None:
 
 @cluster_outage
 async def jetstream_has_no_quorum(temporary: Path) -> None:
-    """The same for long enough that the servers notice."""
+    """Two of three servers stop, for long enough that the third notices: its connections stay."""
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(server) for server in await start_cluster()]
         gateways = await started(stack, servers[0].url, temporary, 2)
