@@ -220,3 +220,37 @@ def test_limits_reach_the_book_and_the_trades() -> None:
     assert instrument.trades.oldest == 2
     with pytest.raises(BookError, match="would be more than 2 levels a side"):
         instrument.take_book(pack_book(7, 4, 4, 0, [1, 1, 2, 1], []))
+
+
+def test_an_epoch_that_begins_empties_all_and_fences_the_smaller(opened: Instrument) -> None:
+    opened.take_trades(pack_trade(7, 1, 0, 10, 1, 1, 1))
+    opened.begin(9)
+    assert (opened.epoch, opened.book.epoch, opened.book.seq, len(opened.book)) == (9, 9, 0, 0)
+    assert (opened.trades.epoch, opened.trades.seq) == (9, 0)
+    assert opened.take_book(update(7, 6)) == opened.take_book(update(8, 1)) == Outcome.NOTHING
+    assert opened.take_trades(pack_trade(7, 2, 0, 10, 1, 1, 1)) == Outcome.NOTHING
+    assert not opened.load_snap(pack_snap(8, 9, 0, [1, 1], []), force=True)
+    assert opened.take_book(update(9, 1)) == Outcome.APPLIED
+
+
+def test_a_greater_epoch_than_was_begun_is_unknown_and_changes_nothing(opened: Instrument) -> None:
+    opened.begin(9)
+    assert opened.take_book(update(9, 1) + update(10, 1)) == Outcome.UNKNOWN
+    assert opened.take_trades(pack_trade(10, 1, 0, 10, 1, 1, 1)) == Outcome.UNKNOWN
+    assert not opened.load_snap(pack_snap(10, 3, 0, [1, 1], []))
+    assert (opened.epoch, opened.book.seq) == (9, 1)
+    for epoch in (9, 8):
+        with pytest.raises(ValueError, match=f"epoch {epoch} does not follow epoch 9"):
+            opened.begin(epoch)
+
+
+def test_a_snapshot_is_compared_with_the_book_at_its_number(opened: Instrument) -> None:
+    bids, asks = opened.book.view()
+    assert opened.agrees(pack_snap(7, 5, 0, bids, asks)) is True
+    assert opened.agrees(pack_snap(7, 5, 0, [*bids[:-1], bids[-1] + 1], asks)) is False
+    opened.take_book(update(7, 6))
+    assert opened.agrees(pack_snap(7, 5, 0, bids, asks)) is True
+    for epoch, seq in ((6, 5), (7, 7), (7, 2)):
+        assert opened.agrees(pack_snap(epoch, seq, 0, bids, asks)) is None
+    with pytest.raises(PayloadError):
+        opened.agrees(b"\xc1")
