@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
+.PHONY: help build demo test test-quick conformance truth test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test-quick: $(INSTALLED)  ## The tests that need no process and no socket, with 
 
 conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and more of the load test (many minutes)
 	$(PYTEST) tests/conformance tests/e2e/test_bench.py -m 'complete or not complete' $(ARGS)
+
+truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers, recorded markets with faults (many minutes; reports/truth.json)
+	$(PYTEST) tests/truth -m complete $(ARGS)
 
 CHECKED_TESTS = tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/conformance
 test-debug:  ## The tests of the core on a build with bounds checks and assertions

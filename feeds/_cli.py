@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import math
+import os
 import re
 import signal
 import sys
@@ -15,7 +16,9 @@ from typing import Any
 
 import uvloop
 
+from mdstream import logs
 from mdstream.bus import BusOptions
+from mdstream.bus.options import secret
 from mdstream.errors import BusError, ConfigError, MdstreamError
 from mdstream.feed import Publisher
 
@@ -28,6 +31,26 @@ EXIT_CODES = "exit codes: 0 done, or stopped by Ctrl-C or SIGTERM; 1 failed; 2 w
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
+_NATS = {
+    "nats": (
+        "URL",
+        "a server's URL, nats://host:4222 or tls://host:4222; repeat it, or separate URLs by commas, for a cluster "
+        "(default: nats://127.0.0.1:4222)",
+    ),
+    "nats_credentials": ("FILE", "credentials file, as written by nsc"),
+    "nats_user": ("NAME", "user name"),
+    "nats_password": ("TEXT", "the user's password; safer in the environment or in a file"),
+    "nats_password_file": ("FILE", "file with the user's password"),
+    "nats_token": ("TEXT", "a token; safer in the environment or in a file"),
+    "nats_token_file": ("FILE", "file with a token"),
+    "nats_tls_ca": ("FILE", "certificates (PEM) to check the server's certificate against"),
+    "nats_tls_cert": ("FILE", "our certificate (PEM), if the server asks for one"),
+    "nats_tls_key": ("FILE", "the key of our certificate (PEM)"),
+}
+"""Name → placeholder, help."""
+_LOG = {"log_level": ("info", "debug", "warning", "error"), "log_format": ("text", "json")}
+"""Name → choices, the default first."""
+
 Run = Callable[[argparse.Namespace, BusOptions], Coroutine[Any, Any, int]]
 
 
@@ -39,59 +62,51 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
 
 
 def configure(parser: argparse.ArgumentParser, description: str) -> None:
-    """Adds the options that all handlers share; the handler adds its own."""
+    """Adds the options that all handlers share; the handler adds its own.
+
+    Names, environment variables and meanings are those of ``mdstream serve``.
+    """
     parser.description = description
     parser.epilog = EXIT_CODES
     parser.formatter_class = _Formatter
-    nats = parser.add_argument_group("NATS")
-    nats.add_argument(
-        "--nats",
-        metavar="URL",
-        action="append",
-        help="a server's URL, nats://host:4222 or tls://host:4222; repeat it, or separate URLs by commas, for a "
-        "cluster (default: nats://127.0.0.1:4222)",
-        default=argparse.SUPPRESS,
+    nats = parser.add_argument_group(
+        "NATS", "each of these is also an environment variable: --nats-user is MDSTREAM_NATS_USER"
     )
-    nats.add_argument("--nats-creds", metavar="FILE", type=Path, help="credentials file, as written by nsc")
-    nats.add_argument("--nats-user", metavar="NAME", help="user name")
-    nats.add_argument("--nats-password-file", metavar="FILE", type=Path, help="file with the user's password")
-    nats.add_argument("--nats-token-file", metavar="FILE", type=Path, help="file with a token")
-    nats.add_argument(
-        "--tls-ca",
-        metavar="FILE",
-        type=Path,
-        help="certificates (PEM) to check the server's certificate against",
-    )
-    nats.add_argument(
-        "--tls-cert", metavar="FILE", type=Path, help="our certificate (PEM), if the server asks for one"
-    )
-    nats.add_argument("--tls-key", metavar="FILE", type=Path, help="the key of our certificate (PEM)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+    for name, (metavar, text) in _NATS.items():
+        action = "append" if name == "nats" else "store"
+        nats.add_argument(_flag(name), metavar=metavar, action=action, help=text, default=argparse.SUPPRESS)
+    log = parser.add_argument_group("the log, on stderr", "also MDSTREAM_LOG_LEVEL and MDSTREAM_LOG_FORMAT")
+    for name, choices in _LOG.items():
+        metavar = "|".join(choices)
+        text = f"default: {choices[0]}"
+        log.add_argument(_flag(name), choices=choices, metavar=metavar, help=text, default=argparse.SUPPRESS)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _given(arguments: argparse.Namespace, name: str) -> str | None:
+    """An option as a flag, else as an environment variable."""
+    given = getattr(arguments, name, None) or os.environ.get(f"MDSTREAM_{name.upper()}") or None
+    return ",".join(given) if isinstance(given, list) else given
 
 
 def bus_options(arguments: argparse.Namespace, name: str) -> BusOptions:
-    """The bus options from the arguments. Raises ConfigError."""
-    urls = ",".join(getattr(arguments, "nats", None) or ["nats://127.0.0.1:4222"])
+    """The bus options from the arguments and the environment. Raises ConfigError."""
+    given = {option: _given(arguments, option) for option in _NATS}
+    files = {option: Path(text) for option, text in given.items() if text and _NATS[option][0] == "FILE"}
     return BusOptions.parse(
-        urls,
+        given["nats"] or "nats://127.0.0.1:4222",
         name=name,
-        credentials=arguments.nats_creds,
-        user=arguments.nats_user,
-        password=_secret(arguments.nats_password_file),
-        token=_secret(arguments.nats_token_file),
-        tls_ca=arguments.tls_ca,
-        tls_cert=arguments.tls_cert,
-        tls_key=arguments.tls_key,
+        credentials=files.get("nats_credentials"),
+        user=given["nats_user"],
+        password=secret(given["nats_password"], files.get("nats_password_file")),
+        token=secret(given["nats_token"], files.get("nats_token_file")),
+        tls_ca=files.get("nats_tls_ca"),
+        tls_cert=files.get("nats_tls_cert"),
+        tls_key=files.get("nats_tls_key"),
     )
-
-
-def _secret(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def duration_s(text: str) -> float:
@@ -117,14 +132,11 @@ def speed(text: str) -> float:
 
 def run(name: str, arguments: argparse.Namespace, main: Run) -> int:
     """Runs ``main`` until it returns or a signal comes, and returns the exit code; errors are one line on stderr."""
-    logging.basicConfig(
-        level=logging.DEBUG if arguments.verbose else logging.INFO,
-        format=f"%(asctime)s {name} %(levelname)s %(message)s",
-    )
-    # The bus and the handlers report the same failures as nats-py and picows.
-    for noisy in ("nats", "picows"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
+        logs.configure(*(_log_option(arguments, option) for option in _LOG))
+        # The bus and the handlers report the same failures as nats-py and picows.
+        for noisy in ("nats", "picows"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
         options = bus_options(arguments, f"mdstream feed {name}")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_until_signal(main(arguments, options)))
@@ -136,6 +148,16 @@ def run(name: str, arguments: argparse.Namespace, main: Run) -> int:
         return _fail(name, error, EXIT_FAILED)
     except KeyboardInterrupt:
         return EXIT_OK
+
+
+def _log_option(arguments: argparse.Namespace, name: str) -> str:
+    given = _given(arguments, name) or _LOG[name][0]
+    if given not in _LOG[name]:
+        variable = f"MDSTREAM_{name.upper()}"
+        raise ConfigError(
+            f"environment variable {variable} is {given!r}; it must be one of {', '.join(_LOG[name])}"
+        )
+    return given
 
 
 async def _until_signal(work: Coroutine[Any, Any, int]) -> int:

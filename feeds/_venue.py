@@ -40,6 +40,10 @@ class Backoff:
     def reset(self) -> None:
         self._attempt = 0
 
+    def fresh(self) -> Backoff:
+        """Another of the same bounds, at its first attempt."""
+        return Backoff(base_s=self._base_s, cap_s=self._cap_s, draw=self._draw)
+
 
 class VenueHandler(Protocol):
     """What a venue's handler does with a connection."""
@@ -84,11 +88,11 @@ class Link:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            started = time.monotonic()
+            started, least_s = time.monotonic(), 0.0
             try:
                 connection = await connect(self._url, self._handler.on_message)
             except VenueUnavailable as error:
-                reason = str(error)
+                reason, least_s = str(error), error.retry_after_s or 0.0
             else:
                 log.info("connected to %s", self._url)
                 self._handler.on_open(connection)
@@ -96,7 +100,7 @@ class Link:
                 if time.monotonic() - started >= HEALTHY_S:
                     self._backoff.reset()
             self._handler.on_lost(reason)
-            delay_s = self._backoff.next_s()
+            delay_s = max(self._backoff.next_s(), least_s)
             log.warning("%s; next try in %.1f s", reason, delay_s)
             await asyncio.sleep(delay_s)
 
@@ -126,7 +130,8 @@ class Link:
             successor = await connect(self._url, held.append)
         except VenueUnavailable as error:
             log.warning("no new connection to replace one near its end: %s", error)
-            await asyncio.wait({old.ended}, timeout=self._backoff.next_s())
+            delay_s = max(self._backoff.next_s(), error.retry_after_s or 0.0)
+            await asyncio.wait({old.ended}, timeout=delay_s)
             return None
         self._handler.on_open(successor)
         await asyncio.wait({old.ended}, timeout=self._overlap_s)

@@ -6,7 +6,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import (
+    WSCloseCode,
+    WSError,
+    WSFrame,
+    WSHandshakeError,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    ws_connect,
+)
 
 from mdstream.errors import FeedError
 
@@ -14,6 +23,9 @@ log = logging.getLogger("mdstream.feeds")
 
 IDLE_PING_S = 10.0
 """We ping a peer after this silence, and give it up after as long again without an answer."""
+CONNECT_S = 20.0
+"""A venue that has not answered our upgrade request by then cannot be reached."""
+MAX_RETRY_AFTER_S = 3600.0
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 OnMessage = Callable[[bytes], None]
@@ -87,14 +99,26 @@ async def connect(url: str, on_message: OnMessage) -> Connection:
     """Opens a connection. Raises VenueUnavailable with the URL and the reason."""
     connection = Connection(on_message)
     try:
-        await ws_connect(
-            lambda: connection,
-            url,
-            enable_auto_ping=True,
-            auto_ping_idle_timeout=IDLE_PING_S,
-            auto_ping_reply_timeout=IDLE_PING_S,
-            max_frame_size=MAX_MESSAGE_BYTES,
-        )
+        async with asyncio.timeout(CONNECT_S):
+            await ws_connect(
+                lambda: connection,
+                url,
+                enable_auto_ping=True,
+                auto_ping_idle_timeout=IDLE_PING_S,
+                auto_ping_reply_timeout=IDLE_PING_S,
+                max_frame_size=MAX_MESSAGE_BYTES,
+            )
     except (OSError, TimeoutError, WSError) as error:
-        raise VenueUnavailable(f"{url} cannot be reached: {str(error) or type(error).__name__}") from None
+        raise VenueUnavailable(
+            f"{url} cannot be reached: {str(error) or type(error).__name__}",
+            retry_after_s=_retry_after_s(error),
+        ) from None
     return connection
+
+
+def _retry_after_s(error: Exception) -> float | None:
+    """What a refused upgrade told in ``Retry-After``; None if it told nothing, or a date, which would need two clocks that agree."""
+    if not isinstance(error, WSHandshakeError) or error.response is None:
+        return None
+    text = error.response.headers.get("Retry-After", "")
+    return min(float(text), MAX_RETRY_AFTER_S) if text.isascii() and text.isdigit() else None

@@ -179,11 +179,10 @@ class Replay:
 
     async def _refuse_living(self, instruments: Collection[InstrumentId]) -> None:
         """Raises FeedError if another writer publishes one of the instruments now."""
-        now = await self._bus.server_us()
         doubtful: set[InstrumentId] = set()
         for instrument in instruments:
             status = await self._bus.last_stored(MD_STATE, subject(instrument, "status"))
-            if status is None or now - status.stored_us > SILENT_S * 1e6:
+            if status is None or await self._bus.stored_s(MD_STATE, status) > SILENT_S:
                 continue
             if _state_of(status.payload) not in (VenueState.FEED_DOWN, VenueState.CLOSED):
                 raise _living(instrument)

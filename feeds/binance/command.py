@@ -9,8 +9,9 @@ from mdstream import feed
 from mdstream.bus import BusOptions
 from mdstream.errors import ConfigError
 from mdstream.feeds import _cli
-from mdstream.feeds.binance.live import MAX_AGE_S, REST_URL, STREAM_URL, Live
+from mdstream.feeds.binance.live import MAX_AGE_S, MAX_SYMBOLS, REST_URL, STREAM_URL, Live
 from mdstream.feeds.binance.replay import Replay
+from mdstream.feeds.binance.rest import DEPTH_LIMIT, DEPTH_WEIGHTS
 
 DESCRIPTION = """\
 Publishes Binance spot: order books and trades, live or from a recording. Instruments are BINANCE:<symbol>; times
@@ -18,7 +19,7 @@ are the venue's.
 
 Live: the diffs of depth@100ms, joined to a REST snapshot by the venue's rules. When the connection or a diff is lost,
 the instrument is feed_down until its book is complete again. A new connection takes over before the venue's limit of
-24 hours.
+24 hours. Books end where the snapshot's last level was; another snapshot is taken before the price gets there.
 
 Recording (--replay): lines of '<local ns> <json>', gzipped or not, with one symbol's streams (combined or raw) and at
 least one REST snapshot. Prices and sizes get the coarsest exponents that hold every number of the recording.
@@ -42,6 +43,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     live.add_argument("--stream-url", metavar="URL", default=STREAM_URL, help="the WebSocket API")
     live.add_argument("--rest-url", metavar="URL", default=REST_URL, help="the REST API")
     live.add_argument(
+        "--depth",
+        type=int,
+        choices=sorted(DEPTH_WEIGHTS),
+        default=DEPTH_LIMIT,
+        help="levels a side; smaller books start sooner, for the venue allows 24 snapshots of 5,000 levels a minute",
+    )
+    live.add_argument(
         "--max-age",
         metavar="TIME",
         type=_cli.duration_s,
@@ -63,6 +71,10 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
         raise ConfigError("name the --symbols to publish, such as BTCUSDT, or a recording to --replay")
     if arguments.replay is not None and len(arguments.symbols or ()) > 1:
         raise ConfigError("a replay publishes one of the --symbols")
+    if arguments.replay is None and len(arguments.symbols) > MAX_SYMBOLS:
+        raise ConfigError(
+            f"{len(arguments.symbols)} symbols are too many for one connection: start a handler for each {MAX_SYMBOLS}"
+        )
     async with feed.connect(options, venue="BINANCE") as publisher:
         if arguments.replay is None:
             live = Live(
@@ -70,6 +82,7 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
                 arguments.symbols,
                 stream_url=arguments.stream_url,
                 rest_url=arguments.rest_url,
+                depth=arguments.depth,
                 max_age_s=arguments.max_age,
             )
             await _cli.unless_fenced(publisher, live.run())

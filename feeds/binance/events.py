@@ -78,6 +78,13 @@ _BY_TYPE: dict[str, type[Event]] = {
     "trade": Trade,
     "serverShutdown": ServerShutdown,
 }
+_FUTURES_FIELDS = {
+    "depthUpdate": ("pu", "ps"),
+    "trade": ("X", "ps"),
+    "bookTicker": ("T", "ps"),
+}
+"""Fields of the messages of futures that the same messages of spot do not have."""
+_FUTURES_EVENTS = ("markPriceUpdate", "forceOrder", "continuous_kline", "indexPriceUpdate", "contractInfo")
 _MICROSECONDS = 10**14
 """Event times from here on are µs (``timeUnit=MICROSECOND``), smaller ones ms. It is the year 5138 in ms, 1973 in µs."""
 
@@ -89,12 +96,13 @@ def to_us(ts: int) -> int:
 def parse(text: bytes | str) -> Event | None:
     """One message of a raw or combined stream; None if it is not market data (answers, other streams).
 
-    Raises FeedError if it does not have the venue's format.
+    Raises FeedError if it does not have the venue's format, or is a message of the venue's futures.
     """
     try:
         message = msgspec.json.decode(text)
         if isinstance(message, dict) and "stream" in message and "data" in message:
             message = message["data"]
+        _refuse_futures(message, text)
         kind = _kind(message)
         return None if kind is None else msgspec.convert(message, kind, strict=True)
     except msgspec.MsgspecError as error:
@@ -110,6 +118,23 @@ def _kind(message: Any) -> type[Event] | None:
         return DepthSnapshot
     # bookTicker is the only stream whose messages have no event type.
     return BookTicker if "B" in message and "u" in message else None
+
+
+def _refuse_futures(message: Any, text: bytes | str) -> None:
+    """Futures have other symbols, other rules for their numbers and other sizes under the same names."""
+    if not isinstance(message, dict):
+        return
+    event = message.get("e")
+    if "lastUpdateId" in message:
+        found = [name for name in ("E", "T", "pair") if name in message]
+    elif event in _FUTURES_EVENTS:
+        found = ["e"]
+    else:
+        found = [name for name in _FUTURES_FIELDS.get(str(event), ()) if name in message]
+    if found:
+        raise FeedError(
+            f"a message of Binance's futures (it has {found[0]!r}), but this handler publishes Binance spot: {_excerpt(text)}"
+        )
 
 
 def _excerpt(text: bytes | str) -> str:

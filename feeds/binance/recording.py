@@ -10,6 +10,9 @@ from mdstream.errors import FeedError
 from mdstream.feeds._lines import exact_exponent, read_lines
 from mdstream.feeds.binance.events import DepthDiff, DepthSnapshot, Event, ServerShutdown, Trade, parse
 
+_CUTS = (100, 500, 1000, 5000)
+"""Levels a side that are usually asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -21,12 +24,16 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a first pass finds: the symbols, the coarsest exponents that hold every number exactly, the number of snapshots."""
+    """What a first pass finds: the symbols, the coarsest exponents that hold every number exactly, the number of snapshots.
+
+    ``depth`` is how many levels a side the largest snapshot holds, if that is a number that the venue cuts at; else 0.
+    """
 
     symbols: frozenset[str]
     price_exp: int
     size_exp: int
     snapshots: int
+    depth: int = 0
 
 
 def read_recording(path: Path) -> Iterator[Recorded]:
@@ -50,11 +57,12 @@ def summarize(path: Path) -> Summary:
     symbols: set[str] = set()
     prices: set[str] = set()
     sizes: set[str] = set()
-    snapshots = 0
+    snapshots = depth = 0
     for recorded in read_recording(path):
         event = recorded.event
         if isinstance(event, DepthSnapshot):
             snapshots += 1
+            depth = max(depth, len(event.bids), len(event.asks))
         elif not isinstance(event, ServerShutdown):
             symbols.add(event.symbol)
         if isinstance(event, Trade):
@@ -64,4 +72,10 @@ def summarize(path: Path) -> Summary:
             for price, size in (*event.bids, *event.asks):
                 prices.add(price)
                 sizes.add(size)
-    return Summary(frozenset(symbols), exact_exponent(prices), exact_exponent(sizes), snapshots)
+    return Summary(
+        frozenset(symbols),
+        exact_exponent(prices),
+        exact_exponent(sizes),
+        snapshots,
+        depth if depth in _CUTS else 0,
+    )

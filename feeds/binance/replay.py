@@ -27,7 +27,11 @@ class Replay:
         summary = summarize(path)
         self.symbol = _only_symbol(path, summary, symbol)
         self._published = PublishedInstrument(
-            publisher, self.symbol, Scale(summary.price_exp, summary.size_exp)
+            publisher,
+            self.symbol,
+            Scale(summary.price_exp, summary.size_exp),
+            depth=summary.depth,
+            live_venue=False,
         )
         self._sync = DepthSync()
 

@@ -19,7 +19,8 @@ Instruments are KRAKEN:<pair>, with the venue's names (XBT/USD in version 1, BTC
 venue's.
 
 Books are cut to the subscribed depth, as the venue requires, and checked by its checksum after every message. After a
-mismatch or a lost connection the instrument is feed_down until its book is complete again.
+mismatch or a lost connection the instrument is feed_down until its book is complete again; so it is while the venue
+sends no data. The venue's states become halted and closed.
 
 Recording (--replay): lines of JSON, or of '<unix s>: <json>' with notes of connections. All its pairs are published,
 unless --pairs names some. Prices and sizes get the coarsest exponents that hold every number of the recording.
@@ -29,7 +30,10 @@ unless --pairs names some. Prices and sizes get the coarsest exponents that hold
 def configure(parser: argparse.ArgumentParser) -> None:
     _cli.configure(parser, DESCRIPTION)
     parser.add_argument(
-        "--pairs", metavar="A,B,…", type=_pairs, help="what to publish, such as BTC/USD,ETH/USD"
+        "--pairs",
+        metavar="A,B,…",
+        type=_pairs,
+        help="what to publish, as the venue spells it: BTC/USD,AAPLx/USD",
     )
     parser.add_argument(
         "--depth",
@@ -46,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _pairs(text: str) -> list[str]:
-    return [pair.strip().upper() for pair in text.split(",") if pair.strip()]
+    return [pair.strip() for pair in text.split(",") if pair.strip()]
 
 
 def run(arguments: argparse.Namespace) -> int:

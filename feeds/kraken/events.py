@@ -7,6 +7,7 @@ Sources: Kraken "WebSocket API v1: Public: Book, Trade" (arrays whose first elem
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -51,22 +52,38 @@ class PairInfo:
     price_increment: str
     size_increment: str
     status: str
+    snapshot: bool = field(default=False, compare=False)
+    """One of all pairs that the venue has, not of those that changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoPairs:
+    """The instrument channel lists no pair at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemStatus:
+    """The state of the venue's matching engine (v2 ``status``)."""
+
+    system: str
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The venue's answer to a request (v2 ``subscribe``)."""
+    """The venue's answer to a request (v2). A refusal may lack the symbol, the channel, or both."""
 
     success: bool
     error: str = ""
     result: dict[str, Any] = field(default_factory=dict)
+    method: str = "subscribe"
+    symbol: str = ""
 
 
-Event = BookMessage | TradeMessage | PairInfo | Answer
+Event = BookMessage | TradeMessage | PairInfo | NoPairs | SystemStatus | Answer
 
 
 def parse(text: str | bytes) -> list[Event]:
-    """The events of one message of either version; none for heartbeats, status and unknown channels.
+    """The events of one message of either version; none for heartbeats and unknown channels.
 
     Raises FeedError if it does not have the venue's format.
     """
@@ -116,16 +133,35 @@ def _trade_v1(entry: list[Any], pair: str) -> TradeMessage:
 
 
 def _parse_v2(message: dict[str, Any]) -> list[Event]:
-    if "method" in message and "success" in message:
-        return [Answer(bool(message["success"]), str(message.get("error", "")), message.get("result") or {})]
+    if "success" in message:
+        return [_answer(message)]
     channel, snapshot = message.get("channel"), message.get("type") == "snapshot"
     if channel == "book":
         return [_book_v2(entry, snapshot) for entry in message["data"]]
     if channel == "trade":
         return [_trade_v2(entry, snapshot) for entry in message["data"]]
+    if channel == "status":
+        return [SystemStatus(str(entry["system"])) for entry in message.get("data", ()) if "system" in entry]
     if channel == "instrument":
-        return [_pair_v2(entry) for entry in message["data"].get("pairs", ())]
+        return _pairs_v2(message["data"].get("pairs", ()), snapshot)
     return []
+
+
+def _pairs_v2(entries: Sequence[dict[str, Any]], snapshot: bool) -> list[Event]:
+    if snapshot and not entries:
+        return [NoPairs()]
+    return [_pair_v2(entry, snapshot) for entry in entries]
+
+
+def _answer(message: dict[str, Any]) -> Answer:
+    result = message.get("result") or {}
+    return Answer(
+        bool(message["success"]),
+        str(message.get("error", "")),
+        result,
+        str(message.get("method", "subscribe")),
+        str(message.get("symbol") or result.get("symbol") or ""),
+    )
 
 
 def _book_v2(entry: dict[str, Any], snapshot: bool) -> BookMessage:
@@ -147,13 +183,14 @@ def _trade_v2(entry: dict[str, Any], snapshot: bool) -> TradeMessage:
     )
 
 
-def _pair_v2(entry: dict[str, Any]) -> PairInfo:
+def _pair_v2(entry: dict[str, Any], snapshot: bool) -> PairInfo:
     return PairInfo(
         str(entry["symbol"]),
         Precision(int(entry["price_precision"]), int(entry["qty_precision"])),
         _plain(entry["price_increment"]),
         _plain(entry["qty_increment"]),
         str(entry.get("status", "online")),
+        snapshot,
     )
 
 

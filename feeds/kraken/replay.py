@@ -29,7 +29,13 @@ class Replay:
             )
         self.pairs = {
             name: Pair(
-                PublishedInstrument(publisher, name, Scale(summary.price_exp, summary.size_exp)),
+                PublishedInstrument(
+                    publisher,
+                    name,
+                    Scale(summary.price_exp, summary.size_exp),
+                    depth=depth or summary.depth,
+                    live_venue=False,
+                ),
                 depth or summary.depth,
                 summary.precision,
             )

@@ -11,13 +11,16 @@ import atexit
 import fcntl
 import importlib.metadata
 import json
+import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -25,8 +28,15 @@ from typing import IO, Any, Self
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.parent_death import killed_with_parent
 
+logger = logging.getLogger(__name__)
+
 LOG_TAIL_BYTES = 2048
 POLL_S = 0.01
+WATCH_S = 0.2
+MOST_RESTARTS = 3
+"""Within RESTART_PERIOD_S: a server that ends more often is not started again."""
+RESTART_PERIOD_S = 60.0
+_LOG_PREFIX = re.compile(r"^\[\d+\] \S+ \S+ \[\w+\] ")
 
 
 def find_binary() -> Path:
@@ -81,12 +91,17 @@ class EmbeddedNats:
         """Starts a server and returns when it accepts connections.
 
         Without ``data_dir`` the server uses a temporary directory, which ``stop`` removes. ``port`` 0 picks a free port.
-        ``extra_config`` is appended to the server's configuration. Raises BusError, with the end of the server's log, if the
-        server does not start within the deadline.
+        ``extra_config`` is appended to the server's configuration. Raises BusError, in one line, with the server's last words, if
+        the server does not start within the deadline.
         """
         owned = data_dir is None
-        directory = Path(tempfile.mkdtemp(prefix="mdstream-nats-")) if data_dir is None else Path(data_dir)
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            directory = (
+                Path(tempfile.mkdtemp(prefix="mdstream-nats-")) if data_dir is None else Path(data_dir)
+            )
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(data_dir or Path(tempfile.gettempdir()), error) from None
         store = (max_memory_bytes, max_file_bytes) if jetstream else None
         settings = _settings(directory, store, max_payload_bytes, extra_config)
         server = cls(directory, owns_data_dir=owned, binary=binary or find_binary(), settings=settings)
@@ -137,6 +152,24 @@ class EmbeddedNats:
         self.kill()
         await self._launch(self.port, deadline_s)
 
+    async def keep_running(self) -> None:
+        """Starts the server again whenever it ends by itself. Raises BusError when it ended too often, or does not start."""
+        ends: list[float] = []
+        while True:
+            await asyncio.sleep(WATCH_S)
+            status = self._process.poll() if self._process is not None else None
+            if status is None:
+                continue
+            now_s = time.monotonic()
+            ends = [at_s for at_s in ends if now_s - at_s < RESTART_PERIOD_S] + [now_s]
+            if len(ends) > MOST_RESTARTS:
+                raise BusError(
+                    f"the embedded nats-server ended {len(ends)} times within {RESTART_PERIOD_S:g} s, now with status {status}; "
+                    f"its last words: {self.last_words()}"
+                )
+            logger.error("the embedded nats-server ended with status %d; starting it again", status)
+            await self.restart()
+
     def pause(self) -> None:
         """Pauses the server (SIGSTOP) and returns when it has stopped: connections stay open, but nothing is answered."""
         if self.running and self._process is not None:
@@ -158,6 +191,12 @@ class EmbeddedNats:
         ]
         return "\n".join(text for text in texts if text) or "(the server logged nothing)"
 
+    def last_words(self) -> str:
+        """The last line of ``log_tail`` without its time, rather one that tells of a failure."""
+        lines = self.log_tail().splitlines()
+        failures = [line for line in lines if "[FTL]" in line or "[ERR]" in line]
+        return _LOG_PREFIX.sub("", (failures or lines)[-1])
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -171,7 +210,10 @@ class EmbeddedNats:
         atexit.unregister(self.kill)
 
     def _lock_data_dir(self) -> None:
-        self._lock = (self.data_dir / "mdstream.lock").open("w")
+        try:
+            self._lock = (self.data_dir / "mdstream.lock").open("w")
+        except OSError as error:
+            raise _unusable(self.data_dir, error) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -180,14 +222,17 @@ class EmbeddedNats:
             ) from None
 
     async def _launch(self, port: int, deadline_s: float) -> None:
-        process = self._spawn(port)
+        try:
+            process = self._spawn(port)
+        except OSError as error:
+            raise _unusable(self.data_dir, error) from None
         try:
             async with asyncio.timeout(deadline_s):
                 self.port = await self._wait_for_port(process)
                 await _wait_for_greeting(self.port)
         except TimeoutError:
             raise BusUnavailable(
-                f"nats-server did not accept connections within {deadline_s:g} s; its log ends:\n{self.log_tail()}"
+                f"nats-server did not accept connections within {deadline_s:g} s; its last words: {self.last_words()}"
             ) from None
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
@@ -210,13 +255,19 @@ class EmbeddedNats:
             status = process.poll()
             if status is not None:
                 raise BusError(
-                    f"nats-server ended with status {status} while starting; its log ends:\n{self.log_tail()}"
+                    f"nats-server ended with status {status} while starting; its last words: {self.last_words()}"
                 )
             try:
                 url = json.loads(ports.read_text())["nats"][0]
                 return int(url.rpartition(":")[2])
             except (FileNotFoundError, ValueError):  # does not exist, or is not complete yet
                 await asyncio.sleep(POLL_S)
+
+
+def _unusable(directory: Path, error: OSError) -> BusError:
+    return BusError(
+        f"the embedded NATS server cannot use {directory}: {(error.strerror or str(error)).lower()}"
+    )
 
 
 def _settings(directory: Path, store: tuple[int, int] | None, max_payload: int, extra: str) -> str:

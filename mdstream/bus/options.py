@@ -112,6 +112,16 @@ class BusOptions:
         return context
 
 
+def secret(text: str | None, file: Path | None) -> str | None:
+    """A password or a token: as it was given, or from a file. Raises ConfigError if the file cannot be read."""
+    if file is None:
+        return text
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
 def _check_url(url: str) -> None:
     shown = _without_secrets(url)
     parts = urlsplit(url)

@@ -23,7 +23,7 @@ from mdstream.client import connect
 from mdstream.errors import MdstreamError
 from mdstream.gateway import Gateway
 from mdstream.gateway.config import GatewayConfig, default_of, load
-from mdstream.gateway.logs import LineFormatter, handle_loop_exception
+from mdstream.logs import LineFormatter, handle_loop_exception
 
 READING_S = 4.0
 """How long the addresses stay on a terminal before the live view takes the screen."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from mdstream._version import __version__
 from mdstream.cli.commands import EXIT_USAGE, add_commands
+from mdstream.cli.standard_files import open_standard_files
 from mdstream.errors import ConfigError, MdstreamError
 
 EXIT_OK = 0
@@ -26,6 +27,7 @@ COMMANDS = {
     "watch": "show the live order book of an instrument in the terminal",
     "bench": "measure the cost and the speed of a gateway: load test, report, comparison",
     "dump": "print what a gateway sends, one message per line, for scripts",
+    "check": "tell a writer what the contract asks and it does not do",
     "completion": "print a script that completes commands and options in a shell",
     "help": "show the help of a command",
 }
@@ -43,6 +45,7 @@ exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs ``mdstream`` with ``argv`` (default: the process's) and returns the exit code."""
+    open_standard_files()
     try:
         args = make_parser().parse_args(argv)
         code: int = args.run(args)

@@ -89,9 +89,10 @@ async def stored_epochs(bus: Bus, instrument: InstrumentId, clock_us: int) -> Kn
             payload = await bus.last(MD_LOG, subject(instrument, stream))
             epochs.append(0 if payload is None else epoch_of(stream, payload))
     ref = state[0]
+    ref_epoch = 0 if ref is None else epoch_of("ref", ref.payload)
     return Known(
         max((epoch for epoch in epochs if plausible(epoch, clock_us)), default=0),
-        0 if ref is None else epoch_of("ref", ref.payload),
+        ref_epoch if plausible(ref_epoch, clock_us) else 0,
         0 if ref is None else ref.stream_seq,
     )
 

@@ -141,6 +141,10 @@ class Instrument:
         value = self._open().trade_ticks(price_ticks, size_lots, side, trade_id, ts_us)
         self._outlet.send(self._subjects["trade"], value)
 
+    def lose_trades(self, count: int) -> None:
+        """So many trades of the venue were missed: their numbers are left out, and readers tell them lost. Raises FeedError."""
+        self._open().lose_trades(count)
+
     def status(self, state: str, *, reason: str = "", ts_us: int | None = None) -> None:
         """Publishes the venue's state: ``trading halted closed feed_down``. A reason beyond 1,024 bytes is cut. Raises FeedError."""
         self._open().set_status(state, reason, ts_us)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from mdstream.bus import Bus, BusOptions
 from mdstream.bus import connect as connect_bus
 from mdstream.errors import BusError, BusUnavailable, FeedError, MdstreamError, SequenceError
-from mdstream.feed.claim import Claim, ServerClock, next_epoch, stored_epochs
+from mdstream.feed.claim import Claim, Known, ServerClock, next_epoch, stored_epochs
 from mdstream.feed.heard import HeardEpochs
 from mdstream.feed.instrument import Instrument
 from mdstream.feed.numbers import monotonic_us, now_us
@@ -85,6 +85,8 @@ class Publisher:
         )
         self._heard = HeardEpochs(bus, venue, self._server_clock, self._on_epoch)
         self._unclaimed: set[str] = set()
+        self._looking_up: set[str] = set()
+        self._doubts: dict[str, int] = {}
         self._announce_again = False
         self._closed = False
         self._fenced: asyncio.Future[SequenceError] = asyncio.get_running_loop().create_future()
@@ -347,10 +349,14 @@ class Publisher:
     # ---- other writers, and what is stored
 
     def _on_epoch(self, instrument_id: InstrumentId, epoch: int) -> None:
-        """Every writer publishes its status regularly: one with a greater epoch than ours has taken over."""
+        """Every writer publishes its status regularly: one with a greater epoch than ours may have taken over."""
         instrument = self.instruments.get(instrument_id.symbol)
-        if instrument is not None and epoch > instrument.epoch:
-            self._fence(instrument, epoch)
+        if (
+            instrument is not None
+            and epoch > instrument.epoch
+            and instrument_id.symbol not in self._looking_up
+        ):
+            self._begin(self._look_up(instrument, epoch))
 
     def _fence(self, instrument: Instrument, epoch: int) -> None:
         del self.instruments[instrument.id.symbol]
@@ -381,18 +387,36 @@ class Publisher:
             self._begin(self._look_up(self.instruments[symbol]))
         self._unclaimed.clear()
 
-    async def _look_up(self, instrument: Instrument) -> None:
-        """Our ``ref`` is not, or may not be, the one that is stored: another writer's is, or the server has lost ours."""
+    async def _look_up(self, instrument: Instrument, heard: int = 0) -> None:
+        """Finds out whose the stored ``ref`` is: another writer's, ours, or nobody's because the server has lost it.
+
+        A status alone, with the epoch ``heard``, does not silence us: a writer who has taken over has stored its ``ref``.
+        """
+        symbol = instrument.id.symbol
+        self._looking_up.add(symbol)
         try:
-            stored = await stored_epochs(self.bus, instrument.id, self._server_clock.now_us())
-        except BusError:
-            return  # whatever is not confirmed is told, and published again
-        if self.instruments.get(instrument.id.symbol) is not instrument:
-            return
-        if stored.epoch > instrument.epoch:
-            self._fence(instrument, stored.epoch)
-            return
+            async with asyncio.timeout(JETSTREAM_DEADLINE_S):
+                stored = await stored_epochs(self.bus, instrument.id, self._server_clock.now_us())
+        except (BusError, TimeoutError):
+            # JetStream cannot tell. A writer that repeats its epoch means it.
+            greater = heard if self._doubts.get(symbol) == heard else 0
+            self._doubts[symbol] = heard
+        else:
+            greater = stored.ref_epoch
+            self._keep_ref(instrument, stored)
+        finally:
+            self._looking_up.discard(symbol)
+        if greater > instrument.epoch and self.instruments.get(symbol) is instrument:
+            self._fence(instrument, greater)
+
+    def _keep_ref(self, instrument: Instrument, stored: Known) -> None:
+        """Publishes our ``ref`` again if it is not the stored one, and no later one is."""
         ref = instrument.state_subjects[0]
+        if (
+            stored.ref_epoch > instrument.epoch
+            or self.instruments.get(instrument.id.symbol) is not instrument
+        ):
+            return
         self._storage.expect(ref, stored.ref_seq)
         if stored.ref_epoch == instrument.epoch:
             self._storage.forget([ref])

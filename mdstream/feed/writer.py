@@ -205,6 +205,10 @@ class InstrumentWriter:
             )
         return trade_id
 
+    def lose_trades(self, count: int) -> None:
+        """Leaves out so many numbers, for trades that the venue had and we missed: readers tell them lost."""
+        self.trade_seq += check_number(count, "lost trades", self.id, least=1)
+
     # ---- state
 
     def set_status(self, state: str, reason: str = "", ts_us: int | None = None) -> bytes:

@@ -1,24 +1,19 @@
-"""The admin pages ``/healthz``, ``/readyz``, ``/metrics`` and ``/refused``, on their own address.
-
-picows serves them: it reads a bounded HTTP/1.1 GET within a deadline and closes after the answer. Nothing more is needed.
-"""
+"""The admin pages ``/healthz``, ``/readyz``, ``/metrics`` and ``/refused``, on their own address."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
-import logging
 from collections.abc import Callable
-
-from picows import WSUpgradeRequest
 
 from mdstream.bus import Refusal
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.http_listener import Answer, listen, response
+from mdstream.gateway.http_listener import HttpListener, Page
+from mdstream.gateway.http_messages import RequestLine
 from mdstream.gateway.metrics import CONTENT_TYPE, Metrics
 
-log = logging.getLogger("mdstream.gateway.admin")
+_READY = (b"/readyz", b"/", b"*")
+"""``option httpchk`` of HAProxy, without a path of its own, sends ``OPTIONS /``."""
 
 
 class Admin:
@@ -36,38 +31,30 @@ class Admin:
         self._metrics = metrics
         self._not_ready = not_ready
         self._refused = refused
-        self._server: asyncio.Server | None = None
-        self.port = 0
+        self._listener = HttpListener(self._page)
+
+    @property
+    def port(self) -> int:
+        return self._listener.port
 
     async def start(self) -> None:
         """Listens; raises MdstreamError if it cannot."""
-        self._server, self.port = await listen(
-            self._answer, self._config.admin_host, self._config.admin_port, what="the admin pages"
-        )
+        await self._listener.open(self._config.admin_host, self._config.admin_port, what="the admin pages")
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        self._listener.close()
 
-    def _answer(self, request: WSUpgradeRequest) -> Answer:
-        try:
-            return self._page(request.path.partition(b"?")[0])
-        except Exception:
-            log.exception("an admin page could not be made")
-            return response(500, "internal error")
-
-    def _page(self, path: bytes) -> Answer:
-        if path == b"/healthz":
-            return response(200, "ok")
-        if path == b"/readyz":
+    def _page(self, request: RequestLine) -> Page:
+        if request.path == b"/healthz":
+            return 200, "ok", ()
+        if request.path in _READY:
             reason = self._not_ready()
-            return response(200, "ready") if reason is None else response(503, reason)
-        if path == b"/metrics":
-            return response(200, self._metrics.page(), [("Content-Type", CONTENT_TYPE)])
-        if path == b"/refused":
-            return response(200, refused_page(self._refused()), [("Content-Type", "application/json")])
-        return response(404, "there are /healthz, /readyz, /metrics and /refused")
+            return (200, "ready", ()) if reason is None else (503, reason, ())
+        if request.path == b"/metrics":
+            return 200, self._metrics.page(), [("Content-Type", CONTENT_TYPE)]
+        if request.path == b"/refused":
+            return 200, refused_page(self._refused()), [("Content-Type", "application/json")]
+        return 404, "there are /healthz, /readyz, /metrics and /refused", ()
 
 
 def refused_page(refusals: list[Refusal]) -> str:

@@ -19,7 +19,7 @@ from mdstream._core.net.connection import Connection, Connections
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
 from mdstream.errors import MdstreamError
-from mdstream.gateway.http_listener import why
+from mdstream.gateway.sockets import listen, why
 
 log = logging.getLogger("mdstream.gateway.client_listener")
 
@@ -27,7 +27,6 @@ ACCEPTS_PER_TURN = 16
 """After that the loop does its other work: market data does not wait for a storm of connections."""
 _PAUSE_S = 1.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class ClientListener:
@@ -70,23 +69,26 @@ class ClientListener:
         send_buffer_bytes: int = 0,
         notsent_lowat_bytes: int = 0,
     ) -> None:
-        """Listens on every address that ``host`` has. Raises MdstreamError, in one line, if it cannot.
-
-        ``send_buffer_bytes``, ``notsent_lowat_bytes``: SO_SNDBUF and TCP_NOTSENT_LOWAT of the connections, which inherit them; 0
-        leaves the kernel's default.
-        """
-        try:
-            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, _, _, _, address in dict.fromkeys(found):
-                listening = _bound(family, address, send_buffer_bytes, notsent_lowat_bytes)
-                self._sockets.append(listening)
-                listening.listen(backlog)
-            if self._uses_compiled:
+        """Listens; the arguments are those of ``sockets.listen``. Raises MdstreamError, in one line, if it cannot."""
+        self._sockets = await listen(
+            host,
+            port,
+            what="clients",
+            backlog=backlog,
+            send_buffer_bytes=send_buffer_bytes,
+            notsent_lowat_bytes=notsent_lowat_bytes,
+        )
+        if self._uses_compiled:
+            try:
                 self._connections = Connections(self._loop)
-        except OSError as error:
-            self.close()
-            raise MdstreamError(f"cannot listen on {host}:{port} for clients: {why(error)}") from None
+            except OSError as error:
+                self.close()
+                raise MdstreamError(f"no connections can be served: {why(error)}") from None
         self._resume()
+
+    def use_tls(self, tls: ssl.SSLContext) -> None:
+        """For connections from now on."""
+        self._tls = tls
 
     def close(self) -> None:
         """Stops listening; connections stay."""
@@ -171,23 +173,3 @@ def _accept(listening: int) -> int:
             return -1
     connection.setblocking(False)
     return connection.detach()
-
-
-def _bound(family: int, address: tuple[object, ...], send_buffer: int, notsent_lowat: int) -> socket.socket:
-    """A bound socket; its connections inherit the options that are set here once."""
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if send_buffer:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        if notsent_lowat and _NOTSENT_LOWAT is not None:
-            listening.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, notsent_lowat)
-        listening.bind(address)
-    except OSError:
-        listening.close()
-        raise
-    return listening

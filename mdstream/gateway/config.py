@@ -73,7 +73,9 @@ class GatewayConfig:
     nats_credentials: Path | None = _bus(None, ExistingFile(), "NATS credentials file (.creds)")
     nats_user: str | None = _bus(None, Text(), "NATS user name")
     nats_password: str | None = _bus(None, Text(), "NATS password; safer in the environment", secret=True)
+    nats_password_file: Path | None = _bus(None, ExistingFile(), "file with the NATS password")
     nats_token: str | None = _bus(None, Text(), "NATS token; safer in the environment", secret=True)
+    nats_token_file: Path | None = _bus(None, ExistingFile(), "file with a NATS token")
     nats_tls_ca: Path | None = _bus(None, ExistingFile(), "CA certificates (PEM) to verify NATS with")
     nats_tls_cert: Path | None = _bus(None, ExistingFile(), "our certificate (PEM) for NATS")
     nats_tls_key: Path | None = _bus(None, ExistingFile(), "our private key (PEM) for NATS")
@@ -88,20 +90,25 @@ class GatewayConfig:
         "how long updates wait at most to meet others: half as long as a flush takes, while every flush finds the next "
         "waiting; where all subscriptions have intervals, a tenth of the shortest; 0 never waits",
     )
+    nats_port: int = _bus(0, _PORT, "port of the embedded NATS server, on loopback; 0 picks a free one")
     nats_data_dir: Path | None = _bus(
         None, Folder(), "where the embedded NATS server keeps its data; by default in a temporary directory"
     )
 
     host: str = _listen(
-        "127.0.0.1", Text(placeholder="ADDRESS"), "address for clients; 0.0.0.0 is all IPv4 addresses"
+        "127.0.0.1",
+        Text(placeholder="ADDRESS"),
+        "address for clients; * is every address, IPv4 and IPv6, 0.0.0.0 every IPv4 address, :: every IPv6 address",
     )
     port: int = _listen(8080, _PORT, "port for clients; 0 picks a free one")
     admin_host: str = _listen(
-        "127.0.0.1", Text(placeholder="ADDRESS"), "address of /healthz, /readyz and /metrics"
+        "127.0.0.1", Text(placeholder="ADDRESS"), "address of /healthz, /readyz and /metrics; as host"
     )
     admin_port: int = _listen(8081, _PORT, "port of /healthz, /readyz and /metrics; 0 picks a free one")
     tls_cert: Path | None = _listen(
-        None, ExistingFile(), "certificate chain (PEM): clients then connect by wss://"
+        None,
+        ExistingFile(),
+        "certificate chain (PEM): clients then connect by wss://; SIGHUP reads it and its key again",
     )
     tls_key: Path | None = _listen(None, ExistingFile(), "private key (PEM) of tls_cert")
     node: str = _listen(
@@ -222,7 +229,10 @@ class GatewayConfig:
         for cert, key in (("tls_cert", "tls_key"), ("nats_tls_cert", "nats_tls_key")):
             if (getattr(self, cert) is None) != (getattr(self, key) is None):
                 raise ConfigError(f"{cert} and {key} must be given together")
-        if (self.nats_user is None) != (self.nats_password is None):
+        for secret in ("nats_password", "nats_token"):
+            if getattr(self, secret) is not None and getattr(self, f"{secret}_file") is not None:
+                raise ConfigError(f"{secret} and {secret}_file: one of them is enough")
+        if (self.nats_user is None) != (self.nats_password is None and self.nats_password_file is None):
             raise ConfigError("nats_user and nats_password must be given together")
         if self.commands_burst < self.commands_per_second:
             raise ConfigError(

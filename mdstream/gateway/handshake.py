@@ -1,7 +1,7 @@
 """The decision on an upgrade request, without I/O: which subprotocol, or which refusal.
 
-RFC 6455 section 4.2.1 says what a request must hold. picows checks method, version and key. Where it is too strict (a
-``Connection`` list, as browsers send it) or not strict enough, this module checks first.
+RFC 6455 section 4.2.1 says what a request must hold. picows checks the key. Where it is too strict (a ``Connection`` list, as
+browsers send it) or not strict enough, this module checks first.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from picows import WSUpgradeRequest
 
 from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.extensions import Deflate, negotiate
+from mdstream.gateway.http_messages import ALLOW
 
 PATH = b"/v1/stream"
 SUBPROTOCOLS = {"mdstream.v1.json": JSON, "mdstream.v1.msgpack": MSGPACK}
@@ -31,7 +32,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Answer with this status and a line that says why."""
+    """No upgrade: answer with this status and a line that says why."""
 
     status: int
     reason: str
@@ -42,10 +43,13 @@ def decide(
     request: WSUpgradeRequest, *, busy: str | None = None, retry_after_s: int = 1, compression: bool = True
 ) -> Accepted | Refused:
     """Judges a request; ``busy`` says why no client is accepted now (draining, full). Normalises the headers that picows reads."""
-    if request.path.partition(b"?")[0] != PATH:
+    asks_options = request.method == b"OPTIONS"
+    if request.path.partition(b"?")[0] != PATH and not (asks_options and request.path in (b"/", b"*")):
         return Refused(404, f"there is nothing here; the stream is at {PATH.decode()}")
     if busy is not None:
         return Refused(503, busy, (("Retry-After", str(retry_after_s)),))
+    if asks_options:
+        return Refused(200, f"the stream is at {PATH.decode()}", (ALLOW,))
     problem = _malformed(request)
     if problem is not None:
         return Refused(400, problem, (("Sec-WebSocket-Version", "13"),))
@@ -54,6 +58,13 @@ def decide(
 
 
 def _malformed(request: WSUpgradeRequest) -> str | None:
+    if request.method != b"GET":
+        return f"a WebSocket upgrade is a GET request, not {request.method.decode()}"
+    if request.version == b"HTTP/1.0":
+        return (
+            "a WebSocket upgrade needs HTTP/1.1, and this is HTTP/1.0: if a proxy sent it, let it speak HTTP/1.1 to this gateway "
+            "(nginx: proxy_http_version 1.1)"
+        )
     headers = request.headers
     for name in ("Host", "Sec-WebSocket-Key", "Sec-WebSocket-Version"):
         if len(headers.getall(name, [])) != 1:
@@ -69,6 +80,9 @@ def _malformed(request: WSUpgradeRequest) -> str | None:
 
 def _choose(offered: list[str]) -> Accepted | Refused:
     """The first offered subprotocol that is known; a bearer token in the list is not a subprotocol and is never echoed."""
+    offered = [name for name in offered if name] or offered[
+        :1
+    ]  # an empty element counts for nothing (RFC 9110 section 5.6.1)
     if not all(_TOKEN.fullmatch(name) for name in offered):
         return Refused(400, "Sec-WebSocket-Protocol must be a list of tokens")
     names = [name for name in offered if not name.startswith(_BEARER)]

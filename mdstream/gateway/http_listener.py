@@ -1,113 +1,104 @@
-"""Plain HTTP by picows for the admin pages: the listener, its log, answers. Also TLS certificates and the texts of OS errors."""
+"""Plain HTTP for the admin pages: one bounded request, one answer, and the connection ends."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import random
-import socket
-import ssl
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, cast
 
-from picows import (
-    WSListener,
-    WSUpgradeRequest,
-    WSUpgradeResponse,
-    WSUpgradeResponseWithListener,
-    ws_create_server,
+from mdstream.gateway.http_messages import (
+    ALLOW,
+    METHODS,
+    RequestLine,
+    read_request_line,
+    response,
+    split_head,
 )
-
-from mdstream.errors import MdstreamError
+from mdstream.gateway.sockets import listen
 
 log = logging.getLogger("mdstream.gateway.http_listener")
 
-Answer = WSListener | WSUpgradeResponseWithListener
 REQUEST_S = 5.0
-"""Time for a request to arrive."""
+"""Time for a request to arrive, and again for its answer to be read."""
+MAX_HEAD = 16_384
+
+Page: TypeAlias = tuple[int, str | bytes, Sequence[tuple[str, str]]]
+"""Status, body, headers."""
+MakePage: TypeAlias = Callable[[RequestLine], Page]
 
 
-class PicowsLog:
-    """The log of picows: a client's mistake is logged at debug level, a failure of our code as an error with its trace.
+class HttpListener:
+    """Answers GET, HEAD and OPTIONS with what ``make_page`` returns: HEAD without the body, OPTIONS with ``Allow``."""
 
-    Not a ``logging.Logger``: picows would make a child of it for each connection.
-    """
+    def __init__(self, make_page: MakePage) -> None:
+        self._make_page = make_page
+        self._servers: list[asyncio.Server] = []
+        self.port = 0
 
-    name = "picows"
+    async def open(self, host: str, port: int, *, what: str) -> None:
+        """Listens; raises MdstreamError, in one line, if it cannot."""
+        loop = asyncio.get_running_loop()
+        sockets = await listen(host, port, what=what)
+        self.port = sockets[0].getsockname()[1]
+        for each in sockets:
+            self._servers.append(await loop.create_server(lambda: _Exchange(self._make_page), sock=each))
 
-    def isEnabledFor(self, level: int) -> bool:
-        return False
-
-    def log(self, level: int, message: str, *args: object) -> None: ...
-    def debug(self, message: str, *args: object) -> None: ...
-    def info(self, message: str, *args: object) -> None: ...
-
-    def warning(self, message: str, *args: object) -> None:
-        log.debug(message, *args)
-
-    error = warning
-
-    def exception(self, message: str, *args: object) -> None:
-        log.exception(message, *args)
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
 
 
-async def listen(
-    factory: Callable[[WSUpgradeRequest], Answer],
-    host: str,
-    port: int,
-    *,
-    what: str,
-) -> tuple[asyncio.Server, int]:
-    """Opens a listener for plain HTTP; returns it and its port. Raises MdstreamError, in one line, if it cannot listen."""
+class _Exchange(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, make_page: MakePage) -> None:
+        self._make_page = make_page
+        self._head = bytearray()
+        self._answered = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._limit_time()
+
+    def _limit_time(self) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(REQUEST_S, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self._answered:
+            return
+        self._head += data
+        end = self._head.find(b"\r\n\r\n", 2)  # an empty line before the request does not end it
+        if end >= 0:
+            self._end_with(answer(bytes(self._head[:end]), self._make_page))
+        elif len(self._head) > MAX_HEAD:
+            self._end_with(response(431, f"a request has at most {MAX_HEAD} bytes"))
+
+    def _end_with(self, whole: bytes) -> None:
+        self._answered = True
+        self._deadline.cancel()
+        self._limit_time()
+        self._transport.write(whole)
+        self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._deadline.cancel()
+
+
+def answer(head: bytes, make_page: MakePage) -> bytes:
+    """The whole answer to a request, given without its empty line."""
     try:
-        server: asyncio.Server = await ws_create_server(
-            factory,
-            host,
-            port,
-            websocket_handshake_timeout=REQUEST_S,
-            logger_name=PicowsLog(),  # type: ignore[arg-type]
-            enable_auto_ping=False,
-            enable_auto_pong=False,
-            use_aiofastnet=False,
-        )
-    except OSError as error:
-        raise MdstreamError(f"cannot listen on {host}:{port} for {what}: {why(error)}") from None
-    return server, server.sockets[0].getsockname()[1]
-
-
-def response(
-    status: int, body: str | bytes, headers: Iterable[tuple[str, str]] = ()
-) -> WSUpgradeResponseWithListener:
-    """A plain HTTP answer; the connection is closed after it."""
-    payload = body if isinstance(body, bytes) else f"{body}\n".encode()
-    answer: Any = (
-        WSUpgradeResponse.create_ok_response if status == 200 else WSUpgradeResponse.create_error_response
-    )
-    arguments = (payload,) if status == 200 else (status, payload)
-    return WSUpgradeResponseWithListener(
-        answer(*arguments, extra_headers=[("Cache-Control", "no-store"), *headers]), None
-    )
-
-
-def retry_after_s() -> int:
-    """A different time for each client, so that they do not all come back together."""
-    return random.randint(1, 10)
-
-
-def tls_context(cert: os.PathLike[str], key: os.PathLike[str]) -> ssl.SSLContext:
-    """A server's TLS context; raises MdstreamError if certificate and key cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+        request = read_request_line(split_head(head)[0])
+    except ValueError as error:
+        return response(400, str(error))
+    if request.method not in METHODS:
+        return response(405, f"{request.method} is not allowed here", [ALLOW])
     try:
-        context.load_cert_chain(cert, key)
-    except (ssl.SSLError, OSError) as error:
-        raise MdstreamError(f"tls_cert {cert} and tls_key {key} cannot be used: {error}") from None
-    return context
-
-
-def why(error: OSError) -> str:
-    """The system's text for an error, without the number."""
-    if isinstance(error, socket.gaierror) or error.errno is None or error.errno <= 0:
-        return error.strerror or str(error)
-    return os.strerror(error.errno).lower()
+        status, body, headers = make_page(request)
+    except Exception:
+        log.exception("an admin page could not be made")
+        status, body, headers = 500, "internal error", ()
+    if request.method == "OPTIONS":
+        headers = [*headers, ALLOW]
+    return response(status, body, headers, with_body=request.method != "HEAD")

@@ -14,6 +14,7 @@ from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.sender import Sender
 from mdstream._core.net.sender_uring import UringSender
 from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, connect
+from mdstream.bus.options import secret
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
 from mdstream.gateway.config import GatewayConfig
@@ -26,6 +27,7 @@ from mdstream.gateway.sessions import Sessions
 
 log = logging.getLogger("mdstream.gateway")
 
+NOT_CONNECTED: Final = "NATS is not connected"
 _SWEEP_S: Final = 1.0
 _TICKS_TO_HEARTBEAT: Final = 8
 _RETRY_LEAST_S: Final = 0.2
@@ -60,9 +62,11 @@ class Gateway:
             idle_tick_us=config.heartbeat_ms * 1000 // _TICKS_TO_HEARTBEAT,
             on_tick=self._ticked,
         )
-        self._instruments = OpenInstruments(config, self._hub, self.scheduler.flush, now_us=now_us)
-        self._sessions = Sessions(config, self._hub, self._instruments, now_us=now_us)
-        self._server = Server(config, self._hub, self._sessions)
+        self._instruments = OpenInstruments(
+            config, self._hub, self.scheduler.flush, now_us=monotonic_us, wall_us=wall_us
+        )
+        self._sessions = Sessions(config, self._hub, self._instruments, wall_us=wall_us)
+        self._server = Server(config, self._hub, self._sessions, self._bus_trouble)
         self._pauses = GcPauses()
         collector = GatewayCollector(
             config.node,
@@ -76,6 +80,7 @@ class Gateway:
         self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused)
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
+        self._missing = NOT_CONNECTED
         self._swept_at = 0.0
         self._connecting: asyncio.Task[None] | None = None
         self._used = asyncio.Event()
@@ -110,11 +115,7 @@ class Gateway:
 
     def not_ready(self) -> str | None:
         """Why a load balancer should send no clients here now; None if it may."""
-        if self._server.draining:
-            return "draining"
-        if not self._connected():
-            return "NATS is not connected"
-        return None
+        return self._server.not_ready() or self._bus_trouble()
 
     async def wait_ready(self) -> None:
         """Returns when NATS was connected for the first time."""
@@ -135,6 +136,11 @@ class Gateway:
             self._connecting = asyncio.get_running_loop().create_task(self._connect(options))
         elif self._bus is not None:
             self._use(self._bus)
+
+    def reload_certificate(self) -> bool:
+        """Reads the certificate for clients again; False if there is none. Raises MdstreamError if it cannot be used; the old one
+        then stays in use."""
+        return self._server.reload_certificate()
 
     async def drain(self) -> None:
         """Sends the clients away within the configured spread and deadline, then stops."""
@@ -181,6 +187,12 @@ class Gateway:
     def _connected(self) -> bool:
         return self._bus is not None and self._bus.connected
 
+    def _bus_trouble(self) -> str | None:
+        """Why there is no market data now; None if there is."""
+        if self._connected():
+            return None
+        return self._missing if self._bus is None else NOT_CONNECTED
+
     async def _connect(self, options: BusOptions) -> None:
         """Tries until NATS and its streams are there; logs a failure once, and again only when the reason changes."""
         said = ""
@@ -200,10 +212,16 @@ class Gateway:
             delay_s = min(delay_s * 2, _RETRY_MOST_S)
 
     async def _try_bus(self, options: BusOptions) -> None:
-        bus = await connect(options)
+        try:
+            bus = await connect(options)
+        except BusError as error:
+            self._missing = NOT_CONNECTED if isinstance(error, BusUnavailable) else str(error)
+            raise
         try:
             await bus.ensure_streams()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, BusError):
+                self._missing = str(error)
             await bus.close()
             raise
         self._bus = bus
@@ -231,8 +249,13 @@ def _nothing() -> None:
     """Does nothing after a tick, until somebody sets ``ticked``."""
 
 
-def now_us() -> int:
-    """Integer µs since the Unix epoch."""
+def monotonic_us() -> int:
+    """Integer µs of a clock that never steps: for ages and deadlines."""
+    return time.monotonic_ns() // 1000
+
+
+def wall_us() -> int:
+    """Integer µs since the Unix epoch: for time stamps."""
     return time.time_ns() // 1000
 
 
@@ -242,8 +265,8 @@ def bus_options(config: GatewayConfig) -> BusOptions:
         urls=config.nats,
         credentials=config.nats_credentials,
         user=config.nats_user,
-        password=config.nats_password,
-        token=config.nats_token,
+        password=secret(config.nats_password, config.nats_password_file),
+        token=secret(config.nats_token, config.nats_token_file),
         tls_ca=config.nats_tls_ca,
         tls_cert=config.nats_tls_cert,
         tls_key=config.nats_tls_key,

@@ -22,12 +22,12 @@ _PRUNE_LEAST = 64
 class StreamStatus:
     """The state of one stream of an instrument, as its subscribers are told."""
 
-    def __init__(self, now_us: int) -> None:
+    def __init__(self, wall_us: int) -> None:
         self.state = State.RECOVERING
         self.code: StateCode | None = StateCode.OPENING
         self.reason = "opening"
         self.age_ms: int | None = None
-        self.since_us = now_us
+        self.since_us = wall_us
         self.has_data = asyncio.Event()
         """Set once there is data to show; new subscriptions wait for it."""
         self._waiting: list[tuple[Sink, Topic]] = []
@@ -53,10 +53,10 @@ class StreamStatus:
         )
 
     def change(
-        self, state: State, code: StateCode | None, reason: str, age_ms: int | None, now_us: int
+        self, state: State, code: StateCode | None, reason: str, age_ms: int | None, wall_us: int
     ) -> None:
         if state is not self.state:
-            self.since_us = now_us
+            self.since_us = wall_us
         self.state, self.code, self.reason, self.age_ms = state, code, reason, age_ms
 
 
@@ -69,12 +69,12 @@ class OpenInstrument:
     def __init__(
         self,
         id: InstrumentId,
-        clock_us: Callable[[], int],
+        now_us: int,
+        wall_us: Callable[[], int],
         on_status: Callable[[OpenInstrument, StreamStatus], None],
         on_ref: Callable[[OpenInstrument], None],
         on_rescaled: Callable[[OpenInstrument], None],
     ) -> None:
-        now_us = clock_us()
         self.id = id
         self.name = str(id)
         self.opened = False
@@ -82,17 +82,17 @@ class OpenInstrument:
         """Its scale changed: it is closed, and must be opened again."""
         self.reader: InstrumentReader | None = None
         self.idle_since_us: int | None = now_us
-        """Since when it has had no subscriber; None while it has one."""
+        """Since when it has had no subscriber, monotonic; None while it has one."""
         self.moved_us = now_us
         self._position: tuple[int, ...] = ()
-        book, trades = StreamStatus(now_us), StreamStatus(now_us)
+        book, trades = StreamStatus(wall_us()), StreamStatus(wall_us())
         self._by_stream = {"book": book, "trade": trades}
         self.statuses: dict[str, StreamStatus] = {"book": book, "ticker": book, "trades": trades}
         """By channel: the status of the stream that the channel shows."""
         self._on_status = on_status
         self._on_ref = on_ref
         self._on_rescaled = on_rescaled
-        self._clock_us = clock_us
+        self._wall_us = wall_us
 
     def begin(self, core: Instrument, ref: Ref) -> None:
         """Call when the instrument was announced and the core has it."""
@@ -102,7 +102,7 @@ class OpenInstrument:
         self, stream: str, state: State, code: StateCode | None, reason: str, age_ms: int | None
     ) -> None:
         status = self._by_stream[stream]
-        status.change(state, code, reason, age_ms, self._clock_us())
+        status.change(state, code, reason, age_ms, self._wall_us())
         self._on_status(self, status)
 
     def on_ref(self, ref: Ref, rescaled: bool) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mdstream.bus import Health, Readers, ReaderStats, Refusal, UnknownInstrument
+from mdstream.bus.spellings import near
 from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError, FeedError
 from mdstream.gateway import messages
@@ -30,6 +31,9 @@ _DATA_WAIT_S = 0.2
 _REACH_S = 2.0
 """How long a client that resumes ahead of this gateway waits until it is reached."""
 _REACH_STEP_S = 0.05
+_HINT_EVERY_S = 1.0
+_HINT_DEADLINE_S = 0.25
+"""A hint must neither delay an answer nor burden the bus, however often unknown instruments are asked for."""
 _LEAST_LINGER_US = 1_000_000
 """An instrument must not close between its opening and the subscription that asked for it."""
 
@@ -38,14 +42,22 @@ class OpenInstruments:
     """Opens and closes instruments, and tells their subscribers the state."""
 
     def __init__(
-        self, config: GatewayConfig, hub: Hub, flush: Callable[[], object], *, now_us: Callable[[], int]
+        self,
+        config: GatewayConfig,
+        hub: Hub,
+        flush: Callable[[], object],
+        *,
+        now_us: Callable[[], int],
+        wall_us: Callable[[], int],
     ) -> None:
-        """``flush`` flushes the hub."""
+        """``flush`` flushes the hub. ``now_us`` is monotonic, ``wall_us`` is for time stamps."""
         self._config = config
         self._hub = hub
         self._flush = flush
         self._now_us = now_us
+        self._wall_us = wall_us
         self._readers: Readers | None = None
+        self._next_hint_s = 0.0
         self._open: dict[str, OpenInstrument] = {}
         self._opening: dict[str, asyncio.Task[OpenInstrument]] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -122,7 +134,9 @@ class OpenInstruments:
             await asyncio.wait([self._closing[str(id)]])
         if self._readers is None or not self._readers.bus.connected:
             raise _unavailable("NATS is not connected; try again")
-        instrument = OpenInstrument(id, self._now_us, self._status_changed, self._ref_changed, self._rescaled)
+        instrument = OpenInstrument(
+            id, self._now_us(), self._wall_us, self._status_changed, self._ref_changed, self._rescaled
+        )
         try:
             instrument.reader = await self._readers.open(
                 id, lambda ref: self._add(instrument, ref), instrument
@@ -131,7 +145,8 @@ class OpenInstruments:
             if instrument.opened:
                 self._hub.remove_instrument(instrument.core)
             if isinstance(error, UnknownInstrument):
-                raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, f"no publisher has announced {id}") from None
+                said = f"no publisher has announced {id}{await self._hint(id)}"
+                raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, said) from None
             if isinstance(error, BusError | FeedError):
                 log.warning("%s cannot be opened now: %s", id, error)
                 raise _unavailable(f"{id} cannot be opened now: {error}") from None
@@ -142,6 +157,14 @@ class OpenInstruments:
             raise _unavailable(f"{id} was announced with another scale while it opened; try again")
         log.debug("%s opened", id)
         return instrument
+
+    async def _hint(self, id: InstrumentId) -> str:
+        """Instruments that are nearly this one; asked of the bus once a second at most, "" otherwise and where it does not answer."""
+        now_s = asyncio.get_running_loop().time()
+        if self._readers is None or now_s < self._next_hint_s:
+            return ""
+        self._next_hint_s = now_s + _HINT_EVERY_S
+        return await near(self._readers.bus.jetstream, id, _HINT_DEADLINE_S)
 
     def _add(self, instrument: OpenInstrument, ref: Ref) -> HubTarget:
         instrument.begin(self._hub.add_instrument(instrument.name, ref.price_exp, ref.size_exp), ref)
@@ -270,7 +293,7 @@ class OpenInstruments:
         """Seconds since anything arrived (to a second) for at most ``most`` instruments, by name."""
         now_us = self._now_us()
         named = sorted((instrument.name, instrument.moved_us) for instrument in self._open.values())
-        return [(name, max(now_us - moved_us, 0) / 1e6) for name, moved_us in named[:most]]
+        return [(name, (now_us - moved_us) / 1e6) for name, moved_us in named[:most]]
 
 
 async def _wait(futures: Sequence[asyncio.Future[Any]], deadline_s: float) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import uvloop
 
+from mdstream import logs
 from mdstream._version import __version__
 from mdstream.bus import EmbeddedNats
-from mdstream.gateway import logs
+from mdstream.errors import MdstreamError
 from mdstream.gateway.config import GatewayConfig, describe
 from mdstream.gateway.node import Gateway
 from mdstream.gateway.pauses import Collecting
@@ -28,6 +29,7 @@ _RESERVED_FILES = 64
 
 def serve(config: GatewayConfig) -> int:
     """Serves until SIGTERM or SIGINT and returns the exit code. Raises ConfigError, or MdstreamError if it cannot run."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the gateway is there to read its certificate again
     logs.configure(config.log_level, config.log_format)
     config = _fit_to_file_limit(config)
     _make_room_for_files(config.max_connections)
@@ -61,12 +63,16 @@ async def _serve(config: GatewayConfig) -> None:
     if config.nats != ("embedded",):
         await _serve_until(signals, config)
         return
-    nats = await EmbeddedNats.start(data_dir=config.nats_data_dir)
-    log.info("embedded NATS at %s", nats.url)
-    try:
-        await _serve_until(signals, dataclasses.replace(config, nats=(nats.url,)))
-    finally:
-        await nats.stop()
+    async with await EmbeddedNats.start(data_dir=config.nats_data_dir, port=config.nats_port) as nats:
+        log.info("embedded NATS at %s", nats.url)
+        keeping = asyncio.ensure_future(nats.keep_running())
+        keeping.add_done_callback(lambda _: signals.asked.set())
+        try:
+            await _serve_until(signals, dataclasses.replace(config, nats=(nats.url,)))
+        finally:
+            keeping.cancel()
+        if not keeping.cancelled() and keeping.done():
+            keeping.result()  # raises: without its NATS server the gateway is of no use
 
 
 async def _serve_until(signals: _Signals, config: GatewayConfig) -> None:
@@ -76,10 +82,23 @@ async def _serve_until(signals: _Signals, config: GatewayConfig) -> None:
     collecting.start()
     try:
         await gateway.start()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, gateway)
         log.info("serving clients at %s, probes and metrics at %s", gateway.url, gateway.admin_url)
         await _stop_when_asked(signals, gateway)
     finally:
         collecting.stop()
+
+
+def _reload_certificate(gateway: Gateway) -> None:
+    """SIGHUP: a certificate was renewed."""
+    try:
+        read = gateway.reload_certificate()
+    except MdstreamError as error:
+        log.error("SIGHUP: %s; new connections get the old certificate", error)
+    else:
+        log.info(
+            "SIGHUP: %s", "the certificate was read again" if read else "there is no tls_cert to read again"
+        )
 
 
 async def _stop_when_asked(signals: _Signals, gateway: Gateway) -> None:
@@ -101,7 +120,7 @@ def _fit_to_file_limit(config: GatewayConfig) -> GatewayConfig:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    fits = hard - _RESERVED_FILES
+    fits = max(hard - _RESERVED_FILES, 1)
     if hard == resource.RLIM_INFINITY or config.max_connections <= fits:
         return config
     log.warning(
@@ -110,7 +129,7 @@ def _fit_to_file_limit(config: GatewayConfig) -> GatewayConfig:
         hard,
         fits,
     )
-    return dataclasses.replace(config, max_connections=max(fits, 1))
+    return dataclasses.replace(config, max_connections=fits)
 
 
 def _make_room_for_files(connections: int) -> None:

@@ -32,6 +32,7 @@ from mdstream.gateway.commands import (
     Unsubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.sockets import peer_of
 from mdstream.model import Channel, InstrumentId, State
 
 if TYPE_CHECKING:
@@ -49,9 +50,10 @@ _BUDGET_PERIOD_S = 60.0
 class _Client:
     """What the gateway keeps of one session."""
 
-    __slots__ = ("commands", "errors", "opening")
+    __slots__ = ("commands", "errors", "id", "opening")
 
     def __init__(self, config: GatewayConfig, now_s: float) -> None:
+        self.id = secrets.token_hex(8)
         self.errors = Budget(config.max_errors, config.max_errors / _BUDGET_PERIOD_S, now_s)
         self.commands = Budget(config.commands_burst, config.commands_per_second, now_s)
         self.opening = 0
@@ -67,7 +69,7 @@ class Sessions:
         hub: Hub,
         instruments: OpenInstruments,
         *,
-        now_us: Callable[[], int],
+        wall_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -76,7 +78,7 @@ class Sessions:
         instruments.end_subscriptions_by(self._end_subscriptions)
         self._reader = CommandReader(config)
         self._welcomes = messages.Welcomes(config)
-        self._now_us = now_us
+        self._wall_us = wall_us
         self._now_s = now_s
         self._open: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,10 +103,12 @@ class Sessions:
     # ---- the callbacks of a session
 
     def opened(self, session: Session) -> None:
-        session.context = _Client(self._config, self._now_s())
+        session.context = client = _Client(self._config, self._now_s())
         self._open.add(session)
         self.opened_total += 1
-        session.send_control(self._welcomes.encode(session.format, secrets.token_hex(8), self._now_us()))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
+        session.send_control(self._welcomes.encode(session.format, client.id, self._wall_us()))
 
     def received(self, session: Session, payload: bytes) -> None:
         """Answers one WebSocket message; raises nothing, whatever the message holds."""
@@ -119,6 +123,7 @@ class Sessions:
     def closed(self, session: Session, code: int) -> None:
         self._open.discard(session)
         self.closes_total[code] += 1
+        log.debug("session %s: closed with %d", _client(session).id, code)
 
     # ---- the end
 
@@ -161,6 +166,7 @@ class Sessions:
     def _refuse(self, session: Session, id: CommandId, error: CommandError) -> None:
         """Sends ``error`` and takes one from the error budget; closes a session that has spent its budget."""
         self.errors_total[error.code] += 1
+        log.debug("session %s: a command is refused, %s: %s", _client(session).id, error.code, error)
         self._send(session, messages.error(id, error.code, str(error)))
         if _client(session).errors.take(self._now_s()):
             return
@@ -171,7 +177,7 @@ class Sessions:
 
     def _ping(self, session: Session, command: Ping) -> None:
         try:
-            self._send(session, messages.pong(command.id, command.data, self._now_us()))
+            self._send(session, messages.pong(command.id, command.data, self._wall_us()))
         except (ValueError, RecursionError, OverflowError):
             raise CommandError(ErrorCode.BAD_VALUE, "data cannot be echoed: it is nested too deep") from None
 

@@ -6,13 +6,14 @@ extensions leads to, and the decision is remembered. Every other request takes t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 from picows import WSUpgradeRequest
 
 from mdstream._core.websocket import upgrade_request
 from mdstream.gateway.handshake import PATH, Accepted, Refused, decide
-from mdstream.gateway.http_listener import response, retry_after_s
+from mdstream.gateway.http_messages import read_request_line, response, retry_after_s, split_head
 
 REMEMBERED = 256
 """The most offers that are remembered. Offers with a bearer token are not: each client has its own."""
@@ -21,10 +22,11 @@ Offer: TypeAlias = tuple[bytes | None, bytes | None]
 
 
 class Upgrades:
-    """Answers upgrade requests; ``compression`` as in ``decide``."""
+    """Answers upgrade requests; ``compression`` as in ``decide``. ``trouble`` says why a health check is told 503, None if it is not."""
 
-    def __init__(self, *, compression: bool) -> None:
+    def __init__(self, *, compression: bool, trouble: Callable[[], str | None] = lambda: None) -> None:
         self._compression = compression
+        self._trouble = trouble
         self._known: dict[Offer, tuple[Accepted, bytes]] = {}
 
     def answer(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:
@@ -50,19 +52,30 @@ class Upgrades:
         return verdict, b"%b%b\r\n\r\n" % (start, accept)
 
     def _answer_unusual(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:
-        verdict, accept = self._judge(head, busy)
-        if isinstance(verdict, Refused):
-            return verdict, refusal(verdict)
-        return verdict, b"%b%b\r\n\r\n" % (switching(verdict), accept)
-
-    def _judge(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:
         try:
-            request: WSUpgradeRequest = upgrade_request.parse(head)
+            request = parse(head)
+            if request.method == b"OPTIONS":
+                busy = busy or self._trouble()
             verdict = decide(request, busy=busy, retry_after_s=retry_after_s(), compression=self._compression)
-            accept = upgrade_request.validate(request) if isinstance(verdict, Accepted) else b""
-        except RuntimeError as error:
-            return Refused(400, str(error)), b""
-        return verdict, accept
+            if isinstance(verdict, Accepted):
+                accept = upgrade_request.validate(request)
+                return verdict, b"%b%b\r\n\r\n" % (switching(verdict), accept)
+        except (ValueError, RuntimeError) as error:
+            verdict = Refused(400, str(error))
+        return verdict, refusal(verdict, with_body=not split_head(head)[0].startswith(b"HEAD "))
+
+
+def parse(head: bytes) -> WSUpgradeRequest:
+    """Any request without a body. Raises ValueError or RuntimeError, which says what is wrong.
+
+    picows takes the headers, but of first lines only ``GET /path HTTP/1.1``.
+    """
+    first, fields = split_head(head)
+    line = read_request_line(first)
+    start = b"GET %b HTTP/1.1" % line.target
+    request: WSUpgradeRequest = upgrade_request.parse(b"%b\r\n%b" % (start, fields) if fields else start)
+    request.method, request.version = line.method.encode(), b"HTTP/%b" % line.version.encode()
+    return request
 
 
 def switching(verdict: Accepted) -> bytes:
@@ -75,7 +88,6 @@ def switching(verdict: Accepted) -> bytes:
     return "\r\n".join([*lines, "Sec-WebSocket-Accept: "]).encode()
 
 
-def refusal(verdict: Refused) -> bytes:
+def refusal(verdict: Refused, *, with_body: bool = True) -> bytes:
     """A whole HTTP answer that says why not."""
-    answer = response(verdict.status, verdict.reason, [*verdict.headers, ("Connection", "close")]).response
-    return bytes(answer.to_bytes())
+    return response(verdict.status, verdict.reason, verdict.headers, with_body=with_body)

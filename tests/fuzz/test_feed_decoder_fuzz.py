@@ -243,6 +243,8 @@ def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
     return stream, bytes(data)
 
 
+EXAMPLES = settings().max_examples
+"""Of the profile: 100, fewer in ``make test-quick``."""
 HEADS = [bytes([head]) for head in range(0x80, 0x100)] + [
     b"\xdd\xff\xff\xff\xff",
     b"\xdb\x7f\xff\xff\xff",
@@ -251,25 +253,25 @@ HEADS = [bytes([head]) for head in range(0x80, 0x100)] + [
 
 
 @given(batches())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * EXAMPLES, deadline=None)
 def test_valid_batches(case: tuple[str, bytes]) -> None:
     check(*case)
 
 
 @given(near_misses())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=5 * EXAMPLES, deadline=None)
 def test_near_misses(case: tuple[str, bytes]) -> None:
     check(*case)
 
 
 @given(mutated())
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=15 * EXAMPLES, deadline=None)
 def test_mutations(case: tuple[str, bytes]) -> None:
     check(*case)
 
 
 @given(st.sampled_from(STREAMS), st.binary(max_size=60))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=5 * EXAMPLES, deadline=None)
 @example("ref", b"\x80")
 @example("book", b"\xc1")
 def test_any_bytes(stream: str, payload: bytes) -> None:
@@ -277,7 +279,7 @@ def test_any_bytes(stream: str, payload: bytes) -> None:
 
 
 @given(st.lists(st.one_of(mutated(), batches()), min_size=1, max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * EXAMPLES, deadline=None)
 def test_an_instrument_survives_anything(cases: list[tuple[str, bytes]]) -> None:
     """For any bytes, an instrument raises only documented errors, and its book stays valid."""
     instrument = Instrument("SIM:X", -2, -8, log_capacity=8, max_levels=15)

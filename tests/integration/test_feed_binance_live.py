@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.parse
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
 
 from mdstream import feed
 from mdstream.bus import EmbeddedNats
+from mdstream.feeds._progress import ProgressWatch
 from mdstream.feeds._venue import Backoff
 from mdstream.feeds.binance.live import Live
 from support.bus_recorder import BusRecorder
@@ -54,6 +56,11 @@ class FakeBinance:
         """Snapshots to answer with before the current one."""
         self.snapshots = 0
         self.paths: list[str] = []
+        self.requests: list[str] = []
+        self.status = "TRADING"
+        self.tick = "0.50000000"
+        self.traded: list[dict[str, Any]] = []
+        self.keeps_trades = True
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[tuple[str, str]]:
@@ -75,27 +82,43 @@ class FakeBinance:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
         path = request.split()[1].decode()
-        body = self._depth() if path.startswith("/api/v3/depth?symbol=BTCUSDT&") else self._info()
+        self.requests.append(path)
+        query = urllib.parse.parse_qs(urllib.parse.urlparse(path).query)
+        if path.startswith("/api/v3/depth?symbol=BTCUSDT&"):
+            body = self._depth(int(query["limit"][0]))
+        elif path.startswith("/api/v3/historicalTrades?symbol=BTCUSDT&"):
+            body = self._past_trades(int(query["fromId"][0]), int(query["limit"][0]))
+        else:
+            body = self._info()
         writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
         writer.close()
 
     def _info(self) -> bytes:
         filters = [
-            {"filterType": "PRICE_FILTER", "tickSize": "0.50000000"},
+            {"filterType": "PRICE_FILTER", "tickSize": self.tick},
             {"filterType": "LOT_SIZE", "stepSize": "0.10000000"},
         ]
         return json.dumps(
-            {"symbols": [{"symbol": "BTCUSDT", "status": "TRADING", "filters": filters}]}
+            {"symbols": [{"symbol": "BTCUSDT", "status": self.status, "filters": filters}]}
         ).encode()
 
-    def _depth(self) -> bytes:
+    def _depth(self, limit: int) -> bytes:
         self.snapshots += 1
-        return self.answers.pop(0) if self.answers else self.snapshot()
+        return self.answers.pop(0) if self.answers else self.snapshot(limit)
 
-    def snapshot(self) -> bytes:
+    def snapshot(self, limit: int = 5000) -> bytes:
         sides = [sorted(side.items(), key=lambda level: float(level[0])) for side in (self.bids, self.asks)]
-        return json.dumps({"lastUpdateId": self.update_id, "bids": sides[0][::-1], "asks": sides[1]}).encode()
+        bids, asks = sides[0][::-1][:limit], sides[1][:limit]
+        return json.dumps({"lastUpdateId": self.update_id, "bids": bids, "asks": asks}).encode()
+
+    def _past_trades(self, start: int, limit: int) -> bytes:
+        past = [
+            {"id": t["t"], "price": t["p"], "qty": t["q"], "time": t["T"], "isBuyerMaker": t["m"]}
+            for t in self.traded
+            if t["t"] >= start
+        ]
+        return json.dumps(past[:limit] if self.keeps_trades else {"code": -1, "msg": "no"}).encode()
 
     # ---- what the test makes happen
 
@@ -122,17 +145,19 @@ class FakeBinance:
             }
             self.tell("btcusdt@depth@100ms", diff)
 
-    def trade(self) -> None:
+    def trade(self, price: str = "100.50", size: str = "0.1", *, withheld: bool = False) -> None:
         self.trade_id += 1
         trade = {
             "e": "trade",
             "E": self.time_ms,
             "s": "BTCUSDT",
             "t": self.trade_id,
-            "p": "100.50",
-            "q": "0.1",
+            "p": price,
+            "q": size,
         }
-        self.tell("btcusdt@trade", trade | {"T": self.time_ms, "m": False, "M": True})
+        self.traded.append(trade | {"T": self.time_ms, "m": False, "M": True})
+        if not withheld:
+            self.tell("btcusdt@trade", self.traded[-1])
 
     def tell(self, stream: str, data: dict[str, Any]) -> None:
         message = json.dumps({"stream": stream, "data": data}).encode()
@@ -197,7 +222,7 @@ async def following(server: EmbeddedNats, **options: Any) -> AsyncIterator[Follo
             stream_url=stream_url,
             rest_url=rest_url,
             backoff=Backoff(base_s=0.01, cap_s=0.02),
-            **options,
+            **{"mend_base_s": 0.05, **options},
         )
         followed = Followed(venue, live)
         await publisher.bus.subscribe("md.BINANCE.BTCUSDT.*", followed.record)
@@ -328,5 +353,214 @@ def test_what_cannot_be_understood_ends_the_connection_and_it_is_made_anew(
             await followed.venue.until_clients(1)
             await followed.settle()
             assert any(state == "feed_down" and "Binance" in reason for state, reason in followed.states())
+
+    run(scenario())
+
+
+def trade_ids(followed: Followed) -> list[tuple[int, int]]:
+    """(number, the venue's id) of the trades of the newest epoch."""
+    values = [value for value in followed.values("trade") if value[1] == followed.instrument.epoch]
+    return [(value[2], value[7]) for value in values]
+
+
+def test_a_halt_and_its_end_are_told_while_running(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server, info_interval_s=0.05) as followed:
+            await followed.settle()
+            followed.venue.status = "HALT"
+            await followed.until(lambda: followed.states()[-1:] == [("halted", "the venue's status is HALT")])
+            followed.venue.status = "BREAK"
+            await followed.until(
+                lambda: followed.states()[-1:] == [("halted", "the venue's status is BREAK")]
+            )
+            followed.venue.status = "TRADING"
+            await followed.until(lambda: followed.states()[-1:] == [("trading", "")])
+            assert followed.venue.snapshots == 1
+
+    run(scenario())
+
+
+def test_a_status_that_changed_while_the_connection_was_lost_is_read_after_it(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with following(nats_server, info_interval_s=1_000) as followed:
+            await followed.settle()
+            followed.venue.status = "HALT"
+            followed.venue.clients[0].disconnect()
+            while followed.states()[-1][0] != "halted":
+                followed.venue.change({"90.00": str(1 + followed.venue.update_id % 7)})
+                await asyncio.sleep(0.02)
+
+    run(scenario())
+
+
+def test_a_quiet_halted_symbol_has_its_book_without_a_diff(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            followed.venue.status = "BREAK"
+            followed.venue.clients[0].disconnect()
+            await followed.until(
+                lambda: followed.states()[-1:] == [("halted", "the venue's status is BREAK")]
+            )
+            assert followed.instrument.seq == 1
+
+    run(scenario())
+
+
+def test_trades_finer_than_the_increments_are_published_in_a_new_epoch(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            await followed.settle()
+            first = followed.instrument.epoch
+            followed.venue.tick = "0.01000000"
+            followed.venue.trade()
+            followed.venue.trade("100.25")
+            followed.venue.trade("100.50", "0.0001")
+            followed.venue.trade()
+            await followed.until(lambda: followed.instrument.epoch != first and len(trade_ids(followed)) == 3)
+            assert trade_ids(followed) == [(1, 2), (2, 3), (3, 4)]
+            assert (followed.instrument.ref.price_exp, followed.instrument.ref.size_exp) == (-2, -4)
+            await followed.settle()
+            assert len(followed.values("ref")) == 2, "one new epoch serves both"
+
+    run(scenario())
+
+
+def test_increments_that_the_venue_made_finer_are_announced(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server, info_interval_s=0.05) as followed:
+            await followed.settle()
+            followed.venue.tick = "0.02000000"
+            await followed.until(
+                lambda: (followed.instrument.ref.price_exp, followed.instrument.ref.tick) == (-2, 2)
+            )
+            await followed.settle()
+
+    run(scenario())
+
+
+def test_trades_missed_while_the_connection_was_lost_are_fetched(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            await followed.settle()
+            followed.venue.trade()
+            await followed.until(lambda: len(trade_ids(followed)) == 1)
+            followed.venue.clients[0].disconnect()
+            await followed.venue.until_clients(0)
+            for _ in range(3):
+                followed.venue.trade(withheld=True)
+            await followed.venue.until_clients(1)
+            followed.venue.trade()
+            followed.venue.trade()
+            await followed.until(lambda: len(trade_ids(followed)) == 6)
+            assert trade_ids(followed) == [(number, number) for number in range(1, 7)]
+
+    run(scenario())
+
+
+def test_trades_that_cannot_be_fetched_leave_their_numbers_out(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            await followed.settle()
+            followed.venue.keeps_trades = False
+            followed.venue.trade()
+            followed.venue.trade(withheld=True)
+            followed.venue.trade(withheld=True)
+            followed.venue.trade()
+            await followed.until(lambda: len(trade_ids(followed)) == 2)
+            assert trade_ids(followed) == [(1, 1), (4, 4)]
+
+    run(scenario())
+
+
+def test_a_deep_book_whose_price_walks_never_shows_a_wrong_best_level(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    """400 bids, snapshots of 100: the price falls level by level, and then through all that is known at once."""
+
+    async def scenario() -> None:
+        async with following(nats_server, depth=100) as followed:
+            venue = followed.venue
+            venue.bids = {f"{100 - n * 0.5 + 400:.2f}": "1.0" for n in range(400)}
+            venue.asks = {"600.00": "1.0"}
+            venue.change(withheld=True)
+            prices = sorted(venue.bids, key=float, reverse=True)
+
+            def best_is_the_venues() -> bool:
+                if "BTCUSDT" not in followed.live.books or followed.instrument.state != "trading":
+                    return False
+                best = followed.instrument.book.best()[0]
+                exp = 10.0**followed.instrument.ref.price_exp
+                return best is not None and round(best[0] * exp, 6) == max(map(float, venue.bids))
+
+            async def until_right() -> None:
+                while not best_is_the_venues():
+                    venue.change({"300.00": str(1 + venue.update_id % 7)})
+                    await asyncio.sleep(0.02)
+
+            await until_right()
+            for price in prices[:150]:
+                venue.change({price: "0"})
+                await asyncio.sleep(0.005)
+            await until_right()
+            assert venue.snapshots >= 3
+            assert all(state == "trading" for state, _ in followed.states()[2:])
+            venue.change(dict.fromkeys(prices[150:300], "0"))
+            await followed.until(lambda: followed.states()[-1][0] == "feed_down")
+            assert "left the 100 levels" in followed.states()[-1][1]
+            await until_right()
+            shown = followed.instrument.book.arrays()[0][:, 0].tolist()
+            whole = sorted((round(float(price) * 2) for price in venue.bids), reverse=True)
+            assert [ticks // 5 for ticks in shown] == whole[: len(shown)], "no hole"
+
+    run(scenario())
+
+
+def test_a_venue_that_sends_nothing_is_left_and_stays_down_until_it_sends(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        watch = ProgressWatch(least_s=0.5, most_s=5.0)
+        async with following(nats_server, watch=watch) as followed:
+            await followed.settle()
+            for _ in range(20):
+                followed.venue.change({"90.00": str(1 + followed.venue.update_id % 7)})
+                await asyncio.sleep(0.01)
+            await followed.until(lambda: followed.states()[-1][0] == "feed_down")
+            assert "has sent nothing for" in followed.states()[-1][1]
+            while followed.venue.connections < 2:
+                await asyncio.sleep(0.01)
+            await followed.settle()
+
+    run(scenario())
+
+
+def test_a_stream_that_stands_still_while_rest_goes_on_is_dead(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        watch = ProgressWatch(least_s=0.5, most_s=2.0)
+        async with following(nats_server, watch=watch) as followed:
+            await followed.settle()
+            followed.venue.change({"91.00": "4.0"}, withheld=True)
+            while followed.venue.connections < 2:
+                await asyncio.sleep(0.01)
+            assert any("stands still, its REST API goes on" in reason for _, reason in followed.states())
+            await followed.settle()
+
+    run(scenario())
+
+
+def test_a_book_that_is_refused_again_and_again_is_asked_for_less_and_less(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with following(nats_server, mend_base_s=1.0) as followed:
+            followed.venue.bids["99.00"] = "1234567890123456.7"
+            for _ in range(150):
+                followed.venue.change({"90.00": str(1 + followed.venue.update_id % 7)})
+                await asyncio.sleep(0.02)
+            assert 2 <= followed.venue.snapshots <= 4
 
     run(scenario())

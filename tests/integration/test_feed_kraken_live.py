@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from random import Random
 from typing import Any
 from zlib import crc32
 
@@ -23,6 +25,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Levels = dict[Decimal, Decimal]
 
 PAIR = "BTC/USD"
+OTHER = "ETH/USD"
 DEPTH = 10
 D = Decimal
 
@@ -58,6 +61,13 @@ class FakeKraken:
         self.bids: Levels = {D(100) - i: D(1) for i in range(DEPTH)}
         self.asks: Levels = {D(101) + i: D("2.5") for i in range(DEPTH)}
         self.trades = 0
+        self.refusals: list[str] = []
+        """What the next requests for a book are refused with."""
+        self.spoiled = 0
+        """How many of the next snapshots have a wrong checksum."""
+        self.crossed = 0
+        """How many of the next snapshots are crossed."""
+        self.pairs = [PAIR, OTHER]
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -76,6 +86,10 @@ class FakeKraken:
     def on_request(self, request: dict[str, Any]) -> None:
         self.requests.append(request)
         params = request["params"]
+        if self.refusals and (request["method"], params["channel"]) == ("subscribe", "book"):
+            error = self.refusals.pop(0)
+            self.tell({"method": "subscribe", "success": False, "error": error, "symbol": PAIR})
+            return
         answer = {"channel": params["channel"], "symbol": PAIR}
         self.tell({"method": request["method"], "success": True, "result": answer})
         if params["channel"] == "instrument":
@@ -83,9 +97,23 @@ class FakeKraken:
         elif params["channel"] == "book":
             self.subscribed = request["method"] == "subscribe"
             if self.subscribed:
-                self.tell_book("snapshot", self.bids, self.asks)
+                self.tell_snapshot()
         elif params["channel"] == "trade":
             self.tell_trades("snapshot", range(max(self.trades - 2, 0), self.trades))
+
+    def tell_snapshot(self) -> None:
+        if self.crossed:
+            self.crossed -= 1
+            bids, self.bids = self.bids, self.bids | {D(500): D(1)}
+            self.tell_book("snapshot", self.bids, self.asks)
+            self.bids = bids
+            return
+        self.spoiled, spoil = max(self.spoiled - 1, 0), self.spoiled > 0
+        self.tell_book("snapshot", self.bids, self.asks, spoil=spoil)
+
+    def asked(self, channel: str) -> list[str]:
+        """The methods of all requests for a channel."""
+        return [each["method"] for each in self.requests if each["params"]["channel"] == channel]
 
     # ---- what the test makes happen
 
@@ -109,17 +137,18 @@ class FakeKraken:
             "price_increment": D(1).scaleb(-self.precision[0]),
             "qty_increment": D(1).scaleb(-self.precision[1]),
         }
-        other = pair | {"symbol": "ETH/USD"}
-        self.tell(
-            {"channel": "instrument", "type": "snapshot", "data": {"assets": [], "pairs": [other, pair]}}
-        )
+        pairs = [pair | {"symbol": name} for name in self.pairs]
+        self.tell({"channel": "instrument", "type": "snapshot", "data": {"assets": [], "pairs": pairs}})
 
-    def tell_trades(self, kind: str, ids: range) -> None:
+    def tell_system(self, system: str) -> None:
+        self.tell({"channel": "status", "type": "update", "data": [{"system": system, "version": "2.0.0"}]})
+
+    def tell_trades(self, kind: str, ids: range, price: float = 101.0) -> None:
         trades = [
             {
                 "symbol": PAIR,
                 "side": "buy",
-                "price": 101.0,
+                "price": price,
                 "qty": 0.005,
                 "trade_id": number + 1,
                 "timestamp": "2024-05-06T07:08:09.123456789Z",
@@ -128,9 +157,9 @@ class FakeKraken:
         ]
         self.tell({"channel": "trade", "type": kind, "data": trades})
 
-    def trade(self) -> None:
+    def trade(self, price: float = 101.0) -> None:
         self.trades += 1
-        self.tell_trades("update", range(self.trades - 1, self.trades))
+        self.tell_trades("update", range(self.trades - 1, self.trades), price)
 
     def change(self, bids: Levels | None = None, asks: Levels | None = None, *, spoil: bool = False) -> None:
         """The book changes and, as with this venue, what falls beyond the depth is forgotten without a word."""
@@ -192,13 +221,31 @@ class Followed(BusRecorder):
         return (bids, asks) == (self.venue.bids, self.venue.asks) and told[-1:] == [self.instrument.seq]
 
 
+async def eventually(met: Callable[[], object]) -> None:
+    """For what no message on the bus tells."""
+    while not met():
+        await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
-async def following(server: EmbeddedNats) -> AsyncIterator[Followed]:
+async def following(
+    server: EmbeddedNats, *, names: tuple[str, ...] = (PAIR,), seconds_per_second: int = 1
+) -> AsyncIterator[Followed]:
     venue = FakeKraken()
-    async with venue.serving() as url, feed.connect(server.url, venue="KRAKEN") as publisher:
-        live = Live(publisher, [PAIR], depth=DEPTH, url=url, backoff=Backoff(base_s=0.01, cap_s=0.02))
+    async with (
+        venue.serving() as url,
+        feed.connect(server.url, venue="KRAKEN", status_interval_s=0.2) as publisher,
+    ):
+        live = Live(
+            publisher,
+            names,
+            depth=DEPTH,
+            url=url,
+            backoff=Backoff(base_s=0.01, cap_s=0.02),
+            clock=lambda: time.monotonic() * seconds_per_second,
+        )
         followed = Followed(venue, live)
-        await publisher.bus.subscribe("md.KRAKEN.*.*", followed.record)
+        await publisher.bus.subscribe("md.KRAKEN.BTC/USD.*", followed.record)
         task = asyncio.create_task(live.run())
         try:
             await followed.until(followed.equal)
@@ -290,6 +337,182 @@ def test_other_decimals_begin_a_new_epoch(run: Run, nats_server: EmbeddedNats) -
             followed.venue.tell_pairs("online")
             await followed.until(lambda: followed.instrument.epoch > epoch and followed.equal())
             assert (followed.instrument.ref.price_exp, followed.instrument.ref.size_exp) == (-2, -4)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("fault", ["wrong checksums", "crossed snapshots", "refusals"])
+def test_any_number_of_faults_in_a_row_is_recovered_from(
+    run: Run, nats_server: EmbeddedNats, fault: str
+) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            venue = followed.venue
+            match fault:
+                case "wrong checksums":
+                    venue.spoiled = 12
+                case "crossed snapshots":
+                    venue.crossed = 12
+                case "refusals":
+                    venue.refusals = ["Exceeded msg rate"] * 12
+            venue.change({D("100.5"): D("0.005")}, spoil=True)
+            await followed.until(lambda: followed.names()[-1] == "feed_down")
+            await followed.until(followed.equal)
+            assert venue.asked("book") == ["subscribe"] + ["unsubscribe", "subscribe"] * 13
+            assert (venue.connections, followed.names()[-1]) == (1, "trading")
+            venue.change({D("100.5"): D(2)})
+            await followed.until(followed.equal)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_after_a_storm_of_faults_the_book_is_the_venues(
+    run: Run, nats_server: EmbeddedNats, seed: int
+) -> None:
+    async def scenario() -> None:
+        rng = Random(seed)
+        async with following(nats_server, seconds_per_second=20) as followed:
+            venue = followed.venue
+            for number in range(150):
+                match rng.randrange(8):
+                    case 0:
+                        venue.spoiled = rng.randrange(4)
+                    case 1:
+                        venue.crossed = rng.randrange(4)
+                    case 2:
+                        venue.refusals = ["Exceeded msg rate"] * rng.randrange(4)
+                    case 3 if venue.client is not None:
+                        venue.hang_up()
+                    case 4:
+                        venue.pairs = rng.choice([[], [OTHER], [PAIR, OTHER]])
+                        venue.tell_pairs(rng.choice(["online", "maintenance", "delisted"]))
+                    case 5:
+                        venue.tell_system(rng.choice(["online", "maintenance"]))
+                    case 6:
+                        venue.trade()
+                venue.change({D("100.5"): D(number + 1)}, spoil=not rng.randrange(10))
+                await asyncio.sleep(rng.choice([0, 0, 0.01, 0.05]))
+            venue.spoiled = venue.crossed = 0
+            venue.refusals.clear()
+            venue.pairs = [PAIR, OTHER]
+            await eventually(lambda: venue.client is not None)
+            venue.tell_system("online")
+            venue.tell_pairs("online")
+            await followed.until(lambda: followed.names()[-1] == "trading" and followed.equal())
+            numbers = [value[7] for value in followed.values("trade")]
+            assert numbers == sorted(set(numbers)), "each trade once"
+
+    run(scenario())
+
+
+def test_one_pair_that_is_gone_is_closed_and_the_others_go_on(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server, names=(PAIR, OTHER, "FOO/BAR")) as followed:
+            followed.venue.pairs = [OTHER]
+            followed.venue.hang_up()
+            await followed.until(lambda: followed.names()[-1] == "closed")
+            await followed.until(lambda: followed.live.pairs[OTHER].published.up[0] == "trading")
+            followed.venue.pairs = [PAIR, OTHER]
+            followed.venue.hang_up()
+            await followed.until(lambda: followed.names()[-1] == "trading" and followed.equal())
+
+    run(scenario())
+
+
+def test_all_pairs_may_be_gone_for_a_while(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            followed.venue.pairs = []
+            followed.venue.tell_pairs("online")
+            await followed.until(lambda: followed.names()[-1] == "closed")
+            followed.venue.pairs = [PAIR]
+            followed.venue.tell_pairs("online")
+            await followed.until(lambda: followed.names()[-1] == "trading" and followed.equal())
+
+    run(scenario())
+
+
+def test_the_state_of_the_whole_venue_is_that_of_each_pair(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            for system, state in (
+                ("maintenance", "halted"),
+                ("cancel_only", "halted"),
+                ("online", "trading"),
+                ("post_only", "halted"),
+                ("online", "trading"),
+            ):
+                followed.venue.tell_system(system)
+                await followed.until(lambda state=state: followed.names()[-1] == state)  # type: ignore[misc]
+            reasons = [reason for state, reason in followed.states() if state == "halted"]
+            assert reasons[0] == "the venue's system status is maintenance"
+
+    run(scenario())
+
+
+def test_a_venue_that_answers_pings_and_sends_no_data_is_told_until_something_new_comes(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with following(nats_server, seconds_per_second=20) as followed:
+            venue = followed.venue
+            for number in range(1, 40):
+                venue.change({D("100.5"): D(number)})
+                await asyncio.sleep(0.005)
+            await followed.until(followed.equal)
+            await followed.until(lambda: "sent no data" in followed.states()[-1][1])
+            # The new connection gives the old book. That is no news.
+            await eventually(lambda: venue.connections == 2 and followed.live.pairs[PAIR].sync.live)
+            assert followed.live.pairs[PAIR].published.frozen
+            told = len(followed.values("status"))
+            await followed.until(lambda: len(followed.values("status")) == told + 4)
+            before, after = followed.values("status")[-4], followed.values("status")[-1]
+            assert after[7] - before[7] < (after[2] - before[2]) / 2, (
+                "the publisher's own timer is no word of the venue"
+            )
+            assert followed.names() == ["feed_down", "trading", "feed_down"]
+            venue.change({D("100.5"): D(41)})
+            await followed.until(lambda: followed.names()[-1] == "trading" and followed.equal())
+
+    run(scenario())
+
+
+def test_a_quiet_market_is_asked_and_stays_as_it_is(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server, seconds_per_second=20) as followed:
+            await eventually(lambda: len(followed.venue.asked("book")) >= 5)
+            assert followed.names() == ["feed_down", "trading"]
+            assert (followed.venue.connections, followed.instrument.seq) == (1, 1)
+            heard_us = max(status[7] for status in followed.values("status"))
+            await followed.until(lambda: followed.values("status")[-1][7] > heard_us)
+
+    run(scenario())
+
+
+def test_a_trade_finer_than_the_scale_is_published_in_a_finer_one(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            epoch = followed.instrument.epoch
+            for price in (101.0, 101.25, 101.0):
+                followed.venue.trade(price)
+            await followed.until(lambda: len(followed.values("trade")) == 3)
+            assert [(value[1] > epoch, value[4], value[7]) for value in followed.values("trade")] == [
+                (False, 1010, 1),
+                (True, 10125, 2),
+                (True, 10100, 3),
+            ]
+            await followed.until(lambda: followed.names()[-1] == "trading" and followed.equal())
+
+    run(scenario())
+
+
+def test_the_announcement_tells_the_depth(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            assert followed.values("ref")[0]["depth"] == DEPTH
 
     run(scenario())
 

@@ -132,6 +132,39 @@ def test_the_status_is_repeated_as_a_sign_of_life(run: Run, nats_server: Embedde
     run(scenario())
 
 
+def test_only_the_venue_moves_heard_and_a_source_without_one_is_never_old(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        now = [0]
+        options = {"status_interval_s": 0.02, "monotonic_us": lambda: now[0]}
+        async with (
+            listening(nats_server) as (recorder, _),
+            feed.connect(nats_server.url, venue="SIM", **options) as publisher,
+        ):
+            btc = await open_btc(publisher)
+            eth = await publisher.instrument("ETH-USD", price_exp=-2, size_exp=-3)
+            sim = await publisher.instrument("SIM-USD", price_exp=-2, size_exp=-3, live_venue=False)
+            epochs = {each.epoch: each for each in (btc, eth, sim)}
+
+            async def ages_s() -> list[int]:
+                """As the next status of each instrument tells them."""
+                recorder.messages.clear()
+                now[0] += 20_000
+                await recorder.until(lambda: {each[1] for each in recorder.values("status")} == epochs.keys())
+                ages = {each[1]: each[2] - each[7] for each in recorder.values("status")}
+                return [ages[each.epoch] // 1_000_000 for each in (btc, eth, sim)]
+
+            now[0] += 7_000_000
+            assert await ages_s() == [7, 7, 0]
+            publisher.heard([eth])
+            assert await ages_s() == [7, 0, 0]
+            publisher.heard()
+            assert await ages_s() == [0, 0, 0]
+
+    run(scenario())
+
+
 def test_on_leaving_the_last_book_is_stored_and_the_feed_is_down(run: Run, nats_server: EmbeddedNats) -> None:
     async def scenario() -> None:
         async with feed.connect(nats_server.url, venue="SIM") as publisher:
@@ -195,6 +228,33 @@ def test_a_writer_that_another_has_succeeded_is_told_and_stays_silent(
             assert msgpack.unpackb(snap)[1] == winner.epoch, (
                 "the last words of the loser must not replace the winner's"
             )
+
+    run(scenario())
+
+
+def test_a_status_alone_does_not_silence_a_writer(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        told: list[MdstreamError] = []
+        async with (
+            await bus.connect(nats_server.url) as other,
+            feed.connect(nats_server.url, venue="SIM", on_error=told.append) as publisher,
+        ):
+            btc = await open_btc(publisher)
+            answers: list[bus.Stored | None] = []
+            last_stored = publisher.bus.last_stored
+
+            async def ask(stream: str, subject: str) -> bus.Stored | None:
+                answers.append(await last_stored(stream, subject))
+                return answers[-1]
+
+            publisher.bus.last_stored = ask  # type: ignore[method-assign]
+            value = [5, btc.epoch + 1_000_000, 1, "trading", "", 0, 0, 1]
+            await other.publish_acked("md.SIM.BTC-USD.status", msgpack.packb(value))
+            while len(answers) < 3:
+                await asyncio.sleep(0.01)
+            await publisher.flush()
+            btc.update([("100.10", "3")])
+            assert told == []
 
     run(scenario())
 

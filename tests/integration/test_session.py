@@ -280,6 +280,22 @@ def test_heartbeats_come_with_pings_and_silence_is_death(run, hub):
     run(scenario())
 
 
+@pytest.mark.parametrize("step_us", [3_600_000_000, -3_600_000_000])
+def test_a_step_of_the_wall_clock_is_no_silence(run, hub, step_us):
+    async def scenario():
+        async with serving(hub) as server:
+            client, session = await server.connect()
+            for second in range(1, 4):
+                hub.tick(NOW + second * 1_000_000, 10**15 + step_us)
+                assert decode_json(await client.message())[0]["time"] == 10**15 + step_us
+                assert await client.frame() == (PING, b"")
+            assert session.open
+            hub.tick(NOW + 4_000_000, 10**15)
+            assert await client.closed_with() == (1001, "no sign of life")
+
+    run(scenario())
+
+
 # ---- slow clients
 
 

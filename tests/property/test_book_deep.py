@@ -23,7 +23,7 @@ from mdstream.errors import BookError
 @example(
     seed=1242, span=10, updates=51, size=300, deletes=0.9
 )  # fills the log to its last slot, then deletes
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 2, deadline=None)
 def test_deep_book_is_a_pair_of_dictionaries(
     seed: int, span: int, updates: int, size: int, deletes: float
 ) -> None:

@@ -97,7 +97,7 @@ class Churn:
         assert sum(one.subscription_bytes for one in [*topics, *self.sinks]) <= BYTES * count
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 2, deadline=None)
 @given(operations)
 def test_topics_stay_dense_under_churn(steps):
     churn = Churn()

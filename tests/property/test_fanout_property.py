@@ -293,7 +293,7 @@ class FanoutMachine(RuleBasedStateMachine):
 
 
 FanoutMachine.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=settings().max_examples * 3 // 5,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

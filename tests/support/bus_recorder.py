@@ -35,7 +35,7 @@ class BusRecorder:
         """The states with their reasons, without repetitions."""
         states: list[tuple[str, str]] = []
         for value in self.values("status"):
-            if states[-1:] != [tuple(value[3:])]:
+            if states[-1:] != [(value[3], value[4])]:
                 states.append((value[3], value[4]))
         return states
 

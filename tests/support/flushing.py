@@ -18,11 +18,11 @@ class QuietHub:
         self.defer_us = 0
         self.undelayed = 0
 
-    def flush(self, now_us: int) -> int:
+    def flush(self, now_us: int, wall_us: int) -> int:
         self.on_flush()
         return 0
 
-    def tick(self, now_us: int) -> int:
+    def tick(self, now_us: int, wall_us: int) -> int:
         return 0
 
 

@@ -58,18 +58,23 @@ class RawClient:
         pipelined: bytes = b"",
         limit: int = 2**16,
         extensions: str = "",
+        subprotocol: str = "mdstream.v1.json",
     ) -> RawClient:
         """Upgrades; sends ``pipelined`` in the same write as the request."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=limit)
         key = base64.b64encode(os.urandom(16)).decode()
         writer.write(
             f"GET /v1/stream HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n"
             f"Sec-WebSocket-Extensions: {extensions}\r\n\r\n".encode()
             + pipelined
         )
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101"), head
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 101"), head
+        except BaseException:
+            writer.transport.abort()
+            raise
         client = cls(reader, writer)
         client.extensions = head.decode().partition("Sec-WebSocket-Extensions: ")[2].partition("\r\n")[0]
         return client

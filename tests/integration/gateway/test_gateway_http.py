@@ -41,6 +41,41 @@ def test_refusals_before_the_upgrade(run, nats_server, gateway, http, upgrade, c
     assert caplog.records == []
 
 
+def test_health_checks_of_every_kind_on_both_ports(run, nats_server, gateway, http) -> None:
+    """HAProxy's `option httpchk` sends `OPTIONS / HTTP/1.0`; probes send HEAD, or GET in HTTP/1.0."""
+    on_admin = {
+        b"OPTIONS / HTTP/1.0\r\n\r\n": 200,
+        b"GET /readyz HTTP/1.0\r\n\r\n": 200,
+        b"HEAD /readyz HTTP/1.1\r\nHost: x\r\n\r\n": 200,
+        b"HEAD /healthz HTTP/1.0\r\n\r\n": 200,
+        b"GET http://x/readyz HTTP/1.1\r\nHost: x\r\n\r\n": 200,
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n": 200,
+        b"HEAD /nothing HTTP/1.1\r\nHost: x\r\n\r\n": 404,
+        b"DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n": 405,
+    }
+    on_public = {
+        b"OPTIONS / HTTP/1.0\r\n\r\n": 200,
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n": 200,
+        b"HEAD / HTTP/1.0\r\n\r\n": 404,
+        b"GET / HTTP/1.0\r\n\r\n": 404,
+        b"HEAD /v1/stream HTTP/1.1\r\nHost: x\r\n\r\n": 400,
+        b"GET /v1/stream HTTP/1.0\r\nHost: x\r\nConnection: close\r\n\r\n": 400,
+    }
+
+    async def scenario() -> None:
+        async with gateway(nats_server.url) as server:
+            for port, requests in ((server.admin_port, on_admin), (server.port, on_public)):
+                for raw, status in requests.items():
+                    response = await http(port, raw)
+                    assert response.status == status, raw
+                    assert int(response.headers["content-length"]) > 0
+                    assert (response.body == b"") == raw.startswith(b"HEAD"), raw
+            refused = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b'refused_total{status="200"}' not in refused.body
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("name", SUBPROTOCOLS)
 def test_the_subprotocol_is_echoed_and_a_token_is_not(name, run, nats_server, gateway, ws) -> None:
     async def scenario() -> None:

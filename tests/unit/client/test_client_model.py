@@ -133,7 +133,7 @@ class World:
 def test_a_trusted_book_is_the_gateways(make_desk, make_gateway, depth):
     trusted, recovered = 0, 0
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=settings().max_examples * 3 // 2, deadline=None)
     @given(STEPS, st.lists(st.floats(0.0, 0.999), min_size=1, max_size=5))
     def story(steps, draws):
         nonlocal trusted, recovered

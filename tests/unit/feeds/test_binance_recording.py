@@ -81,6 +81,29 @@ def test_what_is_none_of_the_venues_forms_is_an_error_that_shows_it(text: str) -
         parse(text)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        DIFF | {"pu": 4, "T": 1700000000120},
+        DIFF | {"ps": "ABCXYZ"},
+        TRADE | {"X": "MARKET"},
+        TICKER | {"e": "bookTicker", "T": 1700000000120, "E": 1700000000120},
+        SNAPSHOT | {"E": 1700000000120, "T": 1700000000118},
+        {"e": "markPriceUpdate", "E": 1700000000120, "s": "ABCXYZ", "p": "1.5"},
+    ],
+)
+@pytest.mark.parametrize("wrap", [wrapped, dict])
+def test_futures_are_refused_by_name(wrap: Any, message: dict[str, Any]) -> None:
+    with pytest.raises(FeedError, match="Binance's futures .* publishes Binance spot"):
+        parse(json.dumps(wrap(message)))
+
+
+def test_a_recording_of_futures_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", SNAPSHOT, DIFF | {"pu": 4})
+    with pytest.raises(FeedError, match=r"a\.txt, line 2: .*futures"):
+        summarize(path)
+
+
 def write(path: Path, *messages: dict[str, Any]) -> Path:
     lines = "".join(
         f"{1_700_000_000_000_000_000 + number} {json.dumps(message)}\n"

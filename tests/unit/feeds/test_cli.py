@@ -16,6 +16,8 @@ from mdstream.errors import BusUnavailable, ConfigError, FeedError
 from mdstream.feeds import _cli
 from mdstream.feeds._replay_clock import ReplayClock
 from mdstream.feeds._venue import Backoff
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.settings import settings_of
 
 HANDLERS = ("sim", "binance", "kraken", "record", "replay")
 
@@ -60,6 +62,31 @@ def test_secrets_come_from_files_not_from_the_command_line(tmp_path: Path) -> No
     assert (options.user, options.password) == ("me", "secret")
     with pytest.raises(ConfigError, match="nowhere cannot be read"):
         parse("--nats-token-file", str(tmp_path / "nowhere"))
+
+
+def test_options_have_the_names_and_variables_of_the_gateway(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    known = set(settings_of(GatewayConfig))
+    assert {*_cli._NATS, *_cli._LOG} < known
+    (tmp_path / "ca.pem").write_text("x")
+    monkeypatch.setenv("MDSTREAM_NATS", "nats://a:1,nats://b:2")
+    monkeypatch.setenv("MDSTREAM_NATS_USER", "me")
+    monkeypatch.setenv("MDSTREAM_NATS_PASSWORD", "secret")
+    monkeypatch.setenv("MDSTREAM_NATS_TLS_CA", str(tmp_path / "ca.pem"))
+    options = parse("--nats-user", "you")
+    assert options.urls == ("nats://a:1", "nats://b:2")
+    assert (options.user, options.password, options.tls_ca) == ("you", "secret", tmp_path / "ca.pem")
+
+
+def test_the_log_has_the_options_of_the_gateway_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MDSTREAM_LOG_FORMAT", "xml")
+    assert _cli.run("x", arguments_of(), None) == _cli.EXIT_USAGE  # type: ignore[arg-type]
+    assert capsys.readouterr().err == (
+        "mdstream feed x: environment variable MDSTREAM_LOG_FORMAT is 'xml'; it must be one of text, json\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,16 @@ import pytest
 from mdstream.errors import FeedError
 from mdstream.feeds._actions import Apply, Load, Lost
 from mdstream.feeds.kraken.book import ChecksumMismatch, Precision, VenueBook
-from mdstream.feeds.kraken.events import Answer, BookMessage, PairInfo, TradeMessage, parse
-from mdstream.feeds.kraken.pair import scale_of, state_of
+from mdstream.feeds.kraken.events import (
+    Answer,
+    BookMessage,
+    NoPairs,
+    PairInfo,
+    SystemStatus,
+    TradeMessage,
+    parse,
+)
+from mdstream.feeds.kraken.pair import Pair, Told, scale_of, state_of
 from mdstream.feeds.kraken.recording import Connected, read_recording, summarize
 from mdstream.feeds.kraken.sync import PairSync
 
@@ -146,14 +154,88 @@ def test_version_2_books_trades_and_pairs() -> None:
     scale = scale_of(info)
     assert (scale.price_exp, scale.tick, scale.size_exp, scale.lot) == (-1, 5, -8, 1)
     assert parse('{"method":"subscribe","success":false,"error":"no"}') == [Answer(False, "no")]
+    assert parse('{"method":"unsubscribe","success":false,"error":"no","symbol":"BTC/USD"}') == [
+        Answer(False, "no", method="unsubscribe", symbol="BTC/USD")
+    ]
+    assert parse('{"channel":"instrument","type":"snapshot","data":{"pairs":[]}}') == [NoPairs()]
+    assert parse('{"channel":"status","type":"update","data":[{"system":"maintenance"}]}') == [
+        SystemStatus("maintenance")
+    ]
 
 
 @pytest.mark.parametrize(
     ("status", "state"),
-    [("online", "trading"), ("post_only", "trading"), ("maintenance", "halted"), ("delisted", "closed")],
+    [
+        ("online", "trading"),
+        ("post_only", "trading"),
+        ("limit_only", "trading"),
+        ("cancel_only", "halted"),
+        ("work_in_progress", "halted"),
+        ("maintenance", "halted"),
+        ("delisted", "closed"),
+    ],
 )
 def test_the_venues_states_become_ours(status: str, state: str) -> None:
-    assert state_of(PairInfo("X", Precision(0, 0), "1", "1", status))[0] == state
+    info = PairInfo("X", Precision(0, 0), "1", "1", status)
+    assert state_of(info)[0] == state
+    assert state_of(info, "maintenance")[0] == ("closed" if state == "closed" else "halted")
+    assert state_of(info)[1] == ("" if status == "online" else f"the venue's status is {status}")
+    assert state_of(None)[0] == "closed"
+
+
+class Trades:
+    """The published instrument, of which only trades matter here."""
+
+    symbol = "BTC/USD"
+
+    def __init__(self) -> None:
+        self.numbers: list[int | None] = []
+        self.lost: list[int] = []
+        self.finer = False
+
+    def trade(self, price: str, size: str, side: str, trade_id: int | None, ts_us: int) -> FeedError | None:
+        self.numbers.append(trade_id)
+        return FeedError("finer than the scale") if self.finer else None
+
+    def lose_trades(self, count: int) -> None:
+        self.lost.append(count)
+
+    def perform(self, actions: list[Any]) -> None:
+        """The book's state is not looked at."""
+
+
+def test_each_trade_is_published_once_and_also_where_the_venues_numbers_begin_again() -> None:
+    trades = Trades()
+    pair = Pair(trades, 10, Precision(1, 8))  # type: ignore[arg-type]
+
+    def come(*numbers: int, snapshot: bool = False) -> list[Told]:
+        return [
+            pair.on_trade(TradeMessage("BTC/USD", "1", "1", "buy", 5, number, snapshot=snapshot))
+            for number in numbers
+        ]
+
+    come(1, 2, 3, snapshot=True)
+    assert trades.numbers == [], "they are from before we started"
+    assert come(4, 5) == [Told.NEW, Told.NEW]
+    assert come(4, 5, 6, snapshot=True) == [Told.NOTHING, Told.NOTHING, Told.NEW]
+    come(7, 1, 2)
+    assert trades.numbers == [4, 5, 6, 7, 1, 2]
+    come(1, 2, 3, snapshot=True)
+    assert trades.numbers == [4, 5, 6, 7, 1, 2, 3]
+    assert trades.lost == []
+    come(6, 7, snapshot=True)
+    come(10**9, snapshot=True)
+    assert trades.numbers[-3:] == [6, 7, 10**9]
+    assert trades.lost == [2], "4 and 5 are lost; then the venue's numbers have jumped"
+
+
+def test_a_trade_finer_than_the_scale_makes_the_pair_want_a_new_book() -> None:
+    trades = Trades()
+    pair = Pair(trades, 10, Precision(1, 8))  # type: ignore[arg-type]
+    trades.finer = True
+    assert not pair.wants_snapshot
+    pair.on_trade(TradeMessage("BTC/USD", "1", "1", "buy", 5, 1))
+    assert pair.wants_snapshot
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ class FakeSession:
         self.format = format
         self.sink = MemorySink(format)
         self.context: object = None
+        self.transport: object = None
         self.open = True
         self.code = 0
         self._hub = hub
@@ -51,7 +52,10 @@ class FakeReaders:
     """Opens what is in ``refs``; ``gate``, if set, is awaited before anything is known."""
 
     def __init__(self) -> None:
-        self.bus = SimpleNamespace(connected=True)
+        self.subjects: list[str] = []
+        """What MD_STATE holds, for hints."""
+        self.asked: list[str] = []
+        self.bus = SimpleNamespace(connected=True, jetstream=SimpleNamespace(stream_info=self._stream_info))
         self.stats = ReaderStats()
         self.refs: dict[str, Ref] = {}
         self.opened: list[str] = []
@@ -82,6 +86,10 @@ class FakeReaders:
             close=close, look_for=lambda epoch, seq: self.looked_for.append((name, epoch, seq))
         )
 
+    async def _stream_info(self, stream: str, subjects_filter: str) -> Any:
+        self.asked.append(subjects_filter)
+        return SimpleNamespace(state=SimpleNamespace(subjects=dict.fromkeys(self.subjects, 1)))
+
     async def close(self) -> None:
         self.closed.extend(self.watchers)
 
@@ -94,22 +102,27 @@ class FakeReaders:
 
 
 class Stage:
-    """Everything together; time stands still until ``pass_s``."""
+    """Everything together; time stands still until ``pass_s``, and ``wall_us`` may be set to anything."""
 
     def __init__(self, **changes: Any) -> None:
         self.now_us = 1_000_000_000
+        self.wall_us = 1_700_000_000_000_000
         self.config = GatewayConfig(node="test", **changes)
         self.hub = Hub()
         self.readers = FakeReaders()
         self.instruments = OpenInstruments(
-            self.config, self.hub, lambda: self.hub.flush(self.now_us), now_us=lambda: self.now_us
+            self.config,
+            self.hub,
+            lambda: self.hub.flush(self.now_us, self.wall_us),
+            now_us=lambda: self.now_us,
+            wall_us=lambda: self.wall_us,
         )
         self.instruments.use(self.readers)  # type: ignore[arg-type]
         self.sessions = Sessions(
             self.config,
             self.hub,
             self.instruments,
-            now_us=lambda: self.now_us,
+            wall_us=lambda: self.wall_us,
             now_s=lambda: self.now_us / 1e6,
         )
 

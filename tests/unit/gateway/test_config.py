@@ -6,6 +6,7 @@ import pytest
 
 from mdstream.errors import ConfigError
 from mdstream.gateway.config import GatewayConfig, describe, flag_name, load, variable_name
+from mdstream.gateway.node import bus_options
 from mdstream.gateway.settings import settings_of
 
 FIELDS = list(settings_of(GatewayConfig))
@@ -26,6 +27,8 @@ BAD_TEXT = {
     "compression": "yes",
     "compression_level": "0",
     "drain_spread_ms": "1.5",
+    "nats_port": "65536",
+    "nats_password_file": "/does/not/exist",
 }
 
 
@@ -148,6 +151,17 @@ def test_secrets_are_never_shown() -> None:
     with pytest.raises(ConfigError) as caught:
         load(environ={}, flags={"nats": "ftp://u:hunter2@h:1"})
     assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_may_be_in_files(tmp_path: Path) -> None:
+    file = write(tmp_path / "secret", "hunter2\n")
+    flags = {"nats_user": "u", "nats_password_file": str(file)}
+    config = load(environ={}, flags=flags)
+    options = bus_options(config)
+    assert (options.user, options.password, options.token) == ("u", "hunter2", None)
+    assert bus_options(load(environ={}, flags={"nats_token_file": str(file)})).token == "hunter2"
+    with pytest.raises(ConfigError, match="nats_password and nats_password_file: one of them is enough"):
+        load(environ={"MDSTREAM_NATS_PASSWORD": "x"}, flags=flags)
 
 
 def test_lists_are_read_from_text_and_toml_alike(tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ def test_without_an_offer_it_is_json_and_nothing_is_echoed() -> None:
         (["bearer.abc.def, mdstream.v1.msgpack"], MSGPACK, "mdstream.v1.msgpack"),
         (["mdstream.v1.json", "bearer.abc"], JSON, "mdstream.v1.json"),
         (["bearer.abc"], JSON, None),
+        (["mdstream.v1.msgpack,"], MSGPACK, "mdstream.v1.msgpack"),
+        ([", ,mdstream.v1.msgpack"], MSGPACK, "mdstream.v1.msgpack"),
+        (["", "mdstream.v1.msgpack"], MSGPACK, "mdstream.v1.msgpack"),
     ],
 )
 def test_the_first_known_subprotocol_is_taken_and_a_token_never_echoed(
@@ -52,7 +55,7 @@ def test_the_first_known_subprotocol_is_taken_and_a_token_never_echoed(
 
 
 @pytest.mark.parametrize(
-    "offered", ["chat", "mdstream.v2.json", "mdstream.v1.JSON", "", "a,,b", "mdstream.v1.json;x", "a b"]
+    "offered", ["chat", "mdstream.v2.json", "mdstream.v1.JSON", "", ",", "a,,b", "mdstream.v1.json;x", "a b"]
 )
 def test_offers_that_are_refused(offered: str) -> None:
     verdict = decide(offering(offered))
@@ -114,3 +117,33 @@ def test_extensions_that_cannot_be_read_are_400() -> None:
     assert isinstance(verdict, Refused)
     assert (verdict.status, "Sec-WebSocket-Extensions" in verdict.reason) == (400, True)
     assert decide(request(malformed), compression=False) == Accepted(JSON, None)
+
+
+def test_another_method_is_400_and_named() -> None:
+    made = request()
+    made.method = b"POST"
+    assert decide(made) == Refused(
+        400, "a WebSocket upgrade is a GET request, not POST", (("Sec-WebSocket-Version", "13"),)
+    )
+
+
+def test_http_1_0_is_400_and_told_what_a_proxy_must_do() -> None:
+    made = request()
+    made.version = b"HTTP/1.0"
+    verdict = decide(made)
+    assert isinstance(verdict, Refused)
+    assert verdict.status == 400
+    assert "HTTP/1.1" in verdict.reason and "proxy_http_version 1.1" in verdict.reason
+
+
+@pytest.mark.parametrize("path", [b"/", b"*", b"/v1/stream", b"/v1/stream?x"])
+def test_options_are_what_health_checks_ask_for(path: bytes) -> None:
+    made = request(path=path)
+    made.method = b"OPTIONS"
+    verdict = decide(made)
+    assert isinstance(verdict, Refused)
+    assert (verdict.status, verdict.headers) == (200, (("Allow", "GET, HEAD, OPTIONS"),))
+    busy = decide(made, busy="full", retry_after_s=3)
+    assert busy == Refused(503, "full", (("Retry-After", "3"),))
+    made.path = b"/other"
+    assert isinstance(elsewhere := decide(made), Refused) and elsewhere.status == 404

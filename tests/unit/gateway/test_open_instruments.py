@@ -44,6 +44,20 @@ def test_what_nobody_announced_is_unknown_and_leaves_nothing(run, stage) -> None
     run(scenario())
 
 
+def test_an_unknown_instrument_is_hinted_at_once_a_second(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.readers.subjects = ["md.SIM.b.ref", "md.SIM.C.ref"]
+        said = [(await refusal(on.instruments.open([B], "book")))[1] for _ in range(3)]
+        assert said == [
+            "no publisher has announced SIM:B; nearly the same on the bus: SIM:b",
+            *["no publisher has announced SIM:B"] * 2,
+        ]
+        assert on.readers.asked == ["md.SIM.*.ref", "md.*.B.ref"]
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("error", [BusUnavailable("NATS is tired"), PayloadError("ref is nonsense")])
 def test_what_cannot_be_opened_now_is_unavailable_and_can_be_tried_again(run, stage, error) -> None:
     async def scenario() -> None:
@@ -144,7 +158,7 @@ def test_states_reach_the_subscribers_of_that_stream_alone(run, stage) -> None:
             "type": "state",
             "sub": state["sub"],
             "state": "stale",
-            "since": on.now_us,
+            "since": on.wall_us,
             "code": "silent",
             "age_ms": 30_250,
             "reason": "the feed is silent",
@@ -225,5 +239,28 @@ def test_figures(run, stage) -> None:
         assert on.instruments.data_ages(10) == [("SIM:A", 3.0), ("SIM:B", 3.0)]
         on.instruments.sweep()
         assert on.instruments.data_ages(1) == [("SIM:A", 3.0)]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600, 60])
+def test_a_step_of_the_wall_clock_moves_time_stamps_alone(run, stage, step_s) -> None:
+    async def scenario() -> None:
+        on = stage(linger_ms=5_000)
+        on.announce("SIM:A")
+        (instrument,) = await on.instruments.open([A], "book")
+        on.readers.go_live("SIM:A")
+        on.instruments.sweep()
+        on.pass_s(1)
+        on.wall_us += step_s * 1_000_000
+        assert on.instruments.data_ages(10) == [("SIM:A", 1.0)]
+        on.readers.watchers["SIM:A"].on_state("book", State.STALE, "silent")
+        assert instrument.statuses["book"].since_us == on.wall_us
+        on.pass_s(3.9)
+        on.instruments.sweep()
+        assert on.instruments.find("SIM:A") is instrument
+        on.pass_s(0.1)
+        on.instruments.sweep()
+        assert on.instruments.find("SIM:A") is None
 
     run(scenario())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.handshake import Accepted, Refused
 from mdstream.gateway.upgrades import REMEMBERED, Upgrades
@@ -75,3 +77,67 @@ def test_what_is_remembered_is_bounded_and_no_tokens() -> None:
     for i in range(REMEMBERED + 10):
         assert isinstance(upgrades.answer(head(offer(f"mdstream.v1.json, x{i}")), None)[0], Accepted)
     assert len(upgrades._known) == REMEMBERED
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://localhost/v1/stream", "HTTPS://h:8080/v1/stream?token=x", "http://[::1]:1/v1/stream"],
+)
+def test_a_target_in_absolute_form_has_the_same_answer(target: str) -> None:
+    upgrades = Upgrades(compression=True)
+    usual = upgrades.answer(head(offer("mdstream.v1.json")), None)
+    assert upgrades.answer(head(offer("mdstream.v1.json"), path=target), None) == usual
+    assert upgrades.answer(b"\r\n" + head(offer("mdstream.v1.json")), None) == usual
+
+
+@pytest.mark.parametrize(
+    "target", ["http://localhost", "http://localhost/", "ftp://h/v1/stream", "h/v1/stream"]
+)
+def test_what_is_elsewhere_in_absolute_form_is_404(target: str) -> None:
+    verdict, _ = Upgrades(compression=True).answer(head(path=target), None)
+    assert isinstance(verdict, Refused) and verdict.status == 404
+
+
+@pytest.mark.parametrize("line", [b"HEAD /v1/stream HTTP/1.1", b"HEAD / HTTP/1.0", b"\r\nHEAD / HTTP/1.0"])
+def test_head_is_answered_without_a_body(line: bytes) -> None:
+    verdict, answer = Upgrades(compression=True).answer(line, None)
+    assert isinstance(verdict, Refused) and verdict.status in (400, 404)
+    assert answer.endswith(b"\r\n\r\n") and b"Content-Length: " in answer
+    assert b"Content-Length: 0" not in answer
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /v1/stream",
+        b"GET /v1/stream HTTP/2.0",
+        b"GET  /v1/stream HTTP/1.1",
+        b"GET /v1/stream HTTP/1.1 ",
+        b" GET /v1/stream HTTP/1.1",
+        b"G(T /v1/stream HTTP/1.1",
+        b"GET /v1/\x00 HTTP/1.1",
+        b"\r\n\r\nGET /v1/stream HTTP/1.1",
+        b"",
+    ],
+)
+def test_first_lines_that_are_none_are_400_and_say_so_in_plain_text(line: bytes) -> None:
+    verdict, _ = Upgrades(compression=True).answer(line, None)
+    assert isinstance(verdict, Refused) and verdict.status == 400
+    assert "b'" not in verdict.reason
+
+
+def test_a_health_check_is_told_of_trouble() -> None:
+    troubles: list[str] = []
+    upgrades = Upgrades(compression=True, trouble=lambda: troubles[0] if troubles else None)
+    for line in (b"OPTIONS / HTTP/1.0", b"OPTIONS * HTTP/1.1\r\nHost: x"):
+        troubles.clear()
+        verdict, answer = upgrades.answer(line, None)
+        assert isinstance(verdict, Refused) and verdict.status == 200
+        assert b"\r\nAllow: GET, HEAD, OPTIONS\r\n" in answer
+        troubles.append("NATS is not connected")
+        verdict, answer = upgrades.answer(line, None)
+        assert isinstance(verdict, Refused) and (verdict.status, verdict.reason) == (503, troubles[0])
+        assert b"Retry-After" in answer
+        verdict, _ = upgrades.answer(line, "draining")
+        assert isinstance(verdict, Refused) and (verdict.status, verdict.reason) == (503, "draining")
+    assert isinstance(upgrades.answer(head(), None)[0], Accepted), "clients may come"

@@ -12,6 +12,7 @@ cdef class FlushScheduler:
     cdef object hub
     cdef object on_tick
     cdef object clock
+    cdef object wall_clock
     cdef object loop            # None before `start` and after `stop`
     cdef uint64_t coalesce_max_us
     cdef uint64_t idle_tick_us
@@ -34,6 +35,7 @@ cdef class FlushScheduler:
     # All messages of a read are in the books. `more`: the read filled its buffer, so more waits in the socket.
     cdef int c_read_ended(self, bint more) except -1
     cdef uint64_t c_now(self) except? 0
+    cdef uint64_t c_wall(self) except? 0
     cdef int c_flush_or_wait(self) except -1
     cdef uint64_t c_coalesce_us(self) except? 0
     cdef int c_flush(self) except -1

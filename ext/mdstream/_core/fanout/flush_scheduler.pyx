@@ -1,4 +1,4 @@
-"""One clock and one place for the question: when is what came from the bus sent?"""
+"""One place for the question: when is what came from the bus sent? It is measured on a monotonic clock."""
 
 from libc.stdint cimport uint64_t
 
@@ -41,17 +41,19 @@ cdef class FlushScheduler:
     """
 
     def __init__(self, hub not None, *, uint64_t coalesce_max_us=10_000, uint64_t idle_tick_us=IDLE_TICK_US,
-                 on_tick=None, clock=None):
-        """``hub`` has ``flush(now_us)``, ``tick(now_us)``, ``changed``, ``waits``, ``defer_us`` and ``undelayed``, as a ``Hub``.
+                 on_tick=None, clock=None, wall_clock=None):
+        """``hub`` has ``flush(now_us, wall_us)``, ``tick(now_us, wall_us)``, ``changed``, ``waits``, ``defer_us`` and ``undelayed``, as a ``Hub``.
 
         ``coalesce_max_us`` bounds how long updates wait to meet others, 0: never. ``idle_tick_us``: between two ticks while
-        no topic waits, 50,000 to 200,000. ``on_tick`` is called after each tick. ``clock``: monotonic µs.
+        no topic waits, 50,000 to 200,000. ``on_tick`` is called after each tick. ``clock``: monotonic µs;
+        ``wall_clock``: µs since the Unix epoch, which the hub gets with it.
         """
         self.hub = hub
         self.coalesce_max_us = coalesce_max_us
         self.idle_tick_us = min(max(idle_tick_us, <uint64_t>TICK_US), <uint64_t>IDLE_TICK_US)
         self.on_tick = on_tick
         self.clock = clock
+        self.wall_clock = wall_clock
 
     @property
     def state(self):
@@ -98,7 +100,7 @@ cdef class FlushScheduler:
 
     def flush(self):
         """Flushes now, for one who must be told something after the data."""
-        self.hub.flush(wall_us())
+        self.hub.flush(self.c_now(), self.c_wall())
         self.c_tick_sooner()
 
     cdef int c_read_ended(self, bint more) except -1:
@@ -145,7 +147,7 @@ cdef class FlushScheduler:
     cdef int c_flush(self) except -1:
         cdef uint64_t began_us = self.c_now()
         self.state = IDLE
-        self.hub.flush(wall_us())
+        self.hub.flush(began_us, self.c_wall())
         self.flushed_us = self.c_now()
         self.flush_took_us = self.flushed_us - began_us
         return self.c_tick_sooner()
@@ -199,7 +201,7 @@ cdef class FlushScheduler:
 
     cdef int c_tick(self) except -1:
         try:
-            self.hub.tick(wall_us())
+            self.hub.tick(self.c_now(), self.c_wall())
             if self.on_tick is not None:
                 self.on_tick()
         finally:
@@ -228,3 +230,6 @@ cdef class FlushScheduler:
 
     cdef uint64_t c_now(self) except? 0:
         return monotonic_us() if self.clock is None else self.clock()
+
+    cdef uint64_t c_wall(self) except? 0:
+        return wall_us() if self.wall_clock is None else self.wall_clock()

@@ -11,7 +11,7 @@ cdef class Heartbeats:
     cdef list slots
     cdef uint64_t interval_us
     cdef uint64_t slot_us
-    cdef uint64_t turn          # the slot last served, counted from the epoch of the clock
+    cdef uint64_t turn          # the slot last served, counted from the clock's zero
     cdef uint32_t next_slot     # for the next sink
     cdef Buffer pairs           # (sub, seq) of what a heartbeat lists
 

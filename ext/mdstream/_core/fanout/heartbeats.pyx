@@ -74,7 +74,7 @@ cdef class Heartbeats:
         if sink.blocked:
             return 0
         n = self.c_collect_silent(sink)
-        ENCODERS[sink.format].heartbeat(&out.scratch, out.now_us, <const uint64_t*>self.pairs.data, n)
+        ENCODERS[sink.format].heartbeat(&out.scratch, out.wall_us, <const uint64_t*>self.pairs.data, n)
         out.c_frame(sink.format, &frame)        # plain: each sink has its own
         out.c_deliver(sink, frame)
         out.counters.heartbeats += 1

@@ -29,7 +29,7 @@ cdef class Hub:
     cdef int c_enter(self) except -1
     cdef int c_leave(self) except -1
     cdef int c_mark_filled(self) except -1
-    cdef int c_clock(self, uint64_t now_us) except -1
+    cdef int c_clock(self, uint64_t now_us, object wall_us) except -1
     cdef TopicGroup c_topic_group(self, object instrument)
     cdef int c_mark(self, object instrument) except -1
     cdef int c_mark_group(self, TopicGroup topic_group) except -1

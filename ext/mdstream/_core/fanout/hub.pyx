@@ -31,7 +31,8 @@ cdef class Hub:
 
     No I/O and no clock of its own: its owner calls ``flush`` after each batch from the bus and ``tick`` every 50 ms,
     or less often while nothing ``waits``.
-    Times are integer µs since the Unix epoch.
+    Times are integer µs. All that is measured is measured on a monotonic clock, ``now_us``; ``wall_us``, the time since the Unix
+    epoch, is sent in heartbeats and compared with event times, and may step.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ cdef class Hub:
 
     @property
     def now_us(self) -> int:
-        """The time last given to ``flush`` or ``tick``."""
+        """The monotonic time last given to ``flush`` or ``tick``."""
         return self.out.now_us
 
     @property
@@ -466,9 +467,10 @@ cdef class Hub:
 
     # ---- time
 
-    cdef int c_clock(self, uint64_t now_us) except -1:
+    cdef int c_clock(self, uint64_t now_us, object wall_us) except -1:
         if now_us > self.out.now_us:
             self.out.now_us = now_us
+        self.out.wall_us = now_us if wall_us is None else wall_us
         return 0
 
     cdef int c_emit_due(self, Topic topic, uint64_t slack_us) except -1:
@@ -491,14 +493,14 @@ cdef class Hub:
                 topic.next_us = self.out.now_us + interval_us
         return 0
 
-    def flush(self, now_us: int) -> int:
+    def flush(self, now_us: int, wall_us: int | None = None) -> int:
         """Emits every changed topic that is due (interval 0, or the interval has passed since its last) and writes once per
-        touched sink; returns deliveries. What is not due waits for ``tick``."""
+        touched sink; returns deliveries. What is not due waits for ``tick``. ``wall_us`` None: the same as ``now_us``."""
         cdef uint64_t deliveries = self.out.counters.deliveries
         cdef TopicGroup topic_group
         cdef Topic topic
         cdef bint deferred
-        self.c_clock(now_us)
+        self.c_clock(now_us, wall_us)
         if not self.dirty:
             return 0
         self.c_enter()
@@ -518,11 +520,11 @@ cdef class Hub:
             self.out.c_end(True)
         return deliveries
 
-    def tick(self, now_us: int) -> int:
+    def tick(self, now_us: int, wall_us: int | None = None) -> int:
         """Call every 50 ms while anything ``waits``: topics whose interval ended, heartbeats, resumes that never came true, sinks
         too slow for too long."""
         cdef uint64_t deliveries = self.out.counters.deliveries
-        self.c_clock(now_us)
+        self.c_clock(now_us, wall_us)
         self.c_enter()
         self.out.c_begin()
         try:

@@ -50,7 +50,8 @@ cdef struct Sent:               # by this flush: when it happened, to how many
 
 cdef class Outbox:
     cdef Counters counters
-    cdef uint64_t now_us
+    cdef uint64_t now_us         # monotonic: what ages, intervals and deadlines are measured with
+    cdef uint64_t wall_us       # since the Unix epoch, at now_us: for time stamps alone
     cdef uint32_t corks
     cdef bint timing
     cdef uint64_t began_us      # monotonic

@@ -264,7 +264,7 @@ cdef class Outbox:
 
     cdef void c_end(self, bint flush) noexcept:
         cdef uint64_t took_us = monotonic_us() - self.began_us
-        cdef uint64_t written_us = self.now_us + took_us
+        cdef uint64_t written_us = self.wall_us + took_us
         cdef Py_ssize_t i
         cdef uint64_t age_us
         for i in range(self.n_sent):

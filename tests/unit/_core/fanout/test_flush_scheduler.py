@@ -39,15 +39,18 @@ class Hub:
         self.undelayed = 0
         self.flushes: list[int] = []
         self.ticks: list[int] = []
+        self.told: list[tuple[int, int]] = []
         self.failing = False
 
-    def flush(self, wall_us: int) -> int:
+    def flush(self, now_us: int, wall_us: int) -> int:
         self.flushes.append(self.world.now_us)
+        self.told.append((now_us, wall_us))
         self.world.now_us += self.cost_us
         return 0
 
-    def tick(self, wall_us: int) -> int:
+    def tick(self, now_us: int, wall_us: int) -> int:
         self.ticks.append(self.world.now_us)
+        self.told.append((now_us, wall_us))
         if self.failing:
             raise RuntimeError("no")
         return 0
@@ -72,10 +75,13 @@ class World:
 
     def __init__(self, **options: Any) -> None:
         self.now_us = 100_000_000
+        self.wall_us = 1_700_000_000_000_000
         self.waiting: list[Handle] = []
         self.hub = Hub(self)
         self.transport = Transport()
-        self.scheduler = FlushScheduler(self.hub, clock=lambda: self.now_us, **options)
+        self.scheduler = FlushScheduler(
+            self.hub, clock=lambda: self.now_us, wall_clock=lambda: self.wall_us, **options
+        )
         loop: Any = self
         self.scheduler.start(loop)
         self.scheduler.attach(self.transport)
@@ -418,7 +424,7 @@ def test_short_heartbeats_need_more_ticks(asked: int, given: int) -> None:
 def test_its_owner_is_called_after_each_tick() -> None:
     calls: list[str] = []
     world = World(on_tick=lambda: calls.append("owner"))
-    world.hub.tick = lambda wall_us: calls.append("hub")
+    world.hub.tick = lambda now_us, wall_us: calls.append("hub")
     world.pass_us(IDLE_TICK_US)
     assert calls == ["owner", "hub", "owner"]
 
@@ -435,3 +441,21 @@ def test_before_a_tick_a_paused_socket_is_read(patient: World) -> None:
     assert not patient.hub.ticks
     patient.turn()
     assert len(patient.hub.ticks) == 1
+
+
+# ---- time
+
+
+@pytest.mark.parametrize("step_us", [3_600_000_000, -3_600_000_000])
+def test_a_step_of_the_wall_clock_is_passed_on_and_changes_no_pace(step_us):
+    world = World()
+    world.hub.waits = True
+    world.pass_us(IDLE_TICK_US)
+    world.wall_us += step_us
+    world.hub.ticks.clear()
+    world.hub.told.clear()
+    world.pass_us(10 * TICK_US)
+    world.read(updates=True)
+    assert len(world.hub.ticks) == 10 and len(world.hub.flushes) == 1
+    assert {wall_us for _, wall_us in world.hub.told} == {1_700_000_000_000_000 + step_us}
+    assert [now_us for now_us, _ in world.hub.told] == world.hub.ticks + world.hub.flushes

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from mdstream.gateway import logs
-from mdstream.gateway.http_listener import PicowsLog
+from mdstream import logs
 
 
 def record(message: str, *args: object, trace: bool = False) -> logging.LogRecord:
@@ -35,6 +34,12 @@ def test_json_is_one_object_per_line_also_with_a_trace() -> None:
     assert "ValueError: x" in entry["trace"]
 
 
+def test_json_has_the_time_of_rfc_3339() -> None:
+    then = record("x")
+    then.created, then.msecs = 1_700_000_000.25, 250.0
+    assert json.loads(logs.JsonFormatter().format(then))["time"] == "2023-11-14T22:13:20.250Z"
+
+
 @pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError(), BrokenPipeError()])
 def test_what_networks_do_leaves_no_trace(error, caplog) -> None:
     with caplog.at_level(logging.INFO):
@@ -46,15 +51,3 @@ def test_what_we_do_wrong_is_logged_with_its_trace(caplog) -> None:
     logs.handle_loop_exception(asyncio.new_event_loop, {"message": "m", "exception": KeyError("k")})
     assert caplog.records[0].levelname == "ERROR"
     assert caplog.records[0].exc_info is not None
-
-
-def test_picows_is_quiet_about_clients_and_loud_about_us(caplog) -> None:
-    quiet = PicowsLog()
-    with caplog.at_level(logging.INFO):
-        quiet.info("x")
-        quiet.warning("%s", "x")
-        quiet.error("x %s", 1)
-    assert caplog.records == []
-    assert not quiet.isEnabledFor(logging.CRITICAL)
-    quiet.exception("%s failed", "it")
-    assert caplog.records[0].getMessage() == "it failed"

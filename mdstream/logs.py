@@ -1,4 +1,4 @@
-"""The log: one line per event on stderr, as text or as JSON."""
+"""The log of a gateway or a feed handler: one line per event on stderr, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from typing import Any
 _log = logging.getLogger("mdstream.gateway")
 
 
-class LineFormatter(logging.Formatter):
+class _UtcFormatter(logging.Formatter):
+    """Times as RFC 3339 has them: ``2026-01-31T12:00:00.123Z``."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+
+class LineFormatter(_UtcFormatter):
     """``2026-01-31T12:00:00.123Z info gateway.server: message``; a trace follows on lines of its own."""
 
     def __init__(self) -> None:
-        self.converter = time.gmtime
-        super().__init__("%(asctime)s.%(msecs)03dZ %(level)s %(where)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        super().__init__("%(asctime)s %(level)s %(where)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         record.level = record.levelname.lower()
@@ -25,12 +32,12 @@ class LineFormatter(logging.Formatter):
         return super().format(record)
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(_UtcFormatter):
     """One JSON object per line; a trace is a string within it."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
-            "time": round(record.created, 3),
+            "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -44,9 +51,7 @@ def configure(level: str, format: str) -> None:
     """Logs everything from ``level`` up to stderr; of the libraries that we use, only warnings and errors."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else LineFormatter())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("mdstream").setLevel(level.upper())
     if level == "info":
         # It says how each client broke the protocol; that helps to debug the client.
@@ -57,7 +62,7 @@ def handle_loop_exception(loop: AbstractEventLoop, context: dict[str, Any]) -> N
     """For ``loop.set_exception_handler``: a fault of a client or a network is not our failure and gets no trace."""
     error = context.get("exception")
     if isinstance(error, OSError | TimeoutError):
-        # Connections that break, and connections that never ask for an upgrade (picows leaves those in a future).
+        # Connections that break.
         _log.debug("%s: %r", context.get("message"), error)
         return
     _log.error("%s", context.get("message"), exc_info=error)

@@ -1,0 +1,93 @@
+"""Subjects that are nearly right: over-encoded or not encoded, a lower-case venue, another separator in the symbol."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+import nats.errors
+from nats.js import JetStreamContext
+
+from mdstream.bus.streams import MD_STATE
+from mdstream.bus.subjects import STREAMS, subject
+from mdstream.model import InstrumentId
+
+SHOWN = 3
+"""Most names in a hint."""
+
+_SUBSCRIBABLE = re.compile(r"[^\x00-\x20*>]+")
+_NOT_ALIKE = re.compile(r"[\W_]+")
+
+
+class Meant(NamedTuple):
+    """What a subject is about; ``said`` says what is wrong with it, "" where it is right."""
+
+    instrument: InstrumentId
+    stream: str
+    said: str
+
+
+def meant(name: str) -> Meant | None:
+    """The instrument and stream that a subject was meant for; None if nobody can tell."""
+    tokens = name.split(".")
+    if len(tokens) < 4 or tokens[0].lower() != "md" or not all(tokens):
+        return None
+    instrument = InstrumentId(unquote(tokens[1]).upper(), unquote(".".join(tokens[2:-1])))
+    stream = tokens[-1].lower()
+    if stream not in STREAMS:
+        return Meant(instrument, "", f"stream {tokens[-1]!r} is none of {', '.join(STREAMS)}")
+    try:
+        InstrumentId.parse(str(instrument))
+    except ValueError as error:
+        return Meant(instrument, stream, str(error))
+    right = subject(instrument, stream)
+    return Meant(instrument, stream, "" if name == right else f"the right subject is {right}")
+
+
+def wrong_spellings(instrument: InstrumentId) -> list[str]:
+    """Wildcards of subjects on which this instrument may come by mistake."""
+    venue, symbol = instrument.venue, instrument.symbol
+    encoded = quote(symbol, safe="")
+    lower_hex = re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), subject(instrument, "*").split(".")[2])
+    symbols = dict.fromkeys((subject(instrument, "*").split(".")[2], symbol, encoded, lower_hex))
+    names = [f"md.{v}.{s}.*" for v in (venue, venue.lower()) for s in symbols if _SUBSCRIBABLE.fullmatch(s)]
+    return [name for name in dict.fromkeys(names) if name != subject(instrument, "*")]
+
+
+def hint(instrument: InstrumentId, subjects: Iterable[str]) -> str:
+    """Names those of ``subjects`` that are nearly this instrument's; "" if none is."""
+    found = sorted({_alike(instrument, each) for each in subjects} - {""})
+    return f"; nearly the same on the bus: {', '.join(found[:SHOWN])}" if found else ""
+
+
+async def near(jetstream: JetStreamContext, instrument: InstrumentId, deadline_s: float) -> str:
+    """A hint from the subjects that ``MD_STATE`` has of this venue and of this symbol; "" if it does not answer in time."""
+    _, venue, symbol, _ = subject(instrument, "ref").split(".")
+    filters = (f"md.{venue}.*.ref", f"md.*.{symbol}.ref")
+    try:
+        async with asyncio.timeout(deadline_s):
+            answers = [await jetstream.stream_info(MD_STATE, subjects_filter=each) for each in filters]
+    except (nats.errors.Error, TimeoutError):
+        return ""
+    return hint(instrument, [name for answer in answers for name in answer.state.subjects or {}])
+
+
+def _alike(instrument: InstrumentId, name: str) -> str:
+    """How to name the instrument of this subject, if it is nearly the same."""
+    other = meant(name)
+    if other is None or (other.instrument == instrument and not other.said):
+        return ""
+    venues = _letters(instrument.venue), _letters(other.instrument.venue)
+    symbol = _letters(instrument.symbol)
+    if not symbol or symbol != _letters(other.instrument.symbol):
+        return ""
+    if not venues[0].startswith(venues[1]) and not venues[1].startswith(venues[0]):
+        return ""
+    return str(other.instrument) if not other.said else f"{name} ({other.said})"
+
+
+def _letters(text: str) -> str:
+    return _NOT_ALIKE.sub("", text).lower()

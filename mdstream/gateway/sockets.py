@@ -1,0 +1,112 @@
+"""Listening sockets, TLS certificates, addresses of peers, and the texts of OS errors."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from mdstream.errors import MdstreamError
+
+EVERY_ADDRESS = "*"
+"""As a host: every address of this machine, IPv4 and IPv6."""
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+
+_Address: TypeAlias = tuple[Any, ...]
+
+
+async def listen(
+    host: str,
+    port: int,
+    *,
+    what: str,
+    backlog: int = 128,
+    send_buffer_bytes: int = 0,
+    notsent_lowat_bytes: int = 0,
+) -> list[socket.socket]:
+    """Listens on every address that ``host`` has, all with the same port. Raises MdstreamError, in one line, if it cannot.
+
+    ``send_buffer_bytes``, ``notsent_lowat_bytes``: SO_SNDBUF and TCP_NOTSENT_LOWAT of the connections, which inherit them; 0
+    leaves the kernel's default. ``what`` is for the error: what listens.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in await _addresses(host, port):
+            if sockets:
+                address = (address[0], sockets[0].getsockname()[1], *address[2:])
+            try:
+                sockets.append(_bound(family, address, send_buffer_bytes, notsent_lowat_bytes))
+            except OSError as error:
+                if host != EVERY_ADDRESS or family != socket.AF_INET6 or error.errno not in _NO_IPV6:
+                    raise
+        for each in sockets:
+            each.listen(backlog)
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        raise MdstreamError(f"cannot listen on {host}:{port} for {what}: {why(error)}") from None
+    return sockets
+
+
+async def _addresses(host: str, port: int) -> list[tuple[int, _Address]]:
+    """Each address of a host once, with its family."""
+    if host == EVERY_ADDRESS:
+        return [(socket.AF_INET, ("0.0.0.0", port)), (socket.AF_INET6, ("::", port))]
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+
+def _bound(family: int, address: _Address, send_buffer: int, notsent_lowat: int) -> socket.socket:
+    """A bound socket; its connections inherit the options that are set here once."""
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if send_buffer:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        if notsent_lowat and _NOTSENT_LOWAT is not None:
+            listening.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, notsent_lowat)
+        listening.bind(address)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def tls_context(cert: os.PathLike[str], key: os.PathLike[str]) -> ssl.SSLContext:
+    """A server's TLS context; raises MdstreamError if certificate and key cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key)
+    except (ssl.SSLError, OSError) as error:
+        raise MdstreamError(f"tls_cert {cert} and tls_key {key} cannot be used: {error}") from None
+    return context
+
+
+def peer_of(transport: Any) -> str:
+    """``127.0.0.1:4242``, for the log; of a ``Connection`` or of an asyncio transport, which may have ended."""
+    address = None
+    with suppress(OSError, AttributeError):
+        if hasattr(transport, "get_extra_info"):
+            address = transport.get_extra_info("peername")
+        else:
+            with socket.socket(fileno=os.dup(transport.fd)) as again:
+                address = again.getpeername()
+    return f"{address[0]}:{address[1]}" if address else "an unknown address"
+
+
+def why(error: OSError) -> str:
+    """The system's text for an error, without the number."""
+    if isinstance(error, socket.gaierror) or error.errno is None or error.errno <= 0:
+        return error.strerror or str(error)
+    return os.strerror(error.errno).lower()

@@ -1,0 +1,221 @@
+"""``mdstream check`` against a real nats-server: right writers in Python, Node and Go, and one broken writer for each rule."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mdstream import feed
+from mdstream.bus import Bus, EmbeddedNats, connect
+from support.program import ROOT, Program
+from support.raw_writer import FAULTS, STEP_S, RawWriter
+
+LISTEN_S = 17.0
+"""Longer than a ``status`` may take, so that one that is late shows."""
+WRITERS = ROOT / "tests" / "writers"
+NODE, NPM, GO = shutil.which("node"), shutil.which("npm"), shutil.which("go")
+OTHERS = {"node": "NODE:BRK.B", "go": "GO:BTC/USD"}
+BUILD_S = 300.0
+
+Report = dict[str, Any]
+
+
+def named(number: int) -> str:
+    return f"md.TEST.FAULT-{number}"
+
+
+MISPLACED = {
+    "md.test.LOWER": "TEST:LOWER",
+    "md.TEST.OVER%2FENCODED": "TEST:OVER/ENCODED",
+    "md.TEST.DOT.TED": "TEST:DOT.TED",
+}
+
+
+@pytest.fixture(scope="module")
+def node_writer(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    folder = tmp_path_factory.mktemp("node")
+    for file in ("package.json", "writer.mjs"):
+        shutil.copy(WRITERS / "node" / file, folder)
+    made((str(NPM), "install", "--no-audit", "--no-fund", "--prefix", str(folder)), folder)
+    return str(NODE), str(folder / "writer.mjs")
+
+
+@pytest.fixture(scope="module")
+def go_writer(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    folder = tmp_path_factory.mktemp("go")
+    made((str(GO), "build", "-C", str(WRITERS / "go"), "-o", str(folder / "writer"), "."), folder)
+    return (str(folder / "writer"),)
+
+
+def made(command: tuple[str, ...], folder: Path) -> None:
+    with Program(temporary=folder, command=command) as program:
+        assert program.end(deadline_s=BUILD_S) == 0, program.errors
+
+
+def available(request: pytest.FixtureRequest) -> dict[str, tuple[str, ...]]:
+    """The writers in other languages that this machine can run."""
+    needs = {"node": NODE and NPM, "go": GO}
+    return {name: request.getfixturevalue(f"{name}_writer") for name, found in needs.items() if found}
+
+
+@pytest.fixture(scope="module")
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """What ``check --all`` says of all writers together; it began before they did."""
+    temporary = tmp_path_factory.mktemp("check")
+    others = available(request)
+    nats = asyncio.run(EmbeddedNats.start())
+    command = ("mdstream.cli", "check", "--all", "--json", "--for", str(LISTEN_S), "--nats", nats.url, "-v")
+    try:
+        with ExitStack() as running:
+            check = running.enter_context(Program(*command, temporary=temporary))
+            check.until_error("listening")
+            for name, writer in others.items():
+                running.enter_context(Program(nats.url, OTHERS[name], temporary=temporary, command=writer))
+            asyncio.run(publish_all(nats.url, check))
+            assert check.end() == 1, check.errors
+    finally:
+        asyncio.run(nats.stop())
+    answer: Report = json.loads(check.said)
+    return answer | {"by_name": {each["instrument"]: each for each in answer["instruments"]}}
+
+
+async def publish_all(url: str, check: Program) -> None:
+    """Publishes the right writer, the broken ones and those on wrong subjects until the check has ended."""
+    writers = [RawWriter("md.TEST.RIGHT"), *map(RawWriter, MISPLACED)]
+    writers += [RawWriter(named(number), fault) for number, fault in enumerate(FAULTS)]
+    async with await connect(url) as bus:
+        await bus.ensure_streams()
+        begun_s, steps = time.monotonic(), 0
+        while check.process.poll() is None:
+            await step(bus, writers)
+            steps += 1
+            await asyncio.sleep(max(begun_s + steps * STEP_S - time.monotonic(), 0))
+
+
+async def step(bus: Bus, writers: list[RawWriter]) -> None:
+    for writer in writers:
+        for name, payload in writer.step(time.time_ns() // 1000):
+            await bus.publish(name, payload)
+
+
+def broken(report: Report, instrument: str) -> set[str]:
+    return {finding["rule"] for finding in report["by_name"][instrument]["findings"]}
+
+
+def test_of_a_right_writer_it_says_nothing(report: Report) -> None:
+    right = report["by_name"]["TEST:RIGHT"]
+    assert (right["verdict"], right["findings"]) == ("right", [])
+    assert right["snaps_compared"] >= 3 and right["book_seq"] > 100
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_it_names_each_fault_and_no_other(report: Report, fault: str) -> None:
+    instrument = f"TEST:FAULT-{list(FAULTS).index(fault)}"
+    assert broken(report, instrument) == {FAULTS[fault][0]}, report["by_name"][instrument]
+    assert report["by_name"][instrument]["verdict"] == "wrong"
+
+
+@pytest.mark.parametrize("prefix", MISPLACED)
+def test_it_finds_the_instrument_of_a_wrong_subject(report: Report, prefix: str) -> None:
+    instrument = report["by_name"][MISPLACED[prefix]]
+    assert broken(report, MISPLACED[prefix]) == {"subject"}
+    assert {finding["subject"].rpartition(".")[0] for finding in instrument["findings"]} == {prefix}
+
+
+@pytest.mark.parametrize(
+    "language",
+    [
+        pytest.param("node", marks=pytest.mark.skipif(not (NODE and NPM), reason="needs node and npm")),
+        pytest.param("go", marks=pytest.mark.skipif(not GO, reason="needs go")),
+    ],
+)
+def test_a_right_writer_in_another_language_passes(report: Report, language: str) -> None:
+    other = report["by_name"][OTHERS[language]]
+    assert (other["verdict"], other["findings"]) == ("right", [])
+    assert other["snaps_compared"] >= 2 and other["trade_seq"] > 10
+
+
+def test_the_bus_itself_is_right(report: Report) -> None:
+    assert report["bus"] == [] and report["verdict"] == "wrong"
+
+
+# ---- the command
+
+
+@pytest.fixture
+def nats() -> Iterator[EmbeddedNats]:
+    server = asyncio.run(EmbeddedNats.start())
+    yield server
+    asyncio.run(server.stop())
+
+
+def check(temporary: Path, *arguments: str) -> tuple[int, Program]:
+    with Program("mdstream.cli", "check", *arguments, temporary=temporary) as program:
+        return program.end(), program
+
+
+def test_a_writer_of_our_sdk_passes(nats: EmbeddedNats, tmp_path: Path) -> None:
+    async def publish() -> tuple[int, Program]:
+        async with feed.connect(nats.url, venue="SDK") as publisher:
+            btc = await publisher.instrument("BTC-USD", price_exp=-2, size_exp=-8)
+            checking = asyncio.create_task(
+                asyncio.to_thread(check, tmp_path, "SDK:BTC-USD", "--for", "7s", "--nats", nats.url)
+            )
+            while not checking.done():
+                btc.update(bids=[("64123.10", f"0.{btc.seq % 9 + 1}")], asks=[("64123.20", "1")])
+                btc.trade("64123.20", "0.1", "buy")
+                await asyncio.sleep(0.02)
+            return checking.result()
+
+    code, program = asyncio.run(publish())
+    assert code == 0, program.said + program.errors
+    assert program.lines[0] == "SDK:BTC-USD  right"
+
+
+def test_an_instrument_that_nobody_publishes_is_hinted_at(nats: EmbeddedNats, tmp_path: Path) -> None:
+    async def publish() -> None:
+        async with await connect(nats.url) as bus:
+            await bus.ensure_streams()
+            await step(bus, [RawWriter("md.TEST.BTC-USD")])
+
+    asyncio.run(publish())
+    code, program = check(tmp_path, "TEST:btc/usd", "--for", "100ms", "--nats", nats.url)
+    assert code == 1
+    assert "nearly the same on the bus: TEST:BTC-USD" in program.said
+
+
+def test_a_bus_without_streams_is_said(nats: EmbeddedNats, tmp_path: Path) -> None:
+    code, program = check(tmp_path, "--all", "--for", "100ms", "--nats", nats.url)
+    assert code == 1
+    assert "the stream MD_STATE does not exist" in program.said and "nothing is published" in program.said
+
+
+def test_it_ends_at_ctrl_c_with_a_verdict(nats: EmbeddedNats, tmp_path: Path) -> None:
+    command = ("mdstream.cli", "check", "--all", "--for", "1h", "--nats", nats.url, "-v")
+    with Program(*command, temporary=tmp_path) as program:
+        program.until_error("listening")
+        assert program.end(signal.SIGINT) == 1
+        assert "wrong: 0 instruments" in program.said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name the instruments to check"),
+        (("TEST:A", "--all"), "name the instruments to check"),
+        (("TEST:A", "--nats", "nats://127.0.0.1:1"), "could not be reached"),
+    ],
+)
+def test_wrong_usage_and_no_nats_are_exit_2(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    code, program = check(tmp_path, *arguments)
+    assert (code, program.said) == (2, "")
+    assert said in program.errors and len(program.errors.splitlines()) == 1

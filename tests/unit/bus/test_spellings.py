@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import nats.errors
+import pytest
+
+from mdstream.bus.spellings import hint, meant, near, wrong_spellings
+from mdstream.bus.subjects import subject
+from mdstream.model import InstrumentId
+
+BTC = InstrumentId("SIM", "BTC/USD")
+
+
+@pytest.mark.parametrize("symbol", ["BTC-USD", "BRK.B", "A/B", "50%", "BTC USD", "日本"])
+def test_a_right_subject_means_its_instrument(symbol: str) -> None:
+    instrument = InstrumentId("SIM", symbol)
+    assert meant(subject(instrument, "book")) == (instrument, "book", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "instrument", "right"),
+    [
+        ("md.sim.BTC-USD.book", "SIM:BTC-USD", "md.SIM.BTC-USD.book"),
+        ("md.SIM.BTC%2FUSD.ref", "SIM:BTC/USD", "md.SIM.BTC/USD.ref"),
+        ("md.SIM.BRK%2eB.snap", "SIM:BRK.B", "md.SIM.BRK%2EB.snap"),
+        ("md.SIM.BRK.B.snap", "SIM:BRK.B", "md.SIM.BRK%2EB.snap"),
+        ("md.SIM.BTC-USD.BOOK", "SIM:BTC-USD", "md.SIM.BTC-USD.book"),
+        ("MD.SIM.BTC-USD.book", "SIM:BTC-USD", "md.SIM.BTC-USD.book"),
+    ],
+)
+def test_a_wrong_subject_is_told_from_the_right_one(name: str, instrument: str, right: str) -> None:
+    found = meant(name)
+    assert found is not None
+    assert (str(found.instrument), found.said) == (instrument, f"the right subject is {right}")
+
+
+@pytest.mark.parametrize("name", ["md.SIM.book", "orders.SIM.BTC.book", "md..BTC.book", "md.SIM"])
+def test_of_other_subjects_nobody_can_tell(name: str) -> None:
+    assert meant(name) is None
+
+
+def test_an_unknown_stream_and_an_impossible_symbol_are_said() -> None:
+    assert "'books' is none of" in meant("md.SIM.BTC.books").said  # type: ignore[union-attr]
+    assert "without a colon" in meant("md.SIM.BTC:USD.book").said  # type: ignore[union-attr]
+
+
+def test_what_an_instrument_may_come_on_by_mistake() -> None:
+    assert wrong_spellings(BTC) == [
+        "md.SIM.BTC%2FUSD.*",
+        "md.sim.BTC/USD.*",
+        "md.sim.BTC%2FUSD.*",
+    ]
+    assert "md.SIM.BRK.B.*" in wrong_spellings(InstrumentId("SIM", "BRK.B"))
+    assert not [name for name in wrong_spellings(InstrumentId("SIM", "A B")) if " " in name]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("md.SIM.BTC-USD.ref", "SIM:BTC-USD"),
+        ("md.SIM.btcusd.ref", "SIM:btcusd"),
+        ("md.SIM.BTC%2FUSD.ref", "md.SIM.BTC%2FUSD.ref (the right subject is md.SIM.BTC/USD.ref)"),
+        ("md.sim.BTC/USD.ref", "md.sim.BTC/USD.ref (the right subject is md.SIM.BTC/USD.ref)"),
+        ("md.SIM_SPOT.BTC/USD.ref", "SIM_SPOT:BTC/USD"),
+    ],
+)
+def test_a_hint_names_what_is_nearly_the_same(name: str, said: str) -> None:
+    others = ["md.SIM.ETH-USD.ref", "md.OTHER.BTC/USD.ref", "md.SIM.BTC/USD.ref", "nonsense"]
+    assert hint(BTC, [name, *others]) == f"; nearly the same on the bus: {said}"
+    assert hint(BTC, others) == ""
+
+
+def test_a_hint_is_short() -> None:
+    many = [f"md.SIM.{letters}.ref" for letters in ("BTC-USD", "BTC_USD", "btc-usd", "btc_usd", "BTCUSD")]
+    assert hint(BTC, many).count("SIM:") == 3
+
+
+def test_symbols_without_letters_are_not_alike() -> None:
+    assert hint(InstrumentId("SIM", "€"), ["md.SIM.$.ref"]) == ""
+
+
+@pytest.mark.parametrize("failure", [nats.errors.TimeoutError(), None])
+def test_without_an_answer_in_time_there_is_no_hint(failure: Exception | None) -> None:
+    async def stream_info(*_: object, **__: object) -> None:
+        if failure is not None:
+            raise failure
+        await asyncio.sleep(60)
+
+    jetstream = SimpleNamespace(stream_info=stream_info)
+    assert asyncio.run(near(jetstream, BTC, 0.01)) == ""  # type: ignore[arg-type]
