@@ -133,10 +133,7 @@ def speed(text: str) -> float:
 def run(name: str, arguments: argparse.Namespace, main: Run) -> int:
     """Runs ``main`` until it returns or a signal comes, and returns the exit code; errors are one line on stderr."""
     try:
-        logs.configure(*(_log_option(arguments, option) for option in _LOG))
-        # The bus and the handlers report the same failures as nats-py and picows.
-        for noisy in ("nats", "picows"):
-            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+        configure_log(arguments)
         options = bus_options(arguments, f"mdstream feed {name}")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_until_signal(main(arguments, options)))
@@ -148,6 +145,14 @@ def run(name: str, arguments: argparse.Namespace, main: Run) -> int:
         return _fail(name, error, EXIT_FAILED)
     except KeyboardInterrupt:
         return EXIT_OK
+
+
+def configure_log(arguments: argparse.Namespace) -> None:
+    """The log on stderr, from the arguments and the environment. Raises ConfigError."""
+    logs.configure(*(_log_option(arguments, option) for option in _LOG))
+    # The bus and the handlers report the same failures as nats-py and picows.
+    for noisy in ("nats", "picows"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 
 def _log_option(arguments: argparse.Namespace, name: str) -> str:

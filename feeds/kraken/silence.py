@@ -15,7 +15,7 @@ from mdstream.feeds._progress import LEAST_S, ProgressWatch
 
 CHECK_S = LEAST_S + 1
 """A pair of a silent connection is asked for after this time, so that the age of its book stays far below ``stale_after_ms``."""
-FLOWING_S = 2.0
+FLOWING_S = 1.1
 """A connection with younger data tells that the venue sends."""
 THAW_S = 300.0
 """A venue that was dead, and has given the same book for so long, is quiet after all."""

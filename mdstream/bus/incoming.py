@@ -185,7 +185,8 @@ class Incoming:
             self.book.close(complete=False)
             self.on_gap(self.book, StateCode.GAP, why)
 
-    def take_ref(self, payload: bytes) -> None:
+    def take_ref(self, payload: bytes, *, live: bool = True) -> None:
+        """``live`` False: it was asked for, which is no sign of life."""
         epochs = self._epochs
         try:
             ref = self.decode_ref(payload)
@@ -199,7 +200,8 @@ class Incoming:
             if epochs.waiting == ref.epoch:
                 self._begin(ref.epoch)
         else:
-            self._freshness.announced()
+            if live:
+                self._freshness.announced()
             if told is Told.CONTRADICTS:
                 message = (
                     f"epoch {ref.epoch} has the exponents {epochs.ref.price_exp} and {epochs.ref.size_exp}"
@@ -288,7 +290,7 @@ class Incoming:
         except FeedError:
             return
         if not is_fenced:
-            self.take_ref(payload)
+            self.take_ref(payload, live=False)
 
     # ---- what gates and recoveries tell (GateOwner, RecoveryOwner)
 

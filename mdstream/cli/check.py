@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 
 from mdstream.bus import BusOptions, connect
 from mdstream.check import BusReport, Options, Verdict, check
 from mdstream.cli.client_options import duration_s, instrument, run_until_signal
 from mdstream.cli.commands import EXIT_USAGE
-from mdstream.errors import BusError
+from mdstream.errors import BusError, ConfigError
 from mdstream.feeds import _cli
 from mdstream.model import InstrumentId
 
@@ -53,12 +52,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if bool(args.instruments) == args.all:
         return _fail("name the instruments to check, as in SIM:BTC-USD, or give --all")
-    logging.basicConfig(level=logging.DEBUG if args.verbose else logging.WARNING, format="%(message)s")
-    logging.getLogger("nats").setLevel(logging.CRITICAL)  # the bus reports the same failures
+    try:
+        _cli.configure_log(args)
+        bus_options = _cli.bus_options(args, "mdstream check")
+    except ConfigError as error:
+        return _fail(str(error))
     instruments = tuple(dict.fromkeys(InstrumentId.parse(name) for name in args.instruments))
-    return run_until_signal(
-        _check(_cli.bus_options(args, "mdstream check"), Options(instruments, args.for_s), args.json)
-    )
+    return run_until_signal(_check(bus_options, Options(instruments, args.for_s), args.json))
 
 
 async def _check(bus_options: BusOptions, options: Options, as_json: bool) -> int:

@@ -73,7 +73,18 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     temporary = tmp_path_factory.mktemp("check")
     others = available(request)
     nats = asyncio.run(EmbeddedNats.start())
-    command = ("mdstream.cli", "check", "--all", "--json", "--for", str(LISTEN_S), "--nats", nats.url, "-v")
+    command = (
+        "mdstream.cli",
+        "check",
+        "--all",
+        "--json",
+        "--for",
+        str(LISTEN_S),
+        "--nats",
+        nats.url,
+        "--log-level",
+        "debug",
+    )
     try:
         with ExitStack() as running:
             check = running.enter_context(Program(*command, temporary=temporary))
@@ -200,7 +211,7 @@ def test_a_bus_without_streams_is_said(nats: EmbeddedNats, tmp_path: Path) -> No
 
 
 def test_it_ends_at_ctrl_c_with_a_verdict(nats: EmbeddedNats, tmp_path: Path) -> None:
-    command = ("mdstream.cli", "check", "--all", "--for", "1h", "--nats", nats.url, "-v")
+    command = ("mdstream.cli", "check", "--all", "--for", "1h", "--nats", nats.url, "--log-level", "debug")
     with Program(*command, temporary=tmp_path) as program:
         program.until_error("listening")
         assert program.end(signal.SIGINT) == 1

@@ -254,7 +254,7 @@ def test_a_step_of_the_wall_clock_moves_time_stamps_alone(run, stage, step_s) ->
         on.pass_s(1)
         on.wall_us += step_s * 1_000_000
         assert on.instruments.data_ages(10) == [("SIM:A", 1.0)]
-        on.readers.watchers["SIM:A"].on_state("book", State.STALE, "silent")
+        on.readers.watchers["SIM:A"].on_state("book", State.STALE, StateCode.SILENT, "silent", None)
         assert instrument.statuses["book"].since_us == on.wall_us
         on.pass_s(3.9)
         on.instruments.sweep()
