@@ -185,7 +185,7 @@ class Incoming:
             self.book.close(complete=False)
             self.on_gap(self.book, StateCode.GAP, why)
 
-    def take_ref(self, payload: bytes) -> None:
+    def take_ref(self, payload: bytes, *, live: bool = True) -> None:
         epochs = self._epochs
         try:
             ref = self.decode_ref(payload)
@@ -199,7 +199,8 @@ class Incoming:
             if epochs.waiting == ref.epoch:
                 self._begin(ref.epoch)
         else:
-            self._freshness.announced()
+            if live:
+                self._freshness.announced()
             if told is Told.CONTRADICTS:
                 message = (
                     f"epoch {ref.epoch} has the exponents {epochs.ref.price_exp} and {epochs.ref.size_exp}"
@@ -282,13 +283,13 @@ class Incoming:
         self._owner.seek_ref()
 
     def take_stored_ref(self, payload: bytes) -> None:
-        """As a live one, but that of a fenced writer is no news."""
+        """As a live one, but it is no sign of life, and that of a fenced writer is no news."""
         try:
             is_fenced = self.decode_ref(payload).epoch < self._epochs.current
         except FeedError:
             return
         if not is_fenced:
-            self.take_ref(payload)
+            self.take_ref(payload, live=False)
 
     # ---- what gates and recoveries tell (GateOwner, RecoveryOwner)
 
