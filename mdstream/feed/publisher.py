@@ -173,7 +173,9 @@ class Publisher:
                 await claim.take(stored, lambda epoch: pack_ref(replace(ref, epoch=epoch)))
         except (BusError, TimeoutError) as error:
             self._storage.begin_trouble(f"{instrument_id}, whose epoch is not claimed: {_why(error)}")
-        claim.know(self._heard.epoch(instrument_id))
+        if claim.ref_seq is None:
+            # Once claimed, the greatest epoch that was heard is the one in our own ``ref``.
+            claim.know(self._heard.epoch(instrument_id))
         return claim
 
     async def _hear_first(self, claim: Claim, instrument_id: InstrumentId) -> None:

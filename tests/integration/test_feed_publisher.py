@@ -200,6 +200,21 @@ def test_a_writer_whose_clock_went_back_still_gets_a_greater_epoch(
     run(scenario())
 
 
+def test_a_writer_that_starts_again_hears_its_own_ref_and_keeps_the_epoch_in_it(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        epochs = []
+        async with listening(nats_server) as (recorder, _):
+            for _ in range(3):
+                async with feed.connect(nats_server.url, venue="SIM") as publisher:
+                    epochs.append((await open_btc(publisher)).epoch)
+            await recorder.until(lambda: len(recorder.values("ref")) >= 3)
+            assert [ref["epoch"] for ref in recorder.values("ref")] == epochs == sorted(epochs)
+
+    run(scenario())
+
+
 def test_a_writer_that_another_has_succeeded_is_told_and_stays_silent(
     run: Run, nats_server: EmbeddedNats
 ) -> None:

@@ -153,10 +153,11 @@ class Injector:
         self.done: dict[str, int] = {}
         self._snaps: dict[str, list[Any]] = {}
         self._faults: list[Callable[[Played], Awaitable[None]]] = [
-            self.freeze, self.smaller_epoch, self.twin, self.epoch_ahead, self.number_ahead, self.snap_ahead,
-            self.status_ahead, self.other_decimals, self.contradictory_ref, self.refused_ref, self.older_snap,
-            self.clients_resume, self.gateway_killed, self.gateway_stopped, self.log_purged, self.writer_again,
+            self.freeze, self.smaller_epoch, self.number_ahead, self.twin, self.epoch_ahead, self.snap_ahead,
+            self.other_decimals, self.contradictory_ref, self.status_ahead, self.writer_again, self.refused_ref,
+            self.older_snap, self.clients_resume, self.gateway_killed, self.gateway_stopped, self.log_purged,
         ]  # fmt: skip
+        # Each number ahead is followed by a new epoch: two strangers may bear each other out, which the contract allows.
 
     async def any(self, played: Played) -> None:
         fault = self._faults[sum(self.done.values()) % len(self._faults)]
@@ -222,6 +223,10 @@ class Injector:
         await played.open(self.chance.choice([each for each in (0, 1, 2) if each != played.finer]))
 
     async def contradictory_ref(self, played: Played) -> None:
+        for reader in self.readers[played.symbol]:
+            await reader.until(
+                lambda reader=reader: reader.live, 5.0
+            )  # or its gateway cannot know which scale was first
         twin = self._twin(played)
         with played.truth.doubted():
             await twin.stored("ref", twin.ref_of(price_exp=twin.scale[0] - 1))
