@@ -186,7 +186,6 @@ class Incoming:
             self.on_gap(self.book, StateCode.GAP, why)
 
     def take_ref(self, payload: bytes, *, live: bool = True) -> None:
-        """``live`` False: it was asked for, which is no sign of life."""
         epochs = self._epochs
         try:
             ref = self.decode_ref(payload)
@@ -284,7 +283,7 @@ class Incoming:
         self._owner.seek_ref()
 
     def take_stored_ref(self, payload: bytes) -> None:
-        """As a live one, but that of a fenced writer is no news."""
+        """As a live one, but it is no sign of life, and that of a fenced writer is no news."""
         try:
             is_fenced = self.decode_ref(payload).epoch < self._epochs.current
         except FeedError:

@@ -25,7 +25,7 @@ cdef class Instrument:
     cdef str book_label                 # for errors, as are the other labels
     cdef readonly str name
     cdef readonly TradeLog trades
-    cdef readonly Quote last_trade      # the newest trade of the epoch with a size
+    cdef readonly Quote last_trade      # the newest trade with a size
     cdef readonly uint64_t updates_dropped      # known already
     cdef readonly uint64_t trades_applied
     cdef readonly uint64_t trades_dropped

@@ -23,8 +23,7 @@ cdef class Instrument:
     """One instrument: its scale, book and trades, and the checks between bytes from the bus and the book.
 
     An instrument that was never opened (epoch 0) takes only what begins an epoch; anything else is a GAP. Once ``begin`` was called,
-    a greater epoch begins by another call only. ``last_trade`` is the newest trade of
-    the epoch that had a size; lots 0: none yet.
+    a greater epoch begins by another call only. ``last_trade`` is the newest trade that had a size; lots 0: none yet.
     """
 
     def __init__(self, str name not None, int price_exp, int size_exp, *, log_capacity=16384, trade_capacity=4096,
@@ -132,13 +131,13 @@ cdef class Instrument:
         return None if agreement == NOT_KEPT else agreement == AGREES
 
     def begin(self, uint64_t epoch):
-        """Begins an epoch, greater than ``epoch``: book and trades are at 0, values of a smaller one are dropped, those of a greater
-        one are UNKNOWN. Raises ValueError for one that is not greater."""
+        """Begins an epoch, greater than ``epoch``: book and trades are at 0 and nothing of a smaller one is left, values of which are
+        dropped; those of a greater one are UNKNOWN. Raises ValueError for one that is not greater."""
         if epoch <= self.epoch:
             raise ValueError(f"{self.name}: epoch {epoch} does not follow epoch {self.epoch}")
         self.epoch = self.greatest_epoch = epoch
         self.awaited = 0
-        self.last_trade.ticks = self.last_trade.lots = 0      # nothing of a smaller epoch is shown
+        self.last_trade.ticks = self.last_trade.lots = 0
         self.book.c_reset(epoch)
         self.trades.c_reset(epoch, 0)
 
