@@ -13,7 +13,9 @@ import pytest
 from mdstream import feed
 from mdstream.bus import EmbeddedNats
 from mdstream.client import Book
+from mdstream.feeds.kraken.events import BookMessage
 from mdstream.feeds.kraken.pair import Pair
+from mdstream.feeds.kraken.recording import read_recording
 from mdstream.feeds.kraken.replay import Replay
 from support.pipeline import DATA, Moments, both_formats, equal, needs, untroubled
 
@@ -32,6 +34,16 @@ def venues(pair: Pair) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decima
         for side in (pair.sync.book.bids, pair.sync.book.asks)
     )
     return bids, asks
+
+
+async def show_first_books(publisher: feed.Publisher, path: Path) -> None:
+    """Clients wait for an instrument's first book. The replay then begins a new epoch before their eyes."""
+    pairs = Replay(publisher, path).pairs
+    for pair in pairs.values():
+        await pair.published.open()
+    for recorded in read_recording(path):
+        if isinstance(recorded.event, BookMessage) and recorded.event.snapshot:
+            pairs[recorded.event.pair].on_book(recorded.event)
 
 
 @pytest.mark.parametrize(("path", "pairs", "checked"), [(V1, 10, 4_269), (V2, 1, 9)])
@@ -53,8 +65,7 @@ def test_each_pair_ends_with_the_venues_book_at_every_client(
         ):
             replay = Replay(publisher, path)
             assert len(replay.pairs) == pairs
-            for pair in replay.pairs.values():
-                await pair.published.open()
+            await show_first_books(publisher, path)
             books: list[tuple[Pair, Book]] = []
             for client in clients:
                 for name, pair in replay.pairs.items():
