@@ -14,7 +14,7 @@ from typing import Any
 from mdstream.bus import EmbeddedNats
 from mdstream.errors import FeedError
 from truth.model import Levels, Truth
-from truth.rig import HEARTBEAT_S, STALE_S, Case, GatewayProcess, case, start_cluster
+from truth.rig import HEARTBEAT_S, LINGER_S, STALE_S, Case, GatewayProcess, case, start_cluster
 from truth.scenario import TOLD_S
 from truth.verdict import Bounds
 from truth.writers import MIDDLE, SdkWriter, now_us
@@ -106,6 +106,28 @@ async def gateway_is_killed_and_the_log_has_aged(temporary: Path) -> None:
         writer.instrument.snap()
         async with writer.pumping():
             await made.current()
+
+
+@outage
+async def ref_contradicts_what_a_gateway_read_from_storage(temporary: Path) -> None:
+    """It never heard the right scale live, and hears the wrong one first: the stored one that it opened with is the known one."""
+    async with parts(temporary) as (_, made):
+        writer = await _watched(made)
+        twin = await made.impostor(writer.instrument.epoch)
+        async with writer.pumping():
+            await asyncio.to_thread(made.gateways[0].kill)
+            made.gateways[0].start()
+            await asyncio.to_thread(made.gateways[0].wait_ready)
+            await made.current()
+            with made.truth.doubted():
+                await twin.stored("ref", twin.ref_of(price_exp=-3))
+                await made.told("refused", within_s=1.0)
+            await twin.stored("ref", twin.ref_of())
+            await made.current()
+            await made.leave()
+            await asyncio.sleep(4 * LINGER_S)
+            again = await made.read()
+            await again.current()
 
 
 @outage

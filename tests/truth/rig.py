@@ -115,6 +115,7 @@ class Case:
         self.name = f"{venue}:S{next(_symbols)}-{time.monotonic_ns() % 10**6}"
         self.truth = Truth(self.name)
         self.readers: list[Reader] = []
+        self.left: list[Reader] = []
         self.bounds = Bounds(silent_s=gateways[0].stale_s + 1.0)
         self.may_show_nothing = False
         self._reading = AsyncExitStack()
@@ -161,8 +162,10 @@ class Case:
         return await self._reading.enter_async_context(reading(reader))
 
     async def leave(self) -> None:
-        """All readers leave; what they were told until then is judged."""
+        """All readers leave; what they were told until then is judged at the end."""
         await self._reading.aclose()
+        self.left += self.readers
+        self.readers = []
 
     async def watch(self, *, live: bool = True, truth: Truth | None = None) -> list[Reader]:
         """A reader for each of the views, two of them of the book; with ``live`` the books are live when it returns."""
@@ -205,7 +208,7 @@ class Case:
 
     def verdicts(self) -> list[Verdict]:
         tolerance_s = TOLERANCE_S + self.delay.longest_s
-        return [judge(reader, self.bounds, tolerance_s) for reader in self.readers]
+        return [judge(reader, self.bounds, tolerance_s) for reader in self.left + self.readers]
 
 
 @asynccontextmanager
