@@ -7,6 +7,7 @@ import inspect
 import random as random_module
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import suppress
 from time import perf_counter, time_ns
 from types import TracebackType
 from typing import Any, TypeVar
@@ -27,6 +28,9 @@ from mdstream.client.transport_picows import PicowsDial
 from mdstream.client.urls import check_url
 from mdstream.errors import ClientError, ConnectionFailed
 from mdstream.model import InstrumentId
+
+DATA_WAIT_S = 5.0
+"""How long a subscription waits for its data if the gateway says why there is none."""
 
 Token = str | Callable[[], str | Awaitable[str]]
 S = TypeVar("S", bound=Subscription)
@@ -115,7 +119,8 @@ class Client:
     # ---- subscriptions
 
     async def book(self, instrument: str, *, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Book:
-        """Subscribes to a book and returns it when its first snapshot has come.
+        """Subscribes to a book and returns it when its first snapshot has come; after 5 s also without one, if the gateway says why
+        there is none (``state``, ``state_code``).
 
         ``depth`` 0 is the full book, ``group`` is the number of ticks per price bucket, ``interval_ms`` 0 gives every change.
         A second request for the same view returns the same object; each request needs its own ``close``.
@@ -165,7 +170,15 @@ class Client:
         return subscription
 
     async def _until_ready(self, subscription: Subscription) -> None:
-        await self._until(subscription.on_state, lambda: subscription.ready or subscription.ended)
+        """Returns when its data is there; after some seconds also if the gateway has said why there is none."""
+
+        def settled() -> bool:
+            return subscription.ready or subscription.ended
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DATA_WAIT_S):
+                await self._until(subscription.on_state, settled)
+        await self._until(subscription.on_state, lambda: settled() or subscription.state_code is not None)
         if subscription.error is not None:
             raise subscription.error
         if subscription.ended:

@@ -99,11 +99,15 @@ class Subscription:
             return SubscriptionState.ENDED
         if self._attachment is Attachment.ACCEPTED and self._synced:
             return self._reported
-        if not self._was_ready:
+        if not self._was_ready and not self._is_told_recovering():
             return SubscriptionState.PENDING
         if self._attachment is Attachment.DETACHED:
             return SubscriptionState.DISCONNECTED
         return SubscriptionState.RECOVERING
+
+    def _is_told_recovering(self) -> bool:
+        """Whether the gateway says that it has no data to show."""
+        return self._attachment is Attachment.ACCEPTED and self._reported is SubscriptionState.RECOVERING
 
     @property
     def trusted(self) -> bool:

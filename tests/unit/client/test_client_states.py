@@ -63,12 +63,12 @@ def test_a_reason_that_comes_before_the_snapshot_is_kept(desk, book, shown):
     assert (book.state, book.state_reason) == (HALTED, "volatility auction")
 
 
-def test_an_instrument_without_a_book_says_so_while_it_is_pending(desk, book, shown):
+def test_an_instrument_without_a_book_is_recovering_and_says_why(desk, book, shown):
     desk.say(report("recovering", "no_book", None, "no book yet"))
     desk.say(report("live"), SNAPSHOT)
 
     assert shown == [
-        (PENDING, "no_book", None, "no book yet"),
+        (RECOVERING, "no_book", None, "no book yet"),
         (PENDING, None, None, None),
         (LIVE, None, None, None),
     ]
