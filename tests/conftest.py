@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -15,6 +17,10 @@ from mdstream.bus.embedded import EmbeddedNats
 from support.no_io import Guard
 
 SCENARIO_DEADLINE_S = 30.0
+
+# A run in the background of a shell ignores SIGINT, and so would the programs that tests start and interrupt.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says nothing on a machine that does other things too. (Under CI=true Hypothesis' own profile
 # is in force, which also makes the examples the same each time.)
