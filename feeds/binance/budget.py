@@ -1,7 +1,7 @@
 """How much may be asked of the venue's REST API, and whose turn it is.
 
 Source: Binance spot API, "Limits": each request has a weight; an address may use 6,000 a minute; after 429, and after 418 (a ban), nothing
-may be asked for ``Retry-After`` seconds; whoever goes on is banned, for longer each time.
+may be asked for ``Retry-After`` seconds; a client that goes on is banned, for longer each time.
 """
 
 from __future__ import annotations
