@@ -70,7 +70,7 @@ class Freshness:
 
     def heard_within(self, seconds: float) -> bool:
         """Whether anything of the writer was accepted in the last ``seconds``."""
-        return self._clock() - self._writer_at <= seconds
+        return self._writer_is_known and self._clock() - self._writer_at <= seconds
 
     # The first sign of life may be older than this reader; later ones never take it back.
 

@@ -86,6 +86,20 @@ class InstrumentReader:
         """Epoch and seq of the book."""
         return self._incoming.position("book")
 
+    @property
+    def age_ms(self) -> int | None:
+        """The age of the venue's last word; None if it was never heard."""
+        return self._telling.age_ms
+
+    @property
+    def lacks_ref(self) -> bool:
+        """Whether values of a greater epoch have come, but not the ``ref`` to read them by."""
+        return self._telling.epochs is not None and self._telling.epochs.waiting > 0
+
+    def bears_out(self, epoch: int, seq: int) -> bool:
+        """Whether the bus has this number of the book, or a greater one, and the book has not reached it."""
+        return not self._telling.stopped and self._incoming.bears_out(epoch, seq)
+
     def look_for(self, epoch: int, seq: int) -> None:
         """Asks the bus whether there is a number that the book has not reached; for some seconds, once a second. If there is, the
         book is ``recovering`` until it is reached."""
@@ -257,6 +271,10 @@ class InstrumentReader:
     def meet(self, payload: bytes) -> None:
         """A payload of the log is of a greater epoch: it begins, or its ref is looked for."""
         self._book.apply(payload)
+
+    def meet_status(self, payload: bytes, stored_s: float) -> None:
+        """The stored status is of a greater epoch: its ref is looked for."""
+        self._incoming.take_status(payload, stored_s=stored_s)
 
     def owe(self, named: int, wanted: int) -> None:
         """The bus has a number of this epoch that the book has not reached."""

@@ -78,11 +78,14 @@ class Telling:
                 self.states[stream] = standing
                 self._tell(stream, standing)
 
+    @property
+    def age_ms(self) -> int | None:
+        """The age of the venue's last word; None if it was never heard."""
+        return self._freshness.age_ms
+
     def _tell(self, stream: str, standing: Standing) -> None:
         try:
-            self._watcher.on_state(
-                stream, standing.state, standing.code, standing.reason, self._freshness.age_ms
-            )
+            self._watcher.on_state(stream, standing.state, standing.code, standing.reason, self.age_ms)
         except Exception:  # a fault of the watcher must not end a recovery
             logger.exception("%s: reporting its state failed", self._instrument)
 
