@@ -239,6 +239,7 @@ class Gateway:
     def _ticked(self) -> None:
         """The hub has ticked: what else is looked at a few times a second."""
         self._server.tick()
+        self._instruments.show_withheld()
         if time.monotonic() - self._swept_at >= _SWEEP_S:
             self._swept_at = time.monotonic()
             self._instruments.sweep()

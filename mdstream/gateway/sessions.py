@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -33,7 +33,7 @@ from mdstream.gateway.commands import (
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.sockets import peer_of
-from mdstream.model import Channel, InstrumentId, State
+from mdstream.model import Channel, InstrumentId
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
@@ -190,9 +190,8 @@ class Sessions:
         topic = self._hub.find(session.sink, command.sub)
         if topic is None:
             raise _unknown_sub(command.sub)
-        instrument = self._instruments.find(topic.instrument.name)
         no_book = topic.channel != Channel.TRADES and topic.seq == 0
-        if instrument is None or no_book or not instrument.statuses[topic.channel].has_data.is_set():
+        if no_book or not self._instruments.is_shown(session.sink, topic):
             raise CommandError(
                 ErrorCode.UNAVAILABLE, f"{topic.instrument.name} is still opening; its data will follow"
             )
@@ -211,10 +210,8 @@ class Sessions:
     # ---- subscribe
 
     def _subscribe(self, session: Session, command: Subscribe) -> None:
-        found = self._instruments.find_all(
-            command.instruments, command.channel, with_data=bool(command.resume)
-        )
-        if found is not None and not self._is_behind(command, found):
+        found = self._instruments.find_all(command.instruments, command.channel, command.resume)
+        if found is not None:
             self._commit(session, command, found)
             return
         ids = command.ids()
@@ -233,9 +230,7 @@ class Sessions:
 
     async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         try:
-            found = await self._instruments.open(ids, command.channel, with_data=bool(command.resume))
-            if self._is_behind(command, found):
-                await self._instruments.reach(found, command.resume)
+            found = await self._instruments.open(ids, command.channel, command.resume)
         except CommandError as error:
             if session.open:
                 self._refuse(session, command.id, error)
@@ -260,9 +255,6 @@ class Sessions:
         for instrument in found:
             self._subscribe_one(session, command, instrument)
 
-    def _is_behind(self, command: Subscribe, found: Sequence[OpenInstrument]) -> bool:
-        return command.channel == Channel.BOOK and self._instruments.is_behind(found, command.resume)
-
     def _check_room(self, session: Session, command: Subscribe) -> None:
         most = self._config.max_subscriptions
         wanted = session.sink.subscriptions + _client(session).opening + len(command.instruments)
@@ -284,16 +276,11 @@ class Sessions:
         answer = messages.subscribed(
             session.format, command.id, topic, instrument.ref, resumed=resumed is not False
         )
-        status = instrument.statuses[command.channel]
         if resumed is None:
             # The client is subscribed already: its data continues where it is.
             session.send_control(answer)
-        elif status.state is State.LIVE:
-            self._hub.catch_up(session.sink, topic, answer)
         else:
-            session.send_control(answer)
-            session.send_control(status.messages(topic.number)[session.format])
-            self._instruments.show(session.sink, topic, status)
+            self._instruments.begin(session.sink, topic, instrument, answer, resume)
 
     def _send(self, session: Session, message: messages.Message) -> None:
         session.send_control(messages.encode(session.format, message))

@@ -19,7 +19,7 @@ from mdstream import feed
 from mdstream.bus import BusOptions, EmbeddedNats, StreamOptions, connect
 from mdstream.errors import BusError
 from support.program import Program
-from truth.model import Truth
+from truth.model import Levels, Position, Truth
 from truth.reader import Reader, reading
 from truth.verdict import TOLERANCE_S, Bounds, Verdict, judge
 from truth.writers import RawWriter, SdkWriter, Tap
@@ -156,8 +156,17 @@ class Case:
 
     # ---- readers
 
-    async def read(self, gateway: int = 0, truth: Truth | None = None, **options: Any) -> Reader:
+    async def read(
+        self,
+        gateway: int = 0,
+        truth: Truth | None = None,
+        seen: tuple[Position, Levels] | None = None,
+        **options: Any,
+    ) -> Reader:
+        """``seen``: the book that it has from elsewhere, and resumes with."""
         reader = Reader(self.gateways[gateway].port, truth or self.truth, **options)
+        if seen is not None:
+            reader.position, reader.book = seen
         self.readers.append(reader)
         return await self._reading.enter_async_context(reading(reader))
 
