@@ -68,6 +68,11 @@ class Freshness:
             return StateCode.FENCED
         return StateCode.SILENT if now - self._writer_at > limit_s else StateCode.VENUE_SILENT
 
+    @property
+    def silent_at(self) -> float:
+        """When silence begins if nothing more is heard."""
+        return float("inf") if self._limit_s is None else self._word_at + self._limit_s
+
     def heard_within(self, seconds: float) -> bool:
         """Whether anything of the writer was accepted in the last ``seconds``."""
         return self._writer_is_known and self._clock() - self._writer_at <= seconds

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
@@ -21,8 +22,9 @@ from mdstream.bus.shared import ReaderOptions, Shared
 from mdstream.bus.watcher import Watcher
 from mdstream.model import InstrumentId, Ref
 
-CHECK_S = 0.4
-"""Each reader is looked at once in this time, ..."""
+CHECK_S = 0.2
+"""Each reader is looked at once in this time, ... Silence is told at most twice as late: an update may be noticed, and its silence
+too, as late as that."""
 SLICES = 4
 """... in so many parts, so that many readers do not hold up the event loop."""
 
@@ -51,14 +53,15 @@ class Readers:
         )
         self._loop = asyncio.get_running_loop()
         self._open: set[InstrumentReader] = set()
-        self._unchecked: list[InstrumentReader] = []
-        self._slice = 0
+        self._slices: deque[set[InstrumentReader]] = deque(set() for _ in range(SLICES))
+        """The open readers; the part that is looked at next comes first."""
         self._unregister = (
             bus.on_disconnect(self._disconnected),
             bus.on_reconnect(self._reconnected),
             bus.client.schedule_by(scheduler),
         )
-        self._timer = self._loop.call_later(CHECK_S / SLICES, self._check_some)
+        self._check_at = self._loop.time()
+        self._check_later()
         self._tasks = [self._loop.create_task(work) for work in (self.health.watch(), self._refs.listen())]
 
     async def open(
@@ -69,8 +72,9 @@ class Readers:
         ``make_core`` takes the reference data and returns the core's side. Raises UnknownInstrument if nobody announced the
         instrument, BusUnavailable if NATS or JetStream does not answer, FeedError if the reference data cannot be used.
         """
-        reader = InstrumentReader(self._shared, instrument, watcher, self._open.discard)
+        reader = InstrumentReader(self._shared, instrument, watcher, self._forget)
         self._open.add(reader)
+        min(self._slices, key=len).add(reader)
         try:
             await reader.start(make_core)
         except BaseException:
@@ -98,11 +102,18 @@ class Readers:
         for reader in tuple(self._open):
             reader.reconnected()
 
+    def _forget(self, reader: InstrumentReader) -> None:
+        self._open.discard(reader)
+        for readers in self._slices:
+            readers.discard(reader)
+
+    def _check_later(self) -> None:
+        """At a steady pace, however late a look was."""
+        self._check_at = max(self._check_at + CHECK_S / SLICES, self._loop.time())
+        self._timer = self._loop.call_at(self._check_at, self._check_some)
+
     def _check_some(self) -> None:
-        self._timer = self._loop.call_later(CHECK_S / SLICES, self._check_some)
-        if not self._unchecked:
-            self._unchecked = list(self._open)
-            self._slice = len(self._unchecked) // SLICES + 1
-        for reader in self._unchecked[-self._slice :]:
+        self._check_later()
+        for reader in tuple(self._slices[0]):
             reader.check()
-        del self._unchecked[-self._slice :]
+        self._slices.rotate(-1)

@@ -15,6 +15,8 @@ from mdstream.model import InstrumentId, State, StateCode
 logger = logging.getLogger(__name__)
 
 STREAMS = ("book", "trade")
+QUIET = (None, False, False, False)
+"""What time changes, while nothing is wrong."""
 CONFLICT_S = 15.0
 """Two writers in one epoch are told for this long after the last contradiction."""
 NO_REF_S = 1.0
@@ -50,6 +52,8 @@ class Telling:
         self._has_book = has_book
         self._conflict_at: dict[str, float] = {}
         self._timed: tuple[object, ...] = ()
+        self._same_until = 0.0
+        """Until then time alone changes nothing."""
 
     def contradict(self, stream: str) -> None:
         """Another writer publishes in the same epoch."""
@@ -64,8 +68,12 @@ class Telling:
 
     def check(self) -> None:
         """Tells what time alone has changed."""
+        if self._clock() < self._same_until:
+            return
         if self._timed != self._what_time_changes():
             self.report()
+        elif self.epochs is not None:
+            self._note_same(self.epochs)
 
     def report(self) -> None:
         """Tells the watcher which states have changed."""
@@ -77,6 +85,11 @@ class Telling:
             if standing != self.states[stream]:
                 self.states[stream] = standing
                 self._tell(stream, standing)
+        self._note_same(self.epochs)
+
+    def _note_same(self, epochs: Epochs) -> None:
+        is_quiet = self._timed == QUIET and not epochs.waiting
+        self._same_until = self._freshness.silent_at if is_quiet else 0.0
 
     @property
     def age_ms(self) -> int | None:
