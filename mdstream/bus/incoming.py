@@ -194,6 +194,7 @@ class Incoming:
             recovery.name(named[gate])
             if stored_s is None and named[gate] == self.position(self._stream(gate))[1]:
                 gate.suspect = False  # what was refused had no number of its own
+                recovery.deny_ahead()
             if gate.live and not recovery.reaches_named:
                 gate.close()
                 self.on_gap(gate, StateCode.GAP, f"the status names {recovery.named}")
@@ -348,6 +349,11 @@ class Incoming:
         logger.log(logging.DEBUG if often else logging.WARNING, "%s: %s; recovering", gate.subject, why)
         self._telling.recover(self._stream(gate), code, why)
         self._owner.recover(gate)
+
+    def on_overflow(self, gate: StreamGate, why: str) -> None:
+        if self._stream(gate) in self._telling.reasons:
+            self._telling.recover(self._stream(gate), StateCode.OVERLOAD, why)
+            self._telling.report()
 
     def on_refused(self, gate: StreamGate, payload: bytes, error: FeedError) -> None:
         self._refusals.payload(gate.subject, payload, error)
