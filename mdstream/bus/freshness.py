@@ -38,12 +38,13 @@ class Freshness:
         said_us = 0 if status.heard_us is None else status.ts_us - status.heard_us
         self._hear_venue(at - said_us / 1e6)
 
-    def announced(self) -> None:
-        """A live ``ref`` or ``snap`` was accepted: the writer lives. Of a writer that does not tell when it heard the venue, it has
-        to do as the venue's word."""
-        self._hear_writer(self._clock())
+    def announced(self, ago_s: float = 0.0) -> None:
+        """A live ``ref`` or ``snap``, or a stored ``snap``, was accepted: the writer lives. Of a writer that does not tell when it
+        heard the venue, it has to do as the venue's word."""
+        at = self._clock() - ago_s
+        self._hear_writer(at)
         if not self._tells_heard:
-            self._hear_venue(self._clock())
+            self._hear_venue(at)
 
     def fenced(self) -> None:
         """A writer with a smaller epoch talks."""

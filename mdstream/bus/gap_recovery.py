@@ -69,6 +69,9 @@ class RecoveryOwner(Protocol):
     def disbelieve_snap(self, payload: bytes, why: str) -> None:
         """A snapshot is ahead of the book, and nothing bears it out."""
 
+    def on_stored(self, stream: str, ago_s: float) -> None:
+        """An update, a trade or a ``snap`` was accepted that was stored ``ago_s`` ago."""
+
     def on_trouble(self, gate: StreamGate, error: BusError) -> None:
         """A recovery waits because the bus cannot be asked."""
 
@@ -150,10 +153,13 @@ class GapRecovery:
         self.tells_numbers = seq is not None
         self.named = seq or 0
 
+    @property
+    def has_opened(self) -> bool:
+        """Whether what was stored when it opened has been read."""
+        return self._opened
+
     def deny_ahead(self) -> None:
         """A live ``status`` names the position: what came before it and is ahead was a stray message."""
-        if self._gate.live:
-            return
         ahead = self._gate.drop_beyond(lambda payload: self._reaches(payload, self._position()[1] + 1))
         for payload in ahead:
             self._owner.on_jump(self._gate, payload)
@@ -218,8 +224,23 @@ class GapRecovery:
         """Applies what the log holds after the position, and what is held; returns False if the log lacks something."""
         self._jump = None
         newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
-        if newest is None or newest.payload in self._denied or not self._may_lead_on(newest.payload):
+        if newest is None:
             return True
+        complete = (
+            newest.payload in self._denied
+            or not self._may_lead_on(newest.payload)
+            or await self._replay_since(since_us, newest)
+        )
+        if any(last <= self._position()[1] for _, last in self._numbers(newest.payload)):
+            await self._note_age(self._stream, MD_LOG, newest)
+        return complete
+
+    async def _note_age(self, of: str, stream: str, stored: Stored) -> None:
+        """Something that is stored was accepted: a sign of life, as old as the server says."""
+        with contextlib.suppress(BusError):
+            self._owner.on_stored(of, await self._bus.stored_s(stream, stored))
+
+    async def _replay_since(self, since_us: int | None, newest: Stored) -> bool:
         # Our clock may differ from the server's.
         since_us = None if since_us is None else min(since_us, newest.stored_us)
         slack_s = self._options.slack_s

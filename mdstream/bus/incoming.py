@@ -192,12 +192,23 @@ class Incoming:
         named = {self.book: status.book_seq, self.trades: status.trade_seq}
         for gate, recovery in self.recoveries.items():
             recovery.name(named[gate])
-            if stored_s is None and named[gate] == self.position(self._stream(gate))[1]:
-                gate.suspect = False  # what was refused had no number of its own
-                recovery.deny_ahead()
+            if stored_s is None and named[gate] is not None:
+                self._confirm(gate, recovery, named[gate] or 0)
             if gate.live and not recovery.reaches_named:
                 gate.close()
                 self.on_gap(gate, StateCode.GAP, f"the status names {recovery.named}")
+
+    def _confirm(self, gate: StreamGate, recovery: GapRecovery, named: int) -> None:
+        """Where a live status names the position, nothing is missing."""
+        if recovery.has_opened and not gate.live:
+            gate.apply_held(len(gate.held))
+        if named != self.position(self._stream(gate))[1]:
+            return
+        gate.suspect = False  # what was refused had no number of its own
+        if recovery.has_opened and not gate.live:
+            recovery.deny_ahead()
+            if gate.open_if_complete():
+                self._owner.recovered(gate)
 
     def expect(self, named: int, why: str) -> None:
         """The bus has a number of this epoch that the book has not reached."""
@@ -421,6 +432,12 @@ class Incoming:
 
     def disbelieve_snap(self, payload: bytes, why: str) -> None:
         self._refusals.value(self.subjects["snap"], payload, Reason.JUMP, why)
+
+    def on_stored(self, stream: str, ago_s: float) -> None:
+        if stream == "snap":
+            self._freshness.announced(ago_s)
+        else:
+            self._freshness.updated(ago_s)
 
     def on_trouble(self, gate: StreamGate, error: BusError) -> None:
         if self._stream(gate) in self._telling.reasons and self._shared.bus.connected:

@@ -123,7 +123,7 @@ class InstrumentReader:
         self._subscription = await self._bus.subscribe(subject(self.instrument, "*"), self._receiver)
         # The server takes these requests after the subscription, so we receive what is published later.
         shared = self._shared
-        stored = await announced(shared.bus, shared.slots, self.instrument, shared.refs.get)
+        stored = await announced(shared.bus, shared.asking, self.instrument, shared.refs.get)
         known = shared.refs.get(self.instrument)
         ref = None if stored.ref is None else self._usable_ref(stored.ref, known)
         epochs = first_epoch(self.instrument, ref, known, shared.wall_clock_us)
@@ -240,7 +240,7 @@ class InstrumentReader:
         delay_s = options.retry_base_s
         while True:
             try:
-                stored = await ask(self._bus, self._shared.slots, self.instrument)
+                stored = await ask(self._bus, self._shared.asking, self.instrument)
                 break
             except BusError:
                 await asyncio.sleep(delay_s)

@@ -27,6 +27,8 @@ CHECK_S = 0.2
 too, as late as that."""
 SLICES = 4
 """... in so many parts, so that many readers do not hold up the event loop."""
+ASKING = 256
+"""Instruments of which MD_STATE is asked at a time."""
 
 
 class Readers:
@@ -49,7 +51,15 @@ class Readers:
         self.slots = asyncio.Semaphore(self.options.recovery.concurrent)
         self._refs = Announcements(bus, wall_clock_us)
         self._shared = Shared(
-            bus, scheduler, self.options, self.stats, self._refs, self.slots, clock, wall_clock_us
+            bus,
+            scheduler,
+            self.options,
+            self.stats,
+            self._refs,
+            self.slots,
+            asyncio.Semaphore(ASKING),
+            clock,
+            wall_clock_us,
         )
         self._loop = asyncio.get_running_loop()
         self._open: set[InstrumentReader] = set()

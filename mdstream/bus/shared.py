@@ -27,7 +27,8 @@ class ReaderOptions:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The bus, the scheduler that is asked for flushes, a bound on simultaneous recoveries, counters and clocks."""
+    """The bus, the scheduler that is asked for flushes, counters, clocks, and bounds on simultaneous recoveries (``slots``) and
+    questions of openings (``asking``), which do not wait for recoveries that get no answer."""
 
     bus: Bus
     scheduler: FlushScheduler
@@ -35,5 +36,6 @@ class Shared:
     stats: ReaderStats
     refs: Announcements
     slots: asyncio.Semaphore
+    asking: asyncio.Semaphore
     clock: Callable[[], float]
     wall_clock_us: Callable[[], int]
