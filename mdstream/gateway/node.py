@@ -29,6 +29,7 @@ log = logging.getLogger("mdstream.gateway")
 
 NOT_CONNECTED: Final = "NATS is not connected"
 _SWEEP_S: Final = 1.0
+_SHOW_S: Final = 0.2
 _TICKS_TO_HEARTBEAT: Final = 8
 _RETRY_LEAST_S: Final = 0.2
 _RETRY_MOST_S: Final = 5.0
@@ -81,7 +82,7 @@ class Gateway:
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
         self._missing = NOT_CONNECTED
-        self._swept_at = 0.0
+        self._swept_at = self._shown_at = 0.0
         self._connecting: asyncio.Task[None] | None = None
         self._used = asyncio.Event()
 
@@ -239,7 +240,9 @@ class Gateway:
     def _ticked(self) -> None:
         """The hub has ticked: what else is looked at a few times a second."""
         self._server.tick()
-        self._instruments.show_withheld()
+        if time.monotonic() - self._shown_at >= _SHOW_S:
+            self._shown_at = time.monotonic()
+            self._instruments.show_withheld()
         if time.monotonic() - self._swept_at >= _SWEEP_S:
             self._swept_at = time.monotonic()
             self._instruments.sweep()
