@@ -343,3 +343,18 @@ def test_who_waits_for_data_is_told_why_when_that_changes(run, stage) -> None:
         assert says(client.taken()) == ["no_book"]
 
     run(scenario())
+
+
+def test_heartbeats_name_who_waits_for_data_with_0(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A")
+        tick(on)
+        client = on.client()
+        on.say(client, **BOOK)
+        subscribed, _ = await answers(client)
+        tick(on, 15)
+        (heartbeat,) = client.taken()
+        assert heartbeat["seqs"] == [[subscribed["sub"], 0]]
+
+    run(scenario())
