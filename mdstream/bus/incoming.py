@@ -83,6 +83,7 @@ class Incoming:
             watcher,
             freshness,
             shared.clock,
+            receiver.check_at,
             is_connected=lambda: shared.bus.connected,
             has_book=lambda: self.position("book")[1] > 0,
         )
@@ -187,7 +188,7 @@ class Incoming:
         self._telling.status = status
         self._freshness.told(status, stored_s or 0.0)
         if stored_s is None:
-            self._go_on()
+            self.go_on()
             self.core.await_number(status.book_seq or 0)
         named = {self.book: status.book_seq, self.trades: status.trade_seq}
         for gate, recovery in self.recoveries.items():
@@ -264,12 +265,14 @@ class Incoming:
 
     def hear(self, ago_s: float = 0.0) -> None:
         self._freshness.updated(ago_s)
-        self._go_on()
+        self.go_on()
 
-    def _go_on(self) -> None:
-        """The writer is heard: where nothing more came of a greater epoch that waits for its ``ref``, that was a stray message."""
-        if self._epochs.waiting and self._clock() - self._waited_at > NO_REF_S:
-            self._epochs.stop_waiting()
+    def go_on(self) -> None:
+        """Where the writer is heard, and nothing more came of a greater epoch that waits for its ``ref``, that was a stray message."""
+        if self.is_open and self._epochs.waiting:
+            since_s = self._clock() - self._waited_at - NO_REF_S
+            if since_s > 0 and self._freshness.heard_within(since_s):
+                self._epochs.stop_waiting()
 
     def _fence(self, stream: str, payload: bytes, epoch: int) -> None:
         """A live value of a smaller epoch: it is no sign of life, and it is told."""

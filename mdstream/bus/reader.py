@@ -50,7 +50,8 @@ class InstrumentReader:
         self._on_close = on_close
         self._bus = shared.bus
         self._receiver = InstrumentReceiver(self._receive, self._on_heard, shared.scheduler)
-        freshness = Freshness(shared.clock, shared.options.stale_after_s)
+        shared.watch.add(self._receiver, self._check)
+        freshness = Freshness(shared.clock, shared.options.stale_after_s, lambda: self._receiver.heard_us)
         self._incoming = Incoming(shared, instrument, self, self._receiver, freshness, watcher)
         self._telling = self._incoming.telling
         self._book, self._trades = self._incoming.book, self._incoming.trades
@@ -110,6 +111,7 @@ class InstrumentReader:
     async def close(self) -> None:
         """Unsubscribes and ends all tasks; nothing is called afterwards."""
         self._telling.closed = True
+        self._shared.watch.discard(self._receiver)
         self.stop("closed")
         self._on_close(self)
         tasks = [task for task in self._tasks.values() if task is not asyncio.current_task()]
@@ -167,11 +169,9 @@ class InstrumentReader:
         for gate in self._gates:
             self.recover(gate)
 
-    def check(self) -> None:
-        """Called a few times a second: what time alone changes. The hot path only sets ``heard``."""
-        if self._receiver.heard:
-            self._receiver.heard = False
-            self._incoming.hear()
+    def _check(self) -> None:
+        """Called when time alone may change something. The hot path only sets a flag."""
+        self._incoming.go_on()
         self._telling.check()
 
     # ---- messages
@@ -199,7 +199,7 @@ class InstrumentReader:
             self._incoming.take_ref(payload)
 
     def _on_heard(self) -> None:
-        """The receiver accepted something, for the first time since the last ``check``."""
+        """The receiver accepted something, for the first time since it was silent, or something else was wrong."""
         self._incoming.hear()
         self._telling.check()
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
+from mdstream._core.ingest.watch import Watch
 from mdstream.bus.announcements import Announcements
 from mdstream.bus.connection import Bus
 from mdstream.bus.gap_recovery import InstrumentCore
@@ -22,11 +22,9 @@ from mdstream.bus.shared import ReaderOptions, Shared
 from mdstream.bus.watcher import Watcher
 from mdstream.model import InstrumentId, Ref
 
-CHECK_S = 0.2
-"""Each reader is looked at once in this time, ... Silence is told at most twice as late: an update may be noticed, and its silence
-too, as late as that."""
-SLICES = 4
-"""... in so many parts, so that many readers do not hold up the event loop."""
+LOOK_S = 0.1
+"""Between two looks at who is silent. Silence is told at most twice as late: an update may be noticed, and its silence too, as
+late as that."""
 ASKING = 256
 """Instruments of which MD_STATE is asked at a time."""
 
@@ -50,6 +48,7 @@ class Readers:
         self.health = Health(bus, clock)
         self.slots = asyncio.Semaphore(self.options.recovery.concurrent)
         self._refs = Announcements(bus, wall_clock_us)
+        self._clock, self._watch = clock, Watch()
         self._shared = Shared(
             bus,
             scheduler,
@@ -58,20 +57,18 @@ class Readers:
             self._refs,
             self.slots,
             asyncio.Semaphore(ASKING),
+            self._watch,
             clock,
             wall_clock_us,
         )
         self._loop = asyncio.get_running_loop()
         self._open: set[InstrumentReader] = set()
-        self._slices: deque[set[InstrumentReader]] = deque(set() for _ in range(SLICES))
-        """The open readers; the part that is looked at next comes first."""
         self._unregister = (
             bus.on_disconnect(self._disconnected),
             bus.on_reconnect(self._reconnected),
             bus.client.schedule_by(scheduler),
         )
-        self._check_at = self._loop.time()
-        self._check_later()
+        self._timer = self._loop.call_later(LOOK_S, self._look)
         self._tasks = [self._loop.create_task(work) for work in (self.health.watch(), self._refs.listen())]
 
     async def open(
@@ -82,9 +79,8 @@ class Readers:
         ``make_core`` takes the reference data and returns the core's side. Raises UnknownInstrument if nobody announced the
         instrument, BusUnavailable if NATS or JetStream does not answer, FeedError if the reference data cannot be used.
         """
-        reader = InstrumentReader(self._shared, instrument, watcher, self._forget)
+        reader = InstrumentReader(self._shared, instrument, watcher, self._open.discard)
         self._open.add(reader)
-        min(self._slices, key=len).add(reader)
         try:
             await reader.start(make_core)
         except BaseException:
@@ -112,18 +108,6 @@ class Readers:
         for reader in tuple(self._open):
             reader.reconnected()
 
-    def _forget(self, reader: InstrumentReader) -> None:
-        self._open.discard(reader)
-        for readers in self._slices:
-            readers.discard(reader)
-
-    def _check_later(self) -> None:
-        """At a steady pace, however late a look was."""
-        self._check_at = max(self._check_at + CHECK_S / SLICES, self._loop.time())
-        self._timer = self._loop.call_at(self._check_at, self._check_some)
-
-    def _check_some(self) -> None:
-        self._check_later()
-        for reader in tuple(self._slices[0]):
-            reader.check()
-        self._slices.rotate(-1)
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+        self._watch.look(int(self._clock() * 1e6))

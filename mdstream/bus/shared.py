@@ -14,6 +14,7 @@ from mdstream.bus.gate import ReaderStats
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.flush_scheduler import FlushScheduler
+    from mdstream._core.ingest.watch import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class ReaderOptions:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The bus, the scheduler that is asked for flushes, counters, clocks, and bounds on simultaneous recoveries (``slots``) and
+    """The bus, the scheduler that is asked for flushes, who is looked at, counters, clocks, and bounds on simultaneous recoveries (``slots``) and
     questions of openings (``asking``), which do not wait for recoveries that get no answer."""
 
     bus: Bus
@@ -37,5 +38,6 @@ class Shared:
     refs: Announcements
     slots: asyncio.Semaphore
     asking: asyncio.Semaphore
+    watch: Watch
     clock: Callable[[], float]
     wall_clock_us: Callable[[], int]

@@ -15,16 +15,22 @@ from mdstream.model import InstrumentId, State, StateCode
 logger = logging.getLogger(__name__)
 
 STREAMS = ("book", "trade")
-QUIET = (None, False, False, False)
+CALM = (None, False, False, False)
 """What time changes, while nothing is wrong."""
+CHECK_S = 0.2
+"""How often it is looked at whether something that is wrong is so still."""
 CONFLICT_S = 15.0
 """Two writers in one epoch are told for this long after the last contradiction."""
 NO_REF_S = 1.0
 """How long nothing of the smaller epoch may come while values of a greater one wait for their ``ref``."""
+_NEVER_S = 3e10
 
 
 class Telling:
-    """Collects what decides about the states, and tells them. ``epochs`` is set once the instrument is open; nothing is told before."""
+    """Collects what decides about the states, and tells them. ``epochs`` is set once the instrument is open; nothing is told before.
+
+    ``check_at`` is told when ``check`` is to be called, as ``InstrumentReceiver.check_at``.
+    """
 
     def __init__(
         self,
@@ -32,6 +38,7 @@ class Telling:
         watcher: Watcher,
         freshness: Freshness,
         clock: Callable[[], float],
+        check_at: Callable[[int, int], None],
         *,
         is_connected: Callable[[], bool],
         has_book: Callable[[], bool],
@@ -48,16 +55,16 @@ class Telling:
         self._watcher = watcher
         self._freshness = freshness
         self._clock = clock
+        self._check_at = check_at
         self._is_connected = is_connected
         self._has_book = has_book
         self._conflict_at: dict[str, float] = {}
         self._timed: tuple[object, ...] = ()
-        self._same_until = 0.0
-        """Until then time alone changes nothing."""
 
     def contradict(self, stream: str) -> None:
         """Another writer publishes in the same epoch."""
         self._conflict_at[stream] = self._clock()
+        self._check_at(0, 0)
 
     def begin(self) -> None:
         """An epoch has begun: it has one writer."""
@@ -68,12 +75,9 @@ class Telling:
 
     def check(self) -> None:
         """Tells what time alone has changed."""
-        if self._clock() < self._same_until:
-            return
         if self._timed != self._what_time_changes():
             self.report()
-        elif self.epochs is not None:
-            self._note_same(self.epochs)
+        self._plan_check()
 
     def report(self) -> None:
         """Tells the watcher which states have changed."""
@@ -85,11 +89,15 @@ class Telling:
             if standing != self.states[stream]:
                 self.states[stream] = standing
                 self._tell(stream, standing)
-        self._note_same(self.epochs)
+        self._plan_check()
 
-    def _note_same(self, epochs: Epochs) -> None:
-        is_quiet = self._timed == QUIET and not epochs.waiting
-        self._same_until = self._freshness.silent_at if is_quiet else 0.0
+    def _plan_check(self) -> None:
+        """While nothing is wrong, only silence can change what is told."""
+        is_calm = self._timed == CALM and self.epochs is not None and not self.epochs.waiting
+        if is_calm:
+            self._check_at(_us(self._freshness.silent_at), _us(self._freshness.limit_s))
+        else:
+            self._check_at(_us(self._clock() + CHECK_S), 0)
 
     @property
     def age_ms(self) -> int | None:
@@ -128,3 +136,8 @@ class Telling:
             silence=self._freshness.silence(),
             status=self.status,
         ).standing()
+
+
+def _us(seconds: float) -> int:
+    """For the core; a time that never comes is as good as one in a thousand years."""
+    return int(min(seconds, _NEVER_S) * 1e6)

@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
+from mdstream._core.ingest.intake import InstrumentReceiver
+from mdstream._core.ingest.watch import Watch
 from mdstream.bus.epochs import Epochs
 from mdstream.bus.freshness import Freshness
 from mdstream.bus.telling import CONFLICT_S, NO_REF_S, Telling
 from mdstream.model import InstrumentId, Ref, State, StateCode
+from support.flushing import HandLoop, scheduler_of
 
 LIMIT_S, STEP_S = 30.0, 0.2
 
@@ -19,14 +22,18 @@ class Watched:
         self.now = 1000.0
         self.told: list[tuple[float, str, State, StateCode | None]] = []
         self.fresh = Freshness(lambda: self.now, LIMIT_S)
+        receiver = InstrumentReceiver(lambda *_: None, lambda: None, scheduler_of(HandLoop()))
         self.telling = Telling(
             InstrumentId("SIM", "A"),
             self,
             self.fresh,
             lambda: self.now,
+            receiver.check_at,
             is_connected=lambda: True,
             has_book=lambda: True,
         )
+        self.watch = Watch()
+        self.watch.add(receiver, self.telling.check)
         self.epochs = self.telling.epochs = Epochs(Ref(-2, -2, epoch=5), lambda: 10**15)
         self.telling.reasons.clear()
         self.fresh.updated()
@@ -42,7 +49,7 @@ class Watched:
         ends = self.now + seconds
         while self.now < ends:
             self.now += STEP_S
-            self.telling.check()
+            self.watch.look(int(self.now * 1e6))
 
     def book(self) -> list[tuple[State, StateCode | None]]:
         return [(state, code) for _, stream, state, code in self.told if stream == "book"]
