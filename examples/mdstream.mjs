@@ -201,6 +201,7 @@ export class Stream {
       case "state":
         if (!book) break;
         Object.assign(book, { venueState: message.state, code: message.code, ageMs: message.age_ms, reason: message.reason });
+        this.#waitOrAsk(book);
         book.onchange(book);
         break;
       case "ref":
@@ -268,6 +269,14 @@ export class Stream {
     book.missing ??= book.seq + 1;
     this.#later(book, 0);
     book.onchange(book);
+  }
+
+  /** While the gateway says that it has no book to send, there is nothing to ask for: a snapshot comes by itself. */
+  #waitOrAsk(book) {
+    if (book.venueState === "recovering" && (book.code === "no_book" || book.seq === null)) {
+      clearTimeout(book.timer);
+      book.timer = null;
+    } else if (book.missing !== null && !book.timer) this.#later(book, ANSWER_TIMEOUT_MS);
   }
 
   /** Asks for what is missing after `delay`, and again if no answer comes. */

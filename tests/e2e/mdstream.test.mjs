@@ -177,6 +177,27 @@ test("a recover that is refused or not answered is sent again", () => {
   assert.equal(socket.commands().length, 1);
 });
 
+test("nothing is asked for while the gateway has no book", () => {
+  const { stream, socket } = start();
+  const book = stream.book("SIM:BTC-USD", () => {});
+  socket.open();
+  socket.commands();
+  const told = (state, code) => ({ type: "state", sub: 7, state, code });
+  socket.say(subscribed(1, 7), told("recovering", "no_book"));
+  for (let waited = 0; waited < 60_000; waited += 10_000) {
+    mock.timers.tick(10_000);
+    socket.say({ type: "heartbeat", time: 1, seqs: [[7, 0]] });
+  }
+  assert.deepEqual([socket.commands(), book.code], [[], "no_book"]);
+  socket.say(told("live", null));
+  mock.timers.tick(9_999);
+  socket.say({ type: "heartbeat", time: 1, seqs: [] });
+  mock.timers.tick(1);
+  assert.deepEqual(socket.commands().map(({ op, from }) => [op, from]), [["recover", 0]], "the snapshot did not come");
+  socket.say(snapshot(7, 1));
+  assert.deepEqual([book.state, book.seq], ["live", 1]);
+});
+
 test("it comes back with growing delays, and resumes", () => {
   const { socket, book, states } = live();
   socket.end(1012, "draining");
