@@ -15,6 +15,8 @@ from mdstream.bus.streams import MD_STATE
 from mdstream.bus.subjects import STREAMS, subject
 from mdstream.model import InstrumentId
 
+COLON = "%3A"
+"""How a colon within a symbol is written: an instrument has one, between venue and symbol."""
 SHOWN = 3
 """Most names in a hint."""
 
@@ -35,7 +37,8 @@ def meant(name: str) -> Meant | None:
     tokens = name.split(".")
     if len(tokens) < 4 or tokens[0].lower() != "md" or not all(tokens):
         return None
-    instrument = InstrumentId(unquote(tokens[1]).upper(), unquote(".".join(tokens[2:-1])))
+    symbol = unquote(".".join(tokens[2:-1]))
+    instrument = InstrumentId(unquote(tokens[1]).upper(), symbol.replace(":", COLON))
     stream = tokens[-1].lower()
     if stream not in STREAMS:
         return Meant(instrument, "", f"stream {tokens[-1]!r} is none of {', '.join(STREAMS)}")
@@ -44,7 +47,8 @@ def meant(name: str) -> Meant | None:
     except ValueError as error:
         return Meant(instrument, stream, str(error))
     right = subject(instrument, stream)
-    return Meant(instrument, stream, "" if name == right else f"the right subject is {right}")
+    why = f": a colon in a symbol is written {COLON}" if ":" in symbol else ""
+    return Meant(instrument, stream, "" if name == right else f"the right subject is {right}{why}")
 
 
 def wrong_spellings(instrument: InstrumentId) -> list[str]:
@@ -52,7 +56,8 @@ def wrong_spellings(instrument: InstrumentId) -> list[str]:
     venue, symbol = instrument.venue, instrument.symbol
     encoded = quote(symbol, safe="")
     lower_hex = re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), subject(instrument, "*").split(".")[2])
-    symbols = dict.fromkeys((subject(instrument, "*").split(".")[2], symbol, encoded, lower_hex))
+    right = subject(instrument, "*").split(".")[2]
+    symbols = dict.fromkeys((right, symbol, encoded, lower_hex, symbol.replace(COLON, ":")))
     names = [f"md.{v}.{s}.*" for v in (venue, venue.lower()) for s in symbols if _SUBSCRIBABLE.fullmatch(s)]
     return [name for name in dict.fromkeys(names) if name != subject(instrument, "*")]
 
