@@ -255,7 +255,7 @@ class OpenInstruments:
         """Whether a subscription gets the data of its topic; else it follows, or the instrument is let go."""
         instrument = self._open.get(topic.instrument.name)
         has_data = instrument is not None and instrument.statuses[topic.channel].has_data.is_set()
-        return has_data and (sink, topic) not in self._withheld
+        return has_data and (sink, topic) not in self._withheld and not self._hub.is_owed(sink, topic)
 
     def show_withheld(self) -> None:
         """Call a few times a second: shows what was withheld from clients once it was reached."""

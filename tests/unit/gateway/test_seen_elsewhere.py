@@ -100,6 +100,25 @@ def test_ahead_of_what_never_comes_ends_in_a_snapshot_and_live(run, stage) -> No
     run(scenario())
 
 
+def test_a_recover_takes_nobody_back_behind_what_the_bus_bears_out(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        instrument, _ = await opened(on)
+        client = on.client()
+        on.say(client, **BOOK, resume={"SIM:A": [FENCED, 7]})
+        subscribed, _ = client.taken()
+        recover = {"op": "recover", "sub": subscribed["sub"], "from": 0}
+        instrument.core.awaited = 7
+        on.say(client, **recover)
+        (error,) = client.taken()
+        assert error["code"] == "unavailable"
+        instrument.core.awaited = 6
+        on.say(client, **recover)
+        assert says(client.taken()) == ["snapshot", None]
+
+    run(scenario())
+
+
 def test_the_state_of_all_is_not_told_to_who_is_ahead_unless_it_is_recovering(run, stage) -> None:
     async def scenario() -> None:
         on = stage()

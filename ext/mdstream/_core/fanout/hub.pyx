@@ -387,6 +387,11 @@ cdef class Hub:
             self.c_drop(topic)
         return 0
 
+    def is_owed(self, sink: Sink, topic: Topic) -> bool:
+        """Whether a subscription waits for a number that the bus bears out: anything before it would take it back."""
+        cdef Member* member = topic.c_member(sink, self.c_place(sink, topic))
+        return member.state == AHEAD and member.seq <= topic.instrument.awaited
+
     def recover(self, sink: Sink, topic: Topic, from_seq: int) -> None:
         """Answers ``recover``: delta or snapshot, whichever is smaller; for trades the missing ones or ``lost``.
 
