@@ -28,8 +28,8 @@ class ReaderOptions:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The bus, the scheduler that is asked for flushes, who is looked at, counters, clocks, and bounds on simultaneous recoveries (``slots``) and
-    questions of openings (``asking``), which do not wait for recoveries that get no answer."""
+    """The bus, the scheduler that is asked for flushes, who is looked at, counters, clocks, and bounds on simultaneous recoveries
+    (``slots``) and questions of openings (``asking``), which do not wait for recoveries that get no answer."""
 
     bus: Bus
     scheduler: FlushScheduler
