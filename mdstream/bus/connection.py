@@ -280,6 +280,7 @@ class Bus:
             ping_interval=options.ping_interval_s,  # type: ignore[arg-type]  # seconds, slept
             max_outstanding_pings=MAX_STALE_PINGS,
             pending_size=options.pending_bytes,
+            no_echo=not options.echo,
             user_credentials=options.credentials,
             user=options.user,
             password=options.password,

@@ -62,6 +62,8 @@ class BusOptions:
     parser: str = field(default_factory=lambda: os.environ.get("MDSTREAM_NATS_PARSER", PARSERS[0]))
     """``compiled``: the compiled core reads market data from the socket, without a Python object per message. ``plain``: nats-py's
     own parser reads everything. Default: the environment variable ``MDSTREAM_NATS_PARSER``, else compiled."""
+    echo: bool = True
+    """Whether our own subscriptions get what we publish over this connection."""
     streams: StreamOptions = field(default_factory=StreamOptions)
 
     def __post_init__(self) -> None:

@@ -168,6 +168,25 @@ async def storage_has_the_smaller_epoch_and_the_greater_goes_on(temporary: Path)
 
 
 @outage
+async def stranger_writes_over_what_is_stored(temporary: Path) -> None:
+    """``ref`` and ``snap`` of two hours ahead, and the writer's market is quiet: a gateway that starts then shows it all the same."""
+    async with parts(temporary) as (_, made):
+        writer = await _watched(made)
+        writer.instrument.snap()
+        await writer.publisher.flush()
+        await asyncio.to_thread(made.gateways[0].kill)
+        stranger = await made.impostor(now_us() + 2 * HOUR_S * 10**6)
+        await stranger.jetstream.purge_stream("MD_LOG", subject=f"{_token(made)}.book")
+        await stranger.stored("ref", stranger.ref_of(price_exp=-4))
+        await stranger.stored("snap", stranger.snap_of())
+        made.gateways[0].start()
+        await asyncio.to_thread(made.gateways[0].wait_ready)
+        writer.instrument.heard()
+        made.truth.word()
+        await made.current(within_s=2.0)
+
+
+@outage
 async def ref_contradicts_what_a_gateway_read_from_storage(temporary: Path) -> None:
     """It never heard the right scale live, and hears the wrong one first: the stored one that it opened with is the known one."""
     async with parts(temporary) as (_, made):
