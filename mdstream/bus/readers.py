@@ -22,7 +22,7 @@ from mdstream.bus.shared import ReaderOptions, Shared
 from mdstream.bus.watcher import Watcher
 from mdstream.model import InstrumentId, Ref
 
-LOOK_S = 0.1
+LOOK_S = 0.2
 """Between two looks at who is silent. Silence is told at most twice as late: an update may be noticed, and its silence too, as
 late as that."""
 ASKING = 256
