@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from mdstream.auth.identity import NOBODY, Identity
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import messages
@@ -32,6 +33,7 @@ from mdstream.gateway.commands import (
     Unsubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.entitled import check_subscribe, check_topic, no_longer_allowed
 from mdstream.gateway.sockets import peer_of
 from mdstream.model import Channel, InstrumentId, State
 
@@ -50,10 +52,11 @@ _BUDGET_PERIOD_S = 60.0
 class _Client:
     """What the gateway keeps of one session."""
 
-    __slots__ = ("commands", "errors", "id", "opening")
+    __slots__ = ("commands", "errors", "id", "identity", "opening")
 
-    def __init__(self, config: GatewayConfig, now_s: float) -> None:
+    def __init__(self, config: GatewayConfig, now_s: float, identity: Identity = NOBODY) -> None:
         self.id = secrets.token_hex(8)
+        self.identity = identity
         self.errors = Budget(config.max_errors, config.max_errors / _BUDGET_PERIOD_S, now_s)
         self.commands = Budget(config.commands_burst, config.commands_per_second, now_s)
         self.opening = 0
@@ -146,6 +149,15 @@ class Sessions:
             if topics:
                 self._send(session, messages.unsubscribed(UNSET, [topic.number for topic in topics], reason))
 
+    def end_not_entitled(self, session: Session) -> None:
+        """Call when a client's entitlements have changed: ends what they no longer allow, and tells the client."""
+        ended = no_longer_allowed(_client(session).identity.entitlements, session.sink.topics())
+        for topic in ended:
+            self._hub.unsubscribe(session.sink, topic)
+        if ended:
+            numbers = [topic.number for topic in ended]
+            self._send(session, messages.unsubscribed(UNSET, numbers, ErrorCode.NOT_ENTITLED.value))
+
     # ---- one command
 
     def _answer(self, session: Session, command: Command | BadCommand) -> None:
@@ -190,6 +202,7 @@ class Sessions:
         topic = self._hub.find(session.sink, command.sub)
         if topic is None:
             raise _unknown_sub(command.sub)
+        check_topic(_client(session).identity.entitlements, topic)
         instrument = self._instruments.find(topic.instrument.name)
         no_book = topic.channel != Channel.TRADES and topic.seq == 0
         if instrument is None or no_book or not instrument.statuses[topic.channel].has_data.is_set():
@@ -211,6 +224,7 @@ class Sessions:
     # ---- subscribe
 
     def _subscribe(self, session: Session, command: Subscribe) -> None:
+        check_subscribe(_client(session).identity.entitlements, command)
         found = self._instruments.find_all(
             command.instruments, command.channel, with_data=bool(command.resume)
         )
@@ -233,7 +247,12 @@ class Sessions:
 
     async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         try:
-            found = await self._instruments.open(ids, command.channel, with_data=bool(command.resume))
+            found = await self._instruments.open(
+                ids,
+                command.channel,
+                with_data=bool(command.resume),
+                may_see=_client(session).identity.entitlements.may_see,
+            )
             if self._is_behind(command, found):
                 await self._instruments.reach(found, command.resume)
         except CommandError as error:
@@ -248,6 +267,9 @@ class Sessions:
     def _commit_later(self, session: Session, command: Subscribe, found: list[OpenInstrument]) -> None:
         self._hub.cork()
         try:
+            check_subscribe(
+                _client(session).identity.entitlements, command
+            )  # they may have changed meanwhile
             self._commit(session, command, found)
         except CommandError as error:
             self._refuse(session, command.id, error)
