@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mdstream.errors import ConfigError
+from mdstream.gateway.limit_settings import LimitSettings
 from mdstream.gateway.settings import (
     ExistingFile,
     Folder,
@@ -61,7 +62,7 @@ def _bytes(least: int, greatest: int) -> Whole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayConfig:
+class GatewayConfig(LimitSettings):
     """All settings of a gateway; each field says what it protects."""
 
     nats: tuple[str, ...] = _bus(
@@ -278,10 +279,24 @@ def _from_file(file: Path | None, known: Mapping[str, Setting]) -> Iterable[_Ite
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from None
-    for name, raw in table.items():
+    for name, raw in _flatten(table, known):
         if name not in known:
             raise ConfigError(f"{file}: {name} is not a key{_hint(name, known)}")
         yield f"{file}: {name}", name, raw, False
+
+
+def _flatten(
+    table: Mapping[str, Any], known: Mapping[str, Setting], section: str = ""
+) -> Iterable[tuple[str, Any]]:
+    """``exempt`` in the table ``[limits]`` is the field ``limits_exempt``."""
+    for key, raw in table.items():
+        name = f"{section}_{key}" if section else key
+        if isinstance(raw, dict) and (
+            name not in known or any(other.startswith(f"{name}_") for other in known)
+        ):
+            yield from _flatten(raw, known, name)
+        else:
+            yield name, raw
 
 
 def _from_env(environ: Mapping[str, str], known: Mapping[str, Setting]) -> Iterable[_Item]:

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from mdstream._version import __version__
 from mdstream.bus import Health, Refusals
 from mdstream.codes import CloseCode
+from mdstream.gateway.limits import Limits
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
@@ -82,6 +83,7 @@ class GatewayCollector(Collector):
         instruments: OpenInstruments,
         connected: Callable[[], bool],
         pauses: GcPauses,
+        limits: Limits,
     ) -> None:
         self._node = node
         self._stats = stats
@@ -90,6 +92,7 @@ class GatewayCollector(Collector):
         self._instruments = instruments
         self._connected = connected
         self._pauses = pauses
+        self._limits = limits
 
     def collect(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(
@@ -99,6 +102,7 @@ class GatewayCollector(Collector):
         yield info
         yield from self._hub_families(self._stats())
         yield from self._session_families()
+        yield from self._limit_families()
         yield from self._instrument_families()
         yield self._pause_family()
 
@@ -138,6 +142,24 @@ class GatewayCollector(Collector):
         yield _counter("mdstream_connections_closed", "Sessions ended, by close code", "code", closes)
         yield _counter("mdstream_commands", "Commands understood, by op", "op", sessions.commands_total)
         yield _counter("mdstream_errors", "Commands refused, by code", "code", sessions.errors_total)
+
+    def _limit_families(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "mdstream_limited",
+            "What was refused because one address or one user had too much, by limit",
+            labels=("scope", "limit"),
+        )
+        known = GaugeMetricFamily(
+            "mdstream_limited_parties",
+            "Addresses and users that are counted now, or were lately",
+            labels=("scope",),
+        )
+        for shares in (self._limits.addresses, self._limits.users):
+            known.add_metric((shares.scope,), len(shares))
+            for kind, count in shares.refused_total.items():
+                refused.add_metric((shares.scope, kind.value), count)
+        yield refused
+        yield known
 
     def _instrument_families(self) -> Iterator[Metric]:
         instruments = self._instruments

@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from dataclasses import fields, replace
 from typing import Final
 
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
@@ -19,6 +20,8 @@ from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
+from mdstream.gateway.limit_settings import LimitSettings
+from mdstream.gateway.limits import Limits
 from mdstream.gateway.metrics import GatewayCollector, Metrics
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
@@ -65,8 +68,9 @@ class Gateway:
         self._instruments = OpenInstruments(
             config, self._hub, self.scheduler.flush, now_us=monotonic_us, wall_us=wall_us
         )
-        self._sessions = Sessions(config, self._hub, self._instruments, wall_us=wall_us)
-        self._server = Server(config, self._hub, self._sessions, self._bus_trouble)
+        self._limits = Limits(config, time.monotonic)
+        self._sessions = Sessions(config, self._hub, self._instruments, wall_us=wall_us, limits=self._limits)
+        self._server = Server(config, self._hub, self._sessions, self._limits, self._bus_trouble)
         self._pauses = GcPauses()
         collector = GatewayCollector(
             config.node,
@@ -76,6 +80,7 @@ class Gateway:
             self._instruments,
             self._connected,
             self._pauses,
+            self._limits,
         )
         self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused)
         self.ticked: Callable[[], object] = _nothing
@@ -141,6 +146,17 @@ class Gateway:
         """Reads the certificate for clients again; False if there is none. Raises MdstreamError if it cannot be used; the old one
         then stays in use."""
         return self._server.reload_certificate()
+
+    def use_limits(self, settings: LimitSettings) -> bool:
+        """These settings of a configuration count from now on; False if they are what they were."""
+        changed = {each.name: getattr(settings, each.name) for each in fields(LimitSettings)}
+        config = replace(self.config, **changed)
+        if config == self.config:
+            return False
+        self.config = config
+        self._limits.use(config)
+        self._sessions.forget_welcomes()
+        return True
 
     async def drain(self) -> None:
         """Sends the clients away within the configured spread and deadline, then stops."""
@@ -242,6 +258,7 @@ class Gateway:
         if time.monotonic() - self._swept_at >= _SWEEP_S:
             self._swept_at = time.monotonic()
             self._instruments.sweep()
+            self._limits.sweep()
         self.ticked()
 
 

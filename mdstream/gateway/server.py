@@ -14,6 +14,7 @@ from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.handshake import Accepted, Refused
 from mdstream.gateway.http_messages import retry_after_s
+from mdstream.gateway.limits import Limits, Visitor
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.sockets import peer_of, tls_context
 from mdstream.gateway.upgrades import Upgrades, refusal
@@ -25,10 +26,16 @@ class Server:
     """Accepts clients while there is room and no drain."""
 
     def __init__(
-        self, config: GatewayConfig, hub: Hub, sessions: Sessions, bus_trouble: Callable[[], str | None]
+        self,
+        config: GatewayConfig,
+        hub: Hub,
+        sessions: Sessions,
+        limits: Limits,
+        bus_trouble: Callable[[], str | None],
     ) -> None:
         """``bus_trouble`` says why there is no market data; health checks on the clients' port are told."""
         self._config = config
+        self._limits = limits
         self._upgrades = Upgrades(compression=config.compression, trouble=bus_trouble)
         self._group = SessionGroup(
             hub,
@@ -36,6 +43,7 @@ class Server:
             on_open=sessions.opened,
             on_message=sessions.received,
             on_close=sessions.closed,
+            on_gone=lambda session: limits.answered(_visitor(session)),
             limits=SessionLimits(
                 max_connections=config.max_connections,
                 max_message_bytes=config.max_message_bytes,
@@ -68,9 +76,10 @@ class Server:
         self._listener = ClientListener(
             self._group,
             turn_away=self._turn_away,
+            limits=self._limits,
             max_handshakes=config.max_handshakes,
             tls=tls,
-            tls_handshake_s=config.handshake_ms / 1000,
+            handshake_s=config.handshake_ms / 1000,
         )
         await self._listener.open(
             config.host, config.port, backlog=config.backlog, send_buffer_bytes=config.send_buffer_bytes
@@ -105,7 +114,7 @@ class Server:
 
     def _on_request(self, session: Session, head: bytes) -> None:
         try:
-            verdict, answer = self._upgrades.answer(head, self._busy(session))
+            verdict, answer = self._judge(session, head)
         except Exception:
             log.exception("an upgrade request could not be judged")
             verdict = Refused(500, "internal error")
@@ -119,6 +128,15 @@ class Server:
                 log.debug("%s is answered %d: %s", peer_of(session.transport), verdict.status, verdict.reason)
             session.refuse(answer)
 
+    def _judge(self, session: Session, head: bytes) -> tuple[Accepted | Refused, bytes]:
+        limits, visitor = self._limits, _visitor(session)
+        if why := limits.requested(visitor, head):
+            return _too_many(why)
+        verdict, answer = self._upgrades.answer(head, self._busy(session))
+        if isinstance(verdict, Accepted) and (why := limits.admit(visitor)):
+            return _too_many(why)
+        return verdict, answer
+
     def _busy(self, session: Session) -> str | None:
         if self.draining:
             return "draining; connect to another gateway"
@@ -126,10 +144,28 @@ class Server:
             return "full; try again later, or another gateway"
         return None
 
-    def _turn_away(self) -> bytes:
-        self.refused_total[503] += 1
-        log.debug("a connection is answered 503: too many are in their handshake")
-        wait_s = str(retry_after_s())
-        return refusal(
-            Refused(503, "too many clients are connecting; try again later", (("Retry-After", wait_s),))
+    def _turn_away(self, status: int) -> bytes:
+        self.refused_total[status] += 1
+        log.debug("a connection is answered %d: too many are in their handshake", status)
+        whose = (
+            "clients are connecting"
+            if status == 503
+            else "connections of one address have not sent their request"
         )
+        return refusal(Refused(status, f"too many {whose}; try again later", (_retry_after(),)))
+
+
+def _visitor(session: Session) -> Visitor:
+    """Who connected; a session has it until it is let in."""
+    visitor = session.context
+    assert isinstance(visitor, Visitor)
+    return visitor
+
+
+def _too_many(why: str) -> tuple[Refused, bytes]:
+    verdict = Refused(429, f"{why}; try again later", (_retry_after(),))
+    return verdict, refusal(verdict)
+
+
+def _retry_after() -> tuple[str, str]:
+    return "Retry-After", str(retry_after_s())

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from mdstream.auth.identity import NOBODY, Identity
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import messages
@@ -34,12 +33,14 @@ from mdstream.gateway.commands import (
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_subscribe, check_topic, no_longer_allowed
+from mdstream.gateway.limits import Kind, Limits, Visitor
 from mdstream.gateway.sockets import peer_of
 from mdstream.model import Channel, InstrumentId, State
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
     from mdstream._core.fanout.instrument import Instrument
+    from mdstream._core.fanout.topic import Topic
     from mdstream._core.net.session import Session
     from mdstream.gateway.open_instrument import OpenInstrument
     from mdstream.gateway.open_instruments import OpenInstruments
@@ -52,11 +53,12 @@ _BUDGET_PERIOD_S = 60.0
 class _Client:
     """What the gateway keeps of one session."""
 
-    __slots__ = ("commands", "errors", "id", "identity", "opening")
+    __slots__ = ("commands", "errors", "id", "identity", "opening", "visitor")
 
-    def __init__(self, config: GatewayConfig, now_s: float, identity: Identity = NOBODY) -> None:
+    def __init__(self, config: GatewayConfig, now_s: float, visitor: Visitor) -> None:
         self.id = secrets.token_hex(8)
-        self.identity = identity
+        self.visitor = visitor
+        self.identity = visitor.identity
         self.errors = Budget(config.max_errors, config.max_errors / _BUDGET_PERIOD_S, now_s)
         self.commands = Budget(config.commands_burst, config.commands_per_second, now_s)
         self.opening = 0
@@ -74,13 +76,16 @@ class Sessions:
         *,
         wall_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
+        limits: Limits | None = None,
     ) -> None:
         self._config = config
+        self._limits = limits or Limits(config, now_s)
         self._hub = hub
         self._instruments = instruments
         instruments.end_subscriptions_by(self._end_subscriptions)
         self._reader = CommandReader(config)
-        self._welcomes = messages.Welcomes(config)
+        self._welcomes: dict[tuple[str, ...], messages.Welcomes] = {}
+        """By the scopes of the limits that the client has besides its own."""
         self._wall_us = wall_us
         self._now_s = now_s
         self._open: set[Session] = set()
@@ -106,16 +111,19 @@ class Sessions:
     # ---- the callbacks of a session
 
     def opened(self, session: Session) -> None:
-        session.context = client = _Client(self._config, self._now_s())
+        visitor = session.context if isinstance(session.context, Visitor) else Visitor()
+        session.context = client = _Client(self._config, self._now_s(), visitor)
+        self._limits.entered(visitor)
         self._open.add(session)
         self.opened_total += 1
         if log.isEnabledFor(logging.DEBUG):
             log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
-        session.send_control(self._welcomes.encode(session.format, client.id, self._wall_us()))
+        session.send_control(self._welcome(visitor).encode(session.format, client.id, self._wall_us()))
 
     def received(self, session: Session, payload: bytes) -> None:
         """Answers one WebSocket message; raises nothing, whatever the message holds."""
         try:
+            self._charge(session, Kind.RECEIVED, len(payload))
             for command in self._reader.read_message(session.format, payload):
                 self._answer(session, command)
                 if not session.open:
@@ -126,7 +134,19 @@ class Sessions:
     def closed(self, session: Session, code: int) -> None:
         self._open.discard(session)
         self.closes_total[code] += 1
+        self._limits.left(_client(session).visitor)
         log.debug("session %s: closed with %d", _client(session).id, code)
+
+    def forget_welcomes(self) -> None:
+        """Call when the limits have changed: clients that come are told the new ones."""
+        self._welcomes.clear()
+
+    def _welcome(self, visitor: Visitor) -> messages.Welcomes:
+        shared = self._limits.shown(visitor)
+        found = self._welcomes.get(tuple(shared))
+        if found is None:
+            found = self._welcomes[tuple(shared)] = messages.Welcomes(self._config, shared)
+        return found
 
     # ---- the end
 
@@ -143,20 +163,20 @@ class Sessions:
     def _end_subscriptions(self, core: Instrument, reason: str) -> None:
         """Ends every subscription to an instrument and tells each client why."""
         for session in self:
-            topics = [topic for topic in session.sink.topics() if topic.instrument is core]
-            for topic in topics:
-                self._hub.unsubscribe(session.sink, topic)
-            if topics:
-                self._send(session, messages.unsubscribed(UNSET, [topic.number for topic in topics], reason))
+            self._end(session, [topic for topic in session.sink.topics() if topic.instrument is core], reason)
+
+    def _end(self, session: Session, topics: Sequence[Topic], reason: str, id: CommandId = UNSET) -> None:
+        """Ends subscriptions of a client, and tells it."""
+        for topic in topics:
+            self._hub.unsubscribe(session.sink, topic)
+        if topics:
+            self._limits.subscribed(_client(session).visitor, session.sink.subscriptions)
+            self._send(session, messages.unsubscribed(id, [topic.number for topic in topics], reason))
 
     def end_not_entitled(self, session: Session) -> None:
         """Call when a client's entitlements have changed: ends what they no longer allow, and tells the client."""
         ended = no_longer_allowed(_client(session).identity.entitlements, session.sink.topics())
-        for topic in ended:
-            self._hub.unsubscribe(session.sink, topic)
-        if ended:
-            numbers = [topic.number for topic in ended]
-            self._send(session, messages.unsubscribed(UNSET, numbers, ErrorCode.NOT_ENTITLED.value))
+        self._end(session, ended, ErrorCode.NOT_ENTITLED.value)
 
     # ---- one command
 
@@ -167,6 +187,7 @@ class Sessions:
                 raise CommandError(
                     ErrorCode.RATE_LIMITED, f"too many commands; {rate} per second are allowed"
                 )
+            self._charge(session, Kind.COMMANDS)
             if isinstance(command, BadCommand):
                 raise command.error
             op, answer = self._answers[type(command)]
@@ -212,14 +233,13 @@ class Sessions:
         self._hub.recover(session.sink, topic, command.from_seq)
 
     def _unsubscribe(self, session: Session, command: Unsubscribe) -> None:
-        topics = [self._hub.find(session.sink, sub) for sub in command.subs]
-        for sub, topic in zip(command.subs, topics, strict=True):
+        topics = []
+        for sub in command.subs:
+            topic = self._hub.find(session.sink, sub)
             if topic is None:
                 raise _unknown_sub(sub)
-        for topic in topics:
-            if topic is not None:
-                self._hub.unsubscribe(session.sink, topic)
-        self._send(session, messages.unsubscribed(command.id, command.subs, "requested"))
+            topics.append(topic)
+        self._end(session, topics, "requested", command.id)
 
     # ---- subscribe
 
@@ -281,14 +301,21 @@ class Sessions:
         self._check_room(session, command)
         for instrument in found:
             self._subscribe_one(session, command, instrument)
+        self._limits.subscribed(_client(session).visitor, session.sink.subscriptions)
 
     def _is_behind(self, command: Subscribe, found: Sequence[OpenInstrument]) -> bool:
         return command.channel == Channel.BOOK and self._instruments.is_behind(found, command.resume)
 
+    def _charge(self, session: Session, kind: Kind, amount: float = 1) -> None:
+        """Takes from what the client's address and user have together, or raises CommandError ``rate_limited``."""
+        if why := self._limits.charge(_client(session).visitor, kind, amount):
+            raise CommandError(ErrorCode.RATE_LIMITED, why)
+
     def _check_room(self, session: Session, command: Subscribe) -> None:
         most = self._config.max_subscriptions
         wanted = session.sink.subscriptions + _client(session).opening + len(command.instruments)
-        if wanted <= most:
+        visitor = _client(session).visitor
+        if wanted <= most and self._limits.has_room(visitor, len(command.instruments)):
             return
         have = {
             (t.instrument.name, t.channel, t.depth, t.group, t.interval_ms) for t in session.sink.topics()
@@ -299,6 +326,8 @@ class Sessions:
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
                 f"{len(have)} of {most} subscriptions are in use; {new} more are too many",
             )
+        if new and (why := self._limits.check_room(visitor, new)):
+            raise CommandError(ErrorCode.LIMIT_SUBSCRIPTIONS, why)
 
     def _subscribe_one(self, session: Session, command: Subscribe, instrument: OpenInstrument) -> None:
         resume = command.resume.get(instrument.name)
