@@ -81,8 +81,7 @@ def test_a_request_is_allowed_if_one_grant_allows_all_of_it(
             assert entitlements.delay_ms(channel, name, depth, interval_ms) == min(delays)
         else:
             assert why is not None and name in why
-            with pytest.raises(ValueError):
-                entitlements.delay_ms(channel, name, depth, interval_ms)
+            assert entitlements.delay_ms(channel, name, depth, interval_ms) is None
 
 
 @given(st.lists(grants, max_size=5), names)
@@ -139,13 +138,16 @@ def test_the_same_grants_are_compiled_once() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    entitlements = made(GRANT)
+    entitlements = made(
+        *({**GRANT, "instruments": [f"SIM:{digit}*", f"SIM:*{digit}"]} for digit in range(10))
+    )
+    seen = 0
     for number in range(3000):
         assert entitlements.check("book", f"SIM:{number}", 20, 100) is None
         assert entitlements.check("book", f"X:{number}", 20, 100) is not None
-    entitlements.check("book", "SIM:" + 100_000 * "A", 20, 100)
-    assert 0 < len(entitlements._offers) <= 1024
-    assert max(len(name) for _, name in entitlements._offers) < 200
+        assert entitlements.check("ticker", f"SIM:{number:03}", 0, 100) is None
+        seen = max(seen, len(entitlements._offers))
+    assert 50 < seen <= 256
 
 
 MANY = [f"SIM:{number}" for number in range(MAX_PATTERNS // 2 + 1)]
