@@ -22,15 +22,21 @@ logger = logging.getLogger(__name__)
 
 MD_STATE: Final = "MD_STATE"
 MD_LOG: Final = "MD_LOG"
+MD_USAGE: Final = "MD_USAGE"
+USAGE_SUBJECT: Final = "mdstream.usage"
 SUBJECTS: Final = {
     MD_STATE: ("md.*.*.snap", "md.*.*.ref", "md.*.*.status"),
     MD_LOG: ("md.*.*.book", "md.*.*.trade"),
+    MD_USAGE: (f"{USAGE_SUBJECT}.*",),
 }
 
 JETSTREAM_IS_OFF: Final = (
     "JetStream is off on this server; start it with `nats-server -js`, or put `jetstream {}` into its configuration"
     " (and enable it for the account)"
 )
+
+USAGE_DUPLICATES_S: Final = 600.0
+"""How long the server recognises a message that a gateway sends again, because its confirmation was lost."""
 
 NAME_IN_USE = 10058
 STREAM_NOT_FOUND = 10059
@@ -56,6 +62,17 @@ async def ensure_streams(js: JetStreamContext, options: StreamOptions) -> None:
             await _ensure(js, config)
         except (nats.errors.Error, TimeoutError) as error:
             explain(error, f"stream {config.name} does not exist and cannot be created")
+
+
+async def ensure_usage_stream(
+    js: JetStreamContext, options: StreamOptions, *, keep_s: float, max_bytes: int
+) -> None:
+    """The same for ``MD_USAGE``, which keeps who used what for ``keep_s``, in ``max_bytes`` at most."""
+    config = _usage_config(options, keep_s, max_bytes)
+    try:
+        await _ensure(js, config)
+    except (nats.errors.Error, TimeoutError) as error:
+        explain(error, f"stream {MD_USAGE} does not exist and cannot be created")
 
 
 async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct: bool) -> Stored | None:
@@ -128,7 +145,7 @@ async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
     missing = sorted(set(SUBJECTS[name]) - set(info.config.subjects or ()))
     if missing:
         logger.warning(
-            "stream %s exists and is left as it is, but it does not list %s: gaps there cannot be recovered",
+            "stream %s exists and is left as it is, but it does not list %s: what is published there is not kept",
             name,
             ", ".join(missing),
         )
@@ -155,6 +172,21 @@ def _log_config(options: StreamOptions) -> api.StreamConfig:
         max_age=options.log_max_age_s,
         max_bytes=options.log_max_bytes,
         storage=api.StorageType(options.log_storage),
+        num_replicas=options.replicas,
+        allow_direct=True,
+    )
+
+
+def _usage_config(options: StreamOptions, keep_s: float, max_bytes: int) -> api.StreamConfig:
+    return api.StreamConfig(
+        name=MD_USAGE,
+        description="mdstream: who used which instrument in which minute",
+        subjects=list(SUBJECTS[MD_USAGE]),
+        discard=api.DiscardPolicy.OLD,
+        max_age=keep_s,
+        max_bytes=max_bytes,
+        duplicate_window=min(USAGE_DUPLICATES_S, keep_s),
+        storage=api.StorageType.FILE,
         num_replicas=options.replicas,
         allow_direct=True,
     )

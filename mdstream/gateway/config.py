@@ -46,6 +46,7 @@ _served = Group("what to serve")
 _session = Group("sessions of clients")
 _bounds = Group("limits for clients")
 _instruments = Group("instruments")
+_usage = Group("records of who used what, in the JetStream stream MD_USAGE")
 _drain = Group("stopping (SIGTERM or Ctrl-C; a second one stops at once)")
 _log = Group("the log, on stderr")
 
@@ -211,6 +212,25 @@ class GatewayConfig(LimitSettings):
     trade_capacity: int = _instruments(4_096, Whole(16, 2**24), "trades kept per instrument")
     max_levels: int = _instruments(
         65_536, Whole(16, 2**24), "levels on one side of a book; deeper updates are refused"
+    )
+
+    usage_enabled: bool = _usage(
+        False,
+        Switch(),
+        "whether to store, for each minute, which user had which instruments, with depth and delay; `mdstream usage` sums it up",
+    )
+    usage_keep_days: int = _usage(
+        40, Whole(1, 3650), "how long the records are kept; counts when the stream is created"
+    )
+    usage_max_bytes: int = _usage(
+        1_073_741_824,
+        _bytes(65_536, 2**50),
+        "size of the stream; beyond it the oldest records go; counts when the stream is created",
+    )
+    usage_backlog_bytes: int = _usage(
+        16_777_216,
+        _bytes(65_536, 2**40),
+        "records that wait in memory while NATS is away; beyond it the oldest go",
     )
 
     drain_spread_ms: int = _drain(

@@ -25,6 +25,7 @@ from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.usage_writer import UsageWriter
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_INSTRUMENTS_SHOWN = 500
@@ -84,6 +85,7 @@ class GatewayCollector(Collector):
         connected: Callable[[], bool],
         pauses: GcPauses,
         limits: Limits,
+        usage: UsageWriter | None,
     ) -> None:
         self._node = node
         self._stats = stats
@@ -93,6 +95,7 @@ class GatewayCollector(Collector):
         self._connected = connected
         self._pauses = pauses
         self._limits = limits
+        self._usage = usage
 
     def collect(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(
@@ -103,6 +106,7 @@ class GatewayCollector(Collector):
         yield from self._hub_families(self._stats())
         yield from self._session_families()
         yield from self._limit_families()
+        yield from self._usage_families()
         yield from self._instrument_families()
         yield self._pause_family()
 
@@ -160,6 +164,19 @@ class GatewayCollector(Collector):
                 refused.add_metric((shares.scope, kind.value), count)
         yield refused
         yield known
+
+    def _usage_families(self) -> Iterator[Metric]:
+        if self._usage is None:
+            return
+        yield _counter(
+            "mdstream_usage",
+            "Uses of an instrument by a user in a minute, by what became of their record",
+            "outcome",
+            {"stored": self._usage.uses_total["stored"], "lost": self._usage.uses_total["lost"]},
+        )
+        yield GaugeMetricFamily(
+            "mdstream_usage_waiting_bytes", "Records that wait for NATS", value=self._usage.waiting_bytes
+        )
 
     def _instrument_families(self) -> Iterator[Metric]:
         instruments = self._instruments

@@ -27,6 +27,7 @@ from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.usage_writer import UsageWriter
 
 log = logging.getLogger("mdstream.gateway")
 
@@ -69,7 +70,15 @@ class Gateway:
             config, self._hub, self.scheduler.flush, now_us=monotonic_us, wall_us=wall_us
         )
         self._limits = Limits(config, time.monotonic)
-        self._sessions = Sessions(config, self._hub, self._instruments, wall_us=wall_us, limits=self._limits)
+        self._usage = UsageWriter(config, lambda: self._bus, wall_us) if config.usage_enabled else None
+        self._sessions = Sessions(
+            config,
+            self._hub,
+            self._instruments,
+            wall_us=wall_us,
+            limits=self._limits,
+            usage=self._usage.usage if self._usage is not None else None,
+        )
         self._server = Server(config, self._hub, self._sessions, self._limits, self._bus_trouble)
         self._pauses = GcPauses()
         collector = GatewayCollector(
@@ -81,6 +90,7 @@ class Gateway:
             self._connected,
             self._pauses,
             self._limits,
+            self._usage,
         )
         self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused)
         self.ticked: Callable[[], object] = _nothing
@@ -131,6 +141,8 @@ class Gateway:
         options = bus_options(self.config) if self._bus is None else None
         self.scheduler.start(asyncio.get_running_loop())
         self._pauses.watch()
+        if self._usage is not None:
+            self._usage.start()
         try:
             await self._admin.start()
             await self._server.start()
@@ -186,6 +198,8 @@ class Gateway:
         await self._server.end()
         self._admin.close()
         await self._instruments.close()
+        if self._usage is not None:
+            await self._usage.stop()
         if self._bus is not None and self._owns_bus:
             await self._bus.close()
         self.scheduler.stop()
@@ -259,6 +273,8 @@ class Gateway:
             self._swept_at = time.monotonic()
             self._instruments.sweep()
             self._limits.sweep()
+        if self._usage is not None:
+            self._usage.tick()
         self.ticked()
 
 

@@ -35,6 +35,7 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_subscribe, check_topic, no_longer_allowed
 from mdstream.gateway.limits import Kind, Limits, Visitor
 from mdstream.gateway.sockets import peer_of
+from mdstream.gateway.usage import Part, Usage, part_of
 from mdstream.model import Channel, InstrumentId, State
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ _BUDGET_PERIOD_S = 60.0
 class _Client:
     """What the gateway keeps of one session."""
 
-    __slots__ = ("commands", "errors", "id", "identity", "opening", "visitor")
+    __slots__ = ("commands", "errors", "id", "identity", "opening", "parts", "visitor")
 
     def __init__(self, config: GatewayConfig, now_s: float, visitor: Visitor) -> None:
         self.id = secrets.token_hex(8)
@@ -63,6 +64,8 @@ class _Client:
         self.commands = Budget(config.commands_burst, config.commands_per_second, now_s)
         self.opening = 0
         """Subscriptions that wait for their instruments to open; they count against the limit."""
+        self.parts: dict[int, Part] | None = None
+        """By the number of a subscription: how its use is counted. None where usage is not recorded."""
 
 
 class Sessions:
@@ -77,8 +80,10 @@ class Sessions:
         wall_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
         limits: Limits | None = None,
+        usage: Usage | None = None,
     ) -> None:
         self._config = config
+        self._usage = usage
         self._limits = limits or Limits(config, now_s)
         self._hub = hub
         self._instruments = instruments
@@ -135,6 +140,7 @@ class Sessions:
         self._open.discard(session)
         self.closes_total[code] += 1
         self._limits.left(_client(session).visitor)
+        self._count_ends(session)
         log.debug("session %s: closed with %d", _client(session).id, code)
 
     def forget_welcomes(self) -> None:
@@ -171,12 +177,32 @@ class Sessions:
             self._hub.unsubscribe(session.sink, topic)
         if topics:
             self._limits.subscribed(_client(session).visitor, session.sink.subscriptions)
+            self._count_ends(session, [topic.number for topic in topics])
             self._send(session, messages.unsubscribed(id, [topic.number for topic in topics], reason))
 
     def end_not_entitled(self, session: Session) -> None:
         """Call when a client's entitlements have changed: ends what they no longer allow, and tells the client."""
         ended = no_longer_allowed(_client(session).identity.entitlements, session.sink.topics())
         self._end(session, ended, ErrorCode.NOT_ENTITLED.value)
+
+    # ---- usage
+
+    def _count_begin(self, session: Session, topic: Topic) -> None:
+        if self._usage is None:
+            return
+        client = _client(session)
+        part = part_of(client.identity.subject, topic.instrument.name, topic.channel, topic.depth, 0)
+        self._usage.begin(part)
+        if client.parts is None:
+            client.parts = {}
+        client.parts[topic.number] = part
+
+    def _count_ends(self, session: Session, subs: Iterable[int] | None = None) -> None:
+        """Of these subscriptions, or of all."""
+        parts = _client(session).parts
+        if self._usage is not None and parts is not None:
+            for sub in list(parts) if subs is None else subs:
+                self._usage.end(parts.pop(sub))
 
     # ---- one command
 
@@ -336,6 +362,8 @@ class Sessions:
             session.format, command.id, topic, instrument.ref, resumed=resumed is not False
         )
         status = instrument.statuses[command.channel]
+        if resumed is not None:
+            self._count_begin(session, topic)
         if resumed is None:
             # The client is subscribed already: its data continues where it is.
             session.send_control(answer)
