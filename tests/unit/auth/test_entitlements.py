@@ -160,7 +160,7 @@ WRONG: list[tuple[object, str]] = [
     (claim(*[GRANT] * (MAX_GRANTS + 1)), f"md.grants must be a list with 0 to {MAX_GRANTS} entries"),
     ({"grants": [GRANT, "book"]}, r"md.grants[1] must be a map with channels and instruments"),
     (claim({"channels": ["book"]}), "md.grants[0] has no instruments"),
-    (claim({**GRANT, "chanels": []}), "md.grants[0] has the unknown key 'chanels'; did you mean channels?"),
+    (claim({**GRANT, "channel": []}), "md.grants[0] has the unknown key 'channel'; did you mean channels?"),
     (claim({**GRANT, 5000 * "x": 1}), "md.grants[0] has the unknown key 'xxx"),
     (claim({**GRANT, "channels": []}), "md.grants[0].channels must be a list with 1 to"),
     (claim({**GRANT, "channels": "book"}), "md.grants[0].channels must be a list"),
