@@ -1,7 +1,7 @@
-"""The two JetStream streams of the contract, and requests to them.
+"""The JetStream streams of the contract, and requests to them.
 
 ``MD_STATE`` keeps the last ``snap``, ``ref`` and ``status`` of each instrument. ``MD_LOG`` keeps every ``book`` and ``trade``
-message for a while. The first part that connects creates them; an existing stream is never changed.
+message for a while. ``MD_CTL`` keeps what was revoked. The first part that connects creates them; an existing stream is never changed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ logger = logging.getLogger(__name__)
 
 MD_STATE: Final = "MD_STATE"
 MD_LOG: Final = "MD_LOG"
+MD_CTL: Final = "MD_CTL"
 SUBJECTS: Final = {
     MD_STATE: ("md.*.*.snap", "md.*.*.ref", "md.*.*.status"),
     MD_LOG: ("md.*.*.book", "md.*.*.trade"),
+    MD_CTL: ("mdctl.revoke.>",),
 }
 
 JETSTREAM_IS_OFF: Final = (
     "JetStream is off on this server; start it with `nats-server -js`, or put `jetstream {}` into its configuration"
     " (and enable it for the account)"
 )
+
+CONTROL_MAX_BYTES: Final = 128 * 1024 * 1024
 
 NAME_IN_USE = 10058
 STREAM_NOT_FOUND = 10059
@@ -56,6 +60,11 @@ async def ensure_streams(js: JetStreamContext, options: StreamOptions) -> None:
             await _ensure(js, config)
         except (nats.errors.Error, TimeoutError) as error:
             explain(error, f"stream {config.name} does not exist and cannot be created")
+
+
+async def ensure_control(js: JetStreamContext, options: StreamOptions) -> None:
+    """Creates ``MD_CTL`` if it does not exist. Raises nats.errors.Error."""
+    await _ensure(js, _control_config(options))
 
 
 async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct: bool) -> Stored | None:
@@ -155,6 +164,20 @@ def _log_config(options: StreamOptions) -> api.StreamConfig:
         max_age=options.log_max_age_s,
         max_bytes=options.log_max_bytes,
         storage=api.StorageType(options.log_storage),
+        num_replicas=options.replicas,
+        allow_direct=True,
+    )
+
+
+def _control_config(options: StreamOptions) -> api.StreamConfig:
+    return api.StreamConfig(
+        name=MD_CTL,
+        description="mdstream: what was revoked",
+        subjects=list(SUBJECTS[MD_CTL]),
+        max_msgs_per_subject=1,
+        max_bytes=CONTROL_MAX_BYTES,
+        discard=api.DiscardPolicy.NEW,  # a revocation is never forgotten to make room for another
+        storage=api.StorageType.FILE,
         num_replicas=options.replicas,
         allow_direct=True,
     )

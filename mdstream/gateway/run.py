@@ -17,6 +17,7 @@ from mdstream import logs
 from mdstream._version import __version__
 from mdstream.bus import EmbeddedNats
 from mdstream.errors import MdstreamError
+from mdstream.gateway.auth_setup import warning
 from mdstream.gateway.config import GatewayConfig, describe
 from mdstream.gateway.node import Gateway
 from mdstream.gateway.pauses import Collecting
@@ -77,20 +78,27 @@ async def _serve(config: GatewayConfig) -> None:
 
 async def _serve_until(signals: _Signals, config: GatewayConfig) -> None:
     gateway = Gateway(config)
+    if (said := warning(config)) is not None:
+        log.warning("%s", said)
     collecting = Collecting(gateway.updates)
     gateway.ticked = collecting.step
     collecting.start()
     try:
         await gateway.start()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, gateway)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, gateway)
         log.info("serving clients at %s, probes and metrics at %s", gateway.url, gateway.admin_url)
         await _stop_when_asked(signals, gateway)
     finally:
         collecting.stop()
 
 
-def _reload_certificate(gateway: Gateway) -> None:
-    """SIGHUP: a certificate was renewed."""
+def _reload(gateway: Gateway) -> None:
+    """SIGHUP: a certificate was renewed, or keys have changed."""
+    try:
+        if gateway.reload_keys():
+            log.info("SIGHUP: the keys of credentials were read again")
+    except MdstreamError as error:
+        log.error("SIGHUP: %s; what was read before stays in use", error)
     try:
         read = gateway.reload_certificate()
     except MdstreamError as error:

@@ -194,20 +194,24 @@ class Setting:
     group: str
     text: str
     secret: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Settings that ``--help`` shows together, under this title; called, it makes a field of a configuration class."""
+    """Settings that ``--help`` shows together, under this title, those of a small ``rank`` first; called, it makes a field of a
+    configuration class."""
 
     title: str
+    rank: int = 0
 
     def __call__(self, default: T, kind: Kind, text: str, *, secret: bool = False) -> T:
-        how = Setting(kind, self.title, text, secret)
+        how = Setting(kind, self.title, text, secret, self.rank)
         found: T = field(default=default, metadata={"setting": how})
         return found
 
 
 def settings_of(config: type[DataclassInstance]) -> dict[str, Setting]:
     """The fields of a configuration class, in order: name → ``Setting``."""
-    return {each.name: each.metadata["setting"] for each in fields(config)}
+    found = {each.name: each.metadata["setting"] for each in fields(config)}
+    return dict(sorted(found.items(), key=lambda item: item[1].rank))
