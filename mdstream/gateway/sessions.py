@@ -34,6 +34,7 @@ from mdstream.gateway.commands import (
     Unsubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.entitled import check_subscribe, check_topic, no_longer_allowed
 from mdstream.gateway.lifetimes import Lifetimes, SingleSessions
 from mdstream.gateway.renewals import Renewals
 from mdstream.gateway.sockets import peer_of
@@ -59,7 +60,7 @@ class _Client:
 
     __slots__ = ("commands", "errors", "id", "identity", "opened_s", "opening")
 
-    def __init__(self, config: GatewayConfig, identity: Identity, now_s: float) -> None:
+    def __init__(self, config: GatewayConfig, now_s: float, identity: Identity = NOBODY) -> None:
         self.id = secrets.token_hex(8)
         self.identity = identity
         self.opened_s = now_s
@@ -136,7 +137,7 @@ class Sessions:
             return
         if not isinstance(identity, Identity):
             identity = NOBODY
-        session.context = client = _Client(self._config, identity, self._now_s())
+        session.context = client = _Client(self._config, self._now_s(), identity)
         self._open.add(session)
         self.opened_total += 1
         self._follow(session, client)
@@ -194,6 +195,15 @@ class Sessions:
             if topics:
                 self._send(session, messages.unsubscribed(UNSET, [topic.number for topic in topics], reason))
 
+    def end_not_entitled(self, session: Session) -> None:
+        """Call when a client's entitlements have changed: ends what they no longer allow, and tells the client."""
+        ended = no_longer_allowed(_client(session).identity.entitlements, session.sink.topics())
+        for topic in ended:
+            self._hub.unsubscribe(session.sink, topic)
+        if ended:
+            numbers = [topic.number for topic in ended]
+            self._send(session, messages.unsubscribed(UNSET, numbers, ErrorCode.NOT_ENTITLED.value))
+
     # ---- one command
 
     def _answer(self, session: Session, command: Command | BadCommand) -> None:
@@ -237,6 +247,7 @@ class Sessions:
         _client(session).identity = identity
         self.lifetimes.follow(session, identity)
         self._send(session, messages.authenticated(command.id, identity.expires_us))
+        self.end_not_entitled(session)
 
     def _refuse_auth(self, session: Session, command: Auth, error: CommandError) -> None:
         self._refuse(session, command.id, error)
@@ -248,6 +259,7 @@ class Sessions:
         topic = self._hub.find(session.sink, command.sub)
         if topic is None:
             raise _unknown_sub(command.sub)
+        check_topic(_client(session).identity.entitlements, topic)
         instrument = self._instruments.find(topic.instrument.name)
         no_book = topic.channel != Channel.TRADES and topic.seq == 0
         if instrument is None or no_book or not instrument.statuses[topic.channel].has_data.is_set():
@@ -269,6 +281,7 @@ class Sessions:
     # ---- subscribe
 
     def _subscribe(self, session: Session, command: Subscribe) -> None:
+        check_subscribe(_client(session).identity.entitlements, command)
         found = self._instruments.find_all(
             command.instruments, command.channel, with_data=bool(command.resume)
         )
@@ -291,7 +304,12 @@ class Sessions:
 
     async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         try:
-            found = await self._instruments.open(ids, command.channel, with_data=bool(command.resume))
+            found = await self._instruments.open(
+                ids,
+                command.channel,
+                with_data=bool(command.resume),
+                may_see=_client(session).identity.entitlements.may_see,
+            )
             if self._is_behind(command, found):
                 await self._instruments.reach(found, command.resume)
         except CommandError as error:
@@ -306,6 +324,9 @@ class Sessions:
     def _commit_later(self, session: Session, command: Subscribe, found: list[OpenInstrument]) -> None:
         self._hub.cork()
         try:
+            check_subscribe(
+                _client(session).identity.entitlements, command
+            )  # they may have changed meanwhile
             self._commit(session, command, found)
         except CommandError as error:
             self._refuse(session, command.id, error)
