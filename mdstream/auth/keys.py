@@ -5,9 +5,11 @@ Symmetric and asymmetric keys never meet in one set, so that no public key can b
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 import jwt
@@ -32,11 +34,13 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519Public
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """``material`` is what PyJWT verifies with; ``id`` is the ``kid`` of the tokens that name it."""
+    """``material`` is what PyJWT verifies with; ``id`` is the ``kid`` of the tokens that name it. A key that is not ``named`` serves
+    tokens of any ``kid``."""
 
     id: str | None
     algorithm: str
     material: Any = field(repr=False)
+    named: bool = True
 
 
 class KeySet:
@@ -49,14 +53,13 @@ class KeySet:
         if len(self.keys) > MAX_KEYS:
             raise ValueError(f"there are {len(self.keys)} keys; {MAX_KEYS} are allowed")
         self._by_id = {key.id: key for key in self.keys if key.id is not None}
-        self._nameless = [key for key in self.keys if key.id is None]
+        self._nameless = [key for key in self.keys if not key.named]
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def find(self, id: str | None, algorithm: str) -> Key | None:
-        """The key that a token means. A token without ``kid`` means the only key of its algorithm, a key without an id serves tokens
-        of any ``kid``."""
+        """The key that a token means. A token without ``kid`` means the only key of its algorithm."""
         found = self._by_id.get(id) if id is not None else None
         if found is not None:
             return found
@@ -72,7 +75,7 @@ def secret_key(secret: bytes, id: str | None = None) -> Key:
         material = jwt.get_algorithm_by_name(SYMMETRIC).prepare_key(secret)
     except jwt.PyJWTError:
         raise ValueError("the secret is a public key or a JWK; HS256 needs random bytes") from None
-    return Key(id, SYMMETRIC, material)
+    return Key(id, SYMMETRIC, material, named=id is not None)
 
 
 def pem_key(pem: bytes, id: str | None = None) -> Key:
@@ -92,19 +95,31 @@ def pem_key(pem: bytes, id: str | None = None) -> Key:
 
 
 def public_key(public: object, id: str | None = None) -> Key:
-    """The key with the one algorithm of its type. Raises ValueError for other types and weak keys."""
+    """The key with the one algorithm of its type; without an id it has its thumbprint. Raises ValueError for other types and weak keys."""
+    algorithm = _algorithm_of(public)
+    return Key(id or thumbprint(public, algorithm), algorithm, public, named=id is not None)
+
+
+def _algorithm_of(public: object) -> str:
     match public:
         case rsa.RSAPublicKey():
             if not LEAST_RSA_BITS <= public.key_size <= MOST_RSA_BITS:
-                raise ValueError(
-                    f"the RSA key has {public.key_size} bits; {LEAST_RSA_BITS} to {MOST_RSA_BITS} are allowed"
-                )
-            return Key(id, "RS256", public)
+                allowed = f"{LEAST_RSA_BITS} to {MOST_RSA_BITS}"
+                raise ValueError(f"the RSA key has {public.key_size} bits; {allowed} are allowed")
+            return "RS256"
         case ec.EllipticCurvePublicKey() if isinstance(public.curve, ec.SECP256R1):
-            return Key(id, "ES256", public)
+            return "ES256"
         case ed25519.Ed25519PublicKey():
-            return Key(id, "EdDSA", public)
+            return "EdDSA"
     raise ValueError("the key must be RSA, P-256 or Ed25519")
+
+
+def thumbprint(public: Any, algorithm: str) -> str:
+    """A public key's name made of itself (RFC 7638)."""
+    jwk = jwt.get_algorithm_by_name(algorithm).to_jwk(public, as_dict=True)
+    members = {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
+    text = json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
+    return base64.urlsafe_b64encode(sha256(text).digest()).rstrip(b"=").decode()
 
 
 def read_jwk_set(text: bytes, *, trusted: bool) -> KeySet:
@@ -123,12 +138,12 @@ def read_jwk_set(text: bytes, *, trusted: bool) -> KeySet:
         raise ValueError('it is no JWK set: {"keys": [...]}')
     if len(entries) > MAX_KEYS:
         raise ValueError(f"there are {len(entries)} keys; {MAX_KEYS} are allowed")
-    found: dict[str | None, Key] = {}
+    found: set[str | None] = set()
     keys: list[Key] = []
     for entry in entries:
         key = _read_jwk(entry, trusted)
-        if key is not None and (key.id is None or key.id not in found):
-            found[key.id] = key
+        if key is not None and key.id not in found:
+            found.add(key.id)
             keys.append(key)
     return KeySet(keys)
 

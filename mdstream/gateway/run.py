@@ -30,6 +30,7 @@ _RESERVED_FILES = 64
 
 def serve(config: GatewayConfig) -> int:
     """Serves until SIGTERM or SIGINT and returns the exit code. Raises ConfigError, or MdstreamError if it cannot run."""
+    config.check_exposure(config.host)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the gateway is there to read its certificate again
     logs.configure(config.log_level, config.log_format)
     config = _fit_to_file_limit(config)
