@@ -95,7 +95,7 @@ class Sessions:
         self._open: set[Session] = set()
         self.lifetimes = Lifetimes(
             self,
-            revocations or Revocations(wall_us),
+            Revocations(wall_us) if revocations is None else revocations,
             member=_client,
             tell_expiring=self._tell_expiring,
             now_s=now_s,
