@@ -73,7 +73,11 @@ def decode_record(payload: bytes) -> UsageRecord:
 
 async def ensure_usage(bus: Bus, *, keep_s: float, max_bytes: int) -> None:
     """Creates ``MD_USAGE`` if it does not exist. Raises BusError, BusUnavailable."""
-    await streams.ensure_usage_stream(bus.jetstream, bus.options.streams, keep_s=keep_s, max_bytes=max_bytes)
+    options = bus.options.streams
+    try:
+        await streams.ensure_usage_stream(bus.jetstream, options, keep_s=keep_s, max_bytes=max_bytes)
+    except (nats.errors.Error, TimeoutError) as error:
+        streams.explain(error, f"stream {MD_USAGE} does not exist and cannot be created")
 
 
 async def put_usage(bus: Bus, node: str, id: str, payload: bytes) -> None:
@@ -96,7 +100,7 @@ async def read_usage(bus: Bus, since: datetime) -> AsyncGenerator[bytes, None]:
         f"{USAGE_SUBJECT}.*",
         Since(us=since_us),
         bus.options.replay_silence_s,
-        MD_USAGE,
+        stream=MD_USAGE,
     )
     async with aclosing(stored):
         async for payload in stored:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mdstream.errors import ConfigError
-from mdstream.gateway.limit_settings import LimitSettings
+from mdstream.gateway.auth_settings import AuthSettings
 from mdstream.gateway.settings import (
     ExistingFile,
     Folder,
@@ -34,9 +34,9 @@ from mdstream.model import DEPTHS, INTERVALS_MS
 
 ENV_PREFIX = "MDSTREAM_"
 
-# Environment variables with our prefix that are not settings: the build, tests and benchmarks read them, and
+# Environment variables with our prefix that are not settings: the build, tests, benchmarks and clients (TOKEN) read them, and
 # Kubernetes sets the last two kinds in every pod of a namespace that has a Service named mdstream.
-_FOREIGN_ENV = re.compile(r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|SERVICE_\w+|PORT_\d+_\w+)")
+_FOREIGN_ENV = re.compile(r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|TOKEN|SERVICE_\w+|PORT_\d+_\w+)")
 
 _USER_INFO = re.compile(r"//[^/@]*@")
 
@@ -63,7 +63,7 @@ def _bytes(least: int, greatest: int) -> Whole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayConfig(LimitSettings):
+class GatewayConfig(AuthSettings):
     """All settings of a gateway; each field says what it protects."""
 
     nats: tuple[str, ...] = _bus(
@@ -259,6 +259,7 @@ class GatewayConfig(LimitSettings):
             raise ConfigError(
                 f"commands_burst is {self.commands_burst}; it must be at least commands_per_second, {self.commands_per_second}"
             )
+        self.check_auth()
 
 
 def load(
@@ -308,9 +309,12 @@ def _from_file(file: Path | None, known: Mapping[str, Setting]) -> Iterable[_Ite
 def _flatten(
     table: Mapping[str, Any], known: Mapping[str, Setting], section: str = ""
 ) -> Iterable[tuple[str, Any]]:
-    """``exempt`` in the table ``[limits]`` is the field ``limits_exempt``."""
+    """``issuer`` in the table ``[auth]`` is the field ``auth_issuer``; ``mode`` in ``[auth]`` is ``auth``. The value of a field may be a
+    table too: ``[auth.anonymous]``."""
     for key, raw in table.items():
         name = f"{section}_{key}" if section else key
+        if key == "mode" and name not in known and section in known:
+            name = section
         if isinstance(raw, dict) and (
             name not in known or any(other.startswith(f"{name}_") for other in known)
         ):

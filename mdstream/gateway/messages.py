@@ -146,6 +146,14 @@ def drain(reconnect_after_ms: int, deadline_ms: int) -> Message:
     return {"type": "drain", "reconnect_after_ms": reconnect_after_ms, "deadline_ms": deadline_ms}
 
 
+def authenticated(id: CommandId, expires_us: int | None) -> Message:
+    return {**_head("authenticated", id), "expires": expires_us}
+
+
+def token_expiring(expires_us: int | None) -> Message:
+    return {"type": "token_expiring", "expires": expires_us}
+
+
 def error(id: CommandId, code: ErrorCode | str, text: str) -> Message:
     return {**_head("error", id), "code": str(code), "message": text}
 

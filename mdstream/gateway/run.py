@@ -18,6 +18,7 @@ from mdstream import logs
 from mdstream._version import __version__
 from mdstream.bus import EmbeddedNats
 from mdstream.errors import MdstreamError
+from mdstream.gateway.auth_setup import warning
 from mdstream.gateway.config import GatewayConfig, describe
 from mdstream.gateway.node import Gateway
 from mdstream.gateway.pauses import Collecting
@@ -33,6 +34,7 @@ def serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig] | None 
 
     ``read_again`` reads the configuration once more at SIGHUP; it may raise ConfigError.
     """
+    config.check_exposure(config.host)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the gateway is there to read its certificate again
     logs.configure(config.log_level, config.log_format)
     config = _fit_to_file_limit(config)
@@ -83,6 +85,8 @@ async def _serve_until(
     signals: _Signals, config: GatewayConfig, read_again: Callable[[], GatewayConfig]
 ) -> None:
     gateway = Gateway(config)
+    if (said := warning(config)) is not None:
+        log.warning("%s", said)
     collecting = Collecting(gateway.updates)
     gateway.ticked = collecting.step
     collecting.start()
@@ -96,13 +100,26 @@ async def _serve_until(
 
 
 def _reload(gateway: Gateway, read_again: Callable[[], GatewayConfig]) -> None:
-    """SIGHUP: a certificate was renewed, or limits have changed."""
+    """SIGHUP: a certificate was renewed, or keys or limits have changed."""
+    _reload_keys(gateway)
     _reload_certificate(gateway)
+    _reload_limits(gateway, read_again)
+
+
+def _reload_limits(gateway: Gateway, read_again: Callable[[], GatewayConfig]) -> None:
     try:
         if gateway.use_limits(read_again()):
             log.info("SIGHUP: the limits have changed")
     except MdstreamError as error:
         log.error("SIGHUP: %s; the old limits stay in use", error)
+
+
+def _reload_keys(gateway: Gateway) -> None:
+    try:
+        if gateway.reload_keys():
+            log.info("SIGHUP: the keys of credentials were read again")
+    except MdstreamError as error:
+        log.error("SIGHUP: %s; what was read before stays in use", error)
 
 
 def _reload_certificate(gateway: Gateway) -> None:

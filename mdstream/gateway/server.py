@@ -10,12 +10,16 @@ from collections.abc import Callable
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup, SessionLimits
+from mdstream.auth.authenticator import Authenticator
+from mdstream.auth.identity import Identity
+from mdstream.gateway.admission import Admission
+from mdstream.gateway.auth_setup import make_origins
 from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.handshake import Accepted, Refused
 from mdstream.gateway.http_messages import retry_after_s
 from mdstream.gateway.limits import Limits, Visitor
-from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.sessions import UNWELCOME, Sessions
 from mdstream.gateway.sockets import peer_of, tls_context
 from mdstream.gateway.upgrades import Upgrades, refusal
 
@@ -32,11 +36,26 @@ class Server:
         sessions: Sessions,
         limits: Limits,
         bus_trouble: Callable[[], str | None],
+        authenticator: Authenticator | None = None,
+        unknown: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """``bus_trouble`` says why there is no market data; health checks on the clients' port are told."""
+        """``bus_trouble`` says why there is no market data; health checks on the clients' port are told. ``unknown`` as in
+        ``Admission``."""
         self._config = config
         self._limits = limits
-        self._upgrades = Upgrades(compression=config.compression, trouble=bus_trouble)
+        self._upgrades = Upgrades(
+            compression=config.compression,
+            trouble=bus_trouble,
+            origins=make_origins(config),
+            query_token=config.auth_query_token,
+        )
+        self.admission = Admission(
+            authenticator,
+            self,
+            max_pending=config.auth_max_pending,
+            explains=config.auth_reject_close,
+            unknown=unknown,
+        )
         self._group = SessionGroup(
             hub,
             on_request=self._on_request,
@@ -109,6 +128,7 @@ class Server:
 
     async def end(self) -> None:
         """Ends every connection that is left, with a session or without."""
+        await self.admission.stop()
         if self._listener is not None:
             await self._listener.end()
 
@@ -120,22 +140,43 @@ class Server:
             verdict = Refused(500, "internal error")
             answer = refusal(verdict)
         if isinstance(verdict, Accepted):
-            session.accept(answer, verdict.format, verdict.deflate.window_bits if verdict.deflate else 0)
+            self.admission.judge(session, verdict, answer)
         else:
-            if verdict.status >= 400:
-                self.refused_total[verdict.status] += 1
-            if log.isEnabledFor(logging.DEBUG):
-                log.debug("%s is answered %d: %s", peer_of(session.transport), verdict.status, verdict.reason)
-            session.refuse(answer)
+            self._send_away(session, verdict, answer)
+
+    def let_in(self, session: Session, verdict: Accepted, answer: bytes, identity: Identity | None) -> None:
+        """``identity`` None: to be told that it is unauthorized."""
+        busy = self._busy(session)
+        if busy is not None:  # since its request came
+            self.refuse(session, Refused(503, busy, (("Retry-After", str(retry_after_s())),)))
+            return
+        visitor = _visitor(session)
+        if identity is None:
+            self._limits.answered(visitor)
+            session.context = UNWELCOME
+        else:
+            visitor.identity = identity
+            if why := self._limits.admit(visitor):
+                self.refuse(session, _too_many(why))
+                return
+        session.accept(answer, verdict.format, verdict.deflate.window_bits if verdict.deflate else 0)
+
+    def refuse(self, session: Session, verdict: Refused) -> None:
+        self._send_away(session, verdict, refusal(verdict))
+
+    def _send_away(self, session: Session, verdict: Refused, answer: bytes) -> None:
+        if verdict.status >= 400:
+            self.refused_total[verdict.status] += 1
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s is answered %d: %s", peer_of(session.transport), verdict.status, verdict.reason)
+        session.refuse(answer)
 
     def _judge(self, session: Session, head: bytes) -> tuple[Accepted | Refused, bytes]:
-        limits, visitor = self._limits, _visitor(session)
-        if why := limits.requested(visitor, head):
-            return _too_many(why)
-        verdict, answer = self._upgrades.answer(head, self._busy(session))
-        if isinstance(verdict, Accepted) and (why := limits.admit(visitor)):
-            return _too_many(why)
-        return verdict, answer
+        """All but the credentials."""
+        if why := self._limits.requested(_visitor(session), head):
+            verdict = _too_many(why)
+            return verdict, refusal(verdict)
+        return self._upgrades.answer(head, self._busy(session))
 
     def _busy(self, session: Session) -> str | None:
         if self.draining:
@@ -162,9 +203,8 @@ def _visitor(session: Session) -> Visitor:
     return visitor
 
 
-def _too_many(why: str) -> tuple[Refused, bytes]:
-    verdict = Refused(429, f"{why}; try again later", (_retry_after(),))
-    return verdict, refusal(verdict)
+def _too_many(why: str) -> Refused:
+    return Refused(429, f"{why}; try again later", (_retry_after(),))
 
 
 def _retry_after() -> tuple[str, str]:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from mdstream.auth.identity import Identity
+from mdstream.auth.revocations import Revocations
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import messages
@@ -33,7 +35,9 @@ from mdstream.gateway.commands import (
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_subscribe, check_topic, no_longer_allowed
+from mdstream.gateway.lifetimes import Lifetimes, SingleSessions
 from mdstream.gateway.limits import Kind, Limits, Visitor
+from mdstream.gateway.renewals import Renewals
 from mdstream.gateway.sockets import peer_of
 from mdstream.gateway.usage import Part, Usage, part_of
 from mdstream.model import Channel, InstrumentId, State
@@ -43,23 +47,27 @@ if TYPE_CHECKING:
     from mdstream._core.fanout.instrument import Instrument
     from mdstream._core.fanout.topic import Topic
     from mdstream._core.net.session import Session
+    from mdstream.auth.authenticator import Authenticator
     from mdstream.gateway.open_instrument import OpenInstrument
     from mdstream.gateway.open_instruments import OpenInstruments
 
 log = logging.getLogger("mdstream.gateway.sessions")
 
 _BUDGET_PERIOD_S = 60.0
+UNWELCOME = object()
+"""``Session.context`` of a client that is let in only to be told that it is unauthorized."""
 
 
 class _Client:
     """What the gateway keeps of one session."""
 
-    __slots__ = ("commands", "errors", "id", "identity", "opening", "parts", "visitor")
+    __slots__ = ("commands", "errors", "id", "identity", "opened_s", "opening", "parts", "visitor")
 
     def __init__(self, config: GatewayConfig, now_s: float, visitor: Visitor) -> None:
         self.id = secrets.token_hex(8)
         self.visitor = visitor
         self.identity = visitor.identity
+        self.opened_s = now_s
         self.errors = Budget(config.max_errors, config.max_errors / _BUDGET_PERIOD_S, now_s)
         self.commands = Budget(config.commands_burst, config.commands_per_second, now_s)
         self.opening = 0
@@ -79,6 +87,8 @@ class Sessions:
         *,
         wall_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
+        authenticator: Authenticator | None = None,
+        revocations: Revocations | None = None,
         limits: Limits | None = None,
         usage: Usage | None = None,
     ) -> None:
@@ -94,6 +104,17 @@ class Sessions:
         self._wall_us = wall_us
         self._now_s = now_s
         self._open: set[Session] = set()
+        self.lifetimes = Lifetimes(
+            self,
+            Revocations(wall_us) if revocations is None else revocations,
+            member=_client,
+            tell_expiring=self._tell_expiring,
+            now_s=now_s,
+        )
+        self.single = SingleSessions(_client, now_s) if config.auth_single_session else None
+        self.tell_opened: Callable[[str, str], None] = lambda subject, session: None
+        """Called with subject and session where a subject may have one session only."""
+        self._renewals = Renewals(authenticator, take=self._renewed, refuse=self._refuse_auth)
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[type, tuple[str, Callable[[Session, Any], None]]] = {
             Subscribe: ("subscribe", self._subscribe),
@@ -110,17 +131,28 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._open)
 
+    def __contains__(self, session: object) -> bool:
+        return session in self._open
+
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._open))
 
     # ---- the callbacks of a session
 
     def opened(self, session: Session) -> None:
-        visitor = session.context if isinstance(session.context, Visitor) else Visitor()
+        """``session.context`` is who came; nobody is meant where there is none."""
+        visitor = session.context
+        if visitor is UNWELCOME:
+            self._send(session, messages.error(UNSET, ErrorCode.UNAUTHORIZED, "a valid credential is needed"))
+            session.close(CloseCode.TOKEN_EXPIRED, "unauthorized")
+            return
+        if not isinstance(visitor, Visitor):
+            visitor = Visitor()
         session.context = client = _Client(self._config, self._now_s(), visitor)
         self._limits.entered(visitor)
         self._open.add(session)
         self.opened_total += 1
+        self._follow(session, client)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
         session.send_control(self._welcome(visitor).encode(session.format, client.id, self._wall_us()))
@@ -137,11 +169,23 @@ class Sessions:
             self._refuse(session, UNSET, error)
 
     def closed(self, session: Session, code: int) -> None:
-        self._open.discard(session)
         self.closes_total[code] += 1
+        if session not in self._open:
+            return
+        self._open.discard(session)
         self._limits.left(_client(session).visitor)
         self._count_ends(session)
+        self._renewals.forget(session)
+        if self.single is not None:
+            self.single.closed(session)
         log.debug("session %s: closed with %d", _client(session).id, code)
+
+    def _follow(self, session: Session, client: _Client) -> None:
+        """Ends it with its credential, and older sessions of the same subject where it may have one only."""
+        self.lifetimes.follow(session, client.identity)
+        if self.single is not None and client.identity.subject:
+            self.single.opened(session)
+            self.tell_opened(client.identity.subject, client.id)
 
     def forget_welcomes(self) -> None:
         """Call when the limits have changed: clients that come are told the new ones."""
@@ -157,7 +201,9 @@ class Sessions:
     # ---- the end
 
     async def cancel_openings(self) -> None:
-        """Cancels every ``subscribe`` that still waits for an instrument to open."""
+        """Cancels every ``subscribe`` that still waits for an instrument to open, and every token that is still being checked."""
+        self.lifetimes.stop()
+        await self._renewals.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -241,9 +287,20 @@ class Sessions:
             raise CommandError(ErrorCode.BAD_VALUE, "data cannot be echoed: it is nested too deep") from None
 
     def _auth(self, session: Session, command: Auth) -> None:
-        raise CommandError(
-            ErrorCode.UNAVAILABLE, "this gateway takes no tokens; everything is open without one"
-        )
+        self._renewals.start(session, command, _client(session).identity.subject)
+
+    def _renewed(self, session: Session, command: Auth, identity: Identity) -> None:
+        """A fresh token of the same subject."""
+        _client(session).identity = identity
+        self.lifetimes.follow(session, identity)
+        self._send(session, messages.authenticated(command.id, identity.expires_us))
+        self.end_not_entitled(session)
+
+    def _refuse_auth(self, session: Session, command: Auth, error: CommandError) -> None:
+        self._refuse(session, command.id, error)
+
+    def _tell_expiring(self, session: Session, identity: Identity) -> None:
+        self._send(session, messages.token_expiring(identity.expires_us))
 
     def _recover(self, session: Session, command: Recover) -> None:
         topic = self._hub.find(session.sink, command.sub)

@@ -83,6 +83,7 @@ class WsClient:
         tls: ssl.SSLContext | None = None,
         receive_buffer: int = 0,
         source: str = "",
+        path: str = "/v1/stream",
         **headers: str | None,
     ) -> WsClient:
         """``receive_buffer`` bytes of the kernel's, fixed, for one who is to be slow soon; 0: as the kernel likes. ``source``: from
@@ -96,7 +97,7 @@ class WsClient:
         name = "127.0.0.1" if tls else None
         reader, writer = await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=name)
         offer: dict[str, str | None] = {"Sec_WebSocket_Protocol": SUBPROTOCOL[format], **headers}
-        writer.write(upgrade_request(**offer))
+        writer.write(upgrade_request(path, **offer))
         client = cls(reader, writer, format)
         cls.opened.append(client)
         head = await reader.readuntil(b"\r\n\r\n")
