@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 from mdstream.bus.streams import MD_STATE
 from mdstream.bus.subjects import STREAMS, subject
 from mdstream.model import InstrumentId
+from mdstream.printable import printable
 
 SHOWN = 3
 """Most names in a hint."""
@@ -60,7 +61,7 @@ def wrong_spellings(instrument: InstrumentId) -> list[str]:
 def hint(instrument: InstrumentId, subjects: Iterable[str]) -> str:
     """Names those of ``subjects`` that are nearly this instrument's; "" if none is."""
     found = sorted({_alike(instrument, each) for each in subjects} - {""})
-    return f"; nearly the same on the bus: {', '.join(found[:SHOWN])}" if found else ""
+    return f"; nearly the same on the bus: {printable(', '.join(found[:SHOWN]))}" if found else ""
 
 
 async def near(jetstream: JetStreamContext, instrument: InstrumentId, deadline_s: float) -> str:
