@@ -27,7 +27,7 @@ exit codes: 0 ended by --for, the user or a signal; 1 a process could not start 
 """
 
 
-def banner(options: DemoOptions, gateway: Gateway, nats_url: str, *, on_screen: bool) -> str:
+def banner(options: DemoOptions, gateway: Gateway, nats: str, *, on_screen: bool) -> str:
     """The addresses, and commands to try."""
     count, command = len(options.symbols), _command()
     first, url = options.instruments[0], "" if gateway.url == DEFAULT_URL else f" --url {gateway.url}"
@@ -44,7 +44,7 @@ def banner(options: DemoOptions, gateway: Gateway, nats_url: str, *, on_screen: 
         "",
         f"  clients connect to  {gateway.url}{port}",
         f"  health, metrics     {gateway.admin_url}/readyz  {gateway.admin_url}/metrics{admin_port}",
-        f"  NATS                {nats_url}",
+        f"  NATS                {nats}",
         "",
         "try in another terminal:",
         f"  {command} watch {first}{url}",
