@@ -14,9 +14,10 @@ from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.sender import Sender
 from mdstream._core.net.sender_uring import UringSender
 from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, connect
-from mdstream.bus.options import secret
+from mdstream.bus.options import read_urls, secret
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
+from mdstream.gateway.audit import Audit
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
 from mdstream.gateway.metrics import GatewayCollector, Metrics
@@ -66,7 +67,8 @@ class Gateway:
             config, self._hub, self.scheduler.flush, now_us=monotonic_us, wall_us=wall_us
         )
         self._sessions = Sessions(config, self._hub, self._instruments, wall_us=wall_us)
-        self._server = Server(config, self._hub, self._sessions, self._bus_trouble)
+        self.audit = Audit(config.audit_lines_per_second)
+        self._server = Server(config, self._hub, self._sessions, self._bus_trouble, self.audit)
         self._pauses = GcPauses()
         collector = GatewayCollector(
             config.node,
@@ -76,8 +78,9 @@ class Gateway:
             self._instruments,
             self._connected,
             self._pauses,
+            self.audit,
         )
-        self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused)
+        self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused, self.audit)
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
         self._missing = NOT_CONNECTED
@@ -262,14 +265,16 @@ def wall_us() -> int:
 def bus_options(config: GatewayConfig) -> BusOptions:
     """The options of the bus from the configuration; raises ConfigError if they are not valid."""
     options = BusOptions(
-        urls=config.nats,
+        urls=read_urls(config.nats),
         credentials=config.nats_credentials,
+        nkey=config.nats_nkey,
         user=config.nats_user,
         password=secret(config.nats_password, config.nats_password_file),
         token=secret(config.nats_token, config.nats_token_file),
         tls_ca=config.nats_tls_ca,
         tls_cert=config.nats_tls_cert,
         tls_key=config.nats_tls_key,
+        inbox_prefix=config.nats_inbox_prefix,
         name=f"mdstream gateway {config.node}",
         parser=config.nats_parser,
     )

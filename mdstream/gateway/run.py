@@ -30,7 +30,7 @@ _RESERVED_FILES = 64
 def serve(config: GatewayConfig) -> int:
     """Serves until SIGTERM or SIGINT and returns the exit code. Raises ConfigError, or MdstreamError if it cannot run."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the gateway is there to read its certificate again
-    logs.configure(config.log_level, config.log_format)
+    logs.configure(config.log_level, config.log_format, audit=config.audit_lines_per_second > 0)
     config = _fit_to_file_limit(config)
     _make_room_for_files(config.max_connections)
     log.info("mdstream %s, configuration: %s", __version__, describe(config))
@@ -64,7 +64,7 @@ async def _serve(config: GatewayConfig) -> None:
         await _serve_until(signals, config)
         return
     async with await EmbeddedNats.start(data_dir=config.nats_data_dir, port=config.nats_port) as nats:
-        log.info("embedded NATS at %s", nats.url)
+        log.info("embedded NATS at %s; publish to it with --nats %s", nats.where, nats.file_url)
         keeping = asyncio.ensure_future(nats.keep_running())
         keeping.add_done_callback(lambda _: signals.asked.set())
         try:

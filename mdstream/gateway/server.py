@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections import Counter
 from collections.abc import Callable
 
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup, SessionLimits
+from mdstream.gateway.audit import Audit
 from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.handshake import Accepted, Refused
 from mdstream.gateway.http_messages import retry_after_s
 from mdstream.gateway.sessions import Sessions
-from mdstream.gateway.sockets import peer_of, tls_context
+from mdstream.gateway.sockets import peer_of
+from mdstream.gateway.tls import ServerTls
 from mdstream.gateway.upgrades import Upgrades, refusal
 
 log = logging.getLogger("mdstream.gateway.server")
@@ -25,10 +26,16 @@ class Server:
     """Accepts clients while there is room and no drain."""
 
     def __init__(
-        self, config: GatewayConfig, hub: Hub, sessions: Sessions, bus_trouble: Callable[[], str | None]
+        self,
+        config: GatewayConfig,
+        hub: Hub,
+        sessions: Sessions,
+        bus_trouble: Callable[[], str | None],
+        audit: Audit,
     ) -> None:
         """``bus_trouble`` says why there is no market data; health checks on the clients' port are told."""
         self._config = config
+        self._audit = audit
         self._upgrades = Upgrades(compression=config.compression, trouble=bus_trouble)
         self._group = SessionGroup(
             hub,
@@ -44,6 +51,8 @@ class Server:
             ),
         )
         self._listener: ClientListener | None = None
+        self.tls: ServerTls | None = None
+        """Once started, if there is a certificate."""
         self.draining = False
         self.port = 0
         self.refused_total: Counter[int] = Counter()
@@ -64,12 +73,13 @@ class Server:
     async def start(self) -> None:
         """Listens; raises MdstreamError if it cannot."""
         config = self._config
-        tls = self._tls()
+        if config.tls_cert is not None:
+            self.tls = ServerTls(config)
         self._listener = ClientListener(
             self._group,
             turn_away=self._turn_away,
             max_handshakes=config.max_handshakes,
-            tls=tls,
+            tls=self.tls.context if self.tls is not None else None,
             tls_handshake_s=config.handshake_ms / 1000,
         )
         await self._listener.open(
@@ -77,21 +87,21 @@ class Server:
         )
         self.port = self._listener.port
 
-    def _tls(self) -> ssl.SSLContext | None:
-        cert, key = self._config.tls_cert, self._config.tls_key
-        return tls_context(cert, key) if cert and key else None
-
     def reload_certificate(self) -> bool:
         """Reads the certificate files again, for new connections; False if there are none. Raises MdstreamError if they cannot be
         used: what was in use stays in use."""
-        tls = self._tls()
-        if tls is not None and self._listener is not None:
-            self._listener.use_tls(tls)
-        return tls is not None
+        if self.tls is None or self._listener is None:
+            return False
+        self.tls.reload()
+        self._listener.use_tls(self.tls.context)
+        return True
 
     def tick(self) -> None:
-        """Call a few times a second: drops connections that ran out of time."""
+        """Call a few times a second: drops connections that ran out of time, and looks for a new certificate."""
         self._group.tick()
+        self._audit.tick()
+        if self.tls is not None and self._listener is not None and self.tls.look():
+            self._listener.use_tls(self.tls.context)
 
     def close(self) -> None:
         """Stops listening; sessions stay."""
@@ -115,6 +125,7 @@ class Server:
         else:
             if verdict.status >= 400:
                 self.refused_total[verdict.status] += 1
+                self._audit.refused("upgrade", str(verdict.status), peer_of(session.transport))
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("%s is answered %d: %s", peer_of(session.transport), verdict.status, verdict.reason)
             session.refuse(answer)
@@ -128,6 +139,7 @@ class Server:
 
     def _turn_away(self) -> bytes:
         self.refused_total[503] += 1
+        self._audit.limited("max_handshakes")
         log.debug("a connection is answered 503: too many are in their handshake")
         wait_s = str(retry_after_s())
         return refusal(
