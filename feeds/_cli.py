@@ -48,6 +48,10 @@ _NATS = {
     "nats_tls_ca": ("FILE", "certificates (PEM) to check the server's certificate against"),
     "nats_tls_cert": ("FILE", "our certificate (PEM), if the server asks for one"),
     "nats_tls_key": ("FILE", "the key of our certificate (PEM)"),
+    "nats_api_prefix": (
+        "TEXT",
+        "how the subjects of JetStream's API begin, where it is imported from another account (default: $JS.API)",
+    ),
     "nats_inbox_prefix": ("TEXT", "how the subjects begin on which NATS answers (default: _INBOX)"),
 }
 """Name → placeholder, help."""
@@ -111,6 +115,7 @@ def bus_options(arguments: argparse.Namespace, name: str) -> BusOptions:
         tls_cert=files.get("nats_tls_cert"),
         tls_key=files.get("nats_tls_key"),
         inbox_prefix=given["nats_inbox_prefix"] or "_INBOX",
+        api_prefix=given["nats_api_prefix"] or "$JS.API",
     )
 
 

@@ -56,7 +56,9 @@ class Bus:
             backoff_cap_s=options.reconnect_cap_s,
             compiled=options.parser == "compiled",
         )
-        self.jetstream: JetStreamContext = self.client.jetstream(timeout=options.request_timeout_s)
+        self.jetstream: JetStreamContext = self.client.jetstream(
+            timeout=options.request_timeout_s, prefix=options.api_prefix
+        )
         self._on_disconnect: list[Callable[[], None]] = []
         self._on_reconnect: list[Callable[[], None]] = []
         self._on_denied: list[Callable[[Denial], None]] = []

@@ -16,7 +16,7 @@ SCHEMES = ("nats", "tls")
 PARSERS = ("compiled", "plain")
 FILE = "file:"
 
-_INBOX = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
+_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class BusOptions:
     """Name of the connection in the server's monitoring."""
     inbox_prefix: str = "_INBOX"
     """How the subjects begin on which answers come. One of its own for each user keeps others from reading its answers."""
+    api_prefix: str = "$JS.API"
+    """How the subjects of JetStream's API begin; another where it is imported from another account."""
     connect_deadline_s: float = 5.0
     """How long ``connect`` tries before it gives up. A reconnect never gives up."""
     request_timeout_s: float = 5.0
@@ -87,10 +89,11 @@ class BusOptions:
             raise ConfigError("nats: user and password must be given together")
         if self.tls_key is not None and self.tls_cert is None:
             raise ConfigError("nats: tls_key was given without tls_cert")
-        if not _INBOX.fullmatch(self.inbox_prefix):
-            raise ConfigError(
-                f"nats: inbox_prefix is {self.inbox_prefix!r}; it reads like _INBOX_sim: tokens joined by dots, without * and >"
-            )
+        for name in ("inbox_prefix", "api_prefix"):
+            if not _SUBJECT.fullmatch(prefix := getattr(self, name)):
+                raise ConfigError(
+                    f"nats: {name} is {prefix!r}; it must be tokens joined by dots, without * and >, as in _INBOX_sim"
+                )
         for name in ("credentials", "nkey", "tls_ca", "tls_cert", "tls_key"):
             path = getattr(self, name)
             if path is not None and not Path(path).is_file():

@@ -87,6 +87,11 @@ class GatewayConfig:
         Text(),
         "how the subjects begin on which NATS answers; one of its own for each NATS user keeps others from reading the answers",
     )
+    nats_api_prefix: str = _bus(
+        "$JS.API",
+        Text(),
+        "how the subjects of JetStream's API begin; another where it is imported from another account",
+    )
     nats_parser: str = _bus(
         "compiled",
         Text(("compiled", "plain"), placeholder="compiled|plain"),

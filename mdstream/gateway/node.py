@@ -275,6 +275,7 @@ def bus_options(config: GatewayConfig) -> BusOptions:
         tls_cert=config.nats_tls_cert,
         tls_key=config.nats_tls_key,
         inbox_prefix=config.nats_inbox_prefix,
+        api_prefix=config.nats_api_prefix,
         name=f"mdstream gateway {config.node}",
         parser=config.nats_parser,
     )

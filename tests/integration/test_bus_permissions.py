@@ -43,8 +43,10 @@ async def server() -> AsyncIterator[EmbeddedNats]:
         yield nats
 
 
-def options(nats: EmbeddedNats, user: str, **more: object) -> BusOptions:
-    return BusOptions((nats.url,), user=user, password=password(user), inbox_prefix=f"_INBOX_{user}", **more)
+def options(nats: EmbeddedNats, user: str) -> BusOptions:
+    prefix = "MD.API" if user == "feed-sim" else "$JS.API"
+    login = {"user": user, "password": password(user)}
+    return BusOptions((nats.url,), **login, inbox_prefix=f"_INBOX_{user}", api_prefix=prefix)
 
 
 @asynccontextmanager
@@ -175,6 +177,25 @@ def test_a_feed_reads_nothing_of_others_and_changes_no_stream(run) -> None:
                 bus.on_denied(lambda denial: refused.done() or refused.set_result(denial))
                 await bus.subscribe("md.OTHER.>", lambda *_: None)
                 assert (await refused).do == "subscribe"
+
+    run(scenario())
+
+
+def test_a_feed_cannot_have_the_servers_answers_sent_to_another_venue(run) -> None:
+    """JetStream confirms to the reply subject that a publisher names."""
+
+    async def scenario() -> None:
+        async with server() as nats, await connect(options(nats, "gateway")) as reader:
+            await reader.ensure_streams()
+            heard: list[bytes] = []
+            await reader.subscribe("md.OTHER.>", lambda name, *_: heard.append(name))
+            await reader.flush()
+            async with await connect(options(nats, "feed-sim")) as bus:
+                await bus.publish(subject(SIM, "ref"), b"\x80", reply=subject(OTHER, "snap"))
+                await bus.publish_acked(subject(SIM, "ref"), b"\x80")
+            await reader.flush()
+            assert heard == []
+            assert await reader.last(MD_STATE, subject(OTHER, "snap")) is None
 
     run(scenario())
 
