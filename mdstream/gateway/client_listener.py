@@ -20,6 +20,7 @@ from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
 from mdstream.errors import MdstreamError
 from mdstream.gateway.sockets import listen, why
+from mdstream.gateway.tls_hello import Hellos
 
 log = logging.getLogger("mdstream.gateway.client_listener")
 
@@ -54,6 +55,7 @@ class ClientListener:
         self._resuming: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self._hellos = Hellos()
 
     @property
     def port(self) -> int:
@@ -155,6 +157,9 @@ class ClientListener:
         protocol: Any = session
         timeout_s = self._tls_handshake_s if self._tls else None
         try:
+            if self._tls is not None:
+                async with asyncio.timeout(timeout_s):
+                    await self._hellos.wait(connection)
             await self._loop.connect_accepted_socket(
                 lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=timeout_s
             )

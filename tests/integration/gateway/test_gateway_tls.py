@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 import ssl
@@ -138,5 +139,48 @@ def test_certificates_of_clients(run, nats_server, gateway, ws, tmp_path: Path, 
             for certificate in (stranger, expired):
                 assert await asyncio.to_thread(refused, server.port, shown(certificate))
             assert await asyncio.to_thread(refused, server.port, shown(None)) == (auth == "required")
+
+    run(scenario())
+
+
+def test_a_first_message_in_pieces_is_waited_for_and_half_of_one_is_dropped(
+    run, nats_server, gateway, tmp_path: Path
+) -> None:
+    made = make(tmp_path, "server")
+
+    def first_message() -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+        coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = trusting(made).wrap_bio(coming, going, server_hostname="127.0.0.1")
+        with pytest.raises(ssl.SSLWantReadError):
+            client.do_handshake()
+        return client, coming, going
+
+    async def scenario() -> None:
+        config = {"tls_cert": made.cert, "tls_key": made.key, "handshake_ms": 500}
+        async with gateway(nats_server.url, **config) as server:
+            client, coming, going = first_message()
+            whole = going.read()
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            for at in range(0, len(whole), 100):
+                writer.write(whole[at : at + 100])
+                await writer.drain()
+                await asyncio.sleep(0)
+            coming.write(await reader.read(1 << 16))
+            while True:
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    coming.write(await reader.read(1 << 16))
+            writer.close()
+
+            for part in (whole[:1], whole[:-1], b""):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(part)
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+                writer.close()
+            while server._server.half_open:
+                await asyncio.sleep(0.01)
 
     run(scenario())
