@@ -12,6 +12,8 @@
     ├── BusError               NATS refuses something, or a stream is missing
     │   ├── BusConflict        a stored message is not the one that was expected: another writer was faster
     │   └── BusUnavailable     not connected now; a later attempt may succeed
+    ├── Unauthorized           a credential opens nothing here (``why``: for the audit log, never for the client)
+    ├── CannotJudge            a credential cannot be judged now: who knows about it does not answer
     ├── CommandError           a client's command is refused, the connection stays (``code`` of the contract)
     ├── SessionClosed          a session ends (``code``: WebSocket close code)
     ├── BenchError             a load test cannot be done: what, where, and what to do
@@ -82,6 +84,19 @@ class BusConflict(BusError):
 
 class BusUnavailable(BusError):
     """There is no connection to NATS now, or NATS does not answer; a later attempt may succeed."""
+
+
+class Unauthorized(MdstreamError):
+    """A credential opens nothing here. ``why`` is one word of a closed list (``mdstream.auth.reasons``). Neither it nor the message is for
+    the client: every refusal looks the same to him."""
+
+    def __init__(self, why: str, message: str = "") -> None:
+        super().__init__(message or why)
+        self.why = why
+
+
+class CannotJudge(MdstreamError):
+    """A credential cannot be judged now, because keys or a callback do not answer; a later attempt may succeed."""
 
 
 class CommandError(MdstreamError):

@@ -1,6 +1,6 @@
 """The connection's state machine, without I/O: events and times go in, actions come out.
 
-Its driver calls ``start dialed dial_failed received closed tick close``. After each call, and after ``wake``, it carries
+Its driver calls ``start dialed dial_failed received closed authenticate tick close``. After each call, and after ``wake``, it carries
 out ``take_actions()``. It calls ``tick`` at ``deadline()``. Times are seconds of a monotonic clock; ``wall_us`` is this
 machine's time in µs since the Unix epoch, and only measures latency.
 """
@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from mdstream.client import events, protocol
-from mdstream.client.actions import Action, DialNow, HangUp, Send
+from mdstream.client.actions import Action, DialNow, HangUp, RenewToken, Send
 from mdstream.client.backoff import Backoff
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import Codec, Command, Request
@@ -186,6 +186,15 @@ class ClientCore:
         else:
             self._lost(why, now)
 
+    def authenticate(self, token: str) -> None:
+        """A fresh token for the present connection."""
+        self._command(protocol.auth(next(self._ids), token))
+
+    @property
+    def needs_fresh_token(self) -> bool:
+        """Whether the next connection must not bring the token of the last one."""
+        return self._token_refused
+
     def tick(self, now: float) -> None:
         """Does what is due; may be called at any time."""
         silence_deadline = self._silence_deadline()
@@ -229,6 +238,8 @@ class ClientCore:
     def _handle(self, event: events.Event, now: float, wall_us: int) -> None:
         if not self._connected:
             return
+        if self.welcome is None and _is_unauthorized(event):
+            return  # of a gateway that says by a close code what is wrong
         if self.welcome is None and not isinstance(event, events.Welcome):
             raise ProtocolViolation(f"the first message was {type(event).__name__.lower()}, not welcome")
         match event:
@@ -264,6 +275,8 @@ class ClientCore:
                 self._set_state(ConnectionState.DRAINING, "the gateway is draining")
             case events.Welcome():
                 self._take_welcome(event, now)
+            case events.TokenExpiring():
+                self._take_token_expiring()
 
     def _take_welcome(self, event: events.Welcome, now: float) -> None:
         if event.version != VERSION:
@@ -278,6 +291,15 @@ class ClientCore:
         self.due(now + self._silence_limit_s())
         self._set_state(ConnectionState.OPEN, None)
         self._request(self._subscriptions.values())
+
+    def _take_token_expiring(self) -> None:
+        if self._renewable:
+            self._act(RenewToken())
+        else:
+            log.warning(
+                "the token for %s expires, and so will the connection: `token` is no function that gives a fresh one",
+                self.url,
+            )
 
     def _take_data(
         self, event: events.Delta | events.Snapshot | events.Trades | events.Ticker, now: float, wall_us: int
@@ -498,3 +520,7 @@ class ClientCore:
             return
         self.state = state
         notify_all(self._state_observers, state)
+
+
+def _is_unauthorized(event: events.Event) -> bool:
+    return isinstance(event, events.Refused) and event.code == ErrorCode.UNAUTHORIZED

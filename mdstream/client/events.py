@@ -174,9 +174,32 @@ class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
     time: Count = 0
 
 
+class TokenExpiring(Struct, frozen=True, tag_field="type", tag="token_expiring"):
+    """The session ends at ``expires`` unless ``auth`` brings a fresh token before."""
+
+    expires: Count | None = None
+
+
+class Authenticated(Struct, frozen=True, tag_field="type", tag="authenticated"):
+    """The answer to ``auth``."""
+
+    id: int | str | None = None
+    expires: Count | None = None
+
+
 Data: TypeAlias = Delta | Snapshot | Trades | Ticker | Heartbeat
 Control: TypeAlias = (
-    Welcome | Subscribed | Lost | RefChange | StateChange | Unsubscribed | Drain | Refused | Pong
+    Welcome
+    | Subscribed
+    | Lost
+    | RefChange
+    | StateChange
+    | Unsubscribed
+    | Drain
+    | Refused
+    | Pong
+    | TokenExpiring
+    | Authenticated
 )
 Event: TypeAlias = Data | Control
 

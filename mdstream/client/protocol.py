@@ -73,3 +73,7 @@ def recover(id: int, sub: int, from_seq: int) -> Command:
 
 def ping(id: int, data: Any = None) -> Command:
     return {"op": "ping", "id": id, "data": data}
+
+
+def auth(id: int, token: str) -> Command:
+    return {"op": "auth", "id": id, "token": token}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mdstream.errors import ConfigError
+from mdstream.gateway.auth_settings import AuthSettings
 from mdstream.gateway.settings import (
     ExistingFile,
     Folder,
@@ -34,9 +35,9 @@ from mdstream.model import DEPTHS, INTERVALS_MS
 
 ENV_PREFIX = "MDSTREAM_"
 
-# Environment variables with our prefix that are not settings: the build, tests and benchmarks read them, and
+# Environment variables with our prefix that are not settings: the build, tests, benchmarks and clients (TOKEN) read them, and
 # Kubernetes sets the last two kinds in every pod of a namespace that has a Service named mdstream.
-_FOREIGN_ENV = re.compile(r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|SERVICE_\w+|PORT_\d+_\w+)")
+_FOREIGN_ENV = re.compile(r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|TOKEN|SERVICE_\w+|PORT_\d+_\w+)")
 
 _USER_INFO = re.compile(r"//[^/@]*@")
 
@@ -47,6 +48,7 @@ _served = Group("what to serve")
 _session = Group("sessions of clients")
 _bounds = Group("limits for clients")
 _instruments = Group("instruments")
+_usage = Group("records of who used what, in the JetStream stream MD_USAGE")
 _drain = Group("stopping (SIGTERM or Ctrl-C; a second one stops at once)")
 _log = Group("the log, on stderr")
 
@@ -63,7 +65,7 @@ def _bytes(least: int, greatest: int) -> Whole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayConfig:
+class GatewayConfig(AuthSettings):
     """All settings of a gateway; each field says what it protects."""
 
     nats: tuple[str, ...] = _bus(
@@ -251,6 +253,25 @@ class GatewayConfig:
         65_536, Whole(16, 2**24), "levels on one side of a book; deeper updates are refused"
     )
 
+    usage_enabled: bool = _usage(
+        False,
+        Switch(),
+        "whether to store, for each minute, which user had which instruments, with depth and delay; `mdstream usage` sums it up",
+    )
+    usage_keep_days: int = _usage(
+        40, Whole(1, 3650), "how long the records are kept; counts when the stream is created"
+    )
+    usage_max_bytes: int = _usage(
+        1_073_741_824,
+        _bytes(65_536, 2**50),
+        "size of the stream; beyond it the oldest records go; counts when the stream is created",
+    )
+    usage_backlog_bytes: int = _usage(
+        16_777_216,
+        _bytes(65_536, 2**40),
+        "records that wait in memory while NATS is away; beyond it the oldest go",
+    )
+
     drain_spread_ms: int = _drain(
         5_000, _ms(0, 600000), "how long it takes to send the clients away when the gateway stops"
     )
@@ -287,6 +308,7 @@ class GatewayConfig:
             raise ConfigError(
                 f"commands_burst is {self.commands_burst}; it must be at least commands_per_second, {self.commands_per_second}"
             )
+        self.check_auth()
 
 
 def load(
@@ -327,10 +349,27 @@ def _from_file(file: Path | None, known: Mapping[str, Setting]) -> Iterable[_Ite
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from None
-    for name, raw in table.items():
+    for name, raw in _flatten(table, known):
         if name not in known:
             raise ConfigError(f"{file}: {name} is not a key{_hint(name, known)}")
         yield f"{file}: {name}", name, raw, False
+
+
+def _flatten(
+    table: Mapping[str, Any], known: Mapping[str, Setting], section: str = ""
+) -> Iterable[tuple[str, Any]]:
+    """``issuer`` in the table ``[auth]`` is the field ``auth_issuer``; ``mode`` in ``[auth]`` is ``auth``. The value of a field may be a
+    table too: ``[auth.anonymous]``."""
+    for key, raw in table.items():
+        name = f"{section}_{key}" if section else key
+        if key == "mode" and name not in known and section in known:
+            name = section
+        if isinstance(raw, dict) and (
+            name not in known or any(other.startswith(f"{name}_") for other in known)
+        ):
+            yield from _flatten(raw, known, name)
+        else:
+            yield name, raw
 
 
 def _from_env(environ: Mapping[str, str], known: Mapping[str, Setting]) -> Iterable[_Item]:

@@ -21,10 +21,12 @@ from mdstream._version import __version__
 from mdstream.bus import Health, Refusals
 from mdstream.codes import CloseCode
 from mdstream.gateway.audit import Audit
+from mdstream.gateway.limits import Limits
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.usage_writer import UsageWriter
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_INSTRUMENTS_SHOWN = 500
@@ -84,6 +86,8 @@ class GatewayCollector(Collector):
         connected: Callable[[], bool],
         pauses: GcPauses,
         audit: Audit,
+        limits: Limits,
+        usage: UsageWriter | None,
     ) -> None:
         self._node = node
         self._stats = stats
@@ -93,6 +97,8 @@ class GatewayCollector(Collector):
         self._connected = connected
         self._pauses = pauses
         self._audit = audit
+        self._limits = limits
+        self._usage = usage
 
     def collect(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(
@@ -102,6 +108,8 @@ class GatewayCollector(Collector):
         yield info
         yield from self._hub_families(self._stats())
         yield from self._session_families()
+        yield from self._limit_families()
+        yield from self._usage_families()
         yield from self._instrument_families()
         yield self._pause_family()
         yield from self._audit_families()
@@ -143,6 +151,37 @@ class GatewayCollector(Collector):
         yield _counter("mdstream_connections_closed", "Sessions ended, by close code", "code", closes)
         yield _counter("mdstream_commands", "Commands understood, by op", "op", sessions.commands_total)
         yield _counter("mdstream_errors", "Commands refused, by code", "code", sessions.errors_total)
+
+    def _limit_families(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "mdstream_limited",
+            "What was refused because one address or one user had too much, by limit",
+            labels=("scope", "limit"),
+        )
+        known = GaugeMetricFamily(
+            "mdstream_limited_parties",
+            "Addresses and users that are counted now, or were lately",
+            labels=("scope",),
+        )
+        for shares in (self._limits.addresses, self._limits.users):
+            known.add_metric((shares.scope,), len(shares))
+            for kind, count in shares.refused_total.items():
+                refused.add_metric((shares.scope, kind.value), count)
+        yield refused
+        yield known
+
+    def _usage_families(self) -> Iterator[Metric]:
+        if self._usage is None:
+            return
+        yield _counter(
+            "mdstream_usage",
+            "Uses of an instrument by a user in a minute, by what became of their record",
+            "outcome",
+            {"stored": self._usage.uses_total["stored"], "lost": self._usage.uses_total["lost"]},
+        )
+        yield GaugeMetricFamily(
+            "mdstream_usage_waiting_bytes", "Records that wait for NATS", value=self._usage.waiting_bytes
+        )
 
     def _instrument_families(self) -> Iterator[Metric]:
         instruments = self._instruments

@@ -38,6 +38,14 @@ _LEAST_LINGER_US = 1_000_000
 """An instrument must not close between its opening and the subscription that asked for it."""
 
 
+class _Unknown(CommandError):
+    """Nobody has announced an instrument. All who asked for it are told; each is given hints of its own."""
+
+    def __init__(self, id: InstrumentId) -> None:
+        super().__init__(ErrorCode.UNKNOWN_INSTRUMENT, f"no publisher has announced {id}")
+        self.id = id
+
+
 class OpenInstruments:
     """Opens and closes instruments, and tells their subscribers the state."""
 
@@ -90,10 +98,16 @@ class OpenInstruments:
         return found
 
     async def open(
-        self, ids: Sequence[InstrumentId], channel: str, *, with_data: bool = False
+        self,
+        ids: Sequence[InstrumentId],
+        channel: str,
+        *,
+        with_data: bool = False,
+        may_see: Callable[[str], bool] = lambda _: True,
     ) -> list[OpenInstrument]:
         """Opens what is not open yet, once for all that ask; raises CommandError ``unknown_instrument`` or ``unavailable``.
 
+        The error for an unknown instrument names similar ones, of those that the asker ``may_see``.
         ``with_data`` waits for data until the same deadline, because a resume needs it. Without it, the wait is as short as usual:
         just enough that most clients are not told ``recovering`` first.
         """
@@ -105,7 +119,11 @@ class OpenInstruments:
                 raise _unavailable("NATS did not answer in time; try again")
             if task.cancelled():
                 raise _unavailable("this gateway stops")
-            task.result()
+            try:
+                task.result()
+            except _Unknown as error:
+                hint = await self._hint(error.id, may_see)
+                raise CommandError(error.code, f"{error}{hint}") from None
         found = self.find_all([str(id) for id in ids], channel)
         if found is None:
             raise _unavailable("an instrument was let go meanwhile; try again")
@@ -145,8 +163,7 @@ class OpenInstruments:
             if instrument.opened:
                 self._hub.remove_instrument(instrument.core)
             if isinstance(error, UnknownInstrument):
-                said = f"no publisher has announced {id}{await self._hint(id)}"
-                raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, said) from None
+                raise _Unknown(id) from None
             if isinstance(error, BusError | FeedError):
                 log.warning("%s cannot be opened now: %s", id, error)
                 raise _unavailable(f"{id} cannot be opened now: {error}") from None
@@ -158,13 +175,13 @@ class OpenInstruments:
         log.debug("%s opened", id)
         return instrument
 
-    async def _hint(self, id: InstrumentId) -> str:
+    async def _hint(self, id: InstrumentId, may_see: Callable[[str], bool]) -> str:
         """Instruments that are nearly this one; asked of the bus once a second at most, "" otherwise and where it does not answer."""
         now_s = asyncio.get_running_loop().time()
         if self._readers is None or now_s < self._next_hint_s:
             return ""
         self._next_hint_s = now_s + _HINT_EVERY_S
-        return await near(self._readers.bus.jetstream, id, _HINT_DEADLINE_S)
+        return await near(self._readers.bus.jetstream, id, _HINT_DEADLINE_S, may_see)
 
     def _add(self, instrument: OpenInstrument, ref: Ref) -> HubTarget:
         instrument.begin(self._hub.add_instrument(instrument.name, ref.price_exp, ref.size_exp), ref)

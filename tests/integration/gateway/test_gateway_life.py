@@ -83,7 +83,9 @@ def test_a_bad_host_or_certificate_is_one_line(run, nats_server, tmp_path: Path)
     async def scenario() -> None:
         nats = (nats_server.url,)
         with pytest.raises(MdstreamError, match=r"cannot listen on 192\.0\.2\.1:0 for clients: "):
-            await Gateway(GatewayConfig(nats=nats, host="192.0.2.1", port=0, admin_port=0)).start()
+            await Gateway(
+                GatewayConfig(nats=nats, host="192.0.2.1", port=0, admin_port=0, auth="none")
+            ).start()
         pem = tmp_path / "x.pem"
         pem.write_text("nothing")
         with pytest.raises(MdstreamError, match="cannot be used"):
@@ -130,7 +132,9 @@ def test_a_full_gateway_is_not_ready(run, nats_server, ws, http) -> None:
 def test_every_address_of_both_families(run, nats_server, http) -> None:
     async def scenario() -> None:
         server = Gateway(
-            GatewayConfig(nats=(nats_server.url,), host="*", admin_host="*", port=0, admin_port=0)
+            GatewayConfig(
+                nats=(nats_server.url,), host="*", admin_host="*", port=0, admin_port=0, auth="none"
+            )
         )
         await server.start()
         try:
