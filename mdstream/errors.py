@@ -25,9 +25,17 @@
         └── ProtocolViolation  the gateway violated the contract
 """
 
+from mdstream.printable import printable_lines
+
 
 class MdstreamError(Exception):
-    """The root of all errors that mdstream raises on purpose."""
+    """The root of all errors that mdstream raises on purpose.
+
+    Its text may quote the bus, a client or a gateway; as a string it is safe to log and to print.
+    """
+
+    def __str__(self) -> str:
+        return printable_lines(super().__str__())
 
 
 class ConfigError(MdstreamError):

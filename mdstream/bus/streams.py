@@ -15,6 +15,7 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext, api
 
+from mdstream.bus.denied import DeniedError
 from mdstream.bus.options import StreamOptions
 from mdstream.errors import BusConflict, BusError, BusUnavailable
 
@@ -107,6 +108,8 @@ def time_us(info: dict[str, Any]) -> int:
 
 def explain(error: Exception, what: str) -> NoReturn:
     """Raises the BusError for a failure of JetStream; it says what happened and what to do."""
+    if isinstance(error, DeniedError):
+        raise BusError(f"{what}: {error}") from error
     code = getattr(error, "err_code", None)
     if code in NOT_ENABLED:
         raise BusError(f"{what}: {JETSTREAM_IS_OFF}") from error

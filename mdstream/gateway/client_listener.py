@@ -25,6 +25,7 @@ from mdstream.gateway.addresses import shown_address
 from mdstream.gateway.limits import Limits
 from mdstream.gateway.proxy_protocol import START_BYTES, read_length, read_source
 from mdstream.gateway.sockets import listen, why
+from mdstream.gateway.tls_hello import Hellos
 
 log = logging.getLogger("mdstream.gateway.client_listener")
 
@@ -66,6 +67,7 @@ class ClientListener:
         self._tasks: set[asyncio.Task[None]] = set()
         self._introductions = 0
         self._loop = asyncio.get_running_loop()
+        self._hellos = Hellos()
 
     @property
     def port(self) -> int:
@@ -217,6 +219,9 @@ class ClientListener:
         protocol: Any = session
         timeout_s = self._handshake_s if self._tls else None
         try:
+            if self._tls is not None:
+                async with asyncio.timeout(timeout_s):
+                    await self._hellos.wait(connection)
             await self._loop.connect_accepted_socket(
                 lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=timeout_s
             )

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from mdstream._version import __version__
 from mdstream.bus import Health, Refusals
 from mdstream.codes import CloseCode
+from mdstream.gateway.audit import Audit
 from mdstream.gateway.limits import Limits
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
@@ -84,6 +85,7 @@ class GatewayCollector(Collector):
         instruments: OpenInstruments,
         connected: Callable[[], bool],
         pauses: GcPauses,
+        audit: Audit,
         limits: Limits,
         usage: UsageWriter | None,
     ) -> None:
@@ -94,6 +96,7 @@ class GatewayCollector(Collector):
         self._instruments = instruments
         self._connected = connected
         self._pauses = pauses
+        self._audit = audit
         self._limits = limits
         self._usage = usage
 
@@ -109,6 +112,8 @@ class GatewayCollector(Collector):
         yield from self._usage_families()
         yield from self._instrument_families()
         yield self._pause_family()
+        yield from self._audit_families()
+        yield from self._tls_families()
 
     def _hub_families(self, stats: Mapping[str, Any]) -> Iterator[Metric]:
         for key, (name, text) in _HUB_COUNTERS.items():
@@ -199,6 +204,45 @@ class GatewayCollector(Collector):
         for name, seconds in instruments.data_ages(MAX_INSTRUMENTS_SHOWN):
             age.add_metric((name,), seconds)
         yield age
+
+    def _audit_families(self) -> Iterator[Metric]:
+        audit = self._audit
+        yield _counter(
+            "mdstream_logins", "Clients let in, by how they said who they are", "method", audit.logins_total
+        )
+        family = CounterMetricFamily(
+            "mdstream_refusals", "What was refused, and why, as in the audit log", labels=("what", "reason")
+        )
+        for labels, count in sorted(audit.refusals_total.items()):
+            family.add_metric(labels, count)
+        yield family
+        yield _counter(
+            "mdstream_revocations", "Sessions ended by a revocation", "what", audit.revocations_total
+        )
+        yield _counter(
+            "mdstream_limits_reached", "Limits that clients reached, by limit", "kind", audit.limits_total
+        )
+        yield CounterMetricFamily(
+            "mdstream_audit_unwritten",
+            "Events that the audit log tells in summaries alone",
+            value=audit.unwritten_total,
+        )
+
+    def _tls_families(self) -> Iterator[Metric]:
+        tls = self._server.tls
+        if tls is None:
+            return
+        yield GaugeMetricFamily(
+            "mdstream_tls_certificate_expires_timestamp_seconds",
+            "When the certificate for clients expires, in seconds since the Unix epoch",
+            value=tls.expires_s,
+        )
+        yield _counter(
+            "mdstream_tls_reloads",
+            "Times that the certificate was read again: done, or failed and the old one kept",
+            "result",
+            tls.reloads_total,
+        )
 
     def _pause_family(self) -> Metric:
         family = HistogramMetricFamily(

@@ -16,9 +16,10 @@ from mdstream._core.fanout.sender import Sender
 from mdstream._core.net.sender_uring import UringSender
 from mdstream.auth.revocations import Revocations
 from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, connect
-from mdstream.bus.options import secret
+from mdstream.bus.options import read_urls, secret
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
+from mdstream.gateway.audit import Audit
 from mdstream.gateway.auth_setup import make_authenticator
 from mdstream.gateway.bus_control import BusControl
 from mdstream.gateway.config import GatewayConfig
@@ -73,6 +74,7 @@ class Gateway:
         self._instruments = OpenInstruments(
             config, self._hub, self.scheduler.flush, now_us=monotonic_us, wall_us=wall_us
         )
+        self.audit = Audit(config.audit_lines_per_second)
         self._revocations = Revocations(wall_us)
         self._authenticator = make_authenticator(config, self._revocations)
         self._limits = Limits(config, time.monotonic)
@@ -94,6 +96,7 @@ class Gateway:
             self._sessions,
             self._limits,
             self._bus_trouble,
+            self.audit,
             self._authenticator,
             self._unknown_revocations,
         )
@@ -106,10 +109,11 @@ class Gateway:
             self._instruments,
             self._connected,
             self._pauses,
+            self.audit,
             self._limits,
             self._usage,
         )
-        self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused)
+        self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused, self.audit)
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
         self._missing = NOT_CONNECTED
@@ -352,14 +356,17 @@ def wall_us() -> int:
 def bus_options(config: GatewayConfig) -> BusOptions:
     """The options of the bus from the configuration; raises ConfigError if they are not valid."""
     options = BusOptions(
-        urls=config.nats,
+        urls=read_urls(config.nats),
         credentials=config.nats_credentials,
+        nkey=config.nats_nkey,
         user=config.nats_user,
         password=secret(config.nats_password, config.nats_password_file),
         token=secret(config.nats_token, config.nats_token_file),
         tls_ca=config.nats_tls_ca,
         tls_cert=config.nats_tls_cert,
         tls_key=config.nats_tls_key,
+        inbox_prefix=config.nats_inbox_prefix,
+        api_prefix=config.nats_api_prefix,
         name=f"mdstream gateway {config.node}",
         parser=config.nats_parser,
     )

@@ -36,7 +36,7 @@ def serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig] | None 
     """
     config.check_exposure(config.host)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the gateway is there to read its certificate again
-    logs.configure(config.log_level, config.log_format)
+    logs.configure(config.log_level, config.log_format, audit=config.audit_lines_per_second > 0)
     config = _fit_to_file_limit(config)
     _make_room_for_files(config.max_connections)
     log.info("mdstream %s, configuration: %s", __version__, describe(config))
@@ -70,7 +70,7 @@ async def _serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig])
         await _serve_until(signals, config, read_again)
         return
     async with await EmbeddedNats.start(data_dir=config.nats_data_dir, port=config.nats_port) as nats:
-        log.info("embedded NATS at %s", nats.url)
+        log.info("embedded NATS at %s; publish to it with --nats %s", nats.where, nats.file_url)
         keeping = asyncio.ensure_future(nats.keep_running())
         keeping.add_done_callback(lambda _: signals.asked.set())
         try:

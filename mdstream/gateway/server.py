@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections import Counter
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ from mdstream._core.net.session_group import SessionGroup, SessionLimits
 from mdstream.auth.authenticator import Authenticator
 from mdstream.auth.identity import Identity
 from mdstream.gateway.admission import Admission
+from mdstream.gateway.audit import Audit
 from mdstream.gateway.auth_setup import make_origins
 from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
@@ -20,7 +20,8 @@ from mdstream.gateway.handshake import Accepted, Refused
 from mdstream.gateway.http_messages import retry_after_s
 from mdstream.gateway.limits import Limits, Visitor
 from mdstream.gateway.sessions import UNWELCOME, Sessions
-from mdstream.gateway.sockets import peer_of, tls_context
+from mdstream.gateway.sockets import peer_of
+from mdstream.gateway.tls import ServerTls
 from mdstream.gateway.upgrades import Upgrades, refusal
 
 log = logging.getLogger("mdstream.gateway.server")
@@ -36,12 +37,14 @@ class Server:
         sessions: Sessions,
         limits: Limits,
         bus_trouble: Callable[[], str | None],
+        audit: Audit,
         authenticator: Authenticator | None = None,
         unknown: Callable[[], str | None] = lambda: None,
     ) -> None:
         """``bus_trouble`` says why there is no market data; health checks on the clients' port are told. ``unknown`` as in
         ``Admission``."""
         self._config = config
+        self._audit = audit
         self._limits = limits
         self._upgrades = Upgrades(
             compression=config.compression,
@@ -71,6 +74,8 @@ class Server:
             ),
         )
         self._listener: ClientListener | None = None
+        self.tls: ServerTls | None = None
+        """Once started, if there is a certificate."""
         self.draining = False
         self.port = 0
         self.refused_total: Counter[int] = Counter()
@@ -91,13 +96,14 @@ class Server:
     async def start(self) -> None:
         """Listens; raises MdstreamError if it cannot."""
         config = self._config
-        tls = self._tls()
+        if config.tls_cert is not None:
+            self.tls = ServerTls(config)
         self._listener = ClientListener(
             self._group,
             turn_away=self._turn_away,
             limits=self._limits,
             max_handshakes=config.max_handshakes,
-            tls=tls,
+            tls=self.tls.context if self.tls is not None else None,
             handshake_s=config.handshake_ms / 1000,
         )
         await self._listener.open(
@@ -105,21 +111,21 @@ class Server:
         )
         self.port = self._listener.port
 
-    def _tls(self) -> ssl.SSLContext | None:
-        cert, key = self._config.tls_cert, self._config.tls_key
-        return tls_context(cert, key) if cert and key else None
-
     def reload_certificate(self) -> bool:
         """Reads the certificate files again, for new connections; False if there are none. Raises MdstreamError if they cannot be
         used: what was in use stays in use."""
-        tls = self._tls()
-        if tls is not None and self._listener is not None:
-            self._listener.use_tls(tls)
-        return tls is not None
+        if self.tls is None or self._listener is None:
+            return False
+        self.tls.reload()
+        self._listener.use_tls(self.tls.context)
+        return True
 
     def tick(self) -> None:
-        """Call a few times a second: drops connections that ran out of time."""
+        """Call a few times a second: drops connections that ran out of time, and looks for a new certificate."""
         self._group.tick()
+        self._audit.tick()
+        if self.tls is not None and self._listener is not None and self.tls.look():
+            self._listener.use_tls(self.tls.context)
 
     def close(self) -> None:
         """Stops listening; sessions stay."""
@@ -167,6 +173,7 @@ class Server:
     def _send_away(self, session: Session, verdict: Refused, answer: bytes) -> None:
         if verdict.status >= 400:
             self.refused_total[verdict.status] += 1
+            self._audit.refused("upgrade", str(verdict.status), peer_of(session.transport))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s is answered %d: %s", peer_of(session.transport), verdict.status, verdict.reason)
         session.refuse(answer)
@@ -187,6 +194,7 @@ class Server:
 
     def _turn_away(self, status: int) -> bytes:
         self.refused_total[status] += 1
+        self._audit.limited("max_handshakes" if status == 503 else "half_open")
         log.debug("a connection is answered %d: too many are in their handshake", status)
         whose = (
             "clients are connecting"
