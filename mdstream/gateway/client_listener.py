@@ -54,6 +54,7 @@ class ClientListener:
         self._resuming: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        group.call_soon = self._loop.call_soon
 
     @property
     def port(self) -> int:

@@ -27,7 +27,8 @@ cdef class MemorySink(Sink):
     def drain(self, room: int = -1) -> None:
         self.room = room
         if self.blocked and self.hub is not None:
-            self.hub.drained(self)
+            while not self.hub.drained(self):
+                pass
 
     cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept:
         self.writes += 1

@@ -11,6 +11,7 @@ cdef class Hub:
     cdef Outbox out
     cdef readonly uint64_t heartbeat_us
     cdef readonly uint64_t slow_limit_us
+    cdef uint64_t slice_us
     cdef dict instrument_options
     cdef dict topic_groups           # Instrument → TopicGroup
     cdef dict names             # name → Instrument
@@ -40,7 +41,8 @@ cdef class Hub:
     cdef int c_remove(self, Sink sink, Py_ssize_t place) except -1
     cdef int c_send(self, Sink sink, int opcode, const char* payload, Py_ssize_t size) except -1
     cdef int c_blocked(self, Sink sink) except -1
-    cdef bint c_catch_up_all(self, Sink sink) except -1
+    cdef int c_relieve(self, Sink sink) except -1
+    cdef int c_catch_up_all(self, Sink sink) except -1
     cdef int c_emit_due(self, Topic topic, uint64_t slack_us) except -1
     cdef int c_end_intervals(self) except -1
     cdef int c_serve_ahead(self) except -1

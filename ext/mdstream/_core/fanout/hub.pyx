@@ -3,6 +3,7 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from mdstream._core.base.clock cimport monotonic_us
 from mdstream._core.codec.deflate cimport Deflater
 from mdstream._core.codec.variant cimport VARIANTS, PLAIN, format_of, compression_of
 from mdstream._core.fanout.heartbeats cimport Heartbeats
@@ -19,7 +20,7 @@ from mdstream.codes import CloseCode
 
 cdef enum:
     TICK_US = 50000
-    DRAIN_BYTES = 65536         # written at a time to a sink that reads again
+    RELIEF_BYTES = 65536        # linked to one sink: then it is written to before more is made for it
     DEFER_SHARE = 10            # of the shortest interval that anybody asked for
 
 cdef int TOO_SLOW = CloseCode.TOO_SLOW
@@ -43,11 +44,12 @@ cdef class Hub:
         max_levels: int = 65536,
         heartbeat_us: int = 15_000_000,
         slow_limit_us: int = 30_000_000,
+        slice_us: int = 1_000,
         compression_level: int = 1,
         compression_threshold_bytes: int = 256,
         sender: Sender | None = None,
     ) -> None:
-        """``compression_*``: for sinks with ``window_bits``; smaller messages are sent to them as they are. ``sender``: writes to
+        """``slice_us``: how long one sink is brought up to date at a time. ``compression_*``: for sinks with ``window_bits``; smaller messages are sent to them as they are. ``sender``: writes to
         many sinks at once; without it, each writes for itself."""
         if heartbeat_us < TICK_US:
             raise ValueError(f"heartbeat_us is {heartbeat_us}; it must be at least {TICK_US}, the pace of tick()")
@@ -56,6 +58,7 @@ cdef class Hub:
         self.out.deflater = Deflater(compression_level, compression_threshold_bytes)
         self.heartbeat_us = heartbeat_us
         self.slow_limit_us = slow_limit_us
+        self.slice_us = slice_us
         self.instrument_options = {
             "log_capacity": log_capacity, "trade_capacity": trade_capacity, "max_levels": max_levels
         }
@@ -352,8 +355,9 @@ cdef class Hub:
         try:
             if answer is not None:
                 self.send(sink, answer)
-            if not sink.blocked:
+            if not sink.blocked and not sink.closed:        # the answer may have been one too many
                 topic.c_catch_up(self.out, sink, place)
+            self.c_relieve(sink)
         finally:
             self.c_leave()
 
@@ -384,8 +388,16 @@ cdef class Hub:
             topic.c_recover(self.out, sink, place, from_seq)
             if not sink.blocked:
                 topic.c_catch_up(self.out, sink, place)
+            self.c_relieve(sink)
         finally:
             self.c_leave()
+
+    cdef int c_relieve(self, Sink sink) except -1:
+        """Much is linked to one sink: it is written to now. If its peer does not read, what follows is only marked, not made."""
+        if sink.pending >= RELIEF_BYTES:
+            self.out.c_write_one(sink)
+            self.c_mark_filled()
+        return 0
 
     # ---- control messages
 
@@ -397,6 +409,7 @@ cdef class Hub:
         try:
             self.out.c_frame_of(opcode, compression_of(sink.variant) if opcode < OP_CLOSE else PLAIN, payload, size, &frame)
             self.out.c_deliver(sink, frame)
+            self.c_relieve(sink)
         finally:
             self.c_leave()
         return 0
@@ -438,32 +451,41 @@ cdef class Hub:
             (<Topic>sink.places[i].topic).c_on_blocked(sink, i)
         return 0
 
-    def drained(self, sink: Sink) -> None:
-        """Called by the sink when its peer reads again: brings each subscription up to date until it blocks once more."""
+    def drained(self, sink: Sink) -> bool:
+        """Called by the sink when its peer reads again: brings each subscription up to date until it blocks once more.
+
+        False if time is up before: then call again soon, and others have their turn first.
+        """
         if sink.closed:
-            return
-        sink.blocked = False
-        self.blocked.discard(sink)
+            return True
+        if sink.blocked:
+            sink.blocked = False
+            self.blocked.discard(sink)
+            sink.lagging = sink.n_places
         self.c_enter()
         try:
-            if self.c_catch_up_all(sink):
-                sink.behind_since_us = 0
+            self.c_catch_up_all(sink)
+            if not sink.lagging:
+                sink.behind_since_us = self.out.now_us if sink.blocked else 0
         finally:
             self.c_leave()
+        return sink.lagging == 0 or sink.blocked or sink.closed
 
-    cdef bint c_catch_up_all(self, Sink sink) except -1:
-        """False if it blocked again before the last one. Goes on where it stopped the last time, so that all have their turn."""
-        cdef uint32_t left = sink.n_places
-        while left and not sink.blocked and not sink.closed:
+    cdef int c_catch_up_all(self, Sink sink) except -1:
+        """Goes on where it stopped the last time, so that all subscriptions have their turn."""
+        cdef uint64_t until_us = monotonic_us() + self.slice_us
+        while sink.lagging and not sink.blocked and not sink.closed:
+            sink.lagging -= 1
+            if not sink.n_places:
+                continue
             if sink.turn >= sink.n_places:
                 sink.turn = 0
             (<Topic>sink.places[sink.turn].topic).c_catch_up(self.out, sink, sink.turn)
             sink.turn += 1
-            left -= 1
-            if sink.pending >= DRAIN_BYTES:
-                self.out.c_write_one(sink)
-                self.c_mark_filled()
-        return left == 0
+            self.c_relieve(sink)
+            if monotonic_us() >= until_us:
+                break
+        return 0
 
     # ---- time
 

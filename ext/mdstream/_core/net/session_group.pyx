@@ -6,7 +6,11 @@ from mdstream._core.base.clock cimport monotonic_us
 
 cdef enum:
     SPARE = 64                  # bytes, and a thousandth: what DEFLATE adds at most to what it cannot compress
+    CLOSING_SHARE = 4           # of max_connections: so many may be there beside, on their way out
+    CLOSING_LEAST = 16
     READ_SPACE = 65536
+
+cdef int UNLIMITED = 1 << 30
 
 
 cdef list expired(dict waiting, uint64_t now_us):
@@ -27,6 +31,10 @@ class SessionLimits(NamedTuple):
     control_backlog_bytes: int = 262144
     handshake_s: float = 5.0
     close_timeout_s: float = 2.0
+    control_frames_burst: int = UNLIMITED
+    control_frames_per_second: int = UNLIMITED
+    decoded_bytes_burst: int = UNLIMITED
+    decoded_bytes_per_second: int = UNLIMITED
 
 
 cdef class SessionGroup:
@@ -35,14 +43,19 @@ cdef class SessionGroup:
     Callbacks: ``on_request(session, head)`` gets an upgrade request without its empty line, and answers it before it returns, by
     ``session.accept`` or ``session.refuse``; ``on_open(session)``; ``on_message(session, payload)`` gets a whole message (UTF-8 checked
     in JSON sessions); ``on_close(session, code)`` is called once for each session that was opened, also if the peer vanished (1006).
+    ``on_limited(session, kind)``: what the peer sent is beyond a budget. ``decoded_bytes``: a message that was not read.
+    ``control_frames``: there are too many pings; only the newest is answered.
     ``SessionClosed`` raised in ``on_open`` or ``on_message`` closes with its code; any other exception is logged and closes with 1011.
     What a callback sends leaves in one write.
 
     ``control_backlog_bytes``: how many bytes of control messages may wait for a peer that does not read; more closes with 4408.
     ``handshake_s``: from a connection to its whole upgrade request. ``close_timeout_s``: from our close frame to the end.
+    ``control_frames_*``: how many pings, pongs and tiny fragments a session takes at once, and per second; a session that goes on is
+    closed with 4429. ``decoded_bytes_*``: the same for the bytes of messages, decompressed.
     ``any_type``: accept text and binary whatever the format, and answer in kind (for conformance tests).
 
-    ``connections`` counts those for which there was room when they came, half-open ones included, until they end.
+    ``connections`` counts those for which there was room when they came, half-open ones included, until they begin to close. A
+    quarter more may be there because they are being closed; beyond that, the oldest of these is dropped.
     """
 
     def __init__(
@@ -53,6 +66,7 @@ cdef class SessionGroup:
         on_open,
         on_message,
         on_close,
+        on_limited=None,
         limits=SessionLimits(),
         any_type: bool = False,
     ) -> None:
@@ -61,7 +75,11 @@ cdef class SessionGroup:
         self.on_open = on_open
         self.on_message = on_message
         self.on_close = on_close
+        self.on_limited = on_limited
         self.max_connections = limits.max_connections
+        self.max_sockets = self.max_connections + self.max_connections // CLOSING_SHARE + CLOSING_LEAST
+        self.control_frames = Allowance(limits.control_frames_burst, limits.control_frames_per_second)
+        self.input_bytes = Allowance(limits.decoded_bytes_burst, limits.decoded_bytes_per_second)
         self.max_message = limits.max_message_bytes
         self.max_compressed = self.max_message + self.max_message // 1024 + SPARE
         self.control_backlog = limits.control_backlog_bytes
@@ -92,9 +110,14 @@ cdef class SessionGroup:
         self.connections += 1
         return True
 
-    cdef int c_limit_closing(self, object session) except -1:
+    cdef int c_limit_closing(self, object session, bint counted) except -1:
+        self.connections -= counted
         if session not in self.closings:
             self.closings[session] = monotonic_us() + self.close_us
+        while self.closings and self.connections + len(self.closings) > self.max_sockets:
+            oldest = next(iter(self.closings))
+            del self.closings[oldest]
+            oldest.drop()
         return 0
 
     cdef int c_remove(self, object session, bint counted) except -1:

@@ -123,10 +123,14 @@ cdef class SessionSink(Sink):
 
     cdef bint c_write_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False:
         """What the socket did not take. True if the transport has to keep any of it."""
+        cdef Py_ssize_t held
         transport = self.transport
         if transport.is_closing():
             return False
-        if self.blocked and transport.get_write_buffer_size() + size > self.control_backlog:
+        held = transport.get_write_buffer_size()
+        # What is added to what waits already is control: first in, first out, so it is the last that waits.
+        self.backlog = min(self.backlog, held) + size - skip if held else 0
+        if self.backlog > self.control_backlog:
             self.session.close(TOO_SLOW, "too slow: control messages were not read")
             return False
         transport.write(joined(first, skip, size))
