@@ -176,6 +176,9 @@ class GatewayConfig:
     max_message_bytes: int = _bounds(
         65_536, _bytes(1024, 2**24), "size of one message from a client; a larger one closes it with 1009"
     )
+    max_commands_per_message: int = _bounds(
+        2_000, Whole(1, 100000), "commands in one MessagePack message; what follows them is not read"
+    )
     max_subscriptions: int = _bounds(
         1_000, Whole(1, 100000), "subscriptions of one client; more are refused as limit_subscriptions"
     )
