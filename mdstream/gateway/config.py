@@ -152,6 +152,12 @@ class GatewayConfig:
         "kernel send buffer of a client's socket; 0 leaves it to the kernel; in a small one less old "
         "data piles up",
     )
+    notsent_lowat_bytes: int = _session(
+        131_072,
+        _bytes(0, 2**30),
+        "bytes that the kernel takes for a client's socket before it can send them (TCP_NOTSENT_LOWAT); what the network "
+        "has under way is not counted; 0 leaves it to the kernel",
+    )
     io_uring: bool = _session(
         True,
         Switch(),
@@ -197,6 +203,40 @@ class GatewayConfig:
     commands_burst: int = _bounds(
         2_000, Whole(1, 10000000), "commands of one client at once; more are refused as rate_limited"
     )
+    decoded_bytes_per_second: int = _bounds(
+        262_144,
+        _bytes(1, 2**40),
+        "bytes of messages from one client per second, decompressed, in the long run",
+    )
+    decoded_bytes_burst: int = _bounds(
+        4_194_304,
+        _bytes(1, 2**40),
+        "the same at once; a message beyond it is not read, and refused as rate_limited",
+    )
+    levels_per_second: int = _bounds(
+        1_000_000,
+        Whole(1, 2**40),
+        "levels, changes and trades that are read for one client's subscribe and recover per second, in the long run",
+    )
+    levels_burst: int = _bounds(
+        32_000_000, Whole(1, 2**40), "the same at once; what goes beyond is refused as rate_limited"
+    )
+    answer_bytes_per_second: int = _bounds(
+        8_388_608,
+        _bytes(1, 2**40),
+        "bytes, as estimated, that one client's subscribe, recover and ping are answered with per second, in the long run",
+    )
+    answer_bytes_burst: int = _bounds(
+        536_870_912, _bytes(1, 2**40), "the same at once; what goes beyond is refused as rate_limited"
+    )
+    control_frames_per_second: int = _bounds(
+        20, Whole(1, 1000000), "WebSocket pings and pongs of one client per second, in the long run"
+    )
+    control_frames_burst: int = _bounds(
+        200,
+        Whole(1, 1000000),
+        "the same at once; then only the newest ping is answered, and a client that sends as many again is closed with 4429",
+    )
 
     open_timeout_ms: int = _instruments(
         5_000, _ms(100), "time for an instrument to open; then the answer is unavailable"
@@ -237,9 +277,14 @@ class GatewayConfig:
                 raise ConfigError(f"{secret} and {secret}_file: one of them is enough")
         if (self.nats_user is None) != (self.nats_password is None and self.nats_password_file is None):
             raise ConfigError("nats_user and nats_password must be given together")
-        if self.commands_burst < self.commands_per_second:
+        for budget in ("commands", "decoded_bytes", "levels", "answer_bytes", "control_frames"):
+            self._check_budget(budget)
+
+    def _check_budget(self, budget: str) -> None:
+        burst, per_second = getattr(self, f"{budget}_burst"), getattr(self, f"{budget}_per_second")
+        if burst < per_second:
             raise ConfigError(
-                f"commands_burst is {self.commands_burst}; it must be at least commands_per_second, {self.commands_per_second}"
+                f"{budget}_burst is {burst}; it must be at least {budget}_per_second, {per_second}"
             )
 
 

@@ -56,6 +56,15 @@ def welcome(config: GatewayConfig, session: str, time_us: int) -> Message:
         "max_errors": config.max_errors,
         "commands_per_second": config.commands_per_second,
         "commands_burst": config.commands_burst,
+        "max_commands_per_message": config.max_commands_per_message,
+        "decoded_bytes_per_second": config.decoded_bytes_per_second,
+        "decoded_bytes_burst": config.decoded_bytes_burst,
+        "levels_per_second": config.levels_per_second,
+        "levels_burst": config.levels_burst,
+        "answer_bytes_per_second": config.answer_bytes_per_second,
+        "answer_bytes_burst": config.answer_bytes_burst,
+        "control_frames_per_second": config.control_frames_per_second,
+        "control_frames_burst": config.control_frames_burst,
     }
     return {
         "type": "welcome",

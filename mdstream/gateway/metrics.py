@@ -138,6 +138,22 @@ class GatewayCollector(Collector):
         yield _counter("mdstream_connections_closed", "Sessions ended, by close code", "code", closes)
         yield _counter("mdstream_commands", "Commands understood, by op", "op", sessions.commands_total)
         yield _counter("mdstream_errors", "Commands refused, by code", "code", sessions.errors_total)
+        yield _counter(
+            "mdstream_limited",
+            "Times that a client went beyond a budget, by kind",
+            "kind",
+            sessions.limited_total,
+        )
+        yield CounterMetricFamily(
+            "mdstream_deferred_work",
+            "Messages that took longer than a slice of the loop's turn and were finished in later ones",
+            value=sessions.turns.deferred_total,
+        )
+        yield GaugeMetricFamily(
+            "mdstream_waiting_sessions",
+            "Sessions whose work waits for a later turn; nothing is read from them",
+            value=sessions.turns.waiting,
+        )
 
     def _instrument_families(self) -> Iterator[Metric]:
         instruments = self._instruments

@@ -1,7 +1,7 @@
 """Answers the commands of all clients: one ``Sessions`` for all of them, a small ``_Client`` for each.
 
-Every command is answered at once, except a ``subscribe`` to an instrument that must first be opened. A client's later commands do
-not wait for it.
+Every command is answered in its turn, in the order in which they came, except a ``subscribe`` to an instrument that must first be opened:
+a client's later commands do not wait for it. What takes long is done in slices, see ``turns``.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
-from mdstream.gateway import messages
-from mdstream.gateway.budget import Budget
+from mdstream.gateway import costs, messages
+from mdstream.gateway.budget import Cost, OverBudget, SessionBudgets, beyond
 from mdstream.gateway.commands import (
     Auth,
     BadCommand,
@@ -33,31 +34,30 @@ from mdstream.gateway.commands import (
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.sockets import peer_of
+from mdstream.gateway.turns import Steps, Turns
 from mdstream.model import Channel, InstrumentId, State
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
     from mdstream._core.fanout.instrument import Instrument
+    from mdstream._core.fanout.topic import Topic
     from mdstream._core.net.session import Session
     from mdstream.gateway.open_instrument import OpenInstrument
     from mdstream.gateway.open_instruments import OpenInstruments
 
 log = logging.getLogger("mdstream.gateway.sessions")
 
-_BUDGET_PERIOD_S = 60.0
-
 
 class _Client:
     """What the gateway keeps of one session."""
 
-    __slots__ = ("commands", "errors", "id", "opening")
+    __slots__ = ("budgets", "id", "opening")
 
-    def __init__(self, config: GatewayConfig, now_s: float) -> None:
+    def __init__(self, config: GatewayConfig, now_s: Callable[[], float]) -> None:
         self.id = secrets.token_hex(8)
-        self.errors = Budget(config.max_errors, config.max_errors / _BUDGET_PERIOD_S, now_s)
-        self.commands = Budget(config.commands_burst, config.commands_per_second, now_s)
+        self.budgets = SessionBudgets(config, now_s)
         self.opening = 0
-        """Subscriptions that wait for their instruments to open; they count against the limit."""
+        """Subscriptions that are not made yet, as their instruments must be opened or others come first; they count against the limit."""
 
 
 class Sessions:
@@ -71,6 +71,7 @@ class Sessions:
         *,
         wall_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
+        turns: Turns | None = None,
     ) -> None:
         self._config = config
         self._hub = hub
@@ -80,9 +81,10 @@ class Sessions:
         self._welcomes = messages.Welcomes(config)
         self._wall_us = wall_us
         self._now_s = now_s
+        self.turns = turns or Turns(hub)
         self._open: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._answers: dict[type, tuple[str, Callable[[Session, Any], None]]] = {
+        self._answers: dict[type, tuple[str, Callable[[Session, Any], Steps | None]]] = {
             Subscribe: ("subscribe", self._subscribe),
             Unsubscribe: ("unsubscribe", self._unsubscribe),
             Recover: ("recover", self._recover),
@@ -93,6 +95,7 @@ class Sessions:
         self.commands_total: Counter[str] = Counter()
         self.errors_total: Counter[str] = Counter()
         self.closes_total: Counter[int] = Counter()
+        self.limited_total: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -103,7 +106,7 @@ class Sessions:
     # ---- the callbacks of a session
 
     def opened(self, session: Session) -> None:
-        session.context = client = _Client(self._config, self._now_s())
+        session.context = client = _Client(self._config, self._now_s)
         self._open.add(session)
         self.opened_total += 1
         if log.isEnabledFor(logging.DEBUG):
@@ -111,17 +114,19 @@ class Sessions:
         session.send_control(self._welcomes.encode(session.format, client.id, self._wall_us()))
 
     def received(self, session: Session, payload: bytes) -> None:
-        """Answers one WebSocket message; raises nothing, whatever the message holds."""
-        try:
-            for command in self._reader.read_message(session.format, payload):
-                self._answer(session, command)
-                if not session.open:
-                    return
-        except CommandError as error:
-            self._refuse(session, UNSET, error)
+        """Answers one WebSocket message, now or in slices; raises nothing, whatever the message holds."""
+        self.turns.run(session, self._answer_all(session, payload))
+
+    def limited(self, session: Session, kind: str) -> None:
+        """The core has refused what a client sent: ``decoded_bytes``, a message; ``control_frames``, pings that are not all answered."""
+        if kind == Cost.DECODED_BYTES:
+            self._refuse(session, UNSET, beyond(Cost.DECODED_BYTES))
+        else:
+            self.limited_total[kind] += 1
 
     def closed(self, session: Session, code: int) -> None:
         self._open.discard(session)
+        self.turns.forget(session)
         self.closes_total[code] += 1
         log.debug("session %s: closed with %d", _client(session).id, code)
 
@@ -148,36 +153,58 @@ class Sessions:
 
     # ---- one command
 
-    def _answer(self, session: Session, command: Command | BadCommand) -> None:
+    def _answer_all(self, session: Session, payload: bytes) -> Steps:
+        """A step for each command, and for each subscription. Nothing more is decoded or answered once the session has ended."""
         try:
-            if not _client(session).commands.take(self._now_s()):
-                rate = self._config.commands_per_second
-                raise CommandError(
-                    ErrorCode.RATE_LIMITED, f"too many commands; {rate} per second are allowed"
-                )
+            self._charge(session, Cost.DECODED_BYTES, len(payload))
+            for command in self._reader.read_message(session.format, payload):
+                yield from self._answer(session, command) or ()
+                if not session.open:
+                    return
+                yield
+        except CommandError as error:
+            self._refuse(session, UNSET, error)
+
+    def _answer(self, session: Session, command: Command | BadCommand) -> Steps | None:
+        """Answers, or returns the steps of the answer, which refuse nothing any more."""
+        try:
+            self._charge(session, Cost.COMMANDS)
             if isinstance(command, BadCommand):
                 raise command.error
             op, answer = self._answers[type(command)]
             self.commands_total[op] += 1
-            answer(session, command)
+            return answer(session, command)
         except CommandError as error:
             self._refuse(session, command.id, error)
+            return None
+
+    def _charge(self, session: Session, cost: Cost, amount: float = 1) -> None:
+        """Raises CommandError ``rate_limited`` if a budget is spent; call it before the work."""
+        _client(session).budgets.charge(cost, amount)
+
+    def _charge_work(self, session: Session, work: costs.Work) -> None:
+        self._charge(session, Cost.LEVELS, work.read)
+        self._charge(session, Cost.ANSWER_BYTES, work.answer_bytes(session.format))
 
     def _refuse(self, session: Session, id: CommandId, error: CommandError) -> None:
         """Sends ``error`` and takes one from the error budget; closes a session that has spent its budget."""
         self.errors_total[error.code] += 1
         log.debug("session %s: a command is refused, %s: %s", _client(session).id, error.code, error)
         self._send(session, messages.error(id, error.code, str(error)))
-        if _client(session).errors.take(self._now_s()):
+        if isinstance(error, OverBudget):
+            self.limited_total[error.cost] += 1
+        if _client(session).budgets.charge_error():
             return
         if error.code == ErrorCode.RATE_LIMITED:
-            session.close(CloseCode.RATE_LIMIT, "too many commands")
+            session.close(CloseCode.RATE_LIMIT, "beyond the rate limits, again and again")
         else:
             session.close(CloseCode.ERROR_BUDGET, "too many commands failed")
 
     def _ping(self, session: Session, command: Ping) -> None:
         try:
-            self._send(session, messages.pong(command.id, command.data, self._wall_us()))
+            answer = messages.encode(session.format, messages.pong(command.id, command.data, self._wall_us()))
+            self._charge(session, Cost.ANSWER_BYTES, len(answer))
+            session.send_control(answer)
         except (ValueError, RecursionError, OverflowError):
             raise CommandError(ErrorCode.BAD_VALUE, "data cannot be echoed: it is nested too deep") from None
 
@@ -196,29 +223,39 @@ class Sessions:
             raise CommandError(
                 ErrorCode.UNAVAILABLE, f"{topic.instrument.name} is still opening; its data will follow"
             )
+        since = command.from_seq - 1 if 0 < command.from_seq <= topic.seq else None
+        self._charge_work(
+            session, costs.of_answer(topic.instrument, topic.channel, topic.depth, topic.group, since)
+        )
         self._hub.recover(session.sink, topic, command.from_seq)
 
-    def _unsubscribe(self, session: Session, command: Unsubscribe) -> None:
-        topics = [self._hub.find(session.sink, sub) for sub in command.subs]
-        for sub, topic in zip(command.subs, topics, strict=True):
-            if topic is None:
+    def _unsubscribe(self, session: Session, command: Unsubscribe) -> Steps:
+        topics = {topic.number: topic for topic in session.sink.topics()}
+        for sub in command.subs:
+            if sub not in topics:
                 raise _unknown_sub(sub)
+        return self._unsubscribe_each(session, command, [topics[sub] for sub in command.subs])
+
+    def _unsubscribe_each(self, session: Session, command: Unsubscribe, topics: list[Topic]) -> Steps:
         for topic in topics:
-            if topic is not None:
-                self._hub.unsubscribe(session.sink, topic)
+            self._hub.unsubscribe(session.sink, topic)
+            yield
         self._send(session, messages.unsubscribed(command.id, command.subs, "requested"))
 
     # ---- subscribe
 
-    def _subscribe(self, session: Session, command: Subscribe) -> None:
+    def _subscribe(self, session: Session, command: Subscribe) -> Steps | None:
         found = self._instruments.find_all(
             command.instruments, command.channel, with_data=bool(command.resume)
         )
         if found is not None and not self._is_behind(command, found):
-            self._commit(session, command, found)
-            return
+            return self._commit(session, command, found)
         ids = command.ids()
         self._check_room(session, command)
+        self._open_later(session, command, ids)
+        return None
+
+    def _open_later(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         _client(session).opening += len(command.instruments)
         task = asyncio.get_running_loop().create_task(self._open_and_commit(session, command, ids))
         self._tasks.add(task)
@@ -248,17 +285,33 @@ class Sessions:
     def _commit_later(self, session: Session, command: Subscribe, found: list[OpenInstrument]) -> None:
         self._hub.cork()
         try:
-            self._commit(session, command, found)
+            self.turns.run(session, self._commit(session, command, found))
         except CommandError as error:
             self._refuse(session, command.id, error)
         finally:
             self._hub.uncork()
 
-    def _commit(self, session: Session, command: Subscribe, found: Iterable[OpenInstrument]) -> None:
-        """Subscribes to all, or raises CommandError and subscribes to none; nothing else runs in between."""
+    def _commit(self, session: Session, command: Subscribe, found: Sequence[OpenInstrument]) -> Steps:
+        """The steps that subscribe to each; or raises CommandError, and subscribes to none."""
         self._check_room(session, command)
-        for instrument in found:
+        self._charge_work(session, _work_of(command, found))
+        _client(session).opening += len(found)
+        return self._subscribe_each(session, command, found)
+
+    def _subscribe_each(self, session: Session, command: Subscribe, found: Sequence[OpenInstrument]) -> Steps:
+        client = _client(session)
+        for number, instrument in enumerate(found):
+            if not session.open:
+                return
+            if self._instruments.find(instrument.name) is not instrument:
+                # It was let go, or announced with another scale, since the first step: it and the rest are opened again.
+                client.opening -= len(found) - number
+                rest = replace(command, instruments=command.instruments[number:])
+                self._open_later(session, rest, rest.ids())
+                return
+            client.opening -= 1
             self._subscribe_one(session, command, instrument)
+            yield
 
     def _is_behind(self, command: Subscribe, found: Sequence[OpenInstrument]) -> bool:
         return command.channel == Channel.BOOK and self._instruments.is_behind(found, command.resume)
@@ -268,6 +321,7 @@ class Sessions:
         wanted = session.sink.subscriptions + _client(session).opening + len(command.instruments)
         if wanted <= most:
             return
+        self._charge(session, Cost.LEVELS, most)
         have = {
             (t.instrument.name, t.channel, t.depth, t.group, t.interval_ms) for t in session.sink.topics()
         }
@@ -293,10 +347,20 @@ class Sessions:
         else:
             session.send_control(answer)
             session.send_control(status.messages(topic.number)[session.format])
-            self._instruments.show(session.sink, topic, status)
+            if session.open:
+                self._instruments.show(session.sink, topic, status)
 
     def _send(self, session: Session, message: messages.Message) -> None:
         session.send_control(messages.encode(session.format, message))
+
+
+def _work_of(command: Subscribe, found: Sequence[OpenInstrument]) -> costs.Work:
+    work = costs.NOTHING
+    for instrument in found:
+        resume = command.resume.get(instrument.name)
+        since = resume[1] if resume and resume[0] == instrument.core.book.epoch else None
+        work += costs.of_answer(instrument.core, command.channel, command.depth, command.group, since)
+    return work
 
 
 def _client(session: Session) -> _Client:

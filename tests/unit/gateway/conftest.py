@@ -17,6 +17,7 @@ from mdstream.bus import ReaderStats, UnknownInstrument
 from mdstream.gateway import GatewayConfig
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.turns import Turns
 from mdstream.model import InstrumentId, Ref, State
 
 
@@ -30,8 +31,15 @@ class FakeSession:
         self.transport: object = None
         self.open = True
         self.code = 0
+        self.paused = False
         self._hub = hub
         hub.attach(self.sink)
+
+    def pause_input(self) -> None:
+        self.paused = True
+
+    def resume_input(self) -> None:
+        self.paused = False
 
     def send_control(self, payload: bytes) -> None:
         if self.open:
@@ -124,6 +132,7 @@ class Stage:
             self.instruments,
             wall_us=lambda: self.wall_us,
             now_s=lambda: self.now_us / 1e6,
+            turns=Turns(self.hub, clock_us=lambda: self.now_us),
         )
 
     def announce(self, *names: str) -> None:

@@ -173,6 +173,11 @@ cdef class Book:
         """Whether the log keeps number ``seq``: an update ended there, and all later changes are logged."""
         return self.c_keeps(seq)
 
+    def logged_since(self, uint64_t seq):
+        """How many changes the log has after number ``seq``; None if it does not keep that number. It costs next to nothing."""
+        cdef uint64_t at
+        return self.log.head - at if log_find(&self.log, seq, &at) else None
+
     def delta(self, uint64_t since, until=None, *, Py_ssize_t depth=0, int64_t group=1):
         """The changes from the view at ``since`` to the view at ``until`` (default: now); None if the log does not keep both.
 
