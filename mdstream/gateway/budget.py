@@ -31,8 +31,8 @@ class Cost(StrEnum):
     CONTROL_FRAMES = "control_frames"
 
 
-Charge: TypeAlias = Callable[[Cost, float], bool]
-"""Charges a cost to somebody else, such as the user or the address of a session; False: that budget is spent."""
+Charge: TypeAlias = Callable[[Cost, float], str | None]
+"""Charges a cost to somebody else, such as the user or the address of a session. Why it must be refused, else None."""
 
 
 class SessionBudgets:
@@ -57,8 +57,8 @@ class SessionBudgets:
         own = _OWN.get(cost)
         if own is not None and not self._own[own].take(self._now_s(), amount):
             raise beyond(cost)
-        if self.also is not None and not self.also(cost, amount):
-            raise beyond(cost, "for all sessions of this client together")
+        if self.also is not None and (why := self.also(cost, amount)) is not None:
+            raise OverBudget(cost, why)
 
     def charge_error(self) -> bool:
         """False if the session has spent its error budget."""
@@ -85,8 +85,6 @@ class OverBudget(CommandError):
         self.cost = cost
 
 
-def beyond(cost: Cost, whose: str = "for a session") -> OverBudget:
+def beyond(cost: Cost) -> OverBudget:
     """Says which limit of ``welcome`` it is."""
-    return OverBudget(
-        cost, f"{_WHAT[cost]}; {cost}_per_second and {cost}_burst {whose} are spent, wait a moment"
-    )
+    return OverBudget(cost, f"{_WHAT[cost]}: {cost}_burst is spent, and refills with {cost}_per_second")

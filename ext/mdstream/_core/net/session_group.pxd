@@ -33,4 +33,5 @@ cdef class SessionGroup:
     cdef bint c_add(self, object session) except -1
     # Its connection must end in time; from here on it takes no place of another one.
     cdef int c_limit_closing(self, object session, bint counted) except -1
+    cdef int c_drop_oldest(self) except -1
     cdef int c_remove(self, object session, bint counted) except -1

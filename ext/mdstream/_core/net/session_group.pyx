@@ -108,12 +108,17 @@ cdef class SessionGroup:
         if self.connections >= self.max_connections:
             return False
         self.connections += 1
+        self.c_drop_oldest()
         return True
 
     cdef int c_limit_closing(self, object session, bint counted) except -1:
         self.connections -= counted
         if session not in self.closings:
             self.closings[session] = monotonic_us() + self.close_us
+        return self.c_drop_oldest()
+
+    cdef int c_drop_oldest(self) except -1:
+        """So many may be there at a time, with those that are being closed."""
         while self.closings and self.connections + len(self.closings) > self.max_sockets:
             oldest = next(iter(self.closings))
             del self.closings[oldest]
