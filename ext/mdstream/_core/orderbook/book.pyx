@@ -111,6 +111,10 @@ cdef class Book:
         cdef uint64_t at
         return log_find(&self.log, seq, &at)
 
+    cdef int64_t c_logged_since(self, uint64_t since) noexcept nogil:
+        cdef uint64_t at = 0
+        return <int64_t> (self.log.head - at) if log_find(&self.log, since, &at) else -1
+
     cdef int c_changes(self, uint64_t since, uint64_t until, Levels* bids, Levels* asks) except -1:
         cdef uint64_t start = 0, end = 0
         cdef Py_ssize_t i
