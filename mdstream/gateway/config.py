@@ -22,6 +22,7 @@ from mdstream.gateway.settings import (
     Folder,
     Group,
     NatsUrls,
+    Numbers,
     Setting,
     Subset,
     Switch,
@@ -29,7 +30,7 @@ from mdstream.gateway.settings import (
     Whole,
     settings_of,
 )
-from mdstream.model import DEPTHS, INTERVALS_MS
+from mdstream.model import DEPTHS, GROUPS, INTERVALS_MS, MAX_NUMBER
 
 ENV_PREFIX = "MDSTREAM_"
 
@@ -124,6 +125,12 @@ class GatewayConfig:
     intervals_ms: tuple[int, ...] = _served(
         INTERVALS_MS, Subset(INTERVALS_MS), "conflation intervals that clients may ask for; 0 is every change"
     )
+    groups: tuple[int, ...] = _served(
+        GROUPS,
+        Numbers(2, MAX_NUMBER, 64),
+        "groups of ticks in which a book is always shown, and these times an instrument's tick; other groups are shown while "
+        "max_other_groups allows",
+    )
 
     compression: bool = _served(
         True,
@@ -179,6 +186,17 @@ class GatewayConfig:
     max_subscriptions: int = _bounds(
         1_000, Whole(1, 100000), "subscriptions of one client; more are refused as limit_subscriptions"
     )
+    max_grouped: int = _bounds(
+        32,
+        Whole(0, 100000),
+        "grouped views of one client (group above 1); more are refused as limit_subscriptions",
+    )
+    max_other_groups: int = _bounds(
+        16,
+        Whole(0, 100000),
+        "views of one instrument in groups that are not among groups, of all clients together; more are refused as "
+        "limit_subscriptions",
+    )
     max_instruments_per_command: int = _bounds(
         1_000, Whole(1, 100000), "instruments in one subscribe; more are refused as bad_value"
     )
@@ -193,6 +211,14 @@ class GatewayConfig:
     )
     commands_burst: int = _bounds(
         2_000, Whole(1, 10000000), "commands of one client at once; more are refused as rate_limited"
+    )
+    recovered_per_second: int = _bounds(
+        50_000,
+        Whole(1, 10**9),
+        "levels and trades computed for the recovers of one client per second, in the long run",
+    )
+    recovered_burst: int = _bounds(
+        200_000, Whole(1, 10**9), "as many at once; more are refused as rate_limited"
     )
 
     open_timeout_ms: int = _instruments(

@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -32,6 +32,7 @@ from mdstream.gateway.commands import (
     Unsubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.grouped_views import GroupedViews
 from mdstream.gateway.sockets import peer_of
 from mdstream.model import Channel, InstrumentId, State
 
@@ -50,14 +51,18 @@ _BUDGET_PERIOD_S = 60.0
 class _Client:
     """What the gateway keeps of one session."""
 
-    __slots__ = ("commands", "errors", "id", "opening")
+    __slots__ = ("commands", "errors", "id", "opening", "recovers", "tasks")
 
     def __init__(self, config: GatewayConfig, now_s: float) -> None:
         self.id = secrets.token_hex(8)
         self.errors = Budget(config.max_errors, config.max_errors / _BUDGET_PERIOD_S, now_s)
         self.commands = Budget(config.commands_burst, config.commands_per_second, now_s)
+        self.recovers = Budget(config.recovered_burst, config.recovered_per_second, now_s)
+        """What recovers may cost."""
         self.opening = 0
         """Subscriptions that wait for their instruments to open; they count against the limit."""
+        self.tasks: set[asyncio.Task[None]] = set()
+        """What waits for them; it ends with the session."""
 
 
 class Sessions:
@@ -71,12 +76,16 @@ class Sessions:
         *,
         wall_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
+        asker_of: Callable[[Session], Hashable] = lambda session: session,
     ) -> None:
+        """``asker_of``: for whom a session opens instruments; askers take turns."""
         self._config = config
         self._hub = hub
         self._instruments = instruments
         instruments.end_subscriptions_by(self._end_subscriptions)
         self._reader = CommandReader(config)
+        self._grouped = GroupedViews(config)
+        self._asker_of = asker_of
         self._welcomes = messages.Welcomes(config)
         self._wall_us = wall_us
         self._now_s = now_s
@@ -114,15 +123,17 @@ class Sessions:
         """Answers one WebSocket message; raises nothing, whatever the message holds."""
         try:
             for command in self._reader.read_message(session.format, payload):
-                self._answer(session, command)
                 if not session.open:
                     return
+                self._answer(session, command)
         except CommandError as error:
             self._refuse(session, UNSET, error)
 
     def closed(self, session: Session, code: int) -> None:
         self._open.discard(session)
         self.closes_total[code] += 1
+        for task in list(_client(session).tasks):
+            task.cancel()
         log.debug("session %s: closed with %d", _client(session).id, code)
 
     # ---- the end
@@ -196,6 +207,13 @@ class Sessions:
             raise CommandError(
                 ErrorCode.UNAVAILABLE, f"{topic.instrument.name} is still opening; its data will follow"
             )
+        work = self._hub.recover_work(session.sink, topic, command.from_seq)
+        if not _client(session).recovers.take(self._now_s(), work):
+            raise CommandError(
+                ErrorCode.RATE_LIMITED,
+                f"too much is recovered: the answer may take {work} levels or trades; "
+                f"{self._config.recovered_per_second} per second are allowed",
+            )
         self._hub.recover(session.sink, topic, command.from_seq)
 
     def _unsubscribe(self, session: Session, command: Unsubscribe) -> None:
@@ -222,10 +240,12 @@ class Sessions:
         _client(session).opening += len(command.instruments)
         task = asyncio.get_running_loop().create_task(self._open_and_commit(session, command, ids))
         self._tasks.add(task)
+        _client(session).tasks.add(task)
         task.add_done_callback(lambda done: self._opened_for(session, done))
 
     def _opened_for(self, session: Session, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        _client(session).tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("a subscribe failed", exc_info=error)
@@ -233,7 +253,9 @@ class Sessions:
 
     async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         try:
-            found = await self._instruments.open(ids, command.channel, with_data=bool(command.resume))
+            found = await self._instruments.open(
+                ids, command.channel, asker=self._asker_of(session), with_data=bool(command.resume)
+            )
             if self._is_behind(command, found):
                 await self._instruments.reach(found, command.resume)
         except CommandError as error:
@@ -254,24 +276,31 @@ class Sessions:
         finally:
             self._hub.uncork()
 
-    def _commit(self, session: Session, command: Subscribe, found: Iterable[OpenInstrument]) -> None:
+    def _commit(self, session: Session, command: Subscribe, found: Sequence[OpenInstrument]) -> None:
         """Subscribes to all, or raises CommandError and subscribes to none; nothing else runs in between."""
         self._check_room(session, command)
         for instrument in found:
+            self._grouped.check_instrument(instrument, command)
+        for instrument in found:
+            if not session.open:
+                return
             self._subscribe_one(session, command, instrument)
 
     def _is_behind(self, command: Subscribe, found: Sequence[OpenInstrument]) -> bool:
         return command.channel == Channel.BOOK and self._instruments.is_behind(found, command.resume)
 
     def _check_room(self, session: Session, command: Subscribe) -> None:
+        """Raises CommandError ``limit_subscriptions`` if the client may not have so many."""
         most = self._config.max_subscriptions
         wanted = session.sink.subscriptions + _client(session).opening + len(command.instruments)
-        if wanted <= most:
+        if wanted <= most and command.group == 1:
             return
         have = {
             (t.instrument.name, t.channel, t.depth, t.group, t.interval_ms) for t in session.sink.topics()
         }
         new = sum((name, *command.view) not in have for name in command.instruments)
+        if command.group != 1:
+            self._grouped.check_client(session.sink.grouped, new)
         if new and len(have) + _client(session).opening + new > most:
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,

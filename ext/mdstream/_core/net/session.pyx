@@ -101,8 +101,8 @@ cdef class Session(ConnectionHandler):
 
     @property
     def open(self) -> bool:
-        """From ``on_open`` to the first close frame of either side."""
-        return self.state == SESSION_OPEN
+        """From ``on_open`` to the first close frame of either side, or until a write finds that the peer has gone."""
+        return self.state == SESSION_OPEN and not self.sink.closed
 
     @property
     def bytes_pending(self) -> int:
