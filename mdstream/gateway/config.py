@@ -22,6 +22,7 @@ from mdstream.gateway.settings import (
     Folder,
     Group,
     NatsUrls,
+    Numbers,
     Setting,
     Subset,
     Switch,
@@ -29,7 +30,7 @@ from mdstream.gateway.settings import (
     Whole,
     settings_of,
 )
-from mdstream.model import DEPTHS, INTERVALS_MS
+from mdstream.model import DEPTHS, GROUPS, INTERVALS_MS, MAX_NUMBER
 
 ENV_PREFIX = "MDSTREAM_"
 
@@ -124,6 +125,12 @@ class GatewayConfig:
     intervals_ms: tuple[int, ...] = _served(
         INTERVALS_MS, Subset(INTERVALS_MS), "conflation intervals that clients may ask for; 0 is every change"
     )
+    groups: tuple[int, ...] = _served(
+        GROUPS,
+        Numbers(2, MAX_NUMBER, 64),
+        "groups of ticks in which a book is always shown, and these times an instrument's tick; other groups are shown while "
+        "max_other_groups allows",
+    )
 
     compression: bool = _served(
         True,
@@ -171,6 +178,13 @@ class GatewayConfig:
         "Market data never piles up",
     )
 
+    max_unread_bytes: int = _session(
+        33_554_432,
+        _bytes(65_536, 2**40),
+        "data that may wait in memory for clients that do not read, of all together; beyond it, those that have read nothing for "
+        "two seconds are closed with 4408, the largest first",
+    )
+
     max_connections: int = _bounds(
         10_000, Whole(1, 1000000), "clients at a time; further clients are answered 503"
     )
@@ -187,6 +201,17 @@ class GatewayConfig:
     )
     max_subscriptions: int = _bounds(
         1_000, Whole(1, 100000), "subscriptions of one client; more are refused as limit_subscriptions"
+    )
+    max_grouped: int = _bounds(
+        32,
+        Whole(0, 100000),
+        "grouped views of one client (group above 1); more are refused as limit_subscriptions",
+    )
+    max_other_groups: int = _bounds(
+        16,
+        Whole(0, 100000),
+        "views of one instrument in groups that are not among groups, of all clients together; more are refused as "
+        "limit_subscriptions",
     )
     max_instruments_per_command: int = _bounds(
         1_000, Whole(1, 100000), "instruments in one subscribe; more are refused as bad_value"

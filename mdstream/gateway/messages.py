@@ -50,7 +50,10 @@ def welcome(config: GatewayConfig, session: str, time_us: int) -> Message:
     limits = {
         "depths": list(config.depths),
         "intervals_ms": list(config.intervals_ms),
+        "groups": list(config.groups),
         "max_subscriptions": config.max_subscriptions,
+        "max_grouped": config.max_grouped,
+        "max_other_groups": config.max_other_groups,
         "max_instruments_per_command": config.max_instruments_per_command,
         "max_message_bytes": config.max_message_bytes,
         "max_errors": config.max_errors,

@@ -42,6 +42,7 @@ class Server:
                 max_message_bytes=config.max_message_bytes,
                 control_backlog_bytes=config.control_backlog_bytes,
                 handshake_s=config.handshake_ms / 1000,
+                max_unread_bytes=config.max_unread_bytes,
                 control_frames_burst=config.control_frames_burst,
                 control_frames_per_second=config.control_frames_per_second,
                 decoded_bytes_burst=config.decoded_bytes_burst,

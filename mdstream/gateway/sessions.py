@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -33,6 +33,7 @@ from mdstream.gateway.commands import (
     Unsubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.grouped_views import GroupedViews
 from mdstream.gateway.sockets import peer_of
 from mdstream.gateway.turns import Steps, Turns
 from mdstream.model import Channel, InstrumentId, State
@@ -51,13 +52,15 @@ log = logging.getLogger("mdstream.gateway.sessions")
 class _Client:
     """What the gateway keeps of one session."""
 
-    __slots__ = ("budgets", "id", "opening")
+    __slots__ = ("budgets", "id", "opening", "tasks")
 
     def __init__(self, config: GatewayConfig, now_s: Callable[[], float]) -> None:
         self.id = secrets.token_hex(8)
         self.budgets = SessionBudgets(config, now_s)
         self.opening = 0
         """Subscriptions that are not made yet, as their instruments must be opened or others come first; they count against the limit."""
+        self.tasks: set[asyncio.Task[None]] = set()
+        """What waits for its instruments to open; it ends with the session."""
 
 
 class Sessions:
@@ -72,12 +75,16 @@ class Sessions:
         wall_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
         turns: Turns | None = None,
+        asker_of: Callable[[Session], Hashable] = lambda session: session,
     ) -> None:
+        """``asker_of``: for whom a session opens instruments; askers take turns."""
         self._config = config
         self._hub = hub
         self._instruments = instruments
         instruments.end_subscriptions_by(self._end_subscriptions)
         self._reader = CommandReader(config)
+        self._grouped = GroupedViews(config)
+        self._asker_of = asker_of
         self._welcomes = messages.Welcomes(config)
         self._wall_us = wall_us
         self._now_s = now_s
@@ -128,6 +135,8 @@ class Sessions:
         self._open.discard(session)
         self.turns.forget(session)
         self.closes_total[code] += 1
+        for task in list(_client(session).tasks):
+            task.cancel()
         log.debug("session %s: closed with %d", _client(session).id, code)
 
     # ---- the end
@@ -224,9 +233,9 @@ class Sessions:
                 ErrorCode.UNAVAILABLE, f"{topic.instrument.name} is still opening; its data will follow"
             )
         since = command.from_seq - 1 if 0 < command.from_seq <= topic.seq else None
-        self._charge_work(
-            session, costs.of_answer(topic.instrument, topic.channel, topic.depth, topic.group, since)
-        )
+        work = costs.of_answer(topic.instrument, topic.channel, topic.depth, topic.group, since)
+        read = self._hub.recover_work(session.sink, topic, command.from_seq)
+        self._charge_work(session, work._replace(read=read))
         self._hub.recover(session.sink, topic, command.from_seq)
 
     def _unsubscribe(self, session: Session, command: Unsubscribe) -> Steps:
@@ -259,10 +268,12 @@ class Sessions:
         _client(session).opening += len(command.instruments)
         task = asyncio.get_running_loop().create_task(self._open_and_commit(session, command, ids))
         self._tasks.add(task)
+        _client(session).tasks.add(task)
         task.add_done_callback(lambda done: self._opened_for(session, done))
 
     def _opened_for(self, session: Session, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        _client(session).tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("a subscribe failed", exc_info=error)
@@ -270,7 +281,9 @@ class Sessions:
 
     async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         try:
-            found = await self._instruments.open(ids, command.channel, with_data=bool(command.resume))
+            found = await self._instruments.open(
+                ids, command.channel, asker=self._asker_of(session), with_data=bool(command.resume)
+            )
             if self._is_behind(command, found):
                 await self._instruments.reach(found, command.resume)
         except CommandError as error:
@@ -294,6 +307,8 @@ class Sessions:
     def _commit(self, session: Session, command: Subscribe, found: Sequence[OpenInstrument]) -> Steps:
         """The steps that subscribe to each; or raises CommandError, and subscribes to none."""
         self._check_room(session, command)
+        for instrument in found:
+            self._grouped.check_instrument(instrument, command)
         self._charge_work(session, _work_of(command, found))
         _client(session).opening += len(found)
         return self._subscribe_each(session, command, found)
@@ -317,15 +332,18 @@ class Sessions:
         return command.channel == Channel.BOOK and self._instruments.is_behind(found, command.resume)
 
     def _check_room(self, session: Session, command: Subscribe) -> None:
+        """Raises CommandError ``limit_subscriptions`` if the client may not have so many."""
         most = self._config.max_subscriptions
         wanted = session.sink.subscriptions + _client(session).opening + len(command.instruments)
-        if wanted <= most:
+        if wanted <= most and command.group == 1:
             return
-        self._charge(session, Cost.LEVELS, most)
+        self._charge(session, Cost.LEVELS, session.sink.subscriptions)
         have = {
             (t.instrument.name, t.channel, t.depth, t.group, t.interval_ms) for t in session.sink.topics()
         }
         new = sum((name, *command.view) not in have for name in command.instruments)
+        if command.group != 1:
+            self._grouped.check_client(session.sink.grouped, new)
         if new and len(have) + _client(session).opening + new > most:
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,

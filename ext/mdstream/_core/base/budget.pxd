@@ -25,8 +25,8 @@ cdef inline double bucket_left(Bucket* bucket, const Allowance* allowance, doubl
 
 
 cdef inline bint bucket_take(Bucket* bucket, const Allowance* allowance, double amount, double now_s) noexcept nogil:
-    """Takes `amount`, if there is one token at least: what is greater than the rest becomes a debt, of at most `most`."""
-    if bucket_left(bucket, allowance, now_s) < 1:
+    """Takes `amount`, if there is as much. More than it can hold is given when it is full; the rest is a debt, of at most `most`."""
+    if bucket_left(bucket, allowance, now_s) < min(amount, allowance.most):
         return False
     bucket.left = max(bucket.left - amount, -allowance.most)
     return True

@@ -1,7 +1,7 @@
 cdef class Budget:
     """Holds at most ``most`` tokens and refills evenly with ``per_second``; full at first. ``now_s`` is monotonic.
 
-    What costs more than is left is allowed once, and its rest is a debt of at most ``most``: so nothing is too dear for a full
+    More than it can hold is given when it is full, and the rest is a debt of at most ``most``: so nothing is too dear for a full
     budget, and the average holds.
     """
 
@@ -13,7 +13,7 @@ cdef class Budget:
         bucket_fill(&self.bucket, &self.allowance, now_s)
 
     def take(self, double now_s, double amount=1) -> bool:
-        """Takes ``amount`` tokens; False, and takes nothing, if there is less than one left."""
+        """Takes ``amount`` tokens; False, and takes nothing, if there are too few."""
         return bucket_take(&self.bucket, &self.allowance, amount, now_s)
 
     def left(self, double now_s) -> float:

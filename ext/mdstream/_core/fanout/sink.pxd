@@ -36,6 +36,7 @@ cdef class Sink:
     cdef Place* places
     cdef uint32_t n_places
     cdef uint32_t places_capacity
+    cdef readonly uint32_t grouped      # subscriptions to grouped views
     # of the hub
     cdef uint64_t behind_since_us       # since when a subscription has been behind; 0: none is
     cdef uint32_t turn                  # the place at which catching up goes on

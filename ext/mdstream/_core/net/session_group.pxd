@@ -17,6 +17,8 @@ cdef class SessionGroup:
     cdef Py_ssize_t max_message
     cdef Py_ssize_t max_compressed  # the same compressed: what cannot be compressed grows a little
     cdef Py_ssize_t control_backlog
+    cdef Py_ssize_t max_unread
+    cdef uint64_t stuck_us
     cdef Allowance control_frames
     cdef Allowance input_bytes
     cdef bint any_type          # text or binary, whatever the format
@@ -34,4 +36,5 @@ cdef class SessionGroup:
     # Its connection must end in time; from here on it takes no place of another one.
     cdef int c_limit_closing(self, object session, bint counted) except -1
     cdef int c_drop_oldest(self) except -1
+    cdef int c_bound_unread(self, uint64_t now_us) except -1
     cdef int c_remove(self, object session, bint counted) except -1

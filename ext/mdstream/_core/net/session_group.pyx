@@ -1,8 +1,12 @@
+from operator import itemgetter
 from typing import NamedTuple
 
 from libc.stdint cimport uint64_t
 
 from mdstream._core.base.clock cimport monotonic_us
+from mdstream._core.net.session_sink cimport SessionSink
+
+from mdstream.codes import CloseCode
 
 cdef enum:
     SPARE = 64                  # bytes, and a thousandth: what DEFLATE adds at most to what it cannot compress
@@ -10,6 +14,7 @@ cdef enum:
     CLOSING_LEAST = 16
     READ_SPACE = 65536
 
+cdef int TOO_SLOW = CloseCode.TOO_SLOW
 cdef int UNLIMITED = 1 << 30
 
 
@@ -31,6 +36,8 @@ class SessionLimits(NamedTuple):
     control_backlog_bytes: int = 262144
     handshake_s: float = 5.0
     close_timeout_s: float = 2.0
+    max_unread_bytes: int = UNLIMITED
+    stuck_s: float = 2.0
     control_frames_burst: int = UNLIMITED
     control_frames_per_second: int = UNLIMITED
     decoded_bytes_burst: int = UNLIMITED
@@ -50,6 +57,8 @@ cdef class SessionGroup:
 
     ``control_backlog_bytes``: how many bytes of control messages may wait for a peer that does not read; more closes with 4408.
     ``handshake_s``: from a connection to its whole upgrade request. ``close_timeout_s``: from our close frame to the end.
+    ``max_unread_bytes``: how much may wait in memory for all peers together; beyond it, those that have read nothing for
+    ``stuck_s`` are closed with 4408, those with most first.
     ``control_frames_*``: how many pings, pongs and tiny fragments a session takes at once, and per second; a session that goes on is
     closed with 4429. ``decoded_bytes_*``: the same for the bytes of messages, decompressed.
     ``any_type``: accept text and binary whatever the format, and answer in kind (for conformance tests).
@@ -78,6 +87,8 @@ cdef class SessionGroup:
         self.on_limited = on_limited
         self.max_connections = limits.max_connections
         self.max_sockets = self.max_connections + self.max_connections // CLOSING_SHARE + CLOSING_LEAST
+        self.max_unread = limits.max_unread_bytes
+        self.stuck_us = <uint64_t>(limits.stuck_s * 1e6)
         self.control_frames = Allowance(limits.control_frames_burst, limits.control_frames_per_second)
         self.input_bytes = Allowance(limits.decoded_bytes_burst, limits.decoded_bytes_per_second)
         self.max_message = limits.max_message_bytes
@@ -96,12 +107,34 @@ cdef class SessionGroup:
         return len(self.handshakes)
 
     def tick(self) -> None:
-        """Drops sessions that ran out of time in the handshake or in closing. Call it a few times a second: there are no other timers."""
+        """Drops sessions that ran out of time in the handshake or in closing, and bounds what waits for those that do not read. Call it a
+        few times a second: there are no other timers."""
         now_us = monotonic_us()
         for session in expired(self.handshakes, now_us):
             session.drop()
         for session in expired(self.closings, now_us):
             session.drop()
+        if self.hub.blocked:
+            self.c_bound_unread(now_us)
+
+    cdef int c_bound_unread(self, uint64_t now_us) except -1:
+        cdef SessionSink sink
+        cdef Py_ssize_t unread = 0
+        cdef list stuck = []
+        for sink in [each for each in self.hub.blocked if isinstance(each, SessionSink)]:
+            unread += sink.c_look_at_held(now_us)
+            if now_us - sink.held_since_us >= self.stuck_us:
+                stuck.append((sink.held, sink.session))
+        if unread <= self.max_unread:
+            return 0
+        stuck.sort(key=itemgetter(0), reverse=True)
+        for held, session in stuck:
+            session.close(TOO_SLOW, "too slow: nothing was read, and memory is short")
+            session.drop()
+            unread -= held
+            if unread <= self.max_unread:
+                break
+        return 0
 
     cdef bint c_add(self, object session) except -1:
         self.handshakes[session] = monotonic_us() + self.handshake_us

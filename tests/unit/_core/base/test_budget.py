@@ -17,12 +17,21 @@ def test_it_fills_up_evenly_and_never_beyond_the_most() -> None:
     assert [budget.take(1000) for _ in range(3)] == [True, True, False]
 
 
-def test_what_costs_more_than_is_left_is_a_debt() -> None:
-    budget = Budget(100, 10, now_s=0)
-    assert budget.take(0, 130)
-    assert budget.left(0) == -30
-    assert not budget.take(3.0, 1)
-    assert budget.take(3.1, 1)
+def test_as_much_as_is_there() -> None:
+    budget = Budget(10, 1, now_s=0)
+    assert budget.take(0, 8)
+    assert not budget.take(0, 3)
+    assert budget.take(0, 2)
+
+
+def test_more_than_it_can_hold_is_given_when_it_is_full_and_owed() -> None:
+    budget = Budget(10, 1, now_s=0)
+    assert budget.take(0, 15)
+    assert budget.left(0) == -5
+    assert not budget.take(5.9)
+    assert budget.take(6)
+    assert not budget.take(6.5, 15)
+    assert budget.take(16, 15)
 
 
 def test_a_debt_is_no_greater_than_the_most() -> None:
@@ -30,7 +39,6 @@ def test_a_debt_is_no_greater_than_the_most() -> None:
     assert budget.take(0, 1e12)
     assert budget.left(0) == -100
     assert budget.left(20) == 100
-    assert not Budget(0, 0, now_s=0).take(1e9)
 
 
 def test_a_clock_that_goes_back_gives_nothing() -> None:
