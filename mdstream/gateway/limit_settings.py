@@ -40,15 +40,22 @@ class LimitSettings:
         _COUNT,
         "commands of one address per second, ten times as many at once; more are refused as rate_limited",
     )
-    limits_address_received_bytes_per_second: int = _limits(
+    limits_address_decoded_bytes_per_second: int = _limits(
         1_048_576,
         _COUNT,
-        "bytes of messages from one address per second, ten times as many at once; more are refused as rate_limited",
+        "bytes of messages from one address per second, decompressed, ten times as many at once; more are refused as rate_limited",
     )
-    limits_address_sent_bytes_per_second: int = _limits(
-        0,
+    limits_address_levels_per_second: int = _limits(
+        5_000_000,
         _COUNT,
-        "bytes of answers to one address per second (snapshots, recovered data; not updates), ten times as many at once",
+        "levels, changes and trades that are read for one address's subscribe and recover per second, ten times as many at once; "
+        "more are refused as rate_limited",
+    )
+    limits_address_answer_bytes_per_second: int = _limits(
+        67_108_864,
+        _COUNT,
+        "bytes, as estimated, that one address's subscribe, recover and ping are answered with per second, ten times as many at "
+        "once; more are refused as rate_limited",
     )
     limits_user_connections: int | None = _limits(
         None,
@@ -63,13 +70,18 @@ class LimitSettings:
         _COUNT,
         "commands of one user per second, ten times as many at once; more are refused as rate_limited",
     )
-    limits_user_received_bytes_per_second: int = _limits(
+    limits_user_decoded_bytes_per_second: int = _limits(
         1_048_576,
         _COUNT,
-        "bytes of messages from one user per second, ten times as many at once; more are refused as rate_limited",
+        "bytes of messages from one user per second, decompressed, ten times as many at once; more are refused as rate_limited",
     )
-    limits_user_sent_bytes_per_second: int = _limits(
-        0, _COUNT, "bytes of answers to one user per second, as for one address"
+    limits_user_levels_per_second: int = _limits(
+        4_000_000,
+        _COUNT,
+        "levels, changes and trades that are read for one user per second, as for one address",
+    )
+    limits_user_answer_bytes_per_second: int = _limits(
+        67_108_864, _COUNT, "bytes that one user is answered with per second, as for one address"
     )
     limits_exempt: tuple[str, ...] = _limits(
         LOOPBACK,

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mdstream.auth.identity import NOBODY, Identity
 from mdstream.gateway.addresses import UNKNOWN, Networks, shown_address, site_of
-from mdstream.gateway.budget import Budget
+from mdstream.gateway.budget import Budget, Charge, Cost
 from mdstream.gateway.forwarded import forwarded_for
 
 if TYPE_CHECKING:
@@ -42,18 +43,21 @@ class Kind(StrEnum):
     HANDSHAKES = "handshakes"
     SUBSCRIPTIONS = "subscriptions"
     COMMANDS = "commands_per_second"
-    RECEIVED = "received_bytes_per_second"
-    SENT = "sent_bytes_per_second"
+    DECODED_BYTES = "decoded_bytes_per_second"
+    LEVELS = "levels_per_second"
+    ANSWER_BYTES = "answer_bytes_per_second"
 
 
-RATES: Final = (Kind.COMMANDS, Kind.RECEIVED, Kind.SENT)
+RATES: Final = {Cost(kind.removesuffix("_per_second")): kind for kind in Kind if kind.endswith("_per_second")}
+"""What each cost of a session is charged to."""
 _WHAT = {
     Kind.CONNECTIONS: "connections",
     Kind.HANDSHAKES: "connections in their handshake",
     Kind.SUBSCRIPTIONS: "subscriptions",
     Kind.COMMANDS: "commands a second",
-    Kind.RECEIVED: "bytes of messages a second",
-    Kind.SENT: "bytes of answers a second",
+    Kind.DECODED_BYTES: "bytes of messages a second",
+    Kind.LEVELS: "levels read a second",
+    Kind.ANSWER_BYTES: "bytes of answers a second",
 }
 
 
@@ -247,16 +251,23 @@ class Limits:
         """The session has ended, and all its subscriptions with it."""
         if not visitor.is_in:
             return
-        visitor.is_in = False
         self.subscribed(visitor, 0)
+        visitor.is_in = False
         for shares, share in self._shares_of(visitor):
             share.connections -= 1
             shares.release(share, self._now_s())
 
     # ---- commands
 
-    def charge(self, visitor: Visitor, kind: Kind, amount: float = 1) -> str | None:
+    def charger(self, visitor: Visitor) -> Charge | None:
+        """Charges what the visitor's session costs; None if nobody counts it."""
+        return partial(self.charge, visitor) if self._shares_of(visitor) else None
+
+    def charge(self, visitor: Visitor, cost: Cost, amount: float = 1) -> str | None:
         """Takes from the budgets of a rate. Why it must be refused, else None."""
+        kind = RATES.get(cost)
+        if kind is None:
+            return None
         for shares, share in self._shares_of(visitor):
             if not shares.take(share, kind, amount, self._now_s()):
                 return shares.refuse(share, kind, self._now_s())
@@ -278,6 +289,8 @@ class Limits:
 
     def subscribed(self, visitor: Visitor, have: int) -> None:
         """How many subscriptions the session has now."""
+        if not visitor.is_in:
+            return
         more = have - visitor.subscriptions
         visitor.subscriptions = have
         for _, share in self._shares_of(visitor):

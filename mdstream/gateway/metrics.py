@@ -151,15 +151,31 @@ class GatewayCollector(Collector):
         yield _counter("mdstream_connections_closed", "Sessions ended, by close code", "code", closes)
         yield _counter("mdstream_commands", "Commands understood, by op", "op", sessions.commands_total)
         yield _counter("mdstream_errors", "Commands refused, by code", "code", sessions.errors_total)
+        yield _counter(
+            "mdstream_limited",
+            "Times that a client went beyond a budget, by kind",
+            "kind",
+            sessions.limited_total,
+        )
+        yield CounterMetricFamily(
+            "mdstream_deferred_work",
+            "Messages that took longer than a slice of the loop's turn and were finished in later ones",
+            value=sessions.turns.deferred_total,
+        )
+        yield GaugeMetricFamily(
+            "mdstream_waiting_sessions",
+            "Sessions whose work waits for a later turn; nothing is read from them",
+            value=sessions.turns.waiting,
+        )
 
     def _limit_families(self) -> Iterator[Metric]:
         refused = CounterMetricFamily(
-            "mdstream_limited",
+            "mdstream_limits_refused",
             "What was refused because one address or one user had too much, by limit",
             labels=("scope", "limit"),
         )
         known = GaugeMetricFamily(
-            "mdstream_limited_parties",
+            "mdstream_limits_known",
             "Addresses and users that are counted now, or were lately",
             labels=("scope",),
         )

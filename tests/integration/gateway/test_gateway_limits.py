@@ -52,8 +52,8 @@ def test_one_address_cannot_take_all_places(run, nats_server, gateway, ws, http,
             await until(lambda: server.clients == 2)
             assert (await (await ws.open(server.port, source=A)).recv())["type"] == "welcome"
             page = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert b'mdstream_limited_total{limit="connections",scope="address"} 1.0' in page.body
-            assert b'mdstream_limited_parties{scope="address"} 2.0' in page.body
+            assert b'mdstream_limits_refused_total{limit="connections",scope="address"} 1.0' in page.body
+            assert b'mdstream_limits_known{scope="address"} 2.0' in page.body
 
     run(scenario())
 
@@ -114,7 +114,7 @@ def test_a_flood_of_commands_ends_that_client_and_not_the_others(run, nats_serve
 
 def test_bytes_from_one_address_are_limited_before_they_are_decoded(run, nats_server, gateway, ws) -> None:
     async def scenario() -> None:
-        limits = {"limits_address_received_bytes_per_second": 100}
+        limits = {"limits_address_decoded_bytes_per_second": 100}
         async with gateway(nats_server.url, **limits, **NOBODY_EXEMPT) as server:
             client = await ws.open(server.port, source=A)
             await client.recv()

@@ -7,6 +7,7 @@ import pytest
 from mdstream.auth.entitlements import ALL
 from mdstream.auth.identity import Identity
 from mdstream.gateway.addresses import parse_address
+from mdstream.gateway.budget import Cost
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.limits import KEPT_S, Kind, Limits, Visitor
 
@@ -65,7 +66,7 @@ def test_one_address_has_a_tenth_of_all_places_unless_told_otherwise(world: type
 def test_zero_is_no_limit(world: type[World]) -> None:
     on = world(limits_address_connections=0, limits_address_commands_per_second=0)
     visitors = [entered(on.enter()) for _ in range(2000)]
-    assert all(on.limits.charge(visitors[0], Kind.COMMANDS) is None for _ in range(100_000))
+    assert all(on.limits.charge(visitors[0], Cost.COMMANDS) is None for _ in range(100_000))
 
 
 def test_an_ipv6_64_counts_as_one_and_mapped_addresses_as_ipv4(world: type[World]) -> None:
@@ -126,19 +127,18 @@ def test_who_has_no_name_is_limited_by_address_alone(world: type[World], method:
 
 
 def test_commands_and_bytes_come_from_budgets_that_refill(world: type[World]) -> None:
-    on = world(limits_address_commands_per_second=5, limits_user_received_bytes_per_second=100)
+    on = world(limits_address_commands_per_second=5, limits_user_decoded_bytes_per_second=100)
     one, other = entered(on.enter(subject="alice")), entered(on.enter("203.0.113.8", subject="alice"))
-    assert [on.limits.charge(one, Kind.COMMANDS) for _ in range(50)] == 50 * [None]
-    assert on.limits.charge(one, Kind.COMMANDS) == "too many commands a second of one address; 5 are allowed"
-    assert on.limits.charge(other, Kind.COMMANDS) is None
+    assert [on.limits.charge(one, Cost.COMMANDS) for _ in range(50)] == 50 * [None]
+    assert on.limits.charge(one, Cost.COMMANDS) == "too many commands a second of one address; 5 are allowed"
+    assert on.limits.charge(other, Cost.COMMANDS) is None
     on.now_s += 1
-    assert [on.limits.charge(one, Kind.COMMANDS) is None for _ in range(6)] == [*5 * [True], False]
-    assert on.limits.charge(one, Kind.RECEIVED, 600) is None
-    assert (
-        on.limits.charge(other, Kind.RECEIVED, 600)
-        == "too many bytes of messages a second of one user; 100 are allowed"
-    )
-    assert on.limits.charge(one, Kind.SENT, 10**9) is None
+    assert [on.limits.charge(one, Cost.COMMANDS) is None for _ in range(6)] == [*5 * [True], False]
+    assert on.limits.charge(one, Cost.DECODED_BYTES, 600) is None
+    why = on.limits.charge(other, Cost.DECODED_BYTES, 600)
+    assert why == "too many bytes of messages a second of one user; 100 are allowed"
+    assert on.limits.charge(one, Cost.CONTROL_FRAMES, 10**9) is None
+    assert on.limits.charge(one, Cost.LEVELS, 1) is None
 
 
 def test_subscriptions_are_counted_over_all_connections(world: type[World]) -> None:
@@ -242,12 +242,12 @@ def test_a_flood_writes_a_line_a_minute(world: type[World], caplog: pytest.LogCa
 def test_new_limits_count_for_those_that_are_there(world: type[World]) -> None:
     on = world(limits_address_connections=5, limits_address_commands_per_second=1)
     visitor = entered(on.enter())
-    assert [on.limits.charge(visitor, Kind.COMMANDS) is None for _ in range(11)] == [*10 * [True], False]
+    assert [on.limits.charge(visitor, Cost.COMMANDS) is None for _ in range(11)] == [*10 * [True], False]
     on.limits.use(
         GatewayConfig(node="test", limits_address_connections=1, limits_address_commands_per_second=2)
     )
     assert isinstance(on.enter(), str)
-    assert [on.limits.charge(visitor, Kind.COMMANDS) is None for _ in range(21)] == [*20 * [True], False]
+    assert [on.limits.charge(visitor, Cost.COMMANDS) is None for _ in range(21)] == [*20 * [True], False]
 
 
 def test_a_client_is_told_the_limits_that_it_has(world: type[World]) -> None:
@@ -258,8 +258,9 @@ def test_a_client_is_told_the_limits_that_it_has(world: type[World]) -> None:
         "connections": 5,
         "subscriptions": 20_000,
         "commands_per_second": 2_000,
-        "received_bytes_per_second": 1_048_576,
-        "sent_bytes_per_second": 0,
+        "decoded_bytes_per_second": 1_048_576,
+        "levels_per_second": 5_000_000,
+        "answer_bytes_per_second": 67_108_864,
     }
     assert shown["user"]["subscriptions"] == 7
     assert list(on.limits.shown(entered(on.enter("203.0.113.9")))) == ["address"]
