@@ -51,7 +51,7 @@ def test_one_address_cannot_take_all_places(run, nats_server, gateway, ws, http,
             first.close()
             await until(lambda: server.clients == 2)
             assert (await (await ws.open(server.port, source=A)).recv())["type"] == "welcome"
-            page = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            page = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b'mdstream_limits_refused_total{limit="connections",scope="address"} 1.0' in page.body
             assert b'mdstream_limits_known{scope="address"} 2.0' in page.body
 

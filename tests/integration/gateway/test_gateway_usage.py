@@ -173,7 +173,7 @@ def test_what_waits_for_nats_is_bounded_and_the_loss_is_told(
             while not server._usage.uses_total["lost"]:
                 await clock.pass_minutes()
             assert server._usage.waiting_bytes <= 65_536
-            page = (await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")).body
+            page = (await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")).body
             assert b'mdstream_usage_total{outcome="lost"} 1.0' in page
             assert b"mdstream_usage_waiting_bytes" in page
             assert "1 uses of instruments are lost: NATS takes none" in caplog.text
