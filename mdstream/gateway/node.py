@@ -25,7 +25,7 @@ from mdstream.gateway.bus_control import BusControl
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
 from mdstream.gateway.limit_settings import LimitSettings
-from mdstream.gateway.limits import Limits
+from mdstream.gateway.limits import Kind, Limits
 from mdstream.gateway.metrics import GatewayCollector, Metrics
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
@@ -77,12 +77,13 @@ class Gateway:
         self.audit = Audit(config.audit_lines_per_second)
         self._revocations = Revocations(wall_us)
         self._authenticator = make_authenticator(config, self._revocations)
-        self._limits = Limits(config, time.monotonic)
+        self._limits = Limits(config, time.monotonic, tell=self._limited)
         self._usage = UsageWriter(config, lambda: self._bus, wall_us) if config.usage_enabled else None
         self._sessions = Sessions(
             config,
             self._hub,
             self._instruments,
+            audit=self.audit,
             wall_us=wall_us,
             authenticator=self._authenticator,
             revocations=self._revocations,
@@ -301,6 +302,10 @@ class Gateway:
         self._used.set()
 
     # ---- who may be here
+
+    def _limited(self, scope: str, kind: Kind, name: str) -> None:
+        whose = {"address" if scope == "address" else "subject": name}
+        self.audit.limited(f"{scope}_{kind}", **whose)
 
     def _make_control(self) -> BusControl | None:
         """None where nobody is asked who he is: there is nothing to revoke."""

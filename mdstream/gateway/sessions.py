@@ -21,6 +21,8 @@ from mdstream.auth.revocations import Revocations
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import messages
+from mdstream.gateway.addresses import shown_address
+from mdstream.gateway.audit import Audit
 from mdstream.gateway.budget import Budget
 from mdstream.gateway.commands import (
     Auth,
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("mdstream.gateway.sessions")
 
 _BUDGET_PERIOD_S = 60.0
+_AUDITED = (ErrorCode.NOT_ENTITLED, ErrorCode.UNAUTHORIZED)
+"""Refusals of commands that the audit log tells."""
 UNWELCOME = object()
 """``Session.context`` of a client that is let in only to be told that it is unauthorized."""
 
@@ -75,6 +79,11 @@ class _Client:
         self.parts: dict[int, Part] | None = None
         """By the number of a subscription: how its use is counted. None where usage is not recorded."""
 
+    @property
+    def address(self) -> str:
+        """For the audit log."""
+        return shown_address(self.visitor.address)
+
 
 class Sessions:
     """Every open session; its methods are the callbacks of ``mdstream._core.net.session.Session``."""
@@ -85,6 +94,7 @@ class Sessions:
         hub: Hub,
         instruments: OpenInstruments,
         *,
+        audit: Audit | None = None,
         wall_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
         authenticator: Authenticator | None = None,
@@ -93,6 +103,7 @@ class Sessions:
         usage: Usage | None = None,
     ) -> None:
         self._config = config
+        self._audit = audit or Audit()
         self._usage = usage
         self._limits = limits or Limits(config, now_s)
         self._hub = hub
@@ -109,6 +120,7 @@ class Sessions:
             Revocations(wall_us) if revocations is None else revocations,
             member=_client,
             tell_expiring=self._tell_expiring,
+            tell_revoked=lambda what, member: self._audit.revoked(what, member.id, member.identity),
             now_s=now_s,
         )
         self.single = SingleSessions(_client, now_s) if config.auth_single_session else None
@@ -153,6 +165,7 @@ class Sessions:
         self._open.add(session)
         self.opened_total += 1
         self._follow(session, client)
+        self._audit.login(client.id, client.identity, client.address)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
         session.send_control(self._welcome(visitor).encode(session.format, client.id, self._wall_us()))
@@ -255,6 +268,7 @@ class Sessions:
     def _answer(self, session: Session, command: Command | BadCommand) -> None:
         try:
             if not _client(session).commands.take(self._now_s()):
+                self._limited(session, "session_commands_per_second")
                 rate = self._config.commands_per_second
                 raise CommandError(
                     ErrorCode.RATE_LIMITED, f"too many commands; {rate} per second are allowed"
@@ -273,12 +287,24 @@ class Sessions:
         self.errors_total[error.code] += 1
         log.debug("session %s: a command is refused, %s: %s", _client(session).id, error.code, error)
         self._send(session, messages.error(id, error.code, str(error)))
-        if _client(session).errors.take(self._now_s()):
+        client = _client(session)
+        if error.code in _AUDITED:
+            self._audit.refused(
+                "command", error.why, client.address, client.identity.subject, session=client.id
+            )
+        if client.errors.take(self._now_s()):
             return
+        self._limited(session, "session_errors")
         if error.code == ErrorCode.RATE_LIMITED:
             session.close(CloseCode.RATE_LIMIT, "too many commands")
         else:
             session.close(CloseCode.ERROR_BUDGET, "too many commands failed")
+
+    def _limited(self, session: Session, kind: str) -> None:
+        client = _client(session)
+        self._audit.limited(
+            kind, session=client.id, subject=client.identity.subject or None, address=client.address
+        )
 
     def _ping(self, session: Session, command: Ping) -> None:
         try:
@@ -405,6 +431,7 @@ class Sessions:
         }
         new = sum((name, *command.view) not in have for name in command.instruments)
         if new and len(have) + _client(session).opening + new > most:
+            self._limited(session, "session_subscriptions")
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
                 f"{len(have)} of {most} subscriptions are in use; {new} more are too many",
