@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 import h11
 
 MAX_HEAD = 16_384
-READ = 65_536
+READ = 16_384
 
 
 class FetchError(Exception):

@@ -61,5 +61,8 @@ class Networks:
         return bool(self._networks)
 
     def __contains__(self, address: bytes) -> bool:
-        number = int.from_bytes(address)
-        return any(size == len(address) and number & mask == value for size, mask, value in self._networks)
+        number, length = int.from_bytes(address), len(address)
+        for size, mask, value in self._networks:  # not any(…): this is asked for each connection
+            if size == length and number & mask == value:
+                return True
+        return False

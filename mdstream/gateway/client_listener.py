@@ -29,6 +29,8 @@ from mdstream.gateway.tls_hello import Hellos
 
 log = logging.getLogger("mdstream.gateway.client_listener")
 
+MAX_HEAD = 16_384
+_AT_ONCE = socket.MSG_DONTWAIT
 ACCEPTS_PER_TURN = 16
 """After that the loop does its other work: market data does not wait for a storm of connections."""
 _PAUSE_S = 1.0
@@ -173,11 +175,17 @@ class ClientListener:
         task.add_done_callback(self._tasks.discard)
 
     def _send_away(self, fd: int, status: int) -> None:
-        """Sends as much of the answer as the socket takes; a TLS client could not read it."""
+        """Sends as much of the answer as the socket takes; a TLS client could not read it.
+
+        What has come already is read: else the system would send a reset, and the client might lose the answer to it.
+        """
         answer = self._turn_away(status)
-        with socket.socket(fileno=fd) as connection, suppress(OSError):
-            if self._tls is None:
+        with socket.socket(fileno=fd) as connection:
+            if self._tls is not None:
+                return
+            with suppress(OSError):
                 connection.send(answer)
+                connection.recv(MAX_HEAD, _AT_ONCE)
 
     async def _introduce(self, connection: socket.socket, peer: bytes) -> None:
         """Reads the PROXY header with which a proxy begins; without one, the connection ends."""

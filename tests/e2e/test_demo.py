@@ -68,6 +68,7 @@ def test_it_ends_by_itself_and_leaves_nothing(demo: Demo, tmp_path: Path) -> Non
     assert seqs == sorted(seqs) and seqs[0] < seqs[-1]
     assert all(float(found[1]) < float(found[2]) for found in lines)
     assert f"mdstream.cli watch SIM:BTC-USD --url {urls[0]}" in program.said
+    assert f"{urls[0]} refused with HTTP 401 Unauthorized: a valid credential is needed" in program.said
     assert "EUR-USD" in lines[0].string, "the others' tickers are shown next to it"
     assert all(map(refused, urls))
     assert list(tmp_path.iterdir()) == []

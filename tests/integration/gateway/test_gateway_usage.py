@@ -6,11 +6,13 @@ import asyncio
 import csv
 import io
 import json
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from mdstream.auth.entitlements import ALL
-from mdstream.auth.identity import Identity
+import pytest
+
 from mdstream.bus import connect
 from mdstream.bus.usage import (
     MINUTE_US,
@@ -23,6 +25,7 @@ from mdstream.bus.usage import (
     read_usage,
 )
 from support.program import Program
+from support.tokens import CLAIMS, public_pem, sign
 
 BOOK = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
 START = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
@@ -47,16 +50,17 @@ class Clock:
                 await asyncio.sleep(0.005)
 
 
-def users(server: Any, *subjects: str) -> None:
-    """Gives the next connections these subjects."""
-    arrive, coming = server._limits.arrive, iter(subjects)
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    path = tmp_path / "public.pem"
+    path.write_bytes(public_pem("EdDSA"))
+    return path
 
-    def named(*args: Any) -> Any:
-        visitor = arrive(*args)
-        visitor.identity = Identity(next(coming), "jwt", ALL)
-        return visitor
 
-    server._limits.arrive = named
+def token(subject: str) -> dict[str, str]:
+    """The header that says who comes."""
+    claims = {**CLAIMS, "sub": subject, "iat": int(time.time()), "exp": int(time.time()) + 600}
+    return {"Authorization": f"Bearer {sign(claims).decode()}"}
 
 
 async def stored(server: Any, uses: int) -> None:
@@ -77,7 +81,7 @@ async def read(url: str) -> list[tuple[int, str, str, int | None]]:
 
 
 def test_two_gateways_record_through_an_outage_and_the_sum_counts_each_minute_once(
-    run, nats_server, gateway, feed, ws, tmp_path
+    run, nats_server, gateway, feed, ws, tmp_path, key
 ) -> None:
     def summary(*options: str) -> str:
         command = ("usage", "--nats", nats_server.url, "--from", "2026-11-29", "--to", "2026-11-30", *options)
@@ -86,7 +90,7 @@ def test_two_gateways_record_through_an_outage_and_the_sum_counts_each_minute_on
             return program.said
 
     async def scenario() -> None:
-        options = {"usage_enabled": True, "stale_after_ms": 0}
+        options = {"usage_enabled": True, "stale_after_ms": 0, "auth_key_file": (key,)}
         async with (
             feed(nats_server.url, "SIM:A") as sim,
             gateway(nats_server.url, **options | {"node": "gw.1"}) as one,
@@ -94,9 +98,9 @@ def test_two_gateways_record_through_an_outage_and_the_sum_counts_each_minute_on
         ):
             await sim.announce([1000, 5], [1001, 7])
             clock = Clock(one, two)
-            users(one, "alice", "bob")
-            users(two, "alice")
-            alice, bob, elsewhere = await ws.open(one.port), await ws.open(one.port), await ws.open(two.port)
+            alice = await ws.open(one.port, **token("alice"))
+            bob = await ws.open(one.port, **token("bob"))
+            elsewhere = await ws.open(two.port, **token("alice"))
             alice.send({**BOOK, "depth": 5})
             bob.send({**BOOK, "channel": "trades"})
             elsewhere.send({**BOOK, "depth": 20})
@@ -152,15 +156,15 @@ def test_two_gateways_record_through_an_outage_and_the_sum_counts_each_minute_on
 
 
 def test_what_waits_for_nats_is_bounded_and_the_loss_is_told(
-    run, nats_server, gateway, feed, ws, http, caplog
+    run, nats_server, gateway, feed, ws, http, caplog, key
 ) -> None:
     async def scenario() -> None:
         options = {"usage_enabled": True, "usage_backlog_bytes": 65_536, "stale_after_ms": 0}
+        options["auth_key_file"] = (key,)
         async with feed(nats_server.url, "SIM:A") as sim, gateway(nats_server.url, **options) as server:
             await sim.announce([1000, 5], [1001, 7])
             clock = Clock(server)
-            users(server, "alice" + 250 * "x")
-            client = await ws.open(server.port)
+            client = await ws.open(server.port, **token("alice" + 250 * "x"))
             client.send(BOOK)
             await client.until("subscribed")
             nats_server.kill()
