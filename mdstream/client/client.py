@@ -312,13 +312,16 @@ class Client:
     async def _token_to_connect(self) -> str | None:
         """After a refusal the same token is not tried again."""
         token = await self._fresh_token()
-        if self._core.needs_fresh_token and token == self._used_token:
+        if self._core.token_refused and token == self._used_token:
             raise HandshakeRefused(f"{self.url} refused the token, and there is no other one", status=401)
         self._used_token = token
         return token
 
     async def _renew(self, receiver: _Receiver | None) -> None:
         """Sends a fresh token over the present connection, so that it goes on."""
+        if not callable(self._token):
+            log.warning("the token for %s expires; `token` is no function that gives a fresh one", self.url)
+            return
         try:
             token = await self._fresh_token()
         except ConnectionFailed as error:

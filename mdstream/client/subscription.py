@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Context, Decimal
 from enum import Enum, auto
 from typing import Any, Protocol, TypeVar
@@ -331,3 +331,13 @@ def register(observers: list[T], observer: T) -> Callable[[], None]:
             observers.remove(observer)
 
     return unregister
+
+
+def batches(subscriptions: Iterable[Subscription], most: int) -> Iterator[list[Subscription]]:
+    """Those that differ only in the instrument together, at most so many: each is for one ``subscribe``."""
+    alike: dict[Request, list[Subscription]] = {}
+    for subscription in subscriptions:
+        alike.setdefault(subscription.request._replace(instrument=""), []).append(subscription)
+    for group in alike.values():
+        for start in range(0, len(group), most):
+            yield group[start : start + most]

@@ -49,7 +49,9 @@ class Admission:
         self._unknown = unknown
         self._pending: set[asyncio.Task[None]] = set()
         self.refused_total: Counter[str] = Counter()
-        """By the reason that the audit log says."""
+        """By reason."""
+        self.tell_refused: Callable[[Session, str], None] = lambda session, why: None
+        """Called with each client that is refused, and the reason."""
 
     @property
     def pending(self) -> int:
@@ -92,6 +94,7 @@ class Admission:
             self._doors.let_in(session, verdict, answer, identity)
         except Unauthorized as error:
             self.refused_total[error.why] += 1
+            self.tell_refused(session, error.why)
             if self._explains and verdict.explains:
                 self._doors.let_in(session, verdict, answer, None)
             else:

@@ -18,6 +18,7 @@ from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, connect
 from mdstream.bus.options import secret
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
+from mdstream.gateway.auth_metrics import AuthCollector
 from mdstream.gateway.auth_setup import make_authenticator
 from mdstream.gateway.bus_control import BusControl
 from mdstream.gateway.config import GatewayConfig
@@ -98,7 +99,9 @@ class Gateway:
             self._connected,
             self._pauses,
         )
-        self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused)
+        self._admin = Admin(
+            config, Metrics(collector, *self._auth_collectors()), self.not_ready, self._instruments.refused
+        )
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
         self._missing = NOT_CONNECTED
@@ -283,6 +286,20 @@ class Gateway:
         )
         self._sessions.tell_opened = control.tell_opened
         return control
+
+    def _auth_collectors(self) -> list[AuthCollector]:
+        control = self._control
+        if self._authenticator is None or control is None:
+            return []
+        return [
+            AuthCollector(
+                self._authenticator,
+                self._server.admission,
+                self._sessions,
+                self._revocations,
+                lambda: control.known,
+            )
+        ]
 
     def _unknown_revocations(self) -> str | None:
         """Why new clients must wait; None if they need not."""

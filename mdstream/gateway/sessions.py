@@ -103,7 +103,7 @@ class Sessions:
         self.single = SingleSessions(_client, now_s) if config.auth_single_session else None
         self.tell_opened: Callable[[str, str], None] = lambda subject, session: None
         """Called with subject and session where a subject may have one session only."""
-        self._renewals = Renewals(authenticator, take=self._renewed, refuse=self._refuse_auth)
+        self.renewals = Renewals(authenticator, take=self._renewed, refuse=self._refuse_auth)
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[type, tuple[str, Callable[[Session, Any], None]]] = {
             Subscribe: ("subscribe", self._subscribe),
@@ -160,7 +160,7 @@ class Sessions:
         if session not in self._open:
             return
         self._open.discard(session)
-        self._renewals.forget(session)
+        self.renewals.forget(session)
         if self.single is not None:
             self.single.closed(session)
         log.debug("session %s: closed with %d", _client(session).id, code)
@@ -177,7 +177,7 @@ class Sessions:
     async def cancel_openings(self) -> None:
         """Cancels every ``subscribe`` that still waits for an instrument to open, and every token that is still being checked."""
         self.lifetimes.stop()
-        await self._renewals.stop()
+        await self.renewals.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -240,7 +240,7 @@ class Sessions:
             raise CommandError(ErrorCode.BAD_VALUE, "data cannot be echoed: it is nested too deep") from None
 
     def _auth(self, session: Session, command: Auth) -> None:
-        self._renewals.start(session, command, _client(session).identity.subject)
+        self.renewals.start(session, command, _client(session).identity.subject)
 
     def _renewed(self, session: Session, command: Auth, identity: Identity) -> None:
         """A fresh token of the same subject."""
