@@ -25,9 +25,17 @@
         └── ProtocolViolation  the gateway violated the contract
 """
 
+from mdstream.printable import printable_lines
+
 
 class MdstreamError(Exception):
-    """The root of all errors that mdstream raises on purpose."""
+    """The root of all errors that mdstream raises on purpose.
+
+    Its text may quote the bus, a client or a gateway; as a string it is safe to log and to print.
+    """
+
+    def __str__(self) -> str:
+        return printable_lines(super().__str__())
 
 
 class ConfigError(MdstreamError):
@@ -92,11 +100,15 @@ class CannotJudge(MdstreamError):
 
 
 class CommandError(MdstreamError):
-    """A client's command is refused and changes nothing; ``code`` is a ``mdstream.codes.ErrorCode``."""
+    """A client's command is refused and changes nothing; ``code`` is a ``mdstream.codes.ErrorCode``.
 
-    def __init__(self, code: str, message: str) -> None:
+    ``why`` is for the audit log, where it may say more than the client is told.
+    """
+
+    def __init__(self, code: str, message: str, *, why: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.why = why or code
 
 
 class SessionClosed(MdstreamError):

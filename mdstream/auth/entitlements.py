@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
-from mdstream.auth.patterns import ANY, MAX_PATTERN, Pattern, PatternSet, clipped
+from mdstream.auth.patterns import ANY, Pattern, PatternSet, clipped
 from mdstream.model import MAX_NUMBER, Channel
 
 CLAIM: Final = "md"
@@ -32,7 +32,7 @@ _LIMITS = {"depth": MAX_NUMBER, "interval_ms": MAX_MS, "delay_ms": MAX_MS}
 _KEYS = (*_REQUIRED, *_LIMITS, "publish")
 _FULL = MAX_NUMBER
 """In place of depth 0, the full book: no depth is greater."""
-_CACHED = 1_024
+_REMEMBERED = 256
 _OFFERS_SHOWN = 3
 
 Offer: TypeAlias = tuple[int, int, int]
@@ -70,11 +70,13 @@ class Entitlements:
     def __init__(self, grants: Sequence[Grant]) -> None:
         self._grants = tuple(grants)
         self._is_everything = any(grant.is_everything for grant in self._grants)
-        self._patterns = PatternSet()
-        for number, grant in enumerate(self._grants):
-            for pattern in grant.instruments:
-                self._patterns.add(pattern, 1 << number)
-        self._offers: dict[tuple[str, str], tuple[Offer, ...]] = {}
+        self._patterns = PatternSet(
+            (pattern, 1 << number)
+            for number, grant in enumerate(self._grants)
+            for pattern in grant.instruments
+        )
+        self._offers: dict[tuple[str, int], tuple[Offer, ...]] = {}
+        """By channel and the grants that match."""
 
     @classmethod
     def from_claim(cls, claim: object) -> Entitlements:
@@ -90,57 +92,44 @@ class Entitlements:
 
         ``instrument`` may be any text. The answer never depends on what exists.
         """
-        if self._is_everything:
-            return None
-        offers = self._offers.get((channel, instrument))
-        if offers is None:
-            offers = self._find_offers(channel, instrument)
-        wanted = depth or _FULL
-        for most, least_ms, _ in offers:
-            if wanted <= most and interval_ms >= least_ms:
-                return None
-        return self._explain(channel, instrument, offers)
+        if self.delay_ms(channel, instrument, depth, interval_ms) is None:
+            return self._explain(channel, instrument)
+        return None
 
-    def may_see(self, instrument: str) -> bool:
-        """Whether any channel of an instrument is allowed, and so its name may be told."""
-        return self._is_everything or self._patterns.match(instrument) != 0
-
-    def delay_ms(self, channel: str, instrument: str, depth: int, interval_ms: int) -> int:
-        """By how much a subscription is late: the least of the grants that allow it. Raises ValueError if none does."""
+    def delay_ms(self, channel: str, instrument: str, depth: int, interval_ms: int) -> int | None:
+        """By how much a subscription is late: the least of the grants that allow it. None if none does."""
         if self._is_everything:
             return 0
         wanted = depth or _FULL
         for most, least_ms, delay_ms in self._find_offers(channel, instrument):
             if wanted <= most and interval_ms >= least_ms:
                 return delay_ms
-        raise ValueError(
-            f"no grant allows {channel} of {instrument} with depth {depth} and interval {interval_ms}"
-        )
+        return None
+
+    def may_see(self, instrument: str) -> bool:
+        """Whether any channel of an instrument is allowed, and so its name may be told."""
+        return self._is_everything or self._patterns.match(instrument) != 0
 
     def _find_offers(self, channel: str, instrument: str) -> tuple[Offer, ...]:
         """What the grants allow of this channel, by delay; without what another one allows too."""
-        found = self._offers.get((channel, instrument))
+        mask = self._patterns.match(instrument)
+        found = self._offers.get((channel, mask))
         if found is None:
-            found = _best(
-                grant.offer(channel) for grant in self._matching(instrument) if channel in grant.channels
-            )
-            if found and len(instrument) <= MAX_PATTERN:
-                if len(self._offers) >= _CACHED:
-                    self._offers.clear()
-                self._offers[channel, instrument] = found
+            if len(self._offers) >= _REMEMBERED:
+                self._offers.clear()
+            matching = [grant for number, grant in enumerate(self._grants) if mask >> number & 1]
+            found = _best(grant.offer(channel) for grant in matching if channel in grant.channels)
+            self._offers[channel, mask] = found
         return found
 
-    def _matching(self, instrument: str) -> list[Grant]:
-        mask = self._patterns.match(instrument)
-        return [grant for number, grant in enumerate(self._grants) if mask >> number & 1]
-
-    def _explain(self, channel: str, instrument: str, offers: Sequence[Offer]) -> str:
+    def _explain(self, channel: str, instrument: str) -> str:
         name = clipped(instrument)
-        granted = {each for grant in self._matching(instrument) for each in grant.channels}
+        offers = self._find_offers(channel, instrument)
+        granted = [each for each in _CHANNELS if self._find_offers(each, instrument)]
         if not granted:
             return f"{name} is not among the instruments that you may see"
         if not offers:
-            return f"you may not see {channel} of {name}; you may see {', '.join(sorted(granted))}"
+            return f"you may not see {channel} of {name}; you may see {', '.join(granted)}"
         allowed = " or ".join(_describe(channel, offer) for offer in offers[:_OFFERS_SHOWN])
         return f"this is more than you may see of {channel} of {name}, which is {allowed}"
 

@@ -6,6 +6,7 @@ never reaches across the colon, so that ``BINANCE:*`` does not match ``BINANCEUS
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mdstream.model import InstrumentId
@@ -39,60 +40,48 @@ class Pattern(NamedTuple):
 
 
 class PatternSet:
-    """Patterns, each with a mask; finds the masks of all that match a name, in a time that does not depend on their number."""
+    """Patterns, each with a mask; finds the masks of all that match a name, in a time that hardly depends on their number."""
 
-    def __init__(self) -> None:
-        self._venues: dict[str, _Symbols] = {}
-
-    def add(self, pattern: Pattern, mask: int) -> None:
-        symbols = self._venues.setdefault(pattern.venue, _Symbols())
-        symbols.add(pattern, mask)
+    def __init__(self, patterns: Iterable[tuple[Pattern, int]]) -> None:
+        given = list(patterns)
+        self._elsewhere = _Symbols(each for each in given if each[0].venue == ANY)
+        """For venues that no pattern names."""
+        named = {pattern.venue for pattern, _ in given} - {ANY}
+        self._venues = {
+            venue: _Symbols(each for each in given if each[0].venue in (venue, ANY)) for venue in named
+        }
 
     def match(self, instrument: str) -> int:
         """All masks of the patterns that match, joined; 0 if none does. Any text will do, instrument or not."""
         venue, _, symbol = instrument.partition(":")
-        mask = 0
-        for symbols in (self._venues.get(venue), self._venues.get(ANY)):
-            if symbols is not None:
-                mask |= symbols.match(symbol)
-        return mask
+        return self._venues.get(venue, self._elsewhere).match(symbol)
 
 
 class _Symbols:
-    """The patterns of one venue: whole symbols, and starts by their length."""
+    """The patterns for one venue: whole symbols, beginnings by their length, and those that also say how a symbol ends."""
 
-    __slots__ = ("_lengths", "_starts", "_whole")
+    __slots__ = ("_ends", "_lengths", "_starts", "_whole")
 
-    def __init__(self) -> None:
+    def __init__(self, patterns: Iterable[tuple[Pattern, int]]) -> None:
         self._whole: dict[str, int] = {}
-        self._starts: dict[str, dict[str, int]] = {}
-        self._lengths: tuple[int, ...] = ()
-
-    def add(self, pattern: Pattern, mask: int) -> None:
-        if pattern.end is None:
-            self._whole[pattern.start] = self._whole.get(pattern.start, 0) | mask
-            return
-        ends = self._starts.setdefault(pattern.start, {})
-        ends[pattern.end] = ends.get(pattern.end, 0) | mask
+        self._starts: dict[str, int] = {}
+        self._ends: list[tuple[str, str, int]] = []
+        for (_, start, end), mask in patterns:
+            if end:
+                self._ends.append((start, end, mask))
+            else:
+                masks = self._whole if end is None else self._starts
+                masks[start] = masks.get(start, 0) | mask
         self._lengths = tuple(sorted({len(start) for start in self._starts}))
 
     def match(self, symbol: str) -> int:
         mask = self._whole.get(symbol, 0)
         for length in self._lengths:
-            if length > len(symbol):
-                break
-            ends = self._starts.get(symbol[:length])
-            if ends is not None:
-                mask |= _match_ends(ends, symbol, length)
+            mask |= self._starts.get(symbol[:length], 0)
+        for start, end, each in self._ends:
+            if symbol.startswith(start) and symbol.endswith(end, len(start)):
+                mask |= each
         return mask
-
-
-def _match_ends(ends: dict[str, int], symbol: str, length: int) -> int:
-    mask = 0
-    for end, each in ends.items():
-        if symbol.endswith(end) and len(symbol) >= length + len(end):
-            mask |= each
-    return mask
 
 
 def _is_instrument(text: str) -> bool:

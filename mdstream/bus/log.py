@@ -73,7 +73,7 @@ async def replay(
                     yield payload
             finally:
                 if client.is_connected:  # else the server soon deletes the consumer by itself
-                    await client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{info.name}")
+                    await client.publish(f"{js._prefix}.CONSUMER.DELETE.{stream}.{info.name}")
         finally:
             await client.untap(subscription)
     except (nats.errors.Error, TimeoutError) as error:

@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 from mdstream.bus.streams import MD_STATE
 from mdstream.bus.subjects import STREAMS, subject
 from mdstream.model import InstrumentId
+from mdstream.printable import printable
 
 SHOWN = 3
 """Most names in a hint."""
@@ -62,7 +63,7 @@ def hint(
 ) -> str:
     """Names those of ``subjects`` that are nearly this instrument's and whose instrument ``may_see`` allows; "" if none is."""
     found = sorted({_alike(instrument, each, may_see) for each in subjects} - {""})
-    return f"; nearly the same on the bus: {', '.join(found[:SHOWN])}" if found else ""
+    return f"; nearly the same on the bus: {printable(', '.join(found[:SHOWN]))}" if found else ""
 
 
 async def near(

@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from mdstream.bus import EmbeddedNats
+from mdstream.bus.options import without_secrets
 from mdstream.children import Child, Log, start_module
 from mdstream.cli import demo_text
 from mdstream.cli.client_options import duration_s, has_screen, natural
@@ -108,10 +109,12 @@ async def _run(
 ) -> None:
     nats = await _start_nats(options, stack)
     url = options.nats if nats is None else nats.url
+    others = options.nats if nats is None else nats.file_url
+    shown = without_secrets(others) if nats is None else f"{nats.where}  (give publishers --nats {others})"
     gateway = Gateway(dataclasses.replace(config, nats=tuple(url.split(","))))
     await gateway.start()
     stack.push_async_callback(gateway.drain)
-    simulation = await _start_simulation(options, url, log)
+    simulation = await _start_simulation(options, others, log)
     stack.push_async_callback(simulation.stop)
     ends: list[Callable[[], Coroutine[Any, Any, None]]] = [simulation.ended]
     if nats is not None:
@@ -120,7 +123,7 @@ async def _run(
     stack.callback(print, demo_text.STOPPING, flush=True)
     view = DemoView(client, gateway)
     await _unless_ended(view.open(options.instruments), ends)
-    print(demo_text.banner(options, gateway, url, keys, on_screen=on_screen), flush=True)
+    print(demo_text.banner(options, gateway, shown, keys, on_screen=on_screen), flush=True)
     print(demo_text.refused(await _wrong_token(gateway.url)), flush=True)
     show = _show_screen(options, view, gateway, keys) if on_screen else view.print_lines()
     await _unless_ended(_at_most(show, options.for_s), ends)
@@ -179,7 +182,8 @@ async def _start_simulation(options: DemoOptions, nats_url: str, log: Log) -> Ch
 async def _ended(nats: EmbeddedNats) -> None:
     while nats.running:
         await asyncio.sleep(NATS_LOOK_S)
-    raise MdstreamError(f"nats-server ended; its log ends:\n{nats.log_tail()}")
+    tail = nats.log_tail().replace("\n", "\n  ")
+    raise MdstreamError(f"nats-server ended; its log ends:\n  {tail}")
 
 
 async def _show_screen(options: DemoOptions, view: DemoView, gateway: Gateway, keys: DemoKeys) -> None:

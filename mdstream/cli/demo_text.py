@@ -35,7 +35,7 @@ def refused(what: str) -> str:
     return f"a client with a wrong token:  {what}\n"
 
 
-def banner(options: DemoOptions, gateway: Gateway, nats_url: str, keys: DemoKeys, *, on_screen: bool) -> str:
+def banner(options: DemoOptions, gateway: Gateway, nats: str, keys: DemoKeys, *, on_screen: bool) -> str:
     """The addresses, and commands to try."""
     count, command = len(options.symbols), _command()
     first, url = options.instruments[0], "" if gateway.url == DEFAULT_URL else f" --url {gateway.url}"
@@ -52,7 +52,7 @@ def banner(options: DemoOptions, gateway: Gateway, nats_url: str, keys: DemoKeys
         "",
         f"  clients connect to  {gateway.url}{port}",
         f"  health, metrics     {gateway.admin_url}/readyz  {gateway.admin_url}/metrics{admin_port}",
-        f"  NATS                {nats_url}",
+        f"  NATS                {nats}",
         "",
         "try in another terminal (without the token you are refused):",
         f"  export MDSTREAM_TOKEN=$(cat {keys.token_file})",

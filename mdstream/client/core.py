@@ -36,6 +36,7 @@ from mdstream.errors import (
     ProtocolViolation,
     SubscriptionRefused,
 )
+from mdstream.printable import printable
 
 log = logging.getLogger(__name__)
 
@@ -342,7 +343,8 @@ class ClientCore:
         elif (answered := self._pings.pop(id, None)) is not None:
             notify(answered, None)
         else:
-            log.warning("the gateway refused a command: %s: %s", event.code, event.message)
+            said = printable(f"{event.code}: {event.message}")
+            log.warning("the gateway refused a command: %s", said)
 
     def _refuse(self, asked: list[Subscription], event: events.Refused, now: float) -> None:
         """One bad instrument refuses the whole command, so sends one command for each of several instruments."""

@@ -53,12 +53,6 @@ class AuthCollector(Collector):
             "Verified credentials that are remembered",
             value=self._authenticator.cached,
         )
-        refused = CounterMetricFamily(
-            "mdstream_auth_refused", "Upgrades answered 401, by reason", labels=("reason",)
-        )
-        for reason, count in sorted(self._admission.refused_total.items()):
-            refused.add_metric((reason,), count)
-        yield refused
 
     def _ended(self) -> Iterator[Metric]:
         lifetimes, single = self._sessions.lifetimes, self._sessions.single
@@ -69,7 +63,7 @@ class AuthCollector(Collector):
         ended.add_metric(("revoked",), lifetimes.revoked_total)
         ended.add_metric(("replaced",), 0 if single is None else single.replaced_total)
         yield ended
-        yield GaugeMetricFamily("mdstream_revocations", "Revocations that hold", value=len(self._revocations))
+        yield GaugeMetricFamily("mdstream_revocations_held", "Revocations that hold, by what this gateway knows", value=len(self._revocations))
         yield GaugeMetricFamily(
             "mdstream_revocations_known", "1 while every revocation is known here", value=int(self._known())
         )

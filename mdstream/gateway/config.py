@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import socket
+import secrets
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from mdstream.gateway.settings import (
     ExistingFile,
     Folder,
     Group,
+    HostNames,
     NatsUrls,
     Setting,
     Subset,
@@ -42,10 +43,12 @@ _USER_INFO = re.compile(r"//[^/@]*@")
 
 _bus = Group("NATS, where the market data comes from")
 _listen = Group("where to listen")
+_tls = Group("TLS for clients")
 _served = Group("what to serve")
 _session = Group("sessions of clients")
 _bounds = Group("limits for clients")
 _instruments = Group("instruments")
+_usage = Group("records of who used what, in the JetStream stream MD_USAGE")
 _drain = Group("stopping (SIGTERM or Ctrl-C; a second one stops at once)")
 _log = Group("the log, on stderr")
 
@@ -69,9 +72,10 @@ class GatewayConfig(AuthSettings):
         ("nats://127.0.0.1:4222",),
         NatsUrls(),
         "where the market data comes from: the URL of a NATS server with JetStream (for a cluster, "
-        "several URLs with commas), or embedded to start a server on this machine",
+        "several URLs with commas), file:PATH for URLs in a file, or embedded to start a server on this machine",
     )
     nats_credentials: Path | None = _bus(None, ExistingFile(), "NATS credentials file (.creds)")
+    nats_nkey: Path | None = _bus(None, ExistingFile(), "file with the seed of a NATS nkey")
     nats_user: str | None = _bus(None, Text(), "NATS user name")
     nats_password: str | None = _bus(None, Text(), "NATS password; safer in the environment", secret=True)
     nats_password_file: Path | None = _bus(None, ExistingFile(), "file with the NATS password")
@@ -80,6 +84,16 @@ class GatewayConfig(AuthSettings):
     nats_tls_ca: Path | None = _bus(None, ExistingFile(), "CA certificates (PEM) to verify NATS with")
     nats_tls_cert: Path | None = _bus(None, ExistingFile(), "our certificate (PEM) for NATS")
     nats_tls_key: Path | None = _bus(None, ExistingFile(), "our private key (PEM) for NATS")
+    nats_inbox_prefix: str = _bus(
+        "_INBOX",
+        Text(),
+        "how the subjects begin on which NATS answers; one of its own for each NATS user keeps others from reading the answers",
+    )
+    nats_api_prefix: str = _bus(
+        "$JS.API",
+        Text(),
+        "how the subjects of JetStream's API begin; another where it is imported from another account",
+    )
     nats_parser: str = _bus(
         "compiled",
         Text(("compiled", "plain"), placeholder="compiled|plain"),
@@ -106,17 +120,43 @@ class GatewayConfig(AuthSettings):
         "127.0.0.1", Text(placeholder="ADDRESS"), "address of /healthz, /readyz and /metrics; as host"
     )
     admin_port: int = _listen(8081, _PORT, "port of /healthz, /readyz and /metrics; 0 picks a free one")
-    tls_cert: Path | None = _listen(
-        None,
-        ExistingFile(),
-        "certificate chain (PEM): clients then connect by wss://; SIGHUP reads it and its key again",
+    admin_hosts: tuple[str, ...] = _listen(
+        (),
+        HostNames(),
+        "names by which the admin pages may be asked for, beside localhost, addresses and admin_host; * is any name",
     )
-    tls_key: Path | None = _listen(None, ExistingFile(), "private key (PEM) of tls_cert")
     node: str = _listen(
-        socket.gethostname() or "mdstream", Text(placeholder="NAME"), "name of this gateway, shown to clients"
+        f"gateway-{secrets.token_hex(4)}",
+        Text(placeholder="NAME"),
+        "name of this gateway, shown to clients; by default a new one at each start, which does not tell the machine's",
     )
     backlog: int = _listen(
         4_096, Whole(1, 65535), "connections that the kernel holds until the gateway accepts them"
+    )
+
+    tls_cert: Path | None = _tls(
+        None,
+        ExistingFile(),
+        "certificate chain (PEM): clients then connect by wss://; it and its key are read again when they change, and at SIGHUP",
+    )
+    tls_key: Path | None = _tls(None, ExistingFile(), "private key (PEM) of tls_cert")
+    tls_minimum: str = _tls(
+        "1.2",
+        Text(("1.2", "1.3")),
+        "oldest version of TLS that is accepted; 1.3 is used where the client has it",
+    )
+    tls_client_ca: Path | None = _tls(
+        None, ExistingFile(), "authorities (PEM) of certificates that clients show of themselves"
+    )
+    tls_client_auth: str = _tls(
+        "required",
+        Text(("required", "optional")),
+        "whether a client must show a certificate of tls_client_ca; where it is optional, a client without one may log in otherwise",
+    )
+    tls_client_subject: str = _tls(
+        "common_name",
+        Text(("common_name", "email", "uri", "dns")),
+        "what of its certificate is a client's subject: the common name, or the first such name of subjectAltName",
     )
 
     depths: tuple[int, ...] = _served(
@@ -213,6 +253,25 @@ class GatewayConfig(AuthSettings):
         65_536, Whole(16, 2**24), "levels on one side of a book; deeper updates are refused"
     )
 
+    usage_enabled: bool = _usage(
+        False,
+        Switch(),
+        "whether to store, for each minute, which user had which instruments, with depth and delay; `mdstream usage` sums it up",
+    )
+    usage_keep_days: int = _usage(
+        40, Whole(1, 3650), "how long the records are kept; counts when the stream is created"
+    )
+    usage_max_bytes: int = _usage(
+        1_073_741_824,
+        _bytes(65_536, 2**50),
+        "size of the stream; beyond it the oldest records go; counts when the stream is created",
+    )
+    usage_backlog_bytes: int = _usage(
+        16_777_216,
+        _bytes(65_536, 2**40),
+        "records that wait in memory while NATS is away; beyond it the oldest go",
+    )
+
     drain_spread_ms: int = _drain(
         5_000, _ms(0, 600000), "how long it takes to send the clients away when the gateway stops"
     )
@@ -224,12 +283,26 @@ class GatewayConfig(AuthSettings):
         "info", Text(("debug", "info", "warning", "error")), "debug, info, warning or error"
     )
     log_format: str = _log("text", Text(("text", "json")), "text, or json: one object per line")
+    audit_lines_per_second: int = _log(
+        50,
+        Whole(0, 100000),
+        "lines of the audit log, of each kind of event: logins, refusals, limits, revocations; more are told in one summary a "
+        "second; 0 writes none",
+    )
 
     def __post_init__(self) -> None:
         """Checks the fields against each other; raises ConfigError."""
         for cert, key in (("tls_cert", "tls_key"), ("nats_tls_cert", "nats_tls_key")):
             if (getattr(self, cert) is None) != (getattr(self, key) is None):
                 raise ConfigError(f"{cert} and {key} must be given together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ConfigError(
+                "tls_client_ca needs tls_cert and tls_key: clients show certificates over TLS alone"
+            )
+        if self.auth_certificate is not None and self.tls_client_ca is None:
+            raise ConfigError(
+                "auth_certificate needs tls_client_ca: the authorities of clients' certificates"
+            )
         for secret in ("nats_password", "nats_token"):
             if getattr(self, secret) is not None and getattr(self, f"{secret}_file") is not None:
                 raise ConfigError(f"{secret} and {secret}_file: one of them is enough")

@@ -39,10 +39,9 @@ def _allows(entitlements: Entitlements, topic: Topic) -> bool:
 
 
 def _check(entitlements: Entitlements, channel: str, instrument: str, depth: int, interval_ms: int) -> None:
+    late_ms = entitlements.delay_ms(channel, instrument, depth, interval_ms)
+    if late_ms == 0:
+        return
     why = entitlements.check(channel, instrument, depth, interval_ms)
-    if why is None and (late_ms := entitlements.delay_ms(channel, instrument, depth, interval_ms)):
-        why = (
-            f"you may see {channel} of {instrument} only {late_ms} ms late, and this gateway serves live data"
-        )
-    if why is not None:
-        raise CommandError(ErrorCode.NOT_ENTITLED, why)
+    late = f"you may see {channel} of {instrument} only {late_ms} ms late, and this gateway serves live data"
+    raise CommandError(ErrorCode.NOT_ENTITLED, why or late)

@@ -32,8 +32,6 @@ class Renewals:
         self._authenticator = authenticator
         self._take = take
         self._refuse = refuse
-        self.tell_refused: Callable[[Session, str], None] = lambda session, why: None
-        """Called with each session whose token is refused, and the reason."""
         self._judging: dict[Session, asyncio.Task[None]] = {}
 
     def start(self, session: Session, command: Auth, subject: str) -> None:
@@ -86,7 +84,7 @@ class Renewals:
             if session.open:
                 self._take_same(session, command, identity, subject)
         except Unauthorized as error:
-            self._refuse_later(session, command, self._unauthorized(session, error.why))
+            self._refuse_later(session, command, unauthorized(error.why))
         except CannotJudge:
             error_later = CommandError(
                 ErrorCode.UNAVAILABLE, "the token cannot be checked now; try again later"
@@ -97,14 +95,14 @@ class Renewals:
 
     def _take_same(self, session: Session, command: Auth, identity: Identity, subject: str) -> None:
         if identity.subject != subject:
-            raise self._unauthorized(session, reasons.OTHER_SUBJECT)
+            raise unauthorized(reasons.OTHER_SUBJECT)
         self._take(session, command, identity)
 
     def _refuse_later(self, session: Session, command: Auth, error: CommandError) -> None:
         if session.open:
             self._refuse(session, command, error)
 
-    def _unauthorized(self, session: Session, why: str) -> CommandError:
-        """One text for every wrong token; ``why`` is for the log."""
-        self.tell_refused(session, why)
-        return CommandError(ErrorCode.UNAUTHORIZED, "the token is not valid for this session")
+
+def unauthorized(why: str) -> CommandError:
+    """One text for every wrong token; ``why`` is for the audit log."""
+    return CommandError(ErrorCode.UNAUTHORIZED, "the token is not valid for this session", why=why)

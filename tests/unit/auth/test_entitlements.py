@@ -81,8 +81,7 @@ def test_a_request_is_allowed_if_one_grant_allows_all_of_it(
             assert entitlements.delay_ms(channel, name, depth, interval_ms) == min(delays)
         else:
             assert why is not None and name in why
-            with pytest.raises(ValueError):
-                entitlements.delay_ms(channel, name, depth, interval_ms)
+            assert entitlements.delay_ms(channel, name, depth, interval_ms) is None
 
 
 @given(st.lists(grants, max_size=5), names)
@@ -139,13 +138,16 @@ def test_the_same_grants_are_compiled_once() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    entitlements = made(GRANT)
+    entitlements = made(
+        *({**GRANT, "instruments": [f"SIM:{digit}*", f"SIM:*{digit}"]} for digit in range(10))
+    )
+    seen = 0
     for number in range(3000):
         assert entitlements.check("book", f"SIM:{number}", 20, 100) is None
         assert entitlements.check("book", f"X:{number}", 20, 100) is not None
-    entitlements.check("book", "SIM:" + 100_000 * "A", 20, 100)
-    assert 0 < len(entitlements._offers) <= 1024
-    assert max(len(name) for _, name in entitlements._offers) < 200
+        assert entitlements.check("ticker", f"SIM:{number:03}", 0, 100) is None
+        seen = max(seen, len(entitlements._offers))
+    assert 50 < seen <= 256
 
 
 MANY = [f"SIM:{number}" for number in range(MAX_PATTERNS // 2 + 1)]
@@ -158,7 +160,7 @@ WRONG: list[tuple[object, str]] = [
     (claim(*[GRANT] * (MAX_GRANTS + 1)), f"md.grants must be a list with 0 to {MAX_GRANTS} entries"),
     ({"grants": [GRANT, "book"]}, r"md.grants[1] must be a map with channels and instruments"),
     (claim({"channels": ["book"]}), "md.grants[0] has no instruments"),
-    (claim({**GRANT, "chanels": []}), "md.grants[0] has the unknown key 'chanels'; did you mean channels?"),
+    (claim({**GRANT, "channel": []}), "md.grants[0] has the unknown key 'channel'; did you mean channels?"),
     (claim({**GRANT, 5000 * "x": 1}), "md.grants[0] has the unknown key 'xxx"),
     (claim({**GRANT, "channels": []}), "md.grants[0].channels must be a list with 1 to"),
     (claim({**GRANT, "channels": "book"}), "md.grants[0].channels must be a list"),

@@ -26,10 +26,7 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def compiled(*texts: str) -> PatternSet:
-    found = PatternSet()
-    for number, text in enumerate(texts):
-        found.add(Pattern.parse(text), 1 << number)
-    return found
+    return PatternSet((Pattern.parse(text), 1 << number) for number, text in enumerate(texts))
 
 
 @given(st.lists(patterns, max_size=8), st.builds("{}:{}".format, venues, symbols))

@@ -255,6 +255,8 @@ cdef class Session(ConnectionHandler):
         try:
             if opened:
                 self.group.on_close(self, self.code or ABNORMAL)
+            elif self.group.on_gone is not None:
+                self.group.on_gone(self)
         except Exception:
             logger.exception("handling the end of a session failed")
         finally:
