@@ -17,11 +17,12 @@ from mdstream.client.actions import DialNow, HangUp, RenewToken, Send
 from mdstream.client.book import Book
 from mdstream.client.core import ClientCore
 from mdstream.client.events import Welcome
+from mdstream.client.observers import Observer
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import FormatName, Request
 from mdstream.client.protocol_factory import make_codec
 from mdstream.client.states import ConnectionState, Stats
-from mdstream.client.subscription import Observer, Subscription
+from mdstream.client.subscription import Subscription
 from mdstream.client.ticker import Ticker
 from mdstream.client.trades import Trades
 from mdstream.client.transport import Dial, Transport

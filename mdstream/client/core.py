@@ -14,18 +14,11 @@ from itertools import count
 from mdstream.client import events, protocol
 from mdstream.client.actions import Action, DialNow, HangUp, RenewToken, Send
 from mdstream.client.backoff import Backoff
+from mdstream.client.observers import Observer, notify, notify_all, register
 from mdstream.client.policy import FINAL_STATUSES, TEMPORARY_ERRORS, Policy
 from mdstream.client.protocol import Codec, Command, Request
 from mdstream.client.states import ConnectionState, Stats
-from mdstream.client.subscription import (
-    Observer,
-    StreamEvent,
-    Subscription,
-    batches,
-    notify,
-    notify_all,
-    register,
-)
+from mdstream.client.subscription import StreamEvent, Subscription, batches
 from mdstream.client.urls import Urls
 from mdstream.codes import FINAL_CLOSE_CODES, RESCALED, CloseCode, ErrorCode
 from mdstream.errors import (
@@ -39,8 +32,6 @@ from mdstream.errors import (
 from mdstream.printable import printable
 
 log = logging.getLogger(__name__)
-
-VERSION = 1
 
 
 class ClientCore:
@@ -278,9 +269,11 @@ class ClientCore:
                 self._act(RenewToken())
 
     def _take_welcome(self, event: events.Welcome, now: float) -> None:
-        if event.version != VERSION:
+        if event.version != protocol.VERSION:
             self._hang_up(CloseCode.NORMAL, "unknown version")
-            why = f"the gateway speaks version {event.version} of the contract, this client {VERSION}"
+            why = (
+                f"the gateway speaks version {event.version} of the contract, this client {protocol.VERSION}"
+            )
             self._close(ProtocolViolation(why))
             return
         self.welcome = event

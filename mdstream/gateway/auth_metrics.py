@@ -63,7 +63,11 @@ class AuthCollector(Collector):
         ended.add_metric(("revoked",), lifetimes.revoked_total)
         ended.add_metric(("replaced",), 0 if single is None else single.replaced_total)
         yield ended
-        yield GaugeMetricFamily("mdstream_revocations_held", "Revocations that hold, by what this gateway knows", value=len(self._revocations))
+        yield GaugeMetricFamily(
+            "mdstream_revocations_held",
+            "Revocations that hold",
+            value=len(self._revocations),
+        )
         yield GaugeMetricFamily(
             "mdstream_revocations_known", "1 while every revocation is known here", value=int(self._known())
         )
