@@ -20,6 +20,7 @@ from mdstream.bus.options import read_urls, secret
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
 from mdstream.gateway.audit import Audit
+from mdstream.gateway.auth_metrics import AuthCollector
 from mdstream.gateway.auth_setup import make_authenticator
 from mdstream.gateway.bus_control import BusControl
 from mdstream.gateway.config import GatewayConfig
@@ -114,7 +115,13 @@ class Gateway:
             self._limits,
             self._usage,
         )
-        self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused, self.audit)
+        self._admin = Admin(
+            config,
+            Metrics(collector, *self._auth_collectors()),
+            self.not_ready,
+            self._instruments.refused,
+            self.audit,
+        )
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
         self._missing = NOT_CONNECTED
@@ -318,6 +325,20 @@ class Gateway:
         )
         self._sessions.tell_opened = control.tell_opened
         return control
+
+    def _auth_collectors(self) -> list[AuthCollector]:
+        control = self._control
+        if self._authenticator is None or control is None:
+            return []
+        return [
+            AuthCollector(
+                self._authenticator,
+                self._server.admission,
+                self._sessions,
+                self._revocations,
+                lambda: control.known,
+            )
+        ]
 
     def _unknown_revocations(self) -> str | None:
         """Why new clients must wait; None if they need not."""
