@@ -100,11 +100,15 @@ class CannotJudge(MdstreamError):
 
 
 class CommandError(MdstreamError):
-    """A client's command is refused and changes nothing; ``code`` is a ``mdstream.codes.ErrorCode``."""
+    """A client's command is refused and changes nothing; ``code`` is a ``mdstream.codes.ErrorCode``.
 
-    def __init__(self, code: str, message: str) -> None:
+    ``why`` is for the audit log, where it may say more than the client is told.
+    """
+
+    def __init__(self, code: str, message: str, *, why: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.why = why or code
 
 
 class SessionClosed(MdstreamError):

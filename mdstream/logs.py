@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from asyncio import AbstractEventLoop
@@ -23,6 +24,8 @@ FIELDS = "fields"
 """``extra={FIELDS: {…}}`` gives a record named values: ``name=value`` in text, keys of the object in JSON."""
 
 _TRACE_INDENT = "  | "
+_PLAIN = re.compile(r'[^ ="]+')
+"""Values that need no quotes."""
 
 
 class _UtcFormatter(logging.Formatter):
@@ -73,7 +76,7 @@ def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
 def _named(field: tuple[str, object]) -> str:
     """``name=value``; a value that could be read as two is quoted."""
     name, value = field
-    if isinstance(value, str) and value and not any(character in ' ="' for character in value):
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
         return f"{name}={value}"
     return f"{name}={json.dumps(value, ensure_ascii=False, default=str, separators=(',', ':'))}"
 

@@ -12,6 +12,7 @@ from mdstream.auth import reasons
 from mdstream.auth.api_keys import ApiKeys, is_signed
 from mdstream.auth.callback import Callback, digest_of
 from mdstream.auth.credentials import Credentials
+from mdstream.auth.entitlements import Entitlements
 from mdstream.auth.identity import Identity
 from mdstream.auth.jwks import JwksKeys
 from mdstream.auth.recent import Recent
@@ -31,6 +32,8 @@ class Methods:
     tokens: TokenVerifier | None = None
     api_keys: ApiKeys | None = None
     callback: Callback | None = None
+    certificate: Entitlements | None = None
+    """Of those who show a certificate, and nothing else."""
     anonymous: Identity | None = None
 
 
@@ -46,7 +49,8 @@ class CacheOptions:
 class Authenticator:
     """``known`` answers at once or not at all; ``authenticate`` always answers, by an identity or an error.
 
-    The order: a token, else an API key, else the callback, else anonymous. What is there decides: a wrong token is never anonymous.
+    The order: a token, else an API key, else the callback, else a certificate, else anonymous. What is there decides: a wrong token is
+    never anonymous.
     """
 
     def __init__(
@@ -120,7 +124,7 @@ class Authenticator:
     def known(self, credentials: Credentials) -> Identity | None:
         """The identity of a token that was verified lately, or of one who is asked for nothing; None: ``authenticate``."""
         if credentials.token is None:
-            return self._anonymous(credentials)
+            return self._without_token(credentials)
         if self._methods.tokens is None:
             return None
         digest = credentials.digest()
@@ -139,12 +143,28 @@ class Authenticator:
             raise Unauthorized(reasons.REVOKED)
         return identity
 
-    def _anonymous(self, credentials: Credentials) -> Identity | None:
+    def _without_token(self, credentials: Credentials) -> Identity | None:
         methods = self._methods
-        if methods.anonymous is None or (methods.api_keys is not None and is_signed(credentials)):
+        if methods.api_keys is not None and is_signed(credentials):
             return None
-        asks = methods.callback is not None and methods.callback.question(credentials)
-        return None if asks else methods.anonymous
+        if methods.callback is not None and methods.callback.question(credentials):
+            return None
+        certified = self._certified(credentials)
+        if certified is None:
+            return methods.anonymous
+        return None if self._revocations.covers(certified) else certified
+
+    def _certified(self, credentials: Credentials) -> Identity | None:
+        certificate, grants = credentials.certificate, self._methods.certificate
+        if certificate is None or grants is None:
+            return None
+        return Identity(
+            certificate.subject,
+            "certificate",
+            grants,
+            expires_us=certificate.expires_us,
+            expires_at_s=certificate.expires_at_s,
+        )
 
     async def _judge(self, credentials: Credentials) -> Identity:
         methods = self._methods
@@ -160,6 +180,8 @@ class Authenticator:
                 identity = await methods.callback.ask(question, name)
                 self._remember(name, identity, self._cache.callback_s)
             return identity
+        if credentials.token is None and (certified := self._certified(credentials)) is not None:
+            return certified
         raise Unauthorized(reasons.MISSING)
 
     async def _verify_token(self, tokens: TokenVerifier, credentials: Credentials) -> Identity:

@@ -15,6 +15,16 @@ _PROTOCOL_PREFIX = b"bearer."
 _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Of a client, verified in its TLS handshake."""
+
+    subject: str
+    expires_us: int
+    expires_at_s: float
+    """By this process's monotonic clock."""
+
+
 @dataclass(slots=True)
 class Credentials:
     """The token, if there is one, and what else an authenticator may look at.
@@ -27,6 +37,8 @@ class Credentials:
     host: str = ""
     target: str = ""
     header: Callable[[str], str | None] = field(default=lambda name: None, repr=False)
+    certificate: Certificate | None = None
+    """None also where it does not name a subject."""
 
     def __repr__(self) -> str:
         return "Credentials(…)"  # never a secret in a log

@@ -17,11 +17,12 @@ from mdstream.client.actions import DialNow, HangUp, RenewToken, Send
 from mdstream.client.book import Book
 from mdstream.client.core import ClientCore
 from mdstream.client.events import Welcome
+from mdstream.client.observers import Observer
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import FormatName, Request
 from mdstream.client.protocol_factory import make_codec
 from mdstream.client.states import ConnectionState, Stats
-from mdstream.client.subscription import Observer, Subscription
+from mdstream.client.subscription import Subscription
 from mdstream.client.ticker import Ticker
 from mdstream.client.trades import Trades
 from mdstream.client.transport import Dial, Transport
@@ -312,13 +313,16 @@ class Client:
     async def _token_to_connect(self) -> str | None:
         """After a refusal the same token is not tried again."""
         token = await self._fresh_token()
-        if self._core.needs_fresh_token and token == self._used_token:
+        if self._core.token_refused and token == self._used_token:
             raise HandshakeRefused(f"{self.url} refused the token, and there is no other one", status=401)
         self._used_token = token
         return token
 
     async def _renew(self, receiver: _Receiver | None) -> None:
         """Sends a fresh token over the present connection, so that it goes on."""
+        if not callable(self._token):
+            log.warning("the token for %s expires; `token` is no function that gives a fresh one", self.url)
+            return
         try:
             token = await self._fresh_token()
         except ConnectionFailed as error:

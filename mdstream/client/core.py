@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
-from typing import Any
 
 from mdstream.client import events, protocol
 from mdstream.client.actions import Action, DialNow, HangUp, RenewToken, Send
 from mdstream.client.backoff import Backoff
-from mdstream.client.policy import Policy
+from mdstream.client.observers import Observer, notify, notify_all, register
+from mdstream.client.policy import FINAL_STATUSES, TEMPORARY_ERRORS, Policy
 from mdstream.client.protocol import Codec, Command, Request
 from mdstream.client.states import ConnectionState, Stats
-from mdstream.client.subscription import Observer, StreamEvent, Subscription, notify, notify_all, register
+from mdstream.client.subscription import StreamEvent, Subscription, batches
 from mdstream.client.urls import Urls
 from mdstream.codes import FINAL_CLOSE_CODES, RESCALED, CloseCode, ErrorCode
 from mdstream.errors import (
@@ -32,12 +32,6 @@ from mdstream.errors import (
 from mdstream.printable import printable
 
 log = logging.getLogger(__name__)
-
-VERSION = 1
-FINAL_STATUSES = frozenset({400, 403, 404})
-"""HTTP answers to the upgrade after which another try at that URL would fail too."""
-TEMPORARY_ERRORS = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.UNKNOWN_INSTRUMENT})
-"""Refusals of a repeated ``subscribe`` that may be temporary: the new gateway is busy, or does not know every instrument yet."""
 
 
 class ClientCore:
@@ -67,7 +61,8 @@ class ClientCore:
         self._urls = Urls(urls)
         self._renewable = renewable
         self._wake = wake
-        self._token_refused = False
+        self.token_refused = False
+        """Whether the next connection must not bring the token of the last one."""
         self._backoff = Backoff.of(random, self.policy)
         self._actions: list[Action] = []
         self._ids = count(1)
@@ -190,11 +185,6 @@ class ClientCore:
         """A fresh token for the present connection."""
         self._command(protocol.auth(next(self._ids), token))
 
-    @property
-    def needs_fresh_token(self) -> bool:
-        """Whether the next connection must not bring the token of the last one."""
-        return self._token_refused
-
     def tick(self, now: float) -> None:
         """Does what is due; may be called at any time."""
         silence_deadline = self._silence_deadline()
@@ -238,9 +228,9 @@ class ClientCore:
     def _handle(self, event: events.Event, now: float, wall_us: int) -> None:
         if not self._connected:
             return
-        if self.welcome is None and _is_unauthorized(event):
-            return  # of a gateway that says by a close code what is wrong
         if self.welcome is None and not isinstance(event, events.Welcome):
+            if isinstance(event, events.Refused) and event.before_welcome:
+                return
             raise ProtocolViolation(f"the first message was {type(event).__name__.lower()}, not welcome")
         match event:
             case events.Delta() | events.Snapshot() | events.Trades() | events.Ticker():
@@ -276,30 +266,23 @@ class ClientCore:
             case events.Welcome():
                 self._take_welcome(event, now)
             case events.TokenExpiring():
-                self._take_token_expiring()
+                self._act(RenewToken())
 
     def _take_welcome(self, event: events.Welcome, now: float) -> None:
-        if event.version != VERSION:
+        if event.version != protocol.VERSION:
             self._hang_up(CloseCode.NORMAL, "unknown version")
-            why = f"the gateway speaks version {event.version} of the contract, this client {VERSION}"
+            why = (
+                f"the gateway speaks version {event.version} of the contract, this client {protocol.VERSION}"
+            )
             self._close(ProtocolViolation(why))
             return
         self.welcome = event
         self._ever_open = True
         self._urls.welcomed()
-        self._token_refused = False
+        self.token_refused = False
         self.due(now + self._silence_limit_s())
         self._set_state(ConnectionState.OPEN, None)
         self._request(self._subscriptions.values())
-
-    def _take_token_expiring(self) -> None:
-        if self._renewable:
-            self._act(RenewToken())
-        else:
-            log.warning(
-                "the token for %s expires, and so will the connection: `token` is no function that gives a fresh one",
-                self.url,
-            )
 
     def _take_data(
         self, event: events.Delta | events.Snapshot | events.Trades | events.Ticker, now: float, wall_us: int
@@ -440,10 +423,10 @@ class ClientCore:
 
     def _renew_token(self, error: ClientError, now: float) -> None:
         """The gateway refused the token: tries once more with a fresh token, if there can be one."""
-        if not self._renewable or self._token_refused or not (self._ever_open or self.policy.persist):
+        if not self._renewable or self.token_refused or not (self._ever_open or self.policy.persist):
             self._close(error)
             return
-        self._token_refused = True
+        self.token_refused = True
         self._reconnect(str(error), now)
 
     def _close(self, error: ClientError | None) -> None:
@@ -485,12 +468,8 @@ class ClientCore:
 
     def _request(self, subscriptions: Iterable[Subscription], why: str | None = None) -> None:
         """Sends ``subscribe``, one command for all that differ only in the instrument."""
-        alike: dict[Any, list[Subscription]] = {}
-        for subscription in subscriptions:
-            alike.setdefault(subscription.request._replace(instrument=""), []).append(subscription)
-        for group in alike.values():
-            for start in range(0, len(group), self.policy.subscribe_batch):
-                self._request_batch(group[start : start + self.policy.subscribe_batch], why)
+        for batch in batches(subscriptions, self.policy.subscribe_batch):
+            self._request_batch(batch, why)
 
     def _request_batch(self, batch: list[Subscription], why: str | None) -> None:
         id = next(self._ids)
@@ -520,7 +499,3 @@ class ClientCore:
             return
         self.state = state
         notify_all(self._state_observers, state)
-
-
-def _is_unauthorized(event: events.Event) -> bool:
-    return isinstance(event, events.Refused) and event.code == ErrorCode.UNAUTHORIZED

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct, field
 
+from mdstream.codes import ErrorCode
 from mdstream.model import MAX_NUMBER
 
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
@@ -166,6 +167,11 @@ class Refused(Struct, frozen=True, tag_field="type", tag="error"):
     code: str
     message: str = ""
     id: int | str | None = None
+
+    @property
+    def before_welcome(self) -> bool:
+        """Whether it may be the first message: of a gateway that says so what is wrong with a credential, and closes."""
+        return self.code == ErrorCode.UNAUTHORIZED
 
 
 class Pong(Struct, frozen=True, tag_field="type", tag="pong"):

@@ -12,6 +12,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from mdstream.client.events import Event
 
+VERSION = 1
+"""Of the contract."""
+
 FormatName = Literal["json", "msgpack"]
 Command = dict[str, Any]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,17 +38,18 @@ class Admission:
         *,
         max_pending: int,
         explains: bool,
+        unauthorized: Callable[[Session, str], None],
         unknown: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """``authenticator`` None: nobody is asked. ``explains``: whether ``?reject=close`` is obeyed."""
+        """``unauthorized`` hears why, which no client is told. ``authenticator`` None: nobody is asked. ``explains``: whether
+        ``?reject=close`` is obeyed."""
         self._authenticator = authenticator
         self._doors = doors
         self._max_pending = max_pending
         self._explains = explains
         self._unknown = unknown
+        self._unauthorized = unauthorized
         self._pending: set[asyncio.Task[None]] = set()
-        self.refused_total: Counter[str] = Counter()
-        """By the reason that the audit log says."""
 
     @property
     def pending(self) -> int:
@@ -91,7 +91,7 @@ class Admission:
             identity = await authenticator.authenticate(verdict.credentials)
             self._doors.let_in(session, verdict, answer, identity)
         except Unauthorized as error:
-            self.refused_total[error.why] += 1
+            self._unauthorized(session, error.why)
             if self._explains and verdict.explains:
                 self._doors.let_in(session, verdict, answer, None)
             else:

@@ -55,7 +55,7 @@ class Audit:
         self.refusals_total: Counter[tuple[str, str]] = Counter()
         """By what was refused, and the reason."""
         self.revocations_total: Counter[str] = Counter()
-        """Sessions ended, by what was revoked: subject, session, key."""
+        """Sessions ended, by what was revoked: session or credential."""
         self.limits_total: Counter[str] = Counter()
         """By kind of limit."""
         self.unwritten_total = 0
@@ -84,10 +84,11 @@ class Audit:
         fields = {"what": what, "reason": reason, "session": session, "subject": subject, "address": address}
         self._write("refused", (what, reason), fields)
 
-    def revoked(self, what: str, name: str, sessions: int, *, by: str | None = None) -> None:
-        """``what`` (``subject``, ``session``, ``key``) of this name was revoked, which ended so many sessions here."""
-        self.revocations_total[what] += sessions
-        self._write("revoked", (what,), {"what": what, "name": name, "sessions": sessions, "by": by})
+    def revoked(self, what: str, session: str, identity: Who) -> None:
+        """A session ended because ``what`` was revoked: ``session``, or ``credential`` (its token, key or subject)."""
+        self.revocations_total[what] += 1
+        fields = {"what": what, "session": session, "subject": identity.subject}
+        self._write("revoked", (what,), {**fields, "token_id": identity.token_id, "key_id": identity.key_id})
 
     def limited(
         self,

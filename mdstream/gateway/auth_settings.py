@@ -269,6 +269,12 @@ class AuthSettings(LimitSettings):
     auth_callback_cache_ms: int = _auth(
         60_000, Whole(0, 86_400_000, "milliseconds"), "how long an identity that it gave is remembered"
     )
+    auth_certificate: Entitlements | None = _auth(
+        None,
+        Grants(),
+        "what clients may see that show a certificate of tls_client_ca and no other credential, as in the claim md; without this a "
+        "certificate alone lets nobody in",
+    )
     auth_anonymous: Entitlements | None = _auth(
         None,
         Grants(),
@@ -308,7 +314,13 @@ class AuthSettings(LimitSettings):
     @property
     def asks_who(self) -> bool:
         """Whether anything of credentials is configured."""
-        asks = (self.issuers, self.auth_api_keys_file, self.auth_callback_url, self.auth_anonymous)
+        asks = (
+            self.issuers,
+            self.auth_api_keys_file,
+            self.auth_callback_url,
+            self.auth_certificate,
+            self.auth_anonymous,
+        )
         return any(each not in (None, ()) for each in asks)
 
     def check_auth(self) -> None:

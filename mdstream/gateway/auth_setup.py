@@ -40,6 +40,7 @@ def make_authenticator(
         tokens=_tokens(config, wall_s, now_s),
         api_keys=_api_keys(config, watched, wall_s, now_s),
         callback=_callback(config, wall_s, now_s),
+        certificate=config.auth_certificate,
         anonymous=None
         if config.auth_anonymous is None
         else Identity("anonymous", "anonymous", config.auth_anonymous),

@@ -221,8 +221,7 @@ class ClientListener:
         timeout_s = self._handshake_s if self._tls else None
         try:
             if self._tls is not None:
-                async with asyncio.timeout(timeout_s):
-                    await self._hellos.wait(connection)
+                await self._hellos.wait(connection, self._handshake_s)
             await self._loop.connect_accepted_socket(
                 lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=timeout_s
             )

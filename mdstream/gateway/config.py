@@ -367,6 +367,10 @@ class GatewayConfig(AuthSettings):
             raise ConfigError(
                 "tls_client_ca needs tls_cert and tls_key: clients show certificates over TLS alone"
             )
+        if self.auth_certificate is not None and self.tls_client_ca is None:
+            raise ConfigError(
+                "auth_certificate needs tls_client_ca: the authorities of clients' certificates"
+            )
         for secret in ("nats_password", "nats_token"):
             if getattr(self, secret) is not None and getattr(self, f"{secret}_file") is not None:
                 raise ConfigError(f"{secret} and {secret}_file: one of them is enough")

@@ -38,7 +38,8 @@ class Member(Protocol):
 
 
 class Lifetimes:
-    """``member`` gives what is known of a session, ``tell_expiring`` sends ``token_expiring``."""
+    """``member`` gives what is known of a session, ``tell_expiring`` sends ``token_expiring``, ``tell_revoked`` gets what was revoked
+    (``session``, ``credential``) and the session that ends."""
 
     def __init__(
         self,
@@ -47,12 +48,14 @@ class Lifetimes:
         *,
         member: Callable[[Session], Member],
         tell_expiring: Callable[[Session, Identity], None],
+        tell_revoked: Callable[[str, Member], None],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sessions = sessions
         self._revocations = revocations
         self._member = member
         self._tell_expiring = tell_expiring
+        self._tell_revoked = tell_revoked
         self._now_s = now_s
         self._due: list[tuple[float, int, Session, Identity]] = []
         self._order = count()
@@ -138,6 +141,7 @@ class Lifetimes:
         member = self._member(session)
         if member.id in self._ended_ids or self._revocations.covers(member.identity):
             self.revoked_total += 1
+            self._tell_revoked("session" if member.id in self._ended_ids else "credential", member)
             session.close(CloseCode.TOKEN_EXPIRED, "the credential was revoked")
 
     def stop(self) -> None:

@@ -48,6 +48,9 @@ class Kind(StrEnum):
     ANSWER_BYTES = "answer_bytes_per_second"
 
 
+Tell = Callable[[str, Kind, str], None]
+"""Hears of a limit that was reached: the scope, the kind, and whose it is."""
+
 RATES: Final = {Cost(kind.removesuffix("_per_second")): kind for kind in Kind if kind.endswith("_per_second")}
 """What each cost of a session is charged to."""
 _WHAT = {
@@ -80,8 +83,15 @@ class Share:
 class Shares:
     """The shares of all addresses, or of all users, within the same bounds; a bound of 0 is none."""
 
-    def __init__(self, scope: str, show: Callable[[bytes | str], str], most: int = MOST_SHARES) -> None:
-        """``scope`` is ``address`` or ``user``; ``show`` names a key for people."""
+    def __init__(
+        self,
+        scope: str,
+        show: Callable[[bytes | str], str],
+        most: int = MOST_SHARES,
+        tell: Tell = lambda scope, kind, name: None,
+    ) -> None:
+        """``scope`` is ``address`` or ``user``; ``show`` names a key for people; ``tell`` hears of each refusal."""
+        self._tell = tell
         self.scope = scope
         self.bounds: dict[Kind, int] = {}
         self.refused_total: Counter[Kind] = Counter()
@@ -130,6 +140,7 @@ class Shares:
     def refuse(self, share: Share, kind: Kind, now_s: float) -> str:
         """Counts a refusal, logs it from time to time, and returns the reason for the client."""
         self.refused_total[kind] += 1
+        self._tell(self.scope, kind, self._show(share.key))
         reason = f"too many {_WHAT[kind]} of one {self.scope}; {self.bounds[kind]} are allowed"
         if now_s - share.told_s >= TOLD_EVERY_S:
             share.told_s = now_s
@@ -182,10 +193,17 @@ class _Proxies:
 class Limits:
     """Decides on connections and commands; tell it of everything that begins and ends. ``now_s`` is monotonic."""
 
-    def __init__(self, config: GatewayConfig, now_s: Callable[[], float], most: int = MOST_SHARES) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        now_s: Callable[[], float],
+        most: int = MOST_SHARES,
+        *,
+        tell: Tell = lambda scope, kind, name: None,
+    ) -> None:
         self._now_s = now_s
-        self.addresses = Shares("address", _show_address, most)
-        self.users = Shares("user", str, most)
+        self.addresses = Shares("address", _show_address, most, tell)
+        self.users = Shares("user", str, most, tell)
         self._silent_proxy = UNKNOWN
         self.use(config)
 

@@ -275,9 +275,10 @@ class GatewayCollector(Collector):
 class Metrics:
     """The page that ``/metrics`` shows."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, *collectors: Collector) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(collector)
+        for collector in collectors:
+            self._registry.register(collector)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)

@@ -20,12 +20,13 @@ from mdstream.bus.options import read_urls, secret
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
 from mdstream.gateway.audit import Audit
+from mdstream.gateway.auth_metrics import AuthCollector
 from mdstream.gateway.auth_setup import make_authenticator
 from mdstream.gateway.bus_control import BusControl
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
 from mdstream.gateway.limit_settings import LimitSettings
-from mdstream.gateway.limits import Limits
+from mdstream.gateway.limits import Kind, Limits
 from mdstream.gateway.metrics import GatewayCollector, Metrics
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
@@ -77,12 +78,13 @@ class Gateway:
         self.audit = Audit(config.audit_lines_per_second)
         self._revocations = Revocations(wall_us)
         self._authenticator = make_authenticator(config, self._revocations)
-        self._limits = Limits(config, time.monotonic)
+        self._limits = Limits(config, time.monotonic, tell=self._limited)
         self._usage = UsageWriter(config, lambda: self._bus, wall_us) if config.usage_enabled else None
         self._sessions = Sessions(
             config,
             self._hub,
             self._instruments,
+            audit=self.audit,
             wall_us=wall_us,
             authenticator=self._authenticator,
             revocations=self._revocations,
@@ -113,7 +115,13 @@ class Gateway:
             self._limits,
             self._usage,
         )
-        self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused, self.audit)
+        self._admin = Admin(
+            config,
+            Metrics(collector, *self._auth_collectors()),
+            self.not_ready,
+            self._instruments.refused,
+            self.audit,
+        )
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
         self._missing = NOT_CONNECTED
@@ -302,6 +310,10 @@ class Gateway:
 
     # ---- who may be here
 
+    def _limited(self, scope: str, kind: Kind, name: str) -> None:
+        whose = {"address" if scope == "address" else "subject": name}
+        self.audit.limited(f"{scope}_{kind}", **whose)
+
     def _make_control(self) -> BusControl | None:
         """None where nobody is asked who he is: there is nothing to revoke."""
         if self._authenticator is None:
@@ -313,6 +325,20 @@ class Gateway:
         )
         self._sessions.tell_opened = control.tell_opened
         return control
+
+    def _auth_collectors(self) -> list[AuthCollector]:
+        control = self._control
+        if self._authenticator is None or control is None:
+            return []
+        return [
+            AuthCollector(
+                self._authenticator,
+                self._server.admission,
+                self._sessions,
+                self._revocations,
+                lambda: control.known,
+            )
+        ]
 
     def _unknown_revocations(self) -> str | None:
         """Why new clients must wait; None if they need not."""

@@ -104,6 +104,5 @@ class Renewals:
 
 
 def unauthorized(why: str) -> CommandError:
-    """One text for every wrong token; ``why`` is for the log."""
-    log.debug("a token is refused: %s", why)
-    return CommandError(ErrorCode.UNAUTHORIZED, "the token is not valid for this session")
+    """One text for every wrong token; ``why`` is for the audit log."""
+    return CommandError(ErrorCode.UNAUTHORIZED, "the token is not valid for this session", why=why)

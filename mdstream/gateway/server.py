@@ -11,12 +11,13 @@ from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup, SessionLimits
 from mdstream.auth.authenticator import Authenticator
 from mdstream.auth.identity import Identity
+from mdstream.gateway.addresses import shown_address
 from mdstream.gateway.admission import Admission
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.auth_setup import make_origins
 from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.handshake import Accepted, Refused
+from mdstream.gateway.handshake import UNAUTHORIZED, Accepted, Refused
 from mdstream.gateway.http_messages import retry_after_s
 from mdstream.gateway.limits import Limits, Visitor
 from mdstream.gateway.sessions import UNWELCOME, Sessions
@@ -57,6 +58,7 @@ class Server:
             self,
             max_pending=config.auth_max_pending,
             explains=config.auth_reject_close,
+            unauthorized=self._unauthorized,
             unknown=unknown,
         )
         self._group = SessionGroup(
@@ -177,13 +179,17 @@ class Server:
                 return
         session.accept(answer, verdict.format, verdict.deflate.window_bits if verdict.deflate else 0)
 
+    def _unauthorized(self, session: Session, why: str) -> None:
+        self._audit.refused("credentials", why, shown_address(_visitor(session).address))
+
     def refuse(self, session: Session, verdict: Refused) -> None:
         self._send_away(session, verdict, refusal(verdict))
 
     def _send_away(self, session: Session, verdict: Refused, answer: bytes) -> None:
         if verdict.status >= 400:
             self.refused_total[verdict.status] += 1
-            self._audit.refused("upgrade", str(verdict.status), peer_of(session.transport))
+            if verdict.status != UNAUTHORIZED.status:
+                self._audit.refused("upgrade", str(verdict.status), shown_address(_visitor(session).address))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s is answered %d: %s", peer_of(session.transport), verdict.status, verdict.reason)
         session.refuse(answer)
@@ -191,9 +197,12 @@ class Server:
     def _judge(self, session: Session, head: bytes) -> tuple[Accepted | Refused, bytes]:
         """All but the credentials."""
         if why := self._limits.requested(_visitor(session), head):
-            verdict = _too_many(why)
-            return verdict, refusal(verdict)
-        return self._upgrades.answer(head, self._busy(session))
+            refused = _too_many(why)
+            return refused, refusal(refused)
+        verdict, answer = self._upgrades.answer(head, self._busy(session))
+        if self.tls is not None and isinstance(verdict, Accepted):
+            verdict.credentials.certificate = self.tls.shown(session.transport)
+        return verdict, answer
 
     def _busy(self, session: Session) -> str | None:
         if self.draining:

@@ -22,6 +22,8 @@ from mdstream.auth.revocations import Revocations
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import costs, messages
+from mdstream.gateway.addresses import shown_address
+from mdstream.gateway.audit import Audit
 from mdstream.gateway.budget import Cost, OverBudget, SessionBudgets, beyond
 from mdstream.gateway.commands import (
     Auth,
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mdstream.gateway.sessions")
 
+_AUDITED = (ErrorCode.NOT_ENTITLED, ErrorCode.UNAUTHORIZED)
+"""Refusals of commands that the audit log tells."""
 UNWELCOME = object()
 """``Session.context`` of a client that is let in only to be told that it is unauthorized."""
 
@@ -78,6 +82,11 @@ class _Client:
         self.parts: dict[int, Part] | None = None
         """By the number of a subscription: how its use is counted. None where usage is not recorded."""
 
+    @property
+    def address(self) -> str:
+        """For the audit log."""
+        return shown_address(self.visitor.address)
+
 
 class Sessions:
     """Every open session; its methods are the callbacks of ``mdstream._core.net.session.Session``."""
@@ -88,6 +97,7 @@ class Sessions:
         hub: Hub,
         instruments: OpenInstruments,
         *,
+        audit: Audit | None = None,
         wall_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
         turns: Turns | None = None,
@@ -101,6 +111,7 @@ class Sessions:
         else the address, else the session."""
         self._config = config
         self._asker_of = asker_of or _asker
+        self._audit = audit or Audit()
         self._usage = usage
         self._limits = limits or Limits(config, now_s)
         self._hub = hub
@@ -119,6 +130,7 @@ class Sessions:
             Revocations(wall_us) if revocations is None else revocations,
             member=_client,
             tell_expiring=self._tell_expiring,
+            tell_revoked=lambda what, member: self._audit.revoked(what, member.id, member.identity),
             now_s=now_s,
         )
         self.single = SingleSessions(_client, now_s) if config.auth_single_session else None
@@ -165,6 +177,7 @@ class Sessions:
         self._open.add(session)
         self.opened_total += 1
         self._follow(session, client)
+        self._audit.login(client.id, client.identity, client.address)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
         session.send_control(self._welcome(visitor).encode(session.format, client.id, self._wall_us()))
@@ -308,12 +321,25 @@ class Sessions:
         self._send(session, messages.error(id, error.code, str(error)))
         if isinstance(error, OverBudget):
             self.limited_total[error.cost] += 1
-        if _client(session).budgets.charge_error():
+            self._limited(session, f"session_{error.cost}_per_second")
+        client = _client(session)
+        if error.code in _AUDITED:
+            self._audit.refused(
+                "command", error.why, client.address, client.identity.subject, session=client.id
+            )
+        if client.budgets.charge_error():
             return
+        self._limited(session, "session_errors")
         if error.code == ErrorCode.RATE_LIMITED:
             session.close(CloseCode.RATE_LIMIT, "beyond the rate limits, again and again")
         else:
             session.close(CloseCode.ERROR_BUDGET, "too many commands failed")
+
+    def _limited(self, session: Session, kind: str) -> None:
+        client = _client(session)
+        self._audit.limited(
+            kind, session=client.id, subject=client.identity.subject or None, address=client.address
+        )
 
     def _ping(self, session: Session, command: Ping) -> None:
         try:
@@ -497,6 +523,7 @@ class Sessions:
         if command.group != 1:
             self._grouped.check_client(session.sink.grouped, new)
         if new and len(have) + _client(session).opening + new > most:
+            self._limited(session, "session_subscriptions")
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
                 f"{len(have)} of {most} subscriptions are in use; {new} more are too many",

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from mdstream.auth.credentials import Certificate
+from mdstream.auth.identity import is_name
 from mdstream.errors import MdstreamError
 from mdstream.gateway.config import GatewayConfig
 
@@ -84,11 +86,16 @@ class ServerTls:
         log.info("the certificate has changed and was read again")
         return True
 
-    def subject(self, transport: Any) -> str | None:
-        """Whom the certificate names that a client has shown; None if it has shown none, or it has no such name."""
+    def shown(self, transport: Any) -> Certificate | None:
+        """The certificate that a client has shown; None if it has shown none, or it has no such name as is wanted."""
         if self._config.tls_client_ca is None or not hasattr(transport, "get_extra_info"):
             return None
-        return subject_of(transport.get_extra_info("peercert"), self._config.tls_client_subject)
+        found = transport.get_extra_info("peercert")
+        subject = subject_of(found, self._config.tls_client_subject)
+        if subject is None:
+            return None
+        expires_s = ssl.cert_time_to_seconds(found["notAfter"])
+        return Certificate(subject, expires_s * 1_000_000, self._monotonic_s() + expires_s - self._wall_s())
 
     def _fingerprint(self) -> Fingerprint:
         return tuple(map(_identity, self._files))
@@ -122,10 +129,11 @@ def subject_of(certificate: Mapping[str, Any] | None, kind: str) -> str | None:
         names = [
             value for part in certificate.get("subject", ()) for name, value in part if name == "commonName"
         ]
-        return names[-1] if names and names[-1] else None
+        return names[-1] if names and is_name(names[-1]) else None
     wanted = ALT_NAMES[kind]
     return next(
-        (value for name, value in certificate.get("subjectAltName", ()) if name == wanted and value), None
+        (value for name, value in certificate.get("subjectAltName", ()) if name == wanted and is_name(value)),
+        None,
     )
 
 

@@ -51,11 +51,13 @@ class Hellos:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def wait(self, connection: socket.socket) -> None:
-        """Returns when the handshake may begin; at once if its first message has come already. Raises OSError if the peer is gone."""
+    async def wait(self, connection: socket.socket, most_s: float) -> None:
+        """Returns when the handshake may begin; at once if its first message has come already. Raises OSError if the peer is gone, or
+        silent for so long."""
         if missing(_peek(connection)):
-            await self._arrived(connection)
-            await self._turn()
+            async with asyncio.timeout(most_s):
+                await self._arrived(connection)
+                await self._turn()
 
     async def _arrived(self, connection: socket.socket) -> None:
         data = _peek(connection)

@@ -7,13 +7,15 @@ import os
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from mdstream import feed
-from mdstream.bus import MD_LOG, MD_STATE, Bus, BusOptions, Denial, EmbeddedNats, connect, subject
+from mdstream.bus import MD_LOG, MD_STATE, Bus, BusOptions, Denial, EmbeddedNats, connect, control, subject
 from mdstream.bus.embedded import find_binary
+from mdstream.bus.usage import ensure_usage, put_usage, read_usage
 from mdstream.check import Options, Verdict, check
 from mdstream.client import connect as connect_client
 from mdstream.errors import BusError, MdstreamError
@@ -21,7 +23,7 @@ from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import InstrumentId
 
 CONFIG = Path(__file__).parents[2] / "deploy/nats/nats-server.conf"
-USERS = ("feed-sim", "gateway", "admin", "monitor")
+USERS = ("feed-sim", "gateway", "admin", "monitor", "billing")
 SIM, OTHER = InstrumentId.parse("SIM:A"), InstrumentId.parse("OTHER:A")
 
 
@@ -130,6 +132,29 @@ def test_a_feed_a_gateway_a_check_and_an_admin_do_their_work(run, caplog: pytest
     assert "may not" not in caplog.text
 
 
+def test_revocations_come_from_an_admin_alone_and_usage_is_read_by_billing(run) -> None:
+    revocation = control.Revoke("subject", "anna", 1)
+
+    async def scenario() -> None:
+        async with server() as nats:
+            async with await connect(options(nats, "gateway")) as bus:
+                await control.ensure(bus)
+                await ensure_usage(bus, keep_s=60, max_bytes=1_000_000)
+                await put_usage(bus, "gw", "1", b"record")
+                await bus.publish(control.OPENED, control.encode_opened("anna", "s1"))
+                assert (await denied(bus, revocation.subject)).do == "publish"
+                async with await connect(options(nats, "admin")) as admin:
+                    await control.revoke(admin, revocation)
+                assert [payload async for payload in control.revoked(bus)] == [revocation.encode()]
+            async with await connect(options(nats, "billing")) as bus:
+                since = datetime.now(UTC) - timedelta(hours=1)
+                assert [payload async for payload in read_usage(bus, since)] == [b"record"]
+                with pytest.raises(BusError, match="may not publish"):
+                    await bus.last(MD_STATE, subject(SIM, "ref"))
+
+    run(scenario())
+
+
 def test_a_feed_is_told_what_it_may_not_publish(run) -> None:
     async def scenario() -> None:
         found: asyncio.Future[MdstreamError] = asyncio.get_running_loop().create_future()
@@ -151,7 +176,7 @@ def test_a_feed_is_told_what_it_may_not_publish(run) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("user", ["gateway", "admin", "monitor"])
+@pytest.mark.parametrize("user", ["gateway", "admin", "monitor", "billing"])
 def test_a_reader_publishes_no_market_data(run, user: str) -> None:
     async def scenario() -> None:
         async with server() as nats, await connect(options(nats, user)) as bus:

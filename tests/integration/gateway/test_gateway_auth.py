@@ -113,7 +113,12 @@ def test_every_wrong_credential_is_told_the_same(
             query = await http(server.port, upgrade(f"/v1/stream?token={token()}"))  # off unless configured
             assert refused(query) == answers[0]
             assert len(server._sessions) == 0
-            assert sum(server._server.admission.refused_total.values()) == 2 * len(wrong) + 1
+            assert (
+                sum(
+                    count for (what, _), count in server.audit.refusals_total.items() if what == "credentials"
+                )
+                == 2 * len(wrong) + 1
+            )
 
     run(scenario())
     assert "nonsense" not in caplog.text and "eyJ" not in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import socket
 import ssl
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from mdstream.auth.entitlements import Entitlements
+from mdstream.auth.revocations import Revocation
 from mdstream.gateway import tls as gateway_tls
 from support.tls_files import Made, make
 
@@ -135,7 +138,9 @@ def test_certificates_of_clients(run, nats_server, gateway, ws, tmp_path: Path, 
             client = await ws.open(server.port, tls=shown(anna))
             assert (await client.recv())["type"] == "welcome"
             (session,) = server._sessions
-            assert server._server.tls.subject(session.transport) == "anna@example.com"
+            shown_by = server._server.tls.shown(session.transport)
+            assert shown_by is not None and shown_by.subject == "anna@example.com"
+            assert shown_by.expires_us == anna.certificate.not_valid_after_utc.timestamp() * 1e6
             for certificate in (stranger, expired):
                 assert await asyncio.to_thread(refused, server.port, shown(certificate))
             assert await asyncio.to_thread(refused, server.port, shown(None)) == (auth == "required")
@@ -184,3 +189,60 @@ def test_a_first_message_in_pieces_is_waited_for_and_half_of_one_is_dropped(
                 await asyncio.sleep(0.01)
 
     run(scenario())
+
+
+def test_a_certificate_is_a_credential_where_it_is_configured(
+    run, nats_server, gateway, ws, http, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, ours = make(tmp_path, "server"), make(tmp_path, "ours", authority=True)
+    anna = make(tmp_path, "anna", signed_by=ours)
+    nameless = make(tmp_path, "nameless", signed_by=ours, common_name=" \u200b")
+    grants = {"grants": [{"channels": ["ticker"], "instruments": ["SIM:*"]}]}
+
+    def shown(certificate: Made | None) -> ssl.SSLContext:
+        context = trusting(made)
+        if certificate is not None:
+            context.load_cert_chain(certificate.cert, certificate.key)
+        return context
+
+    config = {
+        "tls_cert": made.cert,
+        "tls_key": made.key,
+        "tls_client_ca": ours.cert,
+        "tls_client_auth": "optional",
+        "auth_certificate": Entitlements.from_claim(grants),
+    }
+
+    async def scenario() -> None:
+        async with gateway(nats_server.url, **config) as server:
+            while not server._control.known:
+                await asyncio.sleep(0.01)
+            client = await ws.open(server.port, tls=shown(anna))
+            assert (await client.recv())["type"] == "welcome"
+            client.send({"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]})
+            assert (await client.until("error"))["code"] == "not_entitled"
+            (session,) = server._sessions
+            identity = session.context.identity
+            assert (identity.subject, identity.method) == ("anna", "certificate")
+            assert identity.expires_us == anna.certificate.not_valid_after_utc.timestamp() * 1e6
+            for context in (shown(None), shown(nameless)):
+                with pytest.raises(AssertionError, match="401"):
+                    await ws.open(server.port, tls=context)
+            assert server.audit.logins_total == {"certificate": 1}
+            assert server.audit.refusals_total == {
+                ("command", "not_entitled"): 1,
+                ("credentials", "missing"): 2,
+            }
+
+            server._sessions.lifetimes.revoke(Revocation("subject", "anna", 2**50))
+            server._revocations.take(Revocation("subject", "anna", 2**50))
+            assert await client.closed() == 4401
+            with pytest.raises(AssertionError, match="401"):
+                await ws.open(server.port, tls=shown(anna))
+            assert server.audit.revocations_total == {"credential": 1}
+            assert server.audit.refusals_total["credentials", "revoked"] == 1
+
+    with caplog.at_level(logging.INFO, "mdstream.audit"):
+        run(scenario())
+    said = [record.getMessage() for record in caplog.records if record.name == "mdstream.audit"]
+    assert said == ["login", "refused", "refused", "refused", "revoked", "refused"]

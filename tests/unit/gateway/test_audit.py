@@ -65,7 +65,7 @@ def test_each_event_has_its_values(written, clock) -> None:
     audit = Audit(clock=clock)
     audit.login("s1", Somebody(), "10.0.0.1:99")
     audit.refused("upgrade", "401", "10.0.0.1:99")
-    audit.revoked("subject", "anna", 2)
+    audit.revoked("credential", "s1", Somebody())
     audit.limited("commands", session="s1", subject="anna")
     assert [(record.getMessage(), fields(record)) for record in written] == [
         (
@@ -73,12 +73,12 @@ def test_each_event_has_its_values(written, clock) -> None:
             {"session": "s1", "subject": "anna", "method": "jwt", "address": "10.0.0.1:99", "token_id": "t1"},
         ),
         ("refused", {"what": "upgrade", "reason": "401", "address": "10.0.0.1:99"}),
-        ("revoked", {"what": "subject", "name": "anna", "sessions": 2}),
+        ("revoked", {"what": "credential", "session": "s1", "subject": "anna", "token_id": "t1"}),
         ("limited", {"kind": "commands", "session": "s1", "subject": "anna"}),
     ]
     assert audit.logins_total == {"jwt": 1}
     assert audit.refusals_total == {("upgrade", "401"): 1}
-    assert audit.revocations_total == {"subject": 2}
+    assert audit.revocations_total == {"credential": 1}
     assert audit.limits_total == {"commands": 1}
 
 

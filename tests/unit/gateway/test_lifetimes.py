@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,7 @@ class Desk:
         self.sessions: list[FakeSession] = []
         self.told: list[tuple[float, str]] = []
         self.revocations = Revocations(lambda: 0)
+        self.revoked: Counter[str] = Counter()
         member: Callable[[Any], Any] = lambda session: session.context  # noqa: E731
         everybody: Any = self.sessions
         self.lifetimes = Lifetimes(
@@ -42,6 +44,7 @@ class Desk:
             self.revocations,
             member=member,
             tell_expiring=lambda session, identity: self.told.append((self.now_s, member(session).id)),
+            tell_revoked=lambda what, member: self.revoked.update([what]),
             now_s=lambda: self.now_s,
         )
         self.single = SingleSessions(member, lambda: self.now_s)
@@ -117,6 +120,7 @@ def test_a_revocation_ends_whom_it_covers_and_nobody_else(run: Callable[..., Any
             desk.now_s += 0.001
             await asyncio.sleep(0)
         assert desk.lifetimes.revoked_total == 2_501
+        assert desk.revoked == {"credential": 2_500, "session": 1}
         assert all(session.open == (i % 2 == 0 and i > 0) for i, session in enumerate(sessions))
 
     run(scenario())

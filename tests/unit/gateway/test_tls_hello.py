@@ -91,7 +91,7 @@ def test_those_that_waited_begin_a_few_in_a_turn(run) -> None:
         counting = [loop.call_soon(count)]
 
         async def one(ours: socket.socket) -> None:
-            await hellos.wait(ours)
+            await hellos.wait(ours, 30)
             turns.append(turn)
             assert ours.recv(1 << 16) == whole
 
@@ -117,13 +117,13 @@ def test_a_whole_message_waits_for_nobody_and_an_end_is_told(run) -> None:
         ours, theirs = tcp_pair()
         with ours, theirs:
             theirs.sendall(hello())
-            waiting = hellos.wait(ours)
+            waiting = hellos.wait(ours, 30)
             with pytest.raises(StopIteration):
                 waiting.send(None)
         ours, theirs = tcp_pair()
         with ours:
             theirs.sendall(hello()[:50])
-            ending = asyncio.ensure_future(hellos.wait(ours))
+            ending = asyncio.ensure_future(hellos.wait(ours, 30))
             await asyncio.sleep(0)
             theirs.close()
             with pytest.raises(ConnectionError, match="ended in its TLS handshake"):
