@@ -34,6 +34,7 @@ class Desk:
         self.now_s = 1_000.0
         self.sessions: list[FakeSession] = []
         self.told: list[tuple[float, str]] = []
+        self.revoked: list[str] = []
         self.revocations = Revocations(lambda: 0)
         member: Callable[[Any], Any] = lambda session: session.context  # noqa: E731
         everybody: Any = self.sessions
@@ -42,6 +43,7 @@ class Desk:
             self.revocations,
             member=member,
             tell_expiring=lambda session, identity: self.told.append((self.now_s, member(session).id)),
+            tell_revoked=lambda what, _: self.revoked.append(what),
             now_s=lambda: self.now_s,
         )
         self.single = SingleSessions(member, lambda: self.now_s)
@@ -117,6 +119,7 @@ def test_a_revocation_ends_whom_it_covers_and_nobody_else(run: Callable[..., Any
             desk.now_s += 0.001
             await asyncio.sleep(0)
         assert desk.lifetimes.revoked_total == 2_501
+        assert sorted(set(desk.revoked)) == ["credential", "session"]
         assert all(session.open == (i % 2 == 0 and i > 0) for i, session in enumerate(sessions))
 
     run(scenario())
