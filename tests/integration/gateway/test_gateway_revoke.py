@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,15 @@ async def known(*gateways: Any) -> None:
         await asyncio.sleep(0.01)
 
 
-QUICK = {"heartbeat_ms": 200, "auth_leeway_ms": 0}
+TELLING = {"heartbeat_ms": 200}
+"""A token of a second is told of at once, and lasts for the leeway of 30 s."""
+ENDING = {**TELLING, "auth_leeway_ms": 0}
 
 
 def test_a_session_ends_with_its_token_and_is_told_before(run, gateway, ws, nats_server, key) -> None:
     async def scenario() -> None:
-        async with gateway(nats_server.url, auth_key_file=(key,), **QUICK) as server:
-            client = await ws.open(server.port, **bearer(lasts_s=1))
+        async with gateway(nats_server.url, auth_key_file=(key,), **ENDING) as server:
+            client = await ws.open(server.port, **bearer(lasts_s=2))
             expiring = await client.until("token_expiring")
             assert abs(expiring["expires"] - time.time_ns() / 1000) < 2e6
             assert await client.closed() == CloseCode.TOKEN_EXPIRED
@@ -72,14 +75,14 @@ def test_auth_renews_without_interruption(run, gateway, ws, feed, nats_server, k
     async def scenario() -> None:
         async with (
             feed(nats_server.url, "SIM:BTC-USD") as raw,
-            gateway(nats_server.url, auth_key_file=(key,), **QUICK) as server,
+            gateway(nats_server.url, auth_key_file=(key,), **TELLING) as server,
         ):
             await raw.announce([1, 1], [2, 1])
             client = await ws.open(server.port, **bearer(lasts_s=1))
             client.send({"op": "subscribe", "channel": "book", "instruments": ["SIM:BTC-USD"]})
             await client.until("snapshot")
             await client.until("token_expiring")
-            for wrong in ("x", token("bob"), token(lasts_s=-1)):
+            for wrong in ("x", token("bob"), token(lasts_s=-100)):
                 client.send({"op": "auth", "id": 1, "token": wrong})
                 error = await client.until("error")
                 assert (error["id"], error["code"]) == (1, "unauthorized")
@@ -174,7 +177,11 @@ def test_while_nats_is_away_new_clients_wait_if_so_configured(
     run(scenario())
 
 
-def test_one_session_of_a_subject_on_all_gateways(run, gateway, ws, nats_server, key) -> None:
+def test_one_session_of_a_subject_on_all_gateways(run, gateway, ws, nats_server, key, monkeypatch) -> None:
+    # A later session has the greater name: who is the older does not depend on when its news arrives.
+    names = count()
+    monkeypatch.setattr("mdstream.gateway.sessions.secrets.token_hex", lambda _: f"{next(names):016x}")
+
     async def scenario() -> None:
         options = {"auth_key_file": (key,), "auth_single_session": True}
         async with gateway(nats_server.url, **options) as one, gateway(nats_server.url, **options) as two:
@@ -204,7 +211,7 @@ def test_the_client_renews_its_token(run, gateway, feed, nats_server, key) -> No
 
         async with (
             feed(nats_server.url, "SIM:BTC-USD") as raw,
-            gateway(nats_server.url, auth_key_file=(key,), **QUICK) as server,
+            gateway(nats_server.url, auth_key_file=(key,), **TELLING) as server,
         ):
             await raw.announce([1, 1], [2, 1])
             async with connect_client(server.url, token=fresh) as client:
@@ -220,12 +227,12 @@ def test_the_client_renews_its_token(run, gateway, feed, nats_server, key) -> No
 
 def test_a_client_without_another_token_is_closed_for_good(run, gateway, nats_server, key) -> None:
     async def scenario() -> None:
-        async with gateway(nats_server.url, auth_key_file=(key,), **QUICK) as server:
-            client = await connect_client(server.url, token=token(lasts_s=1))
+        async with gateway(nats_server.url, auth_key_file=(key,), **ENDING) as server:
+            client = await connect_client(server.url, token=token(lasts_s=2))
             with pytest.raises(ConnectionLost) as lost:
                 await client.wait_closed()
             assert lost.value.code == CloseCode.TOKEN_EXPIRED
-            same = token(lasts_s=1)
+            same = token(lasts_s=2)
             client = await connect_client(server.url, token=lambda: same)
             with pytest.raises((ConnectionLost, HandshakeRefused)):
                 await client.wait_closed()
