@@ -22,6 +22,7 @@ cdef class Connections:
     cdef Py_ssize_t count
     cdef Py_ssize_t capacity
     cdef list ended             # to be closed
+    cdef int left               # where to go on among those that are ready, if time was up
     cdef bint running
     cdef bint closed
 

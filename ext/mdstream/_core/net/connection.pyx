@@ -125,12 +125,17 @@ cdef class Connections:
         cdef epoll_event[BATCH] events
         cdef uint64_t until_us = monotonic_us() + TURN_US
         cdef int n = BATCH
-        cdef int i
+        cdef int first, i
         self.running = True
         while n == BATCH and monotonic_us() < until_us and not self.closed:
             n = epoll_wait(self.epoll, events, BATCH, 0)
-            for i in range(n):
-                self.c_serve(<Connection>events[i].data.ptr, events[i].events)
+            first = self.left
+            self.left = 0
+            for i in range(first, first + n):
+                self.c_serve(<Connection>events[i % n].data.ptr, events[i % n].events)
+                if monotonic_us() >= until_us:
+                    self.left = (i + 1) % n         # the kernel reports few connections in the same order again
+                    break
         self.running = False
         self.c_reap()
 
