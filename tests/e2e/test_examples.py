@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def program(tmp_path: Path) -> Iterator[Run]:
     """``program(*arguments, command=NODE)`` starts one; what still runs at the end is killed."""
     programs: list[Program] = []
 
-    def start(*arguments: str, **options: tuple[str, ...]) -> Program:
+    def start(*arguments: str, **options: Any) -> Program:
         programs.append(Program(*arguments, temporary=tmp_path, **options))
         return programs[-1]
 
@@ -99,7 +100,17 @@ def test_the_code_in_the_readme_is_that_of_the_examples(language: str, files: li
 def commands() -> list[list[str]]:
     """README's ``mdstream …`` lines, without what follows the command in them."""
     lines = re.findall(r"^ {4}mdstream (.+)$", README, re.MULTILINE)
-    return [shlex.split(line, comments=True) for line in lines]
+    return [shlex.split(line, comments=True) for line in lines if "dev" not in line]
+
+
+def own_key_commands() -> list[list[str]]:
+    """Those of the section about a key of one's own, the ``export`` too."""
+    section = README.partition("## With a key of your own")[2].partition("\n## ")[0]
+    lines = re.findall(r"^ {4}(.+)$", section, re.MULTILINE)
+    return [
+        shlex.split(re.sub(r"^export MDSTREAM_TOKEN=\$\((.*)\)$", r"\1", line), comments=True)
+        for line in lines
+    ]
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -115,6 +126,32 @@ def test_the_commands_in_the_readme_run(program: Run, service: Service, words: l
         running.until_error("connected to NATS")
         running.signal(signal.SIGTERM)
     assert running.end() == 0, running.errors
+
+
+def test_a_reader_of_the_readme_gets_to_a_subscription_with_a_key_of_his_own(
+    program: Run, service: Service, tmp_path: Path
+) -> None:
+    def here(words: list[str]) -> tuple[str, ...]:
+        return (
+            "mdstream.cli",
+            *(str(tmp_path / word) if word.startswith("dev") else word for word in words[1:]),
+        )
+
+    new_key, serve, token, watch = map(here, own_key_commands())
+    assert program(*new_key).end() == 0
+    gateway = program(*serve, "--nats", service.nats, *FREE)
+    url = gateway.until_error(r"serving clients at (ws://[^\s,]+)")[1]
+    made = program(*token)
+    assert made.end() == 0
+    brought = {"MDSTREAM_TOKEN": made.lines[-1]}
+    assert program(*watch, "--url", url, "--for", "1s", env=brought).end() == 0
+    for arguments, env, why in (
+        (watch, {}, "401"),
+        (watch, {"MDSTREAM_TOKEN": made.lines[-1] + "x"}, "401"),
+        (("mdstream.cli", "watch", "SIM:ETH-USD"), brought, "not_entitled|not among the instruments"),
+    ):
+        refused = program(*arguments, "--url", url, "--for", "1s", env=env)
+        assert refused.end() == 1 and re.search(why, refused.errors), refused.errors
 
 
 def test_what_the_readme_links_to_exists() -> None:

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mdstream.codes import ErrorCode
+from mdstream.gateway.turns import Turns
+from mdstream.model import Ref
 
 ANSWERS = {"subscribed", "unsubscribed", "state", "error", "pong"}
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
@@ -144,6 +146,92 @@ def test_a_client_that_leaves_while_its_instrument_opens_is_forgotten(run, stage
     assert caplog.records == []
 
 
+def test_what_a_client_that_left_had_asked_for_is_not_opened(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        names = [f"SIM:N{i}" for i in range(100)]
+        opening = asyncio.Event()
+        on.readers.gate = opening.wait
+        client, other = on.client(), on.client()
+        on.say(client, **{**BOOK, "instruments": names})
+        on.say(other, **{**BOOK, "instruments": names[:1]})
+        await turns()
+        begun = len(on.readers.opened)
+        assert begun < len(names)
+        client.close()
+        client.sink.close()
+        on.sessions.closed(client, 1006)
+        await turns()
+        assert client.context.opening == 0
+        assert on.instruments.opening == 1, "the other client still waits"
+        opening.set()
+        assert (await answers(other))[0]["code"] == "unknown_instrument"
+        assert len(on.readers.opened) == begun
+        assert on.instruments.opening == 0
+
+    run(scenario())
+
+
+def test_an_asker_may_be_other_than_the_session(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(asker_of=lambda session: "the same user")
+        opening = asyncio.Event()
+        on.readers.gate = opening.wait
+        for number in range(50):
+            on.say(on.client(), **{**BOOK, "instruments": [f"SIM:N{number}"]})
+        await turns()
+        assert len(on.readers.opened) == 16
+        await on.sessions.cancel_openings()
+
+    run(scenario())
+
+
+def test_a_client_that_has_gone_costs_nothing_more(run, stage, caplog) -> None:
+    """A write finds out that the peer has gone before the event loop says so; its commands still lie in our buffer."""
+
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A", "SIM:B")
+        on.readers.live_at_once = True
+        client, other = on.client(), on.client()
+        on.say(other, **{**BOOK, "instruments": ["SIM:A", "SIM:B"]})
+        await answers(other)
+        client.sink.close()
+        for depth in (0, 5, 10, 20):
+            on.say(client, **BOOK, depth=depth)
+            on.say(client, op="recover", sub=1, **{"from": 0})
+        assert on.hub.stats()["topics"] == 2
+        assert client.code == 0, "no error of ours"
+
+    run(scenario())
+    assert caplog.records == []
+
+
+def test_what_recovers_cost_is_bounded(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(levels_burst=30, levels_per_second=10)
+        on.announce("SIM:A")
+        on.readers.live_at_once = True
+        client = on.client()
+        on.say(client, **BOOK)
+        subscribed, *_ = await answers(client)
+        recover = {"op": "recover", "sub": subscribed["sub"], "from": 0}
+        for _ in range(17):
+            on.say(client, **recover)
+        assert types(client.taken()) == ["snapshot"] * 16 + ["error"], (
+            "12 levels for the subscribe, 3 for the first recover, 1 for a ready one"
+        )
+        on.say(client, **recover, id=7)
+        (error,) = client.taken()
+        assert (error["id"], error["code"]) == (7, "rate_limited")
+        assert "levels_per_second" in error["message"]
+        on.pass_s(1)
+        on.say(client, **recover)
+        assert types(client.taken()) == ["snapshot"]
+
+    run(scenario())
+
+
 def test_a_failure_of_ours_closes_with_1011_and_is_logged(run, stage, caplog) -> None:
     async def scenario() -> None:
         on = stage()
@@ -221,7 +309,7 @@ def test_data_is_echoed_or_refused_however_deep_it_is_nested(run, stage, format)
         on = stage()
         client = on.client(format)
         answers = []
-        for depth in (1, 100, *range(900, 1100, 3), 30_000):
+        for depth in (1, 100, *range(900, 1100, 3), 15_000):
             on.sessions.received(client, payload(depth))
             # Not decoded here: the client's own libraries have limits too.
             (frame,) = client.sink.take()
@@ -230,6 +318,177 @@ def test_data_is_echoed_or_refused_however_deep_it_is_nested(run, stage, format)
         assert answers[:2] == [True, True]
         assert answers[-1] is False
         assert sorted(answers, reverse=True) == answers
+
+    run(scenario())
+
+
+class Slices:
+    """Turns of the loop by hand, in each of which three steps are done."""
+
+    def __init__(self, on: Any) -> None:
+        self.now_us = 0
+        self.due: list[Any] = []
+        on.sessions.turns = Turns(
+            on.hub, clock_us=self.clock, call_soon=self.due.append, slice_us=3, moment_us=3
+        )
+
+    def clock(self) -> int:
+        self.now_us += 1
+        return self.now_us
+
+    def turn(self) -> None:
+        (due,) = self.due
+        self.due.clear()
+        due()
+
+
+NAMES = [f"SIM:{number}" for number in range(10)]
+
+
+async def opened(on: Any) -> None:
+    """All of ``NAMES`` are open."""
+    on.announce(*NAMES)
+    on.readers.live_at_once = True
+    client = on.client()
+    on.say(client, **{**BOOK, "instruments": NAMES})
+    while on.hub.stats()["subscriptions"] < len(NAMES):
+        await asyncio.sleep(0)
+    on.say(client, op="ping")
+
+
+def test_a_long_answer_comes_in_slices_and_in_order(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        await opened(on)
+        slices = Slices(on)
+        client = on.client()
+        on.say(client, **{**BOOK, "instruments": NAMES}, id=1)
+        first = client.taken()
+        assert 0 < len(first) < 2 * len(NAMES) and client.paused
+        other = on.client()
+        on.say(other, op="ping", id="quick")
+        slices.turn()
+        slices.turn()
+        assert other.taken()[-1]["id"] == "quick" and client.paused, "it has its turn in between"
+        while slices.due:
+            slices.turn()
+        messages = first + client.taken()
+        assert types(messages) == ["subscribed", "snapshot"] * len(NAMES)
+        assert [m["instrument"] for m in messages[::2]] == NAMES
+        assert not client.paused
+
+    run(scenario())
+
+
+def test_the_values_of_one_message_are_answered_in_slices_too(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        slices = Slices(on)
+        client = on.client(format=1)
+        on.sessions.received(client, b"".join(msgpack.packb({"op": "ping", "id": i}) for i in range(50)))
+        assert client.paused
+        while slices.due:
+            slices.turn()
+        assert [message["id"] for message in client.taken()] == list(range(50))
+
+    run(scenario())
+
+
+def test_what_is_not_answered_when_a_session_ends_is_dropped(run, stage, caplog) -> None:
+    async def scenario() -> None:
+        on = stage()
+        await opened(on)
+        slices = Slices(on)
+        before = on.hub.stats()
+        client = on.client()
+        on.say(client, **{**BOOK, "instruments": NAMES, "depth": 5})
+        assert on.hub.stats()["topics"] > before["topics"]
+        client.close()
+        client.sink.close()
+        on.sessions.closed(client, 1006)
+        while slices.due:
+            slices.turn()
+        assert on.hub.stats()["topics"] == before["topics"]
+        assert on.sessions.turns.waiting == 0
+
+    with caplog.at_level(logging.WARNING):
+        run(scenario())
+    assert caplog.records == []
+
+
+def test_an_instrument_that_is_let_go_between_two_slices_is_opened_again(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        await opened(on)
+        slices = Slices(on)
+        client = on.client()
+        on.say(client, **{**BOOK, "instruments": NAMES}, id=1)
+        asked = len(on.readers.opened)
+        on.readers.refs[NAMES[-1]] = Ref(price_exp=-3, size_exp=-3)
+        on.readers.watchers[NAMES[-1]].on_ref(on.readers.refs[NAMES[-1]], rescaled=True)
+        while slices.due:
+            slices.turn()
+        subscribed = [m["instrument"] for m in client.taken() if m["type"] == "subscribed"]
+        while NAMES[-1] not in subscribed:
+            await asyncio.sleep(0)
+            while slices.due:
+                slices.turn()
+            subscribed += [m["instrument"] for m in client.taken() if m["type"] == "subscribed"]
+        assert on.readers.opened[asked:] == [NAMES[-1]]
+        assert subscribed[-1] == NAMES[-1] and client.context.opening == 0
+
+    run(scenario())
+
+
+def test_a_command_beyond_a_budget_is_refused_before_it_is_done(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(answer_bytes_burst=1_000, answer_bytes_per_second=1)
+        await opened(on)
+        client = on.client()
+        on.say(client, **{**BOOK, "instruments": NAMES})
+        assert len(client.taken()) == 20, "more than there is at once, but it was all there"
+        on.say(client, **{**BOOK, "instruments": NAMES, "depth": 5}, id=2)
+        (error,) = client.taken()
+        assert (error["id"], error["code"]) == (2, "rate_limited")
+        assert "answer_bytes_burst" in error["message"]
+        assert client.sink.subscriptions == len(NAMES)
+        assert on.sessions.limited_total == {"answer_bytes": 1}
+
+    run(scenario())
+
+
+def test_what_a_session_costs_is_charged_to_others_too(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        client = on.client()
+        charged = []
+
+        def charge(cost: str, amount: float) -> str | None:
+            charged.append((cost, amount))
+            return "too much of one user" if cost == "decoded_bytes" and len(charged) > 3 else None
+
+        client.context.budgets.also = charge
+        payload = b'{"op":"ping"}'
+        on.sessions.received(client, payload)
+        on.sessions.received(client, payload)
+        assert types(client.taken()) == ["pong", "error"]
+        assert [cost for cost, _ in charged] == ["decoded_bytes", "commands", "answer_bytes", "decoded_bytes"]
+        assert charged[0] == ("decoded_bytes", len(payload))
+
+    run(scenario())
+
+
+def test_what_the_core_refuses_is_told_and_counted(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(max_errors=1)
+        client = on.client()
+        on.sessions.limited(client, "control_frames")
+        assert client.taken() == []
+        on.sessions.limited(client, "decoded_bytes")
+        assert client.taken()[0]["code"] == "rate_limited"
+        on.sessions.limited(client, "decoded_bytes")
+        assert client.code == 4429
+        assert on.sessions.limited_total == {"control_frames": 1, "decoded_bytes": 2}
 
     run(scenario())
 
