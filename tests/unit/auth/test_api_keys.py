@@ -130,7 +130,7 @@ def test_a_wrong_signature_uses_up_no_nonce(judge: Any) -> None:
         ("[[keys]]\nid = 'a'\nsubject = 'b'", "either public_key or secret"),
         ("[[keys]]\nid = 'a'\nsubject = 'b'\nsecret = 'AAAA'", r"key 1 \(a\): secret must be"),
         ("[[keys]]\nid = 'a'\nsubject = 'b'\npublic_key = 'AAAA'", "32 bytes"),
-        ("[[keys]]\nid = 'a'\nsubject = 'b'\nsecert = 'x'", "secert is unknown"),
+        ("[[keys]]\nid = 'a'\nsubject = 'b'\nseckret = 'x'", "seckret is unknown"),
         (f"[[keys]]\nid='a'\nsubject='b'\npublic_key='{PUBLIC}'\nentitlements=7", "md must be"),
         (f"[[keys]]\nid='a'\nsubject='b'\npublic_key='{PUBLIC}'\n" * 2, "given twice"),
     ],
