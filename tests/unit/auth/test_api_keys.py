@@ -43,7 +43,7 @@ def judge() -> tuple[ApiKeys, Clock]:
 
 
 def request(headers: dict[str, str], *, host: str = HOST, target: str = TARGET) -> Credentials:
-    return Credentials(host=host, target=target, header=headers.get)
+    return Credentials(host=host.encode(), target=target.encode(), header=headers.get)
 
 
 def signed(time_ms: int = NOW_S * 1000, **changes: str) -> dict[str, str]:
