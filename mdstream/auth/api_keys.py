@@ -78,7 +78,8 @@ class ApiKeys:
         if abs(int(timestamp) / 1000 - self._wall_s()) > WINDOW_S:
             raise Unauthorized(reasons.CLOCK)
         key = self._keys.get(id)
-        text = signing_text(timestamp, nonce, credentials.host, credentials.target)
+        host, target = credentials.host.decode("latin-1"), credentials.target.decode("latin-1")
+        text = signing_text(timestamp, nonce, host, target)
         if key is None:
             raise Unauthorized(reasons.UNKNOWN_KEY)
         if not key.check(_base64(signature), text):

@@ -34,8 +34,8 @@ class Credentials:
     """
 
     token: bytes | None = None
-    host: str = ""
-    target: str = ""
+    host: bytes = b""
+    target: bytes = b""
     header: Callable[[str], str | None] = field(default=lambda name: None, repr=False)
     certificate: Certificate | None = None
     """None also where it does not name a subject."""

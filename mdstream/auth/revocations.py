@@ -29,12 +29,18 @@ class Revocations:
     def __init__(self, wall_us: Callable[[], int]) -> None:
         self._wall_us = wall_us
         self._found: dict[str, dict[str, Revocation]] = {"subject": {}, "key": {}, "token": {}}
+        self._any = False
 
     def __len__(self) -> int:
         return sum(map(len, self._found.values()))
 
     def take(self, revocation: Revocation) -> bool:
         """Notes one, or that it is lifted; False if there is no room. A session's is not kept: it is over when the session is."""
+        taken = self._take(revocation)
+        self._any = len(self) > 0
+        return taken
+
+    def _take(self, revocation: Revocation) -> bool:
         table = self._found.get(revocation.kind)
         if table is None:
             return True
@@ -49,6 +55,8 @@ class Revocations:
         return True
 
     def covers(self, identity: Identity) -> bool:
+        if not self._any:
+            return False
         found = self._found
         return (
             self._holds(found["key"].get(identity.key_id) if identity.key_id is not None else None)

@@ -114,8 +114,8 @@ class Upgrades:
     ) -> Accepted:
         credentials = Credentials(
             token=token,
-            host=host.decode("latin-1"),
-            target=target.decode("latin-1"),
+            host=host,
+            target=target,
             header=lambda name: single_header(head, name),
         )
         explains = query_value(target, b"reject") == b"close"

@@ -46,7 +46,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """Where a gateway serves a simulated market, and where its metrics are."""
     with Program("mdstream.cli", "demo", *FREE, temporary=tmp_path_factory.mktemp("demo")) as running:
         clients = running.until(r"clients connect to +(ws://\S+)")[1]
-        yield clients, running.until(r"(http://\S+/metrics)")[1]
+        metrics = running.until(r"(http://\S+/metrics)")[1]
+        token = Path(running.until(r"MDSTREAM_TOKEN=\$\(cat (\S+)\)")[1]).read_text()
+        yield f"{clients}?token={token}", metrics
         assert running.end(signal.SIGTERM) == 0
 
 

@@ -43,7 +43,7 @@ def judge() -> tuple[ApiKeys, Clock]:
 
 
 def request(headers: dict[str, str], *, host: str = HOST, target: str = TARGET) -> Credentials:
-    return Credentials(host=host, target=target, header=headers.get)
+    return Credentials(host=host.encode(), target=target.encode(), header=headers.get)
 
 
 def signed(time_ms: int = NOW_S * 1000, **changes: str) -> dict[str, str]:
@@ -130,7 +130,7 @@ def test_a_wrong_signature_uses_up_no_nonce(judge: Any) -> None:
         ("[[keys]]\nid = 'a'\nsubject = 'b'", "either public_key or secret"),
         ("[[keys]]\nid = 'a'\nsubject = 'b'\nsecret = 'AAAA'", r"key 1 \(a\): secret must be"),
         ("[[keys]]\nid = 'a'\nsubject = 'b'\npublic_key = 'AAAA'", "32 bytes"),
-        ("[[keys]]\nid = 'a'\nsubject = 'b'\nsecert = 'x'", "secert is unknown"),
+        ("[[keys]]\nid = 'a'\nsubject = 'b'\nseckret = 'x'", "seckret is unknown"),
         (f"[[keys]]\nid='a'\nsubject='b'\npublic_key='{PUBLIC}'\nentitlements=7", "md must be"),
         (f"[[keys]]\nid='a'\nsubject='b'\npublic_key='{PUBLIC}'\n" * 2, "given twice"),
     ],
