@@ -18,6 +18,9 @@ from mdstream.gateway.http_messages import read_request_line, response, retry_af
 REMEMBERED = 256
 """The most offers that are remembered. Offers with a bearer token are not: each client has its own."""
 
+MAX_REASON = 300
+"""Characters of a refusal. Some repeat what the request held."""
+
 Offer: TypeAlias = tuple[bytes | None, bytes | None]
 
 
@@ -90,4 +93,5 @@ def switching(verdict: Accepted) -> bytes:
 
 def refusal(verdict: Refused, *, with_body: bool = True) -> bytes:
     """A whole HTTP answer that says why not."""
-    return response(verdict.status, verdict.reason, verdict.headers, with_body=with_body)
+    reason = verdict.reason if len(verdict.reason) <= MAX_REASON else verdict.reason[:MAX_REASON] + "…"
+    return response(verdict.status, reason, verdict.headers, with_body=with_body)
