@@ -170,12 +170,14 @@ def flood_frames(target: Target, chunk: bytes, chunks: int, first: bytes = b"") 
     left = chunks
     while left > 0:
         left -= 1
-        with suppress(Gone, Refused, OSError, TimeoutError), Attacker(target.port, deadline_s=5.0) as client:
+        with suppress(Gone, Refused, OSError), Attacker(target.port) as client:
             client.send(first)
             while left > 0:
                 client.send(chunk)
                 client.discard()
                 left -= 1
+            client.say({"op": "ping"})  # its answer comes when all before it was read
+            client.until("pong", "error")
 
 
 @attack("a thousand numbers in `unsubscribe` that meet in Python's hash table")
@@ -183,6 +185,17 @@ def colliding_numbers(target: Target, size: float) -> None:
     numbers = [n << 43 for n in range(1, 1_000)] + [n << 30 for n in range(1, 3_000)]
     command = frame(TEXT, json.dumps({"op": "unsubscribe", "subs": numbers}).encode())
     flood_frames(target, command, times(200, size))
+
+
+@attack("an id of 60,000 characters, repeated for each instrument that is subscribed to")
+def long_ids(target: Target, size: float) -> None:
+    command = {
+        "op": "subscribe",
+        "channel": "ticker",
+        "instruments": ["SIM:A", "SIM:DEEP", "SIM:QUIET"],
+        "id": "x" * 60_000,
+    }
+    flood_frames(target, frame(TEXT, json.dumps(command).encode()), times(500, size))
 
 
 # ---- work and topics

@@ -51,7 +51,9 @@ async def move(moving: feed.Instrument, deep: feed.Instrument, secret: feed.Inst
     began = loop.time()
     for number in itertools.count(1):
         size = 1 + number % (SPREAD - 1)
-        moving.update_ticks([100_000 - 1 - number % 20, size])
+        moving.update_ticks(
+            [99_999, size, 99_998 - number % 20, size]
+        )  # the best changes: a ticker each time
         secret.update_ticks(asks=[701 + number % 5, LOTS + size])
         if number % 10 == 0:
             moving.trade_ticks(100_001, size, "buy", trade_id=number)

@@ -20,6 +20,10 @@ def test_attack(name: str, arena: Arena) -> None:
     arena.check()
     arena.settled(before.sessions)
     assert not LEAKED, LEAKED
+    wait_for_topics(arena, before.topics)
+
+
+def wait_for_topics(arena: Arena, most: int) -> None:
     until = time.monotonic() + DEADLINE_S
-    while (topics := arena.gateway.usage().topics) > before.topics:
-        assert time.monotonic() < until, f"{topics} topics are left, {before.topics} there were"
+    while (topics := arena.gateway.usage().topics) > most:
+        assert time.monotonic() < until, f"{topics} topics are left, {most} there were"
