@@ -195,8 +195,12 @@ class Sampler:
 class Arena:
     """All parts; ``stop`` ends them. The gateway may be replaced by one with other settings."""
 
-    def __init__(self, temporary: Path, *arguments: str, depth: int = 2_000, pinned: bool = False) -> None:
-        self.temporary = temporary
+    def __init__(
+        self, temporary: Path, *arguments: str, token: str = "", depth: int = 2_000, pinned: bool = False
+    ) -> None:
+        """``arguments`` of the gateway; ``token`` of the honest clients; ``depth`` of the deep book."""
+        self.refusals: set[bytes] = set()
+        """The answers to tokens that are not good, which must all be one."""
         self.pinned = pinned
         self.nats = asyncio.run(EmbeddedNats.start())
         self.market = Program(
@@ -207,7 +211,7 @@ class Arena:
         )
         self.market.until("ready")
         self.gateway = GatewayUnderAttack(self.nats.url, temporary, *arguments)
-        self.honest = HonestClients(self.gateway.port, temporary)
+        self.honest = HonestClients(self.gateway.port, temporary, *(("--token", token) if token else ()))
         if pinned:
             self._pin()
 

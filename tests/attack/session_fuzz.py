@@ -5,6 +5,7 @@ The same seed gives the same actions; what the gateway answers does not change t
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections import Counter
@@ -152,7 +153,7 @@ class Actor:
     def fragments(self) -> None:
         payload = self._payload(self._command())
         cuts = sorted({0, len(payload), *(self._chance.randrange(len(payload)) for _ in range(3))})
-        pieces = [payload[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+        pieces = [payload[start:end] for start, end in itertools.pairwise(cuts)]
         sent = b""
         for number, piece in enumerate(pieces):
             opcode = CONTINUATION if number else self._opcode

@@ -9,12 +9,8 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib
-import json
-import os
-import re
 import sys
 import tempfile
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
