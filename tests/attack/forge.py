@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 AUDIENCE = "mdstream"
+KEY_ID = "2026-11"
 EVERYTHING = {"grants": [{"channels": ["*"], "instruments": ["*"]}]}
 ISSUERS = {
     "HS256": "https://hs.example",
@@ -56,9 +57,13 @@ class Keys:
         return self.ed.sign(data)
 
 
-@cache
 def keys(whose: str = "gateway") -> Keys:
     """Those of the gateway's issuers, or of anybody else."""
+    return _keys(whose)
+
+
+@cache
+def _keys(whose: str) -> Keys:
     return Keys(
         secrets.token_bytes(48),
         rsa.generate_private_key(65537, 2048),
@@ -72,8 +77,8 @@ def configure(folder: Path) -> list[str]:
     lines = []
     for algorithm, issuer in ISSUERS.items():
         path = folder / f"{algorithm}.key"
-        kind = "secret_file" if algorithm == "HS256" else "key_file"
-        path.write_bytes(keys().secret_text if algorithm == "HS256" else keys().pem(algorithm))
+        kind = {"HS256": "secret_file", "EdDSA": "jwks_file"}.get(algorithm, "key_file")
+        path.write_bytes(_public(algorithm))
         lines += [
             "[[auth.issuers]]",
             f'issuer = "{issuer}"',
@@ -82,6 +87,18 @@ def configure(folder: Path) -> list[str]:
         ]
     (folder / "gateway.toml").write_text("\n".join(lines) + "\n")
     return ["--config", str(folder / "gateway.toml")]
+
+
+def _public(algorithm: str) -> bytes:
+    """What the gateway's operator is given: a secret, a key, or, for EdDSA, a JWK set, whose key has a name."""
+    if algorithm == "HS256":
+        return keys().secret_text
+    return json.dumps({"keys": [jwk_of(keys())]}).encode() if algorithm == "EdDSA" else keys().pem(algorithm)
+
+
+def jwk_of(of: Keys) -> dict[str, str]:
+    public = of.ed.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": KEY_ID, "x": b64(public)}
 
 
 def b64(data: bytes) -> str:
@@ -131,6 +148,4 @@ def confused(algorithm: str, secret: bytes) -> str:
 
 def embedded_key() -> str:
     """Signed by an attacker, with his public key in the header."""
-    public = keys("attacker").ed.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    jwk = {"kty": "OKP", "crv": "Ed25519", "x": b64(public)}
-    return token(header={"alg": "EdDSA", "jwk": jwk}, signed_by="attacker")
+    return token(header={"alg": "EdDSA", "jwk": jwk_of(keys("attacker"))}, signed_by="attacker")
