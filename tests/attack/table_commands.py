@@ -94,7 +94,7 @@ MSGPACK_ROWS = [
     binary("text that is no UTF-8", b"\x81\xa2op\xa2\xff\xfe", BAD),
     binary("a number as a key", msgpack.packb({1: 2}), BAD),
     binary("a map as a key", b"\x81\x80\x01", BAD),
-    binary("a key twice", b"\x82\xa2op\xa4ping\xa2op\xa4ping", BAD),
+    binary("a key twice, MessagePack", b"\x82\xa2op\xa4ping\xa2op\xa4ping", BAD),
     binary("op as bytes", msgpack.packb({"op": b"ping"}), refuses("unknown_op")),
     binary("an extension", b"\xd4\x05\x00", BAD),
     binary("a time stamp", b"\xd6\xff\x00\x00\x00\x01", BAD),

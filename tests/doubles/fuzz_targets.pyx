@@ -7,12 +7,19 @@ leave their buffer, and of broken invariants, a build with sanitizers and assert
 import traceback
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint8_t, uintptr_t
-from libc.stdlib cimport abort
+from libc.stdint cimport uint8_t, uint64_t, uintptr_t
+from libc.stdlib cimport abort, free, malloc
+from libc.string cimport memcpy, memset
 
 from mdstream._core.codec.deflate cimport Deflater, decompress
+from mdstream._core.codec.feed_decoder cimport BookUpdate, next_book, next_snap, next_trade, snap_head
+from mdstream._core.codec.msgpack_reader cimport Cursor, cursor_open
 from mdstream._core.codec.variant cimport DEFLATE
+from mdstream._core.fanout.instrument cimport Instrument
+from mdstream._core.orderbook.levels cimport levels_free
+from mdstream._core.orderbook.trade_log cimport Trade
 from mdstream._core.websocket.frame cimport OP_CLOSE, OP_TEXT, RSV1
 from mdstream._core.websocket.frame_parser cimport FrameParser, Piece, frame_parser_next
 from mdstream._core.websocket.message_assembler cimport (
@@ -25,7 +32,6 @@ import msgspec
 
 from mdstream._core.codec.duplicate_keys import count_json_keys, count_keys, count_msgpack_keys
 from mdstream._core.codec.feed_decoder import decode_payload
-from mdstream._core.fanout.instrument import Instrument
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream._core.ingest.receiver import Handlers
 from mdstream._core.websocket import upgrade_request
@@ -37,6 +43,7 @@ cdef enum:
 
 cdef tuple STREAMS = ("book", "snap", "trade", "status", "ref")
 cdef tuple OPERATIONS = ("book", "trade", "snap", "snap by force", "agrees", "begin")
+cdef str NAME = "SIM:X"
 cdef tuple VIOLATIONS = (1002, 1007, 1009)
 cdef Deflater deflater = Deflater(1, 1)
 
@@ -59,6 +66,7 @@ cdef int decode_feed(const uint8_t* data, size_t size) except -1:
         return 0
     payload = PyBytes_FromStringAndSize(<const char*>data + 1, size - 1)
     try:
+        decode_in_place(data[0] % 5, <const char*>data + 1, size - 1)
         values = decode_payload(STREAMS[data[0] % 5], payload)
     except PayloadError as error:
         need(0 <= error.offset <= len(payload) and error.value >= 0, "a refusal that names no place")
@@ -68,15 +76,40 @@ cdef int decode_feed(const uint8_t* data, size_t size) except -1:
     return 0
 
 
+cdef int decode_in_place(int stream, const char* payload, Py_ssize_t size) except -1:
+    """As live messages are read, without a copy: a sanitizer knows where they end."""
+    cdef Cursor cursor
+    cdef BookUpdate update
+    cdef Trade trade
+    cdef uint64_t epoch = 0
+    cdef uint64_t seq = 0
+    cdef bint more = True
+    memset(&update, 0, sizeof(update))
+    snap_head(payload, size, &epoch, &seq)
+    cursor_open(&cursor, <PyObject*>NAME, payload, size)
+    try:
+        while more:
+            if stream == 0:
+                more = next_book(&cursor, &update)
+            elif stream == 1:
+                more = next_snap(&cursor, &update)
+            else:
+                more = stream == 2 and next_trade(&cursor, &epoch, &trade)
+    finally:
+        levels_free(&update.bids)
+        levels_free(&update.asks)
+    return 0
+
+
 cdef int drive_instrument(const uint8_t* data, size_t size) except -1:
     """Operations one after another: a byte that chooses it, a byte with the size of its payload, the payload."""
     cdef size_t at = 0
     cdef size_t length
-    instrument = Instrument("SIM:X", -2, -8, log_capacity=8, max_levels=15)
+    cdef Instrument instrument = Instrument(NAME, -2, -8, log_capacity=8, max_levels=15)
     while at + 2 <= size:
         operation = OPERATIONS[data[at] % 6]
         length = min(<size_t>data[at + 1], size - at - 2)
-        operate(instrument, operation, PyBytes_FromStringAndSize(<const char*>data + at + 2, length))
+        operate(instrument, operation, <const char*>data + at + 2, length)
         at += 2 + length
     bids, asks = instrument.book.view() or ([], [])
     need(bids[::2] == sorted(set(bids[::2]), reverse=True) and asks[::2] == sorted(set(asks[::2])), "levels out of order")
@@ -85,20 +118,26 @@ cdef int drive_instrument(const uint8_t* data, size_t size) except -1:
     return 0
 
 
-cdef object operate(object instrument, str operation, bytes payload):
+cdef int operate(Instrument instrument, str operation, const char* data, Py_ssize_t size) except -1:
+    """The payload is a copy of its own size: a sanitizer knows where it ends."""
+    cdef char* payload = <char*>malloc(size)
+    memcpy(payload, data, size)
     try:
         if operation == "book":
-            instrument.take_book(payload)
+            instrument.c_take_book(payload, size)
         elif operation == "trade":
-            instrument.take_trades(payload)
+            instrument.c_take_trades(payload, size)
         elif operation == "agrees":
-            instrument.agrees(payload)
+            instrument.c_agrees(payload, size)
         elif operation == "begin":
-            instrument.begin(instrument.epoch + 1 + len(payload))
+            instrument.begin(instrument.epoch + 1 + size)
         else:
-            instrument.load_snap(payload, force=operation == "snap by force")
+            instrument.c_load_snap(payload, size, operation == "snap by force")
     except (PayloadError, BookError) as error:
         str(error)
+    finally:
+        free(payload)
+    return 0
 
 
 # ---- frames and messages
@@ -118,9 +157,15 @@ cdef class Frames:
         assembler_free(&self.assembler)
 
     cdef int feed(self, const uint8_t* data, size_t size) except -1:
-        cdef bytearray copied = bytearray(data[:size])      # it is unmasked in place
-        cdef char* at = copied
-        cdef char* end = at + size
+        cdef char* copied = <char*>malloc(size)             # it is unmasked in place
+        memcpy(copied, data, size)
+        try:
+            self.parse(copied, copied + size)
+        finally:
+            free(copied)
+        return 0
+
+    cdef int parse(self, char* at, char* end) except -1:
         cdef Piece piece
         cdef int result = 1
         while result > 0 and not self.over:

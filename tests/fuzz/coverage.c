@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BITS 15
+#define BITS 13     /* few: libFuzzer clears and reads all of them at each execution */
 
 static uint8_t counters[1 << BITS];
 
