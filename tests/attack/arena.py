@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,18 +202,30 @@ class Arena:
         self.refusals: set[bytes] = set()
         """The answers to tokens that are not good, which must all be one."""
         self.pinned = pinned
+        with ExitStack() as parts:
+            self._start(parts, temporary, depth, arguments, token)
+            self._parts = parts.pop_all()
+        if pinned:
+            self._pin()
+
+    def _start(
+        self, parts: ExitStack, temporary: Path, depth: int, arguments: tuple[str, ...], token: str
+    ) -> None:
+        """Starts all parts; where one does not start, those before it end."""
         self.nats = asyncio.run(EmbeddedNats.start())
+        parts.callback(lambda: asyncio.run(self.nats.stop()))
         self.market = Program(
             "attack.market",
             self.nats.url,
             temporary=temporary,
             env=environment() | {"ATTACK_DEPTH": str(depth)},
         )
+        parts.callback(self._stop_market)
         self.market.until("ready")
         self.gateway = GatewayUnderAttack(self.nats.url, temporary, *arguments)
+        parts.callback(self.gateway.stop)
         self.honest = HonestClients(self.gateway.port, temporary, *(("--token", token) if token else ()))
-        if pinned:
-            self._pin()
+        parts.callback(self.honest.stop)
 
     def _pin(self) -> None:
         """The gateway has the first core; attackers get the last place in the queue of the others."""
@@ -242,10 +254,10 @@ class Arena:
             time.sleep(0.05)
         return usage
 
-    def stop(self) -> None:
-        self.honest.stop()
-        self.gateway.stop()
+    def _stop_market(self) -> None:
         with self.market:
             if self.market.process.poll() is None:
                 self.market.end(signal.SIGKILL)
-        asyncio.run(self.nats.stop())
+
+    def stop(self) -> None:
+        self._parts.close()

@@ -23,8 +23,6 @@ INSTRUMENTED = (
     "mdstream.gateway.http_listener",
     "mdstream.gateway.upgrades",
 )
-MAX_SECONDS_EACH = 5
-"""An input that takes longer is a finding."""
 
 
 def engine_path() -> Path:
@@ -96,6 +94,9 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seconds", type=int, default=0)
+    parser.add_argument(
+        "--patience", type=int, default=30, help="seconds; an input that takes longer is a finding"
+    )
     parser.add_argument("--corpus", type=Path, default=Path(tempfile.gettempdir()) / "mdstream-fuzz")
     options = parser.parse_args()
     if options.name.startswith(PYTHON_TARGETS):
@@ -115,7 +116,7 @@ def main() -> None:
             f"-runs={options.runs}",
             f"-max_total_time={options.seconds}",
             f"-max_len={TARGETS[options.name].longest}",
-            f"-timeout={MAX_SECONDS_EACH}",
+            f"-timeout={options.patience}",
             f"-artifact_prefix={found}/{options.name}-",
             "-print_final_stats=1",
             "-detect_leaks=0",
