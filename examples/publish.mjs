@@ -5,7 +5,9 @@ import { connect, nanos } from "nats";
 import { decode, encode } from "@msgpack/msgpack";
 
 const SUBJECT = "md.NODE.BTC-USD";
-const nc = await connect({ servers: process.argv[2] ?? "nats://127.0.0.1:4222", maxReconnectAttempts: -1 });
+const url = new URL(process.argv[2] ?? "nats://127.0.0.1:4222");
+const login = url.username ? { user: url.username, pass: decodeURIComponent(url.password) } : {};
+const nc = await connect({ servers: url.host, ...login, maxReconnectAttempts: -1 });
 const jetstream = nc.jetstream({ timeout: 2000 });
 const live = (stream, value) => nc.publish(`${SUBJECT}.${stream}`, encode(value));
 const now = () => Date.now() * 1000; // µs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 from mdstream.bus.streams import MD_STATE
 from mdstream.bus.subjects import STREAMS, subject
 from mdstream.model import InstrumentId
+from mdstream.printable import printable
 
 COLON = "%3A"
 """How a colon within a symbol is written: an instrument has one, between venue and symbol."""
@@ -62,13 +63,20 @@ def wrong_spellings(instrument: InstrumentId) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != subject(instrument, "*")]
 
 
-def hint(instrument: InstrumentId, subjects: Iterable[str]) -> str:
-    """Names those of ``subjects`` that are nearly this instrument's; "" if none is."""
-    found = sorted({_alike(instrument, each) for each in subjects} - {""})
-    return f"; nearly the same on the bus: {', '.join(found[:SHOWN])}" if found else ""
+def hint(
+    instrument: InstrumentId, subjects: Iterable[str], may_see: Callable[[str], bool] = lambda _: True
+) -> str:
+    """Names those of ``subjects`` that are nearly this instrument's and whose instrument ``may_see`` allows; "" if none is."""
+    found = sorted({_alike(instrument, each, may_see) for each in subjects} - {""})
+    return f"; nearly the same on the bus: {printable(', '.join(found[:SHOWN]))}" if found else ""
 
 
-async def near(jetstream: JetStreamContext, instrument: InstrumentId, deadline_s: float) -> str:
+async def near(
+    jetstream: JetStreamContext,
+    instrument: InstrumentId,
+    deadline_s: float,
+    may_see: Callable[[str], bool] = lambda _: True,
+) -> str:
     """A hint from the subjects that ``MD_STATE`` has of this venue and of this symbol; "" if it does not answer in time."""
     _, venue, symbol, _ = subject(instrument, "ref").split(".")
     filters = (f"md.{venue}.*.ref", f"md.*.{symbol}.ref")
@@ -77,13 +85,15 @@ async def near(jetstream: JetStreamContext, instrument: InstrumentId, deadline_s
             answers = [await jetstream.stream_info(MD_STATE, subjects_filter=each) for each in filters]
     except (nats.errors.Error, TimeoutError):
         return ""
-    return hint(instrument, [name for answer in answers for name in answer.state.subjects or {}])
+    return hint(instrument, [name for answer in answers for name in answer.state.subjects or {}], may_see)
 
 
-def _alike(instrument: InstrumentId, name: str) -> str:
+def _alike(instrument: InstrumentId, name: str, may_see: Callable[[str], bool]) -> str:
     """How to name the instrument of this subject, if it is nearly the same."""
     other = meant(name)
     if other is None or (other.instrument == instrument and not other.said):
+        return ""
+    if not may_see(str(other.instrument)):
         return ""
     venues = _letters(instrument.venue), _letters(other.instrument.venue)
     symbol = _letters(instrument.symbol)

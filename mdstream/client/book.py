@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from mdstream._core.orderbook.book import Book as CoreBook
 from mdstream.client.events import Delta, Snapshot, StateChange
+from mdstream.client.observers import Observer, notify_all, register
 from mdstream.client.protocol import Request
 from mdstream.client.recovery import NumberedSubscription
 from mdstream.client.states import SubscriptionState
 from mdstream.client.stream import UpdateStream
-from mdstream.client.subscription import Link, Observer, StreamEvent, notify_all, register
+from mdstream.client.subscription import Link, StreamEvent
 from mdstream.errors import BookError
 from mdstream.model import StateCode
 

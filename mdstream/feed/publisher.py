@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from mdstream.bus import Bus, BusOptions
+from mdstream.bus import Bus, BusOptions, Denial, subject
 from mdstream.bus import connect as connect_bus
 from mdstream.errors import BusError, BusUnavailable, FeedError, MdstreamError, SequenceError
 from mdstream.feed.claim import Claim, ServerClock, next_epoch
@@ -33,6 +33,7 @@ ErrorCallback = Callable[[MdstreamError], None]
 
 _CLOSE_DEADLINE_S = 5.0
 _HOUSEKEEPING_S = 0.5
+_MOST_DENIED = 20
 JETSTREAM_DEADLINE_S = 2.0
 """So long we wait for JetStream when a connection or an instrument opens; then we go on without it."""
 
@@ -99,7 +100,8 @@ class Publisher:
         self._announce_again = False
         self._closed = False
         self._fenced: asyncio.Future[SequenceError] = asyncio.get_running_loop().create_future()
-        self._unregister = bus.on_reconnect(self._on_reconnect)
+        self._denied: set[str] = set()
+        self._unregister = (bus.on_reconnect(self._on_reconnect), bus.on_denied(self._on_denied))
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ---- for feed handlers
@@ -264,7 +266,8 @@ class Publisher:
                 await self.flush()
                 if may_wait:
                     await self._storage.settled(self._storage.all_subjects())
-        self._unregister()
+        for unregister in self._unregister:
+            unregister()
         self._unschedule()
         self._fenced.cancel()
         tasks = tuple(self._tasks)
@@ -388,7 +391,18 @@ class Publisher:
 
     # ---- reconnects and timers
 
+    def _on_denied(self, denial: Denial) -> None:
+        """Reports each subject once a connection."""
+        if denial.subject in self._denied or len(self._denied) >= _MOST_DENIED:
+            return
+        self._denied.add(denial.subject)
+        prefix = subject(InstrumentId(self.venue, "X"), "*").rsplit(".", 2)[0]
+        own = denial.subject.startswith(f"{prefix.lower()}.")
+        needs = f"; a publisher of {self.venue} needs {prefix}.>" if own else ""
+        self.report(BusError(f"{self.venue}: NATS at {self.bus.options.where}: {denial}{needs}"))
+
     def _on_reconnect(self) -> None:
+        self._denied.clear()
         self._announce_again = True
         self._storage.reconnected()
         self._wake.set()

@@ -40,6 +40,14 @@ Resume = Mapping[str, tuple[int, int]]
 _NOTHING_SEEN: Resume = MappingProxyType({})
 
 
+class _Unknown(CommandError):
+    """Nobody has announced an instrument. All who asked for it are told; each is given hints of its own."""
+
+    def __init__(self, id: InstrumentId) -> None:
+        super().__init__(ErrorCode.UNKNOWN_INSTRUMENT, f"no publisher has announced {id}")
+        self.id = id
+
+
 class OpenInstruments:
     """Opens and closes instruments, and tells their subscribers the state."""
 
@@ -100,10 +108,16 @@ class OpenInstruments:
         return None if self._is_behind(found, channel, resume) or not has_data else found
 
     async def open(
-        self, ids: Sequence[InstrumentId], channel: str, resume: Resume = _NOTHING_SEEN
+        self,
+        ids: Sequence[InstrumentId],
+        channel: str,
+        resume: Resume = _NOTHING_SEEN,
+        *,
+        may_see: Callable[[str], bool] = lambda _: True,
     ) -> list[OpenInstrument]:
         """Opens what is not open yet, once for all that ask; raises CommandError ``unknown_instrument`` or ``unavailable``.
 
+        The error for an unknown instrument names similar ones, of those that the asker ``may_see``.
         A ``resume`` needs data, so it is waited for; what this gateway has not reached too, for a while. Without one, the wait is as
         short as usual: just enough that most clients are not told ``recovering`` first. Use what it returns at once.
         """
@@ -112,7 +126,7 @@ class OpenInstruments:
         self._wanted.update(names)
         try:
             while True:
-                await self._open_all(ids, deadline_s)
+                await self._open_all(ids, deadline_s, may_see)
                 found = self.find_all(names, channel)
                 if found is not None:
                     await self._wait_until_ready(found, channel, resume, deadline_s)
@@ -123,7 +137,9 @@ class OpenInstruments:
         finally:
             self._wanted -= Counter(names)
 
-    async def _open_all(self, ids: Sequence[InstrumentId], deadline_s: float) -> None:
+    async def _open_all(
+        self, ids: Sequence[InstrumentId], deadline_s: float, may_see: Callable[[str], bool]
+    ) -> None:
         tasks = [self._task(id) for id in ids if str(id) not in self._open]
         await _wait(tasks, deadline_s)
         for task in tasks:
@@ -131,7 +147,11 @@ class OpenInstruments:
                 raise _unavailable("NATS did not answer in time; try again")
             if task.cancelled():
                 raise _unavailable("this gateway stops")
-            task.result()
+            try:
+                task.result()
+            except _Unknown as error:
+                hint = await self._hint(error.id, may_see)
+                raise CommandError(error.code, f"{error}{hint}") from None
 
     async def _wait_until_ready(
         self, found: Sequence[OpenInstrument], channel: str, resume: Resume, deadline_s: float
@@ -174,8 +194,7 @@ class OpenInstruments:
             if instrument.opened:
                 self._hub.remove_instrument(instrument.core)
             if isinstance(error, UnknownInstrument):
-                said = f"no publisher has announced {id}{await self._hint(id)}"
-                raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, said) from None
+                raise _Unknown(id) from None
             if isinstance(error, BusError | FeedError):
                 log.warning("%s cannot be opened now: %s", id, error)
                 raise _unavailable(f"{id} cannot be opened now: {error}") from None
@@ -187,13 +206,13 @@ class OpenInstruments:
         log.debug("%s opened", id)
         return instrument
 
-    async def _hint(self, id: InstrumentId) -> str:
+    async def _hint(self, id: InstrumentId, may_see: Callable[[str], bool]) -> str:
         """Instruments that are nearly this one; asked of the bus once a second at most, "" otherwise and where it does not answer."""
         now_s = asyncio.get_running_loop().time()
         if self._readers is None or now_s < self._next_hint_s:
             return ""
         self._next_hint_s = now_s + _HINT_EVERY_S
-        return await near(self._readers.bus.jetstream, id, _HINT_DEADLINE_S)
+        return await near(self._readers.bus.jetstream, id, _HINT_DEADLINE_S, may_see)
 
     def _add(self, instrument: OpenInstrument, ref: Ref) -> HubTarget:
         instrument.begin(self._hub.add_instrument(instrument.name, ref.price_exp, ref.size_exp), ref)

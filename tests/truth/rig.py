@@ -275,7 +275,9 @@ async def start_cluster() -> list[EmbeddedNats]:
     servers = []
     for number, port in enumerate(ports):
         cluster = f'cluster {{ name: truth, listen: "127.0.0.1:{port}", routes: [{routes}] }}'
-        servers.append(await EmbeddedNats.start(extra_config=f"server_name: truth-{number}\n{cluster}"))
+        servers.append(
+            await EmbeddedNats.start(password=False, extra_config=f"server_name: truth-{number}\n{cluster}")
+        )
     options = BusOptions(tuple(server.url for server in servers), streams=StreamOptions(replicas=3))
     async with await connect(options) as bus:
         while True:  # until the three have a leader

@@ -17,7 +17,9 @@ const token = (text) =>
     [...new TextEncoder().encode(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(""));
 const SUBJECT = `md.${token(venue)}.${token(symbol)}`;
 
-const nc = await connect({ servers: url, maxReconnectAttempts: -1 });
+const { host, username, password } = new URL(url);
+const login = username ? { user: username, pass: decodeURIComponent(password) } : {};
+const nc = await connect({ servers: host, ...login, maxReconnectAttempts: -1 });
 const jetstream = nc.jetstream({ timeout: 2000 });
 const manager = await nc.jetstreamManager({ timeout: 2000, checkAPI: false });
 const now = () => Date.now() * 1000; // µs
