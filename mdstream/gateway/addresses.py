@@ -62,7 +62,7 @@ class Networks:
 
     def __contains__(self, address: bytes) -> bool:
         number, length = int.from_bytes(address), len(address)
-        for size, mask, value in self._networks:  # not any(…): this is asked for each connection
+        for size, mask, value in self._networks:  # noqa: SIM110  # not any(…): this is asked for each connection
             if size == length and number & mask == value:
                 return True
         return False
