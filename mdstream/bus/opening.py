@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,12 +36,14 @@ class Announced:
     status_s: float = 0.0
 
 
-async def ask(bus: Bus, slots: asyncio.Semaphore, instrument: InstrumentId) -> Announced:
+async def ask(
+    bus: Bus, slots: asyncio.Semaphore, instrument: InstrumentId, within_s: float = ASK_S
+) -> Announced:
     """Raises BusError; BusUnavailable if there is no answer in time."""
     subjects = [subject(instrument, stream) for stream in ("ref", "status")]
     async with slots:
         try:
-            async with asyncio.timeout(ASK_S):
+            async with asyncio.timeout(within_s):
                 ref, status = await asyncio.gather(*(bus.last_stored(MD_STATE, name) for name in subjects))
                 status_s = 0.0 if status is None else await bus.stored_s(MD_STATE, status)
         except TimeoutError:
@@ -61,12 +64,14 @@ async def announced(
     known: Callable[[InstrumentId], Ref | None],
 ) -> Announced:
     """As ``ask``, twice if need be. Nothing, where it fails and a ``ref`` came live (``known``)."""
+    began_at = time.monotonic()
     try:
         stored = await ask(bus, slots, instrument)
         if stored.ref is None and known(instrument) is None:
             # What was published a moment before our request may have been stored after it.
             await asyncio.sleep(STORING_S)
-            stored = await ask(bus, slots, instrument)
+            left_s = ASK_S - (time.monotonic() - began_at)
+            stored = await ask(bus, slots, instrument, max(left_s, STORING_S))
     except BusError as error:
         if known(instrument) is None:
             raise

@@ -14,11 +14,14 @@ class Budget:
         self._left = most
         self._since_s = now_s
 
-    def take(self, now_s: float) -> bool:
-        """Takes one token; False if there is none left. ``now_s`` never goes back."""
+    def take(self, now_s: float, amount: float = 1) -> bool:
+        """Takes tokens; False if there are too few. ``now_s`` never goes back.
+
+        More than it can hold is given when it is full, and owed.
+        """
         self._left = min(self._most, self._left + (now_s - self._since_s) * self._per_second)
         self._since_s = now_s
-        if self._left < 1:
+        if self._left < min(amount, self._most):
             return False
-        self._left -= 1
+        self._left -= amount
         return True

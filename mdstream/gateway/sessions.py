@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from mdstream.auth.identity import Identity
+from mdstream.auth.revocations import Revocations
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import messages
+from mdstream.gateway.addresses import shown_address
+from mdstream.gateway.audit import Audit
 from mdstream.gateway.budget import Budget
 from mdstream.gateway.commands import (
     Auth,
@@ -32,32 +36,53 @@ from mdstream.gateway.commands import (
     Unsubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.entitled import check_subscribe, check_topic, no_longer_allowed
+from mdstream.gateway.lifetimes import Lifetimes, SingleSessions
+from mdstream.gateway.limits import Kind, Limits, Visitor
+from mdstream.gateway.renewals import Renewals
 from mdstream.gateway.sockets import peer_of
-from mdstream.model import Channel, InstrumentId, State
+from mdstream.gateway.usage import Part, Usage, part_of
+from mdstream.model import Channel, InstrumentId
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
     from mdstream._core.fanout.instrument import Instrument
+    from mdstream._core.fanout.topic import Topic
     from mdstream._core.net.session import Session
+    from mdstream.auth.authenticator import Authenticator
     from mdstream.gateway.open_instrument import OpenInstrument
     from mdstream.gateway.open_instruments import OpenInstruments
 
 log = logging.getLogger("mdstream.gateway.sessions")
 
 _BUDGET_PERIOD_S = 60.0
+_AUDITED = (ErrorCode.NOT_ENTITLED, ErrorCode.UNAUTHORIZED)
+"""Refusals of commands that the audit log tells."""
+UNWELCOME = object()
+"""``Session.context`` of a client that is let in only to be told that it is unauthorized."""
 
 
 class _Client:
     """What the gateway keeps of one session."""
 
-    __slots__ = ("commands", "errors", "id", "opening")
+    __slots__ = ("commands", "errors", "id", "identity", "opened_s", "opening", "parts", "visitor")
 
-    def __init__(self, config: GatewayConfig, now_s: float) -> None:
+    def __init__(self, config: GatewayConfig, now_s: float, visitor: Visitor) -> None:
         self.id = secrets.token_hex(8)
+        self.visitor = visitor
+        self.identity = visitor.identity
+        self.opened_s = now_s
         self.errors = Budget(config.max_errors, config.max_errors / _BUDGET_PERIOD_S, now_s)
         self.commands = Budget(config.commands_burst, config.commands_per_second, now_s)
         self.opening = 0
         """Subscriptions that wait for their instruments to open; they count against the limit."""
+        self.parts: dict[int, Part] | None = None
+        """By the number of a subscription: how its use is counted. None where usage is not recorded."""
+
+    @property
+    def address(self) -> str:
+        """For the audit log."""
+        return shown_address(self.visitor.address)
 
 
 class Sessions:
@@ -69,18 +94,39 @@ class Sessions:
         hub: Hub,
         instruments: OpenInstruments,
         *,
+        audit: Audit | None = None,
         wall_us: Callable[[], int],
         now_s: Callable[[], float] = time.monotonic,
+        authenticator: Authenticator | None = None,
+        revocations: Revocations | None = None,
+        limits: Limits | None = None,
+        usage: Usage | None = None,
     ) -> None:
         self._config = config
+        self._audit = audit or Audit()
+        self._usage = usage
+        self._limits = limits or Limits(config, now_s)
         self._hub = hub
         self._instruments = instruments
         instruments.end_subscriptions_by(self._end_subscriptions)
         self._reader = CommandReader(config)
-        self._welcomes = messages.Welcomes(config)
+        self._welcomes: dict[tuple[str, ...], messages.Welcomes] = {}
+        """By the scopes of the limits that the client has besides its own."""
         self._wall_us = wall_us
         self._now_s = now_s
         self._open: set[Session] = set()
+        self.lifetimes = Lifetimes(
+            self,
+            Revocations(wall_us) if revocations is None else revocations,
+            member=_client,
+            tell_expiring=self._tell_expiring,
+            tell_revoked=lambda what, member: self._audit.revoked(what, member.id, member.identity),
+            now_s=now_s,
+        )
+        self.single = SingleSessions(_client, now_s) if config.auth_single_session else None
+        self.tell_opened: Callable[[str, str], None] = lambda subject, session: None
+        """Called with subject and session where a subject may have one session only."""
+        self._renewals = Renewals(authenticator, take=self._renewed, refuse=self._refuse_auth)
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[type, tuple[str, Callable[[Session, Any], None]]] = {
             Subscribe: ("subscribe", self._subscribe),
@@ -97,22 +143,37 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._open)
 
+    def __contains__(self, session: object) -> bool:
+        return session in self._open
+
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._open))
 
     # ---- the callbacks of a session
 
     def opened(self, session: Session) -> None:
-        session.context = client = _Client(self._config, self._now_s())
+        """``session.context`` is who came; nobody is meant where there is none."""
+        visitor = session.context
+        if visitor is UNWELCOME:
+            self._send(session, messages.error(UNSET, ErrorCode.UNAUTHORIZED, "a valid credential is needed"))
+            session.close(CloseCode.TOKEN_EXPIRED, "unauthorized")
+            return
+        if not isinstance(visitor, Visitor):
+            visitor = Visitor()
+        session.context = client = _Client(self._config, self._now_s(), visitor)
+        self._limits.entered(visitor)
         self._open.add(session)
         self.opened_total += 1
+        self._follow(session, client)
+        self._audit.login(client.id, client.identity, client.address)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
-        session.send_control(self._welcomes.encode(session.format, client.id, self._wall_us()))
+        session.send_control(self._welcome(visitor).encode(session.format, client.id, self._wall_us()))
 
     def received(self, session: Session, payload: bytes) -> None:
         """Answers one WebSocket message; raises nothing, whatever the message holds."""
         try:
+            self._charge(session, Kind.RECEIVED, len(payload))
             for command in self._reader.read_message(session.format, payload):
                 self._answer(session, command)
                 if not session.open:
@@ -121,14 +182,41 @@ class Sessions:
             self._refuse(session, UNSET, error)
 
     def closed(self, session: Session, code: int) -> None:
-        self._open.discard(session)
         self.closes_total[code] += 1
+        if session not in self._open:
+            return
+        self._open.discard(session)
+        self._limits.left(_client(session).visitor)
+        self._count_ends(session)
+        self._renewals.forget(session)
+        if self.single is not None:
+            self.single.closed(session)
         log.debug("session %s: closed with %d", _client(session).id, code)
+
+    def _follow(self, session: Session, client: _Client) -> None:
+        """Ends it with its credential, and older sessions of the same subject where it may have one only."""
+        self.lifetimes.follow(session, client.identity)
+        if self.single is not None and client.identity.subject:
+            self.single.opened(session)
+            self.tell_opened(client.identity.subject, client.id)
+
+    def forget_welcomes(self) -> None:
+        """Call when the limits have changed: clients that come are told the new ones."""
+        self._welcomes.clear()
+
+    def _welcome(self, visitor: Visitor) -> messages.Welcomes:
+        shared = self._limits.shown(visitor)
+        found = self._welcomes.get(tuple(shared))
+        if found is None:
+            found = self._welcomes[tuple(shared)] = messages.Welcomes(self._config, shared)
+        return found
 
     # ---- the end
 
     async def cancel_openings(self) -> None:
-        """Cancels every ``subscribe`` that still waits for an instrument to open."""
+        """Cancels every ``subscribe`` that still waits for an instrument to open, and every token that is still being checked."""
+        self.lifetimes.stop()
+        await self._renewals.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -140,21 +228,52 @@ class Sessions:
     def _end_subscriptions(self, core: Instrument, reason: str) -> None:
         """Ends every subscription to an instrument and tells each client why."""
         for session in self:
-            topics = [topic for topic in session.sink.topics() if topic.instrument is core]
-            for topic in topics:
-                self._hub.unsubscribe(session.sink, topic)
-            if topics:
-                self._send(session, messages.unsubscribed(UNSET, [topic.number for topic in topics], reason))
+            self._end(session, [topic for topic in session.sink.topics() if topic.instrument is core], reason)
+
+    def _end(self, session: Session, topics: Sequence[Topic], reason: str, id: CommandId = UNSET) -> None:
+        """Ends subscriptions of a client, and tells it."""
+        for topic in topics:
+            self._hub.unsubscribe(session.sink, topic)
+        if topics:
+            self._limits.subscribed(_client(session).visitor, session.sink.subscriptions)
+            self._count_ends(session, [topic.number for topic in topics])
+            self._send(session, messages.unsubscribed(id, [topic.number for topic in topics], reason))
+
+    def end_not_entitled(self, session: Session) -> None:
+        """Call when a client's entitlements have changed: ends what they no longer allow, and tells the client."""
+        ended = no_longer_allowed(_client(session).identity.entitlements, session.sink.topics())
+        self._end(session, ended, ErrorCode.NOT_ENTITLED.value)
+
+    # ---- usage
+
+    def _count_begin(self, session: Session, topic: Topic) -> None:
+        if self._usage is None:
+            return
+        client = _client(session)
+        part = part_of(client.identity.subject, topic.instrument.name, topic.channel, topic.depth, 0)
+        self._usage.begin(part)
+        if client.parts is None:
+            client.parts = {}
+        client.parts[topic.number] = part
+
+    def _count_ends(self, session: Session, subs: Iterable[int] | None = None) -> None:
+        """Of these subscriptions, or of all."""
+        parts = _client(session).parts
+        if self._usage is not None and parts is not None:
+            for sub in list(parts) if subs is None else subs:
+                self._usage.end(parts.pop(sub))
 
     # ---- one command
 
     def _answer(self, session: Session, command: Command | BadCommand) -> None:
         try:
             if not _client(session).commands.take(self._now_s()):
+                self._limited(session, "session_commands_per_second")
                 rate = self._config.commands_per_second
                 raise CommandError(
                     ErrorCode.RATE_LIMITED, f"too many commands; {rate} per second are allowed"
                 )
+            self._charge(session, Kind.COMMANDS)
             if isinstance(command, BadCommand):
                 raise command.error
             op, answer = self._answers[type(command)]
@@ -168,12 +287,24 @@ class Sessions:
         self.errors_total[error.code] += 1
         log.debug("session %s: a command is refused, %s: %s", _client(session).id, error.code, error)
         self._send(session, messages.error(id, error.code, str(error)))
-        if _client(session).errors.take(self._now_s()):
+        client = _client(session)
+        if error.code in _AUDITED:
+            self._audit.refused(
+                "command", error.why, client.address, client.identity.subject, session=client.id
+            )
+        if client.errors.take(self._now_s()):
             return
+        self._limited(session, "session_errors")
         if error.code == ErrorCode.RATE_LIMITED:
             session.close(CloseCode.RATE_LIMIT, "too many commands")
         else:
             session.close(CloseCode.ERROR_BUDGET, "too many commands failed")
+
+    def _limited(self, session: Session, kind: str) -> None:
+        client = _client(session)
+        self._audit.limited(
+            kind, session=client.id, subject=client.identity.subject or None, address=client.address
+        )
 
     def _ping(self, session: Session, command: Ping) -> None:
         try:
@@ -182,39 +313,48 @@ class Sessions:
             raise CommandError(ErrorCode.BAD_VALUE, "data cannot be echoed: it is nested too deep") from None
 
     def _auth(self, session: Session, command: Auth) -> None:
-        raise CommandError(
-            ErrorCode.UNAVAILABLE, "this gateway takes no tokens; everything is open without one"
-        )
+        self._renewals.start(session, command, _client(session).identity.subject)
+
+    def _renewed(self, session: Session, command: Auth, identity: Identity) -> None:
+        """A fresh token of the same subject."""
+        _client(session).identity = identity
+        self.lifetimes.follow(session, identity)
+        self._send(session, messages.authenticated(command.id, identity.expires_us))
+        self.end_not_entitled(session)
+
+    def _refuse_auth(self, session: Session, command: Auth, error: CommandError) -> None:
+        self._refuse(session, command.id, error)
+
+    def _tell_expiring(self, session: Session, identity: Identity) -> None:
+        self._send(session, messages.token_expiring(identity.expires_us))
 
     def _recover(self, session: Session, command: Recover) -> None:
         topic = self._hub.find(session.sink, command.sub)
         if topic is None:
             raise _unknown_sub(command.sub)
-        instrument = self._instruments.find(topic.instrument.name)
+        check_topic(_client(session).identity.entitlements, topic)
         no_book = topic.channel != Channel.TRADES and topic.seq == 0
-        if instrument is None or no_book or not instrument.statuses[topic.channel].has_data.is_set():
+        if no_book or not self._instruments.is_shown(session.sink, topic):
             raise CommandError(
                 ErrorCode.UNAVAILABLE, f"{topic.instrument.name} is still opening; its data will follow"
             )
         self._hub.recover(session.sink, topic, command.from_seq)
 
     def _unsubscribe(self, session: Session, command: Unsubscribe) -> None:
-        topics = [self._hub.find(session.sink, sub) for sub in command.subs]
-        for sub, topic in zip(command.subs, topics, strict=True):
+        topics = []
+        for sub in command.subs:
+            topic = self._hub.find(session.sink, sub)
             if topic is None:
                 raise _unknown_sub(sub)
-        for topic in topics:
-            if topic is not None:
-                self._hub.unsubscribe(session.sink, topic)
-        self._send(session, messages.unsubscribed(command.id, command.subs, "requested"))
+            topics.append(topic)
+        self._end(session, topics, "requested", command.id)
 
     # ---- subscribe
 
     def _subscribe(self, session: Session, command: Subscribe) -> None:
-        found = self._instruments.find_all(
-            command.instruments, command.channel, with_data=bool(command.resume)
-        )
-        if found is not None and not self._is_behind(command, found):
+        check_subscribe(_client(session).identity.entitlements, command)
+        found = self._instruments.find_all(command.instruments, command.channel, command.resume)
+        if found is not None:
             self._commit(session, command, found)
             return
         ids = command.ids()
@@ -233,9 +373,12 @@ class Sessions:
 
     async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         try:
-            found = await self._instruments.open(ids, command.channel, with_data=bool(command.resume))
-            if self._is_behind(command, found):
-                await self._instruments.reach(found, command.resume)
+            found = await self._instruments.open(
+                ids,
+                command.channel,
+                command.resume,
+                may_see=_client(session).identity.entitlements.may_see,
+            )
         except CommandError as error:
             if session.open:
                 self._refuse(session, command.id, error)
@@ -248,6 +391,9 @@ class Sessions:
     def _commit_later(self, session: Session, command: Subscribe, found: list[OpenInstrument]) -> None:
         self._hub.cork()
         try:
+            check_subscribe(
+                _client(session).identity.entitlements, command
+            )  # they may have changed meanwhile
             self._commit(session, command, found)
         except CommandError as error:
             self._refuse(session, command.id, error)
@@ -259,24 +405,31 @@ class Sessions:
         self._check_room(session, command)
         for instrument in found:
             self._subscribe_one(session, command, instrument)
+        self._limits.subscribed(_client(session).visitor, session.sink.subscriptions)
 
-    def _is_behind(self, command: Subscribe, found: Sequence[OpenInstrument]) -> bool:
-        return command.channel == Channel.BOOK and self._instruments.is_behind(found, command.resume)
+    def _charge(self, session: Session, kind: Kind, amount: float = 1) -> None:
+        """Takes from what the client's address and user have together, or raises CommandError ``rate_limited``."""
+        if why := self._limits.charge(_client(session).visitor, kind, amount):
+            raise CommandError(ErrorCode.RATE_LIMITED, why)
 
     def _check_room(self, session: Session, command: Subscribe) -> None:
         most = self._config.max_subscriptions
         wanted = session.sink.subscriptions + _client(session).opening + len(command.instruments)
-        if wanted <= most:
+        visitor = _client(session).visitor
+        if wanted <= most and self._limits.has_room(visitor, len(command.instruments)):
             return
         have = {
             (t.instrument.name, t.channel, t.depth, t.group, t.interval_ms) for t in session.sink.topics()
         }
         new = sum((name, *command.view) not in have for name in command.instruments)
         if new and len(have) + _client(session).opening + new > most:
+            self._limited(session, "session_subscriptions")
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
                 f"{len(have)} of {most} subscriptions are in use; {new} more are too many",
             )
+        if new and (why := self._limits.check_room(visitor, new)):
+            raise CommandError(ErrorCode.LIMIT_SUBSCRIPTIONS, why)
 
     def _subscribe_one(self, session: Session, command: Subscribe, instrument: OpenInstrument) -> None:
         resume = command.resume.get(instrument.name)
@@ -284,16 +437,13 @@ class Sessions:
         answer = messages.subscribed(
             session.format, command.id, topic, instrument.ref, resumed=resumed is not False
         )
-        status = instrument.statuses[command.channel]
+        if resumed is not None:
+            self._count_begin(session, topic)
         if resumed is None:
             # The client is subscribed already: its data continues where it is.
             session.send_control(answer)
-        elif status.state is State.LIVE:
-            self._hub.catch_up(session.sink, topic, answer)
         else:
-            session.send_control(answer)
-            session.send_control(status.messages(topic.number)[session.format])
-            self._instruments.show(session.sink, topic, status)
+            self._instruments.begin(session.sink, topic, instrument, answer, resume)
 
     def _send(self, session: Session, message: messages.Message) -> None:
         session.send_control(messages.encode(session.format, message))

@@ -20,6 +20,7 @@ class SessionGroup:
         on_open: Callable[[Session], None],
         on_message: Callable[[Session, bytes], None],
         on_close: Callable[[Session, int], None],
+        on_gone: Callable[[Session], None] | None = None,
         limits: SessionLimits = ...,
         any_type: bool = False,
     ) -> None: ...

@@ -48,6 +48,25 @@ class FakeSession:
         ]
 
 
+class FakeReader:
+    """What the gateway asks of a reader of one instrument."""
+
+    def __init__(self, name: str, readers: FakeReaders) -> None:
+        self._name, self._readers = name, readers
+        self.age_ms: int | None = None
+        self.lacks_ref = False
+        self.borne_out = (0, 0)
+
+    async def close(self) -> None:
+        self._readers.closed.append(self._name)
+
+    def look_for(self, epoch: int, seq: int) -> None:
+        self._readers.looked_for.append((self._name, epoch, seq))
+
+    def bears_out(self, epoch: int, seq: int) -> bool:
+        return self.borne_out >= (epoch, seq)
+
+
 class FakeReaders:
     """Opens what is in ``refs``; ``gate``, if set, is awaited before anything is known."""
 
@@ -62,6 +81,7 @@ class FakeReaders:
         self.closed: list[str] = []
         self.watchers: dict[str, Any] = {}
         self.targets: dict[str, Any] = {}
+        self.readers: dict[str, FakeReader] = {}
         self.gate: Callable[[], Any] | None = None
         self.live_at_once = False
         self.looked_for: list[tuple[str, int, int]] = []
@@ -77,14 +97,10 @@ class FakeReaders:
         self.targets[name] = make_target(self.refs[name])
         self.watchers[name] = watcher
 
-        async def close() -> None:
-            self.closed.append(name)
-
         if self.live_at_once:
             asyncio.get_running_loop().call_soon(self.go_live, name)
-        return SimpleNamespace(
-            close=close, look_for=lambda epoch, seq: self.looked_for.append((name, epoch, seq))
-        )
+        self.readers[name] = FakeReader(name, self)
+        return self.readers[name]
 
     async def _stream_info(self, stream: str, subjects_filter: str) -> Any:
         self.asked.append(subjects_filter)

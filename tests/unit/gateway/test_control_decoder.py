@@ -224,8 +224,11 @@ def test_messagepack_that_is_left_to_the_strict_way(value: bytes) -> None:
 
 
 @pytest.mark.parametrize("format", [JSON, MSGPACK])
-def test_welcome_is_put_together_as_it_would_be_encoded(format: int) -> None:
+@pytest.mark.parametrize("shared", [{}, {"address": {"connections": 10}, "user": {"connections": 0}}])
+def test_welcome_is_put_together_as_it_would_be_encoded(
+    format: int, shared: dict[str, dict[str, int]]
+) -> None:
     config = GatewayConfig(node="ünïcode 0123456789abcdef")
     session, time_us = "fedcba9876543210", 1_723_075_200_000_000
-    made = messages.Welcomes(config).encode(format, session, time_us)
-    assert made == encode(format, messages.welcome(config, session, time_us))
+    made = messages.Welcomes(config, shared).encode(format, session, time_us)
+    assert made == encode(format, messages.welcome(config, session, time_us, shared))

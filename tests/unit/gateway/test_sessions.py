@@ -62,8 +62,7 @@ def test_a_resume_waits_for_the_book_and_then_goes_on(run, stage) -> None:
         await turns()
         assert client.taken() == []
         on.readers.go_live("SIM:A", seq=3)
-        await turns()
-        (subscribed,) = client.taken()
+        (subscribed,) = await answers(client)
         assert subscribed["resumed"] is True
 
     run(scenario())

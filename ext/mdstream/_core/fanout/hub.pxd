@@ -23,12 +23,14 @@ cdef class Hub:
     cdef list waiting           # topics with an interval and something to send when it ends
     cdef list ahead             # topics with members that resumed ahead of them
     cdef set blocked            # sinks
+    cdef public object on_arrival   # called with sink and topic of a subscription that is told apart no longer
     cdef Py_ssize_t subscriptions
     cdef Heartbeats heartbeats
 
     cdef int c_enter(self) except -1
     cdef int c_leave(self) except -1
     cdef int c_mark_filled(self) except -1
+    cdef int c_tell_arrivals(self) except -1
     cdef int c_clock(self, uint64_t now_us, object wall_us) except -1
     cdef TopicGroup c_topic_group(self, object instrument)
     cdef int c_mark(self, object instrument) except -1

@@ -31,6 +31,8 @@ cdef class Hub:
 
     No I/O and no clock of its own: its owner calls ``flush`` after each batch from the bus and ``tick`` every 50 ms,
     or less often while nothing ``waits``.
+    A subscription that is ahead of its topic is told `recovering` apart from the others: once it is in step, or has waited too long,
+    ``on_arrival`` is called with its sink and topic, after its data, to tell it what state the topic has.
     Times are integer µs. All that is measured is measured on a monotonic clock, ``now_us``; ``wall_us``, the time since the Unix
     epoch, is sent in heartbeats and compared with event times, and may step.
     """
@@ -67,6 +69,7 @@ cdef class Hub:
         self.waiting = []
         self.ahead = []
         self.blocked = set()
+        self.on_arrival = None
         self.heartbeats = Heartbeats(heartbeat_us, TICK_US)
 
     @property
@@ -106,6 +109,8 @@ cdef class Hub:
 
     cdef int c_leave(self) except -1:
         """The outermost leave writes, and marks the sinks that take no more."""
+        if self.out.arrived:
+            self.c_tell_arrivals()
         if self.out.corks > 1:
             self.out.corks -= 1
             return 0
@@ -114,6 +119,13 @@ cdef class Hub:
             self.c_mark_filled()
         finally:
             self.out.corks -= 1
+        return 0
+
+    cdef int c_tell_arrivals(self) except -1:
+        arrived, self.out.arrived = self.out.arrived, []
+        for sink, topic in arrived:
+            if self.on_arrival is not None and self.find(sink, topic.number) is topic:
+                self.on_arrival(sink, topic)
         return 0
 
     cdef int c_mark_filled(self) except -1:
@@ -341,13 +353,15 @@ cdef class Hub:
             return topic, None
         return topic, self.subscribe(sink, topic, resume)
 
-    def catch_up(self, sink: Sink, topic: Topic, answer: bytes | None = None) -> None:
+    def catch_up(self, sink: Sink, topic: Topic, answer: bytes | None = None, *, seen: int = 0) -> None:
         """Sends what brings the subscription up to date (snapshot, delta or nothing), at once where the sink can take it.
 
-        ``answer``: a control message that goes ahead of it, as by ``send``.
+        ``answer``: a control message that goes ahead of it, as by ``send``. ``seen``: trades up to this number are not sent.
         """
         cdef Py_ssize_t place = self.c_place(sink, topic)
-        topic.c_member(sink, place).held = False
+        cdef Member* member = topic.c_member(sink, place)
+        member.held = False
+        member.seq = max(member.seq, <uint64_t>seen)
         self.c_enter()
         try:
             if answer is not None:
@@ -372,6 +386,11 @@ cdef class Hub:
         if topic.c_count_members() == 0:
             self.c_drop(topic)
         return 0
+
+    def is_owed(self, sink: Sink, topic: Topic) -> bool:
+        """Whether a subscription waits for a number that the bus bears out: anything before it would take it back."""
+        cdef Member* member = topic.c_member(sink, self.c_place(sink, topic))
+        return member.state == AHEAD and member.seq <= topic.instrument.awaited
 
     def recover(self, sink: Sink, topic: Topic, from_seq: int) -> None:
         """Answers ``recover``: delta or snapshot, whichever is smaller; for trades the missing ones or ``lost``.
@@ -405,11 +424,14 @@ cdef class Hub:
         """One control message to one sink, in the sink's format, in order with its data; also while it is blocked."""
         self.c_send(sink, OP_BINARY if sink.format else OP_TEXT, payload, len(payload))
 
-    def broadcast(self, topic: Topic, json: bytes, msgpack: bytes) -> None:
-        """Hands every subscriber of a topic one control message (``state``), ready in both formats, in order with its data."""
+    def broadcast(self, topic: Topic, json: bytes, msgpack: bytes, *, to_apart: bool = True) -> None:
+        """Hands every subscriber of a topic one control message (``state``, ``ref``), ready in both formats, in order with its data.
+        ``to_apart``: also those that are told `recovering` apart from the others."""
         cdef int variant
         cdef uint32_t i
         cdef Frame frame
+        cdef Member* member
+        cdef bint all_of_them = to_apart
         self.c_enter()
         try:
             for variant in range(VARIANTS):
@@ -418,8 +440,9 @@ cdef class Hub:
                 payload = msgpack if format_of(variant) else json
                 self.out.c_message(variant, payload, len(payload), &frame)
                 for i in range(topic.members[variant].count):
-                    if not topic.members[variant].items[i].held:
-                        self.out.c_deliver(<Sink>topic.members[variant].items[i].sink, frame)
+                    member = &topic.members[variant].items[i]
+                    if not member.held and (all_of_them or not member.apart):
+                        self.out.c_deliver(<Sink>member.sink, frame)
         finally:
             self.c_leave()
 

@@ -20,13 +20,14 @@ cdef class Session(ConnectionHandler):
     cdef readonly SessionSink sink
     cdef readonly object transport
     cdef public object context
-    cdef bytearray head         # of an upgrade request, until it is whole
+    cdef bytearray head         # of an upgrade request, until it is whole; then what comes before its answer
     cdef FrameParser parser
     cdef MessageAssembler assembler
     cdef int code               # the close code for on_close; 0: not known yet
     cdef uint8_t state          # SessionState
     cdef uint8_t opcode         # of messages in either direction
     cdef bint counted           # among the group's connections
+    cdef bint asked             # its upgrade request was passed on; the answer may take a while
 
     # The only place where the state changes.
     cdef int c_set_state(self, SessionState state) except -1
@@ -34,6 +35,8 @@ cdef class Session(ConnectionHandler):
     cdef int c_open(self, bytes response) except -1
     cdef Py_ssize_t c_max_frame(self) noexcept
     cdef int c_collect_request(self, char* data, Py_ssize_t size) except -1
+    cdef int c_keep_early(self, const char* data, Py_ssize_t size) except -1
+    cdef int c_parse_early(self) except -1
     cdef int c_parse(self, char* at, char* end) except -1
     cdef int c_on_frame(self, const Piece* piece) except -1
     cdef int c_on_data(self, const Piece* piece) except -1

@@ -137,6 +137,8 @@ cdef class Session(ConnectionHandler):
         self.group.handshakes.pop(self, None)
         self.c_set_state(SESSION_OPEN)
         self.c_open(response)
+        if self.head is not None:
+            self.c_parse_early()
 
     cdef int c_open(self, bytes response) except -1:
         """The answer leaves together with what ``on_open`` sends."""
@@ -253,6 +255,8 @@ cdef class Session(ConnectionHandler):
         try:
             if opened:
                 self.group.on_close(self, self.code or ABNORMAL)
+            elif self.group.on_gone is not None:
+                self.group.on_gone(self)
         except Exception:
             logger.exception("handling the end of a session failed")
         finally:
@@ -305,6 +309,8 @@ cdef class Session(ConnectionHandler):
         cdef char* end
         cdef Py_ssize_t head_size
         cdef bytearray kept = self.head
+        if self.asked:
+            return self.c_keep_early(data, size)
         if kept is not None:
             kept += data[:size]
             data = kept
@@ -319,9 +325,33 @@ cdef class Session(ConnectionHandler):
                 self.head = bytearray(data[:size])
             return 0
         self.head = None
+        self.asked = True
         self.group.on_request(self, data[:head_size])
-        if self.state == SESSION_OPEN and size > head_size + 4:
-            self.c_parse(end + 4, data + size)
+        if size > head_size + 4:
+            if self.state == SESSION_OPEN:
+                self.c_parse(end + 4, data + size)
+            else:
+                self.c_keep_early(end + 4, size - head_size - 4)
+        return 0
+
+    cdef int c_keep_early(self, const char* data, Py_ssize_t size) except -1:
+        """A client should wait for the answer to its upgrade request. What it sends before, within bounds, counts as sent after it."""
+        if self.state != SESSION_NEW:
+            return 0
+        if self.head is None:
+            self.head = bytearray()
+        if len(self.head) + size > MAX_HEAD:
+            self.transport.abort()
+        else:
+            self.head += data[:size]
+        return 0
+
+    cdef int c_parse_early(self) except -1:
+        cdef bytearray kept = self.head
+        cdef char* at = kept
+        self.head = None
+        if self.state == SESSION_OPEN:
+            self.c_parse(at, at + len(kept))
         return 0
 
     cdef Py_ssize_t c_max_frame(self) noexcept:

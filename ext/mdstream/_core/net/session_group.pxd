@@ -10,6 +10,7 @@ cdef class SessionGroup:
     cdef object on_open
     cdef object on_message
     cdef object on_close
+    cdef object on_gone         # None: nobody asks
     cdef object read_space      # bytearray: what an asyncio transport read last
     cdef Py_ssize_t max_message
     cdef Py_ssize_t max_compressed  # the same compressed: what cannot be compressed grows a little

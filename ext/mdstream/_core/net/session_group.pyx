@@ -32,14 +32,15 @@ class SessionLimits(NamedTuple):
 cdef class SessionGroup:
     """What all sessions of one listener share.
 
-    Callbacks: ``on_request(session, head)`` gets an upgrade request without its empty line, and answers it before it returns, by
-    ``session.accept`` or ``session.refuse``; ``on_open(session)``; ``on_message(session, payload)`` gets a whole message (UTF-8 checked
-    in JSON sessions); ``on_close(session, code)`` is called once for each session that was opened, also if the peer vanished (1006).
+    Callbacks: ``on_request(session, head)`` gets an upgrade request without its empty line, and answers it by ``session.accept`` or
+    ``session.refuse``, before it returns or later within ``handshake_s``; ``on_open(session)``; ``on_message(session, payload)`` gets
+    a whole message (UTF-8 checked in JSON sessions); ``on_close(session, code)`` is called once for each session that was opened, also
+    if the peer vanished (1006); ``on_gone(session)`` once for each of the others.
     ``SessionClosed`` raised in ``on_open`` or ``on_message`` closes with its code; any other exception is logged and closes with 1011.
     What a callback sends leaves in one write.
 
     ``control_backlog_bytes``: how many bytes of control messages may wait for a peer that does not read; more closes with 4408.
-    ``handshake_s``: from a connection to its whole upgrade request. ``close_timeout_s``: from our close frame to the end.
+    ``handshake_s``: from a connection to the answer to its upgrade request. ``close_timeout_s``: from our close frame to the end.
     ``any_type``: accept text and binary whatever the format, and answer in kind (for conformance tests).
 
     ``connections`` counts those for which there was room when they came, half-open ones included, until they end.
@@ -53,6 +54,7 @@ cdef class SessionGroup:
         on_open,
         on_message,
         on_close,
+        on_gone=None,
         limits=SessionLimits(),
         any_type: bool = False,
     ) -> None:
@@ -61,6 +63,7 @@ cdef class SessionGroup:
         self.on_open = on_open
         self.on_message = on_message
         self.on_close = on_close
+        self.on_gone = on_gone
         self.max_connections = limits.max_connections
         self.max_message = limits.max_message_bytes
         self.max_compressed = self.max_message + self.max_message // 1024 + SPARE
