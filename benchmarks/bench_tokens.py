@@ -1,6 +1,6 @@
 """What a login costs: ``python -m pytest benchmarks/bench_tokens.py --benchmark-only``.
 
-Clients come in batches, are let in, and leave. The columns: the gateway's CPU for each (``cpu_us``), how many a second that makes on one core
+Clients come in batches, are let in, and leave. The columns: the gateway's CPU for each (``cpu_us``), what that makes a second on one core
 (``per_s``), and that as a share of logins without any token (``share``). ``seen``: the token was verified before, as in a storm
 after a restart of a proxy; it must be 0.7 or more. Then new tokens, each verified once, for each algorithm; and wrong ones.
 """

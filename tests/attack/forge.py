@@ -109,6 +109,10 @@ def encoded(value: Any) -> str:
     return b64(value if isinstance(value, bytes) else json.dumps(value).encode())
 
 
+def decoded(part: bytes) -> bytes:
+    return base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+
+
 def claims(algorithm: str = "EdDSA", **changes: Any) -> dict[str, Any]:
     """Good ones; a claim given as None is left out."""
     now = int(time.time())

@@ -255,7 +255,7 @@ cdef int read_upgrade(const uint8_t* data, size_t size) except -1:
     if usual is not None:
         need(request.path == usual[0], "another target")
         request.headers["Connection"] = "upgrade"
-        need(upgrade_request.validate(request) == usual[3], "another key")
+        need(upgrade_request.validate(request) == usual[-1], "another key")
     return 0
 
 

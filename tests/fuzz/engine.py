@@ -15,12 +15,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 INSTRUMENTED = (
+    "mdstream.auth.entitlements",
+    "mdstream.auth.keys",
+    "mdstream.auth.patterns",
+    "mdstream.auth.tokens",
+    "mdstream.gateway.addresses",
     "mdstream.gateway.commands",
     "mdstream.gateway.control_decoder",
     "mdstream.gateway.extensions",
+    "mdstream.gateway.forwarded",
     "mdstream.gateway.handshake",
     "mdstream.gateway.http_messages",
     "mdstream.gateway.http_listener",
+    "mdstream.gateway.proxy_protocol",
     "mdstream.gateway.upgrades",
 )
 
@@ -126,7 +133,9 @@ def main() -> None:
     )
 
 
-PYTHON_TARGETS = ("commands_", "extensions", "upgrades", "admin_", "token", "proxy", "claim", "forwarded")
+PYTHON_TARGETS = (
+    "commands_", "extensions", "upgrades", "admin_", "tokens", "claims", "jwks", "proxy_header", "forwarded",
+)  # fmt: skip
 """How the names of readers in Python begin: their modules are instrumented before ``targets`` imports them."""
 
 if __name__ == "__main__":

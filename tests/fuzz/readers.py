@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
 
-from mdstream.errors import CommandError
+from attack import forge
+from mdstream.auth.entitlements import Entitlements
+from mdstream.auth.keys import KeySet, pem_key, read_jwk_set
+from mdstream.auth.sources import FixedKeys
+from mdstream.auth.tokens import Issuer, TokenVerifier
+from mdstream.errors import CommandError, Unauthorized
 from mdstream.gateway import commands, control_decoder, messages
+from mdstream.gateway.addresses import Networks
 from mdstream.gateway.commands import BadCommand, CommandReader, Ping
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.extensions import negotiate
+from mdstream.gateway.forwarded import forwarded_for
 from mdstream.gateway.handshake import Accepted
 from mdstream.gateway.http_listener import answer
+from mdstream.gateway.proxy_protocol import START_BYTES, read_length, read_source
 from mdstream.gateway.upgrades import Upgrades
 
 JSON, MSGPACK = control_decoder.JSON, control_decoder.MSGPACK
@@ -110,5 +119,76 @@ def answer_upgrade(head: bytes) -> None:
 
 
 def answer_admin(head: bytes) -> None:
-    said = answer(head, lambda request: (200, "page", ()))
+    said = answer(head, "127.0.0.1", make_page=lambda *_: (200, "page", ()))
     assert said.startswith(b"HTTP/1.1 ") and said.partition(b"\r\n\r\n")[1]
+
+
+# ---- who somebody is, and where he comes from
+
+
+NOW_S = 1_800_000_000.0
+
+
+@cache
+def verifier() -> TokenVerifier:
+    keys = KeySet([pem_key(forge.keys().pem("EdDSA"))])
+    issuer = Issuer(forge.ISSUERS["EdDSA"], frozenset({forge.AUDIENCE}), FixedKeys(keys))
+    return TokenVerifier([issuer], leeway_s=30, wall_s=lambda: NOW_S, now_s=lambda: NOW_S)
+
+
+def read_token(token: bytes) -> None:
+    """Nobody comes in but by a signature of the issuer's over exactly these claims."""
+    try:
+        identity = verifier().verify(token)
+    except Unauthorized:
+        return
+    first, second, _ = token.split(b".")
+    claims = json.loads(forge.decoded(second))
+    assert identity.subject == claims["sub"] and claims["exp"] > NOW_S - 30
+    assert json.loads(forge.decoded(first))["alg"] == "EdDSA"
+
+
+def read_claim(payload: bytes) -> None:
+    """Compiled or refused with a place; what is compiled can be asked anything."""
+    try:
+        claim = json.loads(payload)
+    except (ValueError, RecursionError):
+        return
+    try:
+        entitled = Entitlements.from_claim(claim)
+    except ValueError as error:
+        assert str(error).isprintable(), error
+        return
+    for name in ("SIM:A", "SIM:" + "a" * 128, "*:*"):
+        seen = entitled.check("book", name, 20, 100) is None
+        assert entitled.may_see(name) or not seen
+
+
+def read_jwks(payload: bytes) -> None:
+    try:
+        keys = read_jwk_set(payload, trusted=False)
+    except ValueError as error:
+        assert str(error).isprintable(), error
+        return
+    assert all(key.algorithm != "HS256" for key in keys.keys), "a secret from a set that anybody may read"
+
+
+def read_proxy_header(data: bytes) -> None:
+    start, rest = data[:START_BYTES], data[START_BYTES:]
+    try:
+        address = read_source(start, rest[: read_length(start)])
+    except ValueError as error:
+        assert str(error).isprintable(), error
+        return
+    assert address is None or len(address) in (4, 16)
+
+
+@cache
+def proxies() -> Any:
+    return Networks(("10.0.0.0/8", "::1/128"))
+
+
+def read_forwarded(head: bytes) -> None:
+    for header in ("x-forwarded-for", "forwarded"):
+        address = forwarded_for(head, header, proxies())
+        assert address is None or len(address) in (4, 16)

@@ -167,6 +167,42 @@ def request_seeds() -> Iterator[bytes]:
     yield b"OPTIONS * HTTP/1.1\r\nHost: x"
 
 
+def token_seeds() -> Iterator[bytes]:
+    from attack import forge
+
+    good = {"iat": int(readers.NOW_S), "exp": int(readers.NOW_S) + 600}
+    yield forge.token(**good).encode()
+    yield forge.token(header={"alg": "EdDSA", "kid": "x", "typ": "JWT"}, **good).encode()
+    yield forge.token("HS256", **good).encode()
+
+
+def claim_seeds() -> Iterator[bytes]:
+    yield b'{"grants":[{"channels":["book","ticker"],"instruments":["SIM:*","A:?-USD"],"depth":20,"interval_ms":100}]}'
+    yield b'{"grants":[{"channels":["*"],"instruments":["*"],"delay_ms":900000}]}'
+
+
+def jwks_seeds() -> Iterator[bytes]:
+    from attack import forge
+
+    key = forge.jwk_of(forge.keys())
+    yield json.dumps({"keys": [key]}).encode()
+    yield json.dumps(
+        {"keys": [key | {"kid": "b"}, {"kty": "oct", "k": "AAAA"}, {"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}
+    ).encode()
+
+
+def proxy_seeds() -> Iterator[bytes]:
+    start = b"\r\n\r\n\x00\r\nQUIT\n"
+    yield start + b"\x21\x11\x00\x0c" + bytes(range(12))
+    yield start + b"\x21\x21\x00\x28" + bytes(range(36)) + b"\x01\x00\x01h"
+    yield start + b"\x20\x00\x00\x00"
+
+
+def forwarded_seeds() -> Iterator[bytes]:
+    yield b'GET / HTTP/1.1\r\nX-Forwarded-For: 1.2.3.4, 10.0.0.1\r\nForwarded: for=1.2.3.4;proto=https, for="[::1]:80"'
+    yield b"GET / HTTP/1.1\r\nForwarded: for=unknown, FOR=_hidden\r\nx-forwarded-for: 2001:db8::1, ::ffff:1.2.3.4"
+
+
 TARGETS: dict[str, FuzzTarget] = {
     each.name: each
     for each in (
@@ -182,5 +218,10 @@ TARGETS: dict[str, FuzzTarget] = {
         FuzzTarget("extensions", extension_seeds, readers.read_extensions),
         FuzzTarget("upgrades", request_seeds, readers.answer_upgrade, longest=1024),
         FuzzTarget("admin_requests", request_seeds, readers.answer_admin, longest=1024),
+        FuzzTarget("tokens", token_seeds, readers.read_token, longest=1024),
+        FuzzTarget("claims", claim_seeds, readers.read_claim),
+        FuzzTarget("jwks", jwks_seeds, readers.read_jwks, longest=1024),
+        FuzzTarget("proxy_header", proxy_seeds, readers.read_proxy_header, longest=128),
+        FuzzTarget("forwarded", forwarded_seeds, readers.read_forwarded),
     )
 }
