@@ -70,11 +70,13 @@ test-debug test-asan: test-%: $(INSTALLED)
 	cd build/$* && $(SANITIZE) $(call checked_python,$*) -m pytest -n $(WORKERS) --capture=sys $(CHECKED_TESTS) $(ARGS)
 
 RUNS ?= 10000000
+fuzz: GUIDED = ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 \
+	LD_PRELOAD="$(CURDIR)/build/fuzz/coverage.so $$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)"
 fuzz: $(INSTALLED)  ## Every decoder under libFuzzer with sanitizers, RUNS executions each (hours; RUNS=100000 ARGS="frames"; reports/fuzz.json)
 	$(BIN)/python -m pip install --quiet --group fuzz
 	$(call checked_build,fuzz)
 	$(CC) -O2 -shared -fPIC -o build/fuzz/coverage.so tests/fuzz/coverage.c
-	cd build/fuzz && $(call checked_python,fuzz) -m fuzz.run --runs $(RUNS) --report $(CURDIR)/reports/fuzz.json $(ARGS)
+	cd build/fuzz && $(GUIDED) $(call checked_python,fuzz) -m fuzz.run --runs $(RUNS) --report $(CURDIR)/reports/fuzz.json $(ARGS)
 
 audit: $(INSTALLED)  ## Known weaknesses of what we depend on, and a bill of materials (CycloneDX), into reports/
 	$(BIN)/python -m pip install --quiet --group audit
