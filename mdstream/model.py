@@ -31,6 +31,13 @@ DEPTHS = (0, 1, 5, 10, 20, 50, 100)
 INTERVALS_MS = (0, 50, 100, 250, 500, 1000)
 """Served conflation intervals; 0 is every change."""
 
+GROUPS = tuple(
+    sorted(
+        digit * 10**zeros for digit in (1, 2, 5, 25) for zeros in range(7) if 1 < digit * 10**zeros <= 10**6
+    )
+)
+"""Groups of ticks that are always served: what ladders and depth charts offer. Others are, while there is room."""
+
 MAX_SYMBOL = 128
 """Characters of a symbol."""
 

@@ -88,6 +88,10 @@ class Readers:
             raise
         return reader
 
+    def is_announced(self, instrument: InstrumentId) -> bool:
+        """Whether its ``ref`` was heard since the start; if not, it may be stored all the same."""
+        return instrument in self._refs
+
     async def close(self) -> None:
         """Closes every reader; the bus stays open."""
         for unregister in self._unregister:

@@ -68,6 +68,7 @@ class ClientListener:
         self._introductions = 0
         self._loop = asyncio.get_running_loop()
         self._hellos = Hellos()
+        group.call_soon = self._loop.call_soon
 
     @property
     def port(self) -> int:

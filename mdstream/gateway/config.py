@@ -24,6 +24,7 @@ from mdstream.gateway.settings import (
     Group,
     HostNames,
     NatsUrls,
+    Numbers,
     Setting,
     Subset,
     Switch,
@@ -31,7 +32,7 @@ from mdstream.gateway.settings import (
     Whole,
     settings_of,
 )
-from mdstream.model import DEPTHS, INTERVALS_MS
+from mdstream.model import DEPTHS, GROUPS, INTERVALS_MS, MAX_NUMBER
 
 ENV_PREFIX = "MDSTREAM_"
 
@@ -165,6 +166,12 @@ class GatewayConfig(AuthSettings):
     intervals_ms: tuple[int, ...] = _served(
         INTERVALS_MS, Subset(INTERVALS_MS), "conflation intervals that clients may ask for; 0 is every change"
     )
+    groups: tuple[int, ...] = _served(
+        GROUPS,
+        Numbers(2, MAX_NUMBER, 64),
+        "groups of ticks in which a book is always shown, and these times an instrument's tick; other groups are shown while "
+        "max_other_groups allows",
+    )
 
     compression: bool = _served(
         True,
@@ -193,6 +200,12 @@ class GatewayConfig(AuthSettings):
         "kernel send buffer of a client's socket; 0 leaves it to the kernel; in a small one less old "
         "data piles up",
     )
+    notsent_lowat_bytes: int = _session(
+        131_072,
+        _bytes(0, 2**30),
+        "bytes that the kernel takes for a client's socket before it can send them (TCP_NOTSENT_LOWAT); what the network "
+        "has under way is not counted; 0 leaves it to the kernel",
+    )
     io_uring: bool = _session(
         True,
         Switch(),
@@ -206,6 +219,13 @@ class GatewayConfig(AuthSettings):
         "Market data never piles up",
     )
 
+    max_unread_bytes: int = _session(
+        33_554_432,
+        _bytes(65_536, 2**40),
+        "data that may wait in memory for clients that do not read, of all together; beyond it, those that have read nothing for "
+        "two seconds are closed with 4408, the largest first",
+    )
+
     max_connections: int = _bounds(
         10_000, Whole(1, 1000000), "clients at a time; further clients are answered 503"
     )
@@ -217,8 +237,22 @@ class GatewayConfig(AuthSettings):
     max_message_bytes: int = _bounds(
         65_536, _bytes(1024, 2**24), "size of one message from a client; a larger one closes it with 1009"
     )
+    max_commands_per_message: int = _bounds(
+        2_000, Whole(1, 100000), "commands in one MessagePack message; what follows them is not read"
+    )
     max_subscriptions: int = _bounds(
         1_000, Whole(1, 100000), "subscriptions of one client; more are refused as limit_subscriptions"
+    )
+    max_grouped: int = _bounds(
+        32,
+        Whole(0, 100000),
+        "grouped views of one client (group above 1); more are refused as limit_subscriptions",
+    )
+    max_other_groups: int = _bounds(
+        16,
+        Whole(0, 100000),
+        "views of one instrument in groups that are not among groups, of all clients together; more are refused as "
+        "limit_subscriptions",
     )
     max_instruments_per_command: int = _bounds(
         1_000, Whole(1, 100000), "instruments in one subscribe; more are refused as bad_value"
@@ -234,6 +268,40 @@ class GatewayConfig(AuthSettings):
     )
     commands_burst: int = _bounds(
         2_000, Whole(1, 10000000), "commands of one client at once; more are refused as rate_limited"
+    )
+    decoded_bytes_per_second: int = _bounds(
+        262_144,
+        _bytes(1, 2**40),
+        "bytes of messages from one client per second, decompressed, in the long run",
+    )
+    decoded_bytes_burst: int = _bounds(
+        4_194_304,
+        _bytes(1, 2**40),
+        "the same at once; a message beyond it is not read, and refused as rate_limited",
+    )
+    levels_per_second: int = _bounds(
+        1_000_000,
+        Whole(1, 2**40),
+        "levels, changes and trades that are read for one client's subscribe and recover per second, in the long run",
+    )
+    levels_burst: int = _bounds(
+        32_000_000, Whole(1, 2**40), "the same at once; what goes beyond is refused as rate_limited"
+    )
+    answer_bytes_per_second: int = _bounds(
+        8_388_608,
+        _bytes(1, 2**40),
+        "bytes, as estimated, that one client's subscribe, recover and ping are answered with per second, in the long run",
+    )
+    answer_bytes_burst: int = _bounds(
+        536_870_912, _bytes(1, 2**40), "the same at once; what goes beyond is refused as rate_limited"
+    )
+    control_frames_per_second: int = _bounds(
+        20, Whole(1, 1000000), "WebSocket pings and pongs of one client per second, in the long run"
+    )
+    control_frames_burst: int = _bounds(
+        200,
+        Whole(1, 1000000),
+        "the same at once; then only the newest ping is answered, and a client that sends as many again is closed with 4429",
     )
 
     open_timeout_ms: int = _instruments(
@@ -308,9 +376,14 @@ class GatewayConfig(AuthSettings):
                 raise ConfigError(f"{secret} and {secret}_file: one of them is enough")
         if (self.nats_user is None) != (self.nats_password is None and self.nats_password_file is None):
             raise ConfigError("nats_user and nats_password must be given together")
-        if self.commands_burst < self.commands_per_second:
+        for budget in ("commands", "decoded_bytes", "levels", "answer_bytes", "control_frames"):
+            self._check_budget(budget)
+
+    def _check_budget(self, budget: str) -> None:
+        burst, per_second = getattr(self, f"{budget}_burst"), getattr(self, f"{budget}_per_second")
+        if burst < per_second:
             raise ConfigError(
-                f"commands_burst is {self.commands_burst}; it must be at least commands_per_second, {self.commands_per_second}"
+                f"{budget}_burst is {burst}; it must be at least {budget}_per_second, {per_second}"
             )
         self.check_auth()
 

@@ -151,11 +151,21 @@ class GatewayCollector(Collector):
         yield _counter("mdstream_connections_closed", "Sessions ended, by close code", "code", closes)
         yield _counter("mdstream_commands", "Commands understood, by op", "op", sessions.commands_total)
         yield _counter("mdstream_errors", "Commands refused, by code", "code", sessions.errors_total)
+        yield CounterMetricFamily(
+            "mdstream_deferred_work",
+            "Messages that took longer than a slice of the loop's turn and were finished in later ones",
+            value=sessions.turns.deferred_total,
+        )
+        yield GaugeMetricFamily(
+            "mdstream_waiting_sessions",
+            "Sessions whose work waits for a later turn; nothing is read from them",
+            value=sessions.turns.waiting,
+        )
 
     def _limit_families(self) -> Iterator[Metric]:
         refused = CounterMetricFamily(
             "mdstream_limited",
-            "What was refused because one address or one user had too much, by limit",
+            "What was beyond a limit of one session, one address or one user",
             labels=("scope", "limit"),
         )
         known = GaugeMetricFamily(
@@ -163,6 +173,8 @@ class GatewayCollector(Collector):
             "Addresses and users that are counted now, or were lately",
             labels=("scope",),
         )
+        for limit, count in self._sessions.limited_total.items():
+            refused.add_metric(("session", limit), count)
         for shares in (self._limits.addresses, self._limits.users):
             known.add_metric((shares.scope,), len(shares))
             for kind, count in shares.refused_total.items():

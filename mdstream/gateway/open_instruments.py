@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from mdstream.gateway import messages
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.hub_target import HubTarget
 from mdstream.gateway.open_instrument import OpenInstrument, StreamStatus
+from mdstream.gateway.openings import Openings
+from mdstream.gateway.unknown_names import UnknownNames
 from mdstream.gateway.withheld import REACH_US, Withheld
 from mdstream.model import Channel, InstrumentId, Ref, State, StateCode
 
@@ -75,7 +78,8 @@ class OpenInstruments:
         self._changing: StreamStatus | None = None
         """The status whose subscribers are being told."""
         hub.on_arrival = self._arrived
-        self._opening: dict[str, asyncio.Task[OpenInstrument]] = {}
+        self._openings: Openings[OpenInstrument] = Openings()
+        self._unknown = UnknownNames()
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._end_subscriptions: Callable[[Instrument, str], None] = lambda core, reason: None
 
@@ -113,10 +117,12 @@ class OpenInstruments:
         channel: str,
         resume: Resume = _NOTHING_SEEN,
         *,
+        asker: Hashable = None,
         may_see: Callable[[str], bool] = lambda _: True,
     ) -> list[OpenInstrument]:
         """Opens what is not open yet, once for all that ask; raises CommandError ``unknown_instrument`` or ``unavailable``.
 
+        Askers take turns. Cancel it when the ``asker`` has gone: what nobody else waits for is then not opened.
         The error for an unknown instrument names similar ones, of those that the asker ``may_see``.
         A ``resume`` needs data, so it is waited for; what this gateway has not reached too, for a while. Without one, the wait is as
         short as usual: just enough that most clients are not told ``recovering`` first. Use what it returns at once.
@@ -126,7 +132,7 @@ class OpenInstruments:
         self._wanted.update(names)
         try:
             while True:
-                await self._open_all(ids, deadline_s, may_see)
+                await self._open_all([id for id in ids if str(id) not in self._open], asker, deadline_s)
                 found = self.find_all(names, channel)
                 if found is not None:
                     await self._wait_until_ready(found, channel, resume, deadline_s)
@@ -134,24 +140,11 @@ class OpenInstruments:
                         return found
                 if asyncio.get_running_loop().time() > deadline_s:
                     raise _unavailable("an instrument was let go meanwhile; try again")
+        except _Unknown as error:
+            hint = await self._hint(error.id, may_see)
+            raise CommandError(error.code, f"{error}{hint}") from None
         finally:
             self._wanted -= Counter(names)
-
-    async def _open_all(
-        self, ids: Sequence[InstrumentId], deadline_s: float, may_see: Callable[[str], bool]
-    ) -> None:
-        tasks = [self._task(id) for id in ids if str(id) not in self._open]
-        await _wait(tasks, deadline_s)
-        for task in tasks:
-            if not task.done():
-                raise _unavailable("NATS did not answer in time; try again")
-            if task.cancelled():
-                raise _unavailable("this gateway stops")
-            try:
-                task.result()
-            except _Unknown as error:
-                hint = await self._hint(error.id, may_see)
-                raise CommandError(error.code, f"{error}{hint}") from None
 
     async def _wait_until_ready(
         self, found: Sequence[OpenInstrument], channel: str, resume: Resume, deadline_s: float
@@ -163,20 +156,27 @@ class OpenInstruments:
         shown = [each for each in found if not self._must_withhold(each, channel, resume.get(each.name))]
         await _wait_for_data([instrument.statuses[channel] for instrument in shown], deadline_s)
 
-    def _task(self, id: InstrumentId) -> asyncio.Task[OpenInstrument]:
-        name = str(id)
-        task = self._opening.get(name)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._open_one(id))
-            self._opening[name] = task
-            task.add_done_callback(lambda done: self._opened(name, done))
-        return task
+    async def _open_all(self, ids: Sequence[InstrumentId], asker: Hashable, deadline_s: float) -> None:
+        """Returns when all are open; raises the first error of one."""
+        for id in ids:
+            self._refuse_unknown(id)
+        works = {str(id): partial(self._open_one, id) for id in ids}
+        with self._openings.asked(asker, works, works.__getitem__) as results:
+            await _wait(results, deadline_s, until=asyncio.FIRST_EXCEPTION)
+            for result in results:
+                if result.cancelled():
+                    raise _unavailable("this gateway stops")
+                if result.done():
+                    result.result()
+            if not all(result.done() for result in results):
+                raise _unavailable("NATS did not answer in time; try again")
 
-    def _opened(self, name: str, task: asyncio.Task[OpenInstrument]) -> None:
-        del self._opening[name]
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, CommandError):
-            log.error("%s could not be opened", name, exc_info=error)
+    def _refuse_unknown(self, id: InstrumentId) -> None:
+        """Raises _Unknown for what the bus did not have a moment ago, unless it was announced since."""
+        if self._readers is not None and self._readers.is_announced(id):
+            self._unknown.discard(str(id))
+        elif self._unknown.holds(str(id), self._now_us() / 1e6):
+            raise _Unknown(id)
 
     async def _open_one(self, id: InstrumentId) -> OpenInstrument:
         if str(id) in self._closing:
@@ -194,10 +194,13 @@ class OpenInstruments:
             if instrument.opened:
                 self._hub.remove_instrument(instrument.core)
             if isinstance(error, UnknownInstrument):
+                self._unknown.add(str(id), self._now_us() / 1e6)
                 raise _Unknown(id) from None
             if isinstance(error, BusError | FeedError):
                 log.warning("%s cannot be opened now: %s", id, error)
                 raise _unavailable(f"{id} cannot be opened now: {error}") from None
+            if isinstance(error, Exception):
+                log.error("%s could not be opened", id, exc_info=error)
             raise
         self._open[instrument.name] = instrument
         if instrument.is_rescaled:
@@ -259,7 +262,8 @@ class OpenInstruments:
         is_ahead = seen is not None and seen[0] == epoch and seen[1] > seq
         if seen is not None and self._must_withhold(instrument, topic.channel, seen):
             self._hub.send(sink, answer)
-            self._withheld.begin(sink, topic, instrument, seen)
+            if self._is_subscribed(sink, topic):
+                self._withheld.begin(sink, topic, instrument, seen)
         elif status.state is State.LIVE and not is_ahead:
             self._hub.catch_up(sink, topic, answer)
         else:
@@ -268,7 +272,8 @@ class OpenInstruments:
                 state = status.apart(number, instrument.age_ms, StateCode.GAP, self._wall_us())
             self._hub.send(sink, answer)
             self._hub.send(sink, messages.encode(sink.format, state))
-            self._show(sink, topic, status)
+            if self._is_subscribed(sink, topic):
+                self._show(sink, topic, status)
 
     def is_shown(self, sink: Sink, topic: Topic) -> bool:
         """Whether a subscription gets the data of its topic; else it follows, or the instrument is let go."""
@@ -371,15 +376,18 @@ class OpenInstruments:
     async def close(self) -> None:
         """Ends all readers; after it no instrument can be opened."""
         readers, self._readers = self._readers, None
-        openings = list(self._opening.values())
-        for task in openings:
-            task.cancel()
-        await asyncio.gather(*openings, *self._closing.values(), return_exceptions=True)
+        await self._openings.close()
+        await asyncio.gather(*self._closing.values(), return_exceptions=True)
         self._open.clear()
         if readers is not None:
             await readers.close()
 
     # ---- figures
+
+    @property
+    def opening(self) -> int:
+        """Instruments that are being opened, or wait for it."""
+        return len(self._openings)
 
     @property
     def stats(self) -> ReaderStats:
@@ -408,10 +416,13 @@ class OpenInstruments:
         return [(name, (now_us - moved_us) / 1e6) for name, moved_us in named[:most]]
 
 
-async def _wait(futures: Sequence[asyncio.Future[Any]], deadline_s: float) -> None:
-    """Waits until all are done or the loop's time is ``deadline_s``; cancels none."""
+async def _wait(
+    futures: Sequence[asyncio.Future[Any]], deadline_s: float, until: str = asyncio.ALL_COMPLETED
+) -> None:
+    """Waits until all are done (or ``until``), or the loop's time is ``deadline_s``; cancels none."""
     if futures:
-        await asyncio.wait(futures, timeout=max(deadline_s - asyncio.get_running_loop().time(), 0))
+        timeout_s = max(deadline_s - asyncio.get_running_loop().time(), 0)
+        await asyncio.wait(futures, timeout=timeout_s, return_when=until)
 
 
 async def _wait_for_data(statuses: Iterable[StreamStatus], deadline_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import dataclasses
 import fcntl
 import logging
@@ -28,6 +29,10 @@ log = logging.getLogger("mdstream.gateway")
 _RESERVED_FILES = 64
 """Descriptors for everything but clients: NATS, the listeners, the log, probes on the admin port."""
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's mallopt."""
+_LARGE_BLOCK = 524_288
+
 
 def serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig] | None = None) -> int:
     """Serves until SIGTERM or SIGINT and returns the exit code. Raises ConfigError, or MdstreamError if it cannot run.
@@ -37,6 +42,7 @@ def serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig] | None 
     config.check_exposure(config.host)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the gateway is there to read its certificate again
     logs.configure(config.log_level, config.log_format, audit=config.audit_lines_per_second > 0)
+    _return_large_blocks()
     config = _fit_to_file_limit(config)
     _make_room_for_files(config.max_connections)
     log.info("mdstream %s, configuration: %s", __version__, describe(config))
@@ -162,6 +168,18 @@ def _fit_to_file_limit(config: GatewayConfig) -> GatewayConfig:
         fits,
     )
     return dataclasses.replace(config, max_connections=fits)
+
+
+def _return_large_blocks() -> None:
+    """Has the C library (glibc) give large blocks back to the system as soon as they are freed.
+
+    By default it moves its threshold up to the largest block that was freed. After some deep snapshots for slow clients, their memory
+    would then stay in the process for good, between blocks that live on.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+        mallopt(_M_TRIM_THRESHOLD, 16 * _LARGE_BLOCK)
 
 
 def _make_room_for_files(connections: int) -> None:

@@ -68,11 +68,17 @@ class Server:
             on_message=sessions.received,
             on_close=sessions.closed,
             on_gone=lambda session: limits.answered(_visitor(session)),
+            on_limited=sessions.limited,
             limits=SessionLimits(
                 max_connections=config.max_connections,
                 max_message_bytes=config.max_message_bytes,
                 control_backlog_bytes=config.control_backlog_bytes,
                 handshake_s=config.handshake_ms / 1000,
+                max_unread_bytes=config.max_unread_bytes,
+                control_frames_burst=config.control_frames_burst,
+                control_frames_per_second=config.control_frames_per_second,
+                decoded_bytes_burst=config.decoded_bytes_burst,
+                decoded_bytes_per_second=config.decoded_bytes_per_second,
             ),
         )
         self._listener: ClientListener | None = None
@@ -109,7 +115,11 @@ class Server:
             handshake_s=config.handshake_ms / 1000,
         )
         await self._listener.open(
-            config.host, config.port, backlog=config.backlog, send_buffer_bytes=config.send_buffer_bytes
+            config.host,
+            config.port,
+            backlog=config.backlog,
+            send_buffer_bytes=config.send_buffer_bytes,
+            notsent_lowat_bytes=config.notsent_lowat_bytes,
         )
         self.port = self._listener.port
 

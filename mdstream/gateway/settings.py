@@ -152,6 +152,30 @@ class Subset:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbers:
+    """Up to ``most`` whole numbers between two bounds, both allowed; sorted, each once; none at all is allowed."""
+
+    least: int
+    greatest: int
+    most: int
+    placeholder: str = "N,N,…"
+
+    def read(self, raw: object) -> tuple[int, ...]:
+        if not isinstance(raw, list) or len(raw) > self.most or not all(map(self._allows, raw)):
+            raise ValueError(
+                f"is {raw!r}; it must be a list of at most {self.most} whole numbers from {self.least} to {self.greatest}"
+            )
+        return tuple(sorted(set(raw)))
+
+    def read_text(self, text: str) -> tuple[int, ...]:
+        return self.read([_number_or_text(part.strip()) for part in text.split(",") if part.strip()])
+
+    def _allows(self, number: object) -> bool:
+        is_whole = isinstance(number, int) and not isinstance(number, bool)
+        return is_whole and self.least <= number <= self.greatest  # type: ignore[operator]
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkList:
     """IP networks and addresses, in their usual spelling; as text with commas, or ``none``."""
 

@@ -141,6 +141,7 @@ class Server:
             on_open=lambda session: self.opened.put_nowait(session),
             on_message=lambda session, payload: self.received(session, payload),
             on_close=self.closed,
+            on_limited=lambda session, kind: self.on_limited(session, kind),
             limits=SessionLimits(**limits),
             any_type=any_type,
         )
@@ -150,6 +151,7 @@ class Server:
         self.messages: asyncio.Queue[bytes] = asyncio.Queue()
         self.on_message: Callable[[Session, bytes], None] = lambda session, payload: None
         self.received: Callable[[Session, bytes], None] = self._keep
+        self.on_limited: Callable[[Session, str], None] = lambda session, kind: None
 
     def _keep(self, session: Session, payload: bytes) -> None:
         self.messages.put_nowait(payload)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +17,7 @@ from mdstream.bus import ReaderStats, UnknownInstrument
 from mdstream.gateway import GatewayConfig
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.turns import Turns
 from mdstream.model import InstrumentId, Ref, State
 
 
@@ -28,10 +29,21 @@ class FakeSession:
         self.sink = MemorySink(format)
         self.context: object = None
         self.transport: object = None
-        self.open = True
         self.code = 0
+        self.paused = False
+        self._is_open = True
         self._hub = hub
         hub.attach(self.sink)
+
+    @property
+    def open(self) -> bool:
+        return self._is_open and not self.sink.closed
+
+    def pause_input(self) -> None:
+        self.paused = True
+
+    def resume_input(self) -> None:
+        self.paused = False
 
     def send_control(self, payload: bytes) -> None:
         if self.open:
@@ -39,7 +51,7 @@ class FakeSession:
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         if self.open:
-            self.open, self.code = False, code
+            self._is_open, self.code = False, code
 
     def taken(self) -> list[Any]:
         """What was sent since the last time, decoded."""
@@ -102,6 +114,9 @@ class FakeReaders:
         self.readers[name] = FakeReader(name, self)
         return self.readers[name]
 
+    def is_announced(self, instrument: InstrumentId) -> bool:
+        return str(instrument) in self.refs
+
     async def _stream_info(self, stream: str, subjects_filter: str) -> Any:
         self.asked.append(subjects_filter)
         return SimpleNamespace(state=SimpleNamespace(subjects=dict.fromkeys(self.subjects, 1)))
@@ -120,7 +135,7 @@ class FakeReaders:
 class Stage:
     """Everything together; time stands still until ``pass_s``, and ``wall_us`` may be set to anything."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, *, asker_of: Callable[[Any], Hashable] | None = None, **changes: Any) -> None:
         self.now_us = 1_000_000_000
         self.wall_us = 1_700_000_000_000_000
         self.config = GatewayConfig(node="test", **changes)
@@ -140,6 +155,8 @@ class Stage:
             self.instruments,
             wall_us=lambda: self.wall_us,
             now_s=lambda: self.now_us / 1e6,
+            turns=Turns(self.hub, clock_us=lambda: self.now_us),
+            **({} if asker_of is None else {"asker_of": asker_of}),
         )
 
     def announce(self, *names: str) -> None:

@@ -58,6 +58,38 @@ def test_an_unknown_instrument_is_hinted_at_once_a_second(run, stage) -> None:
     run(scenario())
 
 
+def test_who_asks_again_and_again_for_what_is_unknown_costs_the_bus_nothing(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        for _ in range(20):
+            code, _ = await refusal(on.instruments.open([A], "book"))
+            assert code == ErrorCode.UNKNOWN_INSTRUMENT
+        assert on.readers.opened == ["SIM:A"]
+        on.pass_s(1.0)
+        await refusal(on.instruments.open([A], "book"))
+        assert on.readers.opened == ["SIM:A"] * 2
+        on.announce("SIM:A")
+        assert await on.instruments.open([A], "book"), "a ref was heard since"
+
+    run(scenario())
+
+
+def test_one_unknown_instrument_ends_the_wait_for_the_others(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A")
+
+        async def only_b() -> None:
+            if on.readers.opened[-1] == "SIM:A":
+                await asyncio.Event().wait()
+
+        on.readers.gate = only_b
+        assert (await refusal(on.instruments.open([A, B], "book")))[0] == ErrorCode.UNKNOWN_INSTRUMENT
+        assert on.instruments.opening == 0
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("error", [BusUnavailable("NATS is tired"), PayloadError("ref is nonsense")])
 def test_what_cannot_be_opened_now_is_unavailable_and_can_be_tried_again(run, stage, error) -> None:
     async def scenario() -> None:

@@ -144,6 +144,92 @@ def test_a_client_that_leaves_while_its_instrument_opens_is_forgotten(run, stage
     assert caplog.records == []
 
 
+def test_what_a_client_that_left_had_asked_for_is_not_opened(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        names = [f"SIM:N{i}" for i in range(100)]
+        opening = asyncio.Event()
+        on.readers.gate = opening.wait
+        client, other = on.client(), on.client()
+        on.say(client, **{**BOOK, "instruments": names})
+        on.say(other, **{**BOOK, "instruments": names[:1]})
+        await turns()
+        begun = len(on.readers.opened)
+        assert begun < len(names)
+        client.close()
+        client.sink.close()
+        on.sessions.closed(client, 1006)
+        await turns()
+        assert client.context.opening == 0
+        assert on.instruments.opening == 1, "the other client still waits"
+        opening.set()
+        assert (await answers(other))[0]["code"] == "unknown_instrument"
+        assert len(on.readers.opened) == begun
+        assert on.instruments.opening == 0
+
+    run(scenario())
+
+
+def test_an_asker_may_be_other_than_the_session(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(asker_of=lambda session: "the same user")
+        opening = asyncio.Event()
+        on.readers.gate = opening.wait
+        for number in range(50):
+            on.say(on.client(), **{**BOOK, "instruments": [f"SIM:N{number}"]})
+        await turns()
+        assert len(on.readers.opened) == 16
+        await on.sessions.cancel_openings()
+
+    run(scenario())
+
+
+def test_a_client_that_has_gone_costs_nothing_more(run, stage, caplog) -> None:
+    """A write finds out that the peer has gone before the event loop says so; its commands still lie in our buffer."""
+
+    async def scenario() -> None:
+        on = stage()
+        on.announce("SIM:A", "SIM:B")
+        on.readers.live_at_once = True
+        client, other = on.client(), on.client()
+        on.say(other, **{**BOOK, "instruments": ["SIM:A", "SIM:B"]})
+        await answers(other)
+        client.sink.close()
+        for depth in (0, 5, 10, 20):
+            on.say(client, **BOOK, depth=depth)
+            on.say(client, op="recover", sub=1, **{"from": 0})
+        assert on.hub.stats()["topics"] == 2
+        assert client.code == 0, "no error of ours"
+
+    run(scenario())
+    assert caplog.records == []
+
+
+def test_what_recovers_cost_is_bounded(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(levels_burst=30, levels_per_second=10)
+        on.announce("SIM:A")
+        on.readers.live_at_once = True
+        client = on.client()
+        on.say(client, **BOOK)
+        subscribed, *_ = await answers(client)
+        recover = {"op": "recover", "sub": subscribed["sub"], "from": 0}
+        for _ in range(17):
+            on.say(client, **recover)
+        assert types(client.taken()) == ["snapshot"] * 16 + ["error"], (
+            "12 levels for the subscribe, 3 for the first recover, 1 for a ready one"
+        )
+        on.say(client, **recover, id=7)
+        (error,) = client.taken()
+        assert (error["id"], error["code"]) == (7, "rate_limited")
+        assert "levels_per_second" in error["message"]
+        on.pass_s(1)
+        on.say(client, **recover)
+        assert types(client.taken()) == ["snapshot"]
+
+    run(scenario())
+
+
 def test_a_failure_of_ours_closes_with_1011_and_is_logged(run, stage, caplog) -> None:
     async def scenario() -> None:
         on = stage()
@@ -221,7 +307,7 @@ def test_data_is_echoed_or_refused_however_deep_it_is_nested(run, stage, format)
         on = stage()
         client = on.client(format)
         answers = []
-        for depth in (1, 100, *range(900, 1100, 3), 30_000):
+        for depth in (1, 100, *range(900, 1100, 3), 15_000):
             on.sessions.received(client, payload(depth))
             # Not decoded here: the client's own libraries have limits too.
             (frame,) = client.sink.take()

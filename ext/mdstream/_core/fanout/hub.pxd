@@ -1,6 +1,6 @@
 """Joins instruments, topics and sinks; the one that decides when what is sent."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from mdstream._core.fanout.heartbeats cimport Heartbeats
 from mdstream._core.fanout.outbox cimport Outbox
@@ -11,6 +11,7 @@ cdef class Hub:
     cdef Outbox out
     cdef readonly uint64_t heartbeat_us
     cdef readonly uint64_t slow_limit_us
+    cdef uint64_t slice_us
     cdef dict instrument_options
     cdef dict topic_groups           # Instrument → TopicGroup
     cdef dict names             # name → Instrument
@@ -21,6 +22,10 @@ cdef class Hub:
     cdef uint32_t last_number
     cdef list dirty             # topic_groups with something new
     cdef list waiting           # topics with an interval and something to send when it ends
+    cdef object costly          # topics that sum levels, with something to send, in turn
+    cdef int64_t work_left      # levels that they may sum now
+    cdef uint64_t work_us       # monotonic: until when that was refilled
+    cdef object made            # key → Topic without a member yet; weak
     cdef list ahead             # topics with members that resumed ahead of them
     cdef set blocked            # sinks
     cdef public object on_arrival   # called with sink and topic of a subscription that is told apart no longer
@@ -42,8 +47,13 @@ cdef class Hub:
     cdef int c_remove(self, Sink sink, Py_ssize_t place) except -1
     cdef int c_send(self, Sink sink, int opcode, const char* payload, Py_ssize_t size) except -1
     cdef int c_blocked(self, Sink sink) except -1
-    cdef bint c_catch_up_all(self, Sink sink) except -1
+    cdef int c_relieve(self, Sink sink) except -1
+    cdef int c_catch_up_all(self, Sink sink) except -1
+    cdef bint c_admit(self, Sink sink, Topic topic, object resume) except -1
     cdef int c_emit_due(self, Topic topic, uint64_t slack_us) except -1
+    cdef int c_emit(self, Topic topic, uint64_t slack_us) except -1
+    cdef int c_refill_work(self) except -1
+    cdef int c_serve_costly(self) except -1
     cdef int c_end_intervals(self) except -1
     cdef int c_serve_ahead(self) except -1
     cdef int c_end_slow(self) except -1

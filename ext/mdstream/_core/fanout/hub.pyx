@@ -1,8 +1,12 @@
 """The hub: what came from the bus is marked, `flush` and `tick` send it, and every sink is written to once."""
 
-from cpython.ref cimport PyObject
-from libc.stdint cimport uint32_t, uint64_t
+from collections import deque
+from weakref import WeakValueDictionary
 
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from mdstream._core.base.clock cimport monotonic_us
 from mdstream._core.codec.deflate cimport Deflater
 from mdstream._core.codec.variant cimport VARIANTS, PLAIN, format_of, compression_of
 from mdstream._core.fanout.heartbeats cimport Heartbeats
@@ -13,14 +17,19 @@ from mdstream._core.fanout.topic cimport AHEAD, Member
 from mdstream._core.fanout.topic_book cimport BookTopic
 from mdstream._core.fanout.topic_ticker cimport TickerTopic
 from mdstream._core.fanout.topic_trades cimport TradesTopic
+from mdstream._core.orderbook.view cimport levels_summed
 from mdstream._core.websocket.frame cimport OP_BINARY, OP_CLOSE, OP_TEXT
 
 from mdstream.codes import CloseCode
 
 cdef enum:
     TICK_US = 50000
-    DRAIN_BYTES = 65536         # written at a time to a sink that reads again
+    RELIEF_BYTES = 65536        # linked to one sink: then it is written to before more is made for it
     DEFER_SHARE = 10            # of the shortest interval that anybody asked for
+    # What grouped views may cost: about a quarter of a core, and a millisecond at a time.
+    WORK_PER_US = 30            # levels summed
+    WORK_MOST = 100000
+    WORK_OF_TURN = 20           # counted for each message beside its levels
 
 cdef int TOO_SLOW = CloseCode.TOO_SLOW
 cdef dict CHANNELS = {"book": BookTopic, "trades": TradesTopic, "ticker": TickerTopic}
@@ -45,11 +54,12 @@ cdef class Hub:
         max_levels: int = 65536,
         heartbeat_us: int = 15_000_000,
         slow_limit_us: int = 30_000_000,
+        slice_us: int = 1_000,
         compression_level: int = 1,
         compression_threshold_bytes: int = 256,
         sender: Sender | None = None,
     ) -> None:
-        """``compression_*``: for sinks with ``window_bits``; smaller messages are sent to them as they are. ``sender``: writes to
+        """``slice_us``: how long one sink is brought up to date at a time. ``compression_*``: for sinks with ``window_bits``; smaller messages are sent to them as they are. ``sender``: writes to
         many sinks at once; without it, each writes for itself."""
         if heartbeat_us < TICK_US:
             raise ValueError(f"heartbeat_us is {heartbeat_us}; it must be at least {TICK_US}, the pace of tick()")
@@ -58,6 +68,7 @@ cdef class Hub:
         self.out.deflater = Deflater(compression_level, compression_threshold_bytes)
         self.heartbeat_us = heartbeat_us
         self.slow_limit_us = slow_limit_us
+        self.slice_us = slice_us
         self.instrument_options = {
             "log_capacity": log_capacity, "trade_capacity": trade_capacity, "max_levels": max_levels
         }
@@ -67,6 +78,9 @@ cdef class Hub:
         self.intervals = {}
         self.dirty = []
         self.waiting = []
+        self.costly = deque()
+        self.work_left = WORK_MOST
+        self.made = WeakValueDictionary()
         self.ahead = []
         self.blocked = set()
         self.on_arrival = None
@@ -84,8 +98,8 @@ cdef class Hub:
 
     @property
     def waits(self) -> bool:
-        """Whether a tick is wanted within 50 ms: an interval ends, or a resume may come true."""
-        return bool(self.waiting) or bool(self.ahead)
+        """Whether a tick is wanted within 50 ms: an interval ends, a grouped view waits for its turn, or a resume may come true."""
+        return bool(self.waiting) or bool(self.costly) or bool(self.ahead)
 
     @property
     def updates(self) -> int:
@@ -217,7 +231,8 @@ cdef class Hub:
     def topic(self, instrument: Instrument, channel: str, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Topic:
         """The topic of that key, made on first use; its ``number`` is the ``sub`` of everybody subscribed to it on this hub.
 
-        A topic ends with its last subscriber (``alive`` turns False): do not keep it, ask again. ValueError for a channel that is none.
+        A topic lives (``alive``) from its first subscriber to its last; only then it is computed. Do not keep it, ask again.
+        ValueError for a channel that is none.
         """
         cdef Topic topic
         cls = CHANNELS.get(channel)
@@ -228,7 +243,7 @@ cdef class Hub:
         if depth < 0 or group < 1 or interval_ms < 0:
             raise ValueError(f"depth {depth}, group {group}, interval_ms {interval_ms}: at least 0, 1 and 0")
         key = (instrument, channel, depth, group, interval_ms)
-        topic = self.by_key.get(key)
+        topic = self.by_key.get(key) or self.made.get(key)
         if topic is not None:
             return topic
         topic = cls()
@@ -239,12 +254,16 @@ cdef class Hub:
         topic.depth = depth
         topic.group = group
         topic.interval_ms = interval_ms
+        topic.costly = topic.group != 1
         topic.number = self.last_number = self.last_number + 1
-        self.c_enlist(topic)
+        self.made[key] = topic
         return topic
 
     cdef int c_enlist(self, Topic topic) except -1:
+        if topic.key in self.by_key:
+            raise ValueError(f"{topic!r} ended with its last subscriber; ask the hub for the topic again")
         self.by_key[topic.key] = topic
+        self.made.pop(topic.key, None)
         topic.topic_group.topics.append(topic)
         topic.topic_group.deferred = False
         topic.alive = True
@@ -260,10 +279,13 @@ cdef class Hub:
         if topic.waiting:
             self.waiting.remove(topic)
             topic.waiting = False
+        if topic.queued:
+            self.costly.remove(topic)
+            topic.queued = False
         if topic in self.ahead:
             self.ahead.remove(topic)
         self.c_count_interval(topic, -1)
-        return 0
+        return topic.c_end(self.out)
 
     cdef int c_count_interval(self, Topic topic, int change) except -1:
         count = self.intervals.get(topic.interval_ms, 0) + change
@@ -316,18 +338,29 @@ cdef class Hub:
 
         Until ``catch_up`` the subscription gets nothing. ValueError if the sink has it already (ask ``find``) or is closed.
         """
+        cdef Py_ssize_t place
+        if sink.c_find(<PyObject*>topic) >= 0:
+            raise ValueError(f"the sink is subscribed to {topic!r} already")
+        self.attach(sink)
+        if not topic.alive:
+            self.c_enlist(topic)
+        try:
+            return self.c_admit(sink, topic, resume)
+        except BaseException:
+            place = sink.c_find(<PyObject*>topic)
+            if place >= 0:
+                self.c_remove(sink, place)
+            elif topic.alive and topic.c_count_members() == 0:
+                self.c_drop(topic)      # nobody would ever end it
+            raise
+
+    cdef bint c_admit(self, Sink sink, Topic topic, object resume) except -1:
         cdef Member* member
         cdef uint64_t epoch = 0
         cdef uint64_t seq = 0
-        if sink.c_find(<PyObject*>topic) >= 0:
-            raise ValueError(f"the sink is subscribed to {topic!r} already")
+        cdef bint resumed
         if resume is not None:
             epoch, seq = resume
-        self.attach(sink)
-        if not topic.alive:
-            if topic.key in self.by_key:
-                raise ValueError(f"{topic!r} ended with its last subscriber; ask the hub for the topic again")
-            self.c_enlist(topic)
         self.c_enter()
         try:
             if topic.c_count_members() == 0:
@@ -366,8 +399,9 @@ cdef class Hub:
         try:
             if answer is not None:
                 self.send(sink, answer)
-            if not sink.blocked:
+            if not sink.blocked and not sink.closed:        # the answer may have been one too many
                 topic.c_catch_up(self.out, sink, place)
+            self.c_relieve(sink)
         finally:
             self.c_leave()
 
@@ -403,8 +437,20 @@ cdef class Hub:
             topic.c_recover(self.out, sink, place, from_seq)
             if not sink.blocked:
                 topic.c_catch_up(self.out, sink, place)
+            self.c_relieve(sink)
         finally:
             self.c_leave()
+
+    cdef int c_relieve(self, Sink sink) except -1:
+        """Much is linked to one sink: it is written to now. If its peer does not read, what follows is only marked, not made."""
+        if sink.pending >= RELIEF_BYTES:
+            self.out.c_write_one(sink)
+            self.c_mark_filled()
+        return 0
+
+    def recover_work(self, sink: Sink, topic: Topic, from_seq: int) -> int:
+        """What the answer to ``recover`` costs at most: levels, changes or trades to be computed and encoded; at least 1."""
+        return topic.c_recover_work(sink.variant, from_seq)
 
     # ---- control messages
 
@@ -416,6 +462,7 @@ cdef class Hub:
         try:
             self.out.c_frame_of(opcode, compression_of(sink.variant) if opcode < OP_CLOSE else PLAIN, payload, size, &frame)
             self.out.c_deliver(sink, frame)
+            self.c_relieve(sink)
         finally:
             self.c_leave()
         return 0
@@ -461,32 +508,41 @@ cdef class Hub:
             (<Topic>sink.places[i].topic).c_on_blocked(sink, i)
         return 0
 
-    def drained(self, sink: Sink) -> None:
-        """Called by the sink when its peer reads again: brings each subscription up to date until it blocks once more."""
+    def drained(self, sink: Sink) -> bool:
+        """Called by the sink when its peer reads again: brings each subscription up to date until it blocks once more.
+
+        False if time is up before: then call again soon, and others have their turn first.
+        """
         if sink.closed:
-            return
-        sink.blocked = False
-        self.blocked.discard(sink)
+            return True
+        if sink.blocked:
+            sink.blocked = False
+            self.blocked.discard(sink)
+            sink.lagging = sink.n_places
         self.c_enter()
         try:
-            if self.c_catch_up_all(sink):
-                sink.behind_since_us = 0
+            self.c_catch_up_all(sink)
+            if not sink.lagging:
+                sink.behind_since_us = self.out.now_us if sink.blocked else 0
         finally:
             self.c_leave()
+        return sink.lagging == 0 or sink.blocked or sink.closed
 
-    cdef bint c_catch_up_all(self, Sink sink) except -1:
-        """False if it blocked again before the last one. Goes on where it stopped the last time, so that all have their turn."""
-        cdef uint32_t left = sink.n_places
-        while left and not sink.blocked and not sink.closed:
+    cdef int c_catch_up_all(self, Sink sink) except -1:
+        """Goes on where it stopped the last time, so that all subscriptions have their turn."""
+        cdef uint64_t until_us = monotonic_us() + self.slice_us
+        while sink.lagging and not sink.blocked and not sink.closed:
+            sink.lagging -= 1
+            if not sink.n_places:
+                continue
             if sink.turn >= sink.n_places:
                 sink.turn = 0
             (<Topic>sink.places[sink.turn].topic).c_catch_up(self.out, sink, sink.turn)
             sink.turn += 1
-            left -= 1
-            if sink.pending >= DRAIN_BYTES:
-                self.out.c_write_one(sink)
-                self.c_mark_filled()
-        return left == 0
+            self.c_relieve(sink)
+            if monotonic_us() >= until_us:
+                break
+        return 0
 
     # ---- time
 
@@ -498,13 +554,21 @@ cdef class Hub:
 
     cdef int c_emit_due(self, Topic topic, uint64_t slack_us) except -1:
         """Emits, or, within the topic's interval, remembers to."""
-        cdef uint64_t interval_us = <uint64_t>topic.interval_ms * 1000
-        cdef uint32_t version = topic.version
         if self.out.now_us + slack_us < topic.next_us:
             if not topic.waiting:
                 topic.waiting = True
                 self.waiting.append(topic)
             return 0
+        if not topic.costly:
+            return self.c_emit(topic, slack_us)
+        if not topic.queued:
+            topic.queued = True
+            self.costly.append(topic)
+        return 0
+
+    cdef int c_emit(self, Topic topic, uint64_t slack_us) except -1:
+        cdef uint64_t interval_us = <uint64_t>topic.interval_ms * 1000
+        cdef uint32_t version = topic.version
         topic.c_emit(self.out)
         if topic.version == version:
             return 0
@@ -514,6 +578,26 @@ cdef class Hub:
             topic.next_us += interval_us        # on its own grid, so that the pace of tick() does not add up
             if topic.next_us <= self.out.now_us + slack_us:
                 topic.next_us = self.out.now_us + interval_us
+        return 0
+
+    cdef int c_refill_work(self) except -1:
+        if self.out.now_us > self.work_us:
+            self.work_left = min(
+                <int64_t>WORK_MOST, self.work_left + <int64_t>(self.out.now_us - self.work_us) * WORK_PER_US)
+            self.work_us = self.out.now_us
+        return 0
+
+    cdef int c_serve_costly(self) except -1:
+        """Emits grouped views in turn, until what they may cost is spent: what is left waits, and then sends all its changes at once."""
+        cdef Topic topic
+        cdef uint64_t before
+        self.c_refill_work()
+        while self.work_left > 0 and self.costly:
+            topic = self.costly.popleft()
+            topic.queued = False
+            before = levels_summed()
+            self.c_emit(topic, TICK_US // 2)
+            self.work_left -= <int64_t>(levels_summed() - before) + WORK_OF_TURN
         return 0
 
     def flush(self, now_us: int, wall_us: int | None = None) -> int:
@@ -537,6 +621,8 @@ cdef class Hub:
                     self.c_emit_due(topic, 0)
                     deferred = deferred and topic.waiting
                 topic_group.deferred = deferred
+            if self.costly:
+                self.c_serve_costly()
             deliveries = self.out.counters.deliveries - deliveries
         finally:
             self.c_leave()
@@ -553,6 +639,7 @@ cdef class Hub:
         try:
             self.c_end_intervals()
             self.c_serve_ahead()
+            self.c_serve_costly()
             self.c_end_slow()
             self.heartbeats.c_serve(self.out)
             deliveries = self.out.counters.deliveries - deliveries

@@ -77,12 +77,17 @@ cdef class Topic:
     cdef uint32_t version           # messages sent to all so far
     cdef uint64_t next_us           # with an interval: when it may send again
     cdef bint waiting               # with an interval: it has something to send then
+    cdef bint costly                # its view is summed from all levels for each message: it takes turns with others
+    cdef bint queued                # costly, with something to send: it waits for its turn
     cdef uint32_t n_ahead
     cdef Members[VARIANTS] members     # by variant
+    cdef object __weakref__
 
     # ---- what a channel does
     # Take over where the instrument stands; nothing is sent.
     cdef int c_start(self, Outbox out) except -1
+    # Its last member has left: give back what it holds. What is on its way out may still point there.
+    cdef int c_end(self, Outbox out) except -1
     # Bring the topic to where the instrument stands, and send the change to all members in step.
     cdef int c_emit(self, Outbox out) except -1
     # Before one member is served: emit, if what it lacks could not be computed otherwise, or would be out of date.
@@ -91,6 +96,8 @@ cdef class Topic:
     cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1
     # `recover` from a number on: set what the member lacks.
     cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1
+    # Levels, changes or trades that the answer to that takes at most: what it costs.
+    cdef int64_t c_recover_work(self, int variant, uint64_t from_seq) except -1
     # Send one member what leads to where the topic stands.
     cdef int c_send_missing(self, Outbox out, Member* member) except -1
     # What a member's `seq` is compared with.

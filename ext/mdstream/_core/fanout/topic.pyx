@@ -49,6 +49,9 @@ cdef class Topic:
     cdef int c_start(self, Outbox out) except -1:
         raise NotImplementedError
 
+    cdef int c_end(self, Outbox out) except -1:
+        return 0
+
     cdef int c_emit(self, Outbox out) except -1:
         raise NotImplementedError
 
@@ -60,6 +63,9 @@ cdef class Topic:
 
     cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1:
         raise NotImplementedError
+
+    cdef int64_t c_recover_work(self, int variant, uint64_t from_seq) except -1:
+        return 1
 
     cdef int c_send_missing(self, Outbox out, Member* member) except -1:
         raise NotImplementedError
@@ -90,12 +96,14 @@ cdef class Topic:
         member.apart = False
         member.held = True
         members.count += 1
+        sink.grouped += self.costly
         return member
 
     cdef int c_leave(self, Sink sink, Py_ssize_t place) except -1:
         cdef Members* members = &self.members[sink.variant]
         cdef Member* member = self.c_set_state(self.c_member(sink, place), BEHIND)
         members.count -= 1
+        sink.grouped -= self.costly
         swap_members(members, member, members.count)
         release_items(<void**>&members.items, &members.capacity, members.count, sizeof(Member))
         remove_place(sink, place)

@@ -1,4 +1,4 @@
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from mdstream._core.codec.message cimport Reason
 from mdstream._core.codec.variant cimport VARIANTS
@@ -20,6 +20,9 @@ cdef class BookTopic(Topic):
     cdef Snapshot[VARIANTS] snapshots
 
     cdef int c_take(self, Outbox out) except -1
+    # The view becomes what `out` holds as the other one.
+    cdef int c_keep_view(self, Outbox out) except -1
+    cdef int c_drop_snapshots(self, Outbox out) except -1
     cdef int c_changes(self, Outbox out) except -1
     cdef int c_replace(self, Outbox out, Reason reason) except -1
     cdef bint c_between(self, Outbox out, uint64_t since) except -1

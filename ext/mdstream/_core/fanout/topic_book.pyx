@@ -1,6 +1,6 @@
 """Books. Full ones send what the change log has; cut or grouped ones the difference to the view last sent."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -11,7 +11,7 @@ from mdstream._core.codec.message cimport (
 )
 from mdstream._core.codec.variant cimport format_of
 from mdstream._core.orderbook.checksum cimport levels_crc
-from mdstream._core.orderbook.levels cimport levels_diff, levels_free, levels_swap
+from mdstream._core.orderbook.levels cimport levels_diff, levels_free, levels_keep
 from mdstream._core.fanout.sink cimport Sink
 from mdstream._core.fanout.topic cimport AHEAD, AHEAD_LIMIT_US, BEHIND, EMPTY, NEVER, Members
 
@@ -27,20 +27,40 @@ cdef class BookTopic(Topic):
         levels_free(&self.view_bids)
         levels_free(&self.view_asks)
 
+    @property
+    def view_bytes(self) -> int:
+        """Memory that the view takes, which it keeps unless it is the whole book."""
+        return (self.view_bids.capacity + self.view_asks.capacity) * 2 * sizeof(int64_t)
+
     cdef int c_start(self, Outbox out) except -1:
         self.full = self.depth == 0 and self.group == 1
         if not self.full:
             self.instrument.book.c_view(
-                self.instrument.book.seq, self.depth, self.group, &self.view_bids, &self.view_asks)
+                self.instrument.book.seq, self.depth, self.group, &out.other_bids, &out.other_asks)
+            self.c_keep_view(out)
         return self.c_take(out)
 
-    cdef int c_take(self, Outbox out) except -1:
-        """Takes over the book's number; the view, if the topic keeps one, is the newest already."""
-        cdef Book book = self.instrument.book
+    cdef int c_keep_view(self, Outbox out) except -1:
+        levels_keep(&self.view_bids, &out.other_bids)
+        levels_keep(&self.view_asks, &out.other_asks)
+        return 0
+
+    cdef int c_end(self, Outbox out) except -1:
+        levels_free(&self.view_bids)
+        levels_free(&self.view_asks)
+        return self.c_drop_snapshots(out)
+
+    cdef int c_drop_snapshots(self, Outbox out) except -1:
         cdef int variant
         for variant in range(VARIANTS):
             out.c_free_later(self.snapshots[variant].data)
             self.snapshots[variant].data = NULL
+        return 0
+
+    cdef int c_take(self, Outbox out) except -1:
+        """Takes over the book's number; the view, if the topic keeps one, is the newest already."""
+        cdef Book book = self.instrument.book
+        self.c_drop_snapshots(out)
         self.epoch = book.epoch
         self.seq = book.seq
         self.ts_us = book.ts_us
@@ -104,8 +124,7 @@ cdef class BookTopic(Topic):
         book.c_view(book.seq, self.depth, self.group, &out.other_bids, &out.other_asks)
         levels_diff(&self.view_bids, &out.other_bids, True, &out.bids)
         levels_diff(&self.view_asks, &out.other_asks, False, &out.asks)
-        levels_swap(&self.view_bids, &out.other_bids)
-        levels_swap(&self.view_asks, &out.other_asks)
+        self.c_keep_view(out)
         return 1
 
     cdef bint c_awaited(self) noexcept:
@@ -195,6 +214,18 @@ cdef class BookTopic(Topic):
         else:
             member.seq = from_seq - 1
         return 0
+
+    cdef int64_t c_recover_work(self, int variant, uint64_t from_seq) except -1:
+        cdef const Snapshot* kept = &self.snapshots[variant]
+        cdef bint is_ready = kept.data != NULL and kept.reason == REASON_RECOVER
+        cdef int64_t whole = len(self.instrument.book)
+        cdef int64_t snapshot = 1 if is_ready and self.seq == self.instrument.book.seq else 1 + whole
+        cdef int64_t logged = -1
+        if 0 < from_seq <= self.seq:
+            logged = self.instrument.book.c_logged_since(from_seq - 1)
+        if logged < 0:
+            return snapshot
+        return logged + (1 if self.full else whole) + (snapshot if 2 * logged > whole else 0)
 
     cdef int c_send_missing(self, Outbox out, Member* member) except -1:
         if member.state == EMPTY:

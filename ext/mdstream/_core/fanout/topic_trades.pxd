@@ -1,4 +1,4 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from mdstream._core.fanout.outbox cimport Frame, Outbox
 from mdstream._core.fanout.topic cimport Member, Topic

@@ -1,6 +1,6 @@
 """Trades: in order, never merged, from the instrument's ring; trades that left the ring are announced as `lost`."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from mdstream._core.codec.encode cimport ENCODERS
 from mdstream._core.codec.message cimport FORMAT_JSON, REASON_RECOVER, Head
@@ -124,6 +124,11 @@ cdef class TradesTopic(Topic):
             from_seq = self.instrument.trades.c_oldest()
         member.seq = from_seq - 1 if from_seq <= self.seq else self.seq
         return 0
+
+    cdef int64_t c_recover_work(self, int variant, uint64_t from_seq) except -1:
+        cdef TradeLog log = self.instrument.trades
+        cdef uint64_t first = max(from_seq, log.c_oldest())
+        return 1 + (<int64_t>(log.seq + 1 - first) if first <= log.seq else 0)
 
     cdef int c_send_missing(self, Outbox out, Member* member) except -1:
         cdef Sink sink = <Sink>member.sink

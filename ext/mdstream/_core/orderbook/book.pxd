@@ -40,6 +40,8 @@ cdef class Book:
     cdef int c_changes(self, uint64_t since, uint64_t until, Levels* bids, Levels* asks) except -1
     # The view (depth 0: all levels, group in ticks) as it was at number `at` (≤ seq). Returns 1, or 0 if the log does not keep
     # that number. Replaces what bids and asks held.
+    # Entries that the log holds after number `since`; -1 if it does not keep that.
+    cdef int64_t c_logged_since(self, uint64_t since) noexcept nogil
     cdef int c_view(self, uint64_t at, Py_ssize_t depth, int64_t group, Levels* bids, Levels* asks) except -1
     # The best level of each side; count 0 where there is none, or no room for one.
     cdef void c_top(self, Levels* bid, Levels* ask) noexcept nogil

@@ -111,6 +111,10 @@ cdef class Book:
         cdef uint64_t at
         return log_find(&self.log, seq, &at)
 
+    cdef int64_t c_logged_since(self, uint64_t since) noexcept nogil:
+        cdef uint64_t at = 0
+        return <int64_t> (self.log.head - at) if log_find(&self.log, since, &at) else -1
+
     cdef int c_changes(self, uint64_t since, uint64_t until, Levels* bids, Levels* asks) except -1:
         cdef uint64_t start = 0, end = 0
         cdef Py_ssize_t i
@@ -172,6 +176,11 @@ cdef class Book:
     def keeps(self, uint64_t seq):
         """Whether the log keeps number ``seq``: an update ended there, and all later changes are logged."""
         return self.c_keeps(seq)
+
+    def logged_since(self, uint64_t seq):
+        """How many changes the log has after number ``seq``; None if it does not keep that number. It costs next to nothing."""
+        cdef int64_t logged = self.c_logged_since(seq)
+        return None if logged < 0 else logged
 
     def delta(self, uint64_t since, until=None, *, Py_ssize_t depth=0, int64_t group=1):
         """The changes from the view at ``since`` to the view at ``until`` (default: now); None if the log does not keep both.

@@ -152,6 +152,23 @@ cdef Slot* table = NULL
 cdef uint64_t table_slots = 0
 cdef uint32_t table_stamp = 0
 
+# Multiply-shift with a random odd factor: nobody can choose prices that meet in one slot without knowing it. Python draws the key
+# of its hashes for each process from the system, unless PYTHONHASHSEED names one.
+cdef uint64_t table_factor = <uint64_t> <int64_t> hash("the levels of a book") | 1
+
+
+def hash_factor():
+    """The odd number that the levels of this process are hashed with."""
+    return table_factor
+
+
+def set_hash_factor(uint64_t factor):
+    """For tests: hashes with this number from now on. Raises ValueError for an even one."""
+    global table_factor
+    if not factor & 1:
+        raise ValueError(f"the factor of the hash must be odd, not {factor}")
+    table_factor = factor
+
 
 cdef int table_prepare(uint64_t entries, int* shift) except -1:
     """A table that ``entries`` fill at most by half; ``shift`` turns a 64-bit hash into a slot."""
@@ -193,13 +210,14 @@ cdef Py_ssize_t collapse(
     cdef uint32_t stamp = table_stamp
     cdef uint32_t n = 0
     cdef const Change* change
+    cdef uint64_t factor = table_factor
     cdef Slot* slots = table
     cdef Slot* found
     for at in range(start, end):
         change = &log.changes[at & (log.slots - 1)]
         if change.level == NO_LEVEL:
             continue
-        slot = (<uint64_t> change.level * <uint64_t> 0x9E3779B97F4A7C15) >> shift
+        slot = (<uint64_t> change.level * factor) >> shift
         while slots[slot].stamp == stamp and slots[slot].level != change.level:
             slot = (slot + 1) & mask
         found = &slots[slot]

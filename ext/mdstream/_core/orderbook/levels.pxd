@@ -25,6 +25,9 @@ cdef int levels_copy(Levels* to, const Levels* source) except -1 nogil
 cdef inline void levels_swap(Levels* one, Levels* other) noexcept nogil:
     one[0], other[0] = other[0], one[0]
 
+# `kept` takes over the levels of `scratch`: by exchange, or by a copy where scratch has far more room than they need. What is kept has
+# room for twice its levels and a few at most, however large the scratch has become.
+cdef int levels_keep(Levels* kept, Levels* scratch) except -1 nogil
 
 # The changes from view `old` to view `new`: a new or changed level with its size, a removed one with 0; best first. Replaces what
 # `out` held.

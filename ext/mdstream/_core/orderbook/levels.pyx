@@ -8,6 +8,9 @@ from libc.string cimport memcpy
 
 from mdstream._core.base.check cimport check
 
+cdef enum:
+    SPARE_LEVELS = 64
+
 cdef extern from "Python.h":
     object PySequence_Fast(object sequence, const char* message)
     Py_ssize_t PySequence_Fast_GET_SIZE(object sequence)
@@ -54,6 +57,16 @@ cdef int levels_copy(Levels* to, const Levels* source) except -1 nogil:
         memcpy(to.values, source.values, <size_t> source.count * 2 * sizeof(int64_t))
     to.count = source.count
     return 0
+
+
+cdef int levels_keep(Levels* kept, Levels* scratch) except -1 nogil:
+    cdef Py_ssize_t most = 2 * scratch.count + SPARE_LEVELS
+    if scratch.capacity <= most:
+        levels_swap(kept, scratch)
+        return 0
+    if kept.capacity > most:
+        levels_free(kept)
+    return levels_copy(kept, scratch)
 
 
 cdef int levels_diff(const Levels* old, const Levels* new, bint is_bid, Levels* out) except -1 nogil:

@@ -1,5 +1,5 @@
 from cpython.mem cimport PyMem_RawRealloc
-from libc.stdint cimport INT64_MIN
+from libc.stdint cimport INT64_MIN, uint64_t
 from libc.stdlib cimport qsort
 
 from mdstream._core.base.check cimport check
@@ -19,6 +19,12 @@ cdef struct Merge:          # a side and its overrides, from the best level on
 # Scratch for all views. The functions that touch it are not nogil, so the GIL guards it.
 cdef Override* overrides = NULL
 cdef Py_ssize_t overrides_capacity = 0
+
+cdef uint64_t summed = 0
+
+
+cdef uint64_t levels_summed() noexcept:
+    return summed
 
 
 cdef int view_side(const Side* side, Py_ssize_t depth, int64_t group, const Changes* undone, Levels* out) except -1:
@@ -98,7 +104,10 @@ cdef Py_ssize_t cut(Merge* merge, Py_ssize_t most, int64_t group, int64_t* flat)
     cdef int64_t edge = 0       # the bucket being summed takes keys at or above
     cdef int64_t key = 0, lots = 0
     cdef Py_ssize_t n = 0
+    cdef uint64_t walked = 0
+    global summed
     while next_level(merge, &key, &lots):
+        walked += 1
         if n and key >= edge:
             flat[2 * n - 1] = min(flat[2 * n - 1] + lots, MAX_NUMBER)
             continue
@@ -109,4 +118,5 @@ cdef Py_ssize_t cut(Merge* merge, Py_ssize_t most, int64_t group, int64_t* flat)
         flat[2 * n] = max(edge, -MAX_NUMBER) * merge.side.sign
         flat[2 * n + 1] = lots
         n += 1
+    summed += walked
     return n

@@ -1,0 +1,200 @@
+"""Who opens what, in which order, and when an opening ends: without instruments, sockets or time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+
+from mdstream.errors import CommandError
+from mdstream.gateway.openings import Openings
+
+
+class Work:
+    """Openings that end when they are told to; ``begun`` lists their names in order."""
+
+    def __init__(self, **bounds: int) -> None:
+        self.openings: Openings[str] = Openings(**bounds)
+        self.begun: list[str] = []
+        self.ended: list[str] = []
+        self.gates: dict[str, asyncio.Future[str]] = {}
+        self.lingers: asyncio.Event | None = None
+        """If set, a cancelled opening ends no sooner."""
+
+    def of(self, name: str):
+        async def open_it() -> str:
+            self.begun.append(name)
+            gate = self.gates[name] = asyncio.get_running_loop().create_future()
+            try:
+                return await gate
+            finally:
+                if self.lingers is not None:
+                    await self.lingers.wait()
+                self.ended.append(name)
+
+        return open_it
+
+    async def ask(self, asker: str, names: Iterable[str]) -> list[str]:
+        with self.openings.asked(asker, names, self.of) as results:
+            await asyncio.wait(results)
+            return [result.result() for result in results]
+
+    def asks(self, asker: str, *names: str) -> asyncio.Task[list[str]]:
+        return asyncio.get_running_loop().create_task(self.ask(asker, names))
+
+    async def finish(self, name: str) -> None:
+        self.gates[name].set_result(name)
+        await turns()
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_all_who_ask_for_a_name_share_one_opening(run) -> None:
+    async def scenario() -> None:
+        work = Work()
+        asks = [work.asks(asker, "A", "B") for asker in "xyz"]
+        await turns()
+        assert work.begun == ["A", "B"]
+        for name in "AB":
+            await work.finish(name)
+        assert [await ask for ask in asks] == [["A", "B"]] * 3
+        assert (len(work.openings), work.openings.running) == (0, 0)
+
+    run(scenario())
+
+
+def test_askers_take_turns_however_many_names_one_asks_for(run) -> None:
+    async def scenario() -> None:
+        work = Work(at_once=2)
+        work.asks("attacker", *(f"N{i}" for i in range(100)))
+        await turns()
+        honest = work.asks("honest", "A")
+        await turns()
+        assert work.begun == ["N0", "N1"]
+        await work.finish("N0")
+        await work.finish("N1")
+        assert "A" in work.begun[:4]
+        await work.finish("A")
+        assert await honest == ["A"]
+        await work.openings.close()
+
+    run(scenario())
+
+
+def test_one_asker_never_has_all_places(run) -> None:
+    async def scenario() -> None:
+        work = Work(at_once=4, at_once_of_one=3)
+        work.asks("attacker", *(f"N{i}" for i in range(10)))
+        await turns()
+        assert work.begun == ["N0", "N1", "N2"]
+        work.asks("honest", "A")
+        await turns()
+        assert work.begun[3:] == ["A"]
+        await work.finish("N1")
+        assert work.begun[4:] == ["N3"]
+        await work.openings.close()
+
+    run(scenario())
+
+
+def test_a_name_that_another_asks_for_too_has_both_their_turns(run) -> None:
+    async def scenario() -> None:
+        work = Work(at_once=1)
+        work.asks("attacker", *(f"N{i}" for i in range(10)), "A")
+        await turns()
+        honest = work.asks("honest", "A")
+        await turns()
+        await work.finish("N0")
+        if "A" not in work.begun:
+            await work.finish("N1")
+        await work.finish("A")
+        assert await honest == ["A"]
+        await work.openings.close()
+
+    run(scenario())
+
+
+def test_an_opening_ends_with_the_last_who_waits_for_it(run) -> None:
+    async def scenario() -> None:
+        work = Work(at_once=2)
+        one, other = work.asks("x", "A", "B", "C"), work.asks("y", "A")
+        await turns()
+        one.cancel()
+        await turns()
+        assert work.ended == ["B"], "B runs for nobody, A for y; C was never begun"
+        assert (len(work.openings), work.openings.running) == (1, 1)
+        other.cancel()
+        await turns()
+        assert work.ended == ["B", "A"]
+        assert (len(work.openings), work.openings.running) == (0, 0)
+
+    run(scenario())
+
+
+def test_the_next_opening_of_a_name_waits_for_the_end_of_the_cancelled_one(run) -> None:
+    async def scenario() -> None:
+        work = Work()
+        work.lingers = asyncio.Event()
+        first = work.asks("x", "A")
+        await turns()
+        first.cancel()
+        second = work.asks("x", "A")
+        await turns()
+        assert (work.begun, work.ended) == (["A"], [])
+        work.lingers.set()
+        await turns()
+        assert (work.begun, work.ended) == (["A", "A"], ["A"])
+        await work.finish("A")
+        assert await second == ["A"]
+
+    run(scenario())
+
+
+def test_an_error_is_told_to_all_and_then_forgotten(run) -> None:
+    async def scenario() -> None:
+        work = Work()
+        asks = [work.asks(asker, "A") for asker in "xy"]
+        await turns()
+        work.gates["A"].set_exception(CommandError("unavailable", "no"))
+        for ask in asks:
+            with pytest.raises(CommandError, match="no"):
+                await ask
+        again = work.asks("x", "A")
+        await turns()
+        await work.finish("A")
+        assert await again == ["A"]
+
+    run(scenario())
+
+
+def test_beyond_the_bound_those_with_their_share_are_refused_and_others_are_not(run) -> None:
+    async def scenario() -> None:
+        work = Work(at_once=1, most=40)
+        work.asks("attacker", *(f"N{i}" for i in range(40)))
+        await turns()
+        with pytest.raises(CommandError, match="too many instruments wait to be opened"):
+            await work.ask("attacker", ["M"])
+        honest = work.asks("honest", "A", "B")
+        await turns()
+        assert not honest.done()
+        assert len(work.openings) == 42
+        await work.openings.close()
+
+    run(scenario())
+
+
+def test_at_the_end_everybody_is_told(run) -> None:
+    async def scenario() -> None:
+        work = Work(at_once=1)
+        asks = [work.asks("x", "A"), work.asks("y", "B")]
+        await turns()
+        await work.openings.close()
+        await asyncio.wait(asks)
+        assert all(ask.cancelled() for ask in asks)
+        assert work.ended == ["A"]
+
+    run(scenario())
