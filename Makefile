@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
+.PHONY: help build demo test test-quick conformance truth attack fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,24 +44,43 @@ conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and 
 truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers, recorded markets with faults (many minutes; reports/truth.json)
 	$(PYTEST) tests/truth -m complete $(ARGS)
 
+attack: $(INSTALLED)  ## Every attack that we know, at ten times its size, beside honest clients (some 20 minutes; reports/attack.json)
+	$(PYTEST) tests/attack -m 'complete or not complete' $(ARGS)
+
 CHECKED_TESTS = tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/conformance
 test-debug:  ## The tests of the core on a build with bounds checks and assertions
 
 test-asan: CHECKED_TESTS = tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/integration/test_session*.py \
-	tests/integration/gateway/test_gateway_hostile.py
+	tests/integration/gateway/test_gateway_hostile.py tests/attack
 test-asan: SANITIZE = ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)"
 test-asan:  ## The same and hostile clients with AddressSanitizer and UndefinedBehaviorSanitizer (needs gcc)
 
 # Each of these builds lives in a copy of the tree, build/debug or build/asan, so that the release build here stays as it is.
 # --capture=sys: pytest must not hide what the process prints when it aborts.
-CHECKED_PYTHON = PYTHONPATH=$(CURDIR)/build/$* MDSTREAM_BUILD=$* $(abspath $(BIN))/python
+checked_python = PYTHONPATH=$(CURDIR)/build/$(1):$(CURDIR)/build/$(1)/tests MDSTREAM_BUILD=$(1) $(abspath $(BIN))/python
+define checked_build
+	mkdir -p build/$(1)
+	tar -c --exclude='./.?*' --exclude=./build --exclude='*.so' --exclude='ext/*.c' --exclude='tests/doubles/*.c' . | tar -x -C build/$(1)
+	cd build/$(1) && find ext tests -name '*.p[yx]*' -exec sh -c 'test -e $(CURDIR)/$$0 || rm $$0' {} \;
+	cd build/$(1) && $(call checked_python,$(1)) setup.py --quiet build_ext --inplace
+	cd build/$(1) && $(call checked_python,$(1)) tests/doubles/setup.py --quiet build_ext --inplace
+endef
 test-debug test-asan: test-%: $(INSTALLED)
-	mkdir -p build/$*
-	tar -c --exclude='./.?*' --exclude=./build --exclude='*.so' --exclude='*.c' . | tar -x -C build/$*
-	cd build/$* && find ext tests -name '*.p[yx]*' -exec sh -c 'test -e $(CURDIR)/$$0 || rm $$0' {} \;
-	cd build/$* && $(CHECKED_PYTHON) setup.py --quiet build_ext --inplace
-	cd build/$* && $(CHECKED_PYTHON) tests/doubles/setup.py --quiet build_ext --inplace
-	cd build/$* && $(SANITIZE) $(CHECKED_PYTHON) -m pytest -n $(WORKERS) --capture=sys $(CHECKED_TESTS) $(ARGS)
+	$(call checked_build,$*)
+	cd build/$* && $(SANITIZE) $(call checked_python,$*) -m pytest -n $(WORKERS) --capture=sys $(CHECKED_TESTS) $(ARGS)
+
+RUNS ?= 10000000
+fuzz: GUIDED = ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 \
+	LD_PRELOAD="$(CURDIR)/build/fuzz/coverage.so $$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)"
+fuzz: $(INSTALLED)  ## Every decoder under libFuzzer with sanitizers, RUNS executions each (hours; RUNS=100000 ARGS="frames"; reports/fuzz.json)
+	$(BIN)/python -m pip install --quiet --group fuzz
+	$(call checked_build,fuzz)
+	$(CC) -O2 -shared -fPIC -o build/fuzz/coverage.so tests/fuzz/coverage.c
+	cd build/fuzz && $(GUIDED) $(call checked_python,fuzz) -m fuzz.run --runs $(RUNS) --report $(CURDIR)/reports/fuzz.json $(ARGS)
+
+audit: $(INSTALLED)  ## Known weaknesses of what we depend on, and a bill of materials (CycloneDX), into reports/
+	$(BIN)/python -m pip install --quiet --group audit
+	$(BIN)/python tools/audit.py
 
 test-all:  ## All tests on each of Python 3.11, 3.12 and 3.13 that this machine has
 	./tools/test-all.sh

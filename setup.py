@@ -1,7 +1,8 @@
 """Builds what is compiled, the core and the load test's half; everything else about the project stands in pyproject.toml.
 
-MDSTREAM_BUILD selects the build: ``release`` (the default), ``debug`` (bounds checks, assertions) or ``asan`` (these, and
-AddressSanitizer and UndefinedBehaviorSanitizer). setuptools does not notice a changed switch, so the choice forces a rebuild.
+MDSTREAM_BUILD selects the build: ``release`` (the default), ``debug`` (bounds checks, assertions), ``asan`` (these, and
+AddressSanitizer and UndefinedBehaviorSanitizer) or ``fuzz`` (these, and the coverage that guides a fuzzer). setuptools does not
+notice a changed switch, so the choice forces a rebuild.
 """
 
 import os
@@ -17,6 +18,14 @@ CFLAGS = {
     "release": ["-O3", "-fno-plt", "-g0", "-DNDEBUG"],
     "debug": ["-O0", "-g", "-UNDEBUG"],
     "asan": ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZE],
+    "fuzz": [
+        "-O1",
+        "-g",
+        "-UNDEBUG",
+        "-fno-omit-frame-pointer",
+        *SANITIZE,
+        "-fsanitize-coverage=trace-pc,trace-cmp",
+    ],
 }
 BUILD = os.environ.get("MDSTREAM_BUILD", "release")
 if BUILD not in CFLAGS:
@@ -43,7 +52,7 @@ extensions = [
         [str(source)],
         include_dirs=["ext/mdstream/_core"],
         extra_compile_args=CFLAGS[BUILD],
-        extra_link_args=SANITIZE if BUILD == "asan" else [],
+        extra_link_args=SANITIZE if BUILD in ("asan", "fuzz") else [],
     )
     for source in sorted(Path("ext/mdstream").rglob("*.pyx"))
 ]

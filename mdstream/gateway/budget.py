@@ -19,7 +19,7 @@ _ERRORS_PERIOD_S: Final = 60.0
 
 
 class Cost(StrEnum):
-    """What a budget is of; also the ``kind`` of ``mdstream_limited_total``."""
+    """What a budget is of; also the ``limit`` of ``mdstream_limited_total``."""
 
     COMMANDS = "commands"
     DECODED_BYTES = "decoded_bytes"

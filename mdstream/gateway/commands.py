@@ -205,7 +205,9 @@ def _explain(problem: str) -> str:
     what, _, where = problem.partition(" - at ")
     what = (what[0].lower() + what[1:]).replace(", got ", ", was ")
     place = where.replace("`", "").removeprefix("$").removeprefix(".")
-    return (f"{place}: {what}" if place else what)[:200]
+    text = (f"{place}: {what}" if place else what)[:200]
+    # It may name a key of the client's, which may hold anything.
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _check_served(name: str, value: int, served: tuple[int, ...]) -> None:

@@ -17,7 +17,7 @@ NARROW_WINDOW_BITS = 9
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PARAMETER = re.compile(rf'[ \t]*;[ \t]*({_TOKEN})(?:[ \t]*=[ \t]*(?:({_TOKEN})|"({_TOKEN})"))?')
 _NAME = re.compile(rf"[ \t]*({_TOKEN})")
-_END = re.compile(r"[ \t]*(?:,|$)")
+_END = re.compile(r"[ \t]*(?:,|\Z)")
 _BITS = re.compile(r"[89]|1[0-5]")
 
 Parameters = list[tuple[str, str | None]]

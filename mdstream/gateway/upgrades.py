@@ -21,6 +21,9 @@ from mdstream.gateway.origin import Origins
 REMEMBERED = 256
 """The most offers that are remembered; without their bearer tokens, of which each client has its own."""
 
+MAX_REASON = 300
+"""Characters of a refusal. Some repeat what the request held."""
+
 Offer: TypeAlias = tuple[bytes | None, bytes | None]
 
 
@@ -160,4 +163,5 @@ def switching(verdict: Accepted) -> bytes:
 
 def refusal(verdict: Refused, *, with_body: bool = True) -> bytes:
     """A whole HTTP answer that says why not."""
-    return response(verdict.status, verdict.reason, verdict.headers, with_body=with_body)
+    reason = verdict.reason if len(verdict.reason) <= MAX_REASON else verdict.reason[:MAX_REASON] + "…"
+    return response(verdict.status, reason, verdict.headers, with_body=with_body)

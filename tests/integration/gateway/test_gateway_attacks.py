@@ -139,7 +139,7 @@ def test_only_so_many_commands_of_a_message_are_read(attacked) -> None:
 
 def test_pings_beyond_the_budget_are_not_all_answered_then_4429(attacked) -> None:
     def check(found: dict[str, float]) -> None:
-        assert found['mdstream_limited_total{kind="control_frames"}'] == 1
+        assert found['mdstream_limited_total{limit="control_frames",scope="session"}'] == 1
 
     limits = {"control_frames_burst": 50, "control_frames_per_second": 1}
     outcome = attacked("pings", 10_000, check=check, **limits)

@@ -90,6 +90,7 @@ def test_defaults_may_be_spelled_out_for_every_channel() -> None:
         ({"op": "subscribe"}, "bad_command", "missing required field `channel`"),
         ({"op": "recover", "sub": 1}, "bad_command", "missing required field `from`"),
         ({**BOOK, "deph": 20}, "bad_command", "unknown field `deph`"),
+        ({**BOOK, "a\nb": 20}, "bad_command", r"unknown field `a\nb`"),
         ({"op": "recover", "sub": 1, "from": 1, "from_seq": 1}, "bad_command", "unknown field"),
         ({"op": "Ping"}, "unknown_op", "op is 'Ping'; it must be one of subscribe,"),
         ({"op": None}, "unknown_op", "op is None"),

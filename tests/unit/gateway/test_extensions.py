@@ -66,6 +66,7 @@ def test_offers_and_answers(offered: list[str], agreed: Deflate | None) -> None:
         'permessage-deflate; client_max_window_bits="9 "',
         "; client_max_window_bits",
         "permessage-deflate; a\x00",
+        "permessage-deflate\n",
     ],
 )
 def test_what_is_no_list_of_extensions(malformed: str) -> None:

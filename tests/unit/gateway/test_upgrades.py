@@ -69,6 +69,13 @@ def test_refusals_say_why_and_close() -> None:
         assert ("Retry-After" in top.decode()) == (status == 503)
 
 
+def test_a_refusal_that_repeats_the_request_is_short() -> None:
+    verdict, answer = Upgrades(compression=True).answer(
+        b"A" * 10_000 + b" /v1/stream HTTP/1.1\r\nHost: x", None
+    )
+    assert isinstance(verdict, Refused) and len(answer) < 700
+
+
 def test_what_is_remembered_is_bounded_and_no_tokens() -> None:
     upgrades = Upgrades(compression=True)
     for i in range(REMEMBERED + 10):

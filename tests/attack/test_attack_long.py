@@ -1,0 +1,31 @@
+"""``make attack``: every attack at ten times the size at which it was found, judged in real time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from attack.arena import Arena
+from attack.attacks import ATTACKS
+from attack.verdict import fight
+
+pytestmark = pytest.mark.complete
+
+SIZE = 10.0
+DEEP_LEVELS = 20_000
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    made = Arena(tmp_path_factory.mktemp("arena"), depth=DEEP_LEVELS, pinned=True)
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attack_at_ten_times_its_size(name: str, arena: Arena, record_property: Any) -> None:
+    verdict = fight(arena, ATTACKS[name], SIZE)
+    record_property("verdict", verdict.as_dict())
+    assert not verdict.faults, "\n".join(verdict.faults)

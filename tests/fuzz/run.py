@@ -1,0 +1,90 @@
+"""``make fuzz``: every target under libFuzzer, one after another; says what was executed, and keeps what was found.
+
+``python -m fuzz.run [--runs N] [--seconds S] [--report FILE] [NAME …]``, in a ``fuzz`` build, with coverage.so, libasan and libubsan
+preloaded in this order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fuzz.targets import TARGETS, FuzzTarget
+
+SLOWER = 10
+"""Readers in Python get so many times fewer executions."""
+
+
+@dataclass
+class Result:
+    name: str
+    executions: int
+    per_second: float
+    seconds: float
+    corpus: int
+    """Inputs that each reach something that no other reaches."""
+    found: str
+    """The last lines of what the fuzzer said where it found something."""
+
+
+def environment(target: FuzzTarget) -> dict[str, str]:
+    return os.environ | ({"PYTHONMALLOC": "malloc"} if target.guarded else {})
+
+
+def fuzz(target: FuzzTarget, runs: int, seconds: int, corpus: Path) -> Result:
+    count = runs if target.python is None else max(1, runs // SLOWER)
+    began_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "fuzz.engine", target.name, "--runs", str(count), "--seconds", str(seconds), "--corpus", str(corpus)],
+        env=environment(target), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    )  # fmt: skip
+    took_s = time.monotonic() - began_s
+    executed = _figure(done.stdout, r"stat::number_of_executed_units: (\d+)")
+    kept = len(list((corpus / target.name).iterdir()))
+    found = "" if done.returncode == 0 else done.stdout[-4000:]
+    return Result(target.name, executed, round(executed / took_s), round(took_s, 1), kept, found)
+
+
+def _figure(text: str, pattern: str) -> int:
+    found = re.search(pattern, text)
+    return int(found[1]) if found else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(TARGETS)}; all, if none is given"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=1_000_000, help=f"executions of each; readers in Python: 1/{SLOWER}"
+    )
+    parser.add_argument("--seconds", type=int, default=0, help="for each at most; 0: no bound")
+    parser.add_argument("--corpus", type=Path, default=Path("corpus"))
+    parser.add_argument("--report", type=Path)
+    options = parser.parse_args()
+    results = []
+    for name in options.names or TARGETS:
+        result = fuzz(TARGETS[name], options.runs, options.seconds, options.corpus)
+        results.append(result)
+        said = "FOUND SOMETHING" if result.found else "nothing found"
+        print(
+            f"{name:18} {result.executions:12,} executions in {result.seconds:7.1f} s, {result.corpus:5} inputs kept: {said}",
+            flush=True,
+        )
+        if result.found:
+            print(result.found)
+    if options.report:
+        options.report.parent.mkdir(exist_ok=True)
+        options.report.write_text(json.dumps([asdict(each) for each in results], indent=1))
+    return 1 if any(each.found for each in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
