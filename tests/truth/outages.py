@@ -198,8 +198,11 @@ async def ref_contradicts_what_a_gateway_read_from_storage(temporary: Path) -> N
             await asyncio.to_thread(made.gateways[0].wait_ready)
             await made.current()
             with made.truth.doubted():
+                told = made.tells(
+                    "refused", within_s=1.0
+                )  # the writer answers at once, so it may be over soon
                 await twin.stored("ref", twin.ref_of(price_exp=-3))
-                await made.told("refused", within_s=1.0)
+                await told
             await twin.stored("ref", twin.ref_of())
             await made.current()
             await made.leave()

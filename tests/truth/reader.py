@@ -107,9 +107,16 @@ class Reader:
                 f"{self.who}: not live at {newest} within {within_s:g} s, but {self.state} {self.code} at {self.position}"
             )
 
-    async def told(self, *codes: str, within_s: float = 10.0) -> None:
-        """Returns when it is told one of these codes (or a state that is not live, if none is given)."""
-        if not await self.until(lambda: not self.live and (not codes or self.code in codes), within_s):
+    async def told(self, *codes: str, within_s: float = 10.0, since: int | None = None) -> None:
+        """Returns when it is told one of these codes (or a state that is not live, if none is given). ``since``: it may also have
+        been told so before, after it had had so many ``moments``."""
+
+        def is_told() -> bool:
+            if since is not None and any(moment.code in codes for moment in self.moments[since:]):
+                return True
+            return not self.live and (not codes or self.code in codes)
+
+        if not await self.until(is_told, within_s):
             raise AssertionError(
                 f"{self.who}: not told {' or '.join(codes) or 'that it is not live'} within {within_s:g} s, "
                 f"but {self.state} {self.code} at {self.position}"

@@ -7,7 +7,7 @@ import itertools
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,10 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+async def _gathered(work: list[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*work)
 
 
 class GatewayProcess:
@@ -189,8 +193,15 @@ class Case:
 
     async def told(self, *codes: str, within_s: float = 10.0) -> None:
         """Returns when every book was told so."""
-        books = [each for each in self.readers if each.channel == "book"]
-        await asyncio.gather(*(each.told(*codes, within_s=within_s) for each in books))
+        await asyncio.gather(*(each.told(*codes, within_s=within_s) for each in self._books()))
+
+    def tells(self, *codes: str, within_s: float) -> Coroutine[Any, Any, object]:
+        """Call before what they are to be told of, and await it afterwards, when it may be over."""
+        books = [(each, len(each.moments)) for each in self._books()]
+        return _gathered([each.told(*codes, within_s=within_s, since=since) for each, since in books])
+
+    def _books(self) -> list[Reader]:
+        return [each for each in self.readers if each.channel == "book"]
 
     def aged(self) -> None:
         """The ages that the books were told are those of the venue's last word, within a second."""

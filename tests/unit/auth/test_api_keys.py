@@ -131,8 +131,12 @@ def test_a_wrong_signature_uses_up_no_nonce(judge: Any) -> None:
         ("[[keys]]\nid = 'a'\nsubject = 'b'\nsecret = 'AAAA'", r"key 1 \(a\): secret must be"),
         ("[[keys]]\nid = 'a'\nsubject = 'b'\npublic_key = 'AAAA'", "32 bytes"),
         ("[[keys]]\nid = 'a'\nsubject = 'b'\nseckret = 'x'", "seckret is unknown"),
-        (f"[[keys]]\nid='a'\nsubject='b'\npublic_key='{PUBLIC}'\nentitlements=7", "md must be"),
-        (f"[[keys]]\nid='a'\nsubject='b'\npublic_key='{PUBLIC}'\n" * 2, "given twice"),
+        pytest.param(
+            f"[[keys]]\nid='a'\nsubject='b'\npublic_key='{PUBLIC}'\nentitlements=7", "md must be", id="claim"
+        ),
+        pytest.param(
+            f"[[keys]]\nid='a'\nsubject='b'\npublic_key='{PUBLIC}'\n" * 2, "given twice", id="twice"
+        ),
     ],
 )
 def test_a_wrong_file_says_where(text: str, why: str) -> None:
