@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mdstream.bus import Health, Readers, ReaderStats, Refusal, UnknownInstrument
@@ -70,7 +69,7 @@ class OpenInstruments:
         self._readers: Readers | None = None
         self._next_hint_s = 0.0
         self._open: dict[str, OpenInstrument] = {}
-        self._openings: Openings[OpenInstrument] = Openings()
+        self._openings: Openings[InstrumentId] = Openings(self._open_one)
         self._unknown = UnknownNames()
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._end_subscriptions: Callable[[Instrument, str], None] = lambda core, reason: None
@@ -127,16 +126,15 @@ class OpenInstruments:
         """Returns when all are open; raises the first error of one."""
         for id in ids:
             self._refuse_unknown(id)
-        works = {str(id): partial(self._open_one, id) for id in ids}
-        with self._openings.asked(asker, works, works.__getitem__) as results:
-            await _wait(results, deadline_s, until=asyncio.FIRST_EXCEPTION)
-            for result in results:
-                if result.cancelled():
-                    raise _unavailable("this gateway stops")
-                if result.done():
-                    result.result()
-            if not all(result.done() for result in results):
+        if not ids:
+            return
+        with self._openings.asked(asker, ids) as done:
+            await _wait([done], deadline_s)
+            if not done.done():
                 raise _unavailable("NATS did not answer in time; try again")
+            if done.cancelled():
+                raise _unavailable("this gateway stops")
+            done.result()
 
     def _refuse_unknown(self, id: InstrumentId) -> None:
         """Raises _Unknown for what the bus did not have a moment ago, unless it was announced since."""
@@ -287,7 +285,7 @@ class OpenInstruments:
 
     @property
     def opening(self) -> int:
-        """Instruments that are being opened, or wait for it."""
+        """Commands that wait for instruments to open."""
         return len(self._openings)
 
     @property
@@ -317,13 +315,10 @@ class OpenInstruments:
         return [(name, (now_us - moved_us) / 1e6) for name, moved_us in named[:most]]
 
 
-async def _wait(
-    futures: Sequence[asyncio.Future[Any]], deadline_s: float, until: str = asyncio.ALL_COMPLETED
-) -> None:
-    """Waits until all are done (or ``until``), or the loop's time is ``deadline_s``; cancels none."""
+async def _wait(futures: Sequence[asyncio.Future[Any]], deadline_s: float) -> None:
+    """Waits until all are done or the loop's time is ``deadline_s``; cancels none."""
     if futures:
-        timeout_s = max(deadline_s - asyncio.get_running_loop().time(), 0)
-        await asyncio.wait(futures, timeout=timeout_s, return_when=until)
+        await asyncio.wait(futures, timeout=max(deadline_s - asyncio.get_running_loop().time(), 0))
 
 
 async def _wait_for_data(statuses: Iterable[StreamStatus], deadline_s: float) -> None:

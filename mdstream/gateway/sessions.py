@@ -235,8 +235,8 @@ class Sessions:
         if found is not None and not self._is_behind(command, found):
             self._commit(session, command, found)
             return
-        ids = command.ids()
         self._check_room(session, command)
+        ids = command.ids()
         _client(session).opening += len(command.instruments)
         task = asyncio.get_running_loop().create_task(self._open_and_commit(session, command, ids))
         self._tasks.add(task)
@@ -295,16 +295,17 @@ class Sessions:
         wanted = session.sink.subscriptions + _client(session).opening + len(command.instruments)
         if wanted <= most and command.group == 1:
             return
+        topics = session.sink.topics()
         have = {
-            (t.instrument.name, t.channel, t.depth, t.group, t.interval_ms) for t in session.sink.topics()
+            t.instrument.name for t in topics if (t.channel, t.depth, t.group, t.interval_ms) == command.view
         }
-        new = sum((name, *command.view) not in have for name in command.instruments)
+        new = sum(name not in have for name in command.instruments)
         if command.group != 1:
             self._grouped.check_client(session.sink.grouped, new)
-        if new and len(have) + _client(session).opening + new > most:
+        if new and len(topics) + _client(session).opening + new > most:
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
-                f"{len(have)} of {most} subscriptions are in use; {new} more are too many",
+                f"{len(topics)} of {most} subscriptions are in use; {new} more are too many",
             )
 
     def _subscribe_one(self, session: Session, command: Subscribe, instrument: OpenInstrument) -> None:
