@@ -2,6 +2,7 @@
 
 import mdstream._core  # noqa: F401 - first, because it tells when it is not built
 from mdstream.bus.connection import Bus, connect
+from mdstream.bus.delayed import DelayedBus, connect_delayed
 from mdstream.bus.embedded import EmbeddedNats
 from mdstream.bus.gap_recovery import InstrumentCore, RecoveryOptions
 from mdstream.bus.gate import ReaderStats
@@ -21,6 +22,7 @@ __all__ = [
     "STREAMS",
     "Bus",
     "BusOptions",
+    "DelayedBus",
     "EmbeddedNats",
     "Health",
     "InstrumentCore",
@@ -36,6 +38,7 @@ __all__ = [
     "UnknownInstrument",
     "Watcher",
     "connect",
+    "connect_delayed",
     "parse_subject",
     "subject",
 ]

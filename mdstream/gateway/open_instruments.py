@@ -34,6 +34,7 @@ _REACH_S = 2.0
 """How long a client that resumes ahead of this gateway waits until it is reached."""
 _REACH_STEP_S = 0.05
 _HINT_EVERY_S = 1.0
+_WARN_EVERY_US = 10_000_000
 _HINT_DEADLINE_S = 0.25
 """A hint must neither delay an answer nor burden the bus, however often unknown instruments are asked for."""
 _LEAST_LINGER_US = 1_000_000
@@ -68,6 +69,7 @@ class OpenInstruments:
         self._wall_us = wall_us
         self._readers: Readers | None = None
         self._next_hint_s = 0.0
+        self._next_warning_us = 0
         self._open: dict[str, OpenInstrument] = {}
         self._openings: Openings[InstrumentId] = Openings(self._open_one)
         self._unknown = UnknownNames()
@@ -134,7 +136,12 @@ class OpenInstruments:
                 raise _unavailable("NATS did not answer in time; try again")
             if done.cancelled():
                 raise _unavailable("this gateway stops")
-            done.result()
+            error = done.exception()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del done, error  # the error knows this frame: together they would outlive the command
 
     def _refuse_unknown(self, id: InstrumentId) -> None:
         """Raises _Unknown for what the bus did not have a moment ago, unless it was announced since."""
@@ -162,7 +169,7 @@ class OpenInstruments:
                 self._unknown.add(str(id), self._now_us() / 1e6)
                 raise _Unknown(id) from None
             if isinstance(error, BusError | FeedError):
-                log.warning("%s cannot be opened now: %s", id, error)
+                self._log_trouble(id, error)
                 raise _unavailable(f"{id} cannot be opened now: {error}") from None
             if isinstance(error, Exception):
                 log.error("%s could not be opened", id, exc_info=error)
@@ -173,6 +180,14 @@ class OpenInstruments:
             raise _unavailable(f"{id} was announced with another scale while it opened; try again")
         log.debug("%s opened", id)
         return instrument
+
+    def _log_trouble(self, id: InstrumentId, error: Exception) -> None:
+        """As a warning now and then: clients ask again, and for other names."""
+        level = logging.DEBUG
+        if self._now_us() >= self._next_warning_us:
+            self._next_warning_us = self._now_us() + _WARN_EVERY_US
+            level = logging.WARNING
+        log.log(level, "%s cannot be opened now: %s", id, error)
 
     async def _hint(self, id: InstrumentId) -> str:
         """Instruments that are nearly this one; asked of the bus once a second at most, "" otherwise and where it does not answer."""

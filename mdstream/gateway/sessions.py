@@ -312,7 +312,12 @@ class Sessions:
         resume = command.resume.get(instrument.name)
         topic, resumed = self._hub.join(session.sink, instrument.core, command.view, resume)
         answer = messages.subscribed(
-            session.format, command.id, topic, instrument.ref, resumed=resumed is not False
+            session.format,
+            command.id,
+            topic,
+            instrument.ref,
+            resumed=resumed is not False,
+            delay_ms=self._config.delay_ms,
         )
         status = instrument.statuses[command.channel]
         if resumed is None:
