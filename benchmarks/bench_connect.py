@@ -22,7 +22,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgpack
 import pytest
@@ -32,7 +31,7 @@ from mdstream._bench.plan import Group, Plan
 from mdstream._bench.publisher import Publisher
 from mdstream._bench.subscribers import Subscribers
 from mdstream.bus import connect
-from mdstream.bus.embedded import EmbeddedNats
+from mdstream.bus.embedded import USER, EmbeddedNats
 
 CONNECTIONS = 5_000
 SYMBOLS = 200
@@ -120,7 +119,7 @@ def publisher(nats: EmbeddedNats) -> Iterator[Publisher]:
     )
     asyncio.run(announce(nats.url, moving))
     asyncio.run(announce(nats.url, still))
-    made = Publisher(moving, "127.0.0.1", urlsplit(nats.url).port or 0)
+    made = Publisher(moving, "127.0.0.1", nats.port, user=USER, password=nats.password)
     yield made
     made.close()
 

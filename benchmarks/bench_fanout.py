@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -28,6 +29,8 @@ from mdstream._core.net.sender_uring import UringSender
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
 from mdstream.gateway.client_listener import ClientListener
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.limits import Limits
 from mdstream.gateway.upgrades import Upgrades
 
 LEVELS = 500
@@ -145,7 +148,9 @@ class Sockets:
             on_message=lambda session, payload: None,
             on_close=lambda session, code: None,
         )
-        self.listener = ClientListener(group, turn_away=lambda: b"")
+        self.listener = ClientListener(
+            group, turn_away=lambda status: b"", limits=Limits(GatewayConfig(), time.monotonic)
+        )
         await self.listener.open("127.0.0.1", 0)
         address = ("127.0.0.1", self.listener.port)
         for _ in range(count):

@@ -88,6 +88,10 @@ export class Stream {
   onerror = console.error; // (text)
   #books = new Map(); // our number → book
   #subs = new Map(); // the gateway's number → book
+  #getToken;
+  #renewable;
+  #wrongToken = false; // the last one was refused: it must not be used again
+  #lastToken = null;
   #count = 0;
   #attempt = 0;
   #closed = false;
@@ -96,8 +100,11 @@ export class Stream {
   #heardAt = null;
   #timers = { connect: null, watchdog: null, drain: null };
 
-  constructor(url) {
+  /** `token`: a string, or a function that gives a fresh one each time it is called, or a promise of one. */
+  constructor(url, { token = null } = {}) {
     this.url = url;
+    this.#getToken = typeof token === "function" ? token : token && (() => token);
+    this.#renewable = typeof token === "function";
     this.#timers.connect = setTimeout(() => this.#connect(), 0); // after the caller has set its callbacks
   }
 
@@ -133,7 +140,22 @@ export class Stream {
   #connect() {
     if (this.#closed) return; // by a callback
     this.onstate("connecting", this.url);
-    const ws = (this.#ws = new WebSocket(this.url, "mdstream.v1.json"));
+    if (this.#getToken) this.#connectWithToken();
+    else this.#open(this.url, "mdstream.v1.json");
+  }
+
+  /** A page cannot set headers: the token travels as a subprotocol, which the gateway never echoes. */
+  async #connectWithToken() {
+    const token = await this.#freshToken();
+    if (this.#closed) return;
+    if (token === null) return this.#lost(1006, "no token");
+    if (this.#wrongToken && token === this.#lastToken) return this.onstate("closed", "4401 there is no other token");
+    this.#lastToken = token;
+    this.#open(explaining(this.url), ["mdstream.v1.json", `bearer.${token}`]);
+  }
+
+  #open(url, protocols) {
+    const ws = (this.#ws = new WebSocket(url, protocols));
     this.#timers.watchdog = setTimeout(() => this.#lost(1006, "no answer"), ANSWER_TIMEOUT_MS);
     ws.onopen = () => {
       this.#openedAt = Date.now();
@@ -157,11 +179,30 @@ export class Stream {
     this.#drop();
     for (const book of subscribed) book.onchange(book);
     const why = `${code} ${reason}`.trim();
-    if (FINAL_CLOSE_CODES.has(code)) return this.onstate("closed", why);
+    if (code === 4401 && this.#renewable && !this.#wrongToken) this.#wrongToken = true; // a fresh one may do
+    else if (FINAL_CLOSE_CODES.has(code)) return this.onstate("closed", why);
     if (this.#openedAt !== null && Date.now() - this.#openedAt > HEALTHY_MS) this.#attempt = 0;
     this.#openedAt = null;
     this.onstate("reconnecting", why);
     this.#timers.connect = setTimeout(() => this.#connect(), delay ?? delayOf(this.#attempt++));
+  }
+
+  async #freshToken() {
+    try {
+      return (await this.#getToken()) ?? null;
+    } catch (error) {
+      this.onerror(`the token function failed: ${error}`);
+      return null;
+    }
+  }
+
+  /** Before the token expires: the connection goes on with a fresh one. */
+  async #renew() {
+    const ws = this.#ws;
+    const token = this.#renewable ? await this.#freshToken() : null;
+    if (token === null || ws !== this.#ws) return;
+    this.#lastToken = token;
+    this.#send({ op: "auth", id: "auth", token });
   }
 
   /** Does not wait for `onclose`: a dead connection takes its time. */
@@ -189,6 +230,7 @@ export class Stream {
     const book = this.#subs.get(message.sub);
     switch (message.type) {
       case "welcome":
+        this.#wrongToken = false;
         this.#watch(2 * message.heartbeat_ms);
         break;
       case "subscribed":
@@ -201,6 +243,7 @@ export class Stream {
       case "state":
         if (!book) break;
         Object.assign(book, { venueState: message.state, code: message.code, ageMs: message.age_ms, reason: message.reason });
+        this.#waitOrAsk(book);
         book.onchange(book);
         break;
       case "ref":
@@ -216,6 +259,9 @@ export class Stream {
         break;
       case "drain": // this gateway stops: go to another one, at a time that is random already
         this.#timers.drain = setTimeout(() => this.#lost(1012, "draining", 0), message.reconnect_after_ms);
+        break;
+      case "token_expiring":
+        this.#renew();
         break;
       case "error":
         this.#refused(message);
@@ -270,6 +316,14 @@ export class Stream {
     book.onchange(book);
   }
 
+  /** While the gateway says that it has no book to send, there is nothing to ask for: a snapshot comes by itself. */
+  #waitOrAsk(book) {
+    if (book.venueState === "recovering" && (book.code === "no_book" || book.seq === null)) {
+      clearTimeout(book.timer);
+      book.timer = null;
+    } else if (book.missing !== null && !book.timer) this.#later(book, ANSWER_TIMEOUT_MS);
+  }
+
   /** Asks for what is missing after `delay`, and again if no answer comes. */
   #later(book, delay) {
     clearTimeout(book.timer);
@@ -317,6 +371,11 @@ export class Stream {
     this.#subs.delete(book.sub);
     this.#detach(book);
   }
+}
+
+/** Asks the gateway to say by a close code that a token is wrong: pages cannot see an HTTP status. */
+function explaining(url) {
+  return `${url}${url.includes("?") ? "&" : "?"}reject=close`;
 }
 
 /** "64123.10" at exponent −2 is 6412310; "12000" at exponent 3 is 12. */

@@ -1,18 +1,27 @@
 // A publisher in Node: npm install nats @msgpack/msgpack && node publish.mjs [nats://127.0.0.1:4222]
-// It keeps to part 1 of docs/protocol.md. A gateway creates the two JetStream streams when it starts.
+// It keeps to part 1 of docs/protocol.md.
 
-import { connect } from "nats";
+import { connect, nanos } from "nats";
 import { decode, encode } from "@msgpack/msgpack";
 
 const SUBJECT = "md.NODE.BTC-USD";
-const nc = await connect({ servers: process.argv[2] ?? "nats://127.0.0.1:4222", maxReconnectAttempts: -1 });
-const jetstream = nc.jetstream();
+const url = new URL(process.argv[2] ?? "nats://127.0.0.1:4222");
+const login = url.username ? { user: url.username, pass: decodeURIComponent(url.password) } : {};
+const nc = await connect({ servers: url.host, ...login, maxReconnectAttempts: -1 });
+const jetstream = nc.jetstream({ timeout: 2000 });
 const live = (stream, value) => nc.publish(`${SUBJECT}.${stream}`, encode(value));
 const now = () => Date.now() * 1000; // µs
 
+// ---- the streams: whoever comes first creates them, a writer or a gateway, and nobody changes them
+
+const { streams } = await nc.jetstreamManager({ checkAPI: false });
+const STREAMS = [
+  { name: "MD_STATE", subjects: ["md.*.*.snap", "md.*.*.ref", "md.*.*.status"], max_msgs_per_subject: 1, allow_direct: true },
+  { name: "MD_LOG", subjects: ["md.*.*.book", "md.*.*.trade"], max_age: nanos(600_000), max_bytes: 2 ** 30, allow_direct: true },
+];
+
 // ---- the epoch of this writer: greater than all that the bus knows, and claimed, so that no two writers share one
 
-const { streams } = await nc.jetstreamManager();
 const read = (stream) =>
   streams.getMessage("MD_STATE", { last_by_subj: `${SUBJECT}.${stream}` }).catch(() => null);
 const epochOf = (message) => {
@@ -21,21 +30,33 @@ const epochOf = (message) => {
   return value.epoch ?? value[1] ?? 0; // `ref` is a map, the others are arrays
 };
 const reference = () => ({ epoch, price_exp: -2, size_exp: -8, tick: 1, lot: 1, depth: 0, name: "Bitcoin" });
+const greaterThan = (known) => Math.max(now(), known + 1) + Math.floor(Math.random() * 1e6);
 
 let epoch = 0;
-let claimed = false;
-while (!claimed) {
-  const [ref, snap, status] = await Promise.all(["ref", "snap", "status"].map(read));
-  const known = Math.max(...[ref, snap, status].map(epochOf));
-  epoch = Math.max(now(), known + 1) + Math.floor(Math.random() * 1e6);
-  try {
-    // Stored only if no other writer has stored its own meanwhile.
-    const expect = { lastSubjectSequence: ref?.seq ?? 0 };
-    await jetstream.publish(`${SUBJECT}.ref`, encode(reference()), { expect });
-    claimed = true;
-  } catch (error) {
-    if (error.api_error?.err_code !== 10071) throw error; // 10071: another writer was faster
+
+async function claim() {
+  for (;;) {
+    const [ref, snap, status] = await Promise.all(["ref", "snap", "status"].map(read));
+    epoch = greaterThan(Math.max(...[ref, snap, status].map(epochOf)));
+    try {
+      // Stored only if no other writer has stored its own meanwhile.
+      const expect = { lastSubjectSequence: ref?.seq ?? 0 };
+      await jetstream.publish(`${SUBJECT}.ref`, encode(reference()), { expect });
+      return;
+    } catch (error) {
+      if (error.api_error?.err_code !== 10071) throw error; // 10071: another writer was faster
+    }
   }
+}
+
+try {
+  for (const config of STREAMS) await streams.info(config.name).catch(() => streams.add(config));
+  await claim();
+} catch (error) {
+  // Live data does not wait for JetStream.
+  console.error(`JetStream does not store ${SUBJECT}.* (${error.message}): gateways that start later cannot open it. Is it on (nats-server -js)?`);
+  epoch = greaterThan(0);
+  live("ref", reference());
 }
 
 // ---- market data

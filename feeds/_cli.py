@@ -21,6 +21,7 @@ from mdstream.bus import BusOptions
 from mdstream.bus.options import secret
 from mdstream.errors import BusError, ConfigError, MdstreamError
 from mdstream.feed import Publisher
+from mdstream.printable import printable_lines
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -35,9 +36,10 @@ _NATS = {
     "nats": (
         "URL",
         "a server's URL, nats://host:4222 or tls://host:4222; repeat it, or separate URLs by commas, for a cluster "
-        "(default: nats://127.0.0.1:4222)",
+        "or file:PATH for URLs in a file (default: nats://127.0.0.1:4222)",
     ),
     "nats_credentials": ("FILE", "credentials file, as written by nsc"),
+    "nats_nkey": ("FILE", "file with the seed of an nkey"),
     "nats_user": ("NAME", "user name"),
     "nats_password": ("TEXT", "the user's password; safer in the environment or in a file"),
     "nats_password_file": ("FILE", "file with the user's password"),
@@ -46,6 +48,11 @@ _NATS = {
     "nats_tls_ca": ("FILE", "certificates (PEM) to check the server's certificate against"),
     "nats_tls_cert": ("FILE", "our certificate (PEM), if the server asks for one"),
     "nats_tls_key": ("FILE", "the key of our certificate (PEM)"),
+    "nats_api_prefix": (
+        "TEXT",
+        "how the subjects of JetStream's API begin, where it is imported from another account (default: $JS.API)",
+    ),
+    "nats_inbox_prefix": ("TEXT", "how the subjects begin on which NATS answers (default: _INBOX)"),
 }
 """Name → placeholder, help."""
 _LOG = {"log_level": ("info", "debug", "warning", "error"), "log_format": ("text", "json")}
@@ -100,12 +107,15 @@ def bus_options(arguments: argparse.Namespace, name: str) -> BusOptions:
         given["nats"] or "nats://127.0.0.1:4222",
         name=name,
         credentials=files.get("nats_credentials"),
+        nkey=files.get("nats_nkey"),
         user=given["nats_user"],
         password=secret(given["nats_password"], files.get("nats_password_file")),
         token=secret(given["nats_token"], files.get("nats_token_file")),
         tls_ca=files.get("nats_tls_ca"),
         tls_cert=files.get("nats_tls_cert"),
         tls_key=files.get("nats_tls_key"),
+        inbox_prefix=given["nats_inbox_prefix"] or "_INBOX",
+        api_prefix=given["nats_api_prefix"] or "$JS.API",
     )
 
 
@@ -202,5 +212,5 @@ async def unless_fenced(publisher: Publisher, work: Coroutine[Any, Any, None]) -
 
 
 def _fail(name: str, error: Exception, code: int) -> int:
-    print(f"mdstream feed {name}: {error}", file=sys.stderr)
+    print(f"mdstream feed {name}: {printable_lines(error)}", file=sys.stderr)
     return code

@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
     LIMIT_SUBSCRIPTIONS = "limit_subscriptions"
     RATE_LIMITED = "rate_limited"
     UNAVAILABLE = "unavailable"
+    UNAUTHORIZED = "unauthorized"
 
 
 RESCALED = "rescaled"

@@ -12,6 +12,8 @@
     ├── BusError               NATS refuses something, or a stream is missing
     │   ├── BusConflict        a stored message is not the one that was expected: another writer was faster
     │   └── BusUnavailable     not connected now; a later attempt may succeed
+    ├── Unauthorized           a credential opens nothing here (``why``: for the audit log, never for the client)
+    ├── CannotJudge            a credential cannot be judged now: who knows about it does not answer
     ├── CommandError           a client's command is refused, the connection stays (``code`` of the contract)
     ├── SessionClosed          a session ends (``code``: WebSocket close code)
     ├── BenchError             a load test cannot be done: what, where, and what to do
@@ -23,9 +25,17 @@
         └── ProtocolViolation  the gateway violated the contract
 """
 
+from mdstream.printable import printable_lines
+
 
 class MdstreamError(Exception):
-    """The root of all errors that mdstream raises on purpose."""
+    """The root of all errors that mdstream raises on purpose.
+
+    Its text may quote the bus, a client or a gateway; as a string it is safe to log and to print.
+    """
+
+    def __str__(self) -> str:
+        return printable_lines(super().__str__())
 
 
 class ConfigError(MdstreamError):
@@ -76,12 +86,29 @@ class BusUnavailable(BusError):
     """There is no connection to NATS now, or NATS does not answer; a later attempt may succeed."""
 
 
-class CommandError(MdstreamError):
-    """A client's command is refused and changes nothing; ``code`` is a ``mdstream.codes.ErrorCode``."""
+class Unauthorized(MdstreamError):
+    """A credential opens nothing here. ``why`` is one word of a closed list (``mdstream.auth.reasons``). Neither it nor the message is for
+    the client: every refusal looks the same to him."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, why: str, message: str = "") -> None:
+        super().__init__(message or why)
+        self.why = why
+
+
+class CannotJudge(MdstreamError):
+    """A credential cannot be judged now, because keys or a callback do not answer; a later attempt may succeed."""
+
+
+class CommandError(MdstreamError):
+    """A client's command is refused and changes nothing; ``code`` is a ``mdstream.codes.ErrorCode``.
+
+    ``why`` is for the audit log, where it may say more than the client is told.
+    """
+
+    def __init__(self, code: str, message: str, *, why: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.why = why or code
 
 
 class SessionClosed(MdstreamError):

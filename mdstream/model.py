@@ -110,7 +110,8 @@ class InstrumentId:
             )
         if not symbol or len(symbol) > MAX_SYMBOL or ":" in symbol or not symbol.isprintable():
             raise ValueError(
-                f"symbol {symbol!r} of {text!r} must be 1 to {MAX_SYMBOL} printable characters without a colon"
+                f"symbol {symbol!r} of {text!r} must be 1 to {MAX_SYMBOL} printable characters without a colon; "
+                "one within it is written %3A"
             )
         return cls(venue, symbol)
 

@@ -71,17 +71,27 @@ class SymbolBook:
 
     # ---- from the venue
 
-    def on_diff(self, diff: DepthDiff) -> None:
-        self._heard_at = self._clock()
+    def on_diff(self, diff: DepthDiff) -> bool:
+        """Whether it is new, as far as that can be told."""
         self._quiet = False
-        self._perform(self._sync.on_diff(diff))
+        actions = self._sync.on_diff(diff)
+        is_new = bool(actions) or not self._sync.live
+        if is_new:
+            self._heard_at = self._clock()
+        self._perform(actions)
         self._mend()
+        return is_new
 
-    def on_trade(self, trade: Trade) -> None:
-        self._heard_at = self._clock()
-        self._publish(self._trades.on_trade(trade))
+    def on_trade(self, trade: Trade) -> bool:
+        """Whether it is new."""
+        actions = self._trades.on_trade(trade)
+        is_new = bool(actions) or self._trades.missing is not None
+        if is_new:
+            self._heard_at = self._clock()
+        self._publish(actions)
         if self._trades.missing is not None:
             self._run("trades", self._fetch_trades)
+        return is_new
 
     def on_lost(self, reason: str) -> None:
         """The connection is lost. The next one has its own backoff, so that the book need not wait again."""
@@ -135,12 +145,24 @@ class SymbolBook:
             self._quiet = True
             self._mend()
 
+    def doubt(self, reason: str) -> None:
+        """The venue has something that the stream did not bring: another snapshot is needed."""
+        self._lose(reason)
+        self._quiet = True
+        self._mend()
+
     def freeze(self, reason: str) -> None:
         self.published.freeze(reason)
 
-    async def agrees(self) -> bool:
-        """Whether the venue's REST API has nothing that the stream has not brought. Raises VenueUnavailable, FeedError."""
+    async def agrees(self) -> bool | None:
+        """Whether the venue's REST API has nothing that the stream has not brought; None if its answer is too old to tell.
+
+        Raises VenueUnavailable, FeedError.
+        """
+        asked_at = self._sync.update_id
         snapshot = await self._venue.depth(self.published.symbol, CHECK_LEVELS, Rank.CHECK)
+        if self._sync.live and snapshot.update_id < asked_at:
+            return None
         if not self._covers(snapshot):
             await asyncio.sleep(CHECK_GRACE_S)
         return self._covers(snapshot)

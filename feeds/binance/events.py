@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -85,6 +86,8 @@ _FUTURES_FIELDS = {
 }
 """Fields of the messages of futures that the same messages of spot do not have."""
 _FUTURES_EVENTS = ("markPriceUpdate", "forceOrder", "continuous_kline", "indexPriceUpdate", "contractInfo")
+_SYMBOL = re.compile(rb'"s"\s*:\s*"(\w+)"')
+_STREAM = re.compile(rb'"stream"\s*:\s*"(\w+)@')
 _MICROSECONDS = 10**14
 """Event times from here on are µs (``timeUnit=MICROSECOND``), smaller ones ms. It is the year 5138 in ms, 1973 in µs."""
 
@@ -107,6 +110,12 @@ def parse(text: bytes | str) -> Event | None:
         return None if kind is None else msgspec.convert(message, kind, strict=True)
     except msgspec.MsgspecError as error:
         raise FeedError(f"not a message of Binance's spot streams: {error}: {_excerpt(text)}") from None
+
+
+def hint(text: bytes) -> str | None:
+    """The symbol that a message which ``parse`` refuses seems to be about; None if that cannot be told."""
+    found = _SYMBOL.search(text) or _STREAM.search(text)
+    return found[1].decode().upper() if found else None
 
 
 def _kind(message: Any) -> type[Event] | None:

@@ -10,12 +10,13 @@ from urllib.parse import quote
 
 from mdstream.errors import FeedError
 from mdstream.feed import Publisher
+from mdstream.feeds._garbled import Garbled
 from mdstream.feeds._progress import ProgressWatch
 from mdstream.feeds._published import PublishedInstrument
 from mdstream.feeds._venue import Backoff, Link
 from mdstream.feeds._websocket import Connection, VenueUnavailable
 from mdstream.feeds.binance.book import MEND_BASE_S, SymbolBook
-from mdstream.feeds.binance.events import DepthDiff, ServerShutdown, Trade, parse
+from mdstream.feeds.binance.events import DepthDiff, ServerShutdown, Trade, hint, parse
 from mdstream.feeds.binance.rest import (
     DEPTH_LIMIT,
     GONE,
@@ -62,6 +63,9 @@ class Live:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.books: dict[str, SymbolBook] = {}
+        self.garbled = Garbled(clock)
+        self._suspects: set[str] = set()
+        """Symbols of which a message could not be understood, until the venue has told that nothing is missing."""
         self._publisher = publisher
         self._symbols = list(dict.fromkeys(symbols))
         self._rest = RestApi(rest_url)
@@ -166,7 +170,11 @@ class Live:
         self._info_wanted.set()
 
     def on_message(self, message: bytes) -> None:
-        event = parse(message)
+        try:
+            event = parse(message)
+        except FeedError as error:
+            self._on_garbled(message, error)
+            return
         if isinstance(event, ServerShutdown):
             self._link.renew()
         elif isinstance(event, DepthDiff | Trade):
@@ -174,19 +182,33 @@ class Live:
             if book is not None:
                 self._on_event(book, event)
 
+    def _on_garbled(self, message: bytes, error: FeedError) -> None:
+        """Costs this message, and what it was about. Raises FeedError if there are too many.
+
+        The venue's numbers tell what is missing as soon as the next message of a symbol comes. Until then REST tells.
+        """
+        self.garbled.note(error)
+        about = hint(message)
+        self._suspects.update(self.books if about is None else self.books.keys() & {about})
+
     def _on_event(self, book: SymbolBook, event: DepthDiff | Trade) -> None:
+        """Only what is new is a sign of life: a connection that stands still can repeat what it has sent."""
         if isinstance(event, DepthDiff):
+            if not book.on_diff(event):
+                return
             self._watch.note(event.symbol)
-            book.on_diff(event)
-        else:
+            self._suspects.discard(event.symbol)
+        elif book.on_trade(event):
             # Trades may go on while the diffs have stopped.
             self._watch.note(None)
-            book.on_trade(event)
+        else:
+            return
         if self._clock() - self._vouched_at >= CHECK_INTERVAL_S:
             self._vouch()
 
     def on_lost(self, reason: str) -> None:
         self._connection = None
+        self._suspects.clear()
         for book in self.books.values():
             book.on_lost(reason)
 
@@ -225,6 +247,8 @@ class Live:
         return any(book.info.trades for book in self.books.values())
 
     def _doubtful(self, symbol: str, book: SymbolBook, overdue: tuple[str, ...]) -> bool:
+        if symbol in self._suspects:
+            return book.live
         return book.live and book.info.trades and (symbol in overdue or book.unheard_s >= UNHEARD_S)
 
     async def _ask_about(self, books: list[SymbolBook]) -> None:
@@ -235,11 +259,17 @@ class Live:
             except FeedError as error:
                 log.warning("%s", error)
                 continue
-            if not agrees:
+            if agrees is None:
+                continue
+            if not agrees and symbol in self._suspects:
+                book.doubt("a message of the venue could not be understood")
+            elif not agrees:
                 self._give_up(f"the venue's stream of {symbol} stands still, its REST API goes on", book)
                 return
-            self._watch.excuse(symbol)
-            book.heard()
+            else:
+                self._watch.excuse(symbol)
+                book.heard()
+            self._suspects.discard(symbol)
 
     def _give_up(self, reason: str, dead: SymbolBook | None = None) -> None:
         """Ends the connection, so that another is made. What was lively stays ``feed_down`` until something new comes."""

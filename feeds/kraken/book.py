@@ -33,6 +33,8 @@ class Changes:
 
     bids: list[VenueLevel]
     asks: list[VenueLevel]
+    any: bool
+    """Whether the book is another one than before."""
 
 
 class ChecksumMismatch(FeedError):
@@ -48,19 +50,25 @@ class _Side:
         self._keys: list[int] = []
         self._levels: dict[int, tuple[VenueLevel, str]] = {}
 
-    def set(self, level: VenueLevel) -> int:
-        """Sets or deletes a level; returns its key."""
+    def set(self, level: VenueLevel) -> tuple[int, str | None]:
+        """Sets or deletes a level; returns its key, and its ``digits`` before."""
         price = _digits(level[0], self._precision.price)
         key = self._sign * price
         size = _digits(level[1], self._precision.size)
         if not size:
-            if self._levels.pop(key, None) is not None:
+            before = self._levels.pop(key, None)
+            if before is not None:
                 del self._keys[bisect_left(self._keys, key)]
-            return key
-        if key not in self._levels:
-            insort(self._keys, key)
-        self._levels[key] = (level, f"{price}{size}")
-        return key
+        else:
+            before = self._levels.get(key)
+            if before is None:
+                insort(self._keys, key)
+            self._levels[key] = (level, f"{price}{size}")
+        return key, None if before is None else before[1]
+
+    def digits(self, key: int) -> str | None:
+        """A level as the checksum takes it; None if it is not there."""
+        return self._levels[key][1] if key in self._levels else None
 
     def cut(self, depth: int) -> dict[int, VenueLevel]:
         """Drops levels beyond ``depth``; returns them by key as deletes, which the venue does not send."""
@@ -103,7 +111,10 @@ class VenueBook:
 
     def update(self, bids: Iterable[VenueLevel], asks: Iterable[VenueLevel], checksum: int | None) -> Changes:
         """Applies one message in its order, cuts to the depth, checks the checksum. Raises ChecksumMismatch, FeedError."""
-        changes = Changes(self._apply(self._bids, bids), self._apply(self._asks, asks))
+        (new_bids, bids_differ), (new_asks, asks_differ) = (
+            self._apply(side, levels) for side, levels in ((self._bids, bids), (self._asks, asks))
+        )
+        changes = Changes(new_bids, new_asks, bids_differ or asks_differ)
         if checksum is not None and checksum != self.checksum():
             raise ChecksumMismatch(
                 f"{self.pair}: the venue's checksum is {checksum}, this book's {self.checksum()} "
@@ -111,11 +122,18 @@ class VenueBook:
             )
         return changes
 
-    def _apply(self, side: _Side, levels: Iterable[VenueLevel]) -> list[VenueLevel]:
-        # A message may name a price twice: the last one counts.
-        newest = {side.set(level): level for level in levels}
-        newest |= side.cut(self.depth)
-        return list(newest.values())
+    def _apply(self, side: _Side, levels: Iterable[VenueLevel]) -> tuple[list[VenueLevel], bool]:
+        newest: dict[int, VenueLevel] = {}
+        before: dict[int, str | None] = {}
+        for level in levels:
+            key, was = side.set(level)
+            # A message may name a price twice: the last one counts.
+            newest[key] = level
+            before.setdefault(key, was)
+        cut = side.cut(self.depth)
+        differs = not cut.keys() <= before.keys()
+        differs = differs or any(side.digits(key) != was for key, was in before.items())
+        return list((newest | cut).values()), differs
 
     def checksum(self) -> int:
         return crc32((self._asks.checked_text() + self._bids.checked_text()).encode())

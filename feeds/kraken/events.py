@@ -7,6 +7,7 @@ Sources: Kraken "WebSocket API v1: Public: Book, Trade" (arrays whose first elem
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,7 +40,7 @@ class TradeMessage:
     side: Literal["buy", "sell"]
     ts_us: int
     trade_id: int | None = None
-    snapshot: bool = False
+    snapshot: bool = field(default=False, compare=False)
     """One of the recent trades that the venue sends after a subscribe; we may have it already."""
 
 
@@ -79,6 +80,17 @@ class Answer:
     symbol: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a message that cannot be understood seems to be about; None where that cannot be told."""
+
+    channel: str | None
+    pair: str | None
+
+
+_CHANNEL = re.compile(rb'"channel"\s*:\s*"(\w+)"')
+_SYMBOL = re.compile(rb'"symbol"\s*:\s*"([^"]+)"')
+
 Event = BookMessage | TradeMessage | PairInfo | NoPairs | SystemStatus | Answer
 
 
@@ -95,9 +107,16 @@ def parse(text: str | bytes) -> list[Event]:
         if isinstance(message, dict):
             return _parse_v2(message)
         raise ValueError("neither an array nor an object")
-    except (ValueError, KeyError, TypeError, IndexError, ArithmeticError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         shown = text.decode(errors="replace") if isinstance(text, bytes) else text
         raise FeedError(f"not a Kraken message: {type(error).__name__}: {error}: {shown[:200]}") from None
+
+
+def hint(text: bytes) -> Hint:
+    """What a message of version 2 that ``parse`` refuses seems to be about."""
+    channel, pairs = _CHANNEL.search(text), set(_SYMBOL.findall(text))
+    pair = pairs.pop().decode(errors="replace").replace("\\/", "/") if len(pairs) == 1 else None
+    return Hint(channel[1].decode() if channel else None, pair)
 
 
 def _parse_v1(message: list[Any]) -> list[Event]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from mdstream.errors import BusError, FeedError
 from mdstream.feed import Publisher
+from mdstream.feeds._garbled import Garbled
 from mdstream.feeds._published import PublishedInstrument
 from mdstream.feeds._venue import Backoff, Link
 from mdstream.feeds._websocket import Connection
@@ -25,6 +26,7 @@ from mdstream.feeds.kraken.events import (
     PairInfo,
     SystemStatus,
     TradeMessage,
+    hint,
     parse,
 )
 from mdstream.feeds.kraken.pair import DELISTED, Pair, Told, scale_of, state_of
@@ -71,6 +73,7 @@ class Live:
         self._judged_at = self._data_at = self._opened_at = clock()
         self._connection: Connection | None = None
         self._system = "online"
+        self.garbled = Garbled(clock)
         self._listed: dict[str, PairInfo] = {}
         self._listed_now: set[str] = set()
         """Those of ``_listed`` that the present connection has listed."""
@@ -107,12 +110,31 @@ class Live:
         connection.send(request("subscribe", channel="instrument", snapshot=True))
 
     def on_message(self, message: bytes) -> None:
-        events = parse(message)
+        try:
+            events = parse(message)
+        except FeedError as error:
+            self._on_garbled(message, error)
+            return
         for event in events:
             self._on_event(event)
         infos = [event for event in events if isinstance(event, PairInfo)]
         if infos:
             self._on_infos(infos)
+
+    def _on_garbled(self, message: bytes, error: FeedError) -> None:
+        """Costs this message, and what it was about: that is fetched again. Raises FeedError if there are too many."""
+        self.garbled.note(error)
+        about = hint(message)
+        if about.channel == "instrument" and self._connection is not None:
+            self._connection.send(request("unsubscribe", channel="instrument"))
+            self._connection.send(request("subscribe", channel="instrument", snapshot=True))
+        for name, pair in self.pairs.items():
+            if name not in self._listed_now or about.pair not in (None, name):
+                continue
+            if about.channel in (None, "trade"):
+                pair.miss_trades()
+            if about.channel in (None, "book"):
+                self._on_failed(Key("book", name), "a message of the venue could not be understood")
 
     def on_lost(self, reason: str) -> None:
         self._connection = None
@@ -246,6 +268,8 @@ class Live:
             if pair.wants_snapshot and (message.snapshot or not wanted):
                 self._subscriptions.ask_again(key)
             return
+        if told is Told.SAME and self._subscriptions.confirmed(key):
+            return  # nobody has asked for it, and it says nothing new: a connection that stands still can do that
         self._data_at = self._clock()
         if not message.snapshot:
             self._silence.on_update(key.pair)

@@ -37,7 +37,9 @@ class Pair:
     def __init__(self, published: PublishedInstrument, depth: int, precision: Precision) -> None:
         self.published = published
         self.sync = PairSync(published.symbol, depth, precision)
-        self._last_trade_id: int | None = None
+        self._last_trade: TradeMessage | None = None
+        self._missed_trades = False
+        """A message of trades could not be understood: the next number tells how many are missing."""
         self._follows_trades = False
         """Recent trades that come before this are from before we started."""
 
@@ -57,17 +59,20 @@ class Pair:
     def on_trade(self, trade: TradeMessage) -> Told:
         """Publishes a trade if it is new: a subscription begins with recent trades.
 
-        An update is always new. If its number is not above the last one, the venue's numbers have begun again.
+        An update that is not the last one again is new. If its number is not above the last one, the venue's numbers have begun again.
         """
-        last, number = self._last_trade_id, trade.trade_id
+        last = None if self._last_trade is None else self._last_trade.trade_id
+        number = trade.trade_id
         if trade.snapshot and last is not None and number is not None and number <= last:
             return Told.NOTHING
-        self._last_trade_id = number
+        if number is not None and trade == self._last_trade:
+            return Told.NOTHING
+        self._last_trade = trade
         if trade.snapshot and not self._follows_trades:
             return Told.NOTHING
-        if trade.snapshot:
+        if trade.snapshot or self._missed_trades:
             self._tell_lost(last, number)
-        self._follows_trades = True
+        self._follows_trades, self._missed_trades = True, False
         refused = self.published.trade(trade.price, trade.size, trade.side, trade.trade_id, trade.ts_us)
         if refused is not None:
             self.doubt(str(refused))
@@ -82,6 +87,10 @@ class Pair:
         """The connection is lost. Trades that we miss now are among the recent ones of the next."""
         self._follows_trades |= self.sync.live
         self._perform(self.sync.lose(reason))
+
+    def miss_trades(self) -> None:
+        """A message of trades could not be understood."""
+        self._missed_trades = True
 
     def doubt(self, reason: str) -> None:
         """The book may be wrong, but the connection is fine: only a new subscription helps."""

@@ -22,6 +22,7 @@ class PairSync:
         self.checked = 0
         """Right checksums."""
         self.mismatches = 0
+        self._ts_us = 0
 
     def use(self, precision: Precision) -> None:
         """Changes the decimals; a snapshot must follow."""
@@ -29,6 +30,7 @@ class PairSync:
 
     def lose(self, reason: str) -> list[BookAction]:
         """The connection is lost; the next begins with a snapshot."""
+        self._ts_us = 0
         was_live, self.live = self.live, False
         return [Lost(reason)] if was_live else []
 
@@ -46,13 +48,17 @@ class PairSync:
             self.mismatches += 1
             return self.doubt(str(error))
         self.checked += message.checksum is not None
-        return [action]
+        self._ts_us = max(self._ts_us, message.ts_us)
+        return [] if action is None else [action]
 
     def _load(self, message: BookMessage) -> Load:
         self.book.load(message.bids, message.asks, message.checksum)
         self.live, self.wants_snapshot = True, False
         return Load(self.book.bids, self.book.asks, message.ts_us)
 
-    def _apply(self, message: BookMessage) -> Apply:
+    def _apply(self, message: BookMessage) -> Apply | None:
+        """None for a repetition: a venue that says again what it has said proves nothing."""
         changes = self.book.update(message.bids, message.asks, message.checksum)
+        if not changes.any and message.ts_us <= self._ts_us:
+            return None
         return Apply(changes.bids, changes.asks, message.ts_us)

@@ -9,6 +9,8 @@ class Floor:
         nats_port: int,
         *,
         port: int = 0,
+        user: str | None = None,
+        password: str | None = None,
     ) -> None: ...
     @property
     def port(self) -> int: ...

@@ -21,7 +21,14 @@ class Relay:
             self._floor.run(HOUR_S, wake_fd=ORDERS_FD)
 
     def listen(self, order: Order) -> dict[str, Any]:
-        self._floor = Floor(order["instruments"], order["subjects"], order["nats_host"], order["nats_port"])
+        self._floor = Floor(
+            order["instruments"],
+            order["subjects"],
+            order["nats_host"],
+            order["nats_port"],
+            user=order["nats_user"],
+            password=order["nats_password"],
+        )
         return {"port": self._floor.port}
 
 

@@ -198,8 +198,9 @@ async def _environment(
             nats = await stack.enter_async_context(await EmbeddedNats.start())
         url = nats.url if nats is not None else setup.nats
         assert url is not None
+        argument = nats.file_url if nats is not None else url
         # A random venue, so that two load tests can share one NATS.
-        venue = BenchVenue(url, f"BENCH{secrets.token_hex(4).upper()}", profile.symbols)
+        venue = BenchVenue(url, f"BENCH{secrets.token_hex(4).upper()}", profile.symbols, argument)
         feed = await Part.start("publish", "the publisher", log, setup.load_cpus, stack)
         await feed.order(
             "announce",

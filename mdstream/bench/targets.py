@@ -21,8 +21,11 @@ class BenchVenue:
     """A venue of made-up instruments on a NATS server."""
 
     nats: str
+    """With its password, if it has one."""
     name: str
     symbols: int
+    nats_argument: str = ""
+    """What a command line holds instead of ``nats``: everybody can read it."""
 
     @property
     def instruments(self) -> list[str]:
@@ -47,7 +50,16 @@ async def started_gateway(setup: Setup, venue: BenchVenue, profile: Profile, sta
     arguments = [
         *("--max-connections", str(profile.connections + SPARE_CONNECTIONS)),
         *setup.server_args,
-        *("--nats", venue.nats, "--host", "127.0.0.1", "--port", str(setup.port), "--admin-port", "0"),
+        *(
+            "--nats",
+            venue.nats_argument or venue.nats,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(setup.port),
+            "--admin-port",
+            "0",
+        ),
         *("--drain-spread-ms", "0", "--drain-deadline-ms", "1000", "--log-level", "info"),
     ]
     gateway = await Gateway.start(arguments, setup.server_cpus, stack)
@@ -64,6 +76,8 @@ async def started_floor(setup: Setup, venue: BenchVenue, log: Log, stack: AsyncE
         subjects=venue.subjects,
         nats_host=url.hostname,
         nats_port=url.port,
+        nats_user=url.username,
+        nats_password=url.password,
     )
     return Target([("127.0.0.1", listening["port"])], ProcessMeter([part.pid]), is_floor=True)
 

@@ -3,6 +3,7 @@
 import mdstream._core  # noqa: F401 - first, because it tells when it is not built
 from mdstream.bus.connection import Bus, connect
 from mdstream.bus.delayed import DelayedBus, connect_delayed
+from mdstream.bus.denied import Denial
 from mdstream.bus.embedded import EmbeddedNats
 from mdstream.bus.gap_recovery import InstrumentCore, RecoveryOptions
 from mdstream.bus.gate import ReaderStats
@@ -23,6 +24,7 @@ __all__ = [
     "Bus",
     "BusOptions",
     "DelayedBus",
+    "Denial",
     "EmbeddedNats",
     "Health",
     "InstrumentCore",

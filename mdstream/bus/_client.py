@@ -33,6 +33,7 @@ from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream._core.ingest.receiver import Handlers
 from mdstream.bus._tap import socket_of, tap, why_not_tapped
+from mdstream.bus.denied import PUBLISH, Denial, DeniedError, denial_in
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,14 @@ async def preserve_cancellation(work: Awaitable[T]) -> T:
     finally:
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
+
+
+class _Asking:
+    """A request that waits; ``scope`` ends it when it is denied."""
+
+    def __init__(self) -> None:
+        self.scope = asyncio.timeout(None)
+        self.denial: Denial | None = None
 
 
 MAX_FAULTS = 100
@@ -82,6 +91,7 @@ class TapClient(Client):
         self._tap: NatsTap | None = None
         self._scheduler: FlushScheduler | None = None
         self._faults: list[Exception] = []
+        self._asking: dict[str, list[_Asking]] = {}
         self._reporting: asyncio.Task[None] | None = None
         self._require_tls = require_tls
         self._backoff_base_s = backoff_base_s
@@ -163,8 +173,29 @@ class TapClient(Client):
     async def flush(self, *arguments: Any, **named: Any) -> None:
         await preserve_cancellation(super().flush(*arguments, **named))
 
-    async def request(self, *arguments: Any, **named: Any) -> Msg:
-        return await preserve_cancellation(super().request(*arguments, **named))
+    async def request(self, subject: str, *arguments: Any, **named: Any) -> Msg:
+        """Raises DeniedError at once where the server does not let us ask."""
+        asking = _Asking()
+        asked = self._asking.setdefault(subject.lower(), [])
+        asked.append(asking)
+        try:
+            async with asking.scope:
+                return await preserve_cancellation(super().request(subject, *arguments, **named))
+        except TimeoutError:
+            if asking.denial is not None:
+                raise DeniedError(asking.denial) from None
+            raise
+        finally:
+            asked.remove(asking)
+            if not asked:
+                self._asking.pop(subject.lower(), None)
+
+    def _deny(self, denial: Denial) -> None:
+        """Ends the requests that were denied: nobody will answer them."""
+        if denial.do == PUBLISH:
+            for asking in self._asking.get(denial.subject, ()):
+                asking.denial = denial
+                asking.scope.reschedule(asyncio.get_running_loop().time())
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._taps.pop(sid, None)
@@ -195,6 +226,9 @@ class TapClient(Client):
         await super()._process_pong()
 
     async def _process_err(self, err_msg: str) -> None:
+        denial = denial_in(err_msg)
+        if denial is not None:
+            self._deny(denial)
         self._err = errors.Error(f"nats: {err_msg}")
         await self._error_cb(self._err)
 

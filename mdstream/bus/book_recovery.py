@@ -95,8 +95,12 @@ class BookRecovery(GapRecovery):
         if snap is not None and not await self._start_at_first_update(snap):
             newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
             is_untouched = not self._gate.live and (loads, epoch) == (self._loads, self._position()[0])
-            if is_untouched and self._is_borne_out(snap.payload, newest):
-                self._load_stored(snap, force=True)
+            if (
+                is_untouched
+                and self._is_borne_out(snap.payload, newest)
+                and self._load_stored(snap, force=True)
+            ):
+                await self._note_age("snap", MD_STATE, snap)
         self._opened = True
 
     async def _start_at_first_update(self, snap: Stored) -> bool:

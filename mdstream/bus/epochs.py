@@ -42,6 +42,8 @@ class Epochs:
         """A ``ref`` of the current epoch had another scale, and none since had the known one."""
         self.waiting = 0
         """The greatest epoch of which values came, but no ``ref``; 0: none."""
+        self._unread = 0
+        """The greatest of those of which a snapshot or update came."""
         check_plausible(ref.epoch, wall_clock_us())
         self.ref = ref
 
@@ -67,16 +69,23 @@ class Epochs:
         self.ref = ref
         return Told.CHANGED if changed else Told.NOTHING
 
-    def may_begin(self, epoch: int) -> bool:
+    def may_begin(self, epoch: int, *, has_book: bool = True) -> bool:
         """Whether a snapshot or update of a greater epoch begins it; if not, its ``ref`` is missing: ask for it.
 
-        Raises FeedError if the epoch is not plausible.
+        ``has_book``: such a value came. A trade or a ``status`` alone asks for the ``ref``, and begins nothing. Raises FeedError
+        if the epoch is not plausible.
         """
         if epoch in self._pending:
             return True
         check_plausible(epoch, self._wall_clock_us())
         self.waiting = max(self.waiting, epoch)
+        if has_book:
+            self._unread = max(self._unread, epoch)
         return False
+
+    def is_unread(self, epoch: int) -> bool:
+        """Whether a snapshot or update of a greater epoch came before its ``ref``: with that, it begins."""
+        return epoch == self._unread
 
     def is_rescaled(self, epoch: int) -> bool:
         """Whether an epoch that may begin has another scale than the current one."""
@@ -92,10 +101,12 @@ class Epochs:
         self.contradicted = False
         if self.waiting <= epoch:
             self.waiting = 0
+        if self._unread <= epoch:
+            self._unread = 0
 
     def stop_waiting(self) -> None:
-        """The current epoch goes on: what was of a greater one was a stray message."""
-        self.waiting = 0
+        """The ``ref`` that was waited for is known, or what was of a greater epoch was a stray message: the current one goes on."""
+        self.waiting = self._unread = 0
 
 
 def scale(ref: Ref) -> tuple[int, int]:

@@ -7,6 +7,7 @@ plus what has passed here since.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from mdstream._core.codec.feed_decoder import StatusValue
 from mdstream.model import StateCode
@@ -15,10 +16,15 @@ from mdstream.model import StateCode
 class Freshness:
     """The signs of life of one instrument. Silence begins when this is made."""
 
-    def __init__(self, clock: Callable[[], float], limit_s: float | None) -> None:
-        """``limit_s``: how old the venue's last word may become; None: as old as it wants."""
+    def __init__(
+        self, clock: Callable[[], float], limit_s: float | None, heard_us: Callable[[], int] = lambda: 0
+    ) -> None:
+        """``limit_s``: how old the venue's last word may become; None: as old as it wants. ``heard_us``: when the core last noted,
+        without telling, that it accepted an update; 0: never."""
         self._clock = clock
-        self._limit_s = limit_s
+        self.limit_s = inf if limit_s is None else limit_s
+        self._heard_us = heard_us
+        self._noted_us = 0
         self._word_at = self._writer_at = clock()
         self._is_known = self._writer_is_known = False
         self._fenced_at: float | None = None
@@ -38,12 +44,13 @@ class Freshness:
         said_us = 0 if status.heard_us is None else status.ts_us - status.heard_us
         self._hear_venue(at - said_us / 1e6)
 
-    def announced(self) -> None:
-        """A live ``ref`` or ``snap`` was accepted: the writer lives. Of a writer that does not tell when it heard the venue, it has
-        to do as the venue's word."""
-        self._hear_writer(self._clock())
+    def announced(self, ago_s: float = 0.0) -> None:
+        """A live ``ref`` or ``snap``, or a stored ``snap``, was accepted: the writer lives. Of a writer that does not tell when it
+        heard the venue, it has to do as the venue's word."""
+        at = self._clock() - ago_s
+        self._hear_writer(at)
         if not self._tells_heard:
-            self._hear_venue(self._clock())
+            self._hear_venue(at)
 
     def fenced(self) -> None:
         """A writer with a smaller epoch talks."""
@@ -57,12 +64,14 @@ class Freshness:
     @property
     def age_ms(self) -> int | None:
         """The age of the venue's last word; None if it was never heard."""
+        self._catch_up()
         return int((self._clock() - self._word_at) * 1000) if self._is_known else None
 
     def silence(self) -> StateCode | None:
         """Who has been silent for longer than the limit, if anybody has."""
-        now, limit_s = self._clock(), self._limit_s
-        if limit_s is None or now - self._word_at <= limit_s:
+        self._catch_up()
+        now, limit_s = self._clock(), self.limit_s
+        if now - self._word_at <= limit_s:
             return None
         if self._fenced_at is not None and now - self._fenced_at <= limit_s:
             return StateCode.FENCED
@@ -70,7 +79,21 @@ class Freshness:
 
     def heard_within(self, seconds: float) -> bool:
         """Whether anything of the writer was accepted in the last ``seconds``."""
-        return self._clock() - self._writer_at <= seconds
+        self._catch_up()
+        return self._writer_is_known and self._clock() - self._writer_at <= seconds
+
+    @property
+    def silent_at(self) -> float:
+        """When silence begins if nothing more is heard."""
+        self._catch_up()
+        return self._word_at + self.limit_s
+
+    def _catch_up(self) -> None:
+        heard_us = self._heard_us()
+        if heard_us > self._noted_us:
+            self._noted_us = heard_us
+            self._hear_writer(heard_us / 1e6)
+            self._hear_venue(heard_us / 1e6)
 
     # The first sign of life may be older than this reader; later ones never take it back.
 

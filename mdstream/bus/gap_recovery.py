@@ -24,6 +24,7 @@ from mdstream.errors import BusError, FeedError, PayloadError
 
 logger = logging.getLogger(__name__)
 
+MOST_DENIED = 8
 BATCH = 256
 """Payloads applied before other tasks of the event loop get a turn."""
 
@@ -62,8 +63,14 @@ class RecoveryOwner(Protocol):
     def refuse_snap(self, payload: bytes, error: FeedError) -> None:
         """A snapshot cannot be read, or is no book."""
 
+    def on_jump(self, gate: StreamGate, payload: bytes) -> None:
+        """A payload is ahead of what the writer has published."""
+
     def disbelieve_snap(self, payload: bytes, why: str) -> None:
         """A snapshot is ahead of the book, and nothing bears it out."""
+
+    def on_stored(self, stream: str, ago_s: float) -> None:
+        """An update, a trade or a ``snap`` was accepted that was stored ``ago_s`` ago."""
 
     def on_trouble(self, gate: StreamGate, error: BusError) -> None:
         """A recovery waits because the bus cannot be asked."""
@@ -128,6 +135,8 @@ class GapRecovery:
         self._opened = False
         self._jump: bytes | None = None
         """The newest payload of the log that is ahead, if nothing after it denies it."""
+        self._denied: set[bytes] = set()
+        """What was ahead when a ``status`` named the position: no number of the writer's."""
         self.named = 0
         """The newest number that a ``status`` of this epoch names: before it nothing is complete. 0: none."""
         self.tells_numbers = False
@@ -137,11 +146,26 @@ class GapRecovery:
         """Call when an epoch has begun."""
         self._opened = True
         self.named, self.tells_numbers, self._jump = 0, False, None
+        self._denied.clear()
 
     def name(self, seq: int | None) -> None:
         """Takes the number of a ``status``; None if it has none."""
         self.tells_numbers = seq is not None
         self.named = seq or 0
+
+    @property
+    def has_opened(self) -> bool:
+        """Whether what was stored when it opened has been read."""
+        return self._opened
+
+    def deny_ahead(self) -> None:
+        """A live ``status`` names the position: what came before it and is ahead was a stray message."""
+        ahead = self._gate.drop_beyond(lambda payload: self._reaches(payload, self._position()[1] + 1))
+        for payload in ahead:
+            self._owner.on_jump(self._gate, payload)
+        self._denied.update(ahead, () if self._jump is None else (self._jump,))
+        while len(self._denied) > MOST_DENIED:
+            self._denied.pop()
 
     async def run(self) -> None:
         """Returns when the gate is live."""
@@ -149,10 +173,15 @@ class GapRecovery:
         delay_s = self._options.retry_base_s
         while not (self._gate.live or await self._attempt()):
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay_s):
+                async with asyncio.timeout(self._pause_s(delay_s)):
                     await self._gate.turned_live.wait()
             delay_s = min(delay_s * 2, self._options.retry_cap_s)
         self._stats.recovered += 1
+
+    def _pause_s(self, delay_s: float) -> float:
+        """The pause before the next attempt: one comes right after the log may lag no longer."""
+        left_s = (self._began_at or 0.0) + self._options.log_lag_s - time.monotonic()
+        return min(delay_s, left_s) if left_s > 0 else delay_s
 
     async def _attempt(self) -> bool:
         """Recovers, or logs why that failed: the first time as a warning."""
@@ -195,8 +224,23 @@ class GapRecovery:
         """Applies what the log holds after the position, and what is held; returns False if the log lacks something."""
         self._jump = None
         newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
-        if newest is None or not self._may_lead_on(newest.payload):
+        if newest is None:
             return True
+        complete = (
+            newest.payload in self._denied
+            or not self._may_lead_on(newest.payload)
+            or await self._replay_since(since_us, newest)
+        )
+        if any(last <= self._position()[1] for _, last in self._numbers(newest.payload)):
+            await self._note_age(self._stream, MD_LOG, newest)
+        return complete
+
+    async def _note_age(self, of: str, stream: str, stored: Stored) -> None:
+        """Something that is stored was accepted: a sign of life, as old as the server says."""
+        with contextlib.suppress(BusError):
+            self._owner.on_stored(of, await self._bus.stored_s(stream, stored))
+
+    async def _replay_since(self, since_us: int | None, newest: Stored) -> bool:
         # Our clock may differ from the server's.
         since_us = None if since_us is None else min(since_us, newest.stored_us)
         slack_s = self._options.slack_s
@@ -219,6 +263,8 @@ class GapRecovery:
                 if gate.live:
                     return Replayed.COMPLETE
                 outcome = gate.apply(payload)
+                if outcome == GAP and payload in self._denied:
+                    continue
                 if outcome == GAP:
                     outcome = self._follow_jump(payload)
                 if outcome == GAP and not follows and start_us is not None:

@@ -54,6 +54,9 @@ class GateOwner(Protocol):
     def on_gap(self, gate: StreamGate, code: StateCode, why: str) -> None:
         """The gate has closed because of a live payload."""
 
+    def on_overflow(self, gate: StreamGate, why: str) -> None:
+        """More came than the gate may hold; what was held is dropped, and read from the log."""
+
     def on_live(self, gate: StreamGate) -> None:
         """``gate.live`` has changed."""
 
@@ -181,6 +184,17 @@ class StreamGate:
     def complete_until_now(self) -> None:
         self.complete_us = time.time_ns() // 1000
 
+    def drop_beyond(self, is_beyond: Callable[[bytes], bool]) -> list[bytes]:
+        """Drops, and returns, what is held and is beyond."""
+        dropped: list[bytes] = []
+        for _ in range(len(self.held)):
+            payload, at = self._pop()
+            if is_beyond(payload):
+                dropped.append(payload)
+            else:
+                self._keep(payload, at)
+        return dropped
+
     def clear(self) -> None:
         """Forgets what is held."""
         self.held.clear()
@@ -205,8 +219,12 @@ class StreamGate:
         if self._held_bytes + len(payload) > self._max_bytes:
             self._stats.overflows += 1
             self.clear()
+            self._owner.on_overflow(self, f"more than {self._max_bytes} bytes came while a gap was recovered")
+        self._keep(payload, self._clock())
+
+    def _keep(self, payload: bytes, at: float) -> None:
         self.held.append(payload)
-        self._held_at.append(self._clock())
+        self._held_at.append(at)
         self._held_bytes += len(payload)
 
     def _pop(self) -> tuple[bytes, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from mdstream._core.codec.feed_decoder import StatusValue, decode_payload
 from mdstream._core.ingest.intake import InstrumentReceiver, Intake
 from mdstream.bus.book_recovery import BookRecovery
-from mdstream.bus.epochs import Epochs, Told, check_plausible
+from mdstream.bus.epochs import MOST_PENDING, Epochs, Told, check_plausible
 from mdstream.bus.gap_recovery import GapRecovery, InstrumentCore, RecoveryContext
 from mdstream.bus.gate import StreamGate
 from mdstream.bus.payloads import numbers, snap_number
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 10.0
 """Gaps of one stream of an instrument that follow faster are logged at level DEBUG only."""
+SIGHTED_S = 60.0
+"""How long anything of a greater epoch bears it out: a writer repeats its ``ref`` and ``snap`` in this time."""
 NEVER = float("-inf")
 
 
@@ -81,11 +83,14 @@ class Incoming:
             watcher,
             freshness,
             shared.clock,
+            receiver.check_at,
             is_connected=lambda: shared.bus.connected,
             has_book=lambda: self.position("book")[1] > 0,
         )
-        self._next_status: StatusValue | None = None
-        """The newest status of an epoch that has not begun."""
+        self._next_statuses: dict[int, StatusValue] = {}
+        """The newest status of each epoch that has not begun."""
+        self._sighted, self._sighted_at = 0, NEVER
+        """The greatest epoch of which anything came that has not begun, and when it last did."""
         self._waited_at = self._missed_at = NEVER
         """When a value came last that waits for its ``ref``; when a trade of an epoch that has not begun did."""
         self._logged_at: dict[StreamGate, float] = {}
@@ -112,6 +117,14 @@ class Incoming:
         if not self.is_open:
             return (0, 0)
         return self.core.book_position() if stream == "book" else self.core.trade_position()
+
+    def bears_out(self, epoch: int, seq: int) -> bool:
+        """Whether the bus has a number of the book that is not reached here: of a greater epoch, anything of it."""
+        if not self.is_open or self.position("book") >= (epoch, seq):
+            return False
+        if epoch == self._epochs.current:
+            return self.recoveries[self.book].named >= seq
+        return self._sighted >= epoch and self._clock() - self._sighted_at <= SIGHTED_S
 
     # ---- streams without numbers
 
@@ -154,7 +167,7 @@ class Incoming:
             self._refuse("status", payload, error)
             return
         if status.epoch > self._epochs.current:
-            self._next_status = status
+            self._keep_status(status)
         elif status.epoch == self._epochs.current:
             if stored_s is None or self._telling.status is None or status.ts_us > self._telling.status.ts_us:
                 self._use_status(status, stored_s)
@@ -162,19 +175,41 @@ class Incoming:
         elif stored_s is None:
             self._fence("status", payload, status.epoch)
 
+    def _keep_status(self, status: StatusValue) -> None:
+        """One of an epoch that has not begun."""
+        self._next_statuses[status.epoch] = status
+        while len(self._next_statuses) > MOST_PENDING:
+            del self._next_statuses[min(self._next_statuses)]
+        self._sight(status.epoch)
+        if not self._epochs.may_begin(status.epoch, has_book=False):
+            self._wait_for_ref()
+
     def _use_status(self, status: StatusValue, stored_s: float | None) -> None:
         self._telling.status = status
         self._freshness.told(status, stored_s or 0.0)
         if stored_s is None:
+            self.go_on()
             self.core.await_number(status.book_seq or 0)
         named = {self.book: status.book_seq, self.trades: status.trade_seq}
         for gate, recovery in self.recoveries.items():
             recovery.name(named[gate])
-            if stored_s is None and named[gate] == self.position(self._stream(gate))[1]:
-                gate.suspect = False  # what was refused had no number of its own
+            if stored_s is None and named[gate] is not None:
+                self._confirm(gate, recovery, named[gate] or 0)
             if gate.live and not recovery.reaches_named:
                 gate.close()
                 self.on_gap(gate, StateCode.GAP, f"the status names {recovery.named}")
+
+    def _confirm(self, gate: StreamGate, recovery: GapRecovery, named: int) -> None:
+        """Where a live status names the position, nothing is missing."""
+        if recovery.has_opened and not gate.live:
+            gate.apply_held(len(gate.held))
+        if named != self.position(self._stream(gate))[1]:
+            return
+        gate.suspect = False  # what was refused had no number of its own
+        if recovery.has_opened and not gate.live:
+            recovery.deny_ahead()
+            if gate.open_if_complete():
+                self._owner.recovered(gate)
 
     def expect(self, named: int, why: str) -> None:
         """The bus has a number of this epoch that the book has not reached."""
@@ -196,8 +231,11 @@ class Incoming:
         if told is Told.FENCED:
             self._fence("ref", payload, ref.epoch)
         elif told is Told.PENDING:
-            if epochs.waiting == ref.epoch:
+            if epochs.is_unread(ref.epoch):
                 self._begin(ref.epoch)
+            elif epochs.waiting == ref.epoch:
+                epochs.stop_waiting()
+                self._telling.report()
         else:
             if live:
                 self._freshness.announced()
@@ -227,8 +265,14 @@ class Incoming:
 
     def hear(self, ago_s: float = 0.0) -> None:
         self._freshness.updated(ago_s)
-        if self._epochs.waiting and self._clock() - self._waited_at > NO_REF_S:
-            self._epochs.stop_waiting()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Where the writer is heard, and nothing more came of a greater epoch that waits for its ``ref``, that was a stray message."""
+        if self.is_open and self._epochs.waiting:
+            since_s = self._clock() - self._waited_at - NO_REF_S
+            if since_s > 0 and self._freshness.heard_within(since_s):
+                self._epochs.stop_waiting()
 
     def _fence(self, stream: str, payload: bytes, epoch: int) -> None:
         """A live value of a smaller epoch: it is no sign of life, and it is told."""
@@ -251,12 +295,12 @@ class Incoming:
             self._telling.report()
             self._watcher.on_ref(ref, True)
             return
-        waited, missed = self._epochs.waiting == epoch, self._missed_at > float("-inf")
+        waited, missed = self._epochs.is_unread(epoch), self._missed_at > NEVER
         self._epochs.begin(epoch)
         self.core.begin(epoch)
         self._freshness.new_writer()
         self._telling.begin()
-        self._missed_at = float("-inf")
+        self._missed_at = NEVER
         for gate, recovery in self.recoveries.items():
             recovery.begin()
             self.on_live(gate)
@@ -270,17 +314,19 @@ class Incoming:
         self._telling.report()
 
     def _begin_status(self, epoch: int) -> None:
-        status, self._next_status = self._next_status, None
-        if status is not None and status.epoch > epoch:
-            self._next_status = status
-        self._telling.status = None
-        if status is not None and status.epoch == epoch:
-            self._telling.status = status
+        self._telling.status = status = self._next_statuses.pop(epoch, None)
+        self._next_statuses = {other: kept for other, kept in self._next_statuses.items() if other > epoch}
+        if status is not None:
             self._freshness.told(status)
 
     def _wait_for_ref(self) -> None:
         self._waited_at = self._clock()
         self._owner.seek_ref()
+        self._telling.report()
+
+    def _sight(self, epoch: int) -> None:
+        """Something of a greater epoch came, live or from the log."""
+        self._sighted, self._sighted_at = max(self._sighted, epoch), self._clock()
 
     def take_stored_ref(self, payload: bytes) -> None:
         """As a live one, but it is no sign of life, and that of a fenced writer is no news."""
@@ -318,6 +364,11 @@ class Incoming:
         self._telling.recover(self._stream(gate), code, why)
         self._owner.recover(gate)
 
+    def on_overflow(self, gate: StreamGate, why: str) -> None:
+        if self._stream(gate) in self._telling.reasons:
+            self._telling.recover(self._stream(gate), StateCode.OVERLOAD, why)
+            self._telling.report()
+
     def on_refused(self, gate: StreamGate, payload: bytes, error: FeedError) -> None:
         self._refusals.payload(gate.subject, payload, error)
         if self._stream(gate) in self._telling.reasons:
@@ -346,10 +397,11 @@ class Incoming:
             epoch = next(
                 epoch for epoch, _, _ in numbers(self._stream(gate), payload) if epoch > self._epochs.current
             )
-            may_begin = self._epochs.may_begin(epoch)
+            may_begin = self._epochs.may_begin(epoch, has_book=gate is self.book)
         except FeedError as error:
             self._refusals.payload(gate.subject, payload, error)
             return False
+        self._sight(epoch)
         if not may_begin:
             self._wait_for_ref()
         if gate is self.trades:
@@ -369,6 +421,7 @@ class Incoming:
                 if self._epochs.may_begin(epoch):
                     self._begin(epoch)
                 else:
+                    self._sight(epoch)
                     self._wait_for_ref()
         except FeedError as error:
             self.refuse_snap(payload, error)
@@ -382,6 +435,12 @@ class Incoming:
 
     def disbelieve_snap(self, payload: bytes, why: str) -> None:
         self._refusals.value(self.subjects["snap"], payload, Reason.JUMP, why)
+
+    def on_stored(self, stream: str, ago_s: float) -> None:
+        if stream == "snap":
+            self._freshness.announced(ago_s)
+        else:
+            self._freshness.updated(ago_s)
 
     def on_trouble(self, gate: StreamGate, error: BusError) -> None:
         if self._stream(gate) in self._telling.reasons and self._shared.bus.connected:

@@ -1,4 +1,4 @@
-"""Replays what ``MD_LOG`` holds of one subject: each message once and in order."""
+"""Replays what a stream holds of a subject, ``MD_LOG`` as a rule: each message once and in order."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ async def replay(
     since: Since,
     silence_s: float,
     *,
+    stream: str = MD_LOG,
     is_due: Callable[[int], bool] = lambda stored_us: True,
 ) -> AsyncGenerator[bytes, None]:
     """Yields the payloads stored on ``subject`` since then, oldest first.
@@ -65,25 +66,25 @@ async def replay(
     try:
         subscription = await client.tap(str(config.deliver_subject), inbox.receive)
         try:
-            info = await js.add_consumer(MD_LOG, config)
+            info = await js.add_consumer(stream, config)
             try:
                 async for stored_us, payload in _ordered(
-                    client, inbox, _stored_then(info), subject, silence_s
+                    client, inbox, _stored_then(info), f"{stream} for {subject}", silence_s
                 ):
                     if not is_due(stored_us):
                         return
                     yield payload
             finally:
                 if client.is_connected:  # else the server soon deletes the consumer by itself
-                    await client.publish(f"$JS.API.CONSUMER.DELETE.{MD_LOG}.{info.name}")
+                    await client.publish(f"{js._prefix}.CONSUMER.DELETE.{stream}.{info.name}")
         finally:
             await client.untap(subscription)
     except (nats.errors.Error, TimeoutError) as error:
-        explain(error, f"{MD_LOG} cannot be read for {subject}")
+        explain(error, f"{stream} cannot be read for {subject}")
 
 
 async def _ordered(
-    client: TapClient, inbox: _Inbox, expected: int, subject: str, silence_s: float
+    client: TapClient, inbox: _Inbox, expected: int, what: str, silence_s: float
 ) -> AsyncIterator[tuple[int, bytes]]:
     """When each message was stored, in µs rounded up, and its payload."""
     received = 0
@@ -92,9 +93,7 @@ async def _ordered(
             try:
                 await inbox.wait(silence_s)
             except TimeoutError:
-                raise BusUnavailable(
-                    f"{MD_LOG} for {subject}: the server fell silent in the replay"
-                ) from None
+                raise BusUnavailable(f"{what}: the server fell silent in the replay") from None
             continue
         reply, payload, headers = inbox.messages.popleft()
         if headers is not None and headers.startswith(CONTROL):
@@ -104,9 +103,7 @@ async def _ordered(
         number, stored_us, pending = _position(reply)
         received += 1
         if number != received:
-            raise BusUnavailable(
-                f"{MD_LOG} for {subject}: message {received} of the replay was lost on the way"
-            )
+            raise BusUnavailable(f"{what}: message {received} of the replay was lost on the way")
         yield stored_us, payload
         if pending == 0:
             return

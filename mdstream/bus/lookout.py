@@ -34,6 +34,9 @@ class LookoutOwner(Protocol):
     def meet(self, payload: bytes) -> None:
         """A payload of the log is of a greater epoch."""
 
+    def meet_status(self, payload: bytes, stored_s: float) -> None:
+        """The stored status is of a greater epoch."""
+
     def owe(self, named: int, wanted: int) -> None:
         """The bus has the number ``named`` of this epoch, which the book has not reached."""
 
@@ -66,7 +69,10 @@ class Lookout:
     async def _look(self) -> None:
         owner = self._owner
         newest = await self._bus.last_stored(MD_LOG, subject(owner.instrument, "book"))
-        status = _status(await self._bus.last_stored(MD_STATE, subject(owner.instrument, "status")))
+        stored = await self._bus.last_stored(MD_STATE, subject(owner.instrument, "status"))
+        status = _status(stored)
+        if stored is not None and status is not None and status.epoch > owner.book_position[0]:
+            owner.meet_status(stored.payload, await self._bus.stored_s(MD_STATE, stored))
         epoch, seq = owner.book_position
         found = _numbers(newest)
         if newest is not None and any(other > epoch for other, _, _ in found):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -46,33 +47,36 @@ async def check_known(
 
     Anybody may ask for names that are none: this costs two small questions, and nothing is subscribed to.
     """
+    name, began_at = subject(instrument, "ref"), time.monotonic()
     for attempt in range(2):
         if known(instrument) is not None:
             return
         if attempt:
             # What was published a moment before our request may have been stored after it.
             await asyncio.sleep(STORING_S)
-        name = subject(instrument, "ref")
-        async with slots, _in_time(name):
+        left_s = ASK_S - (time.monotonic() - began_at)
+        async with slots, _in_time(name, max(left_s, STORING_S)):
             if await bus.last_stored(MD_STATE, name) is not None:
                 return
     if known(instrument) is None:
-        raise UnknownInstrument(f"{instrument} is not announced: there is no {subject(instrument, 'ref')}")
+        raise UnknownInstrument(f"{instrument} is not announced: there is no {name}")
 
 
-async def ask(bus: Bus, slots: asyncio.Semaphore, instrument: InstrumentId) -> Announced:
+async def ask(
+    bus: Bus, slots: asyncio.Semaphore, instrument: InstrumentId, within_s: float = ASK_S
+) -> Announced:
     """Raises BusError; BusUnavailable if there is no answer in time."""
     subjects = [subject(instrument, stream) for stream in ("ref", "status")]
-    async with slots, _in_time(subjects[0]):
+    async with slots, _in_time(subjects[0], within_s):
         ref, status = await asyncio.gather(*(bus.last_stored(MD_STATE, name) for name in subjects))
         status_s = 0.0 if status is None else await bus.stored_s(MD_STATE, status)
     return Announced(_payload(ref), _payload(status), status_s)
 
 
 @asynccontextmanager
-async def _in_time(name: str) -> AsyncIterator[None]:
+async def _in_time(name: str, within_s: float = ASK_S) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(ASK_S):
+        async with asyncio.timeout(within_s):
             yield
     except TimeoutError:
         raise BusUnavailable(f"{MD_STATE} cannot be asked for {name}: no answer within {ASK_S:g} s") from None
@@ -89,12 +93,14 @@ async def announced(
     known: Callable[[InstrumentId], Ref | None],
 ) -> Announced:
     """As ``ask``, twice if need be. Nothing, where it fails and a ``ref`` came live (``known``)."""
+    began_at = time.monotonic()
     try:
         stored = await ask(bus, slots, instrument)
         if stored.ref is None and known(instrument) is None:
             # What was published a moment before our request may have been stored after it.
             await asyncio.sleep(STORING_S)
-            stored = await ask(bus, slots, instrument)
+            left_s = ASK_S - (time.monotonic() - began_at)
+            stored = await ask(bus, slots, instrument, max(left_s, STORING_S))
     except BusError as error:
         if known(instrument) is None:
             raise

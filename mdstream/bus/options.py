@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -12,6 +14,9 @@ from mdstream.errors import ConfigError
 
 SCHEMES = ("nats", "tls")
 PARSERS = ("compiled", "plain")
+FILE = "file:"
+
+_SUBJECT = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +35,14 @@ class StreamOptions:
 
 @dataclass(frozen=True, slots=True)
 class BusOptions:
-    """How to reach NATS. Give at most one of credentials file, user and password, token."""
+    """How to reach NATS. Give at most one of credentials file, nkey, user and password, token; or user and password in the URLs."""
 
     urls: tuple[str, ...] = field(default=("nats://127.0.0.1:4222",), repr=False)
     """Servers of one cluster; the client uses any of them."""
     credentials: Path | None = None
     """A ``.creds`` file as written by ``nsc``. Needs the package ``nkeys``."""
+    nkey: Path | None = None
+    """A file with the seed of an nkey (``SU…``)."""
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
@@ -46,6 +53,10 @@ class BusOptions:
     tls_key: Path | None = None
     name: str = "mdstream"
     """Name of the connection in the server's monitoring."""
+    inbox_prefix: str = "_INBOX"
+    """How the subjects begin on which answers come. One of its own for each user keeps others from reading its answers."""
+    api_prefix: str = "$JS.API"
+    """How the subjects of JetStream's API begin; another where it is imported from another account."""
     connect_deadline_s: float = 5.0
     """How long ``connect`` tries before it gives up. A reconnect never gives up."""
     request_timeout_s: float = 5.0
@@ -62,6 +73,8 @@ class BusOptions:
     parser: str = field(default_factory=lambda: os.environ.get("MDSTREAM_NATS_PARSER", PARSERS[0]))
     """``compiled``: the compiled core reads market data from the socket, without a Python object per message. ``plain``: nats-py's
     own parser reads everything. Default: the environment variable ``MDSTREAM_NATS_PARSER``, else compiled."""
+    echo: bool = True
+    """Whether our own subscriptions get what we publish over this connection."""
     streams: StreamOptions = field(default_factory=StreamOptions)
 
     def __post_init__(self) -> None:
@@ -71,28 +84,33 @@ class BusOptions:
             raise ConfigError("nats: no URL was given; one reads nats://host:4222")
         for url in self.urls:
             _check_url(url)
-        ways = [name for name in ("credentials", "user", "token") if getattr(self, name) is not None]
+        ways = [name for name in ("credentials", "nkey", "user", "token") if getattr(self, name) is not None]
         if len(ways) > 1:
             raise ConfigError(f"nats: {' and '.join(ways)} were given; one way to authenticate is enough")
         if (self.user is None) != (self.password is None):
             raise ConfigError("nats: user and password must be given together")
         if self.tls_key is not None and self.tls_cert is None:
             raise ConfigError("nats: tls_key was given without tls_cert")
-        for name in ("credentials", "tls_ca", "tls_cert", "tls_key"):
+        for name in ("inbox_prefix", "api_prefix"):
+            if not _SUBJECT.fullmatch(prefix := getattr(self, name)):
+                raise ConfigError(
+                    f"nats: {name} is {prefix!r}; it must be tokens joined by dots, without * and >, as in _INBOX_sim"
+                )
+        for name in ("credentials", "nkey", "tls_ca", "tls_cert", "tls_key"):
             path = getattr(self, name)
             if path is not None and not Path(path).is_file():
                 raise ConfigError(f"nats: {name} {str(path)!r} is no file that can be read")
 
     @classmethod
     def parse(cls, text: str, **more: object) -> BusOptions:
-        """Options from a comma-separated list of URLs: ``nats://a:4222,nats://b:4222``. Raises ConfigError."""
-        urls = tuple(url.strip() for url in text.split(",") if url.strip())
-        return cls(urls=urls, **more)  # type: ignore[arg-type]
+        """Options from a comma-separated list of URLs: ``nats://a:4222,nats://b:4222``, or ``file:PATH`` (``read_urls``).
+        Raises ConfigError."""
+        return cls(urls=read_urls(text.split(",")), **more)  # type: ignore[arg-type]
 
     @property
     def where(self) -> str:
         """The URLs for messages, without passwords."""
-        return ", ".join(_without_secrets(url) for url in self.urls)
+        return ", ".join(map(without_secrets, self.urls))
 
     @property
     def wants_tls(self) -> bool:
@@ -112,6 +130,15 @@ class BusOptions:
         return context
 
 
+def read_urls(texts: Iterable[str]) -> tuple[str, ...]:
+    """URLs, of which each ``file:PATH`` stands for those in that file: so a password is on no command line. Raises ConfigError."""
+    found: list[str] = []
+    for text in filter(None, map(str.strip, texts)):
+        path = text.removeprefix(FILE) if text.startswith(FILE) else None
+        found += [text] if path is None else (secret(None, Path(path)) or "").replace(",", " ").split()
+    return tuple(found)
+
+
 def secret(text: str | None, file: Path | None) -> str | None:
     """A password or a token: as it was given, or from a file. Raises ConfigError if the file cannot be read."""
     if file is None:
@@ -123,7 +150,7 @@ def secret(text: str | None, file: Path | None) -> str | None:
 
 
 def _check_url(url: str) -> None:
-    shown = _without_secrets(url)
+    shown = without_secrets(url)
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise ConfigError(f"nats: URL {shown!r} must read nats://host:4222 or tls://host:4222")
@@ -133,7 +160,8 @@ def _check_url(url: str) -> None:
         raise ConfigError(f"nats: the port of URL {shown!r} must be a number up to 65535") from None
 
 
-def _without_secrets(url: str) -> str:
+def without_secrets(url: str) -> str:
+    """A URL for messages."""
     parts = urlsplit(url)
     if "@" not in parts.netloc:
         return url

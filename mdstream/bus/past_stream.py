@@ -97,7 +97,7 @@ class PastStream:
         if self._inbox is not None:
             await self._client.untap(self._inbox)
         if self._consumer and self._client.is_connected:  # else the server deletes it by itself
-            await self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}")
+            await self._client.publish(f"{self._js._prefix}.CONSUMER.DELETE.{self._stream}.{self._consumer}")
 
     def pop(self) -> PastMessage:
         """Takes the next message."""
@@ -166,7 +166,7 @@ class PastStream:
 
     async def _ask(self, consumer: str, question: bytes) -> None:
         assert self._inbox is not None
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{consumer}"
+        subject = f"{self._js._prefix}.CONSUMER.MSG.NEXT.{self._stream}.{consumer}"
         try:
             await self._client.publish(subject, question, self._inbox.subject)
         except nats.errors.Error as error:

@@ -50,7 +50,8 @@ class InstrumentReader:
         self._on_close = on_close
         self._bus = shared.bus
         self._receiver = InstrumentReceiver(self._receive, self._on_heard, shared.scheduler)
-        freshness = Freshness(shared.clock, shared.options.stale_after_s)
+        shared.watch.add(self._receiver, self._check)
+        freshness = Freshness(shared.clock, shared.options.stale_after_s, lambda: self._receiver.heard_us)
         self._incoming = Incoming(shared, instrument, self, self._receiver, freshness, watcher)
         self._telling = self._incoming.telling
         self._book, self._trades = self._incoming.book, self._incoming.trades
@@ -86,6 +87,20 @@ class InstrumentReader:
         """Epoch and seq of the book."""
         return self._incoming.position("book")
 
+    @property
+    def age_ms(self) -> int | None:
+        """The age of the venue's last word; None if it was never heard."""
+        return self._telling.age_ms
+
+    @property
+    def lacks_ref(self) -> bool:
+        """Whether values of a greater epoch have come, but not the ``ref`` to read them by."""
+        return self._telling.epochs is not None and self._telling.epochs.waiting > 0
+
+    def bears_out(self, epoch: int, seq: int) -> bool:
+        """Whether the bus has this number of the book, or a greater one, and the book has not reached it."""
+        return not self._telling.stopped and self._incoming.bears_out(epoch, seq)
+
     def look_for(self, epoch: int, seq: int) -> None:
         """Asks the bus whether there is a number that the book has not reached; for some seconds, once a second. If there is, the
         book is ``recovering`` until it is reached."""
@@ -96,6 +111,7 @@ class InstrumentReader:
     async def close(self) -> None:
         """Unsubscribes and ends all tasks; nothing is called afterwards."""
         self._telling.closed = True
+        self._shared.watch.discard(self._receiver)
         self.stop("closed")
         self._on_close(self)
         tasks = [task for task in self._tasks.values() if task is not asyncio.current_task()]
@@ -109,7 +125,7 @@ class InstrumentReader:
         self._subscription = await self._bus.subscribe(subject(self.instrument, "*"), self._receiver)
         # The server takes these requests after the subscription, so we receive what is published later.
         shared = self._shared
-        stored = await announced(shared.bus, shared.slots, self.instrument, shared.refs.get)
+        stored = await announced(shared.bus, shared.asking, self.instrument, shared.refs.get)
         known = shared.refs.get(self.instrument)
         ref = None if stored.ref is None else self._usable_ref(stored.ref, known)
         epochs = first_epoch(self.instrument, ref, known, shared.wall_clock_us)
@@ -153,11 +169,9 @@ class InstrumentReader:
         for gate in self._gates:
             self.recover(gate)
 
-    def check(self) -> None:
-        """Called a few times a second: what time alone changes. The hot path only sets ``heard``."""
-        if self._receiver.heard:
-            self._receiver.heard = False
-            self._incoming.hear()
+    def _check(self) -> None:
+        """Called when time alone may change something. The hot path only sets a flag."""
+        self._incoming.go_on()
         self._telling.check()
 
     # ---- messages
@@ -185,7 +199,7 @@ class InstrumentReader:
             self._incoming.take_ref(payload)
 
     def _on_heard(self) -> None:
-        """The receiver accepted something, for the first time since the last ``check``."""
+        """The receiver accepted something, for the first time since it was silent, or something else was wrong."""
         self._incoming.hear()
         self._telling.check()
 
@@ -226,7 +240,7 @@ class InstrumentReader:
         delay_s = options.retry_base_s
         while True:
             try:
-                stored = await ask(self._bus, self._shared.slots, self.instrument)
+                stored = await ask(self._bus, self._shared.asking, self.instrument)
                 break
             except BusError:
                 await asyncio.sleep(delay_s)
@@ -257,6 +271,10 @@ class InstrumentReader:
     def meet(self, payload: bytes) -> None:
         """A payload of the log is of a greater epoch: it begins, or its ref is looked for."""
         self._book.apply(payload)
+
+    def meet_status(self, payload: bytes, stored_s: float) -> None:
+        """The stored status is of a greater epoch: its ref is looked for."""
+        self._incoming.take_status(payload, stored_s=stored_s)
 
     def owe(self, named: int, wanted: int) -> None:
         """The bus has a number of this epoch that the book has not reached."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
+from mdstream._core.ingest.watch import Watch
 from mdstream.bus.announcements import Announcements
 from mdstream.bus.connection import Bus
 from mdstream.bus.gap_recovery import InstrumentCore
@@ -22,10 +23,11 @@ from mdstream.bus.shared import ReaderOptions, Shared
 from mdstream.bus.watcher import Watcher
 from mdstream.model import InstrumentId, Ref
 
-CHECK_S = 0.4
-"""Each reader is looked at once in this time, ..."""
-SLICES = 4
-"""... in so many parts, so that many readers do not hold up the event loop."""
+LOOK_S = 0.2
+"""Between two looks at who is silent. Silence is told at most twice as late: an update may be noticed, and its silence too, as
+late as that."""
+ASKING = 256
+"""Instruments of which MD_STATE is asked at a time."""
 
 
 class Readers:
@@ -47,19 +49,27 @@ class Readers:
         self.health = Health(bus, clock)
         self.slots = asyncio.Semaphore(self.options.recovery.concurrent)
         self._refs = Announcements(bus, wall_clock_us)
+        self._clock, self._watch = clock, Watch()
         self._shared = Shared(
-            bus, scheduler, self.options, self.stats, self._refs, self.slots, clock, wall_clock_us
+            bus,
+            scheduler,
+            self.options,
+            self.stats,
+            self._refs,
+            self.slots,
+            asyncio.Semaphore(ASKING),
+            self._watch,
+            clock,
+            wall_clock_us,
         )
         self._loop = asyncio.get_running_loop()
         self._open: set[InstrumentReader] = set()
-        self._unchecked: list[InstrumentReader] = []
-        self._slice = 0
         self._unregister = (
             bus.on_disconnect(self._disconnected),
             bus.on_reconnect(self._reconnected),
             bus.client.schedule_by(scheduler),
         )
-        self._timer = self._loop.call_later(CHECK_S / SLICES, self._check_some)
+        self._timer = self._loop.call_later(LOOK_S, self._look)
         self._tasks = [self._loop.create_task(work) for work in (self.health.watch(), self._refs.listen())]
 
     async def open(
@@ -70,7 +80,7 @@ class Readers:
         ``make_core`` takes the reference data and returns the core's side. Raises UnknownInstrument if nobody announced the
         instrument, BusUnavailable if NATS or JetStream does not answer, FeedError if the reference data cannot be used.
         """
-        await check_known(self.bus, self.slots, instrument, self._refs.get)
+        await check_known(self.bus, self._shared.asking, instrument, self._refs.get)
         reader = InstrumentReader(self._shared, instrument, watcher, self._open.discard)
         self._open.add(reader)
         try:
@@ -104,11 +114,6 @@ class Readers:
         for reader in tuple(self._open):
             reader.reconnected()
 
-    def _check_some(self) -> None:
-        self._timer = self._loop.call_later(CHECK_S / SLICES, self._check_some)
-        if not self._unchecked:
-            self._unchecked = list(self._open)
-            self._slice = len(self._unchecked) // SLICES + 1
-        for reader in self._unchecked[-self._slice :]:
-            reader.check()
-        del self._unchecked[-self._slice :]
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+        self._watch.look(int(self._clock() * 1e6))

@@ -14,6 +14,7 @@ from mdstream.bus.gate import ReaderStats
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.flush_scheduler import FlushScheduler
+    from mdstream._core.ingest.watch import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class ReaderOptions:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The bus, the scheduler that is asked for flushes, a bound on simultaneous recoveries, counters and clocks."""
+    """The bus, the scheduler that is asked for flushes, who is looked at, counters, clocks, and bounds on simultaneous recoveries
+    (``slots``) and questions of openings (``asking``), which do not wait for recoveries that get no answer."""
 
     bus: Bus
     scheduler: FlushScheduler
@@ -35,5 +37,7 @@ class Shared:
     stats: ReaderStats
     refs: Announcements
     slots: asyncio.Semaphore
+    asking: asyncio.Semaphore
+    watch: Watch
     clock: Callable[[], float]
     wall_clock_us: Callable[[], int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -14,7 +14,10 @@ from nats.js import JetStreamContext
 from mdstream.bus.streams import MD_STATE
 from mdstream.bus.subjects import STREAMS, subject
 from mdstream.model import InstrumentId
+from mdstream.printable import printable
 
+COLON = "%3A"
+"""How a colon within a symbol is written: an instrument has one, between venue and symbol."""
 SHOWN = 3
 """Most names in a hint."""
 
@@ -35,7 +38,8 @@ def meant(name: str) -> Meant | None:
     tokens = name.split(".")
     if len(tokens) < 4 or tokens[0].lower() != "md" or not all(tokens):
         return None
-    instrument = InstrumentId(unquote(tokens[1]).upper(), unquote(".".join(tokens[2:-1])))
+    symbol = unquote(".".join(tokens[2:-1]))
+    instrument = InstrumentId(unquote(tokens[1]).upper(), symbol.replace(":", COLON))
     stream = tokens[-1].lower()
     if stream not in STREAMS:
         return Meant(instrument, "", f"stream {tokens[-1]!r} is none of {', '.join(STREAMS)}")
@@ -44,7 +48,8 @@ def meant(name: str) -> Meant | None:
     except ValueError as error:
         return Meant(instrument, stream, str(error))
     right = subject(instrument, stream)
-    return Meant(instrument, stream, "" if name == right else f"the right subject is {right}")
+    why = f": a colon in a symbol is written {COLON}" if ":" in symbol else ""
+    return Meant(instrument, stream, "" if name == right else f"the right subject is {right}{why}")
 
 
 def wrong_spellings(instrument: InstrumentId) -> list[str]:
@@ -52,18 +57,26 @@ def wrong_spellings(instrument: InstrumentId) -> list[str]:
     venue, symbol = instrument.venue, instrument.symbol
     encoded = quote(symbol, safe="")
     lower_hex = re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), subject(instrument, "*").split(".")[2])
-    symbols = dict.fromkeys((subject(instrument, "*").split(".")[2], symbol, encoded, lower_hex))
+    right = subject(instrument, "*").split(".")[2]
+    symbols = dict.fromkeys((right, symbol, encoded, lower_hex, symbol.replace(COLON, ":")))
     names = [f"md.{v}.{s}.*" for v in (venue, venue.lower()) for s in symbols if _SUBSCRIBABLE.fullmatch(s)]
     return [name for name in dict.fromkeys(names) if name != subject(instrument, "*")]
 
 
-def hint(instrument: InstrumentId, subjects: Iterable[str]) -> str:
-    """Names those of ``subjects`` that are nearly this instrument's; "" if none is."""
-    found = sorted({_alike(instrument, each) for each in subjects} - {""})
-    return f"; nearly the same on the bus: {', '.join(found[:SHOWN])}" if found else ""
+def hint(
+    instrument: InstrumentId, subjects: Iterable[str], may_see: Callable[[str], bool] = lambda _: True
+) -> str:
+    """Names those of ``subjects`` that are nearly this instrument's and whose instrument ``may_see`` allows; "" if none is."""
+    found = sorted({_alike(instrument, each, may_see) for each in subjects} - {""})
+    return f"; nearly the same on the bus: {printable(', '.join(found[:SHOWN]))}" if found else ""
 
 
-async def near(jetstream: JetStreamContext, instrument: InstrumentId, deadline_s: float) -> str:
+async def near(
+    jetstream: JetStreamContext,
+    instrument: InstrumentId,
+    deadline_s: float,
+    may_see: Callable[[str], bool] = lambda _: True,
+) -> str:
     """A hint from the subjects that ``MD_STATE`` has of this venue and of this symbol; "" if it does not answer in time."""
     _, venue, symbol, _ = subject(instrument, "ref").split(".")
     filters = (f"md.{venue}.*.ref", f"md.*.{symbol}.ref")
@@ -72,13 +85,15 @@ async def near(jetstream: JetStreamContext, instrument: InstrumentId, deadline_s
             answers = [await jetstream.stream_info(MD_STATE, subjects_filter=each) for each in filters]
     except (nats.errors.Error, TimeoutError):
         return ""
-    return hint(instrument, [name for answer in answers for name in answer.state.subjects or {}])
+    return hint(instrument, [name for answer in answers for name in answer.state.subjects or {}], may_see)
 
 
-def _alike(instrument: InstrumentId, name: str) -> str:
+def _alike(instrument: InstrumentId, name: str, may_see: Callable[[str], bool]) -> str:
     """How to name the instrument of this subject, if it is nearly the same."""
     other = meant(name)
     if other is None or (other.instrument == instrument and not other.said):
+        return ""
+    if not may_see(str(other.instrument)):
         return ""
     venues = _letters(instrument.venue), _letters(other.instrument.venue)
     symbol = _letters(instrument.symbol)

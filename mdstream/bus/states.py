@@ -54,14 +54,14 @@ class Facts:
         return self._recovering() or self._stale() or self._venue()
 
     def _recovering(self) -> Standing | None:
+        if self.lacks_ref:
+            return NO_REF
         if self.recovering is not None:
             return self.recovering
         if self.contradicted:
             return CONTRADICTION
         if self.conflicting:
             return CONFLICT
-        if self.lacks_ref:
-            return NO_REF
         return None if self.has_book else NO_BOOK
 
     def _stale(self) -> Standing | None:

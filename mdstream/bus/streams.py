@@ -1,7 +1,7 @@
-"""The two JetStream streams of the contract, and requests to them.
+"""The JetStream streams of the contract, and requests to them.
 
 ``MD_STATE`` keeps the last ``snap``, ``ref`` and ``status`` of each instrument. ``MD_LOG`` keeps every ``book`` and ``trade``
-message for a while. The first part that connects creates them; an existing stream is never changed.
+message for a while. ``MD_CTL`` keeps what was revoked. The first part that connects creates them; an existing stream is never changed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext, api
 
+from mdstream.bus.denied import DeniedError
 from mdstream.bus.options import StreamOptions
 from mdstream.errors import BusConflict, BusError, BusUnavailable, ConfigError
 
@@ -23,9 +24,14 @@ logger = logging.getLogger(__name__)
 MD_STATE: Final = "MD_STATE"
 MD_LOG: Final = "MD_LOG"
 MD_PAST: Final = "MD_PAST"
+MD_CTL: Final = "MD_CTL"
+MD_USAGE: Final = "MD_USAGE"
+USAGE_SUBJECT: Final = "mdstream.usage"
 SUBJECTS: Final = {
     MD_STATE: ("md.*.*.snap", "md.*.*.ref", "md.*.*.status"),
     MD_LOG: ("md.*.*.book", "md.*.*.trade"),
+    MD_CTL: ("mdctl.revoke.>",),
+    MD_USAGE: (f"{USAGE_SUBJECT}.*",),
 }
 
 JETSTREAM_IS_OFF: Final = (
@@ -35,6 +41,10 @@ JETSTREAM_IS_OFF: Final = (
 
 PAST_SLACK_S: Final = 600.0
 """How much longer than a delay everything must be kept: a gap in the past is recovered from what was stored before it."""
+
+USAGE_DUPLICATES_S: Final = 600.0
+"""How long the server recognises a message that a gateway sends again, because its confirmation was lost."""
+CONTROL_MAX_BYTES: Final = 128 * 1024 * 1024
 
 NAME_IN_USE = 10058
 STREAM_NOT_FOUND = 10059
@@ -83,6 +93,18 @@ async def ensure_past(js: JetStreamContext, options: StreamOptions, delay_s: flo
     return _us(answers[MD_PAST]["created"])
 
 
+async def ensure_control(js: JetStreamContext, options: StreamOptions) -> None:
+    """Creates ``MD_CTL`` if it does not exist. Raises nats.errors.Error."""
+    await _ensure(js, _control_config(options))
+
+
+async def ensure_usage_stream(
+    js: JetStreamContext, options: StreamOptions, *, keep_s: float, max_bytes: int
+) -> None:
+    """Creates ``MD_USAGE`` if it does not exist: who used what, for ``keep_s``, in ``max_bytes`` at most. Raises nats.errors.Error."""
+    await _ensure(js, _usage_config(options, keep_s, max_bytes))
+
+
 async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct: bool) -> Stored | None:
     """The newest message on a subject, or None; ``direct`` asks any replica, if the stream allows it.
 
@@ -115,6 +137,8 @@ def _us(text: str) -> int:
 
 def explain(error: Exception, what: str) -> NoReturn:
     """Raises the BusError for a failure of JetStream; it says what happened and what to do."""
+    if isinstance(error, DeniedError):
+        raise BusError(f"{what}: {error}") from error
     code = getattr(error, "err_code", None)
     if code in NOT_ENABLED:
         raise BusError(f"{what}: {JETSTREAM_IS_OFF}") from error
@@ -162,7 +186,7 @@ async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
     missing = sorted(set(SUBJECTS[name]) - set(info.config.subjects or ()))
     if missing:
         logger.warning(
-            "stream %s exists and is left as it is, but it does not list %s: gaps there cannot be recovered",
+            "stream %s exists and is left as it is, but it does not list %s: what is published there is not kept",
             name,
             ", ".join(missing),
         )
@@ -203,6 +227,35 @@ def _log_config(options: StreamOptions) -> api.StreamConfig:
         max_age=options.log_max_age_s,
         max_bytes=options.log_max_bytes,
         storage=api.StorageType(options.log_storage),
+        num_replicas=options.replicas,
+        allow_direct=True,
+    )
+
+
+def _control_config(options: StreamOptions) -> api.StreamConfig:
+    return api.StreamConfig(
+        name=MD_CTL,
+        description="mdstream: what was revoked",
+        subjects=list(SUBJECTS[MD_CTL]),
+        max_msgs_per_subject=1,
+        max_bytes=CONTROL_MAX_BYTES,
+        discard=api.DiscardPolicy.NEW,  # a revocation is never forgotten to make room for another
+        storage=api.StorageType.FILE,
+        num_replicas=options.replicas,
+        allow_direct=True,
+    )
+
+
+def _usage_config(options: StreamOptions, keep_s: float, max_bytes: int) -> api.StreamConfig:
+    return api.StreamConfig(
+        name=MD_USAGE,
+        description="mdstream: who used which instrument in which minute",
+        subjects=list(SUBJECTS[MD_USAGE]),
+        discard=api.DiscardPolicy.OLD,
+        max_age=keep_s,
+        max_bytes=max_bytes,
+        duplicate_window=min(USAGE_DUPLICATES_S, keep_s),
+        storage=api.StorageType.FILE,
         num_replicas=options.replicas,
         allow_direct=True,
     )

@@ -24,7 +24,9 @@ def subject(instrument: InstrumentId, stream: str) -> str:
     """
     if stream not in STREAMS and stream != "*":
         raise ValueError(f"stream {stream!r} is none of {', '.join(STREAMS)}")
-    return f"md.{_encode(instrument.venue, 'venue')}.{_encode(instrument.symbol, 'symbol')}.{stream}"
+    return (
+        f"md.{encode_token(instrument.venue, 'venue')}.{encode_token(instrument.symbol, 'symbol')}.{stream}"
+    )
 
 
 def parse_subject(text: str) -> tuple[InstrumentId, str]:
@@ -45,7 +47,8 @@ def parse_subject(text: str) -> tuple[InstrumentId, str]:
     return instrument, tokens[3]
 
 
-def _encode(token: str, what: str) -> str:
+def encode_token(token: str, what: str) -> str:
+    """``token`` as one token of a subject. Raises ValueError, which names ``what``, if it is empty."""
     if not token:
         raise ValueError(f"the {what} of an instrument must not be empty")
     return _RESERVED.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), token)

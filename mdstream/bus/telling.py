@@ -15,14 +15,22 @@ from mdstream.model import InstrumentId, State, StateCode
 logger = logging.getLogger(__name__)
 
 STREAMS = ("book", "trade")
+CALM = (None, False, False, False)
+"""What time changes, while nothing is wrong."""
+CHECK_S = 0.2
+"""How often it is looked at whether something that is wrong is so still."""
 CONFLICT_S = 15.0
 """Two writers in one epoch are told for this long after the last contradiction."""
 NO_REF_S = 1.0
 """How long nothing of the smaller epoch may come while values of a greater one wait for their ``ref``."""
+_NEVER_S = 3e10
 
 
 class Telling:
-    """Collects what decides about the states, and tells them. ``epochs`` is set once the instrument is open; nothing is told before."""
+    """Collects what decides about the states, and tells them. ``epochs`` is set once the instrument is open; nothing is told before.
+
+    ``check_at`` is told when ``check`` is to be called, as ``InstrumentReceiver.check_at``.
+    """
 
     def __init__(
         self,
@@ -30,6 +38,7 @@ class Telling:
         watcher: Watcher,
         freshness: Freshness,
         clock: Callable[[], float],
+        check_at: Callable[[int, int], None],
         *,
         is_connected: Callable[[], bool],
         has_book: Callable[[], bool],
@@ -46,6 +55,7 @@ class Telling:
         self._watcher = watcher
         self._freshness = freshness
         self._clock = clock
+        self._check_at = check_at
         self._is_connected = is_connected
         self._has_book = has_book
         self._conflict_at: dict[str, float] = {}
@@ -54,6 +64,7 @@ class Telling:
     def contradict(self, stream: str) -> None:
         """Another writer publishes in the same epoch."""
         self._conflict_at[stream] = self._clock()
+        self._check_at(0, 0)
 
     def begin(self) -> None:
         """An epoch has begun: it has one writer."""
@@ -66,6 +77,7 @@ class Telling:
         """Tells what time alone has changed."""
         if self._timed != self._what_time_changes():
             self.report()
+        self._plan_check()
 
     def report(self) -> None:
         """Tells the watcher which states have changed."""
@@ -77,12 +89,24 @@ class Telling:
             if standing != self.states[stream]:
                 self.states[stream] = standing
                 self._tell(stream, standing)
+        self._plan_check()
+
+    def _plan_check(self) -> None:
+        """While nothing is wrong, only silence can change what is told."""
+        is_calm = self._timed == CALM and self.epochs is not None and not self.epochs.waiting
+        if is_calm:
+            self._check_at(_us(self._freshness.silent_at), _us(self._freshness.limit_s))
+        else:
+            self._check_at(_us(self._clock() + CHECK_S), 0)
+
+    @property
+    def age_ms(self) -> int | None:
+        """The age of the venue's last word; None if it was never heard."""
+        return self._freshness.age_ms
 
     def _tell(self, stream: str, standing: Standing) -> None:
         try:
-            self._watcher.on_state(
-                stream, standing.state, standing.code, standing.reason, self._freshness.age_ms
-            )
+            self._watcher.on_state(stream, standing.state, standing.code, standing.reason, self.age_ms)
         except Exception:  # a fault of the watcher must not end a recovery
             logger.exception("%s: reporting its state failed", self._instrument)
 
@@ -112,3 +136,8 @@ class Telling:
             silence=self._freshness.silence(),
             status=self.status,
         ).standing()
+
+
+def _us(seconds: float) -> int:
+    """For the core; a time that never comes is as good as one in a thousand years."""
+    return int(min(seconds, _NEVER_S) * 1e6)

@@ -9,8 +9,9 @@ from mdstream.bus.gap_recovery import GapRecovery
 from mdstream.bus.gate import GAP
 from mdstream.bus.streams import MD_LOG
 
-NEAR = 1_000
-"""A hole of at most so many trades is believed on the word of one message."""
+NEAR = 100_000
+"""A hole of at most so many trades is believed on the word of one message, if the log does not fill it, and neither a trade that
+continues nor a ``status`` denies it."""
 PATIENCE_S = 12.0
 """A greater one too, once the next ``status``, due within 10 s, has not denied it."""
 

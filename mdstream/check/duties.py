@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from mdstream._core.codec.feed_decoder import StatusValue
@@ -14,6 +15,8 @@ SNAP_UPDATES = 1000
 GRACE_S = 1.0
 """What the way from the writer to here, and a timer that is late, may take."""
 GRACE_UPDATES = 100
+SAME_TS_S = 10.0
+"""So long the time of a venue's events may stand still while they come."""
 
 Fault = tuple[str, str, str]
 """Rule, stream, what is wrong."""
@@ -30,8 +33,10 @@ class Duties:
     def begin(self, at_s: float) -> None:
         """The check begins, a new epoch does, or messages were missed."""
         self._last_s = dict.fromkeys(PERIODS_S, at_s)
-        self._unsnapped = 0
-        self._changed_s: float | None = None
+        self._unsnapped: deque[tuple[int, float]] = deque()
+        """Number and time of each update that no snapshot holds yet."""
+        self._events: dict[str, tuple[int, float]] = {}
+        """Stream → the time that its events have, and since when."""
         self._moved_s: float | None = None
         self._status: tuple[int, float] | None = None
 
@@ -39,20 +44,31 @@ class Duties:
         """A message of ``ref``, ``snap`` or ``status``; also one that was stored at that time."""
         self._last_s[stream] = at_s
 
-    def updated(self, at_s: float) -> None:
-        """An update of the book came."""
-        self._moved_s = at_s
-        self._unsnapped += 1
-        if self._changed_s is None:
-            self._changed_s = at_s
+    def updated(self, last: int, ts_us: int, at_s: float) -> list[Fault]:
+        """An update of the book came, up to number ``last``."""
+        self._unsnapped.append((last, at_s))
+        return self._moved("book", ts_us, at_s)
 
-    def traded(self, at_s: float) -> None:
-        self._moved_s = at_s
+    def traded(self, ts_us: int, at_s: float) -> list[Fault]:
+        return self._moved("trade", ts_us, at_s)
 
-    def snapped(self, missing: int, at_s: float) -> None:
-        """A snapshot came that lacks the ``missing`` newest updates."""
-        self._unsnapped = missing
-        self._changed_s = at_s if missing else None
+    def _moved(self, stream: str, ts_us: int, at_s: float) -> list[Fault]:
+        self._moved_s = at_s
+        before_us, since_s = self._events.get(stream, (0, at_s))
+        if before_us != ts_us:
+            self._events[stream] = ts_us, at_s
+        elif at_s - since_s > SAME_TS_S:
+            return [("ts_stuck", stream, f"ts {ts_us} came {at_s - since_s:.1f} s ago already")]
+        return []
+
+    def snapped(self, seq: int) -> None:
+        """A snapshot came that holds the updates up to number ``seq``."""
+        while self._unsnapped and self._unsnapped[0][0] <= seq:
+            self._unsnapped.popleft()
+
+    def excuse_snap(self) -> None:
+        """What is missing is told already."""
+        self._unsnapped.clear()
 
     # ---- what is late
 
@@ -68,13 +84,13 @@ class Duties:
         return faults + self._late_snap(at_s)
 
     def _late_snap(self, at_s: float) -> list[Fault]:
-        if self._changed_s is None:
+        if not self._unsnapped:
             return []
-        waited_s = at_s - self._changed_s
-        if waited_s <= SNAP_S + GRACE_S and self._unsnapped <= SNAP_UPDATES + GRACE_UPDATES:
+        waited_s, updates = at_s - self._unsnapped[0][1], len(self._unsnapped)
+        if waited_s <= SNAP_S + GRACE_S and updates <= SNAP_UPDATES + GRACE_UPDATES:
             return []
-        said = f"no snap for {waited_s:.1f} s and {self._unsnapped} updates after a change"
-        self.snapped(0, at_s)
+        said = f"a change of {waited_s:.1f} s ago is in no snap, nor are the {updates} updates since"
+        self.excuse_snap()
         self.came("snap", at_s)
         return [("snap_late", "snap", said)]
 

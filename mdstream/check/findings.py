@@ -20,6 +20,8 @@ RULES: Final = {
     "ref_epoch": "Put `epoch` into `ref`: the same number as in the values of the other streams.",
     "state": "Send one of trading, halted, closed, feed_down.",
     "encoding": "Send the values of the contract back to back, and nothing else.",
+    "compressed": "Send the payload as it is: readers do not decompress it.",
+    "levels": "Send levels flat, in pairs: [ticks, lots, ticks, lots, …].",
     "ts_unit": "Send times as integer microseconds since 1970 (not seconds, milliseconds or nanoseconds).",
     "ts_ahead": "Set the writer's clock, or send times in microseconds: this one lies more than an hour ahead of the server's clock.",
     "trade_id": "Send ids beyond 2^53 − 1 as text; JavaScript rounds the integer.",
@@ -41,7 +43,7 @@ RULES: Final = {
     "snap_order": "Send a snap's levels best first, each once, none with size 0.",
     "snap_differs": "Build the snap from the updates that you published, all of them up to its number.",
     "snap_ahead": "Publish a snap after the updates that it holds, on the same connection.",
-    "snap_late": "Publish a snap at most 5 s or 1,000 updates after a change.",
+    "snap_late": "Publish a snap that holds all updates at most 5 s or 1,000 updates after a change.",
     "max_payload": "Raise max_payload on the NATS server, or publish fewer levels: the server refuses a snap of this book.",
     "repeat_late": "Publish `ref` and `snap` again every 60 s, changed or not.",
     # signs of life
@@ -49,7 +51,7 @@ RULES: Final = {
     "status_short": "Send eight values: [5, epoch, ts, state, reason, book_seq, trade_seq, heard]; else frozen data cannot be told.",
     "heard_ahead": "`heard` is `ts` minus the age of the venue's last word, so it is never beyond `ts`.",
     "heard_stuck": "Move `heard` with each update, trade or other word of the venue.",
-    "ts_stuck": "Take `ts` when the status is sent; do not send the same bytes again.",
+    "ts_stuck": "Give `status` the time at which it is sent, `book` and `trade` that of the event; do not send the same bytes again.",
     "status_ahead": "Send `status` after the updates that it counts, on the same connection.",
     "status_behind": "Take book_seq and trade_seq when the status is sent: the newest numbers that you published.",
     # what is stored

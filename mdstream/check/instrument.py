@@ -290,6 +290,10 @@ class InstrumentCheck:
     def _status(self, value: StatusValue) -> None:
         self.state = value.state
         self._came("status")
+        if value.heard_us and value.heard_us < OLDEST_US:
+            said = f"heard {value.heard_us} is no time in µs"
+            self._add("ts_unit", "status", said, field="heard", value=str(value.heard_us))
+            value = value._replace(heard_us=value.ts_us)
         if self._catching_up:
             self._faults(Duties(self._now_s).status(value, self._now_s))
             return
@@ -327,7 +331,7 @@ class InstrumentCheck:
         if fault := self.book.take(value):
             self._add(fault[0], "snap", fault[1])
         if not self._catching_up:
-            self._duties.snapped(max(numbers.live_last - value.seq, 0), self._now_s)
+            self._duties.snapped(value.seq)
 
     def _update(self, value: BookValue) -> None:
         content = value.first, tuple(value.bids), tuple(value.asks)
@@ -340,7 +344,7 @@ class InstrumentCheck:
         if fault := self.book.apply(value):
             self._add(fault[0], "book", fault[1])
         if not self._catching_up:
-            self._duties.updated(self._now_s)
+            self._faults(self._duties.updated(value.last, value.ts_us, self._now_s))
 
     def _trade(self, value: TradeValue) -> None:
         if not self._numbered("trade", value.seq, value.seq, value[3:]):
@@ -349,7 +353,7 @@ class InstrumentCheck:
             said = f"trade {value.seq} has an id beyond 2^53 − 1"
             self._add("trade_id", "trade", said, field="trade_id", value=str(value.trade_id))
         if not self._catching_up:
-            self._duties.traded(self._now_s)
+            self._faults(self._duties.traded(value.ts_us, self._now_s))
 
     def _numbered(self, stream: str, first: int, last: int, content: tuple[object, ...]) -> bool:
         """Whether the numbers are new; a hole or a contradiction makes the book unknown until the next snapshot."""
@@ -374,7 +378,7 @@ class InstrumentCheck:
         if stream in ANNOUNCEMENT:
             self._duties.came(stream, self._now_s)
         if stream == "snap":
-            self._duties.snapped(0, self._now_s)
+            self._duties.excuse_snap()
 
     def _tick(self, at_s: float) -> None:
         self._now_s, epoch = at_s, self._epoch

@@ -163,7 +163,9 @@ class _Listener:
         body = json.dumps({"subjects_filter": ALL}).encode()
         try:
             reply = await self._bus.client.request(
-                f"$JS.API.STREAM.INFO.{stream}", body, timeout=self._bus.options.request_timeout_s
+                f"{self._bus.options.api_prefix}.STREAM.INFO.{stream}",
+                body,
+                timeout=self._bus.options.request_timeout_s,
             )
         except (nats.errors.Error, TimeoutError) as error:
             raise BusError(f"{stream} cannot be asked: {error}") from error

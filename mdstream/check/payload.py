@@ -18,12 +18,15 @@ _MESSAGE = re.compile(r"\w+ payload, value \d+, (.+), byte \d+: (.+)", re.DOTALL
 _BOUND = re.compile(r"must be -?\d+ to -?\d+|bytes are more than|bytes long, more than")
 _RULES = (
     ("float", re.compile("must be an integer, not a float")),
-    ("binary", re.compile("must be a string, not binary")),
+    ("binary", re.compile("must be .*, not binary")),
     ("fields", re.compile(r"has \d+ fields|is missing|stands twice")),
     ("state", re.compile("is none of")),
     ("bounds", _BOUND),
-    ("type", re.compile("must be an? .*, not an? ?")),
+    ("type", re.compile("must be an? .*, not (an?|nil)\\b")),
+    ("numbering", re.compile("is less than first")),
+    ("levels", re.compile("no pairs of ticks and lots")),
 )
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,11 @@ def refusal(stream: str, payload: bytes, error: PayloadError) -> Refusal:
     byte = max(error.offset, 0)
     if _is_json(payload):
         return Refusal("json", field, byte, _shown(payload.decode()), "the payload is JSON text")
+    for magic, name in _COMPRESSED.items():
+        if payload.startswith(magic):
+            return Refusal(
+                "compressed", field, 0, _shown(payload[:8].hex(" ")), f"the payload is compressed ({name})"
+            )
     return Refusal(_rule(stream, field, why), field, byte, _value_at(payload, byte), why)
 
 
@@ -68,6 +76,10 @@ def _rule(stream: str, field: str, why: str) -> str:
         return "heard_ahead"
     if "lots" in field and "not -" in why:
         return "negative_size"
+    if stream == "snap" and "lots" in field and why.endswith("not 0"):
+        return "snap_order"
+    if "of level" in field and "not an array" in why:
+        return "levels"
     return next((rule for rule, pattern in _RULES if pattern.search(why)), "encoding")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from mdstream.check.duties import PERIODS_S
 from mdstream.check.findings import Finding
 from mdstream.check.instrument import InstrumentCheck
+from mdstream.printable import printable
 
 SHOWN_ORDER = ("ref", "status", "snap", "book", "trade")
 
@@ -55,7 +56,7 @@ class InstrumentReport:
         )
 
     def lines(self) -> Iterator[str]:
-        yield f"{self.instrument}  {self.verdict}"
+        yield f"{printable(self.instrument)}  {self.verdict}"
         heard = ", ".join(f"{count} {stream}" for stream, count in self.heard.items()) or "nothing"
         compared = f"; {self.snaps_compared} snaps compared with the updates"
         yield f"  heard {heard}; epoch {self.epoch}, book at {self.book_seq}, trades at {self.trade_seq}{compared}"
@@ -112,9 +113,9 @@ def _findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 def _finding_lines(finding: Finding) -> Iterator[str]:
     times = "once" if finding.count == 1 else f"{finding.count} times"
-    yield f"  {finding.rule}  {finding.subject}  {finding.said}"
+    yield f"  {finding.rule}  {printable(finding.subject)}  {printable(finding.said)}"
     if finding.value:
-        yield f"      value: {finding.value}"
+        yield f"      value: {printable(finding.value)}"
     yield f"      seen {times}, first after {finding.after_s:.1f} s"
     yield f"      do: {finding.remedy}"
 

@@ -13,6 +13,7 @@ from mdstream.cli.commands import EXIT_USAGE
 from mdstream.errors import BusError, ConfigError
 from mdstream.feeds import _cli
 from mdstream.model import InstrumentId
+from mdstream.printable import printable_json
 
 EXIT_OK = 0
 EXIT_WRONG = 1
@@ -67,7 +68,7 @@ async def _check(bus_options: BusOptions, options: Options, as_json: bool) -> in
             report = await check(bus, options)
     except BusError as error:
         return _fail(str(error))
-    print(json.dumps(report.as_json(), indent=2) if as_json else "\n".join(report.lines()))
+    print(printable_json(json.dumps(report.as_json(), indent=2)) if as_json else "\n".join(report.lines()))
     return _exit_code(report, options)
 
 

@@ -8,12 +8,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from mdstream.auth.identity import is_name
 from mdstream.client import DEFAULT_URL, ConnectionFailed
 from mdstream.client.urls import check_url
 from mdstream.errors import ConfigError
@@ -41,10 +43,36 @@ def add_connection(parser: argparse.ArgumentParser, *, format: str) -> None:
     parser.add_argument(
         "--compression", action="store_true", help="ask for compressed messages (permessage-deflate)"
     )
-    parser.add_argument("--token", metavar="JWT", help="sent as Authorization: Bearer")
+    parser.add_argument(
+        "--token",
+        metavar="JWT",
+        default=os.environ.get("MDSTREAM_TOKEN"),
+        help="sent as Authorization: Bearer; safer in the environment as MDSTREAM_TOKEN, or in a file",
+    )
+    parser.add_argument(
+        "--token-file", metavar="FILE", type=Path, help="a file with the token, read again before it expires"
+    )
     parser.add_argument(
         "--for", dest="for_s", metavar="TIME", type=duration_s, help="end after this time: 500ms, 10s, 5m, 1h"
     )
+
+
+def token_of(args: argparse.Namespace) -> str | Callable[[], str] | None:
+    """The ``token`` to connect with. Raises ConfigError for a file that cannot be read now."""
+    path = args.token_file
+    if path is None:
+        return args.token if args.token is None else str(args.token)
+
+    def read() -> str:
+        return str(path.read_text(encoding="ascii").strip())
+
+    try:
+        read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--token-file: {path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    return read
 
 
 def add_view(parser: argparse.ArgumentParser, *, depth: int, interval_ms: int) -> None:
@@ -87,6 +115,13 @@ def instrument(text: str) -> str:
         return str(InstrumentId.parse(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def name(text: str) -> str:
+    """The type of an argument that names a subject, a key, a token or a session."""
+    if not is_name(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be 1 to 256 printable characters")
+    return text
 
 
 def duration_s(text: str) -> float:

@@ -14,13 +14,15 @@ from typing import Any
 import uvloop
 
 from mdstream.bus import EmbeddedNats
+from mdstream.bus.options import without_secrets
 from mdstream.children import Child, Log, start_module
 from mdstream.cli import demo_text
 from mdstream.cli.client_options import duration_s, has_screen, natural
+from mdstream.cli.demo_keys import DemoKeys
 from mdstream.cli.demo_options import VENUE, DemoOptions, default_port, rate, symbols
 from mdstream.cli.demo_view import DemoView
 from mdstream.client import connect
-from mdstream.errors import MdstreamError
+from mdstream.errors import HandshakeRefused, MdstreamError
 from mdstream.gateway import Gateway
 from mdstream.gateway.config import GatewayConfig, default_of, load
 from mdstream.logs import LineFormatter, handle_loop_exception
@@ -80,51 +82,75 @@ async def demo(options: DemoOptions, log: Log) -> int:
     Raises ConfigError, or MdstreamError if a process cannot start or ends by itself; the others are then stopped.
     ``log`` receives the output of the processes.
     """
-    config = _gateway_config(options)
+    with DemoKeys.made() as keys:
+        return await _demo(options, _gateway_config(options, keys), keys, log)
+
+
+async def _demo(options: DemoOptions, config: GatewayConfig, keys: DemoKeys, log: Log) -> int:
     on_screen = has_screen() and not options.lines
     _log_to(log.handler() if on_screen else logging.StreamHandler())
     asyncio.get_running_loop().set_exception_handler(handle_loop_exception)
     print(demo_text.STARTING, flush=True)
     try:
         async with AsyncExitStack() as stack:
-            await _run(options, config, log, on_screen, stack)
+            await _run(options, config, keys, log, on_screen, stack)
     except MdstreamError as error:
         raise MdstreamError(f"{error}{log.said()}") from None
     return 0
 
 
 async def _run(
-    options: DemoOptions, config: GatewayConfig, log: Log, on_screen: bool, stack: AsyncExitStack
+    options: DemoOptions,
+    config: GatewayConfig,
+    keys: DemoKeys,
+    log: Log,
+    on_screen: bool,
+    stack: AsyncExitStack,
 ) -> None:
     nats = await _start_nats(options, stack)
     url = options.nats if nats is None else nats.url
+    others = options.nats if nats is None else nats.file_url
+    shown = without_secrets(others) if nats is None else f"{nats.where}  (give publishers --nats {others})"
     gateway = Gateway(dataclasses.replace(config, nats=tuple(url.split(","))))
     await gateway.start()
     stack.push_async_callback(gateway.drain)
-    simulation = await _start_simulation(options, url, log)
+    simulation = await _start_simulation(options, others, log)
     stack.push_async_callback(simulation.stop)
     ends: list[Callable[[], Coroutine[Any, Any, None]]] = [simulation.ended]
     if nats is not None:
         ends.append(lambda: _ended(nats))
-    client = await stack.enter_async_context(connect(gateway.url))
+    client = await stack.enter_async_context(connect(gateway.url, token=keys.token))
     stack.callback(print, demo_text.STOPPING, flush=True)
     view = DemoView(client, gateway)
     await _unless_ended(view.open(options.instruments), ends)
-    print(demo_text.banner(options, gateway, url, on_screen=on_screen), flush=True)
-    show = _show_screen(options, view, gateway) if on_screen else view.print_lines()
+    print(demo_text.banner(options, gateway, shown, keys, on_screen=on_screen), flush=True)
+    print(demo_text.refused(await _wrong_token(gateway.url)), flush=True)
+    show = _show_screen(options, view, gateway, keys) if on_screen else view.print_lines()
     await _unless_ended(_at_most(show, options.for_s), ends)
 
 
 # ---- processes
 
 
-def _gateway_config(options: DemoOptions) -> GatewayConfig:
+async def _wrong_token(url: str) -> str:
+    """What a client with a token of another key is told."""
+    try:
+        await connect(url, token=DemoKeys.foreign_token())
+    except HandshakeRefused as error:
+        return str(error)
+    raise MdstreamError("the gateway let a client in whose token is wrong")
+
+
+def _gateway_config(options: DemoOptions, keys: DemoKeys) -> GatewayConfig:
     """The gateway's configuration, from the command line alone: environment variables do not count. Raises ConfigError."""
     flags = {
         "nats": options.nats,
         "host": options.host,
         "port": options.port or default_port("port", options.host),
         "admin_port": options.admin_port or default_port("admin_port", "127.0.0.1"),
+        "auth_key_file": str(keys.public),
+        "auth_query_token": "on",
+        "origin_allow": "http://localhost:*,http://127.0.0.1:*",
         "drain_spread_ms": "0",
         "drain_deadline_ms": str(DRAIN_MS),
     }
@@ -156,13 +182,14 @@ async def _start_simulation(options: DemoOptions, nats_url: str, log: Log) -> Ch
 async def _ended(nats: EmbeddedNats) -> None:
     while nats.running:
         await asyncio.sleep(NATS_LOOK_S)
-    raise MdstreamError(f"nats-server ended; its log ends:\n{nats.log_tail()}")
+    tail = nats.log_tail().replace("\n", "\n  ")
+    raise MdstreamError(f"nats-server ended; its log ends:\n  {tail}")
 
 
-async def _show_screen(options: DemoOptions, view: DemoView, gateway: Gateway) -> None:
+async def _show_screen(options: DemoOptions, view: DemoView, gateway: Gateway, keys: DemoKeys) -> None:
     """Lines for a few seconds, then the ladder, which a separate process draws so that it does not delay the gateway."""
     await _at_most(view.print_lines(), READING_S)
-    arguments = ["watch", options.instruments[0], "--url", gateway.url]
+    arguments = ["watch", options.instruments[0], "--url", gateway.url, "--token-file", str(keys.token_file)]
     watch = Child(await start_module("mdstream.cli", arguments), "the live view")
     try:
         await watch.wait()

@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from mdstream.cli.demo_keys import DemoKeys
 from mdstream.cli.demo_options import DemoOptions
 from mdstream.client import DEFAULT_URL
 from mdstream.gateway import Gateway
@@ -20,6 +21,8 @@ In a terminal the demo shows its addresses, then the live view of `mdstream watc
 with TERM=dumb or with --lines, it prints a line per second. updates/s and latency are measured by the demo's own client: data messages
 received, and arrival time minus event time.
 
+The gateway asks for a token. The demo makes a key and a token for it, and shows what a client with a wrong one is told.
+
 The gateway listens on ports 8080 and 8081. If one is taken, the demo picks a free port and shows it; a port given by --port or
 --admin-port must be free. Everything runs on this machine. The demo leaves no processes and no data behind.
 
@@ -27,7 +30,12 @@ exit codes: 0 ended by --for, the user or a signal; 1 a process could not start 
 """
 
 
-def banner(options: DemoOptions, gateway: Gateway, nats_url: str, *, on_screen: bool) -> str:
+def refused(what: str) -> str:
+    """What became of a client with a wrong token."""
+    return f"a client with a wrong token:  {what}\n"
+
+
+def banner(options: DemoOptions, gateway: Gateway, nats: str, keys: DemoKeys, *, on_screen: bool) -> str:
     """The addresses, and commands to try."""
     count, command = len(options.symbols), _command()
     first, url = options.instruments[0], "" if gateway.url == DEFAULT_URL else f" --url {gateway.url}"
@@ -44,9 +52,10 @@ def banner(options: DemoOptions, gateway: Gateway, nats_url: str, *, on_screen: 
         "",
         f"  clients connect to  {gateway.url}{port}",
         f"  health, metrics     {gateway.admin_url}/readyz  {gateway.admin_url}/metrics{admin_port}",
-        f"  NATS                {nats_url}",
+        f"  NATS                {nats}",
         "",
-        "try in another terminal:",
+        "try in another terminal (without the token you are refused):",
+        f"  export MDSTREAM_TOKEN=$(cat {keys.token_file})",
         f"  {command} watch {first}{url}",
         f"  {command} watch {first} --group 100 --depth 50{url}",
         f"  {command} dump {first} --channel trades{url}",

@@ -16,6 +16,7 @@ from mdstream.client.book import Quote
 from mdstream.codes import ErrorCode
 from mdstream.errors import MdstreamError
 from mdstream.gateway import Gateway
+from mdstream.printable import printable
 
 PERIOD_S = 1.0
 OPEN_DEADLINE_S = 30.0
@@ -78,7 +79,7 @@ class DemoView:
         for part in parts[1:]:
             if len(shown) + 3 + len(part) < width:
                 shown += f" | {part}"
-        return shown
+        return printable(shown)
 
     def _count(self) -> float:
         """Data messages per second since the last call."""

@@ -15,6 +15,7 @@ from mdstream.cli.client_options import (
     positive,
     reachable,
     run_until_signal,
+    token_of,
 )
 from mdstream.cli.render_json import JsonLines
 from mdstream.client import Client, ConnectionFailed, Subscription, connect
@@ -65,7 +66,7 @@ async def _dump(args: argparse.Namespace, out: TextIO) -> int:
             args.url,
             format=args.format,
             compression=args.compression,
-            token=args.token,
+            token=token_of(args),
             on_payload=printer.take,
         ) as client:
             with suppress(TimeoutError):

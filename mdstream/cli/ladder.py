@@ -14,6 +14,7 @@ from rich.text import Text
 
 from mdstream.client import Book, Client, ConnectionState, Subscription, SubscriptionState, Trade
 from mdstream.client.book import Quote
+from mdstream.printable import printable
 
 BID, ASK, DIM = "green", "red", "bright_black"
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -68,7 +69,8 @@ def line(scene: Scene) -> str:
     """The line that is printed where there is no terminal."""
     book, stats = scene.book, scene.client.stats
     if book is None:
-        return f"{datetime.now(UTC):%H:%M:%S} {scene.instrument} {scene.client.state}: {_waits_for(scene) or 'no book yet'}"
+        waits = _waits_for(scene) or "no book yet"
+        return printable(f"{datetime.now(UTC):%H:%M:%S} {scene.instrument} {scene.client.state}: {waits}")
     bid, ask = book.best_bid, book.best_ask
     parts = [
         f"{datetime.now(UTC):%H:%M:%S} {scene.instrument} {state_text(book, scene.clock())}",
@@ -79,7 +81,7 @@ def line(scene: Scene) -> str:
     if scene.trades:
         last = scene.trades[-1]
         parts.insert(2, f"last {last.price:f} x {last.size:f} {last.side or ''}".rstrip())
-    return " | ".join(parts)
+    return printable(" | ".join(parts))
 
 
 def state_text(subscription: Subscription, now: float) -> str:
@@ -88,7 +90,7 @@ def state_text(subscription: Subscription, now: float) -> str:
         return str(subscription.state)
     age_s = subscription.age_s(now)
     heard = "" if age_s is None else f", heard {age_s:.0f} s ago"
-    return f"{subscription.state} ({subscription.state_code}{heard})"
+    return printable(f"{subscription.state} ({subscription.state_code}{heard})")
 
 
 # ---- parts
@@ -97,7 +99,8 @@ def state_text(subscription: Subscription, now: float) -> str:
 def _waits_for(scene: Scene) -> str | None:
     """Why there is no book yet, as far as the gateway says."""
     books = (s for s in scene.client.subscriptions if s.request.channel == "book")
-    return next((s.state_reason or s.state_code for s in books), None)
+    said = next((s.state_reason or s.state_code for s in books), None)
+    return None if said is None else printable(said)
 
 
 def _title(scene: Scene, width: int) -> Text:
@@ -119,12 +122,12 @@ def _state(scene: Scene, width: int) -> Text:
     text = Text(" ● ", style=STATE_STYLES.get(book.state, "yellow"))
     text.append(state_text(book, scene.clock()), style=STATE_STYLES.get(book.state, "yellow"))
     if book.state is not SubscriptionState.LIVE and book.state_reason:
-        text.append(f"  {book.state_reason}", style="yellow")
+        text.append(f"  {printable(book.state_reason)}", style="yellow")
     right = Text()
     if client.state is not ConnectionState.OPEN:
         right.append(f"{client.state} ", style="bold yellow")
     elif client.welcome is not None and client.welcome.node:
-        right.append(f"{client.welcome.node} ", style=DIM)
+        right.append(f"{printable(client.welcome.node)} ", style=DIM)
     return _spread_out(text, right, width)
 
 

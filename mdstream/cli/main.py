@@ -28,6 +28,9 @@ COMMANDS = {
     "bench": "measure the cost and the speed of a gateway: load test, report, comparison",
     "dump": "print what a gateway sends, one message per line, for scripts",
     "check": "tell a writer what the contract asks and it does not do",
+    "token": "make keys and tokens for development",
+    "revoke": "end sessions and keep credentials out, on all gateways",
+    "usage": "show who used which instruments, for billing",
     "completion": "print a script that completes commands and options in a shell",
     "help": "show the help of a command",
 }

@@ -9,8 +9,12 @@ import msgpack
 import msgspec
 
 from mdstream._core.base.decimals import format_decimal
+from mdstream.printable import printable_json
 
 SIDES = (None, "buy", "sell")
+
+_SPACES = str.maketrans("\t\r\n", "   ")
+"""What JSON allows between values."""
 
 
 class JsonLines:
@@ -33,7 +37,7 @@ class JsonLines:
         except msgspec.DecodeError:
             return
         if isinstance(message, dict):
-            yield str(message.get("type")), payload.decode().replace("\n", " ")
+            yield str(message.get("type")), printable_json(payload.decode().translate(_SPACES))
 
     def _read_msgpack(self, payload: bytes) -> Iterator[tuple[str, str]]:
         unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=max(len(payload), 1))
@@ -43,7 +47,8 @@ class JsonLines:
                 message = value if isinstance(value, dict) else self._to_map(value)
                 if message is not None:
                     self._note(message)
-                    yield str(message.get("type")), msgspec.json.encode(message).decode()
+                    line = msgspec.json.encode(message).decode()
+                    yield str(message.get("type")), printable_json(line)
         except (ValueError, TypeError, LookupError, msgpack.UnpackException):
             return
 

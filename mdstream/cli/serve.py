@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from mdstream.gateway.config import GatewayConfig, default_of, flag_name, load, spell
@@ -46,8 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Loads the configuration and serves until a signal; returns the exit code."""
     flags = {name: text for name in settings_of(GatewayConfig) if (text := getattr(args, name)) is not None}
-    config = load(args.config, flags=flags)
+    read = partial(load, args.config, flags=flags)
+    config = read()
     # Imported late: a wrong configuration is reported without loading the whole gateway.
     from mdstream.gateway.run import serve
 
-    return serve(config)
+    return serve(config, read)

@@ -21,6 +21,7 @@ from mdstream.cli.client_options import (
     instrument,
     reachable,
     run_until_signal,
+    token_of,
 )
 from mdstream.cli.ladder import Scene, line, render
 from mdstream.client import Client, ConnectionFailed, ConnectionState, SubscriptionRefused, connect
@@ -63,7 +64,7 @@ async def _watch(args: argparse.Namespace) -> int:
     """
     try:
         async with connect(
-            args.url, format=args.format, compression=args.compression, token=args.token
+            args.url, format=args.format, compression=args.compression, token=token_of(args)
         ) as client:
             with suppress(TimeoutError):
                 async with asyncio.timeout(args.for_s):

@@ -24,4 +24,9 @@ class HangUp:
     abort: bool = False
 
 
-Action = DialNow | Send | HangUp
+@dataclass(frozen=True, slots=True)
+class RenewToken:
+    """Get a fresh token; answer with ``authenticate``, unless the connection is lost meanwhile."""
+
+
+Action = DialNow | Send | HangUp | RenewToken

@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mdstream._core.orderbook.book import Book as CoreBook
-from mdstream.client.events import Delta, Snapshot
+from mdstream.client.events import Delta, Snapshot, StateChange
+from mdstream.client.observers import Observer, notify_all, register
 from mdstream.client.protocol import Request
 from mdstream.client.recovery import NumberedSubscription
+from mdstream.client.states import SubscriptionState
 from mdstream.client.stream import UpdateStream
-from mdstream.client.subscription import Link, Observer, StreamEvent, notify_all, register
+from mdstream.client.subscription import Link, StreamEvent
 from mdstream.errors import BookError
+from mdstream.model import StateCode
 
 Quote = tuple[Decimal, Decimal]
 
@@ -160,8 +163,26 @@ class Book(NumberedSubscription[Delta]):
         elif isinstance(event, Delta):
             self._take_delta(event, now)
 
+    def take_state(self, event: StateChange, now: float) -> None:
+        """While the gateway says that it has no book to send, there is nothing to ask for: a snapshot comes by itself."""
+        super().take_state(event, now)
+        if self._gateway_has_none:
+            self._recovery.wait()
+        elif not self._synced and self._recovery.deadline is None:
+            self._recovery.expect(now)
+
+    @property
+    def _gateway_has_none(self) -> bool:
+        if self._reported is not SubscriptionState.RECOVERING:
+            return False
+        return self._report.code == StateCode.NO_BOOK or self._sync is Sync.EMPTY
+
     def _take_heartbeat(self, seq: int, now: float) -> None:
-        if self._recovery.active or seq <= (0 if self._sync is Sync.EMPTY else self.seq):
+        if (
+            self._gateway_has_none
+            or self._recovery.active
+            or seq <= (0 if self._sync is Sync.EMPTY else self.seq)
+        ):
             return
         self._recover_missing(now)
 

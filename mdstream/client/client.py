@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import random as random_module
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -12,22 +13,25 @@ from time import perf_counter, time_ns
 from types import TracebackType
 from typing import Any, TypeVar
 
-from mdstream.client.actions import DialNow, HangUp, Send
+from mdstream.client.actions import DialNow, HangUp, RenewToken, Send
 from mdstream.client.book import Book
 from mdstream.client.core import ClientCore
 from mdstream.client.events import Welcome
+from mdstream.client.observers import Observer
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import FormatName, Request
 from mdstream.client.protocol_factory import make_codec
 from mdstream.client.states import ConnectionState, Stats
-from mdstream.client.subscription import Observer, Subscription
+from mdstream.client.subscription import Subscription
 from mdstream.client.ticker import Ticker
 from mdstream.client.trades import Trades
 from mdstream.client.transport import Dial, Transport
 from mdstream.client.transport_picows import PicowsDial
 from mdstream.client.urls import check_url
-from mdstream.errors import ClientError, ConnectionFailed
+from mdstream.errors import ClientError, ConnectionFailed, HandshakeRefused
 from mdstream.model import InstrumentId
+
+log = logging.getLogger(__name__)
 
 DATA_WAIT_S = 5.0
 """How long a subscription waits for its data if the gateway says why there is none."""
@@ -68,6 +72,8 @@ class Client:
         self._transport: Transport | None = None
         self._receiver: _Receiver | None = None
         self._dialing: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._used_token: str | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._pump_soon: asyncio.Handle | None = None
         self._timer: asyncio.Handle | None = None
@@ -203,9 +209,10 @@ class Client:
         """Ends every subscription and closes the connection. May be called more than once."""
         self._core.close()
         self._pump()
-        if self._dialing is not None:
-            self._dialing.cancel()
-            await asyncio.gather(self._dialing, return_exceptions=True)
+        for task in (self._dialing, self._renewing):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await asyncio.gather(*self._closing)
 
     async def wait_closed(self) -> None:
@@ -251,6 +258,8 @@ class Client:
                     self._hang_up(action)
                 case DialNow():
                     self._dialing = self._loop.create_task(self._connect())
+                case RenewToken():
+                    self._renewing = self._loop.create_task(self._renew(self._receiver))
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -289,7 +298,7 @@ class Client:
                 receiver,
                 subprotocol=codec.subprotocol,
                 binary=codec.binary,
-                token=await self._fresh_token(),
+                token=await self._token_to_connect(),
                 timeout_s=self._core.policy.connect_timeout_s,
             )
         except ClientError as error:
@@ -300,6 +309,29 @@ class Client:
             self._core.dialed(self._loop.time())
             receiver.begin()
         self._pump()
+
+    async def _token_to_connect(self) -> str | None:
+        """After a refusal the same token is not tried again."""
+        token = await self._fresh_token()
+        if self._core.token_refused and token == self._used_token:
+            raise HandshakeRefused(f"{self.url} refused the token, and there is no other one", status=401)
+        self._used_token = token
+        return token
+
+    async def _renew(self, receiver: _Receiver | None) -> None:
+        """Sends a fresh token over the present connection, so that it goes on."""
+        if not callable(self._token):
+            log.warning("the token for %s expires; `token` is no function that gives a fresh one", self.url)
+            return
+        try:
+            token = await self._fresh_token()
+        except ConnectionFailed as error:
+            log.warning("%s; the connection ends with its token", error)
+            return
+        if receiver is self._receiver and token is not None:
+            self._used_token = token
+            self._core.authenticate(token)
+            self._pump()
 
     async def _fresh_token(self) -> str | None:
         if self._token is None or isinstance(self._token, str):
@@ -365,7 +397,8 @@ class connect:
 
     ``url`` is a URL, or several: if a gateway fails, the client tries the next one.
     ``format`` is ``msgpack`` (smaller, faster) or ``json``. ``token`` goes into the ``Authorization`` header. It is a string,
-    or a plain or async function that is called for a fresh token before each connection. ``ssl`` replaces the default TLS
+    or a plain or async function that is called for a fresh token before each connection, and when the gateway says that the
+    present one expires: the connection then goes on. ``ssl`` replaces the default TLS
     context. ``compression`` asks the gateway to compress its messages to a half or a quarter of the bytes, which costs this
     process some µs per message. ``policy`` has the times and bounds. ``on_payload`` is an observer for ``Client.on_payload``
     from the first message on. ``dial`` and ``random`` (floats in [0, 1)) are for tests.

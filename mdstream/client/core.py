@@ -1,6 +1,6 @@
 """The connection's state machine, without I/O: events and times go in, actions come out.
 
-Its driver calls ``start dialed dial_failed received closed tick close``. After each call, and after ``wake``, it carries
+Its driver calls ``start dialed dial_failed received closed authenticate tick close``. After each call, and after ``wake``, it carries
 out ``take_actions()``. It calls ``tick`` at ``deadline()``. Times are seconds of a monotonic clock; ``wall_us`` is this
 machine's time in µs since the Unix epoch, and only measures latency.
 """
@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
-from typing import Any
 
 from mdstream.client import events, protocol
-from mdstream.client.actions import Action, DialNow, HangUp, Send
+from mdstream.client.actions import Action, DialNow, HangUp, RenewToken, Send
 from mdstream.client.backoff import Backoff
-from mdstream.client.policy import Policy
+from mdstream.client.observers import Observer, notify, notify_all, register
+from mdstream.client.policy import FINAL_STATUSES, TEMPORARY_ERRORS, Policy
 from mdstream.client.protocol import Codec, Command, Request
 from mdstream.client.states import ConnectionState, Stats
-from mdstream.client.subscription import Observer, StreamEvent, Subscription, notify, notify_all, register
+from mdstream.client.subscription import StreamEvent, Subscription, batches
 from mdstream.client.urls import Urls
 from mdstream.codes import FINAL_CLOSE_CODES, RESCALED, CloseCode, ErrorCode
 from mdstream.errors import (
@@ -29,14 +29,9 @@ from mdstream.errors import (
     ProtocolViolation,
     SubscriptionRefused,
 )
+from mdstream.printable import printable
 
 log = logging.getLogger(__name__)
-
-VERSION = 1
-FINAL_STATUSES = frozenset({400, 403, 404})
-"""HTTP answers to the upgrade after which another try at that URL would fail too."""
-TEMPORARY_ERRORS = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.UNKNOWN_INSTRUMENT})
-"""Refusals of a repeated ``subscribe`` that may be temporary: the new gateway is busy, or does not know every instrument yet."""
 
 
 class ClientCore:
@@ -66,7 +61,8 @@ class ClientCore:
         self._urls = Urls(urls)
         self._renewable = renewable
         self._wake = wake
-        self._token_refused = False
+        self.token_refused = False
+        """Whether the next connection must not bring the token of the last one."""
         self._backoff = Backoff.of(random, self.policy)
         self._actions: list[Action] = []
         self._ids = count(1)
@@ -185,6 +181,10 @@ class ClientCore:
         else:
             self._lost(why, now)
 
+    def authenticate(self, token: str) -> None:
+        """A fresh token for the present connection."""
+        self._command(protocol.auth(next(self._ids), token))
+
     def tick(self, now: float) -> None:
         """Does what is due; may be called at any time."""
         silence_deadline = self._silence_deadline()
@@ -229,6 +229,8 @@ class ClientCore:
         if not self._connected:
             return
         if self.welcome is None and not isinstance(event, events.Welcome):
+            if isinstance(event, events.Refused) and event.before_welcome:
+                return
             raise ProtocolViolation(f"the first message was {type(event).__name__.lower()}, not welcome")
         match event:
             case events.Delta() | events.Snapshot() | events.Trades() | events.Ticker():
@@ -263,17 +265,21 @@ class ClientCore:
                 self._set_state(ConnectionState.DRAINING, "the gateway is draining")
             case events.Welcome():
                 self._take_welcome(event, now)
+            case events.TokenExpiring():
+                self._act(RenewToken())
 
     def _take_welcome(self, event: events.Welcome, now: float) -> None:
-        if event.version != VERSION:
+        if event.version != protocol.VERSION:
             self._hang_up(CloseCode.NORMAL, "unknown version")
-            why = f"the gateway speaks version {event.version} of the contract, this client {VERSION}"
+            why = (
+                f"the gateway speaks version {event.version} of the contract, this client {protocol.VERSION}"
+            )
             self._close(ProtocolViolation(why))
             return
         self.welcome = event
         self._ever_open = True
         self._urls.welcomed()
-        self._token_refused = False
+        self.token_refused = False
         self.due(now + self._silence_limit_s())
         self._set_state(ConnectionState.OPEN, None)
         self._request(self._subscriptions.values())
@@ -330,7 +336,8 @@ class ClientCore:
         elif (answered := self._pings.pop(id, None)) is not None:
             notify(answered, None)
         else:
-            log.warning("the gateway refused a command: %s: %s", event.code, event.message)
+            said = printable(f"{event.code}: {event.message}")
+            log.warning("the gateway refused a command: %s", said)
 
     def _refuse(self, asked: list[Subscription], event: events.Refused, now: float) -> None:
         """One bad instrument refuses the whole command, so sends one command for each of several instruments."""
@@ -416,10 +423,10 @@ class ClientCore:
 
     def _renew_token(self, error: ClientError, now: float) -> None:
         """The gateway refused the token: tries once more with a fresh token, if there can be one."""
-        if not self._renewable or self._token_refused or not (self._ever_open or self.policy.persist):
+        if not self._renewable or self.token_refused or not (self._ever_open or self.policy.persist):
             self._close(error)
             return
-        self._token_refused = True
+        self.token_refused = True
         self._reconnect(str(error), now)
 
     def _close(self, error: ClientError | None) -> None:
@@ -461,12 +468,8 @@ class ClientCore:
 
     def _request(self, subscriptions: Iterable[Subscription], why: str | None = None) -> None:
         """Sends ``subscribe``, one command for all that differ only in the instrument."""
-        alike: dict[Any, list[Subscription]] = {}
-        for subscription in subscriptions:
-            alike.setdefault(subscription.request._replace(instrument=""), []).append(subscription)
-        for group in alike.values():
-            for start in range(0, len(group), self.policy.subscribe_batch):
-                self._request_batch(group[start : start + self.policy.subscribe_batch], why)
+        for batch in batches(subscriptions, self.policy.subscribe_batch):
+            self._request_batch(batch, why)
 
     def _request_batch(self, batch: list[Subscription], why: str | None) -> None:
         id = next(self._ids)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct, field
 
+from mdstream.codes import ErrorCode
 from mdstream.model import MAX_NUMBER
 
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
@@ -167,6 +168,11 @@ class Refused(Struct, frozen=True, tag_field="type", tag="error"):
     message: str = ""
     id: int | str | None = None
 
+    @property
+    def before_welcome(self) -> bool:
+        """Whether it may be the first message: of a gateway that says so what is wrong with a credential, and closes."""
+        return self.code == ErrorCode.UNAUTHORIZED
+
 
 class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
     id: int | str | None = None
@@ -174,9 +180,32 @@ class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
     time: Count = 0
 
 
+class TokenExpiring(Struct, frozen=True, tag_field="type", tag="token_expiring"):
+    """The session ends at ``expires`` unless ``auth`` brings a fresh token before."""
+
+    expires: Count | None = None
+
+
+class Authenticated(Struct, frozen=True, tag_field="type", tag="authenticated"):
+    """The answer to ``auth``."""
+
+    id: int | str | None = None
+    expires: Count | None = None
+
+
 Data: TypeAlias = Delta | Snapshot | Trades | Ticker | Heartbeat
 Control: TypeAlias = (
-    Welcome | Subscribed | Lost | RefChange | StateChange | Unsubscribed | Drain | Refused | Pong
+    Welcome
+    | Subscribed
+    | Lost
+    | RefChange
+    | StateChange
+    | Unsubscribed
+    | Drain
+    | Refused
+    | Pong
+    | TokenExpiring
+    | Authenticated
 )
 Event: TypeAlias = Data | Control
 

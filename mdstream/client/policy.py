@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mdstream.codes import ErrorCode
+
+FINAL_STATUSES = frozenset({400, 403, 404})
+"""HTTP answers to the upgrade after which another try at that URL would fail too."""
+TEMPORARY_ERRORS = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.UNKNOWN_INSTRUMENT})
+"""Refusals of a repeated ``subscribe`` that may be temporary: the new gateway is busy, or does not know every instrument yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

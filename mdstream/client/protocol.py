@@ -12,6 +12,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from mdstream.client.events import Event
 
+VERSION = 1
+"""Of the contract."""
+
 FormatName = Literal["json", "msgpack"]
 Command = dict[str, Any]
 
@@ -73,3 +76,7 @@ def recover(id: int, sub: int, from_seq: int) -> Command:
 
 def ping(id: int, data: Any = None) -> Command:
     return {"op": "ping", "id": id, "data": data}
+
+
+def auth(id: int, token: str) -> Command:
+    return {"op": "auth", "id": id, "token": token}

@@ -47,6 +47,11 @@ class Recovery(Generic[T]):
         self._sent = True
         self._set_deadline(now + self._policy.recover_timeout_s)
 
+    def wait(self) -> None:
+        """There is nothing to ask for: data will come by itself."""
+        self.active = False
+        self.deadline = None
+
     def hold(self, event: T) -> None:
         """Keeps a message that cannot be applied yet. If too many are held, drops them; they show up as missing later."""
         if len(self._held) >= self._policy.held_messages:

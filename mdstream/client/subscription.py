@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Context, Decimal
 from enum import Enum, auto
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from mdstream.client.backoff import Backoff
 from mdstream.client.events import Delta, Lost, Snapshot, StateChange, Subscribed, Ticker, Trades
+from mdstream.client.observers import Observer, notify_all, register
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import Request
 from mdstream.client.states import TRUSTED_STATES, Stats, SubscriptionState
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-Observer = Callable[[T], object]
 StreamEvent = Delta | Snapshot | Trades | Ticker | Lost
 
 _EXACT = Context(prec=60)
@@ -310,24 +309,11 @@ def scaled(number: int, exponent: int) -> Decimal:
     return Decimal(number).scaleb(exponent, _EXACT)
 
 
-def notify_all(observers: Iterable[Callable[..., object]], *arguments: object) -> None:
-    for observer in tuple(observers):
-        notify(observer, *arguments)
-
-
-def notify(observer: Callable[..., object], *arguments: object) -> None:
-    """Calls a user's function. If it raises, logs the error, because the stream must continue."""
-    try:
-        observer(*arguments)
-    except Exception:
-        log.exception("an observer of mdstream.client raised")
-
-
-def register(observers: list[T], observer: T) -> Callable[[], None]:
-    observers.append(observer)
-
-    def unregister() -> None:
-        if observer in observers:
-            observers.remove(observer)
-
-    return unregister
+def batches(subscriptions: Iterable[Subscription], most: int) -> Iterator[list[Subscription]]:
+    """Those that differ only in the instrument together, at most so many: each is for one ``subscribe``."""
+    alike: dict[Request, list[Subscription]] = {}
+    for subscription in subscriptions:
+        alike.setdefault(subscription.request._replace(instrument=""), []).append(subscription)
+    for group in alike.values():
+        for start in range(0, len(group), most):
+            yield group[start : start + most]

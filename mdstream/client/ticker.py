@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import Self
 
 from mdstream.client import events
+from mdstream.client.observers import Observer, notify_all, register
 from mdstream.client.protocol import Request
 from mdstream.client.stream import UpdateStream
-from mdstream.client.subscription import Link, Observer, StreamEvent, Subscription, notify_all, register
+from mdstream.client.subscription import Link, StreamEvent, Subscription
 
 Quote = tuple[Decimal, Decimal]
 

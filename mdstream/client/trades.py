@@ -8,10 +8,11 @@ from decimal import Decimal
 from typing import Literal, Self
 
 from mdstream.client import events
+from mdstream.client.observers import Observer, notify_all, register
 from mdstream.client.protocol import Request
 from mdstream.client.recovery import NumberedSubscription
 from mdstream.client.stream import UpdateStream
-from mdstream.client.subscription import Link, Observer, StreamEvent, notify_all, register, scaled
+from mdstream.client.subscription import Link, StreamEvent, scaled
 
 Side = Literal["buy", "sell"]
 SIDES: dict[int, Side] = {1: "buy", 2: "sell"}

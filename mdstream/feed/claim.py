@@ -18,6 +18,8 @@ log = logging.getLogger("mdstream.feed")
 
 RANDOM_US = 1_000_000
 """Below this is the random part of an epoch: two writers that cannot see each other do not choose the same one."""
+HEAD_BYTES = 64
+"""Enough of a value for its epoch, which is its second field."""
 AHEAD_US = 3_600_000_000
 """An epoch further ahead of the clock than this was claimed by no clock: it counts for nobody."""
 
@@ -53,7 +55,7 @@ def plausible(epoch: int, clock_us: int) -> bool:
 def epoch_of(stream: str, payload: bytes) -> int:
     """The epoch of the first value of a payload; 0 if it cannot be read."""
     unpacker = msgpack.Unpacker()
-    unpacker.feed(payload)
+    unpacker.feed(payload if stream == "ref" else payload[:HEAD_BYTES])
     try:
         if stream == "ref":
             epoch = unpacker.unpack()["epoch"]
@@ -67,12 +69,15 @@ def epoch_of(stream: str, payload: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the bus has stored of an instrument: the greatest epoch, the epoch of ``ref``, and the number of ``ref`` in MD_STATE.
-    0: none."""
+    """What the bus has stored of an instrument: the greatest epoch, and of ``ref`` its epoch, number in MD_STATE and payload.
+
+    0 and empty: none. Epochs that are not plausible are none.
+    """
 
     epoch: int
     ref_epoch: int
     ref_seq: int
+    ref: bytes = b""
 
 
 async def stored_epochs(bus: Bus, instrument: InstrumentId, clock_us: int) -> Known:
@@ -94,6 +99,7 @@ async def stored_epochs(bus: Bus, instrument: InstrumentId, clock_us: int) -> Kn
         max((epoch for epoch in epochs if plausible(epoch, clock_us)), default=0),
         ref_epoch if plausible(ref_epoch, clock_us) else 0,
         0 if ref is None else ref.stream_seq,
+        b"" if ref is None else ref.payload,
     )
 
 

@@ -96,7 +96,10 @@ class Instrument:
     def update(
         self, bids: Iterable[LevelLike] = (), asks: Iterable[LevelLike] = (), *, ts_us: int | None = None
     ) -> None:
-        """Publishes one atomic update. Raises FeedError, BookError."""
+        """Publishes one atomic update. Raises FeedError, BookError.
+
+        A book that becomes too large to be stored is reported, and clients are told ``feed_down`` until it fits again.
+        """
         bids, asks = tuple(bids), tuple(asks)
         self._send_book(self._scaled(lambda writer: writer.update(bids, asks, ts_us)))
 
@@ -107,13 +110,16 @@ class Instrument:
     def replace(
         self, bids: Iterable[LevelLike], asks: Iterable[LevelLike], *, ts_us: int | None = None
     ) -> bool:
-        """Publishes the changes that lead to this full book, best first; False if nothing changed. Raises FeedError, BookError."""
+        """Publishes the changes that lead to this full book, best first; False if nothing changed. Raises FeedError, BookError.
+
+        One that is too large to be stored is refused, and clients are told ``feed_down`` until one fits.
+        """
         bids, asks = tuple(bids), tuple(asks)
-        return self._send_book(self._scaled(lambda writer: writer.replace(bids, asks, ts_us)))
+        return self._send_full_book(lambda: self._scaled(lambda writer: writer.replace(bids, asks, ts_us)))
 
     def replace_ticks(self, bids: FlatLevels, asks: FlatLevels, *, ts_us: int | None = None) -> bool:
         """As above, in ticks and lots."""
-        return self._send_book(self._open().replace_ticks(bids, asks, ts_us))
+        return self._send_full_book(lambda: self._open().replace_ticks(bids, asks, ts_us))
 
     def trade(
         self,
@@ -146,7 +152,7 @@ class Instrument:
         self._open().lose_trades(count)
 
     def status(self, state: str, *, reason: str = "", ts_us: int | None = None) -> None:
-        """Publishes the venue's state: ``trading halted closed feed_down``. A reason beyond 1,024 bytes is cut. Raises FeedError."""
+        """Publishes the venue's state, ``trading halted closed feed_down``. A reason beyond 1,024 bytes is cut; the log says so."""
         self._open().set_status(state, reason, ts_us)
         self._send_status(ts_us)
 
@@ -176,7 +182,8 @@ class Instrument:
         if ref:
             self.send_ref()
         self._send_status()
-        self._send_snap()
+        if self._writer.storable:
+            self._send_snap()
 
     def send_ref(self) -> None:
         self._ref_us = self._outlet.monotonic_us()
@@ -189,7 +196,7 @@ class Instrument:
         repeat = at_us - self._ref_us >= REPEAT_US
         if repeat:
             self.send_ref()
-        if self._writer.snap_due(at_us) or (repeat and self._unstorable is None):
+        if self._writer.snap_due(at_us) or (repeat and self._writer.storable):
             self._send_snap()
         if at_us - self._status_us >= status_interval_us:
             self._send_status()
@@ -198,7 +205,7 @@ class Instrument:
         """Publishes the last book and ``feed_down``; further calls raise."""
         if self._ended is not None:
             return
-        if self._writer.unsnapped and self._unstorable is None:
+        if self._writer.unsnapped and self._writer.storable:
             self._send_snap()
         if self._writer.state != "closed":
             self._writer.set_status("feed_down", reason)
@@ -234,22 +241,29 @@ class Instrument:
         return value
 
     def _send_book(self, value: bytes | None) -> bool:
-        if value is None:
-            return False
-        writer = self._writer
-        self._outlet.send(self._book_subject, value)
-        if writer.unstorable is not self._unstorable:
-            self._tell_unstorable(writer.unstorable)
+        if value is not None:
+            self._outlet.send(self._book_subject, value)
+        if self._writer.unstorable is not self._unstorable:
+            self._tell_unstorable()
         # ``housekeep`` sends those that are due by time.
-        elif writer.unsnapped >= SNAP_UPDATES and writer.unstorable is None:
+        elif self._writer.unsnapped >= SNAP_UPDATES and self._writer.storable:
             self._send_snap()
-        return True
+        return value is not None
 
-    def _tell_unstorable(self, problem: FeedError | None) -> None:
-        """The book has become too large to be stored, or fits again. Clients are told ``feed_down`` meanwhile."""
-        self._unstorable = problem
-        if problem is not None:
-            self._outlet.report(problem)
+    def _send_full_book(self, call: Callable[[], bytes | None]) -> bool:
+        try:
+            value = call()
+        except FeedError:
+            if self._ended is None and self._writer.unstorable is not self._unstorable:
+                self._tell_unstorable()
+            raise
+        return self._send_book(value)
+
+    def _tell_unstorable(self) -> None:
+        """The venue's book has become too large to be stored, or fits again. Clients are told ``feed_down`` meanwhile."""
+        self._unstorable = self._writer.unstorable
+        if self._unstorable is not None:
+            self._outlet.report(self._unstorable)
         else:
             self._send_snap()
         self._send_status()

@@ -14,13 +14,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from mdstream.bus import Bus, BusOptions
+from mdstream.bus import Bus, BusOptions, Denial, subject
 from mdstream.bus import connect as connect_bus
 from mdstream.errors import BusError, BusUnavailable, FeedError, MdstreamError, SequenceError
-from mdstream.feed.claim import Claim, Known, ServerClock, next_epoch, stored_epochs
-from mdstream.feed.heard import HeardEpochs
+from mdstream.feed.claim import Claim, ServerClock, next_epoch
 from mdstream.feed.instrument import Instrument
 from mdstream.feed.numbers import monotonic_us, now_us
+from mdstream.feed.other_writers import OtherWriters, Ours
 from mdstream.feed.publish_queue import PublishQueue, StateValue
 from mdstream.feed.refs import check_ref, pack_ref
 from mdstream.feed.storage import Storage
@@ -33,6 +33,7 @@ ErrorCallback = Callable[[MdstreamError], None]
 
 _CLOSE_DEADLINE_S = 5.0
 _HOUSEKEEPING_S = 0.5
+_MOST_DENIED = 20
 JETSTREAM_DEADLINE_S = 2.0
 """So long we wait for JetStream when a connection or an instrument opens; then we go on without it."""
 
@@ -83,14 +84,24 @@ class Publisher:
             on_restored=self._on_restored,
             monotonic_us=monotonic_us,
         )
-        self._heard = HeardEpochs(bus, venue, self._server_clock, self._on_epoch)
-        self._unclaimed: set[str] = set()
-        self._looking_up: set[str] = set()
-        self._doubts: dict[str, int] = {}
+        self._others = OtherWriters(
+            Ours(
+                bus,
+                venue,
+                self._server_clock,
+                self._storage,
+                self.instruments,
+                begin=self._begin,
+                fence=self._fence,
+                monotonic_us=monotonic_us,
+            )
+        )
+        self._heard = self._others.heard
         self._announce_again = False
         self._closed = False
         self._fenced: asyncio.Future[SequenceError] = asyncio.get_running_loop().create_future()
-        self._unregister = bus.on_reconnect(self._on_reconnect)
+        self._denied: set[str] = set()
+        self._unregister = (bus.on_reconnect(self._on_reconnect), bus.on_denied(self._on_denied))
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ---- for feed handlers
@@ -190,11 +201,12 @@ class Publisher:
 
     async def _announce(self, instrument: Instrument, claim: Claim) -> Instrument:
         symbol, subjects = instrument.id.symbol, instrument.state_subjects
+        await self._heard.watch(instrument.id)
         self.instruments[symbol] = instrument
         if claim.ref_seq is None:
-            self._unclaimed.add(symbol)
+            self._others.unclaimed.add(symbol)
         else:
-            self._unclaimed.discard(symbol)
+            self._others.unclaimed.discard(symbol)
             self._storage.expect(subjects[0], claim.ref_seq)
         instrument.announce(ref=claim.ref_seq is None)
         await self.flush()
@@ -254,7 +266,8 @@ class Publisher:
                 await self.flush()
                 if may_wait:
                     await self._storage.settled(self._storage.all_subjects())
-        self._unregister()
+        for unregister in self._unregister:
+            unregister()
         self._unschedule()
         self._fenced.cancel()
         tasks = tuple(self._tasks)
@@ -350,16 +363,6 @@ class Publisher:
 
     # ---- other writers, and what is stored
 
-    def _on_epoch(self, instrument_id: InstrumentId, epoch: int) -> None:
-        """Every writer publishes its status regularly: one with a greater epoch than ours may have taken over."""
-        instrument = self.instruments.get(instrument_id.symbol)
-        if (
-            instrument is not None
-            and epoch > instrument.epoch
-            and instrument_id.symbol not in self._looking_up
-        ):
-            self._begin(self._look_up(instrument, epoch))
-
     def _fence(self, instrument: Instrument, epoch: int) -> None:
         del self.instruments[instrument.id.symbol]
         error = SequenceError(
@@ -377,57 +380,29 @@ class Publisher:
         ]
 
     def _on_conflict(self, subject: str) -> None:
-        for instrument in self._with_subject([subject]):
-            self._begin(self._look_up(instrument))
+        self._others.look_up(self._with_subject([subject]))
 
     def _on_retry(self, subjects: Collection[str]) -> None:
         for instrument in self._with_subject(subjects):
             instrument.announce()
 
     def _on_restored(self) -> None:
-        for symbol in self._unclaimed & self.instruments.keys():
-            self._begin(self._look_up(self.instruments[symbol]))
-        self._unclaimed.clear()
-
-    async def _look_up(self, instrument: Instrument, heard: int = 0) -> None:
-        """Finds out whose the stored ``ref`` is: another writer's, ours, or nobody's because the server has lost it.
-
-        A status alone, with the epoch ``heard``, does not silence us: a writer who has taken over has stored its ``ref``.
-        """
-        symbol = instrument.id.symbol
-        self._looking_up.add(symbol)
-        try:
-            async with asyncio.timeout(JETSTREAM_DEADLINE_S):
-                stored = await stored_epochs(self.bus, instrument.id, self._server_clock.now_us())
-        except (BusError, TimeoutError):
-            # JetStream cannot tell. A writer that repeats its epoch means it.
-            greater = heard if self._doubts.get(symbol) == heard else 0
-            self._doubts[symbol] = heard
-        else:
-            greater = stored.ref_epoch
-            self._keep_ref(instrument, stored)
-        finally:
-            self._looking_up.discard(symbol)
-        if greater > instrument.epoch and self.instruments.get(symbol) is instrument:
-            self._fence(instrument, greater)
-
-    def _keep_ref(self, instrument: Instrument, stored: Known) -> None:
-        """Publishes our ``ref`` again if it is not the stored one, and no later one is."""
-        ref = instrument.state_subjects[0]
-        if (
-            stored.ref_epoch > instrument.epoch
-            or self.instruments.get(instrument.id.symbol) is not instrument
-        ):
-            return
-        self._storage.expect(ref, stored.ref_seq)
-        if stored.ref_epoch == instrument.epoch:
-            self._storage.forget([ref])
-        else:
-            instrument.send_ref()
+        self._others.on_restored()
 
     # ---- reconnects and timers
 
+    def _on_denied(self, denial: Denial) -> None:
+        """Reports each subject once a connection."""
+        if denial.subject in self._denied or len(self._denied) >= _MOST_DENIED:
+            return
+        self._denied.add(denial.subject)
+        prefix = subject(InstrumentId(self.venue, "X"), "*").rsplit(".", 2)[0]
+        own = denial.subject.startswith(f"{prefix.lower()}.")
+        needs = f"; a publisher of {self.venue} needs {prefix}.>" if own else ""
+        self.report(BusError(f"{self.venue}: NATS at {self.bus.options.where}: {denial}{needs}"))
+
     def _on_reconnect(self) -> None:
+        self._denied.clear()
         self._announce_again = True
         self._storage.reconnected()
         self._wake.set()
@@ -447,6 +422,7 @@ class Publisher:
             at_us = self.monotonic_us()
             for instrument in tuple(self.instruments.values()):
                 instrument.housekeep(at_us, self._status_interval_us)
+            self._others.housekeep(at_us)
             self._storage.check(at_us)
 
 
@@ -458,7 +434,7 @@ async def connect(target: str | BusOptions | Bus, *, venue: str, **options: Any)
     connection is closed unless it was passed in. Raises BusUnavailable if NATS cannot be reached, FeedError for a bad venue name.
     """
     check_venue(venue)
-    bus = target if isinstance(target, Bus) else await connect_bus(target)
+    bus = target if isinstance(target, Bus) else await connect_bus(_without_echo(target))
     try:
         publisher = Publisher(bus, venue, **options)
         try:
@@ -469,6 +445,11 @@ async def connect(target: str | BusOptions | Bus, *, venue: str, **options: Any)
     finally:
         if bus is not target:
             await bus.close()
+
+
+def _without_echo(target: str | BusOptions) -> BusOptions:
+    """Our snapshots need not come back to us; we listen to those of others."""
+    return replace(BusOptions.parse(target) if isinstance(target, str) else target, echo=False)
 
 
 def _why(error: Exception) -> str:

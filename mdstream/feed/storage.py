@@ -95,6 +95,10 @@ class Storage:
         reply = f"{self._inbox}.{state.slot}.{state.sent}"
         await self._bus.publish(subject, payload, reply=reply, expected_seq=state.expected_seq)
 
+    def is_ours(self, reply: bytes) -> bool:
+        """Whether a message with this reply subject was published here."""
+        return reply.startswith(self._inbox.encode())
+
     def expect(self, subject: str, seq: int) -> None:
         """From now on a subject's messages are stored only if no other writer has stored one since number ``seq``."""
         self._state(subject).expected_seq = seq

@@ -5,6 +5,7 @@ A refused call changes nothing and uses no number.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,6 +31,8 @@ from mdstream.feed.refs import check_ref, pack_ref
 from mdstream.feed.sizes import coarser_exp, rounded, rounded_lots
 from mdstream.feed.snap_size import HEAD_BYTES, LEVEL_BYTES, SnapSize, full_size
 from mdstream.model import MAX_NUMBER, MAX_TEXT_BYTES, MAX_TRADE_ID_BYTES, InstrumentId, Ref, VenueState
+
+log = logging.getLogger("mdstream.feed")
 
 Side = Literal["buy", "sell"]
 TradeId = str | int
@@ -74,7 +77,7 @@ class InstrumentWriter:
         self.state = VenueState.TRADING
         self.reason = ""
         self.unstorable: FeedError | None = None
-        """Why the book as it is now cannot be stored."""
+        """Why the venue's book cannot be stored: as it is published now, or the full one that was refused last."""
         # Nobody reads this book's change log, so it is as small as the core allows.
         self.book = Book(str(instrument), log_capacity=1024, max_levels=max_levels)
         self.book.reset(epoch)
@@ -88,6 +91,7 @@ class InstrumentWriter:
         self._heard_us = self._snap_us = monotonic_us()
         self._snap_seq = 0
         self._snap_size = SnapSize(max_payload)
+        self._full_book_refused = False
 
     # ---- the venue
 
@@ -122,8 +126,10 @@ class InstrumentWriter:
         self._check_order(bids, "bid")
         self._check_order(asks, "ask")
         self._check_storable(bids, asks)
+        self._full_book_refused = False
         changed_bids, changed_asks = self.book.diff_to(bids, asks)
         if not changed_bids and not changed_asks:
+            self._take_size(self._snap_size.bytes)
             self.heard()
             return None
         return self._write_book(changed_bids, changed_asks, ts_us)
@@ -145,10 +151,10 @@ class InstrumentWriter:
 
     def _take_size(self, size: int) -> None:
         self._snap_size.take(size)
-        if self._snap_size.fits:
+        if not self._snap_size.fits:
+            self.unstorable = self.unstorable or self._too_large(len(self.book), size)
+        elif not self._full_book_refused:
             self.unstorable = None
-        elif self.unstorable is None:
-            self.unstorable = self._too_large(len(self.book), size)
 
     # ---- trades
 
@@ -212,7 +218,7 @@ class InstrumentWriter:
     # ---- state
 
     def set_status(self, state: str, reason: str = "", ts_us: int | None = None) -> bytes:
-        """The venue's state: ``trading halted closed feed_down``; a longer reason than readers take is cut. Raises FeedError."""
+        """The venue's state: ``trading halted closed feed_down``; a longer reason is cut, and that is logged. Raises FeedError."""
         try:
             state = VenueState(state)
         except ValueError:
@@ -222,6 +228,14 @@ class InstrumentWriter:
             raise FeedError(f"{self.id}: reason {reason!r} is a {type(reason).__name__}; it is a string")
         ts_us = self._given_time(ts_us)
         self.state, self.reason = state, _cut(reason)
+        if self.reason != reason:
+            log.warning(
+                "%s: the reason of %s is cut: readers take %d bytes of text, not %d",
+                self.id,
+                state,
+                MAX_TEXT_BYTES,
+                len(reason.encode(errors="replace")),
+            )
         return self.status(ts_us)
 
     def status(self, ts_us: int | None = None) -> bytes:
@@ -256,6 +270,11 @@ class InstrumentWriter:
     # ---- snapshots
 
     @property
+    def storable(self) -> bool:
+        """Whether the bus takes a snapshot of the book as it is published now."""
+        return self._snap_size.fits
+
+    @property
     def unsnapped(self) -> int:
         """Updates since the last snapshot."""
         return self.book.seq - self._snap_seq
@@ -264,7 +283,7 @@ class InstrumentWriter:
         """Whether the contract asks for a snapshot at a time of the monotonic clock: something changed, and 1,000 updates or 5 s
         have passed."""
         updates = self.unsnapped
-        if self.unstorable is not None:
+        if not self.storable:
             return False
         return updates >= SNAP_UPDATES or (updates > 0 and at_us - self._snap_us >= SNAP_US)
 
@@ -272,7 +291,7 @@ class InstrumentWriter:
         """The full book. Raises FeedError if it is larger than the bus takes."""
         # Also if it is refused: otherwise every update would try again.
         self._snap_seq, self._snap_us = self.book.seq, self._monotonic_us()
-        if self.unstorable is not None:
+        if not self.storable:
             raise self._too_large(len(self.book), self._snap_size.bytes)
         view = self.book.view()
         assert view is not None, "the view as of now needs no log"
@@ -409,11 +428,13 @@ class InstrumentWriter:
             before = int(ticks)
 
     def _check_storable(self, bids: FlatLevels, asks: FlatLevels) -> None:
-        """Refuses a full book whose snapshot the bus would refuse."""
+        """Refuses a full book whose snapshot the bus would refuse. Until one is taken, the published book is not the venue's."""
         levels = (len(bids) + len(asks)) // 2
         if levels * LEVEL_BYTES + HEAD_BYTES > self._max_payload:
             size = full_size(bids, asks)
             if size > self._max_payload:
+                self._full_book_refused = True
+                self.unstorable = self.unstorable or self._too_large(levels, size)
                 raise self._too_large(levels, size)
 
     def _too_large(self, levels: int, size: int) -> FeedError:

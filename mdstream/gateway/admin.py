@@ -7,10 +7,13 @@ import json
 from collections.abc import Callable
 
 from mdstream.bus import Refusal
+from mdstream.gateway.audit import Audit
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.hosts import Hosts, hosts_of
 from mdstream.gateway.http_listener import HttpListener, Page
 from mdstream.gateway.http_messages import RequestLine
 from mdstream.gateway.metrics import CONTENT_TYPE, Metrics
+from mdstream.printable import printable, printable_json
 
 _READY = (b"/readyz", b"/", b"*")
 """``option httpchk`` of HAProxy, without a path of its own, sends ``OPTIONS /``."""
@@ -25,12 +28,15 @@ class Admin:
         metrics: Metrics,
         not_ready: Callable[[], str | None],
         refused: Callable[[], list[Refusal]],
+        audit: Audit,
     ) -> None:
         """``refused``: what came from the bus and was refused, by instrument."""
         self._config = config
         self._metrics = metrics
         self._not_ready = not_ready
         self._refused = refused
+        self._audit = audit
+        self._hosts = Hosts(config.admin_host, config.admin_hosts)
         self._listener = HttpListener(self._page)
 
     @property
@@ -44,17 +50,28 @@ class Admin:
     def close(self) -> None:
         self._listener.close()
 
-    def _page(self, request: RequestLine) -> Page:
+    def _page(self, request: RequestLine, head: bytes, address: str) -> Page:
+        if not all(map(self._hosts.allow, hosts_of(head))):
+            return self._page_for_stranger(request, address)
         if request.path == b"/healthz":
             return 200, "ok", ()
         if request.path in _READY:
             reason = self._not_ready()
-            return (200, "ready", ()) if reason is None else (503, reason, ())
+            return (200, "ready", ()) if reason is None else (503, printable(reason), ())
         if request.path == b"/metrics":
             return 200, self._metrics.page(), [("Content-Type", CONTENT_TYPE)]
         if request.path == b"/refused":
             return 200, refused_page(self._refused()), [("Content-Type", "application/json")]
         return 404, "there are /healthz, /readyz, /metrics and /refused", ()
+
+    def _page_for_stranger(self, request: RequestLine, address: str) -> Page:
+        """For one who asks for a name that is not ours: whether we are ready, as load balancers need it, and nothing else."""
+        if request.path == b"/healthz":
+            return 200, "ok", ()
+        if request.path in _READY:
+            return (200, "ready", ()) if self._not_ready() is None else (503, "not ready", ())
+        self._audit.refused("admin", "host", address)
+        return 403, "the admin pages are not known by this name; the key admin_hosts lists their names", ()
 
 
 def refused_page(refusals: list[Refusal]) -> str:
@@ -63,4 +80,4 @@ def refused_page(refusals: list[Refusal]) -> str:
     for refusal in refusals:
         entry = dataclasses.asdict(refusal)
         page.setdefault(entry.pop("instrument"), []).append(entry)
-    return json.dumps(page, indent=1)
+    return printable_json(json.dumps(page, indent=1))

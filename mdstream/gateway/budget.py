@@ -1,27 +1,90 @@
-"""A token bucket: a number of tokens at once, and a rate per second in the long run."""
+"""What one session may cost: a token bucket for each kind of cost. A cost is charged before the work that it is of."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-class Budget:
-    """Holds at most ``most`` tokens and refills evenly with ``per_second``; full at first."""
+from mdstream._core.base.budget import Budget
+from mdstream.codes import ErrorCode
+from mdstream.errors import CommandError
 
-    __slots__ = ("_left", "_most", "_per_second", "_since_s")
+if TYPE_CHECKING:
+    from mdstream.gateway.config import GatewayConfig
 
-    def __init__(self, most: float, per_second: float, now_s: float) -> None:
-        self._most = most
-        self._per_second = per_second
-        self._left = most
-        self._since_s = now_s
+__all__ = ["Budget", "Charge", "Cost", "OverBudget", "SessionBudgets", "beyond"]
 
-    def take(self, now_s: float, amount: float = 1) -> bool:
-        """Takes tokens; False if there are too few. ``now_s`` never goes back.
+_ERRORS_PERIOD_S: Final = 60.0
 
-        More than it can hold is given when it is full, and owed.
-        """
-        self._left = min(self._most, self._left + (now_s - self._since_s) * self._per_second)
-        self._since_s = now_s
-        if self._left < min(amount, self._most):
-            return False
-        self._left -= amount
-        return True
+
+class Cost(StrEnum):
+    """What a budget is of; also the ``limit`` of ``mdstream_limited_total``."""
+
+    COMMANDS = "commands"
+    DECODED_BYTES = "decoded_bytes"
+    """Of messages from the client, decompressed."""
+    LEVELS = "levels"
+    """Levels, changes and trades that are read to answer one client."""
+    ANSWER_BYTES = "answer_bytes"
+    """Sent to one client because it asked; what all subscribers are sent does not count."""
+    CONTROL_FRAMES = "control_frames"
+
+
+Charge: TypeAlias = Callable[[Cost, float], str | None]
+"""Charges a cost to somebody else, such as the user or the address of a session. Why it must be refused, else None."""
+
+
+class SessionBudgets:
+    """The budgets of one session."""
+
+    __slots__ = ("_errors", "_now_s", "_own", "also")
+
+    def __init__(self, config: GatewayConfig, now_s: Callable[[], float]) -> None:
+        now = now_s()
+        self._now_s = now_s
+        self._errors = Budget(config.max_errors, config.max_errors / _ERRORS_PERIOD_S, now)
+        self._own = (
+            Budget(config.commands_burst, config.commands_per_second, now),
+            Budget(config.levels_burst, config.levels_per_second, now),
+            Budget(config.answer_bytes_burst, config.answer_bytes_per_second, now),
+        )
+        self.also: Charge | None = None
+        """Is charged the same, after the session."""
+
+    def charge(self, cost: Cost, amount: float = 1) -> None:
+        """Raises OverBudget if a budget is spent. What costs more than is left is allowed once."""
+        own = _OWN.get(cost)
+        if own is not None and not self._own[own].take(self._now_s(), amount):
+            raise beyond(cost)
+        if self.also is not None and (why := self.also(cost, amount)) is not None:
+            raise OverBudget(cost, why)
+
+    def charge_error(self) -> bool:
+        """False if the session has spent its error budget."""
+        return self._errors.take(self._now_s())
+
+
+_OWN: Final = {Cost.COMMANDS: 0, Cost.LEVELS: 1, Cost.ANSWER_BYTES: 2}
+"""The place of each budget that is kept here; those of the others are in the core."""
+
+_WHAT: Final = {
+    Cost.COMMANDS: "too many commands",
+    Cost.DECODED_BYTES: "too many bytes of messages; this one was not read",
+    Cost.LEVELS: "too many levels asked for",
+    Cost.ANSWER_BYTES: "too many bytes asked for",
+    Cost.CONTROL_FRAMES: "too many pings and pongs",
+}
+
+
+class OverBudget(CommandError):
+    """A command is refused because ``cost`` is beyond a budget."""
+
+    def __init__(self, cost: Cost, message: str) -> None:
+        super().__init__(ErrorCode.RATE_LIMITED, message)
+        self.cost = cost
+
+
+def beyond(cost: Cost) -> OverBudget:
+    """Says which limit of ``welcome`` it is."""
+    return OverBudget(cost, f"{_WHAT[cost]}: {cost}_burst is spent, and refills with {cost}_per_second")

@@ -11,18 +11,26 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from mdstream._core.net import connection
 from mdstream._core.net.connection import Connection, Connections
+from mdstream._core.net.peer_address import peer_address
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
 from mdstream.errors import MdstreamError
+from mdstream.gateway.addresses import shown_address
+from mdstream.gateway.limits import Limits
+from mdstream.gateway.proxy_protocol import START_BYTES, read_length, read_source
 from mdstream.gateway.sockets import listen, why
+from mdstream.gateway.tls_hello import Hellos
 
 log = logging.getLogger("mdstream.gateway.client_listener")
 
+MAX_HEAD = 16_384
+_AT_ONCE = socket.MSG_DONTWAIT
 ACCEPTS_PER_TURN = 16
 """After that the loop does its other work: market data does not wait for a storm of connections."""
 _PAUSE_S = 1.0
@@ -30,30 +38,37 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class ClientListener:
-    """Opens once, closes once. ``turn_away`` gives the whole HTTP answer for a connection that comes during too many handshakes."""
+    """Opens once, closes once. ``turn_away`` gives the whole HTTP answer for a connection that comes during too many handshakes: of all
+    clients (503), or of its address (429)."""
 
     def __init__(
         self,
         group: SessionGroup,
         *,
-        turn_away: Callable[[], bytes],
+        turn_away: Callable[[int], bytes],
+        limits: Limits,
         max_handshakes: int = 2_000,
         tls: ssl.SSLContext | None = None,
-        tls_handshake_s: float = 5.0,
+        handshake_s: float = 5.0,
         compiled: bool = connection.AVAILABLE,
     ) -> None:
-        """``compiled`` False: transports of the event loop for plain TCP too."""
+        """``handshake_s``: time for what comes before the upgrade request, TLS or a PROXY header, each. ``compiled`` False: transports of
+        the event loop for plain TCP too."""
         self._group = group
         self._turn_away = turn_away
+        self._limits = limits
         self._max_handshakes = max_handshakes
         self._tls = tls
-        self._tls_handshake_s = tls_handshake_s
+        self._handshake_s = handshake_s
         self._uses_compiled = compiled and tls is None
         self._connections: Connections | None = None
         self._sockets: list[socket.socket] = []
         self._resuming: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._introductions = 0
         self._loop = asyncio.get_running_loop()
+        self._hellos = Hellos()
+        group.call_soon = self._loop.call_soon
 
     @property
     def port(self) -> int:
@@ -133,28 +148,81 @@ class ClientListener:
             self._resuming = self._loop.call_later(_PAUSE_S, self._resume)
 
     def _admit(self, fd: int) -> None:
-        if self._group.half_open >= self._max_handshakes:
-            self._send_away(fd)
+        if self._group.half_open + self._introductions >= self._max_handshakes:
+            self._send_away(fd, 503)
+            return
+        peer = peer_address(fd)
+        if self._limits.begins_with_proxy_header(peer):
+            self._begin(self._introduce(socket.socket(fileno=fd), peer))
+        else:
+            self._serve(fd, peer)
+
+    def _serve(self, fd: int, peer: bytes, source: bytes | None = None) -> None:
+        """Begins a session for a client at ``source``, or at ``peer`` as far as is known yet, unless its address has too many."""
+        visitor = self._limits.arrive(peer, source)
+        if visitor is None:
+            self._send_away(fd, 429)
             return
         session = Session(self._group)
+        session.context = visitor
         if self._connections is not None:
             session.connection_made(Connection(self._connections, fd, session))
-            return
-        task = self._loop.create_task(self._hand_over(socket.socket(fileno=fd), session))
+        else:
+            self._begin(self._hand_over(socket.socket(fileno=fd), session))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _send_away(self, fd: int) -> None:
-        """Sends as much of the answer as the socket takes; a TLS client could not read it."""
+    def _send_away(self, fd: int, status: int) -> None:
+        """Sends as much of the answer as the socket takes; a TLS client could not read it.
+
+        What has come already is read: else the system would send a reset, and the client might lose the answer to it.
+        """
+        answer = self._turn_away(status)
         with socket.socket(fileno=fd) as connection:
-            if self._tls is None:
-                connection.send(self._turn_away())
+            if self._tls is not None:
+                return
+            with suppress(OSError):
+                connection.send(answer)
+                connection.recv(MAX_HEAD, _AT_ONCE)
+
+    async def _introduce(self, connection: socket.socket, peer: bytes) -> None:
+        """Reads the PROXY header with which a proxy begins; without one, the connection ends."""
+        connection.setblocking(False)  # it is, but Python does not know
+        self._introductions += 1
+        try:
+            async with asyncio.timeout(self._handshake_s):
+                start = await self._receive(connection, START_BYTES)
+                source = read_source(start, await self._receive(connection, read_length(start)))
+            self._serve(connection.detach(), peer, source or peer)
+        except (OSError, ValueError, asyncio.CancelledError) as error:
+            log.info(
+                "proxy %s: a connection is dropped: %s", shown_address(peer), str(error) or "it was silent"
+            )
+            connection.close()
+        finally:
+            self._introductions -= 1
+
+    async def _receive(self, connection: socket.socket, size: int) -> bytes:
+        """Exactly so many bytes; what follows is not for us."""
+        received = b""
+        while len(received) < size:
+            piece = await self._loop.sock_recv(connection, size - len(received))
+            if not piece:
+                raise ConnectionError("it ended in its PROXY header")
+            received += piece
+        return received
 
     async def _hand_over(self, connection: socket.socket, session: Session) -> None:
         """Gives the socket to the event loop, which speaks TLS; an error here is the client's problem."""
         protocol: Any = session
-        timeout_s = self._tls_handshake_s if self._tls else None
+        timeout_s = self._handshake_s if self._tls else None
         try:
+            if self._tls is not None:
+                async with asyncio.timeout(timeout_s):
+                    await self._hellos.wait(connection)
             await self._loop.connect_accepted_socket(
                 lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=timeout_s
             )

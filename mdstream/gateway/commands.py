@@ -15,11 +15,14 @@ from mdstream._core.codec.duplicate_keys import count_json_keys, count_keys, cou
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.control_decoder import JSON, decode_strictly, first_repeated, shown
+from mdstream.gateway.control_decoder import JSON, MAX_VALUES, decode_strictly, first_repeated, shown
 from mdstream.model import MAX_NUMBER, Channel, InstrumentId
 
 _SHORT = 4096
 """Longer messages are rare, and may hold numbers of more digits than Python likes to read."""
+
+_VALUES_PER_INSTRUMENT = 8
+"""In a ``subscribe``: its name, and its key, epoch and number in ``resume``, with room to spare."""
 
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
 CommandId: TypeAlias = int | str | UnsetType
@@ -81,10 +84,10 @@ OPS = tuple(_TYPES)
 _CHANNELS = tuple(Channel)
 
 
-def decode(format: int, payload: bytes) -> Iterator[object]:
+def decode(format: int, payload: bytes, max_values: int = MAX_VALUES) -> Iterator[object]:
     """As ``decode_strictly``, and quick where the message is short and plain."""
     value = _decode_plain(format, payload) if len(payload) <= _SHORT else None
-    return decode_strictly(format, payload) if value is None else iter((value,))
+    return decode_strictly(format, payload, max_values) if value is None else iter((value,))
 
 
 def _decode_plain(format: int, payload: bytes) -> object:
@@ -112,11 +115,19 @@ class CommandReader:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
+        self._max_values = max(MAX_VALUES, _VALUES_PER_INSTRUMENT * config.max_instruments_per_command)
         self._checks = {Subscribe: self._check_subscribe, Unsubscribe: self._check_unsubscribe}
 
     def read_message(self, format: int, payload: bytes) -> Iterator[Command | BadCommand]:
-        """The commands of one WebSocket message; raises CommandError where its bytes cannot be decoded any further."""
-        for value in decode(format, payload):
+        """The commands of one WebSocket message, each decoded when it is asked for. Raises CommandError where its bytes cannot be
+        decoded any further, or there are too many."""
+        most = self._config.max_commands_per_message
+        for number, value in enumerate(decode(format, payload, self._max_values)):
+            if number == most:
+                raise CommandError(
+                    ErrorCode.BAD_COMMAND,
+                    f"the message has more than {most} commands; what follows is not read",
+                )
             try:
                 yield self.read(value)
             except CommandError as error:
@@ -157,6 +168,11 @@ class CommandReader:
     def _check_unsubscribe(self, command: Unsubscribe) -> None:
         if not command.subs:
             raise _bad_value("subs is empty; it lists the subscription numbers to end")
+        most = self._config.max_subscriptions
+        if len(command.subs) > most:
+            raise _bad_value(
+                f"subs has {len(command.subs)} entries; a client has at most {most} subscriptions"
+            )
         if (twice := first_repeated(command.subs)) is not None:
             raise _bad_value(f"subs names {twice} twice")
 

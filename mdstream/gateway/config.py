@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import socket
+import secrets
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from mdstream.errors import ConfigError
+from mdstream.gateway.auth_settings import AuthSettings
 from mdstream.gateway.settings import (
     ExistingFile,
     Folder,
     Group,
+    HostNames,
     NatsUrls,
     Numbers,
     Setting,
@@ -34,18 +36,20 @@ from mdstream.model import DEPTHS, GROUPS, INTERVALS_MS, MAX_NUMBER
 
 ENV_PREFIX = "MDSTREAM_"
 
-# Environment variables with our prefix that are not settings: the build, tests and benchmarks read them, and
+# Environment variables with our prefix that are not settings: the build, tests, benchmarks and clients (TOKEN) read them, and
 # Kubernetes sets the last two kinds in every pod of a namespace that has a Service named mdstream.
-_FOREIGN_ENV = re.compile(r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|SERVICE_\w+|PORT_\d+_\w+)")
+_FOREIGN_ENV = re.compile(r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|TOKEN|SERVICE_\w+|PORT_\d+_\w+)")
 
 _USER_INFO = re.compile(r"//[^/@]*@")
 
 _bus = Group("NATS, where the market data comes from")
 _listen = Group("where to listen")
+_tls = Group("TLS for clients")
 _served = Group("what to serve")
 _session = Group("sessions of clients")
 _bounds = Group("limits for clients")
 _instruments = Group("instruments")
+_usage = Group("records of who used what, in the JetStream stream MD_USAGE")
 _drain = Group("stopping (SIGTERM or Ctrl-C; a second one stops at once)")
 _log = Group("the log, on stderr")
 
@@ -62,16 +66,17 @@ def _bytes(least: int, greatest: int) -> Whole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayConfig:
+class GatewayConfig(AuthSettings):
     """All settings of a gateway; each field says what it protects."""
 
     nats: tuple[str, ...] = _bus(
         ("nats://127.0.0.1:4222",),
         NatsUrls(),
         "where the market data comes from: the URL of a NATS server with JetStream (for a cluster, "
-        "several URLs with commas), or embedded to start a server on this machine",
+        "several URLs with commas), file:PATH for URLs in a file, or embedded to start a server on this machine",
     )
     nats_credentials: Path | None = _bus(None, ExistingFile(), "NATS credentials file (.creds)")
+    nats_nkey: Path | None = _bus(None, ExistingFile(), "file with the seed of a NATS nkey")
     nats_user: str | None = _bus(None, Text(), "NATS user name")
     nats_password: str | None = _bus(None, Text(), "NATS password; safer in the environment", secret=True)
     nats_password_file: Path | None = _bus(None, ExistingFile(), "file with the NATS password")
@@ -80,6 +85,16 @@ class GatewayConfig:
     nats_tls_ca: Path | None = _bus(None, ExistingFile(), "CA certificates (PEM) to verify NATS with")
     nats_tls_cert: Path | None = _bus(None, ExistingFile(), "our certificate (PEM) for NATS")
     nats_tls_key: Path | None = _bus(None, ExistingFile(), "our private key (PEM) for NATS")
+    nats_inbox_prefix: str = _bus(
+        "_INBOX",
+        Text(),
+        "how the subjects begin on which NATS answers; one of its own for each NATS user keeps others from reading the answers",
+    )
+    nats_api_prefix: str = _bus(
+        "$JS.API",
+        Text(),
+        "how the subjects of JetStream's API begin; another where it is imported from another account",
+    )
     nats_parser: str = _bus(
         "compiled",
         Text(("compiled", "plain"), placeholder="compiled|plain"),
@@ -106,17 +121,43 @@ class GatewayConfig:
         "127.0.0.1", Text(placeholder="ADDRESS"), "address of /healthz, /readyz and /metrics; as host"
     )
     admin_port: int = _listen(8081, _PORT, "port of /healthz, /readyz and /metrics; 0 picks a free one")
-    tls_cert: Path | None = _listen(
-        None,
-        ExistingFile(),
-        "certificate chain (PEM): clients then connect by wss://; SIGHUP reads it and its key again",
+    admin_hosts: tuple[str, ...] = _listen(
+        (),
+        HostNames(),
+        "names by which the admin pages may be asked for, beside localhost, addresses and admin_host; * is any name",
     )
-    tls_key: Path | None = _listen(None, ExistingFile(), "private key (PEM) of tls_cert")
     node: str = _listen(
-        socket.gethostname() or "mdstream", Text(placeholder="NAME"), "name of this gateway, shown to clients"
+        f"gateway-{secrets.token_hex(4)}",
+        Text(placeholder="NAME"),
+        "name of this gateway, shown to clients; by default a new one at each start, which does not tell the machine's",
     )
     backlog: int = _listen(
         4_096, Whole(1, 65535), "connections that the kernel holds until the gateway accepts them"
+    )
+
+    tls_cert: Path | None = _tls(
+        None,
+        ExistingFile(),
+        "certificate chain (PEM): clients then connect by wss://; it and its key are read again when they change, and at SIGHUP",
+    )
+    tls_key: Path | None = _tls(None, ExistingFile(), "private key (PEM) of tls_cert")
+    tls_minimum: str = _tls(
+        "1.2",
+        Text(("1.2", "1.3")),
+        "oldest version of TLS that is accepted; 1.3 is used where the client has it",
+    )
+    tls_client_ca: Path | None = _tls(
+        None, ExistingFile(), "authorities (PEM) of certificates that clients show of themselves"
+    )
+    tls_client_auth: str = _tls(
+        "required",
+        Text(("required", "optional")),
+        "whether a client must show a certificate of tls_client_ca; where it is optional, a client without one may log in otherwise",
+    )
+    tls_client_subject: str = _tls(
+        "common_name",
+        Text(("common_name", "email", "uri", "dns")),
+        "what of its certificate is a client's subject: the common name, or the first such name of subjectAltName",
     )
 
     depths: tuple[int, ...] = _served(
@@ -165,6 +206,12 @@ class GatewayConfig:
         "kernel send buffer of a client's socket; 0 leaves it to the kernel; in a small one less old "
         "data piles up",
     )
+    notsent_lowat_bytes: int = _session(
+        131_072,
+        _bytes(0, 2**30),
+        "bytes that the kernel takes for a client's socket before it can send them (TCP_NOTSENT_LOWAT); what the network "
+        "has under way is not counted; 0 leaves it to the kernel",
+    )
     io_uring: bool = _session(
         True,
         Switch(),
@@ -178,6 +225,13 @@ class GatewayConfig:
         "Market data never piles up",
     )
 
+    max_unread_bytes: int = _session(
+        33_554_432,
+        _bytes(65_536, 2**40),
+        "data that may wait in memory for clients that do not read, of all together; beyond it, those that have read nothing for "
+        "two seconds are closed with 4408, the largest first",
+    )
+
     max_connections: int = _bounds(
         10_000, Whole(1, 1000000), "clients at a time; further clients are answered 503"
     )
@@ -188,6 +242,9 @@ class GatewayConfig:
     )
     max_message_bytes: int = _bounds(
         65_536, _bytes(1024, 2**24), "size of one message from a client; a larger one closes it with 1009"
+    )
+    max_commands_per_message: int = _bounds(
+        2_000, Whole(1, 100000), "commands in one MessagePack message; what follows them is not read"
     )
     max_subscriptions: int = _bounds(
         1_000, Whole(1, 100000), "subscriptions of one client; more are refused as limit_subscriptions"
@@ -218,13 +275,39 @@ class GatewayConfig:
     commands_burst: int = _bounds(
         2_000, Whole(1, 10000000), "commands of one client at once; more are refused as rate_limited"
     )
-    recovered_per_second: int = _bounds(
-        50_000,
-        Whole(1, 10**9),
-        "levels and trades computed for the recovers of one client per second, in the long run",
+    decoded_bytes_per_second: int = _bounds(
+        262_144,
+        _bytes(1, 2**40),
+        "bytes of messages from one client per second, decompressed, in the long run",
     )
-    recovered_burst: int = _bounds(
-        200_000, Whole(1, 10**9), "as many at once; more are refused as rate_limited"
+    decoded_bytes_burst: int = _bounds(
+        4_194_304,
+        _bytes(1, 2**40),
+        "the same at once; a message beyond it is not read, and refused as rate_limited",
+    )
+    levels_per_second: int = _bounds(
+        1_000_000,
+        Whole(1, 2**40),
+        "levels, changes and trades that are read for one client's subscribe and recover per second, in the long run",
+    )
+    levels_burst: int = _bounds(
+        32_000_000, Whole(1, 2**40), "the same at once; what goes beyond is refused as rate_limited"
+    )
+    answer_bytes_per_second: int = _bounds(
+        8_388_608,
+        _bytes(1, 2**40),
+        "bytes, as estimated, that one client's subscribe, recover and ping are answered with per second, in the long run",
+    )
+    answer_bytes_burst: int = _bounds(
+        536_870_912, _bytes(1, 2**40), "the same at once; what goes beyond is refused as rate_limited"
+    )
+    control_frames_per_second: int = _bounds(
+        20, Whole(1, 1000000), "WebSocket pings and pongs of one client per second, in the long run"
+    )
+    control_frames_burst: int = _bounds(
+        200,
+        Whole(1, 1000000),
+        "the same at once; then only the newest ping is answered, and a client that sends as many again is closed with 4429",
     )
 
     open_timeout_ms: int = _instruments(
@@ -244,6 +327,25 @@ class GatewayConfig:
         65_536, Whole(16, 2**24), "levels on one side of a book; deeper updates are refused"
     )
 
+    usage_enabled: bool = _usage(
+        False,
+        Switch(),
+        "whether to store, for each minute, which user had which instruments, with depth and delay; `mdstream usage` sums it up",
+    )
+    usage_keep_days: int = _usage(
+        40, Whole(1, 3650), "how long the records are kept; counts when the stream is created"
+    )
+    usage_max_bytes: int = _usage(
+        1_073_741_824,
+        _bytes(65_536, 2**50),
+        "size of the stream; beyond it the oldest records go; counts when the stream is created",
+    )
+    usage_backlog_bytes: int = _usage(
+        16_777_216,
+        _bytes(65_536, 2**40),
+        "records that wait in memory while NATS is away; beyond it the oldest go",
+    )
+
     drain_spread_ms: int = _drain(
         5_000, _ms(0, 600000), "how long it takes to send the clients away when the gateway stops"
     )
@@ -255,21 +357,41 @@ class GatewayConfig:
         "info", Text(("debug", "info", "warning", "error")), "debug, info, warning or error"
     )
     log_format: str = _log("text", Text(("text", "json")), "text, or json: one object per line")
+    audit_lines_per_second: int = _log(
+        50,
+        Whole(0, 100000),
+        "lines of the audit log, of each kind of event: logins, refusals, limits, revocations; more are told in one summary a "
+        "second; 0 writes none",
+    )
 
     def __post_init__(self) -> None:
         """Checks the fields against each other; raises ConfigError."""
         for cert, key in (("tls_cert", "tls_key"), ("nats_tls_cert", "nats_tls_key")):
             if (getattr(self, cert) is None) != (getattr(self, key) is None):
                 raise ConfigError(f"{cert} and {key} must be given together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ConfigError(
+                "tls_client_ca needs tls_cert and tls_key: clients show certificates over TLS alone"
+            )
+        if self.auth_certificate is not None and self.tls_client_ca is None:
+            raise ConfigError(
+                "auth_certificate needs tls_client_ca: the authorities of clients' certificates"
+            )
         for secret in ("nats_password", "nats_token"):
             if getattr(self, secret) is not None and getattr(self, f"{secret}_file") is not None:
                 raise ConfigError(f"{secret} and {secret}_file: one of them is enough")
         if (self.nats_user is None) != (self.nats_password is None and self.nats_password_file is None):
             raise ConfigError("nats_user and nats_password must be given together")
-        if self.commands_burst < self.commands_per_second:
+        for budget in ("commands", "decoded_bytes", "levels", "answer_bytes", "control_frames"):
+            self._check_budget(budget)
+
+    def _check_budget(self, budget: str) -> None:
+        burst, per_second = getattr(self, f"{budget}_burst"), getattr(self, f"{budget}_per_second")
+        if burst < per_second:
             raise ConfigError(
-                f"commands_burst is {self.commands_burst}; it must be at least commands_per_second, {self.commands_per_second}"
+                f"{budget}_burst is {burst}; it must be at least {budget}_per_second, {per_second}"
             )
+        self.check_auth()
 
 
 def load(
@@ -310,10 +432,27 @@ def _from_file(file: Path | None, known: Mapping[str, Setting]) -> Iterable[_Ite
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from None
-    for name, raw in table.items():
+    for name, raw in _flatten(table, known):
         if name not in known:
             raise ConfigError(f"{file}: {name} is not a key{_hint(name, known)}")
         yield f"{file}: {name}", name, raw, False
+
+
+def _flatten(
+    table: Mapping[str, Any], known: Mapping[str, Setting], section: str = ""
+) -> Iterable[tuple[str, Any]]:
+    """``issuer`` in the table ``[auth]`` is the field ``auth_issuer``; ``mode`` in ``[auth]`` is ``auth``. The value of a field may be a
+    table too: ``[auth.anonymous]``."""
+    for key, raw in table.items():
+        name = f"{section}_{key}" if section else key
+        if key == "mode" and name not in known and section in known:
+            name = section
+        if isinstance(raw, dict) and (
+            name not in known or any(other.startswith(f"{name}_") for other in known)
+        ):
+            yield from _flatten(raw, known, name)
+        else:
+            yield name, raw
 
 
 def _from_env(environ: Mapping[str, str], known: Mapping[str, Setting]) -> Iterable[_Item]:

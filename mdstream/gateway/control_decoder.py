@@ -13,22 +13,29 @@ from typing import Any, Final
 
 import msgpack
 
+from mdstream._core.codec.duplicate_keys import count_json_values, count_msgpack_values
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 
 JSON: Final = 0
 MSGPACK: Final = 1
 
+MAX_VALUES: Final = 20_000
+"""In one command, those within others included. A map counts as ten, as it takes as long to decode."""
 
-def decode_strictly(format: int, payload: bytes) -> Iterator[object]:
+
+def decode_strictly(format: int, payload: bytes, max_values: int = MAX_VALUES) -> Iterator[object]:
     """The values of one WebSocket message: exactly one in JSON, one or more in MessagePack.
 
-    Raises CommandError where a value cannot be decoded; values before it have been yielded by then.
+    Raises CommandError where a value cannot be decoded, or holds more than ``max_values`` others; values before it have been
+    yielded by then.
     """
-    return _decode_json(payload) if format == JSON else _decode_msgpack(payload)
+    decode = _decode_json if format == JSON else _decode_msgpack
+    return decode(payload, max_values)
 
 
-def _decode_json(payload: bytes) -> Iterator[object]:
+def _decode_json(payload: bytes, max_values: int) -> Iterator[object]:
+    _check_values(count_json_values(payload), max_values)
     try:
         text = payload.decode()
         value = _JSON_DECODER.decode(text)
@@ -44,7 +51,12 @@ def _decode_json(payload: bytes) -> Iterator[object]:
     yield value
 
 
-def _decode_msgpack(payload: bytes) -> Iterator[object]:
+def _check_values(values: int, most: int) -> None:
+    if values > most:
+        raise _bad(f"a command holds more than {most} values, where a map counts as ten")
+
+
+def _decode_msgpack(payload: bytes, max_values: int) -> Iterator[object]:
     size = max(len(payload), 1)
     unpacker = msgpack.Unpacker(
         raw=False, strict_map_key=True, object_pairs_hook=_unique_keys, max_buffer_size=size
@@ -57,6 +69,7 @@ def _decode_msgpack(payload: bytes) -> Iterator[object]:
     while True:
         try:
             looker.skip()
+            _check_values(count_msgpack_values(payload, done, looker.tell()), max_values)
             value = unpacker.unpack()
         except msgpack.OutOfData:
             break

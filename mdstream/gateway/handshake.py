@@ -7,13 +7,15 @@ browsers send it) or not strict enough, this module checks first.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from picows import WSUpgradeRequest
 
+from mdstream.auth.credentials import Credentials
 from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.extensions import Deflate, negotiate
 from mdstream.gateway.http_messages import ALLOW
+from mdstream.gateway.origin import Origins
 
 PATH = b"/v1/stream"
 SUBPROTOCOLS = {"mdstream.v1.json": JSON, "mdstream.v1.msgpack": MSGPACK}
@@ -23,11 +25,17 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Continue in ``format``. The answer echoes ``subprotocol``, None if none was offered; ``deflate`` if compression was agreed on."""
+    """Continue in ``format``. The answer echoes ``subprotocol``, None if none was offered; ``deflate`` if compression was agreed on.
+
+    ``credentials`` are still to be judged. ``explains``: the client wants to be let in and told by a close code, instead of a 401, if
+    they are wrong.
+    """
 
     format: int
     subprotocol: str | None
     deflate: Deflate | None = None
+    credentials: Credentials = field(default_factory=Credentials, compare=False)
+    explains: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +47,21 @@ class Refused:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+UNAUTHORIZED = Refused(401, "a valid credential is needed", (("WWW-Authenticate", "Bearer"),))
+"""The one answer to every credential that opens nothing, whatever is wrong with it."""
+FOREIGN_PAGE = Refused(403, "web pages of this origin may not connect here")
+
+
 def decide(
-    request: WSUpgradeRequest, *, busy: str | None = None, retry_after_s: int = 1, compression: bool = True
+    request: WSUpgradeRequest,
+    *,
+    busy: str | None = None,
+    retry_after_s: int = 1,
+    compression: bool = True,
+    origins: Origins | None = None,
 ) -> Accepted | Refused:
-    """Judges a request; ``busy`` says why no client is accepted now (draining, full). Normalises the headers that picows reads."""
+    """Judges a request, all but its credentials; ``busy`` says why no client is accepted now (draining, full), ``origins`` which web
+    pages may connect (None: all). Normalises the headers that picows reads."""
     asks_options = request.method == b"OPTIONS"
     if request.path.partition(b"?")[0] != PATH and not (asks_options and request.path in (b"/", b"*")):
         return Refused(404, f"there is nothing here; the stream is at {PATH.decode()}")
@@ -53,6 +72,10 @@ def decide(
     problem = _malformed(request)
     if problem is not None:
         return Refused(400, problem, (("Sec-WebSocket-Version", "13"),))
+    if origins is not None and not origins.allows(
+        _octets(request, "Origin"), _octets(request, "Host") or b""
+    ):
+        return FOREIGN_PAGE
     verdict = _choose(_items(request, "Sec-WebSocket-Protocol"))
     return _extend(verdict, request) if compression and isinstance(verdict, Accepted) else verdict
 
@@ -69,6 +92,9 @@ def _malformed(request: WSUpgradeRequest) -> str | None:
     for name in ("Host", "Sec-WebSocket-Key", "Sec-WebSocket-Version"):
         if len(headers.getall(name, [])) != 1:
             return f"a WebSocket upgrade has the header {name} exactly once"
+    for name in ("Authorization", "Origin"):
+        if len(headers.getall(name, [])) > 1:
+            return f"a WebSocket upgrade has the header {name} at most once"
     for name, wanted in (("Upgrade", "websocket"), ("Connection", "upgrade")):
         if wanted not in (item.lower() for item in _items(request, name)):
             return f"a WebSocket upgrade has the header {name}: {wanted}"
@@ -105,3 +131,8 @@ def _extend(verdict: Accepted, request: WSUpgradeRequest) -> Accepted | Refused:
 def _items(request: WSUpgradeRequest, name: str) -> list[str]:
     """The comma-separated items of all headers of that name."""
     return [item.strip(" \t") for value in request.headers.getall(name, []) for item in value.split(",")]
+
+
+def _octets(request: WSUpgradeRequest, name: str) -> bytes | None:
+    value = request.headers.get(name)
+    return None if value is None else value.encode("utf-8", "surrogateescape")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias, cast
 
 from mdstream.gateway.http_messages import (
@@ -15,7 +16,7 @@ from mdstream.gateway.http_messages import (
     response,
     split_head,
 )
-from mdstream.gateway.sockets import listen
+from mdstream.gateway.sockets import listen, peer_of
 
 log = logging.getLogger("mdstream.gateway.http_listener")
 
@@ -25,14 +26,15 @@ MAX_HEAD = 16_384
 
 Page: TypeAlias = tuple[int, str | bytes, Sequence[tuple[str, str]]]
 """Status, body, headers."""
-MakePage: TypeAlias = Callable[[RequestLine], Page]
+MakePage: TypeAlias = Callable[[RequestLine, bytes, str], Page]
+"""From the first line of a request, its whole head, and its sender's address."""
 
 
 class HttpListener:
     """Answers GET, HEAD and OPTIONS with what ``make_page`` returns: HEAD without the body, OPTIONS with ``Allow``."""
 
     def __init__(self, make_page: MakePage) -> None:
-        self._make_page = make_page
+        self._answer = partial(answer, make_page=make_page)
         self._servers: list[asyncio.Server] = []
         self.port = 0
 
@@ -42,7 +44,7 @@ class HttpListener:
         sockets = await listen(host, port, what=what)
         self.port = sockets[0].getsockname()[1]
         for each in sockets:
-            self._servers.append(await loop.create_server(lambda: _Exchange(self._make_page), sock=each))
+            self._servers.append(await loop.create_server(lambda: _Exchange(self._answer), sock=each))
 
     def close(self) -> None:
         for server in self._servers:
@@ -53,8 +55,8 @@ class HttpListener:
 class _Exchange(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, make_page: MakePage) -> None:
-        self._make_page = make_page
+    def __init__(self, answer: Callable[[bytes, str], bytes]) -> None:
+        self._answer = answer
         self._head = bytearray()
         self._answered = False
 
@@ -71,7 +73,7 @@ class _Exchange(asyncio.Protocol):
         self._head += data
         end = self._head.find(b"\r\n\r\n", 2)  # an empty line before the request does not end it
         if end >= 0:
-            self._end_with(answer(bytes(self._head[:end]), self._make_page))
+            self._end_with(self._answer(bytes(self._head[:end]), peer_of(self._transport)))
         elif len(self._head) > MAX_HEAD:
             self._end_with(response(431, f"a request has at most {MAX_HEAD} bytes"))
 
@@ -86,7 +88,7 @@ class _Exchange(asyncio.Protocol):
         self._deadline.cancel()
 
 
-def answer(head: bytes, make_page: MakePage) -> bytes:
+def answer(head: bytes, address: str, *, make_page: MakePage) -> bytes:
     """The whole answer to a request, given without its empty line."""
     try:
         request = read_request_line(split_head(head)[0])
@@ -95,7 +97,7 @@ def answer(head: bytes, make_page: MakePage) -> bytes:
     if request.method not in METHODS:
         return response(405, f"{request.method} is not allowed here", [ALLOW])
     try:
-        status, body, headers = make_page(request)
+        status, body, headers = make_page(request, head, address)
     except Exception:
         log.exception("an admin page could not be made")
         status, body, headers = 500, "internal error", ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -46,7 +47,11 @@ def encode_both(message: Message) -> tuple[bytes, bytes]:
     return encode(JSON, message), encode(MSGPACK, message)
 
 
-def welcome(config: GatewayConfig, session: str, time_us: int) -> Message:
+Shared = Mapping[str, Mapping[str, int]]
+"""The limits that a client has together with others: ``{"address": {…}, "user": {…}}``, or less."""
+
+
+def welcome(config: GatewayConfig, session: str, time_us: int, shared: Shared) -> Message:
     limits = {
         "depths": list(config.depths),
         "intervals_ms": list(config.intervals_ms),
@@ -59,6 +64,16 @@ def welcome(config: GatewayConfig, session: str, time_us: int) -> Message:
         "max_errors": config.max_errors,
         "commands_per_second": config.commands_per_second,
         "commands_burst": config.commands_burst,
+        "max_commands_per_message": config.max_commands_per_message,
+        "decoded_bytes_per_second": config.decoded_bytes_per_second,
+        "decoded_bytes_burst": config.decoded_bytes_burst,
+        "levels_per_second": config.levels_per_second,
+        "levels_burst": config.levels_burst,
+        "answer_bytes_per_second": config.answer_bytes_per_second,
+        "answer_bytes_burst": config.answer_bytes_burst,
+        "control_frames_per_second": config.control_frames_per_second,
+        "control_frames_burst": config.control_frames_burst,
+        **shared,
     }
     return {
         "type": "welcome",
@@ -74,8 +89,8 @@ def welcome(config: GatewayConfig, session: str, time_us: int) -> Message:
 class Welcomes:
     """Makes the ``welcome`` of each session. All are the same except for the session's name and the time, so the rest is encoded once."""
 
-    def __init__(self, config: GatewayConfig) -> None:
-        self._parts = tuple(_parts(format, config) for format in (JSON, MSGPACK))
+    def __init__(self, config: GatewayConfig, shared: Shared) -> None:
+        self._parts = tuple(_parts(format, config, shared) for format in (JSON, MSGPACK))
 
     def encode(self, format: int, session: str, time_us: int) -> bytes:
         """``session`` has sixteen ASCII characters, ``time_us`` is past 2**32."""
@@ -83,10 +98,10 @@ class Welcomes:
         return b"".join((before, session.encode(), between, _number(format, time_us), after))
 
 
-def _parts(format: int, config: GatewayConfig) -> tuple[bytes, bytes, bytes]:
+def _parts(format: int, config: GatewayConfig, shared: Shared) -> tuple[bytes, bytes, bytes]:
     """The bytes before the session's name, between it and the time, and after the time."""
     session, time_us = secrets.token_hex(8), MAX_NUMBER
-    before, _, rest = encode(format, welcome(config, session, time_us)).partition(session.encode())
+    before, _, rest = encode(format, welcome(config, session, time_us, shared)).partition(session.encode())
     between, _, after = rest.partition(_number(format, time_us))
     return before, between, after
 
@@ -145,6 +160,14 @@ def unsubscribed(id: CommandId, subs: list[int], reason: str) -> Message:
 
 def drain(reconnect_after_ms: int, deadline_ms: int) -> Message:
     return {"type": "drain", "reconnect_after_ms": reconnect_after_ms, "deadline_ms": deadline_ms}
+
+
+def authenticated(id: CommandId, expires_us: int | None) -> Message:
+    return {**_head("authenticated", id), "expires": expires_us}
+
+
+def token_expiring(expires_us: int | None) -> Message:
+    return {"type": "token_expiring", "expires": expires_us}
 
 
 def error(id: CommandId, code: ErrorCode | str, text: str) -> Message:

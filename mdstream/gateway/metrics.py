@@ -20,10 +20,13 @@ from prometheus_client.registry import Collector
 from mdstream._version import __version__
 from mdstream.bus import Health, Refusals
 from mdstream.codes import CloseCode
+from mdstream.gateway.audit import Audit
+from mdstream.gateway.limits import Limits
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.usage_writer import UsageWriter
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_INSTRUMENTS_SHOWN = 500
@@ -82,6 +85,9 @@ class GatewayCollector(Collector):
         instruments: OpenInstruments,
         connected: Callable[[], bool],
         pauses: GcPauses,
+        audit: Audit,
+        limits: Limits,
+        usage: UsageWriter | None,
     ) -> None:
         self._node = node
         self._stats = stats
@@ -90,6 +96,9 @@ class GatewayCollector(Collector):
         self._instruments = instruments
         self._connected = connected
         self._pauses = pauses
+        self._audit = audit
+        self._limits = limits
+        self._usage = usage
 
     def collect(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(
@@ -99,8 +108,12 @@ class GatewayCollector(Collector):
         yield info
         yield from self._hub_families(self._stats())
         yield from self._session_families()
+        yield from self._limit_families()
+        yield from self._usage_families()
         yield from self._instrument_families()
         yield self._pause_family()
+        yield from self._audit_families()
+        yield from self._tls_families()
 
     def _hub_families(self, stats: Mapping[str, Any]) -> Iterator[Metric]:
         for key, (name, text) in _HUB_COUNTERS.items():
@@ -138,6 +151,49 @@ class GatewayCollector(Collector):
         yield _counter("mdstream_connections_closed", "Sessions ended, by close code", "code", closes)
         yield _counter("mdstream_commands", "Commands understood, by op", "op", sessions.commands_total)
         yield _counter("mdstream_errors", "Commands refused, by code", "code", sessions.errors_total)
+        yield CounterMetricFamily(
+            "mdstream_deferred_work",
+            "Messages that took longer than a slice of the loop's turn and were finished in later ones",
+            value=sessions.turns.deferred_total,
+        )
+        yield GaugeMetricFamily(
+            "mdstream_waiting_sessions",
+            "Sessions whose work waits for a later turn; nothing is read from them",
+            value=sessions.turns.waiting,
+        )
+
+    def _limit_families(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "mdstream_limited",
+            "What was beyond a limit of one session, one address or one user",
+            labels=("scope", "limit"),
+        )
+        known = GaugeMetricFamily(
+            "mdstream_limited_parties",
+            "Addresses and users that are counted now, or were lately",
+            labels=("scope",),
+        )
+        for limit, count in self._sessions.limited_total.items():
+            refused.add_metric(("session", limit), count)
+        for shares in (self._limits.addresses, self._limits.users):
+            known.add_metric((shares.scope,), len(shares))
+            for kind, count in shares.refused_total.items():
+                refused.add_metric((shares.scope, kind.value), count)
+        yield refused
+        yield known
+
+    def _usage_families(self) -> Iterator[Metric]:
+        if self._usage is None:
+            return
+        yield _counter(
+            "mdstream_usage",
+            "Uses of an instrument by a user in a minute, by what became of their record",
+            "outcome",
+            {"stored": self._usage.uses_total["stored"], "lost": self._usage.uses_total["lost"]},
+        )
+        yield GaugeMetricFamily(
+            "mdstream_usage_waiting_bytes", "Records that wait for NATS", value=self._usage.waiting_bytes
+        )
 
     def _instrument_families(self) -> Iterator[Metric]:
         instruments = self._instruments
@@ -161,6 +217,45 @@ class GatewayCollector(Collector):
             age.add_metric((name,), seconds)
         yield age
 
+    def _audit_families(self) -> Iterator[Metric]:
+        audit = self._audit
+        yield _counter(
+            "mdstream_logins", "Clients let in, by how they said who they are", "method", audit.logins_total
+        )
+        family = CounterMetricFamily(
+            "mdstream_refusals", "What was refused, and why, as in the audit log", labels=("what", "reason")
+        )
+        for labels, count in sorted(audit.refusals_total.items()):
+            family.add_metric(labels, count)
+        yield family
+        yield _counter(
+            "mdstream_revocations", "Sessions ended by a revocation", "what", audit.revocations_total
+        )
+        yield _counter(
+            "mdstream_limits_reached", "Limits that clients reached, by limit", "kind", audit.limits_total
+        )
+        yield CounterMetricFamily(
+            "mdstream_audit_unwritten",
+            "Events that the audit log tells in summaries alone",
+            value=audit.unwritten_total,
+        )
+
+    def _tls_families(self) -> Iterator[Metric]:
+        tls = self._server.tls
+        if tls is None:
+            return
+        yield GaugeMetricFamily(
+            "mdstream_tls_certificate_expires_timestamp_seconds",
+            "When the certificate for clients expires, in seconds since the Unix epoch",
+            value=tls.expires_s,
+        )
+        yield _counter(
+            "mdstream_tls_reloads",
+            "Times that the certificate was read again: done, or failed and the old one kept",
+            "result",
+            tls.reloads_total,
+        )
+
     def _pause_family(self) -> Metric:
         family = HistogramMetricFamily(
             "mdstream_gc_pause_seconds",
@@ -176,9 +271,10 @@ class GatewayCollector(Collector):
 class Metrics:
     """The page that ``/metrics`` shows."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, *collectors: Collector) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(collector)
+        for collector in collectors:
+            self._registry.register(collector)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)

@@ -7,29 +7,40 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from dataclasses import fields, replace
 from typing import Final
 
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.sender import Sender
 from mdstream._core.net.sender_uring import UringSender
+from mdstream.auth.revocations import Revocations
 from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, StreamOptions, connect, connect_delayed
-from mdstream.bus.options import secret
+from mdstream.bus.options import read_urls, secret
 from mdstream.bus.streams import PAST_SLACK_S
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
+from mdstream.gateway.audit import Audit
+from mdstream.gateway.auth_metrics import AuthCollector
+from mdstream.gateway.auth_setup import make_authenticator
+from mdstream.gateway.bus_control import BusControl
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
+from mdstream.gateway.limit_settings import LimitSettings
+from mdstream.gateway.limits import Kind, Limits
 from mdstream.gateway.metrics import GatewayCollector, Metrics
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.usage_writer import UsageWriter
 
 log = logging.getLogger("mdstream.gateway")
 
 NOT_CONNECTED: Final = "NATS is not connected"
 _SWEEP_S: Final = 1.0
+_SHOW_S: Final = 0.2
+_LOOK_AT_FILES_S: Final = 2.0
 _TICKS_TO_HEARTBEAT: Final = 8
 _RETRY_LEAST_S: Final = 0.2
 _RETRY_MOST_S: Final = 5.0
@@ -66,8 +77,33 @@ class Gateway:
         self._instruments = OpenInstruments(
             config, self._hub, self.scheduler.flush, now_us=monotonic_us, wall_us=wall_us
         )
-        self._sessions = Sessions(config, self._hub, self._instruments, wall_us=wall_us)
-        self._server = Server(config, self._hub, self._sessions, self._bus_trouble)
+        self.audit = Audit(config.audit_lines_per_second)
+        self._revocations = Revocations(wall_us)
+        self._authenticator = make_authenticator(config, self._revocations)
+        self._limits = Limits(config, time.monotonic, tell=self._limited)
+        self._usage = UsageWriter(config, lambda: self._bus, wall_us) if config.usage_enabled else None
+        self._sessions = Sessions(
+            config,
+            self._hub,
+            self._instruments,
+            audit=self.audit,
+            wall_us=wall_us,
+            authenticator=self._authenticator,
+            revocations=self._revocations,
+            limits=self._limits,
+            usage=self._usage.usage if self._usage is not None else None,
+        )
+        self._control = self._make_control()
+        self._server = Server(
+            config,
+            self._hub,
+            self._sessions,
+            self._limits,
+            self._bus_trouble,
+            self.audit,
+            self._authenticator,
+            self._unknown_revocations,
+        )
         self._pauses = GcPauses()
         collector = GatewayCollector(
             config.node,
@@ -77,12 +113,22 @@ class Gateway:
             self._instruments,
             self._connected,
             self._pauses,
+            self.audit,
+            self._limits,
+            self._usage,
         )
-        self._admin = Admin(config, Metrics(collector), self.not_ready, self._instruments.refused)
+        self._admin = Admin(
+            config,
+            Metrics(collector, *self._auth_collectors()),
+            self.not_ready,
+            self._instruments.refused,
+            self.audit,
+        )
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
         self._missing = NOT_CONNECTED
-        self._swept_at = 0.0
+        self._swept_at = self._shown_at = 0.0
+        self._looked_at = time.monotonic()
         self._connecting: asyncio.Task[None] | None = None
         self._used = asyncio.Event()
 
@@ -135,6 +181,10 @@ class Gateway:
         options = bus_options(self.config) if self._bus is None else None
         self.scheduler.start(asyncio.get_running_loop())
         self._pauses.watch()
+        if self._usage is not None:
+            self._usage.start()
+        if self._authenticator is not None:
+            self._authenticator.start()
         try:
             await self._admin.start()
             await self._server.start()
@@ -150,6 +200,23 @@ class Gateway:
         """Reads the certificate for clients again; False if there is none. Raises MdstreamError if it cannot be used; the old one
         then stays in use."""
         return self._server.reload_certificate()
+
+    def use_limits(self, settings: LimitSettings) -> bool:
+        """These settings of a configuration count from now on; False if they are what they were."""
+        changed = {each.name: getattr(settings, each.name) for each in fields(LimitSettings)}
+        config = replace(self.config, **changed)
+        if config == self.config:
+            return False
+        self.config = config
+        self._limits.use(config)
+        self._sessions.forget_welcomes()
+        return True
+
+    def reload_keys(self) -> bool:
+        """Reads the files with keys again; False if nobody is asked who he is. Raises ConfigError for what cannot be used."""
+        if self._authenticator is not None:
+            self._authenticator.reload()
+        return self._authenticator is not None
 
     async def drain(self) -> None:
         """Sends the clients away within the configured spread and deadline, then stops."""
@@ -177,8 +244,14 @@ class Gateway:
             await self._wait_until_closed()
         self._server.close()
         await self._server.end()
+        if self._control is not None:
+            await self._control.stop()
+        if self._authenticator is not None:
+            await self._authenticator.stop()
         self._admin.close()
         await self._instruments.close()
+        if self._usage is not None:
+            await self._usage.stop()
         if self._bus is not None and self._owns_bus:
             await self._bus.close()
         self.scheduler.stop()
@@ -239,19 +312,70 @@ class Gateway:
 
     def _use(self, bus: Bus) -> None:
         log.info("connected to NATS at %s", bus.options.where)
+        if self._control is not None:
+            self._control.use(bus)
         stale_ms = self.config.stale_after_ms
         options = ReaderOptions(stale_after_s=stale_ms / 1000 if stale_ms else None)
         self._instruments.use(Readers(bus, self.scheduler, options))
         self._used.set()
 
+    # ---- who may be here
+
+    def _limited(self, scope: str, kind: Kind, name: str) -> None:
+        whose = {"address" if scope == "address" else "subject": name}
+        self.audit.limited(f"{scope}_{kind}", **whose)
+
+    def _make_control(self) -> BusControl | None:
+        """None where nobody is asked who he is: there is nothing to revoke."""
+        if self._authenticator is None:
+            return None
+        single = self._sessions.single
+        elsewhere = None if single is None else single.opened_elsewhere
+        control = BusControl(
+            self._revocations, revoked=self._sessions.lifetimes.revoke, opened_elsewhere=elsewhere
+        )
+        self._sessions.tell_opened = control.tell_opened
+        return control
+
+    def _auth_collectors(self) -> list[AuthCollector]:
+        control = self._control
+        if self._authenticator is None or control is None:
+            return []
+        return [
+            AuthCollector(
+                self._authenticator,
+                self._server.admission,
+                self._sessions,
+                self._revocations,
+                lambda: control.known,
+            )
+        ]
+
+    def _unknown_revocations(self) -> str | None:
+        """Why new clients must wait; None if they need not."""
+        if self.config.auth_revocations_unknown == "open" or self._control is None or self._control.known:
+            return None
+        return "credentials cannot be checked now: NATS is away"
+
     # ---- time
 
     def _ticked(self) -> None:
         """The hub has ticked: what else is looked at a few times a second."""
+        now_s = time.monotonic()
         self._server.tick()
-        if time.monotonic() - self._swept_at >= _SWEEP_S:
-            self._swept_at = time.monotonic()
+        self._sessions.lifetimes.tick()
+        if now_s - self._shown_at >= _SHOW_S:
+            self._shown_at = now_s
+            self._instruments.show_withheld()
+        if now_s - self._swept_at >= _SWEEP_S:
+            self._swept_at = now_s
             self._instruments.sweep()
+            self._limits.sweep()
+        if self._authenticator is not None and now_s - self._looked_at >= _LOOK_AT_FILES_S:
+            self._looked_at = now_s
+            self._authenticator.look_at_files()
+        if self._usage is not None:
+            self._usage.tick()
         self.ticked()
 
 
@@ -272,14 +396,17 @@ def wall_us() -> int:
 def bus_options(config: GatewayConfig) -> BusOptions:
     """The options of the bus from the configuration; raises ConfigError if they are not valid."""
     options = BusOptions(
-        urls=config.nats,
+        urls=read_urls(config.nats),
         credentials=config.nats_credentials,
+        nkey=config.nats_nkey,
         user=config.nats_user,
         password=secret(config.nats_password, config.nats_password_file),
         token=secret(config.nats_token, config.nats_token_file),
         tls_ca=config.nats_tls_ca,
         tls_cert=config.nats_tls_cert,
         tls_key=config.nats_tls_key,
+        inbox_prefix=config.nats_inbox_prefix,
+        api_prefix=config.nats_api_prefix,
         name=f"mdstream gateway {config.node}",
         parser=config.nats_parser,
         streams=StreamOptions(log_max_age_s=PAST_SLACK_S + config.delay_ms / 1000),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mdstream.gateway import messages
-from mdstream.model import InstrumentId, Ref, State, StateCode
+from mdstream.model import Channel, InstrumentId, Ref, State, StateCode
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.instrument import Instrument
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 
 _PRUNE_LEAST = 64
+_APART = {
+    StateCode.GAP: "another gateway has shown this client more; waiting for it",
+    StateCode.NO_REF: "another gateway has shown this client a newer epoch, whose ref is missing here",
+}
 
 
 class StreamStatus:
@@ -26,38 +30,44 @@ class StreamStatus:
         self.state = State.RECOVERING
         self.code: StateCode | None = StateCode.OPENING
         self.reason = "opening"
-        self.age_ms: int | None = None
         self.since_us = wall_us
         self.has_data = asyncio.Event()
         """Set once there is data to show; new subscriptions wait for it."""
-        self._waiting: list[tuple[Sink, Topic]] = []
+        self._waiting: dict[tuple[Sink, Topic], None] = {}
         self._prune_at = _PRUNE_LEAST
 
     def wait_for_data(self, sink: Sink, topic: Topic, still: Callable[[Sink, Topic], bool]) -> None:
         """Remembers a new subscription until there is data; from time to time forgets those that are not ``still`` there."""
         if len(self._waiting) >= self._prune_at:
-            self._waiting = [waiter for waiter in self._waiting if still(*waiter)]
+            self._waiting = {waiter: None for waiter in self._waiting if still(*waiter)}
             self._prune_at = max(_PRUNE_LEAST, 2 * len(self._waiting))
-        self._waiting.append((sink, topic))
+        self._waiting[sink, topic] = None
+
+    @property
+    def waiting(self) -> list[tuple[Sink, Topic]]:
+        """The subscriptions that wait for data; some of them may have ended."""
+        return list(self._waiting)
 
     def data_arrived(self) -> list[tuple[Sink, Topic]]:
         """Call when there is data to show; returns the subscriptions that waited for it."""
         self.has_data.set()
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self.waiting, {}
         return waiting
 
-    def messages(self, sub: int) -> tuple[bytes, bytes]:
-        """The ``state`` message for one topic, as JSON and as MessagePack."""
-        return messages.encode_both(
-            messages.state(sub, self.state, self.since_us, self.code, self.age_ms, self.reason or None)
-        )
+    def message(self, sub: int, age_ms: int | None) -> messages.Message:
+        """The ``state`` for one topic. ``age_ms``: of the venue's last word now."""
+        return messages.state(sub, self.state, self.since_us, self.code, age_ms, self.reason or None)
 
-    def change(
-        self, state: State, code: StateCode | None, reason: str, age_ms: int | None, wall_us: int
-    ) -> None:
+    def apart(self, sub: int, age_ms: int | None, code: StateCode, since_us: int) -> messages.Message:
+        """As ``message``, for a client that has seen elsewhere what this gateway has not reached."""
+        if self.state is State.RECOVERING:
+            return self.message(sub, age_ms)
+        return messages.state(sub, State.RECOVERING, since_us, code, age_ms, _APART[code])
+
+    def change(self, state: State, code: StateCode | None, reason: str, wall_us: int) -> None:
         if state is not self.state:
             self.since_us = wall_us
-        self.state, self.code, self.reason, self.age_ms = state, code, reason, age_ms
+        self.state, self.code, self.reason = state, code, reason
 
 
 class OpenInstrument:
@@ -71,7 +81,7 @@ class OpenInstrument:
         id: InstrumentId,
         now_us: int,
         wall_us: Callable[[], int],
-        on_status: Callable[[OpenInstrument, StreamStatus], None],
+        on_status: Callable[[OpenInstrument, StreamStatus, int | None], None],
         on_ref: Callable[[OpenInstrument], None],
         on_rescaled: Callable[[OpenInstrument], None],
     ) -> None:
@@ -102,8 +112,8 @@ class OpenInstrument:
         self, stream: str, state: State, code: StateCode | None, reason: str, age_ms: int | None
     ) -> None:
         status = self._by_stream[stream]
-        status.change(state, code, reason, age_ms, self._wall_us())
-        self._on_status(self, status)
+        status.change(state, code, reason, self._wall_us())
+        self._on_status(self, status, age_ms)
 
     def on_ref(self, ref: Ref, rescaled: bool) -> None:
         if rescaled:
@@ -112,6 +122,34 @@ class OpenInstrument:
         old, self.ref = self.ref, ref
         if messages.reference(old) != messages.reference(ref):
             self._on_ref(self)
+
+    # ---- what clients have seen elsewhere
+
+    def position(self, channel: str) -> tuple[int, int]:
+        """Epoch and number of what a channel shows."""
+        log = self.core.trades if channel == Channel.TRADES else self.core.book
+        return log.epoch, log.seq
+
+    def is_behind(self, epoch: int, seq: int) -> bool:
+        """Whether the book has not reached this number; the bus is asked for it."""
+        if self.reader is None or self.position(Channel.BOOK) >= (epoch, seq):
+            return False
+        self.reader.look_for(epoch, seq)
+        return True
+
+    def bears_out(self, epoch: int, seq: int) -> bool:
+        """Whether the bus has this number of the book, and the book has not reached it."""
+        return self.reader is not None and self.reader.bears_out(epoch, seq)
+
+    @property
+    def lacks_ref(self) -> bool:
+        """Whether a greater epoch cannot be read, because its ``ref`` is missing."""
+        return self.reader is not None and self.reader.lacks_ref
+
+    @property
+    def age_ms(self) -> int | None:
+        """The age of the venue's last word; None if it was never heard."""
+        return None if self.reader is None else self.reader.age_ms
 
     def note_movement(self, now_us: int) -> None:
         """Notes whether anything arrived since the last call; cheaper than reading a clock for each payload."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mdstream.bus import Health, Readers, ReaderStats, Refusal, UnknownInstrument
@@ -18,7 +19,8 @@ from mdstream.gateway.hub_target import HubTarget
 from mdstream.gateway.open_instrument import OpenInstrument, StreamStatus
 from mdstream.gateway.openings import Openings
 from mdstream.gateway.unknown_names import UnknownNames
-from mdstream.model import InstrumentId, Ref, State
+from mdstream.gateway.withheld import REACH_US, Withheld
+from mdstream.model import Channel, InstrumentId, Ref, State, StateCode
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
@@ -30,19 +32,19 @@ log = logging.getLogger("mdstream.gateway.open_instruments")
 
 _DATA_WAIT_S = 0.2
 """Usually enough time to bring a book up to date from the bus."""
-_REACH_S = 2.0
-"""How long a client that resumes ahead of this gateway waits until it is reached."""
 _REACH_STEP_S = 0.05
 _HINT_EVERY_S = 1.0
 _WARN_EVERY_US = 10_000_000
 _HINT_DEADLINE_S = 0.25
 """A hint must neither delay an answer nor burden the bus, however often unknown instruments are asked for."""
-_LEAST_LINGER_US = 1_000_000
-"""An instrument must not close between its opening and the subscription that asked for it."""
+
+Resume = Mapping[str, tuple[int, int]]
+"""By instrument, the epoch and number that a client has seen."""
+_NOTHING_SEEN: Resume = MappingProxyType({})
 
 
 class _Unknown(CommandError):
-    """Nobody has announced an instrument."""
+    """Nobody has announced an instrument. All who asked for it are told; each is given hints of its own."""
 
     def __init__(self, id: InstrumentId) -> None:
         super().__init__(ErrorCode.UNKNOWN_INSTRUMENT, f"no publisher has announced {id}")
@@ -71,6 +73,12 @@ class OpenInstruments:
         self._next_hint_s = 0.0
         self._next_warning_us = 0
         self._open: dict[str, OpenInstrument] = {}
+        self._wanted: Counter[str] = Counter()
+        """Instruments that a subscribe waits for, and how many do: they are not let go."""
+        self._withheld = Withheld(hub, now_us=now_us, wall_us=wall_us)
+        self._changing: StreamStatus | None = None
+        """The status whose subscribers are being told."""
+        hub.on_arrival = self._arrived
         self._openings: Openings[InstrumentId] = Openings(self._open_one)
         self._unknown = UnknownNames()
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -91,38 +99,63 @@ class OpenInstruments:
         return self._open.get(name)
 
     def find_all(
-        self, names: Sequence[str], channel: str, *, with_data: bool = False
+        self, names: Sequence[str], channel: str, resume: Resume = _NOTHING_SEEN
     ) -> list[OpenInstrument] | None:
-        """The instruments of these names if all are open, and have data where ``with_data`` asks for it; else None: call ``open``."""
+        """The instruments of these names if all are open and can be shown to a client that has seen ``resume``; else None: call
+        ``open``."""
         try:
             found = [self._open[name] for name in names]
         except KeyError:
             return None
-        if with_data and not all(instrument.statuses[channel].has_data.is_set() for instrument in found):
-            return None
-        return found
+        if not resume:
+            return found
+        has_data = all(instrument.statuses[channel].has_data.is_set() for instrument in found)
+        return None if self._is_behind(found, channel, resume) or not has_data else found
 
     async def open(
-        self, ids: Sequence[InstrumentId], channel: str, *, asker: Hashable = None, with_data: bool = False
+        self,
+        ids: Sequence[InstrumentId],
+        channel: str,
+        resume: Resume = _NOTHING_SEEN,
+        *,
+        asker: Hashable = None,
+        may_see: Callable[[str], bool] = lambda _: True,
     ) -> list[OpenInstrument]:
         """Opens what is not open yet, once for all that ask; raises CommandError ``unknown_instrument`` or ``unavailable``.
 
         Askers take turns. Cancel it when the ``asker`` has gone: what nobody else waits for is then not opened.
-        ``with_data`` waits for data until the same deadline, because a resume needs it. Without it, the wait is as short as usual:
-        just enough that most clients are not told ``recovering`` first.
+        The error for an unknown instrument names similar ones, of those that the asker ``may_see``.
+        A ``resume`` needs data, so it is waited for; what this gateway has not reached too, for a while. Without one, the wait is as
+        short as usual: just enough that most clients are not told ``recovering`` first. Use what it returns at once.
         """
+        names = [str(id) for id in ids]
         deadline_s = asyncio.get_running_loop().time() + self._config.open_timeout_ms / 1000
+        self._wanted.update(names)
         try:
-            await self._open_all([id for id in ids if str(id) not in self._open], asker, deadline_s)
+            while True:
+                await self._open_all([id for id in ids if str(id) not in self._open], asker, deadline_s)
+                found = self.find_all(names, channel)
+                if found is not None:
+                    await self._wait_until_ready(found, channel, resume, deadline_s)
+                    if self.find_all(names, channel) == found:
+                        return found
+                if asyncio.get_running_loop().time() > deadline_s:
+                    raise _unavailable("an instrument was let go meanwhile; try again")
         except _Unknown as error:
-            raise CommandError(error.code, f"{error}{await self._hint(error.id)}") from None
-        found = self.find_all([str(id) for id in ids], channel)
-        if found is None:
-            raise _unavailable("an instrument was let go meanwhile; try again")
-        if not with_data:
+            hint = await self._hint(error.id, may_see)
+            raise CommandError(error.code, f"{error}{hint}") from None
+        finally:
+            self._wanted -= Counter(names)
+
+    async def _wait_until_ready(
+        self, found: Sequence[OpenInstrument], channel: str, resume: Resume, deadline_s: float
+    ) -> None:
+        if resume:
+            await self._reach(found, channel, resume, deadline_s)
+        else:
             deadline_s = min(deadline_s, asyncio.get_running_loop().time() + _DATA_WAIT_S)
-        await _wait_for_data([instrument.statuses[channel] for instrument in found], deadline_s)
-        return found
+        shown = [each for each in found if not self._must_withhold(each, channel, resume.get(each.name))]
+        await _wait_for_data([instrument.statuses[channel] for instrument in shown], deadline_s)
 
     async def _open_all(self, ids: Sequence[InstrumentId], asker: Hashable, deadline_s: float) -> None:
         """Returns when all are open; raises the first error of one."""
@@ -189,55 +222,121 @@ class OpenInstruments:
             level = logging.WARNING
         log.log(level, "%s cannot be opened now: %s", id, error)
 
-    async def _hint(self, id: InstrumentId) -> str:
+    async def _hint(self, id: InstrumentId, may_see: Callable[[str], bool]) -> str:
         """Instruments that are nearly this one; asked of the bus once a second at most, "" otherwise and where it does not answer."""
         now_s = asyncio.get_running_loop().time()
         if self._readers is None or now_s < self._next_hint_s:
             return ""
         self._next_hint_s = now_s + _HINT_EVERY_S
-        return await near(self._readers.bus.jetstream, id, _HINT_DEADLINE_S)
+        return await near(self._readers.bus.jetstream, id, _HINT_DEADLINE_S, may_see)
 
     def _add(self, instrument: OpenInstrument, ref: Ref) -> HubTarget:
         instrument.begin(self._hub.add_instrument(instrument.name, ref.price_exp, ref.size_exp), ref)
         return HubTarget(self._hub, instrument.core)
 
-    async def reach(self, found: Sequence[OpenInstrument], resume: Mapping[str, tuple[int, int]]) -> None:
+    async def _reach(
+        self, found: Sequence[OpenInstrument], channel: str, resume: Resume, deadline_s: float
+    ) -> None:
         """Waits for the greater epochs that a client resumes at, until the bus has had time to bear them out."""
-        deadline_s = asyncio.get_running_loop().time() + _REACH_S
-        while self.is_behind(found, resume) and asyncio.get_running_loop().time() < deadline_s:
+        deadline_s = min(deadline_s, asyncio.get_running_loop().time() + REACH_US / 1e6)
+        while self._is_behind(found, channel, resume) and asyncio.get_running_loop().time() < deadline_s:
             await asyncio.sleep(_REACH_STEP_S)
 
-    def is_behind(self, found: Sequence[OpenInstrument], resume: Mapping[str, tuple[int, int]]) -> bool:
+    @staticmethod
+    def _is_behind(found: Sequence[OpenInstrument], channel: str, resume: Resume) -> bool:
         """Whether a client resumes at a greater epoch than is read here; the bus is asked for what is ahead."""
         behind = False
         for instrument in found:
             epoch, seq = resume.get(instrument.name, (0, 0))
-            if epoch and instrument.reader is not None:
-                instrument.reader.look_for(epoch, seq)
+            if instrument.is_behind(epoch, seq if channel == Channel.BOOK else 0):
                 behind = behind or epoch > instrument.core.book.epoch
         return behind
 
+    @staticmethod
+    def _must_withhold(instrument: OpenInstrument, channel: str, seen: tuple[int, int] | None) -> bool:
+        """Whether what is read here is older than what the client has seen, by its epoch, and the bus bears that out."""
+        if seen is None or seen[0] <= instrument.position(channel)[0]:
+            return False
+        return instrument.bears_out(*seen)
+
     # ---- what subscribers are sent
 
-    def show(self, sink: Sink, topic: Topic, status: StreamStatus) -> None:
+    def begin(
+        self,
+        sink: Sink,
+        topic: Topic,
+        instrument: OpenInstrument,
+        answer: bytes,
+        seen: tuple[int, int] | None,
+    ) -> None:
+        """Answers a new subscription of a client that has ``seen`` a number; brings it up to date, or tells why not."""
+        status, number = instrument.statuses[topic.channel], topic.number
+        epoch, seq = instrument.position(topic.channel)
+        is_ahead = seen is not None and seen[0] == epoch and seen[1] > seq
+        if seen is not None and self._must_withhold(instrument, topic.channel, seen):
+            self._hub.send(sink, answer)
+            if self._is_subscribed(sink, topic):
+                self._withheld.begin(sink, topic, instrument, seen)
+        elif status.state is State.LIVE and not is_ahead:
+            self._hub.catch_up(sink, topic, answer)
+        else:
+            state = status.message(number, instrument.age_ms)
+            if is_ahead:
+                state = status.apart(number, instrument.age_ms, StateCode.GAP, self._wall_us())
+            self._hub.send(sink, answer)
+            self._hub.send(sink, messages.encode(sink.format, state))
+            if self._is_subscribed(sink, topic):
+                self._show(sink, topic, status)
+
+    def is_shown(self, sink: Sink, topic: Topic) -> bool:
+        """Whether a subscription gets the data of its topic; else it follows, or the instrument is let go."""
+        instrument = self._open.get(topic.instrument.name)
+        has_data = instrument is not None and instrument.statuses[topic.channel].has_data.is_set()
+        return has_data and (sink, topic) not in self._withheld and not self._hub.is_owed(sink, topic)
+
+    def show_withheld(self) -> None:
+        """Call a few times a second: shows what was withheld from clients once it was reached."""
+        self._withheld.look()
+
+    def _show(self, sink: Sink, topic: Topic, status: StreamStatus) -> None:
         """Brings a new subscription up to date as soon as there is data to show."""
         if status.has_data.is_set():
             self._hub.catch_up(sink, topic)
         else:
             status.wait_for_data(sink, topic, self._is_subscribed)
 
-    def _status_changed(self, instrument: OpenInstrument, status: StreamStatus) -> None:
+    def _status_changed(self, instrument: OpenInstrument, status: StreamStatus, age_ms: int | None) -> None:
         """Tells every subscriber the new state, after the data that it may have waited for."""
         self._hub.cork()
+        self._changing = status
         try:
             self._flush()
-            if status.state is not State.RECOVERING and not status.has_data.is_set():
+            is_recovering = status.state is State.RECOVERING
+            if not is_recovering and not status.has_data.is_set():
                 self._show_waiting(status)
             for topic in instrument.core.topics:
                 if instrument.statuses[topic.channel] is status:
-                    self._hub.broadcast(topic, *status.messages(topic.number))
+                    told = messages.encode_both(status.message(topic.number, age_ms))
+                    self._hub.broadcast(topic, *told, to_apart=is_recovering)
+            self._tell_waiting(status, age_ms)
         finally:
+            self._changing = None
             self._hub.uncork()
+
+    def _tell_waiting(self, status: StreamStatus, age_ms: int | None) -> None:
+        """Tells those that wait for data, which the hub does not count among the subscribers yet."""
+        for sink, topic in status.waiting:
+            if self._is_subscribed(sink, topic):
+                told = status.message(topic.number, age_ms)
+                self._hub.send(sink, messages.encode(sink.format, told))
+
+    def _arrived(self, sink: Sink, topic: Topic) -> None:
+        """A client that was told ``recovering`` alone, because it was ahead, has what all have, and is told what all are told."""
+        instrument = self._open.get(topic.instrument.name)
+        if instrument is None or instrument.statuses[topic.channel] is self._changing:
+            return
+        told = instrument.statuses[topic.channel].message(topic.number, instrument.age_ms)
+        self._hub.send(sink, messages.encode(sink.format, told))
 
     def _ref_changed(self, instrument: OpenInstrument) -> None:
         for topic in instrument.core.topics:
@@ -265,10 +364,10 @@ class OpenInstruments:
     def sweep(self) -> None:
         """Call about once a second: closes instruments that nobody has used for ``linger_ms``."""
         now_us = self._now_us()
-        linger_us = max(self._config.linger_ms * 1000, _LEAST_LINGER_US)
+        linger_us = self._config.linger_ms * 1000
         for instrument in list(self._open.values()):
             instrument.note_movement(now_us)
-            if any(topic.subscribers for topic in instrument.core.topics):
+            if self._wanted[instrument.name] or any(topic.subscribers for topic in instrument.core.topics):
                 instrument.idle_since_us = None
             elif instrument.idle_since_us is None:
                 instrument.idle_since_us = now_us

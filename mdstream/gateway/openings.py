@@ -59,7 +59,7 @@ class _Opening(Generic[T]):
     def __init__(self, begun_for: Hashable, task: asyncio.Task[Any]) -> None:
         self.begun_for = begun_for
         self.task = task
-        self.asks: set[_Ask[T]] = set()
+        self.asks: dict[_Ask[T], None] = {}
 
 
 class Openings(Generic[T]):
@@ -127,7 +127,7 @@ class Openings(Generic[T]):
         opening = self._openings.get(name)
         if opening is None:
             return False
-        opening.asks.add(ask)
+        opening.asks[ask] = None
         ask.running.add(name)
         return True
 
@@ -152,7 +152,7 @@ class Openings(Generic[T]):
         ask.done.cancel()
         for name in ask.running:
             opening = self._openings[name]
-            opening.asks.discard(ask)
+            del opening.asks[ask]
             if not opening.asks:
                 del self._openings[name]
                 self._ending[name] = opening.task

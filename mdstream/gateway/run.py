@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import dataclasses
 import fcntl
 import logging
 import os
 import resource
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
@@ -17,6 +19,7 @@ from mdstream import logs
 from mdstream._version import __version__
 from mdstream.bus import EmbeddedNats
 from mdstream.errors import MdstreamError
+from mdstream.gateway.auth_setup import warning
 from mdstream.gateway.config import GatewayConfig, describe
 from mdstream.gateway.node import Gateway
 from mdstream.gateway.pauses import Collecting
@@ -26,15 +29,24 @@ log = logging.getLogger("mdstream.gateway")
 _RESERVED_FILES = 64
 """Descriptors for everything but clients: NATS, the listeners, the log, probes on the admin port."""
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's mallopt."""
+_LARGE_BLOCK = 524_288
 
-def serve(config: GatewayConfig) -> int:
-    """Serves until SIGTERM or SIGINT and returns the exit code. Raises ConfigError, or MdstreamError if it cannot run."""
+
+def serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig] | None = None) -> int:
+    """Serves until SIGTERM or SIGINT and returns the exit code. Raises ConfigError, or MdstreamError if it cannot run.
+
+    ``read_again`` reads the configuration once more at SIGHUP; it may raise ConfigError.
+    """
+    config.check_exposure(config.host)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the gateway is there to read its certificate again
-    logs.configure(config.log_level, config.log_format)
+    logs.configure(config.log_level, config.log_format, audit=config.audit_lines_per_second > 0)
+    _return_large_blocks()
     config = _fit_to_file_limit(config)
     _make_room_for_files(config.max_connections)
     log.info("mdstream %s, configuration: %s", __version__, describe(config))
-    uvloop.run(_serve(config))
+    uvloop.run(_serve(config, read_again or (lambda: config)))
     log.info("stopped")
     return 0
 
@@ -57,40 +69,66 @@ class _Signals:
             self.asked.set()
 
 
-async def _serve(config: GatewayConfig) -> None:
+async def _serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig]) -> None:
     asyncio.get_running_loop().set_exception_handler(logs.handle_loop_exception)
     signals = _Signals()
     if config.nats != ("embedded",):
-        await _serve_until(signals, config)
+        await _serve_until(signals, config, read_again)
         return
     async with await EmbeddedNats.start(data_dir=config.nats_data_dir, port=config.nats_port) as nats:
-        log.info("embedded NATS at %s", nats.url)
+        log.info("embedded NATS at %s; publish to it with --nats %s", nats.where, nats.file_url)
         keeping = asyncio.ensure_future(nats.keep_running())
         keeping.add_done_callback(lambda _: signals.asked.set())
         try:
-            await _serve_until(signals, dataclasses.replace(config, nats=(nats.url,)))
+            await _serve_until(signals, dataclasses.replace(config, nats=(nats.url,)), read_again)
         finally:
             keeping.cancel()
         if not keeping.cancelled() and keeping.done():
             keeping.result()  # raises: without its NATS server the gateway is of no use
 
 
-async def _serve_until(signals: _Signals, config: GatewayConfig) -> None:
+async def _serve_until(
+    signals: _Signals, config: GatewayConfig, read_again: Callable[[], GatewayConfig]
+) -> None:
     gateway = Gateway(config)
+    if (said := warning(config)) is not None:
+        log.warning("%s", said)
     collecting = Collecting(gateway.updates)
     gateway.ticked = collecting.step
     collecting.start()
     try:
         await gateway.start()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, gateway)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, gateway, read_again)
         log.info("serving clients at %s, probes and metrics at %s", gateway.url, gateway.admin_url)
         await _stop_when_asked(signals, gateway)
     finally:
         collecting.stop()
 
 
+def _reload(gateway: Gateway, read_again: Callable[[], GatewayConfig]) -> None:
+    """SIGHUP: a certificate was renewed, or keys or limits have changed."""
+    _reload_keys(gateway)
+    _reload_certificate(gateway)
+    _reload_limits(gateway, read_again)
+
+
+def _reload_limits(gateway: Gateway, read_again: Callable[[], GatewayConfig]) -> None:
+    try:
+        if gateway.use_limits(read_again()):
+            log.info("SIGHUP: the limits have changed")
+    except MdstreamError as error:
+        log.error("SIGHUP: %s; the old limits stay in use", error)
+
+
+def _reload_keys(gateway: Gateway) -> None:
+    try:
+        if gateway.reload_keys():
+            log.info("SIGHUP: the keys of credentials were read again")
+    except MdstreamError as error:
+        log.error("SIGHUP: %s; what was read before stays in use", error)
+
+
 def _reload_certificate(gateway: Gateway) -> None:
-    """SIGHUP: a certificate was renewed."""
     try:
         read = gateway.reload_certificate()
     except MdstreamError as error:
@@ -144,6 +182,18 @@ def _fit_to_file_limit(config: GatewayConfig) -> GatewayConfig:
         fits,
     )
     return dataclasses.replace(config, max_connections=fits)
+
+
+def _return_large_blocks() -> None:
+    """Has the C library (glibc) give large blocks back to the system as soon as they are freed.
+
+    By default it moves its threshold up to the largest block that was freed. After some deep snapshots for slow clients, their memory
+    would then stay in the process for good, between blocks that live on.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+        mallopt(_M_TRIM_THRESHOLD, 16 * _LARGE_BLOCK)
 
 
 def _make_room_for_files(connections: int) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections import Counter
 from collections.abc import Callable
 
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup, SessionLimits
+from mdstream.auth.authenticator import Authenticator
+from mdstream.auth.identity import Identity
+from mdstream.gateway.addresses import shown_address
+from mdstream.gateway.admission import Admission
+from mdstream.gateway.audit import Audit
+from mdstream.gateway.auth_setup import make_origins
 from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.handshake import Accepted, Refused
+from mdstream.gateway.handshake import UNAUTHORIZED, Accepted, Refused
 from mdstream.gateway.http_messages import retry_after_s
-from mdstream.gateway.sessions import Sessions
-from mdstream.gateway.sockets import peer_of, tls_context
+from mdstream.gateway.limits import Limits, Visitor
+from mdstream.gateway.sessions import UNWELCOME, Sessions
+from mdstream.gateway.sockets import peer_of
+from mdstream.gateway.tls import ServerTls
 from mdstream.gateway.upgrades import Upgrades, refusal
 
 log = logging.getLogger("mdstream.gateway.server")
@@ -25,25 +32,58 @@ class Server:
     """Accepts clients while there is room and no drain."""
 
     def __init__(
-        self, config: GatewayConfig, hub: Hub, sessions: Sessions, bus_trouble: Callable[[], str | None]
+        self,
+        config: GatewayConfig,
+        hub: Hub,
+        sessions: Sessions,
+        limits: Limits,
+        bus_trouble: Callable[[], str | None],
+        audit: Audit,
+        authenticator: Authenticator | None = None,
+        unknown: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """``bus_trouble`` says why there is no market data; health checks on the clients' port are told."""
+        """``bus_trouble`` says why there is no market data; health checks on the clients' port are told. ``unknown`` as in
+        ``Admission``."""
         self._config = config
-        self._upgrades = Upgrades(compression=config.compression, trouble=bus_trouble)
+        self._audit = audit
+        self._limits = limits
+        self._upgrades = Upgrades(
+            compression=config.compression,
+            trouble=bus_trouble,
+            origins=make_origins(config),
+            query_token=config.auth_query_token,
+        )
+        self.admission = Admission(
+            authenticator,
+            self,
+            max_pending=config.auth_max_pending,
+            explains=config.auth_reject_close,
+            unauthorized=self._unauthorized,
+            unknown=unknown,
+        )
         self._group = SessionGroup(
             hub,
             on_request=self._on_request,
             on_open=sessions.opened,
             on_message=sessions.received,
             on_close=sessions.closed,
+            on_gone=lambda session: limits.answered(_visitor(session)),
+            on_limited=sessions.limited,
             limits=SessionLimits(
                 max_connections=config.max_connections,
                 max_message_bytes=config.max_message_bytes,
                 control_backlog_bytes=config.control_backlog_bytes,
                 handshake_s=config.handshake_ms / 1000,
+                max_unread_bytes=config.max_unread_bytes,
+                control_frames_burst=config.control_frames_burst,
+                control_frames_per_second=config.control_frames_per_second,
+                decoded_bytes_burst=config.decoded_bytes_burst,
+                decoded_bytes_per_second=config.decoded_bytes_per_second,
             ),
         )
         self._listener: ClientListener | None = None
+        self.tls: ServerTls | None = None
+        """Once started, if there is a certificate."""
         self.draining = False
         self.port = 0
         self.refused_total: Counter[int] = Counter()
@@ -64,34 +104,40 @@ class Server:
     async def start(self) -> None:
         """Listens; raises MdstreamError if it cannot."""
         config = self._config
-        tls = self._tls()
+        if config.tls_cert is not None:
+            self.tls = ServerTls(config)
         self._listener = ClientListener(
             self._group,
             turn_away=self._turn_away,
+            limits=self._limits,
             max_handshakes=config.max_handshakes,
-            tls=tls,
-            tls_handshake_s=config.handshake_ms / 1000,
+            tls=self.tls.context if self.tls is not None else None,
+            handshake_s=config.handshake_ms / 1000,
         )
         await self._listener.open(
-            config.host, config.port, backlog=config.backlog, send_buffer_bytes=config.send_buffer_bytes
+            config.host,
+            config.port,
+            backlog=config.backlog,
+            send_buffer_bytes=config.send_buffer_bytes,
+            notsent_lowat_bytes=config.notsent_lowat_bytes,
         )
         self.port = self._listener.port
-
-    def _tls(self) -> ssl.SSLContext | None:
-        cert, key = self._config.tls_cert, self._config.tls_key
-        return tls_context(cert, key) if cert and key else None
 
     def reload_certificate(self) -> bool:
         """Reads the certificate files again, for new connections; False if there are none. Raises MdstreamError if they cannot be
         used: what was in use stays in use."""
-        tls = self._tls()
-        if tls is not None and self._listener is not None:
-            self._listener.use_tls(tls)
-        return tls is not None
+        if self.tls is None or self._listener is None:
+            return False
+        self.tls.reload()
+        self._listener.use_tls(self.tls.context)
+        return True
 
     def tick(self) -> None:
-        """Call a few times a second: drops connections that ran out of time."""
+        """Call a few times a second: drops connections that ran out of time, and looks for a new certificate."""
         self._group.tick()
+        self._audit.tick()
+        if self.tls is not None and self._listener is not None and self.tls.look():
+            self._listener.use_tls(self.tls.context)
 
     def close(self) -> None:
         """Stops listening; sessions stay."""
@@ -100,24 +146,63 @@ class Server:
 
     async def end(self) -> None:
         """Ends every connection that is left, with a session or without."""
+        await self.admission.stop()
         if self._listener is not None:
             await self._listener.end()
 
     def _on_request(self, session: Session, head: bytes) -> None:
         try:
-            verdict, answer = self._upgrades.answer(head, self._busy(session))
+            verdict, answer = self._judge(session, head)
         except Exception:
             log.exception("an upgrade request could not be judged")
             verdict = Refused(500, "internal error")
             answer = refusal(verdict)
         if isinstance(verdict, Accepted):
-            session.accept(answer, verdict.format, verdict.deflate.window_bits if verdict.deflate else 0)
+            self.admission.judge(session, verdict, answer)
         else:
-            if verdict.status >= 400:
-                self.refused_total[verdict.status] += 1
-            if log.isEnabledFor(logging.DEBUG):
-                log.debug("%s is answered %d: %s", peer_of(session.transport), verdict.status, verdict.reason)
-            session.refuse(answer)
+            self._send_away(session, verdict, answer)
+
+    def let_in(self, session: Session, verdict: Accepted, answer: bytes, identity: Identity | None) -> None:
+        """``identity`` None: to be told that it is unauthorized."""
+        busy = self._busy(session)
+        if busy is not None:  # since its request came
+            self.refuse(session, Refused(503, busy, (("Retry-After", str(retry_after_s())),)))
+            return
+        visitor = _visitor(session)
+        if identity is None:
+            self._limits.answered(visitor)
+            session.context = UNWELCOME
+        else:
+            visitor.identity = identity
+            if why := self._limits.admit(visitor):
+                self.refuse(session, _too_many(why))
+                return
+        session.accept(answer, verdict.format, verdict.deflate.window_bits if verdict.deflate else 0)
+
+    def _unauthorized(self, session: Session, why: str) -> None:
+        self._audit.refused("credentials", why, shown_address(_visitor(session).address))
+
+    def refuse(self, session: Session, verdict: Refused) -> None:
+        self._send_away(session, verdict, refusal(verdict))
+
+    def _send_away(self, session: Session, verdict: Refused, answer: bytes) -> None:
+        if verdict.status >= 400:
+            self.refused_total[verdict.status] += 1
+            if verdict.status != UNAUTHORIZED.status:
+                self._audit.refused("upgrade", str(verdict.status), shown_address(_visitor(session).address))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s is answered %d: %s", peer_of(session.transport), verdict.status, verdict.reason)
+        session.refuse(answer)
+
+    def _judge(self, session: Session, head: bytes) -> tuple[Accepted | Refused, bytes]:
+        """All but the credentials."""
+        if why := self._limits.requested(_visitor(session), head):
+            refused = _too_many(why)
+            return refused, refusal(refused)
+        verdict, answer = self._upgrades.answer(head, self._busy(session))
+        if self.tls is not None and isinstance(verdict, Accepted):
+            verdict.credentials.certificate = self.tls.shown(session.transport)
+        return verdict, answer
 
     def _busy(self, session: Session) -> str | None:
         if self.draining:
@@ -126,10 +211,28 @@ class Server:
             return "full; try again later, or another gateway"
         return None
 
-    def _turn_away(self) -> bytes:
-        self.refused_total[503] += 1
-        log.debug("a connection is answered 503: too many are in their handshake")
-        wait_s = str(retry_after_s())
-        return refusal(
-            Refused(503, "too many clients are connecting; try again later", (("Retry-After", wait_s),))
+    def _turn_away(self, status: int) -> bytes:
+        self.refused_total[status] += 1
+        self._audit.limited("max_handshakes" if status == 503 else "half_open")
+        log.debug("a connection is answered %d: too many are in their handshake", status)
+        whose = (
+            "clients are connecting"
+            if status == 503
+            else "connections of one address have not sent their request"
         )
+        return refusal(Refused(status, f"too many {whose}; try again later", (_retry_after(),)))
+
+
+def _visitor(session: Session) -> Visitor:
+    """Who connected; a session has it until it is let in."""
+    visitor = session.context
+    assert isinstance(visitor, Visitor)
+    return visitor
+
+
+def _too_many(why: str) -> Refused:
+    return Refused(429, f"{why}; try again later", (_retry_after(),))
+
+
+def _retry_after() -> tuple[str, str]:
+    return "Retry-After", str(retry_after_s())

@@ -5,15 +5,20 @@ Each kind turns a raw value into the value that the configuration keeps, or rais
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from mdstream.gateway.addresses import parse_network
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
+
+_HOST_NAME = re.compile(r"\*|[A-Za-z0-9_]([A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_])?")
 
 
 class Kind(Protocol):
@@ -171,10 +176,43 @@ class Numbers:
 
 
 @dataclass(frozen=True, slots=True)
-class NatsUrls:
-    """``embedded``, or one or more URLs of the servers of one NATS cluster."""
+class NetworkList:
+    """IP networks and addresses, in their usual spelling; as text with commas, or ``none``."""
 
-    placeholder: str = "URL[,URL…]|embedded"
+    placeholder: str = "NETWORK[,NETWORK…]|none"
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        if not isinstance(raw, list) or not all(isinstance(each, str) for each in raw):
+            raise ValueError(f"is {raw!r}; it must be a list of networks such as 10.0.0.0/8 or 2001:db8::/32")
+        try:
+            return tuple(dict.fromkeys(parse_network(each) for each in raw))
+        except ValueError as error:
+            raise ValueError(f"is {raw!r}: {error}") from None
+
+    def read_text(self, text: str) -> tuple[str, ...]:
+        return self.read([] if text == "none" else [part.strip() for part in text.split(",")])
+
+
+@dataclass(frozen=True, slots=True)
+class HostNames:
+    """Names of this machine as a browser or a scraper uses them, without a port; ``*`` is any."""
+
+    placeholder: str = "NAME,NAME,…"
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        if not isinstance(raw, list) or not all(isinstance(n, str) and _HOST_NAME.fullmatch(n) for n in raw):
+            raise ValueError(f"is {raw!r}; it must be a list of host names without a port, or *")
+        return tuple(raw)
+
+    def read_text(self, text: str) -> tuple[str, ...]:
+        return self.read([part.strip() for part in text.split(",") if part.strip()])
+
+
+@dataclass(frozen=True, slots=True)
+class NatsUrls:
+    """``embedded``, or one or more URLs of the servers of one NATS cluster; ``file:PATH`` for those in a file."""
+
+    placeholder: str = "URL[,URL…]|file:PATH|embedded"
 
     def read(self, raw: object) -> tuple[str, ...]:
         urls = [raw] if isinstance(raw, str) else raw
@@ -183,7 +221,10 @@ class NatsUrls:
         if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
             raise ValueError(f"is {raw!r}; it must be a URL, a list of URLs, or embedded")
         for url in urls:
-            _check_nats_url(url)
+            if url.startswith("file:"):
+                ExistingFile().read(url.removeprefix("file:"))
+            else:
+                _check_nats_url(url)
         return tuple(urls)
 
     def read_text(self, text: str) -> tuple[str, ...]:
@@ -218,20 +259,24 @@ class Setting:
     group: str
     text: str
     secret: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Settings that ``--help`` shows together, under this title; called, it makes a field of a configuration class."""
+    """Settings that ``--help`` shows together, under this title, those of a small ``rank`` first; called, it makes a field of a
+    configuration class."""
 
     title: str
+    rank: int = 0
 
     def __call__(self, default: T, kind: Kind, text: str, *, secret: bool = False) -> T:
-        how = Setting(kind, self.title, text, secret)
+        how = Setting(kind, self.title, text, secret, self.rank)
         found: T = field(default=default, metadata={"setting": how})
         return found
 
 
 def settings_of(config: type[DataclassInstance]) -> dict[str, Setting]:
     """The fields of a configuration class, in order: name → ``Setting``."""
-    return {each.name: each.metadata["setting"] for each in fields(config)}
+    found = {each.name: each.metadata["setting"] for each in fields(config)}
+    return dict(sorted(found.items(), key=lambda item: item[1].rank))

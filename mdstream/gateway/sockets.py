@@ -1,4 +1,4 @@
-"""Listening sockets, TLS certificates, addresses of peers, and the texts of OS errors."""
+"""Listening sockets, addresses of peers, and the texts of OS errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import socket
-import ssl
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -82,17 +81,6 @@ def _bound(family: int, address: _Address, send_buffer: int, notsent_lowat: int)
     return listening
 
 
-def tls_context(cert: os.PathLike[str], key: os.PathLike[str]) -> ssl.SSLContext:
-    """A server's TLS context; raises MdstreamError if certificate and key cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(cert, key)
-    except (ssl.SSLError, OSError) as error:
-        raise MdstreamError(f"tls_cert {cert} and tls_key {key} cannot be used: {error}") from None
-    return context
-
-
 def peer_of(transport: Any) -> str:
     """``127.0.0.1:4242``, for the log; of a ``Connection`` or of an asyncio transport, which may have ended."""
     address = None
@@ -102,7 +90,9 @@ def peer_of(transport: Any) -> str:
         else:
             with socket.socket(fileno=os.dup(transport.fd)) as again:
                 address = again.getpeername()
-    return f"{address[0]}:{address[1]}" if address else "an unknown address"
+    if not address:
+        return "an unknown address"
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
 
 
 def why(error: OSError) -> str:

@@ -7,26 +7,42 @@ extensions leads to, and the decision is remembered. Every other request takes t
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 from picows import WSUpgradeRequest
 
 from mdstream._core.websocket import upgrade_request
-from mdstream.gateway.handshake import PATH, Accepted, Refused, decide
+from mdstream.auth.credentials import Credentials, bearer, query_value, split_offer
+from mdstream.gateway.handshake import FOREIGN_PAGE, PATH, Accepted, Refused, decide
 from mdstream.gateway.http_messages import read_request_line, response, retry_after_s, split_head
+from mdstream.gateway.origin import Origins
 
 REMEMBERED = 256
-"""The most offers that are remembered. Offers with a bearer token are not: each client has its own."""
+"""The most offers that are remembered; without their bearer tokens, of which each client has its own."""
 
 Offer: TypeAlias = tuple[bytes | None, bytes | None]
 
 
 class Upgrades:
-    """Answers upgrade requests; ``compression`` as in ``decide``. ``trouble`` says why a health check is told 503, None if it is not."""
+    """Answers upgrade requests, all but their credentials.
 
-    def __init__(self, *, compression: bool, trouble: Callable[[], str | None] = lambda: None) -> None:
+    ``compression`` and ``origins`` as in ``decide``. ``trouble`` says why a health check is told 503, None if it is not. ``query_token``:
+    whether a token may come in the query.
+    """
+
+    def __init__(
+        self,
+        *,
+        compression: bool,
+        trouble: Callable[[], str | None] = lambda: None,
+        origins: Origins | None = None,
+        query_token: bool = False,
+    ) -> None:
         self._compression = compression
         self._trouble = trouble
+        self._origins = origins
+        self._query_token = query_token
         self._known: dict[Offer, tuple[Accepted, bytes]] = {}
 
     def answer(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:
@@ -34,35 +50,89 @@ class Upgrades:
         usual = upgrade_request.read(head)
         if usual is None or busy is not None:
             return self._answer_unusual(head, busy)
-        target, *offer, accept = usual
+        target, protocols, extensions, authorization, origin, host, accept = usual
         if target != PATH and not target.startswith(PATH + b"?"):
             return self._answer_unusual(head, busy)
-        return self._answer_usual(head, (offer[0], offer[1]), accept)
+        if self._origins is not None and not self._origins.allows(origin, host):
+            return FOREIGN_PAGE, refusal(FOREIGN_PAGE)
+        offer, offered = split_offer(protocols)
+        verdict, start = self._answer_offer(head, (offer, extensions))
+        if not isinstance(verdict, Accepted):
+            return verdict, start
+        token = bearer(authorization) or offered or self._token_in(target)
+        return self._with_credentials(verdict, head, target, host, token), b"%b%b\r\n\r\n" % (start, accept)
 
-    def _answer_usual(self, head: bytes, offer: Offer, accept: bytes) -> tuple[Accepted | Refused, bytes]:
+    def _answer_offer(self, head: bytes, offer: Offer) -> tuple[Accepted | Refused, bytes]:
+        """The decision, and its answer: a refusal's whole, the switching one's up to its last value."""
         known = self._known.get(offer)
-        if known is None:
-            verdict, whole = self._answer_unusual(head, None)
-            if not isinstance(verdict, Accepted):
-                return verdict, whole
-            known = verdict, switching(verdict)
-            if len(self._known) < REMEMBERED and b"bearer." not in (offer[0] or b""):
-                self._known[offer] = known
-        verdict, start = known
-        return verdict, b"%b%b\r\n\r\n" % (start, accept)
+        if known is not None:
+            return known
+        verdict, whole = self._answer_unusual(head, None)
+        if not isinstance(verdict, Accepted):
+            return verdict, whole
+        known = replace(verdict, credentials=Credentials(), explains=False), switching(verdict)
+        if len(self._known) < REMEMBERED:
+            self._known[offer] = known
+        return known
 
     def _answer_unusual(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:
         try:
             request = parse(head)
             if request.method == b"OPTIONS":
                 busy = busy or self._trouble()
-            verdict = decide(request, busy=busy, retry_after_s=retry_after_s(), compression=self._compression)
+            verdict = decide(
+                request,
+                busy=busy,
+                retry_after_s=retry_after_s(),
+                compression=self._compression,
+                origins=self._origins,
+            )
             if isinstance(verdict, Accepted):
                 accept = upgrade_request.validate(request)
-                return verdict, b"%b%b\r\n\r\n" % (switching(verdict), accept)
+                return self._with_parsed(verdict, head, request), b"%b%b\r\n\r\n" % (
+                    switching(verdict),
+                    accept,
+                )
         except (ValueError, RuntimeError) as error:
             verdict = Refused(400, str(error))
         return verdict, refusal(verdict, with_body=not split_head(head)[0].startswith(b"HEAD "))
+
+    # ---- credentials
+
+    def _with_parsed(self, verdict: Accepted, head: bytes, request: WSUpgradeRequest) -> Accepted:
+        offers = ", ".join(request.headers.getall("Sec-WebSocket-Protocol", []))
+        _, offered = split_offer(_octets(offers))
+        authorization = request.headers.get("Authorization")
+        token = bearer(None if authorization is None else _octets(authorization)) or offered
+        host = _octets(request.headers.get("Host", ""))
+        return self._with_credentials(
+            verdict, head, request.path, host, token or self._token_in(request.path)
+        )
+
+    def _with_credentials(
+        self, verdict: Accepted, head: bytes, target: bytes, host: bytes, token: bytes | None
+    ) -> Accepted:
+        credentials = Credentials(
+            token=token,
+            host=host.decode("latin-1"),
+            target=target.decode("latin-1"),
+            header=lambda name: single_header(head, name),
+        )
+        explains = query_value(target, b"reject") == b"close"
+        return Accepted(verdict.format, verdict.subprotocol, verdict.deflate, credentials, explains)
+
+    def _token_in(self, target: bytes) -> bytes | None:
+        return query_value(target, b"token") or None if self._query_token else None
+
+
+def single_header(head: bytes, name: str) -> str | None:
+    """The value of a header that is there exactly once."""
+    values = parse(head).headers.getall(name, [])
+    return values[0] if len(values) == 1 else None
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def parse(head: bytes) -> WSUpgradeRequest:

@@ -12,7 +12,7 @@ cdef enum:
 cdef class MemorySink(Sink):
     """Keeps what it was given: ``take()`` returns and forgets the payloads, decompressed; ``room`` bytes until it blocks.
 
-    ``keep=False`` only counts. ``window_bits``, 9 to 15: it accepts compressed messages.
+    ``end_at_write``: it closes in the middle of that write, as one whose peer has gone. ``keep=False`` only counts. ``window_bits``, 9 to 15: it accepts compressed messages.
     """
     def __init__(self, format: int, room: int = -1, *, keep: bool = True, window_bits: int = 0) -> None:
         Sink.__init__(self, format, window_bits)
@@ -25,13 +25,21 @@ cdef class MemorySink(Sink):
         return taken
 
     def drain(self, room: int = -1) -> None:
+        """Takes on, until it is up to date or blocks again."""
+        while not self.drain_slice(room):
+            room = self.room
+
+    def drain_slice(self, room: int = -1) -> bool:
+        """The same for one slice of time; True if there is nothing more to do now."""
         self.room = room
-        if self.blocked and self.hub is not None:
-            self.hub.drained(self)
+        return self.hub is None or self.hub.drained(self)
 
     cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept:
         self.writes += 1
         self.bytes_written += size
+        if self.writes == self.end_at_write:
+            self.c_close()
+            return False
         if self.keep:
             self.c_keep(first)
         if self.room >= 0:
@@ -62,6 +70,9 @@ cdef class MemorySink(Sink):
                 at = payload + size
             first = first.next
         return 0
+
+    cdef void c_close(self) noexcept:
+        self.close()
 
     cdef int c_end(self, int code, str reason) except -1:
         self.close_code = code

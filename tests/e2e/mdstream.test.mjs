@@ -177,6 +177,27 @@ test("a recover that is refused or not answered is sent again", () => {
   assert.equal(socket.commands().length, 1);
 });
 
+test("nothing is asked for while the gateway has no book", () => {
+  const { stream, socket } = start();
+  const book = stream.book("SIM:BTC-USD", () => {});
+  socket.open();
+  socket.commands();
+  const told = (state, code) => ({ type: "state", sub: 7, state, code });
+  socket.say(subscribed(1, 7), told("recovering", "no_book"));
+  for (let waited = 0; waited < 60_000; waited += 10_000) {
+    mock.timers.tick(10_000);
+    socket.say({ type: "heartbeat", time: 1, seqs: [[7, 0]] });
+  }
+  assert.deepEqual([socket.commands(), book.code], [[], "no_book"]);
+  socket.say(told("live", null));
+  mock.timers.tick(9_999);
+  socket.say({ type: "heartbeat", time: 1, seqs: [] });
+  mock.timers.tick(1);
+  assert.deepEqual(socket.commands().map(({ op, from }) => [op, from]), [["recover", 0]], "the snapshot did not come");
+  socket.say(snapshot(7, 1));
+  assert.deepEqual([book.state, book.seq], ["live", 1]);
+});
+
 test("it comes back with growing delays, and resumes", () => {
   const { socket, book, states } = live();
   socket.end(1012, "draining");
@@ -344,4 +365,53 @@ test("a stream that is closed stays closed, also from a callback", () => {
   mock.timers.tick(60_000);
   assert.equal(sockets.length, 1);
   assert.equal(states.at(-1), "closed");
+});
+
+// ---- tokens
+
+const turns = async () => { for (let i = 0; i < 10; i++) await null; };
+
+async function startWith(...tokens) {
+  const asked = [];
+  const stream = new Stream("ws://gateway/v1/stream", { token: async () => { asked.push(1); return tokens.shift(); } });
+  const states = [];
+  stream.onstate = (state) => states.push(state);
+  stream.onerror = () => {};
+  mock.timers.tick(1);
+  await turns();
+  return { stream, states, asked, socket: sockets[0] };
+}
+
+test("a token travels as a subprotocol, and a fresh one goes out before it expires", async () => {
+  const { socket, asked, states } = await startWith("a.b.c", "d.e.f");
+  assert.deepEqual(socket.protocol, ["mdstream.v1.json", "bearer.a.b.c"]);
+  assert.equal(socket.url, "ws://gateway/v1/stream?reject=close");
+  socket.open();
+  socket.say({ type: "token_expiring", expires: 1 });
+  await turns();
+  assert.deepEqual(socket.commands(), [{ op: "auth", id: "auth", token: "d.e.f" }]);
+  assert.deepEqual([asked.length, states.at(-1)], [2, "open"]);
+});
+
+test("after 4401 it comes back once, with another token alone", async () => {
+  const { socket, states } = await startWith("a", "b", "b");
+  socket.open();
+  socket.end(4401, "expired");
+  mock.timers.tick(500);
+  await turns();
+  assert.deepEqual(sockets[1].protocol[1], "bearer.b");
+  sockets[1].end(4401);
+  assert.equal(states.at(-1), "closed");
+  mock.timers.tick(100_000);
+  await turns();
+  assert.equal(sockets.length, 2);
+});
+
+test("the same token is not tried again", async () => {
+  const { socket, states } = await startWith("a", "a");
+  socket.open();
+  socket.end(4401);
+  mock.timers.tick(500);
+  await turns();
+  assert.deepEqual([sockets.length, states.at(-1)], [1, "closed"]);
 });

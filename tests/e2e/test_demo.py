@@ -68,6 +68,7 @@ def test_it_ends_by_itself_and_leaves_nothing(demo: Demo, tmp_path: Path) -> Non
     assert seqs == sorted(seqs) and seqs[0] < seqs[-1]
     assert all(float(found[1]) < float(found[2]) for found in lines)
     assert f"mdstream.cli watch SIM:BTC-USD --url {urls[0]}" in program.said
+    assert f"{urls[0]} refused with HTTP 401 Unauthorized: a valid credential is needed" in program.said
     assert "EUR-USD" in lines[0].string, "the others' tickers are shown next to it"
     assert all(map(refused, urls))
     assert list(tmp_path.iterdir()) == []
@@ -127,10 +128,10 @@ def test_a_part_that_fails_ends_it_and_is_named(demo: Demo, part: str, message: 
 
 
 def test_it_uses_a_nats_server_that_runs(demo: Demo, nats_server: EmbeddedNats) -> None:
-    url = nats_server.url
-    program = demo("--nats", url, "--for", "1s", *FREE)
+    program = demo("--nats", nats_server.url, "--for", "1s", *FREE)
     assert program.end() == 0, program.errors
-    assert url in program.said
+    assert f"@127.0.0.1:{nats_server.port}" in program.said
+    assert nats_server.password not in program.said + program.errors
 
 
 def test_a_port_that_was_asked_for_must_be_free(demo: Demo) -> None:

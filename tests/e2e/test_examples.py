@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from mdstream.bus import EmbeddedNats
+from mdstream.bus import MD_STATE, Bus, EmbeddedNats
+from mdstream.bus import connect as connect_bus
 from mdstream.client import Book, Client, SubscriptionRefused, SubscriptionState, connect
 from support.program import DEADLINE_S, ROOT, Program
 from support.scripted import until
@@ -199,14 +200,46 @@ def test_a_publisher_in_python(program: Run, service: Service) -> None:
     asyncio.run(follow(service.url, "DEMO:BTC-USD", publisher))
 
 
+@pytest.fixture(scope="module")
+def node_publisher(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The program, where its packages are."""
+    if NPM is None:
+        pytest.skip("needs npm")
+    folder = tmp_path_factory.mktemp("node")
+    packages = ("install", "--no-audit", "--no-fund", "--prefix", str(folder), "nats", "@msgpack/msgpack")
+    with Program(*packages, temporary=folder, command=(NPM,)) as install:
+        if install.end() != 0:
+            pytest.skip(f"the packages could not be fetched: {install.errors}")
+    return str(shutil.copy(EXAMPLES / "publish.mjs", folder))
+
+
 @needs_node
-@pytest.mark.skipif(not NPM, reason="needs npm")
-def test_a_publisher_in_node(program: Run, service: Service, tmp_path: Path) -> None:
-    packages = ("install", "--no-audit", "--no-fund", "--prefix", str(tmp_path), "nats", "@msgpack/msgpack")
-    install = program(*packages, command=(str(NPM),))
-    if install.end() != 0:
-        pytest.skip(f"the packages could not be fetched: {install.errors}")
-    shutil.copy(EXAMPLES / "publish.mjs", tmp_path)
-    publisher = program(str(tmp_path / "publish.mjs"), service.nats, command=NODE)
+def test_a_publisher_in_node(program: Run, service: Service, node_publisher: str) -> None:
+    publisher = program(node_publisher, service.nats, command=NODE)
     asyncio.run(follow(service.url, "NODE:BTC-USD", publisher))
     assert publisher.end() == 0, publisher.errors
+
+
+async def heard_book(url: str) -> Bus:
+    """A connection that has heard an update of the publisher in Node."""
+    bus, heard = await connect_bus(url), asyncio.Event()
+    await bus.subscribe("md.NODE.BTC-USD.book", lambda *_: heard.set())
+    await heard.wait()
+    return bus
+
+
+@needs_node
+@pytest.mark.parametrize("jetstream", [True, False], ids=["no streams", "no JetStream"])
+def test_a_publisher_in_node_needs_no_gateway(program: Run, node_publisher: str, jetstream: bool) -> None:
+    """It creates the streams itself; without JetStream it says so, and live data goes out all the same."""
+
+    async def scenario() -> None:
+        async with asyncio.timeout(DEADLINE_S), await EmbeddedNats.start(jetstream=jetstream) as server:
+            publisher = program(node_publisher, server.url, command=NODE)
+            async with await heard_book(server.url) as bus:
+                stored = await bus.last(MD_STATE, "md.NODE.BTC-USD.ref") if jetstream else None
+            assert publisher.end(signal.SIGINT) == 0, publisher.errors
+            assert (stored is not None) == jetstream
+            assert ("JetStream does not store md.NODE.BTC-USD.*" in publisher.errors) != jetstream
+
+    asyncio.run(scenario())

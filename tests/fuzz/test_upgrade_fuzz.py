@@ -21,6 +21,8 @@ GOOD = [
     b"Sec-WebSocket-Protocol: mdstream.v1.json",
     b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
     b"User-Agent: x",
+    b"Authorization: Bearer a.b.c",
+    b"Origin: http://localhost",
 ]
 PIECES = [
     b"\r\n",
@@ -57,10 +59,11 @@ def test_the_quick_reader_accepts_nothing_that_the_strict_one_refuses(head: byte
     quick = upgrade_request.read(head)
     if quick is None:
         return
-    target, protocol, extensions, accept = quick
+    target, *values, accept = quick
     request = upgrade_request.parse(head)
     assert request.path == target
-    for name, value in (("Sec-WebSocket-Protocol", protocol), ("Sec-WebSocket-Extensions", extensions)):
+    names = ("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Authorization", "Origin", "Host")
+    for name, value in zip(names, values, strict=True):
         assert request.headers.getall(name, []) == ([] if value is None else [value.decode()])
     request.headers["Connection"] = "upgrade"
     assert upgrade_request.validate(request) == accept

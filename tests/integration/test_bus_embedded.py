@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from mdstream.bus.embedded import EmbeddedNats
+from mdstream.bus import BusOptions, EmbeddedNats, connect
 from mdstream.errors import BusError
 
 ORPHAN = """
 import asyncio, os, pathlib, signal, sys
-from mdstream.bus.embedded import EmbeddedNats
+from mdstream.bus import BusOptions, EmbeddedNats, connect
 server = asyncio.run(EmbeddedNats.start(data_dir=pathlib.Path(sys.argv[1])))
 print(server.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -111,3 +111,65 @@ def test_the_server_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
         assert select.select([server], [], [], 10)[0], "nats-server outlived its parent"
     finally:
         os.close(server)
+
+
+# ---- its password
+
+
+def test_nobody_is_let_in_without_the_password(run, nats_server) -> None:
+    async def scenario() -> None:
+        with pytest.raises(BusError, match="Authorization Violation"):
+            await connect(BusOptions((nats_server.where,), connect_deadline_s=2))
+        for known in (nats_server.url, nats_server.file_url):
+            async with await connect(known) as bus:
+                await bus.flush()
+                assert nats_server.password not in repr(bus.options) + bus.options.where
+
+    run(scenario())
+
+
+def test_the_password_is_in_files_of_this_user_and_on_no_command_line(nats_server) -> None:
+    holders = []
+    for path in nats_server.data_dir.rglob("*"):
+        if path.is_file() and nats_server.password.encode() in path.read_bytes():
+            holders.append(path.name)
+            assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(holders) == ["nats-server.conf", "nats.url"]
+    if sys.platform == "linux":
+        for kind in ("cmdline", "environ"):
+            assert nats_server.password.encode() not in Path(f"/proc/{nats_server.pid}/{kind}").read_bytes()
+
+
+def test_the_password_stays_where_the_data_stays(run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        passwords = []
+        for _ in range(2):
+            async with await EmbeddedNats.start(data_dir=tmp_path) as server:
+                passwords.append(server.password)
+                await server.restart()
+                async with await connect(server.file_url) as bus:
+                    await bus.flush()
+        assert passwords[0] == passwords[1]
+
+        (tmp_path / "nats.url").chmod(0o644)  # others may have read it
+        async with await EmbeddedNats.start(data_dir=tmp_path) as server:
+            assert server.password != passwords[0]
+
+    run(scenario())
+
+
+def test_a_link_in_the_place_of_a_file_is_not_followed(run, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("nats://mdstream:known@127.0.0.1:1")
+    elsewhere.chmod(0o600)
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("nats.url", "nats-server.conf", ".nats.url.new"):
+        (data / name).symlink_to(elsewhere)
+
+    async def scenario() -> None:
+        async with await EmbeddedNats.start(data_dir=data) as server:
+            assert server.password != "known"
+
+    run(scenario())
+    assert elsewhere.read_text() == "nats://mdstream:known@127.0.0.1:1"

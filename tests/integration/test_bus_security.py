@@ -60,7 +60,9 @@ def test_our_own_certificate_is_shown_where_the_server_asks(run, tmp_path: Path)
 
 def test_a_token_opens_the_door(run) -> None:
     async def scenario() -> None:
-        async with await EmbeddedNats.start(extra_config="authorization { token: open-sesame }") as server:
+        async with await EmbeddedNats.start(
+            password=False, extra_config="authorization { token: open-sesame }"
+        ) as server:
             async with await connect(BusOptions((server.url,), token="open-sesame")) as bus:
                 await bus.flush()
             with pytest.raises(BusError, match="Authorization Violation"):
@@ -127,7 +129,7 @@ def test_a_credentials_file_opens_the_door(run, tmp_path: Path) -> None:
     stolen = credentials(tmp_path / "stolen.creds", permitted, stranger)
 
     async def scenario() -> None:
-        async with await EmbeddedNats.start(jetstream=False, extra_config=config) as server:
+        async with await EmbeddedNats.start(jetstream=False, password=False, extra_config=config) as server:
             async with await connect(BusOptions((server.url,), credentials=good)) as bus:
                 await bus.flush()
             with pytest.raises(BusError, match="Authorization Violation"):

@@ -3,171 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import urllib.parse
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
-
-from mdstream import feed
+from mdstream import bus, feed
 from mdstream.bus import EmbeddedNats
 from mdstream.feeds._progress import ProgressWatch
 from mdstream.feeds._venue import Backoff
 from mdstream.feeds.binance.live import Live
 from support.bus_recorder import BusRecorder
+from support.fake_binance import FakeBinance
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-Levels = dict[str, str]
-
-
-class _Client(WSListener):
-    def __init__(self, venue: FakeBinance) -> None:
-        self._venue = venue
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._venue.clients.append(transport)
-        self._venue.connections += 1
-        self._venue.news.set()
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type == WSMsgType.CLOSE:
-            transport.disconnect()
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        self._venue.clients.remove(transport)
-        self._venue.news.set()
-
-
-class FakeBinance:
-    """A venue with one symbol whose book changes when the test says so."""
-
-    def __init__(self) -> None:
-        self.clients: list[WSTransport] = []
-        self.connections = 0
-        self.news = asyncio.Event()
-        self.update_id = 1000
-        self.trade_id = 0
-        self.time_ms = 1_700_000_000_000
-        self.bids: Levels = {"100.00": "1.0", "99.50": "2.0"}
-        self.asks: Levels = {"100.50": "1.5"}
-        self.answers: list[bytes] = []
-        """Snapshots to answer with before the current one."""
-        self.snapshots = 0
-        self.paths: list[str] = []
-        self.requests: list[str] = []
-        self.status = "TRADING"
-        self.tick = "0.50000000"
-        self.traded: list[dict[str, Any]] = []
-        self.keeps_trades = True
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[tuple[str, str]]:
-        streams = await ws_create_server(self._accept, "127.0.0.1", 0)
-        rest = await asyncio.start_server(self._answer, "127.0.0.1", 0)
-        try:
-            ports = [server.sockets[0].getsockname()[1] for server in (streams, rest)]
-            yield f"ws://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
-        finally:
-            streams.close()
-            rest.close()
-            for client in list(self.clients):
-                client.disconnect()
-
-    def _accept(self, request: WSUpgradeRequest) -> WSListener:
-        self.paths.append(request.path.decode())
-        return _Client(self)
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await reader.readuntil(b"\r\n\r\n")
-        path = request.split()[1].decode()
-        self.requests.append(path)
-        query = urllib.parse.parse_qs(urllib.parse.urlparse(path).query)
-        if path.startswith("/api/v3/depth?symbol=BTCUSDT&"):
-            body = self._depth(int(query["limit"][0]))
-        elif path.startswith("/api/v3/historicalTrades?symbol=BTCUSDT&"):
-            body = self._past_trades(int(query["fromId"][0]), int(query["limit"][0]))
-        else:
-            body = self._info()
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        await writer.drain()
-        writer.close()
-
-    def _info(self) -> bytes:
-        filters = [
-            {"filterType": "PRICE_FILTER", "tickSize": self.tick},
-            {"filterType": "LOT_SIZE", "stepSize": "0.10000000"},
-        ]
-        return json.dumps(
-            {"symbols": [{"symbol": "BTCUSDT", "status": self.status, "filters": filters}]}
-        ).encode()
-
-    def _depth(self, limit: int) -> bytes:
-        self.snapshots += 1
-        return self.answers.pop(0) if self.answers else self.snapshot(limit)
-
-    def snapshot(self, limit: int = 5000) -> bytes:
-        sides = [sorted(side.items(), key=lambda level: float(level[0])) for side in (self.bids, self.asks)]
-        bids, asks = sides[0][::-1][:limit], sides[1][:limit]
-        return json.dumps({"lastUpdateId": self.update_id, "bids": bids, "asks": asks}).encode()
-
-    def _past_trades(self, start: int, limit: int) -> bytes:
-        past = [
-            {"id": t["t"], "price": t["p"], "qty": t["q"], "time": t["T"], "isBuyerMaker": t["m"]}
-            for t in self.traded
-            if t["t"] >= start
-        ]
-        return json.dumps(past[:limit] if self.keeps_trades else {"code": -1, "msg": "no"}).encode()
-
-    # ---- what the test makes happen
-
-    def change(
-        self, bids: Levels | None = None, asks: Levels | None = None, *, withheld: bool = False
-    ) -> None:
-        """The book changes, and connected clients are told; or not, if ``withheld``."""
-        first = self.update_id + 1
-        self.update_id += 3
-        self.time_ms += 100
-        for side, changes in ((self.bids, bids or {}), (self.asks, asks or {})):
-            side.update(changes)
-            for price in [price for price, size in side.items() if not float(size)]:
-                del side[price]
-        if not withheld:
-            diff = {
-                "e": "depthUpdate",
-                "E": self.time_ms,
-                "s": "BTCUSDT",
-                "U": first,
-                "u": self.update_id,
-                "b": list((bids or {}).items()),
-                "a": list((asks or {}).items()),
-            }
-            self.tell("btcusdt@depth@100ms", diff)
-
-    def trade(self, price: str = "100.50", size: str = "0.1", *, withheld: bool = False) -> None:
-        self.trade_id += 1
-        trade = {
-            "e": "trade",
-            "E": self.time_ms,
-            "s": "BTCUSDT",
-            "t": self.trade_id,
-            "p": price,
-            "q": size,
-        }
-        self.traded.append(trade | {"T": self.time_ms, "m": False, "M": True})
-        if not withheld:
-            self.tell("btcusdt@trade", self.traded[-1])
-
-    def tell(self, stream: str, data: dict[str, Any]) -> None:
-        message = json.dumps({"stream": stream, "data": data}).encode()
-        for client in self.clients:
-            client.send(WSMsgType.TEXT, message)
-
-    async def until_clients(self, count: int) -> None:
-        while len(self.clients) != count:
-            self.news.clear()
-            await self.news.wait()
 
 
 class Followed(BusRecorder):
@@ -215,6 +63,7 @@ async def following(server: EmbeddedNats, **options: Any) -> AsyncIterator[Follo
     async with (
         venue.serving() as (stream_url, rest_url),
         feed.connect(server.url, venue="BINANCE") as publisher,
+        await bus.connect(server.url) as reader,
     ):
         live = Live(
             publisher,
@@ -225,7 +74,8 @@ async def following(server: EmbeddedNats, **options: Any) -> AsyncIterator[Follo
             **{"mend_base_s": 0.05, **options},
         )
         followed = Followed(venue, live)
-        await publisher.bus.subscribe("md.BINANCE.BTCUSDT.*", followed.record)
+        await reader.subscribe("md.BINANCE.BTCUSDT.*", followed.record)
+        await reader.flush()
         task = asyncio.create_task(live.run())
         try:
             await venue.until_clients(1)
@@ -342,17 +192,38 @@ def test_a_level_off_the_announced_increments_begins_a_new_epoch_with_finer_ones
     run(scenario())
 
 
-def test_what_cannot_be_understood_ends_the_connection_and_it_is_made_anew(
+GARBLED = {"e": "depthUpdate", "s": "BTCUSDT", "E": "soon"}
+
+
+def test_a_message_that_cannot_be_understood_costs_what_it_was_about(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    """REST tells what it may have held, even if nothing follows; the connection goes on."""
+
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            await followed.settle()
+            followed.venue.change({"91.00": "4.0"}, withheld=True)
+            followed.venue.tell("btcusdt@depth@100ms", GARBLED)
+            await followed.until(lambda: "could not be understood" in followed.states()[-1][1])
+            await followed.until(followed.equal)
+            assert (followed.venue.connections, followed.live.garbled.count) == (1, 1)
+
+    run(scenario())
+
+
+def test_messages_that_cannot_be_understood_again_and_again_cost_the_connection(
     run: Run, nats_server: EmbeddedNats
 ) -> None:
     async def scenario() -> None:
         async with following(nats_server) as followed:
             await followed.settle()
-            followed.venue.tell("btcusdt@depth@100ms", {"e": "depthUpdate", "E": "soon"})
+            for _ in range(6):
+                followed.venue.tell("btcusdt@depth@100ms", GARBLED)
             await followed.venue.until_clients(0)
             await followed.venue.until_clients(1)
             await followed.settle()
-            assert any(state == "feed_down" and "Binance" in reason for state, reason in followed.states())
+            assert any("cannot be understood" in reason for _, reason in followed.states())
 
     run(scenario())
 
@@ -533,6 +404,23 @@ def test_a_venue_that_sends_nothing_is_left_and_stays_down_until_it_sends(
             assert "has sent nothing for" in followed.states()[-1][1]
             while followed.venue.connections < 2:
                 await asyncio.sleep(0.01)
+            await followed.settle()
+
+    run(scenario())
+
+
+def test_a_connection_that_repeats_itself_is_as_good_as_silent(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        watch = ProgressWatch(least_s=0.5, most_s=5.0)
+        async with following(nats_server, watch=watch) as followed:
+            await followed.settle()
+            followed.venue.trade()
+            for _ in range(20):
+                followed.venue.change({"90.00": str(1 + followed.venue.update_id % 7)})
+                await asyncio.sleep(0.01)
+            repeating = asyncio.create_task(followed.venue.repeat(0.1))
+            await followed.until(lambda: "has sent nothing for" in followed.states()[-1][1])
+            repeating.cancel()
             await followed.settle()
 
     run(scenario())

@@ -3,194 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from decimal import Decimal
 from random import Random
 from typing import Any
-from zlib import crc32
 
 import pytest
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
-from mdstream import feed
+from mdstream import bus, feed
 from mdstream.bus import EmbeddedNats
 from mdstream.feeds._venue import Backoff
 from mdstream.feeds.kraken.live import Live, UnknownPair
 from support.bus_recorder import BusRecorder
+from support.fake_kraken import DEPTH, OTHER, PAIR, D, FakeKraken
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-Levels = dict[Decimal, Decimal]
-
-PAIR = "BTC/USD"
-OTHER = "ETH/USD"
-DEPTH = 10
-D = Decimal
-
-
-class _Client(WSListener):
-    def __init__(self, venue: FakeKraken) -> None:
-        self._venue = venue
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self._venue.client = transport
-        self._venue.connections += 1
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type == WSMsgType.TEXT:
-            self._venue.on_request(json.loads(frame.get_payload_as_bytes()))
-        elif frame.msg_type == WSMsgType.CLOSE:
-            transport.disconnect()
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        if self._venue.client is transport:
-            self._venue.client = None
-
-
-class FakeKraken:
-    """A venue with one pair, one price decimal and three size decimals, whose book changes when the test says so."""
-
-    def __init__(self) -> None:
-        self.client: WSTransport | None = None
-        self.connections = 0
-        self.requests: list[dict[str, Any]] = []
-        self.subscribed = False
-        self.precision = (1, 3)
-        self.bids: Levels = {D(100) - i: D(1) for i in range(DEPTH)}
-        self.asks: Levels = {D(101) + i: D("2.5") for i in range(DEPTH)}
-        self.trades = 0
-        self.refusals: list[str] = []
-        """What the next requests for a book are refused with."""
-        self.spoiled = 0
-        """How many of the next snapshots have a wrong checksum."""
-        self.crossed = 0
-        """How many of the next snapshots are crossed."""
-        self.pairs = [PAIR, OTHER]
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        server = await ws_create_server(self._accept, "127.0.0.1", 0)
-        try:
-            yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
-        finally:
-            server.close()
-            if self.client is not None:
-                self.client.disconnect()
-
-    def _accept(self, _: WSUpgradeRequest) -> WSListener:
-        self.subscribed = False
-        return _Client(self)
-
-    def on_request(self, request: dict[str, Any]) -> None:
-        self.requests.append(request)
-        params = request["params"]
-        if self.refusals and (request["method"], params["channel"]) == ("subscribe", "book"):
-            error = self.refusals.pop(0)
-            self.tell({"method": "subscribe", "success": False, "error": error, "symbol": PAIR})
-            return
-        answer = {"channel": params["channel"], "symbol": PAIR}
-        self.tell({"method": request["method"], "success": True, "result": answer})
-        if params["channel"] == "instrument":
-            self.tell_pairs("online")
-        elif params["channel"] == "book":
-            self.subscribed = request["method"] == "subscribe"
-            if self.subscribed:
-                self.tell_snapshot()
-        elif params["channel"] == "trade":
-            self.tell_trades("snapshot", range(max(self.trades - 2, 0), self.trades))
-
-    def tell_snapshot(self) -> None:
-        if self.crossed:
-            self.crossed -= 1
-            bids, self.bids = self.bids, self.bids | {D(500): D(1)}
-            self.tell_book("snapshot", self.bids, self.asks)
-            self.bids = bids
-            return
-        self.spoiled, spoil = max(self.spoiled - 1, 0), self.spoiled > 0
-        self.tell_book("snapshot", self.bids, self.asks, spoil=spoil)
-
-    def asked(self, channel: str) -> list[str]:
-        """The methods of all requests for a channel."""
-        return [each["method"] for each in self.requests if each["params"]["channel"] == channel]
-
-    # ---- what the test makes happen
-
-    def hang_up(self) -> None:
-        """From here on nothing is told, until the handler is back."""
-        client, self.client = self.client, None
-        assert client is not None
-        client.disconnect()
-
-    def tell(self, message: dict[str, Any]) -> None:
-        if self.client is not None:
-            text = json.dumps(message, default=float)
-            self.client.send(WSMsgType.TEXT, text.encode())
-
-    def tell_pairs(self, status: str) -> None:
-        pair = {
-            "symbol": PAIR,
-            "status": status,
-            "price_precision": self.precision[0],
-            "qty_precision": self.precision[1],
-            "price_increment": D(1).scaleb(-self.precision[0]),
-            "qty_increment": D(1).scaleb(-self.precision[1]),
-        }
-        pairs = [pair | {"symbol": name} for name in self.pairs]
-        self.tell({"channel": "instrument", "type": "snapshot", "data": {"assets": [], "pairs": pairs}})
-
-    def tell_system(self, system: str) -> None:
-        self.tell({"channel": "status", "type": "update", "data": [{"system": system, "version": "2.0.0"}]})
-
-    def tell_trades(self, kind: str, ids: range, price: float = 101.0) -> None:
-        trades = [
-            {
-                "symbol": PAIR,
-                "side": "buy",
-                "price": price,
-                "qty": 0.005,
-                "trade_id": number + 1,
-                "timestamp": "2024-05-06T07:08:09.123456789Z",
-            }
-            for number in ids
-        ]
-        self.tell({"channel": "trade", "type": kind, "data": trades})
-
-    def trade(self, price: float = 101.0) -> None:
-        self.trades += 1
-        self.tell_trades("update", range(self.trades - 1, self.trades), price)
-
-    def change(self, bids: Levels | None = None, asks: Levels | None = None, *, spoil: bool = False) -> None:
-        """The book changes and, as with this venue, what falls beyond the depth is forgotten without a word."""
-        for side, changes, best_last in ((self.bids, bids or {}, True), (self.asks, asks or {}, False)):
-            side.update(changes)
-            for price in [price for price, size in side.items() if not size]:
-                del side[price]
-            for price in sorted(side, reverse=best_last)[DEPTH:]:
-                del side[price]
-        if self.subscribed:
-            self.tell_book("update", bids or {}, asks or {}, spoil=spoil)
-
-    def tell_book(self, kind: str, bids: Levels, asks: Levels, *, spoil: bool = False) -> None:
-        sides = [[{"price": price, "qty": size} for price, size in side.items()] for side in (bids, asks)]
-        sides[0].sort(key=lambda level: -level["price"])
-        data = {
-            "symbol": PAIR,
-            "bids": sides[0],
-            "asks": sorted(sides[1], key=lambda level: level["price"]),
-            "checksum": self.checksum() ^ spoil,
-            "timestamp": "2024-05-06T07:08:09.123456Z",
-        }
-        self.tell({"channel": "book", "type": kind, "data": [data]})
-
-    def checksum(self) -> int:
-        def digits(number: Decimal, decimals: int) -> str:
-            return f"{number:.{decimals}f}".replace(".", "").lstrip("0")
-
-        levels = sorted(self.asks.items())[:10] + sorted(self.bids.items(), reverse=True)[:10]
-        price, size = self.precision
-        return crc32("".join(digits(p, price) + digits(s, size) for p, s in levels).encode())
 
 
 class Followed(BusRecorder):
@@ -235,6 +63,7 @@ async def following(
     async with (
         venue.serving() as url,
         feed.connect(server.url, venue="KRAKEN", status_interval_s=0.2) as publisher,
+        await bus.connect(server.url) as reader,
     ):
         live = Live(
             publisher,
@@ -245,7 +74,8 @@ async def following(
             clock=lambda: time.monotonic() * seconds_per_second,
         )
         followed = Followed(venue, live)
-        await publisher.bus.subscribe("md.KRAKEN.BTC/USD.*", followed.record)
+        await reader.subscribe("md.KRAKEN.BTC/USD.*", followed.record)
+        await reader.flush()
         task = asyncio.create_task(live.run())
         try:
             await followed.until(followed.equal)
@@ -474,6 +304,81 @@ def test_a_venue_that_answers_pings_and_sends_no_data_is_told_until_something_ne
             assert followed.names() == ["feed_down", "trading", "feed_down"]
             venue.change({D("100.5"): D(41)})
             await followed.until(lambda: followed.names()[-1] == "trading" and followed.equal())
+
+    run(scenario())
+
+
+def test_a_connection_that_repeats_itself_is_as_good_as_silent(run: Run, nats_server: EmbeddedNats) -> None:
+    """The same update, trade and snapshot again are no progress, and are not published."""
+
+    async def scenario() -> None:
+        async with following(nats_server, seconds_per_second=20) as followed:
+            venue = followed.venue
+            venue.trade()
+            for number in range(1, 40):
+                venue.change({D("100.5"): D(number)})
+                await asyncio.sleep(0.005)
+            await followed.until(lambda: followed.equal() and followed.instrument.trade_seq == 1)
+            seq = followed.instrument.seq
+            repeating = asyncio.create_task(venue.repeat(0.01))
+            await followed.until(lambda: "sent no data" in followed.states()[-1][1])
+            repeating.cancel()
+            assert (followed.instrument.seq, followed.instrument.trade_seq) == (seq, 1)
+            venue.change({D("100.5"): D(41)})
+            await eventually(lambda: venue.connections == 2 and venue.subscribed)
+            venue.change({D("100.5"): D(42)})
+            await followed.until(lambda: followed.names()[-1] == "trading" and followed.equal())
+
+    run(scenario())
+
+
+def test_a_message_that_cannot_be_understood_costs_what_it_was_about(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    """That book is fetched again; the connection goes on."""
+
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            venue = followed.venue
+            for garbled in (
+                {"channel": "book", "type": "update", "data": [{"symbol": PAIR, "bids": "?"}]},
+                {"channel": "book", "type": "update", "data": "?"},
+            ):
+                before = len(venue.asked("book"))
+                venue.tell(garbled)
+                await followed.until(lambda: followed.states()[-1][0] == "feed_down")
+                assert "could not be understood" in followed.states()[-1][1]
+                await followed.until(followed.equal)
+                assert venue.asked("book")[before:] == ["unsubscribe", "subscribe"]
+            before = len(venue.asked("book"))
+            venue.tell({"channel": "book", "type": "update", "data": [{"symbol": OTHER, "bids": "?"}]})
+            venue.trade()
+            venue.trades += 1
+            venue.tell({"channel": "trade", "type": "update", "data": [{"symbol": PAIR, "price": None}]})
+            venue.trade()
+            await followed.until(lambda: len(followed.values("trade")) == 2)
+            assert [value[2] for value in followed.values("trade")] == [1, 3], (
+                "the one between them is told lost"
+            )
+            assert len(venue.asked("book")) == before, (
+                "trades, and the books of other pairs, are not this book"
+            )
+            assert (venue.connections, followed.live.garbled.count) == (1, 4)
+
+    run(scenario())
+
+
+def test_messages_that_cannot_be_understood_again_and_again_cost_the_connection(
+    run: Run, nats_server: EmbeddedNats, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with following(nats_server) as followed:
+            venue = followed.venue
+            for _ in range(6):
+                venue.tell({"channel": "book", "type": "update", "data": "?"})
+            await eventually(lambda: venue.connections == 2)
+            await followed.until(followed.equal)
+            assert "more than 5 messages within 60 s cannot be understood" in caplog.text
 
     run(scenario())
 

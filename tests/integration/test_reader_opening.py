@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -274,5 +275,44 @@ def test_a_symbol_of_reserved_characters_opens_as_any_other(run, market) -> None
             reader, model = await m.open("B.R K*>%")
             await m.equal(writer, model)
             assert reader.instrument == InstrumentId("SIM", "B.R K*>%")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_what_is_read_from_storage_is_as_old_as_the_server_says(run, market, logged: bool) -> None:
+    """Also where no status is stored: the newest update of the log, else the snapshot, is the last sign of life."""
+
+    async def scenario() -> None:
+        async with market(stale_after_s=3600) as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.update(10)
+            await writer.snap()
+            await writer.stored("book")
+            if not logged:
+                await m.writing.jetstream.purge_stream("MD_LOG")
+            stored_at = time.monotonic()
+            while time.monotonic() < stored_at + 0.1:
+                await m.in_step()
+            opened_at = time.monotonic()
+            reader, model = await m.open()
+            await m.equal(writer, model)
+            assert reader.age_ms is not None and reader.age_ms >= int((opened_at - stored_at) * 1000) - 1
+
+    run(scenario())
+
+
+def test_an_opening_does_not_wait_for_recoveries(run, market) -> None:
+    async def scenario() -> None:
+        async with market(concurrent=1) as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.update(10)
+            await m.readers.slots.acquire()
+            reader, _ = await m.open(live=False)
+            assert reader.ref is not None and reader.book_state is State.RECOVERING
+            m.readers.slots.release()
+            await reader.wait_live()
 
     run(scenario())

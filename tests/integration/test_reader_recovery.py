@@ -8,6 +8,7 @@ import re
 import msgpack
 import pytest
 
+from mdstream.bus.refusals import Reason
 from mdstream.model import State, StateCode
 
 
@@ -128,6 +129,45 @@ def test_trades_that_the_log_lacks_are_given_up_and_numbering_goes_on(run, marke
             assert model.resets[-1] == (1, 7)
             assert m.readers.stats.trades_given_up == 1
             await m.until(lambda: reader.trade_state is State.LIVE)
+
+    run(scenario())
+
+
+def test_a_hole_of_thousands_of_trades_is_given_up_on_the_word_of_one(run, market) -> None:
+    async def scenario() -> None:
+        async with market(log_lag_s=0.2) as m:
+            writer = m.writer()
+            reader, model = await opened(m, writer)
+            await writer.trade(3)
+            await m.until(lambda: model.trade_seq == 3)
+            writer.trade_seq += 20_000
+            await writer.trade()
+            await m.until(lambda: model.trade_seq == 20_004)
+            await m.until(lambda: reader.trade_state is State.LIVE)
+            assert model.resets[-1] == (1, 20_003)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("stream", ["book", "trade"])
+def test_a_status_ends_what_one_stray_message_claimed(run, market, stream: str) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            reader, model = await opened(m, writer)
+            await writer.trade(3)
+            await m.until(lambda: model.trade_seq == 3)
+            far = {"book": [1, 1, 9000, 9000, 0, [1, 1], []], "trade": [3, 1, 900, 0, 1, 1, 1, 1]}[stream]
+            await writer.raw(stream, msgpack.packb(far))
+            state = (lambda: reader.book_state) if stream == "book" else (lambda: reader.trade_state)
+            await m.until(lambda: state() is State.RECOVERING)
+            await writer.status("trading", "", writer.seq, writer.trade_seq, 10**15)
+            await m.until(lambda: state() is State.LIVE)
+            assert m.readers.stats.refusals.counts[Reason.JUMP] == 1
+            await writer.update()
+            await writer.trade()
+            await m.equal(writer, model)
+            await m.until(lambda: model.trade_seq == 4)
 
     run(scenario())
 
@@ -286,6 +326,7 @@ def test_what_is_held_beyond_its_bound_is_read_back_from_the_log(run, market) ->
             await writer.update(500)
             await m.in_step()
             assert m.readers.stats.overflows > 0
+            assert model.codes[-1][:2] == ("book", StateCode.OVERLOAD)
             assert sum(map(len, reader._book.held)) <= 2000
             m.readers.slots.release()
             await m.equal(writer, model)

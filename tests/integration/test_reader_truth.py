@@ -269,3 +269,40 @@ def test_a_number_that_a_client_resumed_at_is_looked_for(run, market) -> None:
             assert codes(model) == [StateCode.GAP, None]
 
     run(scenario())
+
+
+def test_a_hole_that_a_status_claimed_ends_with_the_next_one(run, market) -> None:
+    """At once, however long the recovery would wait before it tries again."""
+
+    async def scenario() -> None:
+        async with market(retry_base_s=3600.0, retry_cap_s=3600.0, log_lag_s=3600.0) as m:
+            writer = m.writer()
+            reader, _ = await opened(m, writer)
+            await writer.status("trading", "", 9000, 0, 10**15)
+            await m.until(lambda: reader.book_state is State.RECOVERING)
+            await writer.status("trading", "", writer.seq, 0, 10**15)
+            await m.until(lambda: reader.book_state is State.LIVE)
+
+    run(scenario())
+
+
+def test_a_status_of_a_greater_epoch_asks_for_its_ref_and_bears_it_out(run, market) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer, successor = m.writer(epoch=1), m.writer(epoch=2)
+            reader, model = await opened(m, writer)
+            assert not reader.bears_out(2, 5)
+            await successor.status("halted", "", 5, 0, 10**15)
+            await m.until(lambda: StateCode.NO_REF in codes(model))
+            assert reader.lacks_ref and reader.bears_out(2, 5) and reader.bears_out(1, 21) is False
+            await successor.announce()
+            await m.until(lambda: reader.book_state is State.LIVE)
+            assert not reader.lacks_ref and model.book_position() == (1, 20), "a status begins no epoch"
+            model.states.clear()
+            await successor.update()
+            await m.equal(successor, model)
+            await m.until(lambda: reader.book_state is State.HALTED)
+            assert State.LIVE not in [state for _, state, _ in model.states]
+            assert not reader.bears_out(2, 1)
+
+    run(scenario())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -122,6 +123,37 @@ def twice(writer: RawWriter, stream: str, value: Any) -> list[Any]:
     return [[*value[:2], 29, 29, value[4], [6412300, 7], []], value]
 
 
+def lagging(writer: RawWriter, stream: str, value: Any) -> list[Any]:
+    """Each snapshot is the right one of 10 s ago."""
+    if stream != "snap":
+        return [value]
+    seq = max(value[2] - round(10 / STEP_S), 1)
+    return (
+        [[*value[:2], seq, value[3], [6412310, seq, 6412300, 100], [6412320, 125]]] if value[2] else [value]
+    )
+
+
+def restarted(writer: RawWriter, stream: str, value: Any) -> list[Any]:
+    """At step 100 it begins again at number 1 in the same epoch, with another book."""
+    if writer.steps == 100 and stream == "book":
+        writer.seq = 1
+        value = [*value[:2], 1, 1, value[4], [6412310, 1, 6412300, 100], [6412320, 125]]
+    at = {"book": 5, "snap": 4}.get(stream)
+    if writer.steps >= 100 and at is not None:
+        value[at][1] += 7
+    return [value]
+
+
+def twice_in_map(value: dict[str, Any]) -> bytes:
+    return bytes([0x80 + len(value) + 1]) + b"".join(
+        msgpack.packb(item) for pair in (*value.items(), ("lot", 1)) for item in pair
+    )
+
+
+def in_pairs(flat: list[int]) -> list[list[int]]:
+    return [flat[at : at + 2] for at in range(0, len(flat), 2)]
+
+
 def smaller_epoch(writer: RawWriter, stream: str, value: Any) -> list[Any]:
     if writer.steps > 30:
         value["epoch" if stream == "ref" else 1] -= 1
@@ -145,6 +177,7 @@ FAULTS: dict[str, tuple[str, Alter]] = {
     # numbering
     "a number left out": ("numbering", update_30(lambda value: None)),
     "begins at 2": ("numbering", only("book", lambda writer, value: value if value[2] > 1 else None)),
+    "last before first": ("numbering", update_30(lambda value: [*value[:2], 30, 29, *value[4:]])),
     "a number twice": ("conflict", twice),
     "smaller epoch": ("epoch_smaller", smaller_epoch),
     "epoch in ms": ("epoch_unit", as_is),
@@ -153,6 +186,9 @@ FAULTS: dict[str, tuple[str, Alter]] = {
     "snap late": ("snap_late", only("snap", later(lambda value: None))),
     "snap differs": ("snap_differs", only("snap", snap_plus_one)),
     "snap ahead": ("snap_ahead", only("snap", later(lambda value: [*value[:2], value[2] + 1, *value[3:]]))),
+    "snap of 10 s ago": ("snap_late", lagging),
+    "snap with size 0": ("snap_order", only("snap", later(lambda v: [*v[:4], [*v[4], 6412200, 0], v[5]]))),
+    "snap of the best alone": ("snap_differs", only("snap", later(lambda v: [*v[:4], v[4][:2], v[5]]))),
     "snap worst first": ("snap_order", only("snap", later(lambda v: [*v[:4], [*v[4][2:], *v[4][:2]], v[5]]))),
     "locked": ("crossed", update_30(lambda value: [*value[:5], [], [6412310, 5]])),
     "negative size": ("negative_size", update_30(lambda value: [*value[:5], [6412310, -5], []])),
@@ -169,11 +205,19 @@ FAULTS: dict[str, tuple[str, Alter]] = {
     "a field too few": ("fields", only("trade", lambda writer, value: value[:7])),
     "other state": ("state", only("status", field(3, lambda state: "open"))),
     "json": ("json", only("book", lambda writer, value: json.dumps(value).encode())),
+    "levels in pairs": ("levels", only("book", field(5, in_pairs))),
+    "levels without sizes": ("levels", update_30(lambda value: [*value[:5], [6412310], []])),
+    "compressed": ("compressed", only("book", lambda writer, value: gzip.compress(msgpack.packb(value)))),
+    "bin in ref": ("binary", only("ref", lambda writer, value: value | {"isin": b"x"})),
+    "no state": ("type", only("status", field(3, lambda state: None))),
+    "key twice": ("fields", only("ref", lambda writer, value: twice_in_map(value))),
     "large trade id": ("trade_id", only("trade", field(7, lambda number: 2**60))),
     "ts in ms": ("ts_unit", only("book", field(4, lambda ts: ts // 1000))),
     # signs of life
     "status late": ("status_late", only("status", later(lambda value: None))),
     "five values": ("status_short", only("status", lambda writer, value: value[:5])),
+    "heard in ms": ("ts_unit", only("status", field(7, lambda heard: heard // 1000))),
+    "ts of events stands still": ("ts_stuck", only("book", lambda w, v: [*v[:4], w.started_us, *v[5:]])),
     "heard after ts": ("heard_ahead", only("status", field(7, lambda heard: heard + 1000))),
     "heard stuck": ("heard_stuck", only("status", lambda writer, value: [*value[:7], writer.started_us])),
     "ts stuck": ("ts_stuck", only("status", lambda w, v: [*v[:2], w.started_us, *v[3:7], w.started_us])),

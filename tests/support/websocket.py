@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -15,7 +16,9 @@ from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup, SessionLimits
 from mdstream.gateway.client_listener import ClientListener
+from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.handshake import Accepted
+from mdstream.gateway.limits import Limits
 from mdstream.gateway.upgrades import Upgrades
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -138,6 +141,7 @@ class Server:
             on_open=lambda session: self.opened.put_nowait(session),
             on_message=lambda session, payload: self.received(session, payload),
             on_close=self.closed,
+            on_limited=lambda session, kind: self.on_limited(session, kind),
             limits=SessionLimits(**limits),
             any_type=any_type,
         )
@@ -147,6 +151,7 @@ class Server:
         self.messages: asyncio.Queue[bytes] = asyncio.Queue()
         self.on_message: Callable[[Session, bytes], None] = lambda session, payload: None
         self.received: Callable[[Session, bytes], None] = self._keep
+        self.on_limited: Callable[[Session, str], None] = lambda session, kind: None
 
     def _keep(self, session: Session, payload: bytes) -> None:
         self.messages.put_nowait(payload)
@@ -188,7 +193,12 @@ async def serving(
 ) -> AsyncIterator[Server]:
     server = Server(hub, format, **options)
     listener = ClientListener(
-        server.group, turn_away=lambda: b"", max_handshakes=max_handshakes, tls=tls, compiled=compiled
+        server.group,
+        turn_away=lambda status: b"",
+        limits=Limits(GatewayConfig(), time.monotonic),
+        max_handshakes=max_handshakes,
+        tls=tls,
+        compiled=compiled,
     )
     lowat = {"send_buffer_bytes": send_buffer_bytes, "notsent_lowat_bytes": notsent_lowat_bytes}
     await listener.open("127.0.0.1", 0, **lowat)

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+from truth.model import Levels
 from truth.rig import LINGER_S, Case
 from truth.scenario import HOUR_US, TOLD_S, comes_back, fault, repeat, watched_raw
 from truth.writers import MIDDLE, now_us
@@ -259,6 +260,49 @@ async def halted_instrument_in_a_new_epoch(case: Case) -> None:
             assert not flashes, flashes
     await writer.status()
     await comes_back(case, writer)
+
+
+@fault("S")
+async def number_that_another_gateway_has_shown_already(case: Case) -> None:
+    """A client resumes ahead in the same epoch: it is told so until its number is reached."""
+    writer = await case.raw()
+    await writer.begin()
+    await writer.pump(0.2)
+    late = [writer.next() for _ in range(3)]
+    seen = case.truth.newest, Levels(*writer.market.levels.flat())
+    readers = [await case.read(gateway, seen=seen) for gateway in range(len(case.gateways))]
+    for reader in readers:
+        await reader.told("gap", within_s=2.0)
+    for value in late:
+        await writer.live("book", value)
+    await comes_back(case, writer)
+    for reader in readers:
+        assert reader.connections == 1 and reader.codes[-1] == "gap", (reader.closes, reader.codes)
+
+
+@fault("S")
+async def number_that_never_was(case: Case) -> None:
+    """A client resumes at a number that nothing bears out: it waits for two seconds, is told so, and has the book again."""
+    writer = await case.raw()
+    await writer.begin()
+    await writer.pump(0.2)
+    seen = (writer.epoch, writer.seq + 1000), Levels()
+    reader = await case.read(seen=seen)
+    await reader.told("gap", within_s=2.0)
+    assert await reader.until(lambda: reader.position == case.truth.newest, 5.0), reader.position
+    await comes_back(case, writer)
+
+
+@fault("S")
+async def epoch_that_nothing_bears_out(case: Case) -> None:
+    """The instrument lingers for a shorter time than the client waits, who is not sent away."""
+    writer = await case.raw()
+    await writer.begin()
+    await writer.pump(0.2)
+    reader = await case.read(seen=((writer.epoch + 5, 3), Levels()))
+    assert await reader.until(lambda: reader.position == case.truth.newest, 8.0), reader.position
+    await comes_back(case, writer)
+    assert reader.connections == 1, reader.closes
 
 
 @fault("S")

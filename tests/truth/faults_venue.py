@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from integration.test_feed_binance_live import FakeBinance
-from integration.test_feed_kraken_live import PAIR, D, FakeKraken
 from mdstream import feed
 from mdstream.feeds._venue import Backoff
 from mdstream.feeds.binance.live import Live as BinanceLive
 from mdstream.feeds.kraken.live import Live as KrakenLive
+from support.fake_binance import FakeBinance
+from support.fake_kraken import PAIR, D, FakeKraken
 from truth.model import Truth
 from truth.rig import STATUS_S, Case
 from truth.scenario import TOLD_S, fault, repeat

@@ -15,9 +15,9 @@ from mdstream.bus import EmbeddedNats
 from mdstream.errors import FeedError
 from truth.model import Levels, Truth
 from truth.rig import HEARTBEAT_S, LINGER_S, STALE_S, Case, GatewayProcess, case, start_cluster
-from truth.scenario import TOLD_S
+from truth.scenario import TOLD_S, repeat
 from truth.verdict import Bounds
-from truth.writers import MIDDLE, SdkWriter, now_us
+from truth.writers import MIDDLE, RawWriter, SdkWriter, now_us
 
 Scenario = Callable[[Path], Awaitable[None]]
 OUTAGES: dict[str, Scenario] = {}
@@ -106,6 +106,84 @@ async def gateway_is_killed_and_the_log_has_aged(temporary: Path) -> None:
         writer.instrument.snap()
         async with writer.pumping():
             await made.current()
+
+
+async def _is_replaced(made: Case, writer: RawWriter) -> None:
+    """The gateway is killed; when it starts, a fenced writer's ``ref``, ``status`` and ``snap`` are the stored ones."""
+    await asyncio.to_thread(made.gateways[0].kill)
+    fenced = RawWriter(await made.nats(), made.name, made.truth, writer.epoch - HOUR_S * 1_000_000)
+    await fenced.begin()
+    await fenced.live("book", fenced.next())
+    await fenced.stored("status", fenced.status_of())
+    await fenced.snap()
+    made.gateways[0].start()
+    await asyncio.to_thread(made.gateways[0].wait_ready)
+
+
+async def _watched_raw(made: Case) -> RawWriter:
+    writer = await made.raw()
+    await writer.begin()
+    async with writer.pumping():
+        for view in ({"format": "json"}, {"format": "msgpack"}, {"channel": "trades"}):
+            await made.read(**view)
+        await made.current()
+        trades = made.readers[-1]
+        assert await trades.until(lambda: trades.live), trades.code
+        await writer.trade()
+        assert await trades.until(lambda: trades.trade is not None), "no trade came"
+    return writer
+
+
+@outage
+async def storage_has_the_smaller_epoch(temporary: Path) -> None:
+    """Live statuses of the greater epoch bear out what clients resume at: they are not shown the fenced writer's book."""
+    async with parts(temporary) as (_, made):
+        writer = await _watched_raw(made)
+        await (await made.nats()).jetstream().purge_stream("MD_LOG", subject=f"{_token(made)}.book")
+        await _is_replaced(made, writer)
+        await repeat(writer.status, 4.0)
+        for reader in made.readers:
+            assert (reader.state, reader.code) == ("recovering", "no_ref"), (reader.state, reader.code)
+        await writer.stored("ref", writer.ref_of())
+        await writer.snap()
+        async with writer.pumping():
+            await made.current()
+
+
+@outage
+async def storage_has_the_smaller_epoch_and_the_greater_goes_on(temporary: Path) -> None:
+    """Updates of the greater epoch come, and new clients too: nobody is told ``live`` with the fenced writer's book."""
+    async with parts(temporary) as (_, made):
+        writer = await _watched_raw(made)
+        await _is_replaced(made, writer)
+        async with writer.pumping():
+            await asyncio.sleep(0.5)
+            new = await made.read()
+            await new.told("no_ref", within_s=2.0)
+            await asyncio.sleep(3.0)
+            await made.told("no_ref", within_s=0.5)
+            await writer.stored("ref", writer.ref_of())
+            await writer.snap()
+            await made.current()
+
+
+@outage
+async def stranger_writes_over_what_is_stored(temporary: Path) -> None:
+    """``ref`` and ``snap`` of two hours ahead, and the writer's market is quiet: a gateway that starts then shows it all the same."""
+    async with parts(temporary) as (_, made):
+        writer = await _watched(made)
+        writer.instrument.snap()
+        await writer.publisher.flush()
+        await asyncio.to_thread(made.gateways[0].kill)
+        stranger = await made.impostor(now_us() + 2 * HOUR_S * 10**6)
+        await stranger.jetstream.purge_stream("MD_LOG", subject=f"{_token(made)}.book")
+        await stranger.stored("ref", stranger.ref_of(price_exp=-4))
+        await stranger.stored("snap", stranger.snap_of())
+        made.gateways[0].start()
+        await asyncio.to_thread(made.gateways[0].wait_ready)
+        writer.instrument.heard()
+        made.truth.word()
+        await made.current(within_s=2.0)
 
 
 @outage

@@ -19,7 +19,7 @@ from mdstream import feed
 from mdstream.bus import BusOptions, EmbeddedNats, StreamOptions, connect
 from mdstream.errors import BusError
 from support.program import Program
-from truth.model import Truth
+from truth.model import Levels, Position, Truth
 from truth.reader import Reader, reading
 from truth.verdict import TOLERANCE_S, Bounds, Verdict, judge
 from truth.writers import RawWriter, SdkWriter, Tap
@@ -156,8 +156,17 @@ class Case:
 
     # ---- readers
 
-    async def read(self, gateway: int = 0, truth: Truth | None = None, **options: Any) -> Reader:
+    async def read(
+        self,
+        gateway: int = 0,
+        truth: Truth | None = None,
+        seen: tuple[Position, Levels] | None = None,
+        **options: Any,
+    ) -> Reader:
+        """``seen``: the book that it has from elsewhere, and resumes with."""
         reader = Reader(self.gateways[gateway].port, truth or self.truth, **options)
+        if seen is not None:
+            reader.position, reader.book = seen
         self.readers.append(reader)
         return await self._reading.enter_async_context(reading(reader))
 
@@ -266,7 +275,9 @@ async def start_cluster() -> list[EmbeddedNats]:
     servers = []
     for number, port in enumerate(ports):
         cluster = f'cluster {{ name: truth, listen: "127.0.0.1:{port}", routes: [{routes}] }}'
-        servers.append(await EmbeddedNats.start(extra_config=f"server_name: truth-{number}\n{cluster}"))
+        servers.append(
+            await EmbeddedNats.start(password=False, extra_config=f"server_name: truth-{number}\n{cluster}")
+        )
     options = BusOptions(tuple(server.url for server in servers), streams=StreamOptions(replicas=3))
     async with await connect(options) as bus:
         while True:  # until the three have a leader

@@ -95,7 +95,7 @@ cdef class Floor:
     cdef epoll_event[512] events
     cdef str where
 
-    def __cinit__(self, instruments, subjects, str nats_host, int nats_port, *, int port=0):
+    def __cinit__(self, instruments, subjects, str nats_host, int nats_port, *, int port=0, user=None, password=None):
         self.listener = self.nats = self.epoll = -1
         self.instruments = list(instruments)
         self.places = {name: place for place, name in enumerate(self.instruments)}
@@ -112,7 +112,7 @@ cdef class Floor:
         if self.epoll < 0 or self.listener < 0:
             raise BenchError(f"127.0.0.1:{port}: {problem_text(-min(self.epoll, self.listener))}; is the port free?")
         self.port = socket_port(self.listener)
-        self.nats = nats_open(nats_host, nats_port, "mdstream bench floor", None, None, None)
+        self.nats = nats_open(nats_host, nats_port, "mdstream bench floor", user, password, None)
         self.subscribe(subjects)
         epoll_watch(self.epoll, EPOLL_CTL_ADD, self.nats, EPOLLIN, NATS)
         epoll_watch(self.epoll, EPOLL_CTL_ADD, self.listener, EPOLLIN, LISTENER)

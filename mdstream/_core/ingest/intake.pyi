@@ -15,11 +15,12 @@ class TradeIntake(Intake): ...
 class InstrumentReceiver(Receiver):
     book: Intake | None
     trades: Intake | None
-    heard: bool
-
+    @property
+    def heard_us(self) -> int: ...
     def __init__(
         self,
         fallback: Callable[[bytes, bytes], None],
         on_heard: Callable[[], None],
         scheduler: FlushScheduler,
     ) -> None: ...
+    def check_at(self, due_us: int, calm_us: int = 0) -> None: ...

@@ -10,6 +10,12 @@ class SessionLimits(NamedTuple):
     control_backlog_bytes: int = 262144
     handshake_s: float = 5.0
     close_timeout_s: float = 2.0
+    max_unread_bytes: int = ...
+    stuck_s: float = 2.0
+    control_frames_burst: int = ...
+    control_frames_per_second: int = ...
+    decoded_bytes_burst: int = ...
+    decoded_bytes_per_second: int = ...
 
 class SessionGroup:
     def __init__(
@@ -20,9 +26,12 @@ class SessionGroup:
         on_open: Callable[[Session], None],
         on_message: Callable[[Session, bytes], None],
         on_close: Callable[[Session, int], None],
+        on_gone: Callable[[Session], None] | None = None,
+        on_limited: Callable[[Session, str], None] | None = None,
         limits: SessionLimits = ...,
         any_type: bool = False,
     ) -> None: ...
+    call_soon: Callable[[Callable[[], None]], object]
     @property
     def hub(self) -> Hub: ...
     @property

@@ -20,7 +20,7 @@ from mdstream._bench.plan import Group, Plan
 from mdstream._bench.publisher import Books, Publisher
 from mdstream._bench.subscribers import Subscribers
 from mdstream.bus import connect
-from mdstream.bus.embedded import EmbeddedNats
+from mdstream.bus.embedded import USER, EmbeddedNats
 from mdstream.errors import BenchError
 from support.program import Program
 
@@ -39,7 +39,8 @@ class Feed:
         self.nats_port = int(server.url.rpartition(":")[2])
         self.books = Books(SUBJECTS, epoch=time.time_ns() // 1000)
         asyncio.run(self._announce(server.url))
-        self.publisher = Publisher(self.books, "127.0.0.1", self.nats_port)
+        self.login = {"user": USER, "password": server.password}
+        self.publisher = Publisher(self.books, "127.0.0.1", self.nats_port, **self.login)
 
     async def _announce(self, url: str) -> None:
         async with await connect(url) as bus:
@@ -96,7 +97,7 @@ def floor(feed: Feed) -> Iterator[int]:
     """A floor in a process of its own; its port."""
     source = (
         "from mdstream._bench.floor import Floor\n"
-        f"floor = Floor({NAMES!r}, {SUBJECTS!r}, '127.0.0.1', {feed.nats_port})\n"
+        f"floor = Floor({NAMES!r}, {SUBJECTS!r}, '127.0.0.1', {feed.nats_port}, **{feed.login!r})\n"
         "print(floor.port, flush=True)\n"
         f"floor.run({2 * DEADLINE_S}, wake_fd=0)\n"
     )
@@ -227,7 +228,7 @@ def test_the_floor_relays_every_update(format: str, feed: Feed, floor: int) -> N
 
 def test_the_floor_says_what_it_did_and_ends_when_told(feed: Feed) -> None:
     reading, writing = socket.socketpair()
-    made = Floor(NAMES, SUBJECTS, "127.0.0.1", feed.nats_port)
+    made = Floor(NAMES, SUBJECTS, "127.0.0.1", feed.nats_port, **feed.login)
     thread = threading.Thread(target=made.run, args=(DEADLINE_S,), kwargs={"wake_fd": reading.fileno()})
     thread.start()
     clients = subscribers(made.port, Group(connections=4), floor=True)
@@ -253,7 +254,7 @@ def test_a_floor_that_cannot_be_is_told(feed: Feed) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(BenchError, match=f"127.0.0.1:{port}: Address already in use"):
-            Floor(NAMES, SUBJECTS, "127.0.0.1", feed.nats_port, port=port)
+            Floor(NAMES, SUBJECTS, "127.0.0.1", feed.nats_port, port=port, **feed.login)
     with pytest.raises(BenchError, match=f"nats-server 127.0.0.1:{port}: Connection refused"):
         Floor(NAMES, SUBJECTS, "127.0.0.1", port)
 

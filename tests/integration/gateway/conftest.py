@@ -46,9 +46,9 @@ class Response:
         self.body = body
 
 
-async def request(port: int, raw: bytes) -> Response:
-    """One HTTP exchange on a connection of its own."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def request(port: int, raw: bytes, *, source: str = "127.0.0.1") -> Response:
+    """One HTTP exchange on a connection of its own, from an address of loopback."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
     try:
         writer.write(raw)
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
@@ -82,18 +82,22 @@ class WsClient:
         *,
         tls: ssl.SSLContext | None = None,
         receive_buffer: int = 0,
+        source: str = "",
+        path: str = "/v1/stream",
         **headers: str | None,
     ) -> WsClient:
-        """``receive_buffer`` bytes of the kernel's, fixed, for one who is to be slow soon; 0: as the kernel likes."""
+        """``receive_buffer`` bytes of the kernel's, fixed, for one who is to be slow soon; 0: as the kernel likes. ``source``: from
+        which address, of loopback."""
         sock = socket.socket()
         sock.setblocking(False)
+        sock.bind((source, 0))
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
         name = "127.0.0.1" if tls else None
         reader, writer = await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=name)
         offer: dict[str, str | None] = {"Sec_WebSocket_Protocol": SUBPROTOCOL[format], **headers}
-        writer.write(upgrade_request(**offer))
+        writer.write(upgrade_request(path, **offer))
         client = cls(reader, writer, format)
         cls.opened.append(client)
         head = await reader.readuntil(b"\r\n\r\n")

@@ -40,7 +40,7 @@ def node_has_websocket() -> bool:
 
 
 async def figures(http, server) -> dict[str, float]:
-    page = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    page = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
     lines = (line for line in page.body.decode().splitlines() if not line.startswith("#"))
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 

@@ -43,7 +43,7 @@ def test_half_open_connections_are_bounded_and_those_beyond_are_told_so(
             client = await ws.open(server.port)
             assert (await client.recv())["type"] == "welcome"
             await half_open(server, 0)
-            page = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            page = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b'mdstream_connections_refused_total{status="503"} 1.0' in page.body
 
     run(scenario())

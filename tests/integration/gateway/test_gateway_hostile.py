@@ -206,5 +206,5 @@ def test_a_client_that_pings_and_never_reads_is_closed(run, nats_server, gateway
 
 
 async def metrics(http, server) -> str:
-    response = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    response = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return response.body.decode()

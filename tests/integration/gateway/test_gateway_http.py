@@ -50,8 +50,8 @@ def test_health_checks_of_every_kind_on_both_ports(run, nats_server, gateway, ht
         b"HEAD /healthz HTTP/1.0\r\n\r\n": 200,
         b"GET http://x/readyz HTTP/1.1\r\nHost: x\r\n\r\n": 200,
         b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n": 200,
-        b"HEAD /nothing HTTP/1.1\r\nHost: x\r\n\r\n": 404,
-        b"DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n": 405,
+        b"HEAD /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n": 404,
+        b"DELETE /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n": 405,
     }
     on_public = {
         b"OPTIONS / HTTP/1.0\r\n\r\n": 200,
@@ -70,7 +70,7 @@ def test_health_checks_of_every_kind_on_both_ports(run, nats_server, gateway, ht
                     assert response.status == status, raw
                     assert int(response.headers["content-length"]) > 0
                     assert (response.body == b"") == raw.startswith(b"HEAD"), raw
-            refused = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            refused = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b'refused_total{status="200"}' not in refused.body
 
     run(scenario())
@@ -143,7 +143,7 @@ def test_admin_pages(run, nats_server, gateway, ws, feed, http) -> None:
             await client.until("delta")
             pages = {}
             for path in ("healthz", "readyz", "metrics", "nothing"):
-                raw = f"GET /{path}?x=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+                raw = f"GET /{path}?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
                 pages[path] = await http(server.admin_port, raw)
             assert {path: page.status for path, page in pages.items()} == {
                 "healthz": 200,
@@ -177,7 +177,7 @@ def test_metrics_and_their_documentation_agree(run, nats_server, gateway, http, 
 
     async def scenario() -> str:
         async with gateway(nats_server.url) as server:
-            page = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            page = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             return page.body.decode()
 
     names = set(re.findall(r"^# TYPE (mdstream_\w+)", run(scenario()), re.MULTILINE))
@@ -190,3 +190,48 @@ def test_metrics_and_their_documentation_agree(run, nats_server, gateway, http, 
         name for name in names if f"`{name}" not in documented and shortened.get(name, name) not in documented
     ]
     assert missing == []
+
+
+def test_a_page_of_a_stranger_learns_nothing_by_a_name_of_its_own(run, nats_server, gateway, http) -> None:
+    """DNS rebinding: a browser here asks our admin port in the name of a site elsewhere."""
+
+    async def scenario() -> None:
+        async with gateway(nats_server.url, admin_hosts=("metrics.example",)) as server:
+            for path in ("metrics", "refused", "nothing"):
+                for lines in (
+                    "GET /{} HTTP/1.1\r\nHost: evil.example:8081",
+                    "GET /{} HTTP/1.1\r\nHost: localhost\r\nHost: evil.example",
+                    "GET http://evil.example/{} HTTP/1.1\r\nHost: localhost",
+                ):
+                    answer = await http(server.admin_port, f"{lines.format(path)}\r\n\r\n".encode())
+                    assert answer.status == 403
+                    assert b"mdstream_" not in answer.body
+            ready = await http(server.admin_port, b"GET /readyz HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+            assert (ready.status, ready.body) == (200, b"ready\n")
+            for host in ("metrics.example:9", "127.0.0.1", "[::1]:1", "localhost"):
+                raw = f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+                page = await http(server.admin_port, raw)
+                assert page.status == 200
+            assert b'mdstream_refusals_total{reason="host",what="admin"} 9.0' in page.body
+
+    run(scenario())
+
+
+def test_every_answer_of_both_ports_has_the_security_headers(run, nats_server, gateway, http) -> None:
+    async def scenario() -> None:
+        async with gateway(nats_server.url) as server:
+            for port, raw in (
+                (server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+                (server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
+                (server.admin_port, b"nonsense\r\n\r\n"),
+                (server.port, b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"),
+                (server.port, b"GET /v1/stream HTTP/1.1\r\nHost: x\r\n\r\n"),
+            ):
+                headers = (await http(port, raw)).headers
+                assert headers["x-content-type-options"] == "nosniff", raw
+                assert "frame-ancestors 'none'" in headers["content-security-policy"]
+                assert headers["cache-control"] == "no-store"
+                assert headers["referrer-policy"] == "no-referrer"
+                assert "server" not in headers
+
+    run(scenario())

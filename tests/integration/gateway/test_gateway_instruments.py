@@ -14,7 +14,7 @@ BIDS, ASKS = [1000, 5, 999, 6], [1001, 7, 1002, 8]
 
 async def metric(http, server, line: str) -> bool:
     """Whether the metrics page has this line."""
-    response = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    response = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return line in response.body.decode().splitlines()
 
 

@@ -30,7 +30,7 @@ def free_port() -> int:
 
 
 async def status(http, server) -> tuple[int, str]:
-    response = await http(server.admin_port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+    response = await http(server.admin_port, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return response.status, response.body.decode().strip()
 
 
@@ -45,7 +45,7 @@ def test_without_nats_it_serves_is_not_ready_and_goes_on_when_nats_comes(run, ws
             command = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
             client.send(command)
             assert (await client.until("error"))["code"] == "unavailable"
-            nats = await EmbeddedNats.start(port=port)
+            nats = await EmbeddedNats.start(port=port, password=False)
             try:
                 async with feed(nats.url, "SIM:A") as pub:
                     await pub.announce([1000, 5], [1001, 7])
@@ -83,7 +83,9 @@ def test_a_bad_host_or_certificate_is_one_line(run, nats_server, tmp_path: Path)
     async def scenario() -> None:
         nats = (nats_server.url,)
         with pytest.raises(MdstreamError, match=r"cannot listen on 192\.0\.2\.1:0 for clients: "):
-            await Gateway(GatewayConfig(nats=nats, host="192.0.2.1", port=0, admin_port=0)).start()
+            await Gateway(
+                GatewayConfig(nats=nats, host="192.0.2.1", port=0, admin_port=0, auth="none")
+            ).start()
         pem = tmp_path / "x.pem"
         pem.write_text("nothing")
         with pytest.raises(MdstreamError, match="cannot be used"):
@@ -130,7 +132,9 @@ def test_a_full_gateway_is_not_ready(run, nats_server, ws, http) -> None:
 def test_every_address_of_both_families(run, nats_server, http) -> None:
     async def scenario() -> None:
         server = Gateway(
-            GatewayConfig(nats=(nats_server.url,), host="*", admin_host="*", port=0, admin_port=0)
+            GatewayConfig(
+                nats=(nats_server.url,), host="*", admin_host="*", port=0, admin_port=0, auth="none"
+            )
         )
         await server.start()
         try:
@@ -285,7 +289,7 @@ def test_a_second_signal_ends_it_at_once_whoever_is_there(run, nats_server, ws) 
 def test_embedded_nats_comes_and_goes_with_the_process(run) -> None:
     async def scenario() -> None:
         async with process("--nats", "embedded", *FREE, "--log-format", "json") as child:
-            await said(child, "connected to NATS at nats://127.0.0.1:")
+            await said(child, "connected to NATS at nats://***@127.0.0.1:")
             child.send_signal(signal.SIGTERM)
             code, rest = await ended(child)
             assert (code, "Traceback" in rest) == (0, False)
@@ -397,7 +401,7 @@ def test_an_embedded_server_that_dies_is_started_again_on_its_port(run) -> None:
     async def scenario() -> None:
         port = free_port()
         async with process("--nats", "embedded", "--nats-port", str(port), *FREE) as child:
-            await said(child, f"connected to NATS at nats://127.0.0.1:{port}")
+            await said(child, f"connected to NATS at nats://***@127.0.0.1:{port}")
             first = nats_of(child)
             os.kill(first, signal.SIGKILL)
             assert "ended with status -9; starting it again" in await said(child, "nats-server ended")

@@ -39,6 +39,7 @@ class Bench:
         self.gaps: list[tuple[StateCode, str]] = []
         self.accepted: list[float] = []
         self.jumps: list[bytes] = []
+        self.overflows: list[str] = []
         self.repeated: list[bytes] = []
         self.may_begin = False
         self.gate = StreamGate(
@@ -54,6 +55,9 @@ class Bench:
 
     def on_gap(self, gate: StreamGate, code: StateCode, why: str) -> None:
         self.gaps.append((code, why))
+
+    def on_overflow(self, gate: StreamGate, why: str) -> None:
+        self.overflows.append(why)
 
     def on_live(self, gate: StreamGate) -> None: ...
 
@@ -148,8 +152,18 @@ def test_what_is_held_is_bounded_and_an_overflow_starts_anew() -> None:
     for number in range(100, 120):
         bench.receive(number)
         assert sum(map(len, bench.gate.held)) <= 10
-    assert bench.stats.overflows > 0
+    assert bench.stats.overflows == len(bench.overflows) > 0
+    assert "more than 10 bytes" in bench.overflows[0]
     assert bench.gate.held[-1] == b"119"
+
+
+def test_what_is_beyond_a_number_is_dropped_and_the_rest_stays_in_order() -> None:
+    bench = Bench(max_bytes=20)
+    bench.receive(3, 900, 4, 901)
+    assert bench.gate.drop_beyond(lambda payload: int(payload) > 10) == [b"900", b"901"]
+    assert list(bench.gate.held) == [b"3", b"4"]
+    bench.receive(*range(100, 106))
+    assert bench.stats.overflows == 0, "what was dropped takes no room"
 
 
 def test_draining_stops_at_its_limit_and_at_a_gap() -> None:

@@ -19,6 +19,7 @@ class Server:
 
     def __init__(self, pending: int = 0) -> None:
         self.is_connected = True
+        self._prefix = "$JS.API"
         self.pending = pending
         self.consumers: list[Any] = []
         self.questions: list[dict[str, Any]] = []

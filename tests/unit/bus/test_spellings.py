@@ -43,7 +43,16 @@ def test_of_other_subjects_nobody_can_tell(name: str) -> None:
 
 def test_an_unknown_stream_and_an_impossible_symbol_are_said() -> None:
     assert "'books' is none of" in meant("md.SIM.BTC.books").said  # type: ignore[union-attr]
-    assert "without a colon" in meant("md.SIM.BTC:USD.book").said  # type: ignore[union-attr]
+    assert "1 to 128 printable" in meant(f"md.SIM.{'x' * 129}.book").said  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("symbol", ["ABC/USDT:USDT", "ABC/USDT%3AUSDT"])
+def test_a_colon_in_a_symbol_is_told_how_to_be_written(symbol: str) -> None:
+    found = meant(f"md.SIM.{symbol}.book")
+    assert found is not None and str(found.instrument) == "SIM:ABC/USDT%3AUSDT"
+    assert "the right subject is md.SIM.ABC/USDT%253AUSDT.book: a colon" in found.said
+    assert f"md.SIM.{symbol}.*" in wrong_spellings(found.instrument)
+    assert meant("md.SIM.ABC/USDT%253AUSDT.book") == (found.instrument, "book", "")
 
 
 def test_what_an_instrument_may_come_on_by_mistake() -> None:

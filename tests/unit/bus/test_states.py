@@ -61,15 +61,15 @@ def test_recovering_outranks_stale_that_closed_that_halted() -> None:
     )
     standings: list[Standing] = [everything.standing()]
     for change in (
+        {"lacks_ref": False},
         {"recovering": None},
         {"conflicting": False},
-        {"lacks_ref": False},
         {"has_book": True},
         {"silence": None},
     ):
         everything = replace(everything, **change)
         standings.append(everything.standing())
-    assert standings[:4] == [OPENING, CONFLICT, NO_REF, NO_BOOK]
+    assert standings[:4] == [NO_REF, OPENING, CONFLICT, NO_BOOK]
     assert [standing.state for standing in standings[4:]] == [State.STALE, State.CLOSED]
 
 

@@ -11,7 +11,7 @@ import pytest
 from mdstream.bus import Stored
 from mdstream.check.instrument import InstrumentCheck
 from mdstream.model import InstrumentId
-from support.raw_writer import FAULTS, STEP_S, RawWriter
+from support.raw_writer import FAULTS, STEP_S, RawWriter, restarted
 
 START_S = 1000.0
 WALL_US = 1_764_000_000_000_000
@@ -60,6 +60,13 @@ def test_it_names_the_fault_and_no_other(fault: str) -> None:
     check = of_new_writer(fault)
     assert rules(check) == {FAULTS[fault][0]}, list(check.findings)
     assert all(finding.remedy and finding.said for finding in check.findings)
+
+
+def test_a_writer_that_begins_again_in_its_epoch_is_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its later findings are consequences."""
+    monkeypatch.setitem(FAULTS, "restarted", ("conflict", restarted))
+    found = [finding.rule for finding in of_new_writer("restarted").findings]
+    assert found[0] == "conflict", found
 
 
 def test_a_finding_says_where_and_how_often() -> None:

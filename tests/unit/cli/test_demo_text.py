@@ -30,12 +30,14 @@ def banner(port: int, admin_port: int, options: DemoOptions = OPTIONS) -> str:
         url=f"ws://127.0.0.1:{port}/v1/stream",
         admin_url=f"http://127.0.0.1:{admin_port}",
     )
-    return demo_text.banner(options, gateway, "nats://127.0.0.1:4222", on_screen=False)
+    keys: Any = SimpleNamespace(token_file=Path("/tmp/x/token"))
+    return demo_text.banner(options, gateway, "nats://127.0.0.1:4222", keys, on_screen=False)
 
 
 def test_on_the_default_ports_the_commands_need_no_url() -> None:
     shown = banner(8080, 8081)
     assert "watch SIM:BTC-USD\n" in shown
+    assert "MDSTREAM_TOKEN=$(cat /tmp/x/token)\n" in shown
     assert "--url" not in shown and "is taken" not in shown
 
 

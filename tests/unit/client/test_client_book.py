@@ -414,3 +414,46 @@ def test_a_callback_sees_the_book_after_each_message(book, say):
     book.take(say.delta(6, 6, [100, 1], [], ([(100, 1), (99, 6)], ASKS)), 0.0)
 
     assert seen == [(5, True, 5, [[100, 5], [99, 6]]), (6, True, 6, [[100, 1]])]
+
+
+def told(state: str, code: str | None = None) -> StateChange:
+    return StateChange(7, state, code=code)
+
+
+def tick_until(book: Book, now: float) -> None:
+    while book.deadline is not None and book.deadline <= now:
+        book.tick(book.deadline)
+
+
+def test_nothing_is_asked_for_while_the_gateway_has_no_book(book, link, say):
+    book.take_state(told("recovering", "no_book"), 0.0)
+    tick_until(book, 1e6)
+    book.take_heartbeat(0, 1e6)
+    assert link.asked == []
+    assert (book.state, book.state_code) == (RECOVERING, "no_book")
+
+    book.take_state(told("live"), 1e6)
+    book.take(say.snapshot(1), 1e6)
+    assert (book.state, link.asked) == (LIVE, [])
+
+
+def test_a_snapshot_that_does_not_follow_the_end_of_no_book_is_asked_for(book, link):
+    book.take_state(told("recovering", "no_book"), 0.0)
+    book.take_state(told("live"), 100.0)
+    tick_until(book, 100.0 + link.policy.recover_timeout_s)
+    assert link.asked == [0]
+
+
+def test_a_recover_that_is_open_when_there_is_no_book_any_more_is_not_sent_again(book, link, say):
+    book.take(say.snapshot(5), 0.0)
+    book.take(say.quiet(7), 0.0)
+    assert link.asked == [6]
+
+    book.take_state(told("recovering", "no_book"), 0.0)
+    book.recover_refused(0.0)
+    tick_until(book, 1e6)
+    assert link.asked == [6]
+
+    book.take(say.snapshot(1, epoch=2, reason="epoch"), 1e6)
+    book.take_state(told("live"), 1e6)
+    assert (book.state, book.seq, link.asked) == (LIVE, 1, [6])

@@ -158,3 +158,19 @@ def test_a_book_too_large_to_be_stored_is_told_once_and_again_when_it_fits() -> 
     assert desk.streams() == ["book", "snap", "status"]
     assert desk.sent[-1][1][3] == "trading"
     assert SNAP_US < 5_000_000
+
+
+def test_a_full_book_too_large_to_be_stored_is_refused_and_told_once_until_one_fits() -> None:
+    desk = Desk(max_payload=1000)
+    small = [number for ticks in range(10) for number in (10_000 - ticks, 5)]
+    large = [number for ticks in range(300) for number in (10_000 - ticks, 5)]
+    desk.instrument.replace_ticks(small, [])
+    desk.sent.clear()
+    for _ in range(3):
+        with pytest.raises(FeedError, match="max_payload"):
+            desk.instrument.replace_ticks(large, [])
+    assert desk.streams() == ["status"] and desk.sent[0][1][3] == "feed_down"
+    assert len(desk.reported) == 1 and "of 300 levels takes" in desk.reported[0]
+    desk.sent.clear()
+    assert not desk.instrument.replace_ticks(small, []), "nothing changed"
+    assert desk.streams() == ["snap", "status"] and desk.sent[-1][1][3] == "trading"

@@ -412,6 +412,27 @@ def test_a_full_book_whose_snapshot_no_message_can_hold_is_refused() -> None:
     ):
         writer.replace_ticks(large, [])
     assert (writer.book.seq, len(writer.book)) == (1, 200)
+    state, reason = decode_payload("status", writer.status())[0][2:4]
+    assert state == "feed_down" and "the snapshot of 300 levels" in reason, (
+        "what is published is not the venue's book"
+    )
+    assert decode_payload("snap", writer.snap())[0].seq == 1, "but it can still be stored"
+    writer.update_ticks([9_000, 1])
+    assert writer.unstorable is not None, "only a full book mends it"
+    with pytest.raises(FeedError, match="of 300 levels"):
+        writer.replace_ticks(large, [])
+    assert writer.replace_ticks([*flat, 9_000, 1], []) is None, "the same book as before"
+    assert decode_payload("status", writer.status())[0].state == "trading"
+
+
+def test_a_reason_that_readers_would_refuse_is_cut_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    writer = make_writer()
+    status = decode_payload("status", writer.set_status("halted", "ä" * 600))[0]
+    assert status.state == "halted" and len(status.reason.encode()) <= 1024
+    assert "the reason of halted is cut: readers take 1024 bytes of text, not 1200" in caplog.text
+    caplog.clear()
+    writer.set_status("halted", "ä" * 512)
+    assert not caplog.text
 
 
 def test_a_book_that_grows_too_large_to_be_stored_is_down_until_it_fits_again() -> None:

@@ -17,6 +17,7 @@ from mdstream.bus import ReaderStats, UnknownInstrument
 from mdstream.gateway import GatewayConfig
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.turns import Turns
 from mdstream.model import InstrumentId, Ref, State
 
 
@@ -29,6 +30,7 @@ class FakeSession:
         self.context: object = None
         self.transport: object = None
         self.code = 0
+        self.paused = False
         self._is_open = True
         self._hub = hub
         hub.attach(self.sink)
@@ -36,6 +38,12 @@ class FakeSession:
     @property
     def open(self) -> bool:
         return self._is_open and not self.sink.closed
+
+    def pause_input(self) -> None:
+        self.paused = True
+
+    def resume_input(self) -> None:
+        self.paused = False
 
     def send_control(self, payload: bytes) -> None:
         if self.open:
@@ -52,6 +60,25 @@ class FakeSession:
         ]
 
 
+class FakeReader:
+    """What the gateway asks of a reader of one instrument."""
+
+    def __init__(self, name: str, readers: FakeReaders) -> None:
+        self._name, self._readers = name, readers
+        self.age_ms: int | None = None
+        self.lacks_ref = False
+        self.borne_out = (0, 0)
+
+    async def close(self) -> None:
+        self._readers.closed.append(self._name)
+
+    def look_for(self, epoch: int, seq: int) -> None:
+        self._readers.looked_for.append((self._name, epoch, seq))
+
+    def bears_out(self, epoch: int, seq: int) -> bool:
+        return self.borne_out >= (epoch, seq)
+
+
 class FakeReaders:
     """Opens what is in ``refs``; ``gate``, if set, is awaited before anything is known."""
 
@@ -66,6 +93,7 @@ class FakeReaders:
         self.closed: list[str] = []
         self.watchers: dict[str, Any] = {}
         self.targets: dict[str, Any] = {}
+        self.readers: dict[str, FakeReader] = {}
         self.gate: Callable[[], Any] | None = None
         self.live_at_once = False
         self.looked_for: list[tuple[str, int, int]] = []
@@ -81,14 +109,10 @@ class FakeReaders:
         self.targets[name] = make_target(self.refs[name])
         self.watchers[name] = watcher
 
-        async def close() -> None:
-            self.closed.append(name)
-
         if self.live_at_once:
             asyncio.get_running_loop().call_soon(self.go_live, name)
-        return SimpleNamespace(
-            close=close, look_for=lambda epoch, seq: self.looked_for.append((name, epoch, seq))
-        )
+        self.readers[name] = FakeReader(name, self)
+        return self.readers[name]
 
     def is_announced(self, instrument: InstrumentId) -> bool:
         return str(instrument) in self.refs
@@ -131,6 +155,7 @@ class Stage:
             self.instruments,
             wall_us=lambda: self.wall_us,
             now_s=lambda: self.now_us / 1e6,
+            turns=Turns(self.hub, clock_us=lambda: self.now_us),
             **({} if asker_of is None else {"asker_of": asker_of}),
         )
 

@@ -29,6 +29,10 @@ BAD_TEXT = {
     "drain_spread_ms": "1.5",
     "nats_port": "65536",
     "nats_password_file": "/does/not/exist",
+    "limits_user_connections": "-1",
+    "limits_exempt": "127.0.0.1/8",
+    "proxies_trusted": "proxy.example",
+    "proxies_protocol": "proxy-v1",
 }
 
 
@@ -46,7 +50,7 @@ def test_defaults_are_a_valid_configuration() -> None:
 
 def test_every_field_says_what_it_is_for() -> None:
     assert all(how.text and how.group for how in settings_of(GatewayConfig).values())
-    assert list(GatewayConfig.__dataclass_fields__) == FIELDS
+    assert set(GatewayConfig.__dataclass_fields__) == set(FIELDS)
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -175,3 +179,23 @@ def test_lists_are_read_from_text_and_toml_alike(tmp_path: Path) -> None:
 def test_names_translate_both_ways(name: str) -> None:
     assert flag_name(name).removeprefix("--").replace("-", "_") == name
     assert variable_name(name).removeprefix("MDSTREAM_").lower() == name
+
+
+def test_a_table_of_the_file_is_the_beginning_of_its_keys_names(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "g.toml",
+        '[limits]\nexempt = []\nuser_connections = 5\n[proxies]\ntrusted = ["10.0.0.0/8", "::ffff:192.0.2.0/120"]\n',
+    )
+    config = load(file, {}, {})
+    assert (config.limits_exempt, config.limits_user_connections) == ((), 5)
+    assert config.proxies_trusted == ("10.0.0.0/8", "192.0.2.0/24")
+    with pytest.raises(
+        ConfigError, match=r"limits_user_conections is not a key; did you mean limits_user_connections\?"
+    ):
+        load(write(tmp_path / "h.toml", "[limits]\nuser_conections = 5\n"), {}, {})
+
+
+def test_networks_read_from_text_as_from_the_file() -> None:
+    config = load(None, {"MDSTREAM_PROXIES_TRUSTED": "10.1.2.3, 2001:DB8::/32"}, {"limits_exempt": "none"})
+    assert config.proxies_trusted == ("10.1.2.3/32", "2001:db8::/32")
+    assert config.limits_exempt == ()

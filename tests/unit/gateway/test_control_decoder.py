@@ -15,9 +15,9 @@ from mdstream.gateway.commands import _decode_plain, decode
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.control_decoder import (
     JSON,
+    MAX_VALUES,
     MSGPACK,
-    _decode_json,
-    _decode_msgpack,
+    decode_strictly,
     first_repeated,
     shown,
 )
@@ -61,8 +61,10 @@ def test_what_is_encoded_is_decoded() -> None:
         (b'{"a":{"b":1,"b":1}}', "'b' is given twice"),
         (b'{"a":"\\ud800"}', "lone surrogate"),
         (b'{"\\uDC00":1}', "lone surrogate"),
-        (b"[" * 60_000, "nested too deep"),
-        (b'{"a":' * 12_000, "nested too deep"),
+        (b"[" * 19_000, "nested too deep"),
+        (b"[" * 60_000, "more than 20000 values"),
+        (b'{"a":' * 1_800, "nested too deep"),
+        (b"[" + b"{}," * 2_000 + b"{}]", "more than 20000 values"),
         (b'{"a":' + b"9" * 5_000 + b"}", "4300"),
         (b"\xef\xbb\xbf{}", "not valid JSON"),
     ],
@@ -103,8 +105,15 @@ def test_values_before_the_bad_one_are_given() -> None:
     assert found == [1, 2]
 
 
-def test_an_array_may_be_as_long_as_the_message() -> None:
-    assert values(MSGPACK, msgpack.packb({"data": list(range(20_000))})) == [{"data": list(range(20_000))}]
+def test_a_command_may_hold_so_many_values() -> None:
+    some = list(range(MAX_VALUES - 12))  # beside them: a map, which counts as ten, its key, and the array
+    assert values(MSGPACK, msgpack.packb({"data": some})) == [{"data": some}]
+    assert "more than 20000 values" in refused(MSGPACK, msgpack.packb({"data": [*some, 0]}))
+
+
+def test_each_value_of_a_message_may_hold_so_many() -> None:
+    one = msgpack.packb(list(range(15_000)))
+    assert len(values(MSGPACK, one * 3)) == 3
 
 
 def test_announced_lengths_do_not_buy_memory() -> None:
@@ -187,8 +196,7 @@ def test_and_in_messagepack(message: dict[str, object]) -> None:
 def test_the_quick_way_decodes_what_the_strict_one_does(payload: bytes, format: int) -> None:
     quick = _decode_plain(format, payload)
     if quick is not None:
-        strict = _decode_json(payload) if format == JSON else _decode_msgpack(payload)
-        assert list(strict) == [quick]
+        assert list(decode_strictly(format, payload)) == [quick]
 
 
 @pytest.mark.parametrize(
@@ -224,8 +232,11 @@ def test_messagepack_that_is_left_to_the_strict_way(value: bytes) -> None:
 
 
 @pytest.mark.parametrize("format", [JSON, MSGPACK])
-def test_welcome_is_put_together_as_it_would_be_encoded(format: int) -> None:
+@pytest.mark.parametrize("shared", [{}, {"address": {"connections": 10}, "user": {"connections": 0}}])
+def test_welcome_is_put_together_as_it_would_be_encoded(
+    format: int, shared: dict[str, dict[str, int]]
+) -> None:
     config = GatewayConfig(node="ünïcode 0123456789abcdef")
     session, time_us = "fedcba9876543210", 1_723_075_200_000_000
-    made = messages.Welcomes(config).encode(format, session, time_us)
-    assert made == encode(format, messages.welcome(config, session, time_us))
+    made = messages.Welcomes(config, shared).encode(format, session, time_us)
+    assert made == encode(format, messages.welcome(config, session, time_us, shared))

@@ -103,7 +103,7 @@ def test_a_client_has_so_many_grouped_views(run, stage) -> None:
 
 def test_welcome_says_what_is_served(run, stage) -> None:
     on = stage(groups=(10, 100), max_grouped=7, max_other_groups=3)
-    limits = messages.welcome(on.config, "x", 1)["limits"]
+    limits = messages.welcome(on.config, "x", 1, {})["limits"]
     assert (limits["groups"], limits["max_grouped"], limits["max_other_groups"]) == ([10, 100], 7, 3)
 
 

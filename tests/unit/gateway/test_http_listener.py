@@ -10,14 +10,15 @@ from mdstream.gateway.http_listener import Page, answer
 from mdstream.gateway.http_messages import RequestLine
 
 
-def page(request: RequestLine) -> Page:
+def page(request: RequestLine, head: bytes, address: str) -> Page:
     if request.path == b"/broken":
         raise RuntimeError("no")
     return 200, f"{request.method} {request.target.decode()} {request.version}", [("X", "y")]
 
 
 def answered(head: bytes) -> tuple[int, dict[str, str], str]:
-    top, _, body = answer(head, page).decode().partition("\r\n\r\n")
+    whole = answer(head, "127.0.0.1:1", make_page=page).decode()
+    top, _, body = whole.partition("\r\n\r\n")
     first, *lines = top.split("\r\n")
     return int(first.split(" ")[1]), dict(line.split(": ", 1) for line in lines), body
 
@@ -60,3 +61,12 @@ def test_a_page_that_fails_is_500_and_logged(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.ERROR):
         assert answered(b"GET /broken HTTP/1.1")[::2] == (500, "internal error\n")
     assert caplog.records[0].exc_info is not None
+
+
+def test_every_answer_tells_browsers_to_be_careful() -> None:
+    for head in (b"GET /a HTTP/1.1\r\nHost: x", b"nonsense", b"POST / HTTP/1.1", b"GET /broken HTTP/1.1"):
+        _, headers, _ = answered(head)
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cache-Control"] == "no-store"

@@ -4,6 +4,7 @@ import { connect, nanos } from "nats";
 import { decode, encode } from "@msgpack/msgpack";
 
 const WRONG_LAST_SEQUENCE = 10071;
+const HOUR_US = 3_600_000_000; // an epoch further ahead of the clock counts for nobody
 const STREAMS = [
   { name: "MD_STATE", subjects: ["md.*.*.snap", "md.*.*.ref", "md.*.*.status"], max_msgs_per_subject: 1, allow_direct: true },
   { name: "MD_LOG", subjects: ["md.*.*.book", "md.*.*.trade"], max_age: nanos(600_000), max_bytes: 2 ** 30, allow_direct: true },
@@ -16,7 +17,9 @@ const token = (text) =>
     [...new TextEncoder().encode(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(""));
 const SUBJECT = `md.${token(venue)}.${token(symbol)}`;
 
-const nc = await connect({ servers: url, maxReconnectAttempts: -1 });
+const { host, username, password } = new URL(url);
+const login = username ? { user: username, pass: decodeURIComponent(password) } : {};
+const nc = await connect({ servers: host, ...login, maxReconnectAttempts: -1 });
 const jetstream = nc.jetstream({ timeout: 2000 });
 const manager = await nc.jetstreamManager({ timeout: 2000, checkAPI: false });
 const now = () => Date.now() * 1000; // µs
@@ -108,7 +111,7 @@ async function claim() {
 async function leaveToOthers() {
   for await (const message of nc.subscribe(`${SUBJECT}.status`)) {
     const greater = decode(message.data)[1];
-    if (greater > epoch) {
+    if (greater > epoch && greater < now() + HOUR_US) {
       console.error(`another writer has taken over with epoch ${greater}`);
       process.exit(1);
     }

@@ -1,9 +1,11 @@
-"""Counts the keys of all maps in a message, as sent and as decoded. The decoded one has fewer if a map gave a key twice."""
+"""Counts what is in a message. The keys of all maps, as sent and as decoded: the decoded one has fewer if a map gave a key twice.
+And the values, before anything is made of them."""
 
 from libc.stdint cimport uint8_t, uint64_t
 
 cdef enum:
     DEEPEST = 32
+    MAP_WEIGHT = 10             # values that a map counts as: making one takes so much longer
 
 
 cdef Py_ssize_t count(object value, int depth) except -2:
@@ -56,6 +58,25 @@ def count_json_keys(payload: bytes) -> int:
     return keys
 
 
+def count_json_values(payload: bytes) -> int:
+    """About how many values JSON holds, also if it is not valid; a map counts as ten."""
+    cdef const uint8_t* at = payload
+    cdef const uint8_t* end = at + len(payload)
+    cdef Py_ssize_t values = 1
+    cdef bint quoted = False
+    while at < end:
+        if at[0] == c'"':
+            quoted = not quoted
+        elif quoted:
+            at += at[0] == c'\\'
+        elif at[0] == c',' or at[0] == c':' or at[0] == c'[':
+            values += 1
+        elif at[0] == c'{':
+            values += MAP_WEIGHT
+        at += 1
+    return values
+
+
 cdef inline uint64_t number(const uint8_t* at, int size) noexcept nogil:
     cdef uint64_t value = 0
     cdef int i
@@ -90,38 +111,73 @@ cdef uint64_t value_bytes(uint8_t first) noexcept nogil:
     return 0
 
 
+cdef enum Kind:
+    SCALAR = 0
+    ARRAY = 1
+    MAP = 2
+
+
+cdef const uint8_t* next_header(const uint8_t* at, const uint8_t* end, Kind* kind, uint64_t* count) noexcept nogil:
+    """Past a value without what it contains: a scalar, or the header of an array or a map of `count` items or pairs. NULL if it is
+    cut short. The items of a container follow its header, so a message can be walked through without regard to nesting."""
+    cdef uint8_t first = at[0]
+    cdef uint64_t skip
+    cdef int size
+    at += 1
+    kind[0] = SCALAR
+    count[0] = 0
+    if first < 0x80 or first >= 0xe0:
+        return at
+    if first < 0xa0:
+        kind[0] = MAP if first < 0x90 else ARRAY
+        count[0] = first & 15
+        return at
+    if first < 0xc0:
+        skip = first & 31
+    else:
+        size = length_bytes(first)
+        if size > end - at:
+            return NULL
+        skip = number(at, size) if size else value_bytes(first)
+        at += size
+        if first >= 0xdc:
+            kind[0] = MAP if first >= 0xde else ARRAY
+            count[0] = skip
+            return at
+        if 0xc7 <= first <= 0xc9:
+            skip += 1
+    return at + skip if skip <= <uint64_t>(end - at) else NULL
+
+
 def count_msgpack_keys(payload: bytes) -> int:
     """The keys of all maps in valid MessagePack; -1 if it is cut short."""
-    # Value by value, without regard to nesting: the items of a container follow its header.
     cdef const uint8_t* at = payload
     cdef const uint8_t* end = at + len(payload)
     cdef uint64_t keys = 0
-    cdef uint64_t skip
-    cdef uint8_t first
-    cdef int size
+    cdef uint64_t count = 0
+    cdef Kind kind = SCALAR
     while at < end:
-        first = at[0]
-        at += 1
-        if first < 0x80 or first >= 0xe0 or 0x90 <= first < 0xa0:
-            continue
-        if first < 0x90:
-            keys += first & 15
-            continue
-        if first < 0xc0:
-            skip = first & 31
-        else:
-            size = length_bytes(first)
-            if size > end - at:
-                return -1
-            skip = number(at, size) if size else value_bytes(first)
-            at += size
-            if first >= 0xdc:
-                if first >= 0xde:
-                    keys += skip
-                continue
-            if 0xc7 <= first <= 0xc9:
-                skip += 1
-        if skip > <uint64_t>(end - at):
+        at = next_header(at, end, &kind, &count)
+        if at == NULL:
             return -1
-        at += skip
+        if kind == MAP:
+            keys += count
     return <Py_ssize_t>min(keys, <uint64_t>1 << 40)
+
+
+def count_msgpack_values(payload: bytes, start: int, stop: int) -> int:
+    """How many values the bytes ``start`` to ``stop`` of MessagePack hold, as far as they are valid; a map counts as ten."""
+    cdef Py_ssize_t size = len(payload)
+    cdef const uint8_t* at = payload
+    cdef const uint8_t* end
+    cdef uint64_t count = 0
+    cdef Kind kind = SCALAR
+    cdef Py_ssize_t values = 0
+    if not 0 <= start <= stop <= size:
+        raise IndexError(f"{start} to {stop} are not within {size} bytes")
+    end = at + <Py_ssize_t>stop
+    at += <Py_ssize_t>start
+    while at != NULL and at < end:
+        at = next_header(at, end, &kind, &count)
+        values += MAP_WEIGHT if kind == MAP else 1
+    return values

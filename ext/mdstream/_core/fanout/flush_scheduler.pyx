@@ -197,7 +197,10 @@ cdef class FlushScheduler:
         self.tick_handle = self.loop.call_soon(self._after_next_turn)       # in which the socket is read
 
     def _after_next_turn(self):
-        self.tick_handle = self.loop.call_soon(self._tick)
+        self.tick_handle = self.loop.call_soon(self._tick_now)
+
+    def _tick_now(self):
+        self.c_tick()       # also if the socket is paused again: it was read
 
     cdef int c_tick(self) except -1:
         try:

@@ -96,8 +96,6 @@ cdef class Heartbeats:
         for i in range(sink.n_places):
             topic = <Topic>sink.places[i].topic
             member = topic.c_member(sink, i)
-            if member.held:
-                continue
             if member.beat_version == topic.version:
                 pair[0] = topic.number
                 pair[1] = topic.seq if member.state == IN_STEP and member.resumed_at != topic.seq else 0

@@ -11,6 +11,7 @@ cdef class Hub:
     cdef Outbox out
     cdef readonly uint64_t heartbeat_us
     cdef readonly uint64_t slow_limit_us
+    cdef uint64_t slice_us
     cdef dict instrument_options
     cdef dict topic_groups           # Instrument → TopicGroup
     cdef dict names             # name → Instrument
@@ -27,12 +28,14 @@ cdef class Hub:
     cdef object made            # key → Topic without a member yet; weak
     cdef list ahead             # topics with members that resumed ahead of them
     cdef set blocked            # sinks
+    cdef public object on_arrival   # called with sink and topic of a subscription that is told apart no longer
     cdef Py_ssize_t subscriptions
     cdef Heartbeats heartbeats
 
     cdef int c_enter(self) except -1
     cdef int c_leave(self) except -1
     cdef int c_mark_filled(self) except -1
+    cdef int c_tell_arrivals(self) except -1
     cdef int c_clock(self, uint64_t now_us, object wall_us) except -1
     cdef TopicGroup c_topic_group(self, object instrument)
     cdef int c_mark(self, object instrument) except -1
@@ -44,7 +47,8 @@ cdef class Hub:
     cdef int c_remove(self, Sink sink, Py_ssize_t place) except -1
     cdef int c_send(self, Sink sink, int opcode, const char* payload, Py_ssize_t size) except -1
     cdef int c_blocked(self, Sink sink) except -1
-    cdef bint c_catch_up_all(self, Sink sink) except -1
+    cdef int c_relieve(self, Sink sink) except -1
+    cdef int c_catch_up_all(self, Sink sink) except -1
     cdef bint c_admit(self, Sink sink, Topic topic, object resume) except -1
     cdef int c_emit_due(self, Topic topic, uint64_t slack_us, bint its_turn) except -1
     cdef int c_refill_work(self) except -1

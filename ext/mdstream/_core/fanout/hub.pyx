@@ -6,6 +6,7 @@ from weakref import WeakValueDictionary
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from mdstream._core.base.clock cimport monotonic_us
 from mdstream._core.codec.deflate cimport Deflater
 from mdstream._core.codec.variant cimport VARIANTS, PLAIN, format_of, compression_of
 from mdstream._core.fanout.heartbeats cimport Heartbeats
@@ -23,7 +24,7 @@ from mdstream.codes import CloseCode
 
 cdef enum:
     TICK_US = 50000
-    DRAIN_BYTES = 65536         # written at a time to a sink that reads again
+    RELIEF_BYTES = 65536        # linked to one sink: then it is written to before more is made for it
     DEFER_SHARE = 10            # of the shortest interval that anybody asked for
     # What grouped views may cost: about a quarter of a core, and a millisecond at a time.
     WORK_PER_US = 30            # levels summed
@@ -39,6 +40,8 @@ cdef class Hub:
 
     No I/O and no clock of its own: its owner calls ``flush`` after each batch from the bus and ``tick`` every 50 ms,
     or less often while nothing ``waits``.
+    A subscription that is ahead of its topic is told `recovering` apart from the others: once it is in step, or has waited too long,
+    ``on_arrival`` is called with its sink and topic, after its data, to tell it what state the topic has.
     Times are integer µs. All that is measured is measured on a monotonic clock, ``now_us``; ``wall_us``, the time since the Unix
     epoch, is sent in heartbeats and compared with event times, and may step.
     """
@@ -51,11 +54,12 @@ cdef class Hub:
         max_levels: int = 65536,
         heartbeat_us: int = 15_000_000,
         slow_limit_us: int = 30_000_000,
+        slice_us: int = 1_000,
         compression_level: int = 1,
         compression_threshold_bytes: int = 256,
         sender: Sender | None = None,
     ) -> None:
-        """``compression_*``: for sinks with ``window_bits``; smaller messages are sent to them as they are. ``sender``: writes to
+        """``slice_us``: how long one sink is brought up to date at a time. ``compression_*``: for sinks with ``window_bits``; smaller messages are sent to them as they are. ``sender``: writes to
         many sinks at once; without it, each writes for itself."""
         if heartbeat_us < TICK_US:
             raise ValueError(f"heartbeat_us is {heartbeat_us}; it must be at least {TICK_US}, the pace of tick()")
@@ -64,6 +68,7 @@ cdef class Hub:
         self.out.deflater = Deflater(compression_level, compression_threshold_bytes)
         self.heartbeat_us = heartbeat_us
         self.slow_limit_us = slow_limit_us
+        self.slice_us = slice_us
         self.instrument_options = {
             "log_capacity": log_capacity, "trade_capacity": trade_capacity, "max_levels": max_levels
         }
@@ -78,6 +83,7 @@ cdef class Hub:
         self.made = WeakValueDictionary()
         self.ahead = []
         self.blocked = set()
+        self.on_arrival = None
         self.heartbeats = Heartbeats(heartbeat_us, TICK_US)
 
     @property
@@ -117,6 +123,8 @@ cdef class Hub:
 
     cdef int c_leave(self) except -1:
         """The outermost leave writes, and marks the sinks that take no more."""
+        if self.out.arrived:
+            self.c_tell_arrivals()
         if self.out.corks > 1:
             self.out.corks -= 1
             return 0
@@ -125,6 +133,13 @@ cdef class Hub:
             self.c_mark_filled()
         finally:
             self.out.corks -= 1
+        return 0
+
+    cdef int c_tell_arrivals(self) except -1:
+        arrived, self.out.arrived = self.out.arrived, []
+        for sink, topic in arrived:
+            if self.on_arrival is not None and self.find(sink, topic.number) is topic:
+                self.on_arrival(sink, topic)
         return 0
 
     cdef int c_mark_filled(self) except -1:
@@ -371,19 +386,22 @@ cdef class Hub:
             return topic, None
         return topic, self.subscribe(sink, topic, resume)
 
-    def catch_up(self, sink: Sink, topic: Topic, answer: bytes | None = None) -> None:
+    def catch_up(self, sink: Sink, topic: Topic, answer: bytes | None = None, *, seen: int = 0) -> None:
         """Sends what brings the subscription up to date (snapshot, delta or nothing), at once where the sink can take it.
 
-        ``answer``: a control message that goes ahead of it, as by ``send``.
+        ``answer``: a control message that goes ahead of it, as by ``send``. ``seen``: trades up to this number are not sent.
         """
         cdef Py_ssize_t place = self.c_place(sink, topic)
-        topic.c_member(sink, place).held = False
+        cdef Member* member = topic.c_member(sink, place)
+        member.held = False
+        member.seq = max(member.seq, <uint64_t>seen)
         self.c_enter()
         try:
             if answer is not None:
                 self.send(sink, answer)
-            if not sink.blocked:
+            if not sink.blocked and not sink.closed:        # the answer may have been one too many
                 topic.c_catch_up(self.out, sink, place)
+            self.c_relieve(sink)
         finally:
             self.c_leave()
 
@@ -403,6 +421,11 @@ cdef class Hub:
             self.c_drop(topic)
         return 0
 
+    def is_owed(self, sink: Sink, topic: Topic) -> bool:
+        """Whether a subscription waits for a number that the bus bears out: anything before it would take it back."""
+        cdef Member* member = topic.c_member(sink, self.c_place(sink, topic))
+        return member.state == AHEAD and member.seq <= topic.instrument.awaited
+
     def recover(self, sink: Sink, topic: Topic, from_seq: int) -> None:
         """Answers ``recover``: delta or snapshot, whichever is smaller; for trades the missing ones or ``lost``.
 
@@ -414,8 +437,16 @@ cdef class Hub:
             topic.c_recover(self.out, sink, place, from_seq)
             if not sink.blocked:
                 topic.c_catch_up(self.out, sink, place)
+            self.c_relieve(sink)
         finally:
             self.c_leave()
+
+    cdef int c_relieve(self, Sink sink) except -1:
+        """Much is linked to one sink: it is written to now. If its peer does not read, what follows is only marked, not made."""
+        if sink.pending >= RELIEF_BYTES:
+            self.out.c_write_one(sink)
+            self.c_mark_filled()
+        return 0
 
     def recover_work(self, sink: Sink, topic: Topic, from_seq: int) -> int:
         """What the answer to ``recover`` costs at most: levels, changes or trades to be computed and encoded; at least 1."""
@@ -431,6 +462,7 @@ cdef class Hub:
         try:
             self.out.c_frame_of(opcode, compression_of(sink.variant) if opcode < OP_CLOSE else PLAIN, payload, size, &frame)
             self.out.c_deliver(sink, frame)
+            self.c_relieve(sink)
         finally:
             self.c_leave()
         return 0
@@ -439,11 +471,14 @@ cdef class Hub:
         """One control message to one sink, in the sink's format, in order with its data; also while it is blocked."""
         self.c_send(sink, OP_BINARY if sink.format else OP_TEXT, payload, len(payload))
 
-    def broadcast(self, topic: Topic, json: bytes, msgpack: bytes) -> None:
-        """Hands every subscriber of a topic one control message (``state``), ready in both formats, in order with its data."""
+    def broadcast(self, topic: Topic, json: bytes, msgpack: bytes, *, to_apart: bool = True) -> None:
+        """Hands every subscriber of a topic one control message (``state``, ``ref``), ready in both formats, in order with its data.
+        ``to_apart``: also those that are told `recovering` apart from the others."""
         cdef int variant
         cdef uint32_t i
         cdef Frame frame
+        cdef Member* member
+        cdef bint all_of_them = to_apart
         self.c_enter()
         try:
             for variant in range(VARIANTS):
@@ -452,8 +487,9 @@ cdef class Hub:
                 payload = msgpack if format_of(variant) else json
                 self.out.c_message(variant, payload, len(payload), &frame)
                 for i in range(topic.members[variant].count):
-                    if not topic.members[variant].items[i].held:
-                        self.out.c_deliver(<Sink>topic.members[variant].items[i].sink, frame)
+                    member = &topic.members[variant].items[i]
+                    if not member.held and (all_of_them or not member.apart):
+                        self.out.c_deliver(<Sink>member.sink, frame)
         finally:
             self.c_leave()
 
@@ -472,32 +508,41 @@ cdef class Hub:
             (<Topic>sink.places[i].topic).c_on_blocked(sink, i)
         return 0
 
-    def drained(self, sink: Sink) -> None:
-        """Called by the sink when its peer reads again: brings each subscription up to date until it blocks once more."""
+    def drained(self, sink: Sink) -> bool:
+        """Called by the sink when its peer reads again: brings each subscription up to date until it blocks once more.
+
+        False if time is up before: then call again soon, and others have their turn first.
+        """
         if sink.closed:
-            return
-        sink.blocked = False
-        self.blocked.discard(sink)
+            return True
+        if sink.blocked:
+            sink.blocked = False
+            self.blocked.discard(sink)
+            sink.lagging = sink.n_places
         self.c_enter()
         try:
-            if self.c_catch_up_all(sink):
-                sink.behind_since_us = 0
+            self.c_catch_up_all(sink)
+            if not sink.lagging:
+                sink.behind_since_us = self.out.now_us if sink.blocked else 0
         finally:
             self.c_leave()
+        return sink.lagging == 0 or sink.blocked or sink.closed
 
-    cdef bint c_catch_up_all(self, Sink sink) except -1:
-        """False if it blocked again before the last one. Goes on where it stopped the last time, so that all have their turn."""
-        cdef uint32_t left = sink.n_places
-        while left and not sink.blocked and not sink.closed:
+    cdef int c_catch_up_all(self, Sink sink) except -1:
+        """Goes on where it stopped the last time, so that all subscriptions have their turn."""
+        cdef uint64_t until_us = monotonic_us() + self.slice_us
+        while sink.lagging and not sink.blocked and not sink.closed:
+            sink.lagging -= 1
+            if not sink.n_places:
+                continue
             if sink.turn >= sink.n_places:
                 sink.turn = 0
             (<Topic>sink.places[sink.turn].topic).c_catch_up(self.out, sink, sink.turn)
             sink.turn += 1
-            left -= 1
-            if sink.pending >= DRAIN_BYTES:
-                self.out.c_write_one(sink)
-                self.c_mark_filled()
-        return left == 0
+            self.c_relieve(sink)
+            if monotonic_us() >= until_us:
+                break
+        return 0
 
     # ---- time
 

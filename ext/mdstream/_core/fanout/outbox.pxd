@@ -61,6 +61,7 @@ cdef class Outbox:
     cdef Written[BATCH] written     # of each job
     cdef char* joined           # copies of deliveries in several pieces, each in one piece
     cdef list filled            # sinks that took no more in the last writes; for the hub
+    cdef list arrived           # (sink, topic) of members that are told apart no longer; for the hub
     # scratch space for topics
     cdef Buffer scratch
     cdef Levels bids

@@ -78,6 +78,7 @@ cdef const Delivery* take_deliveries(Sink sink) noexcept:
 cdef class Outbox:
     def __cinit__(self) -> None:
         self.filled = []
+        self.arrived = []
         self.joined = <char*>malloc(JOIN_SPACE)
         if self.joined == NULL:
             raise MemoryError("no memory for an outbox")

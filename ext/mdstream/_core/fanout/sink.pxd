@@ -40,6 +40,7 @@ cdef class Sink:
     # of the hub
     cdef uint64_t behind_since_us       # since when a subscription has been behind; 0: none is
     cdef uint32_t turn                  # the place at which catching up goes on
+    cdef uint32_t lagging               # subscriptions that it has still to look at, since the peer reads again
     cdef uint64_t heard_us              # when the peer last sent anything; 0: not known yet
     cdef uint32_t slot                  # of the heartbeat wheel
     cdef uint32_t slot_index

@@ -30,11 +30,12 @@ cdef struct Member:
     PyObject* sink      # borrowed: a sink leaves its topics when it is closed
     uint64_t seq        # unless in step: where it stands (see c_position)
     uint64_t resumed_at     # the number at which it came into step without having been sent anything; NEVER once it was
-    uint64_t deadline_us    # AHEAD: when to stop waiting
+    uint64_t deadline_us    # AHEAD: when to stop waiting; NEVER if it was told so already
     uint32_t place      # index in the sink's places
     uint32_t beat_version   # the topic's version at the last heartbeat
     uint8_t state       # MemberState
     uint8_t reason      # Reason, of the snapshot that it may come to
+    uint8_t apart       # told `recovering` alone, since it joined AHEAD; until it arrives, states of its topic are not for it
     bint held           # subscribed, but catch_up was not called yet: it is sent nothing, and is not in step
 
 cdef struct Members:    # the first `in_step` are IN_STEP
@@ -45,6 +46,7 @@ cdef struct Members:    # the first `in_step` are IN_STEP
 
 cdef enum:
     NEVER = 0xFFFFFFFFFFFFFFFF
+    AHEAD_LIMIT_US = 2000000    # how long a member waits ahead of its topic for what nothing bears out
 
 cdef class TopicGroup:
     """What the topics of one instrument share."""
@@ -120,6 +122,10 @@ cdef class Topic:
     # Members that waited ahead of the topic: those it has reached; with `now_us`, also those whose time is up.
     cdef int c_serve_ahead(self, Outbox out, uint64_t now_us) except -1
     cdef int c_bring_into_step(self, Outbox out, Member* member) except -1
+    # The time of a member that waits ahead is up.
+    cdef int c_stop_waiting(self, Outbox out, Member* member) except -1
+    # A member that was told apart is told the state of its topic from here on.
+    cdef int c_arrive(self, Outbox out, Member* member) except -1
     # Brings into step all that are not and can be: neither held nor blocked.
     cdef int c_serve_waiting(self, Outbox out) except -1
     cdef int c_send_all(self, Outbox out, int variant, Frame frame) except -1

@@ -93,6 +93,7 @@ cdef class Topic:
         member.beat_version = self.version
         member.state = EMPTY
         member.reason = REASON_SUBSCRIBE
+        member.apart = False
         member.held = True
         members.count += 1
         sink.grouped += self.costly
@@ -179,7 +180,13 @@ cdef class Topic:
         check(not member.held)
         if self.c_shows():
             self.c_send_missing(out, member)
-            self.c_set_state(member, IN_STEP)
+            self.c_arrive(out, self.c_set_state(member, IN_STEP))
+        return 0
+
+    cdef int c_arrive(self, Outbox out, Member* member) except -1:
+        if member.apart:
+            member.apart = False
+            out.arrived.append((<Sink>member.sink, self))
         return 0
 
     cdef int c_serve_waiting(self, Outbox out) except -1:
@@ -206,9 +213,12 @@ cdef class Topic:
                     continue
                 if member.seq <= self.c_position():
                     self.c_bring_into_step(out, member)
-                elif now_us >= member.deadline_us and member.seq > self.instrument.awaited:
-                    self.c_bring_into_step(out, self.c_set_state(member, EMPTY))
+                elif now_us >= member.deadline_us:
+                    self.c_stop_waiting(out, member)
         return 0
+
+    cdef int c_stop_waiting(self, Outbox out, Member* member) except -1:
+        raise NotImplementedError
 
     cdef int c_send_all(self, Outbox out, int variant, Frame frame) except -1:
         cdef Members* members = &self.members[variant]

@@ -13,11 +13,10 @@ from mdstream._core.codec.variant cimport format_of
 from mdstream._core.orderbook.checksum cimport levels_crc
 from mdstream._core.orderbook.levels cimport levels_diff, levels_free, levels_keep
 from mdstream._core.fanout.sink cimport Sink
-from mdstream._core.fanout.topic cimport AHEAD, BEHIND, EMPTY, NEVER, Members
+from mdstream._core.fanout.topic cimport AHEAD, AHEAD_LIMIT_US, BEHIND, EMPTY, NEVER, Members
 
 cdef enum:
     CRC_LEVELS = 10
-    AHEAD_LIMIT_US = 2000000
 
 
 cdef inline int keep_view(BookTopic topic, Outbox out) except -1:
@@ -196,6 +195,7 @@ cdef class BookTopic(Topic):
         if seq > self.seq:
             self.c_set_state(member, AHEAD)
             member.deadline_us = out.now_us + AHEAD_LIMIT_US
+            member.apart = seq > self.instrument.book.seq      # not: ahead of its interval alone
         elif seq == self.seq or self.instrument.book.c_keeps(seq):
             self.c_set_state(member, BEHIND)
         else:
@@ -203,6 +203,11 @@ cdef class BookTopic(Topic):
         member.seq = seq
         member.resumed_at = 0
         return True
+
+    cdef int c_stop_waiting(self, Outbox out, Member* member) except -1:
+        if member.seq > self.instrument.awaited:
+            return self.c_bring_into_step(out, self.c_set_state(member, EMPTY))
+        return 0
 
     cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1:
         member.reason = REASON_RECOVER

@@ -6,7 +6,7 @@ from mdstream._core.codec.encode cimport ENCODERS
 from mdstream._core.codec.message cimport FORMAT_JSON, REASON_RECOVER, Head
 from mdstream._core.codec.variant cimport VARIANTS, format_of
 from mdstream._core.fanout.sink cimport Sink
-from mdstream._core.fanout.topic cimport AHEAD, BEHIND, NEVER, Member, Members
+from mdstream._core.fanout.topic cimport AHEAD, AHEAD_LIMIT_US, BEHIND, NEVER, Member, Members
 from mdstream._core.orderbook.trade_log cimport Trade, TradeLog
 
 
@@ -95,8 +95,7 @@ cdef class TradesTopic(Topic):
             self.c_lost(out, variant, member.seq + 1, self.seq, &frame)
             out.c_deliver(<Sink>member.sink, frame)
         member.seq = self.instrument.trades.c_oldest() - 1 if member.held else 0
-        self.c_set_state(member, BEHIND)
-        return 0
+        return self.c_arrive(out, self.c_set_state(member, BEHIND))
 
     # ---- for one
 
@@ -108,10 +107,16 @@ cdef class TradesTopic(Topic):
     cdef bint c_admit(self, Outbox out, Member* member, bint resume, uint64_t epoch, uint64_t seq) except -1:
         cdef bint resumed = resume and epoch == self.epoch
         member.resumed_at = 0
-        member.deadline_us = NEVER      # there is no snapshot to fall back to: what comes after `seq` is sent when it comes
+        member.deadline_us = out.now_us + AHEAD_LIMIT_US
         member.seq = seq if resumed else self.seq
-        self.c_set_state(member, AHEAD if member.seq > self.seq else BEHIND)
+        member.apart = member.seq > self.seq
+        self.c_set_state(member, AHEAD if member.apart else BEHIND)
         return resumed
+
+    cdef int c_stop_waiting(self, Outbox out, Member* member) except -1:
+        """It stays ahead, as there is no snapshot to fall back to: what comes after its number is sent when it comes."""
+        member.deadline_us = NEVER
+        return self.c_arrive(out, member)
 
     cdef int c_rewind(self, Member* member, uint64_t from_seq) except -1:
         member.reason = REASON_RECOVER

@@ -1,5 +1,7 @@
 """From the bus into the hub: takes the live messages of one instrument."""
 
+from libc.stdint cimport uint64_t
+
 from mdstream._core.fanout.flush_scheduler cimport FlushScheduler
 from mdstream._core.orderbook.book cimport NextWrites
 from mdstream._core.fanout.hub cimport Hub
@@ -33,8 +35,12 @@ cdef class InstrumentReceiver(Receiver):
     cdef FlushScheduler scheduler
     cdef public Intake book         # None: not straight to the core
     cdef public Intake trades
-    cdef public bint heard          # something was accepted since this was last cleared
+    cdef bint heard                 # something was accepted since the watch last looked
+    cdef bint silent                # the next message that is accepted is told to on_heard
     cdef Footprint footprint        # of the book
+    cdef readonly uint64_t heard_us     # when the watch last found that something was accepted; 0: never
+    cdef uint64_t due_us            # when the watch calls for a check
+    cdef uint64_t calm_us           # how long after heard_us that is; 0: due_us stays as it is
 
     cdef bint c_apply(self, Intake intake, const char* payload, Py_ssize_t size) except -1
     cdef bint c_is_confirmed(self, const char* snap, Py_ssize_t size) except -1

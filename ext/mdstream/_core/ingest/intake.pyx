@@ -67,11 +67,18 @@ cdef class InstrumentReceiver(Receiver):
     """
 
     def __init__(self, fallback not None, on_heard not None, FlushScheduler scheduler not None):
-        """``fallback`` is called with subject and payload, ``on_heard`` after the first message that was accepted and after the first
-        since ``heard`` was cleared."""
+        """``fallback`` is called with subject and payload, ``on_heard`` after the first message that was accepted, and after the
+        first since ``check_at`` was called without ``calm_us``."""
         self.fallback = fallback
         self.on_heard = on_heard
         self.scheduler = scheduler
+        self.silent = True
+
+    def check_at(self, uint64_t due_us, uint64_t calm_us=0):
+        """Tells a ``Watch`` when to call for a check: at ``due_us``; with ``calm_us`` only once nothing was accepted for so long."""
+        self.due_us = due_us
+        self.calm_us = calm_us
+        self.silent = calm_us == 0
 
     cdef int c_receive(self, const char* subject, Py_ssize_t subject_size,
                        const char* payload, Py_ssize_t payload_size) except -1:
@@ -129,8 +136,9 @@ cdef class InstrumentReceiver(Receiver):
             self.scheduler.c_request()
         if outcome != Outcome.APPLIED and outcome != Outcome.NEW_EPOCH:
             return False
-        if not self.heard:
-            self.heard = True
+        self.heard = True
+        if self.silent:
+            self.silent = False
             self.on_heard()
         return True
 

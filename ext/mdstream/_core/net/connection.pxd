@@ -9,7 +9,7 @@ cdef class ConnectionHandler:
     cdef int c_received(self, char* data, Py_ssize_t size) except -1
     # The peer sends no more.
     cdef int c_eof(self) except -1
-    # All pending bytes were sent.
+    # All pending bytes were sent, or it was asked for again.
     cdef int c_drained(self) except -1
     # The connection has ended: nothing follows.
     cdef int c_lost(self) except -1
@@ -47,6 +47,8 @@ cdef class Connection:
     cdef Py_ssize_t sent        # of it
     cdef uint32_t watched       # events that the kernel reports
     cdef uint8_t state          # ConnectionState
+    cdef bint paused            # nothing is read
+    cdef bint asked             # the handler is to be called when it can be written to, though nothing is pending
 
     # The only place where the state changes.
     cdef void c_set_state(self, ConnectionState state) noexcept
@@ -54,6 +56,11 @@ cdef class Connection:
     cdef int c_watch(self) except -1
     cdef int c_on_event(self, uint32_t events) except -1
     cdef int c_read(self) except -1
+    cdef int c_writable(self) except -1
     cdef int c_send_pending(self) except -1
+    # Calls c_drained once more, after what else is ready had its turn.
+    cdef int c_ask_again(self) except -1
+    # Ends it; the kernel still delivers what it took.
+    cdef int c_finish(self) except -1
     cdef Py_ssize_t c_pending(self) noexcept
     cdef int c_queue(self, const char* data, Py_ssize_t size) except -1

@@ -5,12 +5,13 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memmove
 from posix.unistd cimport close
 
 from mdstream._core.base.check cimport check
 from mdstream._core.base.buffer cimport buffer_free, buffer_reserve
 from mdstream._core.base.clock cimport monotonic_us
+from mdstream._core.net.socket_send cimport MSG_DONTWAIT, MSG_NOSIGNAL, reset_on_close, send, undelivered
 
 cdef extern from *:
     """
@@ -32,7 +33,6 @@ cdef extern from *:
     #define EPOLL_CLOEXEC 0
     #define SOCK_NONBLOCK 0
     #define SOCK_CLOEXEC 0
-    #define MSG_NOSIGNAL 0
     struct epoll_event { uint32_t events; union { void* ptr; } data; };
     static int epoll_create1(int flags) { (void)flags; errno = ENOSYS; return -1; }
     static int epoll_ctl(int a, int b, int c, struct epoll_event* d) { (void)a; (void)b; (void)c; (void)d; errno = ENOSYS; return -1; }
@@ -45,7 +45,6 @@ cdef extern from *:
         EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
         EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLL_CLOEXEC
         SOCK_NONBLOCK, SOCK_CLOEXEC
-        MSG_DONTWAIT, MSG_NOSIGNAL
         SHUT_WR
     union epoll_data_t:
         void* ptr
@@ -57,13 +56,13 @@ cdef extern from *:
     int epoll_wait(int epoll, epoll_event* events, int most, int timeout_ms) nogil
     int accept4(int fd, void* address, void* length, int flags) nogil
     Py_ssize_t recv(int fd, void* data, size_t size, int flags) nogil
-    Py_ssize_t send(int fd, const void* data, size_t size, int flags) nogil
     int shutdown(int fd, int how) nogil
 
 cdef enum:
     READ_SPACE = 65536          # bytes read at a time
     BATCH = 16                  # events taken from the kernel at a time
     TURN_US = 1000              # until the event loop goes on with what else is ready
+    ORPHAN_MOST = 16384         # bytes that the kernel may go on delivering when a connection has ended
 
 cdef object logger = logging.getLogger("mdstream.connection")
 
@@ -227,10 +226,14 @@ cdef class Connection:
     =========== ================================= ====== ==================================== ===========================
     OPEN        the constructor                   yes    yes                                  HALF_CLOSED, CLOSING, ENDED
     HALF_CLOSED ``write_eof``                     yes    what is pending, then its end (FIN)  CLOSING, ENDED
-    CLOSING     ``close`` while bytes are pending no     what is pending                      ENDED, once that is sent
+    CLOSING     ``close`` while much is not       no     what is pending                      ENDED, once that is delivered,
+                delivered                                                                     or by ``abort``
     ENDED       ``abort``, ``close``, an error    no     no                                   CLOSED, very soon
     CLOSED      ``Connections``                   the handler was told, the descriptor is closed
     =========== ================================= ====== ==================================== ===========================
+
+    A peer that does not read could leave megabytes in the kernel, for minutes after the end. ``abort`` has them thrown away; its
+    owner calls it when a connection has been CLOSING for too long.
     """
 
     def __init__(self, connections: Connections, fd: int, handler: ConnectionHandler) -> None:
@@ -250,7 +253,9 @@ cdef class Connection:
     cdef int c_watch(self) except -1:
         """Tells the kernel which events to report."""
         cdef epoll_event event
-        cdef uint32_t wanted = (EPOLLIN if self.state < CONNECTION_CLOSING else 0) | (EPOLLOUT if self.c_pending() else 0)
+        cdef uint32_t wanted = EPOLLIN if self.state < CONNECTION_CLOSING and not self.paused else 0
+        if self.c_pending() or self.asked:
+            wanted |= EPOLLOUT
         if wanted == self.watched or self.state >= CONNECTION_ENDED:
             return 0
         self.watched = wanted
@@ -264,10 +269,10 @@ cdef class Connection:
 
     cdef int c_on_event(self, uint32_t events) except -1:
         if events & EPOLLOUT:
-            self.c_send_pending()
+            self.c_writable()
         if self.state >= CONNECTION_ENDED:
             return 0
-        if events & EPOLLIN:
+        if events & EPOLLIN and self.watched & EPOLLIN:     # it may have been paused by another one in this batch
             return self.c_read()
         if events & (EPOLLERR | EPOLLHUP):
             self.abort()
@@ -290,7 +295,11 @@ cdef class Connection:
         return self.pending.size - self.sent
 
     cdef int c_queue(self, const char* data, Py_ssize_t size) except -1:
-        """Adds to what is pending."""
+        """Adds to what is pending, and forgets what was sent of it once that is the greater part."""
+        if self.sent > self.c_pending():
+            memmove(self.pending.data, self.pending.data + self.sent, self.c_pending())
+            self.pending.size -= self.sent
+            self.sent = 0
         buffer_reserve(&self.pending, size)
         memcpy(self.pending.data + self.pending.size, data, size)
         self.pending.size += size
@@ -312,6 +321,17 @@ cdef class Connection:
         if sent < size:
             self.c_queue(at + sent, size - sent)
 
+    cdef int c_writable(self) except -1:
+        if self.c_pending():
+            return self.c_send_pending()
+        self.asked = False
+        self.handler.c_drained()
+        return self.c_watch()
+
+    cdef int c_ask_again(self) except -1:
+        self.asked = True
+        return self.c_watch()
+
     cdef int c_send_pending(self) except -1:
         cdef Py_ssize_t sent = send(
             self.fd, self.pending.data + self.sent, self.c_pending(), MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -324,14 +344,13 @@ cdef class Connection:
             return 0
         self.sent = 0
         buffer_free(&self.pending)
-        self.c_watch()
         if self.state == CONNECTION_CLOSING:
-            self.abort()
+            self.c_finish()
         elif self.state == CONNECTION_HALF_CLOSED:
             shutdown(self.fd, SHUT_WR)
         else:
             self.handler.c_drained()
-        return 0
+        return self.c_watch()
 
     def get_write_buffer_size(self) -> int:
         return self.c_pending()
@@ -352,12 +371,34 @@ cdef class Connection:
     def close(self) -> None:
         if self.state >= CONNECTION_CLOSING:
             return
-        if not self.c_pending():
-            self.abort()
+        if not self.c_pending() and undelivered(self.fd) <= ORPHAN_MOST:
+            self.c_finish()
             return
         self.c_set_state(CONNECTION_CLOSING)
         self.c_watch()
 
+    cdef int c_finish(self) except -1:
+        if self.state < CONNECTION_ENDED:
+            if undelivered(self.fd) > ORPHAN_MOST:
+                return self.c_watch()
+            self.connections.c_end(self)
+        return 0
+
     def abort(self) -> None:
         if self.state < CONNECTION_ENDED:
+            if self.c_pending() or undelivered(self.fd):
+                reset_on_close(self.fd)
             self.connections.c_end(self)
+
+    # ---- in, once more
+
+    def is_reading(self) -> bool:
+        return self.state < CONNECTION_CLOSING and not self.paused
+
+    def pause_reading(self) -> None:
+        self.paused = True
+        self.c_watch()
+
+    def resume_reading(self) -> None:
+        self.paused = False
+        self.c_watch()

@@ -6,9 +6,12 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 
 from mdstream._core.websocket.message_assembler cimport FED_WHOLE, assembler_feed, assembler_free, close_code, is_utf8
+from mdstream._core.base.budget cimport bucket_fill, bucket_take
 from mdstream._core.base.check cimport check
+from mdstream._core.base.clock cimport monotonic_us
 from mdstream._core.codec.deflate cimport decompress
 from mdstream._core.net.connection cimport Connection
+from mdstream._core.net.socket_send cimport reset_on_close, undelivered
 from mdstream._core.websocket.frame cimport (
     HEADER_MAX, OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT, put_header
 )
@@ -29,6 +32,7 @@ cdef extern from *:
 cdef enum:
     MAX_HEAD = 16384            # bytes of an upgrade request
     MAX_REASON = 123            # bytes: a control frame's 125 without the code
+    TINY_FRAGMENT = 16          # bytes: a smaller one costs as much as a control frame
 
 cdef int NORMAL = CloseCode.NORMAL
 cdef int PROTOCOL_ERROR = CloseCode.PROTOCOL_ERROR
@@ -38,6 +42,7 @@ cdef int ABNORMAL = CloseCode.ABNORMAL
 cdef int NOT_UTF8 = CloseCode.NOT_UTF8
 cdef int TOO_BIG = CloseCode.TOO_BIG
 cdef int INTERNAL_ERROR = CloseCode.INTERNAL_ERROR
+cdef int RATE_LIMIT = CloseCode.RATE_LIMIT
 cdef dict VIOLATIONS = {
     PROTOCOL_ERROR: "a frame that the WebSocket protocol does not allow here",
     NOT_UTF8: "text that is not UTF-8",
@@ -45,6 +50,16 @@ cdef dict VIOLATIONS = {
 }
 cdef str CORRUPT = "a compressed message that is corrupt"
 cdef object logger = logging.getLogger("mdstream.session")
+
+
+cdef inline double now_s() noexcept nogil:
+    return monotonic_us() / 1e6
+
+
+cdef int descriptor_of(object transport) except -2:
+    """Of an asyncio transport, or -1 if it has none any more."""
+    socket = transport.get_extra_info("socket")
+    return -1 if socket is None else socket.fileno()
 
 
 cdef bytes clipped(str reason):
@@ -101,7 +116,7 @@ cdef class Session(ConnectionHandler):
 
     @property
     def open(self) -> bool:
-        """From ``on_open`` to the first close frame of either side, or until a write finds that the peer has gone."""
+        """From ``on_open`` to the first close frame of either side, or until writing to it fails."""
         return self.state == SESSION_OPEN and not self.sink.closed
 
     @property
@@ -133,10 +148,14 @@ cdef class Session(ConnectionHandler):
             return
         self.sink = SessionSink(self, format, window_bits, self.group.control_backlog)
         self.parser.compression = window_bits > 0
+        bucket_fill(&self.control_frames, &self.group.control_frames, now_s())
+        bucket_fill(&self.input_bytes, &self.group.input_bytes, now_s())
         self.opcode = OP_BINARY if format else OP_TEXT
         self.group.handshakes.pop(self, None)
         self.c_set_state(SESSION_OPEN)
         self.c_open(response)
+        if self.head is not None:
+            self.c_parse_early()
 
     cdef int c_open(self, bytes response) except -1:
         """The answer leaves together with what ``on_open`` sends."""
@@ -156,7 +175,7 @@ cdef class Session(ConnectionHandler):
             return
         self.c_set_state(SESSION_ENDING)
         self.group.handshakes.pop(self, None)
-        self.group.c_limit_closing(self)
+        self.c_limit_closing()
         self.transport.write(response)
         self.transport.close()
 
@@ -165,7 +184,40 @@ cdef class Session(ConnectionHandler):
         if self.transport is None:
             self.c_lost()
         else:
-            self.transport.abort()
+            self.c_abort()
+
+    cdef int c_abort(self) except -1:
+        """What a peer did not read is thrown away, also by the kernel."""
+        cdef int fd
+        if not isinstance(self.transport, Connection):
+            fd = descriptor_of(self.transport)
+            if fd >= 0 and (self.transport.get_write_buffer_size() or undelivered(fd)):
+                reset_on_close(fd)
+        self.transport.abort()
+        return 0
+
+    cdef int c_limit_closing(self) except -1:
+        cdef bint counted = self.counted
+        self.counted = False
+        return self.group.c_limit_closing(self, counted)
+
+    # ---- input
+
+    def pause_input(self) -> None:
+        """Nothing is read or parsed until ``resume_input``; the peer's kernel is told to wait. Not while it is closing."""
+        if self.state == SESSION_OPEN and not self.paused:
+            self.paused = True
+            self.transport.pause_reading()
+
+    def resume_input(self) -> None:
+        """Goes on; what was read already comes first, before this returns."""
+        if not self.paused or self.state == SESSION_CLOSED:
+            return
+        self.paused = False
+        if not self.parsing:
+            self.c_parse_kept()
+        if not self.paused and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     # ---- out
 
@@ -181,7 +233,8 @@ cdef class Session(ConnectionHandler):
         self.code = code
         self.group.hub.out.c_write_one(self.sink)         # messages sent before the close frame go before it
         self.c_send_close(code, reason)
-        self.group.c_limit_closing(self)
+        self.c_limit_closing()
+        self.resume_input()                               # the peer's close frame may be there
 
     cdef int c_send_close(self, int code, str reason) except -1:
         """Sends the close frame, after which nothing is sent."""
@@ -193,7 +246,7 @@ cdef class Session(ConnectionHandler):
     cdef int c_end_connection(self) except -1:
         """Ends the connection so that our close frame still arrives. What the peer goes on sending is read and dropped."""
         self.c_set_state(SESSION_ENDING)
-        self.group.c_limit_closing(self)
+        self.c_limit_closing()
         if self.transport.is_closing():
             return 0
         if self.transport.can_write_eof():
@@ -225,19 +278,26 @@ cdef class Session(ConnectionHandler):
     cdef int c_received(self, char* data, Py_ssize_t size) except -1:
         if self.state == SESSION_NEW:
             return self.c_collect_request(data, size)
-        return self.c_parse(data, data + size)
+        return self.c_input(data, size)
 
     cdef int c_eof(self) except -1:
         """The peer sends no more. Only a close frame that is still pending is worth sending."""
         if self.state == SESSION_ENDING:
             self.transport.close()
         else:
-            self.transport.abort()
+            self.c_abort()
         return 0
 
     cdef int c_drained(self) except -1:
-        if self.state == SESSION_OPEN and self.sink.blocked:
-            self.group.hub.drained(self.sink)
+        if self.state == SESSION_OPEN and not self.group.hub.drained(self.sink):
+            self.c_ask_again()
+        return 0
+
+    cdef int c_ask_again(self) except -1:
+        """It is brought up to date a slice at a time; others have their turn in between."""
+        if isinstance(self.transport, Connection):
+            return (<Connection>self.transport).c_ask_again()
+        self.group.call_soon(self.resume_writing)
         return 0
 
     cdef int c_lost(self) except -1:
@@ -247,12 +307,15 @@ cdef class Session(ConnectionHandler):
         self.c_set_state(SESSION_CLOSED)
         self.group.c_remove(self, self.counted)
         self.head = None
+        self.kept = None
         assembler_free(&self.assembler)
         if opened:
             self.sink.close()
         try:
             if opened:
                 self.group.on_close(self, self.code or ABNORMAL)
+            elif self.group.on_gone is not None:
+                self.group.on_gone(self)
         except Exception:
             logger.exception("handling the end of a session failed")
         finally:
@@ -304,12 +367,17 @@ cdef class Session(ConnectionHandler):
         """Collects the upgrade request, and passes it on once it is whole. Frames follow it."""
         cdef char* end
         cdef Py_ssize_t head_size
+        cdef Py_ssize_t searched = 0
         cdef bytearray kept = self.head
+        if self.asked:
+            return self.c_keep_early(data, size)
         if kept is not None:
+            searched = max(len(kept) - 3, 0)
             kept += data[:size]
             data = kept
             size = len(kept)
-        end = <char*>memmem(data, size, b"\r\n\r\n", 4)
+        check(searched <= size)
+        end = <char*>memmem(data + searched, size - searched, b"\r\n\r\n", 4) if size > searched else NULL
         head_size = end - data if end != NULL else size
         if head_size >= MAX_HEAD:
             self.transport.abort()
@@ -319,26 +387,82 @@ cdef class Session(ConnectionHandler):
                 self.head = bytearray(data[:size])
             return 0
         self.head = None
+        self.asked = True
         self.group.on_request(self, data[:head_size])
-        if self.state == SESSION_OPEN and size > head_size + 4:
-            self.c_parse(end + 4, data + size)
+        if size > head_size + 4:
+            if self.state == SESSION_OPEN:
+                self.c_input(end + 4, size - head_size - 4)
+            else:
+                self.c_keep_early(end + 4, size - head_size - 4)
+        return 0
+
+    cdef int c_keep_early(self, const char* data, Py_ssize_t size) except -1:
+        """A client should wait for the answer to its upgrade request. What it sends before, within bounds, counts as sent after it."""
+        if self.state != SESSION_NEW:
+            return 0
+        if self.head is None:
+            self.head = bytearray()
+        if len(self.head) + size > MAX_HEAD:
+            self.transport.abort()
+        else:
+            self.head += data[:size]
+        return 0
+
+    cdef int c_parse_early(self) except -1:
+        cdef bytearray kept = self.head
+        cdef char* at = kept
+        self.head = None
+        if self.state == SESSION_OPEN:
+            self.c_input(at, len(kept))
         return 0
 
     cdef Py_ssize_t c_max_frame(self) noexcept:
         return self.group.max_compressed if self.parser.compression else self.group.max_message
 
-    cdef int c_parse(self, char* at, char* end) except -1:
+    cdef int c_input(self, char* data, Py_ssize_t size) except -1:
+        """Parses what came; while input is paused, keeps it."""
+        cdef Py_ssize_t taken = 0
+        if self.kept is not None:
+            self.kept += data[:size]
+            return 0
+        if not self.paused:
+            taken = self.c_parse(data, size)
+        if taken < size and self.state == SESSION_OPEN:
+            self.kept = bytearray(data[taken:size])
+            self.kept_at = 0
+        return 0
+
+    cdef int c_parse_kept(self) except -1:
+        cdef bytearray kept = self.kept
+        cdef char* data
+        if kept is None:
+            return 0
+        data = kept
+        self.kept_at += self.c_parse(data + self.kept_at, len(kept) - self.kept_at)
+        if self.kept_at == len(kept) or self.state != SESSION_OPEN:
+            self.kept = None
+        return 0
+
+    cdef Py_ssize_t c_parse(self, char* data, Py_ssize_t size) except -1:
         cdef Piece piece
+        cdef char* at = data
+        cdef char* end = data + size
         cdef int result = 1
         if self.state < SESSION_ENDING:
             self.sink.heard_us = self.group.hub.out.now_us
-        while result > 0 and self.state < SESSION_ENDING:
-            result = frame_parser_next(&self.parser, &at, end, self.c_max_frame(), &piece)
-            if result > 0:
-                self.c_on_frame(&piece)
-        if result < 0:
-            self.c_fail(-result)
-        return 0
+        self.parsing = True
+        try:
+            while result > 0 and self.state < SESSION_ENDING and not self.paused:
+                result = frame_parser_next(&self.parser, &at, end, self.c_max_frame(), &piece)
+                if result > 0:
+                    self.c_on_frame(&piece)
+            if result < 0:
+                self.c_fail(-result)
+            if self.unanswered is not None:
+                self.c_answer_newest()
+        finally:
+            self.parsing = False
+        return at - data
 
     cdef int c_on_frame(self, const Piece* piece) except -1:
         if piece.opcode == OP_CLOSE:
@@ -347,9 +471,56 @@ cdef class Session(ConnectionHandler):
         elif self.state != SESSION_OPEN:
             return 0
         elif piece.opcode == OP_PING:
-            self.group.hub.c_send(self.sink, OP_PONG, piece.data, piece.size)
-        elif piece.opcode != OP_PONG:
-            self.c_on_data(piece)
+            self.c_on_ping(piece.data, piece.size)
+        elif piece.opcode == OP_PONG:
+            self.c_count_control()
+        else:
+            if piece.size < TINY_FRAGMENT and not piece.fin and not self.parser.in_payload:
+                self.c_count_control()
+            if piece.fin and self.unanswered is not None:
+                self.c_answer_newest()      # before what is said to what came later
+            if self.state == SESSION_OPEN:
+                self.c_on_data(piece)
+        return 0
+
+    # ---- what it may cost
+
+    cdef int c_count_control(self) except -1:
+        """1 if it is within the budget. Beyond it, the session goes into debt, and is closed when that is as great as it may be."""
+        cdef double now = now_s()
+        if bucket_take(&self.control_frames, &self.group.control_frames, 1, now):
+            return 1
+        if self.control_frames.left >= 0:
+            self.c_tell_limited("control_frames")
+        self.control_frames.left -= 1
+        if self.control_frames.left <= -self.group.control_frames.most and self.state == SESSION_OPEN:
+            self.close(RATE_LIMIT, "too many control frames")
+        return 0
+
+    cdef int c_on_ping(self, const char* payload, Py_ssize_t size) except -1:
+        """Too many pings are answered together: a pong to the newest is one to all (RFC 6455 section 5.5.3)."""
+        if self.c_count_control():
+            self.group.hub.c_send(self.sink, OP_PONG, payload, size)
+        elif self.state == SESSION_OPEN:
+            self.unanswered = PyBytes_FromStringAndSize(payload, size)
+        return 0
+
+    cdef int c_answer_newest(self) except -1:
+        cdef bytes payload = self.unanswered
+        self.unanswered = None
+        if self.state == SESSION_OPEN:
+            self.group.hub.c_send(self.sink, OP_PONG, payload, len(payload))
+        return 0
+
+    cdef bint c_afford(self, Py_ssize_t size) except -1:
+        if bucket_take(&self.input_bytes, &self.group.input_bytes, size, now_s()):
+            return True
+        self.c_tell_limited("decoded_bytes")
+        return False
+
+    cdef int c_tell_limited(self, str kind) except -1:
+        if self.group.on_limited is not None:
+            self.c_call(self.group.on_limited, kind)
         return 0
 
     cdef int c_on_data(self, const Piece* piece) except -1:
@@ -366,6 +537,8 @@ cdef class Session(ConnectionHandler):
             self.c_fail(-fed)
         elif fed == FED_WHOLE:
             self.opcode = whole.opcode
+            if not self.c_afford(whole.size):
+                return 0
             if whole.compressed:
                 return self.c_on_compressed(whole.data, whole.size)
             self.c_call(self.group.on_message, PyBytes_FromStringAndSize(whole.data, whole.size))
@@ -376,6 +549,8 @@ cdef class Session(ConnectionHandler):
         cdef bytes message = decompress(data, size, self.group.max_message, &violation)
         if message is None:
             return self.c_fail(violation, CORRUPT if violation == NOT_UTF8 else None)
+        if len(message) > size and not self.c_afford(len(message) - size):
+            return 0
         if self.opcode == OP_TEXT and not is_utf8(message, len(message)):
             return self.c_fail(NOT_UTF8)
         return self.c_call(self.group.on_message, message)

@@ -1,12 +1,21 @@
+from operator import itemgetter
 from typing import NamedTuple
 
 from libc.stdint cimport uint64_t
 
 from mdstream._core.base.clock cimport monotonic_us
+from mdstream._core.net.session_sink cimport SessionSink
+
+from mdstream.codes import CloseCode
 
 cdef enum:
     SPARE = 64                  # bytes, and a thousandth: what DEFLATE adds at most to what it cannot compress
+    CLOSING_SHARE = 4           # of max_connections: so many may be there beside, on their way out
+    CLOSING_LEAST = 16
     READ_SPACE = 65536
+
+cdef int TOO_SLOW = CloseCode.TOO_SLOW
+cdef int UNLIMITED = 1 << 30
 
 
 cdef list expired(dict waiting, uint64_t now_us):
@@ -27,22 +36,36 @@ class SessionLimits(NamedTuple):
     control_backlog_bytes: int = 262144
     handshake_s: float = 5.0
     close_timeout_s: float = 2.0
+    max_unread_bytes: int = UNLIMITED
+    stuck_s: float = 2.0
+    control_frames_burst: int = UNLIMITED
+    control_frames_per_second: int = UNLIMITED
+    decoded_bytes_burst: int = UNLIMITED
+    decoded_bytes_per_second: int = UNLIMITED
 
 
 cdef class SessionGroup:
     """What all sessions of one listener share.
 
-    Callbacks: ``on_request(session, head)`` gets an upgrade request without its empty line, and answers it before it returns, by
-    ``session.accept`` or ``session.refuse``; ``on_open(session)``; ``on_message(session, payload)`` gets a whole message (UTF-8 checked
-    in JSON sessions); ``on_close(session, code)`` is called once for each session that was opened, also if the peer vanished (1006).
+    Callbacks: ``on_request(session, head)`` gets an upgrade request without its empty line, and answers it by ``session.accept`` or
+    ``session.refuse``, before it returns or later within ``handshake_s``; ``on_open(session)``; ``on_message(session, payload)`` gets
+    a whole message (UTF-8 checked in JSON sessions); ``on_close(session, code)`` is called once for each session that was opened, also
+    if the peer vanished (1006); ``on_gone(session)`` once for each of the others.
+    ``on_limited(session, kind)``: what the peer sent is beyond a budget. ``decoded_bytes``: a message that was not read.
+    ``control_frames``: there are too many pings; only the newest is answered.
     ``SessionClosed`` raised in ``on_open`` or ``on_message`` closes with its code; any other exception is logged and closes with 1011.
     What a callback sends leaves in one write.
 
     ``control_backlog_bytes``: how many bytes of control messages may wait for a peer that does not read; more closes with 4408.
-    ``handshake_s``: from a connection to its whole upgrade request. ``close_timeout_s``: from our close frame to the end.
+    ``handshake_s``: from a connection to the answer to its upgrade request. ``close_timeout_s``: from our close frame to the end.
+    ``max_unread_bytes``: how much may wait in memory for all peers together; beyond it, those that have read nothing for
+    ``stuck_s`` are closed with 4408, those with most first.
+    ``control_frames_*``: how many pings, pongs and tiny fragments a session takes at once, and per second; a session that goes on is
+    closed with 4429. ``decoded_bytes_*``: the same for the bytes of messages, decompressed.
     ``any_type``: accept text and binary whatever the format, and answer in kind (for conformance tests).
 
-    ``connections`` counts those for which there was room when they came, half-open ones included, until they end.
+    ``connections`` counts those for which there was room when they came, half-open ones included, until they begin to close. A
+    quarter more may be there because they are being closed; beyond that, the oldest of these is dropped.
     """
 
     def __init__(
@@ -53,6 +76,8 @@ cdef class SessionGroup:
         on_open,
         on_message,
         on_close,
+        on_gone=None,
+        on_limited=None,
         limits=SessionLimits(),
         any_type: bool = False,
     ) -> None:
@@ -61,7 +86,14 @@ cdef class SessionGroup:
         self.on_open = on_open
         self.on_message = on_message
         self.on_close = on_close
+        self.on_gone = on_gone
+        self.on_limited = on_limited
         self.max_connections = limits.max_connections
+        self.max_sockets = self.max_connections + self.max_connections // CLOSING_SHARE + CLOSING_LEAST
+        self.max_unread = limits.max_unread_bytes
+        self.stuck_us = <uint64_t>(limits.stuck_s * 1e6)
+        self.control_frames = Allowance(limits.control_frames_burst, limits.control_frames_per_second)
+        self.input_bytes = Allowance(limits.decoded_bytes_burst, limits.decoded_bytes_per_second)
         self.max_message = limits.max_message_bytes
         self.max_compressed = self.max_message + self.max_message // 1024 + SPARE
         self.control_backlog = limits.control_backlog_bytes
@@ -78,23 +110,55 @@ cdef class SessionGroup:
         return len(self.handshakes)
 
     def tick(self) -> None:
-        """Drops sessions that ran out of time in the handshake or in closing. Call it a few times a second: there are no other timers."""
+        """Drops sessions that ran out of time in the handshake or in closing, and bounds what waits for those that do not read. Call it a
+        few times a second: there are no other timers."""
         now_us = monotonic_us()
         for session in expired(self.handshakes, now_us):
             session.drop()
         for session in expired(self.closings, now_us):
             session.drop()
+        if self.hub.blocked:
+            self.c_bound_unread(now_us)
+
+    cdef int c_bound_unread(self, uint64_t now_us) except -1:
+        cdef SessionSink sink
+        cdef Py_ssize_t unread = 0
+        cdef list stuck = []
+        for sink in [each for each in self.hub.blocked if isinstance(each, SessionSink)]:
+            unread += sink.c_look_at_held(now_us)
+            if now_us - sink.held_since_us >= self.stuck_us:
+                stuck.append((sink.held, sink.session))
+        if unread <= self.max_unread:
+            return 0
+        stuck.sort(key=itemgetter(0), reverse=True)
+        for held, session in stuck:
+            session.close(TOO_SLOW, "too slow: nothing was read, and memory is short")
+            session.drop()
+            unread -= held
+            if unread <= self.max_unread:
+                break
+        return 0
 
     cdef bint c_add(self, object session) except -1:
         self.handshakes[session] = monotonic_us() + self.handshake_us
         if self.connections >= self.max_connections:
             return False
         self.connections += 1
+        self.c_drop_oldest()
         return True
 
-    cdef int c_limit_closing(self, object session) except -1:
+    cdef int c_limit_closing(self, object session, bint counted) except -1:
+        self.connections -= counted
         if session not in self.closings:
             self.closings[session] = monotonic_us() + self.close_us
+        return self.c_drop_oldest()
+
+    cdef int c_drop_oldest(self) except -1:
+        """So many may be there at a time, with those that are being closed."""
+        while self.closings and self.connections + len(self.closings) > self.max_sockets:
+            oldest = next(iter(self.closings))
+            del self.closings[oldest]
+            oldest.drop()
         return 0
 
     cdef int c_remove(self, object session, bint counted) except -1:

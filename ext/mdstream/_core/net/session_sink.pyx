@@ -4,6 +4,7 @@ import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from mdstream._core.net.connection cimport Connection
@@ -75,6 +76,18 @@ cdef bytes joined(const Delivery* first, Py_ssize_t skip, Py_ssize_t size):
     return data
 
 
+cdef int queue_unsent(Connection connection, const Delivery* first, Py_ssize_t skip) except -1:
+    """Has a connection keep deliveries without the first `skip` bytes: its socket did not take them."""
+    while first != NULL:
+        if skip >= first.size:
+            skip -= first.size
+        else:
+            connection.c_queue(first.data + skip, first.size - skip)
+            skip = 0
+        first = first.next
+    return 0
+
+
 cdef int socket_of(object transport) except -2:
     """The descriptor that may be written to directly, or -1 if there is none, as with TLS."""
     if isinstance(transport, Connection):
@@ -123,14 +136,28 @@ cdef class SessionSink(Sink):
 
     cdef bint c_write_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False:
         """What the socket did not take. True if the transport has to keep any of it."""
+        cdef Py_ssize_t held
         transport = self.transport
         if transport.is_closing():
             return False
-        if self.blocked and transport.get_write_buffer_size() + size > self.control_backlog:
+        held = transport.get_write_buffer_size()
+        # What is added to what waits already is control: first in, first out, so it is the last that waits.
+        self.backlog = min(self.backlog, held) + size - skip if held else 0
+        if self.backlog > self.control_backlog:
             self.session.close(TOO_SLOW, "too slow: control messages were not read")
             return False
-        transport.write(joined(first, skip, size))
+        if isinstance(transport, Connection):
+            queue_unsent(<Connection>transport, first, skip)
+        else:
+            transport.write(joined(first, skip, size))
         return transport.get_write_buffer_size() > 0
+
+    cdef Py_ssize_t c_look_at_held(self, uint64_t now_us) except -1:
+        cdef Py_ssize_t held = 0 if self.transport is None else self.transport.get_write_buffer_size()
+        if held != self.held:
+            self.held = held
+            self.held_since_us = now_us
+        return held
 
     cdef int c_on_broken(self) except -1:
         """The peer is gone. The event loop will report it; nothing is written until then."""

@@ -177,6 +177,11 @@ cdef class Book:
         """Whether the log keeps number ``seq``: an update ended there, and all later changes are logged."""
         return self.c_keeps(seq)
 
+    def logged_since(self, uint64_t seq):
+        """How many changes the log has after number ``seq``; None if it does not keep that number. It costs next to nothing."""
+        cdef int64_t logged = self.c_logged_since(seq)
+        return None if logged < 0 else logged
+
     def delta(self, uint64_t since, until=None, *, Py_ssize_t depth=0, int64_t group=1):
         """The changes from the view at ``since`` to the view at ``until`` (default: now); None if the log does not keep both.
 

@@ -38,8 +38,10 @@ cdef enum:                      # the headers that are read
     VERSION = 4
     PROTOCOL = 5
     EXTENSIONS = 6
-    FORBIDDEN = 7               # announces a body
-    OTHER = 8
+    AUTHORIZATION = 7
+    ORIGIN = 8
+    FORBIDDEN = 9               # announces a body
+    OTHER = 10
 
 cdef struct Text:
     const char* data
@@ -77,6 +79,10 @@ cdef int header_of(Text name) noexcept nogil:
         return PROTOCOL
     if is_word(name, "sec-websocket-extensions", 24):
         return EXTENSIONS
+    if is_word(name, "authorization", 13):
+        return AUTHORIZATION
+    if is_word(name, "origin", 6):
+        return ORIGIN
     if is_word(name, "content-length", 14) or is_word(name, "transfer-encoding", 17):
         return FORBIDDEN
     return OTHER
@@ -213,8 +219,8 @@ cdef bytes to_bytes(Text text):
 
 
 def read(head: bytes) -> tuple | None:
-    """A usual upgrade request, given without its empty line: (target, ``Sec-WebSocket-Protocol``, ``Sec-WebSocket-Extensions``, the
-    value for ``Sec-WebSocket-Accept``), the two headers None where they are missing.
+    """A usual upgrade request, given without its empty line: (target, ``Sec-WebSocket-Protocol``, ``Sec-WebSocket-Extensions``,
+    ``Authorization``, ``Origin``, ``Host``, the value for ``Sec-WebSocket-Accept``), the headers None where they are missing.
 
     Returns None for a request that is wrong or just unusual, such as one with a header twice or a character beyond ASCII:
     ``parse`` it.
@@ -229,6 +235,9 @@ def read(head: bytes) -> tuple | None:
         to_bytes(request.target),
         to_bytes(request.values[PROTOCOL]),
         to_bytes(request.values[EXTENSIONS]),
+        to_bytes(request.values[AUTHORIZATION]),
+        to_bytes(request.values[ORIGIN]),
+        to_bytes(request.values[HOST]),
         accept_of(to_bytes(request.values[KEY])),
     )
 

@@ -443,6 +443,19 @@ def test_before_a_tick_a_paused_socket_is_read(patient: World) -> None:
     assert len(patient.hub.ticks) == 1
 
 
+def test_a_tick_waits_for_one_read_however_much_comes(patient: World) -> None:
+    patient.pass_us(IDLE_TICK_US - MS)
+    patient.read()
+    patient.read()
+    patient.now_us += MS
+    patient.turn()
+    patient.read()
+    assert not patient.transport.reading, "it is paused again"
+    patient.turn()
+    patient.turn()
+    assert len(patient.hub.ticks) == 1 and not patient.transport.reading
+
+
 # ---- time
 
 

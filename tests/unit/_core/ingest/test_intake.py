@@ -11,6 +11,7 @@ from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.instrument import Outcome
 from mdstream._core.ingest.intake import BookIntake, InstrumentReceiver, Intake, TradeIntake
 from mdstream._core.ingest.receiver import Handlers
+from mdstream._core.ingest.watch import Watch
 from mdstream.errors import BookError, PayloadError
 from support.flushing import HandLoop, scheduler_of
 from support.tap import tapping
@@ -196,19 +197,24 @@ def test_a_way_closed_by_a_message_is_closed_for_the_next(short: Short) -> None:
     assert len(short.slow) == 2 and short.core.book.seq == 1
 
 
-def test_the_first_sign_of_life_is_told_and_the_first_after_each_look(short: Short) -> None:
+def test_the_first_sign_of_life_is_told_and_the_first_after_a_silence(short: Short) -> None:
     for _ in range(3):
         short.send(("book", short.feed.update({100: 9})), ("snap", b""))
-    assert short.heard == 1 and short.receiver.heard
-    short.receiver.heard = False
-    short.send(("status", b""), ("book", short.feed.update({100: 8})))
-    assert short.heard == 2 and short.receiver.heard
+    assert short.heard == 1
+    short.receiver.check_at(0)
+    short.send(("status", b""), *(("book", short.feed.update({100: 8})) for _ in range(3)))
+    assert short.heard == 2
+    short.receiver.check_at(0, calm_us=1)
+    short.send(("book", short.feed.update({100: 7})))
+    assert short.heard == 2
 
 
 def test_what_is_not_accepted_is_no_sign_of_life(short: Short) -> None:
     update, trade = short.feed.update({100: 9}), short.feed.trade()
     short.send(("book", update), ("trade", trade))
-    short.receiver.heard = False
+    watch = Watch()
+    watch.add(short.receiver, lambda: None)
+    watch.look(1)
     old = short.feed.snap()
     short.feed.restart()
     short.core.begin(short.feed.epoch + 1)
@@ -224,7 +230,8 @@ def test_what_is_not_accepted_is_no_sign_of_life(short: Short) -> None:
     ):
         short.send((stream, payload))
         assert short.slow[-1] == (f"md.SIM.BTC-USD.{stream}".encode(), payload)
-    assert short.heard == 1 and not short.receiver.heard
+    watch.look(2)
+    assert short.heard == 1 and short.receiver.heard_us == 1
 
 
 def test_a_snapshot_that_differs_from_the_book_goes_the_slow_way(short: Short) -> None:

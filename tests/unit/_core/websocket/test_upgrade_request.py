@@ -22,10 +22,13 @@ def request(*more: bytes, without: bytes = b"~", line: bytes = LINES[0]) -> byte
 
 
 def test_the_usual_request() -> None:
-    assert upgrade_request.read(request()) == (b"/v1/stream", None, None, ACCEPT)
+    bare = (None, None, None, None, b"localhost", ACCEPT)
+    assert upgrade_request.read(request()) == (b"/v1/stream", *bare)
     more = [b"sec-websocket-protocol:  a, b\t", b"SEC-WEBSOCKET-EXTENSIONS:x", b"User-Agent: y", b"Empty:"]
-    assert upgrade_request.read(request(*more)) == (b"/v1/stream", b"a, b", b"x", ACCEPT)
-    assert upgrade_request.read(request(line=b"GET /?q=1%20 HTTP/1.1")) == (b"/?q=1%20", None, None, ACCEPT)
+    who = [b"authorization: Bearer x.y.z", b"ORIGIN: https://a.example"]
+    values = (b"a, b", b"x", b"Bearer x.y.z", b"https://a.example", b"localhost", ACCEPT)
+    assert upgrade_request.read(request(*more, *who)) == (b"/v1/stream", *values)
+    assert upgrade_request.read(request(line=b"GET /?q=1%20 HTTP/1.1")) == (b"/?q=1%20", *bare)
 
 
 @pytest.mark.parametrize("value", [b"upgrade", b"keep-alive, Upgrade", b"UPGRADE ,x", b"a,,upgrade"])
@@ -55,6 +58,8 @@ def test_connection_is_a_list(value: bytes) -> None:
         request(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZSEh", without=b"Sec-WebSocket-Key"),
         request(b"Sec-WebSocket-Key: dGhlIHNhbXBsZ!Bub25jZQ==", without=b"Sec-WebSocket-Key"),
         request(b"Sec-WebSocket-Protocol: a", b"Sec-WebSocket-Protocol: b"),
+        request(b"Authorization: a", b"Authorization: b"),
+        request(b"Origin: a", b"Origin: b"),
         request(b"Content-Length: 0"),
         request(b"Transfer-Encoding: chunked"),
         request(b"No colon"),

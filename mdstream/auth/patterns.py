@@ -1,0 +1,97 @@
+"""Patterns of instruments: ``*``, ``SIM:*``, ``BINANCE:BTC*``, ``BINANCE:*USDT``, ``*:BTC-USD``, ``SIM:BTC-USD``.
+
+A pattern reads as an instrument does. ``*`` may stand for the whole venue, and once in the symbol for any characters, also none. It
+never reaches across the colon, so that ``BINANCE:*`` does not match ``BINANCEUS:BTC``. Upper and lower case are different.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mdstream.model import InstrumentId
+
+ANY = "*"
+MAX_PATTERN = 161
+"""Characters: 32 of a venue, the colon, 128 of a symbol."""
+_SHAPE = "must be *, or like VENUE:SYMBOL, VENUE:*, VENUE:BTC*, VENUE:*USD or *:SYMBOL: an upper-case venue and at most one * in the symbol"
+
+
+class Pattern(NamedTuple):
+    """``venue`` is a venue or ``*``. The symbol begins with ``start`` and ends with ``end``; it is ``start`` where ``end`` is None."""
+
+    venue: str
+    start: str
+    end: str | None
+
+    @classmethod
+    def parse(cls, text: object) -> Pattern:
+        """Raises ValueError that says how patterns look."""
+        if not isinstance(text, str):
+            raise ValueError(f"is no string; it {_SHAPE}")
+        if text == ANY:
+            return cls(ANY, "", "")
+        venue, _, symbol = text.partition(":")
+        start, star, end = symbol.partition(ANY)
+        sample = f"{'X' if venue == ANY else venue}:{symbol.replace(ANY, 'X')}"
+        if len(text) > MAX_PATTERN or ANY in end or not _is_instrument(sample):
+            raise ValueError(f"is {clipped(text)!r}; it {_SHAPE}")
+        return cls(venue, start, end if star else None)
+
+
+class PatternSet:
+    """Patterns, each with a mask; finds the masks of all that match a name, in a time that hardly depends on their number."""
+
+    def __init__(self, patterns: Iterable[tuple[Pattern, int]]) -> None:
+        given = list(patterns)
+        self._elsewhere = _Symbols(each for each in given if each[0].venue == ANY)
+        """For venues that no pattern names."""
+        named = {pattern.venue for pattern, _ in given} - {ANY}
+        self._venues = {
+            venue: _Symbols(each for each in given if each[0].venue in (venue, ANY)) for venue in named
+        }
+
+    def match(self, instrument: str) -> int:
+        """All masks of the patterns that match, joined; 0 if none does. Any text will do, instrument or not."""
+        venue, _, symbol = instrument.partition(":")
+        return self._venues.get(venue, self._elsewhere).match(symbol)
+
+
+class _Symbols:
+    """The patterns for one venue: whole symbols, beginnings by their length, and those that also say how a symbol ends."""
+
+    __slots__ = ("_ends", "_lengths", "_starts", "_whole")
+
+    def __init__(self, patterns: Iterable[tuple[Pattern, int]]) -> None:
+        self._whole: dict[str, int] = {}
+        self._starts: dict[str, int] = {}
+        self._ends: list[tuple[str, str, int]] = []
+        for (_, start, end), mask in patterns:
+            if end:
+                self._ends.append((start, end, mask))
+            else:
+                masks = self._whole if end is None else self._starts
+                masks[start] = masks.get(start, 0) | mask
+        self._lengths = tuple(sorted({len(start) for start in self._starts}))
+
+    def match(self, symbol: str) -> int:
+        mask = self._whole.get(symbol, 0)
+        for length in self._lengths:
+            mask |= self._starts.get(symbol[:length], 0)
+        for start, end, each in self._ends:
+            if symbol.startswith(start) and symbol.endswith(end, len(start)):
+                mask |= each
+        return mask
+
+
+def _is_instrument(text: str) -> bool:
+    try:
+        InstrumentId.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def clipped(text: str) -> str:
+    """At most as much as a valid name has."""
+    return text if len(text) <= MAX_PATTERN else text[:MAX_PATTERN] + "…"

@@ -1,0 +1,89 @@
+"""The other side: makes keys and tokens for development, and signs upgrade requests. A gateway needs none of it."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from mdstream.auth.api_keys import HEADERS, signing_text
+from mdstream.auth.keys import LEAST_SECRET, SYMMETRIC, public_key
+
+DEFAULT_ALGORITHM: Final = "EdDSA"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A private key or a secret, with its one algorithm; ``id`` is the ``kid`` of its tokens."""
+
+    algorithm: str
+    material: Any
+    id: str | None
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        """A token."""
+        headers = {} if self.id is None else {"kid": self.id}
+        return jwt.encode(dict(claims), self.material, algorithm=self.algorithm, headers=headers)
+
+
+def new_key(algorithm: str = DEFAULT_ALGORITHM) -> tuple[bytes, bytes | None]:
+    """The content of two files: the private key and the public one, in PEM. An HS256 secret has no public one."""
+    if algorithm == SYMMETRIC:
+        return base64.urlsafe_b64encode(secrets.token_bytes(LEAST_SECRET)) + b"\n", None
+    private: Any
+    if algorithm == "EdDSA":
+        private = ed25519.Ed25519PrivateKey.generate()
+    elif algorithm == "ES256":
+        private = ec.generate_private_key(ec.SECP256R1())
+    else:
+        private = rsa.generate_private_key(65537, 3072)
+    secret: bytes = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public: bytes = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return secret, public
+
+
+def read_signing_key(content: bytes) -> SigningKey:
+    """From a file as ``new_key`` makes it. Raises ValueError."""
+    if b"-----BEGIN" not in content:
+        secret = content.strip()
+        if len(secret) < LEAST_SECRET:
+            raise ValueError(
+                f"it is neither a private key in PEM nor a secret of at least {LEAST_SECRET} bytes"
+            )
+        return SigningKey(SYMMETRIC, secret, None)
+    if b"PUBLIC KEY-----" in content:
+        raise ValueError("it is a public key; tokens are signed with the private one")
+    try:
+        private = load_pem_private_key(content, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("it is no private key in PEM without a password") from None
+    public = public_key(private.public_key())
+    return SigningKey(public.algorithm, private, public.id)
+
+
+def new_api_key() -> tuple[str, str]:
+    """An Ed25519 key for signed requests: the private part and the public one, 32 bytes each, in base64."""
+    private = ed25519.Ed25519PrivateKey.generate()
+    raw = private.private_bytes_raw(), private.public_key().public_bytes_raw()
+    return base64.b64encode(raw[0]).decode(), base64.b64encode(raw[1]).decode()
+
+
+def signed_headers(id: str, private: str, *, host: str, target: str, time_ms: int) -> dict[str, str]:
+    """The four headers of an upgrade request that an Ed25519 API key signs; ``private`` as ``new_api_key`` gives it."""
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(base64.b64decode(private))
+    timestamp, nonce = str(time_ms), secrets.token_urlsafe(18)
+    signature = base64.b64encode(key.sign(signing_text(timestamp, nonce, host, target))).decode()
+    return dict(zip(HEADERS, (id, timestamp, nonce, signature), strict=True))

@@ -1,0 +1,68 @@
+"""IP addresses as bytes: four for IPv4, also where it comes mapped into IPv6, sixteen for IPv6, none where it is not known."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import Final
+
+UNKNOWN: Final = b""
+_MAPPED = 10 * b"\x00" + 2 * b"\xff"
+_SITE_BYTES = 8
+"""An IPv6 site is a /64: one client has as many addresses in it as it likes."""
+
+
+def unmapped(address: bytes) -> bytes:
+    return address[12:] if len(address) == 16 and address.startswith(_MAPPED) else address
+
+
+def parse_address(text: str) -> bytes | None:
+    """``203.0.113.7`` or ``2001:db8::1``, without a zone; None for anything else."""
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    try:
+        return unmapped(socket.inet_pton(family, text))
+    except (OSError, ValueError):  # ValueError: a zero character, or what has no bytes
+        return None
+
+
+def site_of(address: bytes) -> bytes:
+    """What limits are counted by: the IPv4 address, or the IPv6 /64."""
+    return address[:_SITE_BYTES] if len(address) == 16 else address
+
+
+def shown_address(address: bytes) -> str:
+    """For people; a site reads ``2001:db8:1:2::/64``."""
+    if len(address) == _SITE_BYTES:
+        return f"{socket.inet_ntop(socket.AF_INET6, address + bytes(8))}/64"
+    if len(address) in (4, 16):
+        return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+    return "an unknown address"
+
+
+def parse_network(text: str) -> str:
+    """``10.0.0.0/8`` or one address, in its usual spelling. Raises ValueError that says what is wrong."""
+    network = ipaddress.ip_network(text)
+    if network.version == 6 and (inner := network.network_address.ipv4_mapped) and network.prefixlen >= 96:
+        return str(ipaddress.ip_network((inner, network.prefixlen - 96)))
+    return str(network)
+
+
+class Networks:
+    """A few networks, as ``parse_network`` spells them; ``address in networks`` for an address as bytes."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        found = [ipaddress.ip_network(text) for text in networks]
+        self._networks = tuple(
+            (4 if each.version == 4 else 16, int(each.netmask), int(each.network_address)) for each in found
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def __contains__(self, address: bytes) -> bool:
+        number, length = int.from_bytes(address), len(address)
+        for size, mask, value in self._networks:  # noqa: SIM110  # not any(…): this is asked for each connection
+            if size == length and number & mask == value:
+                return True
+        return False

@@ -1,0 +1,138 @@
+"""Hears on the bus what was revoked and which sessions opened on other gateways, and says which opened here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from mdstream.auth.revocations import Revocation, Revocations
+from mdstream.bus import Bus, control
+from mdstream.errors import BusError, PayloadError
+
+log = logging.getLogger("mdstream.gateway.bus_control")
+
+_RETRY_LEAST_S: Final = 0.2
+_RETRY_MOST_S: Final = 5.0
+_MAX_LOGGED: Final = 100
+
+
+class BusControl:
+    """``revoked`` is called with each revocation that comes, after ``revocations`` has it; ``opened_elsewhere`` with subject and
+    session."""
+
+    def __init__(
+        self,
+        revocations: Revocations,
+        *,
+        revoked: Callable[[Revocation], None],
+        opened_elsewhere: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self._revocations = revocations
+        self._revoked = revoked
+        self._opened_elsewhere = opened_elsewhere
+        self._bus: Bus | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[None]] = set()
+        self._heard = False
+        self._undo: list[Callable[[], None]] = []
+        self.known = False
+        """Whether every revocation that was published is known here."""
+        self.refused_total = 0
+
+    def use(self, bus: Bus) -> None:
+        """From now on."""
+        self._bus = bus
+        self._undo = [bus.on_disconnect(self._lost), bus.on_reconnect(self._load)]
+        self._load()
+
+    async def stop(self) -> None:
+        for undo in self._undo:
+            undo()
+        tasks = [task for task in (self._loading, *self._telling) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def tell_opened(self, subject: str, session: str) -> None:
+        """Tells the other gateways, without waiting; where NATS is away, they are not told."""
+        if self._bus is None or not self._bus.connected:
+            return
+        payload = control.encode_opened(subject, session)
+        task = asyncio.get_running_loop().create_task(self._tell(self._bus, payload))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, bus: Bus, payload: bytes) -> None:
+        try:
+            await bus.publish(control.OPENED, payload)
+        except BusError as error:
+            log.warning("the other gateways are not told of a session: %s", error)
+
+    # ---- revocations
+
+    def _lost(self) -> None:
+        self.known = False
+
+    def _load(self) -> None:
+        if self._loading is None or self._loading.done():
+            self._loading = asyncio.get_running_loop().create_task(self._load_until_known())
+
+    async def _load_until_known(self) -> None:
+        """Tries until it succeeds; logs a failure once, and again only when the reason changes."""
+        assert self._bus is not None
+        said, delay_s = "", _RETRY_LEAST_S
+        while not self.known:
+            try:
+                await self._load_once(self._bus)
+                return
+            except BusError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("revocations cannot be read: %s; trying again", said)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, _RETRY_MOST_S)
+
+    async def _load_once(self, bus: Bus) -> None:
+        if not self._heard:
+            await bus.subscribe(f"{control.REVOKE}.>", self._hear_revoked)
+            if self._opened_elsewhere is not None:
+                await bus.subscribe(control.OPENED, self._hear_opened)
+            self._heard = True
+        await control.ensure(bus)
+        count = 0
+        async for payload in control.revoked(bus):
+            self._take(payload, live=False)
+            count += 1
+        self.known = bus.connected
+        log.info("%d revocations were read", count)
+
+    def _hear_revoked(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
+        self._take(payload, live=True)
+
+    def _hear_opened(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
+        assert self._opened_elsewhere is not None
+        try:
+            self._opened_elsewhere(*control.decode_opened(payload))
+        except PayloadError as error:
+            self._refuse(error)
+
+    def _take(self, payload: bytes, *, live: bool) -> None:
+        try:
+            found = control.Revoke.decode(payload)
+        except PayloadError as error:
+            self._refuse(error)
+            return
+        revocation = Revocation(found.kind, found.name, found.at_us, found.until_us, found.lifted)
+        if not self._revocations.take(revocation):
+            log.error(
+                "there are too many revocations; the newest ones are not obeyed: lift some with `mdstream revoke --lift`"
+            )
+        if live or found.kind != "session":  # a session that was revoked before is over
+            self._revoked(revocation)
+
+    def _refuse(self, error: PayloadError) -> None:
+        self.refused_total += 1
+        if self.refused_total <= _MAX_LOGGED:
+            log.warning("what came on mdctl is refused: %s", error)

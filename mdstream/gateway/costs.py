@@ -1,0 +1,59 @@
+"""What an answer will cost, before it is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from mdstream.model import Channel
+
+if TYPE_CHECKING:
+    from mdstream._core.fanout.instrument import Instrument
+
+_BYTES_PER_LEVEL = (28, 9)
+"""In JSON and in MessagePack: about what the books of real venues take."""
+_BYTES_PER_MESSAGE = 100
+_LEAST_LEVELS = 10
+"""A message costs as much as so many levels, be it empty."""
+
+
+class Work(NamedTuple):
+    """Levels (or changes, or trades) that are read, and those that are sent; upper bounds, but for what others ask for too."""
+
+    read: int
+    sent: int
+
+    def __add__(self, other: object) -> Work:
+        assert isinstance(other, Work)
+        return Work(self.read + other.read, self.sent + other.sent)
+
+    def answer_bytes(self, format: int) -> int:
+        """About how many bytes are sent."""
+        return _BYTES_PER_MESSAGE + self.sent * _BYTES_PER_LEVEL[format]
+
+
+NOTHING = Work(0, 0)
+
+
+def of_answer(instrument: Instrument, channel: str, depth: int, group: int, since: int | None) -> Work:
+    """What leads one client from number ``since`` to now; None: a snapshot."""
+    if channel == Channel.BOOK:
+        return _of_book(instrument, depth, group, since)
+    if channel == Channel.TRADES and since is not None:
+        trades = instrument.trades
+        count = min(len(trades), max(trades.seq - since, 0))
+        return Work(count + _LEAST_LEVELS, count)
+    return Work(_LEAST_LEVELS, 0)
+
+
+def _of_book(instrument: Instrument, depth: int, group: int, since: int | None) -> Work:
+    book = instrument.book
+    levels = len(book)
+    shown = min(2 * depth, levels) if depth else levels
+    snapshot = Work((levels if group > 1 else shown) + _LEAST_LEVELS, shown)
+    changes = None if since is None else book.logged_since(since)
+    if changes is None:
+        return snapshot
+    if depth or group > 1:
+        return Work(changes + snapshot.read, min(changes, shown))  # the view as it was, from the present one
+    # Where the changes are many, a snapshot is made too, and the shorter of the two is sent.
+    return Work(changes + (snapshot.read if 2 * changes > shown else _LEAST_LEVELS), min(changes, shown))

@@ -1,0 +1,369 @@
+"""What all connections of one address, and of one user, may have together; without I/O.
+
+A connection has a ``Visitor`` from its accept to its end. The visitor has a share of what its address has (an IPv4 address or an IPv6
+/64) and, once its user is known, of what the user has. Exempt addresses have no shares: nothing is counted for them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from mdstream.auth.identity import NOBODY, Identity
+from mdstream.gateway.addresses import UNKNOWN, Networks, shown_address, site_of
+from mdstream.gateway.budget import Budget
+from mdstream.gateway.forwarded import forwarded_for
+
+if TYPE_CHECKING:
+    from mdstream.gateway.config import GatewayConfig
+
+log = logging.getLogger("mdstream.gateway.limits")
+
+BURST_S: Final = 10.0
+"""A share's budget holds what it gets in this time."""
+KEPT_S: Final = 60.0
+"""A share that nobody uses is forgotten after it; its budgets are full again long before."""
+MOST_SHARES: Final = 65_536
+"""Of addresses, and again of users; beyond that the ones that are unused for longest go first."""
+TOLD_EVERY_S: Final = 60.0
+
+_NAMELESS = ("none", "anonymous")
+"""Methods that do not tell one user from another: the address is all that is known."""
+
+
+class Kind(StrEnum):
+    """What is limited."""
+
+    CONNECTIONS = "connections"
+    HANDSHAKES = "handshakes"
+    SUBSCRIPTIONS = "subscriptions"
+    COMMANDS = "commands_per_second"
+    RECEIVED = "received_bytes_per_second"
+    SENT = "sent_bytes_per_second"
+
+
+Tell = Callable[[str, Kind, str], None]
+"""Hears of a limit that was reached: the scope, the kind, and whose it is."""
+
+RATES: Final = (Kind.COMMANDS, Kind.RECEIVED, Kind.SENT)
+_WHAT = {
+    Kind.CONNECTIONS: "connections",
+    Kind.HANDSHAKES: "connections in their handshake",
+    Kind.SUBSCRIPTIONS: "subscriptions",
+    Kind.COMMANDS: "commands a second",
+    Kind.RECEIVED: "bytes of messages a second",
+    Kind.SENT: "bytes of answers a second",
+}
+
+
+class Share:
+    """What one address or one user has now."""
+
+    __slots__ = ("budgets", "connections", "handshakes", "key", "subscriptions", "told_s")
+
+    def __init__(self, key: bytes | str) -> None:
+        self.key = key
+        self.connections = self.handshakes = self.subscriptions = 0
+        self.budgets: dict[Kind, Budget] = {}
+        self.told_s = float("-inf")
+
+    @property
+    def is_unused(self) -> bool:
+        return not (self.connections or self.handshakes or self.subscriptions)
+
+
+class Shares:
+    """The shares of all addresses, or of all users, within the same bounds; a bound of 0 is none."""
+
+    def __init__(
+        self,
+        scope: str,
+        show: Callable[[bytes | str], str],
+        most: int = MOST_SHARES,
+        tell: Tell = lambda scope, kind, name: None,
+    ) -> None:
+        """``scope`` is ``address`` or ``user``; ``show`` names a key for people; ``tell`` hears of each refusal."""
+        self._tell = tell
+        self.scope = scope
+        self.bounds: dict[Kind, int] = {}
+        self.refused_total: Counter[Kind] = Counter()
+        self._show = show
+        self._most = most
+        self._shares: dict[bytes | str, Share] = {}
+        self._unused_since: dict[bytes | str, float] = {}
+        """In the order of time."""
+
+    def __len__(self) -> int:
+        return len(self._shares)
+
+    def bind(self, bounds: dict[Kind, int]) -> None:
+        """Other bounds from now on, for those that are there too. Budgets are full again."""
+        self.bounds = bounds
+        for share in self._shares.values():
+            share.budgets.clear()
+
+    def use(self, key: bytes | str) -> Share:
+        """The share of this address or user, to be counted in at once."""
+        self._unused_since.pop(key, None)
+        share = self._shares.get(key)
+        if share is None:
+            if len(self._shares) >= self._most and self._unused_since:
+                self._forget(next(iter(self._unused_since)))
+            share = self._shares[key] = Share(key)
+        return share
+
+    def find(self, key: bytes | str) -> Share | None:
+        return self._shares.get(key)
+
+    def is_full(self, share: Share, kind: Kind, have: int, more: int = 1) -> bool:
+        bound = self.bounds[kind]
+        return 0 < bound < have + more
+
+    def take(self, share: Share, kind: Kind, amount: float, now_s: float) -> bool:
+        """Takes from the share's budget of a rate; False if there is too little left."""
+        per_second = self.bounds[kind]
+        if not per_second:
+            return True
+        budget = share.budgets.get(kind)
+        if budget is None:
+            budget = share.budgets[kind] = Budget(per_second * BURST_S, per_second, now_s)
+        return budget.take(now_s, amount)
+
+    def refuse(self, share: Share, kind: Kind, now_s: float) -> str:
+        """Counts a refusal, logs it from time to time, and returns the reason for the client."""
+        self.refused_total[kind] += 1
+        self._tell(self.scope, kind, self._show(share.key))
+        reason = f"too many {_WHAT[kind]} of one {self.scope}; {self.bounds[kind]} are allowed"
+        if now_s - share.told_s >= TOLD_EVERY_S:
+            share.told_s = now_s
+            log.warning("%s %s is at its limit: %s", self.scope, self._show(share.key), reason)
+        return reason
+
+    def release(self, share: Share, now_s: float) -> None:
+        """Call when something of it has ended."""
+        if share.is_unused and self._shares.get(share.key) is share:
+            self._unused_since[share.key] = now_s
+
+    def sweep(self, now_s: float) -> None:
+        """Forgets what nobody has used for ``KEPT_S``."""
+        while self._unused_since:
+            key, since_s = next(iter(self._unused_since.items()))
+            if now_s - since_s < KEPT_S:
+                return
+            self._forget(key)
+
+    def _forget(self, key: bytes | str) -> None:
+        del self._unused_since[key]
+        del self._shares[key]
+
+
+class Visitor:
+    """One connection, from its accept to its end, and who is behind it."""
+
+    __slots__ = ("address", "identity", "is_half_open", "is_in", "peer", "place", "subscriptions", "user")
+
+    def __init__(self, peer: bytes = UNKNOWN) -> None:
+        self.peer = peer
+        """Who is at the other end of the socket: the client, or a proxy."""
+        self.address = peer
+        """The client's, as far as it is known."""
+        self.identity: Identity = NOBODY
+        self.place: Share | None = None
+        """The address's share; None for an exempt one."""
+        self.user: Share | None = None
+        self.subscriptions = 0
+        self.is_half_open = False
+        self.is_in = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Proxies:
+    trusted: Networks
+    protocol: str
+
+
+class Limits:
+    """Decides on connections and commands; tell it of everything that begins and ends. ``now_s`` is monotonic."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        now_s: Callable[[], float],
+        most: int = MOST_SHARES,
+        *,
+        tell: Tell = lambda scope, kind, name: None,
+    ) -> None:
+        self._now_s = now_s
+        self.addresses = Shares("address", _show_address, most, tell)
+        self.users = Shares("user", str, most, tell)
+        self._silent_proxy = UNKNOWN
+        self.use(config)
+
+    def use(self, config: GatewayConfig) -> None:
+        """Other limits from now on; connections that are open stay."""
+        self._exempt = Networks(config.limits_exempt)
+        self._proxies = _Proxies(Networks(config.proxies_trusted), config.proxies_protocol)
+        self.addresses.bind(bounds_of(config, "address"))
+        self.users.bind(bounds_of(config, "user"))
+
+    def sweep(self) -> None:
+        """Call about once a second."""
+        for shares in (self.addresses, self.users):
+            shares.sweep(self._now_s())
+
+    # ---- connections
+
+    def begins_with_proxy_header(self, peer: bytes) -> bool:
+        """Whether a connection from there begins with a PROXY protocol header."""
+        return self._proxies.protocol == "proxy-v2" and peer in self._proxies.trusted
+
+    def arrive(self, peer: bytes, address: bytes | None = None) -> Visitor | None:
+        """A new connection; ``address``: the client's, where a PROXY header told it. None if too many of its address are half-open."""
+        visitor = Visitor(peer)
+        if address is not None:
+            visitor.address = address
+        elif self._is_proxy(peer):
+            return visitor  # its request will tell
+        return visitor if self._begin_handshake(visitor) is None else None
+
+    def requested(self, visitor: Visitor, head: bytes) -> str | None:
+        """The upgrade request has come, from which the address is known at the latest. Why it must be refused, else None."""
+        if visitor.place is None and self._is_proxy(visitor.peer):
+            visitor.address = self._forwarded(visitor.peer, head)
+            if why := self._begin_handshake(visitor):
+                return why
+        return self._full_address(visitor)
+
+    def admit(self, visitor: Visitor) -> str | None:
+        """Call when everything else allows the upgrade, and its answer is given at once. Why it must be refused, else None."""
+        user = self.users.find(visitor.identity.subject) if self._has_user(visitor) else None
+        if user is not None and self.users.is_full(user, Kind.CONNECTIONS, user.connections):
+            return self.users.refuse(user, Kind.CONNECTIONS, self._now_s())
+        return self._full_address(visitor)
+
+    def answered(self, visitor: Visitor) -> None:
+        """The connection is no longer half-open: its request is answered, or it has ended before."""
+        if visitor.is_half_open and visitor.place is not None:
+            visitor.is_half_open = False
+            visitor.place.handshakes -= 1
+            self.addresses.release(visitor.place, self._now_s())
+
+    def entered(self, visitor: Visitor) -> None:
+        """The session has begun."""
+        visitor.is_in = True
+        if self._has_user(visitor):
+            visitor.user = self.users.use(visitor.identity.subject)
+        for _, share in self._shares_of(visitor):
+            share.connections += 1
+        self.answered(visitor)
+
+    def left(self, visitor: Visitor) -> None:
+        """The session has ended, and all its subscriptions with it."""
+        if not visitor.is_in:
+            return
+        visitor.is_in = False
+        self.subscribed(visitor, 0)
+        for shares, share in self._shares_of(visitor):
+            share.connections -= 1
+            shares.release(share, self._now_s())
+
+    # ---- commands
+
+    def charge(self, visitor: Visitor, kind: Kind, amount: float = 1) -> str | None:
+        """Takes from the budgets of a rate. Why it must be refused, else None."""
+        for shares, share in self._shares_of(visitor):
+            if not shares.take(share, kind, amount, self._now_s()):
+                return shares.refuse(share, kind, self._now_s())
+        return None
+
+    def has_room(self, visitor: Visitor, more: int) -> bool:
+        """Whether there is room for so many more subscriptions."""
+        return not any(
+            shares.is_full(share, Kind.SUBSCRIPTIONS, share.subscriptions, more)
+            for shares, share in self._shares_of(visitor)
+        )
+
+    def check_room(self, visitor: Visitor, more: int) -> str | None:
+        """Why there is no room for so many more subscriptions, else None."""
+        for shares, share in self._shares_of(visitor):
+            if shares.is_full(share, Kind.SUBSCRIPTIONS, share.subscriptions, more):
+                return shares.refuse(share, Kind.SUBSCRIPTIONS, self._now_s())
+        return None
+
+    def subscribed(self, visitor: Visitor, have: int) -> None:
+        """How many subscriptions the session has now."""
+        more = have - visitor.subscriptions
+        visitor.subscriptions = have
+        for _, share in self._shares_of(visitor):
+            share.subscriptions += more
+
+    def shown(self, visitor: Visitor) -> dict[str, dict[str, int]]:
+        """The limits that a client is told: ``{"address": {"connections": 1000, …}, "user": {…}}``."""
+        return {
+            shares.scope: {kind.value: shares.bounds[kind] for kind in Kind if kind is not Kind.HANDSHAKES}
+            for shares, _ in self._shares_of(visitor)
+        }
+
+    # ----
+
+    def _is_proxy(self, peer: bytes) -> bool:
+        return bool(self._proxies.trusted) and peer in self._proxies.trusted
+
+    def _forwarded(self, peer: bytes, head: bytes) -> bytes:
+        if self._proxies.protocol == "proxy-v2":
+            return peer
+        address = forwarded_for(head, self._proxies.protocol, self._proxies.trusted)
+        if address is None and self._silent_proxy != peer:
+            self._silent_proxy = peer
+            log.warning(
+                "proxy %s sends no address in %s: all its clients count as one address",
+                shown_address(peer),
+                self._proxies.protocol,
+            )
+        return peer if address is None else address
+
+    def _has_user(self, visitor: Visitor) -> bool:
+        return visitor.identity.method not in _NAMELESS and visitor.address not in self._exempt
+
+    def _begin_handshake(self, visitor: Visitor) -> str | None:
+        """Why a connection must be refused before its request is looked at; else None, and it is counted."""
+        if visitor.address in self._exempt:
+            return None
+        place = self.addresses.use(site_of(visitor.address))
+        if self.addresses.is_full(place, Kind.HANDSHAKES, place.handshakes):
+            return self.addresses.refuse(place, Kind.HANDSHAKES, self._now_s())
+        visitor.place, visitor.is_half_open = place, True
+        place.handshakes += 1
+        return None
+
+    def _full_address(self, visitor: Visitor) -> str | None:
+        place = visitor.place
+        if place is None or not self.addresses.is_full(place, Kind.CONNECTIONS, place.connections):
+            return None
+        return self.addresses.refuse(place, Kind.CONNECTIONS, self._now_s())
+
+    def _shares_of(self, visitor: Visitor) -> list[tuple[Shares, Share]]:
+        found = []
+        if visitor.place is not None:
+            found.append((self.addresses, visitor.place))
+        if visitor.user is not None:
+            found.append((self.users, visitor.user))
+        return found
+
+
+def bounds_of(config: GatewayConfig, scope: str) -> dict[Kind, int]:
+    """The configured limits of ``address`` or ``user``; 0 is none."""
+    bounds = {kind: getattr(config, f"limits_{scope}_{kind}", 0) for kind in Kind}
+    if bounds[Kind.CONNECTIONS] is None:
+        bounds[Kind.CONNECTIONS] = max(config.max_connections // 10, 1)
+    if bounds[Kind.HANDSHAKES] is None:
+        bounds[Kind.HANDSHAKES] = max(config.max_handshakes // 10, 1)
+    return bounds
+
+
+def _show_address(key: bytes | str) -> str:
+    return shown_address(key) if isinstance(key, bytes) else key

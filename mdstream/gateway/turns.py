@@ -1,0 +1,151 @@
+"""Shares the time of the event loop among sessions: what takes long goes on in later turns of the loop, and others go in between.
+
+The work of a session is an iterator that yields after each step; a step is short. Work begins at once while there is time. If it is not
+done when its slice is over, its session is paused, which means that nothing more is read from it, and waits in a queue. Once in
+each turn of the loop those that wait are served, each for a moment, until the slice of this turn is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol, TypeAlias
+
+from mdstream.codes import CloseCode
+
+log = logging.getLogger("mdstream.gateway.turns")
+
+SLICE_US: Final = 1_000
+"""Work in one turn of the loop, of all sessions together."""
+MOMENT_US: Final = 250
+"""Work of one session before the next one that waits has its turn."""
+
+Steps: TypeAlias = Iterator[None]
+
+
+class Worker(Protocol):
+    """What is used of a session."""
+
+    @property
+    def open(self) -> bool: ...
+    def pause_input(self) -> None: ...
+    def resume_input(self) -> None: ...
+    def close(self, code: int = ..., reason: str = ...) -> None: ...
+
+
+class Corks(Protocol):
+    """What is used of a hub: what is sent between the two leaves in one write."""
+
+    def cork(self) -> None: ...
+    def uncork(self) -> None: ...
+
+
+def monotonic_us() -> int:
+    return time.monotonic_ns() // 1_000
+
+
+class Turns:
+    """Runs the work of sessions in slices."""
+
+    def __init__(
+        self,
+        corks: Corks,
+        *,
+        clock_us: Callable[[], int] = monotonic_us,
+        call_soon: Callable[[Callable[[], None]], object] | None = None,
+        slice_us: int = SLICE_US,
+        moment_us: int = MOMENT_US,
+    ) -> None:
+        """``call_soon`` calls in the next turn of the loop; by default that of the running one."""
+        self._corks = corks
+        self._clock_us = clock_us
+        self._call_soon = call_soon
+        self._slice_us = slice_us
+        self._moment_us = moment_us
+        self._left_us = slice_us
+        self._waiting: dict[Worker, deque[Steps]] = {}
+        self._due = False
+        self.deferred_total = 0
+        """Work that was not done within its slice."""
+
+    @property
+    def waiting(self) -> int:
+        """Sessions with work that is not done."""
+        return len(self._waiting)
+
+    def run(self, session: Worker, steps: Steps) -> None:
+        """Begins the work of a session, after what it has waiting. What a step raises is the caller's, if it is raised at once."""
+        began_us = self._clock_us()
+        done = False
+        if session not in self._waiting and self._left_us > 0:
+            done = self._advance(steps, began_us + self._left_us)
+            self._spend(self._clock_us() - began_us)
+        if not done and session.open:
+            self._wait(session, steps)
+
+    def forget(self, session: Worker) -> None:
+        """The session has ended: so does its work."""
+        self._waiting.pop(session, None)
+
+    def _wait(self, session: Worker, steps: Steps) -> None:
+        self.deferred_total += 1
+        if session in self._waiting:
+            self._waiting[session].append(steps)
+            return
+        self._waiting[session] = deque((steps,))
+        session.pause_input()
+        self._ask_for_turn()
+
+    def _advance(self, steps: Steps, until_us: int) -> bool:
+        """True if it is done."""
+        return all(self._clock_us() < until_us for _ in steps)
+
+    def _spend(self, us: int) -> None:
+        self._left_us -= us
+        if self._left_us < self._slice_us // 2:
+            self._ask_for_turn()
+
+    def _ask_for_turn(self) -> None:
+        if not self._due:
+            self._due = True
+            (self._call_soon or asyncio.get_running_loop().call_soon)(self._turn)
+
+    def _turn(self) -> None:
+        """A new turn of the loop: there is time again."""
+        self._due = False
+        self._left_us = self._slice_us
+        try:
+            while self._waiting and self._left_us > 0:
+                self._serve(next(iter(self._waiting)))
+        finally:
+            if self._waiting:
+                self._ask_for_turn()
+
+    def _serve(self, session: Worker) -> None:
+        """A moment for one session, which then waits behind the others, or is done and read from again."""
+        work = self._waiting.pop(session)
+        began_us = self._clock_us()
+        done = self._serve_first(session, work, began_us + min(self._moment_us, self._left_us))
+        self._left_us -= max(self._clock_us() - began_us, 1)
+        if done:
+            work.popleft()
+        if not session.open:
+            return
+        if work:
+            self._waiting[session] = work
+        else:
+            session.resume_input()
+
+    def _serve_first(self, session: Worker, work: deque[Steps], until_us: int) -> bool:
+        self._corks.cork()
+        try:
+            return not session.open or self._advance(work[0], until_us)
+        except Exception:
+            log.exception("a session is closed because of an internal error")
+            session.close(CloseCode.INTERNAL_ERROR, "internal error")
+            return True
+        finally:
+            self._corks.uncork()

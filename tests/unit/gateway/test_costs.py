@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from mdstream._core.fanout.instrument import Instrument
+from mdstream.gateway import costs
+from mdstream.gateway.costs import Work
+
+
+@pytest.fixture
+def instrument() -> Instrument:
+    """A book of 400 levels at number 1, and three updates of one level each."""
+    found = Instrument("SIM:A", -2, -3)
+    bids = [number for i in range(200) for number in (1000 - i, 5)]
+    asks = [number for i in range(200) for number in (1001 + i, 7)]
+    found.load_snap(msgpack.packb([2, 9, 1, 1, bids, asks]))
+    for seq in (2, 3, 4):
+        found.take_book(msgpack.packb([1, 9, seq, seq, 1, [1000, seq], []]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("view", "work"),
+    [
+        ((0, 1, None), Work(410, 400)),
+        ((5, 1, None), Work(20, 10)),
+        ((500, 1, None), Work(410, 400)),
+        ((5, 10, None), Work(410, 10)),
+        ((0, 1, 3), Work(11, 1)),
+        ((0, 1, 1), Work(13, 3)),
+        ((5, 1, 1), Work(23, 3)),
+        ((0, 1, 0), Work(410, 400)),
+    ],
+)
+def test_a_book(instrument: Instrument, view: tuple[int, int, int | None], work: Work) -> None:
+    assert costs.of_answer(instrument, "book", *view) == work
+
+
+def test_many_changes_may_cost_a_snapshot_too(instrument: Instrument) -> None:
+    for seq in range(5, 305):
+        instrument.take_book(msgpack.packb([1, 9, seq, seq, 1, [1000, seq], []]))
+    assert costs.of_answer(instrument, "book", 0, 1, 4) == Work(300 + 410, 300)
+
+
+def test_trades_and_tickers(instrument: Instrument) -> None:
+    instrument.reset_trades(9, 0)
+    for seq in (1, 2, 3):
+        instrument.take_trades(msgpack.packb([3, 9, seq, 1, 1000, 5, 1, seq]))
+    assert costs.of_answer(instrument, "trades", 0, 1, 1) == Work(12, 2)
+    assert costs.of_answer(instrument, "trades", 0, 1, None) == Work(10, 0)
+    assert costs.of_answer(instrument, "ticker", 0, 1, None) == Work(10, 0)
+
+
+def test_bytes() -> None:
+    assert Work(0, 100).answer_bytes(0) > Work(0, 100).answer_bytes(1) > 900
+    assert Work(1, 2) + Work(3, 4) == Work(4, 6)

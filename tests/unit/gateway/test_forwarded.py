@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdstream.gateway.addresses import Networks, shown_address
+from mdstream.gateway.forwarded import forwarded_for
+
+TRUSTED = Networks(["10.0.0.0/8", "2001:db8:ffff::/48"])
+X, F = "x-forwarded-for", "forwarded"
+
+
+def found(header: str, *lines: str) -> str | None:
+    head = "\r\n".join(["GET /v1/stream HTTP/1.1", "Host: a", *lines, "Accept: */*"])
+    address = forwarded_for(head.encode("latin-1"), header, TRUSTED)
+    return None if address is None else shown_address(address)
+
+
+@pytest.mark.parametrize(
+    ("lines", "client"),
+    [
+        ([], None),
+        (["X-Forwarded-For: 203.0.113.7"], "203.0.113.7"),
+        (["x-forwarded-for:203.0.113.7"], "203.0.113.7"),
+        (["X-Forwarded-For: 1.1.1.1, 203.0.113.7"], "203.0.113.7"),
+        (["X-Forwarded-For: 1.1.1.1, 203.0.113.7, 10.0.0.2,10.0.0.3"], "203.0.113.7"),
+        (["X-Forwarded-For: 1.1.1.1", "X-Forwarded-For: 203.0.113.7", "X-Forwarded-For: 10.0.0.2"], "203.0.113.7"),
+        (["X-Forwarded-For: 10.0.0.9, 10.0.0.2"], "10.0.0.9"),
+        (["X-Forwarded-For: 127.0.0.1, 203.0.113.7"], "203.0.113.7"),
+        (["X-Forwarded-For: 203.0.113.7:4711, [2001:db8:ffff::1]:80"], "203.0.113.7"),
+        (["X-Forwarded-For: 2001:db8::1"], "2001:db8::1"),
+        (["X-Forwarded-For: [2001:db8::1]"], "2001:db8::1"),
+        (["X-Forwarded-For: ::ffff:203.0.113.7"], "203.0.113.7"),
+        (["X-Forwarded-For: 1.1.1.1, nonsense, 10.0.0.2"], "10.0.0.2"),
+        (["X-Forwarded-For: 1.1.1.1, nonsense"], None),
+        (["X-Forwarded-For: "], None),
+        (["X-Forwarded-For: , ,203.0.113.7,"], "203.0.113.7"),
+        (["Forwarded: for=203.0.113.7"], None),
+        (["X-Forwarded-For-Me: 203.0.113.7"], None),
+    ],
+)  # fmt: skip
+def test_the_right_most_hop_that_is_not_trusted_is_the_client(lines: list[str], client: str | None) -> None:
+    assert found(X, *lines) == client
+
+
+@pytest.mark.parametrize(
+    ("lines", "client"),
+    [
+        (["Forwarded: for=203.0.113.7"], "203.0.113.7"),
+        (["Forwarded: for=1.1.1.1, For=203.0.113.7;proto=https;by=10.0.0.1, for=10.0.0.2"], "203.0.113.7"),
+        (['Forwarded: proto=http;for="[2001:db8::1]:4711"'], "2001:db8::1"),
+        (['Forwarded: for="203.0.113.7:80"'], "203.0.113.7"),
+        (["Forwarded: for=1.1.1.1", "Forwarded: for=203.0.113.7"], "203.0.113.7"),
+        (['Forwarded: for=1.1.1.1;host="a, for=2.2.2.2"'], "1.1.1.1"),
+        (['Forwarded: host="x;for=2.2.2.2";for=1.1.1.1'], "1.1.1.1"),
+        (["Forwarded: for=1.1.1.1, for=unknown"], None),
+        (["Forwarded: for=1.1.1.1, for=_hidden, for=10.0.0.2"], "10.0.0.2"),
+        (["Forwarded: by=1.1.1.1"], None),
+        (["X-Forwarded-For: 203.0.113.7"], None),
+    ],
+)
+def test_the_same_in_the_header_of_rfc_7239(lines: list[str], client: str | None) -> None:
+    assert found(F, *lines) == client
+
+
+@given(
+    st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=60), st.sampled_from([X, F])
+)
+def test_what_a_client_writes_changes_nothing_right_of_it(nonsense: str, header: str) -> None:
+    proxied = "203.0.113.7, 10.0.0.2" if header == X else "for=203.0.113.7, for=10.0.0.2"
+    if header == F and (nonsense.count('"') or "\\" in nonsense):
+        lines = [f"{header}: {nonsense}", f"{header}: {proxied}"]  # as proxies add a header of their own
+    else:
+        lines = [f"{header}: {nonsense}, {proxied}"]
+    assert found(header, *lines) == "203.0.113.7"
