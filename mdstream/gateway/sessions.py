@@ -280,7 +280,9 @@ class Sessions:
         if self._usage is None:
             return
         client = _client(session)
-        part = part_of(client.identity.subject, topic.instrument.name, topic.channel, topic.depth, self._config.delay_ms)
+        part = part_of(
+            client.identity.subject, topic.instrument.name, topic.channel, topic.depth, self._config.delay_ms
+        )
         self._usage.begin(part)
         if client.parts is None:
             client.parts = {}
