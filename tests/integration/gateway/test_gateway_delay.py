@@ -139,7 +139,6 @@ def test_who_comes_late_is_shown_the_book_of_then(run, nats_server, gateway, fee
             await pub.announce([1000, 1], [1001, 7])
             pub.published[1000, 1] = time.monotonic()
             written = asyncio.ensure_future(write(pub, 400))
-            await asyncio.sleep(DELAY_S + 0.5)
             for _ in range(2):
                 client = await ws.open(server.port)
                 await client.recv()

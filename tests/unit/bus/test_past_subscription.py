@@ -143,7 +143,8 @@ def test_after_the_end_nothing_comes(run) -> None:
         past.subscription.changed()
         await past.subscription.close()
         past.subscription.changed()
-        await asyncio.sleep(0.01)
+        assert past.subscription._timer is None
+        past.subscription._deliver()
         assert past.came == []
         assert past.one.closed and past.other.closed
         assert past.ended == [past.subscription]
