@@ -2,6 +2,7 @@
 
 import mdstream._core  # noqa: F401 - first, because it tells when it is not built
 from mdstream.bus.connection import Bus, connect
+from mdstream.bus.delayed import DelayedBus, connect_delayed
 from mdstream.bus.denied import Denial
 from mdstream.bus.embedded import EmbeddedNats
 from mdstream.bus.gap_recovery import InstrumentCore, RecoveryOptions
@@ -22,6 +23,7 @@ __all__ = [
     "STREAMS",
     "Bus",
     "BusOptions",
+    "DelayedBus",
     "Denial",
     "EmbeddedNats",
     "Health",
@@ -38,6 +40,7 @@ __all__ = [
     "UnknownInstrument",
     "Watcher",
     "connect",
+    "connect_delayed",
     "parse_subject",
     "subject",
 ]

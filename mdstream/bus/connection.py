@@ -20,7 +20,7 @@ from mdstream.bus.denied import Denial, denial_in
 from mdstream.bus.log import Since, replay
 from mdstream.bus.options import BusOptions
 from mdstream.bus.streams import MD_STATE, Stored
-from mdstream.errors import BusError, BusUnavailable
+from mdstream.errors import BusError, BusUnavailable, MdstreamError
 
 logger = logging.getLogger(__name__)
 
@@ -164,8 +164,11 @@ class Bus:
         """
         if not self.client.offers_jetstream:
             raise BusError(f"NATS at {self.options.where}: {streams.JETSTREAM_IS_OFF}")
-        await streams.ensure_streams(self.jetstream, self.options.streams)
+        await self._create_streams()
         self._ensured = True
+
+    async def _create_streams(self) -> None:
+        await streams.ensure_streams(self.jetstream, self.options.streams)
 
     async def ensured(self) -> None:
         """Returns when the streams exist that a reconnect may have to create again."""
@@ -361,9 +364,9 @@ class Bus:
         delay_s = 0.1
         while self.connected:
             try:
-                await streams.ensure_streams(self.jetstream, self.options.streams)
+                await self._create_streams()
                 return
-            except BusError as error:
+            except MdstreamError as error:
                 self._log_once(str(error), None)
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, self.options.reconnect_cap_s)

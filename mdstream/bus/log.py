@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -53,12 +53,13 @@ async def replay(
     silence_s: float,
     *,
     stream: str = MD_LOG,
+    is_due: Callable[[int], bool] = lambda stored_us: True,
 ) -> AsyncGenerator[bytes, None]:
     """Yields the payloads stored on ``subject`` since then, oldest first.
 
-    Ends with the last message that was stored when it started. It uses an ephemeral push consumer with flow control: the server
-    sends at most one window ahead of the reader. Raises BusUnavailable if the server is silent for ``silence_s`` or a
-    message is missing, BusError if the log cannot be read.
+    Ends with the last message that was stored when it started, or before the first that is not due by its time. It uses an
+    ephemeral push consumer with flow control: the server sends at most one window ahead of the reader. Raises BusUnavailable if
+    the server is silent for ``silence_s`` or a message is missing, BusError if the log cannot be read.
     """
     inbox = _Inbox()
     config = _consumer(client.new_inbox(), subject, since)
@@ -67,9 +68,11 @@ async def replay(
         try:
             info = await js.add_consumer(stream, config)
             try:
-                async for payload in _ordered(
+                async for stored_us, payload in _ordered(
                     client, inbox, _stored_then(info), f"{stream} for {subject}", silence_s
                 ):
+                    if not is_due(stored_us):
+                        return
                     yield payload
             finally:
                 if client.is_connected:  # else the server soon deletes the consumer by itself
@@ -82,7 +85,8 @@ async def replay(
 
 async def _ordered(
     client: TapClient, inbox: _Inbox, expected: int, what: str, silence_s: float
-) -> AsyncIterator[bytes]:
+) -> AsyncIterator[tuple[int, bytes]]:
+    """When each message was stored, in µs rounded up, and its payload."""
     received = 0
     while received < expected:
         if not inbox.messages:
@@ -96,11 +100,11 @@ async def _ordered(
             if await _answer_control(client, reply, headers) == received:
                 return  # idle, and nothing is on the way: the other messages have left the log
             continue
-        number, pending = _position(reply)
+        number, stored_us, pending = _position(reply)
         received += 1
         if number != received:
             raise BusUnavailable(f"{what}: message {received} of the replay was lost on the way")
-        yield payload
+        yield stored_us, payload
         if pending == 0:
             return
 
@@ -125,11 +129,14 @@ async def _answer_control(client: TapClient, reply: bytes, headers: bytes) -> in
     return int(fields.get(b"nats-last-consumer", b"0"))
 
 
-def _position(reply: bytes) -> tuple[int, int]:
-    """Number in the consumer, and how many follow: ``$JS.ACK.[domain.account.]stream.consumer.n.sseq.cseq.time.pending``."""
+def _position(reply: bytes) -> tuple[int, int, int]:
+    """Number in the consumer, when it was stored in µs, and how many follow.
+
+    The reply reads ``$JS.ACK.[domain.account.]stream.consumer.n.sseq.cseq.time.pending``.
+    """
     tokens = reply.split(b".")
     at = 6 if len(tokens) == 9 else 8
-    return int(tokens[at]), int(tokens[at + 2])
+    return int(tokens[at]), -(-int(tokens[at + 1]) // 1000), int(tokens[at + 2])
 
 
 def _consumer(inbox: str, subject: str, since: Since) -> api.ConsumerConfig:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,21 +37,49 @@ class Announced:
     status_s: float = 0.0
 
 
+async def check_known(
+    bus: Bus,
+    slots: asyncio.Semaphore,
+    instrument: InstrumentId,
+    known: Callable[[InstrumentId], Ref | None],
+) -> None:
+    """Raises UnknownInstrument if no ``ref`` is stored and none came live, BusError if that cannot be asked.
+
+    Anybody may ask for names that are none: this costs two small questions, and nothing is subscribed to.
+    """
+    name, began_at = subject(instrument, "ref"), time.monotonic()
+    for attempt in range(2):
+        if known(instrument) is not None:
+            return
+        if attempt:
+            # What was published a moment before our request may have been stored after it.
+            await asyncio.sleep(STORING_S)
+        left_s = ASK_S - (time.monotonic() - began_at)
+        async with slots, _in_time(name, max(left_s, STORING_S)):
+            if await bus.last_stored(MD_STATE, name) is not None:
+                return
+    if known(instrument) is None:
+        raise UnknownInstrument(f"{instrument} is not announced: there is no {name}")
+
+
 async def ask(
     bus: Bus, slots: asyncio.Semaphore, instrument: InstrumentId, within_s: float = ASK_S
 ) -> Announced:
     """Raises BusError; BusUnavailable if there is no answer in time."""
     subjects = [subject(instrument, stream) for stream in ("ref", "status")]
-    async with slots:
-        try:
-            async with asyncio.timeout(within_s):
-                ref, status = await asyncio.gather(*(bus.last_stored(MD_STATE, name) for name in subjects))
-                status_s = 0.0 if status is None else await bus.stored_s(MD_STATE, status)
-        except TimeoutError:
-            raise BusUnavailable(
-                f"{MD_STATE} cannot be asked for {subjects[0]}: no answer within {ASK_S:g} s"
-            ) from None
+    async with slots, _in_time(subjects[0], within_s):
+        ref, status = await asyncio.gather(*(bus.last_stored(MD_STATE, name) for name in subjects))
+        status_s = 0.0 if status is None else await bus.stored_s(MD_STATE, status)
     return Announced(_payload(ref), _payload(status), status_s)
+
+
+@asynccontextmanager
+async def _in_time(name: str, within_s: float = ASK_S) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(within_s):
+            yield
+    except TimeoutError:
+        raise BusUnavailable(f"{MD_STATE} cannot be asked for {name}: no answer within {ASK_S:g} s") from None
 
 
 def _payload(stored: Stored | None) -> bytes | None:

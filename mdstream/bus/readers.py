@@ -17,6 +17,7 @@ from mdstream.bus.connection import Bus
 from mdstream.bus.gap_recovery import InstrumentCore
 from mdstream.bus.gate import ReaderStats
 from mdstream.bus.health import Health
+from mdstream.bus.opening import check_known
 from mdstream.bus.reader import InstrumentReader
 from mdstream.bus.shared import ReaderOptions, Shared
 from mdstream.bus.watcher import Watcher
@@ -79,6 +80,7 @@ class Readers:
         ``make_core`` takes the reference data and returns the core's side. Raises UnknownInstrument if nobody announced the
         instrument, BusUnavailable if NATS or JetStream does not answer, FeedError if the reference data cannot be used.
         """
+        await check_known(self.bus, self._shared.asking, instrument, self._refs.get)
         reader = InstrumentReader(self._shared, instrument, watcher, self._open.discard)
         self._open.add(reader)
         try:

@@ -17,12 +17,13 @@ from nats.js import JetStreamContext, api
 
 from mdstream.bus.denied import DeniedError
 from mdstream.bus.options import StreamOptions
-from mdstream.errors import BusConflict, BusError, BusUnavailable
+from mdstream.errors import BusConflict, BusError, BusUnavailable, ConfigError
 
 logger = logging.getLogger(__name__)
 
 MD_STATE: Final = "MD_STATE"
 MD_LOG: Final = "MD_LOG"
+MD_PAST: Final = "MD_PAST"
 MD_CTL: Final = "MD_CTL"
 MD_USAGE: Final = "MD_USAGE"
 USAGE_SUBJECT: Final = "mdstream.usage"
@@ -37,6 +38,9 @@ JETSTREAM_IS_OFF: Final = (
     "JetStream is off on this server; start it with `nats-server -js`, or put `jetstream {}` into its configuration"
     " (and enable it for the account)"
 )
+
+PAST_SLACK_S: Final = 600.0
+"""How much longer than a delay everything must be kept: a gap in the past is recovered from what was stored before it."""
 
 USAGE_DUPLICATES_S: Final = 600.0
 """How long the server recognises a message that a gateway sends again, because its confirmation was lost."""
@@ -66,6 +70,27 @@ async def ensure_streams(js: JetStreamContext, options: StreamOptions) -> None:
             await _ensure(js, config)
         except (nats.errors.Error, TimeoutError) as error:
             explain(error, f"stream {config.name} does not exist and cannot be created")
+
+
+async def ensure_past(js: JetStreamContext, options: StreamOptions, delay_s: float) -> int:
+    """Creates MD_PAST if it does not exist; returns since when it has kept everything, in µs of the server's time.
+
+    Raises ConfigError if MD_LOG or MD_PAST keeps less than the delay needs, else BusError or BusUnavailable.
+    """
+    needed_s = delay_s + PAST_SLACK_S
+    try:
+        await _create(js, _past_config(options, needed_s))
+        answers = {name: await info(js, name) for name in (MD_LOG, MD_PAST)}
+    except (nats.errors.Error, TimeoutError) as error:
+        explain(error, f"stream {MD_PAST} does not exist and cannot be created")
+    for name, answer in answers.items():
+        kept_s = answer["config"].get("max_age", 0) / 1e9
+        if 0 < kept_s < needed_s:
+            raise ConfigError(
+                f"delay_ms is {delay_s * 1000:.0f}, for which {name} must keep {needed_s:.0f} s, and it keeps {kept_s:.0f} s; "
+                f"`nats stream edit {name} --max-age {needed_s:.0f}s` changes that"
+            )
+    return _us(answers[MD_PAST]["created"])
 
 
 async def ensure_control(js: JetStreamContext, options: StreamOptions) -> None:
@@ -103,7 +128,11 @@ async def info(js: JetStreamContext, stream: str) -> dict[str, Any]:
 
 def time_us(info: dict[str, Any]) -> int:
     """The server's clock when it answered. Nanoseconds are cut off."""
-    return int(datetime.fromisoformat(info["ts"]).timestamp() * 1e6)
+    return _us(info["ts"])
+
+
+def _us(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1e6)
 
 
 def explain(error: Exception, what: str) -> NoReturn:
@@ -138,17 +167,22 @@ def _said(error: Exception) -> str:
     return str(error).removeprefix("nats: ") or "no answer"
 
 
-async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
-    name = str(config.name)
+async def _create(js: JetStreamContext, config: api.StreamConfig) -> api.StreamInfo:
+    """The stream as it is; it is created only if it does not exist."""
     try:
-        info = await js.stream_info(name)
+        return await js.stream_info(str(config.name))
     except nats.js.errors.NotFoundError:
         try:
-            info = await js.add_stream(config)
+            return await js.add_stream(config)
         except nats.js.errors.BadRequestError as error:
             if error.err_code != NAME_IN_USE:  # another process was faster, with its own options
                 raise
-            info = await js.stream_info(name)
+            return await js.stream_info(str(config.name))
+
+
+async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
+    name = str(config.name)
+    info = await _create(js, config)
     missing = sorted(set(SUBJECTS[name]) - set(info.config.subjects or ()))
     if missing:
         logger.warning(
@@ -167,6 +201,20 @@ def _state_config(options: StreamOptions) -> api.StreamConfig:
         storage=api.StorageType.FILE,
         num_replicas=options.replicas,
         allow_direct=True,
+    )
+
+
+def _past_config(options: StreamOptions, kept_s: float) -> api.StreamConfig:
+    """A mirror keeps numbers and times of what it mirrors, and is not bound by its limits."""
+    return api.StreamConfig(
+        name=MD_PAST,
+        description="mdstream: the snap, ref and status of the last while, for delayed gateways",
+        mirror=api.StreamSource(name=MD_STATE),
+        max_age=kept_s,
+        storage=api.StorageType(options.log_storage),
+        num_replicas=options.replicas,
+        allow_direct=True,
+        mirror_direct=True,
     )
 
 

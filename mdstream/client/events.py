@@ -122,6 +122,7 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     interval_ms: int = 0
     resumed: bool = False
     ref: dict[str, Any] = field(default_factory=dict)
+    delay_ms: int = 0
 
 
 class Lost(Struct, frozen=True, tag_field="type", tag="lost"):

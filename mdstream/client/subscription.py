@@ -60,6 +60,8 @@ class Subscription:
         self.size_exp = 0
         self.ref: dict[str, Any] = {}
         """``tick``, ``lot``, ``name``, ``depth`` and what else the publisher says of the instrument; empty until accepted."""
+        self.delay_ms = 0
+        """How long ago what the gateway shows was published; 0: it is live."""
         self.state_reason: str | None = None
         """Why it is not live, if that is known; for people."""
         self.state_code: str | None = None
@@ -198,6 +200,7 @@ class Subscription:
         self._retry.reset()
         self._begin(now, resumed=event.resumed, rescaled=rescaled)
         self.price_exp, self.size_exp = event.price_exp, event.size_exp
+        self.delay_ms = event.delay_ms
         self.take_ref(event.ref)
         self._update_state(None)
 

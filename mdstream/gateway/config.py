@@ -173,6 +173,12 @@ class GatewayConfig(AuthSettings):
         "max_other_groups allows",
     )
 
+    delay_ms: int = _served(
+        0,
+        _ms(0),
+        "how old market data is shown: what was published so long ago, for clients that are entitled to no more; MD_LOG must "
+        "keep ten minutes more than that",
+    )
     compression: bool = _served(
         True,
         Switch(),

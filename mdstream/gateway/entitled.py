@@ -14,34 +14,38 @@ if TYPE_CHECKING:
     from mdstream.gateway.commands import Subscribe
 
 
-def check_subscribe(entitlements: Entitlements, command: Subscribe) -> None:
-    """Raises CommandError ``not_entitled`` unless all instruments of the command are allowed. Asks nobody what exists."""
+def check_subscribe(entitlements: Entitlements, command: Subscribe, served_ms: int = 0) -> None:
+    """Raises CommandError ``not_entitled`` unless all instruments of the command are allowed on a gateway that is ``served_ms``
+    late. Asks nobody what exists."""
     for name in command.instruments:
-        _check(entitlements, command.channel, name, command.depth, command.interval_ms)
+        _check(entitlements, command.channel, name, command.depth, command.interval_ms, served_ms)
 
 
-def check_topic(entitlements: Entitlements, topic: Topic) -> None:
+def check_topic(entitlements: Entitlements, topic: Topic, served_ms: int = 0) -> None:
     """Raises CommandError ``not_entitled`` unless the subscription to this topic is allowed."""
-    _check(entitlements, topic.channel, topic.instrument.name, topic.depth, topic.interval_ms)
+    _check(entitlements, topic.channel, topic.instrument.name, topic.depth, topic.interval_ms, served_ms)
 
 
-def no_longer_allowed(entitlements: Entitlements, topics: Iterable[Topic]) -> list[Topic]:
+def no_longer_allowed(entitlements: Entitlements, topics: Iterable[Topic], served_ms: int = 0) -> list[Topic]:
     """Those of the topics that a client must not see any more."""
-    return [topic for topic in topics if not _allows(entitlements, topic)]
+    return [topic for topic in topics if not _allows(entitlements, topic, served_ms)]
 
 
-def _allows(entitlements: Entitlements, topic: Topic) -> bool:
+def _allows(entitlements: Entitlements, topic: Topic, served_ms: int) -> bool:
     try:
-        check_topic(entitlements, topic)
+        check_topic(entitlements, topic, served_ms)
     except CommandError:
         return False
     return True
 
 
-def _check(entitlements: Entitlements, channel: str, instrument: str, depth: int, interval_ms: int) -> None:
+def _check(
+    entitlements: Entitlements, channel: str, instrument: str, depth: int, interval_ms: int, served_ms: int
+) -> None:
     late_ms = entitlements.delay_ms(channel, instrument, depth, interval_ms)
-    if late_ms == 0:
+    if late_ms is not None and late_ms <= served_ms:
         return
     why = entitlements.check(channel, instrument, depth, interval_ms)
-    late = f"you may see {channel} of {instrument} only {late_ms} ms late, and this gateway serves live data"
+    serves = f"is {served_ms} ms late" if served_ms else "serves live data"
+    late = f"you may see {channel} of {instrument} only {late_ms} ms late, and this gateway {serves}; use one with that delay"
     raise CommandError(ErrorCode.NOT_ENTITLED, why or late)

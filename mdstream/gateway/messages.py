@@ -110,7 +110,9 @@ def _number(format: int, value: int) -> bytes:
     return str(value).encode() if format == JSON else msgspec.msgpack.encode(value)
 
 
-def subscribed(format: int, id: CommandId, topic: Topic, ref: Ref, *, resumed: bool) -> bytes:
+def subscribed(
+    format: int, id: CommandId, topic: Topic, ref: Ref, *, resumed: bool, delay_ms: int = 0
+) -> bytes:
     message = {
         **_head("subscribed", id),
         "sub": topic.number,
@@ -124,6 +126,8 @@ def subscribed(format: int, id: CommandId, topic: Topic, ref: Ref, *, resumed: b
         "ref": reference(ref),
         "resumed": resumed,
     }
+    if delay_ms:
+        message["delay_ms"] = delay_ms
     return encode(format, message)
 
 

@@ -15,8 +15,9 @@ from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.sender import Sender
 from mdstream._core.net.sender_uring import UringSender
 from mdstream.auth.revocations import Revocations
-from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, connect
+from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, StreamOptions, connect, connect_delayed
 from mdstream.bus.options import read_urls, secret
+from mdstream.bus.streams import PAST_SLACK_S
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.gateway.admin import Admin
 from mdstream.gateway.audit import Audit
@@ -163,6 +164,14 @@ class Gateway:
         """Why a load balancer should send no clients here now; None if it may."""
         return self._server.not_ready() or self._bus_trouble()
 
+    async def wait_refused(self) -> None:
+        """Returns never, unless NATS is there and cannot serve this configuration; then raises ConfigError."""
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
+            if not self._connecting.cancelled():
+                self._connecting.result()
+        await asyncio.get_running_loop().create_future()
+
     async def wait_ready(self) -> None:
         """Returns when NATS was connected for the first time."""
         await self._used.wait()
@@ -285,8 +294,9 @@ class Gateway:
             delay_s = min(delay_s * 2, _RETRY_MOST_S)
 
     async def _try_bus(self, options: BusOptions) -> None:
+        delay_s = self.config.delay_ms / 1000
         try:
-            bus = await connect(options)
+            bus = await (connect_delayed(options, delay_s) if delay_s else connect(options))
         except BusError as error:
             self._missing = NOT_CONNECTED if isinstance(error, BusUnavailable) else str(error)
             raise
@@ -399,6 +409,7 @@ def bus_options(config: GatewayConfig) -> BusOptions:
         api_prefix=config.nats_api_prefix,
         name=f"mdstream gateway {config.node}",
         parser=config.nats_parser,
+        streams=StreamOptions(log_max_age_s=PAST_SLACK_S + config.delay_ms / 1000),
     )
     options.ssl_context()
     return options

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +34,7 @@ _DATA_WAIT_S = 0.2
 """Usually enough time to bring a book up to date from the bus."""
 _REACH_STEP_S = 0.05
 _HINT_EVERY_S = 1.0
+_WARN_EVERY_US = 10_000_000
 _HINT_DEADLINE_S = 0.25
 """A hint must neither delay an answer nor burden the bus, however often unknown instruments are asked for."""
 
@@ -71,6 +71,7 @@ class OpenInstruments:
         self._wall_us = wall_us
         self._readers: Readers | None = None
         self._next_hint_s = 0.0
+        self._next_warning_us = 0
         self._open: dict[str, OpenInstrument] = {}
         self._wanted: Counter[str] = Counter()
         """Instruments that a subscribe waits for, and how many do: they are not let go."""
@@ -78,7 +79,7 @@ class OpenInstruments:
         self._changing: StreamStatus | None = None
         """The status whose subscribers are being told."""
         hub.on_arrival = self._arrived
-        self._openings: Openings[OpenInstrument] = Openings()
+        self._openings: Openings[InstrumentId] = Openings(self._open_one)
         self._unknown = UnknownNames()
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._end_subscriptions: Callable[[Instrument, str], None] = lambda core, reason: None
@@ -160,16 +161,20 @@ class OpenInstruments:
         """Returns when all are open; raises the first error of one."""
         for id in ids:
             self._refuse_unknown(id)
-        works = {str(id): partial(self._open_one, id) for id in ids}
-        with self._openings.asked(asker, works, works.__getitem__) as results:
-            await _wait(results, deadline_s, until=asyncio.FIRST_EXCEPTION)
-            for result in results:
-                if result.cancelled():
-                    raise _unavailable("this gateway stops")
-                if result.done():
-                    result.result()
-            if not all(result.done() for result in results):
+        if not ids:
+            return
+        with self._openings.asked(asker, ids) as done:
+            await _wait([done], deadline_s)
+            if not done.done():
                 raise _unavailable("NATS did not answer in time; try again")
+            if done.cancelled():
+                raise _unavailable("this gateway stops")
+            error = done.exception()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del done, error  # the error knows this frame: together they would outlive the command
 
     def _refuse_unknown(self, id: InstrumentId) -> None:
         """Raises _Unknown for what the bus did not have a moment ago, unless it was announced since."""
@@ -197,7 +202,7 @@ class OpenInstruments:
                 self._unknown.add(str(id), self._now_us() / 1e6)
                 raise _Unknown(id) from None
             if isinstance(error, BusError | FeedError):
-                log.warning("%s cannot be opened now: %s", id, error)
+                self._log_trouble(id, error)
                 raise _unavailable(f"{id} cannot be opened now: {error}") from None
             if isinstance(error, Exception):
                 log.error("%s could not be opened", id, exc_info=error)
@@ -208,6 +213,14 @@ class OpenInstruments:
             raise _unavailable(f"{id} was announced with another scale while it opened; try again")
         log.debug("%s opened", id)
         return instrument
+
+    def _log_trouble(self, id: InstrumentId, error: Exception) -> None:
+        """As a warning now and then: clients ask again, and for other names."""
+        level = logging.DEBUG
+        if self._now_us() >= self._next_warning_us:
+            self._next_warning_us = self._now_us() + _WARN_EVERY_US
+            level = logging.WARNING
+        log.log(level, "%s cannot be opened now: %s", id, error)
 
     async def _hint(self, id: InstrumentId, may_see: Callable[[str], bool]) -> str:
         """Instruments that are nearly this one; asked of the bus once a second at most, "" otherwise and where it does not answer."""
@@ -386,7 +399,7 @@ class OpenInstruments:
 
     @property
     def opening(self) -> int:
-        """Instruments that are being opened, or wait for it."""
+        """Commands that wait for instruments to open."""
         return len(self._openings)
 
     @property
@@ -416,13 +429,10 @@ class OpenInstruments:
         return [(name, (now_us - moved_us) / 1e6) for name, moved_us in named[:most]]
 
 
-async def _wait(
-    futures: Sequence[asyncio.Future[Any]], deadline_s: float, until: str = asyncio.ALL_COMPLETED
-) -> None:
-    """Waits until all are done (or ``until``), or the loop's time is ``deadline_s``; cancels none."""
+async def _wait(futures: Sequence[asyncio.Future[Any]], deadline_s: float) -> None:
+    """Waits until all are done or the loop's time is ``deadline_s``; cancels none."""
     if futures:
-        timeout_s = max(deadline_s - asyncio.get_running_loop().time(), 0)
-        await asyncio.wait(futures, timeout=timeout_s, return_when=until)
+        await asyncio.wait(futures, timeout=max(deadline_s - asyncio.get_running_loop().time(), 0))
 
 
 async def _wait_for_data(statuses: Iterable[StreamStatus], deadline_s: float) -> None:

@@ -140,7 +140,7 @@ def _reload_certificate(gateway: Gateway) -> None:
 
 
 async def _stop_when_asked(signals: _Signals, gateway: Gateway) -> None:
-    await signals.asked.wait()
+    await _wait_until_asked(signals, gateway)
     draining = asyncio.ensure_future(gateway.drain())
     insisted = asyncio.ensure_future(signals.insisted.wait())
     await asyncio.wait((draining, insisted), return_when=asyncio.FIRST_COMPLETED)
@@ -151,6 +151,20 @@ async def _stop_when_asked(signals: _Signals, gateway: Gateway) -> None:
         await gateway.stop(at_once=True)
     else:
         draining.result()
+
+
+async def _wait_until_asked(signals: _Signals, gateway: Gateway) -> None:
+    """Raises ConfigError if NATS cannot serve the configuration."""
+    asked, refused = (
+        asyncio.ensure_future(signals.asked.wait()),
+        asyncio.ensure_future(gateway.wait_refused()),
+    )
+    done, _ = await asyncio.wait((asked, refused), return_when=asyncio.FIRST_COMPLETED)
+    for wait in (asked, refused):
+        wait.cancel()
+    if asked not in done:
+        await gateway.stop(at_once=True)
+        refused.result()
 
 
 def _fit_to_file_limit(config: GatewayConfig) -> GatewayConfig:

@@ -256,7 +256,9 @@ class Sessions:
 
     def end_not_entitled(self, session: Session) -> None:
         """Call when a client's entitlements have changed: ends what they no longer allow, and tells the client."""
-        ended = no_longer_allowed(_client(session).identity.entitlements, session.sink.topics())
+        ended = no_longer_allowed(
+            _client(session).identity.entitlements, session.sink.topics(), self._config.delay_ms
+        )
         self._end(session, ended, ErrorCode.NOT_ENTITLED.value)
 
     # ---- usage
@@ -265,7 +267,9 @@ class Sessions:
         if self._usage is None:
             return
         client = _client(session)
-        part = part_of(client.identity.subject, topic.instrument.name, topic.channel, topic.depth, 0)
+        part = part_of(
+            client.identity.subject, topic.instrument.name, topic.channel, topic.depth, self._config.delay_ms
+        )
         self._usage.begin(part)
         if client.parts is None:
             client.parts = {}
@@ -369,7 +373,7 @@ class Sessions:
         topic = self._hub.find(session.sink, command.sub)
         if topic is None:
             raise _unknown_sub(command.sub)
-        check_topic(_client(session).identity.entitlements, topic)
+        check_topic(_client(session).identity.entitlements, topic, self._config.delay_ms)
         no_book = topic.channel != Channel.TRADES and topic.seq == 0
         if no_book or not self._instruments.is_shown(session.sink, topic):
             raise CommandError(
@@ -399,14 +403,17 @@ class Sessions:
     # ---- subscribe
 
     def _subscribe(self, session: Session, command: Subscribe) -> Steps | None:
-        check_subscribe(_client(session).identity.entitlements, command)
+        self._check_entitled(session, command)
         found = self._instruments.find_all(command.instruments, command.channel, command.resume)
         if found is not None:
             return self._commit(session, command, found)
-        ids = command.ids()
         self._check_room(session, command)
-        self._open_later(session, command, ids)
+        self._open_later(session, command, command.ids())
         return None
+
+    def _check_entitled(self, session: Session, command: Subscribe) -> None:
+        """Raises CommandError ``not_entitled``."""
+        check_subscribe(_client(session).identity.entitlements, command, self._config.delay_ms)
 
     def _open_later(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
         _client(session).opening += len(command.instruments)
@@ -446,8 +453,7 @@ class Sessions:
     def _commit_later(self, session: Session, command: Subscribe, found: list[OpenInstrument]) -> None:
         self._hub.cork()
         try:
-            # They may have changed meanwhile.
-            check_subscribe(_client(session).identity.entitlements, command)
+            self._check_entitled(session, command)  # what is allowed may have changed
             self.turns.run(session, self._commit(session, command, found))
         except CommandError as error:
             self._refuse(session, command.id, error)
@@ -486,7 +492,7 @@ class Sessions:
     def _is_forbidden(self, session: Session, command: Subscribe, left: int) -> bool:
         """Whether a new token no longer allows a command of which some steps are left; the client is told."""
         try:
-            check_subscribe(_client(session).identity.entitlements, command)
+            self._check_entitled(session, command)
         except CommandError as error:
             _client(session).opening -= left
             self._tally(session)
@@ -508,17 +514,18 @@ class Sessions:
         if wanted <= most and has_room and command.group == 1:
             return
         self._charge(session, Cost.LEVELS, session.sink.subscriptions)
+        topics = session.sink.topics()
         have = {
-            (t.instrument.name, t.channel, t.depth, t.group, t.interval_ms) for t in session.sink.topics()
+            t.instrument.name for t in topics if (t.channel, t.depth, t.group, t.interval_ms) == command.view
         }
-        new = sum((name, *command.view) not in have for name in command.instruments)
+        new = sum(name not in have for name in command.instruments)
         if command.group != 1:
             self._grouped.check_client(session.sink.grouped, new)
-        if new and len(have) + _client(session).opening + new > most:
+        if new and len(topics) + _client(session).opening + new > most:
             self._limited(session, "session_subscriptions")
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
-                f"{len(have)} of {most} subscriptions are in use; {new} more are too many",
+                f"{len(topics)} of {most} subscriptions are in use; {new} more are too many",
             )
         if new and (why := self._limits.check_room(visitor, new)):
             raise CommandError(ErrorCode.LIMIT_SUBSCRIPTIONS, why)
@@ -527,7 +534,12 @@ class Sessions:
         resume = command.resume.get(instrument.name)
         topic, resumed = self._hub.join(session.sink, instrument.core, command.view, resume)
         answer = messages.subscribed(
-            session.format, command.id, topic, instrument.ref, resumed=resumed is not False
+            session.format,
+            command.id,
+            topic,
+            instrument.ref,
+            resumed=resumed is not False,
+            delay_ms=self._config.delay_ms,
         )
         if resumed is not None:
             self._count_begin(session, topic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from mdstream.bus.embedded import find_binary
 from mdstream.bus.usage import ensure_usage, put_usage, read_usage
 from mdstream.check import Options, Verdict, check
 from mdstream.client import connect as connect_client
-from mdstream.errors import BusError, MdstreamError
+from mdstream.errors import BusError, MdstreamError, SubscriptionRefused
 from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import InstrumentId
 
@@ -52,7 +53,7 @@ def options(nats: EmbeddedNats, user: str) -> BusOptions:
 
 
 @asynccontextmanager
-async def gateway(nats: EmbeddedNats) -> AsyncIterator[Gateway]:
+async def gateway(nats: EmbeddedNats, *, delay_ms: int = 0) -> AsyncIterator[Gateway]:
     config = GatewayConfig(
         nats=(nats.url,),
         nats_user="gateway",
@@ -61,6 +62,7 @@ async def gateway(nats: EmbeddedNats) -> AsyncIterator[Gateway]:
         port=0,
         admin_port=0,
         drain_spread_ms=0,
+        delay_ms=delay_ms,
     )
     running = Gateway(config)
     await running.start()
@@ -129,6 +131,29 @@ def test_a_feed_a_gateway_a_check_and_an_admin_do_their_work(run, caplog: pytest
 
     run(scenario())
     assert errors == []
+    assert "may not" not in caplog.text
+
+
+def test_a_delayed_gateway_does_its_work(run, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with server() as nats, gateway(nats, delay_ms=500) as running:
+            async with feed.connect(options(nats, "feed-sim"), venue="SIM") as publisher:
+                instrument = await publisher.instrument("A", price_exp=-2, size_exp=-2)
+                instrument.replace([("1.00", "1")], [("1.01", "1")])
+                async with connect_client(running.url) as client:
+                    book = None
+                    while book is None:
+                        with contextlib.suppress(SubscriptionRefused):
+                            book = await client.book("SIM:A")
+                    changed = asyncio.Event()
+                    book.on_update(lambda _: changed.set())
+                    instrument.update([("1.00", "2")])
+                    while book.best_bid is None or book.best_bid[1] != 2:
+                        changed.clear()
+                        await changed.wait()
+                    assert book.delay_ms == 500
+
+    run(scenario())
     assert "may not" not in caplog.text
 
 

@@ -23,8 +23,12 @@ class Published:
         b"$JS.ACK._.account.MD_LOG.consumer.1.700.3.1700000000000000000.41.token",
     ],
 )
-def test_both_forms_of_a_reply_subject_tell_number_and_pending(reply: bytes) -> None:
-    assert _position(reply) == (3, 41)
+def test_both_forms_of_a_reply_subject_tell_number_time_and_pending(reply: bytes) -> None:
+    assert _position(reply) == (3, 1_700_000_000_000_000, 41)
+
+
+def test_a_message_is_never_said_to_be_older_than_it_is() -> None:
+    assert _position(b"$JS.ACK.MD_LOG.consumer.1.700.3.1700000000000000001.41")[1] == 1_700_000_000_000_001
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,25 @@ def test_delayed_entitlements_give_no_live_data(run, stage) -> None:
         alice = client(on, {**SIM, "delay_ms": 900_000})
         (error,) = await opened(on, alice, instruments=["SIM:A"], depth=1)
         assert error["code"] == "not_entitled"
-        assert "900000 ms late" in error["message"]
+        assert error["message"] == (
+            "you may see book of SIM:A only 900000 ms late, and this gateway serves live data; use one with that delay"
+        )
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("served_ms", "allowed"), [(600_000, False), (900_000, True), (1_800_000, True)])
+def test_delayed_entitlements_are_served_by_gateways_that_are_as_late(run, stage, served_ms, allowed) -> None:
+    async def scenario() -> None:
+        on = stage(delay_ms=served_ms)
+        on.announce("SIM:A")
+        alice = client(on, {**SIM, "delay_ms": 900_000})
+        answer, *_ = await opened(on, alice, instruments=["SIM:A"], depth=1)
+        assert (answer["type"] == "subscribed") == allowed
+        if allowed:
+            assert answer["delay_ms"] == served_ms
+        else:
+            assert answer["code"] == "not_entitled"
+            assert "this gateway is 600000 ms late" in answer["message"]
 
     run(scenario())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import msgpack
 import pytest
@@ -72,6 +74,29 @@ def test_who_asks_again_and_again_for_what_is_unknown_costs_the_bus_nothing(run,
         assert await on.instruments.open([A], "book"), "a ref was heard since"
 
     run(scenario())
+
+
+def test_a_refused_command_leaves_nothing_to_the_garbage_collector(run, stage) -> None:
+    """A flood of them would fill the memory until it runs."""
+
+    class Names(list[InstrumentId]):
+        pass
+
+    async def scenario() -> None:
+        on = stage()
+        names = Names([A, B])
+        gone = weakref.ref(names)
+        with pytest.raises(CommandError):
+            await on.instruments.open(names, "book")
+        del names
+        await asyncio.sleep(0)
+        assert gone() is None
+
+    gc.disable()
+    try:
+        run(scenario(), debug=False)
+    finally:
+        gc.enable()
 
 
 def test_one_unknown_instrument_ends_the_wait_for_the_others(run, stage) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import random
+from collections import Counter
 
 import pytest
 
@@ -15,33 +16,29 @@ class Work:
     """Openings that end when they are told to; ``begun`` lists their names in order."""
 
     def __init__(self, **bounds: int) -> None:
-        self.openings: Openings[str] = Openings(**bounds)
+        self.openings: Openings[str] = Openings(self.open_it, **bounds)
         self.begun: list[str] = []
         self.ended: list[str] = []
         self.gates: dict[str, asyncio.Future[str]] = {}
         self.lingers: asyncio.Event | None = None
         """If set, a cancelled opening ends no sooner."""
 
-    def of(self, name: str):
-        async def open_it() -> str:
-            self.begun.append(name)
-            gate = self.gates[name] = asyncio.get_running_loop().create_future()
-            try:
-                return await gate
-            finally:
-                if self.lingers is not None:
-                    await self.lingers.wait()
-                self.ended.append(name)
+    async def open_it(self, name: str) -> None:
+        self.begun.append(name)
+        gate = self.gates[name] = asyncio.get_running_loop().create_future()
+        try:
+            await gate
+        finally:
+            if self.lingers is not None:
+                await self.lingers.wait()
+            self.ended.append(name)
 
-        return open_it
+    async def ask(self, asker: str, names: list[str]) -> None:
+        with self.openings.asked(asker, names) as done:
+            await done
 
-    async def ask(self, asker: str, names: Iterable[str]) -> list[str]:
-        with self.openings.asked(asker, names, self.of) as results:
-            await asyncio.wait(results)
-            return [result.result() for result in results]
-
-    def asks(self, asker: str, *names: str) -> asyncio.Task[list[str]]:
-        return asyncio.get_running_loop().create_task(self.ask(asker, names))
+    def asks(self, asker: str, *names: str) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(self.ask(asker, list(names)))
 
     async def finish(self, name: str) -> None:
         self.gates[name].set_result(name)
@@ -61,7 +58,7 @@ def test_all_who_ask_for_a_name_share_one_opening(run) -> None:
         assert work.begun == ["A", "B"]
         for name in "AB":
             await work.finish(name)
-        assert [await ask for ask in asks] == [["A", "B"]] * 3
+        await asyncio.gather(*asks)
         assert (len(work.openings), work.openings.running) == (0, 0)
 
     run(scenario())
@@ -79,7 +76,7 @@ def test_askers_take_turns_however_many_names_one_asks_for(run) -> None:
         await work.finish("N1")
         assert "A" in work.begun[:4]
         await work.finish("A")
-        assert await honest == ["A"]
+        await honest
         await work.openings.close()
 
     run(scenario())
@@ -112,7 +109,7 @@ def test_a_name_that_another_asks_for_too_has_both_their_turns(run) -> None:
         if "A" not in work.begun:
             await work.finish("N1")
         await work.finish("A")
-        assert await honest == ["A"]
+        await honest
         await work.openings.close()
 
     run(scenario())
@@ -149,7 +146,7 @@ def test_the_next_opening_of_a_name_waits_for_the_end_of_the_cancelled_one(run) 
         await turns()
         assert (work.begun, work.ended) == (["A", "A"], ["A"])
         await work.finish("A")
-        assert await second == ["A"]
+        await second
 
     run(scenario())
 
@@ -166,7 +163,23 @@ def test_an_error_is_told_to_all_and_then_forgotten(run) -> None:
         again = work.asks("x", "A")
         await turns()
         await work.finish("A")
-        assert await again == ["A"]
+        await again
+
+    run(scenario())
+
+
+def test_the_first_error_ends_an_ask_and_what_it_had_begun(run) -> None:
+    async def scenario() -> None:
+        work = Work(at_once=2)
+        ask = work.asks("x", "A", "B", "C", "D")
+        await turns()
+        work.gates["B"].set_exception(CommandError("unavailable", "no"))
+        with pytest.raises(CommandError, match="no"):
+            await ask
+        await turns()
+        assert (len(work.openings), work.openings.running) == (0, 0)
+        assert "D" not in work.begun
+        assert "A" in work.ended
 
     run(scenario())
 
@@ -174,15 +187,16 @@ def test_an_error_is_told_to_all_and_then_forgotten(run) -> None:
 def test_beyond_the_bound_those_with_their_share_are_refused_and_others_are_not(run) -> None:
     async def scenario() -> None:
         work = Work(at_once=1, most=40)
-        work.asks("attacker", *(f"N{i}" for i in range(40)))
+        asks = [work.asks("attacker", f"N{i}") for i in range(41)]
         await turns()
+        assert [ask.done() for ask in asks] == [False] * 40 + [True]
         with pytest.raises(CommandError, match="too many instruments wait to be opened"):
-            await work.ask("attacker", ["M"])
-        honest = work.asks("honest", "A", "B")
+            await asks[-1]
+        honest = [work.asks("honest", name) for name in "AB"]
         await turns()
-        assert not honest.done()
         assert len(work.openings) == 42
         await work.openings.close()
+        await asyncio.wait([*asks, *honest])
 
     run(scenario())
 
@@ -198,3 +212,38 @@ def test_at_the_end_everybody_is_told(run) -> None:
         assert work.ended == ["A"]
 
     run(scenario())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_each_ask_ends_and_nothing_is_left(run, seed) -> None:
+    """Askers ask, leave, and share names; openings succeed and fail."""
+    chance = random.Random(seed)
+
+    async def scenario() -> None:
+        work = Work(at_once=4, at_once_of_one=2)
+        asks = []
+        for _ in range(200):
+            names = chance.sample("ABCDEFGHIJ", chance.randint(1, 6))
+            asks.append(work.asks(chance.choice("xyz"), *names))
+            if chance.random() < 0.3:
+                chance.choice(asks).cancel()
+            await turns(chance.randint(0, 3))
+            assert work.openings.running <= 4
+            _end_one(work, chance)
+        while not all(ask.done() for ask in asks):
+            await turns()
+            _end_one(work, chance)
+        await turns()
+        assert (len(work.openings), work.openings.running) == (0, 0)
+        assert Counter(work.begun) == Counter(work.ended)
+        assert any(not ask.cancelled() and ask.exception() is None for ask in asks)
+
+    run(scenario())
+
+
+def _end_one(work: Work, chance: random.Random) -> None:
+    gates = [gate for gate in work.gates.values() if not gate.done()]
+    if gates and chance.random() < 0.7:
+        chance.choice(gates).set_result("")
+    elif gates:
+        chance.choice(gates).set_exception(CommandError("unavailable", "no"))

@@ -50,8 +50,7 @@ cdef class Hub:
     cdef int c_relieve(self, Sink sink) except -1
     cdef int c_catch_up_all(self, Sink sink) except -1
     cdef bint c_admit(self, Sink sink, Topic topic, object resume) except -1
-    cdef int c_emit_due(self, Topic topic, uint64_t slack_us) except -1
-    cdef int c_emit(self, Topic topic, uint64_t slack_us) except -1
+    cdef int c_emit_due(self, Topic topic, uint64_t slack_us, bint its_turn) except -1
     cdef int c_refill_work(self) except -1
     cdef int c_serve_costly(self) except -1
     cdef int c_end_intervals(self) except -1

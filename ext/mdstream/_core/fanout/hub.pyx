@@ -552,23 +552,20 @@ cdef class Hub:
         self.out.wall_us = now_us if wall_us is None else wall_us
         return 0
 
-    cdef int c_emit_due(self, Topic topic, uint64_t slack_us) except -1:
-        """Emits, or, within the topic's interval, remembers to."""
+    cdef int c_emit_due(self, Topic topic, uint64_t slack_us, bint its_turn) except -1:
+        """Emits, or, within the topic's interval or before its turn, remembers to."""
+        cdef uint64_t interval_us = <uint64_t>topic.interval_ms * 1000
+        cdef uint32_t version = topic.version
         if self.out.now_us + slack_us < topic.next_us:
             if not topic.waiting:
                 topic.waiting = True
                 self.waiting.append(topic)
             return 0
-        if not topic.costly:
-            return self.c_emit(topic, slack_us)
-        if not topic.queued:
-            topic.queued = True
-            self.costly.append(topic)
-        return 0
-
-    cdef int c_emit(self, Topic topic, uint64_t slack_us) except -1:
-        cdef uint64_t interval_us = <uint64_t>topic.interval_ms * 1000
-        cdef uint32_t version = topic.version
+        if topic.costly and not its_turn:
+            if not topic.queued:
+                topic.queued = True
+                self.costly.append(topic)
+            return 0
         topic.c_emit(self.out)
         if topic.version == version:
             return 0
@@ -596,7 +593,7 @@ cdef class Hub:
             topic = self.costly.popleft()
             topic.queued = False
             before = levels_summed()
-            self.c_emit(topic, TICK_US // 2)
+            self.c_emit_due(topic, TICK_US // 2, True)
             self.work_left -= <int64_t>(levels_summed() - before) + WORK_OF_TURN
         return 0
 
@@ -618,7 +615,7 @@ cdef class Hub:
                 topic_group.dirty = False
                 deferred = True
                 for topic in topic_group.topics:
-                    self.c_emit_due(topic, 0)
+                    self.c_emit_due(topic, 0, False)
                     deferred = deferred and topic.waiting
                 topic_group.deferred = deferred
             if self.costly:
@@ -653,7 +650,7 @@ cdef class Hub:
         waiting, self.waiting = self.waiting, []
         for topic in waiting:
             topic.waiting = topic.topic_group.deferred = False
-            self.c_emit_due(topic, TICK_US // 2)
+            self.c_emit_due(topic, TICK_US // 2, False)
         return 0
 
     cdef int c_serve_ahead(self) except -1:
@@ -661,7 +658,7 @@ cdef class Hub:
         cdef Topic topic
         ahead, self.ahead = self.ahead, []
         for topic in ahead:
-            self.c_emit_due(topic, TICK_US // 2)
+            self.c_emit_due(topic, TICK_US // 2, False)
             topic.c_serve_ahead(self.out, self.out.now_us)
             if topic.n_ahead:
                 self.ahead.append(topic)

@@ -20,9 +20,6 @@ cdef class BookTopic(Topic):
     cdef Snapshot[VARIANTS] snapshots
 
     cdef int c_take(self, Outbox out) except -1
-    # The view becomes what `out` holds as the other one.
-    cdef int c_keep_view(self, Outbox out) except -1
-    cdef int c_drop_snapshots(self, Outbox out) except -1
     cdef int c_changes(self, Outbox out) except -1
     cdef int c_replace(self, Outbox out, Reason reason) except -1
     cdef bint c_between(self, Outbox out, uint64_t since) except -1

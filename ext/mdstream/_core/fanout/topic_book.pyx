@@ -19,6 +19,20 @@ cdef enum:
     CRC_LEVELS = 10
 
 
+cdef inline int keep_view(BookTopic topic, Outbox out) except -1:
+    """The view becomes what `out` holds as the other one."""
+    levels_keep(&topic.view_bids, &out.other_bids)
+    return levels_keep(&topic.view_asks, &out.other_asks)
+
+
+cdef inline int drop_snapshots(BookTopic topic, Outbox out) except -1:
+    cdef int variant
+    for variant in range(VARIANTS):
+        out.c_free_later(topic.snapshots[variant].data)
+        topic.snapshots[variant].data = NULL
+    return 0
+
+
 cdef class BookTopic(Topic):
     def __dealloc__(self) -> None:
         cdef int variant
@@ -37,30 +51,18 @@ cdef class BookTopic(Topic):
         if not self.full:
             self.instrument.book.c_view(
                 self.instrument.book.seq, self.depth, self.group, &out.other_bids, &out.other_asks)
-            self.c_keep_view(out)
+            keep_view(self, out)
         return self.c_take(out)
-
-    cdef int c_keep_view(self, Outbox out) except -1:
-        levels_keep(&self.view_bids, &out.other_bids)
-        levels_keep(&self.view_asks, &out.other_asks)
-        return 0
 
     cdef int c_end(self, Outbox out) except -1:
         levels_free(&self.view_bids)
         levels_free(&self.view_asks)
-        return self.c_drop_snapshots(out)
-
-    cdef int c_drop_snapshots(self, Outbox out) except -1:
-        cdef int variant
-        for variant in range(VARIANTS):
-            out.c_free_later(self.snapshots[variant].data)
-            self.snapshots[variant].data = NULL
-        return 0
+        return drop_snapshots(self, out)
 
     cdef int c_take(self, Outbox out) except -1:
         """Takes over the book's number; the view, if the topic keeps one, is the newest already."""
         cdef Book book = self.instrument.book
-        self.c_drop_snapshots(out)
+        drop_snapshots(self, out)
         self.epoch = book.epoch
         self.seq = book.seq
         self.ts_us = book.ts_us
@@ -124,7 +126,7 @@ cdef class BookTopic(Topic):
         book.c_view(book.seq, self.depth, self.group, &out.other_bids, &out.other_asks)
         levels_diff(&self.view_bids, &out.other_bids, True, &out.bids)
         levels_diff(&self.view_asks, &out.other_asks, False, &out.asks)
-        self.c_keep_view(out)
+        keep_view(self, out)
         return 1
 
     cdef bint c_awaited(self) noexcept:

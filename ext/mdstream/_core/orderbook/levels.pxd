@@ -12,6 +12,9 @@ cdef extern from *:
     # 2^53 - 1: the greatest magnitude of ticks, lots, seq, epoch and timestamps (an enum would not hold it).
     const int64_t MAX_NUMBER "MDSTREAM_MAX_NUMBER"
 
+cdef enum:
+    SPARE_LEVELS = 64
+
 cdef struct Levels:
     int64_t* values         # 2 × count numbers: ticks, lots, …
     Py_ssize_t count        # levels
@@ -27,7 +30,14 @@ cdef inline void levels_swap(Levels* one, Levels* other) noexcept nogil:
 
 # `kept` takes over the levels of `scratch`: by exchange, or by a copy where scratch has far more room than they need. What is kept has
 # room for twice its levels and a few at most, however large the scratch has become.
-cdef int levels_keep(Levels* kept, Levels* scratch) except -1 nogil
+cdef inline int levels_keep(Levels* kept, Levels* scratch) except -1 nogil:
+    if scratch.capacity <= 2 * scratch.count + SPARE_LEVELS:
+        levels_swap(kept, scratch)
+        return 0
+    return levels_keep_copy(kept, scratch)
+
+
+cdef int levels_keep_copy(Levels* kept, const Levels* scratch) except -1 nogil
 
 # The changes from view `old` to view `new`: a new or changed level with its size, a removed one with 0; best first. Replaces what
 # `out` held.

@@ -8,9 +8,6 @@ from libc.string cimport memcpy
 
 from mdstream._core.base.check cimport check
 
-cdef enum:
-    SPARE_LEVELS = 64
-
 cdef extern from "Python.h":
     object PySequence_Fast(object sequence, const char* message)
     Py_ssize_t PySequence_Fast_GET_SIZE(object sequence)
@@ -59,12 +56,8 @@ cdef int levels_copy(Levels* to, const Levels* source) except -1 nogil:
     return 0
 
 
-cdef int levels_keep(Levels* kept, Levels* scratch) except -1 nogil:
-    cdef Py_ssize_t most = 2 * scratch.count + SPARE_LEVELS
-    if scratch.capacity <= most:
-        levels_swap(kept, scratch)
-        return 0
-    if kept.capacity > most:
+cdef int levels_keep_copy(Levels* kept, const Levels* scratch) except -1 nogil:
+    if kept.capacity > 2 * scratch.count + SPARE_LEVELS:
         levels_free(kept)
     return levels_copy(kept, scratch)
 
