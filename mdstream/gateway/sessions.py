@@ -240,10 +240,23 @@ class Sessions:
     def send_drain(self, session: Session, reconnect_after_ms: int, deadline_ms: int) -> None:
         self._send(session, messages.drain(reconnect_after_ms, deadline_ms))
 
-    def _end_subscriptions(self, core: Instrument, reason: str) -> None:
-        """Ends every subscription to an instrument and tells each client why."""
-        for session in self:
-            self._end(session, [topic for topic in session.sink.topics() if topic.instrument is core], reason)
+    def _end_subscriptions(self, core: Instrument, reason: str) -> asyncio.Future[None]:
+        """Ends every subscription to an instrument and tells each client why; in slices, as there may be many clients."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.turns.run_own(self._end_each(core, reason, ended))
+        return ended
+
+    def _end_each(self, core: Instrument, reason: str, ended: asyncio.Future[None]) -> Steps:
+        try:
+            for session in self:
+                topics = [topic for topic in core.topics if self._hub.find(session.sink, topic.number)]
+                self._end(session, topics, reason)
+                if not core.topics:
+                    return
+                yield
+        finally:
+            if not ended.done():
+                ended.set_result(None)
 
     def _end(self, session: Session, topics: Sequence[Topic], reason: str) -> None:
         """Ends subscriptions of a client, and tells it."""

@@ -440,6 +440,36 @@ def test_an_instrument_that_is_let_go_between_two_slices_is_opened_again(run, st
     run(scenario())
 
 
+def test_the_subscriptions_of_an_instrument_end_in_slices_and_then_it_opens_again(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        await opened(on)
+        book = {**BOOK, "instruments": NAMES[:1]}
+        clients = [on.client() for _ in range(30)]
+        for client in clients[:-5]:
+            on.say(client, **book)
+            client.taken()
+        slices = Slices(on)
+        on.readers.refs[NAMES[0]] = Ref(price_exp=-3, size_exp=-3)
+        on.readers.watchers[NAMES[0]].on_ref(on.readers.refs[NAMES[0]], rescaled=True)
+        told = [client for client in clients if types(client.taken()) == ["unsubscribed"]]
+        assert len(told) < len(clients) - 5 and on.sessions.turns.waiting == 0, "none of them waits"
+        on.say(clients[0], **book)
+        await turns()
+        assert clients[0].taken() == [], "it opens when the last one has been told"
+        while slices.due:
+            slices.turn()
+        told += [client for client in clients if types(client.taken()) == ["unsubscribed"]]
+        assert sorted(map(id, told)) == sorted(map(id, clients[:-5]))
+        while not (messages := clients[0].taken()):
+            await asyncio.sleep(0)
+            while slices.due:
+                slices.turn()
+        assert (messages[0]["type"], messages[0]["price_exp"]) == ("subscribed", -3)
+
+    run(scenario())
+
+
 def test_a_command_beyond_a_budget_is_refused_before_it_is_done(run, stage) -> None:
     async def scenario() -> None:
         on = stage(answer_bytes_burst=1_000, answer_bytes_per_second=1)
