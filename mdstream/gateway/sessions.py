@@ -149,7 +149,6 @@ class Sessions:
         self.commands_total: Counter[str] = Counter()
         self.errors_total: Counter[str] = Counter()
         self.closes_total: Counter[int] = Counter()
-        self.limited_total: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -188,10 +187,12 @@ class Sessions:
 
     def limited(self, session: Session, kind: str) -> None:
         """The core has refused what a client sent: ``decoded_bytes``, a message; ``control_frames``, pings that are not all answered."""
+        if session not in self._open:
+            return
         if kind == Cost.DECODED_BYTES:
             self._refuse(session, UNSET, beyond(Cost.DECODED_BYTES))
         else:
-            self.limited_total[kind] += 1
+            self._limited(session, kind)
 
     def closed(self, session: Session, code: int) -> None:
         self.closes_total[code] += 1
@@ -337,8 +338,7 @@ class Sessions:
         log.debug("session %s: a command is refused, %s: %s", _client(session).id, error.code, error)
         self._send(session, messages.error(id, error.code, str(error)))
         if isinstance(error, OverBudget):
-            self.limited_total[error.cost] += 1
-            self._limited(session, f"session_{error.cost}_per_second")
+            self._limited(session, error.cost)
         client = _client(session)
         if error.code in _AUDITED:
             self._audit.refused(
@@ -346,16 +346,20 @@ class Sessions:
             )
         if client.budgets.charge_error():
             return
-        self._limited(session, "session_errors")
+        self._limited(session, "errors")
         if error.code == ErrorCode.RATE_LIMITED:
             session.close(CloseCode.RATE_LIMIT, "beyond the rate limits, again and again")
         else:
             session.close(CloseCode.ERROR_BUDGET, "too many commands failed")
 
-    def _limited(self, session: Session, kind: str) -> None:
+    def _limited(self, session: Session, limit: str) -> None:
         client = _client(session)
         self._audit.limited(
-            kind, session=client.id, subject=client.identity.subject or None, address=client.address
+            "session",
+            limit,
+            session=client.id,
+            subject=client.identity.subject or None,
+            address=client.address,
         )
 
     def _ping(self, session: Session, command: Ping) -> None:
@@ -535,7 +539,7 @@ class Sessions:
         if command.group != 1:
             self._grouped.check_client(session.sink.grouped, new)
         if new and len(topics) + _client(session).opening + new > most:
-            self._limited(session, "session_subscriptions")
+            self._limited(session, "subscriptions")
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
                 f"{len(topics)} of {most} subscriptions are in use; {new} more are too many",

@@ -482,7 +482,7 @@ def test_a_command_beyond_a_budget_is_refused_before_it_is_done(run, stage) -> N
         assert (error["id"], error["code"]) == (2, "rate_limited")
         assert "answer_bytes_burst" in error["message"]
         assert client.sink.subscriptions == len(NAMES)
-        assert on.sessions.limited_total == {"answer_bytes": 1}
+        assert on.audit.limited_total == {("session", "answer_bytes"): 1}
 
     run(scenario())
 
@@ -504,6 +504,7 @@ def test_what_a_session_costs_is_charged_to_others_too(run, stage) -> None:
         assert types(client.taken()) == ["pong", "error"]
         assert [cost for cost, _ in charged] == ["decoded_bytes", "commands", "answer_bytes", "decoded_bytes"]
         assert charged[0] == ("decoded_bytes", len(payload))
+        assert not on.audit.limited_total, "whoever refuses counts it"
 
     run(scenario())
 
@@ -518,7 +519,11 @@ def test_what_the_core_refuses_is_told_and_counted(run, stage) -> None:
         assert client.taken()[0]["code"] == "rate_limited"
         on.sessions.limited(client, "decoded_bytes")
         assert client.code == 4429
-        assert on.sessions.limited_total == {"control_frames": 1, "decoded_bytes": 2}
+        assert on.audit.limited_total == {
+            ("session", "control_frames"): 1,
+            ("session", "decoded_bytes"): 2,
+            ("session", "errors"): 1,
+        }
 
     run(scenario())
 
