@@ -295,14 +295,12 @@ class ClientCore:
         self._take_stream(event, now)
 
     def _take_stream(self, event: StreamEvent, now: float) -> None:
-        subscription = self._by_number.get(event.sub)
-        if subscription is not None:
+        if (subscription := self._by_number.get(event.sub)) is not None:
             subscription.take(event, now)
 
     def _take_heartbeat(self, event: events.Heartbeat, now: float) -> None:
         for sub, seq in zip(event.seqs[::2], event.seqs[1::2], strict=False):
-            subscription = self._by_number.get(sub)
-            if subscription is not None:
+            if (subscription := self._by_number.get(sub)) is not None:
                 subscription.take_heartbeat(seq, now)
 
     def _take_subscribed(self, event: events.Subscribed, now: float) -> None:
