@@ -6,7 +6,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from mdstream.gateway.config import GatewayConfig, default_of, flag_name, load, spell
+from mdstream.gateway.config import GatewayConfig, default_of, load, spell
+from mdstream.gateway.config_sources import flag_name
 from mdstream.gateway.settings import settings_of
 
 _EPILOG = """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 
 from mdstream.bus import Refusal
@@ -12,6 +13,7 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.hosts import Hosts, hosts_of
 from mdstream.gateway.http_listener import HttpListener, Page
 from mdstream.gateway.http_messages import RequestLine
+from mdstream.gateway.kept_page import KeptPage
 from mdstream.gateway.metrics import CONTENT_TYPE, Metrics
 from mdstream.printable import printable, printable_json
 
@@ -29,12 +31,14 @@ class Admin:
         not_ready: Callable[[], str | None],
         refused: Callable[[], list[Refusal]],
         audit: Audit,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """``refused``: what came from the bus and was refused, by instrument."""
         self._config = config
-        self._metrics = metrics
         self._not_ready = not_ready
-        self._refused = refused
+        self._metrics = KeptPage(metrics.page, now_s)
+        self._refused = KeptPage(lambda: refused_page(refused()), now_s)
         self._audit = audit
         self._hosts = Hosts(config.admin_host, config.admin_hosts)
         self._listener = HttpListener(self._page)
@@ -61,7 +65,7 @@ class Admin:
         if request.path == b"/metrics":
             return 200, self._metrics.page(), [("Content-Type", CONTENT_TYPE)]
         if request.path == b"/refused":
-            return 200, refused_page(self._refused()), [("Content-Type", "application/json")]
+            return 200, self._refused.page(), [("Content-Type", "application/json")]
         return 404, "there are /healthz, /readyz, /metrics and /refused", ()
 
     def _page_for_stranger(self, request: RequestLine, address: str) -> Page:

@@ -56,8 +56,8 @@ class Audit:
         """By what was refused, and the reason."""
         self.revocations_total: Counter[str] = Counter()
         """Sessions ended, by what was revoked: session or credential."""
-        self.limits_total: Counter[str] = Counter()
-        """By kind of limit."""
+        self.limited_total: Counter[tuple[str, str]] = Counter()
+        """By scope and limit."""
         self.unwritten_total = 0
         """Events that a summary tells together."""
         self._rate = lines_per_second
@@ -92,16 +92,23 @@ class Audit:
 
     def limited(
         self,
-        kind: str,
+        scope: str,
+        limit: str,
         *,
         session: str | None = None,
         subject: str | None = None,
         address: str | None = None,
     ) -> None:
-        """A limit was reached; ``kind`` names the setting or the budget."""
-        _count(self.limits_total, kind, OTHER)
-        fields = {"kind": kind, "session": session, "subject": subject, "address": address}
-        self._write("limited", (kind,), fields)
+        """A limit was reached: of one ``session``, ``address`` or ``user``, or of the whole ``gateway``."""
+        _count(self.limited_total, (scope, limit), (OTHER, OTHER))
+        fields = {
+            "scope": scope,
+            "limit": limit,
+            "session": session,
+            "subject": subject,
+            "address": address,
+        }
+        self._write("limited", (scope, limit), fields)
 
     def tick(self) -> None:
         """Tells what was not written since the last summary."""

@@ -19,7 +19,7 @@ _ERRORS_PERIOD_S: Final = 60.0
 
 
 class Cost(StrEnum):
-    """What a budget is of; also the ``limit`` of ``mdstream_limited_total``."""
+    """What a budget is of; also a ``limit`` of ``mdstream_limited_total``."""
 
     COMMANDS = "commands"
     DECODED_BYTES = "decoded_bytes"
@@ -53,12 +53,15 @@ class SessionBudgets:
         """Is charged the same, after the session."""
 
     def charge(self, cost: Cost, amount: float = 1) -> None:
-        """Raises OverBudget if a budget is spent. What costs more than is left is allowed once."""
+        """Raises CommandError ``rate_limited`` if a budget is spent, OverBudget if it is the session's own.
+
+        What costs more than is left is allowed once.
+        """
         own = _OWN.get(cost)
         if own is not None and not self._own[own].take(self._now_s(), amount):
             raise beyond(cost)
         if self.also is not None and (why := self.also(cost, amount)) is not None:
-            raise OverBudget(cost, why)
+            raise CommandError(ErrorCode.RATE_LIMITED, why)
 
     def charge_error(self) -> bool:
         """False if the session has spent its error budget."""
@@ -78,7 +81,7 @@ _WHAT: Final = {
 
 
 class OverBudget(CommandError):
-    """A command is refused because ``cost`` is beyond a budget."""
+    """A command is refused because ``cost`` is beyond a budget of the session."""
 
     def __init__(self, cost: Cost, message: str) -> None:
         super().__init__(ErrorCode.RATE_LIMITED, message)

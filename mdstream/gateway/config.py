@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from mdstream.errors import ConfigError
 from mdstream.gateway.auth_settings import AuthSettings
+from mdstream.gateway.config_sources import from_environment, from_file, from_flags, read_value
 from mdstream.gateway.settings import (
     ExistingFile,
     Folder,
@@ -25,7 +24,6 @@ from mdstream.gateway.settings import (
     HostNames,
     NatsUrls,
     Numbers,
-    Setting,
     Subset,
     Switch,
     Text,
@@ -33,12 +31,6 @@ from mdstream.gateway.settings import (
     settings_of,
 )
 from mdstream.model import DEPTHS, GROUPS, INTERVALS_MS, MAX_NUMBER
-
-ENV_PREFIX = "MDSTREAM_"
-
-# Environment variables with our prefix that are not settings: the build, tests, benchmarks and clients (TOKEN) read them, and
-# Kubernetes sets the last two kinds in every pod of a namespace that has a Service named mdstream.
-_FOREIGN_ENV = re.compile(r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|TOKEN|SERVICE_\w+|PORT_\d+_\w+)")
 
 _USER_INFO = re.compile(r"//[^/@]*@")
 
@@ -384,6 +376,7 @@ class GatewayConfig(AuthSettings):
             raise ConfigError("nats_user and nats_password must be given together")
         for budget in ("commands", "decoded_bytes", "levels", "answer_bytes", "control_frames"):
             self._check_budget(budget)
+        self.check_auth()
 
     def _check_budget(self, budget: str) -> None:
         burst, per_second = getattr(self, f"{budget}_burst"), getattr(self, f"{budget}_per_second")
@@ -391,7 +384,6 @@ class GatewayConfig(AuthSettings):
             raise ConfigError(
                 f"{budget}_burst is {burst}; it must be at least {budget}_per_second, {per_second}"
             )
-        self.check_auth()
 
 
 def load(
@@ -407,96 +399,15 @@ def load(
     known = settings_of(GatewayConfig)
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
-    sources = (_from_file(file, known), _from_env(environ, known), _from_flags(flags or {}, known))
+    sources = (from_file(file, known), from_environment(environ, known), from_flags(flags or {}, known))
     for place, name, raw, is_text in (item for source in sources for item in source):
-        values[name] = _read(place, known[name], raw, is_text)
+        values[name] = read_value(place, known[name], raw, is_text)
         places[name] = place
     try:
         return GatewayConfig(**values)
     except ConfigError as error:
         given = [place for name, place in places.items() if re.search(rf"\b{name}\b", str(error))]
         raise ConfigError(f"{error} (set by {', '.join(given)})" if given else str(error)) from None
-
-
-_Item = tuple[str, str, object, bool]
-"""Place, field name, raw value, whether the value is text."""
-
-
-def _from_file(file: Path | None, known: Mapping[str, Setting]) -> Iterable[_Item]:
-    if file is None:
-        return
-    try:
-        with file.open("rb") as stream:
-            table = tomllib.load(stream)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}") from None
-    for name, raw in _flatten(table, known):
-        if name not in known:
-            raise ConfigError(f"{file}: {name} is not a key{_hint(name, known)}")
-        yield f"{file}: {name}", name, raw, False
-
-
-def _flatten(
-    table: Mapping[str, Any], known: Mapping[str, Setting], section: str = ""
-) -> Iterable[tuple[str, Any]]:
-    """``issuer`` in the table ``[auth]`` is the field ``auth_issuer``; ``mode`` in ``[auth]`` is ``auth``. The value of a field may be a
-    table too: ``[auth.anonymous]``."""
-    for key, raw in table.items():
-        name = f"{section}_{key}" if section else key
-        if key == "mode" and name not in known and section in known:
-            name = section
-        if isinstance(raw, dict) and (
-            name not in known or any(other.startswith(f"{name}_") for other in known)
-        ):
-            yield from _flatten(raw, known, name)
-        else:
-            yield name, raw
-
-
-def _from_env(environ: Mapping[str, str], known: Mapping[str, Setting]) -> Iterable[_Item]:
-    for variable in sorted(environ):
-        if not variable.startswith(ENV_PREFIX) or _FOREIGN_ENV.fullmatch(variable):
-            continue
-        name = variable.removeprefix(ENV_PREFIX).lower()
-        if name not in known:
-            raise ConfigError(
-                f"environment variable {variable} is not a key{_hint(name, known, variable_name)}"
-            )
-        yield f"environment variable {variable}", name, environ[variable], True
-
-
-def _from_flags(flags: Mapping[str, str], known: Mapping[str, Setting]) -> Iterable[_Item]:
-    for name, text in flags.items():
-        yield flag_name(name), name, text, True
-
-
-def _read(place: str, how: Setting, raw: object, is_text: bool) -> object:
-    try:
-        return how.kind.read_text(raw) if is_text and isinstance(raw, str) else how.kind.read(raw)
-    except ValueError as error:
-        shown = (
-            "is not allowed; it must be a string of printable characters, not empty"
-            if how.secret
-            else str(error)
-        )
-        raise ConfigError(f"{place} {shown}") from None
-
-
-def flag_name(name: str) -> str:
-    """``heartbeat_ms`` → ``--heartbeat-ms``."""
-    return "--" + name.replace("_", "-")
-
-
-def variable_name(name: str) -> str:
-    """``heartbeat_ms`` → ``MDSTREAM_HEARTBEAT_MS``."""
-    return ENV_PREFIX + name.upper()
-
-
-def _hint(name: str, known: Iterable[str], spell: Any = str) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {spell(close[0])}?" if close else "; `mdstream serve --help` lists all"
 
 
 def describe(config: GatewayConfig) -> str:

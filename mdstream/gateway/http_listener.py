@@ -1,4 +1,4 @@
-"""Plain HTTP for the admin pages: one bounded request, one answer, and the connection ends."""
+"""Plain HTTP for the admin pages: a few connections, on each one bounded request, one answer, and it ends."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ log = logging.getLogger("mdstream.gateway.http_listener")
 REQUEST_S = 5.0
 """Time for a request to arrive, and again for its answer to be read."""
 MAX_HEAD = 16_384
+MOST_CONNECTIONS = 32
+"""Beyond it the oldest that has not sent its request ends, so that who holds connections keeps nobody out."""
 
 Page: TypeAlias = tuple[int, str | bytes, Sequence[tuple[str, str]]]
 """Status, body, headers."""
@@ -35,6 +37,8 @@ class HttpListener:
 
     def __init__(self, make_page: MakePage) -> None:
         self._answer = partial(answer, make_page=make_page)
+        self._exchanges: dict[_Exchange, None] = {}
+        """In the order in which they came."""
         self._servers: list[asyncio.Server] = []
         self.port = 0
 
@@ -44,7 +48,13 @@ class HttpListener:
         sockets = await listen(host, port, what=what)
         self.port = sockets[0].getsockname()[1]
         for each in sockets:
-            self._servers.append(await loop.create_server(lambda: _Exchange(self._answer), sock=each))
+            # asyncio accepts as many in one turn of the loop as the backlog says
+            server = await loop.create_server(self.exchange, sock=each, backlog=MOST_CONNECTIONS)
+            self._servers.append(server)
+
+    def exchange(self) -> asyncio.Protocol:
+        """What speaks on a new connection."""
+        return _Exchange(self._answer, self._exchanges)
 
     def close(self) -> None:
         for server in self._servers:
@@ -53,16 +63,26 @@ class HttpListener:
 
 
 class _Exchange(asyncio.Protocol):
-    """One connection."""
+    """One connection; it is among ``others`` while it is open."""
 
-    def __init__(self, answer: Callable[[bytes, str], bytes]) -> None:
+    def __init__(self, answer: Callable[[bytes, str], bytes], others: dict[_Exchange, None]) -> None:
         self._answer = answer
+        self._others = others
         self._head = bytearray()
         self._answered = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._limit_time()
+        if len(self._others) >= MOST_CONNECTIONS:
+            self._make_room()
+        self._others[self] = None
+
+    def _make_room(self) -> None:
+        idle = (each for each in self._others if not each._answered)
+        oldest = next(idle, None) or next(iter(self._others))
+        del self._others[oldest]
+        oldest._transport.abort()
 
     def _limit_time(self) -> None:
         self._deadline = asyncio.get_running_loop().call_later(REQUEST_S, self._transport.abort)
@@ -72,10 +92,10 @@ class _Exchange(asyncio.Protocol):
             return
         self._head += data
         end = self._head.find(b"\r\n\r\n", 2)  # an empty line before the request does not end it
-        if end >= 0:
-            self._end_with(self._answer(bytes(self._head[:end]), peer_of(self._transport)))
-        elif len(self._head) > MAX_HEAD:
+        if (end if end >= 0 else len(self._head)) > MAX_HEAD:
             self._end_with(response(431, f"a request has at most {MAX_HEAD} bytes"))
+        elif end >= 0:
+            self._end_with(self._answer(bytes(self._head[:end]), peer_of(self._transport)))
 
     def _end_with(self, whole: bytes) -> None:
         self._answered = True
@@ -86,6 +106,7 @@ class _Exchange(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._deadline.cancel()
+        self._others.pop(self, None)
 
 
 def answer(head: bytes, address: str, *, make_page: MakePage) -> bytes:

@@ -7,7 +7,6 @@ A connection has a ``Visitor`` from its accept to its end. The visitor has a sha
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -94,7 +93,6 @@ class Shares:
         self._tell = tell
         self.scope = scope
         self.bounds: dict[Kind, int] = {}
-        self.refused_total: Counter[Kind] = Counter()
         self._show = show
         self._most = most
         self._shares: dict[bytes | str, Share] = {}
@@ -138,8 +136,7 @@ class Shares:
         return budget.take(now_s, amount)
 
     def refuse(self, share: Share, kind: Kind, now_s: float) -> str:
-        """Counts a refusal, logs it from time to time, and returns the reason for the client."""
-        self.refused_total[kind] += 1
+        """Tells of a refusal, logs it from time to time, and returns the reason for the client."""
         self._tell(self.scope, kind, self._show(share.key))
         reason = f"too many {_WHAT[kind]} of one {self.scope}; {self.bounds[kind]} are allowed"
         if now_s - share.told_s >= TOLD_EVERY_S:

@@ -151,12 +151,6 @@ class GatewayCollector(Collector):
         yield _counter("mdstream_connections_closed", "Sessions ended, by close code", "code", closes)
         yield _counter("mdstream_commands", "Commands understood, by op", "op", sessions.commands_total)
         yield _counter("mdstream_errors", "Commands refused, by code", "code", sessions.errors_total)
-        yield _counter(
-            "mdstream_limited",
-            "Times that a client went beyond a budget, by kind",
-            "kind",
-            sessions.limited_total,
-        )
         yield CounterMetricFamily(
             "mdstream_deferred_work",
             "Messages that took longer than a slice of the loop's turn and were finished in later ones",
@@ -169,11 +163,6 @@ class GatewayCollector(Collector):
         )
 
     def _limit_families(self) -> Iterator[Metric]:
-        refused = CounterMetricFamily(
-            "mdstream_limits_refused",
-            "What was refused because one address or one user had too much, by limit",
-            labels=("scope", "limit"),
-        )
         known = GaugeMetricFamily(
             "mdstream_limits_known",
             "Addresses and users that are counted now, or were lately",
@@ -181,9 +170,6 @@ class GatewayCollector(Collector):
         )
         for shares in (self._limits.addresses, self._limits.users):
             known.add_metric((shares.scope,), len(shares))
-            for kind, count in shares.refused_total.items():
-                refused.add_metric((shares.scope, kind.value), count)
-        yield refused
         yield known
 
     def _usage_families(self) -> Iterator[Metric]:
@@ -235,9 +221,14 @@ class GatewayCollector(Collector):
         yield _counter(
             "mdstream_revocations", "Sessions ended by a revocation", "what", audit.revocations_total
         )
-        yield _counter(
-            "mdstream_limits_reached", "Limits that clients reached, by limit", "kind", audit.limits_total
+        limited = CounterMetricFamily(
+            "mdstream_limited",
+            "Times that a limit was reached, of one session, address or user, or of the gateway",
+            labels=("scope", "limit"),
         )
+        for labels, count in sorted(audit.limited_total.items()):
+            limited.add_metric(labels, count)
+        yield limited
         yield CounterMetricFamily(
             "mdstream_audit_unwritten",
             "Events that the audit log tells in summaries alone",

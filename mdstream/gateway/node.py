@@ -323,7 +323,7 @@ class Gateway:
 
     def _limited(self, scope: str, kind: Kind, name: str) -> None:
         whose = {"address" if scope == "address" else "subject": name}
-        self.audit.limited(f"{scope}_{kind}", **whose)
+        self.audit.limited(scope, kind.removesuffix("_per_second"), **whose)
 
     def _make_control(self) -> BusControl | None:
         """None where nobody is asked who he is: there is nothing to revoke."""

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mdstream.bus import Health, Readers, ReaderStats, Refusal, UnknownInstrument
 from mdstream.bus.spellings import near
@@ -40,6 +40,7 @@ _HINT_DEADLINE_S = 0.25
 
 Resume = Mapping[str, tuple[int, int]]
 """By instrument, the epoch and number that a client has seen."""
+EndSubscriptions: TypeAlias = Callable[["Instrument", str], asyncio.Future[None]]
 _NOTHING_SEEN: Resume = MappingProxyType({})
 
 
@@ -82,14 +83,14 @@ class OpenInstruments:
         self._openings: Openings[InstrumentId] = Openings(self._open_one)
         self._unknown = UnknownNames()
         self._closing: dict[str, asyncio.Task[None]] = {}
-        self._end_subscriptions: Callable[[Instrument, str], None] = lambda core, reason: None
+        self._end_subscriptions: EndSubscriptions | None = None
 
     def use(self, readers: Readers) -> None:
         """Makes it possible to open instruments; ``close`` closes the readers."""
         self._readers = readers
 
-    def end_subscriptions_by(self, end: Callable[[Instrument, str], None]) -> None:
-        """``end`` ends every subscription to an instrument and tells the clients why."""
+    def end_subscriptions_by(self, end: EndSubscriptions) -> None:
+        """``end`` ends every subscription to an instrument, tells the clients why, and returns what is done when it has."""
         self._end_subscriptions = end
 
     # ---- opening
@@ -356,8 +357,8 @@ class OpenInstruments:
         instrument.is_rescaled = True
         if self._open.get(instrument.name) is instrument:
             log.warning("%s was announced with other decimals; its subscriptions end", instrument.name)
-            self._end_subscriptions(instrument.core, RESCALED)
-            self._let_go(instrument)
+            end = self._end_subscriptions
+            self._let_go(instrument, None if end is None else end(instrument.core, RESCALED))
 
     # ---- time
 
@@ -374,15 +375,18 @@ class OpenInstruments:
             elif now_us - instrument.idle_since_us >= linger_us:
                 self._let_go(instrument)
 
-    def _let_go(self, instrument: OpenInstrument) -> None:
+    def _let_go(self, instrument: OpenInstrument, ended: asyncio.Future[None] | None = None) -> None:
+        """``ended``: when nobody is subscribed any more."""
         del self._open[instrument.name]
-        task = asyncio.get_running_loop().create_task(self._close_one(instrument))
+        task = asyncio.get_running_loop().create_task(self._close_one(instrument, ended))
         self._closing[instrument.name] = task
         task.add_done_callback(lambda _: self._closing.pop(instrument.name, None))
 
-    async def _close_one(self, instrument: OpenInstrument) -> None:
+    async def _close_one(self, instrument: OpenInstrument, ended: asyncio.Future[None] | None) -> None:
         if instrument.reader is not None:
             await instrument.reader.close()
+        if ended is not None:
+            await ended
         self._hub.remove_instrument(instrument.core)
         log.debug("%s let go", instrument.name)
 

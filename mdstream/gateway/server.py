@@ -213,7 +213,8 @@ class Server:
 
     def _turn_away(self, status: int) -> bytes:
         self.refused_total[status] += 1
-        self._audit.limited("max_handshakes" if status == 503 else "half_open")
+        if status == 503:  # the limits tell of those of one address
+            self._audit.limited("gateway", "handshakes")
         log.debug("a connection is answered %d: too many are in their handshake", status)
         whose = (
             "clients are connecting"

@@ -36,6 +36,19 @@ class Worker(Protocol):
     def close(self, code: int = ..., reason: str = ...) -> None: ...
 
 
+class _Gateway:
+    """In whose name the gateway's own work waits; it reads from nobody and never ends."""
+
+    open: Final = True
+
+    def pause_input(self) -> None: ...
+    def resume_input(self) -> None: ...
+    def close(self, code: int = 0, reason: str = "") -> None: ...
+
+
+_GATEWAY: Final = _Gateway()
+
+
 class Corks(Protocol):
     """What is used of a hub: what is sent between the two leaves in one write."""
 
@@ -74,7 +87,7 @@ class Turns:
     @property
     def waiting(self) -> int:
         """Sessions with work that is not done."""
-        return len(self._waiting)
+        return len(self._waiting) - (_GATEWAY in self._waiting)
 
     def run(self, session: Worker, steps: Steps) -> None:
         """Begins the work of a session, after what it has waiting. What a step raises is the caller's, if it is raised at once."""
@@ -85,6 +98,10 @@ class Turns:
             self._spend(self._clock_us() - began_us)
         if not done and session.open:
             self._wait(session, steps)
+
+    def run_own(self, steps: Steps) -> None:
+        """The same for work of the gateway itself, which has its turn among the sessions."""
+        self.run(_GATEWAY, steps)
 
     def forget(self, session: Worker) -> None:
         """The session has ended: so does its work."""

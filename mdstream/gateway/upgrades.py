@@ -21,6 +21,8 @@ from mdstream.gateway.origin import Origins
 REMEMBERED = 256
 """The most offers that are remembered; without their bearer tokens, of which each client has its own."""
 
+NOT_READY = "not ready"
+"""All that a health check is told; why is for the log and the admin pages, as anyone may ask here."""
 MAX_REASON = 300
 """Characters of a refusal. Some repeat what the request held."""
 
@@ -30,7 +32,7 @@ Offer: TypeAlias = tuple[bytes | None, bytes | None]
 class Upgrades:
     """Answers upgrade requests, all but their credentials.
 
-    ``compression`` and ``origins`` as in ``decide``. ``trouble`` says why a health check is told 503, None if it is not. ``query_token``:
+    ``compression`` and ``origins`` as in ``decide``. ``trouble``: why a health check is answered 503, None if it is not. ``query_token``:
     whether a token may come in the query.
     """
 
@@ -81,7 +83,8 @@ class Upgrades:
     def _answer_unusual(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:
         try:
             request = parse(head)
-            if request.method == b"OPTIONS":
+            asks_health = request.method == b"OPTIONS"
+            if asks_health:
                 busy = busy or self._trouble()
             verdict = decide(
                 request,
@@ -96,6 +99,8 @@ class Upgrades:
                     switching(verdict),
                     accept,
                 )
+            if asks_health and verdict.status == 503:
+                return verdict, refusal(replace(verdict, reason=NOT_READY))
         except (ValueError, RuntimeError) as error:
             verdict = Refused(400, str(error))
         return verdict, refusal(verdict, with_body=not split_head(head)[0].startswith(b"HEAD "))

@@ -28,7 +28,8 @@ def test_help_lists_every_command_and_imports_none(capsys: pytest.CaptureFixture
 
 
 def test_help_of_serve_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    from mdstream.gateway.config import GatewayConfig, flag_name
+    from mdstream.gateway.config import GatewayConfig
+    from mdstream.gateway.config_sources import flag_name
     from mdstream.gateway.settings import settings_of
 
     with pytest.raises(SystemExit) as stopped:

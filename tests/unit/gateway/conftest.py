@@ -15,6 +15,7 @@ from doubles.memory_sink import MemorySink
 from mdstream._core.fanout.hub import Hub
 from mdstream.bus import ReaderStats, UnknownInstrument
 from mdstream.gateway import GatewayConfig
+from mdstream.gateway.audit import Audit
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.turns import Turns
@@ -149,10 +150,12 @@ class Stage:
             wall_us=lambda: self.wall_us,
         )
         self.instruments.use(self.readers)  # type: ignore[arg-type]
+        self.audit = Audit()
         self.sessions = Sessions(
             self.config,
             self.hub,
             self.instruments,
+            audit=self.audit,
             wall_us=lambda: self.wall_us,
             now_s=lambda: self.now_us / 1e6,
             turns=Turns(self.hub, clock_us=lambda: self.now_us),

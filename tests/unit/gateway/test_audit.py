@@ -66,7 +66,7 @@ def test_each_event_has_its_values(written, clock) -> None:
     audit.login("s1", Somebody(), "10.0.0.1:99")
     audit.refused("upgrade", "401", "10.0.0.1:99")
     audit.revoked("credential", "s1", Somebody())
-    audit.limited("commands", session="s1", subject="anna")
+    audit.limited("session", "commands", session="s1", subject="anna")
     assert [(record.getMessage(), fields(record)) for record in written] == [
         (
             "login",
@@ -74,12 +74,12 @@ def test_each_event_has_its_values(written, clock) -> None:
         ),
         ("refused", {"what": "upgrade", "reason": "401", "address": "10.0.0.1:99"}),
         ("revoked", {"what": "credential", "session": "s1", "subject": "anna", "token_id": "t1"}),
-        ("limited", {"kind": "commands", "session": "s1", "subject": "anna"}),
+        ("limited", {"scope": "session", "limit": "commands", "session": "s1", "subject": "anna"}),
     ]
     assert audit.logins_total == {"jwt": 1}
     assert audit.refusals_total == {("upgrade", "401"): 1}
     assert audit.revocations_total == {"credential": 1}
-    assert audit.limits_total == {"commands": 1}
+    assert audit.limited_total == {("session", "commands"): 1}
 
 
 def test_where_nobody_logs_in_the_sessions_are_counted_only(written, clock) -> None:
@@ -123,8 +123,8 @@ def test_values_that_a_client_chooses_do_not_grow_the_metrics(clock) -> None:
     audit = Audit(0, clock=clock)
     for i in range(10_000):
         audit.refused("upgrade", f"reason {i}", f"10.0.{i // 250}.{i % 250}:1")
-        audit.limited(f"kind {i}")
-    assert len(audit.refusals_total) == len(audit.limits_total) == MOST_VALUES + 1
+        audit.limited("session", f"limit {i}")
+    assert len(audit.refusals_total) == len(audit.limited_total) == MOST_VALUES + 1
     assert audit.refusals_total.total() == 10_000
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mdstream.codes import ErrorCode
+from mdstream.errors import CommandError
 from mdstream.gateway import GatewayConfig
 from mdstream.gateway.budget import Cost, OverBudget, SessionBudgets
 
@@ -49,7 +50,7 @@ def test_somebody_else_is_charged_the_same(clock: Clock) -> None:
     budgets.also = charge
     budgets.charge(Cost.DECODED_BYTES, 77)
     budgets.charge(Cost.LEVELS, 5)
-    with pytest.raises(OverBudget, match="too many of one user"):
+    with pytest.raises(CommandError, match="too many of one user"):
         budgets.charge(Cost.ANSWER_BYTES, 9)
     assert charged == [(Cost.DECODED_BYTES, 77), (Cost.LEVELS, 5), (Cost.ANSWER_BYTES, 9)]
 

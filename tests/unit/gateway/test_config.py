@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from mdstream.errors import ConfigError
-from mdstream.gateway.config import GatewayConfig, describe, flag_name, load, variable_name
+from mdstream.gateway.config import GatewayConfig, describe, load
+from mdstream.gateway.config_sources import flag_name, variable_name
 from mdstream.gateway.node import bus_options
 from mdstream.gateway.settings import settings_of
 

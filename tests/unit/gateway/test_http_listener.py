@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from typing import Any
 
 import pytest
 
-from mdstream.gateway.http_listener import Page, answer
+from mdstream.gateway.http_listener import MAX_HEAD, MOST_CONNECTIONS, HttpListener, Page, answer
 from mdstream.gateway.http_messages import RequestLine
 
 
@@ -70,3 +72,74 @@ def test_every_answer_tells_browsers_to_be_careful() -> None:
         assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert headers["Referrer-Policy"] == "no-referrer"
         assert headers["Cache-Control"] == "no-store"
+
+
+# ---- connections
+
+
+class Wire(asyncio.Transport):
+    """The other side of a connection."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.sent = b""
+        self.aborted = False
+
+    def write(self, data: Any) -> None:
+        self.sent += data
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def connect(listener: HttpListener) -> tuple[asyncio.Protocol, Wire]:
+    exchange, wire = listener.exchange(), Wire()
+    exchange.connection_made(wire)
+    return exchange, wire
+
+
+def test_a_head_is_bounded_also_if_it_comes_in_one_read(run) -> None:
+    async def scenario() -> None:
+        for more, status in ((0, b"200"), (1, b"431")):
+            exchange, wire = connect(HttpListener(page))
+            start = b"GET /a HTTP/1.1\r\nX: "
+            exchange.data_received(start + b"y" * (MAX_HEAD - len(start) + more) + b"\r\n\r\n")
+            assert wire.sent.startswith(b"HTTP/1.1 " + status)
+            exchange.connection_lost(None)
+
+    run(scenario())
+
+
+def test_of_too_many_connections_the_oldest_that_is_idle_ends(run) -> None:
+    async def scenario() -> None:
+        listener = HttpListener(page)
+        open_ones = [connect(listener) for _ in range(MOST_CONNECTIONS)]
+        open_ones[0][0].data_received(b"GET /a HTTP/1.1\r\n\r\n")
+        assert not any(wire.aborted for _, wire in open_ones)
+        open_ones += [connect(listener), connect(listener)]
+        assert [at for at, (_, wire) in enumerate(open_ones) if wire.aborted] == [1, 2]
+        for exchange, _ in open_ones:
+            exchange.connection_lost(None)
+        again = [connect(listener) for _ in range(MOST_CONNECTIONS)]
+        assert not any(wire.aborted for _, wire in again), "what has ended takes no room"
+        for exchange, _ in again:
+            exchange.connection_lost(None)
+
+    run(scenario())
+
+
+def test_connections_that_do_not_read_their_answer_keep_nobody_out(run) -> None:
+    async def scenario() -> None:
+        listener = HttpListener(page)
+        open_ones = [connect(listener) for _ in range(MOST_CONNECTIONS)]
+        for exchange, _ in open_ones:
+            exchange.data_received(b"GET /a HTTP/1.1\r\n\r\n")
+        last, wire = connect(listener)
+        last.data_received(b"GET /a HTTP/1.1\r\n\r\n")
+        assert wire.sent.startswith(b"HTTP/1.1 200") and open_ones[0][1].aborted
+        for exchange, _ in [*open_ones, (last, wire)]:
+            exchange.connection_lost(None)
+
+    run(scenario())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -19,7 +20,13 @@ class World:
 
     def __init__(self, most: int = 100, **config: Any) -> None:
         self.now_s = 1000.0
-        self.limits = Limits(GatewayConfig(node="test", **config), lambda: self.now_s, most)
+        self.told: Counter[tuple[str, str]] = Counter()
+        self.limits = Limits(
+            GatewayConfig(node="test", **config),
+            lambda: self.now_s,
+            most,
+            tell=lambda scope, kind, name: self.told.update([(scope, kind)]),
+        )
 
     def arrive(self, text: str = "203.0.113.7") -> Visitor | None:
         return self.limits.arrive(bytes(parse_address(text) or b""))
@@ -101,7 +108,7 @@ def test_half_open_connections_of_one_address_are_bounded(world: type[World]) ->
     on.limits.answered(waiting[0])
     assert on.arrive() is not None
     assert on.arrive() is None
-    assert on.limits.addresses.refused_total == {Kind.HANDSHAKES: 2}
+    assert on.told == {("address", Kind.HANDSHAKES): 2}
 
 
 def test_a_user_is_limited_over_all_addresses(world: type[World]) -> None:
@@ -236,7 +243,7 @@ def test_a_flood_writes_a_line_a_minute(world: type[World], caplog: pytest.LogCa
     on.now_s += 60
     on.enter()
     assert len(caplog.messages) == 2
-    assert on.limits.addresses.refused_total[Kind.CONNECTIONS] == 101
+    assert on.told == {("address", Kind.CONNECTIONS): 101}
 
 
 def test_new_limits_count_for_those_that_are_there(world: type[World]) -> None:

@@ -440,6 +440,36 @@ def test_an_instrument_that_is_let_go_between_two_slices_is_opened_again(run, st
     run(scenario())
 
 
+def test_the_subscriptions_of_an_instrument_end_in_slices_and_then_it_opens_again(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        await opened(on)
+        book = {**BOOK, "instruments": NAMES[:1]}
+        clients = [on.client() for _ in range(30)]
+        for client in clients[:-5]:
+            on.say(client, **book)
+            client.taken()
+        slices = Slices(on)
+        on.readers.refs[NAMES[0]] = Ref(price_exp=-3, size_exp=-3)
+        on.readers.watchers[NAMES[0]].on_ref(on.readers.refs[NAMES[0]], rescaled=True)
+        told = [client for client in clients if types(client.taken()) == ["unsubscribed"]]
+        assert len(told) < len(clients) - 5 and on.sessions.turns.waiting == 0, "none of them waits"
+        on.say(clients[0], **book)
+        await turns()
+        assert clients[0].taken() == [], "it opens when the last one has been told"
+        while slices.due:
+            slices.turn()
+        told += [client for client in clients if types(client.taken()) == ["unsubscribed"]]
+        assert sorted(map(id, told)) == sorted(map(id, clients[:-5]))
+        while not (messages := clients[0].taken()):
+            await asyncio.sleep(0)
+            while slices.due:
+                slices.turn()
+        assert (messages[0]["type"], messages[0]["price_exp"]) == ("subscribed", -3)
+
+    run(scenario())
+
+
 def test_a_command_beyond_a_budget_is_refused_before_it_is_done(run, stage) -> None:
     async def scenario() -> None:
         on = stage(answer_bytes_burst=1_000, answer_bytes_per_second=1)
@@ -452,7 +482,7 @@ def test_a_command_beyond_a_budget_is_refused_before_it_is_done(run, stage) -> N
         assert (error["id"], error["code"]) == (2, "rate_limited")
         assert "answer_bytes_burst" in error["message"]
         assert client.sink.subscriptions == len(NAMES)
-        assert on.sessions.limited_total == {"answer_bytes": 1}
+        assert on.audit.limited_total == {("session", "answer_bytes"): 1}
 
     run(scenario())
 
@@ -474,6 +504,7 @@ def test_what_a_session_costs_is_charged_to_others_too(run, stage) -> None:
         assert types(client.taken()) == ["pong", "error"]
         assert [cost for cost, _ in charged] == ["decoded_bytes", "commands", "answer_bytes", "decoded_bytes"]
         assert charged[0] == ("decoded_bytes", len(payload))
+        assert not on.audit.limited_total, "whoever refuses counts it"
 
     run(scenario())
 
@@ -488,7 +519,11 @@ def test_what_the_core_refuses_is_told_and_counted(run, stage) -> None:
         assert client.taken()[0]["code"] == "rate_limited"
         on.sessions.limited(client, "decoded_bytes")
         assert client.code == 4429
-        assert on.sessions.limited_total == {"control_frames": 1, "decoded_bytes": 2}
+        assert on.audit.limited_total == {
+            ("session", "control_frames"): 1,
+            ("session", "decoded_bytes"): 2,
+            ("session", "errors"): 1,
+        }
 
     run(scenario())
 

@@ -145,6 +145,8 @@ def test_a_health_check_is_told_of_trouble() -> None:
         verdict, answer = upgrades.answer(line, None)
         assert isinstance(verdict, Refused) and (verdict.status, verdict.reason) == (503, troubles[0])
         assert b"Retry-After" in answer
-        verdict, _ = upgrades.answer(line, "draining")
+        assert answer.endswith(b"\r\n\r\nnot ready\n"), "strangers are not told why"
+        verdict, answer = upgrades.answer(line, "draining")
         assert isinstance(verdict, Refused) and (verdict.status, verdict.reason) == (503, "draining")
+        assert answer.endswith(b"\r\n\r\nnot ready\n")
     assert isinstance(upgrades.answer(head(), None)[0], Accepted), "clients may come"

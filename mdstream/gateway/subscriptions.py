@@ -1,0 +1,312 @@
+"""The subscriptions of all sessions: begun as soon as their instruments are open, counted, and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from mdstream.codes import CloseCode, ErrorCode
+from mdstream.errors import CommandError
+from mdstream.gateway import costs, messages
+from mdstream.gateway.budget import Cost
+from mdstream.gateway.clients import client_of, tell
+from mdstream.gateway.commands import CommandId, Subscribe, Unsubscribe
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.entitled import check_subscribe
+from mdstream.gateway.grouped_views import GroupedViews
+from mdstream.gateway.limits import Limits
+from mdstream.gateway.turns import Steps, Turns
+from mdstream.gateway.usage import Usage, part_of
+from mdstream.model import InstrumentId
+
+if TYPE_CHECKING:
+    from mdstream._core.fanout.hub import Hub
+    from mdstream._core.fanout.instrument import Instrument
+    from mdstream._core.fanout.topic import Topic
+    from mdstream._core.net.session import Session
+    from mdstream.gateway.open_instrument import OpenInstrument
+    from mdstream.gateway.open_instruments import OpenInstruments
+
+log = logging.getLogger("mdstream.gateway.subscriptions")
+
+
+class Desk(Protocol):
+    """What is used of ``Sessions``."""
+
+    turns: Turns
+
+    def __iter__(self) -> Iterator[Session]: ...
+    def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
+    def limit_reached(self, session: Session, limit: str) -> None: ...
+
+
+class Subscriptions:
+    """Answers ``subscribe`` and ``unsubscribe``."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        hub: Hub,
+        instruments: OpenInstruments,
+        desk: Desk,
+        *,
+        limits: Limits,
+        usage: Usage | None,
+        asker_of: Callable[[Session], Hashable] | None,
+    ) -> None:
+        """``asker_of`` as for ``Sessions``."""
+        self._config = config
+        self._hub = hub
+        self._instruments = instruments
+        self._desk = desk
+        self._limits = limits
+        self._usage = usage
+        self._asker_of = asker_of or _asker
+        self._grouped = GroupedViews(config)
+        self._tasks: set[asyncio.Task[None]] = set()
+        instruments.end_subscriptions_by(self.end_instrument)
+
+    # ---- begin
+
+    def subscribe(self, session: Session, command: Subscribe) -> Steps | None:
+        self._check_entitled(session, command)
+        found = self._instruments.find_all(command.instruments, command.channel, command.resume)
+        if found is not None:
+            return self._commit(session, command, found)
+        self._check_room(session, command)
+        self._open_later(session, command, command.ids())
+        return None
+
+    def _check_entitled(self, session: Session, command: Subscribe) -> None:
+        """Raises CommandError ``not_entitled``."""
+        check_subscribe(client_of(session).identity.entitlements, command, self._config.delay_ms)
+
+    def _open_later(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
+        client_of(session).opening += len(command.instruments)
+        self._tally(session)
+        task = asyncio.get_running_loop().create_task(self._open_and_commit(session, command, ids))
+        self._tasks.add(task)
+        client_of(session).tasks.add(task)
+        task.add_done_callback(lambda done: self._opened_for(session, done))
+
+    def _opened_for(self, session: Session, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        client_of(session).tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("a subscribe failed", exc_info=error)
+            session.close(CloseCode.INTERNAL_ERROR, "internal error")
+
+    async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
+        try:
+            found = await self._instruments.open(
+                ids,
+                command.channel,
+                command.resume,
+                asker=self._asker_of(session),
+                may_see=client_of(session).identity.entitlements.may_see,
+            )
+        except CommandError as error:
+            if session.open:
+                self._desk.refuse(session, command.id, error)
+            return
+        finally:
+            client_of(session).opening -= len(command.instruments)
+            self._tally(session)
+        if session.open:
+            self._commit_later(session, command, found)
+
+    def _commit_later(self, session: Session, command: Subscribe, found: list[OpenInstrument]) -> None:
+        self._hub.cork()
+        try:
+            self._check_entitled(session, command)  # what is allowed may have changed
+            self._desk.turns.run(session, self._commit(session, command, found))
+        except CommandError as error:
+            self._desk.refuse(session, command.id, error)
+        finally:
+            self._hub.uncork()
+
+    def _commit(self, session: Session, command: Subscribe, found: Sequence[OpenInstrument]) -> Steps:
+        """The steps that subscribe to each; or raises CommandError, and subscribes to none."""
+        self._check_room(session, command)
+        for instrument in found:
+            self._grouped.check_instrument(instrument, command)
+        client_of(session).charge_work(_work_of(command, found), session.format)
+        client_of(session).opening += len(found)
+        self._tally(session)
+        return self._subscribe_each(session, command, found)
+
+    def _subscribe_each(self, session: Session, command: Subscribe, found: Sequence[OpenInstrument]) -> Steps:
+        client = client_of(session)
+        identity = client.identity
+        for number, instrument in enumerate(found):
+            if not session.open:
+                return
+            if client.identity is not identity and self._is_forbidden(session, command, len(found) - number):
+                return
+            if self._instruments.find(instrument.name) is not instrument:
+                # It was let go, or announced with another scale, since the first step: it and the rest are opened again.
+                client.opening -= len(found) - number
+                rest = replace(command, instruments=command.instruments[number:])
+                self._open_later(session, rest, rest.ids())
+                return
+            client.opening -= 1
+            self._subscribe_one(session, command, instrument)
+            yield
+        self._tally(session)
+
+    def _is_forbidden(self, session: Session, command: Subscribe, left: int) -> bool:
+        """Whether a new token no longer allows a command of which some steps are left; the client is told."""
+        try:
+            self._check_entitled(session, command)
+        except CommandError as error:
+            client_of(session).opening -= left
+            self._tally(session)
+            self._desk.refuse(session, command.id, error)
+            return True
+        return False
+
+    def _check_room(self, session: Session, command: Subscribe) -> None:
+        """Raises CommandError ``limit_subscriptions`` if the client may not have so many."""
+        most = self._config.max_subscriptions
+        wanted = session.sink.subscriptions + client_of(session).opening + len(command.instruments)
+        visitor = client_of(session).visitor
+        has_room = self._limits.has_room(visitor, len(command.instruments))
+        if wanted <= most and has_room and command.group == 1:
+            return
+        client_of(session).budgets.charge(Cost.LEVELS, session.sink.subscriptions)
+        topics = session.sink.topics()
+        have = {
+            t.instrument.name for t in topics if (t.channel, t.depth, t.group, t.interval_ms) == command.view
+        }
+        new = sum(name not in have for name in command.instruments)
+        if command.group != 1:
+            self._grouped.check_client(session.sink.grouped, new)
+        if new and len(topics) + client_of(session).opening + new > most:
+            self._desk.limit_reached(session, "subscriptions")
+            raise CommandError(
+                ErrorCode.LIMIT_SUBSCRIPTIONS,
+                f"{len(topics)} of {most} subscriptions are in use; {new} more are too many",
+            )
+        if new and (why := self._limits.check_room(visitor, new)):
+            raise CommandError(ErrorCode.LIMIT_SUBSCRIPTIONS, why)
+
+    def _subscribe_one(self, session: Session, command: Subscribe, instrument: OpenInstrument) -> None:
+        resume = command.resume.get(instrument.name)
+        topic, resumed = self._hub.join(session.sink, instrument.core, command.view, resume)
+        answer = messages.subscribed(
+            session.format,
+            command.id,
+            topic,
+            instrument.ref,
+            resumed=resumed is not False,
+            delay_ms=self._config.delay_ms,
+        )
+        if resumed is not None:
+            self._count_begin(session, topic)
+        if resumed is None:
+            # The client is subscribed already: its data continues where it is.
+            session.send_control(answer)
+        else:
+            self._instruments.begin(session.sink, topic, instrument, answer, resume)
+
+    async def cancel_openings(self) -> None:
+        """Cancels every ``subscribe`` that still waits for an instrument to open."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- end
+
+    def unsubscribe(self, session: Session, command: Unsubscribe) -> Steps:
+        topics = {topic.number: topic for topic in session.sink.topics()}
+        for sub in command.subs:
+            if sub not in topics:
+                raise unknown_sub(sub)
+        return self._unsubscribe_each(session, command, [topics[sub] for sub in command.subs])
+
+    def _unsubscribe_each(self, session: Session, command: Unsubscribe, topics: list[Topic]) -> Steps:
+        for topic in topics:
+            self._hub.unsubscribe(session.sink, topic)
+            self.count_ends(session, (topic.number,))
+            yield
+        self._tally(session)
+        tell(session, messages.unsubscribed(command.id, command.subs, "requested"))
+
+    def end_instrument(self, core: Instrument, reason: str) -> asyncio.Future[None]:
+        """Ends every subscription to an instrument and tells each client why; in slices, as there may be many clients."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._desk.turns.run_own(self._end_each(core, reason, ended))
+        return ended
+
+    def _end_each(self, core: Instrument, reason: str, ended: asyncio.Future[None]) -> Steps:
+        try:
+            for session in self._desk:
+                topics = [topic for topic in core.topics if self._hub.find(session.sink, topic.number)]
+                self.end(session, topics, reason)
+                if not core.topics:
+                    return
+                yield
+        finally:
+            if not ended.done():
+                ended.set_result(None)
+
+    def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None:
+        """Ends subscriptions of a client, and tells it."""
+        for topic in topics:
+            self._hub.unsubscribe(session.sink, topic)
+        if topics:
+            self._tally(session)
+            self.count_ends(session, [topic.number for topic in topics])
+            tell(session, messages.unsubscribed(UNSET, [topic.number for topic in topics], reason))
+
+    # ---- count
+
+    def _tally(self, session: Session) -> None:
+        """Tells the limits of address and user how many subscriptions the client has, those included that are not made yet."""
+        client = client_of(session)
+        self._limits.subscribed(client.visitor, session.sink.subscriptions + client.opening)
+
+    def _count_begin(self, session: Session, topic: Topic) -> None:
+        if self._usage is None:
+            return
+        client = client_of(session)
+        part = part_of(
+            client.identity.subject, topic.instrument.name, topic.channel, topic.depth, self._config.delay_ms
+        )
+        self._usage.begin(part)
+        if client.parts is None:
+            client.parts = {}
+        client.parts[topic.number] = part
+
+    def count_ends(self, session: Session, subs: Iterable[int] | None = None) -> None:
+        """Of these subscriptions, or of all."""
+        parts = client_of(session).parts
+        if self._usage is not None and parts is not None:
+            for sub in list(parts) if subs is None else subs:
+                if (part := parts.pop(sub, None)) is not None:  # it may have ended between two steps
+                    self._usage.end(part)
+
+
+def _asker(session: Session) -> Hashable:
+    visitor = client_of(session).visitor
+    return visitor.user or visitor.place or session
+
+
+def _work_of(command: Subscribe, found: Sequence[OpenInstrument]) -> costs.Work:
+    work = costs.NOTHING
+    for instrument in found:
+        resume = command.resume.get(instrument.name)
+        since = resume[1] if resume and resume[0] == instrument.core.book.epoch else None
+        work += costs.of_answer(instrument.core, command.channel, command.depth, command.group, since)
+    return work
+
+
+def unknown_sub(sub: int) -> CommandError:
+    return CommandError(ErrorCode.UNKNOWN_SUB, f"there is no subscription {sub} in this session")
