@@ -45,10 +45,11 @@ class Subscribe(_Command, tag="subscribe", frozen=True):
         """What makes a topic of an instrument."""
         return (self.channel.value, self.depth, self.group, self.interval_ms)
 
-    def ids(self) -> list[InstrumentId]:
-        """The instruments, parsed; raises CommandError ``unknown_instrument`` for a name that is not valid."""
+    def check_names(self) -> None:
+        """Raises CommandError ``unknown_instrument`` for a name that is not valid."""
         try:
-            return [InstrumentId.parse(name) for name in self.instruments]
+            for name in self.instruments:
+                InstrumentId.parse(name)
         except ValueError as error:
             raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, str(error)) from None
 

@@ -23,7 +23,7 @@ from mdstream.gateway.commands import (
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.control_decoder import MSGPACK
-from mdstream.model import MAX_NUMBER, Channel, InstrumentId
+from mdstream.model import MAX_NUMBER, Channel
 
 READER = CommandReader(GatewayConfig(max_instruments_per_command=3, depths=(0, 20), intervals_ms=(0, 100)))
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
@@ -66,7 +66,7 @@ def test_everything_a_subscribe_may_hold() -> None:
         resume={"SIM:A": (MAX_NUMBER, 0)},
     )
     assert isinstance(command, Subscribe)
-    assert command.ids() == [InstrumentId("SIM", "A")]
+    command.check_names()
 
 
 def test_defaults_may_be_spelled_out_for_every_channel() -> None:
@@ -149,7 +149,7 @@ def test_what_names_no_instrument_is_unknown(name: str) -> None:
     command = READER.read({**BOOK, "instruments": [name]})
     assert isinstance(command, Subscribe)
     with pytest.raises(CommandError) as caught:
-        command.ids()
+        command.check_names()
     assert caught.value.code == ErrorCode.UNKNOWN_INSTRUMENT
     assert "VENUE:SYMBOL" in str(caught.value) or "must be" in str(caught.value)
 
