@@ -27,6 +27,12 @@ _VALUES_PER_INSTRUMENT = 8
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
 CommandId: TypeAlias = int | str | UnsetType
 
+LEAST_ID = -(2**63)
+MOST_ID = 2**64 - 1
+"""What 64 bits hold, signed or not: every MessagePack integer."""
+LONGEST_ID = 128
+"""Characters. An ``id`` is in each answer: in a thousand of them where a command names a thousand instruments."""
+
 
 class _Command(Struct, tag_field="op", forbid_unknown_fields=True, frozen=True, kw_only=True):
     id: CommandId = UNSET
@@ -45,10 +51,11 @@ class Subscribe(_Command, tag="subscribe", frozen=True):
         """What makes a topic of an instrument."""
         return (self.channel.value, self.depth, self.group, self.interval_ms)
 
-    def ids(self) -> list[InstrumentId]:
-        """The instruments, parsed; raises CommandError ``unknown_instrument`` for a name that is not valid."""
+    def check_names(self) -> None:
+        """Raises CommandError ``unknown_instrument`` for a name that is not valid."""
         try:
-            return [InstrumentId.parse(name) for name in self.instruments]
+            for name in self.instruments:
+                InstrumentId.parse(name)
         except ValueError as error:
             raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, str(error)) from None
 
@@ -82,6 +89,7 @@ Command: TypeAlias = Subscribe | Unsubscribe | Recover | Auth | Ping
 _TYPES: dict[str, type[_Command]] = {kind.__struct_config__.tag: kind for kind in get_args(Command)}
 OPS = tuple(_TYPES)
 _CHANNELS = tuple(Channel)
+_BAD_ID = f"id is too long; allowed are integers of 64 bits and strings of at most {LONGEST_ID} characters"
 
 
 def decode(format: int, payload: bytes, max_values: int = MAX_VALUES) -> Iterator[object]:
@@ -107,7 +115,16 @@ def _decode_plain(format: int, payload: bytes) -> object:
 def id_of(value: object) -> CommandId:
     """The ``id`` to echo; UNSET if there is none, or none that can be echoed."""
     found = value.get("id", UNSET) if isinstance(value, dict) else UNSET
-    return found if isinstance(found, int | str) and not isinstance(found, bool) else UNSET
+    if not isinstance(found, int | str) or isinstance(found, bool):
+        return UNSET
+    return UNSET if _is_beyond(found) else found
+
+
+def _is_beyond(id: CommandId) -> bool:
+    """Whether it is too much to be in every answer."""
+    if isinstance(id, int):
+        return not LEAST_ID <= id <= MOST_ID
+    return isinstance(id, str) and len(id) > LONGEST_ID
 
 
 class CommandReader:
@@ -140,6 +157,8 @@ class CommandReader:
             command: Any = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
             raise CommandError(_code(str(error)), _explain(str(error))) from None
+        if _is_beyond(command.id):
+            raise _bad_value(_BAD_ID)
         check: Any = self._checks.get(kind)
         if check is not None:
             check(command)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -80,7 +81,7 @@ class OpenInstruments:
         self._changing: StreamStatus | None = None
         """The status whose subscribers are being told."""
         hub.on_arrival = self._arrived
-        self._openings: Openings[InstrumentId] = Openings(self._open_one)
+        self._openings: Openings[str] = Openings(self._open_one)
         self._unknown = UnknownNames()
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._end_subscriptions: EndSubscriptions | None = None
@@ -115,7 +116,7 @@ class OpenInstruments:
 
     async def open(
         self,
-        ids: Sequence[InstrumentId],
+        names: Sequence[str],
         channel: str,
         resume: Resume = _NOTHING_SEEN,
         *,
@@ -129,12 +130,11 @@ class OpenInstruments:
         A ``resume`` needs data, so it is waited for; what this gateway has not reached too, for a while. Without one, the wait is as
         short as usual: just enough that most clients are not told ``recovering`` first. Use what it returns at once.
         """
-        names = [str(id) for id in ids]
         deadline_s = asyncio.get_running_loop().time() + self._config.open_timeout_ms / 1000
         self._wanted.update(names)
         try:
             while True:
-                await self._open_all([id for id in ids if str(id) not in self._open], asker, deadline_s)
+                await self._open_all([name for name in names if name not in self._open], asker, deadline_s)
                 found = self.find_all(names, channel)
                 if found is not None:
                     await self._wait_until_ready(found, channel, resume, deadline_s)
@@ -146,7 +146,18 @@ class OpenInstruments:
             hint = await self._hint(error.id, may_see)
             raise CommandError(error.code, f"{error}{hint}") from None
         finally:
-            self._wanted -= Counter(names)
+            self._no_longer_wanted(names)
+
+    def _no_longer_wanted(self, names: Iterable[str]) -> None:
+        wanted = self._wanted
+        for name in names:
+            left = wanted[name] - 1
+            if left:
+                wanted[name] = left
+            else:
+                del wanted[name]
+        if not wanted:
+            self._wanted = Counter()  # a dict keeps the room of its most entries
 
     async def _wait_until_ready(
         self, found: Sequence[OpenInstrument], channel: str, resume: Resume, deadline_s: float
@@ -158,13 +169,13 @@ class OpenInstruments:
         shown = [each for each in found if not self._must_withhold(each, channel, resume.get(each.name))]
         await _wait_for_data([instrument.statuses[channel] for instrument in shown], deadline_s)
 
-    async def _open_all(self, ids: Sequence[InstrumentId], asker: Hashable, deadline_s: float) -> None:
+    async def _open_all(self, names: Sequence[str], asker: Hashable, deadline_s: float) -> None:
         """Returns when all are open; raises the first error of one."""
-        for id in ids:
-            self._refuse_unknown(id)
-        if not ids:
+        for name in names:
+            self._refuse_unknown(name)
+        if not names:
             return
-        with self._openings.asked(asker, ids) as done:
+        with self._openings.asked(asker, names) as done:
             await _wait([done], deadline_s)
             if not done.done():
                 raise _unavailable("NATS did not answer in time; try again")
@@ -177,18 +188,21 @@ class OpenInstruments:
             finally:
                 del done, error  # the error knows this frame: together they would outlive the command
 
-    def _refuse_unknown(self, id: InstrumentId) -> None:
+    def _refuse_unknown(self, name: str) -> None:
         """Raises _Unknown for what the bus did not have a moment ago, unless it was announced since."""
-        if self._readers is not None and self._readers.is_announced(id):
-            self._unknown.discard(str(id))
-        elif self._unknown.holds(str(id), self._now_us() / 1e6):
+        if not self._unknown.holds(name, self._now_us() / 1e6):
+            return
+        id = InstrumentId.parse(name)
+        if self._readers is None or not self._readers.is_announced(id):
             raise _Unknown(id)
+        self._unknown.discard(name)
 
-    async def _open_one(self, id: InstrumentId) -> OpenInstrument:
-        if str(id) in self._closing:
-            await asyncio.wait([self._closing[str(id)]])
+    async def _open_one(self, name: str) -> OpenInstrument:
+        if name in self._closing:
+            await asyncio.wait([self._closing[name]])
         if self._readers is None or not self._readers.bus.connected:
             raise _unavailable("NATS is not connected; try again")
+        id = InstrumentId.parse(name)
         instrument = OpenInstrument(
             id, self._now_us(), self._wall_us, self._status_changed, self._ref_changed, self._rescaled
         )
@@ -200,7 +214,7 @@ class OpenInstruments:
             if instrument.opened:
                 self._hub.remove_instrument(instrument.core)
             if isinstance(error, UnknownInstrument):
-                self._unknown.add(str(id), self._now_us() / 1e6)
+                self._unknown.add(name, self._now_us() / 1e6)
                 raise _Unknown(id) from None
             if isinstance(error, BusError | FeedError):
                 self._log_trouble(id, error)
@@ -208,7 +222,7 @@ class OpenInstruments:
             if isinstance(error, Exception):
                 log.error("%s could not be opened", id, exc_info=error)
             raise
-        self._open[instrument.name] = instrument
+        self._open[name] = instrument
         if instrument.is_rescaled:
             self._rescaled(instrument)
             raise _unavailable(f"{id} was announced with another scale while it opened; try again")
@@ -440,10 +454,11 @@ async def _wait(futures: Sequence[asyncio.Future[Any]], deadline_s: float) -> No
 
 
 async def _wait_for_data(statuses: Iterable[StreamStatus], deadline_s: float) -> None:
-    waits = [asyncio.ensure_future(s.has_data.wait()) for s in statuses if not s.has_data.is_set()]
-    await _wait(waits, deadline_s)
-    for wait in waits:
-        wait.cancel()
+    """Waits for one after the other: no task for each."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline_s):
+            for status in statuses:
+                await status.has_data.wait()
 
 
 def _unavailable(message: str) -> CommandError:

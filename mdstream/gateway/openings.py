@@ -17,20 +17,20 @@ AT_ONCE = 32
 """Openings that run at a time: each asks JetStream a few times."""
 AT_ONCE_OF_ONE = 16
 """Of those, begun for one asker."""
-MOST = 20_000
-"""Asks that wait. Beyond it, an asker who has his share of them is refused further ones."""
-LEAST_SHARE = 8
+MOST = 200_000
+"""Names that wait. Beyond it, an asker who has his share of them is refused further ones."""
+LEAST_SHARE = 1_000
 
 
 class _Ask(Generic[T]):
     """What one command waits for; nothing is kept of a name before its turn but the name."""
 
-    __slots__ = ("asker", "done", "left", "names", "running")
+    __slots__ = ("asker", "count", "done", "left", "names", "running")
 
     def __init__(self, asker: Hashable, names: Sequence[T], done: asyncio.Future[None]) -> None:
         self.asker = asker
         self.names = iter(names)
-        self.left = len(names)
+        self.count = self.left = len(names)
         self.running: set[T] = set()
         self.done = done
 
@@ -76,13 +76,18 @@ class Openings(Generic[T]):
         at_once: int = AT_ONCE,
         at_once_of_one: int = AT_ONCE_OF_ONE,
         most: int = MOST,
+        least_share: int = LEAST_SHARE,
     ) -> None:
         """``work`` opens a name, or raises what all who asked for it are told."""
         self._work = work
         self._at_once = at_once
         self._at_once_of_one = at_once_of_one
         self._most = most
+        self._least_share = least_share
         self._asks: set[_Ask[T]] = set()
+        self._waiting: Counter[Hashable] = Counter()
+        """By asker, the names of all his asks."""
+        self._names = 0
         self._queues: dict[Hashable, _Queue[T]] = {}
         """By asker, in the order of their turns: asks with names that were not begun."""
         self._full: dict[Hashable, _Queue[T]] = {}
@@ -107,10 +112,12 @@ class Openings(Generic[T]):
 
         Who leaves the context waits for none of them any more. Raises CommandError ``unavailable`` if too many wait already.
         """
+        self._check_room(asker, len(names))
         queue: _Queue[T] = self._full.get(asker) or self._queues.get(asker) or {}
-        self._check_room(len(queue))
         ask = _Ask(asker, names, asyncio.get_running_loop().create_future())
         self._asks.add(ask)
+        self._waiting[asker] += ask.count
+        self._names += ask.count
         ask.names = iter([name for name in names if not self._join(ask, name)])
         queue[ask] = None
         if asker not in self._full:
@@ -131,11 +138,12 @@ class Openings(Generic[T]):
         ask.running.add(name)
         return True
 
-    def _check_room(self, waiting: int) -> None:
-        if len(self._asks) < self._most:
+    def _check_room(self, asker: Hashable, more: int) -> None:
+        """An asker for whom nothing waits is never refused."""
+        waiting = self._waiting[asker]
+        if not waiting or self._names + more <= self._most:
             return
-        askers = len(self._queues) + len(self._full) + 1
-        if waiting >= max(LEAST_SHARE, self._most // askers):
+        if waiting + more > max(self._least_share, self._most // len(self._waiting)):
             raise CommandError(
                 ErrorCode.UNAVAILABLE,
                 "too many instruments wait to be opened; ask for fewer, or try again later",
@@ -143,6 +151,10 @@ class Openings(Generic[T]):
 
     def _leave(self, ask: _Ask[T]) -> None:
         self._asks.discard(ask)
+        self._names -= ask.count
+        self._waiting[ask.asker] -= ask.count
+        if not self._waiting[ask.asker]:
+            del self._waiting[ask.asker]
         for queues in (self._queues, self._full):
             queue = queues.get(ask.asker)
             if queue is not None:

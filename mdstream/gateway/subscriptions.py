@@ -22,7 +22,6 @@ from mdstream.gateway.grouped_views import GroupedViews
 from mdstream.gateway.limits import Limits
 from mdstream.gateway.turns import Steps, Turns
 from mdstream.gateway.usage import Usage, part_of
-from mdstream.model import InstrumentId
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
@@ -79,17 +78,18 @@ class Subscriptions:
         if found is not None:
             return self._commit(session, command, found)
         self._check_room(session, command)
-        self._open_later(session, command, command.ids())
+        command.check_names()
+        self._open_later(session, command)
         return None
 
     def _check_entitled(self, session: Session, command: Subscribe) -> None:
         """Raises CommandError ``not_entitled``."""
         check_subscribe(client_of(session).identity.entitlements, command, self._config.delay_ms)
 
-    def _open_later(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
+    def _open_later(self, session: Session, command: Subscribe) -> None:
         client_of(session).opening += len(command.instruments)
         self._tally(session)
-        task = asyncio.get_running_loop().create_task(self._open_and_commit(session, command, ids))
+        task = asyncio.get_running_loop().create_task(self._open_and_commit(session, command))
         self._tasks.add(task)
         client_of(session).tasks.add(task)
         task.add_done_callback(lambda done: self._opened_for(session, done))
@@ -102,10 +102,10 @@ class Subscriptions:
             log.error("a subscribe failed", exc_info=error)
             session.close(CloseCode.INTERNAL_ERROR, "internal error")
 
-    async def _open_and_commit(self, session: Session, command: Subscribe, ids: list[InstrumentId]) -> None:
+    async def _open_and_commit(self, session: Session, command: Subscribe) -> None:
         try:
             found = await self._instruments.open(
-                ids,
+                command.instruments,
                 command.channel,
                 command.resume,
                 asker=self._asker_of(session),
@@ -153,7 +153,7 @@ class Subscriptions:
                 # It was let go, or announced with another scale, since the first step: it and the rest are opened again.
                 client.opening -= len(found) - number
                 rest = replace(command, instruments=command.instruments[number:])
-                self._open_later(session, rest, rest.ids())
+                self._open_later(session, rest)
                 return
             client.opening -= 1
             self._subscribe_one(session, command, instrument)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
 
 from picows import WSUpgradeRequest
 
@@ -16,17 +15,13 @@ from mdstream._core.websocket import upgrade_request
 from mdstream.auth.credentials import Credentials, bearer, query_value, split_offer
 from mdstream.gateway.handshake import FOREIGN_PAGE, PATH, Accepted, Refused, decide
 from mdstream.gateway.http_messages import read_request_line, response, retry_after_s, split_head
+from mdstream.gateway.offers import Offer, Offers
 from mdstream.gateway.origin import Origins
-
-REMEMBERED = 256
-"""The most offers that are remembered; without their bearer tokens, of which each client has its own."""
 
 NOT_READY = "not ready"
 """All that a health check is told; why is for the log and the admin pages, as anyone may ask here."""
 MAX_REASON = 300
 """Characters of a refusal. Some repeat what the request held."""
-
-Offer: TypeAlias = tuple[bytes | None, bytes | None]
 
 
 class Upgrades:
@@ -48,7 +43,8 @@ class Upgrades:
         self._trouble = trouble
         self._origins = origins
         self._query_token = query_token
-        self._known: dict[Offer, tuple[Accepted, bytes]] = {}
+        self._known: Offers[tuple[Accepted, bytes]] = Offers()
+        """Offers without their bearer tokens, of which each client has its own."""
 
     def answer(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:
         """The decision, and the whole HTTP answer that states it. ``head`` comes without its empty line; ``busy`` as in ``decide``."""
@@ -69,15 +65,14 @@ class Upgrades:
 
     def _answer_offer(self, head: bytes, offer: Offer) -> tuple[Accepted | Refused, bytes]:
         """The decision, and its answer: a refusal's whole, the switching one's up to its last value."""
-        known = self._known.get(offer)
+        known = self._known.find(offer)
         if known is not None:
             return known
         verdict, whole = self._answer_unusual(head, None)
         if not isinstance(verdict, Accepted):
             return verdict, whole
         known = replace(verdict, credentials=Credentials(), explains=False), switching(verdict)
-        if len(self._known) < REMEMBERED:
-            self._known[offer] = known
+        self._known.remember(offer, known)
         return known
 
     def _answer_unusual(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:

@@ -202,14 +202,14 @@ def test_a_replay_that_starves_ends_with_an_error(run, nats_server) -> None:
 
 def test_streams_come_back_after_a_server_that_lost_its_data(run) -> None:
     async def scenario() -> None:
-        first = await EmbeddedNats.start()
+        first = await EmbeddedNats.start(password=False)
         options = BusOptions((first.url,), reconnect_cap_s=0.1)
         async with await connect(options) as bus:
             await bus.ensure_streams()
             back = asyncio.Event()
             bus.on_reconnect(back.set)
             await first.stop()
-            async with await EmbeddedNats.start(port=first.port):
+            async with await EmbeddedNats.start(port=first.port, password=False):
                 await back.wait()
                 await bus.ensured()
                 await bus.publish_acked(SNAP, b"new")

@@ -170,7 +170,7 @@ def test_what_was_published_while_we_alone_were_away_is_caught_up_with(run, mark
 
 def test_a_server_that_lost_all_its_data_is_overcome_by_the_next_snapshot(run, market) -> None:
     async def scenario() -> None:
-        first = await EmbeddedNats.start()
+        first = await EmbeddedNats.start(password=False)
         async with market(first) as m:
             writer = m.writer()
             reader, model = await opened(m, writer)
@@ -178,7 +178,7 @@ def test_a_server_that_lost_all_its_data_is_overcome_by_the_next_snapshot(run, m
             await m.until(lambda: states(model) == [State.STALE])
             await m.away()
             writer.seq += 3  # lost with the server
-            async with await EmbeddedNats.start(port=first.port):
+            async with await EmbeddedNats.start(port=first.port, password=False):
                 await m.back()
                 await writer.update(3)
                 await m.in_step()

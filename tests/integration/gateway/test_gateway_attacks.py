@@ -21,7 +21,7 @@ ASKS = [number for i in range(LEVELS) for number in (2**20 + 1 + i, 2**40)]
 
 
 async def figures(http: Callable[..., Any], server: Any) -> dict[str, float]:
-    response = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    response = await http(server.admin_port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
     lines = [line for line in response.body.decode().splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 

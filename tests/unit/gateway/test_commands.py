@@ -23,7 +23,7 @@ from mdstream.gateway.commands import (
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.control_decoder import MSGPACK
-from mdstream.model import MAX_NUMBER, Channel, InstrumentId
+from mdstream.model import MAX_NUMBER, Channel
 
 READER = CommandReader(GatewayConfig(max_instruments_per_command=3, depths=(0, 20), intervals_ms=(0, 100)))
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
@@ -66,7 +66,7 @@ def test_everything_a_subscribe_may_hold() -> None:
         resume={"SIM:A": (MAX_NUMBER, 0)},
     )
     assert isinstance(command, Subscribe)
-    assert command.ids() == [InstrumentId("SIM", "A")]
+    command.check_names()
 
 
 def test_defaults_may_be_spelled_out_for_every_channel() -> None:
@@ -149,14 +149,26 @@ def test_what_names_no_instrument_is_unknown(name: str) -> None:
     command = READER.read({**BOOK, "instruments": [name]})
     assert isinstance(command, Subscribe)
     with pytest.raises(CommandError) as caught:
-        command.ids()
+        command.check_names()
     assert caught.value.code == ErrorCode.UNKNOWN_INSTRUMENT
     assert "VENUE:SYMBOL" in str(caught.value) or "must be" in str(caught.value)
 
 
-@pytest.mark.parametrize("id", [0, -1, 2**64, "", "x" * 1000])
+@pytest.mark.parametrize("id", [0, -1, -(2**63), 2**64 - 1, "", "é" * 128])
 def test_ids_that_are_echoed(id: object) -> None:
     assert id_of({"op": "nope", "id": id}) == id
+    assert READER.read({"op": "ping", "id": id}) == Ping(id=id)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("id", [2**64, -(2**63) - 1, 10**4000, "x" * 129])
+def test_ids_that_are_too_long_to_be_in_every_answer(id: object) -> None:
+    for command in (BOOK, {"op": "ping"}, {"op": "auth", "token": "x"}):
+        code, message = refused({**command, "id": id})
+        assert code == ErrorCode.BAD_VALUE
+        assert (
+            message == "id is too long; allowed are integers of 64 bits and strings of at most 128 characters"
+        )
+    assert id_of({"op": "nope", "id": id}) is UNSET
 
 
 @pytest.mark.parametrize(

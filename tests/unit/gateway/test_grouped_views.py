@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mdstream.gateway import messages
-from mdstream.model import GROUPS, InstrumentId, Ref
+from mdstream.model import GROUPS, Ref
 
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
 
@@ -18,12 +18,8 @@ async def opened(stage, *, tick: int = 1, **changes: int):
         on.readers.refs[name] = Ref(price_exp=-2, size_exp=-3, tick=tick)
     on.readers.live_at_once = True
     client = on.client()
-    await on.instruments.open([id_of("A"), id_of("B")], "book")
+    await on.instruments.open(["SIM:A", "SIM:B"], "book")
     return on, client
-
-
-def id_of(symbol: str) -> InstrumentId:
-    return InstrumentId("SIM", symbol)
 
 
 def ask(on, client, **view: Any) -> dict[str, Any]:

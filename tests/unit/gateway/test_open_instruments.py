@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import weakref
+from collections import Counter
 
 import msgpack
 import pytest
 
 from mdstream.codes import ErrorCode
 from mdstream.errors import BusUnavailable, CommandError, PayloadError
-from mdstream.model import InstrumentId, Ref, State, StateCode
+from mdstream.model import Ref, State, StateCode
 
-A, B = InstrumentId("SIM", "A"), InstrumentId("SIM", "B")
+A, B = "SIM:A", "SIM:B"
 
 
 async def refusal(work) -> tuple[str, str]:
@@ -79,7 +81,7 @@ def test_who_asks_again_and_again_for_what_is_unknown_costs_the_bus_nothing(run,
 def test_a_refused_command_leaves_nothing_to_the_garbage_collector(run, stage) -> None:
     """A flood of them would fill the memory until it runs."""
 
-    class Names(list[InstrumentId]):
+    class Names(list[str]):
         pass
 
     async def scenario() -> None:
@@ -97,6 +99,33 @@ def test_a_refused_command_leaves_nothing_to_the_garbage_collector(run, stage) -
         run(scenario(), debug=False)
     finally:
         gc.enable()
+
+
+def test_the_end_of_a_command_does_not_walk_through_the_names_of_others(run, stage) -> None:
+    """A flood of them would hold up the loop, once for each."""
+
+    class Wanted(Counter[str]):
+        def items(self):
+            raise AssertionError("walked through")
+
+    async def scenario() -> None:
+        on = stage()
+        on.instruments._wanted = Wanted()
+        others = [f"SIM:N{i}" for i in range(1000)]
+        gate = asyncio.Event()
+        on.readers.gate = gate.wait
+        waiting = asyncio.create_task(on.instruments.open([*others, A], "book"))
+        leaving = asyncio.create_task(on.instruments.open([A, B], "book"))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        wanted = on.instruments._wanted
+        assert (len(wanted), wanted[A], wanted[B]) == (1001, 1, 0)
+        gate.set()
+        assert (await refusal(waiting))[0] == ErrorCode.UNKNOWN_INSTRUMENT
+        assert sys.getsizeof(on.instruments._wanted) < 500, "its room is given back"
+
+    run(scenario())
 
 
 def test_one_unknown_instrument_ends_the_wait_for_the_others(run, stage) -> None:

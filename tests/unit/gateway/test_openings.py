@@ -186,15 +186,22 @@ def test_the_first_error_ends_an_ask_and_what_it_had_begun(run) -> None:
 
 def test_beyond_the_bound_those_with_their_share_are_refused_and_others_are_not(run) -> None:
     async def scenario() -> None:
-        work = Work(at_once=1, most=40)
-        asks = [work.asks("attacker", f"N{i}") for i in range(41)]
+        work = Work(at_once=1, most=400, least_share=10)
+        asks = [work.asks("attacker", *(f"N{i}.{j}" for j in range(10))) for i in range(41)]
         await turns()
         assert [ask.done() for ask in asks] == [False] * 40 + [True]
         with pytest.raises(CommandError, match="too many instruments wait to be opened"):
             await asks[-1]
         honest = [work.asks("honest", name) for name in "AB"]
+        many = work.asks("another", *(f"M{i}" for i in range(500)))  # nothing else waits for him
         await turns()
-        assert len(work.openings) == 42
+        assert len(work.openings) == 43
+        asks[0].cancel()
+        many.cancel()
+        await turns()
+        asks.append(work.asks("attacker", "N"))
+        await turns()
+        assert not asks[-1].done(), "room is given back"
         await work.openings.close()
         await asyncio.wait([*asks, *honest])
 

@@ -9,7 +9,7 @@ import msgpack
 import pytest
 
 from mdstream.gateway import withheld
-from mdstream.model import InstrumentId, Ref, State, StateCode
+from mdstream.model import Ref, State, StateCode
 
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
 FENCED, SEEN = 1000, 2000
@@ -30,7 +30,7 @@ async def answers(client) -> list[Any]:
 async def opened(on, seq: int = 5, **ref: Any):
     """The instrument, live at a number of the smaller epoch."""
     on.readers.refs["SIM:A"] = Ref(price_exp=-2, size_exp=-3, **ref)
-    (instrument,) = await on.instruments.open([InstrumentId("SIM", "A")], "book")
+    (instrument,) = await on.instruments.open(["SIM:A"], "book")
     on.readers.go_live("SIM:A", seq=seq)
     return instrument, on.readers.readers["SIM:A"]
 

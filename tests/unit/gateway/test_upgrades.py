@@ -4,7 +4,8 @@ import pytest
 
 from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.handshake import Accepted, Refused
-from mdstream.gateway.upgrades import REMEMBERED, Upgrades
+from mdstream.gateway.offers import LONGEST, REMEMBERED, Offers
+from mdstream.gateway.upgrades import Upgrades
 
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 
@@ -80,10 +81,43 @@ def test_what_is_remembered_is_bounded_and_no_tokens() -> None:
     upgrades = Upgrades(compression=True)
     for i in range(REMEMBERED + 10):
         assert isinstance(upgrades.answer(head(offer(f"mdstream.v1.json, bearer.{i}")), None)[0], Accepted)
-    assert [offer for offer, _ in upgrades._known] == [b"mdstream.v1.json"]
+    assert len(upgrades._known) == 1 and (b"mdstream.v1.json", None) in upgrades._known
     for i in range(REMEMBERED + 10):
         assert isinstance(upgrades.answer(head(offer(f"mdstream.v1.json, x{i}")), None)[0], Accepted)
     assert len(upgrades._known) == REMEMBERED
+
+
+def test_junk_never_displaces_an_offer_that_is_in_use() -> None:
+    upgrades = Upgrades(compression=True)
+    for i in range(2 * REMEMBERED):  # before the first honest client comes
+        upgrades.answer(head(f"Sec-WebSocket-Extensions: x-{i}"), None)
+    usual = (b"mdstream.v1.json", None)
+    for i in range(2 * REMEMBERED):
+        upgrades.answer(head(offer("mdstream.v1.json")), None)
+        assert usual in upgrades._known
+        for j in range(REMEMBERED // 2):
+            upgrades._known.remember((f"junk{i}.{j}".encode(), None), upgrades._known.find(usual))  # type: ignore[arg-type]
+        assert usual in upgrades._known
+
+
+def test_junk_does_not_displace_what_was_often_used_even_in_a_long_pause() -> None:
+    offers: Offers[int] = Offers()
+    offers.remember((b"often", None), 1)
+    for _ in range(1000):
+        offers.find((b"often", None))
+    for i in range(8 * REMEMBERED):
+        offers.remember((b"%d" % i, None), 2)
+    assert offers.find((b"often", None)) == 1
+    for i in range(20 * REMEMBERED):
+        offers.remember((b"more %d" % i, None), 2)
+    assert offers.find((b"often", None)) is None, "what nobody uses any more is forgotten at last"
+    assert len(offers) == REMEMBERED
+
+
+def test_offers_longer_than_any_real_one_are_not_remembered() -> None:
+    upgrades = Upgrades(compression=True)
+    verdict, _ = upgrades.answer(head(offer("mdstream.v1.json, " + "x" * LONGEST)), None)
+    assert isinstance(verdict, Accepted) and len(upgrades._known) == 0
 
 
 @pytest.mark.parametrize(
