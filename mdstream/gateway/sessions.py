@@ -409,6 +409,7 @@ class Sessions:
             return self._commit(session, command, found)
         self._check_room(session, command)
         command.check_names()
+        self._charge(session, Cost.LEVELS, costs.WAIT_LEVELS * len(command.resume))
         self._open_later(session, command)
         return None
 
