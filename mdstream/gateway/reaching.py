@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from mdstream.gateway.open_instrument import OpenInstrument
 
 LOOK_S: Final = 0.05
-MOST_OF_ONE: Final = 4_000
-"""Commands of one asker that wait so."""
+MOST: Final = 4_000
+"""Commands that wait so. Beyond it, an asker who has his share of them is refused further ones."""
+LEAST_SHARE: Final = 8
 
 
 class _Waiting:
@@ -43,8 +44,9 @@ class _Waiting:
 class Reaching:
     """All commands that wait so. Nothing runs while none does."""
 
-    def __init__(self, most_of_one: int = MOST_OF_ONE) -> None:
-        self._most_of_one = most_of_one
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._count = 0
         self._commands: Counter[Hashable] = Counter()
         """By asker."""
         self._waiting: dict[OpenInstrument, _Waiting] = {}
@@ -52,7 +54,7 @@ class Reaching:
 
     def __len__(self) -> int:
         """Commands that wait."""
-        return self._commands.total()
+        return self._count
 
     async def wait(
         self, wanted: Iterable[tuple[OpenInstrument, int]], asker: Hashable, deadline_s: float
@@ -61,21 +63,29 @@ class Reaching:
 
         Raises CommandError ``unavailable`` if too many commands of this asker wait already.
         """
-        if self._commands[asker] >= self._most_of_one:
-            raise CommandError(
-                ErrorCode.UNAVAILABLE,
-                "too many subscribes wait for epochs that this gateway has not reached; try again later",
-            )
+        self._check_room(asker)
         self._commands[asker] += 1
+        self._count += 1
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline_s):
                     for instrument, epoch in wanted:
                         await self._wait_for(instrument, epoch)
         finally:
+            self._count -= 1
             self._commands[asker] -= 1
             if not self._commands[asker]:
                 del self._commands[asker]
+
+    def _check_room(self, asker: Hashable) -> None:
+        if self._count < self._most:
+            return
+        askers = len(self._commands) + (asker not in self._commands)
+        if self._commands[asker] >= max(LEAST_SHARE, self._most // askers):
+            raise CommandError(
+                ErrorCode.UNAVAILABLE,
+                "too many subscribes wait for epochs that this gateway has not reached; try again later",
+            )
 
     async def _wait_for(self, instrument: OpenInstrument, epoch: int) -> None:
         read = instrument.core.book.epoch

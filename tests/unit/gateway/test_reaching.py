@@ -88,19 +88,19 @@ def test_what_is_read_already_is_not_waited_for(run) -> None:
     run(scenario())
 
 
-def test_one_asker_is_refused_beyond_his_bound_and_others_are_not(run) -> None:
+def test_beyond_the_bound_those_with_their_share_are_refused_and_others_are_not(run) -> None:
     async def scenario() -> None:
-        reaching, one = Reaching(most_of_one=2), Instrument()
-        commands = [waits(reaching, (one, 2)) for _ in range(3)]
+        reaching, one = Reaching(most=20), Instrument()
+        commands = [waits(reaching, (one, 2)) for _ in range(21)]
         honest = waits(reaching, (one, 2), asker="honest")
         await turns()
         with pytest.raises(CommandError, match="too many subscribes wait") as caught:
-            await commands[2]
+            await commands[20]
         assert caught.value.code == ErrorCode.UNAVAILABLE
         assert not honest.done()
         one.now = 2
         reaching._look()
-        await asyncio.gather(*commands[:2], honest)
+        await asyncio.gather(*commands[:20], honest)
         again = waits(reaching, (one, 2))
         await again
 
