@@ -113,9 +113,14 @@ def scale(ref: Ref) -> tuple[int, int]:
     return ref.price_exp, ref.size_exp
 
 
+def is_plausible(epoch: int, wall_us: int) -> bool:
+    """False for an epoch too far ahead of the wall clock: no writer has claimed it by a clock."""
+    return epoch <= wall_us + AHEAD_US
+
+
 def check_plausible(epoch: int, wall_us: int) -> None:
-    """Raises FeedError for an epoch too far ahead of the wall clock: no writer has claimed it by a clock."""
-    if epoch > wall_us + AHEAD_US:
+    """Raises FeedError for an epoch that is not plausible."""
+    if not is_plausible(epoch, wall_us):
         raise FeedError(
             f"epoch {epoch} is {(epoch - wall_us) / 3.6e9:.1f} hours ahead of this machine's clock, more than 1"
         )

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 _BYTES_PER_LEVEL = (28, 9)
 """In JSON and in MessagePack: about what the books of real venues take."""
 _BYTES_PER_MESSAGE = 100
+WAIT_LEVELS = 100
+"""What it costs to wait for an instrument that a client resumes, as many levels."""
 _LEAST_LEVELS = 10
 """A message costs as much as so many levels, be it empty."""
 

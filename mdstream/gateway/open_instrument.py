@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from mdstream.bus.epochs import is_plausible
 from mdstream.gateway import messages
 from mdstream.model import Channel, InstrumentId, Ref, State, StateCode
 
@@ -131,15 +132,20 @@ class OpenInstrument:
         return log.epoch, log.seq
 
     def is_behind(self, epoch: int, seq: int) -> bool:
-        """Whether the book has not reached this number; the bus is asked for it."""
+        """Whether the book has not reached this number; the bus is asked for it. An epoch that no writer can have claimed counts for
+        nothing."""
         if self.reader is None or self.position(Channel.BOOK) >= (epoch, seq):
+            return False
+        if not is_plausible(epoch, self._wall_us()):
             return False
         self.reader.look_for(epoch, seq)
         return True
 
     def bears_out(self, epoch: int, seq: int) -> bool:
         """Whether the bus has this number of the book, and the book has not reached it."""
-        return self.reader is not None and self.reader.bears_out(epoch, seq)
+        if self.reader is None or not is_plausible(epoch, self._wall_us()):
+            return False
+        return self.reader.bears_out(epoch, seq)
 
     @property
     def lacks_ref(self) -> bool:

@@ -19,6 +19,7 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.hub_target import HubTarget
 from mdstream.gateway.open_instrument import OpenInstrument, StreamStatus
 from mdstream.gateway.openings import Openings
+from mdstream.gateway.reaching import Reaching
 from mdstream.gateway.unknown_names import UnknownNames
 from mdstream.gateway.withheld import REACH_US, Withheld
 from mdstream.model import Channel, InstrumentId, Ref, State, StateCode
@@ -33,7 +34,6 @@ log = logging.getLogger("mdstream.gateway.open_instruments")
 
 _DATA_WAIT_S = 0.2
 """Usually enough time to bring a book up to date from the bus."""
-_REACH_STEP_S = 0.05
 _HINT_EVERY_S = 1.0
 _WARN_EVERY_US = 10_000_000
 _HINT_DEADLINE_S = 0.25
@@ -78,6 +78,7 @@ class OpenInstruments:
         self._wanted: Counter[str] = Counter()
         """Instruments that a subscribe waits for, and how many do: they are not let go."""
         self._withheld = Withheld(hub, now_us=now_us, wall_us=wall_us)
+        self._reaching = Reaching()
         self._changing: StreamStatus | None = None
         """The status whose subscribers are being told."""
         hub.on_arrival = self._arrived
@@ -112,7 +113,7 @@ class OpenInstruments:
         if not resume:
             return found
         has_data = all(instrument.statuses[channel].has_data.is_set() for instrument in found)
-        return None if self._is_behind(found, channel, resume) or not has_data else found
+        return None if self._ahead_of(found, channel, resume) or not has_data else found
 
     async def open(
         self,
@@ -137,7 +138,7 @@ class OpenInstruments:
                 await self._open_all([name for name in names if name not in self._open], asker, deadline_s)
                 found = self.find_all(names, channel)
                 if found is not None:
-                    await self._wait_until_ready(found, channel, resume, deadline_s)
+                    await self._wait_until_ready(found, channel, resume, asker, deadline_s)
                     if self.find_all(names, channel) == found:
                         return found
                 if asyncio.get_running_loop().time() > deadline_s:
@@ -160,10 +161,15 @@ class OpenInstruments:
             self._wanted = Counter()  # a dict keeps the room of its most entries
 
     async def _wait_until_ready(
-        self, found: Sequence[OpenInstrument], channel: str, resume: Resume, deadline_s: float
+        self,
+        found: Sequence[OpenInstrument],
+        channel: str,
+        resume: Resume,
+        asker: Hashable,
+        deadline_s: float,
     ) -> None:
         if resume:
-            await self._reach(found, channel, resume, deadline_s)
+            await self._reach(found, channel, resume, asker, deadline_s)
         else:
             deadline_s = min(deadline_s, asyncio.get_running_loop().time() + _DATA_WAIT_S)
         shown = [each for each in found if not self._must_withhold(each, channel, resume.get(each.name))]
@@ -250,22 +256,30 @@ class OpenInstruments:
         return HubTarget(self._hub, instrument.core)
 
     async def _reach(
-        self, found: Sequence[OpenInstrument], channel: str, resume: Resume, deadline_s: float
+        self,
+        found: Sequence[OpenInstrument],
+        channel: str,
+        resume: Resume,
+        asker: Hashable,
+        deadline_s: float,
     ) -> None:
         """Waits for the greater epochs that a client resumes at, until the bus has had time to bear them out."""
-        deadline_s = min(deadline_s, asyncio.get_running_loop().time() + REACH_US / 1e6)
-        while self._is_behind(found, channel, resume) and asyncio.get_running_loop().time() < deadline_s:
-            await asyncio.sleep(_REACH_STEP_S)
+        if wanted := self._ahead_of(found, channel, resume):
+            deadline_s = min(deadline_s, asyncio.get_running_loop().time() + REACH_US / 1e6)
+            await self._reaching.wait(wanted, asker, deadline_s)
 
     @staticmethod
-    def _is_behind(found: Sequence[OpenInstrument], channel: str, resume: Resume) -> bool:
-        """Whether a client resumes at a greater epoch than is read here; the bus is asked for what is ahead."""
-        behind = False
+    def _ahead_of(
+        found: Sequence[OpenInstrument], channel: str, resume: Resume
+    ) -> list[tuple[OpenInstrument, int]]:
+        """What a client resumes at a greater epoch of than is read here, and that; the bus is asked for what is ahead."""
+        ahead = []
         for instrument in found:
             epoch, seq = resume.get(instrument.name, (0, 0))
-            if instrument.is_behind(epoch, seq if channel == Channel.BOOK else 0):
-                behind = behind or epoch > instrument.core.book.epoch
-        return behind
+            is_behind = instrument.is_behind(epoch, seq if channel == Channel.BOOK else 0)
+            if is_behind and epoch > instrument.core.book.epoch:
+                ahead.append((instrument, epoch))
+        return ahead
 
     @staticmethod
     def _must_withhold(instrument: OpenInstrument, channel: str, seen: tuple[int, int] | None) -> bool:

@@ -79,6 +79,7 @@ class Subscriptions:
             return self._commit(session, command, found)
         self._check_room(session, command)
         command.check_names()
+        client_of(session).budgets.charge(Cost.LEVELS, costs.WAIT_LEVELS * len(command.resume))
         self._open_later(session, command)
         return None
 

@@ -262,15 +262,24 @@ def unknown_instruments(target: Target, size: float) -> None:
 
 @attack("resumes of 1,000 subscriptions at an epoch that never was")
 def resume_ahead(target: Target, size: float) -> None:
+    resume_at(target, size, 2**53 - 1)
+
+
+@attack("the same, at an epoch that a writer could have claimed")
+def resume_soon(target: Target, size: float) -> None:
+    resume_at(target, size, time.time_ns() // 1000 + 1_800_000_000)
+
+
+def resume_at(target: Target, size: float, epoch: int) -> None:
     clients = []
     try:
         for _ in range(times(10, size)):
             client = Attacker(target.port, "msgpack")
             clients.append(client)
             with suppress(Gone, OSError):
-                for _ in range(100):
+                for number in range(100):
                     names = ["SIM:A", "SIM:DEEP", "SIM:QUIET"]
-                    ahead = {name: [2**53 - 1, 1] for name in names}
+                    ahead = {name: [epoch - number, 1] for name in names}
                     client.say({"op": "subscribe", "channel": "book", "instruments": names, "resume": ahead})
         time.sleep(2.5)
     finally:

@@ -252,6 +252,50 @@ def test_a_greater_epoch_that_nothing_bears_out_is_no_reason_to_withhold(run, st
     run(scenario())
 
 
+@pytest.mark.parametrize("channel", ["book", "trades"])
+def test_an_epoch_that_no_writer_can_have_claimed_counts_for_nothing(run, stage, channel) -> None:
+    """Else anybody could make the gateway wait, and ask the bus, for nothing."""
+
+    async def scenario() -> None:
+        on = stage()
+        _, reader = await opened(on)
+        hour_us = 3_600_000_000
+        for epoch in (on.wall_us + hour_us + 1, 2**53 - 1):
+            reader.borne_out = (epoch, 9)
+            client = on.client()
+            on.say(client, **{**BOOK, "channel": channel}, resume={"SIM:A": [epoch, 1]})
+            assert says(client.taken())[0] == "subscribed", "at once"
+            tick(on)
+            assert client.taken() == []
+        assert on.readers.looked_for == []
+        on.say(on.client(), **{**BOOK, "channel": channel}, resume={"SIM:A": [on.wall_us + hour_us, 1]})
+        assert len(on.readers.looked_for) == 1
+        await on.sessions.cancel_openings()
+
+    run(scenario())
+
+
+def test_who_waits_for_an_epoch_is_charged_and_its_instrument_asked_for_once(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(levels_burst=250, levels_per_second=1)
+        await opened(on)
+        client = on.client()
+        for _ in range(3):
+            on.say(client, **BOOK, resume={"SIM:A": [SEEN, 9]})
+        await asyncio.sleep(0)
+        (error,) = client.taken()
+        assert error["code"] == "rate_limited"
+        looks = len(on.readers.looked_for)
+        for _ in range(3):
+            on.instruments._reaching._look()
+        assert len(on.readers.looked_for) == looks
+        assert len(on.instruments._reaching) == 2
+        await on.sessions.cancel_openings()
+        assert len(on.instruments._reaching) == 0
+
+    run(scenario())
+
+
 def test_withheld_trades_begin_after_what_the_client_has_seen(run, stage, no_patience) -> None:
     async def scenario() -> None:
         on = stage()
