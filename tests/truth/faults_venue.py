@@ -83,3 +83,4 @@ async def _freeze(case: Case, handler: Any, change: Callable[..., None]) -> None
     talking.cancel()
     running.cancel()
     await asyncio.gather(running, talking, return_exceptions=True)
+    await case.tapped()

@@ -191,6 +191,12 @@ class Case:
         """Returns when every book is live at the newest."""
         await asyncio.gather(*(each.current(within_s) for each in self.readers if each.channel == "book"))
 
+    async def tapped(self, within_s: float = 5.0) -> None:
+        """Returns when the tap has heard of all that the readers were shown; over a cluster it may hear of it later."""
+        async with asyncio.timeout(within_s):
+            while any((each.position or (0, 0)) > each.truth.newest for each in self._books()):
+                await asyncio.sleep(0.01)
+
     async def told(self, *codes: str, within_s: float = 10.0) -> None:
         """Returns when every book was told so."""
         await asyncio.gather(*(each.told(*codes, within_s=within_s) for each in self._books()))
