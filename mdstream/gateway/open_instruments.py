@@ -82,7 +82,7 @@ class OpenInstruments:
         self._changing: StreamStatus | None = None
         """The status whose subscribers are being told."""
         hub.on_arrival = self._arrived
-        self._openings: Openings[str] = Openings(self._open_one)
+        self._openings: Openings[str] = Openings(self._open_one, self._open.__contains__)
         self._unknown = UnknownNames()
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._end_subscriptions: EndSubscriptions | None = None

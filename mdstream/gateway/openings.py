@@ -72,14 +72,17 @@ class Openings(Generic[T]):
     def __init__(
         self,
         work: Callable[[T], Coroutine[Any, Any, object]],
+        is_open: Callable[[T], bool],
         *,
         at_once: int = AT_ONCE,
         at_once_of_one: int = AT_ONCE_OF_ONE,
         most: int = MOST,
         least_share: int = LEAST_SHARE,
     ) -> None:
-        """``work`` opens a name, or raises what all who asked for it are told."""
+        """``work`` opens a name, or raises what all who asked for it are told. ``is_open``: it is open already, for one that has
+        waited for its turn meanwhile."""
         self._work = work
+        self._is_open = is_open
         self._at_once = at_once
         self._at_once_of_one = at_once_of_one
         self._most = most
@@ -189,7 +192,9 @@ class Openings(Generic[T]):
         while queue:
             ask = next(iter(queue))
             for name in ask.names:
-                if not self._join(ask, name):
+                if self._is_open(name):
+                    ask.finished(name, None)
+                elif not self._join(ask, name):
                     self._begin(ask.asker, name)
                     self._join(ask, name)
                     return

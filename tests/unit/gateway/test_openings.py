@@ -16,7 +16,8 @@ class Work:
     """Openings that end when they are told to; ``begun`` lists their names in order."""
 
     def __init__(self, **bounds: int) -> None:
-        self.openings: Openings[str] = Openings(self.open_it, **bounds)
+        self.openings: Openings[str] = Openings(self.open_it, lambda name: name in self.open, **bounds)
+        self.open: set[str] = set()
         self.begun: list[str] = []
         self.ended: list[str] = []
         self.gates: dict[str, asyncio.Future[str]] = {}
@@ -28,6 +29,7 @@ class Work:
         gate = self.gates[name] = asyncio.get_running_loop().create_future()
         try:
             await gate
+            self.open.add(name)
         finally:
             if self.lingers is not None:
                 await self.lingers.wait()
@@ -60,6 +62,18 @@ def test_all_who_ask_for_a_name_share_one_opening(run) -> None:
             await work.finish(name)
         await asyncio.gather(*asks)
         assert (len(work.openings), work.openings.running) == (0, 0)
+
+    run(scenario())
+
+
+def test_a_name_that_was_opened_while_it_waited_for_its_turn_is_not_opened_again(run) -> None:
+    async def scenario() -> None:
+        work = Work(at_once=1)
+        first, second = work.asks("x", "A", "B"), work.asks("y", "C", "A", "B")
+        await turns()
+        while not (first.done() and second.done()):
+            await work.finish(work.begun[-1])
+        assert sorted(work.begun) == ["A", "B", "C"] and first.exception() is second.exception() is None
 
     run(scenario())
 
