@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ async def binance_answers_pings_only(case: Case) -> None:
     """The venue's book moves on, its REST says so too, and the stream says nothing."""
 
     venue = FakeBinance()
-    case.truth = Truth("BINANCE:BTCUSDT")
+    case.truth = _truth("BINANCE:BTCUSDT")
 
     def change(*, withheld: bool = False) -> None:
         venue.change({"99.00": str(1 + venue.update_id % 7)}, withheld=withheld)
@@ -36,7 +37,7 @@ async def binance_answers_pings_only(case: Case) -> None:
 async def kraken_answers_pings_only(case: Case) -> None:
 
     venue = FakeKraken()
-    case.truth = Truth(f"KRAKEN:{PAIR}")
+    case.truth = _truth(f"KRAKEN:{PAIR}")
     sizes = iter(range(1, 10**6))
 
     tell = venue.tell
@@ -47,6 +48,12 @@ async def kraken_answers_pings_only(case: Case) -> None:
 
     async with venue.serving() as url, _publisher(case, "KRAKEN") as publisher:
         await _freeze(case, KrakenLive(publisher, [PAIR], depth=10, url=url, backoff=_quick()), change)
+
+
+@functools.cache
+def _truth(name: str) -> Truth:
+    """The same in each round: a reader may first be shown what was stored last in the round before."""
+    return Truth(name)
 
 
 def _publisher(case: Case, venue: str) -> Any:
