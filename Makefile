@@ -44,7 +44,7 @@ conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and 
 truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers, recorded markets with faults (many minutes; reports/truth.json)
 	$(PYTEST) tests/truth -m complete $(ARGS)
 
-attack: $(INSTALLED)  ## Every attack that we know, at ten times its size, beside honest clients (some 20 minutes; reports/attack.json)
+attack: $(INSTALLED)  ## Every attack that we know, at ten times its size, next to honest clients (some 20 minutes; reports/attack.json)
 	$(PYTEST) tests/attack -m 'complete or not complete' $(ARGS)
 
 CHECKED_TESTS = tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/conformance

@@ -4,7 +4,7 @@
 
     {"grants": [{"channels": ["book", "ticker"], "instruments": ["SIM:*", "BINANCE:BTC*"], "depth": 20, "interval_ms": 100}]}
 
-What no grant allows is refused. A request is allowed if one grant allows all of it. ``entitlements.schema.json`` beside this module is
+What no grant allows is refused. A request is allowed if one grant allows all of it. ``entitlements.schema.json`` next to this module is
 the claim's JSON schema, ``docs/entitlements.md`` explains it.
 """
 

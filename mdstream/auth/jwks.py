@@ -17,7 +17,7 @@ log = logging.getLogger("mdstream.auth.jwks")
 FETCH_S = 5.0
 """For one fetch, from the name's look-up to the last byte."""
 LEAST_PAUSE_S = 10.0
-"""Between two fetches, whoever asks: a flood of unknown ``kid`` causes no more."""
+"""Between two fetches, anyone who asks: a flood of unknown ``kid`` causes no more."""
 JITTER = 0.1
 
 Get = Callable[[str], Awaitable[Answer]]

@@ -1,4 +1,4 @@
-"""The demo's key and token: made anew each time, in a directory of their own that goes with the demo."""
+"""The demo's key and token: made each time, in a directory of their own that goes with the demo."""
 
 from __future__ import annotations
 

@@ -52,11 +52,11 @@ def make_authenticator(
 
 
 def warning(config: GatewayConfig) -> str | None:
-    """What whoever starts a gateway should know; None if clients are asked who they are."""
+    """What anyone who starts a gateway should know; None if clients are asked who they are."""
     if config.asks_who:
         return None
     if config.auth == "none":
-        return f"auth is none: whoever reaches {config.host} may connect and see everything"
+        return f"auth is none: anyone who reaches {config.host} may connect and see everything"
     return "no credentials are configured: every program on this machine may connect and see everything (docs/authentication.md)"
 
 

@@ -116,7 +116,7 @@ class GatewayConfig(AuthSettings):
     admin_hosts: tuple[str, ...] = _listen(
         (),
         HostNames(),
-        "names by which the admin pages may be asked for, beside localhost, addresses and admin_host; * is any name",
+        "names by which the admin pages may be asked for, besides localhost, addresses and admin_host; * is any name",
     )
     node: str = _listen(
         f"gateway-{secrets.token_hex(4)}",

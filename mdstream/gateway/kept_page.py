@@ -1,4 +1,4 @@
-"""A page that is costly to make: whoever asks for it again and again is shown the last one."""
+"""A page that is costly to make: anyone who asks for it again and again is shown the last one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PageT = TypeVar("PageT")
 
 
 class KeptPage(Generic[PageT]):
-    """Makes a page anew for each who asks now and then; for a loop of requests, once a second."""
+    """Makes a new page for each who asks now and then; for a loop of requests, once a second."""
 
     def __init__(self, make: Callable[[], PageT], now_s: Callable[[], float]) -> None:
         self._make = make

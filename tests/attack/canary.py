@@ -1,4 +1,4 @@
-"""Bytes that only one subscription may ever carry: whoever else receives them was sent data of another session."""
+"""Bytes that only one subscription may ever carry: anyone else who receives them was sent data of another session."""
 
 from __future__ import annotations
 

@@ -10,10 +10,6 @@ from typing import Any
 
 from attack.arena import DEADLINE_S, Arena
 from attack.wire import Attacker, Gone, Wire, request
-from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.settings import settings_of
-
-SETTINGS = frozenset(settings_of(GatewayConfig))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +38,6 @@ STAYS = Expect(stays=True)
 @dataclass(frozen=True, kw_only=True)
 class Row:
     name: str
-    needs: str = ""
-    """A setting of the gateway without which there is nothing to attack yet."""
-
-    @property
-    def missing(self) -> str:
-        """Why the row cannot be played on this tree; "" if it can."""
-        return f"no setting {self.needs}" if self.needs and self.needs not in SETTINGS else ""
 
     def play(self, arena: Arena) -> None:
         raise NotImplementedError

@@ -9,12 +9,11 @@ from typing import Any
 from attack.forge import AUDIENCE, ISSUERS, claims, confused, embedded_key, encoded, keys, token
 from attack.rows import Row, TokenRow
 
-NEEDS = "auth_issuers"
 HOUR = 3_600
 
 
 def row(name: str, make: Callable[[], str], where: str = "header") -> TokenRow:
-    return TokenRow(name=name, token=make, where=where, needs=NEEDS)
+    return TokenRow(name=name, token=make, where=where)
 
 
 def claim(name: str, **changes: Any) -> TokenRow:

@@ -29,7 +29,7 @@ cdef enum:
     # What grouped views may cost: about a quarter of a core, and a millisecond at a time.
     WORK_PER_US = 30            # levels summed
     WORK_MOST = 100000
-    WORK_OF_TURN = 20           # counted for each message beside its levels
+    WORK_OF_TURN = 20           # counted for each message besides its levels
 
 cdef int TOO_SLOW = CloseCode.TOO_SLOW
 cdef dict CHANNELS = {"book": BookTopic, "trades": TradesTopic, "ticker": TickerTopic}

@@ -10,7 +10,7 @@ from mdstream.codes import CloseCode
 
 cdef enum:
     SPARE = 64                  # bytes, and a thousandth: what DEFLATE adds at most to what it cannot compress
-    CLOSING_SHARE = 4           # of max_connections: so many may be there beside, on their way out
+    CLOSING_SHARE = 4           # of max_connections: so many may be there besides, on their way out
     CLOSING_LEAST = 16
     HASTE = 8                   # beyond twice what may wait, patience is so much shorter
     READ_SPACE = 65536
