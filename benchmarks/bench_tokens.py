@@ -19,7 +19,6 @@ import pytest
 
 from attack import forge
 from attack.arena import GatewayUnderAttack
-from attack.rows import SETTINGS
 from attack.wire import PROTOCOLS, request
 from mdstream.bus.embedded import EmbeddedNats
 
@@ -70,7 +69,6 @@ CASES: dict[str, tuple[Callable[[], list[str | None]], bytes]] = {
 }
 
 
-@pytest.mark.skipif("auth_issuers" not in SETTINGS, reason="this gateway takes no tokens")
 @pytest.mark.parametrize("case", CASES)
 def test_logins(benchmark: Any, nats: EmbeddedNats, tmp_path: Path, case: str) -> None:
     tokens, status = CASES[case]
