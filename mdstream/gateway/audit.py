@@ -11,8 +11,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
+from mdstream.gateway.addresses import shown_address
 from mdstream.gateway.budget import Budget
 from mdstream.logs import AUDIT, FIELDS
 from mdstream.printable import printable
@@ -30,6 +31,8 @@ MOST_TEXT = 200
 OTHER = "other"
 
 T = TypeVar("T")
+Address: TypeAlias = bytes | str | None
+"""An IP address as bytes, which is shown only where it is written, or a text, maybe with a port."""
 
 
 class Who(Protocol):
@@ -64,31 +67,39 @@ class Audit:
         self._clock = clock
         self._budgets: dict[str, Budget] = {}
         self._unwritten: Counter[tuple[str, ...]] = Counter()
-        self._addresses: Counter[str] = Counter()
+        self._addresses: Counter[bytes | str] = Counter()
         self._summed_at = clock()
 
-    def login(self, session: str, identity: Who, address: str) -> None:
+    def login(self, session: str, identity: Who, address: Address) -> None:
         """A client was let in. Where nobody has to say who he is (method ``none``), it is counted only."""
         _count(self.logins_total, identity.method, OTHER)
-        if identity.method == "none":
+        if identity.method == "none" or not self._has_room(("login", identity.method), address):
             return
         fields = {"session": session, "subject": identity.subject, "method": identity.method}
-        more = {"address": address, "token_id": identity.token_id, "key_id": identity.key_id}
-        self._write("login", (identity.method,), {**fields, **more})
+        more = {"address": _shown(address), "token_id": identity.token_id, "key_id": identity.key_id}
+        _log("login", {**fields, **more})
 
     def refused(
-        self, what: str, reason: str, address: str, subject: str | None = None, *, session: str | None = None
+        self,
+        what: str,
+        reason: str,
+        address: Address,
+        subject: str | None = None,
+        *,
+        session: str | None = None,
     ) -> None:
         """``what`` (``upgrade``, ``auth``, ``command``, ``admin`` …) was refused; ``reason`` is a code, never a text of the client's."""
         _count(self.refusals_total, (what, reason), (OTHER, OTHER))
-        fields = {"what": what, "reason": reason, "session": session, "subject": subject, "address": address}
-        self._write("refused", (what, reason), fields)
+        if self._has_room(("refused", what, reason), address):
+            fields = {"what": what, "reason": reason, "session": session, "subject": subject}
+            _log("refused", {**fields, "address": _shown(address)})
 
     def revoked(self, what: str, session: str, identity: Who) -> None:
         """A session ended because ``what`` was revoked: ``session``, or ``credential`` (its token, key or subject)."""
         self.revocations_total[what] += 1
-        fields = {"what": what, "session": session, "subject": identity.subject}
-        self._write("revoked", (what,), {**fields, "token_id": identity.token_id, "key_id": identity.key_id})
+        if self._has_room(("revoked", what), None):
+            fields = {"what": what, "session": session, "subject": identity.subject}
+            _log("revoked", {**fields, "token_id": identity.token_id, "key_id": identity.key_id})
 
     def limited(
         self,
@@ -97,18 +108,13 @@ class Audit:
         *,
         session: str | None = None,
         subject: str | None = None,
-        address: str | None = None,
+        address: Address = None,
     ) -> None:
         """A limit was reached: of one ``session``, ``address`` or ``user``, or of the whole ``gateway``."""
         _count(self.limited_total, (scope, limit), (OTHER, OTHER))
-        fields = {
-            "scope": scope,
-            "limit": limit,
-            "session": session,
-            "subject": subject,
-            "address": address,
-        }
-        self._write("limited", (scope, limit), fields)
+        if self._has_room(("limited", scope, limit), address):
+            fields = {"scope": scope, "limit": limit, "session": session, "subject": subject}
+            _log("limited", {**fields, "address": _shown(address)})
 
     def tick(self) -> None:
         """Tells what was not written since the last summary."""
@@ -118,29 +124,32 @@ class Audit:
 
     # ---- within
 
-    def _write(self, event: str, kind: tuple[str, ...], fields: Mapping[str, object]) -> None:
+    def _has_room(self, kind: tuple[str, ...], address: Address) -> bool:
+        """Whether an event gets a line; if not, the summary counts it. Asked before a line is made: in a storm, most get none."""
         if not self._rate:
-            return
+            return False
         now = self._clock()
-        budget = self._budgets.get(event)
+        budget = self._budgets.get(kind[0])
         if budget is None:
-            budget = self._budgets[event] = Budget(self._rate, self._rate, now)
+            budget = self._budgets[kind[0]] = Budget(self._rate, self._rate, now)
         if budget.take(now):
-            _log(event, fields)
-        else:
-            self._keep(event, kind, fields.get("address"), now)
+            return True
+        self._keep(kind, address, now)
+        return False
 
-    def _keep(self, event: str, kind: tuple[str, ...], address: object, now: float) -> None:
+    def _keep(self, kind: tuple[str, ...], address: Address, now: float) -> None:
         if not self._unwritten:
             self._summed_at = now
         self.unwritten_total += 1
-        _count(self._unwritten, (event, *kind), (OTHER,))
-        if isinstance(address, str):
-            _count(self._addresses, _host(address), OTHER, MOST_ADDRESSES)
+        _count(self._unwritten, kind, (OTHER,))
+        if address is not None:
+            host = address if isinstance(address, bytes) else _host(address)
+            _count(self._addresses, host, OTHER, MOST_ADDRESSES)
 
     def _sum_up(self, now: float) -> None:
         counts = {".".join(map(printable, key)): count for key, count in self._unwritten.most_common()}
-        top = {printable(host): count for host, count in self._addresses.most_common(SHOWN_ADDRESSES)}
+        most = self._addresses.most_common(SHOWN_ADDRESSES)
+        top = {printable(_shown(host) or OTHER): count for host, count in most}
         fields = {"unwritten": sum(counts.values()), "seconds": round(now - self._summed_at, 1)}
         _log("summary", {**fields, "events": counts, "addresses": len(self._addresses), "most": top})
         self._unwritten.clear()
@@ -160,6 +169,10 @@ def _log(event: str, fields: Mapping[str, object]) -> None:
 
 def _short(value: object) -> object:
     return f"{value[: MOST_TEXT - 1]}…" if isinstance(value, str) and len(value) > MOST_TEXT else value
+
+
+def _shown(address: Address) -> str | None:
+    return shown_address(address) if isinstance(address, bytes) else address
 
 
 def _host(address: str) -> str:

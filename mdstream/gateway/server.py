@@ -11,7 +11,6 @@ from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup, SessionLimits
 from mdstream.auth.authenticator import Authenticator
 from mdstream.auth.identity import Identity
-from mdstream.gateway.addresses import shown_address
 from mdstream.gateway.admission import Admission
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.auth_setup import make_origins
@@ -180,7 +179,7 @@ class Server:
         session.accept(answer, verdict.format, verdict.deflate.window_bits if verdict.deflate else 0)
 
     def _unauthorized(self, session: Session, why: str) -> None:
-        self._audit.refused("credentials", why, shown_address(_visitor(session).address))
+        self._audit.refused("credentials", why, _visitor(session).address)
 
     def refuse(self, session: Session, verdict: Refused) -> None:
         self._send_away(session, verdict, refusal(verdict))
@@ -189,7 +188,7 @@ class Server:
         if verdict.status >= 400:
             self.refused_total[verdict.status] += 1
             if verdict.status != UNAUTHORIZED.status:
-                self._audit.refused("upgrade", str(verdict.status), shown_address(_visitor(session).address))
+                self._audit.refused("upgrade", str(verdict.status), _visitor(session).address)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s is answered %d: %s", peer_of(session.transport), verdict.status, verdict.reason)
         session.refuse(answer)
