@@ -6,14 +6,14 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from mdstream._core.base.budget import Budget
+from mdstream._core.base.budget import Allowances, Budget, Budgets
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 
 if TYPE_CHECKING:
     from mdstream.gateway.config import GatewayConfig
 
-__all__ = ["Budget", "Charge", "Cost", "OverBudget", "SessionBudgets", "beyond"]
+__all__ = ["Budget", "Charge", "Cost", "OverBudget", "SessionBudgets", "allowances_of", "beyond"]
 
 _ERRORS_PERIOD_S: Final = 60.0
 
@@ -35,20 +35,15 @@ Charge: TypeAlias = Callable[[Cost, float], str | None]
 """Charges a cost to somebody else, such as the user or the address of a session. Why it must be refused, else None."""
 
 
-class SessionBudgets:
+class SessionBudgets(Budgets):
     """The budgets of one session."""
 
-    __slots__ = ("_errors", "_now_s", "_own", "also")
+    __slots__ = ("_now_s", "also")
 
-    def __init__(self, config: GatewayConfig, now_s: Callable[[], float]) -> None:
-        now = now_s()
+    def __init__(self, allowances: Allowances, now_s: Callable[[], float]) -> None:
+        """``allowances``: those of all sessions, by ``allowances_of``."""
+        super().__init__(allowances, now_s())
         self._now_s = now_s
-        self._errors = Budget(config.max_errors, config.max_errors / _ERRORS_PERIOD_S, now)
-        self._own = (
-            Budget(config.commands_burst, config.commands_per_second, now),
-            Budget(config.levels_burst, config.levels_per_second, now),
-            Budget(config.answer_bytes_burst, config.answer_bytes_per_second, now),
-        )
         self.also: Charge | None = None
         """Is charged the same, after the session."""
 
@@ -58,18 +53,30 @@ class SessionBudgets:
         What costs more than is left is allowed once.
         """
         own = _OWN.get(cost)
-        if own is not None and not self._own[own].take(self._now_s(), amount):
+        if own is not None and not self.take(own, self._now_s(), amount):
             raise beyond(cost)
         if self.also is not None and (why := self.also(cost, amount)) is not None:
             raise CommandError(ErrorCode.RATE_LIMITED, why)
 
     def charge_error(self) -> bool:
         """False if the session has spent its error budget."""
-        return self._errors.take(self._now_s())
+        return self.take(_ERRORS, self._now_s())
 
 
 _OWN: Final = {Cost.COMMANDS: 0, Cost.LEVELS: 1, Cost.ANSWER_BYTES: 2}
-"""The place of each budget that is kept here; those of the others are in the core."""
+"""The number of each budget that is kept here; those of the others are in the core."""
+_ERRORS: Final = 3
+
+
+def allowances_of(config: GatewayConfig) -> Allowances:
+    """What each session may cost."""
+    return Allowances(
+        (config.commands_burst, config.commands_per_second),
+        (config.levels_burst, config.levels_per_second),
+        (config.answer_bytes_burst, config.answer_bytes_per_second),
+        (config.max_errors, config.max_errors / _ERRORS_PERIOD_S),
+    )
+
 
 _WHAT: Final = {
     Cost.COMMANDS: "too many commands",

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mdstream.gateway import messages
-from mdstream.gateway.addresses import shown_address
 from mdstream.gateway.budget import Cost, SessionBudgets
-from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
 from mdstream.gateway.limits import Visitor
 from mdstream.gateway.usage import Part
@@ -18,29 +15,57 @@ from mdstream.gateway.usage import Part
 if TYPE_CHECKING:
     from mdstream._core.net.session import Session
 
+NAME_BYTES: Final = 8
+_NAMES_AT_ONCE: Final = 256
+
+
+class Names:
+    """Random names of sessions, sixteen hexadecimal digits each. The system is asked for many at once: one by one, they would be a
+    noticeable part of what a connection costs."""
+
+    def __init__(self) -> None:
+        self._made: list[str] = []
+
+    def take(self) -> str:
+        if not self._made:
+            digits, size = secrets.token_hex(NAME_BYTES * _NAMES_AT_ONCE), 2 * NAME_BYTES
+            self._made = [digits[at : at + size] for at in range(0, len(digits), size)]
+        return self._made.pop()
+
 
 class Client:
     """What the gateway keeps of one session."""
 
     __slots__ = ("budgets", "id", "identity", "opened_s", "opening", "parts", "tasks", "visitor")
 
-    def __init__(self, config: GatewayConfig, now_s: Callable[[], float], visitor: Visitor) -> None:
-        self.id = secrets.token_hex(8)
+    def __init__(self, id: str, budgets: SessionBudgets, opened_s: float, visitor: Visitor) -> None:
+        self.id = id
         self.visitor = visitor
         self.identity = visitor.identity
-        self.opened_s = now_s()
-        self.budgets = SessionBudgets(config, now_s)
+        self.opened_s = opened_s
+        self.budgets = budgets
         self.opening = 0
         """Subscriptions that are not made yet, as their instruments must be opened or others come first; they count against the limit."""
-        self.tasks: set[asyncio.Task[None]] = set()
-        """What waits for its instruments to open; it ends with the session."""
+        self.tasks: set[asyncio.Task[None]] | None = None
+        """What waits for its instruments to open; it ends with the session. None where nothing ever did: most clients need no set."""
         self.parts: dict[int, Part] | None = None
         """By the number of a subscription: how its use is counted. None where usage is not recorded."""
 
     @property
-    def address(self) -> str:
+    def address(self) -> bytes:
         """For the audit log."""
-        return shown_address(self.visitor.address)
+        return self.visitor.address
+
+    def add_task(self, task: asyncio.Task[None]) -> None:
+        if self.tasks is None:
+            self.tasks = set()
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def cancel_tasks(self) -> None:
+        if self.tasks:
+            for task in list(self.tasks):
+                task.cancel()
 
     def charge_work(self, work: Work, format: int) -> None:
         """Raises CommandError ``rate_limited`` if a budget is spent; call it before the work."""

@@ -20,6 +20,8 @@ from mdstream.model import MAX_NUMBER, Channel, InstrumentId
 
 _SHORT = 4096
 """Longer messages are rare, and may hold numbers of more digits than Python likes to read."""
+_from_json = msgspec.json.Decoder().decode
+_from_msgpack = msgspec.msgpack.Decoder().decode
 
 _VALUES_PER_INSTRUMENT = 8
 """In a ``subscribe``: its name, and its key, epoch and number in ``resume``, with room to spare."""
@@ -102,10 +104,10 @@ def _decode_plain(format: int, payload: bytes) -> object:
     """One value of the kind that commands are, without a key given twice; None for anything else."""
     try:
         if format == JSON:
-            value = msgspec.json.decode(payload)
+            value = _from_json(payload)
             keys = count_json_keys(payload)
         else:
-            value = msgspec.msgpack.decode(payload)
+            value = _from_msgpack(payload)
             keys = count_msgpack_keys(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None

@@ -23,12 +23,12 @@ _BEARER = "bearer."
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Accepted:
     """Continue in ``format``. The answer echoes ``subprotocol``, None if none was offered; ``deflate`` if compression was agreed on.
 
     ``credentials`` are still to be judged. ``explains``: the client wants to be let in and told by a close code, instead of a 401, if
-    they are wrong.
+    they are wrong. Not frozen, as one is made for each connection and that would take three times as long; nobody changes it.
     """
 
     format: int

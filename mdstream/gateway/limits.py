@@ -165,7 +165,17 @@ class Shares:
 class Visitor:
     """One connection, from its accept to its end, and who is behind it."""
 
-    __slots__ = ("address", "identity", "is_half_open", "is_in", "peer", "place", "subscriptions", "user")
+    __slots__ = (
+        "address",
+        "identity",
+        "is_exempt",
+        "is_half_open",
+        "is_in",
+        "peer",
+        "place",
+        "subscriptions",
+        "user",
+    )
 
     def __init__(self, peer: bytes = UNKNOWN) -> None:
         self.peer = peer
@@ -173,12 +183,19 @@ class Visitor:
         self.address = peer
         """The client's, as far as it is known."""
         self.identity: Identity = NOBODY
+        self.is_exempt = False
+        """Whether its address is, judged when it came."""
         self.place: Share | None = None
         """The address's share; None for an exempt one."""
         self.user: Share | None = None
         self.subscriptions = 0
         self.is_half_open = False
         self.is_in = False
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it has a share of anything."""
+        return self.place is not None or self.user is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +225,7 @@ class Limits:
         """Other limits from now on; connections that are open stay."""
         self._exempt = Networks(config.limits_exempt)
         self._proxies = _Proxies(Networks(config.proxies_trusted), config.proxies_protocol)
+        self._has_proxies = bool(config.proxies_trusted)
         self.addresses.bind(bounds_of(config, "address"))
         self.users.bind(bounds_of(config, "user"))
 
@@ -220,20 +238,20 @@ class Limits:
 
     def begins_with_proxy_header(self, peer: bytes) -> bool:
         """Whether a connection from there begins with a PROXY protocol header."""
-        return self._proxies.protocol == "proxy-v2" and peer in self._proxies.trusted
+        return self._has_proxies and self._proxies.protocol == "proxy-v2" and peer in self._proxies.trusted
 
     def arrive(self, peer: bytes, address: bytes | None = None) -> Visitor | None:
         """A new connection; ``address``: the client's, where a PROXY header told it. None if too many of its address are half-open."""
         visitor = Visitor(peer)
         if address is not None:
             visitor.address = address
-        elif self._is_proxy(peer):
+        elif self._has_proxies and peer in self._proxies.trusted:
             return visitor  # its request will tell
         return visitor if self._begin_handshake(visitor) is None else None
 
     def requested(self, visitor: Visitor, head: bytes) -> str | None:
         """The upgrade request has come, from which the address is known at the latest. Why it must be refused, else None."""
-        if visitor.place is None and self._is_proxy(visitor.peer):
+        if self._has_proxies and visitor.place is None and visitor.peer in self._proxies.trusted:
             visitor.address = self._forwarded(visitor.peer, head)
             if why := self._begin_handshake(visitor):
                 return why
@@ -258,9 +276,10 @@ class Limits:
         visitor.is_in = True
         if self._has_user(visitor):
             visitor.user = self.users.use(visitor.identity.subject)
-        for _, share in self._shares_of(visitor):
-            share.connections += 1
-        self.answered(visitor)
+        if visitor.is_counted:
+            for _, share in self._shares_of(visitor):
+                share.connections += 1
+            self.answered(visitor)
 
     def left(self, visitor: Visitor) -> None:
         """The session has ended, and all its subscriptions with it."""
@@ -276,7 +295,7 @@ class Limits:
 
     def charger(self, visitor: Visitor) -> Charge | None:
         """Charges what the visitor's session costs; None if nobody counts it."""
-        return partial(self.charge, visitor) if self._shares_of(visitor) else None
+        return partial(self.charge, visitor) if visitor.is_counted else None
 
     def charge(self, visitor: Visitor, cost: Cost, amount: float = 1) -> str | None:
         """Takes from the budgets of a rate. Why it must be refused, else None."""
@@ -290,7 +309,7 @@ class Limits:
 
     def has_room(self, visitor: Visitor, more: int) -> bool:
         """Whether there is room for so many more subscriptions."""
-        return not any(
+        return not visitor.is_counted or not any(
             shares.is_full(share, Kind.SUBSCRIPTIONS, share.subscriptions, more)
             for shares, share in self._shares_of(visitor)
         )
@@ -304,7 +323,7 @@ class Limits:
 
     def subscribed(self, visitor: Visitor, have: int) -> None:
         """How many subscriptions the session has now."""
-        if not visitor.is_in:
+        if not visitor.is_in or not visitor.is_counted:
             return
         more = have - visitor.subscriptions
         visitor.subscriptions = have
@@ -320,9 +339,6 @@ class Limits:
 
     # ----
 
-    def _is_proxy(self, peer: bytes) -> bool:
-        return bool(self._proxies.trusted) and peer in self._proxies.trusted
-
     def _forwarded(self, peer: bytes, head: bytes) -> bytes:
         if self._proxies.protocol == "proxy-v2":
             return peer
@@ -337,11 +353,12 @@ class Limits:
         return peer if address is None else address
 
     def _has_user(self, visitor: Visitor) -> bool:
-        return visitor.identity.method not in _NAMELESS and visitor.address not in self._exempt
+        return not visitor.is_exempt and visitor.identity.method not in _NAMELESS
 
     def _begin_handshake(self, visitor: Visitor) -> str | None:
         """Why a connection must be refused before its request is looked at; else None, and it is counted."""
-        if visitor.address in self._exempt:
+        visitor.is_exempt = visitor.address in self._exempt
+        if visitor.is_exempt:
             return None
         place = self.addresses.use(site_of(visitor.address))
         if self.addresses.is_full(place, Kind.HANDSHAKES, place.handshakes):

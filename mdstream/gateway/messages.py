@@ -29,6 +29,8 @@ PROTOCOL_VERSION = 1
 Message = dict[str, Any]
 
 _JSON_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_to_json = msgspec.json.Encoder().encode
+_to_msgpack = msgspec.msgpack.Encoder().encode
 
 
 def encode(format: int, message: Message) -> bytes:
@@ -39,7 +41,7 @@ def encode(format: int, message: Message) -> bytes:
     if "data" in message:
         # A client's own: floating-point numbers and extension types as these libraries write them.
         return _JSON_ENCODER.encode(message).encode() if format == JSON else bytes(msgpack.packb(message))
-    return msgspec.json.encode(message) if format == JSON else msgspec.msgpack.encode(message)
+    return _to_json(message) if format == JSON else _to_msgpack(message)
 
 
 def encode_both(message: Message) -> tuple[bytes, bytes]:
@@ -107,7 +109,7 @@ def _parts(format: int, config: GatewayConfig, shared: Shared) -> tuple[bytes, b
 
 
 def _number(format: int, value: int) -> bytes:
-    return str(value).encode() if format == JSON else msgspec.msgpack.encode(value)
+    return str(value).encode() if format == JSON else _to_msgpack(value)
 
 
 def subscribed(
@@ -129,6 +131,43 @@ def subscribed(
     if delay_ms:
         message["delay_ms"] = delay_ms
     return encode(format, message)
+
+
+class Subscribed:
+    """The ``subscribed`` of one instrument. All that lead to the same topic are equal but for the ``id``, so the rest is encoded once."""
+
+    def __init__(self) -> None:
+        self._ref: Ref | None = None
+        self._made: dict[tuple[int, int, bool, int], bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def encode(
+        self, format: int, id: CommandId, topic: Topic, ref: Ref, *, resumed: bool, delay_ms: int = 0
+    ) -> bytes:
+        """As ``subscribed``."""
+        if ref is not self._ref or len(self._made) >= _MOST_ANSWERS:
+            self._ref, self._made = ref, {}
+        key = format, topic.number, resumed, delay_ms
+        made = self._made.get(key)
+        if made is None:
+            made = subscribed(format, UNSET, topic, ref, resumed=resumed, delay_ms=delay_ms)
+            self._made[key] = made
+        return made if id is UNSET else _with_id(format, made, id)
+
+
+_MOST_ANSWERS = 64
+_JSON_HEAD = b'{"type":"subscribed",'
+_MSGPACK_HEAD = _to_msgpack("type") + _to_msgpack("subscribed")
+
+
+def _with_id(format: int, made: bytes, id: CommandId) -> bytes:
+    """A ``subscribed`` with its ``id`` in its place, the second."""
+    if format == JSON:
+        return b'%b"id":%b,%b' % (_JSON_HEAD, _to_json(id), made[len(_JSON_HEAD) :])
+    fields = made[0] + 1  # of a map with less than fifteen
+    return b"%c%b\xa2id%b%b" % (fields, _MSGPACK_HEAD, _to_msgpack(id), made[1 + len(_MSGPACK_HEAD) :])
 
 
 def reference(ref: Ref) -> Message:

@@ -100,6 +100,7 @@ class OpenInstrument:
         self._by_stream = {"book": book, "trade": trades}
         self.statuses: dict[str, StreamStatus] = {"book": book, "ticker": book, "trades": trades}
         """By channel: the status of the stream that the channel shows."""
+        self.subscribed = messages.Subscribed()
         self._on_status = on_status
         self._on_ref = on_ref
         self._on_rescaled = on_rescaled

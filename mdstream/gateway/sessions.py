@@ -20,8 +20,8 @@ from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import costs, messages
 from mdstream.gateway.audit import Audit
-from mdstream.gateway.budget import Cost, OverBudget, beyond
-from mdstream.gateway.clients import Client, client_of, tell
+from mdstream.gateway.budget import Cost, OverBudget, SessionBudgets, allowances_of, beyond
+from mdstream.gateway.clients import Client, Names, client_of, tell
 from mdstream.gateway.commands import (
     Auth,
     BadCommand,
@@ -85,8 +85,10 @@ class Sessions:
         self._hub = hub
         self._instruments = instruments
         self._reader = CommandReader(config)
-        self._welcomes: dict[tuple[str, ...], messages.Welcomes] = {}
-        """By the scopes of the limits that the client has besides its own."""
+        self._names = Names()
+        self._allowances = allowances_of(config)
+        self._welcomes: dict[tuple[bool, bool], messages.Welcomes] = {}
+        """By whether the client has a share of its address's and of its user's limits besides its own."""
         self._wall_us = wall_us
         self._now_s = now_s
         self.turns = turns or Turns(hub)
@@ -138,7 +140,9 @@ class Sessions:
             return
         if not isinstance(visitor, Visitor):
             visitor = Visitor()
-        session.context = client = Client(self._config, self._now_s, visitor)
+        session.context = client = Client(
+            self._names.take(), SessionBudgets(self._allowances, self._now_s), self._now_s(), visitor
+        )
         self._limits.entered(visitor)
         client.budgets.also = self._limits.charger(visitor)
         self._open.add(session)
@@ -166,16 +170,16 @@ class Sessions:
         self.closes_total[code] += 1
         if session not in self._open:
             return
+        client = client_of(session)
         self._open.discard(session)
         self.turns.forget(session)
-        for task in list(client_of(session).tasks):
-            task.cancel()
-        self._limits.left(client_of(session).visitor)
+        client.cancel_tasks()
+        self._limits.left(client.visitor)
         self._subscriptions.count_ends(session)
         self._renewals.forget(session)
         if self.single is not None:
             self.single.closed(session)
-        log.debug("session %s: closed with %d", client_of(session).id, code)
+        log.debug("session %s: closed with %d", client.id, code)
 
     def _follow(self, session: Session, client: Client) -> None:
         """Ends it with its credential, and older sessions of the same subject where it may have one only."""
@@ -189,10 +193,10 @@ class Sessions:
         self._welcomes.clear()
 
     def _welcome(self, visitor: Visitor) -> messages.Welcomes:
-        shared = self._limits.shown(visitor)
-        found = self._welcomes.get(tuple(shared))
+        shares = visitor.place is not None, visitor.user is not None
+        found = self._welcomes.get(shares)
         if found is None:
-            found = self._welcomes[tuple(shared)] = messages.Welcomes(self._config, shared)
+            found = self._welcomes[shares] = messages.Welcomes(self._config, self._limits.shown(visitor))
         return found
 
     # ---- the end
@@ -218,7 +222,7 @@ class Sessions:
     def _answer_all(self, session: Session, payload: bytes) -> Steps:
         """A step for each command, and for each subscription. Nothing more is decoded or answered once the session has ended."""
         try:
-            self._charge(session, Cost.DECODED_BYTES, len(payload))
+            client_of(session).budgets.charge(Cost.DECODED_BYTES, len(payload))
             for command in self._reader.read_message(session.format, payload):
                 yield from self._answer(session, command) or ()
                 if not session.open:
@@ -230,7 +234,7 @@ class Sessions:
     def _answer(self, session: Session, command: Command | BadCommand) -> Steps | None:
         """Answers, or returns the steps of the answer, which refuse nothing any more."""
         try:
-            self._charge(session, Cost.COMMANDS)
+            client_of(session).budgets.charge(Cost.COMMANDS)
             if isinstance(command, BadCommand):
                 raise command.error
             op, answer = self._answers[type(command)]
@@ -239,10 +243,6 @@ class Sessions:
         except CommandError as error:
             self.refuse(session, command.id, error)
             return None
-
-    def _charge(self, session: Session, cost: Cost, amount: float = 1) -> None:
-        """Raises CommandError ``rate_limited`` if a budget is spent; call it before the work."""
-        client_of(session).budgets.charge(cost, amount)
 
     def refuse(self, session: Session, id: CommandId, error: CommandError) -> None:
         """Sends ``error`` and takes one from the error budget; closes a session that has spent its budget."""
@@ -277,7 +277,7 @@ class Sessions:
     def _ping(self, session: Session, command: Ping) -> None:
         try:
             answer = messages.encode(session.format, messages.pong(command.id, command.data, self._wall_us()))
-            self._charge(session, Cost.ANSWER_BYTES, len(answer))
+            client_of(session).budgets.charge(Cost.ANSWER_BYTES, len(answer))
             session.send_control(answer)
         except (ValueError, RecursionError, OverflowError):
             raise CommandError(ErrorCode.BAD_VALUE, "data cannot be echoed: it is nested too deep") from None

@@ -92,12 +92,11 @@ class Subscriptions:
         self._tally(session)
         task = asyncio.get_running_loop().create_task(self._open_and_commit(session, command))
         self._tasks.add(task)
-        client_of(session).tasks.add(task)
+        client_of(session).add_task(task)
         task.add_done_callback(lambda done: self._opened_for(session, done))
 
     def _opened_for(self, session: Session, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        client_of(session).tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("a subscribe failed", exc_info=error)
@@ -135,10 +134,12 @@ class Subscriptions:
     def _commit(self, session: Session, command: Subscribe, found: Sequence[OpenInstrument]) -> Steps:
         """The steps that subscribe to each; or raises CommandError, and subscribes to none."""
         self._check_room(session, command)
-        for instrument in found:
-            self._grouped.check_instrument(instrument, command)
-        client_of(session).charge_work(_work_of(command, found), session.format)
-        client_of(session).opening += len(found)
+        if command.group != 1:
+            for instrument in found:
+                self._grouped.check_instrument(instrument, command)
+        client = client_of(session)
+        client.charge_work(_work_of(command, found), session.format)
+        client.opening += len(found)
         self._tally(session)
         return self._subscribe_each(session, command, found)
 
@@ -175,12 +176,13 @@ class Subscriptions:
     def _check_room(self, session: Session, command: Subscribe) -> None:
         """Raises CommandError ``limit_subscriptions`` if the client may not have so many."""
         most = self._config.max_subscriptions
-        wanted = session.sink.subscriptions + client_of(session).opening + len(command.instruments)
-        visitor = client_of(session).visitor
+        client = client_of(session)
+        visitor = client.visitor
+        wanted = session.sink.subscriptions + client.opening + len(command.instruments)
         has_room = self._limits.has_room(visitor, len(command.instruments))
         if wanted <= most and has_room and command.group == 1:
             return
-        client_of(session).budgets.charge(Cost.LEVELS, session.sink.subscriptions)
+        client.budgets.charge(Cost.LEVELS, session.sink.subscriptions)
         topics = session.sink.topics()
         have = {
             t.instrument.name for t in topics if (t.channel, t.depth, t.group, t.interval_ms) == command.view
@@ -188,7 +190,7 @@ class Subscriptions:
         new = sum(name not in have for name in command.instruments)
         if command.group != 1:
             self._grouped.check_client(session.sink.grouped, new)
-        if new and len(topics) + client_of(session).opening + new > most:
+        if new and len(topics) + client.opening + new > most:
             self._desk.limit_reached(session, "subscriptions")
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
@@ -200,7 +202,7 @@ class Subscriptions:
     def _subscribe_one(self, session: Session, command: Subscribe, instrument: OpenInstrument) -> None:
         resume = command.resume.get(instrument.name)
         topic, resumed = self._hub.join(session.sink, instrument.core, command.view, resume)
-        answer = messages.subscribed(
+        answer = instrument.subscribed.encode(
             session.format,
             command.id,
             topic,
@@ -208,8 +210,8 @@ class Subscriptions:
             resumed=resumed is not False,
             delay_ms=self._config.delay_ms,
         )
-        if resumed is not None:
-            self._count_begin(session, topic)
+        if resumed is not None and self._usage is not None:
+            self._count_begin(self._usage, session, topic)
         if resumed is None:
             # The client is subscribed already: its data continues where it is.
             session.send_control(answer)
@@ -274,14 +276,12 @@ class Subscriptions:
         client = client_of(session)
         self._limits.subscribed(client.visitor, session.sink.subscriptions + client.opening)
 
-    def _count_begin(self, session: Session, topic: Topic) -> None:
-        if self._usage is None:
-            return
+    def _count_begin(self, usage: Usage, session: Session, topic: Topic) -> None:
         client = client_of(session)
         part = part_of(
             client.identity.subject, topic.instrument.name, topic.channel, topic.depth, self._config.delay_ms
         )
-        self._usage.begin(part)
+        usage.begin(part)
         if client.parts is None:
             client.parts = {}
         client.parts[topic.number] = part
@@ -301,12 +301,14 @@ def _asker(session: Session) -> Hashable:
 
 
 def _work_of(command: Subscribe, found: Sequence[OpenInstrument]) -> costs.Work:
-    work = costs.NOTHING
+    read = sent = 0
     for instrument in found:
-        resume = command.resume.get(instrument.name)
+        resume = command.resume.get(instrument.name) if command.resume else None
         since = resume[1] if resume and resume[0] == instrument.core.book.epoch else None
-        work += costs.of_answer(instrument.core, command.channel, command.depth, command.group, since)
-    return work
+        work = costs.of_answer(instrument.core, command.channel, command.depth, command.group, since)
+        read += work.read
+        sent += work.sent
+    return costs.Work(read, sent)
 
 
 def unknown_sub(sub: int) -> CommandError:

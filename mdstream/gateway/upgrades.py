@@ -22,6 +22,8 @@ NOT_READY = "not ready"
 """All that a health check is told; why is for the log and the admin pages, as anyone may ask here."""
 MAX_REASON = 300
 """Characters of a refusal. Some repeat what the request held."""
+_PATH_WITH_QUERY = PATH + b"?"
+_END = b"\r\n\r\n"
 
 
 class Upgrades:
@@ -52,7 +54,7 @@ class Upgrades:
         if usual is None or busy is not None:
             return self._answer_unusual(head, busy)
         target, protocols, extensions, authorization, origin, host, accept = usual
-        if target != PATH and not target.startswith(PATH + b"?"):
+        if target != PATH and not target.startswith(_PATH_WITH_QUERY):
             return self._answer_unusual(head, busy)
         if self._origins is not None and not self._origins.allows(origin, host):
             return FOREIGN_PAGE, refusal(FOREIGN_PAGE)
@@ -61,7 +63,7 @@ class Upgrades:
         if not isinstance(verdict, Accepted):
             return verdict, start
         token = bearer(authorization) or offered or self._token_in(target)
-        return self._with_credentials(verdict, head, target, host, token), b"%b%b\r\n\r\n" % (start, accept)
+        return self._with_credentials(verdict, head, target, host, token), start + accept + _END
 
     def _answer_offer(self, head: bytes, offer: Offer) -> tuple[Accepted | Refused, bytes]:
         """The decision, and its answer: a refusal's whole, the switching one's up to its last value."""
@@ -90,10 +92,7 @@ class Upgrades:
             )
             if isinstance(verdict, Accepted):
                 accept = upgrade_request.validate(request)
-                return self._with_parsed(verdict, head, request), b"%b%b\r\n\r\n" % (
-                    switching(verdict),
-                    accept,
-                )
+                return self._with_parsed(verdict, head, request), switching(verdict) + accept + _END
             if asks_health and verdict.status == 503:
                 return verdict, refusal(replace(verdict, reason=NOT_READY))
         except (ValueError, RuntimeError) as error:
@@ -115,12 +114,7 @@ class Upgrades:
     def _with_credentials(
         self, verdict: Accepted, head: bytes, target: bytes, host: bytes, token: bytes | None
     ) -> Accepted:
-        credentials = Credentials(
-            token=token,
-            host=host,
-            target=target,
-            header=lambda name: single_header(head, name),
-        )
+        credentials = Credentials(token, host, target, lambda name: single_header(head, name))
         explains = query_value(target, b"reject") == b"close"
         return Accepted(verdict.format, verdict.subprotocol, verdict.deflate, credentials, explains)
 

@@ -5,7 +5,7 @@ import pytest
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import GatewayConfig
-from mdstream.gateway.budget import Cost, OverBudget, SessionBudgets
+from mdstream.gateway.budget import Cost, OverBudget, SessionBudgets, allowances_of
 
 
 class Clock:
@@ -22,7 +22,7 @@ def clock() -> Clock:
 
 def test_each_cost_has_a_budget_of_its_own(clock: Clock) -> None:
     config = GatewayConfig(commands_burst=2, commands_per_second=1, levels_burst=100, levels_per_second=10)
-    budgets = SessionBudgets(config, clock)
+    budgets = SessionBudgets(allowances_of(config), clock)
     budgets.charge(Cost.COMMANDS)
     budgets.charge(Cost.COMMANDS)
     with pytest.raises(OverBudget, match="refills with commands_per_second") as refused:
@@ -40,7 +40,7 @@ def test_each_cost_has_a_budget_of_its_own(clock: Clock) -> None:
 
 
 def test_somebody_else_is_charged_the_same(clock: Clock) -> None:
-    budgets = SessionBudgets(GatewayConfig(), clock)
+    budgets = SessionBudgets(allowances_of(GatewayConfig()), clock)
     charged: list[tuple[Cost, float]] = []
 
     def charge(cost: Cost, amount: float) -> str | None:
@@ -56,7 +56,7 @@ def test_somebody_else_is_charged_the_same(clock: Clock) -> None:
 
 
 def test_errors_refill_within_a_minute(clock: Clock) -> None:
-    budgets = SessionBudgets(GatewayConfig(max_errors=2), clock)
+    budgets = SessionBudgets(allowances_of(GatewayConfig(max_errors=2)), clock)
     assert [budgets.charge_error() for _ in range(3)] == [True, True, False]
     clock.now_s += 30
     assert [budgets.charge_error() for _ in range(2)] == [True, False]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from mdstream._core.base.budget import Budget
+import pytest
+
+from mdstream._core.base.budget import Allowances, Budget, Budgets
 
 
 def test_so_many_at_once() -> None:
@@ -46,3 +48,22 @@ def test_a_clock_that_goes_back_gives_nothing() -> None:
     assert budget.take(10) and budget.take(10)
     assert not budget.take(5)
     assert budget.left(5) == 0
+
+
+def test_several_budgets_in_one_object_are_apart() -> None:
+    allowances = Allowances((2, 1), (10, 5))
+    one, other = Budgets(allowances, 0), Budgets(allowances, 0)
+    assert [one.take(0, 0) for _ in range(3)] == [True, True, False]
+    assert one.take(1, 0, 10) and not one.take(1, 0)
+    assert other.take(0, 0) and other.take(1, 0, 10)
+    assert one.take(0, 1) and not one.take(0, 1)
+    assert one.take(1, 1, 5) and not one.take(1, 1)
+
+
+def test_a_number_without_a_budget_is_an_error() -> None:
+    budgets = Budgets(Allowances((1, 1)), 0)
+    for number in (-1, 1, 100):
+        with pytest.raises(IndexError):
+            budgets.take(number, 0)
+    with pytest.raises(ValueError, match="too many"):
+        Allowances(*[(1, 1)] * 5)
