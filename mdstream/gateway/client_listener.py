@@ -134,9 +134,10 @@ class ClientListener:
             self._loop.remove_reader(listening)
 
     def _accept(self, listening: int) -> None:
+        take = connection.accept if connection.AVAILABLE else _accept
         try:
             for _ in range(ACCEPTS_PER_TURN):
-                fd = connection.accept(listening) if connection.AVAILABLE else _accept(listening)
+                fd = take(listening)
                 if fd < 0:
                     return
                 self._admit(fd)

@@ -224,7 +224,9 @@ class Sessions:
         try:
             client_of(session).budgets.charge(Cost.DECODED_BYTES, len(payload))
             for command in self._reader.read_message(session.format, payload):
-                yield from self._answer(session, command) or ()
+                steps = self._answer(session, command)
+                if steps is not None:
+                    yield from steps
                 if not session.open:
                     return
                 yield

@@ -50,26 +50,32 @@ class Hellos:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._begun = 0
+        """In this turn of the loop."""
 
     async def wait(self, connection: socket.socket, most_s: float) -> None:
         """Returns when the handshake may begin; at once if its first message has come already. Raises OSError if the peer is gone, or
         silent for so long."""
-        if missing(_peek(connection)):
+        data = _peek(connection)
+        if missing(data):
             async with asyncio.timeout(most_s):
-                await self._arrived(connection)
+                await self._arrived(connection, data)
                 await self._turn()
 
-    async def _arrived(self, connection: socket.socket) -> None:
-        data = _peek(connection)
+    async def _arrived(self, connection: socket.socket, data: bytes) -> None:
+        bounded = False
         while lacks := missing(data):
-            # Else the socket would be readable all the time by what it holds already.
-            wanted = len(data) + lacks
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+            wanted = 1
+            if data:
+                # Else the socket would be readable all the time by what it holds already.
+                wanted, bounded = len(data) + lacks, True
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
             await self._readable(connection)
             data = _peek(connection)
             if len(data) < wanted:
                 raise ConnectionError("it ended in its TLS handshake")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        if bounded:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
     async def _readable(self, connection: socket.socket) -> None:
         readable = self._loop.create_future()
@@ -80,17 +86,24 @@ class Hellos:
             self._loop.remove_reader(connection)
 
     async def _turn(self) -> None:
+        """At once, if this turn of the loop has room."""
+        if self._begun < PER_TURN:
+            self._begin()
+            return
         turn = self._loop.create_future()
         self._waiting.append(turn)
-        if len(self._waiting) == 1:
-            self._loop.call_soon(self._next)
         await turn
 
-    def _next(self) -> None:
-        for _ in range(min(PER_TURN, len(self._waiting))):
-            _set(self._waiting.popleft())
-        if self._waiting:
+    def _begin(self) -> None:
+        if not self._begun:
             self._loop.call_soon(self._next)
+        self._begun += 1
+
+    def _next(self) -> None:
+        self._begun = 0
+        while self._waiting and self._begun < PER_TURN:
+            self._begin()
+            _set(self._waiting.popleft())
 
 
 def _peek(connection: socket.socket) -> bytes:
