@@ -2,8 +2,9 @@
 
 The clients are the compiled ones of the load test. The gateway has the first core for itself; everything else runs on the others.
 A connection is TCP, upgrade, ``welcome``, one ``subscribe`` at depth 20, ``subscribed`` and the snapshot, checked. The extra columns:
-connections per second (``per_s``), the gateway's CPU for each (``cpu_us``), its resident memory for each (``kB``), and the share of
-a core that the clients used (``client``: near 1, the clients are the limit).
+connections per second (``per_s``), the gateway's CPU for each (``cpu_us``), that of the load test's C server in a storm just before
+(``floor_us``), how many times that is (``times``, the median of the rounds), the resident memory for each (``kB``), and the share of a
+core that the clients used (``client``: near 1, the clients are the limit). The C server sends no books, only their heads.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 import os
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -26,6 +28,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from attack.arena import environment
 from mdstream._bench.books import Books
 from mdstream._bench.plan import Group, Plan
 from mdstream._bench.publisher import Publisher
@@ -65,8 +68,7 @@ class Gateway:
 
     @property
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.process.pid)
 
     @property
     def rss_bytes(self) -> int:
@@ -93,6 +95,11 @@ class Gateway:
         self._draining.join()
         assert self.process.stderr is not None
         self.process.stderr.close()
+
+
+def cpu_s(pid: int) -> float:
+    """By the kernel's clock of the process, which counts nanoseconds."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 @pytest.fixture
@@ -136,15 +143,41 @@ def gateway(nats: EmbeddedNats, publisher: Publisher) -> Iterator[Gateway]:
     made.stop()
 
 
+class Floor:
+    """The load test's C server, on the same core."""
+
+    def __init__(self, nats: EmbeddedNats) -> None:
+        command = [sys.executable, "-m", "attack.relay", nats.url, "BENCH", str(SYMBOLS)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=os.environ | environment()
+        )
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+        os.sched_setaffinity(self.process.pid, {min(os.sched_getaffinity(os.getppid()))})
+
+    @property
+    def cpu_s(self) -> float:
+        return cpu_s(self.process.pid)
+
+
+@pytest.fixture
+def floor(nats: EmbeddedNats, gateway: Gateway) -> Iterator[Floor]:
+    made = Floor(nats)
+    yield made
+    made.process.kill()
+    made.process.communicate()
+
+
 def clients(
-    gateway: Gateway, group: Group, format: str = "msgpack", names: Sequence[str] = NAMES
+    server: Gateway | Floor, group: Group, format: str = "msgpack", names: Sequence[str] = NAMES
 ) -> Subscribers:
     return Subscribers(
         Plan(
-            gateways=[("127.0.0.1", gateway.port)],
+            gateways=[("127.0.0.1", server.port)],
             instruments=names,
             groups=[group],
             format=format,
+            floor=isinstance(server, Floor),
         )
     )
 
@@ -156,10 +189,18 @@ def ready(some: Subscribers) -> None:
 
 
 @FORMATS
-def test_storm(benchmark: Any, gateway: Gateway, format: str) -> None:
+def test_storm(benchmark: Any, gateway: Gateway, floor: Floor, format: str) -> None:
     some = clients(gateway, Group(connections=CONNECTIONS, depth=20), format)
-    cpu_s, mine_s, rss = gateway.cpu_s, some.cpu_s, gateway.rss_bytes
-    figures: dict[str, float] = {}
+    beside = clients(floor, Group(connections=CONNECTIONS, depth=20), format)
+    rss, figures = gateway.rss_bytes, {}
+    floor_us: list[float] = []
+    gateway_us: list[float] = []
+
+    def storm_beside() -> None:
+        before_s = floor.cpu_s
+        ready(beside)
+        floor_us.append((floor.cpu_s - before_s) / CONNECTIONS * 1e6)
+        beside.close()
 
     def close() -> None:
         some.close()
@@ -167,15 +208,16 @@ def test_storm(benchmark: Any, gateway: Gateway, format: str) -> None:
             time.sleep(0.05)
 
     def storm() -> None:
-        nonlocal cpu_s, mine_s
-        cpu_s, mine_s, began_s = gateway.cpu_s, some.cpu_s, time.monotonic()
+        before_s, mine_s, began_s = gateway.cpu_s, some.cpu_s, time.monotonic()
         ready(some)
-        took_s = time.monotonic() - began_s
+        gateway_us.append((gateway.cpu_s - before_s) / CONNECTIONS * 1e6)
+        figures["client"] = round((some.cpu_s - mine_s) / (time.monotonic() - began_s), 2)
         figures.setdefault("kB", round((gateway.rss_bytes - rss) / 1024 / CONNECTIONS, 2))
-        figures["cpu_us"] = round((gateway.cpu_s - cpu_s) / CONNECTIONS * 1e6, 1)
-        figures["client"] = round((some.cpu_s - mine_s) / took_s, 2)
 
-    benchmark.pedantic(storm, teardown=close, rounds=5)
+    benchmark.pedantic(storm, setup=storm_beside, teardown=close, rounds=5)
+    times = [us / least for us, least in zip(gateway_us, floor_us, strict=True)]
+    for name, found in (("cpu_us", gateway_us), ("floor_us", floor_us), ("times", times)):
+        figures[name] = round(statistics.median(found), 2)
     benchmark.extra_info.update(figures)
     if benchmark.stats is not None:
         benchmark.extra_info["per_s"] = round(CONNECTIONS / benchmark.stats.stats.min)

@@ -14,14 +14,31 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from attack.wire import PROTOCOLS, request
+from msgpack import packb
+
+from attack.table_frames import deflated
+from attack.wire import DEFLATE, PROTOCOLS, request
 from support.websocket import BINARY, PING, frame
 
 CONNECTIONS = 50
 CHUNK = 65_536
+SYMBOLS = 100
+"""Instruments whose names are known to the flooder: ``FLOOD:SYM0`` and so on."""
 PINGS = frame(PING, b"flood") * (CHUNK // 11)
 COMMANDS = frame(BINARY, b"\x82\xa2op\xa4ping\xa4data\xa5flood") * (CHUNK // 26)
+BIG = frame(BINARY, packb({"op": "ping", "data": bytes(60_000)}))
+DEFLATED = frame(BINARY, deflated(packb({"op": "ping", "data": bytes(60_000)})), rsv=4) * 100
 RESET = struct.pack("ii", 1, 0)
+
+
+def subscribes() -> bytes:
+    """Each instrument, full as the honest clients have it, and away again: by the numbers that those have too."""
+    begin = [
+        {"op": "subscribe", "channel": "book", "instruments": [f"FLOOD:SYM{number}"]}
+        for number in range(SYMBOLS)
+    ]
+    end = [{"op": "unsubscribe", "subs": [number + 1]} for number in range(SYMBOLS)]
+    return b"".join(frame(BINARY, packb(command)) for command in begin + end)
 
 
 def connect(port: int, address: str) -> socket.socket:
@@ -43,8 +60,10 @@ def connections(port: int, address: str, hello: bytes) -> Iterator[int]:
 
 
 def frames(port: int, address: str, hello: bytes, chunk: bytes) -> Iterator[int]:
-    """Sends on many sessions at once, and opens another one where the server has ended one."""
+    """Sends whole frames on many sessions at once, and opens another one where the server has ended one."""
     ready = selectors.DefaultSelector()
+    places: dict[socket.socket, int] = {}
+    view = memoryview(chunk)
 
     def another() -> None:
         with suppress(OSError):
@@ -58,18 +77,22 @@ def frames(port: int, address: str, hello: bytes, chunk: bytes) -> Iterator[int]
     while True:
         sent = 0
         for key, events in ready.select(1.0):
+            session: socket.socket = key.fileobj  # type: ignore[assignment]
+            place = places.pop(session, 0)
             try:
-                sent += _serve(key.fileobj, events, chunk)  # type: ignore[arg-type]
+                taken = _serve(session, events, view[place:])
+                places[session] = (place + taken) % len(chunk)
+                sent += taken
             except OSError:
-                ready.unregister(key.fileobj)
-                key.fileobj.close()  # type: ignore[union-attr]
+                ready.unregister(session)
+                session.close()
                 another()
         if not ready.get_map():
             another()
         yield sent
 
 
-def _serve(session: socket.socket, events: int, chunk: bytes) -> int:
+def _serve(session: socket.socket, events: int, chunk: memoryview) -> int:
     """Reads and forgets; sends what is taken. OSError where the session has ended."""
     if events & selectors.EVENT_READ and not session.recv(1 << 18):
         raise ConnectionResetError
@@ -94,13 +117,19 @@ KINDS: dict[str, Callable[[int, str, bytes], Iterator[int]]] = {
     "half-open": half,
     "pings": lambda port, address, hello: frames(port, address, hello, PINGS),
     "commands": lambda port, address, hello: frames(port, address, hello, COMMANDS),
+    "subscribes": lambda port, address, hello: frames(port, address, hello, subscribes()),
+    "big": lambda port, address, hello: frames(port, address, hello, BIG),
+    "deflated": lambda port, address, hello: frames(port, address, hello, DEFLATED),
 }
 
 
 def main(kind: str, port: str, address: str, token: str = "") -> None:
     os.nice(19)
     bearer = {"Authorization": f"Bearer {token}"} if token else {}
-    hello = request(Sec_WebSocket_Protocol=PROTOCOLS["msgpack"], **bearer)
+    extensions = DEFLATE if kind == "deflated" else None
+    hello = request(
+        Sec_WebSocket_Protocol=PROTOCOLS["msgpack"], Sec_WebSocket_Extensions=extensions, **bearer
+    )
     rounds = sent = 0
     due_s = time.monotonic() + 1
     for size in KINDS[kind](int(port), address, hello):
