@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -20,6 +20,10 @@ COLON = "%3A"
 """How a colon within a symbol is written: an instrument has one, between venue and symbol."""
 SHOWN = 3
 """Most names in a hint."""
+MOST_MESSAGES = 30_000
+"""In ``MD_STATE``, which has three of each instrument: beyond it there are no hints. The answers are read in one go."""
+SLICE = 50
+"""Names that are compared before others have their turn of the loop."""
 
 _SUBSCRIBABLE = re.compile(r"[^\x00-\x20*>]+")
 _NOT_ALIKE = re.compile(r"[\W_]+")
@@ -63,29 +67,36 @@ def wrong_spellings(instrument: InstrumentId) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != subject(instrument, "*")]
 
 
-def hint(
-    instrument: InstrumentId, subjects: Iterable[str], may_see: Callable[[str], bool] = lambda _: True
-) -> str:
-    """Names those of ``subjects`` that are nearly this instrument's and whose instrument ``may_see`` allows; "" if none is."""
-    found = sorted({_alike(instrument, each, may_see) for each in subjects} - {""})
-    return f"; nearly the same on the bus: {printable(', '.join(found[:SHOWN]))}" if found else ""
-
-
 async def near(
     jetstream: JetStreamContext,
     instrument: InstrumentId,
     deadline_s: float,
     may_see: Callable[[str], bool] = lambda _: True,
 ) -> str:
-    """A hint from the subjects that ``MD_STATE`` has of this venue and of this symbol; "" if it does not answer in time."""
-    _, venue, symbol, _ = subject(instrument, "ref").split(".")
-    filters = (f"md.{venue}.*.ref", f"md.*.{symbol}.ref")
+    """A hint from the subjects that ``MD_STATE`` has of this venue and of this symbol; "" if they are too many, or it does not answer in
+    time. What else runs in this loop has its turns meanwhile, however many instruments the venue has."""
     try:
         async with asyncio.timeout(deadline_s):
-            answers = [await jetstream.stream_info(MD_STATE, subjects_filter=each) for each in filters]
+            subjects = await _subjects_near(jetstream, instrument)
     except (nats.errors.Error, TimeoutError):
         return ""
-    return hint(instrument, [name for answer in answers for name in answer.state.subjects or {}], may_see)
+    names: set[str] = set()
+    for number, each in enumerate(subjects, 1):
+        names.add(_alike(instrument, each, may_see))
+        if number % SLICE == 0:
+            await asyncio.sleep(0)
+    found = sorted(names - {""})
+    return f"; nearly the same on the bus: {printable(', '.join(found[:SHOWN]))}" if found else ""
+
+
+async def _subjects_near(jetstream: JetStreamContext, instrument: InstrumentId) -> list[str]:
+    _, venue, symbol, _ = subject(instrument, "ref").split(".")
+    state = (await jetstream.stream_info(MD_STATE)).state
+    if state.messages > MOST_MESSAGES:
+        return []
+    filters = (f"md.{venue}.*.ref", f"md.*.{symbol}.ref")
+    answers = [await jetstream.stream_info(MD_STATE, subjects_filter=each) for each in filters]
+    return [name for answer in answers for name in answer.state.subjects or {}]
 
 
 def _alike(instrument: InstrumentId, name: str, may_see: Callable[[str], bool]) -> str:

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from mdstream.gateway.addresses import Networks, parse_address
 
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d{1,5})?|([^:]*):\d{1,5}")
-_ELEMENT = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')
-_FOR = re.compile(r'(?:^|;)\s*for\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))\s*(?=;|$)', re.IGNORECASE)
+_QUOTED = r'"([^"\\]*(?:\\.[^"\\]*)*)"'
+_ELEMENT = re.compile(rf'(?:[^",]+|{_QUOTED})*', re.DOTALL)
+_PAIR = re.compile(rf'[\s;]*+([^\s=;,"]++)\s*+=\s*+(?:{_QUOTED}|([^\s;,"]*+))\s*+(?=;|$)', re.DOTALL)
+"""Here and above nothing is read again and again: what stands in the header may be long, and a client's."""
+
+MAX_HOPS = 64
+"""Looked at. A request does not pass more proxies of ours."""
 
 
 def forwarded_for(head: bytes, header: str, trusted: Networks) -> bytes | None:
@@ -23,7 +29,7 @@ def forwarded_for(head: bytes, header: str, trusted: Networks) -> bytes | None:
     right of it is as far as one can trust.
     """
     last: bytes | None = None
-    for hop in _hops(head, header):
+    for hop in islice(_hops(head, header), MAX_HOPS):
         address = _address(hop)
         if address is None:
             return last
@@ -45,10 +51,30 @@ def _hops_of(value: str, header: str) -> Iterator[str]:
     if header == "x-forwarded-for":
         yield from reversed([hop.strip() for hop in value.split(",") if hop.strip()])
         return
-    for element in reversed(_ELEMENT.findall(value)):
+    for element in reversed(_elements(value)):
         if element.strip():
-            found = _FOR.search(element.strip())
-            yield (found[1] or found[2] or "") if found else ""
+            yield _for_of(element.strip())
+
+
+def _for_of(element: str) -> str:
+    """The value of ``for``; "" if there is none, or the element is not well-formed up to there. A client may have written the others."""
+    at = 0
+    while pair := _PAIR.match(element, at):
+        if pair[1].lower() == "for":
+            return pair[2] or pair[3] or ""
+        at = pair.end()
+    return ""
+
+
+def _elements(value: str) -> list[str]:
+    """What commas outside quotes divide. Behind a quote that nothing closes, which no proxy wrote, all commas do."""
+    found, at = [], 0
+    while (end := _ELEMENT.match(value, at).end()) < len(value):  # type: ignore[union-attr] - it matches nothing too
+        if value[end] != ",":
+            return found + value[at:].split(",")
+        found.append(value[at:end])
+        at = end + 1
+    return [*found, value[at:]]
 
 
 def _address(hop: str) -> bytes | None:

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 ANY = "*"
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/@\s]+)(?::\d{1,5})?")
-_FIELD = re.compile(rb"host[ \t]*:[ \t]*(.*?)[ \t]*", re.IGNORECASE)
+_FIELD = re.compile(rb"host[ \t]*:(.*)", re.IGNORECASE | re.DOTALL)
 _AUTHORITY = re.compile(rb"\S+ https?://([^/?#\s]*)", re.IGNORECASE)
 
 
@@ -35,7 +35,7 @@ class Hosts:
 def hosts_of(head: bytes) -> list[str]:
     """Whom a request asks: its ``Host`` headers, and the authority of a target in absolute form. Browsers always send one."""
     first, *lines = head.removeprefix(b"\r\n").split(b"\r\n")
-    found = [match[1] for line in lines if (match := _FIELD.fullmatch(line))]
+    found = [match[1].strip(b" \t") for line in lines if (match := _FIELD.fullmatch(line))]
     if authority := _AUTHORITY.match(first):
         found.append(authority[1])
     return [each.decode("latin-1") for each in found]

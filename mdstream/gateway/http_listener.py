@@ -23,6 +23,8 @@ log = logging.getLogger("mdstream.gateway.http_listener")
 REQUEST_S = 5.0
 """Time for a request to arrive, and again for its answer to be read."""
 MAX_HEAD = 16_384
+MAX_METHOD = 20
+"""Characters of it that an answer repeats."""
 MOST_CONNECTIONS = 32
 """Beyond it the oldest that has not sent its request ends, so that who holds connections keeps nobody out."""
 
@@ -116,7 +118,7 @@ def answer(head: bytes, address: str, *, make_page: MakePage) -> bytes:
     except ValueError as error:
         return response(400, str(error))
     if request.method not in METHODS:
-        return response(405, f"{request.method} is not allowed here", [ALLOW])
+        return response(405, f"{request.method[:MAX_METHOD]} is not allowed here", [ALLOW])
     try:
         status, body, headers = make_page(request, head, address)
     except Exception:

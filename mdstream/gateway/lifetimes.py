@@ -60,6 +60,11 @@ class Lifetimes:
         self._due: list[tuple[float, int, Session, Identity]] = []
         self._order = count()
         self._ended_ids: set[str] = set()
+        """Of the next look."""
+        self._ending_ids: set[str] = set()
+        """Of the look that is under way."""
+        self._wanted = False
+        """Whether something was revoked since the last look began, which may have passed whom it covers."""
         self._scanning: asyncio.TimerHandle | asyncio.Handle | None = None
         self._to_scan: Iterator[Session] | None = None
         self.expired_total = 0
@@ -117,10 +122,16 @@ class Lifetimes:
             return
         if revocation.kind == "session":
             self._ended_ids.add(revocation.name)
+        self._wanted = True
         if self._scanning is None:
-            self._scanning = asyncio.get_running_loop().call_later(SCAN_S, self._begin_scan)
+            self._plan_scan()
+
+    def _plan_scan(self) -> None:
+        self._scanning = asyncio.get_running_loop().call_later(SCAN_S, self._begin_scan)
 
     def _begin_scan(self) -> None:
+        self._wanted = False
+        self._ending_ids, self._ended_ids = self._ended_ids, set()
         self._to_scan = iter(list(self._sessions))
         self._scan()
 
@@ -133,15 +144,16 @@ class Lifetimes:
                 self._scanning = asyncio.get_running_loop().call_soon(self._scan)
                 return
         self._scanning = self._to_scan = None
-        self._ended_ids.clear()
+        if self._wanted:
+            self._plan_scan()
 
     def _end_if_revoked(self, session: Session) -> None:
         if not session.open:
             return
         member = self._member(session)
-        if member.id in self._ended_ids or self._revocations.covers(member.identity):
+        if member.id in self._ending_ids or self._revocations.covers(member.identity):
             self.revoked_total += 1
-            self._tell_revoked("session" if member.id in self._ended_ids else "credential", member)
+            self._tell_revoked("session" if member.id in self._ending_ids else "credential", member)
             session.close(CloseCode.TOKEN_EXPIRED, "the credential was revoked")
 
     def stop(self) -> None:

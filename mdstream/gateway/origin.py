@@ -75,9 +75,16 @@ class Origins:
         known = self._known.get((origin, host))
         if known is None:
             known = self._judge(origin, host)
-            if len(self._known) < REMEMBERED:
-                self._known[origin, host] = known
+            self._remember(origin, host, known)
         return known
+
+    def _remember(self, origin: bytes, host: bytes, known: bool) -> None:
+        """In the place of the oldest: strangers, who may ask from any origin, neither fill the memory nor keep others out of it."""
+        if len(origin) + len(host) > MAX_ORIGIN:
+            return
+        if len(self._known) >= REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[origin, host] = known
 
     def _judge(self, origin: bytes, host: bytes) -> bool:
         if self._every:

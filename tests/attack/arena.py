@@ -27,6 +27,8 @@ TESTS = str(ROOT / "tests")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _TRACE = re.compile(r"Traceback|AddressSanitizer|runtime error:|internal error")
+_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:debug|info|warning|error) [a-z_.]+: (?!FORGED)")
+"""How every line of the log begins. ``FORGED`` is what the hostile texts of the tables would begin one with."""
 
 
 def environment() -> dict[str, str]:
@@ -99,6 +101,7 @@ class Usage:
     topics: int = 0
     sessions: int = 0
     instruments: int = 0
+    descriptors: int = 0
     socket_bytes: int = 0
     """Of the kernel, for all TCP sockets of the machine."""
 
@@ -146,8 +149,12 @@ class GatewayUnderAttack:
             topics=int(self.metric("mdstream_topics", page)),
             sessions=int(self.metric("mdstream_connections", page)),
             instruments=int(self.metric("mdstream_instruments", page)),
+            descriptors=self.descriptors(),
             socket_bytes=socket_bytes(),
         )
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def rss_bytes(self) -> int:
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE
@@ -157,10 +164,15 @@ class GatewayUnderAttack:
         return (int(fields[11]) + int(fields[12])) * TICK_S
 
     def said_wrong(self) -> list[str]:
-        """Lines of its log since the last call that tell of a fault of the gateway's own."""
+        """Lines of its log since the last call that tell of a fault of the gateway's own, or are not its own."""
         lines = self.program.errors.splitlines()
         new, self._read = lines[self._read :], len(lines)
-        return [line for line in new if _TRACE.search(line)]
+        return [line for line in new if _TRACE.search(line) or not is_genuine(line)]
+
+
+def is_genuine(line: str) -> bool:
+    """Whether a line is one of the gateway's own, and shows as what it is."""
+    return line.isprintable() and (_LINE.match(line) is not None or line.startswith("  | "))
 
 
 def socket_bytes() -> int:

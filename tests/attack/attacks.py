@@ -347,7 +347,53 @@ def closing_connections(target: Target, size: float) -> None:
             client.socket.close()
 
 
+# ---- the admin port
+
+
+@attack("900 connections to the admin port with half a request each")
+def admin_half_requests(target: Target, size: float) -> None:
+    wires = []
+    try:
+        for _ in range(min(times(900, size), 9_000)):
+            with suppress(OSError):
+                wires.append(Wire(target.admin_port))
+                wires[-1].send(b"GET /metrics HTTP/1.1\r\nHost: local")
+    finally:
+        for wire in wires:
+            wire.socket.close()
+
+
+@attack("500 scrapes of the metrics, one after another")
+def admin_scrapes(target: Target, size: float) -> None:
+    for _ in range(times(500, size)):
+        answer(target.admin_port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+
+@attack("20 requests to the admin port whose Host is a name of 16,000 blanks")
+def admin_hosts(target: Target, size: float) -> None:
+    for _ in range(times(20, size)):
+        answer(target.admin_port, b"GET /metrics HTTP/1.1\r\nHost: a" + b" " * 16_000 + b"b\r\n\r\n")
+
+
+def answer(port: int, raw: bytes) -> None:
+    with suppress(Gone, OSError), Wire(port) as wire:
+        wire.watched = False  # an operator may see the names of all instruments
+        wire.send(raw)
+        wire.rest()
+
+
 # ---- the bus
+
+
+@attack("names that are nearly those of a venue with 1,000 instruments")
+def near_names(target: Target, size: float) -> None:
+    """The error for an unknown instrument names similar ones: who has many asks the gateway to compare them all."""
+    ref = msgpack.packb({"epoch": time.time_ns() // 1000, "price_exp": 0, "size_exp": 0})
+    target.store({f"md.NEAR.SYMBOL{number}.ref": ref for number in range(times(1_000, size))})
+    with suppress(Gone, Refused, OSError), Attacker(target.port) as client:
+        for number in range(100):
+            client.say({"op": "subscribe", "channel": "book", "instruments": [f"NEAR:symbol{number}"]})
+            read_on(client, 0.05)
 
 
 @attack("updates whose ticks meet in one slot of the table that joins a log")

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from mdstream.auth.keys import thumbprint
+
 AUDIENCE = "mdstream"
 KEY_ID = "2026-11"
 EVERYTHING = {"grants": [{"channels": ["*"], "instruments": ["*"]}]}
@@ -42,9 +44,11 @@ class Keys:
         """As it stands in the file."""
         return self.secret.hex().encode()
 
+    def public(self, algorithm: str) -> Any:
+        return {"RS256": self.rsa, "ES256": self.ec, "EdDSA": self.ed}[algorithm].public_key()
+
     def pem(self, algorithm: str) -> bytes:
-        key = {"RS256": self.rsa, "ES256": self.ec, "EdDSA": self.ed}[algorithm]
-        return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return self.public(algorithm).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def sign(self, algorithm: str, data: bytes) -> bytes:
         if algorithm == "HS256":
@@ -96,6 +100,13 @@ def _public(algorithm: str) -> bytes:
     return json.dumps({"keys": [jwk_of(keys())]}).encode() if algorithm == "EdDSA" else keys().pem(algorithm)
 
 
+def key_id(algorithm: str) -> str | None:
+    """How the gateway calls the key of an issuer: a secret has no name, and a key from a file that of its thumbprint."""
+    if algorithm == "HS256":
+        return None
+    return KEY_ID if algorithm == "EdDSA" else thumbprint(keys().public(algorithm), algorithm)
+
+
 def jwk_of(of: Keys) -> dict[str, str]:
     public = of.ed.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     return {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": KEY_ID, "x": b64(public)}
@@ -142,6 +153,10 @@ def token(
     if signature is None:
         signature = keys(signed_by).sign(algorithm, start.encode())
     return f"{start}.{b64(signature)}"
+
+
+def unsigned(alg: str = "none", **changes: Any) -> str:
+    return f"{encoded({'alg': alg, 'typ': 'JWT'})}.{encoded(claims(**changes))}."
 
 
 def confused(algorithm: str, secret: bytes) -> str:

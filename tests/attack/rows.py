@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
+
+import msgpack
 
 from attack.arena import DEADLINE_S, Arena
 from attack.wire import Attacker, Gone, Wire, request
@@ -52,10 +55,13 @@ class RequestRow(Row):
     finish: bool = False
     """The sender says that nothing more comes."""
     admin: bool = False
+    source: str = "127.0.0.1"
+    """Where it comes from: the gateway counts by it."""
 
     def play(self, arena: Arena) -> None:
         raw = self.raw if isinstance(self.raw, bytes) else self.raw()
-        with Wire(arena.gateway.admin_port if self.admin else arena.gateway.port) as wire:
+        port = arena.gateway.admin_port if self.admin else arena.gateway.port
+        with Wire(port, address=self.source) as wire:
             wire.watched = not self.admin  # an operator may see the names of all instruments
             try:
                 wire.send(raw)
@@ -145,6 +151,44 @@ class BusRow(Row):
         until = time.monotonic() + DEADLINE_S
         while self.refused and arena.gateway.metric("mdstream_upstream_refused_total") == before:
             assert time.monotonic() < until, "it was not refused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgedRow(Row):
+    """An instrument whose names and reasons were written to deceive, and a client that opens it. The log is looked at by the test."""
+
+    symbol: str = "FORGED"
+    """As it stands in the bus subject, percent-encoded or not."""
+    ref: dict[str, Any]
+    reason: Any = None
+    trade_id: Any = 1
+    shown: bool = True
+    """Whether the client may have it; else nobody has announced it."""
+    format: str = "json"
+
+    def play(self, arena: Arena) -> None:
+        self._publish(arena)
+        symbol = unquote(self.symbol)
+        with Attacker(arena.gateway.port, self.format) as client:
+            client.say({"op": "subscribe", "channel": "trades", "instruments": [f"SIM:{symbol}"]})
+            answer = client.until("subscribed", "error")
+            assert (answer["type"] == "subscribed") is self.shown, answer
+            self._publish(arena)  # while somebody follows it
+            client.say({"op": "ping"})
+            client.until("pong")
+
+    def _publish(self, arena: Arena) -> None:
+        """All values of an epoch of their own, but those that the row spoils."""
+        epoch = time.time_ns() // 1000
+        values = {
+            "ref": {"epoch": epoch, "price_exp": 0, "size_exp": 0} | self.ref,
+            "status": [5, epoch, epoch, "halted", self.reason, 1, 1, epoch],
+            "snap": [2, epoch, 1, epoch, [5, 1], [7, 1]],
+            "trade": [3, epoch, 1, epoch, 5, 1, 1, self.trade_id],
+        }
+        arena.target.store(
+            {f"md.SIM.{self.symbol}.{stream}": msgpack.packb(value) for stream, value in values.items()}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

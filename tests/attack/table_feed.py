@@ -6,7 +6,8 @@ from typing import Any
 
 import msgpack
 
-from attack.rows import BusRow
+from attack.rows import BusRow, ForgedRow, Row
+from mdstream.bus.subjects import encode_token
 
 HOUR_US = 3_600_000_000
 EPOCH = 1_600_000_000_000_000
@@ -27,7 +28,44 @@ def nested(depth: int) -> list[Any]:
     return value
 
 
-ROWS = [
+LINE = "\n2026-11-29T00:00:00.000Z error gateway.node: FORGED"
+HOSTILE = (
+    ("a forged log line", LINE), ("a forged log line behind a carriage return", "\r" + LINE[1:]), ("a forged log line behind a line separator", "\u2028" + LINE[1:]),
+    ("a forged log line behind a next line", "\x85" + LINE[1:]), ("a forged log line behind a form feed", "\x0c" + LINE[1:]),
+    ("a cleared screen", "\x1b[2J"), ("a title of the terminal", "\x1b]0;FORGED\x07"), ("an answer of the terminal", "\x1b[6n"),
+    ("a C1 control", "\x9b2J"), ("a bell", "\x07"), ("a backspace", "good\x08\x08\x08\x08evil"), ("a NUL", "a\0b"),
+    ("text from right to left", "\u202eABC"), ("an isolate that does not end", "\u2066ABC"), ("a zero-width joiner", "A\u200dB"),
+    ("a tag character", "A\U000e0041"), ("a byte order mark", "\ufeffA"), ("a private character", "\ue000"), ("no character", "\uffff"),
+    ("HTML", "<script>alert(1)</script>"), ("a format", "%s%n{0}{self}"), ("a link of a terminal", "\x1b]8;;http://evil.example\x07x"),
+    ("a value of the log", 'x" subject=admin level="error'),
+)  # fmt: skip
+"""Texts that deceive whoever reads them in a log or on a terminal."""
+
+
+def forged(where: str, text: str) -> dict[str, Any]:
+    """Which of the values holds the text."""
+    return {"ref": {"name": text}} if where == "name" else {"ref": {text: text}} if where == "key" else {"ref": {}, where: text}
+
+
+FORGED = [
+    *(
+        ForgedRow(name=f"{what} as {where}, {format}", symbol=f"F{number}{where[0].upper()}{format[0]}", format=format, **forged(where, text))
+        for number, (what, text) in enumerate(HOSTILE)
+        for where, format in (("name", "json"), ("reason", "msgpack"))
+    ),
+    *(
+        ForgedRow(name=f"{what} as {where}", symbol=f"F{number}{where[0].upper()}", **forged(where, text))
+        for number, (what, text) in enumerate(HOSTILE[:7])
+        for where in ("key", "trade_id")
+    ),
+    *(
+        ForgedRow(name=f"{what} in a symbol", symbol=encode_token(f"X{text}", "symbol"), ref={}, shown=False)
+        for what, text in HOSTILE
+        if not text.isprintable()
+    ),
+]  # fmt: skip
+
+ROWS: list[Row] = [
     # bytes
     row("nothing", BOOK, b""),
     row("JSON", BOOK, b'[1,1,1,1,1,[],[]]'),
@@ -81,11 +119,12 @@ ROWS = [
     row(
         "a reason with a forged log line",
         STATUS,
-        [5, EPOCH, 1, "halted", "x\n2026-11-29 00:00:00 ERROR mdstream.gateway Traceback FORGED\x1b[2J"],
+        [5, EPOCH, 1, "halted", "x\n2026-11-29T00:00:00.000Z error gateway.node: FORGED\x1b[2J"],
         refused=False,
     ),
     # subjects
     row("a subject that no instrument has", "md.SIM.A.book.more", b"\xc1", refused=False),
     row("a stream that is none", "md.SIM.A.orders", b"\xc1", refused=False),
-    row("a symbol with a forged log line", "md.SIM.%0AFORGED%20Traceback.ref", b"\xc1", refused=False),
+    row("a symbol with a forged log line", "md.SIM.%0AFORGED.ref", b"\xc1", refused=False),
+    *FORGED,
 ]  # fmt: skip

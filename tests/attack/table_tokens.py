@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from attack import forge
 from attack.forge import AUDIENCE, ISSUERS, claims, confused, embedded_key, encoded, keys, token
 from attack.rows import Row, TokenRow
 
@@ -45,7 +46,7 @@ def flipped(part: str) -> str:
 
 
 def unsigned(alg: str) -> Callable[[], str]:
-    return lambda: f"{encoded({'alg': alg, 'typ': 'JWT'})}.{encoded(claims())}."
+    return lambda: forge.unsigned(alg)
 
 
 ROWS: list[Row] = [

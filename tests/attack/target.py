@@ -25,3 +25,12 @@ class Target:
             for payload in payloads:
                 await bus.publish(subject, payload)
             await bus.flush()
+
+    def store(self, messages: dict[str, bytes]) -> None:
+        """By bus subject, what JetStream is to have; returns when it has it."""
+        asyncio.run(self._store(messages))
+
+    async def _store(self, messages: dict[str, bytes]) -> None:
+        async with await connect(self.nats_url) as bus:
+            for subject, payload in messages.items():
+                await bus.publish_acked(subject, payload)

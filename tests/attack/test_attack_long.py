@@ -9,7 +9,7 @@ import pytest
 
 from attack.arena import Arena
 from attack.attacks import ATTACKS
-from attack.verdict import fight
+from attack.verdict import Calm, back, calm, fight
 
 pytestmark = pytest.mark.complete
 
@@ -24,8 +24,21 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     made.stop()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quiet(arena: Arena) -> Calm:
+    """Before the first attack."""
+    return calm(arena)
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attack_at_ten_times_its_size(name: str, arena: Arena, record_property: Any) -> None:
     verdict = fight(arena, ATTACKS[name], SIZE)
     record_property("verdict", verdict.as_dict())
     assert not verdict.faults, "\n".join(verdict.faults)
+
+
+def test_after_all_of_them_the_gateway_is_as_before(arena: Arena, quiet: Calm) -> None:
+    """Each attack may leave a little; all of them together must not leave more."""
+    _, left = back(arena, quiet)
+    assert not left
+    arena.check()

@@ -6,11 +6,27 @@ from types import SimpleNamespace
 import nats.errors
 import pytest
 
-from mdstream.bus.spellings import hint, meant, near, wrong_spellings
+from mdstream.bus.spellings import MOST_MESSAGES, SLICE, meant, near, wrong_spellings
 from mdstream.bus.subjects import subject
 from mdstream.model import InstrumentId
 
 BTC = InstrumentId("SIM", "BTC/USD")
+
+
+class FakeStreamInfo:
+    """``stream_info`` of a stream with these subjects."""
+
+    def __init__(self, subjects: list[str], messages: int = 0) -> None:
+        self.subjects, self.messages, self.asked = subjects, messages, 0
+
+    async def stream_info(self, stream: str, subjects_filter: str | None = None) -> object:
+        self.asked += 1
+        subjects = None if subjects_filter is None else dict.fromkeys(self.subjects, 1)
+        return SimpleNamespace(state=SimpleNamespace(messages=self.messages, subjects=subjects))
+
+
+def hint(instrument: InstrumentId, subjects: list[str]) -> str:
+    return asyncio.run(near(FakeStreamInfo(subjects), instrument, 60))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("symbol", ["BTC-USD", "BRK.B", "A/B", "50%", "BTC USD", "日本"])
@@ -99,3 +115,29 @@ def test_without_an_answer_in_time_there_is_no_hint(failure: Exception | None) -
 
     jetstream = SimpleNamespace(stream_info=stream_info)
     assert asyncio.run(near(jetstream, BTC, 0.01)) == ""  # type: ignore[arg-type]
+
+
+def test_others_have_their_turns_while_many_names_are_compared() -> None:
+    names = [f"md.SIM.X{number}.ref" for number in range(20 * SLICE)]
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def scenario() -> str:
+        task = asyncio.create_task(others())
+        found = await near(FakeStreamInfo([*names, "md.SIM.btcusd.ref"]), BTC, 60)  # type: ignore[arg-type]
+        task.cancel()
+        return found
+
+    assert asyncio.run(scenario()) == "; nearly the same on the bus: SIM:btcusd"
+    assert turns >= 20
+
+
+def test_of_too_many_subjects_nobody_asks() -> None:
+    stream = FakeStreamInfo(["md.SIM.btcusd.ref"], messages=MOST_MESSAGES + 1)
+    assert asyncio.run(near(stream, BTC, 60)) == ""  # type: ignore[arg-type]
+    assert stream.asked == 1

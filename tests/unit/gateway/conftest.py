@@ -118,7 +118,9 @@ class FakeReaders:
     def is_announced(self, instrument: InstrumentId) -> bool:
         return str(instrument) in self.refs
 
-    async def _stream_info(self, stream: str, subjects_filter: str) -> Any:
+    async def _stream_info(self, stream: str, subjects_filter: str | None = None) -> Any:
+        if subjects_filter is None:
+            return SimpleNamespace(state=SimpleNamespace(messages=len(self.subjects), subjects=None))
         self.asked.append(subjects_filter)
         return SimpleNamespace(state=SimpleNamespace(subjects=dict.fromkeys(self.subjects, 1)))
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdstream.gateway.addresses import Networks, shown_address
-from mdstream.gateway.forwarded import forwarded_for
+from mdstream.gateway.forwarded import MAX_HOPS, forwarded_for
 
 TRUSTED = Networks(["10.0.0.0/8", "2001:db8:ffff::/48"])
 X, F = "x-forwarded-for", "forwarded"
@@ -57,11 +57,44 @@ def test_the_right_most_hop_that_is_not_trusted_is_the_client(lines: list[str], 
         (["Forwarded: for=1.1.1.1, for=unknown"], None),
         (["Forwarded: for=1.1.1.1, for=_hidden, for=10.0.0.2"], "10.0.0.2"),
         (["Forwarded: by=1.1.1.1"], None),
+        (['Forwarded: by=10.0.0.1;host="a;for=2.2.2.2;b";for=203.0.113.7'], "203.0.113.7"),
+        (['Forwarded: host=";for=2.2.2.2'], None),
+        (['Forwarded: for=1.1.1.1;host=", for=203.0.113.7'], "203.0.113.7"),
+        (['Forwarded: host="\\", for=203.0.113.7'], "203.0.113.7"),
+        (["Forwarded: ;;for=203.0.113.7;;"], "203.0.113.7"),
+        (["Forwarded: for=203.0.113.7 x"], None),
         (["X-Forwarded-For: 203.0.113.7"], None),
     ],
 )
 def test_the_same_in_the_header_of_rfc_7239(lines: list[str], client: str | None) -> None:
     assert found(F, *lines) == client
+
+
+def test_no_more_than_so_many_proxies_are_looked_at() -> None:
+    hops = ", ".join(["203.0.113.7", *["10.0.0.2"] * MAX_HOPS])
+    assert found(X, f"X-Forwarded-For: {hops}") == "10.0.0.2"
+
+
+LONG = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("value", "client"),
+    [
+        ('"\\' * LONG, None),
+        ('"\\' * LONG + ", for=203.0.113.7", "203.0.113.7"),
+        ("for=" + " " * LONG + 'x""', None),
+        (" " * LONG + "for=203.0.113.7", "203.0.113.7"),
+        (";" * LONG + "for=203.0.113.7", "203.0.113.7"),
+        ("," * LONG + "for=203.0.113.7", "203.0.113.7"),
+        ('""' * LONG, None),
+        ("a=b;" * (LONG // 8), None),
+    ],
+    ids=["escapes", "escapes, then ours", "blanks", "blanks before", "semicolons", "commas", "quotes", "pairs"],
+)
+def test_the_time_that_a_value_takes_grows_with_its_length_alone(value: str, client: str | None) -> None:
+    """With a pattern that reads again and again, each of these would take hours."""
+    assert found(F, f"Forwarded: {value}") == client
 
 
 @given(

@@ -47,8 +47,15 @@ def test_a_star_is_every_name() -> None:
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nhost: evil", ["localhost", "evil"]),
         (b"GET http://evil:8081/metrics HTTP/1.1\r\nHost: localhost", ["localhost", "evil:8081"]),
         (b"GET / HTTP/1.1\r\nHost:", [""]),
+        (b"GET / HTTP/1.1\r\nHost: a\nX: y", ["a\nX: y"]),
         (b"GET / HTTP/1.1\r\nX-Host: a", []),
     ],
 )
 def test_whom_a_request_asks(head: bytes, hosts: list[str]) -> None:
     assert hosts_of(head) == hosts
+
+
+def test_the_time_that_a_host_takes_grows_with_its_length_alone() -> None:
+    """With a pattern that reads again and again, this would take hours."""
+    long = b"a" + b" " * 1_000_000 + b"b"
+    assert hosts_of(b"GET / HTTP/1.1\r\nHost: " + long) == [long.decode()]

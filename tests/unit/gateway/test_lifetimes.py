@@ -126,6 +126,28 @@ def test_a_revocation_ends_whom_it_covers_and_nobody_else(run: Callable[..., Any
     run(scenario())
 
 
+def test_what_is_revoked_during_a_look_at_all_sessions_ends_those_that_it_has_passed(
+    run: Callable[..., Any], desk: Desk
+) -> None:
+    async def scenario() -> None:
+        sessions = [desk.open(str(i), subject="alice" if i == 0 else "bob") for i in range(100)]
+        revoke = desk.lifetimes.revoke
+        revoke(Revocation("session", "99", 5))
+        desk.lifetimes._now_s = lambda: next(times)
+        times = iter(range(10_000))  # one session in each turn of the loop
+        while desk.lifetimes._to_scan is None:
+            await asyncio.sleep(0)
+        for revocation in (Revocation("subject", "alice", 5), Revocation("session", "1", 5)):
+            desk.revocations.take(revocation)
+            revoke(revocation)
+        while desk.lifetimes._scanning is not None:
+            await asyncio.sleep(0)
+        assert [i for i, session in enumerate(sessions) if not session.open] == [0, 1, 99]
+        assert desk.revoked == {"credential": 1, "session": 2}
+
+    run(scenario())
+
+
 def test_of_two_sessions_of_a_subject_the_newer_stays(desk: Desk) -> None:
     first, other = desk.open("1"), desk.open("2", subject="bob")
     for session in (first, other):

@@ -84,3 +84,8 @@ def test_what_is_remembered_is_bounded() -> None:
     for i in range(REMEMBERED + 10):
         assert not origins.allows(b"https://evil%d.example" % i, HOST)
     assert len(origins._known) == REMEMBERED
+    assert origins.allows(b"https://gw.example.com", HOST)
+    assert (b"https://gw.example.com", HOST) in origins._known
+    assert not origins.allows(b"https://evil.example/" + b"x" * 10_000, HOST)
+    assert len(origins._known) == REMEMBERED
+    assert max(map(len, [origin for origin, _ in origins._known])) < 100
