@@ -95,7 +95,9 @@ def test_refusals(benchmark: Any, nats: EmbeddedNats, tmp_path: Path) -> None:
 
 def table(taken: dict[str, list[float]]) -> str:
     base = taken[WRONG_SIGNATURE]
-    rows = [f"{'':28}{'median':>9}{'90 %':>9}{'later':>9}{'errors':>9}   µs, {len(ISSUERS)} issuers, {EACH} each"]
+    rows = [
+        f"{'':28}{'median':>9}{'90 %':>9}{'later':>9}{'errors':>9}   µs, {len(ISSUERS)} issuers, {EACH} each"
+    ]
     for kind, times in taken.items():
         later = statistics.median(times) - statistics.median(base)
         error = math.hypot(error_of_median(times), error_of_median(base))

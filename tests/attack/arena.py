@@ -27,7 +27,9 @@ TESTS = str(ROOT / "tests")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _TRACE = re.compile(r"Traceback|AddressSanitizer|runtime error:|internal error")
-_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:debug|info|warning|error) [a-z_.]+: (?!FORGED)")
+_LINE = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:debug|info|warning|error) [a-z_.]+: (?!FORGED)"
+)
 """How every line of the log begins. ``FORGED`` is what the hostile texts of the tables would begin one with."""
 
 
@@ -154,7 +156,7 @@ class GatewayUnderAttack:
         )
 
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def rss_bytes(self) -> int:
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE
@@ -213,6 +215,8 @@ class Arena:
         """``arguments`` of the gateway; ``token`` of the honest clients; ``depth`` of the deep book."""
         self.refusals: set[bytes] = set()
         """The answers to tokens that are not good, which must all be one."""
+        self.quiet_p99s_ms: list[float] = []
+        """Of the honest clients, each time that nobody attacked."""
         self.pinned = pinned
         with ExitStack() as parts:
             self._start(parts, temporary, depth, arguments, token)

@@ -259,4 +259,3 @@ def wait_until_hinted(arena: Arena, grants: tuple[Grant, ...], name: str, hinted
                 return
             assert time.monotonic() < until, f"nobody is told of {hinted}"
             time.sleep(0.05)
-

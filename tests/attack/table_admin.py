@@ -14,16 +14,22 @@ def get(path: str, host: str = "localhost", *lines: str, method: str = "GET", ve
 
 
 FOREIGN = (
-    ("a name", "evil.example"), ("a name with our port", "evil.example:8081"), ("one that begins alike", "127.0.0.1.evil.example"),
-    ("one that begins with localhost", "localhost.evil.example"), ("one that ends alike", "evil-localhost"), ("a user before it", "localhost@evil.example"),
-    ("our name as the user", "evil.example@localhost"), ("two ports", "localhost:8081:80"), ("a port that is a name", "localhost:evil.example"),
+    ("a name", "evil.example"), ("a name with our port", "evil.example:8081"),
+    ("one that begins alike", "127.0.0.1.evil.example"),
+    ("one that begins with localhost", "localhost.evil.example"), ("one that ends alike", "evil-localhost"),
+    ("a user before it", "localhost@evil.example"),
+    ("our name as the user", "evil.example@localhost"), ("two ports", "localhost:8081:80"),
+    ("a port that is a name", "localhost:evil.example"),
     ("no port behind the colon", "localhost:"), ("an address as one number", "2130706433"), ("a short address", "127.1"),
     ("an octal address", "0177.0.0.1"), ("a hexadecimal address", "0x7f.0.0.1"), ("brackets around a name", "[localhost]"),
     ("brackets and more", "[::1].evil.example"), ("an open bracket", "[::1"), ("a path", "localhost/evil.example"),
-    ("nothing", ""), ("a star", "*"), ("a comma", "localhost,evil.example"), ("a NUL", "localhost\0"), ("capitals beyond ASCII", "loc\u212alhost"),
+    ("nothing", ""), ("a star", "*"), ("a comma", "localhost,evil.example"), ("a NUL", "localhost\0"),
+    ("capitals beyond ASCII", "loc\u212alhost"),
     ("a name that is not mapped", "xn--localhost-"), ("10,000 labels", "a." * 5_000 + "example"), ("a zone", "fe80::1%lo"),
 )  # fmt: skip
 """Browsers send such names as web pages choose them, as far as they can be names at all."""
+
+SMUGGLED = get("/healthz", "localhost", "Content-Length: 0", "Transfer-Encoding: chunked")
 
 ROWS = [
     row("a path that is not there", get("/admin"), 404),
@@ -59,7 +65,7 @@ ROWS = [
     row("CONNECT", get("localhost:80", method="CONNECT"), 405),
     row("a method in lower case", get("/metrics", method="get"), 405),
     row("HTTP/9.9", get("/metrics", version="9.9"), 400),
-    row("a smuggled second request", get("/healthz", "localhost", "Content-Length: 0", "Transfer-Encoding: chunked") + b"0\r\n\r\n" + get("/metrics"), 200),
+    row("a smuggled second request", SMUGGLED + b"0\r\n\r\n" + get("/metrics"), 200),
     row("a path in capitals", get("/METRICS"), 404),
     row("a slash behind the path", get("/metrics/"), 404),
     row("two slashes", get("//metrics"), 404),

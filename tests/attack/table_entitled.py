@@ -56,7 +56,7 @@ REFUSED: list[Row] = [
     *row("the full book", BOOK | {"depth": 0}, TOP),
     *row("the full book, without a depth", BOOK, TOP),
     *row("a full grouped book", BOOK | {"group": 5}, TOP),
-    *row("the depth of one grant with the interval of another", BOOK | {"depth": 50, "interval_ms": 0}, TOP | {"depth": 50, "interval_ms": 100}, TOP),
+    *row("the depth of one grant with the interval of another", BOOK | {"depth": 50}, TOP | {"depth": 50, "interval_ms": 100}, TOP),
     # interval
     *row("a shorter interval", BOOK | {"interval_ms": 100}, SLOW),
     *row("every change", BOOK | {"interval_ms": 0}, SLOW),
@@ -99,7 +99,10 @@ REFUSED: list[Row] = [
     *row("a resume of a foreign one", of("SIM:QUIET") | {"resume": {"SIM:QUIET": [1, 1]}}, ONLY_A),
     # hints
     *(
-        EntitledRow(name=f"a name like that of {what}", command=of(asked), grants=(ALL | {"instruments": [asked]},), code="unknown_instrument", untold=untold(asked), for_s=1.5)
+        EntitledRow(
+            name=f"a name like that of {what}", command=of(asked), code="unknown_instrument", untold=untold(asked), for_s=1.5,
+            grants=(ALL | {"instruments": [asked]},),
+        )
         for what, asked in (("a foreign instrument", "SIM:quiet"), ("the canary", "CANARY:s3cret-xqz"))
     ),
 ]  # fmt: skip

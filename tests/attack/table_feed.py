@@ -30,7 +30,8 @@ def nested(depth: int) -> list[Any]:
 
 LINE = "\n2026-11-29T00:00:00.000Z error gateway.node: FORGED"
 HOSTILE = (
-    ("a forged log line", LINE), ("a forged log line behind a carriage return", "\r" + LINE[1:]), ("a forged log line behind a line separator", "\u2028" + LINE[1:]),
+    ("a forged log line", LINE), ("a forged log line behind a carriage return", "\r" + LINE[1:]),
+    ("a forged log line behind a line separator", "\u2028" + LINE[1:]),
     ("a forged log line behind a next line", "\x85" + LINE[1:]), ("a forged log line behind a form feed", "\x0c" + LINE[1:]),
     ("a cleared screen", "\x1b[2J"), ("a title of the terminal", "\x1b]0;FORGED\x07"), ("an answer of the terminal", "\x1b[6n"),
     ("a C1 control", "\x9b2J"), ("a bell", "\x07"), ("a backspace", "good\x08\x08\x08\x08evil"), ("a NUL", "a\0b"),
@@ -44,12 +45,18 @@ HOSTILE = (
 
 def forged(where: str, text: str) -> dict[str, Any]:
     """Which of the values holds the text."""
-    return {"ref": {"name": text}} if where == "name" else {"ref": {text: text}} if where == "key" else {"ref": {}, where: text}
+    return (
+        {"ref": {"name": text}}
+        if where == "name"
+        else {"ref": {text: text}}
+        if where == "key"
+        else {"ref": {}, where: text}
+    )
 
 
 FORGED = [
     *(
-        ForgedRow(name=f"{what} as {where}, {format}", symbol=f"F{number}{where[0].upper()}{format[0]}", format=format, **forged(where, text))
+        ForgedRow(name=f"{what} as {where}, {format}", symbol=f"F{number}{where[0].upper()}J", format=format, **forged(where, text))
         for number, (what, text) in enumerate(HOSTILE)
         for where, format in (("name", "json"), ("reason", "msgpack"))
     ),

@@ -112,7 +112,11 @@ RFC_7239: list[Row] = [
     proxied("an address that the client put before its own", forwarded(f"for=192.0.2.20, for={TAKEN}"), 429),
     proxied("an element within quotes", forwarded(f'for={TAKEN};host="x, for=192.0.2.21"'), 429),
     proxied("a pair within quotes", forwarded(f'host="x;for=192.0.2.22";for={TAKEN}'), 429),
-    proxied("a pair of the client's within the quotes of the proxy", forwarded(f'host="x;for=192.0.2.24;y";for={TAKEN}'), 429),
+    proxied(
+        "a pair of the client's within the quotes of the proxy",
+        forwarded(f'host="x;for=192.0.2.24;y";for={TAKEN}'),
+        429,
+    ),
     proxied("a quote that is open before its own", forwarded(f'for=192.0.2.23;host=", for={TAKEN}'), 429),
     proxied("a quote that a backslash keeps open", forwarded(f'host="\\", for={TAKEN}'), 429),
     proxied("7,000 quotes that backslashes keep open", forwarded(f"{OPEN_QUOTE}, for={TAKEN}"), 429),
@@ -176,7 +180,7 @@ PROXY_V2: list[Row] = [
     proxied("a TLS hello", bytes.fromhex("16030100c8010000c40303") + bytes(64), *DROPPED),
     RequestRow(name="half a PROXY header, then the end", raw=SIGNATURE + b"\x21", status=DROPPED, finish=True, source=next(_proxies)),
     RequestRow(name="half a PROXY header, then nothing", raw=head(PROXY, TCP4, v4())[:20], status=DROPPED, source=next(_proxies)),
-    RequestRow(name="a PROXY header, then the end", raw=head(PROXY, TCP4, v4(next(_clients))), status=DROPPED, finish=True, source=next(_proxies)),
+    RequestRow(name="a PROXY header alone", raw=head(PROXY, TCP4, v4("192.0.2.33")), status=DROPPED, finish=True, source=next(_proxies)),
 ]  # fmt: skip
 
 PROTOCOLS: dict[str, list[Row]] = {

@@ -8,10 +8,18 @@ from typing import Any
 from attack.rows import Row
 from attack.rows_users import NoRevokeRow, RevokedAuthRow, RevokeRow
 
-FOR_GOOD: dict[str, Any] = {"kind": "subject", "name": "victim", "at": 2**53 - 1, "until": None, "lifted": False}
+FOR_GOOD: dict[str, Any] = {
+    "kind": "subject",
+    "name": "victim",
+    "at": 2**53 - 1,
+    "until": None,
+    "lifted": False,
+}
 
 
-def no(what: str, payload: Any = b"", subject: str = "mdctl.revoke.subject.forged", **changes: Any) -> NoRevokeRow:
+def no(
+    what: str, payload: Any = b"", subject: str = "mdctl.revoke.subject.forged", **changes: Any
+) -> NoRevokeRow:
     """``changes`` of what would be a revocation of the victim."""
     whole = payload or json.dumps(FOR_GOOD | changes).encode()
     return NoRevokeRow(name=what, payload=whole, subject=subject)
@@ -19,8 +27,8 @@ def no(what: str, payload: Any = b"", subject: str = "mdctl.revoke.subject.forge
 
 REVOKED: list[Row] = [
     *(
-        RevokeRow(name=f"{kind} is revoked while a session is open, {format}", kind=kind, format=format, reopens=101 if kind == "session" else 401)
-        for kind in ("subject", "token", "session")
+        RevokeRow(name=f"{kind} is revoked while a session is open, {format}", kind=kind, format=format, reopens=reopens)
+        for kind, reopens in (("subject", 401), ("token", 401), ("session", 101))
         for format in ("json", "msgpack")
     ),
     *(

@@ -70,5 +70,3 @@ def test_row(protocol: str, row: Row, arenas: Arenas) -> None:
     row.play(arena)
     arena.check()
     assert not LEAKED, LEAKED
-
-

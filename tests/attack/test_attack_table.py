@@ -50,5 +50,12 @@ def test_the_table_is_as_large_as_promised() -> None:
 def test_a_line_that_is_forged_would_be_seen() -> None:
     said = "2026-11-29T00:00:00.000Z info gateway.node: connected"
     assert is_genuine(said) and is_genuine("  | a trace")
-    for line in ("FORGED", f"{said}\x1b[2J", f"{said}\x9b", f"{said}\u202e", said.replace("connected", "FORGED"), ""):
+    for line in (
+        "FORGED",
+        f"{said}\x1b[2J",
+        f"{said}\x9b",
+        f"{said}\u202e",
+        said.replace("connected", "FORGED"),
+        "",
+    ):
         assert not is_genuine(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ SPARE_DESCRIPTORS = 3
 
 @dataclass
 class Calm:
-    """The arena when nobody attacks."""
+    """The arena when nobody attacks. ``p99_ms`` is the median of all that were measured so far: of a few seconds it scatters by half."""
 
     usage: Usage
     gap_ms: float
@@ -78,7 +79,8 @@ def calm(arena: Arena, seconds: float = QUIET_S) -> Calm:
     time.sleep(seconds)
     cpu = (arena.gateway.cpu_s() - cpu_s) / (time.monotonic() - began_s)
     gap_ms, p99_ms = felt(arena)
-    return Calm(arena.gateway.usage(), gap_ms, p99_ms, cpu)
+    arena.quiet_p99s_ms.append(p99_ms)
+    return Calm(arena.gateway.usage(), gap_ms, statistics.median(arena.quiet_p99s_ms), cpu)
 
 
 def felt(arena: Arena) -> tuple[float, float]:

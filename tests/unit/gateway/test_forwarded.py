@@ -90,7 +90,16 @@ LONG = 1_000_000
         ('""' * LONG, None),
         ("a=b;" * (LONG // 8), None),
     ],
-    ids=["escapes", "escapes, then ours", "blanks", "blanks before", "semicolons", "commas", "quotes", "pairs"],
+    ids=[
+        "escapes",
+        "escapes, then ours",
+        "blanks",
+        "blanks before",
+        "semicolons",
+        "commas",
+        "quotes",
+        "pairs",
+    ],
 )
 def test_the_time_that_a_value_takes_grows_with_its_length_alone(value: str, client: str | None) -> None:
     """With a pattern that reads again and again, each of these would take hours."""
