@@ -68,13 +68,18 @@ def _for_of(element: str) -> str:
 
 def _elements(value: str) -> list[str]:
     """What commas outside quotes divide. Behind a quote that nothing closes, which no proxy wrote, all commas do."""
-    found, at = [], 0
-    while (end := _ELEMENT.match(value, at).end()) < len(value):  # type: ignore[union-attr] - it matches nothing too
+    found: list[str] = []
+    at = 0
+    while True:
+        element = _ELEMENT.match(value, at)
+        assert element is not None  # nothing is an element too
+        end = element.end()
+        if end == len(value):
+            return [*found, value[at:]]
         if value[end] != ",":
             return found + value[at:].split(",")
         found.append(value[at:end])
         at = end + 1
-    return [*found, value[at:]]
 
 
 def _address(hop: str) -> bytes | None:
