@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,23 @@ def environment() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(paths)}
 
 
-def on_core(process: subprocess.Popen[str], core: int | None) -> None:
+def on_core(pid: int, core: int) -> None:
     """Keeps a process to one core, where the machine has more than one."""
     cores = sorted(os.sched_getaffinity(0))
-    if core is not None and len(cores) > 1:
-        os.sched_setaffinity(process.pid, {cores[core % len(cores)]})
+    if len(cores) > 1:
+        for thread in threads(pid):
+            os.sched_setaffinity(thread, {cores[core % len(cores)]})
+
+
+def before_others(pid: int) -> None:
+    """Gives a process its core whenever it wants it, where that is allowed."""
+    with suppress(PermissionError):
+        for thread in threads(pid):
+            os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(1))
+
+
+def threads(pid: int) -> list[int]:
+    return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
 
 
 class HonestClients:
@@ -244,10 +256,13 @@ class Arena:
         parts.callback(self.honest.stop)
 
     def _pin(self) -> None:
-        """The gateway has the first core; attackers get the last place in the queue of the others."""
-        on_core(self.gateway.program.process, 0)
-        for each in (self.honest.process, self.market.process):
-            on_core(each, 1)
+        """The gateway has the first core. On the other, attackers come last: what they take there from NATS and from the honest
+        clients is not the gateway's doing."""
+        assert self.nats.pid is not None
+        on_core(self.gateway.pid, 0)
+        for pid in (self.nats.pid, self.market.process.pid, self.honest.process.pid):
+            on_core(pid, 1)
+            before_others(pid)
 
     @property
     def target(self) -> Target:

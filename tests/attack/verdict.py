@@ -116,7 +116,7 @@ def _run(arena: Arena, attack: Attack, size: float) -> list[str]:
         cwd=ROOT, env=environment_of_attackers(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     if arena.pinned:
-        on_core(process, 1)
+        on_core(process.pid, 1)
     try:
         said, _ = process.communicate(timeout=ATTACK_DEADLINE_S)
     except subprocess.TimeoutExpired:
