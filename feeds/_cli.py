@@ -17,7 +17,7 @@ from typing import Any
 import uvloop
 
 from mdstream import logs
-from mdstream.bus import BusOptions
+from mdstream.bus import BusOptions, StreamOptions
 from mdstream.bus.options import secret
 from mdstream.errors import BusError, ConfigError, MdstreamError
 from mdstream.feed import Publisher
@@ -53,6 +53,11 @@ _NATS = {
         "how the subjects of JetStream's API begin, where it is imported from another account (default: $JS.API)",
     ),
     "nats_inbox_prefix": ("TEXT", "how the subjects begin on which NATS answers (default: _INBOX)"),
+    "nats_replicas": (
+        "N",
+        "copies of each stream in a NATS cluster, 1 to 5, when it is created; if a stream that exists has fewer, the log says so "
+        "(default: 1)",
+    ),
 }
 """Name → placeholder, help."""
 _LOG = {"log_level": ("info", "debug", "warning", "error"), "log_format": ("text", "json")}
@@ -116,7 +121,14 @@ def bus_options(arguments: argparse.Namespace, name: str) -> BusOptions:
         tls_key=files.get("nats_tls_key"),
         inbox_prefix=given["nats_inbox_prefix"] or "_INBOX",
         api_prefix=given["nats_api_prefix"] or "$JS.API",
+        streams=StreamOptions(replicas=_replicas(given["nats_replicas"] or "1")),
     )
+
+
+def _replicas(text: str) -> int:
+    if text not in ("1", "2", "3", "4", "5"):
+        raise ConfigError(f"nats_replicas is {text!r}; it must be a whole number from 1 to 5")
+    return int(text)
 
 
 def duration_s(text: str) -> float:

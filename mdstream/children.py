@@ -99,12 +99,17 @@ class Child:
             await self._process.wait()
 
 
-async def start_module(module: str, arguments: Sequence[str], **options: Any) -> asyncio.subprocess.Process:
-    """Runs a module of ours: the one next to this module, not one of that name in the working directory."""
+def module_command(module: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Command and environment that run a module of ours: the one next to this module, not one of that name in the working directory."""
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    command = killed_with_parent([sys.executable, "-P", "-m", module, *arguments])
-    return await asyncio.create_subprocess_exec(*command, env=environment, **options)
+    return [sys.executable, "-P", "-m", module, *arguments], environment
+
+
+async def start_module(module: str, arguments: Sequence[str], **options: Any) -> asyncio.subprocess.Process:
+    """Runs a module of ours, until this process dies at the latest."""
+    command, environment = module_command(module, arguments)
+    return await asyncio.create_subprocess_exec(*killed_with_parent(command), env=environment, **options)
 
 
 @contextmanager

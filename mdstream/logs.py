@@ -81,19 +81,26 @@ def _named(field: tuple[str, object]) -> str:
     return f"{name}={json.dumps(value, ensure_ascii=False, default=str, separators=(',', ':'))}"
 
 
-def configure(level: str, format: str, *, audit: bool = False) -> None:
+def configure(level: str, format: str, *, audit: bool = False, worker: int | None = None) -> None:
     """Logs everything from ``level`` up to stderr; of the libraries that we use, only warnings and errors.
 
-    ``audit``: also what is written to the logger ``AUDIT``, whatever the level.
+    ``audit``: also what is written to the logger ``AUDIT``, whatever the level. ``worker``: each line says that it is of this one.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else LineFormatter())
+    if worker is not None:
+        handler.addFilter(lambda record: _name_worker(record, worker))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("mdstream").setLevel(level.upper())
     logging.getLogger(AUDIT).setLevel(logging.INFO if audit else logging.CRITICAL)
     if level == "info":
         # It says how each client broke the protocol; that helps to debug the client.
         logging.getLogger("mdstream.session").setLevel(logging.WARNING)
+
+
+def _name_worker(record: logging.LogRecord, worker: int) -> bool:
+    setattr(record, FIELDS, {**_fields(record), "worker": worker})
+    return True
 
 
 def handle_loop_exception(loop: AbstractEventLoop, context: dict[str, Any]) -> None:

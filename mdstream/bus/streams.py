@@ -51,6 +51,7 @@ STREAM_NOT_FOUND = 10059
 SUBJECTS_OVERLAP = 10065
 WRONG_LAST_SEQUENCE = 10071
 NO_SPACE = (10023, 10028, 10047)
+NO_CLUSTER = 10074
 NOT_ENABLED = (10035, 10039, 10076)
 
 
@@ -79,7 +80,8 @@ async def ensure_past(js: JetStreamContext, options: StreamOptions, delay_s: flo
     """
     needed_s = delay_s + PAST_SLACK_S
     try:
-        await _create(js, _past_config(options, needed_s))
+        wanted = _past_config(options, needed_s)
+        _check_replicas((await _create(js, wanted)).config, wanted)
         answers = {name: await info(js, name) for name in (MD_LOG, MD_PAST)}
     except (nats.errors.Error, TimeoutError) as error:
         explain(error, f"stream {MD_PAST} does not exist and cannot be created")
@@ -146,6 +148,8 @@ def explain(error: Exception, what: str) -> NoReturn:
         raise BusError(
             f"{what}: the server has no room for it ({_said(error)}); raise its max_file_store, or lower log_max_bytes"
         ) from error
+    if code == NO_CLUSTER:
+        raise BusError(f"{what}: nats_replicas is more than 1, and this server is in no cluster") from error
     if code == WRONG_LAST_SEQUENCE:
         raise BusConflict(f"{what}: {_said(error)}") from error
     if code == SUBJECTS_OVERLAP:
@@ -189,6 +193,16 @@ async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
             "stream %s exists and is left as it is, but it does not list %s: what is published there is not kept",
             name,
             ", ".join(missing),
+        )
+    _check_replicas(info.config, config)
+
+
+def _check_replicas(found: api.StreamConfig, wanted: api.StreamConfig) -> None:
+    have, want = found.num_replicas or 1, wanted.num_replicas or 1
+    if have < want:
+        logger.warning(
+            "stream %s exists and is left as it is, but it has %d of %d copies; `nats stream edit %s --replicas %d` makes more",
+            *(found.name, have, want, found.name, want),
         )
 
 

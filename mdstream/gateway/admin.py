@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from mdstream.bus import Refusal
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.hosts import Hosts, hosts_of
-from mdstream.gateway.http_listener import HttpListener, Page
+from mdstream.gateway.http_listener import Before, HttpListener, Page
 from mdstream.gateway.http_messages import RequestLine
 from mdstream.gateway.kept_page import KeptPage
-from mdstream.gateway.metrics import CONTENT_TYPE, Metrics
+from mdstream.gateway.metrics import CONTENT_TYPE
 from mdstream.printable import printable, printable_json
 
 _READY = (b"/readyz", b"/", b"*")
@@ -27,21 +28,22 @@ class Admin:
     def __init__(
         self,
         config: GatewayConfig,
-        metrics: Metrics,
+        metrics: Callable[[], bytes],
         not_ready: Callable[[], str | None],
-        refused: Callable[[], list[Refusal]],
+        refused: Callable[[], str],
         audit: Audit,
         *,
+        before: Before | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``refused``: what came from the bus and was refused, by instrument."""
+        """``metrics`` and ``refused`` make the pages of those names; ``before`` as in ``HttpListener``."""
         self._config = config
         self._not_ready = not_ready
-        self._metrics = KeptPage(metrics.page, now_s)
-        self._refused = KeptPage(lambda: refused_page(refused()), now_s)
+        self._metrics = KeptPage(metrics, now_s)
+        self._refused = KeptPage(refused, now_s)
         self._audit = audit
         self._hosts = Hosts(config.admin_host, config.admin_hosts)
-        self._listener = HttpListener(self._page)
+        self._listener = HttpListener(self._page, before)
 
     @property
     def port(self) -> int:
@@ -80,8 +82,18 @@ class Admin:
 
 def refused_page(refusals: list[Refusal]) -> str:
     """``{"VENUE:SYMBOL": [{…}, …], …}``, of each instrument the newest first."""
-    page: dict[str, list[dict[str, object]]] = {}
+    return show_refused(by_instrument(refusals))
+
+
+def by_instrument(refusals: list[Refusal]) -> dict[str, list[dict[str, Any]]]:
+    """Of each instrument the newest first."""
+    page: dict[str, list[dict[str, Any]]] = {}
     for refusal in refusals:
         entry = dataclasses.asdict(refusal)
         page.setdefault(entry.pop("instrument"), []).append(entry)
+    return page
+
+
+def show_refused(page: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """As JSON that is safe to print."""
     return printable_json(json.dumps(page, indent=1))

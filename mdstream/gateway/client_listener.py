@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -85,7 +85,7 @@ class ClientListener:
         notsent_lowat_bytes: int = 0,
     ) -> None:
         """Listens; the arguments are those of ``sockets.listen``. Raises MdstreamError, in one line, if it cannot."""
-        self._sockets = await listen(
+        sockets = await listen(
             host,
             port,
             what="clients",
@@ -93,7 +93,13 @@ class ClientListener:
             send_buffer_bytes=send_buffer_bytes,
             notsent_lowat_bytes=notsent_lowat_bytes,
         )
-        if self._uses_compiled:
+        self.use(sockets)
+
+    def use(self, sockets: Sequence[socket.socket]) -> None:
+        """Accepts on these, which listen already, and on no others. Raises MdstreamError, in one line, if it cannot."""
+        self._pause()
+        self._sockets = list(sockets)
+        if self._uses_compiled and self._connections is None:
             try:
                 self._connections = Connections(self._loop)
             except OSError as error:

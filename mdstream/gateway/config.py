@@ -87,6 +87,11 @@ class GatewayConfig(AuthSettings):
         Text(),
         "how the subjects of JetStream's API begin; another where it is imported from another account",
     )
+    nats_replicas: int = _bus(
+        1,
+        Whole(1, 5),
+        "copies of each stream in a NATS cluster, when it is created; if a stream that exists has fewer, the log says so",
+    )
     nats_parser: str = _bus(
         "compiled",
         Text(("compiled", "plain"), placeholder="compiled|plain"),
@@ -122,6 +127,11 @@ class GatewayConfig(AuthSettings):
         f"gateway-{secrets.token_hex(4)}",
         Text(placeholder="NAME"),
         "name of this gateway, shown to clients; by default a new one at each start, which does not tell the machine's",
+    )
+    workers: int = _listen(
+        1,
+        Whole(0, 256),
+        "processes that serve clients, each with a part of them; 0 is one for each CPU; more than one needs Linux",
     )
     backlog: int = _listen(
         4_096, Whole(1, 65535), "connections that the kernel holds until the gateway accepts them"

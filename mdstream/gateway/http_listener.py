@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeAlias, cast
 
@@ -32,13 +32,17 @@ Page: TypeAlias = tuple[int, str | bytes, Sequence[tuple[str, str]]]
 """Status, body, headers."""
 MakePage: TypeAlias = Callable[[RequestLine, bytes, str], Page]
 """From the first line of a request, its whole head, and its sender's address."""
+Before: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""Fetches what a page needs; from the head of the request."""
 
 
 class HttpListener:
     """Answers GET, HEAD and OPTIONS with what ``make_page`` returns: HEAD without the body, OPTIONS with ``Allow``."""
 
-    def __init__(self, make_page: MakePage) -> None:
+    def __init__(self, make_page: MakePage, before: Before | None = None) -> None:
+        """``before`` is waited for before a page is made, within the time of a request."""
         self._answer = partial(answer, make_page=make_page)
+        self._before = before
         self._exchanges: dict[_Exchange, None] = {}
         """In the order in which they came."""
         self._servers: list[asyncio.Server] = []
@@ -56,7 +60,7 @@ class HttpListener:
 
     def exchange(self) -> asyncio.Protocol:
         """What speaks on a new connection."""
-        return _Exchange(self._answer, self._exchanges)
+        return _Exchange(self._answer, self._exchanges, self._before)
 
     def close(self) -> None:
         for server in self._servers:
@@ -67,9 +71,16 @@ class HttpListener:
 class _Exchange(asyncio.Protocol):
     """One connection; it is among ``others`` while it is open."""
 
-    def __init__(self, answer: Callable[[bytes, str], bytes], others: dict[_Exchange, None]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[bytes, str], bytes],
+        others: dict[_Exchange, None],
+        before: Before | None,
+    ) -> None:
         self._answer = answer
         self._others = others
+        self._before = before
+        self._waiting: asyncio.Task[None] | None = None
         self._head = bytearray()
         self._answered = False
 
@@ -97,7 +108,19 @@ class _Exchange(asyncio.Protocol):
         if (end if end >= 0 else len(self._head)) > MAX_HEAD:
             self._end_with(response(431, f"a request has at most {MAX_HEAD} bytes"))
         elif end >= 0:
-            self._end_with(self._answer(bytes(self._head[:end]), peer_of(self._transport)))
+            self._answer_to(bytes(self._head[:end]))
+
+    def _answer_to(self, head: bytes) -> None:
+        if self._before is None:
+            self._end_with(self._answer(head, peer_of(self._transport)))
+        else:
+            self._answered = True
+            work = self._answer_later(head, self._before)
+            self._waiting = asyncio.get_running_loop().create_task(work)
+
+    async def _answer_later(self, head: bytes, before: Before) -> None:
+        await before(head)
+        self._end_with(self._answer(head, peer_of(self._transport)))
 
     def _end_with(self, whole: bytes) -> None:
         self._answered = True
@@ -108,6 +131,8 @@ class _Exchange(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._deadline.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
         self._others.pop(self, None)
 
 

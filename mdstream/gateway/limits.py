@@ -17,6 +17,7 @@ from mdstream.auth.identity import NOBODY, Identity
 from mdstream.gateway.addresses import UNKNOWN, Networks, shown_address, site_of
 from mdstream.gateway.budget import Budget, Charge, Cost
 from mdstream.gateway.forwarded import forwarded_for
+from mdstream.gateway.shared_limits import Common, SharedLimits
 
 if TYPE_CHECKING:
     from mdstream.gateway.config import GatewayConfig
@@ -50,6 +51,8 @@ class Kind(StrEnum):
 Tell = Callable[[str, Kind, str], None]
 """Hears of a limit that was reached: the scope, the kind, and whose it is."""
 
+COUNTED: Final = (Kind.CONNECTIONS, Kind.HANDSHAKES, Kind.SUBSCRIPTIONS)
+
 RATES: Final = {Cost(kind.removesuffix("_per_second")): kind for kind in Kind if kind.endswith("_per_second")}
 """What each cost of a session is charged to."""
 _WHAT = {
@@ -61,18 +64,22 @@ _WHAT = {
     Kind.LEVELS: "levels read a second",
     Kind.ANSWER_BYTES: "bytes of answers a second",
 }
+_RATE_PLACES: Final = {kind: place for place, kind in enumerate(RATES.values())}
+"""Where the workers of a gateway keep each budget together."""
 
 
 class Share:
     """What one address or one user has now."""
 
-    __slots__ = ("budgets", "connections", "handshakes", "key", "subscriptions", "told_s")
+    __slots__ = ("budgets", "connections", "handshakes", "key", "row", "subscriptions", "told_s")
 
     def __init__(self, key: bytes | str) -> None:
         self.key = key
         self.connections = self.handshakes = self.subscriptions = 0
         self.budgets: dict[Kind, Budget] = {}
         self.told_s = float("-inf")
+        self.row = -1
+        """Where the workers of this gateway count it together."""
 
     @property
     def is_unused(self) -> bool:
@@ -88,9 +95,12 @@ class Shares:
         show: Callable[[bytes | str], str],
         most: int = MOST_SHARES,
         tell: Tell = lambda scope, kind, name: None,
+        common: Common | None = None,
     ) -> None:
-        """``scope`` is ``address`` or ``user``; ``show`` names a key for people; ``tell`` hears of each refusal."""
+        """``scope`` is ``address`` or ``user``; ``show`` names a key for people; ``tell`` hears of each refusal. ``common``: what
+        other processes of this gateway have counts too."""
         self._tell = tell
+        self._common = common
         self.scope = scope
         self.bounds: dict[Kind, int] = {}
         self._show = show
@@ -107,6 +117,8 @@ class Shares:
         self.bounds = bounds
         for share in self._shares.values():
             share.budgets.clear()
+            if self._common is not None:
+                self._common.fill(share.row)
 
     def use(self, key: bytes | str) -> Share:
         """The share of this address or user, to be counted in at once."""
@@ -116,20 +128,37 @@ class Shares:
             if len(self._shares) >= self._most and self._unused_since:
                 self._forget(next(iter(self._unused_since)))
             share = self._shares[key] = Share(key)
+            if self._common is not None:
+                share.row = self._common.hold(key)
         return share
 
-    def find(self, key: bytes | str) -> Share | None:
-        return self._shares.get(key)
+    def find(self, key: bytes | str, now_s: float) -> Share | None:
+        """The share of this address or user, if it may have anything, here or in another process."""
+        share = self._shares.get(key)
+        if share is None and self._common is not None:
+            share = self.use(key)
+            self.release(share, now_s)
+        return share
 
     def is_full(self, share: Share, kind: Kind, have: int, more: int = 1) -> bool:
         bound = self.bounds[kind]
+        if bound and self._common is not None:
+            have += self._common.elsewhere(share.row, COUNTED.index(kind))
         return 0 < bound < have + more
+
+    def changed(self, share: Share) -> None:
+        """Call when a count of it has changed."""
+        if self._common is not None:
+            self._common.put(share.row, (share.connections, share.handshakes, share.subscriptions))
 
     def take(self, share: Share, kind: Kind, amount: float, now_s: float) -> bool:
         """Takes from the share's budget of a rate; False if there is too little left."""
         per_second = self.bounds[kind]
         if not per_second:
             return True
+        if self._common is not None and share.row >= 0:
+            rate = _RATE_PLACES[kind]
+            return self._common.take(share.row, rate, amount, per_second * BURST_S, per_second, now_s)
         budget = share.budgets.get(kind)
         if budget is None:
             budget = share.budgets[kind] = Budget(per_second * BURST_S, per_second, now_s)
@@ -159,7 +188,9 @@ class Shares:
 
     def _forget(self, key: bytes | str) -> None:
         del self._unused_since[key]
-        del self._shares[key]
+        share = self._shares.pop(key)
+        if self._common is not None:
+            self._common.release(share.row)
 
 
 class Visitor:
@@ -214,10 +245,13 @@ class Limits:
         most: int = MOST_SHARES,
         *,
         tell: Tell = lambda scope, kind, name: None,
+        shared: SharedLimits | None = None,
     ) -> None:
+        """``shared``: counts that the workers of a gateway keep together."""
         self._now_s = now_s
-        self.addresses = Shares("address", _show_address, most, tell)
-        self.users = Shares("user", str, most, tell)
+        of_addresses, of_users = (None, None) if shared is None else (shared.addresses, shared.users)
+        self.addresses = Shares("address", _show_address, most, tell, of_addresses)
+        self.users = Shares("user", str, most, tell, of_users)
         self._silent_proxy = UNKNOWN
         self.use(config)
 
@@ -259,7 +293,8 @@ class Limits:
 
     def admit(self, visitor: Visitor) -> str | None:
         """Call when everything else allows the upgrade, and its answer is given at once. Why it must be refused, else None."""
-        user = self.users.find(visitor.identity.subject) if self._has_user(visitor) else None
+        has_user = self._has_user(visitor)
+        user = self.users.find(visitor.identity.subject, self._now_s()) if has_user else None
         if user is not None and self.users.is_full(user, Kind.CONNECTIONS, user.connections):
             return self.users.refuse(user, Kind.CONNECTIONS, self._now_s())
         return self._full_address(visitor)
@@ -269,6 +304,7 @@ class Limits:
         if visitor.is_half_open and visitor.place is not None:
             visitor.is_half_open = False
             visitor.place.handshakes -= 1
+            self.addresses.changed(visitor.place)
             self.addresses.release(visitor.place, self._now_s())
 
     def entered(self, visitor: Visitor) -> None:
@@ -277,8 +313,9 @@ class Limits:
         if self._has_user(visitor):
             visitor.user = self.users.use(visitor.identity.subject)
         if visitor.is_counted:
-            for _, share in self._shares_of(visitor):
+            for shares, share in self._shares_of(visitor):
                 share.connections += 1
+                shares.changed(share)
             self.answered(visitor)
 
     def left(self, visitor: Visitor) -> None:
@@ -289,6 +326,7 @@ class Limits:
         visitor.is_in = False
         for shares, share in self._shares_of(visitor):
             share.connections -= 1
+            shares.changed(share)
             shares.release(share, self._now_s())
 
     # ---- commands
@@ -327,8 +365,9 @@ class Limits:
             return
         more = have - visitor.subscriptions
         visitor.subscriptions = have
-        for _, share in self._shares_of(visitor):
+        for shares, share in self._shares_of(visitor):
             share.subscriptions += more
+            shares.changed(share)
 
     def shown(self, visitor: Visitor) -> dict[str, dict[str, int]]:
         """The limits that a client is told: ``{"address": {"connections": 1000, …}, "user": {…}}``."""
@@ -365,6 +404,7 @@ class Limits:
             return self.addresses.refuse(place, Kind.HANDSHAKES, self._now_s())
         visitor.place, visitor.is_half_open = place, True
         place.handshakes += 1
+        self.addresses.changed(place)
         return None
 
     def _full_address(self, visitor: Visitor) -> str | None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from typing import Final
 
@@ -19,7 +19,7 @@ from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, StreamOptions,
 from mdstream.bus.options import read_urls, secret
 from mdstream.bus.streams import PAST_SLACK_S
 from mdstream.errors import BusError, BusUnavailable
-from mdstream.gateway.admin import Admin
+from mdstream.gateway.admin import Admin, by_instrument, refused_page
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.auth_metrics import AuthCollector
 from mdstream.gateway.auth_setup import make_authenticator
@@ -33,7 +33,10 @@ from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
+from mdstream.gateway.sockets import url_of
 from mdstream.gateway.usage_writer import UsageWriter
+from mdstream.gateway.worker_link import Pages
+from mdstream.gateway.worker_settings import WorkerPlace
 
 log = logging.getLogger("mdstream.gateway")
 
@@ -54,8 +57,12 @@ class Gateway:
     clients before NATS is there. (``run.serve`` starts an embedded NATS, this class does not.)
     """
 
-    def __init__(self, config: GatewayConfig, bus: Bus | None = None) -> None:
+    def __init__(
+        self, config: GatewayConfig, bus: Bus | None = None, place: WorkerPlace | None = None
+    ) -> None:
+        """``place``: it is one worker of several; it accepts clients where ``watch`` says, and has no admin pages of its own."""
         self.config = config
+        self._place = place
         self._bus = bus
         self._owns_bus = bus is None
         self._hub = Hub(
@@ -80,7 +87,9 @@ class Gateway:
         self.audit = Audit(config.audit_lines_per_second)
         self._revocations = Revocations(wall_us)
         self._authenticator = make_authenticator(config, self._revocations)
-        self._limits = Limits(config, time.monotonic, tell=self._limited)
+        self._limits = Limits(
+            config, time.monotonic, tell=self._limited, shared=None if place is None else place.limits
+        )
         self._usage = UsageWriter(config, lambda: self._bus, wall_us) if config.usage_enabled else None
         self._sessions = Sessions(
             config,
@@ -117,11 +126,12 @@ class Gateway:
             self._limits,
             self._usage,
         )
+        self._metrics = Metrics(collector, *self._auth_collectors())
         self._admin = Admin(
             config,
-            Metrics(collector, *self._auth_collectors()),
+            self._metrics.page,
             self.not_ready,
-            self._instruments.refused,
+            lambda: refused_page(self._instruments.refused()),
             self.audit,
         )
         self.ticked: Callable[[], object] = _nothing
@@ -145,15 +155,20 @@ class Gateway:
     def url(self) -> str:
         """Where clients connect, once started."""
         scheme = "wss" if self.config.tls_cert else "ws"
-        return f"{scheme}://{_for_url(self.config.host)}:{self.port}/v1/stream"
+        return f"{url_of(scheme, self.config.host, self.port)}/v1/stream"
 
     @property
     def admin_url(self) -> str:
-        return f"http://{_for_url(self.config.admin_host)}:{self.admin_port}"
+        return url_of("http", self.config.admin_host, self.admin_port)
 
     def updates(self) -> int:
         """How many messages of topics were encoded so far; it does not grow while no updates arrive."""
         return self._hub.updates
+
+    @property
+    def draining(self) -> bool:
+        """It sends its clients away."""
+        return self._server.draining
 
     @property
     def clients(self) -> int:
@@ -186,8 +201,9 @@ class Gateway:
         if self._authenticator is not None:
             self._authenticator.start()
         try:
-            await self._admin.start()
-            await self._server.start()
+            if self._place is None:
+                await self._admin.start()
+            await self._server.start(inherits=self._place is not None)
         except BaseException:
             await self.stop()
             raise
@@ -195,6 +211,15 @@ class Gateway:
             self._connecting = asyncio.get_running_loop().create_task(self._connect(options))
         elif self._bus is not None:
             self._use(self._bus)
+
+    def watch(self, slots: Iterable[int]) -> None:
+        """A worker accepts clients on the sockets of these slots, and on no others."""
+        if self._place is not None:
+            self._server.watch([each for slot in slots for each in self._place.sockets[slot]])
+
+    def pages(self) -> Pages:
+        """What the admin pages show, for whoever shows it."""
+        return Pages(self._metrics.page().decode(), by_instrument(self._instruments.refused()))
 
     def reload_certificate(self) -> bool:
         """Reads the certificate for clients again; False if there is none. Raises MdstreamError if it cannot be used; the old one
@@ -409,7 +434,9 @@ def bus_options(config: GatewayConfig) -> BusOptions:
         api_prefix=config.nats_api_prefix,
         name=f"mdstream gateway {config.node}",
         parser=config.nats_parser,
-        streams=StreamOptions(log_max_age_s=PAST_SLACK_S + config.delay_ms / 1000),
+        streams=StreamOptions(
+            log_max_age_s=PAST_SLACK_S + config.delay_ms / 1000, replicas=config.nats_replicas
+        ),
     )
     options.ssl_context()
     return options
@@ -422,7 +449,3 @@ def _sender() -> Sender | None:
     except OSError as error:
         log.info("%s; clients are written to one by one", error.strerror)
         return None
-
-
-def _for_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

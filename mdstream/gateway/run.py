@@ -23,6 +23,9 @@ from mdstream.gateway.auth_setup import warning
 from mdstream.gateway.config import GatewayConfig, describe
 from mdstream.gateway.node import Gateway
 from mdstream.gateway.pauses import Collecting
+from mdstream.gateway.signals import Signals
+from mdstream.gateway.supervisor import supervise
+from mdstream.gateway.worker_settings import count_workers
 
 log = logging.getLogger("mdstream.gateway")
 
@@ -40,47 +43,31 @@ def serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig] | None 
     ``read_again`` reads the configuration once more at SIGHUP; it may raise ConfigError.
     """
     config.check_exposure(config.host)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the gateway is there to read its certificate again
+    for number in (signal.SIGHUP, signal.SIGUSR2):  # until there is something that obeys them
+        signal.signal(number, signal.SIG_IGN)
     logs.configure(config.log_level, config.log_format, audit=config.audit_lines_per_second > 0)
-    _return_large_blocks()
-    config = _fit_to_file_limit(config)
-    _make_room_for_files(config.max_connections)
+    config = dataclasses.replace(config, workers=count_workers(config))
+    if config.workers == 1:
+        config = prepare(config)
     log.info("mdstream %s, configuration: %s", __version__, describe(config))
     uvloop.run(_serve(config, read_again or (lambda: config)))
     log.info("stopped")
     return 0
 
 
-class _Signals:
-    """The first signal asks to drain, the second to stop at once."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.insisted = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._received, number)
-
-    def _received(self, number: signal.Signals) -> None:
-        if self.asked.is_set():
-            self.insisted.set()
-        else:
-            log.info("%s: stopping; once more to stop at once", number.name)
-            self.asked.set()
-
-
 async def _serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig]) -> None:
     asyncio.get_running_loop().set_exception_handler(logs.handle_loop_exception)
-    signals = _Signals()
+    signals = Signals()
+    work = _serve_until if config.workers == 1 else supervise
     if config.nats != ("embedded",):
-        await _serve_until(signals, config, read_again)
+        await work(signals, config, read_again)
         return
     async with await EmbeddedNats.start(data_dir=config.nats_data_dir, port=config.nats_port) as nats:
         log.info("embedded NATS at %s; publish to it with --nats %s", nats.where, nats.file_url)
         keeping = asyncio.ensure_future(nats.keep_running())
         keeping.add_done_callback(lambda _: signals.asked.set())
         try:
-            await _serve_until(signals, dataclasses.replace(config, nats=(nats.url,)), read_again)
+            await work(signals, dataclasses.replace(config, nats=(nats.url,)), read_again)
         finally:
             keeping.cancel()
         if not keeping.cancelled() and keeping.done():
@@ -88,18 +75,27 @@ async def _serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig])
 
 
 async def _serve_until(
-    signals: _Signals, config: GatewayConfig, read_again: Callable[[], GatewayConfig]
+    signals: Signals, config: GatewayConfig, read_again: Callable[[], GatewayConfig]
 ) -> None:
     gateway = Gateway(config)
     if (said := warning(config)) is not None:
         log.warning("%s", said)
+
+    def begun() -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, gateway, read_again)
+        log.info("serving clients at %s, probes and metrics at %s", gateway.url, gateway.admin_url)
+
+    await serve_until(signals, gateway, begun)
+
+
+async def serve_until(signals: Signals, gateway: Gateway, begun: Callable[[], None]) -> None:
+    """Serves until it is asked to stop; calls ``begun`` once it can accept clients. Raises ConfigError, or MdstreamError if it cannot."""
     collecting = Collecting(gateway.updates)
     gateway.ticked = collecting.step
     collecting.start()
     try:
         await gateway.start()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, gateway, read_again)
-        log.info("serving clients at %s, probes and metrics at %s", gateway.url, gateway.admin_url)
+        begun()
         await _stop_when_asked(signals, gateway)
     finally:
         collecting.stop()
@@ -107,12 +103,18 @@ async def _serve_until(
 
 def _reload(gateway: Gateway, read_again: Callable[[], GatewayConfig]) -> None:
     """SIGHUP: a certificate was renewed, or keys or limits have changed."""
+    reload_files(gateway)
+    use_limits(gateway, read_again)
+
+
+def reload_files(gateway: Gateway) -> None:
+    """Reads keys and certificates again."""
     _reload_keys(gateway)
     _reload_certificate(gateway)
-    _reload_limits(gateway, read_again)
 
 
-def _reload_limits(gateway: Gateway, read_again: Callable[[], GatewayConfig]) -> None:
+def use_limits(gateway: Gateway, read_again: Callable[[], GatewayConfig]) -> None:
+    """Takes the limits of the configuration that is read again."""
     try:
         if gateway.use_limits(read_again()):
             log.info("SIGHUP: the limits have changed")
@@ -139,7 +141,7 @@ def _reload_certificate(gateway: Gateway) -> None:
         )
 
 
-async def _stop_when_asked(signals: _Signals, gateway: Gateway) -> None:
+async def _stop_when_asked(signals: Signals, gateway: Gateway) -> None:
     await _wait_until_asked(signals, gateway)
     draining = asyncio.ensure_future(gateway.drain())
     insisted = asyncio.ensure_future(signals.insisted.wait())
@@ -153,7 +155,7 @@ async def _stop_when_asked(signals: _Signals, gateway: Gateway) -> None:
         draining.result()
 
 
-async def _wait_until_asked(signals: _Signals, gateway: Gateway) -> None:
+async def _wait_until_asked(signals: Signals, gateway: Gateway) -> None:
     """Raises ConfigError if NATS cannot serve the configuration."""
     asked, refused = (
         asyncio.ensure_future(signals.asked.wait()),
@@ -165,6 +167,14 @@ async def _wait_until_asked(signals: _Signals, gateway: Gateway) -> None:
     if asked not in done:
         await gateway.stop(at_once=True)
         refused.result()
+
+
+def prepare(config: GatewayConfig) -> GatewayConfig:
+    """Makes this process fit for many clients; returns the configuration with the ``max_connections`` that it can have."""
+    _return_large_blocks()
+    config = _fit_to_file_limit(config)
+    _make_room_for_files(config.max_connections)
+    return config
 
 
 def _fit_to_file_limit(config: GatewayConfig) -> GatewayConfig:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
@@ -83,7 +84,7 @@ class Server:
         self._listener: ClientListener | None = None
         self.tls: ServerTls | None = None
         """Once started, if there is a certificate."""
-        self.draining = False
+        self.draining = self.ended = False
         self.port = 0
         self.refused_total: Counter[int] = Counter()
 
@@ -100,8 +101,8 @@ class Server:
             return f"full: {self._group.connections} of {self._group.max_connections} connections"
         return None
 
-    async def start(self) -> None:
-        """Listens; raises MdstreamError if it cannot."""
+    async def start(self, *, inherits: bool = False) -> None:
+        """Listens; raises MdstreamError if it cannot. ``inherits``: on nothing until ``watch`` is called."""
         config = self._config
         if config.tls_cert is not None:
             self.tls = ServerTls(config)
@@ -113,6 +114,9 @@ class Server:
             tls=self.tls.context if self.tls is not None else None,
             handshake_s=config.handshake_ms / 1000,
         )
+        if inherits:
+            self._listener.use(())
+            return
         await self._listener.open(
             config.host,
             config.port,
@@ -121,6 +125,11 @@ class Server:
             notsent_lowat_bytes=config.notsent_lowat_bytes,
         )
         self.port = self._listener.port
+
+    def watch(self, sockets: Sequence[socket.socket]) -> None:
+        """Accepts clients on these sockets, which listen already, and on no others."""
+        if self._listener is not None and not self.ended:
+            self._listener.use(sockets)
 
     def reload_certificate(self) -> bool:
         """Reads the certificate files again, for new connections; False if there are none. Raises MdstreamError if they cannot be
@@ -140,6 +149,7 @@ class Server:
 
     def close(self) -> None:
         """Stops listening; sessions stay."""
+        self.ended = True
         if self._listener is not None:
             self._listener.close()
 

@@ -27,11 +27,13 @@ async def listen(
     backlog: int = 128,
     send_buffer_bytes: int = 0,
     notsent_lowat_bytes: int = 0,
+    reuse_port: bool = False,
 ) -> list[socket.socket]:
     """Listens on every address that ``host`` has, all with the same port. Raises MdstreamError, in one line, if it cannot.
 
     ``send_buffer_bytes``, ``notsent_lowat_bytes``: SO_SNDBUF and TCP_NOTSENT_LOWAT of the connections, which inherit them; 0
-    leaves the kernel's default. ``what`` is for the error: what listens.
+    leaves the kernel's default. ``reuse_port``: other sockets that say so too may listen there, and the kernel shares out the
+    connections. ``what`` is for the error: what listens.
     """
     sockets: list[socket.socket] = []
     try:
@@ -39,7 +41,7 @@ async def listen(
             if sockets:
                 address = (address[0], sockets[0].getsockname()[1], *address[2:])
             try:
-                sockets.append(_bound(family, address, send_buffer_bytes, notsent_lowat_bytes))
+                sockets.append(_bound(family, address, send_buffer_bytes, notsent_lowat_bytes, reuse_port))
             except OSError as error:
                 if host != EVERY_ADDRESS or family != socket.AF_INET6 or error.errno not in _NO_IPV6:
                     raise
@@ -61,12 +63,16 @@ async def _addresses(host: str, port: int) -> list[tuple[int, _Address]]:
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-def _bound(family: int, address: _Address, send_buffer: int, notsent_lowat: int) -> socket.socket:
+def _bound(
+    family: int, address: _Address, send_buffer: int, notsent_lowat: int, reuse_port: bool
+) -> socket.socket:
     """A bound socket; its connections inherit the options that are set here once."""
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setblocking(False)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -93,6 +99,11 @@ def peer_of(transport: Any) -> str:
     if not address:
         return "an unknown address"
     return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+
+
+def url_of(scheme: str, host: str, port: int) -> str:
+    """``ws://127.0.0.1:8080``, ``http://[::1]:8081``."""
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def why(error: OSError) -> str:
