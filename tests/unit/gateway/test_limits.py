@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ from mdstream.gateway.addresses import parse_address
 from mdstream.gateway.budget import Cost
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.limits import KEPT_S, Kind, Limits, Visitor
+from mdstream.gateway.shared_limits import SharedLimits, create
 
 HEAD = b"GET /v1/stream HTTP/1.1\r\nHost: a"
 
@@ -18,7 +20,7 @@ HEAD = b"GET /v1/stream HTTP/1.1\r\nHost: a"
 class World:
     """Limits by a clock that stands still."""
 
-    def __init__(self, most: int = 100, **config: Any) -> None:
+    def __init__(self, most: int = 100, *, shared: SharedLimits | None = None, **config: Any) -> None:
         self.now_s = 1000.0
         self.told: Counter[tuple[str, str]] = Counter()
         self.limits = Limits(
@@ -26,6 +28,7 @@ class World:
             lambda: self.now_s,
             most,
             tell=lambda scope, kind, name: self.told.update([(scope, kind)]),
+            shared=shared,
         )
 
     def arrive(self, text: str = "203.0.113.7") -> Visitor | None:
@@ -272,3 +275,67 @@ def test_a_client_is_told_the_limits_that_it_has(world: type[World]) -> None:
     assert shown["user"]["subscriptions"] == 7
     assert list(on.limits.shown(entered(on.enter("203.0.113.9")))) == ["address"]
     assert on.limits.shown(entered(on.enter("127.0.0.1"))) == {}
+
+
+# ---- several workers
+
+
+class Workers:
+    """The limits of several workers of one gateway."""
+
+    def __init__(self, world: type[World], count: int, **config: Any) -> None:
+        fd = create(count + 1)
+        self.shared = [SharedLimits(fd, count + 1, column, b"secret") for column in range(count + 1)]
+        os.close(fd)
+        self.each = [world(shared=shared, **config) for shared in self.shared[1:]]
+
+    def died(self, number: int) -> None:
+        self.shared[0].clear(number + 1)
+
+
+def test_connections_of_one_address_and_one_user_count_over_all_workers(world: type[World]) -> None:
+    workers = Workers(world, 3, limits_address_connections=4, limits_user_connections=2)
+    one, two, three = workers.each
+    alice = entered(one.enter("203.0.113.7", "alice"))
+    entered(two.enter("203.0.113.8", "alice"))
+    assert "2 are allowed" in str(three.enter("203.0.113.9", "alice"))
+    for each, name in ((two, "bob"), (three, "carol"), (three, "dave")):
+        entered(each.enter("203.0.113.7", name))
+    assert "4 are allowed" in str(one.enter("203.0.113.7", "eve"))
+    one.limits.left(alice)
+    entered(three.enter("203.0.113.9", "alice"))
+    entered(two.enter("203.0.113.7", "eve"))
+
+
+def test_what_a_worker_had_is_free_again_once_it_has_died(world: type[World]) -> None:
+    workers = Workers(world, 2, limits_address_connections=3)
+    one, two = workers.each
+    for _ in range(3):
+        entered(one.enter())
+    assert "3 are allowed" in str(two.enter())
+    workers.died(0)
+    for _ in range(3):
+        entered(two.enter())
+    assert "3 are allowed" in str(two.enter())
+
+
+def test_rates_and_subscriptions_of_one_user_count_over_all_workers(world: type[World]) -> None:
+    config = {"limits_user_commands_per_second": 1, "limits_user_subscriptions": 10}
+    one, two = Workers(world, 2, **config).each
+    here, there = (entered(each.enter(subject="alice")) for each in (one, two))
+    for _ in range(5):
+        assert one.limits.charge(here, Cost.COMMANDS) is None
+        assert two.limits.charge(there, Cost.COMMANDS) is None
+    assert "commands a second" in str(one.limits.charge(here, Cost.COMMANDS))
+    one.limits.subscribed(here, 7)
+    assert two.limits.has_room(there, 3)
+    assert not two.limits.has_room(there, 4)
+
+
+def test_half_open_connections_of_one_address_count_over_all_workers(world: type[World]) -> None:
+    one, two = Workers(world, 2, limits_address_handshakes=2).each
+    waiting = [one.arrive(), two.arrive()]
+    assert one.arrive() is two.arrive() is None
+    assert waiting[0] is not None
+    one.limits.answered(waiting[0])
+    assert two.arrive() is not None
