@@ -17,6 +17,8 @@ from typing import Any, Final, Self
 
 MAX_MESSAGE: Final = 64 * 1024 * 1024
 _HEAD: Final = 4
+_GONE: Final = (OSError, RuntimeError)
+"""What a stream of uvloop raises when the other process has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Link:
     def send(self, message: dict[str, Any]) -> None:
         """Without waiting; to a process that has ended, nothing is sent."""
         body = json.dumps(message).encode()
-        with suppress(OSError):
+        with suppress(*_GONE):
             self._writer.write(len(body).to_bytes(_HEAD) + body)
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
@@ -67,7 +69,7 @@ class Link:
                 yield found
 
     async def flush(self) -> None:
-        with suppress(OSError):
+        with suppress(*_GONE):
             await self._writer.drain()
 
     def close(self) -> None:

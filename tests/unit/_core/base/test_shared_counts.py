@@ -29,7 +29,7 @@ def test_a_key_has_the_same_row_for_all() -> None:
 
 def test_what_others_have_is_their_sum() -> None:
     one, two, three, _ = workers()
-    row = [each.hold(key(1)) for each in (one, two, three)][0]
+    row = max(each.hold(key(1)) for each in (one, two, three))
     one.put(row, CONNECTIONS, 5)
     two.put(row, CONNECTIONS, 2)
     three.put(row, CONNECTIONS, 1)
