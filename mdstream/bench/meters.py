@@ -145,15 +145,16 @@ def _ages(page: dict[str, float]) -> dict[float, int]:
 
 
 async def scrape(admin_url: str) -> dict[str, float]:
-    """The samples without labels of a gateway's ``/metrics``, and buckets of histograms as name + bound. Raises BenchError."""
+    """The samples without labels of a gateway's ``/metrics``, and buckets of histograms as name + bound; those of its workers are
+    summed. Raises BenchError."""
     page = await asyncio.to_thread(_fetch, f"{admin_url.rstrip('/')}/metrics")
+    samples: dict[str, float] = {}
     try:
-        samples = {
-            sample.name + sample.labels.get("le", ""): sample.value
-            for family in text_string_to_metric_families(page)
-            for sample in family.samples
-            if sample.labels.keys() <= {"le"}
-        }
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                if sample.labels.keys() <= {"le", "worker"}:
+                    name = sample.name + sample.labels.get("le", "")
+                    samples[name] = samples.get(name, 0.0) + sample.value
     except ValueError as error:
         raise BenchError(f"{admin_url}/metrics is not Prometheus' text format: {error}") from None
     missing = [name for name in ("process_cpu_seconds_total", "mdstream_writes_total") if name not in samples]

@@ -233,10 +233,10 @@ class Supervisor:
             scheme = "wss" if self._config.tls_cert else "ws"
             port = self._slots[0].sockets[0].getsockname()[1]
             log.info(
-                "serving clients at %s with %d workers, probes and metrics at %s",
+                "serving clients at %s, probes and metrics at %s (%d workers)",
                 f"{url_of(scheme, self._config.host, port)}/v1/stream",
-                len(self._slots),
                 url_of("http", self._config.admin_host, self._admin.port),
+                len(self._slots),
             )
 
     def _assign(self) -> None:

@@ -29,7 +29,7 @@ class Workers:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        found = program.until_error(r"serving clients at (ws://\S+) with \d workers, .* at (http://\S+)")
+        found = program.until_error(r"serving clients at (ws://\S+), probes and metrics at (http://\S+) \(2 workers\)")
         self.url, self.admin = found[1], found[2]
         program.until_error("connected to NATS[^\n]*worker=1")
         program.until_error("connected to NATS[^\n]*worker=2")
