@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -108,6 +109,38 @@ async def until_ready(admin_port: int) -> None:
     """Returns when ``/readyz`` says 200."""
     while await asyncio.to_thread(_status, f"http://127.0.0.1:{admin_port}/readyz") != 200:
         await asyncio.sleep(0.02)
+
+
+async def until_open(port: int, program: Program) -> None:
+    """Returns when the program listens there."""
+    while True:
+        assert program.process.poll() is None, program.errors
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            return
+
+
+def start_haproxy(system: System, ports: list[int]) -> Program:
+    """With the configuration that is shipped. ``ports``: of both gateways, for clients and admin pages in turns, and its own."""
+    environment = {
+        "LISTEN": f"127.0.0.1:{ports[4]}",
+        "GATEWAY_1": f"127.0.0.1:{ports[0]}",
+        "GATEWAY_2": f"127.0.0.1:{ports[2]}",
+        "ADMIN_PORT_1": str(ports[1]),
+        "ADMIN_PORT_2": str(ports[3]),
+    }
+    file = str(ROOT / "deploy/haproxy/haproxy.cfg")
+    return system.program(
+        "-db",
+        "-f",
+        file,
+        command=(shutil.which("haproxy") or "haproxy",),
+        env=environment | {"PATH": os.environ["PATH"]},
+    )
 
 
 def _status(url: str) -> int:

@@ -1,7 +1,7 @@
 """Run as a program: clients that follow books and remember what they were shown, number by number.
 
-``python follow.py URL CLIENTS FORMAT INSTRUMENT…`` says ``ready`` when all books are there, follows until its standard input ends, and prints one
-JSON object. It uses only what the Python client of every version has, so that old and new ones can be run with it.
+``python follow.py URL CLIENTS FORMAT INSTRUMENT…`` says ``ready`` when all books are there, follows until its standard input ends, and
+prints one JSON array. It uses only what the Python client of every version has, so that old and new ones can be run with it.
 """
 
 from __future__ import annotations

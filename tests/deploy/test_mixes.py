@@ -43,7 +43,16 @@ def test_a_mix_shows_no_wrong_book(
         ports = [free_port() for _ in range(4)]
         quick = ("--drain-spread-ms", "500", "--drain-deadline-ms", "3000")
         async with tapping(nats_server.url) as tap:
-            system.feed(nats, "--rate", "500", "--instruments", "BTC-USD,ETH-USD", "--halts-per-hour", "0", tree=tree(feed))
+            system.feed(
+                nats,
+                "--rate",
+                "500",
+                "--instruments",
+                "BTC-USD,ETH-USD",
+                "--halts-per-hour",
+                "0",
+                tree=tree(feed),
+            )
             one = system.gateway(nats, *ports[:2], *quick, tree=tree(gateway))
             system.gateway(nats, *ports[2:], *quick, tree=tree(other))
             for admin_port in (ports[1], ports[3]):
@@ -66,7 +75,9 @@ def test_a_mix_shows_no_wrong_book(
         assert compared.wrong == []
         assert compared.holes == 0
         assert compared.right > 1_000
-        assert compared.unknown <= 8 * len(NAMES)  # what a first snapshot may show that was published before the tap
+        assert compared.unknown <= 8 * len(
+            NAMES
+        )  # what a first snapshot may show that was published before the tap
         assert all(book["state"] == "live" for each in seen for book in each["books"].values())
 
     run(scenario(), 120, debug=False)

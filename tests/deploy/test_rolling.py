@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import statistics
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deploy.conftest import ROOT, System, free_port, until_ready
+from deploy.conftest import System, free_port, start_haproxy, until_open, until_ready
 from deploy.truth_tap import Compared
 from mdstream import feed
 
@@ -67,9 +66,7 @@ def told(report: Any, what: str, seen: list[dict[str, Any]], compared: Compared)
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="there is no haproxy")
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_two_gateways_behind_haproxy(
-    run, nats_server, system: System, tapping, report, workers: str
-) -> None:
+def test_two_gateways_behind_haproxy(run, nats_server, system: System, tapping, report, workers: str) -> None:
     async def scenario() -> None:
         nats = f"file:{nats_server.url_path}"
         ports = [free_port() for _ in range(5)]
@@ -78,7 +75,7 @@ def test_two_gateways_behind_haproxy(
             gateways = [system.gateway(nats, *ports[i : i + 2], *options) for i in (0, 2)]
             for admin_port in (ports[1], ports[3]):
                 await until_ready(admin_port)
-            start_haproxy(system, ports)
+            await until_open(ports[4], start_haproxy(system, ports))
             clients = system.clients(
                 f"ws://127.0.0.1:{ports[4]}/v1/stream", CLIENTS, "msgpack", NAMES[0], NAMES[1]
             )
@@ -116,18 +113,3 @@ def test_workers_one_by_one(run, nats_server, system: System, tapping, report) -
         told(report, "two workers, one by one", seen, Compared(tap, seen))
 
     run(scenario(), 240, debug=False)
-
-
-def start_haproxy(system: System, ports: list[int]) -> None:
-    """With the configuration that is shipped."""
-    environment = {
-        "LISTEN": f"127.0.0.1:{ports[4]}",
-        "GATEWAY_1": f"127.0.0.1:{ports[0]}",
-        "GATEWAY_2": f"127.0.0.1:{ports[2]}",
-        "ADMIN_PORT_1": str(ports[1]),
-        "ADMIN_PORT_2": str(ports[3]),
-    }
-    file = str(ROOT / "deploy/haproxy/haproxy.cfg")
-    system.program(
-        "-db", "-f", file, command=(shutil.which("haproxy") or "haproxy",), env=environment | {"PATH": os.environ["PATH"]}
-    )

@@ -81,7 +81,7 @@ class Compared:
             self.recoveries += client["crc_errors"] + client["gaps"]
             for name, book in client["books"].items():
                 self.holes += book["holes"]
-                self.snapshots += book["snapshots"] - 1
+                self.snapshots += book["snapshots"]
                 for epoch, seq, crc in book["seen"]:
                     self._compare(f"{name} at {seq}", crc, tap.crcs.get((name, epoch, seq)))
                 epoch, seq, found = book["last"]

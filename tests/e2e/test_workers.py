@@ -29,7 +29,9 @@ class Workers:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        found = program.until_error(r"serving clients at (ws://\S+), probes and metrics at (http://\S+) \(2 workers\)")
+        found = program.until_error(
+            r"serving clients at (ws://\S+), probes and metrics at (http://\S+) \(2 workers\)"
+        )
         self.url, self.admin = found[1], found[2]
         program.until_error("connected to NATS[^\n]*worker=1")
         program.until_error("connected to NATS[^\n]*worker=2")
@@ -184,7 +186,7 @@ def test_limits_hold_over_all_workers_and_change_at_sighup(run, nats_server, wor
                 await stack.enter_async_context(connect(found.url))
 
     async def raise_limit(found: Workers, config: Path) -> None:
-        config.write_text("[limits]\nexempt = []\naddress_connections = 7\n")
+        await asyncio.to_thread(config.write_text, "[limits]\nexempt = []\naddress_connections = 7\n")
         found.program.signal(signal.SIGHUP)
         await found.said(r"SIGHUP: the limits have changed worker=1")
         await found.said(r"SIGHUP: the limits have changed worker=2")
