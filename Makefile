@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth attack fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
+.PHONY: help build demo test test-quick conformance truth attack mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,22 @@ truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers,
 
 attack: $(INSTALLED)  ## Every attack that we know, at ten times its size, next to honest clients (some 20 minutes; reports/attack.json)
 	$(PYTEST) tests/attack -m 'complete or not complete' $(ARGS)
+
+# The old version is checked out and compiled beside this one, once.
+OLD ?= 9c89217
+mixes: export MDSTREAM_OLD_TREE ?= $(CURDIR)/build/old-$(OLD)
+mixes: $(INSTALLED)  ## Old and new version of gateway, client and feed handler in every mix (OLD=a commit or tag; some minutes)
+	@test -d $(MDSTREAM_OLD_TREE) || git worktree add --detach $(MDSTREAM_OLD_TREE) $(OLD)
+	@ls $(MDSTREAM_OLD_TREE)/mdstream/_core/net/*.so >/dev/null 2>&1 || \
+		(cd $(MDSTREAM_OLD_TREE) && PYTHONPATH=$(MDSTREAM_OLD_TREE) $(abspath $(BIN))/python setup.py --quiet build_ext --inplace)
+	$(PYTEST) tests/deploy/test_mixes.py -m complete $(ARGS)
+
+rolling: $(INSTALLED)  ## How long clients hear nothing while gateways, or workers, are restarted one by one (two minutes)
+	$(PYTEST) tests/deploy/test_rolling.py -m complete $(ARGS)
+
+deploy-check: $(INSTALLED)  ## What is in deploy/: run, or read by the programs that it is for (as far as they are there)
+	$(BIN)/python -m pip install --quiet --group deploy
+	PATH=$(abspath $(BIN)):$$PATH $(PYTEST) tests/deploy $(ARGS)
 
 CHECKED_TESTS = tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/conformance
 test-debug:  ## The tests of the core on a build with bounds checks and assertions
