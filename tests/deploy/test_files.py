@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
 
 from mdstream.gateway.config import load
 
@@ -60,7 +60,9 @@ def test_kubernetes_takes_its_objects(folder: str, tmp_path: Path) -> None:
     rendered = tmp_path / "objects.yaml"
     rendered.write_text(check(program("kubectl"), "kustomize", str(DEPLOY / "kubernetes" / folder)))
     said = check(program("kubernetes-validate"), "--strict", str(rendered))
-    assert said.count("passed") == rendered.read_text().count("\nkind:") + rendered.read_text().startswith("kind:")
+    assert said.count("passed") == rendered.read_text().count("\nkind:") + rendered.read_text().startswith(
+        "kind:"
+    )
 
 
 @pytest.mark.parametrize("folder", KUSTOMIZED)

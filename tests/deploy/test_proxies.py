@@ -20,7 +20,16 @@ from truth.rig import start_cluster
 
 NAMES = ("SIM:BTC-USD", "SIM:ETH-USD")
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-OPTIONS = ("--workers", "2", "--nats-replicas", "3", "--drain-spread-ms", "300", "--drain-deadline-ms", "3000")
+OPTIONS = (
+    "--workers",
+    "2",
+    "--nats-replicas",
+    "3",
+    "--drain-spread-ms",
+    "300",
+    "--drain-deadline-ms",
+    "3000",
+)
 TOKEN = "a-secret-of-somebody"
 
 
@@ -54,7 +63,9 @@ def start_nginx(system: System, ports: list[int], folder: Path) -> Program:
 @pytest.mark.parametrize(
     "proxy",
     [
-        pytest.param("haproxy", marks=pytest.mark.skipif(not shutil.which("haproxy"), reason="there is no haproxy")),
+        pytest.param(
+            "haproxy", marks=pytest.mark.skipif(not shutil.which("haproxy"), reason="there is no haproxy")
+        ),
         pytest.param("nginx", marks=pytest.mark.skipif(not NGINX, reason="there is no nginx")),
     ],
 )
@@ -68,7 +79,9 @@ def test_a_gateway_behind_a_proxy_is_drained_and_nobody_misses_anything(
             gateways = [system.gateway(cluster, *ports[i : i + 2], *OPTIONS) for i in (0, 2)]
             for admin_port in (ports[1], ports[3]):
                 await until_ready(admin_port)
-            started = start_haproxy(system, ports) if proxy == "haproxy" else start_nginx(system, ports, tmp_path)
+            started = (
+                start_haproxy(system, ports) if proxy == "haproxy" else start_nginx(system, ports, tmp_path)
+            )
             await until_open(ports[4], started)
             clients = system.clients(f"ws://127.0.0.1:{ports[4]}/v1/stream", 8, "msgpack", *NAMES)
             await clients.ready()
