@@ -12,6 +12,7 @@ from nats.js import api
 
 from mdstream.bus import MD_LOG, MD_STATE, Bus, BusOptions, EmbeddedNats, StreamOptions, connect
 from mdstream.errors import BusError
+from truth.rig import start_cluster
 
 pytestmark = pytest.mark.usefixtures("parser")
 
@@ -214,5 +215,36 @@ def test_streams_come_back_after_a_server_that_lost_its_data(run) -> None:
                 await bus.ensured()
                 await bus.publish_acked(SNAP, b"new")
                 assert await bus.last(MD_STATE, SNAP) == b"new"
+
+    run(scenario())
+
+
+def test_a_stream_with_fewer_copies_than_wanted_is_named(run, caplog) -> None:
+    async def scenario() -> None:
+        servers = await start_cluster()  # it makes both streams with three copies
+        try:
+            urls = tuple(server.url for server in servers)
+            for wanted in (3, 5):
+                async with await connect(BusOptions(urls, streams=StreamOptions(replicas=wanted))) as bus:
+                    caplog.clear()
+                    await bus.ensure_streams()
+                said = [record.getMessage() for record in caplog.records if "copies" in record.getMessage()]
+                assert len(said) == (0 if wanted == 3 else 2)
+            assert "it has 3 of 5 copies; `nats stream edit MD_STATE --replicas 5` makes more" in said[0]
+        finally:
+            for server in servers:
+                await server.stop()
+
+    run(scenario())
+
+
+def test_copies_need_a_cluster(run, nats_server) -> None:
+    async def scenario() -> None:
+        options = BusOptions((nats_server.url,), streams=StreamOptions(replicas=3))
+        async with await connect(options) as bus:
+            with pytest.raises(
+                BusError, match="nats_replicas is more than 1, and this server is in no cluster"
+            ):
+                await bus.ensure_streams()
 
     run(scenario())
