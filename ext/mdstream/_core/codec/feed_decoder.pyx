@@ -1,12 +1,12 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memset
 
 from mdstream._core.base.check cimport check
 from mdstream._core.codec.msgpack_reader cimport (
     FAULT_END, FAULT_NONE, Fault, Integer, cursor_more, cursor_open, decode_text, in_range, read_any, read_array, read_integer,
-    read_key, read_map, read_number, read_str, read_text, refuse, refuse_end, refuse_number, refuse_type,
+    read_key, read_map, read_number, read_str, read_text, refuse, refuse_end, refuse_number, refuse_type, usual_number,
 )
 from mdstream._core.orderbook.levels cimport MAX_NUMBER, levels_free, levels_reserve, levels_to_list
 from mdstream._core.orderbook.trade_log cimport TRADE_ID_MAX, trade_id, trade_set_integer_id, trade_set_text_id
@@ -24,6 +24,7 @@ cdef enum Tag:
 cdef enum:
     FIX_ARRAY = 0x90            # MessagePack: an array, with up to 15 added for its count
     ARRAY_16 = 0xDC             # an array, its count in the next two bytes
+    NUMBER_MOST = 9             # bytes of a number
     USUAL_LEVELS = 24           # of a side of an update
 
 
@@ -75,52 +76,79 @@ cdef int read_levels(Cursor* cursor, str field, int64_t least_lots, Levels* out)
 
 # ---- the usual update of a book, fast; where this fails, the functions below find out why
 
-cdef inline bint plain_number(Cursor* cursor, int64_t low, int64_t* out) noexcept nogil:
+cdef inline const uint8_t* plain_number(const uint8_t* at, const uint8_t* end, int64_t low, int64_t* out) noexcept nogil:
+    """The end of a number that is in its range; else NULL."""
+    cdef uint64_t value = 0
+    cdef Py_ssize_t size = usual_number(at, &value) if end - at >= NUMBER_MOST else 0
+    if size == 0:
+        return any_number(at, end, low, out)
+    out[0] = <int64_t> value
+    return at + size if value <= <uint64_t> MAX_NUMBER and <int64_t> value >= low else NULL
+
+
+cdef const uint8_t* any_number(const uint8_t* at, const uint8_t* end, int64_t low, int64_t* out) noexcept nogil:
+    cdef Cursor cursor
     cdef Integer number
-    if read_integer(cursor, &number) != FAULT_NONE or not in_range(&number, low, MAX_NUMBER):
-        return False
+    cursor_open(&cursor, NULL, <const char*> at, end - at)
+    if read_integer(&cursor, &number) != FAULT_NONE or not in_range(&number, low, MAX_NUMBER):
+        return NULL
     out[0] = <int64_t> number.bits
-    return True
+    return cursor.at
 
 
-cdef inline bint plain_levels(Cursor* cursor, Levels* out) noexcept nogil:
-    cdef const uint8_t* at = cursor.at
-    cdef Py_ssize_t numbers, i
-    if at < cursor.end and FIX_ARRAY <= at[0] <= FIX_ARRAY + 15:
-        numbers = at[0] - FIX_ARRAY
-        cursor.at = at + 1
-    elif cursor.end - at >= 3 and at[0] == ARRAY_16:
-        numbers = <Py_ssize_t> at[1] << 8 | at[2]
-        cursor.at = at + 3
-    else:
-        return False
-    if numbers & 1 or numbers > 2 * out.capacity:
-        return False
+cdef inline const uint8_t* plain_count(const uint8_t* at, const uint8_t* end, Py_ssize_t* count) noexcept nogil:
+    """The end of the head of an array."""
+    if at < end and FIX_ARRAY <= at[0] <= FIX_ARRAY + 15:
+        count[0] = at[0] - FIX_ARRAY
+        return at + 1
+    if end - at >= 3 and at[0] == ARRAY_16:
+        count[0] = <Py_ssize_t> at[1] << 8 | at[2]
+        return at + 3
+    return NULL
+
+
+cdef const uint8_t* plain_levels(const uint8_t* at, const uint8_t* end, int64_t least_lots, Levels* out) noexcept nogil:
+    cdef Py_ssize_t numbers = 0
+    cdef Py_ssize_t i
+    cdef int64_t* values = out.values
+    at = plain_count(at, end, &numbers)
+    if at == NULL or numbers & 1 or numbers > 2 * out.capacity:
+        return NULL
     for i in range(0, numbers, 2):
-        if not (plain_number(cursor, -MAX_NUMBER, &out.values[i]) and plain_number(cursor, 0, &out.values[i + 1])):
-            return False
+        at = plain_number(at, end, -MAX_NUMBER, &values[i])
+        if at != NULL:
+            at = plain_number(at, end, least_lots, &values[i + 1])
+        if at == NULL:
+            return NULL
     out.count = numbers >> 1
     check(out.count <= out.capacity)
-    check(cursor.at <= cursor.end)
-    return True
+    check(at <= end)
+    return at
+
+
+cdef inline const uint8_t* plain_head(const uint8_t* at, const uint8_t* end, BookUpdate* out) noexcept nogil:
+    """The end of the numbers that a value of stream book begins with."""
+    if end - at < 2 or at[0] != FIX_ARRAY + 7 or at[1] != TAG_BOOK:
+        return NULL
+    at = plain_number(at + 2, end, 1, <int64_t*> &out.epoch)
+    if at != NULL:
+        at = plain_number(at, end, 1, <int64_t*> &out.first)
+    if at != NULL:
+        at = plain_number(at, end, <int64_t> out.first, <int64_t*> &out.last)
+    return plain_number(at, end, 0, <int64_t*> &out.ts_us) if at != NULL else NULL
 
 
 cdef bint plain_book(Cursor* cursor, BookUpdate* out) noexcept nogil:
     """Whether the next value was read; if not, the cursor has not moved."""
-    cdef Cursor ahead = cursor[0]       # a copy, so that the compiler can keep it in registers
-    if ahead.end - ahead.at < 2 or ahead.at[0] != FIX_ARRAY + 7 or ahead.at[1] != TAG_BOOK:
+    cdef const uint8_t* end = cursor.end        # not through the cursor: the compiler keeps these in registers
+    cdef const uint8_t* at = plain_head(cursor.at, end, out)
+    if at != NULL:
+        at = plain_levels(at, end, 0, &out.bids)
+    if at != NULL:
+        at = plain_levels(at, end, 0, &out.asks)
+    if at == NULL:
         return False
-    ahead.at += 2
-    if not (
-        plain_number(&ahead, 1, <int64_t*> &out.epoch)
-        and plain_number(&ahead, 1, <int64_t*> &out.first)
-        and plain_number(&ahead, <int64_t> out.first, <int64_t*> &out.last)
-        and plain_number(&ahead, 0, <int64_t*> &out.ts_us)
-        and plain_levels(&ahead, &out.bids)
-        and plain_levels(&ahead, &out.asks)
-    ):
-        return False
-    cursor.at = ahead.at
+    cursor.at = at
     cursor.value += 1
     return True
 
@@ -151,9 +179,17 @@ cdef int next_snap(Cursor* cursor, BookUpdate* out) except -1:
     out.epoch = <uint64_t> read_number(cursor, "epoch", 1, MAX_NUMBER)
     out.first = out.last = <uint64_t> read_number(cursor, "seq", 0, MAX_NUMBER)
     out.ts_us = <uint64_t> read_number(cursor, "ts", 0, MAX_NUMBER)
-    read_levels(cursor, "bids", 1, &out.bids)
-    read_levels(cursor, "asks", 1, &out.asks)
+    read_snap_levels(cursor, "bids", &out.bids)
+    read_snap_levels(cursor, "asks", &out.asks)
     return 1
+
+
+cdef int read_snap_levels(Cursor* cursor, str field, Levels* out) except -1:
+    cdef const uint8_t* at = plain_levels(cursor.at, cursor.end, 1, out)
+    if at == NULL:
+        return read_levels(cursor, field, 1, out)
+    cursor.at = at
+    return 0
 
 
 cdef bint snap_head(const char* payload, Py_ssize_t size, uint64_t* epoch, uint64_t* seq) noexcept:

@@ -14,6 +14,12 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
 
+    /* An unsigned number by its first byte: its bytes in all, 0 if it is none; the shift that leaves its value of the eight bytes
+       after the first. */
+    struct mdstream_unsigned { uint8_t size, shift; };
+    static const struct mdstream_unsigned MDSTREAM_UNSIGNED[256] = {
+        [0 ... 0x7f] = {1, 0}, [0xcc] = {2, 56}, [0xcd] = {3, 48}, [0xce] = {5, 32}, [0xcf] = {9, 0}};
+
     static inline uint64_t mdstream_load_be64(const uint8_t* at) {
         uint64_t word;
         memcpy(&word, at, 8);
@@ -23,6 +29,10 @@ cdef extern from *:
         return word;
     }
     """
+    struct Unsigned "mdstream_unsigned":
+        uint8_t size
+        uint8_t shift
+    const Unsigned[256] UNSIGNED "MDSTREAM_UNSIGNED"
     uint64_t load_be64 "mdstream_load_be64" (const uint8_t* at) noexcept nogil
 
 cdef struct Cursor:
@@ -117,3 +127,11 @@ cdef inline Fault read_integer(Cursor* cursor, Integer* out) noexcept nogil:
 cdef inline bint in_range(const Integer* number, int64_t low, int64_t high) noexcept nogil:
     # Without `negative` a number beyond 2^63 - 1 would count as a negative one.
     return low <= <int64_t> number.bits <= high and (number.negative or <int64_t> number.bits >= 0)
+
+
+cdef inline Py_ssize_t usual_number(const uint8_t* at, uint64_t* out) noexcept nogil:
+    """Reads an unsigned number and returns its bytes; 0 if it is of another type. Nine bytes must be there."""
+    cdef Unsigned encoding = UNSIGNED[at[0]]
+    cdef uint64_t follows = -<uint64_t> (at[0] >> 7)        # all ones if the value follows the first byte; no branch
+    out[0] = load_be64(at + 1) >> encoding.shift & follows | at[0] & ~follows
+    return encoding.size
