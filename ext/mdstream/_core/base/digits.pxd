@@ -29,6 +29,7 @@ cdef extern from *:
         return out + size;
     }
     static inline void mds_store_little(char *out, uint64_t word) { word = MDS_LITTLE(word); memcpy(out, &word, 8); }
+    static inline uint64_t mds_load_little(const char *at) { uint64_t word; memcpy(&word, at, 8); return MDS_LITTLE(word); }
     static inline void mds_store_big(char *out, uint64_t word) { word = MDS_BIG(word); memcpy(out, &word, 8); }
 
     static const uint64_t MDS_POW10[20] = {
@@ -55,6 +56,7 @@ cdef extern from *:
     const mds_encoding[65] MDS_ENCODINGS
     char* put_text "mds_put_text"(char* out, const char* text) noexcept nogil
     void store_little "mds_store_little"(char* out, uint64_t word) noexcept nogil
+    uint64_t load_little "mds_load_little"(const char* at) noexcept nogil
     void store_big "mds_store_big"(char* out, uint64_t word) noexcept nogil
     int count_low_zeros "__builtin_ctzll"(uint64_t word) noexcept nogil
     int count_high_zeros "__builtin_clzll"(uint64_t word) noexcept nogil

@@ -7,11 +7,15 @@ ahead and prefetches the memory that they need while it works on one.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
+from mdstream._core.base.digits cimport count_low_zeros, load_little
 from mdstream._core.base.prefetch cimport prefetch_range
 from mdstream._core.ingest.receiver cimport Entry, Receiver
+
+cdef extern from *:
+    const uint64_t EACH_BYTE "0x0101010101010101ull"
 
 cdef enum:
     MAX_LINE = 1 << 20          # an INFO line lists the servers of a cluster; anything longer is no NATS server
@@ -80,6 +84,20 @@ cdef int64_t number(Token token) noexcept nogil:
 
 # ---- finding an operation
 
+cdef inline const char* word_end(const char* at, const char* end) noexcept nogil:
+    """The first byte that is a blank or another control character, found eight bytes at a time; ``end`` if there is none."""
+    cdef uint64_t word, found
+    while end - at >= 8:
+        word = load_little(at)
+        found = (word - EACH_BYTE * 0x21) & ~word & (EACH_BYTE * 0x80)
+        if found:
+            return at + (count_low_zeros(found) >> 3)
+        at += 8
+    while at < end and <unsigned char> at[0] > b" ":
+        at += 1
+    return at
+
+
 cdef inline const char* digits(const char* at, const char* end, int64_t* value) noexcept nogil:
     """Reads up to nine digits; NULL if there are none or more."""
     cdef const char* start = at
@@ -98,9 +116,7 @@ cdef inline bint is_plain(const char* line, const char* end, Message* out) noexc
     if end - line < 12 or memcmp(line, b"MSG ", 4) != 0:
         return False
     out.subject = line + 4
-    at = out.subject
-    while at < end and <unsigned char> at[0] > b" ":
-        at += 1
+    at = word_end(out.subject, end)
     if at == end or at[0] != b" " or at == out.subject:
         return False
     out.subject_size = at - out.subject
