@@ -91,11 +91,11 @@ cdef inline Py_ssize_t touch_find(const Run* run, int64_t key) noexcept nogil:
     cdef const Level* levels = run.block.levels
     cdef Py_ssize_t high = run.count
     cdef Py_ssize_t i, above = 0
-    if high < SIDE_NEAR:
+    if high < SIDE_NEAR or levels[high - SIDE_NEAR].key >= key:
         return run_find(run, key)
-    for i in range(1, SIDE_NEAR + 1):
+    for i in range(1, SIDE_NEAR):
         above += levels[high - i].key >= key
-    return high - above if above < SIDE_NEAR else run_find(run, key)
+    return high - above
 
 
 cdef inline int64_t side_get(const Side* side, int64_t key) noexcept nogil:
