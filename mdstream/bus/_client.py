@@ -82,13 +82,15 @@ class TapClient(Client):
     A slow handler slows the reading of the socket. The server then notices, instead of a queue in this process.
     """
 
+    _tap: NatsTap | None = None
+
     def __init__(
         self, *, require_tls: bool, backoff_base_s: float, backoff_cap_s: float, compiled: bool = True
     ) -> None:
         """``compiled``: the compiled core reads market data, if it knows this nats-py."""
         super().__init__()
         self._taps = Handlers()
-        self._tap: NatsTap | None = None
+        self._tap = None
         self._scheduler: FlushScheduler | None = None
         self._faults: list[Exception] = []
         self._asking: dict[str, list[_Asking]] = {}
@@ -118,6 +120,17 @@ class TapClient(Client):
             self._tap.scheduler = self._scheduler
             if self._scheduler is not None:
                 self._scheduler.attach(socket_of(self._transport))
+
+    @property
+    def stats(self) -> dict[str, int]:  # type: ignore[override]
+        """nats-py's counters. What the tap took is added to them when somebody looks."""
+        if self._tap is not None:
+            self._tap.count()
+        return self._counters
+
+    @stats.setter
+    def stats(self, counters: dict[str, int]) -> None:
+        self._counters = counters
 
     @property
     def offers_jetstream(self) -> bool:
@@ -263,13 +276,13 @@ class TapClient(Client):
 
     async def _tap_connection(self) -> None:
         """Takes the messages of taps out of the connection before nats-py reads from it."""
-        self._tap = None
+        counters, self._tap = self.stats, None
         if not self._compiled:
             return
         reason = why_not_tapped(self)
         if reason is None:
             assert self._transport is not None
-            self._tap = await tap(self._transport, self._taps, self.stats, self._report)
+            self._tap = await tap(self._transport, self._taps, counters, self._report)
             self._tell_scheduler()
         else:
             _warn_once(reason)

@@ -17,7 +17,7 @@ def test_what_lies_in_a_paused_socket_is_read_before_a_tick(run, market, parser)
             await writer.stored()
             _, model = await m.open()
             await m.equal(writer, model)
-            m.hub.defer_us = 600_000_000
+            m.hub.allow_defer(600_000_000)
             if parser == "plain":
                 await writer.update()
                 await m.equal(writer, model)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from doubles.scripted_hub import ScriptedHub
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 
 
-class QuietHub:
+class QuietHub(ScriptedHub):
     """A hub without topics; calls back for each flush."""
 
     def __init__(self, on_flush: Callable[[], object] = lambda: None) -> None:
         self.on_flush = on_flush
-        self.changed = False
-        self.waits = False
-        self.defer_us = 0
-        self.undelayed = 0
 
     def flush(self, now_us: int, wall_us: int) -> int:
         self.on_flush()

@@ -2,17 +2,11 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Protocol
 
-class Flushed(Protocol):
-    @property
-    def changed(self) -> bool: ...
-    @property
-    def waits(self) -> bool: ...
+class FlushTarget:
     @property
     def defer_us(self) -> int: ...
     @property
     def undelayed(self) -> int: ...
-    def flush(self, now_us: int, wall_us: int) -> int: ...
-    def tick(self, now_us: int, wall_us: int) -> int: ...
 
 class PausableTransport(Protocol):
     def is_reading(self) -> bool: ...
@@ -22,7 +16,7 @@ class PausableTransport(Protocol):
 class FlushScheduler:
     def __init__(
         self,
-        hub: Flushed,
+        hub: FlushTarget,
         *,
         coalesce_max_us: int = 10_000,
         idle_tick_us: int = 200_000,

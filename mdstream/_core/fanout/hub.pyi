@@ -1,11 +1,12 @@
 from collections.abc import Callable
 
+from mdstream._core.fanout.flush_scheduler import FlushTarget
 from mdstream._core.fanout.instrument import Instrument
 from mdstream._core.fanout.sender import Sender
 from mdstream._core.fanout.sink import Sink
 from mdstream._core.fanout.topic import Topic
 
-class Hub:
+class Hub(FlushTarget):
     on_arrival: Callable[[Sink, Topic], None] | None
     def __init__(
         self,
@@ -20,10 +21,6 @@ class Hub:
         compression_threshold_bytes: int = 256,
         sender: Sender | None = None,
     ) -> None: ...
-    @property
-    def defer_us(self) -> int: ...
-    @property
-    def undelayed(self) -> int: ...
     @property
     def now_us(self) -> int: ...
     @property

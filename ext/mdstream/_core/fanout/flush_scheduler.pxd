@@ -1,6 +1,6 @@
 """Decides when the hub is flushed, when it ticks, and when the socket to NATS is read."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef enum FlushState:
     IDLE
@@ -8,8 +8,20 @@ cdef enum FlushState:
     COALESCING
     DEFERRED
 
+cdef class FlushTarget:
+    cdef readonly uint64_t defer_us     # how long what comes may wait to be read, for topics with intervals; 0: none has one
+    cdef readonly uint64_t undelayed    # messages of topics without an interval so far
+
+    # Whether a flush would send anything.
+    cdef bint c_changed(self) except -1
+    # Whether a tick is wanted within TICK_US.
+    cdef bint c_waits(self) except -1
+    # Both return how many messages went to clients.
+    cdef int64_t c_flush(self, uint64_t now_us, uint64_t wall_us) except -1
+    cdef int64_t c_tick(self, uint64_t now_us, uint64_t wall_us) except -1
+
 cdef class FlushScheduler:
-    cdef object hub
+    cdef FlushTarget hub
     cdef object on_tick
     cdef object clock
     cdef object wall_clock

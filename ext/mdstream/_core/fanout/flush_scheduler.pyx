@@ -1,6 +1,6 @@
 """One place for the question: when is what came from the bus sent? It is measured on a monotonic clock."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from mdstream._core.base.clock cimport monotonic_us, wall_us
 
@@ -15,6 +15,22 @@ cdef enum:
     QUIET_DEFERS = 10           # deferrals without an undelayed message, after which the socket may be deferred
 
 cdef tuple STATES = ("idle", "requested", "coalescing", "deferred")
+
+
+cdef class FlushTarget:
+    """What a scheduler flushes and ticks: the interface of ``Hub``."""
+
+    cdef bint c_changed(self) except -1:
+        raise NotImplementedError
+
+    cdef bint c_waits(self) except -1:
+        raise NotImplementedError
+
+    cdef int64_t c_flush(self, uint64_t now_us, uint64_t wall_us) except -1:
+        raise NotImplementedError
+
+    cdef int64_t c_tick(self, uint64_t now_us, uint64_t wall_us) except -1:
+        raise NotImplementedError
 
 
 cdef class FlushScheduler:
@@ -40,11 +56,9 @@ cdef class FlushScheduler:
     it is sent something more often, nothing is deferred.
     """
 
-    def __init__(self, hub not None, *, uint64_t coalesce_max_us=10_000, uint64_t idle_tick_us=IDLE_TICK_US,
+    def __init__(self, FlushTarget hub not None, *, uint64_t coalesce_max_us=10_000, uint64_t idle_tick_us=IDLE_TICK_US,
                  on_tick=None, clock=None, wall_clock=None):
-        """``hub`` has ``flush(now_us, wall_us)``, ``tick(now_us, wall_us)``, ``changed``, ``waits``, ``defer_us`` and ``undelayed``, as a ``Hub``.
-
-        ``coalesce_max_us`` bounds how long updates wait to meet others, 0: never. ``idle_tick_us``: between two ticks while
+        """``coalesce_max_us`` bounds how long updates wait to meet others, 0: never. ``idle_tick_us``: between two ticks while
         no topic waits, 50,000 to 200,000. ``on_tick`` is called after each tick. ``clock``: monotonic µs;
         ``wall_clock``: µs since the Unix epoch, which the hub gets with it.
         """
@@ -100,11 +114,11 @@ cdef class FlushScheduler:
 
     def flush(self):
         """Flushes now, for one who must be told something after the data."""
-        self.hub.flush(self.c_now(), self.c_wall())
+        self.hub.c_flush(self.c_now(), self.c_wall())
         self.c_tick_sooner()
 
     cdef int c_read_ended(self, bint more) except -1:
-        if self.hub.changed:
+        if self.hub.c_changed():
             self.c_request()
         self.reading = False
         if self.state == REQUESTED and self.handle is None:
@@ -147,7 +161,7 @@ cdef class FlushScheduler:
     cdef int c_flush(self) except -1:
         cdef uint64_t began_us = self.c_now()
         self.state = IDLE
-        self.hub.flush(began_us, self.c_wall())
+        self.hub.c_flush(began_us, self.c_wall())
         self.flushed_us = self.c_now()
         self.flush_took_us = self.flushed_us - began_us
         return self.c_tick_sooner()
@@ -156,7 +170,7 @@ cdef class FlushScheduler:
 
     cdef int c_defer(self) except -1:
         """Pauses the socket if reads follow each other quickly: as a network card moderates its interrupts."""
-        cdef uint64_t defer_us = min(<uint64_t>self.hub.defer_us, self.coalesce_max_us)
+        cdef uint64_t defer_us = min(self.hub.defer_us, self.coalesce_max_us)
         cdef uint64_t now_us
         if defer_us < LEAST_DEFER_US:
             return 0
@@ -204,7 +218,7 @@ cdef class FlushScheduler:
 
     cdef int c_tick(self) except -1:
         try:
-            self.hub.tick(self.c_now(), self.c_wall())
+            self.hub.c_tick(self.c_now(), self.c_wall())
             if self.on_tick is not None:
                 self.on_tick()
         finally:
@@ -214,13 +228,13 @@ cdef class FlushScheduler:
     cdef int c_schedule_tick(self) except -1:
         if self.loop is None:       # stopped by the tick
             return 0
-        self.tick_is_idle = not self.hub.waits
+        self.tick_is_idle = not self.hub.c_waits()
         self.tick_handle = self.loop.call_later((self.idle_tick_us if self.tick_is_idle else TICK_US) / 1e6, self._tick)
         return 0
 
     cdef int c_tick_sooner(self) except -1:
         """A flush may have made a topic wait for the end of its interval."""
-        if self.tick_is_idle and self.tick_handle is not None and self.hub.waits:
+        if self.tick_is_idle and self.tick_handle is not None and self.hub.c_waits():
             self.tick_handle.cancel()
             self.c_schedule_tick()
         return 0

@@ -2,12 +2,13 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from mdstream._core.fanout.flush_scheduler cimport FlushTarget
 from mdstream._core.fanout.heartbeats cimport Heartbeats
 from mdstream._core.fanout.outbox cimport Outbox
 from mdstream._core.fanout.sink cimport Sink
 from mdstream._core.fanout.topic cimport TopicGroup, Topic
 
-cdef class Hub:
+cdef class Hub(FlushTarget):
     cdef Outbox out
     cdef readonly uint64_t heartbeat_us
     cdef readonly uint64_t slow_limit_us
@@ -17,10 +18,8 @@ cdef class Hub:
     cdef dict names             # name → Instrument
     cdef dict by_key            # key → Topic
     cdef dict intervals         # ms → how many topics have it
-    cdef readonly uint64_t defer_us     # how long what comes may wait to be read, for topics with intervals; 0: none has one
-    cdef readonly uint64_t undelayed    # messages of topics without an interval so far
     cdef uint32_t last_number
-    cdef list dirty             # topic_groups with something new
+    cdef TopicGroup dirty       # with something new: the first of a chain
     cdef list waiting           # topics with an interval and something to send when it ends
     cdef object costly          # topics that sum levels, with something to send, in turn
     cdef int64_t work_left      # levels that they may sum now
@@ -36,10 +35,11 @@ cdef class Hub:
     cdef int c_leave(self) except -1
     cdef int c_mark_filled(self) except -1
     cdef int c_tell_arrivals(self) except -1
-    cdef int c_clock(self, uint64_t now_us, object wall_us) except -1
+    cdef int c_clock(self, uint64_t now_us, uint64_t wall_us) except -1
     cdef TopicGroup c_topic_group(self, object instrument)
     cdef int c_mark(self, object instrument) except -1
     cdef int c_mark_group(self, TopicGroup topic_group) except -1
+    cdef TopicGroup c_next_dirty(self)
     cdef int c_enlist(self, Topic topic) except -1
     cdef int c_drop(self, Topic topic) except -1
     cdef int c_count_interval(self, Topic topic, int change) except -1

@@ -35,7 +35,7 @@ cdef int TOO_SLOW = CloseCode.TOO_SLOW
 cdef dict CHANNELS = {"book": BookTopic, "trades": TradesTopic, "ticker": TickerTopic}
 
 
-cdef class Hub:
+cdef class Hub(FlushTarget):
     """Joins instruments, topics and sinks, and flushes: encode once per topic and format, write once per sink.
 
     No I/O and no clock of its own: its owner calls ``flush`` after each batch from the bus and ``tick`` every 50 ms,
@@ -76,7 +76,6 @@ cdef class Hub:
         self.names = {}
         self.by_key = {}
         self.intervals = {}
-        self.dirty = []
         self.waiting = []
         self.costly = deque()
         self.work_left = WORK_MOST
@@ -94,11 +93,17 @@ cdef class Hub:
     @property
     def changed(self) -> bool:
         """Whether anything has changed that ``flush`` would look at."""
-        return bool(self.dirty)
+        return self.c_changed()
 
     @property
     def waits(self) -> bool:
         """Whether a tick is wanted within 50 ms: an interval ends, a grouped view waits for its turn, or a resume may come true."""
+        return self.c_waits()
+
+    cdef bint c_changed(self) except -1:
+        return self.dirty is not None
+
+    cdef bint c_waits(self) except -1:
         return bool(self.waiting) or bool(self.costly) or bool(self.ahead)
 
     @property
@@ -185,8 +190,15 @@ cdef class Hub:
     cdef int c_mark_group(self, TopicGroup topic_group) except -1:
         if not topic_group.dirty and not topic_group.deferred:
             topic_group.dirty = True
-            self.dirty.append(topic_group)
+            topic_group.next_dirty, self.dirty = self.dirty, topic_group
         return 0
+
+    cdef TopicGroup c_next_dirty(self):
+        """Takes the first one off the chain: it costs no memory to be on it."""
+        cdef TopicGroup first = self.dirty
+        self.dirty, first.next_dirty = first.next_dirty, None
+        first.dirty = False
+        return first
 
     def take_book(self, instrument: Instrument, payload: bytes) -> int:
         """One NATS payload of stream ``book``; returns an ``Outcome``. Raises PayloadError or BookError (values before it stay applied)."""
@@ -546,10 +558,10 @@ cdef class Hub:
 
     # ---- time
 
-    cdef int c_clock(self, uint64_t now_us, object wall_us) except -1:
+    cdef int c_clock(self, uint64_t now_us, uint64_t wall_us) except -1:
         if now_us > self.out.now_us:
             self.out.now_us = now_us
-        self.out.wall_us = now_us if wall_us is None else wall_us
+        self.out.wall_us = wall_us
         return 0
 
     cdef int c_emit_due(self, Topic topic, uint64_t slack_us, bint its_turn) except -1:
@@ -600,19 +612,21 @@ cdef class Hub:
     def flush(self, now_us: int, wall_us: int | None = None) -> int:
         """Emits every changed topic that is due (interval 0, or the interval has passed since its last) and writes once per
         touched sink; returns deliveries. What is not due waits for ``tick``. ``wall_us`` None: the same as ``now_us``."""
+        return self.c_flush(now_us, now_us if wall_us is None else wall_us)
+
+    cdef int64_t c_flush(self, uint64_t now_us, uint64_t wall_us) except -1:
         cdef uint64_t deliveries = self.out.counters.deliveries
         cdef TopicGroup topic_group
         cdef Topic topic
         cdef bint deferred
         self.c_clock(now_us, wall_us)
-        if not self.dirty:
+        if self.dirty is None:
             return 0
         self.c_enter()
         self.out.c_begin()
         try:
-            while self.dirty:
-                topic_group = self.dirty.pop()
-                topic_group.dirty = False
+            while self.dirty is not None:
+                topic_group = self.c_next_dirty()
                 deferred = True
                 for topic in topic_group.topics:
                     self.c_emit_due(topic, 0, False)
@@ -624,11 +638,14 @@ cdef class Hub:
         finally:
             self.c_leave()
             self.out.c_end(True)
-        return deliveries
+        return <int64_t>deliveries
 
     def tick(self, now_us: int, wall_us: int | None = None) -> int:
         """Call every 50 ms while anything ``waits``: topics whose interval ended, heartbeats, resumes that never came true, sinks
         too slow for too long."""
+        return self.c_tick(now_us, now_us if wall_us is None else wall_us)
+
+    cdef int64_t c_tick(self, uint64_t now_us, uint64_t wall_us) except -1:
         cdef uint64_t deliveries = self.out.counters.deliveries
         self.c_clock(now_us, wall_us)
         self.c_enter()
@@ -643,7 +660,7 @@ cdef class Hub:
         finally:
             self.c_leave()
             self.out.c_end(False)
-        return deliveries
+        return <int64_t>deliveries
 
     cdef int c_end_intervals(self) except -1:
         cdef Topic topic

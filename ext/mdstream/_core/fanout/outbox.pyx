@@ -8,6 +8,7 @@ from mdstream._core.base.arena cimport arena_free, arena_reset, arena_take
 from mdstream._core.base.check cimport check
 from mdstream._core.base.buffer cimport buffer_free
 from mdstream._core.base.clock cimport monotonic_us
+from mdstream._core.base.digits cimport count_high_zeros
 from mdstream._core.codec.variant cimport PLAIN, format_of, compression_of
 from mdstream._core.orderbook.levels cimport levels_free
 from mdstream._core.fanout.sink cimport Delivery
@@ -22,11 +23,7 @@ cdef enum:
 
 cdef Py_ssize_t bucket(uint64_t us) noexcept nogil:
     """The histogram bucket i with us < 2**i."""
-    cdef Py_ssize_t i = 0
-    while us and i < BUCKETS - 1:
-        us >>= 1
-        i += 1
-    return i
+    return min(64 - count_high_zeros(us) if us else 0, BUCKETS - 1)
 
 
 cdef int grow(void** items, Py_ssize_t* capacity, Py_ssize_t count, size_t size) except -1:

@@ -53,6 +53,7 @@ cdef class TopicGroup:
     cdef Instrument instrument
     cdef list topics
     cdef bint dirty                 # among those that the hub is to flush
+    cdef TopicGroup next_dirty      # the one of them that follows
     cdef bint deferred               # each topic waits for the end of its interval: until then there is nothing to flush
     cdef uint32_t loads             # snapshots loaded so far: a change of it makes older numbers unusable
     cdef bint crc_known             # of the ungrouped book's best ten levels, at:

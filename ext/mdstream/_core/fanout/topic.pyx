@@ -3,12 +3,15 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 
+cimport cython
+
 from mdstream._core.base.check cimport check
 from mdstream._core.codec.message cimport REASON_RECOVER, REASON_SLOW, REASON_SUBSCRIBE
 from mdstream._core.fanout.outbox cimport PREFETCH_AHEAD, link_frame, prefetch_sink
 from mdstream._core.fanout.sink cimport Place, release_items, reserve_item
 
 
+@cython.trashcan(True)      # a chain of those that are dirty may be long
 cdef class TopicGroup:
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument

@@ -132,7 +132,7 @@ cdef class InstrumentReceiver(Receiver):
         except FeedError:
             outcome = Outcome.GAP
         # A read asks at its end. Nothing is dirty while each topic of the instrument waits for its interval.
-        if outcome != Outcome.NOTHING and not self.scheduler.reading and intake.hub.dirty:
+        if outcome != Outcome.NOTHING and not self.scheduler.reading and intake.hub.dirty is not None:
             self.scheduler.c_request()
         if outcome != Outcome.APPLIED and outcome != Outcome.NEW_EPOCH:
             return False

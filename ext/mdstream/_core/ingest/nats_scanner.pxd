@@ -22,7 +22,7 @@ cdef class NatsScanner:
     cdef Py_ssize_t allocated
     cdef Py_ssize_t needed          # bytes from position on of a message of which a part is missing; else 0
     cdef Handlers handlers          # its owner may change it at any time
-    cdef uint64_t messages          # handed to handlers since the start
+    cdef uint64_t messages          # handed to handlers since the tap last counted
     cdef uint64_t payload_bytes     # their payloads
 
     cdef int c_feed(self, bytes data) except -1

@@ -14,6 +14,5 @@ cdef class NatsTap:
     cdef Py_ssize_t space_size
     cdef bint given_up          # what came is not the NATS protocol: all is passed on
 
-    cdef int c_take(self) except -1
     cdef int c_sift(self) except -1
     cdef int c_pass(self, Py_ssize_t size) except -1

@@ -19,7 +19,7 @@ cdef class NatsTap:
 
     def __init__(self, handlers not None, dict counters not None, pass_on not None, on_fault not None,
                  FlushScheduler scheduler=None):
-        """``counters``: ``in_msgs`` and ``in_bytes`` are added to for what handlers take. ``pass_on`` is given every other
+        """``counters``: ``count`` adds what handlers took to its ``in_msgs`` and ``in_bytes``. ``pass_on`` is given every other
         operation, whole; after something that is not the NATS protocol, all there is from there on. ``on_fault`` is given what
         a handler raised. ``scheduler`` is told of the end of each read."""
         self.scanner = NatsScanner(handlers)
@@ -36,7 +36,14 @@ cdef class NatsTap:
     def feed(self, bytes data not None):
         """Takes what was read before."""
         self.scanner.c_feed(data)
-        self.c_take()
+        self.c_sift()
+
+    def count(self):
+        """Adds what handlers took since the last call to ``counters``. A read does not: it would make four objects."""
+        cdef NatsScanner scanner = self.scanner
+        self.counters["in_msgs"] += scanner.messages
+        self.counters["in_bytes"] += scanner.payload_bytes
+        scanner.messages = scanner.payload_bytes = 0
 
     def get_buffer(self, sizehint):
         """Where the transport reads to; valid until ``buffer_updated``."""
@@ -54,24 +61,13 @@ cdef class NatsTap:
             raise ValueError(f"{nbytes} bytes were read into a buffer of {self.space_size}")
         self.scanner.size += nbytes
         if self.scheduler is None:
-            self.c_take()
+            self.c_sift()
             return
         self.scheduler.reading = True
         try:
-            self.c_take()
+            self.c_sift()
         finally:            # what was taken waits for it
             self.scheduler.c_read_ended(nbytes == self.space_size)
-
-    cdef int c_take(self) except -1:
-        cdef NatsScanner scanner = self.scanner
-        cdef object messages = scanner.messages
-        cdef object size = scanner.payload_bytes
-        try:
-            self.c_sift()
-        finally:
-            self.counters["in_msgs"] += scanner.messages - messages
-            self.counters["in_bytes"] += scanner.payload_bytes - size
-        return 0
 
     cdef int c_sift(self) except -1:
         cdef Py_ssize_t size

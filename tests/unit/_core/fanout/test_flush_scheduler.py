@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from doubles.scripted_hub import ScriptedHub
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream._core.ingest.receiver import Handlers
@@ -27,16 +28,12 @@ class Handle:
         self.cancelled = True
 
 
-class Hub:
+class Hub(ScriptedHub):
     """Flushes take ``cost_us``."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.cost_us = 0
-        self.changed = False
-        self.waits = False
-        self.defer_us = 0
-        self.undelayed = 0
         self.flushes: list[int] = []
         self.ticks: list[int] = []
         self.told: list[tuple[int, int]] = []
@@ -257,7 +254,7 @@ def test_a_flush_asked_for_is_now(world: World) -> None:
 @pytest.fixture
 def patient(world: World) -> World:
     """All topics have intervals, the shortest of 100 ms."""
-    world.hub.defer_us = 10 * MS
+    world.hub.allow_defer(10 * MS)
     return world
 
 
@@ -294,7 +291,7 @@ def test_after_a_pause_in_which_nothing_came_there_is_none(patient: World) -> No
 )
 def test_a_pause_is_bounded_twice(defer_us: int, most_us: int, pause_us: int) -> None:
     world = World(coalesce_max_us=most_us)
-    world.hub.defer_us = defer_us
+    world.hub.allow_defer(defer_us)
     world.read()
     world.read()
     assert world.transport.reading == (pause_us == 0)
@@ -318,7 +315,7 @@ def test_a_socket_that_is_not_read_just_now_is_left_alone(patient: World) -> Non
 
 def test_while_a_topic_without_an_interval_is_sent_something_nothing_is_deferred(patient: World) -> None:
     for _ in range(20):
-        patient.hub.undelayed += 1
+        patient.hub.count_undelayed()
         patient.read(updates=True)
         patient.pass_us(9 * MS)
         patient.read()
@@ -327,7 +324,7 @@ def test_while_a_topic_without_an_interval_is_sent_something_nothing_is_deferred
 
 
 def test_a_topic_without_an_interval_that_is_quiet_does_not_hinder_a_pause(patient: World) -> None:
-    patient.hub.undelayed += 1
+    patient.hub.count_undelayed()
     patient.read(updates=True)
     for _ in range(11):
         assert patient.transport.reading

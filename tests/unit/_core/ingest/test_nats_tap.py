@@ -83,6 +83,7 @@ def test_any_split_of_any_stream(wanted: list[tuple[int, bytes]], cuts: list[int
     assert b"".join(tapped.passed) == b"".join(
         piece for (sid, _), piece in zip(wanted, whole, strict=True) if sid != TAPPED
     )
+    tapped.tap.count()
     assert tapped.counters["in_msgs"] == sum(sid == TAPPED for sid, _ in wanted)
 
 
