@@ -191,6 +191,7 @@ cdef class Hub(FlushTarget):
         if not topic_group.dirty and not topic_group.deferred:
             topic_group.dirty = True
             topic_group.next_dirty, self.dirty = self.dirty, topic_group
+            topic_group.c_prefetch_members()
         return 0
 
     cdef TopicGroup c_next_dirty(self):
@@ -277,6 +278,7 @@ cdef class Hub(FlushTarget):
         self.by_key[topic.key] = topic
         self.made.pop(topic.key, None)
         topic.topic_group.topics.append(topic)
+        topic.topic_group.c_note_topics()
         topic.topic_group.deferred = False
         topic.alive = True
         topic.instrument.topics = list(topic.topic_group.topics)
@@ -287,6 +289,7 @@ cdef class Hub(FlushTarget):
         topic.alive = False
         del self.by_key[topic.key]
         topic.topic_group.topics.remove(topic)
+        topic.topic_group.c_note_topics()
         topic.instrument.topics = list(topic.topic_group.topics)
         if topic.waiting:
             self.waiting.remove(topic)

@@ -52,6 +52,8 @@ cdef class TopicGroup:
     """What the topics of one instrument share."""
     cdef Instrument instrument
     cdef list topics
+    cdef const void* topics_at      # where that has its items: with the first of them, what a flush reads first, to be prefetched
+    cdef PyObject* first_topic      # borrowed; NULL: none
     cdef bint dirty                 # among those that the hub is to flush
     cdef TopicGroup next_dirty      # the one of them that follows
     cdef bint deferred               # each topic waits for the end of its interval: until then there is nothing to flush
@@ -61,6 +63,11 @@ cdef class TopicGroup:
     cdef uint64_t crc_seq
     cdef uint32_t crc_loads
     cdef uint32_t crc
+
+    # `topics` have changed.
+    cdef void c_note_topics(self) noexcept
+    # Fetches who is subscribed to the first of them into the cache: it will be flushed soon.
+    cdef void c_prefetch_members(self) noexcept
 
 cdef class Topic:
     cdef readonly Instrument instrument

@@ -5,7 +5,15 @@ from libc.stdlib cimport free
 
 cimport cython
 
+cdef enum:
+    FIRST_MEMBERS = 16      # prefetched before a flush; the processor finds the pattern of those that follow
+
+cdef extern from "Python.h":
+    ctypedef struct ListObject "PyListObject":
+        PyObject** ob_item
+
 from mdstream._core.base.check cimport check
+from mdstream._core.base.prefetch cimport prefetch_range
 from mdstream._core.codec.message cimport REASON_RECOVER, REASON_SLOW, REASON_SUBSCRIBE
 from mdstream._core.fanout.outbox cimport PREFETCH_AHEAD, link_frame, prefetch_sink
 from mdstream._core.fanout.sink cimport Place, release_items, reserve_item
@@ -16,6 +24,20 @@ cdef class TopicGroup:
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
         self.topics = []
+
+    cdef void c_note_topics(self) noexcept:
+        self.topics_at = (<ListObject*>self.topics).ob_item
+        self.first_topic = <PyObject*>self.topics[0] if self.topics else NULL
+
+    cdef void c_prefetch_members(self) noexcept:
+        cdef const Members* members
+        cdef int variant
+        if self.first_topic == NULL:
+            return
+        for variant in range(VARIANTS):
+            members = &(<Topic>self.first_topic).members[variant]
+            if members.in_step:
+                prefetch_range(members.items, min(members.in_step, <uint32_t>FIRST_MEMBERS) * sizeof(Member))
 
 
 cdef class Topic:
@@ -226,6 +248,8 @@ cdef class Topic:
     cdef int c_send_all(self, Outbox out, int variant, Frame frame) except -1:
         cdef Members* members = &self.members[variant]
         cdef uint32_t i
+        for i in range(min(members.in_step, <uint32_t>PREFETCH_AHEAD)):
+            prefetch_sink(members.items[i].sink)
         for i in range(members.in_step):
             if i + PREFETCH_AHEAD < members.in_step:
                 prefetch_sink(members.items[i + PREFETCH_AHEAD].sink)

@@ -14,6 +14,9 @@ cdef struct Footprint:      # the memory that the next payload will need, to be 
     const void* instrument
     const void* book
     const void* topic_group
+    const void* topics          # of the group: the list, its items, the first of them; NULL: it is not flushed soon
+    const void* topics_at
+    const void* first_topic
     NextWrites writes
 
 cdef class Intake:

@@ -9,6 +9,7 @@ from mdstream._core.orderbook.book cimport Book
 from mdstream._core.codec.feed_decoder cimport sides_touched, snap_head
 from mdstream._core.base.prefetch cimport CACHE_LINE, prefetch, prefetch_range
 from mdstream._core.orderbook.side cimport Level
+from mdstream._core.fanout.topic_book cimport BookTopic
 
 from mdstream.errors import FeedError
 
@@ -17,6 +18,7 @@ cdef enum:
 
 cdef Py_ssize_t BOOK_BYTES = Book.__basicsize__
 cdef Py_ssize_t INSTRUMENT_BYTES = Instrument.__basicsize__
+cdef Py_ssize_t TOPIC_BYTES = BookTopic.__basicsize__
 
 
 cdef class Intake:
@@ -106,6 +108,9 @@ cdef class InstrumentReceiver(Receiver):
         self.footprint.instrument = <PyObject*> intake.instrument
         self.footprint.book = <PyObject*> intake.instrument.book
         self.footprint.topic_group = <PyObject*> intake.topic_group
+        self.footprint.topics = NULL if intake.topic_group.deferred else <PyObject*> intake.topic_group.topics
+        self.footprint.topics_at = intake.topic_group.topics_at
+        self.footprint.first_topic = intake.topic_group.first_topic
         intake.instrument.book.c_next_writes(&self.footprint.writes)
 
     cdef void c_prefetch(self, const char* payload, Py_ssize_t size) noexcept nogil:
@@ -117,6 +122,10 @@ cdef class InstrumentReceiver(Receiver):
             prefetch_range(of.instrument, INSTRUMENT_BYTES)
             prefetch(of.intake)
             prefetch(of.topic_group)
+            if of.topics != NULL:
+                prefetch(of.topics)
+                prefetch(of.topics_at)
+                prefetch_range(of.first_topic, TOPIC_BYTES)
             prefetch(of.writes.change)
             prefetch(of.writes.bid_run)
             prefetch(of.writes.ask_run)
