@@ -33,6 +33,9 @@ cdef class FlushScheduler:
     cdef object tick_handle
     cdef bint tick_is_idle      # the next tick comes after `idle_tick_us`
     cdef bint reading           # a read is being handed over
+    cdef object turn_handle     # the loop's, of the end of a turn in which a read filled its buffer
+    cdef uint64_t turn_us       # when the first of these reads ended
+    cdef bint held              # the socket is paused until then
     cdef object transport       # of the socket to NATS, or None
     cdef uint64_t read_us       # when the last read ended, or the wait after it
     cdef uint64_t flushed_us    # when the last flush ended
@@ -46,6 +49,8 @@ cdef class FlushScheduler:
     cdef int c_request(self) except -1
     # All messages of a read are in the books. `more`: the read filled its buffer, so more waits in the socket.
     cdef int c_read_ended(self, bint more) except -1
+    cdef int c_bound_turn(self) except -1
+    cdef int c_let_go(self) except -1
     cdef uint64_t c_now(self) except? 0
     cdef uint64_t c_wall(self) except? 0
     cdef int c_flush_or_wait(self) except -1

@@ -12,6 +12,7 @@ cdef enum:
     HELD_UP_ENOUGH = 3          # flushes in a row that held something up: no hiccup
     HELD_UP_SHARE = 10          # a flush held something up if updates came within this fraction of its own time
     COALESCE_SHARE = 2          # a wait takes this fraction of the flush's own time
+    TURN_US = 5_000             # what reads that fill their buffer may take of a turn of the loop
     QUIET_DEFERS = 10           # deferrals without an undelayed message, after which the socket may be deferred
 
 cdef tuple STATES = ("idle", "requested", "coalescing", "deferred")
@@ -49,6 +50,9 @@ cdef class FlushScheduler:
                shortest interval, at most                             flush → requested
                ``coalesce_max_us``
     ========== ========================================= ============ =======================================================
+
+    However much comes in, the loop's other events, clients above all, have their turn: while reads fill their buffer, the loop reads
+    on in the same turn, up to 8 MB. After 5 ms the scheduler pauses the socket until the next turn.
 
     Deferred is for gateways whose clients have asked for intervals: reading what comes in a while together costs less than
     waking up for each piece. The socket is read before a tick, so what is sent at the end of an interval is as new as ever.
@@ -89,6 +93,7 @@ cdef class FlushScheduler:
     def attach(self, transport):
         """From now on the socket behind this transport is the one to pause; None: there is none."""
         self.c_read_on()
+        self.c_let_go()
         if transport is None:
             self.c_drop_handle()
             self.state = IDLE
@@ -121,6 +126,8 @@ cdef class FlushScheduler:
         if self.hub.c_changed():
             self.c_request()
         self.reading = False
+        if more and self.transport is not None:
+            self.c_bound_turn()
         if self.state == REQUESTED and self.handle is None:
             if more:
                 self.handle = self.loop.call_soon(self._turn_ended)
@@ -192,6 +199,26 @@ cdef class FlushScheduler:
 
     def _read_again(self):
         self.c_read_on()
+
+    cdef int c_bound_turn(self) except -1:
+        cdef uint64_t now_us = self.c_now()
+        if self.turn_handle is None:
+            self.turn_us = now_us
+            self.turn_handle = self.loop.call_soon(self._next_turn)
+        elif now_us - self.turn_us >= TURN_US and self.transport.is_reading():
+            self.transport.pause_reading()
+            self.held = True
+        return 0
+
+    def _next_turn(self):
+        self.turn_handle = None
+        self.c_let_go()
+
+    cdef int c_let_go(self) except -1:
+        if self.held:
+            self.held = False
+            self.transport.resume_reading()
+        return 0
 
     cdef int c_read_on(self) except -1:
         if self.state == DEFERRED:

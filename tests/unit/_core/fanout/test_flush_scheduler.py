@@ -168,6 +168,40 @@ def test_a_read_that_filled_its_buffer_is_flushed_at_the_end_of_the_turn(world: 
     assert len(world.hub.flushes) == 1
 
 
+def test_reads_that_fill_their_buffer_leave_the_loop_to_others_after_5_ms(world: World) -> None:
+    world.read(updates=True, full=True)
+    world.now_us += 5 * MS - 1
+    world.read(updates=True, full=True)
+    assert world.transport.reading
+    world.now_us += 1
+    world.read(updates=True, full=True)
+    assert not world.transport.reading and not world.hub.flushes
+    world.turn()
+    assert world.transport.reading and len(world.hub.flushes) == 1
+    world.now_us += 5 * MS
+    world.read(updates=True, full=True)
+    assert world.transport.reading, "a turn of its own"
+
+
+def test_a_socket_that_is_held_is_let_go_when_it_is_detached(world: World) -> None:
+    world.read(full=True)
+    world.now_us += 5 * MS
+    world.read(full=True)
+    assert not world.transport.reading
+    world.scheduler.attach(None)
+    assert world.transport.reading
+    world.turn()
+
+
+def test_a_socket_that_somebody_else_paused_is_not_let_go(world: World) -> None:
+    world.read(full=True)
+    world.now_us += 5 * MS
+    world.transport.reading = False
+    world.read(full=True)
+    world.turn()
+    assert not world.transport.reading
+
+
 def test_while_flushes_are_short_none_waits(world: World) -> None:
     world.hub.cost_us = 200
     for _ in range(5):
