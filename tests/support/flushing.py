@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from doubles.scripted_hub import ScriptedHub
+
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 
 

@@ -27,10 +27,10 @@ cdef class FlushTarget:
     cdef bint c_waits(self) except -1:
         raise NotImplementedError
 
-    cdef int64_t c_flush(self, uint64_t now_us, uint64_t wall_us) except -1:
+    cdef int64_t c_flush(self, uint64_t now_us, uint64_t time_us) except -1:
         raise NotImplementedError
 
-    cdef int64_t c_tick(self, uint64_t now_us, uint64_t wall_us) except -1:
+    cdef int64_t c_tick(self, uint64_t now_us, uint64_t time_us) except -1:
         raise NotImplementedError
 
 

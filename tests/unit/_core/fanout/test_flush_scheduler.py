@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from doubles.scripted_hub import ScriptedHub
+
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream._core.ingest.receiver import Handlers
