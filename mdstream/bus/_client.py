@@ -122,7 +122,7 @@ class TapClient(Client):
                 self._scheduler.attach(socket_of(self._transport))
 
     @property
-    def stats(self) -> dict[str, int]:  # type: ignore[override]
+    def stats(self) -> dict[str, int]:
         """nats-py's counters. What the tap took is added to them when somebody looks."""
         if self._tap is not None:
             self._tap.count()
