@@ -12,7 +12,7 @@ from decimal import Decimal
 from rich.table import Table
 from rich.text import Text
 
-from mdstream.client import Book, Client, ConnectionState, Subscription, SubscriptionState, Trade
+from mdstream.client import Book, Client, ConnectionState, LinedBook, Subscription, SubscriptionState, Trade
 from mdstream.client.book import Quote
 from mdstream.printable import printable
 
@@ -76,7 +76,8 @@ def line(scene: Scene) -> str:
         f"{datetime.now(UTC):%H:%M:%S} {scene.instrument} {state_text(book, scene.clock())}",
         f"bid {_side(bid)} ask {_side(ask)} spread {_spread(bid, ask)}",
         f"seq {book.seq} latency {_latency(scene)}",
-        f"updates {stats.updates} recoveries {stats.recoveries} reconnects {stats.reconnects}",
+        f"updates {stats.updates} recoveries {stats.recoveries} reconnects {stats.reconnects}"
+        + (_lines(book) if isinstance(book, LinedBook) else ""),
     ]
     if scene.trades:
         last = scene.trades[-1]
@@ -193,6 +194,8 @@ def _figures(scene: Scene, width: int) -> tuple[Text, Text]:
     first.append(f"  updates {stats.updates}  {stats.bytes / 1024:.0f} KiB", style=DIM)
     problems = f" gaps {stats.gaps}  recoveries {stats.recoveries}  checksum errors {stats.crc_errors}"
     second = Text(f"{problems}  reconnects {stats.reconnects}", style=DIM)
+    if isinstance(book, LinedBook):
+        second.append(_lines(book), style=DIM)
     if scene.lost_trades:
         second.append(f"  trades lost {scene.lost_trades}", style="yellow")
     return first, _spread_out(second, Text("q quits ", style=DIM), width)
@@ -234,6 +237,12 @@ def _spread_out(left: Text, right: Text, width: int) -> Text:
         left.truncate(width)
         return left
     return Text.assemble(left, " " * gap, right)
+
+
+def _lines(book: LinedBook) -> str:
+    """How often each line was first; the one that is ahead has a mark: ``  first: ▸line 1 812, line 2 44``."""
+    shares = (f"{'▸' if each.ahead else ''}line {each.line + 1} {each.first}" for each in book.lines)
+    return f"  first: {', '.join(shares)}"
 
 
 def _latency(scene: Scene) -> str:

@@ -19,12 +19,14 @@ from mdstream.cli.client_options import (
     add_view,
     has_screen,
     instrument,
+    positive,
     reachable,
     run_until_signal,
     token_of,
 )
 from mdstream.cli.ladder import Scene, line, render
 from mdstream.client import Client, ConnectionFailed, ConnectionState, SubscriptionRefused, connect
+from mdstream.errors import ConfigError
 
 EXIT_OK = 0
 FRAME_S = 0.1
@@ -36,6 +38,7 @@ _EPILOG = """\
 examples:
   mdstream watch SIM:BTC-USD
   mdstream watch SIM:BTC-USD --group 100 --depth 20 --interval-ms 0
+  mdstream watch SIM:BTC-USD --url ws://a:8080/v1/stream,ws://b:8080/v1/stream --lines 2
 
 In a terminal it draws a ladder (q or Ctrl-C ends it). Elsewhere, and with TERM=dumb, it prints one line per second. When
 the connection is lost it reconnects and resumes. The state line says so, and why the data is not live and how old it is.
@@ -49,6 +52,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("instrument", type=instrument, metavar="INSTRUMENT", help="such as SIM:BTC-USD")
     add_view(parser, depth=20, interval_ms=100)
     add_connection(parser, format="msgpack")
+    parser.add_argument(
+        "--lines",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="gateways to hold at once, and to show what comes first from any; --url has their URLs (default: 1)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,11 +74,17 @@ async def _watch(args: argparse.Namespace) -> int:
     """
     try:
         async with connect(
-            args.url, format=args.format, compression=args.compression, token=token_of(args)
+            args.url,
+            format=args.format,
+            compression=args.compression,
+            token=token_of(args),
+            lines=args.lines,
         ) as client:
             with suppress(TimeoutError):
                 async with asyncio.timeout(args.for_s):
                     await _show(client, args)
+    except ValueError as error:
+        raise ConfigError(f"--lines: {error}") from None
     except ConnectionFailed as error:
         raise reachable(error) from error
     return EXIT_OK

@@ -11,8 +11,10 @@ See ``docs/client.md``.
 """
 
 import mdstream._core  # noqa: F401 - first, because it tells when it is not built
+from mdstream.client.api import Client
 from mdstream.client.book import Book, BookUpdate
-from mdstream.client.client import DEFAULT_URL, Client, connect
+from mdstream.client.client import DEFAULT_URL, connect
+from mdstream.client.lined import LinedBook, LinedTicker, LinedTrades, LineReport
 from mdstream.client.policy import Policy
 from mdstream.client.states import ConnectionState, Stats, SubscriptionState
 from mdstream.client.stream import UpdateStream
@@ -38,6 +40,10 @@ __all__ = [
     "ConnectionLost",
     "ConnectionState",
     "HandshakeRefused",
+    "LineReport",
+    "LinedBook",
+    "LinedTicker",
+    "LinedTrades",
     "Policy",
     "ProtocolViolation",
     "Stats",

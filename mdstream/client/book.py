@@ -75,7 +75,8 @@ class Book(NumberedSubscription[Delta]):
 
     def __init__(self, request: Request, link: Link, *, max_levels: int = 1 << 20) -> None:
         super().__init__(request, link)
-        self._view = CoreBook(request.instrument, log_capacity=16, max_levels=max_levels)
+        self._max_levels = max_levels
+        self._view = self._new_view()
         self._sync = Sync.EMPTY
         self._arrays: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         self._update_observers: list[Observer[BookUpdate]] = []
@@ -260,6 +261,9 @@ class Book(NumberedSubscription[Delta]):
         self._set_sync(Sync.BROKEN)
         self._next_reason = why
         self._recovery.start(0, now)
+
+    def _new_view(self) -> CoreBook:
+        return CoreBook(self.instrument, log_capacity=16, max_levels=self._max_levels)
 
     def _clear(self) -> None:
         self._view.reset(self._view.epoch)

@@ -8,43 +8,37 @@ import logging
 import random as random_module
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from time import perf_counter, time_ns
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from mdstream.client.actions import DialNow, HangUp, RenewToken, Send
-from mdstream.client.book import Book
+from mdstream.client.api import Client, S, until
 from mdstream.client.core import ClientCore
 from mdstream.client.events import Welcome
+from mdstream.client.lines import Line, LinedClient, deal
 from mdstream.client.observers import Observer
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import FormatName, Request
 from mdstream.client.protocol_factory import make_codec
 from mdstream.client.states import ConnectionState, Stats
-from mdstream.client.subscription import Subscription
-from mdstream.client.ticker import Ticker
-from mdstream.client.trades import Trades
+from mdstream.client.subscription import Link, Subscription
 from mdstream.client.transport import Dial, Transport
 from mdstream.client.transport_picows import PicowsDial
 from mdstream.client.urls import check_url
 from mdstream.errors import ClientError, ConnectionFailed, HandshakeRefused
-from mdstream.model import InstrumentId
 
 log = logging.getLogger(__name__)
 
-DATA_WAIT_S = 5.0
-"""How long a subscription waits for its data if the gateway says why there is none."""
-
 Token = str | Callable[[], str | Awaitable[str]]
-S = TypeVar("S", bound=Subscription)
 
 CLOSE_TIMEOUT_S = 2.0
 DEFAULT_URL = "ws://127.0.0.1:8080/v1/stream"
 
 
-class Client:
-    """A connection that reconnects by itself, and the subscriptions on it. Made by ``connect``."""
+class SingleClient(Line):
+    """One connection."""
 
     def __init__(
         self,
@@ -79,11 +73,10 @@ class Client:
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
 
-    # ---- for the user
+    # ---- for the user (documented in ``Client``)
 
     @property
     def url(self) -> str:
-        """The gateway that it is connected to, or tries next."""
         return self._core.url
 
     @property
@@ -92,12 +85,10 @@ class Client:
 
     @property
     def reason(self) -> str | None:
-        """Why the client is not open, if that is known."""
         return self._core.reason
 
     @property
     def error(self) -> ClientError | None:
-        """The error that closed the client for good; None if it is not closed, or the user closed it."""
         return self._core.error
 
     @property
@@ -106,46 +97,23 @@ class Client:
 
     @property
     def welcome(self) -> Welcome | None:
-        """What the gateway sent about itself: node, heartbeat, limits; None while there is no connection."""
         return self._core.welcome
 
+    @property
+    def lines(self) -> tuple[Client, ...]:
+        return (self,)
+
     def on_state(self, observer: Observer[ConnectionState]) -> Callable[[], None]:
-        """Calls ``observer(state)`` at each change of the connection; returns a function that stops the calls."""
         return self._core.on_state(observer)
 
     def on_payload(self, observer: Observer[bytes]) -> Callable[[], None]:
-        """Calls ``observer(payload)`` with each WebSocket message, decompressed, before the client handles it."""
         return self._core.on_payload(observer)
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
-        """All that have not ended, also those whose first data has not come yet."""
         return self._core.subscriptions
 
-    # ---- subscriptions
-
-    async def book(self, instrument: str, *, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Book:
-        """Subscribes to a book and returns it when its first snapshot has come; after 5 s also without one, if the gateway says why
-        there is none (``state``, ``state_code``).
-
-        ``depth`` 0 is the full book, ``group`` is the number of ticks per price bucket, ``interval_ms`` 0 gives every change.
-        A second request for the same view returns the same object; each request needs its own ``close``.
-
-        Raises ValueError for an invalid instrument, SubscriptionRefused with the gateway's code, or the error that closed
-        the client for good.
-        """
-        return await self._subscribed(Book, Request("book", instrument, depth, group, interval_ms))
-
-    async def trades(self, instrument: str) -> Trades:
-        """Subscribes to the trades from now on; returns when the gateway has accepted. Raises the errors of ``book``."""
-        return await self._subscribed(Trades, Request("trades", instrument))
-
-    async def ticker(self, instrument: str, *, interval_ms: int = 0) -> Ticker:
-        """Subscribes to best bid, best ask and last trade; returns when the gateway has accepted. Raises the errors of ``book``."""
-        return await self._subscribed(Ticker, Request("ticker", instrument, interval_ms=interval_ms))
-
     async def ping(self) -> float:
-        """Returns the seconds until the gateway answered; raises ConnectionFailed if the connection is lost before."""
         answer: asyncio.Future[float | None] = self._loop.create_future()
 
         def take(now: float | None) -> None:
@@ -160,45 +128,28 @@ class Client:
             raise ConnectionFailed(f"there is no connection to {self.url}: {self.reason or self.state}")
         return answered - sent
 
-    async def _subscribed(self, kind: type[S], request: Request) -> S:
-        InstrumentId.parse(request.instrument)
-        subscription = self._core.find(request)
-        if isinstance(subscription, kind):
-            subscription.users += 1
-        else:
-            subscription = kind(request, self._core)
-            self._core.subscribe(subscription, self._loop.time())
-        try:
-            await self._until_ready(subscription)
-        except BaseException:
-            await subscription.close()
-            raise
+    def attach(self, make: Callable[[Link], S]) -> S:
+        """Adds the subscription that ``make`` returns, and asks for it as soon as there is a connection."""
+        subscription = make(self._core)
+        self._core.subscribe(subscription, self._loop.time())
         return subscription
 
-    async def _until_ready(self, subscription: Subscription) -> None:
-        """Returns when its data is there; after some seconds also if the gateway has said why there is none."""
+    def _find(self, request: Request) -> Subscription | None:
+        return self._core.find(request)
 
-        def settled() -> bool:
-            return subscription.ready or subscription.ended
-
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DATA_WAIT_S):
-                await self._until(subscription.on_state, settled)
-        await self._until(subscription.on_state, lambda: settled() or subscription.state_code is not None)
-        if subscription.error is not None:
-            raise subscription.error
-        if subscription.ended:
-            raise ConnectionFailed(f"{subscription}: the client was closed")
+    def _start(self, kind: type[S], request: Request) -> S:
+        return self.attach(lambda link: kind(request, link))
 
     # ---- opening and closing
 
+    def start(self) -> None:
+        """Begins to connect."""
+        self._core.start(self._loop.time())
+
     async def open(self) -> None:
-        """Connects; returns when the gateway has sent ``welcome``. Raises ConnectionFailed or HandshakeRefused."""
         self._core.start(self._loop.time())
         try:
-            await self._until(
-                self.on_state, lambda: self.state in (ConnectionState.OPEN, ConnectionState.CLOSED)
-            )
+            await until(self.on_state, lambda: self.state in (ConnectionState.OPEN, ConnectionState.CLOSED))
         except BaseException:
             await self.close()
             raise
@@ -206,7 +157,6 @@ class Client:
             raise self.error
 
     async def close(self) -> None:
-        """Ends every subscription and closes the connection. May be called more than once."""
         self._core.close()
         self._pump()
         for task in (self._dialing, self._renewing):
@@ -214,29 +164,6 @@ class Client:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         await asyncio.gather(*self._closing)
-
-    async def wait_closed(self) -> None:
-        """Returns when the client is closed; raises the error that closed it, if there was one."""
-        await self._until(self.on_state, lambda: self.state is ConnectionState.CLOSED)
-        if self.error is not None:
-            raise self.error
-
-    async def _until(
-        self, on_state: Callable[[Observer[Any]], Callable[[], None]], reached: Callable[[], bool]
-    ) -> None:
-        """Returns once ``reached()`` is true; checks it now and at each change of state."""
-        done: asyncio.Future[None] = self._loop.create_future()
-
-        def check(_: object = None) -> None:
-            if not done.done() and reached():
-                done.set_result(None)
-
-        unregister = on_state(check)
-        check()
-        try:
-            await done
-        finally:
-            unregister()
 
     # ---- driving the core
 
@@ -367,7 +294,7 @@ async def _await_gone(transport: Transport) -> None:
 class _Receiver:
     """Receives from one connection. Keeps what came together with the upgrade until the core knows of the connection."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: SingleClient) -> None:
         self._client = client
         self._early: list[tuple[bytes] | tuple[int, str]] | None = []
 
@@ -395,7 +322,8 @@ class _Receiver:
 class connect:
     """``async with connect(url) as client``, or ``client = await connect(url)`` and ``await client.close()`` later.
 
-    ``url`` is a URL, or several: if a gateway fails, the client tries the next one.
+    ``url`` is a URL, or several: if a gateway fails, the client tries the next one. ``lines=2`` holds two gateways at once, and shows
+    what comes first from either; the URLs are dealt out, and each line tries its own in turn.
     ``format`` is ``msgpack`` (smaller, faster) or ``json``. ``token`` goes into the ``Authorization`` header. It is a string,
     or a plain or async function that is called for a fresh token before each connection, and when the gateway says that the
     present one expires: the connection then goes on. ``ssl`` replaces the default TLS
@@ -416,11 +344,12 @@ class connect:
         ssl: ssl_module.SSLContext | None = None,
         compression: bool = False,
         policy: Policy | None = None,
+        lines: int = 1,
         on_payload: Observer[bytes] | None = None,
         dial: Dial | None = None,
         random: Callable[[], float] = random_module.random,
     ) -> None:
-        self._url = url
+        self._urls = deal(url, lines)
         self._options: dict[str, Any] = {
             "format": format,
             "token": token,
@@ -448,8 +377,15 @@ class connect:
             await self._client.close()
 
     async def _open(self) -> Client:
-        client = Client(self._url, **self._options)
+        client = self._make()
         if self._on_payload is not None:
             client.on_payload(self._on_payload)
         await client.open()
         return client
+
+    def _make(self) -> Client:
+        if len(self._urls) == 1:
+            return SingleClient(self._urls[0], **self._options)
+        policy: Policy = self._options["policy"]
+        options = self._options | {"policy": replace(policy, persist=True)}
+        return LinedClient([SingleClient(urls, **options) for urls in self._urls], policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -78,3 +79,14 @@ class Stats:
             self.latency_avg_ms = latency_ms
         else:
             self.latency_avg_ms += 0.02 * (latency_ms - self.latency_avg_ms)
+
+    @classmethod
+    def of(cls, lines: Sequence[Stats]) -> Stats:
+        """The sums of several lines, and the smallest of their latencies."""
+        total = cls()
+        for name in ("messages", "bytes", "updates", "gaps", "crc_errors", "recoveries", "reconnects"):
+            setattr(total, name, sum(getattr(line, name) for line in lines))
+        for name in ("latency_last_ms", "latency_avg_ms"):
+            known = [value for line in lines if (value := getattr(line, name)) is not None]
+            setattr(total, name, min(known, default=None))
+        return total

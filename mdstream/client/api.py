@@ -1,0 +1,173 @@
+"""What a user of the client holds, whether it has one connection or several."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from mdstream.client.book import Book
+from mdstream.client.events import Welcome
+from mdstream.client.observers import Observer
+from mdstream.client.protocol import Request
+from mdstream.client.states import ConnectionState, Stats
+from mdstream.client.subscription import Subscription
+from mdstream.client.ticker import Ticker
+from mdstream.client.trades import Trades
+from mdstream.errors import ClientError, ConnectionFailed
+from mdstream.model import InstrumentId
+
+DATA_WAIT_S = 5.0
+"""How long a subscription waits for its data if the gateway says why there is none."""
+
+S = TypeVar("S", bound=Subscription)
+
+
+class Client(ABC):
+    """One or more connections that reconnect by themselves, and the subscriptions on them. Made by ``connect``."""
+
+    # ---- connections
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The gateway that it is connected to, or tries next; of several lines all, joined by commas."""
+
+    @property
+    @abstractmethod
+    def state(self) -> ConnectionState:
+        """Of several lines the best."""
+
+    @property
+    @abstractmethod
+    def reason(self) -> str | None:
+        """Why the client is not open, if that is known."""
+
+    @property
+    @abstractmethod
+    def error(self) -> ClientError | None:
+        """The error that closed the client for good; None if it is not closed, or the user closed it."""
+
+    @property
+    @abstractmethod
+    def stats(self) -> Stats:
+        """The counters; of several lines their sums, and the smallest latencies."""
+
+    @property
+    @abstractmethod
+    def welcome(self) -> Welcome | None:
+        """What the gateway sent about itself: node, heartbeat, limits; None while there is no connection."""
+
+    @property
+    @abstractmethod
+    def lines(self) -> tuple[Client, ...]:
+        """Its connections, each with its own ``url``, ``state``, ``reason`` and ``stats``: itself, or those of ``lines=2``."""
+
+    @abstractmethod
+    def on_state(self, observer: Observer[ConnectionState]) -> Callable[[], None]:
+        """Calls ``observer(state)`` at each change of the connection; returns a function that stops the calls."""
+
+    @abstractmethod
+    def on_payload(self, observer: Observer[bytes]) -> Callable[[], None]:
+        """Calls ``observer(payload)`` with each WebSocket message, decompressed, before the client handles it."""
+
+    @abstractmethod
+    async def ping(self) -> float:
+        """Returns the seconds until the gateway answered; raises ConnectionFailed if the connection is lost before."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connects; returns when the gateway has sent ``welcome``. Raises ConnectionFailed or HandshakeRefused."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Ends every subscription and closes the connection. May be called more than once."""
+
+    async def wait_closed(self) -> None:
+        """Returns when the client is closed; raises the error that closed it, if there was one."""
+        await until(self.on_state, lambda: self.state is ConnectionState.CLOSED)
+        if self.error is not None:
+            raise self.error
+
+    # ---- subscriptions
+
+    @property
+    @abstractmethod
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """All that have not ended, also those whose first data has not come yet."""
+
+    async def book(self, instrument: str, *, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Book:
+        """Subscribes to a book and returns it when its first snapshot has come; after 5 s also without one, if the gateway says why
+        there is none (``state``, ``state_code``).
+
+        ``depth`` 0 is the full book, ``group`` is the number of ticks per price bucket, ``interval_ms`` 0 gives every change.
+        A second request for the same view returns the same object; each request needs its own ``close``.
+
+        Raises ValueError for an invalid instrument, SubscriptionRefused with the gateway's code, or the error that closed
+        the client for good.
+        """
+        return await self._subscribed(Book, Request("book", instrument, depth, group, interval_ms))
+
+    async def trades(self, instrument: str) -> Trades:
+        """Subscribes to the trades from now on; returns when the gateway has accepted. Raises the errors of ``book``."""
+        return await self._subscribed(Trades, Request("trades", instrument))
+
+    async def ticker(self, instrument: str, *, interval_ms: int = 0) -> Ticker:
+        """Subscribes to best bid, best ask and last trade; returns when the gateway has accepted. Raises the errors of ``book``."""
+        return await self._subscribed(Ticker, Request("ticker", instrument, interval_ms=interval_ms))
+
+    @abstractmethod
+    def _find(self, request: Request) -> Subscription | None:
+        """The subscription that has not ended, if there is one."""
+
+    @abstractmethod
+    def _start(self, kind: type[S], request: Request) -> S:
+        """A new subscription, asked for as soon as there is a connection."""
+
+    async def _subscribed(self, kind: type[S], request: Request) -> S:
+        InstrumentId.parse(request.instrument)
+        subscription = self._find(request)
+        if isinstance(subscription, kind):
+            subscription.users += 1
+        else:
+            subscription = self._start(kind, request)
+        try:
+            await _until_ready(subscription)
+        except BaseException:
+            await subscription.close()
+            raise
+        return subscription
+
+
+async def _until_ready(subscription: Subscription) -> None:
+    """Returns when its data is there; after some seconds also if the gateway has said why there is none."""
+
+    def settled() -> bool:
+        return subscription.ready or subscription.ended
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DATA_WAIT_S):
+            await until(subscription.on_state, settled)
+    await until(subscription.on_state, lambda: settled() or subscription.state_code is not None)
+    if subscription.error is not None:
+        raise subscription.error
+    if subscription.ended:
+        raise ConnectionFailed(f"{subscription}: the client was closed")
+
+
+async def until(on_state: Callable[[Observer[Any]], Callable[[], None]], reached: Callable[[], bool]) -> None:
+    """Returns once ``reached()`` is true; checks it now and at each change of state."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def check(_: object = None) -> None:
+        if not done.done() and reached():
+            done.set_result(None)
+
+    unregister = on_state(check)
+    check()
+    try:
+        await done
+    finally:
+        unregister()
