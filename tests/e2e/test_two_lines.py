@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from typing import Any
 
@@ -69,9 +70,7 @@ def test_a_gateway_that_dies_costs_no_snapshot_and_no_number(
                 assert {update.kind for update in updates} == {"delta"}
                 assert (client.stats.recoveries, _snapshots(payloads, format)) == before
                 numbers = [(update.first, update.last) for update in updates]
-                assert all(
-                    after[0] == before[1] + 1 for before, after in zip(numbers, numbers[1:], strict=False)
-                )
+                assert all(after[0] == before[1] + 1 for before, after in itertools.pairwise(numbers))
                 expected = sim.view(depth=view.get("depth", 0))
                 assert (book.bids.flatten().tolist(), book.asks.flatten().tolist()) == expected
                 assert [line.ahead for line in book.lines] == [False, True]
