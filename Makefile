@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth attack mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
+.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,14 @@ rolling: $(INSTALLED)  ## How long clients hear nothing while gateways, or worke
 deploy-check: $(INSTALLED)  ## What is in deploy/: run, or read by the programs that it is for (as far as they are there)
 	$(BIN)/python -m pip install --quiet --group deploy
 	PATH=$(abspath $(BIN)):$$PATH $(PYTEST) tests/deploy $(ARGS)
+
+CHAOS ?= --seed 1 --minutes 10
+chaos: $(INSTALLED)  ## Ten minutes of faults on all parts, 500 clients that verify (CHAOS="--seed 7 --minutes 5"; reports/chaos.html)
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m chaos.run $(CHAOS)
+
+HOURS ?= 2
+soak: $(INSTALLED)  ## The same for hours, with a fault a minute: whether memory and open files stay (HOURS=8; reports/soak.html)
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m chaos.run --hours $(HOURS) --every 60 --report reports/soak $(ARGS)
 
 CHECKED_TESTS = tests/unit/_core tests/unit/_bench tests/property tests/fuzz tests/conformance
 test-debug:  ## The tests of the core on a build with bounds checks and assertions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -66,6 +66,7 @@ class Truth:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.clock: Callable[[], float] = time.monotonic
         self.scales: dict[int, Exponents] = {}
         self.marks: dict[Position, int] = {}
         self.bests: dict[Position, tuple[Level, Level]] = {}
@@ -98,7 +99,7 @@ class Truth:
             position > self.newest
         ):  # a writer that is being replaced may still be shown, but supersedes nothing
             self._positions.append(position)
-            self._times.append(time.monotonic())
+            self._times.append(self.clock())
         if word:
             self.word()
 
@@ -109,7 +110,7 @@ class Truth:
             self.word()
 
     def word(self) -> None:
-        self.words.append(time.monotonic())
+        self.words.append(self.clock())
 
     def superseded(self, shown: Position) -> float:
         """When something newer than this was published; infinity if nothing was."""
@@ -120,11 +121,11 @@ class Truth:
 
     def doubt(self, *, trades: bool = True) -> None:
         """From now on ``live`` is not true: the venue is down, or readers can know that the book (or ``trades`` too) is wrong."""
-        self._doubts.append((trades, [time.monotonic()]))
+        self._doubts.append((trades, [self.clock()]))
 
     def settle(self) -> None:
         """From now on ``live`` is true again."""
-        self._doubts[-1][1].append(time.monotonic())
+        self._doubts[-1][1].append(self.clock())
 
     @contextmanager
     def doubted(self, *, trades: bool = True) -> Iterator[None]:

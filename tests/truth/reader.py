@@ -274,7 +274,7 @@ class Reader:
     def _show(self, position: Position, crc: int) -> None:
         self._advance(position)
         self.position = position
-        if crc != _checksum(self.book):
+        if crc != checksum(self.book):
             self._note("broken", f"checksum at {position}")
         self._keep("book", position, (self.book.mark, self.book.best()))
         self._mark()
@@ -386,16 +386,17 @@ def _integer(text: str, exp: int) -> int:
     return int(text.replace(".", "")) // 10 ** max(exp, 0)
 
 
-def _checksum(book: Levels) -> int:
-    bids, asks = book.flat() if len(book.bids) + len(book.asks) < 40 else _top(book)
+def checksum(book: Levels) -> int:
+    bids, asks = book.flat() if len(book.bids) + len(book.asks) < 40 else top(book)
     text: list[str] = []
     for at in range(0, 20, 2):
         text += [str(number) for side in (bids, asks) for number in side[at : at + 2]]
     return zlib.crc32(":".join(text).encode())
 
 
-def _top(book: Levels) -> tuple[list[int], list[int]]:
-    bids, asks = heapq.nlargest(10, book.bids), heapq.nsmallest(10, book.asks)
+def top(book: Levels, depth: int = 10) -> tuple[list[int], list[int]]:
+    """The best levels of each side, flat."""
+    bids, asks = heapq.nlargest(depth, book.bids), heapq.nsmallest(depth, book.asks)
     return (
         [number for ticks in bids for number in (ticks, book.bids[ticks])],
         [number for ticks in asks for number in (ticks, book.asks[ticks])],

@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import signal
 import socket
+import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ async def _gathered(work: list[Coroutine[Any, Any, None]]) -> None:
 class GatewayProcess:
     """``mdstream serve`` on ports that stay the same over a restart."""
 
+    command: tuple[str, ...] = (sys.executable, "-m")
+
     def __init__(
         self, nats_url: str, temporary: Path, env: dict[str, str] | None = None, **settings: Any
     ) -> None:
@@ -71,7 +74,12 @@ class GatewayProcess:
 
     def start(self) -> None:
         self.program = Program(
-            "mdstream.cli", "serve", *self._arguments, temporary=self._temporary, env=self._env
+            "mdstream.cli",
+            "serve",
+            *self._arguments,
+            temporary=self._temporary,
+            env=self._env,
+            command=self.command,
         )
 
     def wait_ready(self) -> None:
@@ -285,15 +293,21 @@ async def start_server() -> list[EmbeddedNats]:
     return [await EmbeddedNats.start()]
 
 
-async def start_cluster() -> list[EmbeddedNats]:
-    """Three servers with both streams on each of them."""
+async def start_cluster(
+    directories: Sequence[Path | None] = (None, None, None), extra: str = ""
+) -> list[EmbeddedNats]:
+    """Three servers with both streams on each of them; ``extra`` is for the block ``cluster`` of their configuration."""
     ports = [free_port() for _ in range(3)]
     routes = ", ".join(f'"nats-route://127.0.0.1:{port}"' for port in ports)
     servers = []
     for number, port in enumerate(ports):
-        cluster = f'cluster {{ name: truth, listen: "127.0.0.1:{port}", routes: [{routes}] }}'
+        cluster = f'cluster {{ name: truth, listen: "127.0.0.1:{port}", routes: [{routes}]\n{extra} }}'
         servers.append(
-            await EmbeddedNats.start(password=False, extra_config=f"server_name: truth-{number}\n{cluster}")
+            await EmbeddedNats.start(
+                data_dir=directories[number],
+                password=False,
+                extra_config=f"server_name: truth-{number}\n{cluster}",
+            )
         )
     options = BusOptions(tuple(server.url for server in servers), streams=StreamOptions(replicas=3))
     async with await connect(options) as bus:

@@ -1,0 +1,149 @@
+"""``python -m chaos.run``: a schedule of faults on all parts, with clients that verify; the result as JSON and as a page.
+
+It ends with 1 if anybody was shown what never was, or was told ``live`` for longer than the contract allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Coroutine
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from chaos.faults import FAULTS, possible
+from chaos.report import page
+from chaos.results import result_of, summary
+from chaos.schedule import BY_NAME, Event, Kind, plan
+from chaos.stage import Options, Stage
+
+START_S = 60.0
+SETTLE_S = 60.0
+"""So long after the last fault all clients must be live again."""
+LOOK_S = 0.5
+
+
+class Run:
+    """One schedule, and what was seen while it ran."""
+
+    def __init__(self, stage: Stage, kinds: list[Kind]) -> None:
+        options = stage.options
+        self.stage = stage
+        self.schedule = plan(options.seed, options.seconds, options.every_s, kinds)
+        self.faults: list[dict[str, Any]] = []
+        self.live: list[tuple[float, int]] = []
+        self._areas = {kind.area: asyncio.Lock() for kind in kinds}
+
+    async def play(self) -> dict[str, Any]:
+        watching = asyncio.create_task(self._watch())
+        began_live = await self._all_live(START_S)
+        self.stage.began = time.monotonic()
+        self.live.clear()
+        self.stage.samples.clear()
+        await asyncio.gather(*(self._play(event) for event in self.schedule))
+        await self._until(self.stage.options.seconds)
+        ends_live = await self._all_live(SETTLE_S)
+        self.stage.sample()
+        watching.cancel()
+        reports = await self.stage.tell_clients(do="report")
+        return result_of(self, reports, began_live and ends_live)
+
+    async def _play(self, event: Event) -> None:
+        await self._until(event.at_s)
+        async with self._areas[BY_NAME[event.kind].area]:  # the one before may have taken longer than planned
+            await self._carry_out(event)
+
+    async def _carry_out(self, event: Event) -> None:
+        record: dict[str, Any] = asdict(event) | {"began_s": round(self.stage.now_s, 2), "error": None}
+        self.faults.append(record)
+        try:
+            record["what"] = await FAULTS[event.kind](self.stage, event)
+        except Exception as error:
+            record["error"] = f"{type(error).__name__}: {error}"
+        record["ended_s"] = round(self.stage.now_s, 2)
+        print(_line(record), flush=True)
+
+    async def _until(self, at_s: float) -> None:
+        await asyncio.sleep(max(0.0, at_s - self.stage.now_s))
+
+    async def _watch(self) -> None:
+        while True:
+            self.stage.sample()
+            self.live.append((round(self.stage.now_s, 2), await self.stage.live()))
+            await asyncio.sleep(LOOK_S)
+
+    async def _all_live(self, within_s: float) -> bool:
+        ends = time.monotonic() + within_s
+        wanted = sum(group["count"] for group in self.stage._groups()) * self.stage.options.processes
+        while time.monotonic() < ends:
+            if await self.stage.live() >= wanted:
+                return True
+            await asyncio.sleep(0.2)
+        return False
+
+
+def _line(record: dict[str, Any]) -> str:
+    lasted = record["ended_s"] - record["began_s"]
+    trouble = f"  FAILED: {record['error']}" if record["error"] else ""
+    return (
+        f"{record['began_s']:7.1f} s  {record['kind']:32} {lasted:5.1f} s  {record.get('what', '')}{trouble}"
+    )
+
+
+async def run(options: Options, directory: Path, kinds: list[str] | None = None) -> dict[str, Any]:
+    """Starts everything, plays the schedule, ends everything, and returns the result."""
+    stage = Stage(options, directory)
+    try:
+        await stage.start()
+        able = [kind for kind in possible(stage) if kinds is None or kind.name in kinds]
+        return await Run(stage, able).play()
+    finally:
+        await stage.stop()
+
+
+async def _until_told(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """SIGTERM ends everything that was started."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m chaos.run", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same schedule")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--hours", type=float, help="in place of minutes")
+    parser.add_argument(
+        "--every", type=float, default=5.0, metavar="SECONDS", help="between two faults, on average"
+    )
+    parser.add_argument("--clients", type=int, default=500)
+    parser.add_argument("--processes", type=int, default=3, help="that the clients are in")
+    parser.add_argument("--kinds", nargs="*", help="these kinds of fault alone")
+    parser.add_argument(
+        "--old", type=Path, metavar="TREE", help="another version, compiled, for a mix of versions"
+    )
+    parser.add_argument(
+        "--report", type=Path, default=Path("reports/chaos"), help="path without .json and .html"
+    )
+    given = parser.parse_args()
+    seconds = 60 * given.minutes if given.hours is None else 3600 * given.hours
+    options = Options(given.seed, seconds, given.every, given.clients, given.processes, old_tree=given.old)
+    with tempfile.TemporaryDirectory(prefix="mdstream-chaos-") as directory:
+        result = uvloop.run(_until_told(run(options, Path(directory), given.kinds)))
+    given.report.parent.mkdir(exist_ok=True)
+    given.report.with_suffix(".json").write_text(json.dumps(result))
+    given.report.with_suffix(".html").write_text(page(result))
+    print(summary(result))
+    sys.exit(0 if result["held"] else 1)
+
+
+if __name__ == "__main__":
+    main()
