@@ -290,7 +290,8 @@ class Bus:
             reconnect_to_server_handler=self.client.choose_server,
             max_reconnect_attempts=-1,
             reconnect_time_wait=CONNECT_RETRY_S,  # type: ignore[arg-type]  # seconds, slept
-            connect_timeout=max(1, round(options.connect_deadline_s)),
+            # One that hangs must leave time for the others.
+            connect_timeout=max(1, int(options.connect_deadline_s / max(2, len(options.urls)))),
             ping_interval=options.ping_interval_s,  # type: ignore[arg-type]  # seconds, slept
             max_outstanding_pings=MAX_STALE_PINGS,
             pending_size=options.pending_bytes,

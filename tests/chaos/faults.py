@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+from nats.errors import Error as NatsError
+
 from chaos.schedule import KINDS, Event, Kind
 from chaos.stage import GATEWAYS, Stage
 
@@ -230,21 +232,27 @@ async def node_stopped(stage: Stage, event: Event) -> str:
     return f"node {number}"
 
 
-async def _leader(stage: Stage) -> int:
-    info = await stage.admin.jetstream().stream_info("MD_LOG")
-    return int(info.cluster.leader.rpartition("-")[2]) if info.cluster and info.cluster.leader else 0
+async def _leader(stage: Stage, otherwise: int) -> int:
+    """The node that leads MD_LOG; another one while none does."""
+    with suppress(NatsError, TimeoutError):
+        info = await stage.admin.jetstream().stream_info("MD_LOG")
+        if info.cluster and info.cluster.leader:
+            return int(info.cluster.leader.rpartition("-")[2])
+    return otherwise
 
 
 @fault("stream leader killed")
 async def stream_leader_killed(stage: Stage, event: Event) -> str:
-    return await _node_down(stage, await _leader(stage), event.seconds)
+    return await _node_down(stage, await _leader(stage, event.choose(len(stage.nodes))), event.seconds)
 
 
 @fault("stream leader stepped down")
 async def stream_leader_stepped_down(stage: Stage, event: Event) -> str:
-    for stream in ("MD_LOG", "MD_STATE"):
-        await stage.admin.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{stream}", b"", timeout=5)
-    return "MD_LOG and MD_STATE"
+    streams = ("MD_LOG", "MD_STATE")
+    for stream in streams:
+        with suppress(NatsError, TimeoutError):  # there may be no leader
+            await stage.admin.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{stream}", b"", timeout=5)
+    return " and ".join(streams)
 
 
 @fault("quorum lost")
@@ -291,8 +299,10 @@ def _fill(path: Path) -> None:
 
 @fault("log purged")
 async def log_purged(stage: Stage, event: Event) -> str:
-    await stage.admin.jetstream().purge_stream("MD_LOG")
-    return "MD_LOG"
+    with suppress(NatsError, TimeoutError):  # nobody can purge it while it has no leader
+        await stage.admin.jetstream().purge_stream("MD_LOG")
+        return "MD_LOG"
+    return "MD_LOG, in vain"
 
 
 # ---- the feed

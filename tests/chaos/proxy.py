@@ -20,8 +20,8 @@ import uvloop
 class End(asyncio.Protocol):
     """One end of a connection: what it receives leaves at the other end."""
 
-    def __init__(self, link: Link) -> None:
-        self.link = link
+    def __init__(self, link: Link, *, is_near: bool) -> None:
+        self.link, self.is_near = link, is_near
         self.other: End | None = None
         self.transport: Any = None
         self._held: list[bytes] = []
@@ -29,6 +29,8 @@ class End(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        if self.is_near:
+            self.link.connect(self)
 
     def data_received(self, data: bytes) -> None:
         if self.link.frozen or self.other is None or self._held:
@@ -91,17 +93,16 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self) -> None:
-        await asyncio.get_running_loop().create_server(self._accepted, "127.0.0.1", self.port, backlog=2048)
+        loop = asyncio.get_running_loop()
+        await loop.create_server(lambda: End(self, is_near=True), "127.0.0.1", self.port, backlog=2048)
 
-    def _accepted(self) -> End:
-        near = End(self)
+    def connect(self, near: End) -> None:
         task = asyncio.get_running_loop().create_task(self._connect(near))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return near
 
     async def _connect(self, near: End) -> None:
-        far = End(self)
+        far = End(self, is_near=False)
         try:
             if self.refusing:
                 raise ConnectionRefusedError

@@ -137,6 +137,9 @@ class ChaosReader(Reader):
         self.events["trades lost"] += message["last"] - message["first"] + 1
         super()._on_lost(message)
 
+    def _note(self, kind: str, text: str) -> None:
+        super()._note(kind, f"{text} (at {time.monotonic():.1f})")
+
     def _gone(self, error: BaseException) -> None:
         code = self.closes[-1] if isinstance(error, EOFError) and self.closes else type(error).__name__
         self.events[f"lost the connection: {code}"] += 1

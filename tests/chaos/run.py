@@ -131,13 +131,18 @@ def main() -> None:
         "--old", type=Path, metavar="TREE", help="another version, compiled, for a mix of versions"
     )
     parser.add_argument(
+        "--keep", type=Path, metavar="DIRECTORY", help="a new one, for the logs and journals of all parts"
+    )
+    parser.add_argument(
         "--report", type=Path, default=Path("reports/chaos"), help="path without .json and .html"
     )
     given = parser.parse_args()
     seconds = 60 * given.minutes if given.hours is None else 3600 * given.hours
     options = Options(given.seed, seconds, given.every, given.clients, given.processes, old_tree=given.old)
-    with tempfile.TemporaryDirectory(prefix="mdstream-chaos-") as directory:
-        result = uvloop.run(_until_told(run(options, Path(directory), given.kinds)))
+    with tempfile.TemporaryDirectory(prefix="mdstream-chaos-") as temporary:
+        directory = given.keep or Path(temporary)
+        directory.mkdir(exist_ok=True)
+        result = uvloop.run(_until_told(run(options, directory, given.kinds)))
     given.report.parent.mkdir(exist_ok=True)
     given.report.with_suffix(".json").write_text(json.dumps(result))
     given.report.with_suffix(".html").write_text(page(result))

@@ -97,8 +97,16 @@ class ChaosGateway(GatewayProcess):
     """May be of another version."""
 
     tree: Path | None = None
+    log: Path | None = None
+
+    def keep_log(self) -> None:
+        """Of the life that has ended, or goes on."""
+        if self.log is not None:
+            with self.log.open("a") as log:
+                log.write(f"{self.program.errors}\n")
 
     def start(self) -> None:
+        self.keep_log()
         if self.tree is None:
             super().start()
             return
@@ -153,7 +161,10 @@ class Stage:
         self._start_haproxy()
         await self._start_clients()
         self.admin = await nats.connect(
-            [node.url for node in self.nodes], max_reconnect_attempts=-1, reconnect_time_wait=0.1
+            [node.url for node in self.nodes],
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.1,
+            error_cb=_expected,
         )
         self._stack.push_async_callback(self.admin.close)
         self.began = time.monotonic()
@@ -224,7 +235,9 @@ class Stage:
         self.gateways: list[ChaosGateway] = []
         for number, port in enumerate(self.gateway_ports):
             gateway = await asyncio.to_thread(self._gateway, number, port)
+            gateway.log = self.directory / f"gateway-{number}.log"
             self._stack.push_async_callback(asyncio.to_thread, gateway.kill)
+            self._stack.callback(gateway.keep_log)
             self.gateways.append(gateway)
         for gateway in self.gateways:
             await asyncio.to_thread(gateway.wait_ready)
@@ -347,3 +360,7 @@ class Stage:
 
     async def stop(self) -> None:
         await self._stack.aclose()
+
+
+async def _expected(error: Exception) -> None:
+    """Nodes die here."""

@@ -92,6 +92,19 @@ def test_an_unreachable_server_is_named_within_the_deadline(run, nats_server) ->
     run(scenario())
 
 
+def test_a_node_that_hangs_does_not_keep_us_from_the_others(run, nats_server) -> None:
+    """It accepts and says nothing, as a stopped process does: the next one is tried in time."""
+
+    async def scenario() -> None:
+        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as hanging:
+            port = hanging.sockets[0].getsockname()[1]
+            urls = (f"nats://127.0.0.1:{port}", f"nats://127.0.0.1:{port}", nats_server.url)
+            async with await connect(BusOptions(urls)) as bus:
+                await bus.flush()
+
+    run(scenario())
+
+
 def test_a_server_that_accepts_and_is_silent_is_named_within_the_deadline(run, nats_server) -> None:
     async def scenario() -> None:
         nats_server.pause()
