@@ -118,7 +118,7 @@ class Feeder:
             await asyncio.gather(*(writer.open() for writer in self.writers.values()))
             work = [asyncio.ensure_future(writer.pump()) for writer in self.writers.values()]
             work += [asyncio.ensure_future(publisher.fenced()), asyncio.ensure_future(self._listen(orders))]
-            print("ready", flush=True)
+            print('"ready"', flush=True)
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
             for task in work:
                 task.cancel()
@@ -132,7 +132,7 @@ class Feeder:
             with suppress(MdstreamError):
                 for name in names:
                     await self.writers[name].obey(order)
-            print("done", flush=True)
+            print('"done"', flush=True)
 
 
 async def main(journal: Path) -> int:

@@ -142,12 +142,12 @@ async def main() -> None:
     links = {name: Link(*ports) for name, ports in json.loads(await orders.readline()).items()}
     for link in links.values():
         await link.listen()
-    print("ready", flush=True)
+    print('"ready"', flush=True)
     chance = random.Random(1)
     while line := await orders.readline():
         order = json.loads(line)
         links[order["link"]].obey(order, chance)
-        print("done", flush=True)
+        print('"done"', flush=True)
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ class Child:
             self.process.stdin.flush()
         except (BrokenPipeError, ValueError):
             return None
-        answer = self.process.stdout.readline().decode().strip()
-        return json.loads(answer) if answer[:1] in '{["0123456789' and answer[:1] else answer
+        answer = self.process.stdout.readline()
+        return json.loads(answer) if answer else None
 
     def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
@@ -133,6 +133,8 @@ class Stage:
         self.began = time.monotonic()
         self._stack = AsyncExitStack()
         self._lives = 0
+        self.small_disk: Path | None = None
+        """Where the last node stores, if a disk could be mounted."""
         self.said: list[str] = []
         """What parts said that did not start."""
         self.haproxy: subprocess.Popen[bytes] | None = None
@@ -146,7 +148,6 @@ class Stage:
     async def start(self) -> None:
         journals = self.directory / "journals"
         journals.mkdir(parents=True, exist_ok=True)
-        self._mounts: list[Path] = []
         self.nodes = await start_cluster(self._node_directories(), extra="no_advertise: true")
         for node in self.nodes:
             self._stack.push_async_callback(node.stop)
@@ -182,10 +183,8 @@ class Stage:
         if mounted.returncode:
             return [None, None, None]
         self._stack.callback(subprocess.run, ["umount", "-l", str(disk)], check=False)
-        self.small_disk: Path | None = disk
+        self.small_disk = disk
         return [None, None, disk]
-
-    small_disk = None
 
     def _plan_links(self) -> None:
         """A link for the clients of each gateway, and three to NATS for each gateway and for the feed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 
 import pytest
 
@@ -96,8 +97,8 @@ def test_a_node_that_hangs_does_not_keep_us_from_the_others(run, nats_server) ->
     """It accepts and says nothing, as a stopped process does: the next one is tried in time."""
 
     async def scenario() -> None:
-        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as hanging:
-            port = hanging.sockets[0].getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as hanging:
+            port = hanging.getsockname()[1]
             urls = (f"nats://127.0.0.1:{port}", f"nats://127.0.0.1:{port}", nats_server.url)
             async with await connect(BusOptions(urls)) as bus:
                 await bus.flush()
