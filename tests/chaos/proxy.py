@@ -12,6 +12,7 @@ import asyncio
 import json
 import random
 import sys
+from collections import deque
 from typing import Any
 
 import uvloop
@@ -25,6 +26,7 @@ class End(asyncio.Protocol):
         self.other: End | None = None
         self.transport: Any = None
         self._held: list[bytes] = []
+        self._late: deque[bytes] = deque()
         self._due = 0.0
 
     def connection_made(self, transport: Any) -> None:
@@ -42,11 +44,16 @@ class End(asyncio.Protocol):
     def _pass(self, data: bytes) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self.link.delay_s == 0 and self._due <= now:
+        if self.link.delay_s == 0 and not self._late:
             self._write(data)
-        else:
-            self._due = max(self._due, now + self.link.delay_s)
-            loop.call_at(self._due, self._write, data)
+            return
+        self._due = max(self._due, now + self.link.delay_s)
+        self._late.append(data)
+        loop.call_at(self._due, self._write_next)
+
+    def _write_next(self) -> None:
+        """In order: two timers of the same time may run in any."""
+        self._write(self._late.popleft())
 
     def _write(self, data: bytes) -> None:
         if (
