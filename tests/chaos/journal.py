@@ -106,7 +106,9 @@ class Journals:
 
     def __init__(self, directory: Path, depths: Iterable[int] = ()) -> None:
         self._directory, self._depths = directory, tuple(depths)
-        self._files: dict[Path, tuple[Any, msgpack.Unpacker]] = {}
+        self._read: dict[Path, int] = {}
+        """How much of each file."""
+        self._unpackers: dict[Path, msgpack.Unpacker] = {}
         self.truths: dict[str, KnownTruth] = {}
 
     def truth(self, name: str) -> KnownTruth:
@@ -117,9 +119,10 @@ class Journals:
     def read(self) -> None:
         """Takes what was written since the last call."""
         for path in sorted(self._directory.glob("*.journal")):
-            if path not in self._files:
-                self._files[path] = path.open("rb"), msgpack.Unpacker()
-            file, unpacker = self._files[path]
-            unpacker.feed(file.read())
+            unpacker = self._unpackers.setdefault(path, msgpack.Unpacker())
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                unpacker.feed(file.read())
+                self._read[path] = file.tell()
             for at, name, what, *values in unpacker:
                 self.truth(name).take(at, what, *values)

@@ -8,7 +8,7 @@ from typing import Any
 
 from chaos.schedule import BY_NAME
 
-WIDTH, LEFT, RIGHT = 1080, 150, 16
+WIDTH, LEFT, RIGHT = 1080, 200, 16
 ROW = 14
 AREAS = ("gateway", "network", "nats", "feed", "client")
 TITLES = {
