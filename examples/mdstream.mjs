@@ -2,7 +2,7 @@
 // One file without dependencies: copy it. It does what docs/protocol.md asks of a client.
 
 const FINAL_CLOSE_CODES = new Set([1003, 1007, 1009, 4400, 4401, 4403]); // the next connection would end the same way
-const HEALTHY_MS = 30_000; // a connection that lasted so long counts as a success
+const HEALTHY_MS = 30_000; // a connection that lasted so long and brought data counts as a success; the gateway may ask for less
 const ANSWER_TIMEOUT_MS = 10_000;
 
 const delayOf = (attempt) => Math.random() * Math.min(20_000, 500 * 2 ** attempt);
@@ -97,6 +97,8 @@ export class Stream {
   #closed = false;
   #ws = null;
   #openedAt = null;
+  #healthyMs = HEALTHY_MS;
+  #useful = false; // data came on this connection
   #heardAt = null;
   #timers = { connect: null, watchdog: null, drain: null };
 
@@ -159,6 +161,8 @@ export class Stream {
     this.#timers.watchdog = setTimeout(() => this.#lost(1006, "no answer"), ANSWER_TIMEOUT_MS);
     ws.onopen = () => {
       this.#openedAt = Date.now();
+      this.#useful = false;
+      this.#healthyMs = HEALTHY_MS;
       this.onstate("open", this.url);
       for (const book of this.#books.values()) this.#subscribe(book);
     };
@@ -181,10 +185,15 @@ export class Stream {
     const why = `${code} ${reason}`.trim();
     if (code === 4401 && this.#renewable && !this.#wrongToken) this.#wrongToken = true; // a fresh one may do
     else if (FINAL_CLOSE_CODES.has(code)) return this.onstate("closed", why);
-    if (this.#openedAt !== null && Date.now() - this.#openedAt > HEALTHY_MS) this.#attempt = 0;
+    if (this.#wasHealthy()) this.#attempt = 0;
     this.#openedAt = null;
     this.onstate("reconnecting", why);
     this.#timers.connect = setTimeout(() => this.#connect(), delay ?? delayOf(this.#attempt++));
+  }
+
+  #wasHealthy() {
+    if (this.#openedAt === null || (this.#books.size && !this.#useful)) return false;
+    return Date.now() - this.#openedAt >= this.#healthyMs;
   }
 
   async #freshToken() {
@@ -231,6 +240,7 @@ export class Stream {
     switch (message.type) {
       case "welcome":
         this.#wrongToken = false;
+        this.#healthyMs = Math.min(message.healthy_ms ?? HEALTHY_MS, HEALTHY_MS);
         this.#watch(2 * message.heartbeat_ms);
         break;
       case "subscribed":
@@ -238,6 +248,7 @@ export class Stream {
         break;
       case "snapshot":
       case "delta":
+        this.#useful = true;
         if (book) this.#apply(book, message);
         break;
       case "state":
@@ -255,7 +266,8 @@ export class Stream {
         for (const [sub, sent] of message.seqs) this.#compare(this.#subs.get(sub), sent);
         break;
       case "unsubscribed":
-        if (message.reason !== "requested") for (const sub of message.subs) this.#restart(this.#subs.get(sub));
+        if (message.reason === "overload") for (const sub of message.subs) this.#putOff(this.#subs.get(sub));
+        else if (message.reason !== "requested") for (const sub of message.subs) this.#restart(this.#subs.get(sub));
         break;
       case "drain": // this gateway stops: go to another one, at a time that is random already
         this.#timers.drain = setTimeout(() => this.#lost(1012, "draining", 0), message.reconnect_after_ms);
@@ -342,6 +354,15 @@ export class Stream {
     book.clear();
     book.seq = null;
     this.#subscribe(book);
+    book.onchange(book);
+  }
+
+  /** The gateway ended the subscription, because it cannot keep up: ask again later, from where the book stands. */
+  #putOff(book) {
+    if (!book) return;
+    this.#subs.delete(book.sub);
+    this.#detach(book);
+    book.timer = setTimeout(() => this.#subscribe(book), 500 + delayOf(book.tries++));
     book.onchange(book);
   }
 

@@ -21,6 +21,8 @@ class ErrorCode(StrEnum):
 
 RESCALED = "rescaled"
 """``reason`` of an unasked ``unsubscribed``: the decimals have changed. SDKs subscribe again by themselves."""
+OVERLOAD = "overload"
+"""The same, of a gateway that cannot keep up, or is short of memory. SDKs subscribe again after a while."""
 
 
 class CloseCode(IntEnum):

@@ -14,13 +14,14 @@ from itertools import count
 from mdstream.client import events, protocol
 from mdstream.client.actions import Action, DialNow, HangUp, RenewToken, Send
 from mdstream.client.backoff import Backoff
+from mdstream.client.health import Health
 from mdstream.client.observers import Observer, notify, notify_all, register
 from mdstream.client.policy import FINAL_STATUSES, TEMPORARY_ERRORS, Policy
 from mdstream.client.protocol import Codec, Command, Request
 from mdstream.client.states import ConnectionState, Stats
 from mdstream.client.subscription import StreamEvent, Subscription, batches
 from mdstream.client.urls import Urls
-from mdstream.codes import FINAL_CLOSE_CODES, RESCALED, CloseCode, ErrorCode
+from mdstream.codes import FINAL_CLOSE_CODES, OVERLOAD, RESCALED, CloseCode, ErrorCode
 from mdstream.errors import (
     ClientError,
     ConnectionFailed,
@@ -73,7 +74,7 @@ class ClientCore:
         self._by_number: dict[int, Subscription] = {}
         self._ever_open = False
         self._connected = False
-        self._open_since = 0.0
+        self._health = Health(self.policy.healthy_after_s)
         self._heard_at = 0.0
         self._dial_at: float | None = None
         self._leave_at: float | None = None
@@ -144,7 +145,8 @@ class ClientCore:
     def dialed(self, now: float) -> None:
         """The upgrade has succeeded; ``welcome`` comes next."""
         self._connected = True
-        self._open_since = self._heard_at = now
+        self._heard_at = now
+        self._health.opened(now)
         self.due(now + self.policy.connect_timeout_s)
 
     def dial_failed(self, error: ClientError, now: float) -> None:
@@ -254,8 +256,8 @@ class ClientCore:
                 self._take_subscribed(event, now)
             case events.Refused():
                 self._take_refused(event, now)
-            case events.Unsubscribed():
-                self._take_unsubscribed(event)
+            case events.Unsubscribed() if event.id is None:
+                self._take_unsubscribed(event, now)
             case events.Pong():
                 if isinstance(event.id, int) and (answered := self._pings.pop(event.id, None)) is not None:
                     notify(answered, now)
@@ -284,14 +286,11 @@ class ClientCore:
         self._set_state(ConnectionState.OPEN, None)
         self._request(self._subscriptions.values())
 
-    def _take_data(
-        self, event: events.Delta | events.Snapshot | events.Trades | events.Ticker, now: float, wall_us: int
-    ) -> None:
+    def _take_data(self, event: events.Update, now: float, wall_us: int) -> None:
         self.stats.updates += 1
-        if isinstance(event, events.Delta | events.Ticker):
-            self.stats.note_latency((wall_us - event.ts_us) / 1000)
-        elif isinstance(event, events.Trades) and event.trades:
-            self.stats.note_latency((wall_us - event.trades[-1].ts_us) / 1000)
+        self._health.useful = True
+        if (ts_us := events.live_ts_us(event)) is not None:
+            self.stats.note_latency((wall_us - ts_us) / 1000)
         self._take_stream(event, now)
 
     def _take_stream(self, event: StreamEvent, now: float) -> None:
@@ -351,14 +350,16 @@ class ClientCore:
             message = f"{subscription}: {event.message or event.code}"
             subscription.end(SubscriptionRefused(message, code=event.code))
 
-    def _take_unsubscribed(self, event: events.Unsubscribed) -> None:
-        if event.id is not None:
-            return
+    def _take_unsubscribed(self, event: events.Unsubscribed, now: float) -> None:
         ended = [s for sub in event.subs if (s := self._by_number.get(sub)) is not None]
         if event.reason == RESCALED:
             self._request_again(ended, "its decimals have changed")
             return
         for subscription in ended:
+            if event.reason == OVERLOAD:
+                self._by_number.pop(subscription.number or 0, None)
+                subscription.put_off("the gateway is overloaded", now)
+                continue
             self._forget(subscription)
             message = f"{subscription}: the gateway ended it: {event.reason or 'it gave no reason'}"
             subscription.end(SubscriptionRefused(message, code=ErrorCode.NOT_ENTITLED))
@@ -408,7 +409,7 @@ class ClientCore:
 
     def _reconnect(self, why: str, now: float, *, floor_s: float = 0.0) -> None:
         """The connection is lost: forgets its state and sets the time of the next try."""
-        if self.welcome is not None and now - self._open_since >= self.policy.healthy_after_s:
+        if self._health.was_good(self.welcome, bool(self._subscriptions), now):
             self._backoff.reset()
         if self._leave_at is not None:
             self._dial_at = max(now, self._leave_at)

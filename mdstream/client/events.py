@@ -108,6 +108,8 @@ class Welcome(Struct, frozen=True, tag_field="type", tag="welcome"):
     session: str = ""
     time: Count = 0
     limits: dict[str, Any] = field(default_factory=dict)
+    healthy_ms: Annotated[int, Meta(ge=0)] | None = None
+    """How long a connection must last to count as a success; None: the gateway does not say."""
 
 
 class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
@@ -194,7 +196,8 @@ class Authenticated(Struct, frozen=True, tag_field="type", tag="authenticated"):
     expires: Count | None = None
 
 
-Data: TypeAlias = Delta | Snapshot | Trades | Ticker | Heartbeat
+Update: TypeAlias = Delta | Snapshot | Trades | Ticker
+Data: TypeAlias = Update | Heartbeat
 Control: TypeAlias = (
     Welcome
     | Subscribed
@@ -209,6 +212,13 @@ Control: TypeAlias = (
     | Authenticated
 )
 Event: TypeAlias = Data | Control
+
+
+def live_ts_us(event: Update) -> int | None:
+    """The event time of what has just happened; None for a snapshot and for no trades."""
+    if isinstance(event, Trades):
+        return event.trades[-1].ts_us if event.trades else None
+    return None if isinstance(event, Snapshot) else event.ts_us
 
 
 def _require_pairs(**lists: list[int]) -> None:

@@ -23,7 +23,8 @@ class Policy:
     retry_after_cap_s: float = 60.0
     """The longest ``Retry-After`` of a gateway that counts; a longer one counts as this."""
     healthy_after_s: float = 30.0
-    """After a connection that lasted this long, the count of tries starts at 0 again."""
+    """After a connection that lasted this long and was useful, the count of tries starts at 0 again; a gateway that is well asks for less
+    in its ``welcome``."""
     connect_timeout_s: float = 10.0
     """For TCP, TLS and the upgrade together, and again for ``welcome``."""
     silent_heartbeats: float = 2.0

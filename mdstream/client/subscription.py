@@ -256,6 +256,11 @@ class Subscription:
         self.retry_at = now + self._link.policy.backoff_base_s + self._retry.next_delay()
         self._link.due(self.retry_at)
 
+    def put_off(self, reason: str, now: float) -> None:
+        """The gateway has ended it for now."""
+        self.detach(reason)
+        self.retry_later(now)
+
     def tick(self, now: float) -> None: ...
 
     # ---- for the channels
