@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 
 from mdstream.bus.gap_recovery import GapRecovery, InstrumentCore, RecoveryContext, RecoveryOwner
 from mdstream.bus.gate import ACCEPTED, NOTHING, StreamGate
 from mdstream.bus.payloads import snap_number
-from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
-from mdstream.errors import FeedError, PayloadError
+from mdstream.bus.streams import MD_LOG, MD_STATE, STATE_HISTORY, Stored
+from mdstream.errors import BusError, FeedError, PayloadError
+
+logger = logging.getLogger(__name__)
 
 
 class BookRecovery(GapRecovery):
@@ -89,19 +93,65 @@ class BookRecovery(GapRecovery):
         return snap if snap is not None and self._owner.admit_snap(snap.payload) else None
 
     async def _start(self, snap: Stored | None) -> None:
-        """Opens a book, from its first update or from the snapshot. Nothing of it was shown before, so it may go back here,
-        unless a live snapshot was loaded meanwhile."""
-        loads, epoch = self._loads, self._position()[0]
-        if snap is not None and not await self._start_at_first_update(snap):
-            newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
-            is_untouched = not self._gate.live and (loads, epoch) == (self._loads, self._position()[0])
-            if (
-                is_untouched
-                and self._is_borne_out(snap.payload, newest)
-                and self._load_stored(snap, force=True)
-            ):
-                await self._note_age("snap", MD_STATE, snap)
+        """Opens a book, from its oldest snapshot, from its first update or from the newest snapshot. Nothing of it was shown before,
+        so it may go back here, unless a live snapshot was loaded meanwhile."""
+        if snap is not None and not await self._start_in_the_past(snap):
+            await self._start_late(snap)
         self._opened = True
+
+    async def _start_in_the_past(self, snap: Stored) -> bool:
+        """Begins at the oldest snapshot that is kept, if the log leads from there to what the newest says: then clients can resume at
+        what came between. Returns False if not; the book then stands anywhere."""
+        try:
+            async with asyncio.timeout(self._options.look_back.within_s):
+                oldest = await self._oldest_snap(snap)
+                newest = await self._bus.last_stored(MD_LOG, self._gate.subject) if oldest else None
+                if oldest is None or newest is None:
+                    return False
+                return await self._read_from(oldest, snap, newest)
+        except (BusError, TimeoutError) as error:
+            logger.debug("%s: it is not read from its oldest snapshot: %s", self._gate.subject, error)
+            return False
+
+    async def _oldest_snap(self, snap: Stored) -> Stored | None:
+        """The oldest of the epoch that is read, if there is one before ``snap``."""
+        epoch, number = self._position()[0], 0
+        for _ in range(STATE_HISTORY):
+            stored = await self._bus.first_stored(MD_STATE, self._snap_subject, after=number)
+            if stored is None or stored.stream_seq >= snap.stream_seq:
+                return None
+            with contextlib.suppress(PayloadError):
+                found, seq = snap_number(stored.payload)
+                if found == epoch and seq:
+                    return stored
+            number = stored.stream_seq
+        return None
+
+    async def _read_from(self, oldest: Stored, snap: Stored, newest: Stored) -> bool:
+        if self._gate.live or not self.load(oldest.payload, force=True):
+            return self._gate.live
+        loads = self._loads
+        since_us = oldest.stored_us - int(self._options.slack_s * 1e6)
+        async with contextlib.aclosing(self._looked_back(since_us, newest)) as log:
+            async for payload in log:
+                if self._gate.live or loads != self._loads:
+                    return True  # a live snapshot came
+                if self._gate.apply(payload) not in (*ACCEPTED, NOTHING):
+                    break
+        if not self._agrees(snap.payload):
+            return False
+        self._gate.complete_us = newest.stored_us
+        await self._note_age("snap", MD_STATE, snap)
+        return True
+
+    async def _start_late(self, snap: Stored) -> None:
+        loads, epoch = self._loads, self._position()[0]
+        if await self._start_at_first_update(snap):
+            return
+        newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
+        is_untouched = not self._gate.live and (loads, epoch) == (self._loads, self._position()[0])
+        if is_untouched and self._is_borne_out(snap.payload, newest) and self._load_stored(snap, force=True):
+            await self._note_age("snap", MD_STATE, snap)
 
     async def _start_at_first_update(self, snap: Stored) -> bool:
         """Reads a book whose writer started a short while ago from its first update, so that its log reaches back to before the

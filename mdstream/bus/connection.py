@@ -200,6 +200,17 @@ class Bus:
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(error, f"{stream} at {self.options.where} cannot be asked for {subject}")
 
+    async def first_stored(self, stream: str, subject: str, *, after: int = 0) -> Stored | None:
+        """The oldest message on a subject that a stream keeps, beyond a number of the stream, or None. Raises BusError, BusUnavailable."""
+        if not self.connected:
+            raise BusUnavailable(f"{stream} cannot be asked for {subject}: {self._away()}")
+        try:
+            return await streams.first_stored(self.jetstream, stream, subject, after)
+        except (nats.errors.Error, TimeoutError) as error:
+            streams.explain(
+                error, f"{stream} at {self.options.where} cannot be asked for the first {subject}"
+            )
+
     async def has_leader(self, stream: str) -> bool:
         """Whether a stream can be written and read: in a cluster, whether enough servers are there. Raises BusError, BusUnavailable."""
         cluster = (await self._stream_info(stream)).get("cluster")
@@ -225,15 +236,27 @@ class Bus:
             streams.explain(error, f"{stream} at {self.options.where} cannot be asked for")
 
     def log(
-        self, subject: str, *, since_us: int | None = None, since_seq: int | None = None
+        self,
+        subject: str,
+        *,
+        since_us: int | None = None,
+        since_seq: int | None = None,
+        may_read: Callable[[int], bool] = lambda count: True,
     ) -> AsyncGenerator[bytes, None]:
         """The payloads of a subject that MD_LOG holds now, oldest first: since a number of the stream, since a time of the server,
-        or all.
+        or all; nothing if ``may_read`` says so of their count.
 
         Close it (``contextlib.aclosing``) if you leave early. Raises BusError, BusUnavailable.
         """
         since = Since(since_us, since_seq)
-        return replay(self.client, self.jetstream, subject, since, self.options.replay_silence_s)
+        return replay(
+            self.client,
+            self.jetstream,
+            subject,
+            since,
+            self.options.replay_silence_s,
+            may_read=may_read,
+        )
 
     # ---- opening and closing
 

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -149,12 +149,21 @@ class DelayedBus(Bus):
             )
         return found
 
+    async def first_stored(self, stream: str, subject: str, *, after: int = 0) -> Stored | None:
+        """Nothing: what MD_STATE keeps is newer than then."""
+        return None
+
     async def stored_s(self, stream: str, stored: Stored) -> float:
         """How long before then a message was stored."""
         return max((self._clock.now_us() - stored.stored_us) / 1e6, 0.0)
 
     def log(
-        self, subject: str, *, since_us: int | None = None, since_seq: int | None = None
+        self,
+        subject: str,
+        *,
+        since_us: int | None = None,
+        since_seq: int | None = None,
+        may_read: Callable[[int], bool] = lambda count: True,
     ) -> AsyncGenerator[bytes, None]:
         """As that of a bus, up to then."""
         since = Since(since_us, since_seq)
@@ -165,6 +174,7 @@ class DelayedBus(Bus):
             since,
             self.options.replay_silence_s,
             is_due=self._is_due,
+            may_read=may_read,
         )
 
     def _is_due(self, stored_us: int) -> bool:

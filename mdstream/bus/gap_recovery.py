@@ -12,12 +12,13 @@ import contextlib
 import enum
 import logging
 import time
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from mdstream.bus.connection import Bus
 from mdstream.bus.gate import ACCEPTED, GAP, NOTHING, ReaderStats, StreamGate
+from mdstream.bus.looking_back import LookBackOptions, LookingBack
 from mdstream.bus.payloads import numbers
 from mdstream.bus.streams import MD_LOG, Stored
 from mdstream.errors import BusError, FeedError, PayloadError
@@ -93,8 +94,9 @@ class RecoveryOptions:
     """How long the log may lag behind the live messages. After that, a gap at the log's end counts as a gap of the log, and what
     nothing bears out is refused."""
     recent: int = 5_000
-    """How many messages of the log, of all instruments, a new reader looks back at most. Clients that come from another
-    gateway can then continue here."""
+    """How many messages of the log, of all instruments, a new reader looks back where it may not read more."""
+    look_back: LookBackOptions = field(default_factory=LookBackOptions)
+    """How far a new reader looks back, so that clients that come from another gateway can continue here."""
     retry_base_s: float = 0.05
     retry_cap_s: float = 2.0
     """Time between two attempts: doubles from base to cap."""
@@ -108,6 +110,7 @@ class RecoveryContext:
     options: RecoveryOptions
     stats: ReaderStats
     slots: asyncio.Semaphore
+    looking_back: LookingBack
 
 
 class Replayed(enum.Enum):
@@ -286,11 +289,22 @@ class GapRecovery:
         """The latest messages of the log, up to about ``newest``."""
         return self._log(since_seq=newest.stream_seq - self._options.recent + 1)
 
+    def _looked_back(self, since_us: int, newest: Stored) -> AsyncGenerator[bytes, None]:
+        """The log since then; nothing if that is more than may be read."""
+        size = len(newest.payload)
+        return self._log(
+            since_us=since_us, may_read=lambda count: self._context.looking_back.may_read(count, size)
+        )
+
     async def _log(
-        self, *, since_us: int | None = None, since_seq: int | None = None
+        self,
+        *,
+        since_us: int | None = None,
+        since_seq: int | None = None,
+        may_read: Callable[[int], bool] = lambda count: True,
     ) -> AsyncGenerator[bytes, None]:
         """The log of this stream; other tasks get a turn after each batch."""
-        log = self._bus.log(self._gate.subject, since_us=since_us, since_seq=since_seq)
+        log = self._bus.log(self._gate.subject, since_us=since_us, since_seq=since_seq, may_read=may_read)
         async with contextlib.aclosing(log):
             taken = 0
             async for payload in log:

@@ -106,7 +106,9 @@ class Incoming:
         core.begin(epochs.current)
         self.book.take, self.trades.take = core.take_book, core.take_trades
         shared = self._shared
-        context = RecoveryContext(shared.bus, shared.options.recovery, shared.stats, shared.slots)
+        context = RecoveryContext(
+            shared.bus, shared.options.recovery, shared.stats, shared.slots, shared.looking_back
+        )
         self.recoveries = {
             self.book: BookRecovery(context, self.book, core, self, self.subjects["snap"]),
             self.trades: TradeRecovery(context, self.trades, core, self),

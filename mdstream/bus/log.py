@@ -54,10 +54,12 @@ async def replay(
     *,
     stream: str = MD_LOG,
     is_due: Callable[[int], bool] = lambda stored_us: True,
+    may_read: Callable[[int], bool] = lambda count: True,
 ) -> AsyncGenerator[bytes, None]:
     """Yields the payloads stored on ``subject`` since then, oldest first.
 
-    Ends with the last message that was stored when it started, or before the first that is not due by its time. It uses an
+    Ends with the last message that was stored when it started, or before the first that is not due by its time; it yields nothing where
+    ``may_read`` says no to the count of messages. It uses an
     ephemeral push consumer with flow control: the server sends at most one window ahead of the reader. Raises BusUnavailable if
     the server is silent for ``silence_s`` or a message is missing, BusError if the log cannot be read.
     """
@@ -68,8 +70,11 @@ async def replay(
         try:
             info = await js.add_consumer(stream, config)
             try:
+                count = _stored_then(info)
+                if not may_read(count):
+                    return
                 async for stored_us, payload in _ordered(
-                    client, inbox, _stored_then(info), f"{stream} for {subject}", silence_s
+                    client, inbox, count, f"{stream} for {subject}", silence_s
                 ):
                     if not is_due(stored_us):
                         return

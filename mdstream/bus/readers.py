@@ -17,6 +17,7 @@ from mdstream.bus.connection import Bus
 from mdstream.bus.gap_recovery import InstrumentCore
 from mdstream.bus.gate import ReaderStats
 from mdstream.bus.health import Health
+from mdstream.bus.looking_back import LookingBack
 from mdstream.bus.opening import check_known
 from mdstream.bus.reader import InstrumentReader
 from mdstream.bus.shared import ReaderOptions, Shared
@@ -58,6 +59,7 @@ class Readers:
             self._refs,
             self.slots,
             asyncio.Semaphore(ASKING),
+            LookingBack(self.options.recovery.look_back, clock),
             self._watch,
             clock,
             wall_clock_us,

@@ -11,6 +11,7 @@ from mdstream.bus.announcements import Announcements
 from mdstream.bus.connection import Bus
 from mdstream.bus.gap_recovery import RecoveryOptions
 from mdstream.bus.gate import ReaderStats
+from mdstream.bus.looking_back import LookingBack
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.flush_scheduler import FlushScheduler
@@ -38,6 +39,7 @@ class Shared:
     refs: Announcements
     slots: asyncio.Semaphore
     asking: asyncio.Semaphore
+    looking_back: LookingBack
     watch: Watch
     clock: Callable[[], float]
     wall_clock_us: Callable[[], int]

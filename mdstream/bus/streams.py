@@ -26,12 +26,15 @@ MD_LOG: Final = "MD_LOG"
 MD_PAST: Final = "MD_PAST"
 MD_CTL: Final = "MD_CTL"
 MD_USAGE: Final = "MD_USAGE"
+MD_DEMAND: Final = "MD_DEMAND"
 USAGE_SUBJECT: Final = "mdstream.usage"
+DEMAND_SUBJECT: Final = "mdstream.demand"
 SUBJECTS: Final = {
     MD_STATE: ("md.*.*.snap", "md.*.*.ref", "md.*.*.status"),
     MD_LOG: ("md.*.*.book", "md.*.*.trade"),
     MD_CTL: ("mdctl.revoke.>",),
     MD_USAGE: (f"{USAGE_SUBJECT}.*",),
+    MD_DEMAND: (f"{DEMAND_SUBJECT}.*",),
 }
 
 JETSTREAM_IS_OFF: Final = (
@@ -39,12 +42,18 @@ JETSTREAM_IS_OFF: Final = (
     " (and enable it for the account)"
 )
 
+STATE_HISTORY: Final = 8
+"""Messages of each subject that MD_STATE keeps. A reader that opens a book begins at its oldest snapshot, so that clients may resume at
+what was published since: a writer stores one every five seconds."""
+
 PAST_SLACK_S: Final = 600.0
 """How much longer than a delay everything must be kept: a gap in the past is recovered from what was stored before it."""
 
 USAGE_DUPLICATES_S: Final = 600.0
 """How long the server recognises a message that a gateway sends again, because its confirmation was lost."""
 CONTROL_MAX_BYTES: Final = 128 * 1024 * 1024
+DEMAND_KEPT_S: Final = 3_600.0
+DEMAND_MAX_BYTES: Final = 16 * 1024 * 1024
 
 NAME_IN_USE = 10058
 STREAM_NOT_FOUND = 10059
@@ -107,6 +116,11 @@ async def ensure_usage_stream(
     await _ensure(js, _usage_config(options, keep_s, max_bytes))
 
 
+async def ensure_demand_stream(js: JetStreamContext, options: StreamOptions) -> None:
+    """Creates ``MD_DEMAND`` if it does not exist: which instruments each gateway serves. Raises nats.errors.Error."""
+    await _ensure(js, _demand_config(options))
+
+
 async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct: bool) -> Stored | None:
     """The newest message on a subject, or None; ``direct`` asks any replica, if the stream allows it.
 
@@ -117,6 +131,19 @@ async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct
     except nats.js.errors.NotFoundError as error:
         if error.err_code == STREAM_NOT_FOUND:
             raise
+        return None
+    stored_us = int(message.time.timestamp() * 1e6) if message.time is not None else 0
+    return Stored(message.data or b"", message.seq or 0, stored_us)
+
+
+async def first_stored(js: JetStreamContext, stream: str, subject: str, after: int) -> Stored | None:
+    """The oldest message on a subject beyond a number of the stream, or None. The stream must allow direct questions.
+
+    Raises nats.errors.Error; NoRespondersError if it does not.
+    """
+    try:
+        message = await js.get_msg(stream, seq=after + 1, subject=subject, direct=True, next=True)
+    except nats.js.errors.NotFoundError:
         return None
     stored_us = int(message.time.timestamp() * 1e6) if message.time is not None else 0
     return Stored(message.data or b"", message.seq or 0, stored_us)
@@ -209,9 +236,9 @@ def _check_replicas(found: api.StreamConfig, wanted: api.StreamConfig) -> None:
 def _state_config(options: StreamOptions) -> api.StreamConfig:
     return api.StreamConfig(
         name=MD_STATE,
-        description="mdstream: the last snap, ref and status of each instrument",
+        description="mdstream: the last snap, ref and status of each instrument, and a few before",
         subjects=list(SUBJECTS[MD_STATE]),
-        max_msgs_per_subject=1,
+        max_msgs_per_subject=STATE_HISTORY,
         storage=api.StorageType.FILE,
         num_replicas=options.replicas,
         allow_direct=True,
@@ -269,6 +296,21 @@ def _usage_config(options: StreamOptions, keep_s: float, max_bytes: int) -> api.
         max_age=keep_s,
         max_bytes=max_bytes,
         duplicate_window=min(USAGE_DUPLICATES_S, keep_s),
+        storage=api.StorageType.FILE,
+        num_replicas=options.replicas,
+        allow_direct=True,
+    )
+
+
+def _demand_config(options: StreamOptions) -> api.StreamConfig:
+    return api.StreamConfig(
+        name=MD_DEMAND,
+        description="mdstream: which instruments each gateway serves, for one that starts",
+        subjects=list(SUBJECTS[MD_DEMAND]),
+        max_msgs_per_subject=1,
+        max_age=DEMAND_KEPT_S,
+        max_bytes=DEMAND_MAX_BYTES,
+        discard=api.DiscardPolicy.OLD,
         storage=api.StorageType.FILE,
         num_replicas=options.replicas,
         allow_direct=True,

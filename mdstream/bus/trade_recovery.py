@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import AsyncGenerator
 
 from mdstream.bus.gap_recovery import GapRecovery
 from mdstream.bus.gate import GAP
@@ -39,20 +40,25 @@ class TradeRecovery(GapRecovery):
         gate = self._gate
         newest = await self._bus.last_stored(MD_LOG, gate.subject)
         if newest is not None:
-            async with contextlib.aclosing(self._recent(newest)) as recent:
-                async for payload in recent:
-                    if (
-                        gate.apply(payload) == GAP
-                        and self._position()[1] == 0
-                        and self._reset_before(payload)
-                    ):
-                        gate.apply(payload)
+            since_us = newest.stored_us - int(self._options.look_back.age_s * 1e6)
+            if not await self._read_recent(self._looked_back(since_us, newest)):
+                await self._read_recent(self._recent(newest))
             gate.suspect = False  # what was refused there is past
             gate.complete_us = newest.stored_us
         if self._position()[1] == 0 and self.named:
             self._reset_to(self.named)
         elif self._position()[1] == 0 and gate.held:
             self._reset_before(gate.held[0])
+
+    async def _read_recent(self, log: AsyncGenerator[bytes, None]) -> bool:
+        """Returns whether there was anything."""
+        gate, found = self._gate, False
+        async with contextlib.aclosing(log) as recent:
+            async for payload in recent:
+                found = True
+                if gate.apply(payload) == GAP and self._position()[1] == 0 and self._reset_before(payload):
+                    gate.apply(payload)
+        return found
 
     def _follow_jump(self, payload: bytes) -> int:
         jump, found = self._numbers(self._jump), self._numbers(payload)
