@@ -133,6 +133,14 @@ class TapClient(Client):
         self._counters = counters
 
     @property
+    def socket(self) -> object | None:
+        """The socket to the server; None while there is none."""
+        try:
+            return socket_of(self._transport).get_extra_info("socket")
+        except AttributeError:  # there is no transport, or not one of asyncio's
+            return None
+
+    @property
     def offers_jetstream(self) -> bool:
         """Whether the server announced that JetStream is on."""
         return bool(self._server_info.get("jetstream"))

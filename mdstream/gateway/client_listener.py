@@ -24,7 +24,7 @@ from mdstream.errors import MdstreamError
 from mdstream.gateway.addresses import shown_address
 from mdstream.gateway.limits import Limits
 from mdstream.gateway.proxy_protocol import START_BYTES, read_length, read_source
-from mdstream.gateway.sockets import listen, why
+from mdstream.gateway.sockets import bind, listen, why
 from mdstream.gateway.tls_hello import Hellos
 
 log = logging.getLogger("mdstream.gateway.client_listener")
@@ -39,14 +39,15 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 class ClientListener:
     """Opens once, closes once. ``turn_away`` gives the whole HTTP answer for a connection that comes during too many handshakes: of all
-    clients (503), or of its address (429)."""
+    clients (503), or of its address (429); or, with the reason, that ``at_door`` does not let in."""
 
     def __init__(
         self,
         group: SessionGroup,
         *,
-        turn_away: Callable[[int], bytes],
+        turn_away: Callable[[int, str | None], bytes],
         limits: Limits,
+        at_door: Callable[[], str | None] = lambda: None,
         max_handshakes: int = 2_000,
         tls: ssl.SSLContext | None = None,
         handshake_s: float = 5.0,
@@ -56,6 +57,10 @@ class ClientListener:
         the event loop for plain TCP too."""
         self._group = group
         self._turn_away = turn_away
+        self._at_door = at_door
+        self._backlog = 0
+        """0: the sockets are others', and listen already."""
+        self._takes = False
         self._limits = limits
         self._max_handshakes = max_handshakes
         self._tls = tls
@@ -84,19 +89,19 @@ class ClientListener:
         send_buffer_bytes: int = 0,
         notsent_lowat_bytes: int = 0,
     ) -> None:
-        """Listens; the arguments are those of ``sockets.listen``. Raises MdstreamError, in one line, if it cannot."""
-        sockets = await listen(
+        """Takes the address; the arguments are those of ``sockets.bind``. Raises MdstreamError, in one line, if it cannot."""
+        self._backlog = backlog
+        sockets = await bind(
             host,
             port,
             what="clients",
-            backlog=backlog,
             send_buffer_bytes=send_buffer_bytes,
             notsent_lowat_bytes=notsent_lowat_bytes,
         )
         self.use(sockets)
 
     def use(self, sockets: Sequence[socket.socket]) -> None:
-        """Accepts on these, which listen already, and on no others. Raises MdstreamError, in one line, if it cannot."""
+        """Accepts on these, and on no others, once clients are taken. Raises MdstreamError, in one line, if it cannot."""
         self._pause()
         self._sockets = list(sockets)
         if self._uses_compiled and self._connections is None:
@@ -105,6 +110,14 @@ class ClientListener:
             except OSError as error:
                 self.close()
                 raise MdstreamError(f"no connections can be served: {why(error)}") from None
+        if self._takes:
+            self._resume()
+
+    def take_clients(self) -> None:
+        """Accepts from now on; listens where nobody does for it. Raises MdstreamError, in one line, if it cannot."""
+        if self._backlog:
+            listen(self._sockets, self._backlog, what="clients")
+        self._takes = True
         self._resume()
 
     def use_tls(self, tls: ssl.SSLContext) -> None:
@@ -158,6 +171,9 @@ class ClientListener:
         if self._group.half_open + self._introductions >= self._max_handshakes:
             self._send_away(fd, 503)
             return
+        if (why_not := self._at_door()) is not None:
+            self._send_away(fd, 503, why_not)
+            return
         peer = peer_address(fd)
         if self._limits.begins_with_proxy_header(peer):
             self._begin(self._introduce(socket.socket(fileno=fd), peer))
@@ -182,12 +198,12 @@ class ClientListener:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _send_away(self, fd: int, status: int) -> None:
+    def _send_away(self, fd: int, status: int, why_not: str | None = None) -> None:
         """Sends as much of the answer as the socket takes; a TLS client could not read it.
 
         What has come already is read: else the system would send a reset, and the client might lose the answer to it.
         """
-        answer = self._turn_away(status)
+        answer = self._turn_away(status, why_not)
         with socket.socket(fileno=fd) as connection:
             if self._tls is not None:
                 return

@@ -22,6 +22,7 @@ from mdstream.gateway.settings import (
     Folder,
     Group,
     HostNames,
+    InstrumentPatterns,
     NatsUrls,
     Numbers,
     Subset,
@@ -242,6 +243,17 @@ class GatewayConfig(AuthSettings):
         Whole(1, 1000000),
         "connections at a time whose upgrade request or TLS handshake is not complete; further ones are answered 503 at once",
     )
+    accepts_per_second: int = _bounds(
+        5_000,
+        Whole(1, 1000000),
+        "connections that are taken per second, and at once; further ones are answered 503 before anything is done for them",
+    )
+    max_memory_bytes: int = _bounds(
+        0,
+        Whole(0, 2**50, "bytes"),
+        "memory of the process: from 85 % on no new clients and instruments are taken, at all of it the newest clients are closed "
+        "with 1013; 0 is no limit",
+    )
     max_message_bytes: int = _bounds(
         65_536, _bytes(1024, 2**24), "size of one message from a client; a larger one closes it with 1009"
     )
@@ -314,6 +326,17 @@ class GatewayConfig(AuthSettings):
 
     open_timeout_ms: int = _instruments(
         5_000, _ms(100), "time for an instrument to open; then the answer is unavailable"
+    )
+    warm: tuple[str, ...] = _instruments(
+        (),
+        InstrumentPatterns(),
+        "instruments that are opened at start, before clients are taken, besides those that gateways served within the last hour; "
+        "1,000 of all together at most",
+    )
+    warm_ms: int = _instruments(
+        5_000,
+        _ms(0, 600_000),
+        "how long clients are not taken after the start, while NATS is connected and instruments open; 0 takes them at once",
     )
     linger_ms: int = _instruments(
         60_000, _ms(0), "how long an instrument stays open after its last subscriber left"

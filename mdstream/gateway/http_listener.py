@@ -16,7 +16,7 @@ from mdstream.gateway.http_messages import (
     response,
     split_head,
 )
-from mdstream.gateway.sockets import listen, peer_of
+from mdstream.gateway.sockets import bind, listen, peer_of
 
 log = logging.getLogger("mdstream.gateway.http_listener")
 
@@ -25,6 +25,7 @@ REQUEST_S = 5.0
 MAX_HEAD = 16_384
 MAX_METHOD = 20
 """Characters of it that an answer repeats."""
+BACKLOG = 128
 MOST_CONNECTIONS = 32
 """Beyond it the oldest that has not sent its request ends, so that who holds connections keeps nobody out."""
 
@@ -51,7 +52,8 @@ class HttpListener:
     async def open(self, host: str, port: int, *, what: str) -> None:
         """Listens; raises MdstreamError, in one line, if it cannot."""
         loop = asyncio.get_running_loop()
-        sockets = await listen(host, port, what=what)
+        sockets = await bind(host, port, what=what)
+        listen(sockets, BACKLOG, what=what)
         self.port = sockets[0].getsockname()[1]
         for each in sockets:
             # asyncio accepts as many in one turn of the loop as the backlog says

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 import msgspec
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from mdstream.model import State, StateCode
 
 PROTOCOL_VERSION = 1
+HEALTHY_MS: Final = 1_000
+"""For a gateway that is well; for one that is not, UNWELL_MS."""
+UNWELL_MS: Final = 30_000
 
 Message = dict[str, Any]
 
@@ -53,7 +56,10 @@ Shared = Mapping[str, Mapping[str, int]]
 """The limits that a client has together with others: ``{"address": {…}, "user": {…}}``, or less."""
 
 
-def welcome(config: GatewayConfig, session: str, time_us: int, shared: Shared) -> Message:
+def welcome(
+    config: GatewayConfig, session: str, time_us: int, shared: Shared, healthy_ms: int = HEALTHY_MS
+) -> Message:
+    """``healthy_ms``: how long a connection must last until the client may count it as a success."""
     limits = {
         "depths": list(config.depths),
         "intervals_ms": list(config.intervals_ms),
@@ -84,6 +90,7 @@ def welcome(config: GatewayConfig, session: str, time_us: int, shared: Shared) -
         "session": session,
         "time": time_us,
         "heartbeat_ms": config.heartbeat_ms,
+        "healthy_ms": healthy_ms,
         "limits": limits,
     }
 
@@ -91,8 +98,8 @@ def welcome(config: GatewayConfig, session: str, time_us: int, shared: Shared) -
 class Welcomes:
     """Makes the ``welcome`` of each session. All are the same except for the session's name and the time, so the rest is encoded once."""
 
-    def __init__(self, config: GatewayConfig, shared: Shared) -> None:
-        self._parts = tuple(_parts(format, config, shared) for format in (JSON, MSGPACK))
+    def __init__(self, config: GatewayConfig, shared: Shared, healthy_ms: int = HEALTHY_MS) -> None:
+        self._parts = tuple(_parts(format, config, shared, healthy_ms) for format in (JSON, MSGPACK))
 
     def encode(self, format: int, session: str, time_us: int) -> bytes:
         """``session`` has sixteen ASCII characters, ``time_us`` is past 2**32."""
@@ -100,10 +107,11 @@ class Welcomes:
         return b"".join((before, session.encode(), between, _number(format, time_us), after))
 
 
-def _parts(format: int, config: GatewayConfig, shared: Shared) -> tuple[bytes, bytes, bytes]:
+def _parts(format: int, config: GatewayConfig, shared: Shared, healthy_ms: int) -> tuple[bytes, bytes, bytes]:
     """The bytes before the session's name, between it and the time, and after the time."""
     session, time_us = secrets.token_hex(8), MAX_NUMBER
-    before, _, rest = encode(format, welcome(config, session, time_us, shared)).partition(session.encode())
+    whole = encode(format, welcome(config, session, time_us, shared, healthy_ms))
+    before, _, rest = whole.partition(session.encode())
     between, _, after = rest.partition(_number(format, time_us))
     return before, between, after
 

@@ -24,6 +24,7 @@ from mdstream.gateway.audit import Audit
 from mdstream.gateway.limits import Limits
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
+from mdstream.gateway.relief import Relief
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.usage_writer import UsageWriter
@@ -88,6 +89,7 @@ class GatewayCollector(Collector):
         audit: Audit,
         limits: Limits,
         usage: UsageWriter | None,
+        relief: Relief,
     ) -> None:
         self._node = node
         self._stats = stats
@@ -99,6 +101,7 @@ class GatewayCollector(Collector):
         self._audit = audit
         self._limits = limits
         self._usage = usage
+        self._relief = relief
 
     def collect(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(
@@ -109,6 +112,7 @@ class GatewayCollector(Collector):
         yield from self._hub_families(self._stats())
         yield from self._session_families()
         yield from self._limit_families()
+        yield from self._relief_families()
         yield from self._usage_families()
         yield from self._instrument_families()
         yield self._pause_family()
@@ -160,6 +164,27 @@ class GatewayCollector(Collector):
             "mdstream_waiting_sessions",
             "Sessions whose work waits for a later turn; nothing is read from them",
             value=sessions.turns.waiting,
+        )
+
+    def _relief_families(self) -> Iterator[Metric]:
+        relief, overload = self._relief, self._relief.overload
+        for name, text, value in (
+            (
+                "overload_level",
+                "How much is given up because the gateway cannot keep up; 0: nothing",
+                overload.level,
+            ),
+            ("interval_stretch", "How many times as long as asked for intervals are", overload.stretch),
+            ("loop_late_seconds", "How late the event loop was lately", overload.load.late_s),
+            ("nats_unread_bytes", "What NATS has sent and was not read yet", overload.load.unread_bytes),
+            ("memory_share", "Memory in use, as a share of max_memory_bytes", overload.load.memory_share),
+        ):
+            yield GaugeMetricFamily(f"mdstream_{name}", text, value=value)
+        yield _counter(
+            "mdstream_shed",
+            "Subscriptions that were ended, clients that were closed, because the gateway could not keep up or was short of memory",
+            "what",
+            {"subscriptions": relief.shed_total["subscriptions"], "clients": relief.shed_total["clients"]},
         )
 
     def _limit_families(self) -> Iterator[Metric]:

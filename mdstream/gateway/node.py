@@ -31,10 +31,12 @@ from mdstream.gateway.limits import Kind, Limits
 from mdstream.gateway.metrics import GatewayCollector, Metrics
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
+from mdstream.gateway.relief import Relief
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.sockets import url_of
 from mdstream.gateway.usage_writer import UsageWriter
+from mdstream.gateway.warming import Warming
 from mdstream.gateway.worker_link import Pages
 from mdstream.gateway.worker_settings import WorkerPlace
 
@@ -113,6 +115,8 @@ class Gateway:
             self._authenticator,
             self._unknown_revocations,
         )
+        self._warming = Warming(config, self._instruments)
+        self._relief = self._make_relief()
         self._pauses = GcPauses()
         collector = GatewayCollector(
             config.node,
@@ -125,6 +129,7 @@ class Gateway:
             self.audit,
             self._limits,
             self._usage,
+            self._relief,
         )
         self._metrics = Metrics(collector, *self._auth_collectors())
         self._admin = Admin(
@@ -140,6 +145,7 @@ class Gateway:
         self._swept_at = self._shown_at = 0.0
         self._looked_at = time.monotonic()
         self._connecting: asyncio.Task[None] | None = None
+        self._taking: asyncio.Task[None] | None = None
         self._used = asyncio.Event()
 
     @property
@@ -177,14 +183,18 @@ class Gateway:
 
     def not_ready(self) -> str | None:
         """Why a load balancer should send no clients here now; None if it may."""
+        if self._server.opening is not None and not self._server.draining:
+            return self._bus_trouble() or self._warming.progress
         return self._server.not_ready() or self._bus_trouble()
 
     async def wait_refused(self) -> None:
-        """Returns never, unless NATS is there and cannot serve this configuration; then raises ConfigError."""
-        if self._connecting is not None:
-            await asyncio.wait([self._connecting])
-            if not self._connecting.cancelled():
-                self._connecting.result()
+        """Returns never, unless NATS is there and cannot serve this configuration; then raises ConfigError. Or it cannot listen; then
+        raises MdstreamError."""
+        tasks = [task for task in (self._connecting, self._taking) if task is not None]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                task.result()
         await asyncio.get_running_loop().create_future()
 
     async def wait_ready(self) -> None:
@@ -192,10 +202,22 @@ class Gateway:
         await self._used.wait()
 
     async def start(self) -> None:
-        """Listens, and begins to connect to NATS. Raises ConfigError, or MdstreamError if it cannot listen."""
+        """As ``begin``; returns when clients are taken. Raises MdstreamError if it cannot listen."""
+        await self.begin()
+        await self.wait_open()
+
+    async def wait_open(self) -> None:
+        """Returns when clients are taken: once the instruments are open that they will ask for, and at the latest after ``warm_ms``. Raises
+        MdstreamError if it cannot listen."""
+        assert self._taking is not None
+        await asyncio.shield(self._taking)
+
+    async def begin(self) -> None:
+        """Takes its addresses and begins to connect to NATS. Raises ConfigError, or MdstreamError if it cannot."""
         options = bus_options(self.config) if self._bus is None else None
         self.scheduler.start(asyncio.get_running_loop())
         self._pauses.watch()
+        self._relief.start()
         if self._usage is not None:
             self._usage.start()
         if self._authenticator is not None:
@@ -211,6 +233,7 @@ class Gateway:
             self._connecting = asyncio.get_running_loop().create_task(self._connect(options))
         elif self._bus is not None:
             self._use(self._bus)
+        self._taking = asyncio.get_running_loop().create_task(self._take_clients())
 
     def watch(self, slots: Iterable[int]) -> None:
         """A worker accepts clients on the sockets of these slots, and on no others."""
@@ -261,9 +284,12 @@ class Gateway:
         """Closes everything now; ``at_once`` does not wait for the clients' close frames."""
         self._server.draining = True
         close_all(self._sessions)
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+        self._relief.stop()
+        for task in (self._connecting, self._taking):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        await self._warming.stop()
         await self._sessions.cancel_openings()
         if not at_once:
             await self._wait_until_closed()
@@ -288,6 +314,41 @@ class Gateway:
         deadline_s = loop.time() + _CLOSE_WAIT_S
         while len(self._sessions) and loop.time() < deadline_s:
             await asyncio.sleep(0.01)
+
+    # ---- when clients are taken
+
+    async def _take_clients(self) -> None:
+        """A gateway that has just started would show clients nothing yet, and others can."""
+        try:
+            async with asyncio.timeout(self.config.warm_ms / 1000):
+                await self._used.wait()
+                assert self._bus is not None
+                await self._warming.warm(self._bus)
+        except TimeoutError:
+            if self.config.warm_ms:
+                log.warning("clients are taken now: %s", self._bus_trouble() or self._warming.progress)
+        self._server.take_clients()
+        if self._place is None:
+            log.info("serving clients at %s, probes and metrics at %s", self.url, self.admin_url)
+        if self._bus is not None:
+            self._say_connected()
+
+    def _say_connected(self) -> None:
+        assert self._bus is not None
+        log.info("connected to NATS at %s", self._bus.options.where)
+
+    def _make_relief(self) -> Relief:
+        relief = Relief(
+            self._hub,
+            self._sessions,
+            self._instruments,
+            self._server.group,
+            max_memory_bytes=self.config.max_memory_bytes,
+            nats_socket=lambda: None if self._bus is None else self._bus.client.socket,
+        )
+        self._server.refuses = self._sessions.subscriptions.refuses = lambda: relief.overload.refuses
+        self._sessions.is_well = lambda: not relief.overload.level
+        return relief
 
     # ---- the bus
 
@@ -336,7 +397,8 @@ class Gateway:
         self._use(bus)
 
     def _use(self, bus: Bus) -> None:
-        log.info("connected to NATS at %s", bus.options.where)
+        if self._server.opening is None:
+            self._say_connected()
         if self._control is not None:
             self._control.use(bus)
         stale_ms = self.config.stale_after_ms
@@ -396,6 +458,7 @@ class Gateway:
             self._swept_at = now_s
             self._instruments.sweep()
             self._limits.sweep()
+            self._warming.tick()
         if self._authenticator is not None and now_s - self._looked_at >= _LOOK_AT_FILES_S:
             self._looked_at = now_s
             self._authenticator.look_at_files()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mdstream.bus.epochs import is_plausible
 from mdstream.gateway import messages
+from mdstream.gateway.strain import REASON, Strain
 from mdstream.model import Channel, InstrumentId, Ref, State, StateCode
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ _APART = {
 class StreamStatus:
     """The state of one stream of an instrument, as its subscribers are told."""
 
-    def __init__(self, wall_us: int) -> None:
+    def __init__(self, wall_us: int, strain: Strain) -> None:
+        self._strain = strain
         self.state = State.RECOVERING
         self.code: StateCode | None = StateCode.OPENING
         self.reason = "opening"
@@ -55,15 +57,22 @@ class StreamStatus:
         waiting, self._waiting = self.waiting, {}
         return waiting
 
-    def message(self, sub: int, age_ms: int | None) -> messages.Message:
+    def message(self, topic: Topic, age_ms: int | None) -> messages.Message:
         """The ``state`` for one topic. ``age_ms``: of the venue's last word now."""
-        return messages.state(sub, self.state, self.since_us, self.code, age_ms, self.reason or None)
+        code, reason = self.code, self.reason or None
+        if self.is_strained(topic):
+            code, reason = StateCode.OVERLOAD, REASON
+        return messages.state(topic.number, self.state, self.since_us, code, age_ms, reason)
 
-    def apart(self, sub: int, age_ms: int | None, code: StateCode, since_us: int) -> messages.Message:
+    def is_strained(self, topic: Topic) -> bool:
+        """Whether a topic is live, and its interval is longer than asked for."""
+        return self._strain.concerns(topic) and self.state is State.LIVE
+
+    def apart(self, topic: Topic, age_ms: int | None, code: StateCode, since_us: int) -> messages.Message:
         """As ``message``, for a client that has seen elsewhere what this gateway has not reached."""
         if self.state is State.RECOVERING:
-            return self.message(sub, age_ms)
-        return messages.state(sub, State.RECOVERING, since_us, code, age_ms, _APART[code])
+            return self.message(topic, age_ms)
+        return messages.state(topic.number, State.RECOVERING, since_us, code, age_ms, _APART[code])
 
     def change(self, state: State, code: StateCode | None, reason: str, wall_us: int) -> None:
         if state is not self.state:
@@ -85,6 +94,7 @@ class OpenInstrument:
         on_status: Callable[[OpenInstrument, StreamStatus, int | None], None],
         on_ref: Callable[[OpenInstrument], None],
         on_rescaled: Callable[[OpenInstrument], None],
+        strain: Strain,
     ) -> None:
         self.id = id
         self.name = str(id)
@@ -96,7 +106,7 @@ class OpenInstrument:
         """Since when it has had no subscriber, monotonic; None while it has one."""
         self.moved_us = now_us
         self._position: tuple[int, ...] = ()
-        book, trades = StreamStatus(wall_us()), StreamStatus(wall_us())
+        book, trades = StreamStatus(wall_us(), strain), StreamStatus(wall_us(), strain)
         self._by_stream = {"book": book, "trade": trades}
         self.statuses: dict[str, StreamStatus] = {"book": book, "ticker": book, "trades": trades}
         """By channel: the status of the stream that the channel shows."""

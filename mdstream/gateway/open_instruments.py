@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,6 +20,7 @@ from mdstream.gateway.hub_target import HubTarget
 from mdstream.gateway.open_instrument import OpenInstrument, StreamStatus
 from mdstream.gateway.openings import Openings
 from mdstream.gateway.reaching import Reaching
+from mdstream.gateway.strain import Strain
 from mdstream.gateway.unknown_names import UnknownNames
 from mdstream.gateway.withheld import REACH_US, Withheld
 from mdstream.model import Channel, InstrumentId, Ref, State, StateCode
@@ -86,6 +87,9 @@ class OpenInstruments:
         self._unknown = UnknownNames()
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._end_subscriptions: EndSubscriptions | None = None
+        self.strain = Strain()
+        self.lingers = True
+        """Whether instruments that nobody uses stay open for a while."""
 
     def use(self, readers: Readers) -> None:
         """Makes it possible to open instruments; ``close`` closes the readers."""
@@ -100,6 +104,9 @@ class OpenInstruments:
     def find(self, name: str) -> OpenInstrument | None:
         """The open instrument of that name."""
         return self._open.get(name)
+
+    def __iter__(self) -> Iterator[OpenInstrument]:
+        return iter(list(self._open.values()))
 
     def find_all(
         self, names: Sequence[str], channel: str, resume: Resume = _NOTHING_SEEN
@@ -210,7 +217,13 @@ class OpenInstruments:
             raise _unavailable("NATS is not connected; try again")
         id = InstrumentId.parse(name)
         instrument = OpenInstrument(
-            id, self._now_us(), self._wall_us, self._status_changed, self._ref_changed, self._rescaled
+            id,
+            self._now_us(),
+            self._wall_us,
+            self._status_changed,
+            self._ref_changed,
+            self._rescaled,
+            self.strain,
         )
         try:
             instrument.reader = await self._readers.open(
@@ -299,7 +312,7 @@ class OpenInstruments:
         seen: tuple[int, int] | None,
     ) -> None:
         """Answers a new subscription of a client that has ``seen`` a number; brings it up to date, or tells why not."""
-        status, number = instrument.statuses[topic.channel], topic.number
+        status = instrument.statuses[topic.channel]
         epoch, seq = instrument.position(topic.channel)
         is_ahead = seen is not None and seen[0] == epoch and seen[1] > seq
         if seen is not None and self._must_withhold(instrument, topic.channel, seen):
@@ -308,10 +321,12 @@ class OpenInstruments:
                 self._withheld.begin(sink, topic, instrument, seen)
         elif status.state is State.LIVE and not is_ahead:
             self._hub.catch_up(sink, topic, answer)
+            if status.is_strained(topic):
+                self._hub.send(sink, messages.encode(sink.format, status.message(topic, instrument.age_ms)))
         else:
-            state = status.message(number, instrument.age_ms)
+            state = status.message(topic, instrument.age_ms)
             if is_ahead:
-                state = status.apart(number, instrument.age_ms, StateCode.GAP, self._wall_us())
+                state = status.apart(topic, instrument.age_ms, StateCode.GAP, self._wall_us())
             self._hub.send(sink, answer)
             self._hub.send(sink, messages.encode(sink.format, state))
             if self._is_subscribed(sink, topic):
@@ -345,7 +360,7 @@ class OpenInstruments:
                 self._show_waiting(status)
             for topic in instrument.core.topics:
                 if instrument.statuses[topic.channel] is status:
-                    told = messages.encode_both(status.message(topic.number, age_ms))
+                    told = messages.encode_both(status.message(topic, age_ms))
                     self._hub.broadcast(topic, *told, to_apart=is_recovering)
             self._tell_waiting(status, age_ms)
         finally:
@@ -356,7 +371,7 @@ class OpenInstruments:
         """Tells those that wait for data, which the hub does not count among the subscribers yet."""
         for sink, topic in status.waiting:
             if self._is_subscribed(sink, topic):
-                told = status.message(topic.number, age_ms)
+                told = status.message(topic, age_ms)
                 self._hub.send(sink, messages.encode(sink.format, told))
 
     def _arrived(self, sink: Sink, topic: Topic) -> None:
@@ -364,7 +379,7 @@ class OpenInstruments:
         instrument = self._open.get(topic.instrument.name)
         if instrument is None or instrument.statuses[topic.channel] is self._changing:
             return
-        told = instrument.statuses[topic.channel].message(topic.number, instrument.age_ms)
+        told = instrument.statuses[topic.channel].message(topic, instrument.age_ms)
         self._hub.send(sink, messages.encode(sink.format, told))
 
     def _ref_changed(self, instrument: OpenInstrument) -> None:
@@ -393,7 +408,7 @@ class OpenInstruments:
     def sweep(self) -> None:
         """Call about once a second: closes instruments that nobody has used for ``linger_ms``."""
         now_us = self._now_us()
-        linger_us = self._config.linger_ms * 1000
+        linger_us = self._config.linger_ms * 1000 if self.lingers else 0
         for instrument in list(self._open.values()):
             instrument.note_movement(now_us)
             if self._wanted[instrument.name] or any(topic.subscribers for topic in instrument.core.topics):
@@ -453,6 +468,11 @@ class OpenInstruments:
         counts: Counter[str] = Counter({state.value: 0 for state in State})
         counts.update(instrument.statuses["book"].state.value for instrument in self._open.values())
         return counts
+
+    def served(self) -> list[str]:
+        """Names of the instruments that have subscribers, those with most first."""
+        counts = Counter({n: sum(t.subscribers for t in each.core.topics) for n, each in self._open.items()})
+        return [name for name, count in counts.most_common() if count]
 
     def data_ages(self, most: int) -> Iterable[tuple[str, float]]:
         """Seconds since anything arrived (to a second) for at most ``most`` instruments, by name."""

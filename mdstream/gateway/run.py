@@ -83,18 +83,17 @@ async def _serve_until(
 
     def begun() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, gateway, read_again)
-        log.info("serving clients at %s, probes and metrics at %s", gateway.url, gateway.admin_url)
 
     await serve_until(signals, gateway, begun)
 
 
 async def serve_until(signals: Signals, gateway: Gateway, begun: Callable[[], None]) -> None:
-    """Serves until it is asked to stop; calls ``begun`` once it can accept clients. Raises ConfigError, or MdstreamError if it cannot."""
+    """Serves until it is asked to stop; calls ``begun`` once it has its addresses. Raises ConfigError, or MdstreamError if it cannot."""
     collecting = Collecting(gateway.updates)
     gateway.ticked = collecting.step
     collecting.start()
     try:
-        await gateway.start()
+        await gateway.begin()
         begun()
         await _stop_when_asked(signals, gateway)
     finally:

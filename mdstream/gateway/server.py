@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ from mdstream.auth.identity import Identity
 from mdstream.gateway.admission import Admission
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.auth_setup import make_origins
+from mdstream.gateway.budget import Budget
 from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.handshake import UNAUTHORIZED, Accepted, Refused
@@ -41,6 +43,8 @@ class Server:
         audit: Audit,
         authenticator: Authenticator | None = None,
         unknown: Callable[[], str | None] = lambda: None,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """``bus_trouble`` says why there is no market data; health checks on the clients' port are told. ``unknown`` as in
         ``Admission``."""
@@ -61,7 +65,7 @@ class Server:
             unauthorized=self._unauthorized,
             unknown=unknown,
         )
-        self._group = SessionGroup(
+        self.group = SessionGroup(
             hub,
             on_request=self._on_request,
             on_open=sessions.opened,
@@ -82,6 +86,12 @@ class Server:
             ),
         )
         self._listener: ClientListener | None = None
+        self.refuses: Callable[[], str | None] = lambda: None
+        """Why no more clients are taken, though there is room; None if they are."""
+        self.opening: str | None = "starting"
+        """Why clients are not taken yet; None once they are."""
+        self._now_s = now_s
+        self._accepts = Budget(config.accepts_per_second, config.accepts_per_second, now_s())
         self.tls: ServerTls | None = None
         """Once started, if there is a certificate."""
         self.draining = self.ended = False
@@ -91,25 +101,28 @@ class Server:
     @property
     def half_open(self) -> int:
         """Connections that have not sent their upgrade request yet."""
-        return self._group.half_open
+        return self.group.half_open
 
     def not_ready(self) -> str | None:
         """Why a client that comes now is refused; None if it is not."""
         if self.draining:
             return "draining"
-        if self._group.connections >= self._group.max_connections:
-            return f"full: {self._group.connections} of {self._group.max_connections} connections"
+        if (why := self.opening or self.refuses()) is not None:
+            return why
+        if self.group.connections >= self.group.max_connections:
+            return f"full: {self.group.connections} of {self.group.max_connections} connections"
         return None
 
     async def start(self, *, inherits: bool = False) -> None:
-        """Listens; raises MdstreamError if it cannot. ``inherits``: on nothing until ``watch`` is called."""
+        """Takes the address; raises MdstreamError if it cannot. ``inherits``: no address, only what ``watch`` gives."""
         config = self._config
         if config.tls_cert is not None:
             self.tls = ServerTls(config)
         self._listener = ClientListener(
-            self._group,
+            self.group,
             turn_away=self._turn_away,
             limits=self._limits,
+            at_door=self._at_door,
             max_handshakes=config.max_handshakes,
             tls=self.tls.context if self.tls is not None else None,
             handshake_s=config.handshake_ms / 1000,
@@ -131,6 +144,12 @@ class Server:
         if self._listener is not None and not self.ended:
             self._listener.use(sockets)
 
+    def take_clients(self) -> None:
+        """Listens; raises MdstreamError if it cannot."""
+        if self._listener is not None and self.opening is not None:
+            self._listener.take_clients()
+            self.opening = None
+
     def reload_certificate(self) -> bool:
         """Reads the certificate files again, for new connections; False if there are none. Raises MdstreamError if they cannot be
         used: what was in use stays in use."""
@@ -142,7 +161,7 @@ class Server:
 
     def tick(self) -> None:
         """Call a few times a second: drops connections that ran out of time, and looks for a new certificate."""
-        self._group.tick()
+        self.group.tick()
         self._audit.tick()
         if self.tls is not None and self._listener is not None and self.tls.look():
             self._listener.use_tls(self.tls.context)
@@ -218,10 +237,23 @@ class Server:
             return "draining; connect to another gateway"
         if session.surplus:
             return "full; try again later, or another gateway"
+        return self.refuses()
+
+    def _at_door(self) -> str | None:
+        """Why a connection is turned away before anything is done for it."""
+        if (why := self.refuses()) is not None:
+            return why
+        if not self._accepts.take(self._now_s()):
+            self._audit.limited("gateway", "accepts")
+            return "too many clients come at once"
         return None
 
-    def _turn_away(self, status: int) -> bytes:
+    def _turn_away(self, status: int, why_not: str | None) -> bytes:
         self.refused_total[status] += 1
+        if why_not is not None:
+            return refusal(
+                Refused(status, f"{why_not}; try again later, or another gateway", (_retry_after(),))
+            )
         if status == 503:  # the limits tell of those of one address
             self._audit.limited("gateway", "handshakes")
         log.debug("a connection is answered %d: too many are in their handshake", status)

@@ -87,12 +87,15 @@ class Sessions:
         self._reader = CommandReader(config)
         self._names = Names()
         self._allowances = allowances_of(config)
-        self._welcomes: dict[tuple[bool, bool], messages.Welcomes] = {}
-        """By whether the client has a share of its address's and of its user's limits besides its own."""
+        self._welcomes: dict[tuple[object, ...], messages.Welcomes] = {}
+        """By what they say of our health, and whether the client has a share of its address's and of its user's limits besides its own."""
+        self.is_well: Callable[[], bool] = lambda: True
+        """Whether a client may count a connection as a success soon."""
         self._wall_us = wall_us
         self._now_s = now_s
         self.turns = turns or Turns(hub)
-        self._open: set[Session] = set()
+        self._open: dict[Session, None] = {}
+        """In the order in which they came."""
         self.lifetimes = Lifetimes(
             self,
             Revocations(wall_us) if revocations is None else revocations,
@@ -105,12 +108,12 @@ class Sessions:
         self.tell_opened: Callable[[str, str], None] = lambda subject, session: None
         """Called with subject and session where a subject may have one session only."""
         self._renewals = Renewals(authenticator, take=self._renewed, refuse=self._refuse_auth)
-        self._subscriptions = Subscriptions(
+        self.subscriptions = Subscriptions(
             config, hub, instruments, self, limits=self._limits, usage=usage, asker_of=asker_of
         )
         self._answers: dict[type, tuple[str, Callable[[Session, Any], Steps | None]]] = {
-            Subscribe: ("subscribe", self._subscriptions.subscribe),
-            Unsubscribe: ("unsubscribe", self._subscriptions.unsubscribe),
+            Subscribe: ("subscribe", self.subscriptions.subscribe),
+            Unsubscribe: ("unsubscribe", self.subscriptions.unsubscribe),
             Recover: ("recover", self._recover),
             Auth: ("auth", self._auth),
             Ping: ("ping", self._ping),
@@ -129,6 +132,9 @@ class Sessions:
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._open))
 
+    def newest_first(self) -> Iterator[Session]:
+        return iter(list(reversed(self._open)))
+
     # ---- the callbacks of a session
 
     def opened(self, session: Session) -> None:
@@ -145,7 +151,7 @@ class Sessions:
         )
         self._limits.entered(visitor)
         client.budgets.also = self._limits.charger(visitor)
-        self._open.add(session)
+        self._open[session] = None
         self.opened_total += 1
         self._follow(session, client)
         self._audit.login(client.id, client.identity, client.address)
@@ -171,11 +177,11 @@ class Sessions:
         if session not in self._open:
             return
         client = client_of(session)
-        self._open.discard(session)
+        del self._open[session]
         self.turns.forget(session)
         client.cancel_tasks()
         self._limits.left(client.visitor)
-        self._subscriptions.count_ends(session)
+        self.subscriptions.count_ends(session)
         self._renewals.forget(session)
         if self.single is not None:
             self.single.closed(session)
@@ -193,10 +199,12 @@ class Sessions:
         self._welcomes.clear()
 
     def _welcome(self, visitor: Visitor) -> messages.Welcomes:
-        shares = visitor.place is not None, visitor.user is not None
-        found = self._welcomes.get(shares)
+        healthy_ms = messages.HEALTHY_MS if self.is_well() else messages.UNWELL_MS
+        key = (healthy_ms, visitor.place is not None, visitor.user is not None)
+        found = self._welcomes.get(key)
         if found is None:
-            found = self._welcomes[shares] = messages.Welcomes(self._config, self._limits.shown(visitor))
+            shared = self._limits.shown(visitor)
+            found = self._welcomes[key] = messages.Welcomes(self._config, shared, healthy_ms)
         return found
 
     # ---- the end
@@ -205,7 +213,7 @@ class Sessions:
         """Cancels every ``subscribe`` that still waits for an instrument to open, and every token that is still being checked."""
         self.lifetimes.stop()
         await self._renewals.stop()
-        await self._subscriptions.cancel_openings()
+        await self.subscriptions.cancel_openings()
 
     def send_drain(self, session: Session, reconnect_after_ms: int, deadline_ms: int) -> None:
         tell(session, messages.drain(reconnect_after_ms, deadline_ms))
@@ -215,7 +223,7 @@ class Sessions:
         ended = no_longer_allowed(
             client_of(session).identity.entitlements, session.sink.topics(), self._config.delay_ms
         )
-        self._subscriptions.end(session, ended, ErrorCode.NOT_ENTITLED.value)
+        self.subscriptions.end(session, ended, ErrorCode.NOT_ENTITLED.value)
 
     # ---- one command
 

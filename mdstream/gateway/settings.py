@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from mdstream.auth.patterns import Pattern
 from mdstream.gateway.addresses import parse_network
 
 if TYPE_CHECKING:
@@ -202,6 +203,23 @@ class HostNames:
     def read(self, raw: object) -> tuple[str, ...]:
         if not isinstance(raw, list) or not all(isinstance(n, str) and _HOST_NAME.fullmatch(n) for n in raw):
             raise ValueError(f"is {raw!r}; it must be a list of host names without a port, or *")
+        return tuple(raw)
+
+    def read_text(self, text: str) -> tuple[str, ...]:
+        return self.read([part.strip() for part in text.split(",") if part.strip()])
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentPatterns:
+    """Patterns of instruments, as in entitlements; none at all is allowed."""
+
+    placeholder: str = "PATTERN,PATTERN,…"
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        if not isinstance(raw, list) or len(raw) > 1_000:
+            raise ValueError(f"is {raw!r}; it must be a list of at most 1000 patterns such as SIM:BTC*")
+        for each in raw:
+            Pattern.parse(each)
         return tuple(raw)
 
     def read_text(self, text: str) -> tuple[str, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import errno
+import fcntl
 import os
 import socket
+import termios
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -19,17 +22,17 @@ _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _Address: TypeAlias = tuple[Any, ...]
 
 
-async def listen(
+async def bind(
     host: str,
     port: int,
     *,
     what: str,
-    backlog: int = 128,
     send_buffer_bytes: int = 0,
     notsent_lowat_bytes: int = 0,
     reuse_port: bool = False,
 ) -> list[socket.socket]:
-    """Listens on every address that ``host`` has, all with the same port. Raises MdstreamError, in one line, if it cannot.
+    """A socket for every address that ``host`` has, all with the same port; clients are refused until ``listen``. Raises
+    MdstreamError, in one line, if it cannot.
 
     ``send_buffer_bytes``, ``notsent_lowat_bytes``: SO_SNDBUF and TCP_NOTSENT_LOWAT of the connections, which inherit them; 0
     leaves the kernel's default. ``reuse_port``: other sockets that say so too may listen there, and the kernel shares out the
@@ -45,13 +48,24 @@ async def listen(
             except OSError as error:
                 if host != EVERY_ADDRESS or family != socket.AF_INET6 or error.errno not in _NO_IPV6:
                     raise
-        for each in sockets:
-            each.listen(backlog)
     except OSError as error:
         for each in sockets:
             each.close()
         raise MdstreamError(f"cannot listen on {host}:{port} for {what}: {why(error)}") from None
     return sockets
+
+
+def listen(sockets: list[socket.socket], backlog: int, *, what: str) -> None:
+    """Raises MdstreamError, in one line, if it cannot: another process was faster at the same port. They are then closed."""
+    host, port = sockets[0].getsockname()[:2]
+    try:
+        for each in sockets:
+            each.listen(backlog)
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        sockets.clear()
+        raise MdstreamError(f"cannot listen on {host}:{port} for {what}: {why(error)}") from None
 
 
 async def _addresses(host: str, port: int) -> list[tuple[int, _Address]]:
@@ -111,3 +125,13 @@ def why(error: OSError) -> str:
     if isinstance(error, socket.gaierror) or error.errno is None or error.errno <= 0:
         return error.strerror or str(error)
     return os.strerror(error.errno).lower()
+
+
+def unread_bytes(connection: object | None) -> int:
+    """What the kernel holds for a socket that nobody has read; 0 where there is none, or the system does not tell."""
+    answer = array.array("i", [0])
+    try:
+        fcntl.ioctl(connection.fileno(), termios.FIONREAD, answer)  # type: ignore[union-attr]
+    except (OSError, AttributeError, ValueError):
+        return 0
+    return answer[0]

@@ -67,6 +67,8 @@ class Subscriptions:
         self._usage = usage
         self._asker_of = asker_of or _asker
         self._grouped = GroupedViews(config)
+        self.refuses: Callable[[], str | None] = lambda: None
+        """Why nothing new may be subscribed to; None if it may."""
         self._tasks: set[asyncio.Task[None]] = set()
         instruments.end_subscriptions_by(self.end_instrument)
 
@@ -74,6 +76,7 @@ class Subscriptions:
 
     def subscribe(self, session: Session, command: Subscribe) -> Steps | None:
         self._check_entitled(session, command)
+        self._check_load()
         found = self._instruments.find_all(command.instruments, command.channel, command.resume)
         if found is not None:
             return self._commit(session, command, found)
@@ -82,6 +85,11 @@ class Subscriptions:
         client_of(session).budgets.charge(Cost.LEVELS, costs.WAIT_LEVELS * len(command.resume))
         self._open_later(session, command)
         return None
+
+    def _check_load(self) -> None:
+        """Raises CommandError ``unavailable`` while the gateway cannot keep up."""
+        if (why := self.refuses()) is not None:
+            raise CommandError(ErrorCode.UNAVAILABLE, f"{why}; try again later, or another gateway")
 
     def _check_entitled(self, session: Session, command: Subscribe) -> None:
         """Raises CommandError ``not_entitled``."""

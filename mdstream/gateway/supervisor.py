@@ -26,7 +26,7 @@ from mdstream.gateway.http_messages import read_request_line, split_head
 from mdstream.gateway.kept_page import PAGES_AT_ONCE, PAGES_PER_SECOND
 from mdstream.gateway.shared_limits import SharedLimits, create
 from mdstream.gateway.signals import Signals
-from mdstream.gateway.sockets import listen, url_of, why
+from mdstream.gateway.sockets import bind, listen, url_of, why
 from mdstream.gateway.worker_metrics import WorkerMetrics, merge_refused
 from mdstream.gateway.worker_process import WorkerProcess
 from mdstream.gateway.worker_settings import Start, limits_of, not_default, part_of
@@ -145,18 +145,18 @@ class Supervisor:
         config = self._config
         port = config.port
         if port:  # with SO_REUSEPORT, another gateway of this user on this port would be no error
-            for each in await listen(config.host, port, what="clients"):
+            for each in await bind(config.host, port, what="clients"):
                 each.close()
         for slot in self._slots:
-            slot.sockets = await listen(
+            slot.sockets = await bind(
                 config.host,
                 port,
                 what="clients",
-                backlog=config.backlog,
                 send_buffer_bytes=config.send_buffer_bytes,
                 notsent_lowat_bytes=config.notsent_lowat_bytes,
                 reuse_port=True,
             )
+            listen(slot.sockets, config.backlog, what="clients")
             port = slot.sockets[0].getsockname()[1]
 
     # ---- the life of a worker

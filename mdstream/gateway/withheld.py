@@ -94,19 +94,19 @@ class Withheld:
         """Tells why, where that has changed."""
         status = kept.status
         code = StateCode.NO_REF if kept.instrument.lacks_ref else StateCode.GAP
-        told = status.apart(kept.topic.number, kept.instrument.age_ms, code, kept.since_us)
+        told = status.apart(kept.topic, kept.instrument.age_ms, code, kept.since_us)
         if (told["code"], told["reason"]) != kept.told:
             kept.told = told["code"], told["reason"]
             self._send(kept, told)
 
     def _show(self, kept: _Kept) -> None:
-        instrument, number = kept.instrument, kept.topic.number
+        instrument = kept.instrument
         self._hub.cork()
         try:
             self._hub.catch_up(kept.sink, kept.topic, seen=kept.seen[1])
             if messages.reference(kept.ref) != messages.reference(instrument.ref):
-                self._send(kept, messages.ref(number, instrument.ref))
-            self._send(kept, kept.status.message(number, instrument.age_ms))
+                self._send(kept, messages.ref(kept.topic.number, instrument.ref))
+            self._send(kept, kept.status.message(kept.topic, instrument.age_ms))
         finally:
             self._hub.uncork()
 

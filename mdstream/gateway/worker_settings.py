@@ -20,6 +20,8 @@ DIVIDED: Final = {
     "max_connections": 1,
     "max_handshakes": 1,
     "max_unread_bytes": 65_536,
+    "accepts_per_second": 1,
+    "max_memory_bytes": 1,
     "auth_max_pending": 1,
     "audit_lines_per_second": 1,
     "usage_backlog_bytes": 65_536,

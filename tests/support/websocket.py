@@ -194,7 +194,7 @@ async def serving(
     server = Server(hub, format, **options)
     listener = ClientListener(
         server.group,
-        turn_away=lambda status: b"",
+        turn_away=lambda status, why_not: b"",
         limits=Limits(GatewayConfig(), time.monotonic),
         max_handshakes=max_handshakes,
         tls=tls,
@@ -202,6 +202,7 @@ async def serving(
     )
     lowat = {"send_buffer_bytes": send_buffer_bytes, "notsent_lowat_bytes": notsent_lowat_bytes}
     await listener.open("127.0.0.1", 0, **lowat)
+    listener.take_clients()
     server.port = listener.port
     server.tick()
     try:

@@ -8,6 +8,7 @@ from mdstream._core.fanout.topic import Topic
 
 class Hub(FlushTarget):
     on_arrival: Callable[[Sink, Topic], None] | None
+    stretch: int
     def __init__(
         self,
         *,

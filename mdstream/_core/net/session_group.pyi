@@ -32,6 +32,7 @@ class SessionGroup:
         any_type: bool = False,
     ) -> None: ...
     call_soon: Callable[[Callable[[], None]], object]
+    max_unread: int
     @property
     def hub(self) -> Hub: ...
     @property

@@ -26,7 +26,7 @@ def client(on: Any, *grants: dict[str, Any]) -> Any:
 async def opened(on: Any, session: Any, **command: Any) -> list[Any]:
     """What is answered to a subscribe, with openings done."""
     on.say(session, op="subscribe", **{"channel": "book", **command})
-    await asyncio.gather(*on.sessions._subscriptions._tasks)
+    await asyncio.gather(*on.sessions.subscriptions._tasks)
     return session.taken()
 
 
@@ -93,7 +93,7 @@ def test_a_hint_names_only_what_the_asker_may_see(run, stage) -> None:
         await asyncio.sleep(0)
         on.instruments._next_hint_s = 0.0
         gate.set()
-        await asyncio.gather(*on.sessions._subscriptions._tasks)
+        await asyncio.gather(*on.sessions.subscriptions._tasks)
         said = [session.taken()[0]["message"] for session in (alice, bob)]
         assert said[0] == "no publisher has announced SIM:B; nearly the same on the bus: SIM:B-, SIM:b"
         assert said[1] == "no publisher has announced SIM:B"  # asked of the bus once a second at most
@@ -151,7 +151,7 @@ def test_what_is_lost_while_an_instrument_opens_is_not_subscribed(run, stage) ->
         on.say(alice, op="subscribe", channel="book", instruments=["SIM:A"], depth=1)
         alice.context.identity = identity({**SIM, "instruments": ["X:*"]})
         gate.set()
-        await asyncio.gather(*on.sessions._subscriptions._tasks)
+        await asyncio.gather(*on.sessions.subscriptions._tasks)
         assert [answer["code"] for answer in alice.taken()] == ["not_entitled"]
         assert alice.sink.subscriptions == 0
 

@@ -18,6 +18,7 @@ cdef class Hub(FlushTarget):
     cdef dict names             # name → Instrument
     cdef dict by_key            # key → Topic
     cdef dict intervals         # ms → how many topics have it
+    cdef public uint32_t stretch    # every interval is so many times as long: 1, unless the gateway cannot keep up
     cdef uint32_t last_number
     cdef TopicGroup dirty       # with something new: the first of a chain
     cdef list waiting           # topics with an interval and something to send when it ends

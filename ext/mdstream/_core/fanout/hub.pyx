@@ -76,6 +76,7 @@ cdef class Hub(FlushTarget):
         self.names = {}
         self.by_key = {}
         self.intervals = {}
+        self.stretch = 1
         self.waiting = []
         self.costly = deque()
         self.work_left = WORK_MOST
@@ -268,6 +269,7 @@ cdef class Hub(FlushTarget):
         topic.group = group
         topic.interval_ms = interval_ms
         topic.costly = topic.group != 1
+        topic.may_stretch = channel != "trades"
         topic.number = self.last_number = self.last_number + 1
         self.made[key] = topic
         return topic
@@ -569,7 +571,7 @@ cdef class Hub(FlushTarget):
 
     cdef int c_emit_due(self, Topic topic, uint64_t slack_us, bint its_turn) except -1:
         """Emits, or, within the topic's interval or before its turn, remembers to."""
-        cdef uint64_t interval_us = <uint64_t>topic.interval_ms * 1000
+        cdef uint64_t interval_us = <uint64_t>topic.interval_ms * 1000 * (self.stretch if topic.may_stretch else 1)
         cdef uint32_t version = topic.version
         if self.out.now_us + slack_us < topic.next_us:
             if not topic.waiting:

@@ -86,6 +86,7 @@ cdef class Topic:
     cdef uint64_t next_us           # with an interval: when it may send again
     cdef bint waiting               # with an interval: it has something to send then
     cdef bint costly                # its view is summed from all levels for each message: it takes turns with others
+    cdef bint may_stretch           # its interval may grow while the gateway cannot keep up
     cdef bint queued                # costly, with something to send: it waits for its turn
     cdef uint32_t n_ahead
     cdef Members[VARIANTS] members     # by variant

@@ -18,7 +18,7 @@ cdef class SessionGroup:
     cdef Py_ssize_t max_message
     cdef Py_ssize_t max_compressed  # the same compressed: what cannot be compressed grows a little
     cdef Py_ssize_t control_backlog
-    cdef Py_ssize_t max_unread
+    cdef public Py_ssize_t max_unread
     cdef uint64_t stuck_us
     cdef Allowance control_frames
     cdef Allowance input_bytes
