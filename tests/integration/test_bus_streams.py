@@ -44,7 +44,7 @@ def test_the_streams_are_made_as_the_contract_says(run, nats_server) -> None:
             await bus.ensure_streams()
             state, log = await config_of(bus, MD_STATE), await config_of(bus, MD_LOG)
             assert sorted(state.subjects) == ["md.*.*.ref", "md.*.*.snap", "md.*.*.status"]
-            assert (state.max_msgs_per_subject, state.storage, state.allow_direct) == (1, "file", True)
+            assert (state.max_msgs_per_subject, state.storage, state.allow_direct) == (8, "file", True)
             assert sorted(log.subjects) == ["md.*.*.book", "md.*.*.trade"]
             assert (log.max_age, log.max_bytes, log.storage, log.discard) == (60, 1_000_000, "memory", "old")
 

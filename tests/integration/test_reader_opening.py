@@ -8,6 +8,7 @@ import time
 import pytest
 
 from mdstream.bus import UnknownInstrument
+from mdstream.bus.looking_back import LookBackOptions
 from mdstream.errors import BusUnavailable
 from mdstream.model import InstrumentId, State
 
@@ -151,7 +152,7 @@ def test_trades_begin_with_the_latest_of_the_log_and_go_on_without_a_loss(run, m
 
 def test_trades_of_a_long_log_begin_within_it(run, market) -> None:
     async def scenario() -> None:
-        async with market(recent=10) as m:
+        async with market(recent=10, look_back=LookBackOptions(messages=10)) as m:
             writer = m.writer()
             await writer.announce()
             await writer.trade(500)

@@ -37,7 +37,7 @@ async def status(http, server) -> tuple[int, str]:
 def test_without_nats_it_serves_is_not_ready_and_goes_on_when_nats_comes(run, ws, feed, http) -> None:
     async def scenario() -> None:
         port = free_port()
-        server = Gateway(GatewayConfig(nats=(f"nats://127.0.0.1:{port}",), port=0, admin_port=0))
+        server = Gateway(GatewayConfig(nats=(f"nats://127.0.0.1:{port}",), port=0, admin_port=0, warm_ms=0))
         await server.start()
         try:
             assert await status(http, server) == (503, "NATS is not connected")
