@@ -32,7 +32,7 @@ from mdstream.bus import EmbeddedNats
 from mdstream.client import Book, Policy, SubscriptionState, connect
 
 DEPTH = 20
-MATCH_S = 120.0
+WAIT_S = 120.0
 LEVELS = 200
 
 
@@ -92,12 +92,14 @@ class Follower:
 async def serve_clients(plan: list[list[Any]], urls: list[str]) -> None:
     """Reads commands from stdin: ``cut``, ``wait``, ``check``; answers each in a line."""
     followers: list[Follower] = []
+    clients: list[Any] = []
     for url, name in plan:
         order = [url, *(each for each in urls if each != url)]
         client = await connect(order, policy=Policy(persist=True)).__aenter__()
         follower = Follower(await client.book(name, depth=DEPTH))
         client.on_state(lambda state, follower=follower: _note(follower, state))
         followers.append(follower)
+        clients.append(client)
     print("ready", flush=True)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
@@ -109,7 +111,7 @@ async def serve_clients(plan: list[list[Any]], urls: list[str]) -> None:
             print("cut", flush=True)
         elif command == "wait":
             affected = int(arguments[0])
-            deadline = time.monotonic() + MATCH_S
+            deadline = time.monotonic() + WAIT_S
             while time.monotonic() < deadline and any(
                 each.back_at is None for each in followers if each.gone or affected
             ):
@@ -121,6 +123,9 @@ async def serve_clients(plan: list[list[Any]], urls: list[str]) -> None:
                 json.dumps([[f.book.request.instrument, f.book.seq, digest(f.book)] for f in followers]),
                 flush=True,
             )
+        elif command == "count":
+            counts = [(each.stats.gaps, each.stats.crc_errors, each.stats.recoveries) for each in clients]
+            print(json.dumps([sum(each) for each in zip(*counts, strict=True)]), flush=True)
 
 
 def _note(follower: Follower, state: Any) -> None:
@@ -256,6 +261,12 @@ async def storm(options: argparse.Namespace) -> None:
             writers = await publishing
             await asyncio.sleep(3)
             figures["wrong_books"] = await wrong_books(children, writers)
+            counts = [
+                json.loads(each) for each in await asyncio.gather(*(child.ask("count") for child in children))
+            ]
+            figures["gaps"], figures["crc_errors"], figures["recoveries"] = (
+                sum(each) for each in zip(*counts, strict=True)
+            )
             figures["peak_bytes"] = [each.peak_bytes for each in gateways]
             print(
                 f"wrong books: {figures['wrong_books']}; memory at most {max(figures['peak_bytes']) / 2**20:.0f} MiB a gateway"
@@ -322,9 +333,11 @@ async def wrong_books(children: Sequence[Child], writers: dict[str, Any]) -> int
     for name, writer in writers.items():
         bids, asks = writer.book.arrays(depth=DEPTH)
         sides = [[[int(n) for n in level] for level in side.tolist()] for side in (bids, asks)]
-        right[f"STORM:{name}"] = [writer.seq, hashlib.sha256(json.dumps(sides).encode()).hexdigest()[:16]]
+        right[f"STORM:{name}"] = hashlib.sha256(json.dumps(sides).encode()).hexdigest()[
+            :16
+        ]  # the number of a cut view stays where nothing in it changes
     answers = await asyncio.gather(*(child.ask("check") for child in children))
-    return sum([seq, text] != right[name] for answer in answers for name, seq, text in json.loads(answer))
+    return sum(text != right[name] for answer in answers for name, _, text in json.loads(answer))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ const now = () => Date.now() * 1000; // µs
 
 const { streams } = await nc.jetstreamManager({ checkAPI: false });
 const STREAMS = [
-  { name: "MD_STATE", subjects: ["md.*.*.snap", "md.*.*.ref", "md.*.*.status"], max_msgs_per_subject: 1, allow_direct: true },
+  { name: "MD_STATE", subjects: ["md.*.*.snap", "md.*.*.ref", "md.*.*.status"], max_msgs_per_subject: 8, allow_direct: true },
   { name: "MD_LOG", subjects: ["md.*.*.book", "md.*.*.trade"], max_age: nanos(600_000), max_bytes: 2 ** 30, allow_direct: true },
 ];
 

@@ -6,7 +6,7 @@ import { decode, encode } from "@msgpack/msgpack";
 const WRONG_LAST_SEQUENCE = 10071;
 const HOUR_US = 3_600_000_000; // an epoch further ahead of the clock counts for nobody
 const STREAMS = [
-  { name: "MD_STATE", subjects: ["md.*.*.snap", "md.*.*.ref", "md.*.*.status"], max_msgs_per_subject: 1, allow_direct: true },
+  { name: "MD_STATE", subjects: ["md.*.*.snap", "md.*.*.ref", "md.*.*.status"], max_msgs_per_subject: 8, allow_direct: true },
   { name: "MD_LOG", subjects: ["md.*.*.book", "md.*.*.trade"], max_age: nanos(600_000), max_bytes: 2 ** 30, allow_direct: true },
 ];
 
