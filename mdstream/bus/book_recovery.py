@@ -36,6 +36,8 @@ class BookRecovery(GapRecovery):
         """The newest live snapshot that nothing bore out when it came."""
         self._disbelieved: bytes | None = None
         self._loads = 0
+        self._looks_back = False
+        """The book is being read from an old snapshot: a live one must not take its place, or its log would begin there."""
 
     def begin(self) -> None:
         super().begin()
@@ -58,7 +60,7 @@ class BookRecovery(GapRecovery):
 
     def offer(self, payload: bytes) -> bool:
         """Takes a live snapshot while the gate is closed; returns whether the gate is live now."""
-        if not self._is_borne_out(payload, None):
+        if self._looks_back or not self._is_borne_out(payload, None):
             self._offered = payload
             return False
         if not self.load(payload) and not self._confirms(payload):
@@ -68,6 +70,12 @@ class BookRecovery(GapRecovery):
         return self.reaches_named and self._gate.open_if_complete()
 
     async def _recover(self, *, log_may_lag: bool) -> bool:
+        try:
+            return await self._recover_by_log(log_may_lag=log_may_lag)
+        finally:
+            self._looks_back = False
+
+    async def _recover_by_log(self, *, log_may_lag: bool) -> bool:
         gate = self._gate
         snap = await self._stored_snap()
         if not self._opened:
@@ -108,10 +116,12 @@ class BookRecovery(GapRecovery):
                 newest = await self._bus.last_stored(MD_LOG, self._gate.subject) if oldest else None
                 if oldest is None or newest is None:
                     return False
-                return await self._read_from(oldest, snap, newest)
+                self._looks_back = True
+                self._looks_back = await self._read_from(oldest, snap, newest)
         except (BusError, TimeoutError) as error:
             logger.debug("%s: it is not read from its oldest snapshot: %s", self._gate.subject, error)
-            return False
+            self._looks_back = False
+        return self._looks_back
 
     async def _oldest_snap(self, snap: Stored) -> Stored | None:
         """The oldest of the epoch that is read, if there is one before ``snap``."""
@@ -130,12 +140,9 @@ class BookRecovery(GapRecovery):
     async def _read_from(self, oldest: Stored, snap: Stored, newest: Stored) -> bool:
         if self._gate.live or not self.load(oldest.payload, force=True):
             return self._gate.live
-        loads = self._loads
         since_us = oldest.stored_us - int(self._options.slack_s * 1e6)
         async with contextlib.aclosing(self._looked_back(since_us, newest)) as log:
             async for payload in log:
-                if self._gate.live or loads != self._loads:
-                    return True  # a live snapshot came
                 if self._gate.apply(payload) not in (*ACCEPTED, NOTHING):
                     break
         if not self._agrees(snap.payload):
