@@ -269,7 +269,7 @@ async def storm(options: argparse.Namespace) -> None:
             )
             figures["peak_bytes"] = [each.peak_bytes for each in gateways]
             print(
-                f"wrong books: {figures['wrong_books']}; memory at most {max(figures['peak_bytes']) / 2**20:.0f} MiB a gateway"
+                f"wrong books: {figures['wrong_books']}, gaps: {figures['gaps']}, wrong checksums: {figures['crc_errors']}; memory at most {max(figures['peak_bytes']) / 2**20:.0f} MiB a gateway"
             )
         finally:
             for gateway in gateways:

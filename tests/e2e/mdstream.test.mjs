@@ -233,6 +233,31 @@ test("the delay is random, and short again after half a minute of health", () =>
   assert.equal(sockets.length, 2);
 });
 
+test("a gateway that is well makes a useful connection a success after a second", () => {
+  const { socket } = live();
+  socket.say({ type: "welcome", version: 1, heartbeat_ms: 15_000, healthy_ms: 1_000 });
+  random = 0.99;
+  socket.end(1006); // too soon: the next delay would be twice as long
+  mock.timers.tick(500);
+  const again = sockets.at(-1);
+  again.open();
+  again.say({ type: "welcome", version: 1, heartbeat_ms: 15_000, healthy_ms: 1_000 });
+  again.say(subscribed(1, 8), snapshot(8, 6));
+  mock.timers.tick(1_000);
+  again.end(1006);
+  mock.timers.tick(500);
+  assert.equal(sockets.length, 3);
+});
+
+test("what ends for overload is asked for again later, from where it stands", () => {
+  const { socket, book } = live();
+  socket.say({ type: "unsubscribed", subs: [7], reason: "overload" });
+  assert.equal(book.state, "disconnected");
+  assert.deepEqual(socket.commands(), []);
+  mock.timers.tick(1_000);
+  assert.deepEqual(socket.commands()[0].resume, { "SIM:BTC-USD": [1, 5] });
+});
+
 test("after a close code that is final it does not come back, and says so", () => {
   const { socket, states, book } = live();
   socket.end(4400, "error budget spent");

@@ -516,3 +516,46 @@ def test_an_observer_that_raises_does_not_stop_the_stream(desk, caplog):
 
     assert [update.last for update in seen] == [6]
     assert "mine" in caplog.text
+
+
+def test_a_useful_connection_of_a_gateway_that_is_well_is_a_success_soon(desk):
+    desk.connect()
+    with_book(desk)
+    for _ in range(3):
+        desk.cut()
+        desk.wait(20)
+        desk.core.dialed(desk.now)
+        desk.say({**desk.welcome(), "healthy_ms": 1_000})
+        desk.act()
+    desk.agree(8)
+    desk.say([2, 8, 1, 6, 1, [], [], 0, "subscribe"])
+    desk.wait(1)
+    desk.cut()
+    desk.wait(0.5)
+    assert desk.core.state is ConnectionState.CONNECTING
+
+
+def test_a_connection_that_brought_nothing_is_no_success_however_well_the_gateway_is(desk):
+    desk.connect()
+    with_book(desk)
+    for delay in (0.5, 1.0, 2.0):
+        desk.cut()
+        desk.wait(delay - 0.001)
+        assert desk.core.state is ConnectionState.RECONNECTING
+        desk.wait(0.001)
+        desk.core.dialed(desk.now)
+        desk.say({**desk.welcome(), "healthy_ms": 1_000})
+        desk.wait(5)
+
+
+def test_what_ends_for_overload_is_asked_for_again_later_and_resumes(desk):
+    desk.connect()
+    book = with_book(desk)
+    asked = len(desk.ops("subscribe"))
+    desk.say({"type": "unsubscribed", "subs": [7], "reason": "overload"})
+    assert (book.state, book.state_reason) == (SubscriptionState.DISCONNECTED, "the gateway is overloaded")
+    assert len(desk.ops("subscribe")) == asked
+    desk.say([1, 7, 6, 6, 1, [], [], 0])
+    assert book.seq == 5, "what it still sends under that number counts no more"
+    desk.wait(1)
+    assert desk.ops("subscribe")[asked]["resume"] == {"SIM:BTC-USD": [1, 5]}
