@@ -268,9 +268,9 @@ async def storm(options: argparse.Namespace) -> None:
                 sum(each) for each in zip(*counts, strict=True)
             )
             figures["peak_bytes"] = [each.peak_bytes for each in gateways]
-            print(
-                f"wrong books: {figures['wrong_books']}, gaps: {figures['gaps']}, wrong checksums: {figures['crc_errors']}; memory at most {max(figures['peak_bytes']) / 2**20:.0f} MiB a gateway"
-            )
+            peak_mib = max(figures["peak_bytes"]) / 2**20
+            wrong = {name: figures[name] for name in ("wrong_books", "gaps", "crc_errors")}
+            print(f"{wrong}; memory at most {peak_mib:.0f} MiB a gateway")
         finally:
             for gateway in gateways:
                 gateway.kill()

@@ -136,7 +136,8 @@ class TapClient(Client):
     def socket(self) -> object | None:
         """The socket to the server; None while there is none."""
         try:
-            return socket_of(self._transport).get_extra_info("socket")
+            found: object = socket_of(self._transport).get_extra_info("socket")
+            return found
         except AttributeError:  # there is no transport, or not one of asyncio's
             return None
 

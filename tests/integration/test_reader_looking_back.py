@@ -90,7 +90,9 @@ def test_a_log_that_is_too_long_is_not_read(run, market) -> None:
             writer = await aged(m)
             _, model = await m.open()
             await m.equal(writer, model)
-            assert kept(model) - {10} == set(range(30, 36))  # the model remembers what it was loaded with first
+            assert kept(model) - {10} == set(
+                range(30, 36)
+            )  # the model remembers what it was loaded with first
 
     run(scenario())
 

@@ -42,7 +42,11 @@ def test_what_gateways_served_is_open_before_the_first_client(run, nats_server, 
                 await server.wait_open()
                 client = await ws.open(server.port)
                 client.send(SUBSCRIBE)
-                assert [(await client.recv())["type"] for _ in range(3)] == ["welcome", "subscribed", "snapshot"]
+                assert [(await client.recv())["type"] for _ in range(3)] == [
+                    "welcome",
+                    "subscribed",
+                    "snapshot",
+                ]
 
     run(scenario())
 
@@ -118,7 +122,9 @@ def test_what_is_served_is_told_to_those_that_start_later(run, nats_server, feed
     run(scenario())
 
 
-def test_connections_beyond_the_rate_are_turned_away_before_their_request(run, nats_server, gateway, http, upgrade) -> None:
+def test_connections_beyond_the_rate_are_turned_away_before_their_request(
+    run, nats_server, gateway, http, upgrade
+) -> None:
     async def scenario() -> None:
         async with gateway(nats_server.url, accepts_per_second=3) as server:
             now = time.monotonic()
