@@ -141,12 +141,14 @@ class BookRecovery(GapRecovery):
         if self._gate.live or not self.load(oldest.payload, force=True):
             return self._gate.live
         since_us = oldest.stored_us - int(self._options.slack_s * 1e6)
+        was_read = False
         async with contextlib.aclosing(self._looked_back(since_us, newest)) as log:
             async for payload in log:
+                was_read = True
                 if self._gate.apply(payload) not in (*ACCEPTED, NOTHING):
                     break
-        if not self._agrees(snap.payload):
-            return False
+        if not was_read or self._differs(snap.payload):
+            return False  # what is missing after it, as the log may lag, is recovered as any gap is
         self._gate.complete_us = newest.stored_us
         await self._note_age("snap", MD_STATE, snap)
         return True
@@ -183,8 +185,15 @@ class BookRecovery(GapRecovery):
             return False
 
     def _agrees(self, snap: bytes) -> bool:
+        return self._compared(snap) is True
+
+    def _differs(self, snap: bytes) -> bool:
+        return self._compared(snap) is False
+
+    def _compared(self, snap: bytes) -> bool | None:
+        """Whether the book was equal to a snapshot; None if it has no longer, or not yet, what it was then."""
         try:
-            return bool(self._core.agrees(snap))
+            return self._core.agrees(snap)
         except FeedError as error:
             self._owner.refuse_snap(snap, error)
             return False
