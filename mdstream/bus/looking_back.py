@@ -21,7 +21,7 @@ class LookBackOptions:
     """The same in bytes, as estimated by the newest message."""
     all_messages: int = 300_000
     """Messages of all instruments together at once; as many more within a minute."""
-    within_s: float = 5.0
+    within_s: float = 15.0
     """How long reading one book may take."""
 
 
