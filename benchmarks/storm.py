@@ -67,7 +67,6 @@ class Follower:
         self.book = book
         self.back_at: float | None = 0.0
         self.cut_at = 0.0
-        self.snapshots = 0
         self.resumed = True
         self.gone = False
         """Its connection was lost since the cut."""
