@@ -16,8 +16,8 @@ from mdstream._core.codec.feed_decoder import decode_payload
 from mdstream.bus import MD_STATE, Bus, BusOptions, connect, parse_subject, subject
 from mdstream.errors import FeedError, PayloadError
 from mdstream.feed.claim import next_epoch, stored_epochs
+from mdstream.feed.connecting import check_venue
 from mdstream.feed.numbers import now_us
-from mdstream.feed.publisher import check_venue
 from mdstream.feeds import _cli
 from mdstream.feeds._replay_clock import ReplayClock
 from mdstream.feeds._tape import TapedMessage, read_tape

@@ -170,6 +170,10 @@ class Bus:
     async def _create_streams(self) -> None:
         await streams.ensure_streams(self.jetstream, self.options.streams)
 
+    async def ensure_leases(self) -> None:
+        """Creates the key-value bucket ``MD_LEASES`` if it does not exist. Raises BusError, which says what to do."""
+        await streams.ensure_leases(self.jetstream, self.options.streams)
+
     async def ensured(self) -> None:
         """Returns when the streams exist that a reconnect may have to create again."""
         if self._ensuring is not None:

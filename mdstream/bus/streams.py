@@ -29,12 +29,17 @@ MD_USAGE: Final = "MD_USAGE"
 MD_DEMAND: Final = "MD_DEMAND"
 USAGE_SUBJECT: Final = "mdstream.usage"
 DEMAND_SUBJECT: Final = "mdstream.demand"
+LEASES: Final = "MD_LEASES"
+"""A key-value bucket; its stream has ``KV_`` before the name."""
+LEASES_STREAM: Final = f"KV_{LEASES}"
+LEASES_SUBJECT: Final = f"$KV.{LEASES}"
 SUBJECTS: Final = {
     MD_STATE: ("md.*.*.snap", "md.*.*.ref", "md.*.*.status"),
     MD_LOG: ("md.*.*.book", "md.*.*.trade"),
     MD_CTL: ("mdctl.revoke.>",),
     MD_USAGE: (f"{USAGE_SUBJECT}.*",),
     MD_DEMAND: (f"{DEMAND_SUBJECT}.*",),
+    LEASES_STREAM: (f"{LEASES_SUBJECT}.>",),
 }
 
 JETSTREAM_IS_OFF: Final = (
@@ -54,6 +59,7 @@ USAGE_DUPLICATES_S: Final = 600.0
 CONTROL_MAX_BYTES: Final = 128 * 1024 * 1024
 DEMAND_KEPT_S: Final = 3_600.0
 DEMAND_MAX_BYTES: Final = 16 * 1024 * 1024
+LEASES_MAX_BYTES: Final = 64 * 1024 * 1024
 
 NAME_IN_USE = 10058
 STREAM_NOT_FOUND = 10059
@@ -119,6 +125,18 @@ async def ensure_usage_stream(
 async def ensure_demand_stream(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates ``MD_DEMAND`` if it does not exist: which instruments each gateway serves. Raises nats.errors.Error."""
     await _ensure(js, _demand_config(options))
+
+
+async def ensure_leases(js: JetStreamContext, options: StreamOptions) -> None:
+    """Creates the bucket ``MD_LEASES`` if it does not exist. Raises BusError, which says what to do, or BusUnavailable."""
+    try:
+        await _ensure(js, _leases_config(options))
+    except (nats.errors.Error, TimeoutError) as error:
+        explain(
+            error,
+            f"the key-value bucket {LEASES} does not exist and cannot be created here (`nats kv add {LEASES}`, as a user who may, "
+            "creates it)",
+        )
 
 
 async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct: bool) -> Stored | None:
@@ -281,6 +299,23 @@ def _control_config(options: StreamOptions) -> api.StreamConfig:
         max_msgs_per_subject=1,
         max_bytes=CONTROL_MAX_BYTES,
         discard=api.DiscardPolicy.NEW,  # a revocation is never forgotten to make room for another
+        storage=api.StorageType.FILE,
+        num_replicas=options.replicas,
+        allow_direct=True,
+    )
+
+
+def _leases_config(options: StreamOptions) -> api.StreamConfig:
+    """As clients of NATS create a key-value bucket."""
+    return api.StreamConfig(
+        name=LEASES_STREAM,
+        description="mdstream: who writes which group of instruments",
+        subjects=list(SUBJECTS[LEASES_STREAM]),
+        max_msgs_per_subject=1,
+        max_bytes=LEASES_MAX_BYTES,
+        discard=api.DiscardPolicy.NEW,
+        deny_delete=True,
+        allow_rollup_hdrs=True,
         storage=api.StorageType.FILE,
         num_replicas=options.replicas,
         allow_direct=True,

@@ -11,9 +11,11 @@
 """
 
 import mdstream._core  # noqa: F401 - first, because it tells when it is not built
+from mdstream.feed.connecting import connect
 from mdstream.feed.instrument import Instrument
+from mdstream.feed.lease import LeaseOptions
 from mdstream.feed.numbers import DecimalLike, FlatLevels, LevelLike
-from mdstream.feed.publisher import Publisher, connect
+from mdstream.feed.publisher import Publisher
 from mdstream.feed.sizes import size_exp_for
 from mdstream.feed.writer import InstrumentWriter, Side, TradeId
 
@@ -22,6 +24,7 @@ __all__ = [
     "FlatLevels",
     "Instrument",
     "InstrumentWriter",
+    "LeaseOptions",
     "LevelLike",
     "Publisher",
     "Side",

@@ -69,7 +69,8 @@ def epoch_of(stream: str, payload: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the bus has stored of an instrument: the greatest epoch, and of ``ref`` its epoch, number in MD_STATE and payload.
+    """What the bus has stored of an instrument: the greatest epoch, of ``ref`` its epoch, number in MD_STATE and payload, and the
+    numbers of ``snap`` and ``status``.
 
     0 and empty: none. Epochs that are not plausible are none.
     """
@@ -78,6 +79,8 @@ class Known:
     ref_epoch: int
     ref_seq: int
     ref: bytes = b""
+    snap_seq: int = 0
+    status_seq: int = 0
 
 
 async def stored_epochs(bus: Bus, instrument: InstrumentId, clock_us: int) -> Known:
@@ -100,6 +103,7 @@ async def stored_epochs(bus: Bus, instrument: InstrumentId, clock_us: int) -> Kn
         ref_epoch if plausible(ref_epoch, clock_us) else 0,
         0 if ref is None else ref.stream_seq,
         b"" if ref is None else ref.payload,
+        *(0 if each is None else each.stream_seq for each in state[1:]),
     )
 
 
@@ -110,6 +114,8 @@ class Claim:
         self.known = known
         self.ref_seq: int | None = None
         """The number of our ``ref`` in MD_STATE; None if the epoch is not claimed."""
+        self.stored: Known | None = None
+        """What was stored at the last look."""
         self._bus = bus
         self._instrument = instrument
         self._clock = clock
@@ -133,6 +139,7 @@ class Claim:
         self._clock.set(await self._bus.server_us())
         stored = await stored_epochs(self._bus, self._instrument, self._clock.now_us())
         self.know(stored.epoch)
+        self.stored = stored
         return stored
 
     async def take(self, stored: Known, reference: Callable[[int], bytes]) -> None:

@@ -12,11 +12,14 @@ from mdstream.bus import subject
 from mdstream.errors import FeedError, SizeError
 from mdstream.feed.numbers import DecimalLike, FlatLevels, LevelLike
 from mdstream.feed.publish_queue import StateValue
+from mdstream.feed.recent_trades import Call, RecentTrades
 from mdstream.feed.writer import SNAP_UPDATES, InstrumentWriter, Side, TradeId
-from mdstream.model import InstrumentId, Ref
+from mdstream.model import InstrumentId, Ref, VenueState
 
 log = logging.getLogger("mdstream.feed")
 
+FOLLOWING = 1
+"""The epoch of a book that nobody publishes."""
 REPEAT_US = 59_000_000
 """``ref`` and ``snap`` go out again after this time at the latest: the contract's 60 s, less the publisher's steps."""
 
@@ -33,6 +36,32 @@ class Outlet(Protocol):
     def monotonic_us(self) -> int: ...
 
 
+class Tail(Protocol):
+    """The last words of a writer: its numbers and its book."""
+
+    @property
+    def book(self) -> Book: ...
+    @property
+    def trade_seq(self) -> int: ...
+
+
+class Silent:
+    """The outlet of an instrument that another publishes."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self.report, self.next_epoch, self.monotonic_us = (
+            outlet.report,
+            outlet.next_epoch,
+            outlet.monotonic_us,
+        )
+
+    def send(self, subject: str, value: bytes) -> None:
+        pass
+
+    def send_state(self, subject: str, value: StateValue, *, after: Iterable[str] = ()) -> None:
+        pass
+
+
 class Instrument:
     """Made by ``Publisher.instrument``. No call waits; a call that raises changes and publishes nothing.
 
@@ -42,8 +71,9 @@ class Instrument:
     """
 
     def __init__(self, outlet: Outlet, writer: InstrumentWriter) -> None:
-        self._outlet = outlet
-        self._writer = writer
+        self._outlet = self._open_outlet = outlet
+        self._writer = self._given_up = writer
+        self._recent: RecentTrades | None = None
         self._ended: FeedError | None = None
         self._subjects = {
             name: subject(writer.id, name) for name in ("book", "trade", "snap", "ref", "status")
@@ -131,8 +161,7 @@ class Instrument:
         ts_us: int | None = None,
     ) -> None:
         """Publishes one trade; ``side`` is the taker's, None if unknown. Raises FeedError."""
-        value = self._scaled(lambda writer: writer.trade(price, size, side, trade_id, ts_us))
-        self._outlet.send(self._subjects["trade"], value)
+        self._send_trade(trade_id, lambda writer: writer.trade(price, size, side, trade_id, ts_us))
 
     def trade_ticks(
         self,
@@ -144,8 +173,9 @@ class Instrument:
         ts_us: int | None = None,
     ) -> None:
         """As above, in ticks and lots."""
-        value = self._open().trade_ticks(price_ticks, size_lots, side, trade_id, ts_us)
-        self._outlet.send(self._subjects["trade"], value)
+        self._send_trade(
+            trade_id, lambda writer: writer.trade_ticks(price_ticks, size_lots, side, trade_id, ts_us)
+        )
 
     def lose_trades(self, count: int) -> None:
         """So many trades of the venue were missed: their numbers are left out, and readers tell them lost. Raises FeedError."""
@@ -172,12 +202,13 @@ class Instrument:
         """``ref``, ``status`` and ``snap``, in the order in which they announce an epoch."""
         return tuple(self._subjects[stream] for stream in ("ref", "status", "snap"))
 
-    def reference(self) -> bytes:
-        return self._writer.reference()
+    def reference(self, epoch: int = 0) -> bytes:
+        """The ``ref`` payload, as it is or would be in another epoch."""
+        return self._writer.reference(epoch)
 
     def announce(self, *, ref: bool = True) -> None:
         """Publishes ``ref``, ``status`` and ``snap``: of a new epoch, or because readers, or the server, may have lost them."""
-        if self._ended is not None:
+        if self._ended is not None or self.following:
             return
         if ref:
             self.send_ref()
@@ -191,7 +222,7 @@ class Instrument:
 
     def housekeep(self, at_us: int, status_interval_us: int) -> None:
         """Publishes what is due at a time of the monotonic clock: ``snap``, ``ref``, and ``status`` as a sign of life."""
-        if self._ended is not None:
+        if self._ended is not None or self.following:
             return
         repeat = at_us - self._ref_us >= REPEAT_US
         if repeat:
@@ -211,6 +242,86 @@ class Instrument:
             self._writer.set_status("feed_down", reason)
             self._send_status()
         self.end(FeedError(f"{self.id}: the publisher is closed"))
+
+    def send_again(self, subject: str) -> None:
+        """What was said last on this subject, of the state, was not stored."""
+        if self._ended is not None or self.following:
+            return
+        if subject == self._subjects["ref"]:
+            self.send_ref()
+        elif subject == self._subjects["status"]:
+            self._send_status()
+        elif self._writer.storable:
+            self._send_snap()
+
+    # ---- where several handlers share the instrument
+
+    @property
+    def following(self) -> bool:
+        """Whether another writes: calls change our own book alone."""
+        return self._outlet is not self._open_outlet
+
+    @property
+    def has_book(self) -> bool:
+        """Whether our own book is the venue's, as far as the handler knows."""
+        writer = self._writer
+        down = writer.unstorable is not None or writer.state is VenueState.FEED_DOWN
+        return self._ended is None and writer.book.seq > 0 and not down
+
+    @property
+    def tail(self) -> Tail:
+        """Our last words, once another is to follow."""
+        return self._given_up
+
+    def last_words(self) -> None:
+        """Publishes the book, if that is due sooner or later."""
+        if self._ended is None and self._writer.unsnapped and self._writer.storable:
+            self._send_snap()
+
+    def follow(self) -> None:
+        """From now on another writes."""
+        if self.following:
+            return
+        self._given_up = self._writer
+        self._writer = self._given_up.successor(FOLLOWING)
+        self._writer.continue_from(self._given_up.book, 0)
+        self._outlet = Silent(self._open_outlet)
+        self._recent = RecentTrades(self._outlet.monotonic_us)
+
+    def resume(self) -> None:
+        """We go on after our own last words: nobody else has."""
+        missed = self._recent.all() if self._recent is not None else []
+        self._take_over(self._given_up.epoch, self._given_up, missed)
+
+    def take_over(self, epoch: int, tail: Tail | None, last_trade: TradeId | None, *, ref: bool) -> None:
+        """From now on we write: in a new epoch, or after another's last words in the same. ``last_trade`` is the venue's id of the
+        last trade that was published; with ``ref`` the reference data is published too.
+        """
+        missed = self._recent.after(last_trade) if self._recent is not None else []
+        self._take_over(epoch, tail, missed, ref=ref)
+
+    def _take_over(self, epoch: int, tail: Tail | None, missed: list[Call], *, ref: bool = False) -> None:
+        if self._ended is not None:
+            return
+        ours, self._writer, self._outlet = self._writer, self._writer.successor(epoch), self._open_outlet
+        if tail is not None:
+            self._writer.continue_from(tail.book, tail.trade_seq)
+        if ref:
+            self.send_ref()
+        if tail is None:
+            self._send_status()
+            self._send_snap()
+        try:
+            self._send_book(self._writer.take_book(ours.book))
+        except FeedError as error:
+            # Without its book no later update is right.
+            self.end(error)
+            self._outlet.report(error)
+            return
+        for call in missed:
+            self._outlet.send(self._subjects["trade"], call(self._writer))
+        if tail is not None:
+            self._send_status()
 
     # ---- within
 
@@ -249,6 +360,14 @@ class Instrument:
         elif self._writer.unsnapped >= SNAP_UPDATES and self._writer.storable:
             self._send_snap()
         return value is not None
+
+    def _send_trade(self, trade_id: TradeId | None, call: Call) -> None:
+        if self._recent is not None and self._recent.is_published(trade_id):
+            return
+        value = self._scaled(call)
+        if self._recent is not None and self.following:
+            self._recent.note(trade_id, call)
+        self._outlet.send(self._subjects["trade"], value)
 
     def _send_full_book(self, call: Callable[[], bytes | None]) -> bool:
         try:

@@ -62,6 +62,11 @@ class OtherWriters:
     def is_open(self, instrument: Instrument) -> bool:
         return self._ours.instruments.get(instrument.id.symbol) is instrument
 
+    def _written(self, symbol: str) -> Instrument | None:
+        """An open instrument that we publish; where we follow, others are right to."""
+        instrument = self._ours.instruments.get(symbol)
+        return None if instrument is None or instrument.following else instrument
+
     # ---- from the publisher
 
     def look_up(self, instruments: Collection[Instrument]) -> None:
@@ -78,7 +83,7 @@ class OtherWriters:
     def housekeep(self, at_us: int) -> None:
         """Answers what could not be answered at once."""
         for symbol in self._answers.due(at_us):
-            instrument = self._ours.instruments.get(symbol)
+            instrument = self._written(symbol)
             if instrument is not None:
                 self._ours.begin(self._reclaim(instrument))
 
@@ -87,12 +92,12 @@ class OtherWriters:
     def _on_epoch(self, instrument_id: InstrumentId, epoch: int) -> None:
         """Every writer publishes its status regularly: one with a greater epoch than ours may have taken over."""
         symbol = instrument_id.symbol
-        instrument = self._ours.instruments.get(symbol)
+        instrument = self._written(symbol)
         if instrument is not None and epoch > instrument.epoch and symbol not in self._looking_up:
             self._ours.begin(self._look_up(instrument, epoch))
 
     def _on_state(self, instrument_id: InstrumentId, epoch: int, payload: bytes, reply: bytes) -> None:
-        instrument = self._ours.instruments.get(instrument_id.symbol)
+        instrument = self._written(instrument_id.symbol)
         if instrument is None or self._storage.is_ours(reply) or payload == instrument.reference():
             return
         at_us = self._ours.monotonic_us()
@@ -150,10 +155,16 @@ class OtherWriters:
             self._ours.fence(instrument, greater)
 
     def _keep_ref(self, instrument: Instrument, stored: Known) -> None:
-        """Publishes our ``ref`` again if it is not the stored one, and no later one is."""
-        ref = instrument.state_subjects[0]
-        if stored.ref_epoch > instrument.epoch or not self.is_open(instrument):
+        """Publishes our ``ref`` again if it is not the stored one, and no later one is; and so ``status`` and ``snap`` where the server
+        does not store ours over another's.
+        """
+        ref, status, snap = instrument.state_subjects
+        if stored.ref_epoch > instrument.epoch or not self.is_open(instrument) or instrument.following:
             return
+        for name, seq in ((status, stored.status_seq), (snap, stored.snap_seq)):
+            if self._storage.expects_other(name, seq):
+                self._storage.expect(name, seq)
+                instrument.send_again(name)
         self._storage.expect(ref, stored.ref_seq)
         if stored.ref == instrument.reference():
             self._storage.forget([ref])

@@ -82,6 +82,12 @@ class PublishQueue:
         self._queue.appendleft(batch)
         self.bytes += batch.size
 
+    def clear(self) -> None:
+        """Nothing of this is to be sent any more."""
+        self._queue.clear()
+        self._open.clear()
+        self.bytes = 0
+
     def _bound(self) -> list[str]:
         dropped: list[str] = []
         # The newest batch stays: values are still added to it.

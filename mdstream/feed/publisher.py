@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, NoReturn
 
-from mdstream.bus import Bus, BusOptions, Denial, subject
-from mdstream.bus import connect as connect_bus
+from mdstream.bus import Bus, Denial, subject
 from mdstream.errors import BusError, BusUnavailable, FeedError, MdstreamError, SequenceError
 from mdstream.feed.claim import Claim, ServerClock, next_epoch
-from mdstream.feed.instrument import Instrument
+from mdstream.feed.claims import JETSTREAM_DEADLINE_S, Claims, why
+from mdstream.feed.instrument import FOLLOWING, Instrument, Tail
+from mdstream.feed.lease import Lease, LeaseOptions
 from mdstream.feed.numbers import monotonic_us, now_us
 from mdstream.feed.other_writers import OtherWriters, Ours
 from mdstream.feed.publish_queue import PublishQueue, StateValue
-from mdstream.feed.refs import check_ref, pack_ref
+from mdstream.feed.refs import check_ref
+from mdstream.feed.standby import Means, Standby
 from mdstream.feed.storage import Storage
-from mdstream.feed.writer import InstrumentWriter
+from mdstream.feed.writer import InstrumentWriter, TradeId
 from mdstream.model import InstrumentId, Ref
 
 log = logging.getLogger("mdstream.feed")
@@ -34,14 +35,13 @@ ErrorCallback = Callable[[MdstreamError], None]
 _CLOSE_DEADLINE_S = 5.0
 _HOUSEKEEPING_S = 0.5
 _MOST_DENIED = 20
-JETSTREAM_DEADLINE_S = 2.0
-"""So long we wait for JetStream when a connection or an instrument opens; then we go on without it."""
 
 
 class Publisher:
     """Publishes a venue's instruments. Make one with ``connect``; use it from the event loop's thread only.
 
-    ``on_error`` gets the errors of the background, which are also logged.
+    ``on_error`` gets the errors of the background, which are also logged. With a ``lease`` it publishes only while it holds that; else it
+    follows the one that does.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Publisher:
         backlog_bytes: int = 32 * 1024 * 1024,
         status_interval_s: float = 10,
         on_error: ErrorCallback | None = None,
+        lease: LeaseOptions | None = None,
         clock_us: Callable[[], int] = now_us,
         monotonic_us: Callable[[], int] = monotonic_us,
     ) -> None:
@@ -79,6 +80,7 @@ class Publisher:
             bus,
             venue,
             report=self.report,
+            on_outrun=self._on_outrun,
             on_conflict=self._on_conflict,
             on_retry=self._on_retry,
             on_restored=self._on_restored,
@@ -97,6 +99,13 @@ class Publisher:
             )
         )
         self._heard = self._others.heard
+        self._claims = Claims(
+            bus, self._server_clock, self._storage, self._others, fences_state=lease is not None
+        )
+        self._standby: Standby | None = None
+        if lease is not None:
+            means = Means(bus, self._server_clock, self._begin, monotonic_us)
+            self._standby = Standby(self, Lease(bus, venue, lease, self._server_clock, monotonic_us), means)
         self._announce_again = False
         self._closed = False
         self._fenced: asyncio.Future[SequenceError] = asyncio.get_running_loop().create_future()
@@ -134,11 +143,11 @@ class Publisher:
         ref = Ref(price_exp, size_exp, tick, lot, name, depth=depth, extra=extra)
         check_ref(instrument_id, ref)
         known = await self._end_former(instrument_id)
-        claim = await self._claim(instrument_id, ref, known)
+        claim = await self._claims.claim(instrument_id, ref, known) if self.writes else None
         writer = InstrumentWriter(
             instrument_id,
             ref,
-            epoch=claim.epoch,
+            epoch=FOLLOWING if claim is None else claim.epoch,
             max_payload=self._max_payload,
             max_levels=max_levels,
             live_venue=live_venue,
@@ -146,7 +155,7 @@ class Publisher:
             monotonic_us=self.monotonic_us,
         )
         writer.set_status(state, reason)
-        return await self._announce(Instrument(self, writer), claim)
+        return await self._open(Instrument(self, writer), claim)
 
     def heard(self, instruments: Iterable[Instrument] | None = None) -> None:
         """The venue has said something about these instruments (default: all), if only that it lives: they are not stale."""
@@ -171,50 +180,25 @@ class Publisher:
         await self.flush()
         return max(former.epoch, self._heard.epoch(instrument_id))
 
-    async def _claim(self, instrument_id: InstrumentId, ref: Ref, known: int) -> Claim:
-        claim = Claim(self.bus, instrument_id, self._server_clock, known)
-        deadline_s = JETSTREAM_DEADLINE_S
-        if self._storage.in_trouble:
-            deadline_s /= 8  # we have waited, and said so
-        try:
-            async with asyncio.timeout(deadline_s):
-                stored = await claim.look_up()
-                if not claim.known:
-                    await self._hear_first(claim, instrument_id)
-                await claim.take(stored, lambda epoch: pack_ref(replace(ref, epoch=epoch)))
-        except (BusError, TimeoutError) as error:
-            self._storage.begin_trouble(f"{instrument_id}, whose epoch is not claimed: {_why(error)}")
-        if claim.ref_seq is None:
-            # Once claimed, the greatest epoch that was heard is the one in our own ``ref``.
-            claim.know(self._heard.epoch(instrument_id))
-        return claim
-
-    async def _hear_first(self, claim: Claim, instrument_id: InstrumentId) -> None:
-        """Nothing is stored: it is new, or what was stored is lost while its writer or gateways go on."""
-        await self._heard.listened()
-        claim.know(self._heard.epoch(instrument_id))
-        if not claim.known:
-            log.info(
-                "%s: the bus knows no earlier epoch; the new one is by the clock of the NATS server alone",
-                instrument_id,
-            )
-
-    async def _announce(self, instrument: Instrument, claim: Claim) -> Instrument:
-        symbol, subjects = instrument.id.symbol, instrument.state_subjects
+    async def _open(self, instrument: Instrument, claim: Claim | None) -> Instrument:
         await self._heard.watch(instrument.id)
-        self.instruments[symbol] = instrument
-        if claim.ref_seq is None:
-            self._others.unclaimed.add(symbol)
-        else:
-            self._others.unclaimed.discard(symbol)
-            self._storage.expect(subjects[0], claim.ref_seq)
+        self.instruments[instrument.id.symbol] = instrument
+        if self._standby is not None and (claim is None or not self.writes):
+            # Also where the lease was lost meanwhile.
+            await self._standby.follow(instrument)
+        elif claim is not None:
+            await self._announce(instrument, claim)
+        return instrument
+
+    async def _announce(self, instrument: Instrument, claim: Claim) -> None:
+        self._claims.own(instrument, claim)
         instrument.announce(ref=claim.ref_seq is None)
+        subjects = instrument.state_subjects
         await self.flush()
         if not self._storage.in_trouble and self.bus.connected:
             with suppress(TimeoutError):
                 async with asyncio.timeout(JETSTREAM_DEADLINE_S):
                     await self._storage.settled(subjects)
-        return instrument
 
     async def flush(self) -> None:
         """Returns when the server has everything so far; at once while NATS is away."""
@@ -251,13 +235,20 @@ class Publisher:
             async with asyncio.timeout(JETSTREAM_DEADLINE_S):
                 await self.bus.ensure_streams()
         except (BusError, TimeoutError) as error:
-            self._storage.begin_trouble(_why(error))
+            self._storage.begin_trouble(why(error))
+        if self._standby is not None:
+            await self._standby.start()
 
     async def close(self, reason: str = "publisher stopped") -> None:
-        """Publishes the last snapshots and ``feed_down``, waits up to 5 s for their confirmation, and ends."""
+        """Publishes the last snapshots and ``feed_down``, waits up to 5 s for their confirmation, and ends.
+
+        Where another handler follows, it goes on instead, and clients notice nothing.
+        """
         if self._closed:
             return
         self._closed = True
+        if self._standby is not None:
+            await self._standby.hand_over(stays=False)
         for instrument in self.instruments.values():
             instrument.finish(reason)
         may_wait = self.bus.connected and not self._storage.in_trouble
@@ -266,6 +257,8 @@ class Publisher:
                 await self.flush()
                 if may_wait:
                     await self._storage.settled(self._storage.all_subjects())
+                if self._standby is not None:
+                    await self._standby.leave()
         for unregister in self._unregister:
             unregister()
         self._unschedule()
@@ -281,6 +274,45 @@ class Publisher:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    # ---- where several handlers share the instruments
+
+    @property
+    def writes(self) -> bool:
+        """Whether we publish: always, unless there is a lease and another has it."""
+        return self._standby is None or self._standby.writes
+
+    async def hand_over(self) -> bool:
+        """Gives the lease up to a handler that follows, and follows it. False if there is none: then we go on."""
+        return self._standby is not None and await self._standby.hand_over()
+
+    async def settled(self, within_s: float) -> None:
+        """Returns when the newest state of all instruments is stored, or after that time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._storage.settled(self._storage.all_subjects())
+
+    async def write(self, instrument: Instrument, tail: Tail | None, last_trade: TradeId | None) -> None:
+        """The lease is ours: goes on after another's last words, or in a new epoch where they are not known or not the last."""
+        ref_is_stored = tail is not None and await self._claims.go_on(instrument, tail)
+        if tail is not None and ref_is_stored is not None:
+            instrument.take_over(tail.book.epoch, tail, last_trade, ref=not ref_is_stored)
+            return
+        claim = await self._claims.claim(instrument.id, instrument.ref, self._heard.epoch(instrument.id))
+        self._claims.own(instrument, claim)
+        instrument.take_over(claim.epoch, None, last_trade, ref=claim.ref_seq is None)
+
+    def go_on(self) -> None:
+        """What had to wait for the lease may be sent."""
+        if self._queue:
+            self._wake.set()
+
+    def step_down(self) -> None:
+        """Another writes from now on: what we have not sent is not sent any more."""
+        self._queue.clear()
+        self._storage.expect_nothing()
+        for instrument in self.instruments.values():
+            instrument.follow()
 
     # ---- for instruments
 
@@ -335,7 +367,7 @@ class Publisher:
 
     async def _send_all(self) -> None:
         async with self._sending:
-            while self._queue and self.bus.connected:
+            while self._queue and self.bus.connected and self._may_send():
                 batch = self._queue.take()
                 publish = self._storage.publish if batch.acked else self.bus.publish
                 try:
@@ -347,6 +379,9 @@ class Publisher:
                     self.report(error)
         if not self._queue:
             self._dropping = False
+
+    def _may_send(self) -> bool:
+        return self._standby is None or self._standby.may_send()
 
     def _on_dropped(self) -> None:
         """Reports an overflow of the backlog once, and announces again: readers have a gap and need snapshots."""
@@ -364,6 +399,17 @@ class Publisher:
     # ---- other writers, and what is stored
 
     def _fence(self, instrument: Instrument, epoch: int) -> None:
+        if self._standby is None:
+            self._end(instrument, epoch)
+        elif self._standby.writes:
+            self._begin(self._doubt(self._standby, instrument, epoch))
+
+    async def _doubt(self, standby: Standby, instrument: Instrument, epoch: int) -> None:
+        """Either the lease is another's by now, or one writes who does not ask for it."""
+        if await standby.challenged() and self._others.is_open(instrument) and instrument.epoch < epoch:
+            self._end(instrument, epoch)
+
+    def _end(self, instrument: Instrument, epoch: int) -> None:
         del self.instruments[instrument.id.symbol]
         error = SequenceError(
             f"{instrument.id}: another writer has taken over with epoch {epoch}; ours was {instrument.epoch}"
@@ -378,6 +424,10 @@ class Publisher:
         return [
             each for each in self.instruments.values() if not set(subjects).isdisjoint(each.state_subjects)
         ]
+
+    def _on_outrun(self, subject: str) -> None:
+        for instrument in self._with_subject([subject]):
+            instrument.send_again(subject)
 
     def _on_conflict(self, subject: str) -> None:
         self._others.look_up(self._with_subject([subject]))
@@ -405,6 +455,8 @@ class Publisher:
         self._denied.clear()
         self._announce_again = True
         self._storage.reconnected()
+        if self._standby is not None:
+            self._standby.nudge()
         self._wake.set()
 
     def _announce_all(self) -> None:
@@ -424,43 +476,3 @@ class Publisher:
                 instrument.housekeep(at_us, self._status_interval_us)
             self._others.housekeep(at_us)
             self._storage.check(at_us)
-
-
-@asynccontextmanager
-async def connect(target: str | BusOptions | Bus, *, venue: str, **options: Any) -> AsyncIterator[Publisher]:
-    """A publisher for one venue: ``async with connect("nats://127.0.0.1:4222", venue="SIM") as publisher``.
-
-    ``options`` are those of ``Publisher``. On leaving, the backlog is sent, the instruments are marked ``feed_down``, and the
-    connection is closed unless it was passed in. Raises BusUnavailable if NATS cannot be reached, FeedError for a bad venue name.
-    """
-    check_venue(venue)
-    bus = target if isinstance(target, Bus) else await connect_bus(_without_echo(target))
-    try:
-        publisher = Publisher(bus, venue, **options)
-        try:
-            await publisher.start()
-            yield publisher
-        finally:
-            await publisher.close()
-    finally:
-        if bus is not target:
-            await bus.close()
-
-
-def _without_echo(target: str | BusOptions) -> BusOptions:
-    """Our snapshots need not come back to us; we listen to those of others."""
-    return replace(BusOptions.parse(target) if isinstance(target, str) else target, echo=False)
-
-
-def _why(error: Exception) -> str:
-    return str(error) or f"JetStream did not answer within {JETSTREAM_DEADLINE_S:g} s"
-
-
-def check_venue(venue: str) -> None:
-    """Raises FeedError for a bad venue name."""
-    if ":" in venue:
-        raise FeedError(f"venue {venue!r} must not contain a colon")
-    try:
-        InstrumentId.parse(f"{venue}:X")
-    except ValueError as error:
-        raise FeedError(str(error)) from None

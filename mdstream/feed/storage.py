@@ -35,6 +35,12 @@ class _State:
     refusal: str = ""
     expected_seq: int | None = None
     """Only if this is still the subject's newest number, the next message may be stored."""
+    answered: int = 0
+    """The last of our messages that was answered."""
+    sent_expecting: int | None = None
+    """What the newest message expected."""
+    outrun: bool = False
+    """The newest was refused because one of ours before it was stored meanwhile: what it said is to be sent again."""
 
     @property
     def is_stored(self) -> bool:
@@ -44,8 +50,9 @@ class _State:
 class Storage:
     """Publishes state and follows its confirmations. Trouble is reported once when it begins and once when it is over.
 
-    ``on_conflict`` gets the subject of a message that was not stored because another writer's was there; ``on_retry`` the
-    subjects whose state must be published again; ``on_restored`` is called when the trouble is over.
+    ``on_outrun`` gets the subject of a message that was not stored because it was sent before the one before it was confirmed,
+    ``on_conflict`` that of one that was not stored because another writer's was there; ``on_retry`` the subjects whose state must be
+    published again; ``on_restored`` is called when the trouble is over.
     """
 
     def __init__(
@@ -54,6 +61,7 @@ class Storage:
         venue: str,
         *,
         report: Callable[[BusError], None],
+        on_outrun: Callable[[str], None],
         on_conflict: Callable[[str], None],
         on_retry: Callable[[Collection[str]], None],
         on_restored: Callable[[], None],
@@ -63,6 +71,7 @@ class Storage:
         self._bus = bus
         self._venue = venue
         self._report = report
+        self._on_outrun = on_outrun
         self._on_conflict = on_conflict
         self._on_retry = on_retry
         self._on_restored = on_restored
@@ -90,6 +99,7 @@ class Storage:
         """Publishes without waiting for the confirmation. Raises BusError."""
         state = self._state(subject)
         state.sent += 1
+        state.sent_expecting, state.outrun = state.expected_seq, False
         if state.waiting_us is None:
             state.waiting_us = self._monotonic_us()
         reply = f"{self._inbox}.{state.slot}.{state.sent}"
@@ -102,6 +112,17 @@ class Storage:
     def expect(self, subject: str, seq: int) -> None:
         """From now on a subject's messages are stored only if no other writer has stored one since number ``seq``."""
         self._state(subject).expected_seq = seq
+
+    def expects_other(self, subject: str, seq: int) -> bool:
+        """Whether a subject's messages are stored only over another number than this."""
+        expected = self._state(subject).expected_seq
+        return expected is not None and expected != seq
+
+    def expect_nothing(self) -> None:
+        """Another writes from now on."""
+        for state in self._slots:
+            state.expected_seq, state.outrun = None, False
+        self.forget(self._states)
 
     def forget(self, subjects: Collection[str]) -> None:
         """These subjects are another writer's now, or hold what they should."""
@@ -171,10 +192,11 @@ class Storage:
         slot, sent = map(int, name.rsplit(b".", 2)[1:])
         state = self._slots[slot]
         answer = _parsed(payload)
+        before, state.answered = state.answered, max(sent, state.answered)
         if "error" not in answer and isinstance(answer.get("seq"), int):
             self._on_stored(state, sent, answer["seq"])
-        elif sent == state.sent:
-            self._on_refused(state, answer.get("error"))
+        elif sent == state.sent or state.outrun:
+            self._on_refused(state, answer.get("error"), before)
         self._answered.set()
 
     def _on_stored(self, state: _State, sent: int, seq: int) -> None:
@@ -182,14 +204,26 @@ class Storage:
         state.waiting_us = None if sent == state.sent else self._monotonic_us()
         if state.expected_seq is not None:
             state.expected_seq = seq
+        if state.outrun:
+            self._on_outrun(state.subject)
 
-    def _on_refused(self, state: _State, error: dict[str, Any] | None) -> None:
+    def _on_refused(self, state: _State, error: dict[str, Any] | None, answered: int) -> None:
+        """``answered``: the last one that was answered before this one."""
         if error is None:
             state.refusal = "no stream takes it"  # an empty answer: no responders
         elif error.get("err_code") == WRONG_LAST_SEQUENCE:
-            self._on_conflict(state.subject)
+            self._on_wrong_number(state, answered)
         else:
             state.refusal = str(error.get("description", error))
+
+    def _on_wrong_number(self, state: _State, answered: int) -> None:
+        """Another writer has stored something, or we have: a message is not held back until the one before it is confirmed."""
+        if state.expected_seq != state.sent_expecting:
+            self._on_outrun(state.subject)
+        elif answered < state.sent - 1:
+            state.outrun = True
+        else:
+            self._on_conflict(state.subject)
 
     async def _mend(self) -> None:
         """Sees to it that the streams exist, and has unstored state published again when JetStream answers."""

@@ -29,7 +29,7 @@ from mdstream.feed.numbers import (
 )
 from mdstream.feed.refs import check_ref, pack_ref
 from mdstream.feed.sizes import coarser_exp, rounded, rounded_lots
-from mdstream.feed.snap_size import HEAD_BYTES, LEVEL_BYTES, SnapSize, full_size
+from mdstream.feed.snap_size import HEAD_BYTES, LEVEL_BYTES, SnapSize, full_size, packed_size
 from mdstream.model import MAX_NUMBER, MAX_TEXT_BYTES, MAX_TRADE_ID_BYTES, InstrumentId, Ref, VenueState
 
 log = logging.getLogger("mdstream.feed")
@@ -263,9 +263,9 @@ class InstrumentWriter:
         payload: bytes = msgpack.packb(value)
         return payload
 
-    def reference(self) -> bytes:
-        """The ``ref`` payload."""
-        return pack_ref(self.ref)
+    def reference(self, epoch: int = 0) -> bytes:
+        """The ``ref`` payload, of this epoch or another."""
+        return pack_ref(replace(self.ref, epoch=epoch or self.epoch))
 
     # ---- snapshots
 
@@ -293,36 +293,58 @@ class InstrumentWriter:
         self._snap_seq, self._snap_us = self.book.seq, self._monotonic_us()
         if not self.storable:
             raise self._too_large(len(self.book), self._snap_size.bytes)
-        view = self.book.view()
-        assert view is not None, "the view as of now needs no log"
-        return pack_snap(self.epoch, self.book.seq, self.book.ts_us or self._clock_us(), *view)
+        return pack_snap(self.epoch, self.book.seq, self.book.ts_us or self._clock_us(), *_view(self.book))
 
-    # ---- another scale
+    # ---- another epoch, another scale, another life
 
     def coarser(self, size_exp: int, epoch: int) -> InstrumentWriter:
         """A writer of a new epoch with this one's state, an empty book, and sizes rounded to a coarser scale."""
         factor = 10 ** (size_exp - self.ref.size_exp)
         lot = self.ref.lot // factor if self.ref.lot % factor == 0 else 1
+        return self._like(replace(self.ref, size_exp=size_exp, lot=lot), epoch, rounds=True)
+
+    def successor(self, epoch: int) -> InstrumentWriter:
+        """A writer of another epoch with this one's state and scale, and an empty book."""
+        writer = self._like(self.ref, epoch, rounds=self._rounds)
+        writer.unstorable, writer._full_book_refused = self.unstorable, self._full_book_refused
+        return writer
+
+    def _like(self, ref: Ref, epoch: int, *, rounds: bool) -> InstrumentWriter:
         writer = InstrumentWriter(
             self.id,
-            replace(self.ref, size_exp=size_exp, lot=lot),
+            ref,
             epoch=epoch,
             max_payload=self._max_payload,
             max_levels=self._max_levels,
             live_venue=self._live_venue,
-            rounds=True,
+            rounds=rounds,
             clock_us=self._clock_us,
             monotonic_us=self._monotonic_us,
         )
         writer.state, writer.reason, writer._heard_us = self.state, self.reason, self._heard_us
         return writer
 
+    def continue_from(self, book: Book, trade_seq: int) -> None:
+        """The numbers go on after those of another writer of this epoch, whose last book this is."""
+        bids, asks = _view(book)
+        self.book.load(self.epoch, book.seq, book.ts_us, bids, asks)
+        self.trade_seq = trade_seq
+        self._take_size(packed_size(self.book))
+
+    def take_book(self, book: Book) -> bytes | None:
+        """As an update: what leads to this book, of the same scale; None if it is this one's already. Raises FeedError, BookError."""
+        heard_us = self._heard_us
+        bids, asks = self.book.diff_to(*_view(book))
+        if not bids and not asks and (self.book.seq or not book.seq):
+            return None
+        payload = self._write_book(bids, asks, book.ts_us or None)
+        self._heard_us = heard_us  # the venue has said nothing new
+        return payload
+
     def levels_of(self, other: InstrumentWriter) -> bytes | None:
         """The other writer's book, in this one's coarser scale, as an update; None if it is empty."""
         factor = 10 ** (self.ref.size_exp - other.ref.size_exp)
-        view = other.book.view()
-        assert view is not None, "the view as of now needs no log"
-        bids, asks = (_coarser(flat, factor) for flat in view)
+        bids, asks = (_coarser(flat, factor) for flat in _view(other.book))
         return self.replace_ticks(bids, asks, other.book.ts_us or None)
 
     # ---- checks
@@ -449,6 +471,12 @@ class InstrumentWriter:
                 f"{self.id}: an update of {levels} levels takes {len(payload)} bytes, more than the {self._max_payload} "
                 f"that the NATS server takes in one message: {_REMEDY}"
             )
+
+
+def _view(book: Book) -> tuple[list[int], list[int]]:
+    view = book.view()
+    assert view is not None, "the view as of now needs no log"
+    return view
 
 
 def _coarser(flat: Sequence[int], factor: int) -> list[int]:

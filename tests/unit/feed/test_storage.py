@@ -47,6 +47,7 @@ class Desk:
         self.now_us = 0
         self.reported: list[MdstreamError] = []
         self.conflicts: list[str] = []
+        self.outrun: list[str] = []
         self.retried: list[Collection[str]] = []
         self.restored = 0
         self.bus = FakeBus()
@@ -54,6 +55,7 @@ class Desk:
             self.bus,  # type: ignore[arg-type]
             "SIM",
             report=self.reported.append,
+            on_outrun=self.outrun.append,
             on_conflict=self.conflicts.append,
             on_retry=self.retried.append,
             on_restored=self._on_restored,
@@ -200,5 +202,49 @@ def test_a_reconnect_gives_confirmations_time_and_what_is_forgotten_needs_none(s
         desk.storage.forget([REF, SNAP])
         await desk.storage.settled([REF, SNAP])
         assert desk.check(LATE_US / 1e6) == []
+
+    scenario(body)
+
+
+def test_what_outruns_the_confirmation_of_the_one_before_it_is_said_again(scenario: Any) -> None:
+    async def body(desk: Desk) -> None:
+        desk.storage.expect(SNAP, 7)
+        await desk.storage.publish(SNAP, b"1")
+        await desk.storage.publish(SNAP, b"2")
+        assert [expected for _, _, expected in desk.bus.sent] == [7, 7]
+        desk.answer(0, seq=8)
+        desk.answer(1, error={"err_code": 10071})
+        assert (desk.outrun, desk.conflicts) == ([SNAP], [])
+        await desk.storage.publish(SNAP, b"3")
+        assert desk.bus.sent[-1][2] == 8
+
+    scenario(body)
+
+
+def test_a_refusal_may_overtake_the_confirmation(scenario: Any) -> None:
+    async def body(desk: Desk) -> None:
+        desk.storage.expect(SNAP, 7)
+        await desk.storage.publish(SNAP, b"1")
+        await desk.storage.publish(SNAP, b"2")
+        desk.answer(1, error={"err_code": 10071})
+        assert (desk.outrun, desk.conflicts) == ([], [])
+        desk.answer(0, seq=8)
+        assert (desk.outrun, desk.conflicts) == ([SNAP], [])
+
+    scenario(body)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_where_another_writes_none_of_ours_is_stored(scenario: Any, order: tuple[int, int]) -> None:
+    async def body(desk: Desk) -> None:
+        desk.storage.expect(SNAP, 7)
+        await desk.storage.publish(SNAP, b"1")
+        await desk.storage.publish(SNAP, b"2")
+        for at in order:
+            desk.answer(at, error={"err_code": 10071})
+        assert (desk.outrun, desk.conflicts) == ([], [SNAP])
+        desk.storage.expect_nothing()
+        await desk.storage.publish(SNAP, b"3")
+        assert desk.bus.sent[-1][2] is None
 
     scenario(body)
