@@ -20,8 +20,11 @@ from mdstream import logs
 from mdstream.bus import BusOptions, StreamOptions
 from mdstream.bus.options import secret
 from mdstream.errors import BusError, ConfigError, MdstreamError
-from mdstream.feed import Publisher
+from mdstream.feed import LeaseOptions, Publisher
+from mdstream.feed.lease import GO_ON
 from mdstream.printable import printable_lines
+
+log = logging.getLogger("mdstream.feeds")
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -60,6 +63,19 @@ _NATS = {
     ),
 }
 """Name → placeholder, help."""
+_LEASE = {
+    "lease": (
+        "GROUP",
+        "share the instruments with other handlers that name the same group: one publishes, the others follow and take over. "
+        "SIGUSR1 hands over, and so does a stop",
+    ),
+    "lease_ttl": ("TIME", "how long a writer that is not heard keeps its place (default: 2s)"),
+    "lease_unknown": (
+        "go-on|stop",
+        "what the writer does while JetStream does not answer: go on, for nobody can take its place there, or stop "
+        "(default: go-on)",
+    ),
+}
 _LOG = {"log_level": ("info", "debug", "warning", "error"), "log_format": ("text", "json")}
 """Name → choices, the default first."""
 
@@ -92,6 +108,28 @@ def configure(parser: argparse.ArgumentParser, description: str) -> None:
         metavar = "|".join(choices)
         text = f"default: {choices[0]}"
         log.add_argument(_flag(name), choices=choices, metavar=metavar, help=text, default=argparse.SUPPRESS)
+
+
+def configure_lease(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of a handler that others may stand by for."""
+    lease = parser.add_argument_group(
+        "redundancy", "also MDSTREAM_LEASE, MDSTREAM_LEASE_TTL and MDSTREAM_LEASE_UNKNOWN"
+    )
+    for name, (metavar, text) in _LEASE.items():
+        lease.add_argument(_flag(name), metavar=metavar, help=text, default=argparse.SUPPRESS)
+
+
+def lease_options(arguments: argparse.Namespace) -> LeaseOptions | None:
+    """None without ``--lease``. Raises ConfigError."""
+    group, ttl, unknown = (_given(arguments, name) for name in _LEASE)
+    if group is None:
+        if ttl is not None or unknown is not None:
+            raise ConfigError("--lease-ttl and --lease-unknown need the --lease that they are about")
+        return None
+    try:
+        return LeaseOptions(group, duration_s(ttl or "2s"), unknown or GO_ON)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"--lease-ttl: {error}") from None
 
 
 def _flag(name: str) -> str:
@@ -209,7 +247,13 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def unless_fenced(publisher: Publisher, work: Coroutine[Any, Any, None]) -> None:
-    """Runs ``work`` to its end. If another writer takes over an instrument, cancels it and raises SequenceError."""
+    """Runs ``work`` to its end. If another writer takes over an instrument, cancels it and raises SequenceError.
+
+    SIGUSR1 hands over to a handler that follows.
+    """
+    loop = asyncio.get_running_loop()
+    orders: set[asyncio.Task[None]] = set()
+    loop.add_signal_handler(signal.SIGUSR1, lambda: orders.add(loop.create_task(_hand_over(publisher))))
     tasks = [asyncio.ensure_future(each) for each in (work, publisher.fenced())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -221,6 +265,11 @@ async def unless_fenced(publisher: Publisher, work: Coroutine[Any, Any, None]) -
     for task in tasks:
         if not task.cancelled():
             task.result()
+
+
+async def _hand_over(publisher: Publisher) -> None:
+    if not await publisher.hand_over():
+        log.warning("SIGUSR1: no other handler follows, so we go on")
 
 
 def _fail(name: str, error: Exception, code: int) -> int:

@@ -28,6 +28,7 @@ least one REST snapshot. Prices and sizes get the coarsest exponents that hold e
 
 def configure(parser: argparse.ArgumentParser) -> None:
     _cli.configure(parser, DESCRIPTION)
+    _cli.configure_lease(parser)
     parser.add_argument(
         "--symbols",
         metavar="A,B,…",
@@ -75,7 +76,8 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
         raise ConfigError(
             f"{len(arguments.symbols)} symbols are too many for one connection: start a handler for each {MAX_SYMBOLS}"
         )
-    async with feed.connect(options, venue="BINANCE") as publisher:
+    lease = _cli.lease_options(arguments)
+    async with feed.connect(options, venue="BINANCE", lease=lease) as publisher:
         if arguments.replay is None:
             live = Live(
                 publisher,

@@ -29,6 +29,7 @@ unless --pairs names some. Prices and sizes get the coarsest exponents that hold
 
 def configure(parser: argparse.ArgumentParser) -> None:
     _cli.configure(parser, DESCRIPTION)
+    _cli.configure_lease(parser)
     parser.add_argument(
         "--pairs",
         metavar="A,B,…",
@@ -61,7 +62,8 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
     if arguments.replay is None and not arguments.pairs:
         raise ConfigError("name the --pairs to publish, such as BTC/USD, or a recording to --replay")
     depth: int | None = getattr(arguments, "depth", None)
-    async with feed.connect(options, venue="KRAKEN") as publisher:
+    lease = _cli.lease_options(arguments)
+    async with feed.connect(options, venue="KRAKEN", lease=lease) as publisher:
         if arguments.replay is None:
             live = Live(publisher, arguments.pairs, depth=depth or 100, url=arguments.url)
             await _cli.unless_fenced(publisher, live.run())

@@ -36,6 +36,7 @@ the log says so. At high rates updates grow to about twelve changes each (--chan
 
 def configure(parser: argparse.ArgumentParser) -> None:
     _cli.configure(parser, DESCRIPTION)
+    _cli.configure_lease(parser)
     sim = parser.add_argument_group("simulation")
     default = ",".join(profile.symbol for profile in KNOWN)
     sim.add_argument(
@@ -120,7 +121,8 @@ async def main(arguments: argparse.Namespace, options: BusOptions) -> int:
         changes_per_update=arguments.changes_per_update,
         halts_per_hour=arguments.halts_per_hour,
     )
-    async with feed.connect(options, venue=arguments.venue) as publisher:
+    lease = _cli.lease_options(arguments)
+    async with feed.connect(options, venue=arguments.venue, lease=lease) as publisher:
         instruments = await open_instruments(publisher, simulation)
         log.info("publishing %s", ", ".join(str(instrument.id) for instrument in instruments))
         tally = Tally()

@@ -70,6 +70,7 @@ class Standby:
         self._monotonic_us = means.monotonic_us
         self._shadows: dict[str, Shadow] = {}
         self._nudged = asyncio.Event()
+        self._was_ready = False
         self._busy = asyncio.Lock()
         """Held while the lease is renewed, taken or given up."""
 
@@ -151,12 +152,19 @@ class Standby:
         """Takes the lease if that is due; returns when to look again."""
         wait_us = self.lease.wait_us + self._patience_us()
         if wait_us > 0:
+            self._tell_ready()
             await self.lease.show_standby(self._is_ready())
             return min(wait_us / 1e6, self.lease.renew_s)
         answer = await self.lease.take()
         if answer is Answer.DONE:
             await self._take_over(self.lease.record)
         return PAUSE_S if answer is not Answer.UNKNOWN else self.lease.renew_s
+
+    def _tell_ready(self) -> None:
+        ready = self._is_ready()
+        if ready and not self._was_ready:
+            log.info("%s: we are ready to take over from %s", self.lease.name, self.lease.record)
+        self._was_ready = ready
 
     def _patience_us(self) -> int:
         """Others who know the venue's books may be quicker."""
@@ -217,7 +225,7 @@ class Standby:
 
     def _step_down(self, *, stays: bool = True) -> None:
         log.warning("%s: the lease is that of %s now; we follow", self.lease.name, self.lease.record)
-        self.writes = False
+        self.writes = self._was_ready = False
         self._side.step_down()
         for instrument in self._side.instruments.values() if stays else ():
             self._begin(self.follow(instrument))

@@ -66,7 +66,7 @@ class Reader:
         self.counts: Counter[str] = Counter()
         self.notes: list[str] = []
         self.shown: list[Shown] = []
-        self.connections = self.heartbeats = 0
+        self.connections = self.heartbeats = self.snapshots = 0
         self.closes: list[int] = []
         self.lost: set[int] = set()
         self.refs: list[Message] = []
@@ -258,6 +258,7 @@ class Reader:
     # ---- the book
 
     def _on_snapshot(self, message: Message) -> None:
+        self.snapshots += 1
         self.book = Levels(*(self._flat(message[side]) for side in ("bids", "asks")))
         if message["seq"] == 0:
             self._note("empty", f"snapshot of epoch {message['epoch']} with {self.book.best()}")
