@@ -15,7 +15,9 @@ from typing import Any
 import nats.errors
 
 from mdstream.bus import MD_LOG, MD_STATE, STREAMS, Bus, Stored, subject
+from mdstream.bus.leases import Leases, encode_lease_venue
 from mdstream.bus.spellings import Meant, meant, near, wrong_spellings
+from mdstream.bus.streams import LEASES_SUBJECT
 from mdstream.check.findings import Finding, Findings
 from mdstream.check.instrument import ANNOUNCEMENT, InstrumentCheck
 from mdstream.check.report import BusReport, InstrumentReport
@@ -66,6 +68,7 @@ class _Listener:
         self._present: dict[str, set[str]] = {}
         """Stream of JetStream → the subjects that it holds; a stream that does not exist is absent."""
         self._asked = False
+        self._leases = Leases()
 
     async def run(self) -> BusReport:
         stop_counting = self._bus.on_reconnect(self._missed)
@@ -81,7 +84,8 @@ class _Listener:
             stop_counting()
         listened_s = time.monotonic() - self._started_s
         reports = [InstrumentReport.of(each, listened_s) for _, each in sorted(self._checks.items())]
-        return BusReport(self._bus.options.where, listened_s, list(self._findings), reports)
+        leases = self._leases.said()
+        return BusReport(self._bus.options.where, listened_s, list(self._findings), reports, leases)
 
     def _wall_us(self, at_s: float) -> int:
         return int(at_s * 1e6) + self._wall_offset_us
@@ -97,7 +101,13 @@ class _Listener:
             await self._bus.subscribe(name, self._on_message)
         for instrument in self._options.instruments:
             self._check(instrument)
+        venues = {each.venue for each in self._options.instruments}
+        for token in [encode_lease_venue(venue) for venue in sorted(venues)] or ["*"]:
+            await self._bus.subscribe(f"{LEASES_SUBJECT}.{token}.>", self._on_lease)
         await self._bus.flush()
+
+    def _on_lease(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
+        self._leases.take(name.decode(errors="replace"), payload)
 
     def _on_message(self, name: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
         message = name.decode(errors="replace"), payload, time.monotonic()

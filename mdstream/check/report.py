@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -75,6 +75,8 @@ class BusReport:
     bus: list[Finding]
     """What concerns no single instrument."""
     instruments: list[InstrumentReport]
+    leases: dict[str, str] = field(default_factory=dict)
+    """Venue and group of feed handlers that share instruments → who writes since when, and who stands by."""
 
     @property
     def verdict(self) -> Verdict:
@@ -90,6 +92,7 @@ class BusReport:
             "nats": self.nats,
             "listened_s": round(self.listened_s, 3),
             "bus": _findings(self.bus),
+            "leases": self.leases,
             "instruments": [asdict(r) | {"findings": _findings(r.findings)} for r in self.instruments],
         }
 
@@ -98,6 +101,8 @@ class BusReport:
             yield from _finding_lines(finding)
         for report in self.instruments:
             yield from report.lines()
+        for group, said in self.leases.items():
+            yield f"lease {printable(group)}: {printable(said)}"
         if not self.instruments:
             yield "nothing is published on this bus"
         wrong = sum(report.verdict is Verdict.WRONG for report in self.instruments)

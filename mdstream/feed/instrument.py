@@ -75,6 +75,8 @@ class Instrument:
         self._writer = self._given_up = writer
         self._recent: RecentTrades | None = None
         self._ended: FeedError | None = None
+        self._finished = False
+        """Ended by ourselves, with last words that are to be stored."""
         self._subjects = {
             name: subject(writer.id, name) for name in ("book", "trade", "snap", "ref", "status")
         }
@@ -242,10 +244,11 @@ class Instrument:
             self._writer.set_status("feed_down", reason)
             self._send_status()
         self.end(FeedError(f"{self.id}: the publisher is closed"))
+        self._finished = True
 
     def send_again(self, subject: str) -> None:
         """What was said last on this subject, of the state, was not stored."""
-        if self._ended is not None or self.following:
+        if self.following or (self._ended is not None and not self._finished):
             return
         if subject == self._subjects["ref"]:
             self.send_ref()
@@ -277,6 +280,12 @@ class Instrument:
         """Publishes the book, if that is due sooner or later."""
         if self._ended is None and self._writer.unsnapped and self._writer.storable:
             self._send_snap()
+
+    def withhold(self, reason: str) -> None:
+        """Clients are told ``feed_down`` with this reason, until it is empty: we may soon have to be silent."""
+        if self._writer.withheld != reason:
+            self._writer.withheld = reason
+            self._send_status()
 
     def follow(self) -> None:
         """From now on another writes."""

@@ -8,7 +8,6 @@ heard of one, which is later. So they take it only after its holder knows that i
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import re
@@ -16,13 +15,12 @@ import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from mdstream.bus import Bus
-from mdstream.bus.streams import LEASES_STREAM, LEASES_SUBJECT
-from mdstream.bus.subjects import encode_token
+from mdstream.bus.leases import MAX_TTL_S, Record, lease_subject, pack_standby
+from mdstream.bus.streams import LEASES_STREAM
 from mdstream.errors import BusConflict, BusError, ConfigError
 from mdstream.feed.claim import ServerClock
 
@@ -53,49 +51,10 @@ class LeaseOptions:
             raise ConfigError(
                 f"lease: group {self.group!r} must be 1 to 64 letters, digits, hyphens and underscores"
             )
-        if not self.ttl_s >= LEAST_TTL_S:
-            raise ConfigError(f"lease: it must last at least {LEAST_TTL_S:g} s, not {self.ttl_s:g} s")
+        if not LEAST_TTL_S <= self.ttl_s <= MAX_TTL_S:
+            raise ConfigError(f"lease: it must last {LEAST_TTL_S:g} to {MAX_TTL_S} s, not {self.ttl_s:g} s")
         if self.unknown not in (GO_ON, STOP):
             raise ConfigError(f"lease: {self.unknown!r} is none of {GO_ON}, {STOP}")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is stored. ``number`` counts its changes, ``since_us`` is the server's time at which the holder became the holder.
-
-    ``tails`` is not empty in a lease that its holder has given up: for each symbol epoch, book seq and trade seq of its last words.
-    """
-
-    holder: str
-    since_us: int
-    ttl_ms: int
-    number: int = 0
-    released: bool = False
-    tails: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-
-    def pack(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def parse(cls, payload: bytes) -> Record | None:
-        """None if it is no lease."""
-        try:
-            value = json.loads(payload)
-            tails = {symbol: tuple(map(int, tail)) for symbol, tail in value.get("tails", {}).items()}
-            return cls(
-                str(value["holder"]),
-                int(value["since_us"]),
-                int(value["ttl_ms"]),
-                int(value["number"]),
-                bool(value.get("released")),
-                {symbol: (tail[0], tail[1], tail[2]) for symbol, tail in tails.items()},
-            )
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-            return None
-
-    def __str__(self) -> str:
-        since = datetime.fromtimestamp(self.since_us / 1e6, UTC).isoformat(timespec="seconds")
-        return f"{self.holder}, who gave it up" if self.released else f"{self.holder} since {since[:-6]}Z"
 
 
 class Answer(Enum):
@@ -106,17 +65,12 @@ class Answer(Enum):
     UNKNOWN = "JetStream does not answer"
 
 
-def lease_subject(venue: str, group: str) -> str:
-    """Where the lease is stored. A key of a bucket may not hold ``%``."""
-    return f"{LEASES_SUBJECT}.{encode_token(venue, 'venue').replace('%', '=')}.{group}"
-
-
 def default_holder() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
 class Lease:
-    """Knows the stored lease and whether it is ours. Nothing here waits longer than half of the time that the lease lasts."""
+    """Knows the stored lease and whether it is ours. Nothing here waits as long as the lease lasts."""
 
     def __init__(
         self,
@@ -159,6 +113,11 @@ class Lease:
         return self._monotonic_us() < self.until_us
 
     @property
+    def is_ending(self) -> bool:
+        """Whether more than half of its time is over; while JetStream is away that is so only if we shall stop then."""
+        return self.until_us - self._monotonic_us() < self._ttl_us / 2
+
+    @property
     def over_us(self) -> int:
         """How long the others could have taken it already."""
         if self.record is None:
@@ -195,9 +154,8 @@ class Lease:
     async def show_standby(self, ready: bool) -> None:
         """We follow, and are seen to. Nothing depends on whether it is stored."""
         name = self.me.rpartition("/")[2]
-        value = json.dumps({"standby": self.me, "ready": ready}).encode()
         with suppress(BusError):
-            await self._bus.publish(f"{self.subject}.{name}", value)
+            await self._bus.publish(f"{self.subject}.{name}", pack_standby(self.me, ready))
 
     def _on_change(self, _: bytes, __: bytes, payload: bytes, ___: bytes | None) -> None:
         record = Record.parse(payload)
@@ -223,7 +181,7 @@ class Lease:
         try:
             await self.look()
         except (BusError, TimeoutError) as error:
-            return await self._unknown(error)
+            return self._unknown(error)
         if self.wait_us:
             return Answer.LOST
         before = self.record
@@ -262,23 +220,28 @@ class Lease:
     async def _keep(self) -> Answer:
         """Also where what we stored last was stored without our hearing of it."""
         answer = await self._store(self._last)
-        if answer is Answer.LOST and await self._is_stored_as_ours():
-            answer = await self._store(self._last)
-        return answer
+        if answer is not Answer.LOST:
+            return answer
+        try:
+            await self.look()
+        except (BusError, TimeoutError) as error:
+            return self._unknown(error)
+        ours = self.record is None or self.record.holder == self.me
+        return await self._store(self._last) if ours else answer
 
     async def _store(self, record: Record, *, ours: bool = True) -> Answer:
         self._last = replace(self._last, number=self._last.number + 1)
         record = replace(record, number=self._last.number)
         sent_us = self._monotonic_us()
         try:
-            async with asyncio.timeout(self._options.ttl_s / 2):
+            async with asyncio.timeout(self.renew_s):
                 self._revision = await self._bus.publish_acked(
                     self.subject, record.pack(), expected_seq=self._revision
                 )
         except BusConflict:
             return Answer.LOST
         except (BusError, TimeoutError) as error:
-            return await self._unknown(error)
+            return self._unknown(error)
         if ours:
             self.until_us = sent_us + self._ttl_us
         if self._told:
@@ -286,23 +249,16 @@ class Lease:
             self._told = ""
         return Answer.DONE
 
-    async def _is_stored_as_ours(self) -> bool:
-        """Whether nobody else has stored one: then its revision is known from now on."""
-        try:
-            await self.look()
-        except (BusError, TimeoutError):
-            return False
-        return self.record is None or self.record.holder == self.me
-
-    async def _unknown(self, error: Exception) -> Answer:
-        """Says it once, and sees to it that the bucket exists."""
-        why = str(error) or f"JetStream did not answer within {self._options.ttl_s / 2:g} s"
+    def _unknown(self, error: Exception) -> Answer:
+        """Says it once."""
         if not self._told:
-            self._told = why
-            log.warning("%s: the lease cannot be asked for: %s", self.name, why)
-        try:
-            async with asyncio.timeout(self._options.ttl_s / 2):
-                await self._bus.ensure_leases()
-        except (BusError, TimeoutError) as missing:
-            log.debug("%s: %s", self.name, missing)
+            self._told = str(error) or "JetStream does not answer"
+            log.warning("%s: the lease cannot be asked for: %s", self.name, self._told)
         return Answer.UNKNOWN
+
+    async def mend(self) -> None:
+        """Sees to it that the bucket exists, if that is what is wrong."""
+        try:
+            await self._bus.ensure_leases()
+        except BusError as error:
+            log.debug("%s: %s", self.name, error)

@@ -307,6 +307,11 @@ class Publisher:
         if self._queue:
             self._wake.set()
 
+    def withhold(self, reason: str) -> None:
+        """Clients are told ``feed_down`` with this reason, until it is empty."""
+        for instrument in self.instruments.values():
+            instrument.withhold(reason)
+
     def step_down(self) -> None:
         """Another writes from now on: what we have not sent is not sent any more."""
         self._queue.clear()

@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mdstream.bus.leases import Record
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.feed.claim import ServerClock
-from mdstream.feed.lease import Answer, Lease, Record
+from mdstream.feed.lease import Answer, Lease
 from mdstream.feed.shadow import Shadow
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ SETTLE_S = 0.5
 PATIENCE_S = 10.0
 """How long a follower without a book leaves a lease that was given up to others, or to itself, once it has one."""
 PAUSE_S = 0.02
-NEVER_US = 10**12
+UNSURE = "JetStream does not answer, so the feed handler cannot know whether another publishes"
 
 Position = tuple[int, int, int]
 
@@ -44,6 +45,7 @@ class Side(Protocol):
     async def settled(self, within_s: float) -> None: ...
     async def write(self, instrument: Instrument, tail: Tail | None, last_trade: TradeId | None) -> None: ...
     def go_on(self) -> None: ...
+    def withhold(self, reason: str) -> None: ...
     def step_down(self) -> None: ...
 
 
@@ -71,6 +73,7 @@ class Standby:
         self._shadows: dict[str, Shadow] = {}
         self._nudged = asyncio.Event()
         self._was_ready = False
+        self._mending: asyncio.Task[None] | None = None
         self._busy = asyncio.Lock()
         """Held while the lease is renewed, taken or given up."""
 
@@ -144,9 +147,16 @@ class Standby:
         if answer is Answer.LOST:
             self._step_down()
             return PAUSE_S
+        if answer is Answer.UNKNOWN:
+            self._mend()
+        self._side.withhold(UNSURE if answer is Answer.UNKNOWN and self.lease.is_ending else "")
         if self.lease.is_ours:
             self._side.go_on()
-        return self.lease.renew_s if answer is Answer.DONE else PAUSE_S
+        return self.lease.renew_s if answer is Answer.DONE else self.lease.renew_s / 2
+
+    def _mend(self) -> None:
+        if self._mending is None or self._mending.done():
+            self._mending = asyncio.create_task(self.lease.mend())
 
     async def _wait_for_turn(self) -> float:
         """Takes the lease if that is due; returns when to look again."""
@@ -158,7 +168,10 @@ class Standby:
         answer = await self.lease.take()
         if answer is Answer.DONE:
             await self._take_over(self.lease.record)
-        return PAUSE_S if answer is not Answer.UNKNOWN else self.lease.renew_s
+        if answer is not Answer.UNKNOWN:
+            return PAUSE_S
+        self._mend()
+        return self.lease.renew_s
 
     def _tell_ready(self) -> None:
         ready = self._is_ready()
@@ -290,6 +303,8 @@ class Standby:
 
     async def leave(self) -> None:
         """Gives the lease up without waiting: the next to come need not wait. Ends what follows."""
+        if self._mending is not None:
+            self._mending.cancel()
         for shadow in self._shadows.values():
             await shadow.stop()
         async with self._busy:

@@ -78,6 +78,8 @@ class InstrumentWriter:
         self.reason = ""
         self.unstorable: FeedError | None = None
         """Why the venue's book cannot be stored: as it is published now, or the full one that was refused last."""
+        self.withheld = ""
+        """Why clients are told ``feed_down`` though the venue is up; empty if they are not."""
         # Nobody reads this book's change log, so it is as small as the core allows.
         self.book = Book(str(instrument), log_capacity=1024, max_levels=max_levels)
         self.book.reset(epoch)
@@ -251,6 +253,8 @@ class InstrumentWriter:
         """Clients must not take a book for live that a reader who opens it now cannot have."""
         if self.unstorable is not None and self.state is not VenueState.CLOSED:
             return VenueState.FEED_DOWN, _cut(str(self.unstorable))
+        if self.withheld and self.state is not VenueState.CLOSED:
+            return VenueState.FEED_DOWN, self.withheld
         return self.state, self.reason
 
     def _pack_status(

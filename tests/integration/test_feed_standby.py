@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -12,9 +13,9 @@ import pytest
 
 from mdstream import bus, feed
 from mdstream.bus import MD_STATE, Bus, EmbeddedNats
+from mdstream.bus.leases import Record, lease_subject
 from mdstream.bus.streams import LEASES_STREAM
-from mdstream.errors import BusError, ConfigError
-from mdstream.feed.lease import Record, lease_subject
+from mdstream.errors import BusError, ConfigError, SequenceError
 from support.bus_recorder import BusRecorder
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -71,6 +72,14 @@ class Scene:
         record = Record.parse(stored.payload)
         assert record is not None
         return record
+
+    async def holder(self) -> str:
+        """Empty if there is none, or no bucket."""
+        with contextlib.suppress(BusError):
+            stored = await self.reader.last_stored(LEASES_STREAM, LEASE)
+            record = None if stored is None else Record.parse(stored.payload)
+            return "" if record is None else record.holder
+        return ""
 
     async def stored(self, stream: str) -> Any:
         payload = await self.reader.last(MD_STATE, f"md.SIM.BTC-USD.{stream}")
@@ -137,3 +146,166 @@ def test_a_hand_over_goes_on_with_the_next_number_of_the_epoch(run: Run, nats_se
             assert not one.publisher.writes
 
     run(scenario())
+
+
+def test_where_nobody_follows_a_hand_over_changes_nothing(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with scene(nats_server) as market:
+            one = await market.handler("one")
+            one.step(1, 1)
+            handing = asyncio.create_task(one.publisher.hand_over())
+            await until(lambda: one.btc.following)
+            one.step(2, 2)
+            assert not await handing
+            assert one.publisher.writes
+            one.step(3, 3)
+            await until(lambda: len(market.books()) == 3)
+            assert market.books() == [(one.btc.epoch, number) for number in (1, 2, 3)]
+            assert market.trades() == [1, 2, 3]
+
+    run(scenario())
+
+
+def test_one_without_a_book_does_not_take_what_another_gives_up(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with scene(nats_server) as market:
+            one, two = [await market.handler(name) for name in ("one", "two")]
+            one.step(1)
+            await one.publisher.flush()
+            await until(lambda: one.publisher._standby.lease.has_standby)  # type: ignore[union-attr]
+            assert not await one.publisher.hand_over()
+            assert (one.publisher.writes, two.publisher.writes) == (True, False)
+            two.step(1)
+            assert await one.publisher.hand_over()
+            await until(lambda: two.publisher.writes)
+
+    run(scenario())
+
+
+def test_the_last_to_leave_says_so_and_the_next_goes_on_with_its_numbers(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with scene(nats_server) as market:
+            one = await market.handler("one")
+            one.step(1, 1)
+            await one.publisher.close()
+            assert (await market.stored("status"))[3] == "feed_down"
+            assert (await market.record()).released
+            two = await market.handler("two")
+            two.step(2, 2)
+            await until(lambda: two.publisher.writes and market.books()[-1][1] == 2)
+            assert [epoch for epoch, _ in market.books()] == [one.btc.epoch] * 2
+            await market.seen.until(lambda: market.seen.values("status")[-1][3] == "trading")
+
+    run(scenario())
+
+
+def test_other_decimals_are_a_new_epoch(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with scene(nats_server) as market:
+            one, two = [await market.handler(name) for name in ("one", "two")]
+            one.step(1)
+            two.btc = await two.publisher.instrument("BTC-USD", price_exp=-2, size_exp=-4)
+            two.step(10)
+            await until(lambda: one.publisher._standby.lease.has_standby)  # type: ignore[union-attr]
+            assert await one.publisher.hand_over()
+            await until(lambda: two.publisher.writes and two.btc.epoch > one.btc.tail.book.epoch)
+            await until(lambda: market.books()[-1] == (two.btc.epoch, 1))
+            assert (await market.stored("ref"))["size_exp"] == -4
+
+    run(scenario())
+
+
+def test_a_lease_that_is_lost_with_its_bucket_is_stored_again(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with scene(nats_server) as market:
+            one, two = [await market.handler(name) for name in ("one", "two")]
+            one.step(1)
+            two.step(1)
+            holder = (await market.record()).holder
+            await market.reader.jetstream.delete_stream(LEASES_STREAM)
+            while await market.holder() != holder:
+                await asyncio.sleep(0.02)
+            one.step(2)
+            await until(lambda: len(market.books()) == 2)
+            assert (one.publisher.writes, two.publisher.writes) == (True, False)
+            assert {epoch for epoch, _ in market.books()} == {one.btc.epoch}
+
+    run(scenario())
+
+
+def test_after_a_restart_of_the_server_one_writes(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with scene(nats_server) as market:
+            handlers = [await market.handler(name) for name in ("one", "two")]
+            for each in handlers:
+                each.step(1)
+            await handlers[0].publisher.flush()
+            nats_server.kill()
+            for each in handlers:
+                each.step(2)
+            await asyncio.sleep(2 * TTL_S)
+            await nats_server.restart()
+            lots = 3
+            while len(market.books()) < 2 or market.books()[-1][1] < 2:
+                for each in handlers:
+                    each.step(lots)
+                lots += 1
+                await asyncio.sleep(0.02)
+            await until(lambda: sum(each.publisher.writes for each in handlers) == 1)
+            assert len(set(market.books())) == len(market.books()), "a number was used twice"
+
+    run(scenario())
+
+
+def test_a_stranger_who_does_not_ask_for_the_lease_ends_the_writer_and_is_replaced(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with scene(nats_server) as market:
+            one, two = [await market.handler(name) for name in ("one", "two")]
+            one.step(1)
+            two.step(1)
+            async with feed.connect(nats_server.url, venue="SIM") as stranger:
+                other = await stranger.instrument("BTC-USD", price_exp=-2, size_exp=-3)
+                other.update_ticks([9_000, 1])
+                with pytest.raises(SequenceError, match="another writer has taken over"):
+                    await one.publisher.fenced()
+                await one.publisher.close()
+                await until(lambda: two.publisher.writes and two.btc.epoch > other.epoch)
+                with pytest.raises(SequenceError):
+                    await stranger.fenced()
+
+    run(scenario())
+
+
+def test_a_status_is_not_stored_over_that_of_another_life(run: Run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with scene(nats_server) as market:
+            one = await market.handler("one")
+            one.step(1)
+            await one.publisher.flush()
+            await one.publisher.settled(5.0)
+            status = [5, one.btc.epoch + 5_000_000, one.btc.epoch, "trading", "", 1, 0, one.btc.epoch]
+            name = "md.SIM.BTC-USD.status"
+            theirs = await market.reader.publish_acked(name, msgpack.packb(status))
+            await one.publisher._storage.publish(name, b"ours, sent before we knew")
+            await one.publisher.flush()
+            stored = await market.reader.last_stored(MD_STATE, name)
+            assert stored is not None and stored.stream_seq == theirs
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"group": "a.b"}, "group 'a.b' must be 1 to 64 letters"),
+        ({"group": "main", "ttl_s": 0.01}, r"must last 0.2 to 3600 s, not 0.01 s"),
+        ({"group": "main", "unknown": "wait"}, "'wait' is none of go-on, stop"),
+    ],
+)
+def test_wrong_options_are_told(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        feed.LeaseOptions(**wrong)

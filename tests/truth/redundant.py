@@ -14,7 +14,9 @@ from typing import Any
 
 import msgpack
 
-from mdstream.feed.lease import Record, lease_subject
+from mdstream.bus import BusOptions, connect
+from mdstream.bus.leases import Record, lease_subject
+from mdstream.bus.streams import LEASES_STREAM
 from support.fake_kraken import PAIR, FakeKraken
 from support.program import Program
 from truth.model import Levels, Truth
@@ -76,11 +78,14 @@ class Bus:
 
     async def listen(self, case: Case) -> None:
         nats = await case.nats()
-        await nats.subscribe(lease_subject("KRAKEN", GROUP), cb=self._on_lease)
         await nats.subscribe(f"md.KRAKEN.{PAIR}.book", cb=self._on_book)
         await nats.subscribe(f"md.KRAKEN.{PAIR}.trade", cb=self._on_trade)
         await nats.jetstream().subscribe(
             "md.KRAKEN.*.*", stream="MD_STATE", ordered_consumer=True, cb=self._on_stored
+        )
+        # What the server refuses to store is heard by plain subscribers all the same.
+        await nats.jetstream().subscribe(
+            lease_subject("KRAKEN", GROUP), stream=LEASES_STREAM, ordered_consumer=True, cb=self._on_lease
         )
         await nats.flush()
 
@@ -233,6 +238,8 @@ async def redundant(case: Case, temporary: Path, **options: Any) -> AsyncIterato
     made = Redundant(case, temporary, **options)
     async with AsyncExitStack() as stack:
         made.urls = [await stack.enter_async_context(end.serving()) for end in made.venue.ends]
+        async with await connect(BusOptions(tuple(case.nats_url.split(",")))) as bus:
+            await bus.ensure_leases()
         await made.bus.listen(case)
         await case.tap(made.truth)
         running = asyncio.create_task(made.venue.run())

@@ -1,4 +1,4 @@
-"""Many take-overs between two feed handlers on a cluster of three: how long they take, and that nothing old is stored and nothing untrue shown.
+"""Many take-overs between two feed handlers on a cluster of three: how long they take, what is stored and what clients see.
 
 The figures are in ``reports/standby.json``.
 """
