@@ -47,7 +47,7 @@ class Record:
                 bool(value.get("released")),
                 {symbol: (tail[0], tail[1], tail[2]) for symbol, tail in tails.items()},
             )
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError):
             return None
 
     def __str__(self) -> str:

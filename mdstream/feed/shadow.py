@@ -1,16 +1,20 @@
-"""An instrument as another writer publishes it, followed as it comes: where that writer's numbers and book stand."""
+"""An instrument as another writer publishes it, followed as it comes: where that writer's numbers and book stand.
+
+What is missing at the beginning, or is lost on the way, is in the next snapshot. So nothing is asked that a feed handler may not ask: no
+consumer of a stream.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing, suppress
+from contextlib import suppress
 
 from nats.aio.subscription import Subscription
 
 from mdstream._core.codec.feed_decoder import BookValue, SnapValue, StatusValue, TradeValue, decode_payload
 from mdstream._core.orderbook.book import Book
-from mdstream.bus import MD_LOG, MD_STATE, Bus, Stored, subject
+from mdstream.bus import MD_LOG, MD_STATE, Bus, subject
 from mdstream.errors import BookError, BusError, PayloadError
 from mdstream.feed.claim import ServerClock, plausible
 from mdstream.feed.writer import TradeId
@@ -21,15 +25,17 @@ log = logging.getLogger("mdstream.feed")
 READ_S = 2.0
 """How long reading what is stored may take."""
 AGAIN_S = 1.0
-MARGIN_US = 10_000_000
-"""So much of the log before the stored snapshot is read too."""
+LOG_S = 1.0
+"""How long the last words may take into the log."""
+LOOK_S = 0.02
 MOST_HELD = 20_000
+"""Updates that wait for a snapshot."""
 
 Value = BookValue | TradeValue
 
 
 class Shadow:
-    """``known``: whether book and numbers are the other writer's. If something is missing, it is read from storage."""
+    """``known``: whether book and numbers are the other writer's. If something is missing, they are from the next snapshot on."""
 
     def __init__(self, bus: Bus, instrument: InstrumentId, clock: ServerClock) -> None:
         self.id = instrument
@@ -43,7 +49,7 @@ class Shadow:
         self.known = False
         self._bus = bus
         self._held: list[Value] = []
-        """What comes while we read."""
+        """What comes while the book is not known."""
         self._subscription: Subscription | None = None
         self._reading: asyncio.Task[None] | None = None
         self._stopped = False
@@ -60,8 +66,6 @@ class Shadow:
     async def start(self) -> None:
         self._subscription = await self._bus.subscribe(subject(self.id, "*"), self._on_message)
         self._read_soon()
-        if self._reading is not None:
-            await asyncio.wait({self._reading}, timeout=READ_S)
 
     async def stop(self) -> None:
         self._stopped = True
@@ -101,10 +105,19 @@ class Shadow:
         for value in values:
             if isinstance(value, BookValue | TradeValue):
                 self._take(value)
+            elif isinstance(value, SnapValue):
+                self._on_snap(value)
             elif isinstance(value, StatusValue):
                 self._on_status(value)
             elif isinstance(value, Ref):
                 self._on_ref(value)
+
+    def _on_snap(self, snap: SnapValue) -> None:
+        if self.known or snap.epoch < self.book.epoch or not plausible(snap.epoch, self._clock.now_us()):
+            return
+        with suppress(BookError):
+            self._load(snap)
+            self._catch_up()
 
     def _on_status(self, status: StatusValue) -> None:
         if status.epoch >= self.book.epoch:
@@ -170,56 +183,62 @@ class Shadow:
                 await asyncio.sleep(AGAIN_S)
 
     async def _read(self) -> None:
-        self._held.clear()
-        ref, snap, status = await asyncio.gather(
-            *(
-                self._bus.last_stored(MD_STATE, subject(self.id, stream))
-                for stream in ("ref", "snap", "status")
-            )
+        names = (
+            (MD_STATE, "ref"),
+            (MD_STATE, "snap"),
+            (MD_STATE, "status"),
+            (MD_LOG, "book"),
+            (MD_LOG, "trade"),
         )
-        if ref is not None:
-            for value in decode_payload("ref", ref.payload):
-                self._on_ref(value)
-        self._load(snap)
-        await self._read_log(snap)
-        if status is not None:
-            for last in decode_payload("status", status.payload):
-                self._on_status(last)
-        held, self._held = self._held, []
-        self.known = all(self._apply(value) for value in held)
-
-    def _load(self, snap: Stored | None) -> None:
+        stored = await asyncio.gather(
+            *(self._bus.last(stream, subject(self.id, name)) for stream, name in names)
+        )
+        ref, snap, status, book, trade = (
+            None if payload is None else decode_payload(name, payload)[-1]
+            for (_, name), payload in zip(names, stored, strict=True)
+        )
+        if isinstance(ref, Ref):
+            self._on_ref(ref)
         self._begin(1)
-        if snap is not None:
-            value: SnapValue = decode_payload("snap", snap.payload)[-1]
-            self.book.load(value.epoch, value.seq, value.ts_us, value.bids, value.asks)
+        if isinstance(snap, SnapValue):
+            self._load(snap)
+        if isinstance(trade, TradeValue):
+            self._apply(trade)
+        self._catch_up()
+        if isinstance(status, StatusValue):
+            self._on_status(status)
+        if isinstance(book, BookValue) and (book.epoch, book.last) > (self.book.epoch, self.book.seq):
+            self.known = False  # until the next snapshot, which comes within seconds
 
-    async def _read_log(self, snap: Stored | None) -> None:
-        since_us = None if snap is None else snap.stored_us - MARGIN_US
-        async with aclosing(self._bus.log(subject(self.id, "book"), since_us=since_us)) as log_of_book:
-            async for payload in log_of_book:
-                for value in decode_payload("book", payload):
-                    self._apply(value)
-        trade = await self._bus.last(MD_LOG, subject(self.id, "trade"))
-        if trade is not None:
-            self._apply(decode_payload("trade", trade)[-1])
+    def _load(self, snap: SnapValue) -> None:
+        if snap.epoch != self.book.epoch:
+            self._begin(snap.epoch)
+        self.book.load(snap.epoch, snap.seq, snap.ts_us, snap.bids, snap.asks)
+
+    def _catch_up(self) -> None:
+        """Applies what came meanwhile."""
+        self.known = all(self._apply(value) for value in self._held)
+        if self.known:
+            self._held.clear()
 
     async def _log_ends_at(self, position: tuple[int, int, int]) -> bool:
-        """Whether nothing is stored beyond, and nothing before it is on its way still. What has aged out of the log is no objection."""
-        epoch, *numbers = position
-        try:
-            async with asyncio.timeout(READ_S):
-                for stream, number in zip(("book", "trade"), numbers, strict=True):
-                    payload = await self._bus.last(MD_LOG, subject(self.id, stream))
-                    if payload is None:
-                        continue
-                    last = decode_payload(stream, payload)[-1]
-                    assert isinstance(last, BookValue | TradeValue)
-                    newest = last.last if isinstance(last, BookValue) else last.seq
-                    if last.epoch > epoch or (last.epoch == epoch and newest > number):
+        """Whether nothing is stored beyond; waits a little for what is on its way. What has aged out of the log is no objection."""
+        epoch, book_seq, trade_seq = position
+        with suppress(BusError, PayloadError, TimeoutError):
+            async with asyncio.timeout(LOG_S):
+                while True:
+                    book = await self._newest("book")
+                    if book > (epoch, book_seq) or await self._newest("trade") > (epoch, trade_seq):
                         return False
-                    if stream == "book" and (last.epoch, newest) < (epoch, number):
-                        return False
-        except (BusError, PayloadError, TimeoutError):
-            return False
-        return True
+                    if not book_seq or book in ((0, 0), (epoch, book_seq)):
+                        return True
+                    await asyncio.sleep(LOOK_S)
+        return False
+
+    async def _newest(self, stream: str) -> tuple[int, int]:
+        """Epoch and number of the last value in MD_LOG; zeros if there is none."""
+        payload = await self._bus.last(MD_LOG, subject(self.id, stream))
+        value = None if payload is None else decode_payload(stream, payload)[-1]
+        if isinstance(value, BookValue):
+            return value.epoch, value.last
+        return (value.epoch, value.seq) if isinstance(value, TradeValue) else (0, 0)

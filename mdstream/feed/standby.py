@@ -127,8 +127,13 @@ class Standby:
         while True:
             self._nudged.clear()
             self.lease.changed.clear()
-            async with self._busy:
-                pause_s = await (self._hold() if self.writes else self._wait_for_turn())
+            try:
+                async with self._busy:
+                    pause_s = await (self._hold() if self.writes else self._wait_for_turn())
+            except Exception:
+                # Whatever it was: who stops renewing and looking here helps nobody.
+                log.exception("%s: the lease could not be seen to", self.lease.name)
+                pause_s = self.lease.renew_s
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._either()
