@@ -134,6 +134,40 @@ def test_a_feed_a_gateway_a_check_and_an_admin_do_their_work(run, caplog: pytest
     assert "may not" not in caplog.text
 
 
+def test_feeds_share_instruments_once_an_admin_has_made_the_bucket(
+    run, caplog: pytest.LogCaptureFixture
+) -> None:
+    def sharing(nats: EmbeddedNats, holder: str) -> contextlib.AbstractAsyncContextManager[feed.Publisher]:
+        lease = feed.LeaseOptions("main", ttl_s=0.6, holder=holder)
+        return feed.connect(options(nats, "feed-sim"), venue="SIM", lease=lease)
+
+    async def scenario() -> None:
+        async with server() as nats, gateway(nats):
+            with pytest.raises(BusError, match="nats kv add MD_LEASES"):
+                async with sharing(nats, "one"):
+                    pass
+            caplog.clear()
+            async with await connect(options(nats, "admin")) as bus:
+                await bus.ensure_leases()
+            async with sharing(nats, "one") as one, sharing(nats, "two") as two:
+                first, second = [await each.instrument("A", price_exp=-2, size_exp=-2) for each in (one, two)]
+                for each in (first, second):
+                    each.replace([("1.00", "1")], [("1.01", "1")])
+                async with await connect(options(nats, "monitor")) as bus:
+                    report = await check(bus, Options((SIM,), 1.0))
+                    assert report.verdict is Verdict.RIGHT, list(report.lines())
+                    assert report.leases["SIM main"].startswith("one/")
+                    assert "two/" in report.leases["SIM main"] and "(ready)" in report.leases["SIM main"]
+                epoch = first.epoch
+                assert await one.hand_over()
+                while not two.writes or second.following:
+                    await asyncio.sleep(0.01)
+                assert (second.epoch, second.seq) == (epoch, 1)
+
+    run(scenario())
+    assert "may not" not in caplog.text
+
+
 def test_a_delayed_gateway_does_its_work(run, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         async with server() as nats, gateway(nats, delay_ms=500) as running:
