@@ -14,7 +14,7 @@ from typing import Any
 
 import msgpack
 
-from mdstream.bus import BusOptions, connect
+from mdstream.bus import BusOptions, StreamOptions, connect
 from mdstream.bus.leases import Record, lease_subject
 from mdstream.bus.streams import LEASES_STREAM
 from support.fake_kraken import PAIR, FakeKraken
@@ -238,7 +238,9 @@ async def redundant(case: Case, temporary: Path, **options: Any) -> AsyncIterato
     made = Redundant(case, temporary, **options)
     async with AsyncExitStack() as stack:
         made.urls = [await stack.enter_async_context(end.serving()) for end in made.venue.ends]
-        async with await connect(BusOptions(tuple(case.nats_url.split(",")))) as bus:
+        urls = tuple(case.nats_url.split(","))
+        options = BusOptions(urls, streams=StreamOptions(replicas=len(urls)))
+        async with await connect(options) as bus:
             await bus.ensure_leases()
         await made.bus.listen(case)
         await case.tap(made.truth)

@@ -5,20 +5,28 @@ The figures are in ``reports/standby.json``.
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import os
 import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mdstream import feed
+from mdstream.bus import BusOptions, StreamOptions, connect
+from mdstream.feed import LeaseOptions
+from mdstream.feed.lease import GO_ON, STOP
+from support.bus_recorder import unpack
 from truth.redundant import Redundant, redundant
-from truth.rig import Rig
+from truth.rig import Rig, start_cluster
 
 pytestmark = pytest.mark.complete
 
@@ -125,3 +133,63 @@ def test_hand_overs_cost_clients_nothing(run: Callable[..., Any], rig: Rig, tmp_
             assert pair.books_that_never_were() == []
 
     run(scenario(), deadline_s=20 * HAND_OVERS, debug=False)
+
+
+@pytest.mark.parametrize("unknown", [GO_ON, STOP])
+def test_without_a_quorum_the_writer_does_as_it_was_told(run: Callable[..., Any], unknown: str) -> None:
+    async def scenario() -> None:
+        servers = await start_cluster()
+        urls = tuple(server.url for server in servers)
+        options = BusOptions(urls, streams=StreamOptions(replicas=3), reconnect_cap_s=0.2)
+        heard: list[Any] = []
+        async with AsyncExitStack() as stack:
+            for server in servers:
+                stack.push_async_callback(server.stop)
+            reader = await stack.enter_async_context(await connect(servers[0].url))
+            await reader.subscribe("md.>", lambda name, _, payload, __: heard.extend(unpack(payload)))
+            publishers, instruments = [], []
+            for name in ("one", "two"):
+                lease = LeaseOptions("main", ttl_s=1.0, unknown=unknown, holder=name)
+                publisher = await stack.enter_async_context(feed.connect(options, venue="SIM", lease=lease))
+                publishers.append(publisher)
+                instruments.append(await publisher.instrument("A", price_exp=0, size_exp=0))
+            task = asyncio.create_task(change(instruments))
+            stack.callback(task.cancel)
+            await heard_until(heard, lambda value: value[0] == 1)
+            for server in servers[1:]:
+                server.kill()
+            if unknown == STOP:
+                await heard_until(heard, lambda value: value[0] == 5 and value[3] == "feed_down")
+                await asyncio.sleep(2.0)
+                count = len(heard)
+                await asyncio.sleep(1.0)
+                assert len(heard) == count, "it goes on though it was to stop"
+            else:
+                await asyncio.sleep(5.0)
+                await heard_until(heard, lambda value: value[0] == 1)
+            assert [each.writes for each in publishers] == [True, False]
+            for server in servers[1:]:
+                await server.restart()
+            await heard_until(heard, lambda value: value[0] == 1)
+            await heard_until(heard, lambda value: value[0] == 5 and value[3] == "trading")
+            books = [(value[1], value[2]) for value in heard if isinstance(value, list) and value[0] == 1]
+            assert len(set(books)) == len(books), "a number was used twice"
+            assert sum(each.writes for each in publishers) == 1
+
+    run(scenario(), deadline_s=120, debug=False)
+
+
+async def change(instruments: list[feed.Instrument]) -> None:
+    """Both see the venue's book change, until cancelled."""
+    for lots in itertools.count(1):
+        for instrument in instruments:
+            instrument.replace_ticks([100, lots], [101, 5])
+        await asyncio.sleep(0.02)
+
+
+async def heard_until(heard: list[Any], wanted: Callable[[Any], bool]) -> None:
+    """Returns when something that is wanted comes from now on."""
+    at = len(heard)
+    async with asyncio.timeout(30):
+        while not any(isinstance(value, list) and wanted(value) for value in heard[at:]):
+            await asyncio.sleep(0.01)
