@@ -45,7 +45,7 @@ class Shadow:
         self.trade_id: TradeId | None = None
         """The venue's id of the last trade that was published."""
         self.ref: Ref | None = None
-        self.state: str = VenueState.FEED_DOWN
+        self.state = ""
         self.known = False
         self._bus = bus
         self._held: list[Value] = []
@@ -61,7 +61,8 @@ class Shadow:
 
     @property
     def has_book(self) -> bool:
-        return self.book.seq > 0 and self.state != VenueState.FEED_DOWN
+        """Whether its writer has one, or may have: it is only ruled out by what we know."""
+        return self.state != VenueState.FEED_DOWN and (self.book.seq > 0 or not self.known)
 
     async def start(self) -> None:
         self._subscription = await self._bus.subscribe(subject(self.id, "*"), self._on_message)

@@ -13,6 +13,7 @@ import pytest
 
 from mdstream.bus import BusOptions
 from mdstream.errors import BusUnavailable, ConfigError, FeedError
+from mdstream.feed import LeaseOptions
 from mdstream.feeds import _cli
 from mdstream.feeds._replay_clock import ReplayClock
 from mdstream.feeds._venue import Backoff
@@ -156,3 +157,33 @@ def test_the_pace_is_that_of_the_recording_divided_by_the_speed(monkeypatch: pyt
 
     asyncio.run(scenario())
     assert waits == [0.5, 0.5]
+
+
+def lease(*arguments: str) -> LeaseOptions | None:
+    parser = argparse.ArgumentParser()
+    _cli.configure_lease(parser)
+    return _cli.lease_options(parser.parse_args(arguments))
+
+
+def test_without_the_flag_there_is_no_lease() -> None:
+    assert lease() is None
+
+
+def test_a_lease_is_named_by_a_flag_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lease("--lease", "main") == LeaseOptions("main", 2.0, "go-on")
+    monkeypatch.setenv("MDSTREAM_LEASE", "other")
+    assert lease("--lease-ttl", "500ms", "--lease-unknown", "stop") == LeaseOptions("other", 0.5, "stop")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--lease-ttl", "1s"), "need the --lease that they are about"),
+        (("--lease", "main", "--lease-ttl", "soon"), "--lease-ttl: 'soon' is not a duration"),
+        (("--lease", "a b"), "group 'a b' must be"),
+        (("--lease", "main", "--lease-unknown", "wait"), "'wait' is none of go-on, stop"),
+    ],
+)
+def test_a_wrong_lease_is_a_wrong_use(arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        lease(*arguments)
