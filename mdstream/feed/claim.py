@@ -134,9 +134,10 @@ class Claim:
         if self._epoch and epoch >= self._epoch:
             self._epoch = 0
 
-    async def look_up(self) -> Known:
-        """Raises BusError."""
-        self._clock.set(await self._bus.server_us())
+    async def look_up(self, *, asks_clock: bool = True) -> Known:
+        """Also asks for the server's clock, unless somebody has just done so. Raises BusError."""
+        if asks_clock:
+            self._clock.set(await self._bus.server_us())
         stored = await stored_epochs(self._bus, self._instrument, self._clock.now_us())
         self.know(stored.epoch)
         self.stored = stored

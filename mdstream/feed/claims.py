@@ -43,7 +43,9 @@ class Claims:
         self._heard = others.heard
         self._fences_state = fences_state
 
-    async def claim(self, instrument_id: InstrumentId, ref: Ref, known: int) -> Claim:
+    async def claim(
+        self, instrument_id: InstrumentId, ref: Ref, known: int, *, asks_clock: bool = True
+    ) -> Claim:
         """A new epoch; ``known`` is the greatest that is known. Not claimed if JetStream does not answer."""
         claim = Claim(self._bus, instrument_id, self._clock, known)
         deadline_s = JETSTREAM_DEADLINE_S
@@ -51,7 +53,7 @@ class Claims:
             deadline_s /= 8  # we have waited, and said so
         try:
             async with asyncio.timeout(deadline_s):
-                stored = await claim.look_up()
+                stored = await claim.look_up(asks_clock=asks_clock)
                 if not claim.known:
                     await self._hear_first(claim, instrument_id)
                 await claim.take(stored, lambda epoch: pack_ref(replace(ref, epoch=epoch)))

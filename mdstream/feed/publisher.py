@@ -298,7 +298,8 @@ class Publisher:
         if tail is not None and ref_is_stored is not None:
             instrument.take_over(tail.book.epoch, tail, last_trade, ref=not ref_is_stored)
             return
-        claim = await self._claims.claim(instrument.id, instrument.ref, self._heard.epoch(instrument.id))
+        heard, asks_clock = self._heard.epoch(instrument.id), not self._server_clock.is_known
+        claim = await self._claims.claim(instrument.id, instrument.ref, heard, asks_clock=asks_clock)
         self._claims.own(instrument, claim)
         instrument.take_over(claim.epoch, None, last_trade, ref=claim.ref_seq is None)
 

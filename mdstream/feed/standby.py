@@ -209,6 +209,9 @@ class Standby:
         log.warning("%s: we write now; before that the lease was that of %s", self.lease.name, before)
         shadows, self._shadows = self._shadows, {}
         turn = asyncio.Semaphore(AT_ONCE)
+        with suppress(BusError, TimeoutError):
+            async with asyncio.timeout(self.lease.renew_s):
+                self._clock.set(await self._bus.server_us())
 
         async def bring(symbol: str, instrument: Instrument) -> None:
             async with turn:
