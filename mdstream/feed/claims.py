@@ -86,12 +86,15 @@ class Claims:
             self._fence_state(instrument, claim.stored)
 
     async def go_on(self, instrument: Instrument, tail: Tail) -> bool | None:
-        """Whether the epoch of these last words is the newest, so that its numbers may go on: None if not, else whether our ``ref`` is the
-        stored one. Raises BusError.
+        """Whether the epoch of these last words is the newest, so that its numbers may go on: None if not, or if JetStream cannot tell;
+        else whether our ``ref`` is the stored one.
         """
         epoch = tail.book.epoch
-        async with asyncio.timeout(JETSTREAM_DEADLINE_S):
-            stored = await stored_epochs(self._bus, instrument.id, self._clock.now_us())
+        try:
+            async with asyncio.timeout(JETSTREAM_DEADLINE_S):
+                stored = await stored_epochs(self._bus, instrument.id, self._clock.now_us())
+        except (BusError, TimeoutError):
+            return None
         if stored.ref_epoch != epoch or max(stored.epoch, self._heard.epoch(instrument.id)) > epoch:
             return None
         self._storage.expect(instrument.state_subjects[0], stored.ref_seq)

@@ -294,7 +294,7 @@ class Publisher:
 
     async def write(self, instrument: Instrument, tail: Tail | None, last_trade: TradeId | None) -> None:
         """The lease is ours: goes on after another's last words, or in a new epoch where they are not known or not the last."""
-        ref_is_stored = tail is not None and await self._claims.go_on(instrument, tail)
+        ref_is_stored = None if tail is None else await self._claims.go_on(instrument, tail)
         if tail is not None and ref_is_stored is not None:
             instrument.take_over(tail.book.epoch, tail, last_trade, ref=not ref_is_stored)
             return

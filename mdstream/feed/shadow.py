@@ -114,18 +114,26 @@ class Shadow:
                 self._on_ref(value)
 
     def _on_snap(self, snap: SnapValue) -> None:
-        if self.known or snap.epoch < self.book.epoch or not plausible(snap.epoch, self._clock.now_us()):
+        is_newer = (snap.epoch, snap.seq) > (self.book.epoch, self.book.seq)
+        if not plausible(snap.epoch, self._clock.now_us()) or snap.epoch < self.book.epoch:
+            return
+        if self.known and not is_newer:
             return
         with suppress(BookError):
             self._load(snap)
             self._catch_up()
 
     def _on_status(self, status: StatusValue) -> None:
+        if not plausible(status.epoch, self._clock.now_us()):
+            return
         if status.epoch >= self.book.epoch:
             self.state = status.state
         if status.epoch == self.book.epoch and status.trade_seq is not None:
             # Beyond the last trade there may be numbers that were left out.
             self.trade_seq = max(self.trade_seq, status.trade_seq)
+        if (status.epoch, status.book_seq or 0) > (self.book.epoch, self.book.seq) and self.known:
+            self.known = False
+            self._read_soon()
 
     def _on_ref(self, ref: Ref) -> None:
         if ref.epoch >= (self.ref.epoch if self.ref is not None else 0) and plausible(
@@ -200,8 +208,9 @@ class Shadow:
         )
         if isinstance(ref, Ref):
             self._on_ref(ref)
-        self._begin(1)
-        if isinstance(snap, SnapValue):
+        if self.known:
+            return  # a live snapshot was quicker
+        if isinstance(snap, SnapValue) and (snap.epoch, snap.seq) >= (self.book.epoch, self.book.seq):
             self._load(snap)
         if isinstance(trade, TradeValue):
             self._apply(trade)

@@ -112,7 +112,7 @@ class Standby:
         self._nudged.set()
 
     async def follow(self, instrument: Instrument) -> None:
-        """An instrument is opened while another writes. Its writer's last words are known when this returns, if they can be."""
+        """Another writes this instrument: its words are followed from now on."""
         instrument.follow()
         shadow = Shadow(self._bus, instrument.id, self._clock)
         former = self._shadows.get(instrument.id.symbol)
@@ -241,6 +241,8 @@ class Standby:
             await self._side.write(instrument, tail, None if shadow is None else shadow.trade_id)
         except BusError as error:
             log.error("%s: %s", instrument.id, error)
+        if shadow is not None:
+            await shadow.stop()
 
     # ---- stepping down
 
@@ -277,7 +279,7 @@ class Standby:
             if await self.lease.release(tails) is Answer.DONE and await self._taken():
                 self._step_down(stays=stays)
                 return True
-            return not await self._take_back()
+            return not await self._take_back(tails)
 
     async def _say_last_words(self) -> None:
         instruments = tuple(self._side.instruments.values())
@@ -298,15 +300,18 @@ class Standby:
                 return True
         return False
 
-    async def _take_back(self) -> bool:
+    async def _take_back(self, tails: dict[str, Position]) -> bool:
         answer = await self.lease.take_back()
         if answer is Answer.LOST:
             self._step_down()
         if answer is not Answer.DONE:
             return False
         self.writes = True
-        for instrument in self._side.instruments.values():
-            instrument.resume()
+        for symbol, instrument in tuple(self._side.instruments.items()):
+            if symbol in tails and _position(instrument) == tails[symbol]:
+                instrument.resume()
+            else:  # it was opened meanwhile
+                await self._bring(instrument, self._shadows.pop(symbol, None), None)
         return True
 
     async def leave(self) -> None:

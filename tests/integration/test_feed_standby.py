@@ -182,6 +182,28 @@ def test_one_without_a_book_does_not_take_what_another_gives_up(run: Run, nats_s
     run(scenario())
 
 
+def test_what_is_opened_during_a_vain_hand_over_is_published_afterwards(
+    run: Run, nats_server: EmbeddedNats
+) -> None:
+    async def scenario() -> None:
+        async with scene(nats_server) as market:
+            one, two = [await market.handler(name) for name in ("one", "two")]
+            one.step(1)
+            await until(lambda: one.publisher._standby.lease.has_standby)  # type: ignore[union-attr]
+            handing = asyncio.create_task(one.publisher.hand_over())
+            await until(lambda: not one.publisher.writes)
+            eth = await one.publisher.instrument("ETH-USD", price_exp=-2, size_exp=-3)
+            eth.update_ticks([10, 1])
+            assert eth.following
+            assert not await handing
+            assert not two.publisher.writes
+            eth.update_ticks([11, 1])
+            await until(lambda: market.books()[-1] == (eth.epoch, 2))
+            assert eth.epoch > 1_000_000 and not eth.following
+
+    run(scenario())
+
+
 def test_the_last_to_leave_says_so_and_the_next_goes_on_with_its_numbers(
     run: Run, nats_server: EmbeddedNats
 ) -> None:
