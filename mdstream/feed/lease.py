@@ -28,6 +28,7 @@ log = logging.getLogger("mdstream.feed")
 
 GROUP = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LEAST_TTL_S = 0.2
+STALE_READS, STALE_S = 10, 0.01
 RENEWALS = 4
 """A lease is renewed so many times in the time that it lasts."""
 GO_ON, STOP = "go-on", "stop"
@@ -170,9 +171,24 @@ class Lease:
     async def look(self) -> None:
         """Reads what is stored. Raises BusError, TimeoutError."""
         async with asyncio.timeout(self._options.ttl_s / 2):
-            stored = await self._bus.last_stored(LEASES_STREAM, self.subject)
+            for _ in range(STALE_READS):
+                stored = await self._bus.last_stored(LEASES_STREAM, self.subject)
+                record = None if stored is None else Record.parse(stored.payload)
+                if not self._is_stale(record):
+                    break
+                await asyncio.sleep(STALE_S)
         self._revision = 0 if stored is None else stored.stream_seq
-        self._see(None if stored is None else Record.parse(stored.payload))
+        self._see(record)
+
+    def _is_stale(self, record: Record | None) -> bool:
+        """In a cluster a replica may answer that has not stored yet what we have heard."""
+        known = self.record
+        return (
+            record is not None
+            and known is not None
+            and record.holder == known.holder
+            and record.number < known.number
+        )
 
     # ---- to take it, to keep it, to give it up
 
