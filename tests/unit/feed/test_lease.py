@@ -211,6 +211,21 @@ def test_one_that_nobody_took_is_taken_back(play: Any) -> None:
     play(body)
 
 
+def test_a_replica_that_answers_late_does_not_hide_that_it_was_given_up(play: Any) -> None:
+    async def body(both: Two) -> None:
+        old = both.bucket.stored
+        assert await both.one.release({}) is Answer.DONE
+        answers = [old, old, both.bucket.stored]
+
+        async def last_stored(stream: str, subject: str) -> Stored | None:
+            return answers.pop(0)
+
+        both.bucket.last_stored = last_stored  # type: ignore[method-assign]
+        assert await both.two.take() is Answer.DONE
+
+    play(body)
+
+
 @pytest.mark.parametrize(
     "payload",
     [
