@@ -30,6 +30,10 @@ class Result:
     seconds: float
     corpus: int
     """Inputs that each reach something that no other reaches."""
+    coverage: int
+    """Places in the code that were reached, of those that report it; 0: none does."""
+    features: int
+    """The same, told apart by how often."""
     found: str
     """The last lines of what the fuzzer said where it found something."""
 
@@ -47,14 +51,16 @@ def fuzz(target: FuzzTarget, runs: int, seconds: int, corpus: Path) -> Result:
     )  # fmt: skip
     took_s = time.monotonic() - began_s
     executed = _figure(done.stdout, r"stat::number_of_executed_units: (\d+)")
+    reached = _figure(done.stdout, r"cov: (\d+)"), _figure(done.stdout, r"ft: (\d+)")
     kept = len(list((corpus / target.name).iterdir()))
     found = "" if done.returncode == 0 else done.stdout[-4000:]
-    return Result(target.name, executed, round(executed / took_s), round(took_s, 1), kept, found)
+    return Result(target.name, executed, round(executed / took_s), round(took_s, 1), kept, *reached, found)
 
 
 def _figure(text: str, pattern: str) -> int:
-    found = re.search(pattern, text)
-    return int(found[1]) if found else 0
+    """The last one that the fuzzer told."""
+    found = re.findall(pattern, text)
+    return int(found[-1]) if found else 0
 
 
 def main() -> int:
@@ -75,14 +81,15 @@ def main() -> int:
         results.append(result)
         said = "FOUND SOMETHING" if result.found else "nothing found"
         print(
-            f"{name:18} {result.executions:12,} executions in {result.seconds:7.1f} s, {result.corpus:5} inputs kept: {said}",
+            f"{name:18} {result.executions:12,} executions in {result.seconds:7.1f} s, {result.corpus:5} inputs kept, "
+            f"{result.coverage} places reached: {said}",
             flush=True,
         )
         if result.found:
             print(result.found)
-    if options.report:
-        options.report.parent.mkdir(exist_ok=True)
-        options.report.write_text(json.dumps([asdict(each) for each in results], indent=1))
+        if options.report:  # after each, because the next one may take hours
+            options.report.parent.mkdir(exist_ok=True)
+            options.report.write_text(json.dumps([asdict(each) for each in results], indent=1))
     return 1 if any(each.found for each in results) else 0
 
 
