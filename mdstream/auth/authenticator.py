@@ -70,16 +70,24 @@ class Authenticator:
         keys = (source for source in self._sources() if isinstance(source, FileKeys))
         self._files = [*(source.file for source in keys), *watched]
         self._recent: Recent[Identity] = Recent(self._cache.size, now_s)
+        self._forgot = 0
+        """How often everything was forgotten: what was judged before it is not remembered after it."""
         self._waiting: deque[tuple[Callable[[], Identity], asyncio.Future[Identity]]] = deque()
         self._working: asyncio.Task[None] | None = None
         self.verified_total = 0
         """Signatures and callbacks that were judged, whatever came of it; the cache saves the others."""
+        for source in self.key_sets:
+            source.on_withdrawn = self.forget
 
     # ---- for the gateway
 
     @property
     def takes_tokens(self) -> bool:
         return self._methods.tokens is not None
+
+    @property
+    def api_keys(self) -> ApiKeys | None:
+        return self._methods.api_keys
 
     @property
     def cached(self) -> int:
@@ -117,6 +125,7 @@ class Authenticator:
 
     def forget(self) -> None:
         """Keys have changed: every token is verified again."""
+        self._forgot += 1
         self._recent.clear()
 
     # ---- judging
@@ -186,12 +195,15 @@ class Authenticator:
 
     async def _verify_token(self, tokens: TokenVerifier, credentials: Credentials) -> Identity:
         token = credentials.token or b""
+        forgot = self._forgot
         try:
             identity = await self._in_turn(lambda: tokens.verify(token))
         except KeyWanted as wanted:
             await _update(wanted)
+            forgot = self._forgot
             identity = await self._in_turn(lambda: _verify_now(tokens, token))
-        self._remember(credentials.digest(), identity, self._cache.token_s)
+        if forgot == self._forgot:
+            self._remember(credentials.digest(), identity, self._cache.token_s)
         return identity
 
     def _remember(self, name: bytes, identity: Identity, most_s: float) -> None:

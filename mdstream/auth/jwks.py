@@ -58,6 +58,8 @@ class JwksKeys:
         self._failed = ""
         self._fetching: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
+        self.on_withdrawn: Callable[[], object] = lambda: None
+        """Called when a key that was there is there no longer, before anything is verified by the new ones."""
         self.fetches_total = 0
         self.failures_total = 0
 
@@ -113,8 +115,7 @@ class JwksKeys:
         self._asked_at = self._now_s()
         self.fetches_total += 1
         try:
-            self._keys = await self._read()
-            self._loaded_at = self._now_s()
+            self._use(await self._read())
             if self._failed:
                 log.warning("the keys at %s are back", self.url)
             self._failed = ""
@@ -122,6 +123,13 @@ class JwksKeys:
             self._fail(str(error))
         finally:
             self._fetching = None
+
+    def _use(self, keys: KeySet) -> None:
+        old, self._keys = self._keys, keys
+        self._loaded_at = self._now_s()
+        if old is not None and any(key not in keys.keys for key in old.keys):
+            log.info("a key at %s was withdrawn", self.url)
+            self.on_withdrawn()
 
     async def _read(self) -> KeySet:
         answer = await self._get(self.url)

@@ -167,3 +167,59 @@ def test_it_refreshes_by_itself(run: Callable[..., Any]) -> None:
         assert (source.fetches_total, source.failures_total) == (5, 1)
 
     run(scenario())
+
+
+def test_tokens_of_a_key_that_was_withdrawn_end_with_it(run: Callable[..., Any], issuing: Issuing) -> None:
+    async def scenario() -> None:
+        old, new = jwk("EdDSA", "a"), jwk("RS256", "b")
+        token = sign(CLAIMS, kid="a")
+        issuing.publish(old)
+        await issuing.source.update()
+        assert await issuing.judge(token) == "alice"
+        issuing.now_s += LEAST_PAUSE_S
+        issuing.publish(old, new)
+        await issuing.source.update()
+        assert issuing.authenticator.cached == 1, "a key that is added withdraws none"
+        issuing.now_s += LEAST_PAUSE_S
+        issuing.publish(new)
+        await issuing.source.update()
+        assert issuing.authenticator.known(Credentials(token=token)) is None
+        with pytest.raises(Unauthorized) as refused:
+            await issuing.judge(token)
+        assert refused.value.why == reasons.UNKNOWN_KEY
+
+    run(scenario())
+
+
+def test_another_key_under_the_same_name_withdraws_the_old_one(
+    run: Callable[..., Any], issuing: Issuing
+) -> None:
+    async def scenario() -> None:
+        token = sign(CLAIMS, kid="a")
+        issuing.publish(jwk("EdDSA", "a"))
+        await issuing.source.update()
+        assert await issuing.judge(token) == "alice"
+        issuing.now_s += LEAST_PAUSE_S
+        issuing.publish(jwk("ES256", "a"))
+        await issuing.source.update()
+        with pytest.raises(Unauthorized):
+            await issuing.judge(token)
+
+    run(scenario())
+
+
+def test_what_was_judged_before_the_withdrawal_is_not_remembered_after_it(
+    run: Callable[..., Any], issuing: Issuing
+) -> None:
+    async def scenario() -> None:
+        token = sign(CLAIMS, kid="a")
+        issuing.publish(jwk("EdDSA", "a"))
+        await issuing.source.update()
+        judging = asyncio.ensure_future(issuing.judge(token))
+        while issuing.authenticator.verified_total == 0:
+            await asyncio.sleep(0)
+        issuing.authenticator.forget()
+        assert await judging == "alice"
+        assert issuing.authenticator.cached == 0
+
+    run(scenario())
