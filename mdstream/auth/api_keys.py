@@ -11,7 +11,6 @@ import binascii
 import hmac
 import re
 import tomllib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -25,14 +24,13 @@ from mdstream.auth.credentials import Credentials
 from mdstream.auth.entitlements import NONE, Entitlements
 from mdstream.auth.identity import Identity, is_name
 from mdstream.auth.keys import LEAST_SECRET
+from mdstream.auth.nonces import Nonces
 from mdstream.errors import Unauthorized
 
 KEY, TIMESTAMP, NONCE, SIGNATURE = (f"mdstream-{name}" for name in ("key", "timestamp", "nonce", "signature"))
 HEADERS: Final = (KEY, TIMESTAMP, NONCE, SIGNATURE)
 WINDOW_S: Final = 30.0
 """How far a request's time may be from ours, either way."""
-MAX_NONCES: Final = 100_000
-"""Nonces remembered, of all keys; each for twice the window. Only valid signatures are remembered."""
 MAX_API_KEYS: Final = 100_000
 
 _NONCE = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -63,8 +61,9 @@ class ApiKeys:
     ) -> None:
         self._keys = keys
         self._wall_s = wall_s
-        self._now_s = now_s
-        self._nonces: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._nonces = Nonces(2 * WINDOW_S, now_s)
+        self.tell_used: Callable[[str, str], object] = lambda key, nonce: None
+        """Called with key and nonce of each request that was good, so that it is good on no other gateway."""
 
     def use(self, keys: Mapping[str, ApiKey]) -> None:
         """Other keys from now on; nonces stay used."""
@@ -82,18 +81,17 @@ class ApiKeys:
         text = signing_text(timestamp, nonce, host, target)
         if key is None:
             raise Unauthorized(reasons.UNKNOWN_KEY)
-        if not key.check(_base64(signature), text):
+        if not key.check(from_base64(signature), text):
             raise Unauthorized(reasons.SIGNATURE)
-        self._use_up(id, nonce)
+        if not self._nonces.use(id, nonce):
+            raise Unauthorized(reasons.REPLAYED)
+        self.tell_used(id, nonce)
         return Identity(key.subject, "api_key", key.entitlements, key_id=id)
 
-    def _use_up(self, id: str, nonce: str) -> None:
-        now_s = self._now_s()
-        while self._nonces and next(iter(self._nonces.values())) <= now_s:
-            self._nonces.popitem(last=False)
-        if (id, nonce) in self._nonces or len(self._nonces) >= MAX_NONCES:
-            raise Unauthorized(reasons.REPLAYED)
-        self._nonces[id, nonce] = now_s + 2 * WINDOW_S
+    def used_elsewhere(self, key: str, nonce: str) -> None:
+        """Another gateway let in the request with this nonce."""
+        if _NONCE.fullmatch(nonce):
+            self._nonces.use(key, nonce)
 
 
 def is_signed(credentials: Credentials) -> bool:
@@ -141,7 +139,7 @@ def _read_entry(entry: Any, number: int) -> ApiKey:
 
 
 def _signed_by(text: object) -> Callable[[bytes, bytes], bool]:
-    raw = _base64(text)
+    raw = from_base64(text)
     if len(raw) != 32:
         raise ValueError("public_key must be the 32 bytes of an Ed25519 public key in base64")
     public = Ed25519PublicKey.from_public_bytes(raw)
@@ -157,13 +155,19 @@ def _signed_by(text: object) -> Callable[[bytes, bytes], bool]:
 
 
 def _mac_by(text: object) -> Callable[[bytes, bytes], bool]:
-    secret = _base64(text)
-    if len(secret) < LEAST_SECRET:
-        raise ValueError(f"secret must be base64 of at least {LEAST_SECRET} bytes")
+    secret = secret_of(text)
     return lambda signature, message: hmac.compare_digest(hmac.digest(secret, message, sha256), signature)
 
 
-def _base64(text: object) -> bytes:
+def secret_of(text: object) -> bytes:
+    """The secret of an HMAC. Raises ValueError."""
+    secret = from_base64(text)
+    if len(secret) < LEAST_SECRET:
+        raise ValueError(f"secret must be base64 of at least {LEAST_SECRET} bytes")
+    return secret
+
+
+def from_base64(text: object) -> bytes:
     """The bytes of base64 or base64url, with or without padding; empty for anything else."""
     if not isinstance(text, str):
         return b""

@@ -1,4 +1,4 @@
-"""The other side: makes keys and tokens for development, and signs upgrade requests. A gateway needs none of it."""
+"""The other side: makes keys and tokens for development. A gateway needs none of it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from mdstream.auth.api_keys import HEADERS, signing_text
 from mdstream.auth.keys import LEAST_SECRET, SYMMETRIC, public_key
 
 DEFAULT_ALGORITHM: Final = "EdDSA"
+API_KEY_ALGORITHMS: Final = (DEFAULT_ALGORITHM, SYMMETRIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +74,11 @@ def read_signing_key(content: bytes) -> SigningKey:
     return SigningKey(public.algorithm, private, public.id)
 
 
-def new_api_key() -> tuple[str, str]:
-    """An Ed25519 key for signed requests: the private part and the public one, 32 bytes each, in base64."""
+def new_api_key(algorithm: str = DEFAULT_ALGORITHM) -> tuple[str, str]:
+    """An API key: the half that signs and the half that verifies, 32 bytes each, in base64. Of HS256 they are the same secret."""
+    if algorithm == SYMMETRIC:
+        secret = base64.b64encode(secrets.token_bytes(LEAST_SECRET)).decode()
+        return secret, secret
     private = ed25519.Ed25519PrivateKey.generate()
     raw = private.private_bytes_raw(), private.public_key().public_bytes_raw()
     return base64.b64encode(raw[0]).decode(), base64.b64encode(raw[1]).decode()
-
-
-def signed_headers(id: str, private: str, *, host: str, target: str, time_ms: int) -> dict[str, str]:
-    """The four headers of an upgrade request that an Ed25519 API key signs; ``private`` as ``new_api_key`` gives it."""
-    key = ed25519.Ed25519PrivateKey.from_private_bytes(base64.b64decode(private))
-    timestamp, nonce = str(time_ms), secrets.token_urlsafe(18)
-    signature = base64.b64encode(key.sign(signing_text(timestamp, nonce, host, target))).decode()
-    return dict(zip(HEADERS, (id, timestamp, nonce, signature), strict=True))

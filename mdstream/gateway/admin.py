@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from mdstream.bus import Refusal
@@ -14,7 +14,7 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.hosts import Hosts, hosts_of
 from mdstream.gateway.http_listener import Before, HttpListener, Page
 from mdstream.gateway.http_messages import RequestLine
-from mdstream.gateway.kept_page import KeptPage
+from mdstream.gateway.kept_page import KeptPage, SlicedPage
 from mdstream.gateway.metrics import CONTENT_TYPE
 from mdstream.printable import printable, printable_json
 
@@ -28,7 +28,7 @@ class Admin:
     def __init__(
         self,
         config: GatewayConfig,
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], Iterator[bytes]],
         not_ready: Callable[[], str | None],
         refused: Callable[[], str],
         audit: Audit,
@@ -36,10 +36,10 @@ class Admin:
         before: Before | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``metrics`` and ``refused`` make the pages of those names; ``before`` as in ``HttpListener``."""
+        """``metrics`` and ``refused`` make the pages of those names, the first in parts; ``before`` as in ``HttpListener``."""
         self._config = config
         self._not_ready = not_ready
-        self._metrics = KeptPage(metrics, now_s)
+        self._metrics = SlicedPage(metrics, now_s)
         self._refused = KeptPage(refused, now_s)
         self._audit = audit
         self._hosts = Hosts(config.admin_host, config.admin_hosts)
@@ -56,7 +56,7 @@ class Admin:
     def close(self) -> None:
         self._listener.close()
 
-    def _page(self, request: RequestLine, head: bytes, address: str) -> Page:
+    def _page(self, request: RequestLine, head: bytes, address: str) -> Page | Coroutine[Any, Any, Page]:
         if not all(map(self._hosts.allow, hosts_of(head))):
             return self._page_for_stranger(request, address)
         if request.path == b"/healthz":
@@ -65,10 +65,13 @@ class Admin:
             reason = self._not_ready()
             return (200, "ready", ()) if reason is None else (503, printable(reason), ())
         if request.path == b"/metrics":
-            return 200, self._metrics.page(), [("Content-Type", CONTENT_TYPE)]
+            return self._metrics_page()
         if request.path == b"/refused":
             return 200, self._refused.page(), [("Content-Type", "application/json")]
         return 404, "there are /healthz, /readyz, /metrics and /refused", ()
+
+    async def _metrics_page(self) -> Page:
+        return 200, await self._metrics.page(), [("Content-Type", CONTENT_TYPE)]
 
     def _page_for_stranger(self, request: RequestLine, address: str) -> Page:
         """For one who asks for a name that is not ours: whether we are ready, as load balancers need it, and nothing else."""

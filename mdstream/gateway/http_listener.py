@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from mdstream.gateway.http_messages import (
     ALLOW,
@@ -31,8 +31,9 @@ MOST_CONNECTIONS = 32
 
 Page: TypeAlias = tuple[int, str | bytes, Sequence[tuple[str, str]]]
 """Status, body, headers."""
-MakePage: TypeAlias = Callable[[RequestLine, bytes, str], Page]
-"""From the first line of a request, its whole head, and its sender's address."""
+MakePage: TypeAlias = Callable[[RequestLine, bytes, str], Page | Coroutine[Any, Any, Page]]
+"""From the first line of a request, its whole head, and its sender's address; at once, or in several turns of the loop."""
+Answer: TypeAlias = bytes | Coroutine[Any, Any, bytes]
 Before: TypeAlias = Callable[[bytes], Awaitable[None]]
 """Fetches what a page needs; from the head of the request."""
 
@@ -75,16 +76,16 @@ class _Exchange(asyncio.Protocol):
 
     def __init__(
         self,
-        answer: Callable[[bytes, str], bytes],
+        answer: Callable[[bytes, str], Answer],
         others: dict[_Exchange, None],
         before: Before | None,
     ) -> None:
         self._answer = answer
         self._others = others
         self._before = before
-        self._waiting: asyncio.Task[None] | None = None
         self._head = bytearray()
         self._answered = False
+        self._making: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -113,16 +114,19 @@ class _Exchange(asyncio.Protocol):
             self._answer_to(bytes(self._head[:end]))
 
     def _answer_to(self, head: bytes) -> None:
-        if self._before is None:
-            self._end_with(self._answer(head, peer_of(self._transport)))
-        else:
-            self._answered = True
-            work = self._answer_later(head, self._before)
-            self._waiting = asyncio.get_running_loop().create_task(work)
+        made = self._answer(head, peer_of(self._transport)) if self._before is None else None
+        if isinstance(made, bytes):
+            self._end_with(made)
+            return
+        self._answered = True
+        self._making = asyncio.get_running_loop().create_task(self._answer_later(head, made))
 
-    async def _answer_later(self, head: bytes, before: Before) -> None:
-        await before(head)
-        self._end_with(self._answer(head, peer_of(self._transport)))
+    async def _answer_later(self, head: bytes, made: Answer | None) -> None:
+        if self._before is not None:
+            await self._before(head)
+            made = self._answer(head, peer_of(self._transport))
+        assert made is not None
+        self._end_with(made if isinstance(made, bytes) else await made)
 
     def _end_with(self, whole: bytes) -> None:
         self._answered = True
@@ -133,12 +137,12 @@ class _Exchange(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._deadline.cancel()
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._making is not None:
+            self._making.cancel()
         self._others.pop(self, None)
 
 
-def answer(head: bytes, address: str, *, make_page: MakePage) -> bytes:
+def answer(head: bytes, address: str, *, make_page: MakePage) -> Answer:
     """The whole answer to a request, given without its empty line."""
     try:
         request = read_request_line(split_head(head)[0])
@@ -147,10 +151,28 @@ def answer(head: bytes, address: str, *, make_page: MakePage) -> bytes:
     if request.method not in METHODS:
         return response(405, f"{request.method[:MAX_METHOD]} is not allowed here", [ALLOW])
     try:
-        status, body, headers = make_page(request, head, address)
+        page = make_page(request, head, address)
     except Exception:
-        log.exception("an admin page could not be made")
-        status, body, headers = 500, "internal error", ()
+        page = _failed()
+    return _written(request, page) if isinstance(page, tuple) else _written_later(request, page)
+
+
+async def _written_later(request: RequestLine, making: Coroutine[Any, Any, Page]) -> bytes:
+    try:
+        page = await making
+    except Exception:
+        page = _failed()
+    return _written(request, page)
+
+
+def _failed() -> Page:
+    """Call it in the handler of the exception."""
+    log.exception("an admin page could not be made")
+    return 500, "internal error", ()
+
+
+def _written(request: RequestLine, page: Page) -> bytes:
+    status, body, headers = page
     if request.method == "OPTIONS":
         headers = [*headers, ALLOW]
     return response(status, body, headers, with_body=request.method != "HEAD")

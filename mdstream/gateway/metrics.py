@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
     GCCollector,
     PlatformCollector,
-    ProcessCollector,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -24,6 +23,7 @@ from mdstream.gateway.audit import Audit
 from mdstream.gateway.limits import Limits
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.pauses import GcPauses
+from mdstream.gateway.process_metrics import ProcessMetrics
 from mdstream.gateway.relief import Relief
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
@@ -32,6 +32,7 @@ from mdstream.gateway.usage_writer import UsageWriter
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_INSTRUMENTS_SHOWN = 500
 """The most series of a metric that has one for each instrument: the first by name."""
+_AGES_IN_A_PART = 25
 
 _HUB_COUNTERS = {
     "updates": ("mdstream_updates", "Messages for all subscribers of a topic, each encoded once per format"),
@@ -223,14 +224,7 @@ class GatewayCollector(Collector):
         for state, count in instruments.count_states().items():
             states.add_metric((state,), count)
         yield states
-        age = GaugeMetricFamily(
-            "mdstream_instrument_data_age_seconds",
-            f"Age of the newest update of an open instrument; at most {MAX_INSTRUMENTS_SHOWN}",
-            labels=("instrument",),
-        )
-        for name, seconds in instruments.data_ages(MAX_INSTRUMENTS_SHOWN):
-            age.add_metric((name,), seconds)
-        yield age
+        yield from _age_families(instruments.data_ages(MAX_INSTRUMENTS_SHOWN))
 
     def _audit_families(self) -> Iterator[Metric]:
         audit = self._audit
@@ -295,13 +289,33 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=False)
         for collector in collectors:
             self._registry.register(collector)
-        ProcessCollector(registry=self._registry)
+        self._registry.register(ProcessMetrics())
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
-    def page(self) -> bytes:
-        """The text format, version 0.0.4 or as ``CONTENT_TYPE`` says."""
-        return generate_latest(self._registry)
+    def parts(self) -> Iterator[bytes]:
+        """The text format, version 0.0.4 or as ``CONTENT_TYPE`` says, in parts that each take a short time to make."""
+        name = ""
+        for family in self._registry.collect():
+            text = generate_latest(_Only(family))
+            yield _without_head(text) if family.name == name else text
+            name = family.name
+
+
+class _Only(CollectorRegistry):
+    """A registry of one family."""
+
+    def __init__(self, family: Metric) -> None:
+        super().__init__(auto_describe=False)
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family
+
+
+def _without_head(text: bytes) -> bytes:
+    """More samples of the family before: without its help and its type."""
+    return b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"#"))
 
 
 def _counter(name: str, text: str, label: str, values: Mapping[Any, int]) -> Metric:
@@ -320,6 +334,19 @@ def _refused_family(refusals: Refusals) -> Metric:
     family = _counter(name, text, "reason", refusals.counts)
     family.add_sample(f"{name}_total", {}, refusals.total)
     return family
+
+
+def _age_families(ages: Sequence[tuple[str, float]]) -> Iterator[Metric]:
+    """One family, in parts."""
+    for begin in range(0, max(len(ages), 1), _AGES_IN_A_PART):
+        age = GaugeMetricFamily(
+            "mdstream_instrument_data_age_seconds",
+            f"Age of the newest update of an open instrument; at most {MAX_INSTRUMENTS_SHOWN}",
+            labels=("instrument",),
+        )
+        for name, seconds in ages[begin : begin + _AGES_IN_A_PART]:
+            age.add_metric((name,), seconds)
+        yield age
 
 
 def _health_families(health: Health | None) -> Iterator[Metric]:

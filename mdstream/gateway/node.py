@@ -134,7 +134,7 @@ class Gateway:
         self._metrics = Metrics(collector, *self._auth_collectors())
         self._admin = Admin(
             config,
-            self._metrics.page,
+            self._metrics.parts,
             self.not_ready,
             lambda: refused_page(self._instruments.refused()),
             self.audit,
@@ -242,7 +242,7 @@ class Gateway:
 
     def pages(self) -> Pages:
         """What the admin pages show, for whoever shows it."""
-        return Pages(self._metrics.page().decode(), by_instrument(self._instruments.refused()))
+        return Pages(b"".join(self._metrics.parts()).decode(), by_instrument(self._instruments.refused()))
 
     def reload_certificate(self) -> bool:
         """Reads the certificate for clients again; False if there is none. Raises MdstreamError if it cannot be used; the old one

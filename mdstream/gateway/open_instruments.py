@@ -474,7 +474,7 @@ class OpenInstruments:
         counts = Counter({n: sum(t.subscribers for t in each.core.topics) for n, each in self._open.items()})
         return [name for name, count in counts.most_common() if count]
 
-    def data_ages(self, most: int) -> Iterable[tuple[str, float]]:
+    def data_ages(self, most: int) -> Sequence[tuple[str, float]]:
         """Seconds since anything arrived (to a second) for at most ``most`` instruments, by name."""
         now_us = self._now_us()
         named = sorted((instrument.name, instrument.moved_us) for instrument in self._open.values())

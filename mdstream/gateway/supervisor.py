@@ -363,8 +363,8 @@ class Supervisor:
             for each in late:
                 each.cancel()
 
-    def _metrics_page(self) -> bytes:
-        return self._metrics.page(self._slots, self._processes)
+    def _metrics_page(self) -> Iterator[bytes]:
+        yield self._metrics.page(self._slots, self._processes)
 
     def _refused_page(self) -> str:
         return show_refused(merge_refused(each.pages.refused for each in self._processes if each.pages))

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
-from mdstream.auth import api_keys, reasons
+from mdstream.auth import nonces, reasons
 from mdstream.auth.api_keys import HEADERS, ApiKeys, read_api_keys, signing_text
+from mdstream.auth.client_key import ClientKey
 from mdstream.auth.credentials import Credentials
-from mdstream.auth.signing import new_api_key, signed_headers
+from mdstream.auth.signing import new_api_key
 from mdstream.errors import Unauthorized
 from support.tokens import NOW_S
 
 HOST, TARGET = "md.example.com", "/v1/stream?x=1"
 PRIVATE, PUBLIC = new_api_key()
+KEY = ClientKey.of("bot", private_key=PRIVATE)
 SECRET = b"s" * 32
 FILE = f"""
 [[keys]]
@@ -47,7 +49,7 @@ def request(headers: dict[str, str], *, host: str = HOST, target: str = TARGET) 
 
 
 def signed(time_ms: int = NOW_S * 1000, **changes: str) -> dict[str, str]:
-    return {**signed_headers("bot", PRIVATE, host=HOST, target=TARGET, time_ms=time_ms), **changes}
+    return {**KEY.headers(host=HOST, target=TARGET, time_ms=time_ms), **changes}
 
 
 def with_mac(nonce: str = "n" * 16, secret: bytes = SECRET) -> dict[str, str]:
@@ -106,10 +108,28 @@ def test_a_request_is_good_once(judge: Any, monkeypatch: pytest.MonkeyPatch) -> 
     clock.now_s += 59
     assert why(keys, request(headers)) == reasons.REPLAYED
     assert why(keys, request(signed(time_ms=NOW_S * 1000 - 31_000))) == reasons.CLOCK
-    monkeypatch.setattr(api_keys, "MAX_NONCES", 1)
+    monkeypatch.setattr(nonces, "MAX_NONCES", 1)
     assert why(keys, request(signed())) == reasons.REPLAYED  # no room: refused rather than not remembered
     clock.now_s += 1
     keys.verify(request(signed()))
+
+
+def test_what_was_used_on_another_gateway_is_good_nowhere_else(judge: Any) -> None:
+    keys, clock = judge
+    told: list[tuple[str, str]] = []
+    keys.tell_used = lambda key, nonce: told.append((key, nonce))
+    other = ApiKeys(read_api_keys(FILE.encode()), wall_s=lambda: clock.wall_s, now_s=lambda: clock.now_s)
+    headers = signed()
+    why(keys, request({**headers, "mdstream-signature": "AAAA"}))
+    assert told == []
+    keys.verify(request(headers))
+    assert told == [("bot", headers["mdstream-nonce"])]
+    other.used_elsewhere(*told[0])
+    other.used_elsewhere("bot", "no nonce")
+    keys.used_elsewhere(*told[0])
+    assert why(other, request(headers)) == reasons.REPLAYED
+    other.verify(request(signed()))
+    assert len(told) == 1, "a replay is told to nobody"
 
 
 def test_a_wrong_signature_uses_up_no_nonce(judge: Any) -> None:

@@ -143,3 +143,33 @@ def test_connections_that_do_not_read_their_answer_keep_nobody_out(run) -> None:
             exchange.connection_lost(None)
 
     run(scenario())
+
+
+def test_a_page_that_takes_several_turns_is_answered_when_it_is_made(
+    run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        made = asyncio.Event()
+
+        async def later(request: RequestLine) -> Page:
+            await made.wait()
+            return page(request, b"", "")
+
+        listener = HttpListener(lambda request, head, address: later(request))
+        good, broken, gone = (connect(listener) for _ in range(3))
+        for (exchange, _), path in ((good, b"/a"), (broken, b"/broken"), (gone, b"/a")):
+            exchange.data_received(b"GET %b HTTP/1.1\r\n\r\n" % path)
+            exchange.data_received(b"more")
+        await asyncio.sleep(0)
+        assert good[1].sent == b""
+        gone[0].connection_lost(None)
+        made.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert good[1].sent.startswith(b"HTTP/1.1 200") and good[1].sent.endswith(b"GET /a 1.1\n")
+        assert broken[1].sent.startswith(b"HTTP/1.1 500") and gone[1].sent == b""
+        for exchange, _ in (good, broken):
+            exchange.connection_lost(None)
+
+    run(scenario())
+    assert [record.message for record in caplog.records] == ["an admin page could not be made"]
