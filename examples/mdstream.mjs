@@ -4,6 +4,7 @@
 const FINAL_CLOSE_CODES = new Set([1003, 1007, 1009, 4400, 4401, 4403]); // the next connection would end the same way
 const HEALTHY_MS = 30_000; // a connection that lasted so long and brought data counts as a success; the gateway may ask for less
 const ANSWER_TIMEOUT_MS = 10_000;
+const MOST_REPLACED = 3; // so often within a minute may a newer session of the same user take our place; then it is left to that one
 
 const delayOf = (attempt) => Math.random() * Math.min(20_000, 500 * 2 ** attempt);
 
@@ -94,6 +95,7 @@ export class Stream {
   #lastToken = null;
   #count = 0;
   #attempt = 0;
+  #replaced = []; // when
   #closed = false;
   #ws = null;
   #openedAt = null;
@@ -184,7 +186,7 @@ export class Stream {
     for (const book of subscribed) book.onchange(book);
     const why = `${code} ${reason}`.trim();
     if (code === 4401 && this.#renewable && !this.#wrongToken) this.#wrongToken = true; // a fresh one may do
-    else if (FINAL_CLOSE_CODES.has(code)) return this.onstate("closed", why);
+    else if (FINAL_CLOSE_CODES.has(code) || this.#isPushedOut(code)) return this.onstate("closed", why);
     if (this.#wasHealthy()) this.#attempt = 0;
     this.#openedAt = null;
     this.onstate("reconnecting", why);
@@ -194,6 +196,13 @@ export class Stream {
   #wasHealthy() {
     if (this.#openedAt === null || (this.#books.size && !this.#useful)) return false;
     return Date.now() - this.#openedAt >= this.#healthyMs;
+  }
+
+  /** Two clients of a user who may have one session would replace each other for ever. */
+  #isPushedOut(code) {
+    if (code !== 4409) return false;
+    this.#replaced = [...this.#replaced, Date.now()].filter((at) => at > Date.now() - 60_000);
+    return this.#replaced.length >= MOST_REPLACED;
   }
 
   async #freshToken() {

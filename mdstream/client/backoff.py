@@ -1,7 +1,9 @@
-"""The delay before the next try. It has full jitter, so that clients which lost their connection together do not return together."""
+"""The delay before the next try, with full jitter, so that clients which lost their connection together do not return together; and when to
+try no more."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from mdstream.client.policy import Policy
@@ -30,3 +32,20 @@ class Backoff:
 
     def reset(self) -> None:
         self.attempt = 0
+
+
+class Contest:
+    """Where a subject may have one session, two clients of it that both come back would replace each other for ever. Each call of
+    ``is_lost`` is a session that a newer one has replaced."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._most = policy.most_replaced
+        self._within_s = policy.replaced_within_s
+        self._times: deque[float] = deque()
+
+    def is_lost(self, now: float) -> bool:
+        """Whether the other one must be left to it."""
+        self._times.append(now)
+        while self._times[0] < now - self._within_s:
+            self._times.popleft()
+        return len(self._times) >= self._most

@@ -13,7 +13,7 @@ from itertools import count
 
 from mdstream.client import events, protocol
 from mdstream.client.actions import Action, DialNow, HangUp, RenewToken, Send
-from mdstream.client.backoff import Backoff
+from mdstream.client.backoff import Backoff, Contest
 from mdstream.client.health import Health
 from mdstream.client.observers import Observer, notify, notify_all, register
 from mdstream.client.policy import FINAL_STATUSES, TEMPORARY_ERRORS, Policy
@@ -65,6 +65,7 @@ class ClientCore:
         self.token_refused = False
         """Whether the next connection must not bring the token of the last one."""
         self._backoff = Backoff.of(random, self.policy)
+        self._contest = Contest(self.policy)
         self._actions: list[Action] = []
         self._ids = count(1)
         self._asked: dict[int, list[Subscription]] = {}
@@ -178,7 +179,7 @@ class ClientCore:
         self._connected = False
         if code == CloseCode.TOKEN_EXPIRED:
             self._renew_token(ConnectionLost(f"the connection was {why}", code=code), now)
-        elif code in FINAL_CLOSE_CODES:
+        elif code in FINAL_CLOSE_CODES or (code == CloseCode.REPLACED and self._contest.is_lost(now)):
             self._close(ConnectionLost(f"the connection was {why}", code=code))
         else:
             self._lost(why, now)

@@ -25,6 +25,10 @@ class Policy:
     healthy_after_s: float = 30.0
     """After a connection that lasted this long and was useful, the count of tries starts at 0 again; a gateway that is well asks for less
     in its ``welcome``."""
+    most_replaced: int = 3
+    """So many times within ``replaced_within_s`` may a newer session of the same subject replace this one (4409); then the client leaves it
+    to the other one. 1: at once."""
+    replaced_within_s: float = 60.0
     connect_timeout_s: float = 10.0
     """For TCP, TLS and the upgrade together, and again for ``welcome``."""
     silent_heartbeats: float = 2.0

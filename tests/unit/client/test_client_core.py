@@ -66,6 +66,29 @@ def test_the_client_reconnects_after_most_close_codes(desk, code):
     assert desk.dials == 2
 
 
+def test_two_clients_of_a_user_with_one_session_do_not_replace_each_other_for_ever(desk):
+    desk.connect()
+    book = with_book(desk)
+    for again in (1, 2):
+        desk.cut(CloseCode.REPLACED, "a newer session")
+        desk.wait(5)
+        assert desk.dials == 1 + again
+        desk.connect()
+    desk.cut(CloseCode.REPLACED, "a newer session")
+    desk.wait(100)
+    assert desk.core.state is ConnectionState.CLOSED and desk.dials == 3
+    assert desk.core.error.code == CloseCode.REPLACED and book.ended
+
+
+def test_who_is_replaced_now_and_then_comes_back(desk):
+    desk.connect()
+    for _ in range(5):
+        desk.cut(CloseCode.REPLACED)
+        desk.wait(31)
+        desk.connect()
+    assert desk.core.state is ConnectionState.OPEN
+
+
 @pytest.mark.parametrize("code", sorted(FINAL_CLOSE_CODES))
 def test_the_client_does_not_reconnect_after_a_final_close_code(desk, code):
     desk.connect()
