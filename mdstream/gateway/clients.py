@@ -67,10 +67,11 @@ class Client:
             for task in list(self.tasks):
                 task.cancel()
 
-    def charge_work(self, work: Work, format: int) -> None:
-        """Raises CommandError ``rate_limited`` if a budget is spent; call it before the work."""
+    def charge_work(self, work: Work, format: int, echo_bytes: int = 0) -> None:
+        """Raises CommandError ``rate_limited`` if a budget is spent; call it before the work. ``echo_bytes``: what the answers
+        repeat of the command."""
         self.budgets.charge(Cost.LEVELS, work.read)
-        self.budgets.charge(Cost.ANSWER_BYTES, work.answer_bytes(format))
+        self.budgets.charge(Cost.ANSWER_BYTES, work.answer_bytes(format) + echo_bytes)
 
 
 def client_of(session: Session) -> Client:

@@ -31,9 +31,7 @@ CommandId: TypeAlias = int | str | UnsetType
 
 LEAST_ID = -(2**63)
 MOST_ID = 2**64 - 1
-"""What 64 bits hold, signed or not: every MessagePack integer."""
-LONGEST_ID = 128
-"""Characters. An ``id`` is in each answer: in a thousand of them where a command names a thousand instruments."""
+"""What 64 bits hold, signed or not: every MessagePack integer. A string may be as long as its message; what its echo costs is charged."""
 
 
 class _Command(Struct, tag_field="op", forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -47,6 +45,11 @@ class Subscribe(_Command, tag="subscribe", frozen=True):
     group: Annotated[int, Meta(ge=1, le=MAX_NUMBER)] = 1
     interval_ms: Number = 0
     resume: dict[str, tuple[Number, Number]] = msgspec.field(default_factory=dict)
+
+    @property
+    def echo_bytes(self) -> int:
+        """What its ``id`` takes in all answers, where it is a string."""
+        return len(self.id) * len(self.instruments) if isinstance(self.id, str) else 0
 
     @property
     def view(self) -> tuple[str, int, int, int]:
@@ -91,7 +94,7 @@ Command: TypeAlias = Subscribe | Unsubscribe | Recover | Auth | Ping
 _TYPES: dict[str, type[_Command]] = {kind.__struct_config__.tag: kind for kind in get_args(Command)}
 OPS = tuple(_TYPES)
 _CHANNELS = tuple(Channel)
-_BAD_ID = f"id is too long; allowed are integers of 64 bits and strings of at most {LONGEST_ID} characters"
+_BAD_ID = "id is beyond 64 bits, which MessagePack has no integer for; a longer one can be a string"
 
 
 def decode(format: int, payload: bytes, max_values: int = MAX_VALUES) -> Iterator[object]:
@@ -123,10 +126,8 @@ def id_of(value: object) -> CommandId:
 
 
 def _is_beyond(id: CommandId) -> bool:
-    """Whether it is too much to be in every answer."""
-    if isinstance(id, int):
-        return not LEAST_ID <= id <= MOST_ID
-    return isinstance(id, str) and len(id) > LONGEST_ID
+    """Whether not both formats can echo it."""
+    return isinstance(id, int) and not LEAST_ID <= id <= MOST_ID
 
 
 class CommandReader:

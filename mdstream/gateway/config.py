@@ -274,6 +274,11 @@ class GatewayConfig(AuthSettings):
         "views of one instrument in groups that are not among groups, of all clients together; more are refused as "
         "limit_subscriptions",
     )
+    max_grouped_bytes: int = _bounds(
+        67_108_864,
+        _bytes(0, 2**40),
+        "memory of the grouped views of all clients together; further ones are refused as limit_subscriptions",
+    )
     max_instruments_per_command: int = _bounds(
         1_000, Whole(1, 100000), "instruments in one subscribe; more are refused as bad_value"
     )

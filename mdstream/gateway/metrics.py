@@ -140,6 +140,16 @@ class GatewayCollector(Collector):
             "Connections that have not asked for their upgrade yet",
             value=self._server.half_open,
         )
+        yield GaugeMetricFamily(
+            "mdstream_unread_bytes",
+            "Data that waits in memory for clients that do not read, of all together",
+            value=self._server.unread_bytes,
+        )
+        yield GaugeMetricFamily(
+            "mdstream_grouped_view_bytes",
+            "Memory of the grouped views of all clients",
+            value=sessions.grouped_bytes,
+        )
         yield CounterMetricFamily(
             "mdstream_connections_opened", "Clients that were let in", value=sessions.opened_total
         )

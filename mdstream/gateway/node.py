@@ -459,6 +459,7 @@ class Gateway:
             self._instruments.sweep()
             self._limits.sweep()
             self._warming.tick()
+            self._sessions.sweep()
         if self._authenticator is not None and now_s - self._looked_at >= _LOOK_AT_FILES_S:
             self._looked_at = now_s
             self._authenticator.look_at_files()

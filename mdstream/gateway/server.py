@@ -103,6 +103,11 @@ class Server:
         """Connections that have not sent their upgrade request yet."""
         return self.group.half_open
 
+    @property
+    def unread_bytes(self) -> int:
+        """What waits in memory for clients that do not read."""
+        return self._group.unread
+
     def not_ready(self) -> str | None:
         """Why a client that comes now is refused; None if it is not."""
         if self.draining:

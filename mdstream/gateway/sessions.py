@@ -164,7 +164,8 @@ class Sessions:
         self.turns.run(session, self._answer_all(session, payload))
 
     def limited(self, session: Session, kind: str) -> None:
-        """The core has refused what a client sent: ``decoded_bytes``, a message; ``control_frames``, pings that are not all answered."""
+        """The core has refused what a client sent: ``decoded_bytes``, a message; ``control_frames``, pings that are not all answered;
+        ``unread_bytes``, it is closed because it reads nothing."""
         if session not in self._open:
             return
         if kind == Cost.DECODED_BYTES:
@@ -206,6 +207,15 @@ class Sessions:
             shared = self._limits.shown(visitor)
             found = self._welcomes[key] = messages.Welcomes(self._config, shared, healthy_ms)
         return found
+
+    @property
+    def grouped_bytes(self) -> int:
+        """Memory of all grouped views."""
+        return self.subscriptions.grouped_bytes
+
+    def sweep(self) -> None:
+        """Call about once a second."""
+        self.subscriptions.sweep()
 
     # ---- the end
 

@@ -145,8 +145,9 @@ class Subscriptions:
         if command.group != 1:
             for instrument in found:
                 self._grouped.check_instrument(instrument, command)
+            self._grouped.check_memory(found, command)
         client = client_of(session)
-        client.charge_work(_work_of(command, found), session.format)
+        client.charge_work(_work_of(command, found), session.format, command.echo_bytes)
         client.opening += len(found)
         self._tally(session)
         return self._subscribe_each(session, command, found)
@@ -210,6 +211,8 @@ class Subscriptions:
     def _subscribe_one(self, session: Session, command: Subscribe, instrument: OpenInstrument) -> None:
         resume = command.resume.get(instrument.name)
         topic, resumed = self._hub.join(session.sink, instrument.core, command.view, resume)
+        if command.group != 1:
+            self._grouped.joined(topic)
         answer = instrument.subscribed.encode(
             session.format,
             command.id,
@@ -278,6 +281,15 @@ class Subscriptions:
             tell(session, messages.unsubscribed(UNSET, [topic.number for topic in topics], reason))
 
     # ---- count
+
+    @property
+    def grouped_bytes(self) -> int:
+        """Memory of all grouped views."""
+        return self._grouped.bytes
+
+    def sweep(self) -> None:
+        """Call about once a second."""
+        self._grouped.measure()
 
     def _tally(self, session: Session) -> None:
         """Tells the limits of address and user how many subscriptions the client has, those included that are not made yet."""

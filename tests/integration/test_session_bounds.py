@@ -335,6 +335,8 @@ def test_beyond_what_may_wait_for_all_the_one_with_most_is_ended(run, hub):
     async def scenario():
         limits = {"max_unread_bytes": 30_000_000, "stuck_s": 0, "send_buffer_bytes": 16384}
         async with serving(hub, **limits) as server:
+            told: list[tuple[object, str]] = []
+            server.on_limited = lambda session, kind: told.append((session, kind))
             for size in (18_000_000, 24_000_000):
                 client, session = await server.connect(limit=4096)
                 client.writer.transport.pause_reading()
@@ -342,6 +344,9 @@ def test_beyond_what_may_wait_for_all_the_one_with_most_is_ended(run, hub):
                 assert server.closes.empty()
             assert await server.closes.get() == 4408
             assert await dropped(client), "the second one"
+            assert told == [(session, "unread_bytes")]
+            server.group.tick()
+            assert 17_000_000 < server.group.unread <= 18_000_000
             assert server.closes.empty()
 
     run(scenario())

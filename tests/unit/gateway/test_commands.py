@@ -154,19 +154,20 @@ def test_what_names_no_instrument_is_unknown(name: str) -> None:
     assert "VENUE:SYMBOL" in str(caught.value) or "must be" in str(caught.value)
 
 
-@pytest.mark.parametrize("id", [0, -1, -(2**63), 2**64 - 1, "", "é" * 128])
+@pytest.mark.parametrize("id", [0, -1, -(2**63), 2**64 - 1, "", "é" * 30_000])
 def test_ids_that_are_echoed(id: object) -> None:
     assert id_of({"op": "nope", "id": id}) == id
     assert READER.read({"op": "ping", "id": id}) == Ping(id=id)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("id", [2**64, -(2**63) - 1, 10**4000, "x" * 129])
-def test_ids_that_are_too_long_to_be_in_every_answer(id: object) -> None:
+@pytest.mark.parametrize("id", [2**64, -(2**63) - 1, 10**4000])
+def test_integers_that_messagepack_has_not_are_no_ids(id: object) -> None:
     for command in (BOOK, {"op": "ping"}, {"op": "auth", "token": "x"}):
         code, message = refused({**command, "id": id})
         assert code == ErrorCode.BAD_VALUE
         assert (
-            message == "id is too long; allowed are integers of 64 bits and strings of at most 128 characters"
+            message
+            == "id is beyond 64 bits, which MessagePack has no integer for; a longer one can be a string"
         )
     assert id_of({"op": "nope", "id": id}) is UNSET
 

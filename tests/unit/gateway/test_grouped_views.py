@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
+
 from mdstream.gateway import messages
 from mdstream.model import GROUPS, Ref
 
@@ -111,5 +113,43 @@ def test_many_groups_by_one_client_leave_a_bounded_number_of_topics(run, stage) 
         assert on.hub.stats()["topics"] == answers.count("subscribed")
         client.sink.close()
         assert on.hub.stats()["topics"] == 0
+
+    run(scenario())
+
+
+def test_the_views_of_all_clients_together_have_so_much_memory(run, stage) -> None:
+    async def scenario() -> None:
+        on, client = await opened(stage, max_grouped_bytes=3 * 5_000)
+        others = [on.client() for _ in range(2)]
+        assert [ask(on, client, group=group)["type"] for group in (2, 5, 10)] == ["subscribed"] * 3
+        error = ask(on, others[0], group=20)
+        assert (error["code"], "of all clients take" in error["message"]) == ("limit_subscriptions", True)
+        assert ask(on, others[0], group=10)["type"] == "subscribed", "it is shared"
+        assert ask(on, others[1], depth=5)["type"] == "subscribed", "it is not grouped"
+        before = on.sessions.grouped_bytes
+        on.say(client, op="unsubscribe", subs=[topic.number for topic in client.sink.topics()])
+        assert ask(on, others[1], group=20)["type"] == "subscribed", "two views have ended"
+        on.sessions.sweep()
+        assert 0 < on.sessions.grouped_bytes < before
+        for other in others:
+            other.sink.close()
+        on.sessions.sweep()
+        assert on.sessions.grouped_bytes == 0
+
+    run(scenario())
+
+
+def test_a_view_that_grows_takes_what_it_takes_now(run, stage) -> None:
+    async def scenario() -> None:
+        on, client = await opened(stage)
+        ask(on, client, group=2)
+        small = on.sessions.grouped_bytes
+        (topic,) = client.sink.topics()
+        bids = [number for level in range(2_000) for number in (1_000_000 - 10 * level, 1)]
+        epoch = topic.instrument.book.epoch + 1
+        assert on.hub.load_snap(topic.instrument, msgpack.packb([2, epoch, 9, 1, bids, []]))
+        on.hub.flush(10**9)
+        on.sessions.sweep()
+        assert on.sessions.grouped_bytes > small + 2_000 * 16
 
     run(scenario())

@@ -487,6 +487,21 @@ def test_a_command_beyond_a_budget_is_refused_before_it_is_done(run, stage) -> N
     run(scenario())
 
 
+def test_a_long_id_is_echoed_in_each_answer_and_charged_for_each(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(answer_bytes_burst=20_000, answer_bytes_per_second=1)
+        await opened(on)
+        client, long = on.client(), "x" * 3_000
+        on.say(client, **{**BOOK, "instruments": NAMES}, id=long)
+        answers = [message for message in client.taken() if message["type"] == "subscribed"]
+        assert [answer["id"] for answer in answers] == [long] * len(NAMES)
+        on.say(client, **{**BOOK, "instruments": NAMES[:1], "depth": 5}, id=2)
+        (error,) = client.taken()
+        assert (error["code"], "answer_bytes_burst" in error["message"]) == ("rate_limited", True)
+
+    run(scenario())
+
+
 def test_what_a_session_costs_is_charged_to_others_too(run, stage) -> None:
     async def scenario() -> None:
         on = stage()

@@ -61,6 +61,11 @@ cdef class Topic:
         return self.c_count_members()
 
     @property
+    def held_bytes(self) -> int:
+        """Memory of its view, and of the snapshots that are kept until the next change."""
+        return 0
+
+    @property
     def subscription_bytes(self) -> int:
         """Memory that its subscriptions take here; ``Sink.subscription_bytes`` is the rest."""
         cdef Py_ssize_t room = 0

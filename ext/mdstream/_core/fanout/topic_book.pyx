@@ -46,6 +46,15 @@ cdef class BookTopic(Topic):
         """Memory that the view takes, which it keeps unless it is the whole book."""
         return (self.view_bids.capacity + self.view_asks.capacity) * 2 * sizeof(int64_t)
 
+    @property
+    def held_bytes(self) -> int:
+        cdef int variant
+        cdef Py_ssize_t held = self.view_bytes
+        for variant in range(VARIANTS):
+            if self.snapshots[variant].data != NULL:
+                held += self.snapshots[variant].size
+        return held
+
     cdef int c_start(self, Outbox out) except -1:
         self.full = self.depth == 0 and self.group == 1
         if not self.full:

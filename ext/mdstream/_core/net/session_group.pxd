@@ -19,6 +19,7 @@ cdef class SessionGroup:
     cdef Py_ssize_t max_compressed  # the same compressed: what cannot be compressed grows a little
     cdef Py_ssize_t control_backlog
     cdef public Py_ssize_t max_unread
+    cdef readonly Py_ssize_t unread     # bytes that wait in memory for peers that do not read, at the last tick
     cdef uint64_t stuck_us
     cdef Allowance control_frames
     cdef Allowance input_bytes

@@ -53,7 +53,7 @@ cdef class SessionGroup:
     a whole message (UTF-8 checked in JSON sessions); ``on_close(session, code)`` is called once for each session that was opened, also
     if the peer vanished (1006); ``on_gone(session)`` once for each of the others.
     ``on_limited(session, kind)``: what the peer sent is beyond a budget. ``decoded_bytes``: a message that was not read.
-    ``control_frames``: there are too many pings; only the newest is answered.
+    ``control_frames``: there are too many pings; only the newest is answered. ``unread_bytes``: it is closed, see ``max_unread_bytes``.
     ``SessionClosed`` raised in ``on_open`` or ``on_message`` closes with its code; any other exception is logged and closes with 1011.
     What a callback sends leaves in one write.
 
@@ -118,6 +118,7 @@ cdef class SessionGroup:
             session.drop()
         for session in expired(self.closings, now_us):
             session.drop()
+        self.unread = 0
         if self.hub.blocked:
             self.c_bound_unread(now_us)
 
@@ -129,6 +130,7 @@ cdef class SessionGroup:
         cdef list sinks = [each for each in self.hub.blocked if isinstance(each, SessionSink)]
         for sink in sinks:
             unread += sink.c_look_at_held(now_us)
+        self.unread = unread
         if unread <= self.max_unread:
             return 0
         if unread > 2 * self.max_unread:
@@ -138,6 +140,8 @@ cdef class SessionGroup:
                 stuck.append((sink.held, sink.session))
         stuck.sort(key=itemgetter(0), reverse=True)
         for held, session in stuck:
+            if self.on_limited is not None:
+                self.on_limited(session, "unread_bytes")
             session.close(TOO_SLOW, "too slow: nothing was read, and memory is short")
             session.drop()
             unread -= held
