@@ -6,8 +6,6 @@ characters of base64url that the key has not used lately, ``Mdstream-Signature``
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import re
 import tomllib
@@ -23,12 +21,10 @@ from mdstream.auth import reasons
 from mdstream.auth.credentials import Credentials
 from mdstream.auth.entitlements import NONE, Entitlements
 from mdstream.auth.identity import Identity, is_name
-from mdstream.auth.keys import LEAST_SECRET
 from mdstream.auth.nonces import Nonces
+from mdstream.auth.signed_request import HEADERS, KEY, from_base64, secret_of, signing_text
 from mdstream.errors import Unauthorized
 
-KEY, TIMESTAMP, NONCE, SIGNATURE = (f"mdstream-{name}" for name in ("key", "timestamp", "nonce", "signature"))
-HEADERS: Final = (KEY, TIMESTAMP, NONCE, SIGNATURE)
 WINDOW_S: Final = 30.0
 """How far a request's time may be from ours, either way."""
 MAX_API_KEYS: Final = 100_000
@@ -46,11 +42,6 @@ class ApiKey:
     subject: str
     entitlements: Entitlements
     check: Callable[[bytes, bytes], bool] = field(repr=False)
-
-
-def signing_text(timestamp: str, nonce: str, host: str, target: str, method: str = "GET") -> bytes:
-    """What is signed: six lines. ``host`` is the value of ``Host``, ``target`` the path with its query, as they are sent."""
-    return "\n".join(("mdstream-key-1", timestamp, nonce, method, host, target)).encode()
 
 
 class ApiKeys:
@@ -157,22 +148,3 @@ def _signed_by(text: object) -> Callable[[bytes, bytes], bool]:
 def _mac_by(text: object) -> Callable[[bytes, bytes], bool]:
     secret = secret_of(text)
     return lambda signature, message: hmac.compare_digest(hmac.digest(secret, message, sha256), signature)
-
-
-def secret_of(text: object) -> bytes:
-    """The secret of an HMAC. Raises ValueError."""
-    secret = from_base64(text)
-    if len(secret) < LEAST_SECRET:
-        raise ValueError(f"secret must be base64 of at least {LEAST_SECRET} bytes")
-    return secret
-
-
-def from_base64(text: object) -> bytes:
-    """The bytes of base64 or base64url, with or without padding; empty for anything else."""
-    if not isinstance(text, str):
-        return b""
-    plain = text.replace("-", "+").replace("_", "/").rstrip("=")
-    try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return b""

@@ -12,10 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from mdstream.auth.api_keys import HEADERS, from_base64, secret_of, signing_text
 from mdstream.auth.identity import is_name
+from mdstream.auth.signed_request import HEADERS, from_base64, secret_of, signing_text
 from mdstream.errors import ConfigError
 
 _FIELDS: Final = {"id", "private_key", "secret"}
@@ -66,6 +64,10 @@ class ClientKey:
 
 
 def _by_private_key(text: object) -> Callable[[bytes], bytes]:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,  # slow to load: only where it is used
+    )
+
     raw = from_base64(text)
     if len(raw) != _PRIVATE_BYTES:
         raise ValueError("private_key must be the 32 bytes of an Ed25519 private key in base64")

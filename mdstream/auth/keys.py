@@ -19,11 +19,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 
 from mdstream.auth.identity import MAX_NAME, is_name
+from mdstream.auth.signed_request import LEAST_SECRET
 
 ALGORITHMS: Final = ("HS256", "RS256", "ES256", "EdDSA")
 SYMMETRIC: Final = "HS256"
-LEAST_SECRET: Final = 32
-"""Bytes of an HS256 secret: as many as its hash has (RFC 7518 section 3.2)."""
 LEAST_RSA_BITS: Final = 2_048
 MOST_RSA_BITS: Final = 8_192
 MAX_KEYS: Final = 100

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from mdstream.auth.keys import LEAST_SECRET, SYMMETRIC, public_key
+from mdstream.auth.keys import SYMMETRIC, public_key
+from mdstream.auth.signed_request import LEAST_SECRET
 
 DEFAULT_ALGORITHM: Final = "EdDSA"
 API_KEY_ALGORITHMS: Final = (DEFAULT_ALGORITHM, SYMMETRIC)

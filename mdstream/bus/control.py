@@ -1,4 +1,5 @@
-"""Commands to all gateways: what was revoked, kept in the stream ``MD_CTL`` for those that start later, and sessions that opened.
+"""Commands to all gateways: what was revoked, kept in the stream ``MD_CTL`` for those that start later, sessions that opened,
+and signed requests that were used.
 
 A revocation is published once, on ``mdctl.revoke.<kind>.<hash of the name>``: gateways that are there hear it, and the stream keeps the
 newest of each name. What comes is untrusted, and read within bounds.
@@ -24,6 +25,7 @@ from mdstream.model import MAX_NUMBER
 
 REVOKE: Final = "mdctl.revoke"
 OPENED: Final = "mdctl.opened"
+USED: Final = "mdctl.used"
 KINDS: Final = ("subject", "session", "key", "token")
 MAX_NAME: Final = 256
 MAX_PAYLOAD: Final = 4_096
@@ -105,6 +107,19 @@ def decode_opened(payload: bytes) -> tuple[str, str]:
     if not _is_name(subject) or not _is_name(session):
         raise PayloadError("an opened session must have subject and session")
     return str(subject), str(session)
+
+
+def encode_used(key: str, nonce: str) -> bytes:
+    return json.dumps({"key": key, "nonce": nonce}).encode()
+
+
+def decode_used(payload: bytes) -> tuple[str, str]:
+    """The id of an API key, and the nonce of a request that it signed. Raises PayloadError."""
+    found = _read(payload)
+    key, nonce = found.get("key"), found.get("nonce")
+    if not _is_name(key) or not _is_name(nonce):
+        raise PayloadError("a used request must have key and nonce")
+    return str(key), str(nonce)
 
 
 def _read(payload: bytes) -> dict[str, Any]:

@@ -11,15 +11,18 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypedDict
 
 import uvloop
 
 from mdstream.auth.identity import is_name
-from mdstream.client import DEFAULT_URL, ConnectionFailed
+from mdstream.client import DEFAULT_URL, ClientKey, ConnectionFailed
 from mdstream.client.urls import check_url
 from mdstream.errors import ConfigError
 from mdstream.model import InstrumentId
+
+TOKEN_ENV: Final = "MDSTREAM_TOKEN"
+API_KEY_ENV: Final = "MDSTREAM_API_KEY_FILE"
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
@@ -43,26 +46,56 @@ def add_connection(parser: argparse.ArgumentParser, *, format: str) -> None:
     parser.add_argument(
         "--compression", action="store_true", help="ask for compressed messages (permessage-deflate)"
     )
-    parser.add_argument(
-        "--token",
-        metavar="JWT",
-        default=os.environ.get("MDSTREAM_TOKEN"),
-        help="sent as Authorization: Bearer; safer in the environment as MDSTREAM_TOKEN, or in a file",
-    )
-    parser.add_argument(
-        "--token-file", metavar="FILE", type=Path, help="a file with the token, read again before it expires"
-    )
+    add_credentials(parser)
     parser.add_argument(
         "--for", dest="for_s", metavar="TIME", type=duration_s, help="end after this time: 500ms, 10s, 5m, 1h"
     )
 
 
-def token_of(args: argparse.Namespace) -> str | Callable[[], str] | None:
-    """The ``token`` to connect with. Raises ConfigError for a file that cannot be read now."""
-    path = args.token_file
-    if path is None:
-        return args.token if args.token is None else str(args.token)
+def add_credentials(parser: argparse._ActionsContainer) -> None:
+    """Adds the options that say who connects: ``credentials_of`` reads them."""
+    add = parser.add_argument
+    add(
+        "--token",
+        metavar="JWT",
+        help="sent as Authorization: Bearer; safer in the environment as MDSTREAM_TOKEN, or in a file",
+    )
+    add("--token-file", metavar="FILE", type=Path, help="a file with the token, read again before it expires")
+    add(
+        "--api-key-file",
+        metavar="FILE",
+        type=Path,
+        help="a file with an API key (as `mdstream token --new-api-key` makes it), which signs each request to connect; also in "
+        "the environment as MDSTREAM_API_KEY_FILE",
+    )
 
+
+class Credentials(TypedDict, total=False):
+    """Of ``mdstream.client.connect``; at most one of them."""
+
+    token: str | Callable[[], str]
+    api_key: ClientKey
+
+
+def credentials_of(args: argparse.Namespace) -> Credentials:
+    """What the options say; without any of them, the environment. Raises ConfigError for two options, or a file that cannot be used."""
+    found = {name: getattr(args, name) for name in ("token", "token_file", "api_key_file")}
+    given = [name for name, value in found.items() if value is not None]
+    if len(given) > 1:
+        raise ConfigError(
+            f"{' and '.join('--' + name.replace('_', '-') for name in given)}: give one of them"
+        )
+    if not given:
+        found["token"], key_file = os.environ.get(TOKEN_ENV), os.environ.get(API_KEY_ENV)
+        found["api_key_file"] = Path(key_file) if key_file and not found["token"] else None
+    if found["api_key_file"] is not None:
+        return {"api_key": ClientKey.read(found["api_key_file"])}
+    if found["token_file"] is not None:
+        return {"token": _token_from(found["token_file"])}
+    return {"token": str(found["token"])} if found["token"] else {}
+
+
+def _token_from(path: Path) -> Callable[[], str]:
     def read() -> str:
         return str(path.read_text(encoding="ascii").strip())
 

@@ -11,11 +11,11 @@ from typing import TextIO
 from mdstream.cli.client_options import (
     add_connection,
     add_view,
+    credentials_of,
     instrument,
     positive,
     reachable,
     run_until_signal,
-    token_of,
 )
 from mdstream.cli.render_json import JsonLines
 from mdstream.client import Client, ConnectionFailed, Subscription, connect
@@ -66,8 +66,8 @@ async def _dump(args: argparse.Namespace, out: TextIO) -> int:
             args.url,
             format=args.format,
             compression=args.compression,
-            token=token_of(args),
             on_payload=printer.take,
+            **credentials_of(args),
         ) as client:
             with suppress(TimeoutError):
                 async with asyncio.timeout(args.for_s):

@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from mdstream.auth.entitlements import Entitlements
-from mdstream.auth.keys import ALGORITHMS
-from mdstream.auth.signing import DEFAULT_ALGORITHM, SigningKey, new_api_key, new_key, read_signing_key
+from mdstream.auth.keys import ALGORITHMS, SYMMETRIC
+from mdstream.auth.signing import (
+    API_KEY_ALGORITHMS,
+    DEFAULT_ALGORITHM,
+    SigningKey,
+    new_api_key,
+    new_key,
+    read_signing_key,
+)
 from mdstream.cli.client_options import duration_s, name, natural
 from mdstream.errors import ConfigError, MdstreamError
 from mdstream.model import Channel
@@ -22,6 +29,7 @@ examples:
   mdstream token --new-key dev                       dev.key, which signs, and dev.pub, which the gateway needs
   mdstream serve --auth-key-file dev.pub
   mdstream token --key dev.key --subject alice       a token for everything, for an hour
+  mdstream token --new-api-key bot --subject desk-3 >> api-keys.toml      a key that signs requests, without an end
   mdstream token --key dev.key --subject bob --for 5m --instruments 'SIM:*' --channels book,ticker --depth 20
   MDSTREAM_TOKEN=$(mdstream token --key dev.key --subject alice) mdstream watch SIM:BTC-USD
 
@@ -42,7 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--new-key", metavar="NAME", type=Path, help="make a key: the files NAME.key and NAME.pub"
     )
     what.add_argument(
-        "--new-api-key", metavar="ID", type=name, help="make an API key for requests that a program signs"
+        "--new-api-key",
+        metavar="ID",
+        type=name,
+        help="make an API key: the file ID.apikey for a program that signs its requests, and what the gateway needs",
     )
     parser.add_argument(
         "--algorithm",
@@ -112,12 +123,26 @@ def _make_key(path: Path, algorithm: str) -> None:
 
 
 def _make_api_key(args: argparse.Namespace) -> None:
-    private, public = new_api_key()
+    """The half for the program goes into a file, that for the gateway to stdout."""
+    id, algorithm = args.new_api_key, args.algorithm
+    if algorithm not in API_KEY_ALGORITHMS:
+        raise ConfigError(f"--algorithm: an API key is of {' or '.join(API_KEY_ALGORITHMS)}, not {algorithm}")
+    path = Path(f"{id}.apikey")
+    if path.name != str(path):
+        raise ConfigError(f"--new-api-key: {id!r} names its file too; it must have no /")
+    own, public = ("secret", "secret") if algorithm == SYMMETRIC else ("private_key", "public_key")
+    signs, verifies = new_api_key(algorithm)
     grant = json.dumps(_md(args)["grants"]).replace('": ', '" = ')
-    print(f"# for the program, a secret: private_key = {private}")
-    print("# for the file of --auth-api-keys-file:")
-    print(f"[[keys]]\nid = {json.dumps(args.new_api_key)}\nsubject = {json.dumps(args.subject)}")
-    print(f"public_key = {json.dumps(public)}\nentitlements = {{grants = {grant}}}")
+    _write_secret(path, f"id = {_quoted(id)}\n{own} = {json.dumps(signs)}\n".encode())
+    print(f"# {path} is for the program: mdstream watch --api-key-file {path} …")
+    print("# This is for the gateway's file of --auth-api-keys-file:")
+    print(f"[[keys]]\nid = {_quoted(id)}\nsubject = {_quoted(args.subject)}")
+    print(f"{public} = {json.dumps(verifies)}\nentitlements = {{grants = {grant}}}")
+
+
+def _quoted(name: str) -> str:
+    """A string of printable characters in TOML."""
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _claims(args: argparse.Namespace, now_s: float) -> dict[str, Any]:

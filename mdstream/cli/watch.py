@@ -17,12 +17,12 @@ from rich.live import Live
 from mdstream.cli.client_options import (
     add_connection,
     add_view,
+    credentials_of,
     has_screen,
     instrument,
     positive,
     reachable,
     run_until_signal,
-    token_of,
 )
 from mdstream.cli.ladder import Scene, line, render
 from mdstream.client import Client, ConnectionFailed, ConnectionState, SubscriptionRefused, connect
@@ -77,8 +77,8 @@ async def _watch(args: argparse.Namespace) -> int:
             args.url,
             format=args.format,
             compression=args.compression,
-            token=token_of(args),
             lines=args.lines,
+            **credentials_of(args),
         ) as client:
             with suppress(TimeoutError):
                 async with asyncio.timeout(args.for_s):

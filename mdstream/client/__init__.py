@@ -11,6 +11,7 @@ See ``docs/client.md``.
 """
 
 import mdstream._core  # noqa: F401 - first, because it tells when it is not built
+from mdstream.auth.client_key import ClientKey
 from mdstream.client.api import Client
 from mdstream.client.book import Book, BookUpdate
 from mdstream.client.client import DEFAULT_URL, connect
@@ -36,6 +37,7 @@ __all__ = [
     "BookUpdate",
     "Client",
     "ClientError",
+    "ClientKey",
     "ConnectionFailed",
     "ConnectionLost",
     "ConnectionState",

@@ -13,6 +13,7 @@ from time import perf_counter, time_ns
 from types import TracebackType
 from typing import Any
 
+from mdstream.auth.client_key import ClientKey
 from mdstream.client.actions import DialNow, HangUp, RenewToken, Send
 from mdstream.client.api import Client, S, until
 from mdstream.client.core import ClientCore
@@ -326,13 +327,13 @@ class connect:
     what comes first from either; the URLs are dealt out, and each line tries its own in turn.
     ``format`` is ``msgpack`` (smaller, faster) or ``json``. ``token`` goes into the ``Authorization`` header. It is a string,
     or a plain or async function that is called for a fresh token before each connection, and when the gateway says that the
-    present one expires: the connection then goes on. ``ssl`` replaces the default TLS
+    present one expires: the connection then goes on. ``api_key`` signs each upgrade request instead. ``ssl`` replaces the default TLS
     context. ``compression`` asks the gateway to compress its messages to a half or a quarter of the bytes, which costs this
     process some µs per message. ``policy`` has the times and bounds. ``on_payload`` is an observer for ``Client.on_payload``
     from the first message on. ``dial`` and ``random`` (floats in [0, 1)) are for tests.
 
     Raises ConnectionFailed or HandshakeRefused if the first connection fails, unless ``policy.persist``. After that the
-    client reconnects by itself; see ``Client.state``. Raises ValueError for an invalid URL or format.
+    client reconnects by itself; see ``Client.state``. Raises ValueError for an invalid URL or format, or both a token and an API key.
     """
 
     def __init__(
@@ -341,6 +342,7 @@ class connect:
         *,
         format: FormatName = "msgpack",
         token: Token | None = None,
+        api_key: ClientKey | None = None,
         ssl: ssl_module.SSLContext | None = None,
         compression: bool = False,
         policy: Policy | None = None,
@@ -349,11 +351,13 @@ class connect:
         dial: Dial | None = None,
         random: Callable[[], float] = random_module.random,
     ) -> None:
+        if token is not None and api_key is not None:
+            raise ValueError("connect takes a token or an api_key, not both")
         self._urls = deal(url, lines)
         self._options: dict[str, Any] = {
             "format": format,
             "token": token,
-            "dial": dial or PicowsDial(ssl, compression=compression),
+            "dial": dial or PicowsDial(ssl, compression=compression, api_key=api_key),
             "policy": policy or Policy(),
             "random": random,
         }

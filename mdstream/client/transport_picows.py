@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from time import time
+from typing import TYPE_CHECKING
 
 import picows
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows.url import parse_url
 
 from mdstream._core.codec.deflate import inflate
 from mdstream.client.compression import OFFER, is_agreed
@@ -20,18 +22,30 @@ from mdstream.client.transport import Receiver, Transport
 from mdstream.codes import CloseCode
 from mdstream.errors import ClientError, ConnectionFailed, HandshakeRefused
 
+if TYPE_CHECKING:
+    from mdstream.auth.client_key import ClientKey
+
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 EXTENSIONS = "Sec-WebSocket-Extensions"
+UNKNOWN_KEY = "; does the gateway know the API key, is this machine's clock right, and does no proxy change Host or path?"
 
 
 class PicowsDial:
-    """Dials with picows; ``ssl`` replaces the default TLS context of ``wss`` URLs, ``compression`` offers permessage-deflate."""
+    """Dials with picows; ``ssl`` replaces the default TLS context of ``wss`` URLs, ``compression`` offers permessage-deflate, ``api_key``
+    signs each upgrade request."""
 
-    def __init__(self, ssl: ssl_module.SSLContext | None = None, *, compression: bool = False) -> None:
+    def __init__(
+        self,
+        ssl: ssl_module.SSLContext | None = None,
+        *,
+        compression: bool = False,
+        api_key: ClientKey | None = None,
+    ) -> None:
         self._ssl = ssl
         self._compression = compression
+        self._api_key = api_key
 
     async def __call__(
         self,
@@ -48,10 +62,12 @@ class PicowsDial:
             headers["Authorization"] = f"Bearer {token}"
         if self._compression:
             headers[EXTENSIONS] = OFFER
+        if self._api_key is not None:
+            headers |= _signed(self._api_key, url)
         try:
             ws, listener = await self._open(url, _Listener(receiver, binary), headers, timeout_s)
         except (OSError, picows.WSError) as error:
-            raise _failure(url, error, timeout_s) from error
+            raise _failure(url, error, timeout_s, signed=self._api_key is not None) from error
         if listener is None:
             raise ConnectionFailed(f"cannot connect to {url}: it hung up during the upgrade")
         _check_answer(url, ws, subprotocol, self._compression)
@@ -69,6 +85,7 @@ class PicowsDial:
                     websocket_handshake_timeout=timeout_s,
                     extra_headers=headers,
                     max_frame_size=MAX_MESSAGE_BYTES,
+                    max_redirects=0,  # a redirect would carry the credential elsewhere
                 )
         except BaseException:
             # picows keeps the connection of a cancelled call; without a receiver it must be closed.
@@ -191,9 +208,16 @@ class _Listener(WSListener):
         transport.disconnect()
 
 
-def _failure(url: str, error: OSError | picows.WSError, timeout_s: float) -> ClientError:
+def _signed(key: ClientKey, url: str) -> dict[str, str]:
+    """The headers of a signed request, ``Host`` among them, which is signed too."""
+    parts = parse_url(url)
+    host = parts.netloc.rpartition("@")[2]
+    return {"Host": host} | key.headers(host=host, target=parts.resource_name, time_ms=int(time() * 1000))
+
+
+def _failure(url: str, error: OSError | picows.WSError, timeout_s: float, *, signed: bool) -> ClientError:
     if isinstance(error, picows.WSHandshakeError):
-        return _refused(url, error)
+        return _refused(url, error, UNKNOWN_KEY if signed else "")
     if isinstance(error, TimeoutError):
         return ConnectionFailed(f"cannot connect to {url}: no answer within {timeout_s:g} s")
     return ConnectionFailed(f"cannot connect to {url}: {_describe(error)}{_hint(url, error)}")
@@ -222,13 +246,13 @@ def _check_answer(url: str, ws: WSTransport, subprotocol: str, compression: bool
         raise ConnectionFailed(f"{url} {error}") from None
 
 
-def _refused(url: str, error: picows.WSHandshakeError) -> HandshakeRefused | ConnectionFailed:
+def _refused(url: str, error: picows.WSHandshakeError, why_401: str) -> HandshakeRefused | ConnectionFailed:
     response = error.response
     if response is None or response.status == 101:
         return ConnectionFailed(f"cannot connect to {url}: it does not speak WebSocket ({error})")
     body = (response.body or error.raw_body or b"").decode(errors="replace").strip()
     said = f": {body[:200]}" if body else ""
-    message = f"{url} refused with HTTP {int(response.status)} {response.status.phrase}{said}"
+    message = f"{url} refused with HTTP {int(response.status)} {response.status.phrase}{said}{why_401 if response.status == 401 else ''}"
     retry_after_s = _retry_after(response.headers)
     return HandshakeRefused(message, status=int(response.status), retry_after_s=retry_after_s)
 

@@ -1,4 +1,5 @@
-"""Hears on the bus what was revoked and which sessions opened on other gateways, and says which opened here."""
+"""Hears on the bus what was revoked, which sessions opened on other gateways and which signed requests were used there; says the same of
+this one."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ _MAX_LOGGED: Final = 100
 
 class BusControl:
     """``revoked`` is called with each revocation that comes, after ``revocations`` has it; ``opened_elsewhere`` with subject and
-    session."""
+    session; ``used_elsewhere`` with key and nonce of a signed request."""
 
     def __init__(
         self,
@@ -28,10 +29,12 @@ class BusControl:
         *,
         revoked: Callable[[Revocation], None],
         opened_elsewhere: Callable[[str, str], None] | None = None,
+        used_elsewhere: Callable[[str, str], None] | None = None,
     ) -> None:
         self._revocations = revocations
         self._revoked = revoked
         self._opened_elsewhere = opened_elsewhere
+        self._used_elsewhere = used_elsewhere
         self._bus: Bus | None = None
         self._loading: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
@@ -57,18 +60,24 @@ class BusControl:
 
     def tell_opened(self, subject: str, session: str) -> None:
         """Tells the other gateways, without waiting; where NATS is away, they are not told."""
+        self._tell_soon(control.OPENED, control.encode_opened(subject, session))
+
+    def tell_used(self, key: str, nonce: str) -> None:
+        """As ``tell_opened``: a signed request was good here, and shall be good nowhere else."""
+        self._tell_soon(control.USED, control.encode_used(key, nonce))
+
+    def _tell_soon(self, subject: str, payload: bytes) -> None:
         if self._bus is None or not self._bus.connected:
             return
-        payload = control.encode_opened(subject, session)
-        task = asyncio.get_running_loop().create_task(self._tell(self._bus, payload))
+        task = asyncio.get_running_loop().create_task(self._tell(self._bus, subject, payload))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    async def _tell(self, bus: Bus, payload: bytes) -> None:
+    async def _tell(self, bus: Bus, subject: str, payload: bytes) -> None:
         try:
-            await bus.publish(control.OPENED, payload)
+            await bus.publish(subject, payload)
         except BusError as error:
-            log.warning("the other gateways are not told of a session: %s", error)
+            log.warning("the other gateways are not told on %s: %s", subject, error)
 
     # ---- revocations
 
@@ -99,6 +108,8 @@ class BusControl:
             await bus.subscribe(f"{control.REVOKE}.>", self._hear_revoked)
             if self._opened_elsewhere is not None:
                 await bus.subscribe(control.OPENED, self._hear_opened)
+            if self._used_elsewhere is not None:
+                await bus.subscribe(control.USED, self._hear_used)
             self._heard = True
         await control.ensure(bus)
         count = 0
@@ -115,6 +126,13 @@ class BusControl:
         assert self._opened_elsewhere is not None
         try:
             self._opened_elsewhere(*control.decode_opened(payload))
+        except PayloadError as error:
+            self._refuse(error)
+
+    def _hear_used(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
+        assert self._used_elsewhere is not None
+        try:
+            self._used_elsewhere(*control.decode_used(payload))
         except PayloadError as error:
             self._refuse(error)
 

@@ -14,9 +14,11 @@ from mdstream.gateway.settings import Setting
 
 ENV_PREFIX = "MDSTREAM_"
 
-# Environment variables with our prefix that are not settings: the build, tests, benchmarks and clients (TOKEN) read them, and
+# Environment variables with our prefix that are not settings: the build, tests, benchmarks and clients (TOKEN, API_KEY_FILE) read them, and
 # Kubernetes sets the last two kinds in every pod of a namespace that has a Service named mdstream.
-_FOREIGN_ENV = re.compile(r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|TOKEN|SERVICE_\w+|PORT_\d+_\w+)")
+_FOREIGN_ENV = re.compile(
+    r"MDSTREAM_(BUILD|BIN|ARGS|DATA|CONFIG|TOKEN|API_KEY_FILE|SERVICE_\w+|PORT_\d+_\w+)"
+)
 
 Item = tuple[str, str, object, bool]
 """Place, field name, raw value, whether the value is text."""

@@ -418,10 +418,16 @@ class Gateway:
             return None
         single = self._sessions.single
         elsewhere = None if single is None else single.opened_elsewhere
+        api_keys = self._authenticator.api_keys
         control = BusControl(
-            self._revocations, revoked=self._sessions.lifetimes.revoke, opened_elsewhere=elsewhere
+            self._revocations,
+            revoked=self._sessions.lifetimes.revoke,
+            opened_elsewhere=elsewhere,
+            used_elsewhere=None if api_keys is None else api_keys.used_elsewhere,
         )
         self._sessions.tell_opened = control.tell_opened
+        if api_keys is not None:
+            api_keys.tell_used = control.tell_used
         return control
 
     def _auth_collectors(self) -> list[AuthCollector]:

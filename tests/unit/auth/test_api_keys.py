@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from mdstream.auth import nonces, reasons
-from mdstream.auth.api_keys import HEADERS, ApiKeys, read_api_keys, signing_text
+from mdstream.auth.api_keys import ApiKeys, read_api_keys
 from mdstream.auth.client_key import ClientKey
 from mdstream.auth.credentials import Credentials
+from mdstream.auth.signed_request import HEADERS, signing_text
 from mdstream.auth.signing import new_api_key
 from mdstream.errors import Unauthorized
 from support.tokens import NOW_S

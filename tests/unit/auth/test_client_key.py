@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,9 @@ def test_a_wrong_file_says_what_is_wrong_and_never_the_secret(tmp_path: Path, te
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere cannot be read: No such file"):
         ClientKey.read(tmp_path / "nowhere")
+
+
+def test_a_client_without_a_key_loads_no_cryptography() -> None:
+    code = "import sys, mdstream.client; print([m for m in sys.modules if m.split('.')[0] in ('cryptography', 'jwt')])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "[]\n"

@@ -8,6 +8,7 @@ import pytest
 from mdstream.cli.client_options import (
     add_connection,
     add_view,
+    credentials_of,
     duration_s,
     has_screen,
     instrument,
@@ -109,3 +110,32 @@ def test_the_exit_code_is_the_programs():
         return 7
 
     assert run_until_signal(main()) == 7
+
+
+def read_credentials(*words):
+    parser = argparse.ArgumentParser()
+    add_connection(parser, format="json")
+    return credentials_of(parser.parse_args(words))
+
+
+def test_who_connects_is_said_by_an_option_or_else_by_the_environment(tmp_path, monkeypatch):
+    key, token = tmp_path / "bot.apikey", tmp_path / "token"
+    key.write_text(f"id = 'bot'\nsecret = '{'A' * 43}='\n")
+    token.write_text("from.a.file\n")
+    for name in ("MDSTREAM_TOKEN", "MDSTREAM_API_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    assert read_credentials() == {}
+    monkeypatch.setenv("MDSTREAM_API_KEY_FILE", str(key))
+    assert read_credentials()["api_key"].id == "bot"
+    monkeypatch.setenv("MDSTREAM_TOKEN", "from.the.environment")
+    assert read_credentials() == {"token": "from.the.environment"}
+    assert read_credentials("--api-key-file", str(key))["api_key"].id == "bot"
+    assert read_credentials("--token", "x") == {"token": "x"}
+    assert read_credentials("--token-file", str(token))["token"]() == "from.a.file"
+
+
+def test_of_two_credentials_one_is_too_many(tmp_path):
+    with pytest.raises(ConfigError, match="--token and --api-key-file: give one of them"):
+        read_credentials("--token", "x", "--api-key-file", str(tmp_path / "k"))
+    with pytest.raises(ConfigError, match="nothing cannot be read"):
+        read_credentials("--api-key-file", str(tmp_path / "nothing"))
