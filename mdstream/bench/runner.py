@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import msgspec
@@ -15,6 +15,7 @@ from mdstream.bench import targets, usage
 from mdstream.bench.findings import spread
 from mdstream.bench.load import merged
 from mdstream.bench.measure import LEVELS, Environment, measure
+from mdstream.bench.own_key import with_own_key
 from mdstream.bench.parts import Part
 from mdstream.bench.profiles import Profile, changed
 from mdstream.bench.results import Floor, Pass, Run, SweepPoint, median_index
@@ -130,6 +131,9 @@ async def _repeat(item: Work, setup: Setup, tell: Callable[[str], None], measure
 
 async def _gateway(item: Work, setup: Setup, measure: Measure) -> Pass:
     async with _environment(item.profile, setup) as (environment, stack):
+        if setup.authenticate:
+            setup = stack.enter_context(with_own_key(setup))
+            environment = replace(environment, setup=setup)
         if setup.urls:
             target = targets.running_gateways(setup)
         else:

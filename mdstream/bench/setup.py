@@ -34,6 +34,9 @@ class Setup:
     floor_s: float = 2.0
     """How long to measure the C floor before and after each measurement; 0 is not at all."""
     token: str | None = field(default=None, repr=False)
+    """Brought by each connection."""
+    authenticate: bool = False
+    """Whether a gateway that is started asks for tokens, by a key made for it."""
 
     @property
     def gateways(self) -> list[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mdstream.bench.profiles import Profile
 from mdstream.bench.runner import Sweep
 from mdstream.bench.setup import Setup, address, split_cpus
 from mdstream.bus import BusOptions
-from mdstream.cli.client_options import natural, positive
+from mdstream.cli.client_options import TOKEN_ENV, natural, positive
 from mdstream.errors import ConfigError
 
 EPILOG = """\
@@ -23,6 +24,7 @@ examples:
   mdstream bench                                      a short set on this machine, about three minutes
   mdstream bench --list                               the profiles
   mdstream bench --profile fan-out --connections 2000 --format json --repeat 5
+  mdstream bench --profile storm --authenticate       what clients cost that bring a token
   mdstream bench --profile fan-out --sweep connections=100,200,500,1000 --report growth.html
   mdstream bench --url ws://10.0.0.7:8080 --admin http://10.0.0.7:8081 --nats nats://10.0.0.5:4222
   mdstream bench --json after.json && mdstream bench compare before.json after.json --fail-above 1.2
@@ -149,7 +151,16 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="port of the started gateway (default: a free one)",
     )
-    add("--token", metavar="JWT", help="sent by each connection as Authorization: Bearer")
+    add(
+        "--token",
+        metavar="JWT",
+        help="sent by each connection as Authorization: Bearer; safer in the environment as MDSTREAM_TOKEN",
+    )
+    add(
+        "--authenticate",
+        action="store_true",
+        help="the started gateway asks for tokens, by a key made for it, and each connection brings one",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -208,9 +219,11 @@ def setup_of(args: argparse.Namespace) -> Setup:
     for flag, value in (("--admin", args.admin), ("--server-pid", args.server_pid)):
         if value and not urls:
             raise ConfigError(f"{flag} is of a gateway that runs: give its --url too")
-    for flag in ("--server-cpus", "--server-args", "--port"):
+    for flag in ("--server-cpus", "--server-args", "--port", "--authenticate"):
         if urls and getattr(args, flag.lstrip("-").replace("-", "_")):
             raise ConfigError(f"{flag} is for a gateway that is started here, but --url names one that runs")
+    if args.authenticate and args.token is not None:
+        raise ConfigError("--token is of somebody else, and --authenticate makes its own: give one of them")
     if args.nats is not None:
         BusOptions.parse(args.nats)
     server_cpus, load_cpus = split_cpus((() if urls else args.server_cpus), args.load_cpus)
@@ -226,7 +239,8 @@ def setup_of(args: argparse.Namespace) -> Setup:
         verify=args.verify,
         repeat=args.repeat,
         floor_s=args.floor_seconds,
-        token=args.token,
+        token=args.token or os.environ.get(TOKEN_ENV) or None,
+        authenticate=args.authenticate,
     )
 
 
@@ -250,6 +264,8 @@ def recorded_options(args: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "floor_seconds": setup.floor_s,
         "verified_connections": setup.verify,
     }
+    if setup.authenticate:
+        options["authenticate"] = True
     if setup.server_args:
         options["server_args"] = shlex.join(setup.server_args)
     if args.quick:

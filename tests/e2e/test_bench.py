@@ -153,6 +153,15 @@ def test_a_sweep_over_several_processes(bench: Bench, tmp_path: Path) -> None:
     assert (tmp_path / "r-cpu-by-connections.svg").is_file()
 
 
+def test_clients_bring_tokens_to_a_gateway_that_asks_for_them(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    words = ("--profile", "storm", *SMALL, "--floor-seconds", "0", "--json", str(file))
+    (run,) = ended(bench(*words, "--authenticate"), file).runs
+    assert run.shown.connections == 20
+    refused = bench(*words, "--token", "a.b.c", f"--server-args=--auth-secret {'s' * 32}")
+    assert refused.end(deadline_s=LONG_S) == 2 and "401" in refused.errors
+
+
 def test_against_a_gateway_that_runs(bench: Bench, tmp_path: Path, nats_server: EmbeddedNats) -> None:
     free = ("--port", "0", "--admin-port", "0")
     serving = Program("mdstream.cli", "serve", "--nats", nats_server.url, *free, temporary=tmp_path)

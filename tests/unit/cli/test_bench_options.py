@@ -66,6 +66,11 @@ def test_several_gateways_may_be_named_either_way() -> None:
             "--port is for a gateway that is started",
         ),
         (["--nats", "http://n"], "nats: "),
+        (
+            ["--url", "ws://a", "--nats", "nats://n", "--authenticate"],
+            "--authenticate is for a gateway that is started",
+        ),
+        (["--token", "x", "--authenticate"], "give one of them"),
         (["--server-cpus", "4095"], "--server-cpus names CPU 4095; this process may use"),
     ],
 )
@@ -160,3 +165,20 @@ def test_show_gives_the_report_and_the_verdict_of_a_result(
     assert "<svg" in page.read_text()
     results.save(made_result(runs=[]), file)
     assert main(["bench", "show", str(file)]) == 1, "nothing was measured"
+
+
+def test_a_token_comes_by_the_option_or_else_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MDSTREAM_TOKEN", raising=False)
+    assert bench_options.setup_of(parsed()).token is None
+    monkeypatch.setenv("MDSTREAM_TOKEN", "from.the.environment")
+    assert bench_options.setup_of(parsed()).token == "from.the.environment"
+    setup = bench_options.setup_of(parsed("--token", "x"))
+    assert setup.token == "x" and "x'" not in repr(setup)
+
+
+def test_that_clients_brought_tokens_is_recorded_and_no_token_is() -> None:
+    for args in (parsed("--authenticate"), parsed("--token", "secret")):
+        setup = bench_options.setup_of(args)
+        options = bench_options.recorded_options(args, setup)
+        assert options.get("authenticate", False) is setup.authenticate
+        assert "secret" not in str(options)
