@@ -31,9 +31,9 @@ class Result:
     corpus: int
     """Inputs that each reach something that no other reaches."""
     coverage: int
-    """Places in the code that were reached, of those that report it; 0: none does."""
+    """Places in the code that were reached; only readers in Python report it."""
     features: int
-    """The same, told apart by how often."""
+    """What was reached, told apart by how often; what guides the fuzzer."""
     found: str
     """The last lines of what the fuzzer said where it found something."""
 
@@ -42,11 +42,12 @@ def environment(target: FuzzTarget) -> dict[str, str]:
     return os.environ | ({"PYTHONMALLOC": "malloc"} if target.guarded else {})
 
 
-def fuzz(target: FuzzTarget, runs: int, seconds: int, corpus: Path) -> Result:
+def fuzz(target: FuzzTarget, runs: int, seconds: int, patience_s: int, corpus: Path) -> Result:
     count = runs if target.python is None else max(1, runs // SLOWER)
     began_s = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "fuzz.engine", target.name, "--runs", str(count), "--seconds", str(seconds), "--corpus", str(corpus)],
+        [sys.executable, "-m", "fuzz.engine", target.name, "--runs", str(count), "--seconds", str(seconds), "--patience", str(patience_s),
+         "--corpus", str(corpus)],
         env=environment(target), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     )  # fmt: skip
     took_s = time.monotonic() - began_s
@@ -72,17 +73,23 @@ def main() -> int:
         "--runs", type=int, default=1_000_000, help=f"executions of each; readers in Python: 1/{SLOWER}"
     )
     parser.add_argument("--seconds", type=int, default=0, help="for each at most; 0: no bound")
+    parser.add_argument(
+        "--patience",
+        type=int,
+        default=30,
+        help="seconds for one input; more where the process may be stopped for a while",
+    )
     parser.add_argument("--corpus", type=Path, default=Path("corpus"))
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
     results = []
     for name in options.names or TARGETS:
-        result = fuzz(TARGETS[name], options.runs, options.seconds, options.corpus)
+        result = fuzz(TARGETS[name], options.runs, options.seconds, options.patience, options.corpus)
         results.append(result)
         said = "FOUND SOMETHING" if result.found else "nothing found"
         print(
             f"{name:18} {result.executions:12,} executions in {result.seconds:7.1f} s, {result.corpus:5} inputs kept, "
-            f"{result.coverage} places reached: {said}",
+            f"{result.features} features reached: {said}",
             flush=True,
         )
         if result.found:
