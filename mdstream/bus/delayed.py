@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 CLOCK_EVERY_S = 5.0
 CHECK_EVERY_S = 1.0
+PAST_EVERY_S = 30.0
+REPEATED_S = 60.0
+"""Writers repeat what they store so often: what MD_PAST keeps may begin so much later than its age says."""
 
 
 async def connect_delayed(options: BusOptions, delay_s: float) -> DelayedBus:
@@ -49,8 +52,9 @@ class DelayedBus(Bus):
         self.delay_s = delay_s
         self._clock = PastClock(delay_s, time.monotonic)
         self._subscriptions: set[PastSubscription] = set()
-        self._kept_since_us = 0
+        self._kept = streams.Kept(0, 0, 0)
         """Since when MD_PAST has kept everything."""
+        self._told_shortage = False
         self._tasks: list[asyncio.Task[None]] = []
         self.on_disconnect(self._streams_lost)
         self.on_reconnect(self._streams_lost)
@@ -63,11 +67,22 @@ class DelayedBus(Bus):
         self._clock.note(await super().server_us())
         if not self._tasks:
             loop = asyncio.get_running_loop()
-            self._tasks = [loop.create_task(work) for work in (self._watch_clock(), self._check_streams())]
+            self._tasks = [
+                loop.create_task(work)
+                for work in (self._watch_clock(), self._watch_past(), self._check_streams())
+            ]
 
     async def _create_streams(self) -> None:
         await super()._create_streams()
-        self._kept_since_us = await streams.ensure_past(self.jetstream, self.options.streams, self.delay_s)
+        self._take_kept(await streams.ensure_past(self.jetstream, self.options.streams, self.delay_s))
+
+    def _take_kept(self, kept: streams.Kept) -> None:
+        """Logs it once where MD_PAST has too few bytes for the delay."""
+        self._kept = kept
+        shortage = kept.shortage(self.delay_s + streams.PAST_SLACK_S - REPEATED_S)
+        if shortage is not None and not self._told_shortage:
+            logger.warning("%s", shortage)
+        self._told_shortage = shortage is not None
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -85,6 +100,14 @@ class DelayedBus(Bus):
                 self._clock.note(await super().server_us())
             except BusError as error:
                 logger.debug("the server's clock cannot be asked for: %s", error)
+
+    async def _watch_past(self) -> None:
+        while True:
+            await asyncio.sleep(PAST_EVERY_S)
+            try:
+                self._take_kept(await streams.past_kept(self.jetstream))
+            except (nats.errors.Error, TimeoutError) as error:
+                logger.debug("%s cannot be asked how much it keeps: %s", MD_PAST, error)
 
     async def _check_streams(self) -> None:
         while True:
@@ -141,17 +164,22 @@ class DelayedBus(Bus):
         if newest is not None and self._is_due(newest.stored_us + 1):
             return newest
         found = await self._last_before(MD_PAST if stream == MD_STATE else stream, subject, then_us)
-        if found is None and newest is not None and stream == MD_STATE and then_us < self._kept_since_us:
-            wait_s = (self._kept_since_us - then_us) / 1e6
-            raise BusUnavailable(
-                f"{MD_PAST} was created less than the delay ago, and what {subject} was before is not known; "
-                f"it will be in {wait_s:.0f} s"
-            )
+        if found is None and newest is not None and stream == MD_STATE and then_us < self._kept.since_us:
+            raise BusUnavailable(self._not_kept(subject, then_us))
         return found
 
     async def first_stored(self, stream: str, subject: str, *, after: int = 0) -> Stored | None:
         """Nothing: what MD_STATE keeps is newer than then."""
         return None
+
+    def _not_kept(self, subject: str, then_us: int) -> str:
+        if shortage := self._kept.shortage(self.delay_s):
+            return f"what {subject} was then is not known: {shortage}"
+        wait_s = (self._kept.since_us - then_us) / 1e6
+        return (
+            f"{MD_PAST} was created less than the delay ago, and what {subject} was before is not known; "
+            f"it will be in {wait_s:.0f} s"
+        )
 
     async def stored_s(self, stream: str, stored: Stored) -> float:
         """How long before then a message was stored."""

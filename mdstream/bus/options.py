@@ -27,6 +27,8 @@ class StreamOptions:
     """How far back a gap can be recovered from the log, in seconds."""
     log_max_bytes: int = 1024 * 1024 * 1024
     """The log's bound in bytes, over all instruments; the oldest messages are dropped first."""
+    past_max_bytes: int = 1024 * 1024 * 1024
+    """That of MD_PAST, which delayed gateways read: with less than the delay needs, instruments of then cannot be opened."""
     log_storage: str = "file"
     """``file`` survives a restart of the server, when the log is needed most; ``memory`` does not use the disk."""
     replicas: int = 1

@@ -7,6 +7,7 @@ message for a while. ``MD_CTL`` keeps what was revoked. The first part that conn
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NoReturn
@@ -54,6 +55,9 @@ what was published since: a writer stores one every five seconds."""
 PAST_SLACK_S: Final = 600.0
 """How much longer than a delay everything must be kept: a gap in the past is recovered from what was stored before it."""
 
+FULL_SHARE: Final = 0.95
+"""A stream with so much of its bytes drops old messages because of them, or is about to."""
+
 USAGE_DUPLICATES_S: Final = 600.0
 """How long the server recognises a message that a gateway sends again, because its confirmation was lost."""
 CONTROL_MAX_BYTES: Final = 128 * 1024 * 1024
@@ -79,6 +83,35 @@ class Stored:
     stored_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Since when a stream has kept everything, in µs of the server's time."""
+
+    since_us: int
+    now_us: int
+    full_bytes: int
+    """Its bound in bytes, if that and not the age decides; else 0."""
+
+    @classmethod
+    def of(cls, info: dict[str, Any]) -> Kept:
+        created_us, now_us = _us(info["created"]), time_us(info)
+        bound, state = info["config"].get("max_bytes", -1), info["state"]
+        if not 0 < bound * FULL_SHARE <= state["bytes"]:
+            return cls(created_us, now_us, 0)
+        return cls(max(created_us, _us(state["first_ts"])), now_us, bound)
+
+    def shortage(self, needed_s: float) -> str | None:
+        """What is wrong where so much is needed and the bytes do not suffice; None if they do."""
+        kept_s = max((self.now_us - self.since_us) / 1e6, 1.0)
+        if not self.full_bytes or kept_s >= needed_s:
+            return None
+        wanted = math.ceil(self.full_bytes * needed_s / kept_s)
+        return (
+            f"{MD_PAST} is full: its {self.full_bytes} bytes keep {kept_s:.0f} s, and the delay needs {needed_s:.0f} s. "
+            f"What is older cannot be opened; `nats stream edit {MD_PAST} --max-bytes {wanted}` would do at the present rate"
+        )
+
+
 async def ensure_streams(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates the streams that do not exist. Raises BusError, which says what to do, or BusUnavailable."""
     for config in (_state_config(options), _log_config(options)):
@@ -88,8 +121,8 @@ async def ensure_streams(js: JetStreamContext, options: StreamOptions) -> None:
             explain(error, f"stream {config.name} does not exist and cannot be created")
 
 
-async def ensure_past(js: JetStreamContext, options: StreamOptions, delay_s: float) -> int:
-    """Creates MD_PAST if it does not exist; returns since when it has kept everything, in µs of the server's time.
+async def ensure_past(js: JetStreamContext, options: StreamOptions, delay_s: float) -> Kept:
+    """Creates MD_PAST if it does not exist; returns since when it has kept everything.
 
     Raises ConfigError if MD_LOG or MD_PAST keeps less than the delay needs, else BusError or BusUnavailable.
     """
@@ -107,7 +140,12 @@ async def ensure_past(js: JetStreamContext, options: StreamOptions, delay_s: flo
                 f"delay_ms is {delay_s * 1000:.0f}, for which {name} must keep {needed_s:.0f} s, and it keeps {kept_s:.0f} s; "
                 f"`nats stream edit {name} --max-age {needed_s:.0f}s` changes that"
             )
-    return _us(answers[MD_PAST]["created"])
+    return Kept.of(answers[MD_PAST])
+
+
+async def past_kept(js: JetStreamContext) -> Kept:
+    """Since when MD_PAST has kept everything. Raises nats.errors.Error."""
+    return Kept.of(await info(js, MD_PAST))
 
 
 async def ensure_control(js: JetStreamContext, options: StreamOptions) -> None:
@@ -191,7 +229,7 @@ def explain(error: Exception, what: str) -> NoReturn:
         raise BusError(f"{what}: {JETSTREAM_IS_OFF}") from error
     if code in NO_SPACE:
         raise BusError(
-            f"{what}: the server has no room for it ({_said(error)}); raise its max_file_store, or lower log_max_bytes"
+            f"{what}: the server has no room for it ({_said(error)}); raise its max_file_store, or create the stream with fewer bytes"
         ) from error
     if code == NO_CLUSTER:
         raise BusError(f"{what}: nats_replicas is more than 1, and this server is in no cluster") from error
@@ -270,6 +308,8 @@ def _past_config(options: StreamOptions, kept_s: float) -> api.StreamConfig:
         description="mdstream: the snap, ref and status of the last while, for delayed gateways",
         mirror=api.StreamSource(name=MD_STATE),
         max_age=kept_s,
+        max_bytes=options.past_max_bytes,
+        discard=api.DiscardPolicy.OLD,
         storage=api.StorageType(options.log_storage),
         num_replicas=options.replicas,
         allow_direct=True,

@@ -182,6 +182,11 @@ class GatewayConfig(AuthSettings):
         "how old market data is shown: what was published so long ago, for clients that are entitled to no more; MD_LOG must "
         "keep ten minutes more than that",
     )
+    delay_max_bytes: int = _served(
+        1_073_741_824,
+        _bytes(1_048_576, 2**50),
+        "size of the stream MD_PAST, from which a gateway with delay_ms reads snapshots; counts when the stream is created",
+    )
     compression: bool = _served(
         True,
         Switch(),

@@ -505,7 +505,9 @@ def bus_options(config: GatewayConfig) -> BusOptions:
         name=f"mdstream gateway {config.node}",
         parser=config.nats_parser,
         streams=StreamOptions(
-            log_max_age_s=PAST_SLACK_S + config.delay_ms / 1000, replicas=config.nats_replicas
+            log_max_age_s=PAST_SLACK_S + config.delay_ms / 1000,
+            past_max_bytes=config.delay_max_bytes,
+            replicas=config.nats_replicas,
         ),
     )
     options.ssl_context()

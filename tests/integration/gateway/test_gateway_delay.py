@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mdstream.bus import MD_LOG, BusOptions, DelayedBus, StreamOptions, connect, connect_delayed, subject
+from mdstream.bus.streams import past_kept
 from mdstream.errors import BusUnavailable, ConfigError
 from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import InstrumentId
@@ -196,6 +200,34 @@ def test_what_was_before_the_past_was_kept_is_not_guessed(run, nats_server, feed
                 assert await bus.last_stored(MD_LOG, "md.SIM.A.book") is None
 
     run(scenario())
+
+
+def test_bytes_that_run_out_before_the_delay_are_told_with_what_to_do(run, nats_server, feed, caplog) -> None:
+    async def scenario() -> None:
+        options = BusOptions((nats_server.url,), streams=replace(KEEPS_ENOUGH, past_max_bytes=20_000))
+        async with writing(feed, nats_server.url) as pub, await connect_delayed(options, 60) as bus:
+            await bus.ensure_streams()
+            assert bus._kept.full_bytes == 0 and not caplog.records
+            await pub.announce([1000, 1], [1001, 7])
+            ref, name = (subject(InstrumentId("SIM", "A"), each) for each in ("ref", "snap"))
+            while await pub.bus.last("MD_STATE", ref) is None:
+                await asyncio.sleep(0.01)
+            for size in range(100):
+                await bus.publish_acked(name, bytes(1_000) + bytes([size]))
+            while (kept := await past_kept(bus.jetstream)).full_bytes == 0:
+                await asyncio.sleep(0.01)  # the mirror follows
+            bus._take_kept(kept)
+            bus._take_kept(kept)
+            with pytest.raises(
+                BusUnavailable, match=r"what md.SIM.A.ref was then is not known: MD_PAST is full"
+            ):
+                await bus.last_stored("MD_STATE", ref)
+
+    with caplog.at_level(logging.WARNING):
+        run(scenario())
+    (said,) = [record.message for record in caplog.records if "MD_PAST" in record.message]
+    assert re.match(r"MD_PAST is full: its 20000 bytes keep \d+ s, and the delay needs 600 s", said), said
+    assert "nats stream edit MD_PAST --max-bytes" in said
 
 
 def test_the_last_of_then_is_found_and_the_log_ends_there(run, nats_server, feed) -> None:
