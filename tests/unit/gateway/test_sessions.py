@@ -502,6 +502,34 @@ def test_a_long_id_is_echoed_in_each_answer_and_charged_for_each(run, stage) -> 
     run(scenario())
 
 
+def test_clients_that_alternate_have_each_snapshot_encoded_anew_and_are_charged_for_it(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        await opened(on)
+        name, levels = NAMES[0], 2_000
+        core = on.instruments.find(name).core
+        bids = [number for level in range(levels) for number in (1_000_000 - level, 1)]
+        assert on.hub.load_snap(core, msgpack.packb([2, core.book.epoch + 1, 9, 1, bids, []]))
+        one, two = on.client(), on.client()
+        on.say(one, **{**BOOK, "instruments": [name]})
+        sub = next(topic.number for topic in one.sink.topics())
+        charged: list[float] = []
+        for client in (one, two):
+            client.context.budgets.also = lambda cost, amount: (
+                charged.append(amount) if cost == "levels" else None
+            )
+        for again in range(3):
+            on.say(one, op="recover", sub=sub, **{"from": 0})
+            on.say(two, **{**BOOK, "instruments": [name]})
+            assert min(charged[-2:]) > levels, (again, charged)
+            on.say(two, op="unsubscribe", subs=[topic.number for topic in two.sink.topics()])
+        on.say(one, op="recover", sub=sub, **{"from": 0})
+        on.say(one, op="recover", sub=sub, **{"from": 0})
+        assert charged[-1] < 100, "the one that was just sent is sent again"
+
+    run(scenario())
+
+
 def test_what_a_session_costs_is_charged_to_others_too(run, stage) -> None:
     async def scenario() -> None:
         on = stage()
