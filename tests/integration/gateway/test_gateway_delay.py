@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mdstream.bus import MD_LOG, BusOptions, DelayedBus, StreamOptions, connect, connect_delayed, subject
-from mdstream.bus.streams import past_kept
+from mdstream.bus.streams import MD_PAST, last_stored, past_kept
 from mdstream.errors import BusUnavailable, ConfigError
 from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import InstrumentId
@@ -210,14 +210,15 @@ def test_bytes_that_run_out_before_the_delay_are_told_with_what_to_do(run, nats_
             assert bus._kept.full_bytes == 0 and not caplog.records
             await pub.announce([1000, 1], [1001, 7])
             ref, name = (subject(InstrumentId("SIM", "A"), each) for each in ("ref", "snap"))
-            while await pub.bus.last("MD_STATE", ref) is None:
-                await asyncio.sleep(0.01)
             for size in range(100):
                 await bus.publish_acked(name, bytes(1_000) + bytes([size]))
             while (kept := await past_kept(bus.jetstream)).full_bytes == 0:
                 await asyncio.sleep(0.01)  # the mirror follows
             bus._take_kept(kept)
             bus._take_kept(kept)
+            await pub.announce([1000, 1], [1001, 7])
+            while await last_stored(bus.jetstream, MD_PAST, ref, direct=True) is None:
+                await asyncio.sleep(0.01)
             with pytest.raises(
                 BusUnavailable, match=r"what md.SIM.A.ref was then is not known: MD_PAST is full"
             ):
