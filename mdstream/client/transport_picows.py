@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 EXTENSIONS = "Sec-WebSocket-Extensions"
+NO_CREDENTIAL = "; this client brought neither a token nor an API key"
 UNKNOWN_KEY = "; does the gateway know the API key, is this machine's clock right, and does no proxy change Host or path?"
 
 
@@ -67,11 +68,16 @@ class PicowsDial:
         try:
             ws, listener = await self._open(url, _Listener(receiver, binary), headers, timeout_s)
         except (OSError, picows.WSError) as error:
-            raise _failure(url, error, timeout_s, signed=self._api_key is not None) from error
+            raise _failure(url, error, timeout_s, self._hint_401(token)) from error
         if listener is None:
             raise ConnectionFailed(f"cannot connect to {url}: it hung up during the upgrade")
         _check_answer(url, ws, subprotocol, self._compression)
         return PicowsTransport(ws, binary)
+
+    def _hint_401(self, token: str | None) -> str:
+        if self._api_key is not None:
+            return UNKNOWN_KEY
+        return NO_CREDENTIAL if token is None else ""
 
     async def _open(
         self, url: str, listener: _Listener, headers: dict[str, str], timeout_s: float
@@ -215,9 +221,9 @@ def _signed(key: ClientKey, url: str) -> dict[str, str]:
     return {"Host": host} | key.headers(host=host, target=parts.resource_name, time_ms=int(time() * 1000))
 
 
-def _failure(url: str, error: OSError | picows.WSError, timeout_s: float, *, signed: bool) -> ClientError:
+def _failure(url: str, error: OSError | picows.WSError, timeout_s: float, hint_401: str) -> ClientError:
     if isinstance(error, picows.WSHandshakeError):
-        return _refused(url, error, UNKNOWN_KEY if signed else "")
+        return _refused(url, error, hint_401)
     if isinstance(error, TimeoutError):
         return ConnectionFailed(f"cannot connect to {url}: no answer within {timeout_s:g} s")
     return ConnectionFailed(f"cannot connect to {url}: {_describe(error)}{_hint(url, error)}")
@@ -246,13 +252,13 @@ def _check_answer(url: str, ws: WSTransport, subprotocol: str, compression: bool
         raise ConnectionFailed(f"{url} {error}") from None
 
 
-def _refused(url: str, error: picows.WSHandshakeError, why_401: str) -> HandshakeRefused | ConnectionFailed:
+def _refused(url: str, error: picows.WSHandshakeError, hint_401: str) -> HandshakeRefused | ConnectionFailed:
     response = error.response
     if response is None or response.status == 101:
         return ConnectionFailed(f"cannot connect to {url}: it does not speak WebSocket ({error})")
     body = (response.body or error.raw_body or b"").decode(errors="replace").strip()
     said = f": {body[:200]}" if body else ""
-    message = f"{url} refused with HTTP {int(response.status)} {response.status.phrase}{said}{why_401 if response.status == 401 else ''}"
+    message = f"{url} refused with HTTP {int(response.status)} {response.status.phrase}{said}{hint_401 if response.status == 401 else ''}"
     retry_after_s = _retry_after(response.headers)
     return HandshakeRefused(message, status=int(response.status), retry_after_s=retry_after_s)
 

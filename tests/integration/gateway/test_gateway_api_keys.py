@@ -75,6 +75,8 @@ def test_a_key_that_the_gateway_does_not_know_is_refused_with_a_hint(
             with pytest.raises(HandshakeRefused, match="401.*does the gateway know the API key") as refused:
                 await connect(server.url, api_key=other)
             assert refused.value.status == 401
+            with pytest.raises(HandshakeRefused, match="brought neither a token nor an API key"):
+                await connect(server.url)
             with pytest.raises(ValueError, match="not both"):
                 connect(server.url, api_key=other, token="x")
 
