@@ -18,6 +18,8 @@ from pathlib import Path
 
 from fuzz.targets import TARGETS, FuzzTarget
 
+INTERRUPTED = 72
+"""Status of a fuzzer that was ended by SIGINT; it tells its figures."""
 SLOWER = 10
 """Readers in Python get so many times fewer executions."""
 
@@ -54,7 +56,7 @@ def fuzz(target: FuzzTarget, runs: int, seconds: int, patience_s: int, corpus: P
     executed = _figure(done.stdout, r"stat::number_of_executed_units: (\d+)")
     reached = _figure(done.stdout, r"cov: (\d+)"), _figure(done.stdout, r"ft: (\d+)")
     kept = len(list((corpus / target.name).iterdir()))
-    found = "" if done.returncode == 0 else done.stdout[-4000:]
+    found = "" if done.returncode in (0, INTERRUPTED) else done.stdout[-4000:]
     return Result(target.name, executed, round(executed / took_s), round(took_s, 1), kept, *reached, found)
 
 
