@@ -15,6 +15,7 @@ from mdstream.codes import CloseCode
 
 cdef enum:
     TAIL = 4                    # bytes of an empty stored block, 00 00 FF FF, that are not sent (RFC 7692 section 7.2.1)
+    MOST = 131072               # bytes of a message: a larger one would hold up the loop for longer than some 2 ms, and is sent as it is
 
 cdef int CORRUPT = CloseCode.NOT_UTF8       # 1007: data that does not fit the type of the message (RFC 6455 section 7.4.1)
 cdef int TOO_BIG = CloseCode.TOO_BIG
@@ -27,7 +28,7 @@ cdef dict WINDOW_BITS = {DEFLATE: MOST_WINDOW_BITS, DEFLATE_NARROW: LEAST_WINDOW
 
 
 cdef class Deflater:
-    """Compresses messages of ``least`` bytes or more with zlib, without context takeover (RFC 7692); for a Hub.
+    """Compresses messages of ``least`` bytes to 128 KiB with zlib, without context takeover (RFC 7692); for a Hub.
 
     ``level``: 1 (fast) to 9 (small). ValueError if either is out of range. Each Compression has a compressor of its own.
     """
@@ -43,7 +44,7 @@ cdef class Deflater:
 
     cdef bytes c_compress(self, int compression, const char* payload, Py_ssize_t payload_size, Py_ssize_t* size):
         cdef bytes compressed
-        if payload_size < self.least:
+        if not self.least <= payload_size <= MOST:
             return None
         compressor = self.compressors[compression]
         if compressor is None:
