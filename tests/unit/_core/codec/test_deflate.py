@@ -142,6 +142,15 @@ def test_small_messages_are_sent_as_they_are(make_world):
     assert client.subs[world.topic().number].has_view
 
 
+@pytest.mark.parametrize(("size", "compressed"), [(131_072, 1), (131_073, 0)])
+def test_what_would_hold_up_the_loop_is_sent_as_it_is(make_world, size, compressed):
+    world = make_world()
+    client = world.packed_client(1, 15)
+    world.hub.attach(client.sink)
+    world.hub.send(client.sink, b"x" * size)
+    assert (client.sink.take(), client.sink.compressed) == ([b"x" * size], compressed)
+
+
 @pytest.mark.parametrize("size", [0, 1, 16, 1000, 100_000])
 def test_what_cannot_be_compressed_grows_by_next_to_nothing(make_world, size):
     world = make_world(compression_threshold_bytes=1)
