@@ -106,7 +106,7 @@ class Server:
     @property
     def unread_bytes(self) -> int:
         """What waits in memory for clients that do not read."""
-        return self._group.unread
+        return self.group.unread
 
     def not_ready(self) -> str | None:
         """Why a client that comes now is refused; None if it is not."""
