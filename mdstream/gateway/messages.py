@@ -188,9 +188,17 @@ def ref(sub: int, ref: Ref) -> Message:
 
 
 def state(
-    sub: int, state: State, since_us: int, code: StateCode | None, age_ms: int | None, reason: str | None
+    sub: int,
+    state: State,
+    since_us: int,
+    code: StateCode | None,
+    age_ms: int | None,
+    reason: str | None,
+    *,
+    slowed: bool = False,
 ) -> Message:
-    return {
+    """``slowed``: updates come less often than asked for."""
+    message: Message = {
         "type": "state",
         "sub": sub,
         "state": state,
@@ -199,6 +207,7 @@ def state(
         "age_ms": age_ms,
         "reason": reason,
     }
+    return message | {"slowed": True} if slowed else message
 
 
 def unsubscribed(id: CommandId, subs: list[int], reason: str) -> Message:

@@ -59,10 +59,11 @@ class StreamStatus:
 
     def message(self, topic: Topic, age_ms: int | None) -> messages.Message:
         """The ``state`` for one topic. ``age_ms``: of the venue's last word now."""
-        code, reason = self.code, self.reason or None
-        if self.is_strained(topic):
-            code, reason = StateCode.OVERLOAD, REASON
-        return messages.state(topic.number, self.state, self.since_us, code, age_ms, reason)
+        slowed = self.is_strained(topic)
+        reason = REASON if slowed else self.reason or None
+        return messages.state(
+            topic.number, self.state, self.since_us, self.code, age_ms, reason, slowed=slowed
+        )
 
     def is_strained(self, topic: Topic) -> bool:
         """Whether a topic is live, and its interval is longer than asked for."""

@@ -68,14 +68,15 @@ def test_those_who_conflate_are_told_and_those_who_do_not_are_not(run, stage) ->
         assert set.hub.stretch == 2
         for client in (slow, ticker):
             (told,) = client.taken()
-            assert (told["type"], told["state"], told["code"]) == ("state", "live", "overload")
+            assert (told["type"], told["state"], told["code"], told["slowed"]) == ("state", "live", None, True)
             assert "less often" in told["reason"]
         assert every.taken() == trades.taken() == []
         strained.look(LATE_S, 1.0)
         assert set.hub.stretch == 4 and slow.taken() == []
         strained.look(0.0, 12.0)
         assert set.hub.stretch == 1
-        assert [(m["state"], m["code"], m["reason"]) for m in slow.taken()] == [("live", None, None)]
+        (told,) = slow.taken()
+        assert (told["state"], told["code"], told["reason"], "slowed" in told) == ("live", None, None, False)
 
     run(scenario())
 
@@ -90,7 +91,7 @@ def test_who_comes_meanwhile_is_told_too_or_refused(run, stage) -> None:
         set.say(second, op="subscribe", instruments=["SIM:A"], **SLOW)
         said = second.taken()
         assert [m["type"] for m in said] == ["subscribed", "snapshot", "state"]
-        assert said[-1]["code"] == "overload"
+        assert said[-1]["slowed"] is True
         strained.look(LATE_S, 1.0)
         set.say(second, op="subscribe", id=1, instruments=["SIM:A"], **BOOK)
         (refused,) = second.taken()
