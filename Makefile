@@ -100,7 +100,7 @@ fuzz: $(INSTALLED)  ## Every decoder under libFuzzer with sanitizers, RUNS execu
 	$(BIN)/python -m pip install --quiet --group fuzz
 	$(call checked_build,fuzz)
 	$(CC) -O2 -shared -fPIC -o build/fuzz/coverage.so tests/fuzz/coverage.c
-	cd build/fuzz && $(GUIDED) $(call checked_python,fuzz) -m fuzz.run --runs $(RUNS) --report $(CURDIR)/reports/fuzz.json $(ARGS)
+	cd build/fuzz && $(GUIDED) $(call checked_python,fuzz) -m fuzz.run --runs $(RUNS) --release $(CURDIR) --report $(CURDIR)/reports/fuzz.json $(ARGS)
 
 audit: $(INSTALLED)  ## Known weaknesses of what we depend on, and a bill of materials (CycloneDX), into reports/
 	$(BIN)/python -m pip install --quiet --group audit

@@ -67,24 +67,26 @@ def drive(engine: ctypes.CDLL, address: int, arguments: list[str]) -> None:
 
 
 def fuzz(name: str, arguments: list[str]) -> None:
-    engine = ctypes.PyDLL(str(engine_path()), mode=ctypes.RTLD_GLOBAL)
-    guided = lead_coverage(engine)
     from fuzz.targets import TARGETS
 
     target = TARGETS[name]
-    print(
-        f"{name}: {'guided by the coverage of the core' if guided else 'without coverage of the core'}",
-        flush=True,
-    )
     if target.python is None:
-        from doubles import fuzz_targets
-
-        drive(engine, fuzz_targets.entry(name), arguments)
+        fuzz_compiled(name, arguments)
     else:
-        import atheris
+        import atheris  # brings its own libFuzzer: a second one, loaded for all, would keep it from finding its target
 
         atheris.Setup(arguments, target.python)
         atheris.Fuzz()
+
+
+def fuzz_compiled(name: str, arguments: list[str]) -> None:
+    from doubles import fuzz_targets
+
+    engine = ctypes.PyDLL(str(engine_path()), mode=ctypes.RTLD_GLOBAL)
+    guided = lead_coverage(engine)
+    how = "guided by the coverage of the core" if guided else "without coverage of the core"
+    print(f"{name}: {how}", flush=True)
+    drive(engine, fuzz_targets.entry(name), arguments)
 
 
 def instrument() -> None:

@@ -40,17 +40,28 @@ class Result:
     """The last lines of what the fuzzer said where it found something."""
 
 
-def environment(target: FuzzTarget) -> dict[str, str]:
-    return os.environ | ({"PYTHONMALLOC": "malloc"} if target.guarded else {})
+def environment(target: FuzzTarget, release: Path | None) -> dict[str, str]:
+    if target.python is None or release is None:
+        return os.environ | ({"PYTHONMALLOC": "malloc"} if target.guarded else {})
+    # atheris instruments the reader itself: the coverage of the core would take the place of what it reports
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("LD_PRELOAD", "ASAN_OPTIONS", "MDSTREAM_BUILD")
+    }
+    return kept | {"PYTHONPATH": os.pathsep.join(map(str, (release, release / "tests")))}
 
 
-def fuzz(target: FuzzTarget, runs: int, seconds: int, patience_s: int, corpus: Path) -> Result:
+def fuzz(
+    target: FuzzTarget, runs: int, seconds: int, patience_s: int, corpus: Path, release: Path | None
+) -> Result:
     count = runs if target.python is None else max(1, runs // SLOWER)
     began_s = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "fuzz.engine", target.name, "--runs", str(count), "--seconds", str(seconds), "--patience", str(patience_s),
          "--corpus", str(corpus)],
-        env=environment(target), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        env=environment(target, release), cwd=release if target.python is not None else None,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     )  # fmt: skip
     took_s = time.monotonic() - began_s
     executed = _figure(done.stdout, r"stat::number_of_executed_units: (\d+)")
@@ -82,11 +93,21 @@ def main() -> int:
         help="seconds for one input; more where the process may be stopped for a while",
     )
     parser.add_argument("--corpus", type=Path, default=Path("corpus"))
+    parser.add_argument(
+        "--release", type=Path, help="where the release build is, on which readers in Python are run"
+    )
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
     results = []
     for name in options.names or TARGETS:
-        result = fuzz(TARGETS[name], options.runs, options.seconds, options.patience, options.corpus)
+        result = fuzz(
+            TARGETS[name],
+            options.runs,
+            options.seconds,
+            options.patience,
+            options.corpus.absolute(),
+            options.release,
+        )
         results.append(result)
         said = "FOUND SOMETHING" if result.found else "nothing found"
         print(
