@@ -20,8 +20,9 @@ from typing import Final
 
 LATE_S: Final = 0.1
 """A loop that is this late in a turn does not keep up."""
-UNREAD_BYTES: Final = 524_288
-"""So much that NATS has sent and nobody has read, too."""
+UNREAD_BYTES: Final = 2_097_152
+"""So much that NATS has sent and nobody has read, too. Reading rests for 10 ms at most where every topic has an interval: a million updates a
+second are half of it then."""
 CALM_SHARE: Final = 2
 """It is calm below half of these."""
 UP_S: Final = 1.0
