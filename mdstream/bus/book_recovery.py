@@ -131,8 +131,8 @@ class BookRecovery(GapRecovery):
             if stored is None or stored.stream_seq >= snap.stream_seq:
                 return None
             with contextlib.suppress(PayloadError):
-                found, seq = snap_number(stored.payload)
-                if found == epoch and seq:
+                found, _ = snap_number(stored.payload)
+                if found == epoch:
                     return stored
             number = stored.stream_seq
         return None
