@@ -1,0 +1,79 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { checksum, formatDecimal, json, msgpack, parseDecimal, Side, type Message } from "../src/index.js";
+import { Book } from "../src/book.js";
+import { watching } from "./support.js";
+
+// The files' shape is that of tests/vectors/README.md.
+const vectors = (name: string): Record<string, any[]> =>
+  JSON.parse(readFileSync(new URL(`../../../tests/vectors/${name}.json`, import.meta.url), "utf8"));
+const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex, "hex")).buffer;
+
+test.each(vectors("numbers")["decimals"]!)("$value × 10^$exp is $text", ({ value, exp, text }) => {
+  expect(formatDecimal(value, exp)).toBe(text);
+  expect(parseDecimal(text, exp)).toBe(value);
+});
+
+test.each(vectors("numbers")["checksums"]!)("checksum of $text", ({ bids, asks, crc }) => {
+  expect(checksum(filled(1, bids), filled(-1, asks))).toBe(crc);
+});
+
+test.each(vectors("server")["data"]!)("$type: $name", (vector) => {
+  const codec = json.codec();
+  codec.decode(JSON.stringify({ ...SUBSCRIBED, sub: vector.fields.sub, price_exp: vector.price_exp, size_exp: vector.size_exp }));
+  const expected = { type: vector.type, ...vector.fields };
+  expect(codec.decode(vector.json)).toEqual([expected]);
+  expect(msgpack.codec().decode(bytes(vector.msgpack))).toEqual([expected]);
+});
+
+test.each(vectors("server")["control"]!)("$type: $name", (vector) => {
+  expect(json.codec().decode(vector.json)).toEqual([vector.message]);
+  expect(msgpack.codec().decode(bytes(vector.msgpack))).toEqual([vector.message]);
+});
+
+test.each(vectors("server")["joined"]!)("several values: $name", ({ values, msgpack: hex }) => {
+  expect(msgpack.codec().decode(bytes(hex))).toHaveLength(values.length);
+});
+
+test.each(vectors("client")["commands"]!)("$op: $name", (vector) => {
+  expect(json.codec().encode(vector.message)).toBe(vector.json);
+  expect(Buffer.from(msgpack.codec().encode(vector.message) as Uint8Array).toString("hex")).toBe(vector.msgpack);
+});
+
+for (const format of [json, msgpack]) {
+  test.each(vectors("views")["views"]!)(`${format.protocol}: view $name`, (view) => {
+    const watched = watching();
+    const book = new Book({ channel: "book", instrument: "V:X", view: {} }, watched.session);
+    const { price_exp, size_exp, sub } = view;
+    const codec = format.codec();
+    const subscribed = { ...SUBSCRIBED, sub, price_exp, size_exp } as never;
+    if (format === json) codec.decode(JSON.stringify(subscribed));
+    book.accept(subscribed);
+    for (const step of view.steps) {
+      watched.asked.length = 0;
+      const [message] = codec.decode(format === json ? step.json : bytes(step.msgpack)) as [Message];
+      const before = book.seq;
+      book.take(message as never);
+      if (step.outcome === "gap") expect(watched.asked).toEqual([before + 1]);
+      if (step.outcome === "mismatch") expect(watched.asked.at(-1)).toBe(0);
+      if (step.outcome !== "apply") {
+        expect(book.trusted).toBe(false);
+        continue;
+      }
+      expect(book.trusted).toBe(true);
+      expect([book.seq, flat(book.bids), flat(book.asks)]).toEqual([step.then.seq, step.then.bids, step.then.asks]);
+    }
+  });
+}
+
+const SUBSCRIBED = { type: "subscribed", id: 1, channel: "book", instrument: "V:X", ref: {}, resumed: false };
+
+function filled(sign: 1 | -1, levels: number[]): Side {
+  const side = new Side(sign);
+  for (let i = 0; i < levels.length; i += 2) side.set(levels[i]!, levels[i + 1]!);
+  return side;
+}
+
+function flat(side: Side): number[] {
+  return [...side].flat();
+}
