@@ -13,6 +13,8 @@ export interface Policy {
   probeTimeoutMs: number;
   /** Most messages that are held while something is missing. */
   heldMessages: number;
+  /** Most levels on one side of a book; one with more counts as wrong. */
+  mostLevels: number;
 }
 
 export const POLICY: Readonly<Policy> = {
@@ -23,6 +25,7 @@ export const POLICY: Readonly<Policy> = {
   answerTimeoutMs: 10_000,
   probeTimeoutMs: 3_000,
   heldMessages: 4_096,
+  mostLevels: 1 << 20,
 };
 
 /** Delays with full jitter, so that clients that lost their connection together do not return together. */

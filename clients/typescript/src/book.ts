@@ -1,10 +1,6 @@
-import { checksum } from "./checksum.js";
 import { exactSum } from "./decimals.js";
-import type { Data, Delta, Lost, Snapshot } from "./messages.js";
-import { Recovery } from "./recovery.js";
-import type { Session } from "./session.js";
 import { Side } from "./side.js";
-import { Subscription, type Request, type SubscriptionEvents, type SubscriptionState } from "./subscription.js";
+import { mutable, Subscription, type SubscriptionEvents } from "./subscription.js";
 import { Updates } from "./updates.js";
 
 /** What one message changed. Levels are flat, `[ticks, lots, …]`; lots 0: the level is deleted. A snapshot replaces everything. */
@@ -20,6 +16,7 @@ export interface BookChange {
 }
 
 export interface BookEvents extends SubscriptionEvents {
+  /** After each message that was applied. */
   change: [change: BookChange];
 }
 
@@ -31,47 +28,25 @@ export interface Level {
   readonly lots: number;
 }
 
-/** How the view compares with the gateway's. */
-type Sync =
-  | "empty"
-  | "exact"
-  /** Right at `seq`, but an update after it is missing. */
-  | "behind"
-  /** It was wrong, and has been emptied. */
-  | "broken";
-
-const NO_BOOK = "no_book";
-
 /**
  * A view of one instrument's book, kept equal to the gateway's: every number and every checksum is checked. What is missing
  * or wrong is fetched again; a book that proved wrong is emptied at once. Do not use it while `trusted` is false.
  */
 export class Book extends Subscription<BookEvents> {
-  readonly bids = new Side(1);
-  readonly asks = new Side(-1);
+  readonly bids: Side = new Side(1);
+  readonly asks: Side = new Side(-1);
   /** The publisher's life that `seq` belongs to. */
-  epoch = 0;
+  readonly epoch: number = 0;
   /** The number of the last update in the view. */
-  seq = 0;
+  readonly seq: number = 0;
   /** Event time of the last update, µs since 1970. */
-  ts = 0;
-  gaps = 0;
-  recoveries = 0;
-  crcErrors = 0;
-
-  #sync: Sync = "empty";
-  readonly #recovery: Recovery<Delta>;
-
-  /** @internal */
-  constructor(request: Request, session: Session) {
-    super(request, session);
-    this.#recovery = new Recovery((from) => {
-      this.recoveries++;
-      session.recover(this, from);
-    }, session);
-  }
-
-  // ---- for the user
+  readonly ts: number = 0;
+  /** How often a number was missing, `recover` was sent, and a checksum or an update did not fit. */
+  readonly gaps: number = 0;
+  readonly recoveries: number = 0;
+  readonly crcErrors: number = 0;
+  /** How often two lines had another checksum at the same number; it should stay 0. */
+  readonly disagreed: number = 0;
 
   get bestBid(): Level | null {
     return this.#level(this.bids, 0);
@@ -108,118 +83,21 @@ export class Book extends Subscription<BookEvents> {
     return this.changes();
   }
 
-  // ---- for the client
-
-  /** @internal */
-  override get resume(): [number, number] | null {
-    return this.#sync === "exact" || this.#sync === "behind" ? [this.epoch, this.seq] : null;
+  /** @internal Puts a change into the view. Returns whether it can be one of a book: no size is negative, no side endless. */
+  put(change: BookChange, mostLevels: number): boolean {
+    if (change.kind === "snapshot") this.empty();
+    const fits = this.bids.put(change.bids) && this.asks.put(change.asks);
+    const view = mutable<Book>(this);
+    view.epoch = change.epoch;
+    view.seq = change.last;
+    view.ts = change.ts;
+    return fits && this.bids.length <= mostLevels && this.asks.length <= mostLevels;
   }
 
-  /** @internal */
-  override recoverRefused(): void {
-    this.#recovery.refused();
-  }
-
-  protected override begin(resumed: boolean, rescaled: boolean): void {
-    if (resumed && !rescaled && this.#sync !== "empty") return this.#set("exact");
-    this.#set("empty");
-    this.#recovery.expect();
-    if (rescaled) this.#clear();
-  }
-
-  protected override interrupt(): void {
-    this.#recovery.stop();
-  }
-
-  protected override receive(message: Data | Lost): void {
-    if (message.type === "snapshot") this.#takeSnapshot(message);
-    else if (message.type === "delta") this.#takeDelta(message);
-  }
-
-  /** While the gateway says that it has no book to send, there is nothing to ask for: a snapshot comes by itself. */
-  protected override told(state: SubscriptionState, code: string | null): void {
-    if (state === "recovering" && (code === NO_BOOK || this.#sync === "empty")) this.#recovery.wait();
-    else if (!this.synced && !this.#recovery.waiting) this.#recovery.expect();
-  }
-
-  protected override compare(seq: number): void {
-    if (this.#gatewayHasNone || this.#recovery.active) return;
-    if (seq > (this.#sync === "empty" ? 0 : this.seq)) this.#recoverMissing();
-  }
-
-  // ---- inside
-
-  get #gatewayHasNone(): boolean {
-    return this.state === "recovering" && (this.code === NO_BOOK || (this.code !== null && this.#sync === "empty"));
-  }
-
-  #takeSnapshot(message: Snapshot): void {
-    if (message.epoch !== this.epoch) this.#recovery.dropHeld();
-    this.#clear();
-    this.epoch = message.epoch;
-    const { seq, ts, bids, asks } = message;
-    this.#apply({ kind: "snapshot", epoch: message.epoch, first: seq, last: seq, ts, bids, asks }, message.crc);
-  }
-
-  #takeDelta(message: Delta): void {
-    if (this.#sync === "exact" || this.#sync === "behind") {
-      if (message.last <= this.seq) return;
-      if (message.first === this.seq + 1) {
-        const { first, last, ts, bids, asks } = message;
-        if (this.#apply({ kind: "delta", epoch: this.epoch, first, last, ts, bids, asks }, message.crc)) this.#recovery.succeeded();
-        return;
-      }
-      // It overlaps what is applied: the view and the gateway's are not the same.
-      if (message.first <= this.seq) return this.#discard();
-    }
-    this.#recovery.hold(message);
-    if (!this.#recovery.active) this.#recoverMissing();
-  }
-
-  #apply(change: BookChange, crc: number): boolean {
-    for (let i = 0; i < change.bids.length; i += 2) this.bids.set(change.bids[i]!, change.bids[i + 1]!);
-    for (let i = 0; i < change.asks.length; i += 2) this.asks.set(change.asks[i]!, change.asks[i + 1]!);
-    this.session.stats.crcChecked++;
-    if (checksum(this.bids, this.asks) !== crc) {
-      this.#discard();
-      return false;
-    }
-    this.seq = change.last;
-    this.ts = change.ts;
-    this.#set("exact");
-    const held = this.#recovery.waiting ? this.#recovery.complete() : [];
-    this.update(); // so that a listener sees the state that belongs to the change
-    this.emit("change", change);
-    for (const message of held) this.#takeDelta(message);
-    return true;
-  }
-
-  /** The number after `seq` is missing: the view stays as it was at `seq` until the answer. */
-  #recoverMissing(): void {
-    const from = this.#sync === "empty" ? 0 : this.seq + 1;
-    if (from > 0) this.#set("behind");
-    this.gaps++;
-    this.session.stats.gaps++;
-    this.#recovery.start(from);
-  }
-
-  /** The view is wrong: no view is better than a wrong one. */
-  #discard(): void {
-    this.crcErrors++;
-    this.session.stats.crcErrors++;
-    this.#clear();
-    this.#set("broken");
-    this.#recovery.start(0);
-  }
-
-  #clear(): void {
+  /** @internal The view is wrong, or of another scale. */
+  empty(): void {
     this.bids.clear();
     this.asks.clear();
-  }
-
-  #set(sync: Sync): void {
-    this.#sync = sync;
-    this.synced = sync === "exact";
   }
 
   #level(side: Side, index: number): Level | null {

@@ -1,84 +1,47 @@
+import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
+import type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, TickerOptions } from "./api.js";
 import { Backoff, POLICY, type Policy } from "./backoff.js";
 import { Book } from "./book.js";
+import { BookEngine } from "./book-engine.js";
 import { systemClock, Timer, type Clock } from "./clock.js";
-import { Emitter } from "./emitter.js";
+import { Emitter, report } from "./emitter.js";
+import type { Engine, Session } from "./engine.js";
 import { ContractBroken, MdstreamError } from "./errors.js";
-import type { Codec, Command, Data, Format, Lost, Message, Refused, Subscribed, Unsubscribed, Welcome } from "./messages.js";
+import type { Codec, Command, Format, Message, Refused, Subscribed, Unsubscribed, Welcome } from "./messages.js";
 import { msgpack } from "./msgpack.js";
 import { watchPage } from "./page.js";
-import type { AnySubscription, Session, Stats } from "./session.js";
-import type { Request } from "./subscription.js";
+import { sum, type Stats } from "./stats.js";
+import type { AnySubscription, Owner } from "./subscription.js";
 import { Ticker } from "./ticker.js";
-import { Tokens, type TokenSource } from "./token.js";
+import { TickerEngine } from "./ticker-engine.js";
+import { Tokens } from "./token.js";
 import { Trades } from "./trades.js";
-import { webSocketTransport, type Connection, type Transport, type WebSocketConstructor } from "./transport.js";
+import { TradesEngine } from "./trades-engine.js";
+import { webSocketTransport, type Connection, type Transport } from "./transport.js";
 import { Urls } from "./urls.js";
-
-export type ClientState =
-  | "connecting"
-  | "open"
-  /** The gateway stops; the client is about to go to another one. */
-  | "draining"
-  /** No connection; the next try comes by itself. */
-  | "reconnecting"
-  /** For good: closed by its user, or `error` says why. */
-  | "closed";
-
-export interface ClientEvents extends Record<string, unknown[]> {
-  state: [state: ClientState, reason: string | null];
-  /** Something went wrong that the client goes on after: text for a log. */
-  warning: [text: string];
-}
-
-export interface ClientOptions {
-  /** A token, or a function that gets a fresh one: it is called before each connection, and before the present one expires. */
-  token?: TokenSource;
-  /** `msgpack` (the default) or `json`. */
-  format?: Format;
-  /** A WebSocket class, where there is none (Node before 22) or another one is wanted. */
-  WebSocket?: WebSocketConstructor;
-  policy?: Partial<Policy>;
-  /** Replaces the way to the network. */
-  transport?: Transport;
-  clock?: Clock;
-  random?: () => number;
-}
-
-export interface BookOptions {
-  /** Levels a side; 0 (the default) is the whole book. */
-  depth?: number;
-  /** Ticks per price bucket; 1 is the default. */
-  group?: number;
-  /** Least time between updates; 0 (the default) is every change. */
-  intervalMs?: number;
-}
 
 const VERSION = 1;
 const BATCH = 100;
 const CLOSE_TOKEN = 4401;
 /** The next connection would end the same way. */
-const FINAL_CLOSE_CODES = new Set([1003, 1007, 1009, 4400, 4403, 4409]);
-const TEMPORARY_ERRORS = new Set(["unavailable", "rate_limited", "limit_subscriptions"]);
-
-/** Connects, and stays connected: comes back after a loss, and all subscriptions with it. */
-export function connect(urls: string | readonly string[], options: ClientOptions = {}): Client {
-  return new Client(urls, options);
-}
+const FINAL_CLOSE_CODES = new Set([1003, 1007, 1009, 4400, 4403]);
+const TEMPORARY_ERRORS = new Set(["unavailable", "rate_limited"]);
+/** A timer that is so late was stopped, with all else here: what came meanwhile is not read yet. */
+const LATE_MS = 1_000;
 
 /** The state machine of the connection: at most one at a time. */
-export class Client extends Emitter<ClientEvents> {
-  readonly stats: Readonly<Stats>;
-  /** Why the client is closed for good; null if its user closed it. */
+export class DirectClient extends Emitter<ClientEvents> implements Client {
   error: MdstreamError | null = null;
-  /** What the gateway said of itself; null without a connection. */
   welcome: Welcome | null = null;
+  readonly lines: readonly Client[] = [this];
 
   #state: ClientState = "connecting";
   #reason: string | null = null;
   readonly #session: Session;
+  readonly #owner: Owner;
   readonly #clock: Clock;
   readonly #policy: Policy;
-  readonly #stats: Stats;
+  readonly #stats: Stats = sum([]);
   readonly #urls: Urls;
   readonly #tokens: Tokens;
   readonly #format: Format;
@@ -96,38 +59,38 @@ export class Client extends Emitter<ClientEvents> {
   #generation = 0;
   #openSince = 0;
   #heardAt = 0;
+  /** When a draining gateway wants to be left, and the next one to be asked. */
+  #leaveAt = 0;
   #lastId = 0;
-  readonly #subscriptions = new Map<string, AnySubscription>();
-  readonly #bySub = new Map<number, AnySubscription>();
-  readonly #asked = new Map<number, AnySubscription[]>();
-  readonly #recovering = new Map<number, AnySubscription>();
+  readonly #engines = new Map<string, Engine>();
+  readonly #bySub = new Map<number, Engine>();
+  readonly #asked = new Map<number, Engine[]>();
+  readonly #recovering = new Map<number, Engine>();
   readonly #pings = new Map<number, (ms: number | null) => void>();
 
-  /** @internal Use `connect`. */
   constructor(urls: string | readonly string[], options: ClientOptions) {
     super();
     this.#urls = new Urls(urls);
     this.#tokens = new Tokens(options.token);
     this.#format = options.format ?? msgpack;
     this.#transport = options.transport ?? webSocketTransport(options.WebSocket);
-    this.#clock = options.clock ?? systemClock;
-    this.#policy = { ...POLICY, ...options.policy };
-    this.stats = this.#stats = noStats();
-    this.#codec = this.#format.codec();
+    const clock = (this.#clock = options.clock ?? systemClock);
+    const policy = (this.#policy = { ...POLICY, ...options.policy });
     const random = options.random ?? Math.random;
-    this.#backoff = new Backoff(this.#policy, random);
-    this.#dialTimer = new Timer(this.#clock);
-    this.#silenceTimer = new Timer(this.#clock);
-    this.#leaveTimer = new Timer(this.#clock);
-    this.#probeTimer = new Timer(this.#clock);
+    this.#codec = this.#format.codec();
+    this.#backoff = new Backoff(policy, random);
+    this.#dialTimer = new Timer(clock);
+    this.#silenceTimer = new Timer(clock);
+    this.#leaveTimer = new Timer(clock);
+    this.#probeTimer = new Timer(clock);
+    this.#owner = { now: () => clock.now(), release: (view) => this.#release(view) };
     this.#session = {
-      clock: this.#clock,
-      policy: this.#policy,
+      clock,
+      policy,
       random,
       stats: this.#stats,
-      recover: (subscription, from) => this.#recover(subscription, from),
-      unsubscribe: (subscription) => this.#unsubscribe(subscription),
-      again: (subscription) => this.#request([subscription]),
+      recover: (engine, from) => this.#recover(engine, from),
+      again: (engine) => this.#request([engine]),
     };
     this.#unwatch = watchPage(() => this.probe());
     this.#dialTimer.set(0, () => void this.#dial()); // after its user has set listeners
@@ -139,33 +102,33 @@ export class Client extends Emitter<ClientEvents> {
     return this.#state;
   }
 
-  /** Why it is not open, if that is known. */
   get reason(): string | null {
     return this.#reason;
   }
 
-  /** The gateway of the present connection, or of the next try. */
   get url(): string {
     return this.#urls.current;
   }
 
-  /** A view of a book. Asking twice for the same view gives the same object; each needs its own `close()`. */
-  book(instrument: string, { depth = 0, group = 1, intervalMs = 0 }: BookOptions = {}): Book {
-    const request = { channel: "book", instrument, view: { depth, group, interval_ms: intervalMs } };
-    return this.#subscribe(request, () => new Book(request, this.#session));
+  get stats(): Readonly<Stats> {
+    return this.#stats;
+  }
+
+  book(instrument: string, options?: BookOptions): Book {
+    const request = bookRequest(instrument, options);
+    return this.#subscribe(keyOf(request), () => new BookEngine(new Book(request, this.#owner), this.#session));
   }
 
   trades(instrument: string): Trades {
-    const request = { channel: "trades", instrument, view: {} };
-    return this.#subscribe(request, () => new Trades(request, this.#session));
+    const request = tradesRequest(instrument);
+    return this.#subscribe(keyOf(request), () => new TradesEngine(new Trades(request, this.#owner), this.#session));
   }
 
-  ticker(instrument: string, { intervalMs = 0 }: { intervalMs?: number } = {}): Ticker {
-    const request = { channel: "ticker", instrument, view: { interval_ms: intervalMs } };
-    return this.#subscribe(request, () => new Ticker(request, this.#session));
+  ticker(instrument: string, options?: TickerOptions): Ticker {
+    const request = tickerRequest(instrument, options);
+    return this.#subscribe(keyOf(request), () => new TickerEngine(new Ticker(request, this.#owner), this.#session));
   }
 
-  /** The time to the gateway and back, in milliseconds; null if the connection is lost meanwhile. */
   ping(): Promise<number | null> {
     if (this.welcome === null) return Promise.resolve(null);
     const sent = this.#clock.now();
@@ -175,10 +138,9 @@ export class Client extends Emitter<ClientEvents> {
     });
   }
 
-  /** Makes sure soon that the connection is alive: dials at once if there is none, else asks for a sign of life. */
   probe(): void {
     if (this.#dialTimer.running) {
-      this.#dialTimer.set(0, () => void this.#dial());
+      this.#dialTimer.set(this.#untilLeave(), () => void this.#dial());
     } else if (this.welcome !== null && !this.#probeTimer.running) {
       this.#command({ op: "ping" });
       const heardAt = this.#heardAt;
@@ -188,7 +150,6 @@ export class Client extends Emitter<ClientEvents> {
     }
   }
 
-  /** Closes the connection and ends all subscriptions. */
   close(): void {
     this.#end(null);
   }
@@ -201,8 +162,8 @@ export class Client extends Emitter<ClientEvents> {
 
   async #dial(): Promise<void> {
     const generation = ++this.#generation;
-    this.#set("connecting", this.#reason);
     this.#silenceTimer.set(this.#policy.connectTimeoutMs, () => this.#lost("no answer"));
+    this.#set("connecting", this.#reason);
     try {
       const token = this.#tokens.none ? null : await this.#tokens.fresh();
       if (generation !== this.#generation) return;
@@ -211,18 +172,21 @@ export class Client extends Emitter<ClientEvents> {
       }
       this.#open(token, generation);
     } catch (error) {
-      if (generation === this.#generation) this.#lost(String(error));
+      if (generation !== this.#generation) return;
+      if (error instanceof TypeError && !this.#tokens.none && !this.#tokens.renewable) this.#end(new MdstreamError(error.message, "token"));
+      else this.#lost(String(error));
     }
   }
 
   #open(token: string | null, generation: number): void {
     this.#codec = this.#format.codec();
     const protocols = [this.#format.protocol];
-    let url = this.#urls.current;
     if (token !== null) {
       protocols.push(`bearer.${token}`); // a page cannot set headers; the gateway never echoes it
-      url += `${url.includes("?") ? "&" : "?"}reject=close`; // nor can it see an HTTP status
+      this.#tokens.used(token);
     }
+    // Nor can a page see an HTTP status: so that the gateway says what it refuses.
+    const url = `${this.url}${this.url.includes("?") ? "&" : "?"}reject=close`;
     const heard = (then: () => void) => {
       if (generation === this.#generation) then();
     };
@@ -239,21 +203,22 @@ export class Client extends Emitter<ClientEvents> {
     const error = new MdstreamError(`the connection was ${why}`, code);
     if (code === CLOSE_TOKEN && !this.#tokens.refuse()) this.#end(error);
     else if (FINAL_CLOSE_CODES.has(code)) this.#end(error);
+    else if (this.#leaveTimer.running) this.#lost(why, this.#untilLeave());
     else this.#lost(why);
   }
 
   /** Does not wait for the other end: a dead connection takes its time. */
   #lost(why: string, delay?: number): void {
-    const wasOpen = this.welcome !== null;
-    if (wasOpen) {
+    if (this.#state === "closed") return;
+    if (this.welcome !== null) {
       this.#stats.reconnects++;
       if (this.#clock.now() - this.#openSince >= this.#policy.healthyAfterMs) this.#backoff.reset();
     }
     this.#urls.failed();
     this.#forgetConnection();
     this.#dialTimer.set(delay ?? this.#backoff.next(), () => void this.#dial());
-    this.#set("reconnecting", why);
-    for (const subscription of this.#subscriptions.values()) subscription.detach();
+    for (const engine of [...this.#engines.values()]) engine.detach(why);
+    if (this.#dialTimer.running) this.#set("reconnecting", why);
   }
 
   #end(error: MdstreamError | null): void {
@@ -262,10 +227,10 @@ export class Client extends Emitter<ClientEvents> {
     this.#unwatch();
     this.#forgetConnection();
     this.#dialTimer.stop();
-    const subscriptions = [...this.#subscriptions.values()];
-    this.#subscriptions.clear();
+    const engines = [...this.#engines.values()];
+    this.#engines.clear();
     this.#set("closed", error?.message ?? null);
-    for (const subscription of subscriptions) subscription.end(error);
+    for (const engine of engines) engine.end(error);
   }
 
   #forgetConnection(): void {
@@ -284,8 +249,16 @@ export class Client extends Emitter<ClientEvents> {
   /** Two heartbeats without a word: the connection is dead. */
   #watchSilence(limitMs: number): void {
     const rest = this.#heardAt + limitMs - this.#clock.now();
-    if (rest <= 0) this.#lost(`nothing came for ${(limitMs / 1000).toFixed(1)} s`);
-    else this.#silenceTimer.set(rest, () => this.#watchSilence(limitMs));
+    if (rest > 0) this.#silenceTimer.set(rest, () => this.#watchSilence(limitMs));
+    else if (rest > -LATE_MS) this.#lost(`nothing came for ${(limitMs / 1000).toFixed(1)} s`);
+    else {
+      this.probe();
+      this.#silenceTimer.set(this.#policy.probeTimeoutMs, () => this.#watchSilence(limitMs));
+    }
+  }
+
+  #untilLeave(): number {
+    return Math.max(0, this.#leaveAt - this.#clock.now());
   }
 
   #set(state: ClientState, reason: string | null): void {
@@ -308,9 +281,10 @@ export class Client extends Emitter<ClientEvents> {
         if (generation !== this.#generation) return; // a listener closed the client
       }
     } catch (error) {
-      if (!(error instanceof ContractBroken)) throw error;
-      this.emit("warning", `the gateway broke the contract: ${error.message}`);
-      this.#lost(`contract broken: ${error.message}`);
+      // What is no ContractBroken is a value of the wrong type, where the codecs do not look.
+      if (!(error instanceof ContractBroken)) report(error);
+      this.emit("warning", `the gateway broke the contract: ${String(error)}`);
+      if (generation === this.#generation) this.#lost(`contract broken: ${String(error)}`);
     }
   }
 
@@ -324,9 +298,9 @@ export class Client extends Emitter<ClientEvents> {
       case "trades":
       case "ticker":
         this.#stats.updates++;
-        return this.#takeData(message);
+        return this.#bySub.get(message.sub)?.take(message);
       case "lost":
-        return this.#takeData(message);
+        return this.#bySub.get(message.sub)?.take(message);
       case "heartbeat":
         for (const [sub, seq] of message.seqs) this.#bySub.get(sub)?.takeHeartbeat(seq);
         return;
@@ -345,6 +319,7 @@ export class Client extends Emitter<ClientEvents> {
       case "pong":
         return this.#answerPing(message.id, this.#clock.now());
       case "drain":
+        this.#leaveAt = this.#clock.now() + message.reconnect_after_ms;
         this.#leaveTimer.set(message.reconnect_after_ms, () => this.#lost("the gateway is draining", 0));
         return this.#set("draining", "the gateway is draining");
       case "token_expiring":
@@ -354,45 +329,44 @@ export class Client extends Emitter<ClientEvents> {
     }
   }
 
-  #takeData(message: Data | Lost): void {
-    this.#bySub.get(message.sub)?.take(message);
-  }
-
   #takeWelcome(message: Welcome): void {
+    if (this.welcome !== null) throw new ContractBroken("welcome came twice");
     if (message.version !== VERSION) {
       const why = `the gateway speaks version ${message.version} of the contract, this client ${VERSION}`;
       return this.#end(new MdstreamError(why, "version"));
     }
+    if (!(message.heartbeat_ms > 0)) throw new ContractBroken(`heartbeat_ms was ${message.heartbeat_ms}`);
     this.welcome = message;
-    this.#urls.well();
     this.#tokens.accepted();
     this.#watchSilence(2 * message.heartbeat_ms);
     this.#set("open", null);
-    this.#request(this.#subscriptions.values());
+    if (this.welcome === message) this.#request(this.#engines.values());
   }
 
   #takeSubscribed(message: Subscribed): void {
-    const asked = this.#asked.get(Number(message.id)) ?? [];
-    const at = asked.findIndex((subscription) => subscription.instrument === message.instrument);
-    const [subscription] = at < 0 ? [] : asked.splice(at, 1);
-    if (asked.length === 0) this.#asked.delete(Number(message.id));
-    if (subscription === undefined) return;
-    if (this.#subscriptions.get(keyOf(subscription.request)) !== subscription) {
-      this.#command({ op: "unsubscribe", subs: [message.sub] }); // closed meanwhile
-    } else if (!subscription.accepted) {
-      this.#bySub.set(message.sub, subscription);
-      subscription.accept(message);
+    const id = Number(message.id);
+    const asked = this.#asked.get(id) ?? [];
+    const at = asked.findIndex((each) => each.request.instrument === message.instrument);
+    const [answered] = at < 0 ? [] : asked.splice(at, 1);
+    if (asked.length === 0) this.#asked.delete(id);
+    if (answered === undefined) return;
+    // Closed and asked for again meanwhile, it has the same number.
+    const engine = this.#engines.get(keyOf(answered.request));
+    if (engine === undefined) this.#command({ op: "unsubscribe", subs: [message.sub] });
+    else if (!engine.accepted) {
+      this.#bySub.set(message.sub, engine);
+      engine.accept(message);
     }
   }
 
   #takeUnsubscribed({ id, subs, reason }: Unsubscribed): void {
     if (id != null) return; // the answer to ours
     for (const sub of subs) {
-      const subscription = this.#bySub.get(sub);
-      if (subscription === undefined) continue;
+      const engine = this.#bySub.get(sub);
+      if (engine === undefined) continue;
       this.#bySub.delete(sub);
-      if (reason === "rescaled") this.#request([subscription]);
-      else this.#refuse(subscription, "not_entitled", `the gateway ended it: ${reason ?? "it gave no reason"}`);
+      if (reason === "rescaled") this.#request([engine], "its decimals have changed");
+      else this.#refuse(engine, "not_entitled", `the gateway ended it: ${reason ?? "it gave no reason"}`);
     }
   }
 
@@ -403,7 +377,8 @@ export class Client extends Emitter<ClientEvents> {
     this.#recovering.delete(id);
     this.#asked.delete(id);
     if (recovering !== undefined) {
-      if (message.code === "unknown_sub" && recovering.accepted) this.#request([recovering]);
+      if (!recovering.accepted) return;
+      if (message.code === "unknown_sub") this.#request([recovering], "the gateway no longer knows the subscription");
       else recovering.recoverRefused();
     } else if (asked !== undefined) this.#subscribeRefused(asked, message);
     else if (this.#pings.has(id)) this.#answerPing(id, null);
@@ -411,18 +386,19 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   /** One bad instrument refuses the whole command: then each is asked for alone. */
-  #subscribeRefused(asked: AnySubscription[], { code, message }: Refused): void {
-    const wanted = asked.filter((subscription) => this.#subscriptions.get(keyOf(subscription.request)) === subscription);
-    if (asked.length > 1) return wanted.forEach((subscription) => this.#request([subscription]));
-    for (const subscription of wanted) {
-      if (TEMPORARY_ERRORS.has(code)) subscription.retryLater();
-      else this.#refuse(subscription, code, message);
+  #subscribeRefused(asked: Engine[], { code, message }: Refused): void {
+    const wanted = asked.filter((engine) => this.#engines.get(keyOf(engine.request)) === engine && !engine.accepted);
+    if (asked.length > 1) return wanted.forEach((engine) => this.#request([engine]));
+    for (const engine of wanted) {
+      const again = TEMPORARY_ERRORS.has(code) || (code === "limit_subscriptions" && engine.view.wasReady);
+      if (again) engine.retryLater(message);
+      else this.#refuse(engine, code, message);
     }
   }
 
-  #refuse(subscription: AnySubscription, code: string, why: string): void {
-    this.#forget(subscription);
-    subscription.end(new MdstreamError(`${String(subscription)}: ${why}`, code));
+  #refuse(engine: Engine, code: string, why: string): void {
+    this.#forget(engine);
+    engine.end(new MdstreamError(`${String(engine.view)}: ${why}`, code));
   }
 
   #answerPing(id: unknown, answered: number | null): void {
@@ -437,7 +413,9 @@ export class Client extends Emitter<ClientEvents> {
     if (!this.#tokens.renewable) return;
     try {
       const token = await this.#tokens.fresh();
-      if (token !== null && generation === this.#generation) this.#command({ op: "auth", token });
+      if (token === null || generation !== this.#generation) return;
+      this.#tokens.used(token);
+      this.#command({ op: "auth", token });
     } catch (error) {
       this.emit("warning", `no fresh token: ${String(error)}`);
     }
@@ -445,66 +423,69 @@ export class Client extends Emitter<ClientEvents> {
 
   // ---- commands
 
-  #subscribe<S extends AnySubscription>(request: Request, make: () => S): S {
-    const known = this.#subscriptions.get(keyOf(request)) as S | undefined;
+  #subscribe<View extends AnySubscription>(key: string, make: () => Engine<View>): View {
+    const known = this.#engines.get(key) as Engine<View> | undefined;
     if (known !== undefined) {
       known.users++;
-      return known;
+      return known.view;
     }
-    const subscription = make();
-    if (this.#state === "closed") subscription.end(this.error);
+    const engine = make();
+    if (this.#state === "closed") engine.end(this.error);
     else {
-      this.#subscriptions.set(keyOf(request), subscription);
-      if (this.welcome !== null) this.#request([subscription]);
+      this.#engines.set(key, engine as unknown as Engine);
+      if (this.welcome !== null) this.#request([engine as unknown as Engine]);
     }
-    return subscription;
+    return engine.view;
   }
 
-  #unsubscribe(subscription: AnySubscription): void {
-    const { number } = subscription;
-    this.#forget(subscription);
-    subscription.end(null);
+  #release(view: AnySubscription): void {
+    const engine = this.#engines.get(keyOf(view.request));
+    if (engine?.view !== view || --engine.users > 0) return;
+    const { number } = engine;
+    this.#forget(engine);
+    engine.end(null);
     if (number !== null) this.#command({ op: "unsubscribe", subs: [number] });
   }
 
-  #forget(subscription: AnySubscription): void {
-    this.#subscriptions.delete(keyOf(subscription.request));
-    if (subscription.number !== null) this.#bySub.delete(subscription.number);
+  #forget(engine: Engine): void {
+    this.#engines.delete(keyOf(engine.request));
+    if (engine.number !== null) this.#bySub.delete(engine.number);
   }
 
-  #recover(subscription: AnySubscription, from: number): void {
-    if (subscription.number === null) return;
+  #recover(engine: Engine, from: number): void {
+    if (engine.number === null) return;
     this.#stats.recoveries++;
-    this.#recovering.set(this.#command({ op: "recover", sub: subscription.number, from }), subscription);
+    this.#recovering.set(this.#command({ op: "recover", sub: engine.number, from }), engine);
     // Answered by data alone, so that most are never taken out again.
     if (this.#recovering.size > 1024) this.#recovering.delete(this.#recovering.keys().next().value!);
   }
 
   /** Sends `subscribe`: one command for all that differ only in the instrument. */
-  #request(subscriptions: Iterable<AnySubscription>): void {
-    const alike = new Map<string, AnySubscription[]>();
-    for (const subscription of subscriptions) {
-      const key = keyOf({ ...subscription.request, instrument: "" });
+  #request(engines: Iterable<Engine>, why: string | null = null): void {
+    const alike = new Map<string, Engine[]>();
+    for (const engine of engines) {
+      const key = keyOf({ ...engine.request, instrument: "" });
       const group = alike.get(key);
-      if (group === undefined) alike.set(key, [subscription]);
-      else group.push(subscription);
+      if (group === undefined) alike.set(key, [engine]);
+      else group.push(engine);
     }
     for (const group of alike.values()) {
-      for (let at = 0; at < group.length; at += BATCH) this.#requestBatch(group.slice(at, at + BATCH));
+      for (let at = 0; at < group.length; at += BATCH) this.#requestBatch(group.slice(at, at + BATCH), why);
     }
   }
 
-  #requestBatch(batch: AnySubscription[]): void {
+  #requestBatch(batch: Engine[], why: string | null): void {
     const { channel, view } = batch[0]!.request;
-    const resume: Record<string, [number, number]> = {};
-    for (const subscription of batch) {
-      if (subscription.resume !== null) resume[subscription.instrument] = subscription.resume;
-      if (subscription.number !== null) this.#bySub.delete(subscription.number);
-      subscription.requested();
-    }
-    const instruments = batch.map((subscription) => subscription.instrument);
+    const resume = new Map<string, [number, number]>();
+    for (const { resume: place, request } of batch) if (place !== null) resume.set(request.instrument, place);
+    const instruments = batch.map((engine) => engine.request.instrument);
     const command = { op: "subscribe", channel, instruments, ...view };
-    this.#asked.set(this.#command(Object.keys(resume).length > 0 ? { ...command, resume } : command), batch);
+    const id = this.#command(resume.size > 0 ? { ...command, resume: Object.fromEntries(resume) } : command);
+    this.#asked.set(id, batch);
+    for (const engine of batch) {
+      if (engine.number !== null) this.#bySub.delete(engine.number);
+      engine.requested(why); // a listener may close it: then its answer is unsubscribed
+    }
   }
 
   /** Returns the command's id. */
@@ -513,22 +494,4 @@ export class Client extends Emitter<ClientEvents> {
     this.#connection?.send(this.#codec.encode({ id, ...command }));
     return id;
   }
-}
-
-function keyOf({ channel, instrument, view }: Request): string {
-  return JSON.stringify([channel, instrument, view]);
-}
-
-function noStats(): Stats {
-  return {
-    messages: 0,
-    bytes: 0,
-    updates: 0,
-    gaps: 0,
-    recoveries: 0,
-    crcErrors: 0,
-    crcChecked: 0,
-    reconnects: 0,
-    resumes: 0,
-  };
 }

@@ -5,10 +5,13 @@ export interface Clock {
   after(ms: number, callback: () => void): () => void;
 }
 
+/** `setTimeout` takes a longer time for none. */
+const LONGEST_MS = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(ms, callback) {
-    const timer = setTimeout(callback, ms);
+    const timer = setTimeout(callback, Math.min(ms, LONGEST_MS));
     return () => clearTimeout(timer);
   },
 };

@@ -1,26 +1,21 @@
+import { control, inOrder, integer } from "./checks.js";
 import { parseDecimal } from "./decimals.js";
 import { ContractBroken } from "./errors.js";
-import {
-  isControl,
-  type Codec,
-  type Command,
-  type Format,
-  type Message,
-  type Quote,
-  type TradeEntry,
-} from "./messages.js";
+import type { Codec, Command, Data, Format, Heartbeat, Message, Quote, TradeEntry } from "./messages.js";
 
-type Levels = [price: string, size: string][];
-type Fields = Record<string, never>;
+type Level = [price: string, size: string];
 interface Scale {
-  price: number;
-  size: number;
+  readonly price: number;
+  readonly size: number;
 }
-
-const SIDES: Record<string, number> = { buy: 1, sell: 2 };
+/** What JSON.parse returned: anything. */
+type Fields = Readonly<Record<string, unknown>>;
 
 /** Text frames: readable in the browser's tools, larger and slower than MessagePack. */
 export const json: Format = { protocol: "mdstream.v1.json", codec: () => new JsonCodec() };
+
+/** A trade's id beyond 2^53, which JSON.parse would round: it stands after the taker's side, which stands after a size. */
+const LARGE_ID = /(\d",(?:"buy"|"sell"|null),)(-?\d{16,})\]/g;
 
 class JsonCodec implements Codec {
   /** Decimal text says nothing of its exponent when that is above 0: `subscribed` does. */
@@ -33,68 +28,79 @@ class JsonCodec implements Codec {
   decode(data: string | ArrayBuffer): Message[] {
     if (typeof data !== "string") throw new ContractBroken("a binary frame came, but the format is JSON");
     try {
-      const message = this.#message(JSON.parse(data) as Fields);
+      const message = this.#message(data);
       return message === null ? [] : [message];
     } catch (error) {
       throw error instanceof ContractBroken ? error : new ContractBroken(`a message cannot be read: ${String(error)}`);
     }
   }
 
-  #message(fields: Fields): Message | null {
-    const type: string = fields["type"]!;
-    const message = fields as never;
-    switch (type) {
+  #message(text: string): Message | null {
+    const fields = JSON.parse(text) as Fields;
+    switch (fields["type"]) {
       case "snapshot":
       case "delta":
-        return this.#book(message);
+        return this.#book(fields);
       case "trades":
-        return this.#trades(message);
+        return this.#trades(text.search(LARGE_ID) < 0 ? fields : (JSON.parse(text.replace(LARGE_ID, largeId)) as Fields));
       case "ticker":
-        return this.#ticker(message);
+        return this.#ticker(fields);
       case "heartbeat":
-        return message;
+        for (const pair of fields["seqs"] as unknown[][]) for (const each of pair) integer(each, "seqs");
+        return fields as unknown as Heartbeat;
     }
-    if (!isControl(fields)) return null;
-    if (fields.type === "subscribed") {
-      this.#scales.set(fields.sub, { price: fields.price_exp, size: fields.size_exp });
-    }
-    return fields;
+    const message = control(fields);
+    if (message?.type === "subscribed") {
+      this.#scales.set(message.sub, { price: message.price_exp, size: message.size_exp });
+    } else if (message?.type === "unsubscribed") for (const sub of message.subs) this.#scales.delete(sub);
+    return message;
   }
 
-  #book<T extends { sub: number; bids: Levels; asks: Levels }>(message: T): Message {
-    const scale = this.#scale(message.sub);
-    return { ...message, bids: flat(message.bids, scale), asks: flat(message.asks, scale) } as never;
+  #book(fields: Fields): Data {
+    const scale = this.#scale(fields);
+    const numbers = fields["type"] === "delta" ? ["first", "last", "ts"] : ["epoch", "seq", "ts"];
+    for (const name of numbers) integer(fields[name], name);
+    const bids = flat(fields["bids"] as Level[], scale);
+    const asks = flat(fields["asks"] as Level[], scale);
+    return { ...fields, bids, asks } as unknown as Data;
   }
 
-  #trades(message: { sub: number; trades: [number, number, string, string, string | null, number | string][] }): Message {
-    const scale = this.#scale(message.sub);
-    const trades = message.trades.map(
+  #trades(fields: Fields): Data {
+    const scale = this.#scale(fields);
+    const trades = (fields["trades"] as [number, number, string, string, unknown, number | string][]).map(
       ([seq, ts, price, size, side, id]): TradeEntry => [
-        seq,
-        ts,
+        integer(seq, "seq"),
+        integer(ts, "ts"),
         parseDecimal(price, scale.price),
         parseDecimal(size, scale.size),
-        SIDES[side ?? ""] ?? 0,
+        side === "buy" ? 1 : side === "sell" ? 2 : 0,
         id,
       ],
     );
-    return { ...message, trades } as never;
+    integer(fields["epoch"], "epoch");
+    inOrder(trades, integer(fields["first"], "first"), integer(fields["last"], "last"));
+    return { ...fields, trades } as unknown as Data;
   }
 
-  #ticker(message: { sub: number; bid: Levels[0] | null; ask: Levels[0] | null; last: Levels[0] | null }): Message {
-    const scale = this.#scale(message.sub);
-    const quote = (level: Levels[0] | null) => (level === null ? null : (flat([level], scale) as Quote));
-    return { ...message, bid: quote(message.bid), ask: quote(message.ask), last: quote(message.last) } as never;
+  #ticker(fields: Fields): Data {
+    const scale = this.#scale(fields);
+    for (const name of ["epoch", "seq", "ts"]) integer(fields[name], name);
+    const quote = (name: string) => (fields[name] === null ? null : (flat([fields[name] as Level], scale) as Quote));
+    return { ...fields, bid: quote("bid"), ask: quote("ask"), last: quote("last") } as unknown as Data;
   }
 
-  #scale(sub: number): Scale {
-    const scale = this.#scales.get(sub);
-    if (scale === undefined) throw new ContractBroken(`data came for subscription ${sub}, which was not confirmed`);
+  #scale({ sub }: Fields): Scale {
+    const scale = this.#scales.get(sub as number);
+    if (scale === undefined) throw new ContractBroken(`data came for subscription ${String(sub)}, which was not confirmed`);
     return scale;
   }
 }
 
-function flat(levels: Levels, scale: Scale): number[] {
+function largeId(whole: string, before: string, id: string): string {
+  return Number.isSafeInteger(Number(id)) ? whole : `${before}"${id}"]`;
+}
+
+function flat(levels: Level[], scale: Scale): number[] {
   const numbers: number[] = [];
   for (const [price, size] of levels) numbers.push(parseDecimal(price, scale.price), parseDecimal(size, scale.size));
   return numbers;

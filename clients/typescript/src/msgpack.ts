@@ -1,13 +1,6 @@
+import { control, inOrder, integer } from "./checks.js";
 import { ContractBroken } from "./errors.js";
-import {
-  isControl,
-  type Codec,
-  type Command,
-  type Format,
-  type Message,
-  type Quote,
-  type TradeEntry,
-} from "./messages.js";
+import type { Codec, Data, Format, Heartbeat, Message, Quote, TradeEntry } from "./messages.js";
 
 /** Binary frames, the default: smaller and faster, numbers as integers. */
 export const msgpack: Format = { protocol: "mdstream.v1.msgpack", codec: () => codec };
@@ -21,7 +14,7 @@ const codec: Codec = {
     const reader = new Reader(data);
     const messages: Message[] = [];
     while (!reader.done) {
-      const message = toMessage(reader.value());
+      const message = reader.message();
       if (message !== null) messages.push(message);
     }
     return messages;
@@ -33,64 +26,12 @@ const SNAPSHOT = 2;
 const TRADES = 3;
 const TICKER = 4;
 const HEARTBEAT = 5;
+/** How many values a data message of each type has at least. */
+const FIELDS = [1, 8, 9, 6, 11, 3];
 
-function toMessage(value: unknown): Message | null {
-  if (!Array.isArray(value)) {
-    return typeof value === "object" && value !== null && isControl(value) ? value : null;
-  }
-  const f = value as never[];
-  switch (value[0]) {
-    case DELTA:
-      expect(value, 8);
-      return { type: "delta", sub: f[1]!, first: f[2]!, last: f[3]!, ts: f[4]!, bids: pairs(f[5]), asks: pairs(f[6]), crc: f[7]! };
-    case SNAPSHOT:
-      expect(value, 9);
-      return {
-        type: "snapshot",
-        sub: f[1]!,
-        epoch: f[2]!,
-        seq: f[3]!,
-        ts: f[4]!,
-        bids: pairs(f[5]),
-        asks: pairs(f[6]),
-        crc: f[7]!,
-        reason: f[8]!,
-      };
-    case TRADES:
-      expect(value, 6);
-      return { type: "trades", sub: f[1]!, epoch: f[2]!, first: f[3]!, last: f[4]!, trades: f[5] as unknown as TradeEntry[] };
-    case TICKER:
-      expect(value, 11);
-      return {
-        type: "ticker",
-        sub: f[1]!,
-        epoch: f[2]!,
-        seq: f[3]!,
-        ts: f[4]!,
-        bid: quote(f[5], f[6]),
-        ask: quote(f[7], f[8]),
-        last: quote(f[9], f[10]),
-      };
-    case HEARTBEAT:
-      expect(value, 3);
-      return { type: "heartbeat", time: f[1]!, seqs: twos(pairs(f[2])) };
-    default:
-      return null;
-  }
-}
-
-function expect(value: unknown[], length: number): void {
-  if (value.length < length) throw new ContractBroken(`a message of type ${String(value[0])} has ${value.length} fields, not ${length}`);
-}
-
-function pairs(value: unknown): number[] {
-  if (!Array.isArray(value) || value.length % 2 !== 0) throw new ContractBroken("levels are no array of pairs");
-  return value as number[];
-}
-
-function quote(ticks: number | null | undefined, lots: number | null | undefined): Quote | null {
-  return ticks == null || lots == null ? null : [ticks, lots];
-}
+const text = new TextDecoder("utf-8", { fatal: true });
+const MOST_DEEP = 16;
+const SHORT = 24;
 
 function twos(flat: number[]): [number, number][] {
   const result: [number, number][] = [];
@@ -98,10 +39,7 @@ function twos(flat: number[]): [number, number][] {
   return result;
 }
 
-const text = new TextDecoder("utf-8", { fatal: true });
-const MOST_DEEP = 16;
-
-/** Reads what the contract uses of MessagePack: no extension types; integers up to 2^53. */
+/** Reads what the contract uses of MessagePack: no extension types. */
 class Reader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -115,6 +53,119 @@ class Reader {
 
   get done(): boolean {
     return this.#at >= this.#bytes.length;
+  }
+
+  /** The next message; null if its type is not known. */
+  message(): Message | null {
+    const length = this.#arrayLength();
+    if (length < 0) return control(this.value());
+    const type = length > 0 ? this.value() : null;
+    const fields = FIELDS[type as number];
+    if (fields !== undefined && length < fields) throw new ContractBroken(`a message of type ${String(type)} has ${length} values, not ${fields}`);
+    const message = this.#data(type);
+    for (let rest = length - (message === null ? 1 : fields!); rest > 0; rest--) this.value();
+    return message;
+  }
+
+  #data(type: unknown): Data | Heartbeat | null {
+    switch (type) {
+      case DELTA:
+        return {
+          type: "delta",
+          sub: this.#integer(),
+          first: this.#integer(),
+          last: this.#integer(),
+          ts: this.#integer(),
+          bids: this.#pairs(),
+          asks: this.#pairs(),
+          crc: this.#integer(),
+        };
+      case SNAPSHOT:
+        return {
+          type: "snapshot",
+          sub: this.#integer(),
+          epoch: this.#integer(),
+          seq: this.#integer(),
+          ts: this.#integer(),
+          bids: this.#pairs(),
+          asks: this.#pairs(),
+          crc: this.#integer(),
+          reason: String(this.value()),
+        };
+      case TRADES:
+        return this.#trades();
+      case TICKER:
+        return {
+          type: "ticker",
+          sub: this.#integer(),
+          epoch: this.#integer(),
+          seq: this.#integer(),
+          ts: this.#integer(),
+          bid: this.#quote(),
+          ask: this.#quote(),
+          last: this.#quote(),
+        };
+      case HEARTBEAT:
+        return { type: "heartbeat", time: this.#integer(), seqs: twos(this.#pairs()) };
+      default:
+        return null;
+    }
+  }
+
+  #trades(): Data {
+    const [sub, epoch, first, last] = [this.#integer(), this.#integer(), this.#integer(), this.#integer()];
+    const trades = Array.from({ length: this.#lengthOf("trades") }, (): TradeEntry => {
+      if (this.#lengthOf("a trade") !== 6) throw new ContractBroken("a trade has not six values");
+      return [this.#integer(), this.#integer(), this.#integer(), this.#integer(), this.#integer(), this.#id()];
+    });
+    inOrder(trades, first, last);
+    return { type: "trades", sub, epoch, first, last, trades };
+  }
+
+  #id(): number | string {
+    const id = this.value();
+    if (typeof id === "bigint") return String(id);
+    if (typeof id !== "string") integer(id, "the id of a trade");
+    return id as number | string;
+  }
+
+  #quote(): Quote | null {
+    const [ticks, lots] = [this.value(), this.value()];
+    return ticks === null || lots === null ? null : [integer(ticks, "a price"), integer(lots, "a size")];
+  }
+
+  #integer(): number {
+    const byte = this.#bytes[this.#at];
+    if (byte !== undefined && byte < 0x80) {
+      this.#at++;
+      return byte;
+    }
+    return integer(this.value(), "a number");
+  }
+
+  /** Levels, flat. */
+  #pairs(): number[] {
+    const length = this.#lengthOf("levels");
+    if (length % 2 !== 0) throw new ContractBroken("levels are no array of pairs");
+    const numbers: number[] = [];
+    for (let i = 0; i < length; i++) numbers.push(this.#integer());
+    return numbers;
+  }
+
+  #lengthOf(what: string): number {
+    const length = this.#arrayLength();
+    if (length < 0) throw new ContractBroken(`${what} are no array`);
+    if (length > this.#bytes.length - this.#at) throw new ContractBroken("a message ends in the middle of a value");
+    return length;
+  }
+
+  /** Reads the head of an array; -1, and reads nothing, if what comes is none. */
+  #arrayLength(): number {
+    const byte = this.#bytes[this.#at]!;
+    if (byte >= 0x90 && byte < 0xa0) return this.#bytes[this.#take(1)]! & 15;
+    if (byte !== 0xdc && byte !== 0xdd) return -1;
+    this.#take(1);
+    return byte === 0xdc ? this.#uint16() : this.#uint32();
   }
 
   value(): unknown {
@@ -186,10 +237,11 @@ class Reader {
     return this.#view.getUint32(this.#take(4));
   }
 
-  #wide(high: number): number {
-    const value = high * 2 ** 32 + this.#uint32();
-    if (!Number.isSafeInteger(value)) throw new ContractBroken(`an integer is beyond 2^53: about ${value}`);
-    return value;
+  /** A `bigint` beyond 2^53: a trade's id, or something of the publisher's in `ref`. */
+  #wide(high: number): number | bigint {
+    const low = this.#uint32();
+    const value = high * 2 ** 32 + low;
+    return Number.isSafeInteger(value) ? value : (BigInt(high) << 32n) | BigInt(low);
   }
 
   /** The position of the next `count` bytes, which are there. */
@@ -202,6 +254,12 @@ class Reader {
 
   #string(length: number): string {
     const at = this.#take(length);
+    if (length < SHORT) {
+      // For so few characters this is faster than a decoder.
+      let short = "";
+      for (let i = at; i < at + length && this.#bytes[i]! < 0x80; i++) short += String.fromCharCode(this.#bytes[i]!);
+      if (short.length === length) return short;
+    }
     try {
       return text.decode(this.#bytes.subarray(at, at + length));
     } catch {

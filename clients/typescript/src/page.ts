@@ -1,7 +1,7 @@
 /** What of a browser says that time may have passed unnoticed: the connection may be dead, or may be possible again. */
 interface Target {
-  addEventListener(name: string, listener: () => void): void;
-  removeEventListener(name: string, listener: () => void): void;
+  addEventListener?(name: string, listener: () => void): void;
+  removeEventListener?(name: string, listener: () => void): void;
 }
 
 const SLEEP_CHECK_MS = 5_000;
@@ -9,18 +9,22 @@ const SLEPT_MS = 10_000;
 
 /** Calls `awake` after the page was offline, hidden, frozen or cached, or the machine slept. Returns a function that ends this. */
 export function watchPage(awake: () => void): () => void {
-  const { document, window } = globalThis as { document?: Target & { visibilityState?: string }; window?: Target };
+  // A worker has no document, but tells `online` and `offline`; Node has neither.
+  const here = globalThis as Target & { document?: Target & { visibilityState?: string } };
+  if (here.addEventListener === undefined || here.removeEventListener === undefined) return () => {};
+  const { document } = here;
   const visible = () => {
     if (document?.visibilityState !== "hidden") awake();
   };
   const watched: [Target | undefined, string, () => void][] = [
-    [window, "online", awake],
-    [window, "pageshow", awake],
+    [here, "online", awake],
+    [here, "offline", awake],
+    [here, "pageshow", awake],
     [document, "visibilitychange", visible],
     [document, "resume", awake],
   ];
   for (const [target, name, listener] of watched) target?.addEventListener?.(name, listener);
-  const stopSleep = document === undefined ? () => {} : watchSleep(awake);
+  const stopSleep = watchSleep(awake);
   return () => {
     for (const [target, name, listener] of watched) target?.removeEventListener?.(name, listener);
     stopSleep();

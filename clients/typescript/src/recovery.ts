@@ -1,6 +1,6 @@
 import { Backoff } from "./backoff.js";
 import { Timer } from "./clock.js";
-import type { Session } from "./session.js";
+import type { Session } from "./engine.js";
 
 /** One `recover` from the command to its answer. The first goes out at once; after each failure the wait is longer. */
 export class Recovery<T> {

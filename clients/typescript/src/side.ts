@@ -6,7 +6,7 @@ export class Side implements Iterable<[ticks: number, lots: number]> {
   #length = 0;
   readonly #sign: 1 | -1;
 
-  /** @param sign 1 for bids (the highest price is the best), -1 for asks. */
+  /** @internal @param sign 1 for bids (the highest price is the best), -1 for asks. */
   constructor(sign: 1 | -1) {
     this.#sign = sign;
   }
@@ -35,7 +35,7 @@ export class Side implements Iterable<[ticks: number, lots: number]> {
     for (let i = 0; i < this.#length; i++) yield [this.ticks(i), this.lots(i)];
   }
 
-  /** Sets the size at a price; 0 deletes the level. Deleting a level that is not there does nothing. */
+  /** @internal Sets the size at a price; 0 deletes the level. Deleting a level that is not there does nothing. */
   set(ticks: number, lots: number): void {
     const key = this.#sign * ticks;
     const at = this.#find(key);
@@ -48,6 +48,18 @@ export class Side implements Iterable<[ticks: number, lots: number]> {
     }
   }
 
+  /** @internal Sets many, flat. Returns whether all can be levels: no size is negative. */
+  put(levels: readonly number[]): boolean {
+    let least = 0;
+    for (let i = 0; i < levels.length; i += 2) {
+      const lots = levels[i + 1]!;
+      if (lots < least) least = lots;
+      this.set(levels[i]!, lots);
+    }
+    return least === 0;
+  }
+
+  /** @internal */
   clear(): void {
     this.#length = 0;
   }

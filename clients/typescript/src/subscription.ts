@@ -1,10 +1,7 @@
-import { Backoff } from "./backoff.js";
-import { Timer } from "./clock.js";
 import { formatDecimal } from "./decimals.js";
-import { Emitter } from "./emitter.js";
+import { Emitter, type EventMap } from "./emitter.js";
 import type { MdstreamError } from "./errors.js";
-import type { Data, Lost, Reference, StateChange, Subscribed } from "./messages.js";
-import type { AnySubscription, Session } from "./session.js";
+import type { Reference } from "./messages.js";
 
 /**
  * Whether the data can be used now. In `live`, `stale`, `halted` and `closed` it is exactly what the gateway sent, and nothing
@@ -25,17 +22,35 @@ export type SubscriptionState =
   /** Closed by its user, refused, or the client is closed for good: `error` says which. */
   | "ended";
 
-const REPORTED: ReadonlySet<string> = new Set<SubscriptionState>(["live", "recovering", "stale", "halted", "closed"]);
-const TRUSTED: ReadonlySet<SubscriptionState> = new Set<SubscriptionState>(["live", "stale", "halted", "closed"]);
+export const TRUSTED: ReadonlySet<SubscriptionState> = new Set<SubscriptionState>(["live", "stale", "halted", "closed"]);
 
-export interface SubscriptionEvents extends Record<string, unknown[]> {
+export interface SubscriptionEvents {
   /** The state or its code changed. */
   state: [state: SubscriptionState];
   /** The reference data changed. */
   ref: [ref: Reference];
   end: [error: MdstreamError | null];
+  /** Another line has come to be ahead: its place in `client.lines`. */
+  ahead: [line: number];
 }
 
+/** What one line has brought to a subscription so far. */
+export interface LineReport {
+  /** Its place in `client.lines`. */
+  readonly line: number;
+  /** Whether its view is the one that is shown; of trades, whether it brought the newest. */
+  readonly ahead: boolean;
+  readonly state: SubscriptionState;
+  /** Updates (trades) that it brought before every other line, and those that had come before. */
+  readonly first: number;
+  readonly late: number;
+  /** How often a number was missing on this line, and `recover` was sent; trades that its gateway could no longer send. */
+  readonly gaps: number;
+  readonly recoveries: number;
+  readonly lost: number;
+}
+
+/** What is subscribed to. */
 export interface Request {
   readonly channel: string;
   readonly instrument: string;
@@ -43,57 +58,62 @@ export interface Request {
   readonly view: Readonly<Record<string, number>>;
 }
 
-type Attachment = "detached" | "requested" | "accepted" | "ended";
-type StreamMessage = Data | Lost;
+/** @internal A state, and why it is so. */
+export interface Status {
+  readonly state: SubscriptionState;
+  readonly code: string | null;
+  readonly reason: string | null;
+  /** Age of the venue's last word, and the clock's time when it was that old. */
+  readonly ageMs: number | null;
+  readonly at: number;
+}
 
-/** The state machine of one channel of one instrument. It goes on over any number of connections until it is closed. */
-export abstract class Subscription<Events extends SubscriptionEvents> extends Emitter<Events> {
+/** @internal Who made a subscription, and ends it. */
+export interface Owner {
+  now(): number;
+  release(subscription: AnySubscription): void;
+}
+
+export type AnySubscription = Subscription<SubscriptionEvents>;
+
+/** @internal For those who fill a subscription; its users only read. */
+export function mutable<T extends object>(subscription: T): { -readonly [Name in keyof T]: T[Name] } {
+  return subscription;
+}
+
+/** One channel of one instrument, as its user sees it. It goes on over any number of connections until it is closed. */
+export abstract class Subscription<Events extends SubscriptionEvents & EventMap<Events>> extends Emitter<Events> {
   /** The exponents of prices and sizes: value = ticks × 10^priceExp. 0 until the gateway has confirmed. */
-  priceExp = 0;
-  sizeExp = 0;
-  ref: Reference = {};
+  readonly priceExp: number = 0;
+  readonly sizeExp: number = 0;
+  /** What the publisher says of the instrument. */
+  readonly ref: Reference = {};
   /** How long ago what the gateway shows was published; 0: it is live. */
-  delayMs = 0;
+  readonly delayMs: number = 0;
   /** Why it ended; null if it has not, or its user closed it. */
-  error: MdstreamError | null = null;
+  readonly error: MdstreamError | null = null;
 
-  /** @internal How often its user asked for it. */
-  users = 1;
-  /** @internal Its number on this connection. */
-  number: number | null = null;
-
-  protected synced = false;
-  #attachment: Attachment = "detached";
-  #reported: SubscriptionState = "live";
-  #report: StateChange | null = null;
-  #reportedAt = 0;
+  /** @internal */
+  lineReports: (() => LineReport[]) | null = null;
+  #status: Status = { state: "pending", code: null, reason: null, ageMs: null, at: 0 };
   #wasReady = false;
-  #known = "pending:";
-  readonly #retry: Timer;
-  readonly #backoff: Backoff;
+  readonly #owner: Owner;
 
   /** @internal */
   constructor(
     /** @internal */ readonly request: Request,
-    protected readonly session: Session,
+    owner: Owner,
   ) {
     super();
-    this.#retry = new Timer(session.clock);
-    this.#backoff = new Backoff(session.policy, session.random);
+    this.#owner = owner;
   }
-
-  // ---- for the user
 
   get instrument(): string {
     return this.request.instrument;
   }
 
   get state(): SubscriptionState {
-    if (this.#attachment === "ended") return "ended";
-    if (this.#attachment === "accepted" && this.synced) return this.#reported;
-    if (this.#attachment === "accepted" && this.#reported === "recovering") return "recovering";
-    if (!this.#wasReady) return "pending";
-    return this.#attachment === "detached" ? "disconnected" : "recovering";
+    return this.#status.state;
   }
 
   /** Whether the data is exactly what the gateway sent, and nothing is known to be missing. */
@@ -103,18 +123,23 @@ export abstract class Subscription<Events extends SubscriptionEvents> extends Em
 
   /** Why the gateway says so: a state code of the contract. Null if live, or if the reason lies on this side. */
   get code(): string | null {
-    return this.#told()?.code ?? null;
+    return this.#status.code;
   }
 
   /** The same for people. */
   get reason(): string | null {
-    return this.#told()?.reason ?? null;
+    return this.#status.reason;
   }
 
   /** How old the venue's last word is now, in milliseconds, if the gateway told its age. */
   get ageMs(): number | null {
-    const age = this.#told()?.age_ms;
-    return age == null ? null : age + this.session.clock.now() - this.#reportedAt;
+    const { ageMs, at } = this.#status;
+    return ageMs === null ? null : ageMs + this.#owner.now() - at;
+  }
+
+  /** What each of several lines has brought; empty if there is one. */
+  get lines(): readonly LineReport[] {
+    return this.lineReports?.() ?? [];
   }
 
   /** The exact decimal text of a price in ticks. */
@@ -127,25 +152,28 @@ export abstract class Subscription<Events extends SubscriptionEvents> extends Em
     return formatDecimal(lots, this.sizeExp);
   }
 
-  /** Resolves when the data can be trusted for the first time. Rejects if the subscription ends before. */
+  /**
+   * Resolves as soon as the data can be trusted: at once if it can be now. Rejects if the subscription ends before. It waits as
+   * long as it takes; `state`, `code` and `reason` say why.
+   */
   ready(): Promise<this> {
     return new Promise((resolve, reject) => {
+      let stop = () => {};
       const check = () => {
         if (this.state === "ended") reject(this.error ?? new Error(`${String(this)} was closed`));
         else if (this.trusted) resolve(this);
-        else return false;
+        else return;
         stop();
-        return true;
       };
-      let stop = () => {};
-      if (!check()) stop = this.#any.on("state", check);
+      // Any `Events` has the common ones, which TypeScript cannot see.
+      stop = (this as unknown as AnySubscription).on("state", check);
+      check();
     });
   }
 
   /** Ends it, once it is closed as often as it was asked for. */
   close(): void {
-    if (this.#attachment === "ended" || --this.users > 0) return;
-    this.session.unsubscribe(this.#any);
+    if (this.state !== "ended") this.#owner.release(this as unknown as AnySubscription);
   }
 
   [Symbol.dispose](): void {
@@ -156,138 +184,33 @@ export abstract class Subscription<Events extends SubscriptionEvents> extends Em
     return `${this.request.channel} ${this.request.instrument}`;
   }
 
-  // ---- for the client
-
   /** @internal Whether its data was ever trusted. */
   get wasReady(): boolean {
     return this.#wasReady;
   }
 
-  /** @internal */
-  get accepted(): boolean {
-    return this.#attachment === "accepted";
-  }
-
-  /** @internal `[epoch, seq]` after which the gateway may go on; null if it must begin anew. */
-  get resume(): [number, number] | null {
-    return null;
-  }
-
-  /** @internal `subscribe` was sent; what the gateway sent before is over. */
-  requested(): void {
-    this.#leave("requested");
-  }
-
-  /** @internal The gateway sent `subscribed`. */
-  accept(message: Subscribed): void {
-    const rescaled = message.price_exp !== this.priceExp || message.size_exp !== this.sizeExp;
-    this.#attachment = "accepted";
-    this.number = message.sub;
-    this.#reported = "live";
-    this.#report = null;
-    this.#backoff.reset();
-    this.priceExp = message.price_exp;
-    this.sizeExp = message.size_exp;
-    this.delayMs = message.delay_ms ?? 0;
-    if (message.resumed) this.session.stats.resumes++;
-    this.begin(message.resumed, rescaled);
-    this.takeRef(message.ref ?? {});
-    this.update();
-  }
-
-  /** @internal The connection is gone. */
-  detach(): void {
-    if (this.#attachment !== "ended") this.#leave("detached");
+  /** @internal What the state is now; tells the listeners if it or its code is another one. `ended` is for good. */
+  tell(status: Status): void {
+    const before = this.#status;
+    if (before.state === "ended") return;
+    this.#status = status;
+    if (TRUSTED.has(status.state)) this.#wasReady = true;
+    if (status.state !== before.state || status.code !== before.code) (this as unknown as AnySubscription).emit("state", status.state);
   }
 
   /** @internal */
   end(error: MdstreamError | null): void {
-    if (this.#attachment === "ended") return;
-    this.error = error;
-    this.#leave("ended");
-    this.#any.emit("end", error);
-  }
-
-  /** @internal The gateway refused a repeated `subscribe` for now. */
-  retryLater(): void {
-    this.#attachment = "detached";
-    this.#retry.set(this.session.policy.backoffBaseMs + this.#backoff.next(), () => {
-      this.session.again(this.#any);
-    });
+    if (this.state === "ended") return;
+    mutable(this as AnyFields).error = error;
+    this.tell({ state: "ended", code: null, reason: error?.message ?? null, ageMs: null, at: 0 });
+    (this as unknown as AnySubscription).emit("end", error);
   }
 
   /** @internal */
-  take(message: StreamMessage): void {
-    this.receive(message);
-    this.update();
-  }
-
-  /** @internal */
-  takeState(message: StateChange): void {
-    if (!REPORTED.has(message.state)) return;
-    this.#reported = message.state as SubscriptionState;
-    this.#report = message;
-    this.#reportedAt = this.session.clock.now();
-    this.told(this.#reported, message.code ?? null);
-    this.update();
-  }
-
-  /** @internal */
-  takeRef(ref: Reference): void {
-    this.ref = ref;
-    this.#any.emit("ref", ref);
-  }
-
-  /** @internal A heartbeat told the newest number that was sent. */
-  takeHeartbeat(seq: number): void {
-    this.compare(seq);
-    this.update();
-  }
-
-  /** @internal The gateway answered `recover` with `error`. */
-  recoverRefused(): void {}
-
-  // ---- for the channels
-
-  /** Confirmed: goes on from `resume`, or from nothing. */
-  protected begin(_resumed: boolean, _rescaled: boolean): void {
-    this.synced = true;
-  }
-
-  /** No more messages come on this connection. */
-  protected interrupt(): void {}
-
-  protected abstract receive(message: StreamMessage): void;
-
-  protected compare(_seq: number): void {}
-
-  protected told(_state: SubscriptionState, _code: string | null): void {}
-
-  /** Tells the listeners if the state or its code has changed. */
-  protected update(): void {
-    const state = this.state;
-    if (TRUSTED.has(state)) this.#wasReady = true;
-    const known = `${state}:${this.code ?? ""}`;
-    if (known === this.#known) return;
-    this.#known = known;
-    this.#any.emit("state", state);
-  }
-
-  #leave(attachment: Attachment): void {
-    this.#attachment = attachment;
-    this.number = null;
-    this.#retry.stop();
-    this.interrupt();
-    this.update();
-  }
-
-  /** TypeScript cannot see that any `Events` has the common ones. */
-  get #any(): AnySubscription {
-    return this as unknown as AnySubscription;
-  }
-
-  /** The gateway's report, if it is why the state is what it is. */
-  #told(): StateChange | null {
-    return this.#attachment === "accepted" && (this.synced || this.state === this.#reported) ? this.#report : null;
+  tellRef(ref: Reference): void {
+    mutable(this as AnyFields).ref = ref;
+    (this as unknown as AnySubscription).emit("ref", ref);
   }
 }
+
+type AnyFields = { readonly error: MdstreamError | null; readonly ref: Reference };

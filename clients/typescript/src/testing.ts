@@ -18,6 +18,11 @@ export class FakeClock implements Clock {
     return () => (this.#timers = this.#timers.filter((other) => other !== timer));
   }
 
+  /** Moves the time, but calls nothing: the whole process stood still. */
+  sleep(ms: number): void {
+    this.#now += ms;
+  }
+
   /** Moves the time, and calls what falls due on the way, in order. */
   async advance(ms: number): Promise<void> {
     const end = this.#now + ms;
@@ -25,7 +30,7 @@ export class FakeClock implements Clock {
       const next = this.#timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
       if (next === undefined) break;
       this.#timers = this.#timers.filter((other) => other !== next);
-      this.#now = next.at;
+      this.#now = Math.max(this.#now, next.at);
       next.callback();
       await settle();
     }

@@ -1,5 +1,6 @@
-import type { Data, Lost, Quote, TickerMessage } from "./messages.js";
-import { Subscription, type SubscriptionEvents } from "./subscription.js";
+import type { Quote, TickerMessage } from "./messages.js";
+import { mutable, Subscription, type SubscriptionEvents } from "./subscription.js";
+import { Updates } from "./updates.js";
 
 /** A price and a size: exact decimal texts, and the same as integers. */
 export interface TickerQuote {
@@ -27,33 +28,28 @@ export interface TickerEvents extends SubscriptionEvents {
 /** Best bid, best ask and last trade. Only the newest counts. */
 export class Ticker extends Subscription<TickerEvents> {
   /** The newest value; null before the first. */
-  current: TickerValue | null = null;
+  readonly current: TickerValue | null = null;
 
-  protected override begin(_resumed: boolean, rescaled: boolean): void {
-    if (rescaled) this.current = null;
-    // After a lost connection, what is shown is old until the next ticker comes.
-    this.synced = !this.wasReady;
+  /** An iteration over the values; with a buffer of 1, the default, it gives the newest. */
+  changes(buffer = 1): Updates<TickerValue> {
+    return new Updates((push, end) => {
+      const stops = [this.on("change", push), this.on("end", end)];
+      if (this.state === "ended") end(this.error);
+      return () => stops.forEach((stop) => stop());
+    }, buffer);
   }
 
-  protected override interrupt(): void {
-    this.synced = false;
+  [Symbol.asyncIterator](): Updates<TickerValue> {
+    return this.changes();
   }
 
-  protected override receive(message: Data | Lost): void {
-    if (message.type !== "ticker") return;
-    this.current = this.#value(message);
-    this.synced = true;
-    this.update();
-    this.emit("change", this.current);
+  /** @internal */
+  put(current: TickerValue | null): void {
+    mutable<Ticker>(this).current = current;
   }
 
-  protected override compare(seq: number): void {
-    if (!this.synced || this.current === null || seq <= this.current.seq) return;
-    this.synced = false;
-    this.session.recover(this, 0);
-  }
-
-  #value({ epoch, seq, ts, bid, ask, last }: TickerMessage): TickerValue {
+  /** @internal */
+  value({ epoch, seq, ts, bid, ask, last }: TickerMessage): TickerValue {
     return { epoch, seq, ts, bid: this.#quote(bid), ask: this.#quote(ask), last: this.#quote(last) };
   }
 

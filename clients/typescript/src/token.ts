@@ -15,11 +15,17 @@ export class Tokens {
     return this.source === undefined;
   }
 
-  /** A token; null if the source has only the one that was refused. Rejects if the source fails. */
+  /** A token; null if the source has only the one that was refused. Rejects if the source fails, or if it is no token. */
   async fresh(): Promise<string | null> {
     const token = typeof this.source === "function" ? await this.source() : (this.source ?? null);
-    if (token === this.#refused) return null;
-    return (this.#last = token);
+    // Errors of `WebSocket` would say the token.
+    if (typeof token !== "string" || !/^[\w.~+-]+$/.test(token)) throw new TypeError("the token is no text of the characters A-Z a-z 0-9 . _ ~ + -");
+    return token === this.#refused ? null : token;
+  }
+
+  /** The token that the gateway is given now. */
+  used(token: string): void {
+    this.#last = token;
   }
 
   /** The gateway refused the last one. Returns whether another may do. */

@@ -1,7 +1,6 @@
 /** The gateways in turn: after each failure, and after each connection, comes the next one. */
 export class Urls {
   #at = 0;
-  #failed = 0;
   readonly #urls: readonly string[];
 
   constructor(urls: string | readonly string[]) {
@@ -14,18 +13,8 @@ export class Urls {
     return this.#urls[this.#at]!;
   }
 
-  /** Whether each has failed since one of them was well. */
-  get allFailed(): boolean {
-    return this.#failed >= this.#urls.length;
-  }
-
   failed(): void {
-    this.#failed++;
     this.#at = (this.#at + 1) % this.#urls.length;
-  }
-
-  well(): void {
-    this.#failed = 0;
   }
 }
 

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { connect, json, type Client, type ClientOptions } from "../src/index.js";
 import { FakeClock, FakeTransport } from "../src/testing.js";
+import { crc } from "./gateway.js";
 
 let clock: FakeClock;
 let net: FakeTransport;
@@ -50,8 +51,6 @@ const delta = (first: number, last: number, bids: string[][], crc: number) => ({
   crc,
 });
 
-const { crc32 } = await import("node:zlib").then((zlib) => zlib as unknown as { crc32?: (text: string) => number });
-const crc = (text: string) => crc32?.(text) ?? slowCrc(text);
 SNAPSHOT.crc = crc("1000:5:1001:7");
 
 beforeEach(() => {
@@ -123,7 +122,7 @@ describe("the connection", () => {
     await clock.advance(699);
     expect(net.connections.length).toBe(1);
     await clock.advance(1);
-    expect(net.last.url).toBe("ws://b/v1/stream");
+    expect(net.last.url).toBe("ws://b/v1/stream?reject=close");
   });
 
   test.each([1003, 1007, 1009, 4400, 4403])("close code %i is the end", async (code) => {
@@ -424,12 +423,3 @@ test("a ticker keeps the newest", async () => {
   net.last.say({ type: "heartbeat", time: 0, seqs: [[7, 10]] });
   expect([ticker.state, net.last.commands.at(-1)]).toMatchObject(["recovering", { op: "recover", from: 0 }]);
 });
-
-function slowCrc(text: string): number {
-  let value = -1;
-  for (const byte of Buffer.from(text)) {
-    value ^= byte;
-    for (let bit = 0; bit < 8; bit++) value = (value >>> 1) ^ (value & 1 ? 0xedb88320 : 0);
-  }
-  return ~value >>> 0;
-}

@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { checksum, formatDecimal, json, msgpack, parseDecimal, Side, type Message } from "../src/index.js";
 import { Book } from "../src/book.js";
+import { BookEngine } from "../src/book-engine.js";
+import { checksum, formatDecimal, json, msgpack, parseDecimal, type Message } from "../src/index.js";
+import { Side } from "../src/side.js";
 import { watching } from "./support.js";
 
 // The files' shape is that of tests/vectors/README.md.
@@ -20,7 +22,7 @@ test.each(vectors("numbers")["checksums"]!)("checksum of $text", ({ bids, asks, 
 
 test.each(vectors("server")["data"]!)("$type: $name", (vector) => {
   const codec = json.codec();
-  codec.decode(JSON.stringify({ ...SUBSCRIBED, sub: vector.fields.sub, price_exp: vector.price_exp, size_exp: vector.size_exp }));
+  codec.decode(JSON.stringify({ ...SUBSCRIBED, sub: vector.fields.sub ?? 1, price_exp: vector.price_exp, size_exp: vector.size_exp }));
   const expected = { type: vector.type, ...vector.fields };
   expect(codec.decode(vector.json)).toEqual([expected]);
   expect(msgpack.codec().decode(bytes(vector.msgpack))).toEqual([expected]);
@@ -43,17 +45,18 @@ test.each(vectors("client")["commands"]!)("$op: $name", (vector) => {
 for (const format of [json, msgpack]) {
   test.each(vectors("views")["views"]!)(`${format.protocol}: view $name`, (view) => {
     const watched = watching();
-    const book = new Book({ channel: "book", instrument: "V:X", view: {} }, watched.session);
+    const book = new Book({ channel: "book", instrument: "V:X", view: {} }, watched.owner);
+    const engine = new BookEngine(book, watched.session);
     const { price_exp, size_exp, sub } = view;
     const codec = format.codec();
     const subscribed = { ...SUBSCRIBED, sub, price_exp, size_exp } as never;
     if (format === json) codec.decode(JSON.stringify(subscribed));
-    book.accept(subscribed);
+    engine.accept(subscribed);
     for (const step of view.steps) {
       watched.asked.length = 0;
       const [message] = codec.decode(format === json ? step.json : bytes(step.msgpack)) as [Message];
       const before = book.seq;
-      book.take(message as never);
+      engine.take(message as never);
       if (step.outcome === "gap") expect(watched.asked).toEqual([before + 1]);
       if (step.outcome === "mismatch") expect(watched.asked.at(-1)).toBe(0);
       if (step.outcome !== "apply") {

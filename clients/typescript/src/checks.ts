@@ -1,0 +1,41 @@
+// What the gateway sends is checked where it comes in: a value of the wrong type costs the connection, never a wrong price.
+
+import { ContractBroken } from "./errors.js";
+import { isControl, type Control } from "./messages.js";
+
+const MOST_EXPONENT = 18;
+
+export function integer(value: unknown, what: string): number {
+  if (!Number.isSafeInteger(value)) throw new ContractBroken(`${what} was ${String(value)}, not an integer up to 2^53`);
+  return value as number;
+}
+
+/** The message, if it is one that this client knows; null if not. */
+export function control(value: unknown): Control | null {
+  if (typeof value !== "object" || value === null || !isControl(value)) return null;
+  switch (value.type) {
+    case "subscribed":
+      for (const exponent of [value.price_exp, value.size_exp]) {
+        if (!(Math.abs(integer(exponent, "an exponent")) <= MOST_EXPONENT)) throw new ContractBroken(`an exponent was ${exponent}`);
+      }
+      integer(value.sub, "sub");
+      break;
+    case "lost":
+      integer(value.first, "first");
+      integer(value.last, "last");
+      break;
+    case "unsubscribed":
+      if (!Array.isArray(value.subs)) throw new ContractBroken("subs were no list");
+      break;
+    case "drain":
+      integer(value.reconnect_after_ms, "reconnect_after_ms");
+      break;
+  }
+  return value;
+}
+
+/** Numbers of trades: each once and in order, and as many as `first` and `last` say. */
+export function inOrder(trades: readonly { readonly 0: number }[], first: number, last: number): void {
+  const right = trades.length === last - first + 1 && trades.every((trade, index) => trade[0] === first + index);
+  if (!right) throw new ContractBroken(`trades ${first} to ${last} were not each there once`);
+}

@@ -1,0 +1,7 @@
+import type { Client, ClientOptions } from "./api.js";
+import { DirectClient } from "./client.js";
+
+/** Connects, and stays connected: comes back after a loss, and all subscriptions with it. */
+export function connect(urls: string | readonly string[], options: ClientOptions = {}): Client {
+  return new DirectClient(urls, options);
+}
