@@ -33,8 +33,6 @@ export interface ClientOptions {
   token?: TokenSource;
   /** `msgpack` (the default) or `json`. */
   format?: Format;
-  /** How many gateways to hold at once, each subscription showing what comes first; 1 is the default. */
-  lines?: number;
   /** A WebSocket class, where there is none (Node before 22) or another one is wanted. */
   WebSocket?: WebSocketConstructor;
   policy?: Partial<Policy>;

@@ -104,3 +104,18 @@ export class Side implements Iterable<[ticks: number, lots: number]> {
     this.#lots = lots;
   }
 }
+
+/** All levels, best first, flat. */
+export function flat(side: Side): number[] {
+  const levels: number[] = [];
+  for (let i = 0; i < side.length; i++) levels.push(side.ticks(i), side.lots(i));
+  return levels;
+}
+
+/** The levels that lead from one view to another, flat; lots 0: the level is not there any more. */
+export function difference(from: Side, to: Side): number[] {
+  const levels: number[] = [];
+  for (const [ticks] of from) if (to.lotsAt(ticks) === 0) levels.push(ticks, 0);
+  for (const [ticks, lots] of to) if (from.lotsAt(ticks) !== lots) levels.push(ticks, lots);
+  return levels;
+}
