@@ -86,7 +86,6 @@ export interface Client extends Disposable {
   close(): void;
 }
 
-
 /** @internal */
 export function bookRequest(instrument: string, { depth = 0, group = 1, intervalMs = 0 }: BookOptions = {}): Request {
   return { channel: "book", instrument, view: { depth, group, interval_ms: intervalMs } };

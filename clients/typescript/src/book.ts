@@ -58,8 +58,7 @@ export class Book extends Subscription<BookEvents> {
 
   /** Both sides, best first, at most `depth` levels of each. */
   levels(depth = Infinity): { bids: Level[]; asks: Level[] } {
-    const take = (side: Side) =>
-      Array.from({ length: Math.min(depth, side.length) }, (_, index) => this.#level(side, index)!);
+    const take = (side: Side) => Array.from({ length: Math.min(depth, side.length) }, (_, index) => this.#level(side, index)!);
     return { bids: take(this.bids), asks: take(this.asks) };
   }
 

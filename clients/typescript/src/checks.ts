@@ -1,7 +1,7 @@
 // What the gateway sends is checked where it comes in: a value of the wrong type costs the connection, never a wrong price.
 
 import { ContractBroken } from "./errors.js";
-import { isControl, type Control } from "./messages.js";
+import { type Control, isControl } from "./messages.js";
 
 const MOST_EXPONENT = 18;
 

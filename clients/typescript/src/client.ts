@@ -1,23 +1,23 @@
-import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
 import type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, TickerOptions } from "./api.js";
+import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
 import { Backoff, POLICY, type Policy } from "./backoff.js";
 import { Book } from "./book.js";
 import { BookEngine } from "./book-engine.js";
-import { systemClock, Timer, type Clock } from "./clock.js";
+import { type Clock, systemClock, Timer } from "./clock.js";
 import { Emitter, report } from "./emitter.js";
 import type { Engine, Session } from "./engine.js";
 import { ContractBroken, MdstreamError } from "./errors.js";
 import type { Codec, Command, Format, Message, Refused, Subscribed, Unsubscribed, Welcome } from "./messages.js";
 import { msgpack } from "./msgpack.js";
 import { watchPage } from "./page.js";
-import { sum, type Stats } from "./stats.js";
+import { type Stats, sum } from "./stats.js";
 import type { AnySubscription, Owner } from "./subscription.js";
 import { Ticker } from "./ticker.js";
 import { TickerEngine } from "./ticker-engine.js";
 import { Tokens } from "./token.js";
 import { Trades } from "./trades.js";
 import { TradesEngine } from "./trades-engine.js";
-import { webSocketTransport, type Connection, type Transport } from "./transport.js";
+import { type Connection, type Transport, webSocketTransport } from "./transport.js";
 import { Urls } from "./urls.js";
 
 const VERSION = 1;
@@ -173,7 +173,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       this.#open(token, generation);
     } catch (error) {
       if (generation !== this.#generation) return;
-      if (error instanceof TypeError && !this.#tokens.none && !this.#tokens.renewable) this.#end(new MdstreamError(error.message, "token"));
+      if (error instanceof TypeError && !this.#tokens.none && !this.#tokens.renewable)
+        this.#end(new MdstreamError(error.message, "token"));
       else this.#lost(String(error));
     }
   }

@@ -3,7 +3,7 @@
 /** The exact decimal text of `value × 10^exponent`, with exactly `-exponent` decimals. A `bigint` may be of any size. */
 export function formatDecimal(value: number | bigint, exponent: number): string {
   if (typeof value === "number" && !Number.isSafeInteger(value)) throw new RangeError(`${value} is no exact integer`);
-  if (exponent >= 0) return value == 0 ? "0" : String(value) + "0".repeat(exponent);
+  if (exponent >= 0) return Number(value) === 0 ? "0" : String(value) + "0".repeat(exponent);
   const negative = value < 0;
   const digits = String(negative ? -value : value).padStart(1 - exponent, "0");
   const point = digits.length + exponent;

@@ -1,9 +1,9 @@
 import { Backoff, type Policy } from "./backoff.js";
-import { Timer, type Clock } from "./clock.js";
+import { type Clock, Timer } from "./clock.js";
 import type { MdstreamError } from "./errors.js";
 import type { Data, Lost, Reference, StateChange, Subscribed } from "./messages.js";
 import type { Stats } from "./stats.js";
-import { mutable, type AnySubscription, type Request, type SubscriptionState } from "./subscription.js";
+import { type AnySubscription, mutable, type Request, type SubscriptionState } from "./subscription.js";
 
 /** What an engine needs from its client. */
 export interface Session {

@@ -1,9 +1,9 @@
+export type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, LineReport } from "./api.js";
 export { POLICY, type Policy } from "./backoff.js";
 export type { Book, BookChange, BookEvents, Level } from "./book.js";
 export { checksum } from "./checksum.js";
-export type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, LineReport } from "./api.js";
-export { connect } from "./connect.js";
 export type { Clock } from "./clock.js";
+export { connect } from "./connect.js";
 export { exactSum, formatDecimal, parseDecimal } from "./decimals.js";
 export { MdstreamError } from "./errors.js";
 export { json } from "./json.js";

@@ -13,9 +13,9 @@
 import type { Policy } from "./backoff.js";
 import type { Book, BookChange } from "./book.js";
 import { checksum } from "./checksum.js";
-import { Timer, type Clock } from "./clock.js";
+import { type Clock, Timer } from "./clock.js";
 import { difference, flat } from "./side.js";
-import { mutable, TRUSTED, type AnySubscription, type LineReport, type SubscriptionState } from "./subscription.js";
+import { type AnySubscription, type LineReport, mutable, type SubscriptionState, TRUSTED } from "./subscription.js";
 import type { Ticker, TickerValue } from "./ticker.js";
 import type { Trade, Trades } from "./trades.js";
 
@@ -182,7 +182,10 @@ export abstract class Lined<View extends AnySubscription = AnySubscription> {
   }
 
   #tell(): void {
-    const leg = this.tellers().reduce<Leg<View> | null>((best, next) => (best === null || this.#better(next, best) ? next : best), null);
+    const leg = this.tellers().reduce<Leg<View> | null>(
+      (best, next) => (best === null || this.#better(next, best) ? next : best),
+      null,
+    );
     const { view } = this;
     if (leg === null || leg.view.state === "ended") {
       return view.tell({ state: view.wasReady ? "disconnected" : "pending", code: null, reason: null, ageMs: null, at: 0 });
@@ -199,7 +202,16 @@ export abstract class Lined<View extends AnySubscription = AnySubscription> {
 
   #report(leg: Leg<View>): LineReport {
     const { gaps = 0, recoveries = 0, lost = 0 } = leg.view as { gaps?: number; recoveries?: number; lost?: number };
-    return { line: leg.line, ahead: leg === this.ahead, state: leg.view.state, first: leg.first, late: leg.late, gaps, recoveries, lost };
+    return {
+      line: leg.line,
+      ahead: leg === this.ahead,
+      state: leg.view.state,
+      first: leg.first,
+      late: leg.late,
+      gaps,
+      recoveries,
+      lost,
+    };
   }
 }
 

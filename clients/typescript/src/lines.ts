@@ -1,14 +1,14 @@
-import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
 import type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, TickerOptions } from "./api.js";
+import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
 import { POLICY, type Policy } from "./backoff.js";
 import { Book } from "./book.js";
 import { DirectClient } from "./client.js";
-import { systemClock, type Clock } from "./clock.js";
+import { type Clock, systemClock } from "./clock.js";
 import { Emitter } from "./emitter.js";
 import type { MdstreamError } from "./errors.js";
-import { LinedBook, LinedTicker, LinedTrades, type Lined } from "./lined.js";
+import { type Lined, LinedBook, LinedTicker, LinedTrades } from "./lined.js";
 import type { Welcome } from "./messages.js";
-import { sum, type Stats } from "./stats.js";
+import { type Stats, sum } from "./stats.js";
 import type { AnySubscription, Owner } from "./subscription.js";
 import { Ticker } from "./ticker.js";
 import { Trades } from "./trades.js";

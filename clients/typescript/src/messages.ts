@@ -171,7 +171,10 @@ export type Control =
 export type Message = Data | Heartbeat | Control;
 
 /** A command: a map of plain values. */
-export type Command = { readonly op: string; readonly [field: string]: unknown };
+export interface Command {
+  readonly op: string;
+  readonly [field: string]: unknown;
+}
 
 /** One of the contract's two formats. */
 export interface Format {

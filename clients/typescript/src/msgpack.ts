@@ -61,7 +61,8 @@ class Reader {
     if (length < 0) return control(this.value());
     const type = length > 0 ? this.value() : null;
     const fields = FIELDS[type as number];
-    if (fields !== undefined && length < fields) throw new ContractBroken(`a message of type ${String(type)} has ${length} values, not ${fields}`);
+    if (fields !== undefined && length < fields)
+      throw new ContractBroken(`a message of type ${String(type)} has ${length} values, not ${fields}`);
     const message = this.#data(type);
     for (let rest = length - (message === null ? 1 : fields!); rest > 0; rest--) this.value();
     return message;

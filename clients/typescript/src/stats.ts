@@ -20,7 +20,17 @@ export interface Stats {
 
 /** The sums of several clients' counts; zeros for none. */
 export function sum(all: readonly Readonly<Stats>[]): Stats {
-  const total = { messages: 0, bytes: 0, updates: 0, gaps: 0, recoveries: 0, crcErrors: 0, crcChecked: 0, reconnects: 0, resumes: 0 };
+  const total = {
+    messages: 0,
+    bytes: 0,
+    updates: 0,
+    gaps: 0,
+    recoveries: 0,
+    crcErrors: 0,
+    crcChecked: 0,
+    reconnects: 0,
+    resumes: 0,
+  };
   for (const one of all) for (const name of Object.keys(total) as (keyof Stats)[]) total[name] += one[name];
   return total;
 }

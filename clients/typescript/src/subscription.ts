@@ -195,7 +195,8 @@ export abstract class Subscription<Events extends SubscriptionEvents & EventMap<
     if (before.state === "ended") return;
     this.#status = status;
     if (TRUSTED.has(status.state)) this.#wasReady = true;
-    if (status.state !== before.state || status.code !== before.code) (this as unknown as AnySubscription).emit("state", status.state);
+    if (status.state !== before.state || status.code !== before.code)
+      (this as unknown as AnySubscription).emit("state", status.state);
   }
 
   /** @internal */
@@ -213,4 +214,7 @@ export abstract class Subscription<Events extends SubscriptionEvents & EventMap<
   }
 }
 
-type AnyFields = { readonly error: MdstreamError | null; readonly ref: Reference };
+interface AnyFields {
+  readonly error: MdstreamError | null;
+  readonly ref: Reference;
+}

@@ -19,7 +19,8 @@ export class Tokens {
   async fresh(): Promise<string | null> {
     const token = typeof this.source === "function" ? await this.source() : (this.source ?? null);
     // Errors of `WebSocket` would say the token.
-    if (typeof token !== "string" || !/^[\w.~+-]+$/.test(token)) throw new TypeError("the token is no text of the characters A-Z a-z 0-9 . _ ~ + -");
+    if (typeof token !== "string" || !/^[\w.~+-]+$/.test(token))
+      throw new TypeError("the token is no text of the characters A-Z a-z 0-9 . _ ~ + -");
     return token === this.#refused ? null : token;
   }
 

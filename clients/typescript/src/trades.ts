@@ -1,5 +1,5 @@
-import { Subscription, type SubscriptionEvents } from "./subscription.js";
 import type { TradeEntry } from "./messages.js";
+import { Subscription, type SubscriptionEvents } from "./subscription.js";
 import { Updates } from "./updates.js";
 
 export interface Trade {

@@ -31,10 +31,10 @@ export interface WebSocketLike {
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike;
 
 /** A transport over a `WebSocket` class. */
-export function webSocketTransport(constructor?: WebSocketConstructor): Transport {
+export function webSocketTransport(Given?: WebSocketConstructor): Transport {
   return {
     open(url, protocols, events) {
-      const Socket = constructor ?? (globalThis as { WebSocket?: unknown }).WebSocket;
+      const Socket = Given ?? (globalThis as { WebSocket?: unknown }).WebSocket;
       if (typeof Socket !== "function") {
         throw new TypeError("there is no WebSocket here: pass one as the option `WebSocket` (Node has it from version 22)");
       }

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { connect, json, type Client, type ClientOptions } from "../src/index.js";
+import { type Client, type ClientOptions, connect, json } from "../src/index.js";
 import { FakeClock, FakeTransport } from "../src/testing.js";
 import { crc } from "./gateway.js";
 
@@ -23,7 +23,16 @@ async function open(): Promise<void> {
 function confirm(more: object = {}, sub = 7): void {
   const { id, channel, instruments } = net.last.commands.at(-1) as { id: number; channel: string; instruments: string[] };
   for (const [index, instrument] of instruments.entries()) {
-    const confirmed = { type: "subscribed", id, sub: sub + index, channel, instrument, price_exp: -2, size_exp: 0, ref: { tick: 1 } };
+    const confirmed = {
+      type: "subscribed",
+      id,
+      sub: sub + index,
+      channel,
+      instrument,
+      price_exp: -2,
+      size_exp: 0,
+      ref: { tick: 1 },
+    };
     net.last.say({ ...confirmed, resumed: false, ...more });
   }
 }
@@ -226,7 +235,17 @@ describe("a book", () => {
     const seen: unknown[] = [];
     book.on("change", (change) => seen.push([change.kind, change.first, change.last, book.state]));
     expect([book.state, ...texts(book)]).toEqual(["live", "10.00", "5", "10.01"]);
-    net.last.say(delta(101, 103, [["10.00", "0"], ["9.99", "3"]], crc("999:3:1001:7")));
+    net.last.say(
+      delta(
+        101,
+        103,
+        [
+          ["10.00", "0"],
+          ["9.99", "3"],
+        ],
+        crc("999:3:1001:7"),
+      ),
+    );
     expect([book.seq, ...texts(book)]).toEqual([103, "9.99", "3", "10.01"]);
     expect(seen).toEqual([["delta", 101, 103, "live"]]);
   });
@@ -280,7 +299,13 @@ describe("a book", () => {
     const book = await live();
     net.last.say({ type: "state", sub: 7, state: "stale", since: 1, code: "silent", age_ms: 31_000, reason: "nothing heard" });
     await clock.advance(2_000);
-    expect([book.state, book.code, book.reason, book.ageMs, book.trusted]).toEqual(["stale", "silent", "nothing heard", 33_000, true]);
+    expect([book.state, book.code, book.reason, book.ageMs, book.trusted]).toEqual([
+      "stale",
+      "silent",
+      "nothing heard",
+      33_000,
+      true,
+    ]);
     net.last.say({ type: "state", sub: 7, state: "live", since: 1, code: null });
     expect([book.state, book.code, book.ageMs]).toEqual(["live", null, null]);
   });
@@ -346,7 +371,17 @@ describe("a book", () => {
     const book = start().book("SIM:A");
     await open();
     book.close();
-    net.last.say({ type: "subscribed", id: 1, sub: 7, channel: "book", instrument: "SIM:A", price_exp: 0, size_exp: 0, ref: {}, resumed: false });
+    net.last.say({
+      type: "subscribed",
+      id: 1,
+      sub: 7,
+      channel: "book",
+      instrument: "SIM:A",
+      price_exp: 0,
+      size_exp: 0,
+      ref: {},
+      resumed: false,
+    });
     expect(net.last.commands.at(-1)).toMatchObject({ op: "unsubscribe", subs: [7] });
   });
 

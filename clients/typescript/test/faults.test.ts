@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test, vi } from "vitest";
-import { formatDecimal, json, msgpack, POLICY, type Client } from "../src/index.js";
 import { systemClock } from "../src/clock.js";
-import { delta, snapshot, Stage, trades, WELCOME } from "./gateway.js";
+import { type Client, formatDecimal, json, msgpack, POLICY } from "../src/index.js";
+import { delta, Stage, snapshot, trades, WELCOME } from "./gateway.js";
 
 let stage: Stage;
 
@@ -76,19 +76,22 @@ describe("listeners", () => {
     expect(seen).toEqual([1]);
   });
 
-  test.each(["connecting", "open", "reconnecting"] as const)("one that closes the client when it is %s closes it for good", async (at) => {
-    stage.start().book("SIM:A");
-    if (at === "connecting") {
-      await stage.open();
-      stage.net.last.closed();
-    }
-    stage.client.on("state", (state) => void (state === at && stage.client.close()));
-    if (at !== "connecting") await stage.open();
-    if (at === "reconnecting") stage.net.last.closed();
-    await stage.clock.advance(60_000);
-    expect(stage.client.state).toBe("closed");
-    expect(commands().filter(({ op }) => op === "subscribe").length).toBe(at === "open" ? 0 : 1);
-  });
+  test.each(["connecting", "open", "reconnecting"] as const)(
+    "one that closes the client when it is %s closes it for good",
+    async (at) => {
+      stage.start().book("SIM:A");
+      if (at === "connecting") {
+        await stage.open();
+        stage.net.last.closed();
+      }
+      stage.client.on("state", (state) => void (state === at && stage.client.close()));
+      if (at !== "connecting") await stage.open();
+      if (at === "reconnecting") stage.net.last.closed();
+      await stage.clock.advance(60_000);
+      expect(stage.client.state).toBe("closed");
+      expect(commands().filter(({ op }) => op === "subscribe").length).toBe(at === "open" ? 0 : 1);
+    },
+  );
 
   test("see that a book is disconnected when they hear that the client is", async () => {
     const book = await liveBook();
@@ -121,7 +124,17 @@ describe("asking and closing", () => {
     await stage.open();
     first.close();
     stage.client.book("SIM:A");
-    stage.net.last.say({ type: "subscribed", id: commands()[0]!["id"], sub: 7, channel: "book", instrument: "SIM:A", price_exp: -2, size_exp: 0, ref: {}, resumed: true });
+    stage.net.last.say({
+      type: "subscribed",
+      id: commands()[0]!["id"],
+      sub: 7,
+      channel: "book",
+      instrument: "SIM:A",
+      price_exp: -2,
+      size_exp: 0,
+      ref: {},
+      resumed: true,
+    });
     expect(commands().at(-1)).toMatchObject({ op: "recover", sub: 7, from: 0 });
   });
 
@@ -205,7 +218,10 @@ describe("the connection", () => {
     ["a number that is a text", { ...snapshot(), seq: "100" }],
     ["a price that is a number", { ...snapshot(), bids: [[1000, "5"]] }],
     ["a price with other decimals", { ...snapshot(), bids: [["10.0", "5"]] }],
-    ["an endless exponent", { type: "subscribed", id: 1, sub: 9, channel: "book", instrument: "X", price_exp: 1e9, size_exp: 0, ref: {}, resumed: false }],
+    [
+      "an endless exponent",
+      { type: "subscribed", id: 1, sub: 9, channel: "book", instrument: "X", price_exp: 1e9, size_exp: 0, ref: {}, resumed: false },
+    ],
     ["null", null],
   ])("%s costs the connection at most, never an exception", async (name, message) => {
     const book = await liveBook();
@@ -246,7 +262,13 @@ describe("data", () => {
 
   test("a side that never ends is wrong", async () => {
     const book = await liveBook({ policy: { mostLevels: 2 } });
-    stage.net.last.say({ ...delta(101, 101, 6), bids: [["9.99", "1"], ["9.98", "1"]] });
+    stage.net.last.say({
+      ...delta(101, 101, 6),
+      bids: [
+        ["9.99", "1"],
+        ["9.98", "1"],
+      ],
+    });
     expect([book.state, book.bids.length]).toEqual(["recovering", 0]);
   });
 
@@ -281,9 +303,19 @@ describe("data", () => {
 
   test("a trade's id beyond 2^53 is its text", () => {
     const codec = json.codec();
-    codec.decode('{"type":"subscribed","id":1,"sub":7,"channel":"trades","instrument":"X","price_exp":0,"size_exp":0,"ref":{},"resumed":false}');
-    const text = '{"type":"trades","sub":7,"epoch":1,"first":1,"last":2,"trades":[[1,0,"1","1","buy",9223372036854775807],[2,0,"1","1",null,"5\\",null,9223372036854775807]"]]}';
-    expect(codec.decode(text)).toMatchObject([{ trades: [[1, 0, 1, 1, 1, "9223372036854775807"], [2, 0, 1, 1, 0, '5",null,9223372036854775807]']] }]);
+    codec.decode(
+      '{"type":"subscribed","id":1,"sub":7,"channel":"trades","instrument":"X","price_exp":0,"size_exp":0,"ref":{},"resumed":false}',
+    );
+    const text =
+      '{"type":"trades","sub":7,"epoch":1,"first":1,"last":2,"trades":[[1,0,"1","1","buy",9223372036854775807],[2,0,"1","1",null,"5\\",null,9223372036854775807]"]]}';
+    expect(codec.decode(text)).toMatchObject([
+      {
+        trades: [
+          [1, 0, 1, 1, 1, "9223372036854775807"],
+          [2, 0, 1, 1, 0, '5",null,9223372036854775807]'],
+        ],
+      },
+    ]);
     const entry = [0x96, 1, 0, 1, 1, 1, 0xd3, 0x80, 0, 0, 0, 0, 0, 0, 0];
     const bytes = Uint8Array.from([0x96, 3, 7, 1, 1, 1, 0x91, ...entry]);
     expect(msgpack.codec().decode(bytes.buffer)).toMatchObject([{ trades: [[1, 0, 1, 1, 1, "-9223372036854775808"]] }]);
@@ -304,11 +336,25 @@ describe("data", () => {
 
   test("values that a later version adds are left out", () => {
     const bytes = Uint8Array.from([0x99, 1, 7, 1, 1, 0, 0x90, 0x90, 0, 0xa1, 65, 0x92, 42, 1]);
-    expect(msgpack.codec().decode(bytes.buffer)).toEqual([{ type: "delta", sub: 7, first: 1, last: 1, ts: 0, bids: [], asks: [], crc: 0 }]);
+    expect(msgpack.codec().decode(bytes.buffer)).toEqual([
+      { type: "delta", sub: 7, first: 1, last: 1, ts: 0, bids: [], asks: [], crc: 0 },
+    ]);
   });
 
   test("a map cannot set a prototype", () => {
-    const map = [0x83, 0xa4, ...Buffer.from("type"), 0xa3, ...Buffer.from("ref"), 0xa3, ...Buffer.from("sub"), 1, 0xa9, ...Buffer.from("__proto__"), 0x80];
+    const map = [
+      0x83,
+      0xa4,
+      ...Buffer.from("type"),
+      0xa3,
+      ...Buffer.from("ref"),
+      0xa3,
+      ...Buffer.from("sub"),
+      1,
+      0xa9,
+      ...Buffer.from("__proto__"),
+      0x80,
+    ];
     const [message] = msgpack.codec().decode(Uint8Array.from(map).buffer);
     expect(Object.keys(message!)).toEqual(["type", "sub"]);
   });

@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import { connect, json, type Client, type ClientOptions } from "../src/index.js";
+import { type Client, type ClientOptions, connect, json } from "../src/index.js";
 import { FakeClock, FakeTransport } from "../src/testing.js";
 
 export const WELCOME = { type: "welcome", version: 1, node: "n", session: "s", time: 0, heartbeat_ms: 15_000, limits: {} };
@@ -26,7 +26,16 @@ export class Stage {
   confirm(more: object = {}, sub = 7): void {
     const { id, channel, instruments } = this.net.last.commands.at(-1) as { id: number; channel: string; instruments: string[] };
     for (const [index, instrument] of instruments.entries()) {
-      const confirmed = { type: "subscribed", id, sub: sub + index, channel, instrument, price_exp: -2, size_exp: 0, ref: { tick: 1 } };
+      const confirmed = {
+        type: "subscribed",
+        id,
+        sub: sub + index,
+        channel,
+        instrument,
+        price_exp: -2,
+        size_exp: 0,
+        ref: { tick: 1 },
+      };
       this.net.last.say({ ...confirmed, resumed: false, ...more });
     }
   }
@@ -54,7 +63,17 @@ export function snapshot(seq = 100, size = 5, more: object = {}): object {
 
 /** A delta that gives the bid at 10.00 another size. */
 export function delta(first: number, last: number, size: number, more: object = {}): object {
-  return { type: "delta", sub: 7, first, last, ts: 2, bids: [["10.00", `${size}`]], asks: [], crc: crc(`1000:${size}:1001:7`), ...more };
+  return {
+    type: "delta",
+    sub: 7,
+    first,
+    last,
+    ts: 2,
+    bids: [["10.00", `${size}`]],
+    asks: [],
+    crc: crc(`1000:${size}:1001:7`),
+    ...more,
+  };
 }
 
 /** Trades with these numbers. */

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { json, type BookChange } from "../src/index.js";
+import { type BookChange, json } from "../src/index.js";
 import { connect, deal } from "../src/lines.js";
-import { FakeClock, FakeTransport, type FakeConnection } from "../src/testing.js";
+import { FakeClock, type FakeConnection, FakeTransport } from "../src/testing.js";
 import { crc, delta, snapshot, trades, WELCOME } from "./gateway.js";
 
 let clock: FakeClock;
@@ -30,8 +30,21 @@ async function open(...hosts: string[]): Promise<void> {
 }
 
 function confirm(host: string, more: object = {}): void {
-  const { id, channel, instruments } = to(host).commands.findLast(({ op }) => op === "subscribe") as { id: number; channel: string; instruments: string[] };
-  const confirmed = { type: "subscribed", id, sub: 7, channel, instrument: instruments[0], price_exp: -2, size_exp: 0, ref: { at: host } };
+  const { id, channel, instruments } = to(host).commands.findLast(({ op }) => op === "subscribe") as {
+    id: number;
+    channel: string;
+    instruments: string[];
+  };
+  const confirmed = {
+    type: "subscribed",
+    id,
+    sub: 7,
+    channel,
+    instrument: instruments[0],
+    price_exp: -2,
+    size_exp: 0,
+    ref: { at: host },
+  };
   to(host).say({ ...confirmed, resumed: false, ...more });
 }
 
@@ -72,7 +85,11 @@ describe("a book on two lines", () => {
     to("a").say(delta(101, 101, 6));
     to("a").say(delta(102, 102, 7));
     to("b").say(delta(102, 102, 7));
-    expect(changes.map(({ kind, first, last }) => [kind, first, last])).toEqual([["snapshot", 100, 100], ["delta", 101, 101], ["delta", 102, 102]]);
+    expect(changes.map(({ kind, first, last }) => [kind, first, last])).toEqual([
+      ["snapshot", 100, 100],
+      ["delta", 101, 101],
+      ["delta", 102, 102],
+    ]);
     expect([book.bestBid?.size, states, book.disagreed]).toEqual(["7", ["live"], 0]);
     expect(book.lines).toMatchObject([
       { line: 0, ahead: true, state: "live", first: 2, late: 1 },
@@ -182,7 +199,11 @@ describe("a book on two lines", () => {
     for (const host of ["a", "b"]) confirm(host);
     book.close();
     book.close();
-    expect([book.state, to("a").commands.at(-1), to("b").commands.at(-1)]).toMatchObject(["ended", { op: "unsubscribe" }, { op: "unsubscribe" }]);
+    expect([book.state, to("a").commands.at(-1), to("b").commands.at(-1)]).toMatchObject([
+      "ended",
+      { op: "unsubscribe" },
+      { op: "unsubscribe" },
+    ]);
   });
 
   test("a line that refuses leaves it to the other, and is asked again when it comes back", async () => {
@@ -202,7 +223,13 @@ describe("a book on two lines", () => {
   test("closing the client ends all", async () => {
     const { client, book } = await books();
     client.close();
-    expect([client.state, client.error, book.state, to("a").closedWith, to("b").closedWith]).toEqual(["closed", null, "ended", 1000, 1000]);
+    expect([client.state, client.error, book.state, to("a").closedWith, to("b").closedWith]).toEqual([
+      "closed",
+      null,
+      "ended",
+      1000,
+      1000,
+    ]);
     expect(client.book("SIM:B").state).toBe("ended");
   });
 });
@@ -221,7 +248,13 @@ test("trades come once and in order; lost are those that no line brings", async 
   to("b").say(trades(4, 4));
   to("b").say({ type: "lost", sub: 7, first: 5, last: 5 });
   to("b").say({ type: "lost", sub: 7, first: 5, last: 5 });
-  expect(seen).toEqual([[1, 0], [2, 0], [3, 0], [4, 0], [6, 1]]);
+  expect(seen).toEqual([
+    [1, 0],
+    [2, 0],
+    [3, 0],
+    [4, 0],
+    [6, 1],
+  ]);
   expect(stream.lost).toBe(1);
 });
 
@@ -230,8 +263,25 @@ test("a ticker is the newer one", async () => {
   const ticker = view as ReturnType<ReturnType<typeof start>["ticker"]>;
   const seen: (number | undefined)[] = [];
   ticker.on("change", ({ seq }) => seen.push(seq));
-  const quote = (seq: number) => ({ type: "ticker", sub: 7, epoch: 5, seq, ts: seq, bid: ["10.00", `${seq}`], ask: null, last: null });
-  for (const [host, seq] of [["a", 1], ["b", 1], ["b", 2], ["a", 2], ["a", 4], ["b", 3]] as const) to(host).say(quote(seq));
+  const quote = (seq: number) => ({
+    type: "ticker",
+    sub: 7,
+    epoch: 5,
+    seq,
+    ts: seq,
+    bid: ["10.00", `${seq}`],
+    ask: null,
+    last: null,
+  });
+  for (const [host, seq] of [
+    ["a", 1],
+    ["b", 1],
+    ["b", 2],
+    ["a", 2],
+    ["a", 4],
+    ["b", 3],
+  ] as const)
+    to(host).say(quote(seq));
   expect([seen, ticker.current?.seq, ticker.state]).toEqual([[1, 2, 4], 4, "live"]);
 });
 
@@ -243,75 +293,82 @@ function seeded(seed: number): () => number {
   };
 }
 
-test.each(Array.from({ length: 60 }, (_, seed) => seed))("whatever two gateways do, the book is the publisher's at its number (%i)", async (seed) => {
-  const random = seeded(seed + 1);
-  const pick = (most: number) => Math.floor(random() * most);
-  // The publisher: the sizes of five bids at each number.
-  const history: number[][] = [[1, 1, 1, 1, 1]];
-  const text = (seq: number) => history[seq]!.flatMap((size, i) => (size > 0 ? [`${i + 1}`, `${size}`] : [])).reverse();
-  const checked = (seq: number) => {
-    const flat = text(seq);
-    const parts: string[] = [];
-    for (let i = 0; i < flat.length; i += 2) parts.push(flat[i + 1]!, flat[i]!);
-    return parts.length === 0 ? 0 : crc(parts.join(":"));
-  };
-  const levels = (seq: number, from?: number) =>
-    history[seq]!.flatMap((size, i) => (from === undefined ? size > 0 : size !== history[from]![i]) ? [[`${i + 1}`, `${size}`]] : []);
-  const client = start();
-  const book = client.book("SIM:A");
-  let wrong = 0;
-  let last = 0;
-  book.on("change", ({ last: seq }) => {
-    const shown = [1, 2, 3, 4, 5].map((ticks) => book.bids.lotsAt(ticks));
-    if (book.trusted && shown.join() !== history[seq]!.join()) wrong++;
-    if (seq < last) wrong++;
-    last = seq;
-  });
-  const at = { a: 0, b: 0 };
-  const up = { a: false, b: false };
-  const raise = async (host: "a" | "b") => {
-    await clock.advance(25_000);
-    await open(host);
-    if (!to(host).commands.some(({ op }) => op === "subscribe")) return;
-    const { resume } = to(host).commands.findLast(({ op }) => op === "subscribe") as { resume?: Record<string, [number, number]> };
-    const from = resume?.["SIM:A"]?.[1];
-    const resumed = from !== undefined && from <= history.length - 1 && random() < 0.7;
-    confirm(host, { resumed, price_exp: 0 });
-    at[host] = resumed ? from : history.length - 1;
-    if (!resumed) say(host, "snapshot");
-    up[host] = true;
-  };
-  const say = (host: "a" | "b", kind: "snapshot" | "delta", lose = false) => {
-    const [from, to_] = [at[host], kind === "delta" ? Math.min(at[host] + 1 + pick(3), history.length - 1) : at[host]];
-    if (kind === "delta" && from === to_) return;
-    at[host] = to_;
-    if (lose) return;
-    const base = { type: kind, sub: 7, ts: 1, asks: [], crc: checked(to_) };
-    if (kind === "snapshot") to(host).say({ ...base, epoch: 5, seq: to_, bids: levels(to_), reason: "recover" });
-    else to(host).say({ ...base, first: from + 1, last: to_, bids: levels(to_, from) });
-  };
-  await raise("a");
-  await raise("b");
-  for (let step = 0; step < 300; step++) {
-    history.push(history.at(-1)!.map((size) => (random() < 0.3 ? pick(4) : size)));
-    for (const host of ["a", "b"] as const) {
-      if (!up[host]) {
-        if (random() < 0.05) await raise(host);
-        continue;
-      }
-      const chance = random();
-      if (chance < 0.01) {
-        to(host).closed();
-        up[host] = false;
-      } else if (chance < 0.03) say(host, "delta", true);
-      else if (chance < 0.7) say(host, "delta");
-      const asked = to(host).commands.at(-1);
-      if (asked?.["op"] === "recover") {
-        to(host).commands.length = 0;
-        say(host, "snapshot");
+test.each(Array.from({ length: 60 }, (_, seed) => seed))(
+  "whatever two gateways do, the book is the publisher's at its number (%i)",
+  async (seed) => {
+    const random = seeded(seed + 1);
+    const pick = (most: number) => Math.floor(random() * most);
+    // The publisher: the sizes of five bids at each number.
+    const history: number[][] = [[1, 1, 1, 1, 1]];
+    const text = (seq: number) => history[seq]!.flatMap((size, i) => (size > 0 ? [`${i + 1}`, `${size}`] : [])).reverse();
+    const checked = (seq: number) => {
+      const flat = text(seq);
+      const parts: string[] = [];
+      for (let i = 0; i < flat.length; i += 2) parts.push(flat[i + 1]!, flat[i]!);
+      return parts.length === 0 ? 0 : crc(parts.join(":"));
+    };
+    const levels = (seq: number, from?: number) =>
+      history[seq]!.flatMap((size, i) =>
+        (from === undefined ? size > 0 : size !== history[from]![i]) ? [[`${i + 1}`, `${size}`]] : [],
+      );
+    const client = start();
+    const book = client.book("SIM:A");
+    let wrong = 0;
+    let last = 0;
+    book.on("change", ({ last: seq }) => {
+      const shown = [1, 2, 3, 4, 5].map((ticks) => book.bids.lotsAt(ticks));
+      if (book.trusted && shown.join() !== history[seq]!.join()) wrong++;
+      if (seq < last) wrong++;
+      last = seq;
+    });
+    const at = { a: 0, b: 0 };
+    const up = { a: false, b: false };
+    const raise = async (host: "a" | "b") => {
+      await clock.advance(25_000);
+      await open(host);
+      if (!to(host).commands.some(({ op }) => op === "subscribe")) return;
+      const { resume } = to(host).commands.findLast(({ op }) => op === "subscribe") as {
+        resume?: Record<string, [number, number]>;
+      };
+      const from = resume?.["SIM:A"]?.[1];
+      const resumed = from !== undefined && from <= history.length - 1 && random() < 0.7;
+      confirm(host, { resumed, price_exp: 0 });
+      at[host] = resumed ? from : history.length - 1;
+      if (!resumed) say(host, "snapshot");
+      up[host] = true;
+    };
+    const say = (host: "a" | "b", kind: "snapshot" | "delta", lose = false) => {
+      const [from, to_] = [at[host], kind === "delta" ? Math.min(at[host] + 1 + pick(3), history.length - 1) : at[host]];
+      if (kind === "delta" && from === to_) return;
+      at[host] = to_;
+      if (lose) return;
+      const base = { type: kind, sub: 7, ts: 1, asks: [], crc: checked(to_) };
+      if (kind === "snapshot") to(host).say({ ...base, epoch: 5, seq: to_, bids: levels(to_), reason: "recover" });
+      else to(host).say({ ...base, first: from + 1, last: to_, bids: levels(to_, from) });
+    };
+    await raise("a");
+    await raise("b");
+    for (let step = 0; step < 300; step++) {
+      history.push(history.at(-1)!.map((size) => (random() < 0.3 ? pick(4) : size)));
+      for (const host of ["a", "b"] as const) {
+        if (!up[host]) {
+          if (random() < 0.05) await raise(host);
+          continue;
+        }
+        const chance = random();
+        if (chance < 0.01) {
+          to(host).closed();
+          up[host] = false;
+        } else if (chance < 0.03) say(host, "delta", true);
+        else if (chance < 0.7) say(host, "delta");
+        const asked = to(host).commands.at(-1);
+        if (asked?.["op"] === "recover") {
+          to(host).commands.length = 0;
+          say(host, "snapshot");
+        }
       }
     }
-  }
-  expect(wrong).toBe(0);
-  expect(last).toBeGreaterThan(100);
-});
+    expect(wrong).toBe(0);
+    expect(last).toBeGreaterThan(100);
+  },
+);

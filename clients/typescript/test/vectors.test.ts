@@ -2,11 +2,12 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { Book } from "../src/book.js";
 import { BookEngine } from "../src/book-engine.js";
-import { checksum, formatDecimal, json, msgpack, parseDecimal, type Message } from "../src/index.js";
+import { checksum, formatDecimal, json, type Message, msgpack, parseDecimal } from "../src/index.js";
 import { Side } from "../src/side.js";
 import { watching } from "./support.js";
 
 // The files' shape is that of tests/vectors/README.md.
+// biome-ignore lint/suspicious/noExplicitAny: JSON of another shape in each file
 const vectors = (name: string): Record<string, any[]> =>
   JSON.parse(readFileSync(new URL(`../../../tests/vectors/${name}.json`, import.meta.url), "utf8"));
 const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex, "hex")).buffer;
@@ -22,7 +23,9 @@ test.each(vectors("numbers")["checksums"]!)("checksum of $text", ({ bids, asks, 
 
 test.each(vectors("server")["data"]!)("$type: $name", (vector) => {
   const codec = json.codec();
-  codec.decode(JSON.stringify({ ...SUBSCRIBED, sub: vector.fields.sub ?? 1, price_exp: vector.price_exp, size_exp: vector.size_exp }));
+  codec.decode(
+    JSON.stringify({ ...SUBSCRIBED, sub: vector.fields.sub ?? 1, price_exp: vector.price_exp, size_exp: vector.size_exp }),
+  );
   const expected = { type: vector.type, ...vector.fields };
   expect(codec.decode(vector.json)).toEqual([expected]);
   expect(msgpack.codec().decode(bytes(vector.msgpack))).toEqual([expected]);

@@ -1,0 +1,296 @@
+import type { Client } from "./api.js";
+import type { Book } from "./book.js";
+import type { Clock } from "./clock.js";
+import { type Batch, failureOf, type Item, type Port, type Settings, type Told, type ToWorker } from "./shared-messages.js";
+import { flat } from "./side.js";
+import type { AnySubscription } from "./subscription.js";
+import type { Ticker } from "./ticker.js";
+import type { Trades } from "./trades.js";
+
+/** Makes a client; `token` is given if pages can bring one. */
+export type MakeClient = (settings: Settings, token: (() => Promise<string>) | undefined) => Client;
+
+/** Waits until the page that holds this lock is gone. */
+export type WatchPage = (lock: string, gone: () => void) => void;
+
+/** A page that has not read so many batches is behind: then only the newest counts, until it has caught up. */
+const MOST_UNREAD = 32;
+
+/** One connection for all pages with the same settings. Every page gets each update, or the newest when it is behind. */
+export class Host {
+  readonly #rooms = new Map<string, Room>();
+
+  constructor(
+    private readonly make: MakeClient,
+    private readonly clock: Clock,
+    private readonly watch: WatchPage,
+  ) {}
+
+  attach(port: Port): void {
+    let page: Page | null = null;
+    const leave = () => {
+      page?.leave();
+      page = null;
+    };
+    port.onmessage = ({ data }: { data: ToWorker }) => {
+      if (data.op === "hello") {
+        leave();
+        page = this.#enter(port, data.settings);
+        if (data.lock !== null) this.#watchOver(data.lock, page);
+      } else if (data.op === "bye") leave();
+      else page?.take(data);
+    };
+    port.start?.();
+  }
+
+  #watchOver(lock: string, page: Page): void {
+    this.watch(lock, () => page.leave());
+  }
+
+  #enter(port: Port, settings: Settings): Page {
+    const key = JSON.stringify(settings);
+    let room = this.#rooms.get(key);
+    if (room === undefined || room.client.state === "closed") {
+      room = new Room(settings, this.make, () => {
+        if (this.#rooms.get(key) === room) this.#rooms.delete(key);
+      });
+      this.#rooms.set(key, room);
+    }
+    return new Page(port, room, this.clock);
+  }
+}
+
+/** A client and the pages that share it. */
+class Room {
+  readonly client: Client;
+  readonly #pages: Page[] = [];
+  readonly #empty: () => void;
+  readonly #asked = new Map<number, { page: Page; resolve(token: string): void; reject(error: Error): void }>();
+  #lastId = 0;
+
+  constructor(settings: Settings, make: MakeClient, empty: () => void) {
+    this.#empty = empty;
+    this.client = make(settings, settings.tokens ? () => this.#token() : undefined);
+  }
+
+  enter(page: Page): void {
+    this.#pages.push(page);
+  }
+
+  leave(page: Page): void {
+    const at = this.#pages.indexOf(page);
+    if (at < 0) return;
+    this.#pages.splice(at, 1);
+    if (this.#pages.length === 0) {
+      this.#empty();
+      this.client.close();
+    }
+    for (const [id, asked] of [...this.#asked]) {
+      if (asked.page !== page) continue;
+      this.#asked.delete(id);
+      this.#token().then(asked.resolve, asked.reject);
+    }
+  }
+
+  tokenCame(id: number, token: string | null, error: string): void {
+    const asked = this.#asked.get(id);
+    this.#asked.delete(id);
+    if (token === null) asked?.reject(new Error(error));
+    else asked?.resolve(token);
+  }
+
+  /** From the page that came last: it is the one most likely to be in use. */
+  #token(): Promise<string> {
+    const page = this.#pages.at(-1);
+    if (page === undefined) return Promise.reject(new Error("there is no page that could bring a token"));
+    return new Promise((resolve, reject) => {
+      const id = ++this.#lastId;
+      this.#asked.set(id, { page, resolve, reject });
+      page.say({ kind: "token", id });
+    });
+  }
+}
+
+interface Opened {
+  readonly view: AnySubscription;
+  readonly stop: () => void;
+  /** Sends all that there is to show. */
+  readonly whole: () => void;
+}
+
+/** One page, seen from the worker. */
+class Page {
+  readonly #opened = new Map<number, Opened>();
+  readonly #stops: (() => void)[];
+  #items: Item[] = [];
+  #unread = 0;
+  #behind = new Set<number>();
+  #lost = new Map<number, [first: number, last: number]>();
+  #flushing = false;
+  #gone = false;
+
+  constructor(
+    private readonly port: Port,
+    private readonly room: Room,
+    private readonly clock: Clock,
+  ) {
+    const { client } = room;
+    this.#stops = [
+      client.on("state", () => this.#sayClient()),
+      client.on("warning", (text) => this.say({ kind: "warning", text })),
+    ];
+    room.enter(this);
+    this.#sayClient();
+  }
+
+  leave(): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    for (const stop of this.#stops) stop();
+    for (const id of [...this.#opened.keys()]) this.#close(id);
+    this.room.leave(this);
+  }
+
+  take(message: ToWorker): void {
+    if (this.#gone) return;
+    const { client } = this.room;
+    switch (message.op) {
+      case "open":
+        return this.#open(message);
+      case "close":
+        return this.#close(message.id);
+      case "ping":
+        void client.ping().then((ms) => this.say({ kind: "pong", id: message.id, ms }));
+        return;
+      case "token":
+        return this.room.tokenCame(message.id, message.token, message.error);
+      case "probe":
+        return client.probe();
+      case "ack":
+        return this.#read();
+    }
+  }
+
+  say(item: Item): void {
+    if (this.#gone) return;
+    this.#items.push(item);
+    if (this.#flushing) return;
+    this.#flushing = true;
+    this.clock.after(0, () => this.#flush());
+  }
+
+  #flush(): void {
+    this.#flushing = false;
+    if (this.#gone || this.#items.length === 0) return;
+    this.#unread++;
+    const batch: Batch = { items: this.#items, stats: { ...this.room.client.stats } };
+    this.#items = [];
+    this.port.postMessage(batch);
+  }
+
+  #read(): void {
+    this.#unread--;
+    if (this.#unread > MOST_UNREAD / 2) return;
+    for (const [id, [first, last]] of this.#lost) this.say({ kind: "lost", id, first, last });
+    this.#lost.clear();
+    const behind = this.#behind;
+    this.#behind = new Set();
+    for (const id of behind) this.#opened.get(id)?.whole();
+  }
+
+  /** Whether data may be sent; if not, all that there is to show is sent later. */
+  #may(id: number): boolean {
+    if (this.#behind.has(id)) return false;
+    if (this.#unread < MOST_UNREAD) return true;
+    this.#behind.add(id);
+    return false;
+  }
+
+  #sayClient(): void {
+    const { state, reason, url, welcome, error } = this.room.client;
+    this.say({ kind: "client", state, reason, url, welcome, error: failureOf(error) });
+  }
+
+  #open(message: Extract<ToWorker, { op: "open" }>): void {
+    const { id, channel, instrument, options } = message;
+    const { client } = this.room;
+    const opened =
+      channel === "book"
+        ? this.#book(id, client.book(instrument, options))
+        : channel === "trades"
+          ? this.#trades(id, client.trades(instrument))
+          : this.#ticker(id, client.ticker(instrument, options));
+    this.#opened.set(id, opened);
+    opened.whole();
+  }
+
+  #close(id: number): void {
+    const opened = this.#opened.get(id);
+    if (opened === undefined) return;
+    this.#opened.delete(id);
+    this.#behind.delete(id);
+    this.#lost.delete(id);
+    opened.stop();
+    opened.view.close();
+  }
+
+  #book(id: number, view: Book): Opened {
+    const whole = () => {
+      this.#tell(id, view);
+      const { epoch, seq, ts, bids, asks } = view;
+      if (epoch === 0) return;
+      const change = { kind: "snapshot", epoch, first: seq, last: seq, ts, bids: flat(bids), asks: flat(asks) } as const;
+      this.say({ kind: "change", id, change });
+    };
+    const stopChange = view.on("change", (change) => {
+      if (this.#may(id)) this.say({ kind: "change", id, change });
+    });
+    const stopState = view.on("state", () => {
+      if (!view.trusted && view.bids.length + view.asks.length === 0) this.say({ kind: "empty", id });
+    });
+    return this.#follow(id, view, whole, [stopChange, stopState]);
+  }
+
+  #ticker(id: number, view: Ticker): Opened {
+    const whole = () => {
+      this.#tell(id, view);
+      if (view.current !== null) this.say({ kind: "value", id, value: view.current });
+    };
+    const stop = view.on("change", (value) => {
+      if (this.#may(id)) this.say({ kind: "value", id, value });
+    });
+    return this.#follow(id, view, whole, [stop]);
+  }
+
+  #trades(id: number, view: Trades): Opened {
+    const stopTrade = view.on("trade", (trade) => {
+      if (this.#may(id)) this.say({ kind: "trade", id, trade });
+      else this.#lost.set(id, [this.#lost.get(id)?.[0] ?? trade.seq, trade.seq]);
+    });
+    const stopLost = view.on("lost", (first, last) => this.say({ kind: "lost", id, first, last }));
+    return this.#follow(id, view, () => this.#tell(id, view), [stopTrade, stopLost]);
+  }
+
+  /** What all channels have. A page gets the state before the data that belongs to it. */
+  #follow(id: number, view: AnySubscription, whole: () => void, stops: (() => void)[]): Opened {
+    stops.push(
+      view.on("state", () => this.#tell(id, view)),
+      view.on("ref", (ref) => this.say({ kind: "ref", id, ref })),
+      view.on("end", (error) => this.say({ kind: "end", id, error: failureOf(error) })),
+    );
+    return { view, whole, stop: () => stops.forEach((stop) => stop()) };
+  }
+
+  #tell(id: number, view: AnySubscription): void {
+    if (view.state === "ended") return this.say({ kind: "end", id, error: failureOf(view.error) });
+    const { state, code, reason, ageMs, priceExp, sizeExp, delayMs } = view;
+    const counts: Record<string, number> = {};
+    for (const name of ["gaps", "recoveries", "crcErrors", "lost"]) {
+      const count = (view as unknown as Record<string, unknown>)[name];
+      if (typeof count === "number") counts[name] = count;
+    }
+    const told: Told = { state, code, reason, ageMs, priceExp, sizeExp, delayMs, counts };
+    this.say({ kind: "told", id, told });
+    this.say({ kind: "ref", id, ref: view.ref });
+  }
+}

@@ -1,0 +1,96 @@
+// What pages and the worker that they share say to each other. Both are of one version of this package.
+
+import type { BookOptions, ClientState, TickerOptions } from "./api.js";
+import type { Policy } from "./backoff.js";
+import type { BookChange } from "./book.js";
+import type { MdstreamError } from "./errors.js";
+import type { Reference, Welcome } from "./messages.js";
+import type { Stats } from "./stats.js";
+import type { SubscriptionState } from "./subscription.js";
+import type { TickerValue } from "./ticker.js";
+import type { Trade } from "./trades.js";
+
+/** What a connection is made of. Pages with the same settings share one. */
+export interface Settings {
+  readonly urls: readonly string[];
+  readonly format: string;
+  readonly lines: number;
+  readonly policy: Partial<Policy>;
+  /** Whether a page can bring tokens. */
+  readonly tokens: boolean;
+}
+
+export type Channel = "book" | "trades" | "ticker";
+
+export type ToWorker =
+  | { readonly op: "hello"; readonly settings: Settings; readonly lock: string | null }
+  | {
+      readonly op: "open";
+      readonly id: number;
+      readonly channel: Channel;
+      readonly instrument: string;
+      readonly options: BookOptions & TickerOptions;
+    }
+  | { readonly op: "close"; readonly id: number }
+  | { readonly op: "ping"; readonly id: number }
+  | { readonly op: "token"; readonly id: number; readonly token: string | null; readonly error: string }
+  | { readonly op: "probe" }
+  /** A batch was read. */
+  | { readonly op: "ack" }
+  | { readonly op: "bye" };
+
+export interface Failure {
+  readonly message: string;
+  readonly code: MdstreamError["code"];
+}
+
+/** The state of a subscription, and what belongs to it. */
+export interface Told {
+  readonly state: SubscriptionState;
+  readonly code: string | null;
+  readonly reason: string | null;
+  readonly ageMs: number | null;
+  readonly priceExp: number;
+  readonly sizeExp: number;
+  readonly delayMs: number;
+  /** `gaps`, `recoveries`, `crcErrors`, `lost`, as far as the channel has them. */
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+export type Item =
+  | {
+      readonly kind: "client";
+      readonly state: ClientState;
+      readonly reason: string | null;
+      readonly url: string;
+      readonly welcome: Welcome | null;
+      readonly error: Failure | null;
+    }
+  | { readonly kind: "warning"; readonly text: string }
+  | { readonly kind: "pong"; readonly id: number; readonly ms: number | null }
+  /** The gateway wants a token. */
+  | { readonly kind: "token"; readonly id: number }
+  | { readonly kind: "told"; readonly id: number; readonly told: Told }
+  | { readonly kind: "ref"; readonly id: number; readonly ref: Reference }
+  | { readonly kind: "end"; readonly id: number; readonly error: Failure | null }
+  | { readonly kind: "change"; readonly id: number; readonly change: BookChange }
+  | { readonly kind: "empty"; readonly id: number }
+  | { readonly kind: "value"; readonly id: number; readonly value: TickerValue }
+  | { readonly kind: "trade"; readonly id: number; readonly trade: Trade }
+  | { readonly kind: "lost"; readonly id: number; readonly first: number; readonly last: number };
+
+export interface Batch {
+  readonly items: readonly Item[];
+  readonly stats: Readonly<Stats>;
+}
+
+/** What of a MessagePort both sides use. */
+export interface Port {
+  postMessage(message: unknown): void;
+  onmessage: ((event: MessageEvent) => void) | null;
+  start?(): void;
+}
+
+export function failureOf(error: MdstreamError | null): Failure | null {
+  return error === null ? null : { message: error.message, code: error.code };
+}

@@ -1,0 +1,311 @@
+import type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, TickerOptions } from "./api.js";
+import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
+import { Book } from "./book.js";
+import { DirectClient } from "./client.js";
+import { systemClock } from "./clock.js";
+import { Emitter } from "./emitter.js";
+import { MdstreamError } from "./errors.js";
+import type { Welcome } from "./messages.js";
+import { msgpack } from "./msgpack.js";
+import type { Batch, Channel, Failure, Item, Port, Settings, Told, ToWorker } from "./shared-messages.js";
+import { type Stats, sum } from "./stats.js";
+import { type AnySubscription, mutable, type Owner } from "./subscription.js";
+import { Ticker } from "./ticker.js";
+import type { TokenSource } from "./token.js";
+import { Trades } from "./trades.js";
+import { Urls } from "./urls.js";
+
+export interface SharedOptions extends Pick<ClientOptions, "token" | "format" | "policy"> {
+  /** How many gateways to hold at once; 1 is the default. */
+  lines?: number;
+  /** Makes the worker, whose script is `@mdstream/client/worker`. Without `SharedWorker` the page has its own connection. */
+  worker: () => SharedWorker;
+}
+
+/**
+ * As `connect` of the package, but all pages of a site share one connection, which a SharedWorker holds: it decodes and checks,
+ * and the pages only show. Pages share it if urls, format, lines and policy are the same. The worker asks one of them for tokens,
+ * so they must be of one user.
+ */
+export function connect(urls: string | readonly string[], options: SharedOptions): Client {
+  if (typeof SharedWorker === "undefined") return new DirectClient(urls, options);
+  const client = new SharedClient(options.worker().port, urls, options);
+  const watch: [string, () => void][] = [
+    ["pagehide", () => client.leave()],
+    ["pageshow", () => client.enter()],
+  ];
+  for (const [name, listener] of watch) addEventListener(name, listener);
+  client.on("state", (state) => {
+    if (state === "closed") for (const [name, listener] of watch) removeEventListener(name, listener);
+  });
+  client.enter();
+  return client;
+}
+
+interface Entry {
+  readonly id: number;
+  readonly view: Book | Trades | Ticker;
+  readonly open: Extract<ToWorker, { op: "open" }>;
+  users: number;
+}
+
+/** The page's side: views that are filled with what the worker sends. */
+export class SharedClient extends Emitter<ClientEvents> implements Client {
+  state: ClientState = "connecting";
+  reason: string | null = null;
+  url: string;
+  error: MdstreamError | null = null;
+  welcome: Welcome | null = null;
+  stats: Readonly<Stats> = sum([]);
+  readonly lines: readonly Client[] = [this];
+
+  readonly #port: Port;
+  readonly #settings: Settings;
+  readonly #token: TokenSource | undefined;
+  readonly #owner: Owner;
+  readonly #entries = new Map<string, Entry>();
+  readonly #byId = new Map<number, Entry>();
+  readonly #pings = new Map<number, (ms: number | null) => void>();
+  #lastId = 0;
+  #entered = false;
+  /** Gives back the lock by which the worker sees that this page lives. */
+  #release: (() => void) | null = null;
+
+  constructor(
+    port: Port,
+    urls: string | readonly string[],
+    { token, format = msgpack, policy = {}, lines = 1 }: Omit<SharedOptions, "worker">,
+  ) {
+    super();
+    this.url = new Urls(urls).current;
+    this.#port = port;
+    this.#token = token;
+    this.#settings = {
+      urls: typeof urls === "string" ? [urls] : [...urls],
+      format: format.protocol,
+      lines,
+      policy,
+      tokens: token !== undefined,
+    };
+    this.#owner = { now: () => systemClock.now(), release: (view) => this.#close(view) };
+    port.onmessage = ({ data }: { data: Batch }) => this.#take(data);
+    port.start?.();
+  }
+
+  // ---- for the user
+
+  book(instrument: string, options: BookOptions = {}): Book {
+    const request = bookRequest(instrument, options);
+    return this.#open("book", options, new Book(request, this.#owner));
+  }
+
+  trades(instrument: string): Trades {
+    return this.#open("trades", {}, new Trades(tradesRequest(instrument), this.#owner));
+  }
+
+  ticker(instrument: string, options: TickerOptions = {}): Ticker {
+    return this.#open("ticker", options, new Ticker(tickerRequest(instrument, options), this.#owner));
+  }
+
+  ping(): Promise<number | null> {
+    if (this.welcome === null) return Promise.resolve(null);
+    return new Promise((resolve) => {
+      const id = ++this.#lastId;
+      this.#pings.set(id, resolve);
+      this.#say({ op: "ping", id });
+    });
+  }
+
+  probe(): void {
+    this.#say({ op: "probe" });
+  }
+
+  close(): void {
+    this.leave();
+    this.#end(null);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  // ---- the page comes and goes
+
+  /** The page is there, or there again: from the back-forward cache. */
+  enter(): void {
+    if (this.#entered || this.state === "closed") return;
+    this.#entered = true;
+    const name = `mdstream-${crypto.randomUUID?.() ?? Math.random()}`;
+    const hello = (lock: string | null) => {
+      if (!this.#entered) return;
+      this.#port.postMessage({ op: "hello", settings: this.#settings, lock } satisfies ToWorker);
+      for (const { open } of this.#entries.values()) this.#port.postMessage(open);
+    };
+    const locks = typeof navigator === "undefined" ? undefined : navigator.locks;
+    if (locks === undefined) return hello(null);
+    void locks.request(name, () => {
+      hello(name);
+      return new Promise<void>((release) => {
+        if (this.#entered) this.#release = release;
+        else release();
+      });
+    });
+  }
+
+  /** Nobody sees the page any more: nothing is sent to it. */
+  leave(): void {
+    if (!this.#entered) return;
+    this.#entered = false;
+    this.#port.postMessage({ op: "bye" } satisfies ToWorker);
+    this.#release?.();
+    this.#release = null;
+    for (const answered of this.#pings.values()) answered(null);
+    this.#pings.clear();
+    for (const { view } of [...this.#entries.values()]) {
+      if (view.wasReady) view.tell({ state: "disconnected", code: null, reason: "the page was left", ageMs: null, at: 0 });
+    }
+  }
+
+  // ---- subscriptions
+
+  #open<View extends Book | Trades | Ticker>(channel: Channel, options: BookOptions & TickerOptions, view: View): View {
+    const key = keyOf(view.request);
+    const known = this.#entries.get(key);
+    if (known !== undefined) {
+      known.users++;
+      return known.view as View;
+    }
+    if (this.state === "closed") {
+      view.end(this.error);
+      return view;
+    }
+    const id = ++this.#lastId;
+    const entry: Entry = { id, view, open: { op: "open", id, channel, instrument: view.instrument, options }, users: 1 };
+    this.#entries.set(key, entry);
+    this.#byId.set(id, entry);
+    this.#say(entry.open);
+    return view;
+  }
+
+  #close(view: AnySubscription): void {
+    const entry = this.#entries.get(keyOf(view.request));
+    if (entry?.view !== view || --entry.users > 0) return;
+    this.#forget(entry);
+    this.#say({ op: "close", id: entry.id });
+    view.end(null);
+  }
+
+  #forget(entry: Entry): void {
+    this.#entries.delete(keyOf(entry.view.request));
+    this.#byId.delete(entry.id);
+  }
+
+  #end(error: MdstreamError | null): void {
+    if (this.state === "closed") return;
+    this.state = "closed";
+    this.error = error;
+    this.reason = error?.message ?? null;
+    this.welcome = null;
+    const entries = [...this.#entries.values()];
+    this.#entries.clear();
+    this.#byId.clear();
+    this.emit("state", "closed", this.reason);
+    for (const { view } of entries) view.end(error);
+  }
+
+  // ---- the worker
+
+  #say(message: ToWorker): void {
+    // Before `hello` the worker does not listen; `enter` opens what was asked for meanwhile.
+    if (this.#entered && (this.#release !== null || typeof navigator === "undefined" || navigator.locks === undefined)) {
+      this.#port.postMessage(message);
+    }
+  }
+
+  #take({ items, stats }: Batch): void {
+    this.stats = stats;
+    if (this.#entered) this.#port.postMessage({ op: "ack" } satisfies ToWorker);
+    for (const item of items) {
+      if (!this.#entered) return;
+      this.#takeItem(item);
+    }
+  }
+
+  #takeItem(item: Item): void {
+    switch (item.kind) {
+      case "client":
+        return this.#takeClient(item);
+      case "warning":
+        return this.emit("warning", item.text);
+      case "pong":
+        this.#pings.get(item.id)?.(item.ms);
+        this.#pings.delete(item.id);
+        return;
+      case "token":
+        return void this.#bringToken(item.id);
+    }
+    const entry = this.#byId.get(item.id);
+    if (entry === undefined) return;
+    const { view } = entry;
+    switch (item.kind) {
+      case "told":
+        return tell(view, item.told);
+      case "ref":
+        if (JSON.stringify(item.ref) !== JSON.stringify(view.ref)) view.tellRef(item.ref);
+        return;
+      case "end":
+        this.#forget(entry);
+        return view.end(failed(item.error));
+    }
+    if (view instanceof Book) {
+      if (item.kind === "empty") view.empty();
+      else if (item.kind === "change") {
+        view.put(item.change, Infinity);
+        view.emit("change", item.change);
+      }
+    } else if (view instanceof Ticker && item.kind === "value") {
+      view.put(item.value);
+      view.emit("change", item.value);
+    } else if (view instanceof Trades) takeTrade(view, item);
+  }
+
+  #takeClient({ state, reason, url, welcome, error }: Extract<Item, { kind: "client" }>): void {
+    if (state === "closed") return this.#end(failed(error));
+    this.url = url;
+    this.welcome = welcome;
+    this.reason = reason;
+    if (state === this.state) return;
+    this.state = state;
+    this.emit("state", state, reason);
+  }
+
+  async #bringToken(id: number): Promise<void> {
+    const answer = (token: string | null, error = "") => this.#say({ op: "token", id, token, error });
+    try {
+      answer(typeof this.#token === "function" ? await this.#token() : (this.#token ?? null), "this page has no token");
+    } catch (error) {
+      answer(null, String(error));
+    }
+  }
+}
+
+function failed(failure: Failure | null): MdstreamError | null {
+  return failure === null ? null : new MdstreamError(failure.message, failure.code);
+}
+
+function tell(view: Book | Trades | Ticker, { state, code, reason, ageMs, priceExp, sizeExp, delayMs, counts }: Told): void {
+  Object.assign(view, { priceExp, sizeExp, delayMs, ...counts });
+  view.tell({ state, code, reason, ageMs, at: systemClock.now() });
+}
+
+function takeTrade(view: Trades, item: Item): void {
+  const own = mutable<Trades>(view);
+  if (item.kind === "trade") {
+    own.epoch = item.trade.epoch;
+    own.seq = item.trade.seq;
+    view.emit("trade", item.trade);
+  } else if (item.kind === "lost") {
+    own.seq = item.last;
+    view.emit("lost", item.first, item.last);
+  }
+}

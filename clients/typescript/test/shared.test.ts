@@ -1,0 +1,188 @@
+import { beforeEach, expect, test } from "vitest";
+import { type BookChange, type ClientOptions, connect as connectDirect, json } from "../src/index.js";
+import { SharedClient } from "../src/shared.js";
+import { Host } from "../src/shared-host.js";
+import type { Port } from "../src/shared-messages.js";
+import { delta, Stage, snapshot, trades } from "./gateway.js";
+
+let stage: Stage;
+let host: Host;
+let gone: (() => void)[];
+
+beforeEach(() => {
+  stage = new Stage();
+  gone = [];
+  const make = (_settings: unknown, token?: () => Promise<string>) => {
+    const { clock, net: transport } = stage;
+    const options: ClientOptions = { format: json, clock, transport, random: () => 0.5 };
+    return (stage.client = connectDirect("ws://a/v1/stream", token === undefined ? options : { ...options, token }));
+  };
+  host = new Host(make, stage.clock, (_lock, left) => gone.push(left));
+});
+
+/** Two ports that are joined. What waits in `stuck` is delivered when the test says so. */
+class Tab {
+  readonly page: Port = { postMessage: (data) => this.worker.onmessage?.(event(data)), onmessage: null };
+  readonly worker: Port = { postMessage: (data) => this.#deliver(structuredClone(data)), onmessage: null };
+  readonly client: SharedClient;
+  stuck: unknown[] | null = null;
+
+  constructor(options: { token?: () => string } = {}) {
+    host.attach(this.worker);
+    this.client = new SharedClient(this.page, "ws://a/v1/stream", { format: json, ...options });
+    this.client.enter();
+  }
+
+  #deliver(data: unknown): void {
+    if (this.stuck === null) this.page.onmessage?.(event(data));
+    else this.stuck.push(data);
+  }
+
+  unstick(): void {
+    const { stuck } = this;
+    this.stuck = null;
+    for (const data of stuck ?? []) this.page.onmessage?.(event(data));
+  }
+}
+
+const event = (data: unknown) => ({ data }) as MessageEvent;
+
+async function twoTabs() {
+  const tabs = [new Tab(), new Tab()] as const;
+  const books = tabs.map(({ client }) => client.book("SIM:A")) as [
+    ReturnType<SharedClient["book"]>,
+    ReturnType<SharedClient["book"]>,
+  ];
+  await stage.open();
+  stage.confirm();
+  stage.net.last.say(snapshot());
+  await stage.clock.advance(0);
+  return { tabs, books };
+}
+
+test("two tabs share one connection and one subscription, and both see the book", async () => {
+  const { tabs, books } = await twoTabs();
+  expect([stage.net.connections.length, stage.net.last.commands.length]).toEqual([1, 1]);
+  for (const book of books) expect([book.state, book.seq, book.bestBid?.price, book.ref.tick]).toEqual(["live", 100, "10.00", 1]);
+  const seen: [BookChange["kind"], number, string][] = [];
+  books[1].on("change", ({ kind, last }) => seen.push([kind, last, books[1].state]));
+  stage.net.last.say(delta(101, 102, 6));
+  await stage.clock.advance(0);
+  expect([seen, books[0].bestBid?.size]).toEqual([[["delta", 102, "live"]], "6"]);
+  expect([tabs[0].client.state, tabs[0].client.stats.messages]).toEqual(["open", 4]);
+});
+
+test("a tab that comes later gets what there is", async () => {
+  await twoTabs();
+  const later = new Tab();
+  const book = later.client.book("SIM:A");
+  await stage.clock.advance(0);
+  expect([later.client.state, book.state, book.seq, book.bestAsk?.size]).toEqual(["open", "live", 100, "7"]);
+});
+
+test("states come to each tab, with code and age", async () => {
+  const { books } = await twoTabs();
+  stage.net.last.say({ type: "state", sub: 7, state: "stale", code: "silent", age_ms: 31_000 });
+  await stage.clock.advance(0);
+  expect([books[1].state, books[1].code, books[1].trusted]).toEqual(["stale", "silent", true]);
+  expect(books[1].ageMs).toBeGreaterThanOrEqual(31_000);
+  stage.net.last.say(delta(101, 101, 6, { crc: 1 }));
+  await stage.clock.advance(0);
+  expect([books[1].state, books[1].bids.length, books[1].crcErrors]).toEqual(["recovering", 0, 1]);
+});
+
+test("a tab that does not read gets the newest when it reads again, and holds up nobody", async () => {
+  const { tabs, books } = await twoTabs();
+  const kinds: string[] = [];
+  books[0].on("change", ({ kind }) => kinds.push(kind));
+  tabs[0].stuck = [];
+  for (let seq = 101; seq <= 400; seq++) {
+    stage.net.last.say(delta(seq, seq, seq));
+    await stage.clock.advance(0);
+  }
+  expect([books[1].seq, tabs[0].stuck.length]).toEqual([400, 32]);
+  tabs[0].unstick();
+  await stage.clock.advance(0);
+  expect([books[0].seq, books[0].bestBid?.size, kinds.at(-1), kinds.length]).toEqual([400, "400", "snapshot", 33]);
+});
+
+test("trades that such a tab missed are told as lost", async () => {
+  const tab = new Tab();
+  const stream = tab.client.trades("SIM:A");
+  await stage.open();
+  stage.confirm();
+  await stage.clock.advance(0);
+  const lost: number[][] = [];
+  stream.on("lost", (...range) => lost.push(range));
+  tab.stuck = [];
+  for (let seq = 1; seq <= 100; seq++) {
+    stage.net.last.say(trades(seq, seq));
+    await stage.clock.advance(0);
+  }
+  tab.unstick();
+  await stage.clock.advance(0);
+  expect([stream.seq, lost]).toEqual([100, [[33, 100]]]);
+});
+
+test("a subscription ends with the last tab that wants it, the connection with the last tab", async () => {
+  const { tabs, books } = await twoTabs();
+  books[0].close();
+  expect([books[0].state, stage.net.last.commands.length]).toEqual(["ended", 1]);
+  tabs[0].client.close();
+  expect([tabs[0].client.state, stage.client.state]).toEqual(["closed", "open"]);
+  books[1].close();
+  expect(stage.net.last.commands.at(-1)).toMatchObject({ op: "unsubscribe", subs: [7] });
+  tabs[1].client.close();
+  expect(stage.client.state).toBe("closed");
+});
+
+test("a page in the back-forward cache is told nothing, and is whole again when it is shown", async () => {
+  const { tabs, books } = await twoTabs();
+  tabs[0].client.leave();
+  expect([books[0].state, books[0].bestBid?.price]).toEqual(["disconnected", "10.00"]);
+  stage.net.last.say(delta(101, 101, 6));
+  await stage.clock.advance(0);
+  expect(books[0].seq).toBe(100);
+  tabs[0].client.enter();
+  await stage.clock.advance(0);
+  expect([books[0].state, books[0].seq, books[0].bestBid?.size]).toEqual(["live", 101, "6"]);
+});
+
+test("the worker asks a page that is still there for a token", async () => {
+  const asked: string[] = [];
+  const token = (name: string) => () => {
+    asked.push(name);
+    return name;
+  };
+  new Tab({ token: token("first") });
+  const second = new Tab({ token: token("second") });
+  second.stuck = []; // it is gone before it can answer
+  await stage.clock.advance(0);
+  second.client.leave();
+  await stage.clock.advance(0);
+  await stage.clock.advance(0);
+  expect([asked, stage.net.last.protocols[1]]).toEqual([["first"], "bearer.first"]);
+});
+
+test("a refusal and the end of the client come with their codes", async () => {
+  const tab = new Tab();
+  const book = tab.client.book("SIM:NONE");
+  const ready = book.ready();
+  await stage.open();
+  stage.net.last.say({ type: "error", id: 1, code: "unknown_instrument", message: "none such" });
+  await stage.clock.advance(0);
+  await expect(ready).rejects.toThrow("none such");
+  expect(book.error?.code).toBe("unknown_instrument");
+  stage.net.last.closed(4400, "budget");
+  await stage.clock.advance(0);
+  expect([tab.client.state, tab.client.error?.code, tab.client.book("SIM:A").state]).toEqual(["closed", 4400, "ended"]);
+});
+
+test("ping answers over the worker", async () => {
+  const { tabs } = await twoTabs();
+  const ping = tabs[0].client.ping();
+  stage.net.last.say({ type: "pong", id: stage.net.last.commands.at(-1)!["id"], time: 0 });
+  await stage.clock.advance(0);
+  await stage.clock.advance(0);
+  expect(await ping).toBe(0);
+});

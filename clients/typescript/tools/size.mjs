@@ -1,0 +1,30 @@
+// What an application loads, minified and gzipped. Fails if a part is larger than it may be.
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+const MOST = [
+  ["all of the package", 'export * from "./dist/index.js"', 12_000],
+  ["connect alone", 'export { connect } from "./dist/index.js"', 11_500],
+  ["decimals alone", 'export { formatDecimal } from "./dist/index.js"', 500],
+  ["lines", 'export { connect } from "./dist/lines.js"', 14_500],
+  ["shared, the page", 'export { connect } from "./dist/shared.js"', 14_500],
+  ["worker", 'import "./dist/worker.js"', 17_500],
+  ["react", 'export * from "./dist/react.js"', 1_600],
+];
+
+let tooLarge = false;
+for (const [name, contents, most] of MOST) {
+  const { outputFiles } = await build({
+    stdin: { contents, resolveDir: "." },
+    bundle: true,
+    minify: true,
+    write: false,
+    format: "esm",
+    target: "es2022",
+    external: ["react"],
+  });
+  const bytes = gzipSync(outputFiles[0].contents, { level: 9 }).length;
+  tooLarge ||= bytes > most;
+  console.log(`${name.padEnd(20)} ${String(bytes).padStart(6)} bytes, at most ${most}${bytes > most ? "  TOO LARGE" : ""}`);
+}
+process.exit(tooLarge ? 1 : 0);
