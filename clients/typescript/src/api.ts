@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import type { Policy } from "./backoff.js";
 import type { Book } from "./book.js";
 import type { Clock } from "./clock.js";

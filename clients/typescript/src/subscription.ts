@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { formatDecimal } from "./decimals.js";
 import { Emitter, type EventMap } from "./emitter.js";
 import type { MdstreamError } from "./errors.js";
