@@ -19,7 +19,7 @@ export function follow({ connect, json, msgpack }, wanted, say) {
     };
     book.on("change", ({ kind }) => tell(kind));
     book.on("state", (state) => say({ view, told: state, code: book.code }));
-    book.on("end", (error) => say({ view, ended: String(error) }));
+    book.on("end", (error) => error && say({ view, ended: String(error) }));
   }
   const trades = client.trades(views[0][0]);
   let last = null;
