@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service clean
+.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service client-typescript clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -146,7 +146,11 @@ bench-service: $(INSTALLED)  ## The load test of the whole service (BENCH="--pro
 	@mkdir -p reports
 	$(BIN)/mdstream bench --json reports/service.json --report reports/service.html $(BENCH)
 
+client-typescript:  ## The TypeScript client: install its packages (npm), check types, lint, test, build, measure its size
+	cd clients/typescript && npm ci --no-audit --no-fund && npm run check
+
 clean:  ## Remove what was built; the sources stay
+	rm -rf clients/typescript/dist clients/typescript/docs clients/typescript/node_modules
 	rm -rf .venv .venv-* build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks
 	find mdstream feeds tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 	find mdstream tests/doubles -name '*.so' -delete

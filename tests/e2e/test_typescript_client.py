@@ -1,4 +1,4 @@
-"""The built TypeScript client, in Node and in Chromium, against real gateways and a real nats-server: it shows what the Python one shows."""
+"""The TypeScript client in Node and in Chromium, against real gateways and a real nats-server, beside the Python client."""
 
 from __future__ import annotations
 
@@ -189,7 +189,8 @@ class Truth:
 
 @pytest.mark.parametrize("format", ["json", "msgpack"])
 @pytest.mark.parametrize(
-    "where", ["node", pytest.param("page", marks=needs_chromium), pytest.param("page 3", marks=needs_chromium)]
+    "where",
+    ["node", pytest.param("page", marks=needs_chromium), pytest.param("page 3", marks=needs_chromium)],
 )
 def test_its_books_are_the_python_clients_over_the_death_of_a_gateway(
     where, format, run, nats_server, gateway, market
@@ -282,7 +283,7 @@ def test_the_example_for_node_and_that_of_the_readme_run(run, nats_server, gatew
     async def scenario() -> None:
         url = nats_server.url
         async with market(url) as sim, gateway(url) as here:
-            printed = PACKAGE / "node_modules" / ".readme.mjs"
+            printed = PACKAGE / "dist" / "readme.mjs"
             printed.write_text(code.replace("ws://127.0.0.1:8080/v1/stream", here.url))
             for arguments in (("examples/node.mjs", here.url, NAME), (str(printed),)):
                 async with _program(*arguments) as process:
@@ -305,9 +306,10 @@ def test_the_examples_for_pages_run(path, run, nats_server, gateway, market) -> 
         "node_modules/.bin/esbuild examples/react/main.tsx --bundle --format=esm --jsx=automatic "
         "--outfile=examples/react/main.js --log-level=error"
     )
-    assert "npx " + build.removeprefix("node_modules/.bin/").removesuffix(" --log-level=error") in (
-        PACKAGE / "examples/react/index.html"
-    ).read_text()
+    assert (
+        "npx " + build.removeprefix("node_modules/.bin/").removesuffix(" --log-level=error")
+        in (PACKAGE / "examples/react/index.html").read_text()
+    )
     subprocess.run(build.split(), cwd=PACKAGE, check=True)
 
     async def scenario() -> None:
@@ -315,7 +317,9 @@ def test_the_examples_for_pages_run(path, run, nats_server, gateway, market) -> 
         async with market(url) as sim, gateway(url, **PAGES_MAY) as here:
             best = sim.view(depth=1)[0]
             price = f"{best[0] / 100:.2f}"
-            async with _program("test/e2e/browser.mjs", f"{path}#url={here.url}&instrument={NAME}") as process:
+            async with _program(
+                "test/e2e/browser.mjs", f"{path}#url={here.url}&instrument={NAME}"
+            ) as process:
                 assert process.stdin is not None
                 assert process.stdout is not None
                 for _ in range(100):

@@ -84,7 +84,7 @@ export abstract class Lined<View extends AnySubscription = AnySubscription> {
   }
 
   /** What a view has; null for nothing. */
-  protected abstract positionOf(view: View): Position | null;
+  protected abstract place(view: View): Position | null;
 
   /** Registers for what the leg brings. */
   protected abstract listen(leg: Leg<View>): void;
@@ -100,14 +100,14 @@ export abstract class Lined<View extends AnySubscription = AnySubscription> {
   /** Whether a leg with this state can still speak for what is shown. */
   protected carries(leg: Leg<View>): boolean {
     if (!leg.view.trusted || this.shown === null || leg === this.ahead) return true;
-    return this.intact() && this.positionOf(leg.view)?.[0] === this.shown[0];
+    return this.intact() && this.place(leg.view)?.[0] === this.shown[0];
   }
 
   /** The legs whose state may be told: those that have what is shown; all, if the one ahead cannot go on. */
   protected tellers(): Leg<View>[] {
     const { ahead, shown } = this;
     if (!ahead?.view.trusted || shown === null) return this.legs;
-    return this.legs.filter((leg) => leg === ahead || (leg.view.trusted && compare(this.positionOf(leg.view), shown) === 0));
+    return this.legs.filter((leg) => leg === ahead || (leg.view.trusted && compare(this.place(leg.view), shown) === 0));
   }
 
   /** Shows another line if that is further, or has as much and the line ahead cannot go on. */
@@ -119,14 +119,14 @@ export abstract class Lined<View extends AnySubscription = AnySubscription> {
     if (compared > 0) this.show(best.leg);
     else if (!ahead?.view.trusted) {
       if (compared === 0 || this.#givenUp(best.position)) this.show(best.leg);
-    } else if (compare(this.positionOf(ahead.view), shown) !== 0) this.show(best.leg); // its own gateway has taken it back
+    } else if (compare(this.place(ahead.view), shown) !== 0) this.show(best.leg); // its own gateway has taken it back
   }
 
   /** From now on this line is ahead. */
   protected lead(leg: Leg<View>): void {
     const changed = leg !== this.ahead;
     this.ahead = leg;
-    this.shown = this.positionOf(leg.view);
+    this.shown = this.place(leg.view);
     this.#giveUp.stop();
     this.#gaveUp = false;
     const view = mutable<AnySubscription>(this.view);
@@ -140,7 +140,7 @@ export abstract class Lined<View extends AnySubscription = AnySubscription> {
 
   /** Whether what this leg has is further than what is shown, or it is the one that shows it. Counts it. */
   protected brings(leg: Leg<View>): boolean {
-    const compared = compare(this.positionOf(leg.view), this.shown);
+    const compared = compare(this.place(leg.view), this.shown);
     if (leg !== this.ahead && compared <= 0) {
       leg.late++;
       return false;
@@ -161,7 +161,7 @@ export abstract class Lined<View extends AnySubscription = AnySubscription> {
   #furthest(): { leg: Leg<View>; position: Position } | null {
     let best: { leg: Leg<View>; position: Position } | null = null;
     for (const leg of this.legs) {
-      const position = leg.view.trusted ? this.positionOf(leg.view) : null;
+      const position = leg.view.trusted ? this.place(leg.view) : null;
       if (position === null) continue;
       const compared = best === null ? 1 : compare(position, best.position);
       if (compared > 0 || (compared === 0 && leg === this.ahead)) best = { leg, position };
@@ -220,7 +220,7 @@ export class LinedBook extends Lined<Book> {
   /** The line ahead has found its view wrong, so that what is shown may be wrong too. */
   #suspect = false;
 
-  protected override positionOf({ epoch, seq }: Book): Position | null {
+  protected override place({ epoch, seq }: Book): Position | null {
     return epoch === 0 ? null : [epoch, seq];
   }
 
@@ -255,7 +255,7 @@ export class LinedBook extends Lined<Book> {
     if (this.over) return;
     const { view } = leg;
     if (this.brings(leg)) this.#pass(leg, this.#told(leg, change));
-    else if (compare(this.positionOf(view), this.shown) === 0 && !this.#suspect && leg !== this.ahead) {
+    else if (compare(this.place(view), this.shown) === 0 && !this.#suspect && leg !== this.ahead) {
       if (checksum(view.bids, view.asks) !== checksum(this.view.bids, this.view.asks)) mutable<Book>(this.view).disagreed++;
     }
   }
@@ -285,7 +285,7 @@ export class LinedBook extends Lined<Book> {
 
 /** The newer of the lines' tickers. Of two with the same number and time, the one that is shown stays. */
 export class LinedTicker extends Lined<Ticker> {
-  protected override positionOf({ current }: Ticker): Position | null {
+  protected override place({ current }: Ticker): Position | null {
     return current === null ? null : [current.epoch, current.seq, current.ts];
   }
 
@@ -301,7 +301,7 @@ export class LinedTicker extends Lined<Ticker> {
 
   #pass(leg: Leg<Ticker>, value: TickerValue): void {
     const { current } = this.view;
-    const same = current === value || (leg !== this.ahead && compare(this.positionOf(this.view), this.positionOf(leg.view)) === 0);
+    const same = current === value || (leg !== this.ahead && compare(this.place(this.view), this.place(leg.view)) === 0);
     this.lead(leg);
     if (!same) this.view.put(value);
     this.tell();
@@ -315,7 +315,7 @@ export class LinedTrades extends Lined<Trades> {
   readonly #waiting = new Map<number, { leg: Leg<Trades>; trade: Trade }>();
   #skipped = 0;
 
-  protected override positionOf({ epoch, seq }: Trades): Position | null {
+  protected override place({ epoch, seq }: Trades): Position | null {
     return epoch === null || seq === null ? null : [epoch, seq];
   }
 
@@ -348,7 +348,7 @@ export class LinedTrades extends Lined<Trades> {
   #take(leg: Leg<Trades>, trade: Trade): void {
     if (this.over) return;
     const view = mutable<Trades>(this.view);
-    const shown = this.positionOf(this.view);
+    const shown = this.place(this.view);
     if (compare([trade.epoch, trade.seq], shown) <= 0 || (trade.epoch === view.epoch && this.#waiting.has(trade.seq))) {
       leg.late++;
       return;
@@ -399,7 +399,7 @@ export class LinedTrades extends Lined<Trades> {
   /** Whether this line, which is at work, has not come to that number yet. */
   #mayBring({ view }: Leg<Trades>, seq: number): boolean {
     if (!TRUSTED.has(view.state) && view.state !== "recovering") return false;
-    const position = this.positionOf(view);
+    const position = this.place(view);
     return position === null || compare(position, [this.view.epoch!, seq]) < 0;
   }
 }
