@@ -9,7 +9,7 @@ export async function main(): Promise<void> {
   const stop: () => void = book.on("change", (change: BookChange) => change.bids.length);
   book.on("state", (state: SubscriptionState) => state.length);
   // @ts-expect-error There is no such event.
-  book.on("chnage", () => {});
+  book.on("moved", () => {});
   // @ts-expect-error Its user only reads a book.
   book.seq = 5;
   // @ts-expect-error Only the client fills a side.

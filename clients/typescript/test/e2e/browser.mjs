@@ -18,7 +18,11 @@ const server = createServer((request, response) => {
 await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
 
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const browser = await chromium.launch({ executablePath, handleSIGTERM: false, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"] });
+const browser = await chromium.launch({
+  executablePath,
+  handleSIGTERM: false,
+  args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+});
 process.on("SIGTERM", () => browser.close().finally(() => process.exit(0)));
 const context = await browser.newContext();
 const pages = [];
