@@ -12,12 +12,37 @@ export function formatDecimal(value: number | bigint, exponent: number): string 
 
 /** The integer of a decimal text that `formatDecimal` could have written. Throws a RangeError for any other text. */
 export function parseDecimal(text: string, exponent: number): number {
-  const value = exponent > 0 && text !== "0" ? text.slice(0, -exponent) : text.replace(".", "");
-  const integer = Number(value) + 0;
-  if (!Number.isSafeInteger(integer) || formatDecimal(integer, exponent) !== text) {
+  const value = digits(text, exponent);
+  if (value > Number.MAX_SAFE_INTEGER || Number.isNaN(value)) {
     throw new RangeError(`${JSON.stringify(text)} is no decimal with the exponent ${exponent}`);
   }
-  return integer;
+  return text.charCodeAt(0) === MINUS ? -value : value;
+}
+
+const MINUS = 45;
+const POINT = 46;
+const ZERO = 48;
+
+/** The integer without its sign; NaN if the text is not in the one form that there is. */
+function digits(text: string, exponent: number): number {
+  const start = text.charCodeAt(0) === MINUS ? 1 : 0;
+  // Digits behind the point, or zeros at the end that the integer does not have.
+  const end = exponent > 0 && text !== "0" ? text.length - exponent : text.length;
+  const point = exponent < 0 ? text.length - 1 + exponent : end;
+  if (point <= start || !text.endsWith("0".repeat(text.length - end))) return NaN;
+  if (text.charCodeAt(start) === ZERO && point > start + 1) return NaN;
+  let value = 0;
+  for (let i = start; i < end; i++) {
+    const code = text.charCodeAt(i);
+    if (i === point) {
+      if (code !== POINT) return NaN;
+      continue;
+    }
+    if (!(code >= ZERO && code <= ZERO + 9)) return NaN;
+    value = value * 10 + (code - ZERO);
+  }
+  // There is no -0, and no zero with zeros behind it.
+  return value === 0 && (start === 1 || end < text.length) ? NaN : value;
 }
 
 /** The sum of ticks or lots, exact also beyond 2^53. */

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { systemClock } from "../src/clock.js";
-import { type Client, formatDecimal, json, msgpack, POLICY } from "../src/index.js";
+import { type Client, formatDecimal, json, msgpack, POLICY, parseDecimal } from "../src/index.js";
 import { delta, Stage, snapshot, trades, WELCOME } from "./gateway.js";
 
 let stage: Stage;
@@ -357,6 +357,40 @@ describe("data", () => {
     ];
     const [message] = msgpack.codec().decode(Uint8Array.from(map).buffer);
     expect(Object.keys(message!)).toEqual(["type", "sub"]);
+  });
+
+  test.each([
+    ["1.0", -2],
+    ["1.000", -2],
+    ["1,00", -2],
+    ["01.00", -2],
+    [".50", -2],
+    ["-0.00", -2],
+    ["+1.00", -2],
+    ["1e3", 0],
+    ["1.", 0],
+    ["", 0],
+    ["", -2],
+    ["-", 0],
+    ["0.0.0", -3],
+    ["12", 3],
+    ["1200", 3],
+    ["000", 3],
+    ["0000", 3],
+    ["9007199254740992", 0],
+    ["90071992547409.92", -2],
+    [" 1.00", -2],
+    ["\u0661.00", -2],
+  ])("%j with the exponent %i is no decimal", (text, exponent) => {
+    expect(() => parseDecimal(text, exponent)).toThrow(RangeError);
+  });
+
+  test("each decimal that can be written can be read", () => {
+    for (const exponent of [-18, -8, -2, -1, 0, 1, 3, 18]) {
+      for (const value of [0, 1, 9, 10, 99, 12_000, 2 ** 53 - 1].flatMap((each) => [each, -each + 0])) {
+        expect(parseDecimal(formatDecimal(value, exponent), exponent)).toBe(value);
+      }
+    }
   });
 
   test("what is no exact integer has no decimal text", () => {
