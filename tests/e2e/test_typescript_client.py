@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import re
@@ -56,8 +57,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
-    """The package as it is published, of the sources that are here."""
-    subprocess.run([NODE[0], "tools/build.mjs"], cwd=PACKAGE, check=True)
+    """The package as it is published, of the sources that are here. Other processes of this run may want it at the same time."""
+    with (PACKAGE / "node_modules" / ".building").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = PACKAGE / "dist" / "mdstream-worker.min.js"
+        sources = [*PACKAGE.glob("src/*.ts"), *PACKAGE.glob("*.json"), PACKAGE / "tools" / "build.mjs"]
+        if not made.exists() or made.stat().st_mtime < max(each.stat().st_mtime for each in sources):
+            subprocess.run([NODE[0], "tools/build.mjs"], cwd=PACKAGE, check=True)
 
 
 class Follower:
