@@ -21,8 +21,8 @@ from typing import Final
 LATE_S: Final = 0.1
 """A loop that is this late in a turn does not keep up."""
 UNREAD_BYTES: Final = 2_097_152
-"""So much that NATS has sent and nobody has read, too. Reading rests for 10 ms at most where every topic has an interval: a million updates a
-second are half of it then."""
+"""So much that NATS has sent and nobody has read, too. Reading rests for 10 ms at most where every topic has an interval: of a million
+updates a second, half of it comes in that time."""
 CALM_SHARE: Final = 2
 """It is calm below half of these."""
 UP_S: Final = 1.0

@@ -113,7 +113,10 @@ def test_a_server_with_too_little_room_is_an_error_that_says_what_to_do(run) -> 
             await EmbeddedNats.start(max_file_bytes=1_000_000) as server,
             await connect(server.url) as bus,
         ):
-            with pytest.raises(BusError, match="stream MD_LOG .* has no room for it .* raise its max_file_store, or create the stream with fewer bytes"):
+            with pytest.raises(
+                BusError,
+                match="stream MD_LOG .* has no room for it .* raise its max_file_store, or create the stream with fewer bytes",
+            ):
                 await bus.ensure_streams()
 
     run(scenario())

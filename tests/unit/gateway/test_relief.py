@@ -68,7 +68,12 @@ def test_those_who_conflate_are_told_and_those_who_do_not_are_not(run, stage) ->
         assert set.hub.stretch == 2
         for client in (slow, ticker):
             (told,) = client.taken()
-            assert (told["type"], told["state"], told["code"], told["slowed"]) == ("state", "live", None, True)
+            assert (told["type"], told["state"], told["code"], told["slowed"]) == (
+                "state",
+                "live",
+                None,
+                True,
+            )
             assert "less often" in told["reason"]
         assert every.taken() == trades.taken() == []
         strained.look(LATE_S, 1.0)
