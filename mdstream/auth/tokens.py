@@ -22,6 +22,7 @@ from mdstream.auth.identity import Identity, is_name
 from mdstream.auth.keys import ALGORITHMS, Key, KeySet
 from mdstream.errors import Unauthorized
 from mdstream.model import MAX_NUMBER
+from mdstream.nesting import is_deep
 
 CLAIM = "md"
 """The claim with the entitlements."""
@@ -204,7 +205,8 @@ def _open(token: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 def _read_part(text: bytes) -> Mapping[str, Any]:
     """A JSON object in base64url, each key once."""
     try:
-        value = _decode(base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4)).decode())
+        json_text = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4)).decode()
+        value = None if is_deep(json_text) else _decode(json_text)
     except (ValueError, RecursionError):
         raise Unauthorized(reasons.MALFORMED) from None
     if not isinstance(value, dict):

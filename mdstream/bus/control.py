@@ -22,6 +22,7 @@ from mdstream.bus.log import Since, replay
 from mdstream.bus.streams import MD_CTL
 from mdstream.errors import PayloadError
 from mdstream.model import MAX_NUMBER
+from mdstream.nesting import is_deep
 
 REVOKE: Final = "mdctl.revoke"
 OPENED: Final = "mdctl.opened"
@@ -124,8 +125,9 @@ def decode_used(payload: bytes) -> tuple[str, str]:
 
 def _read(payload: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(payload) if len(payload) <= MAX_PAYLOAD else None
-    except (ValueError, RecursionError):
+        text = payload.decode() if len(payload) <= MAX_PAYLOAD else "null"
+        found = None if is_deep(text) else json.loads(text)
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         raise PayloadError(f"a command to gateways must be a JSON object of at most {MAX_PAYLOAD} bytes")

@@ -88,7 +88,11 @@ def test_a_line_that_comes_back_takes_part_again(run, nats_server, gateway, mark
             async with connect([here.url, "ws://127.0.0.1:1/v1/stream"], lines=2, policy=QUICK) as client:
                 book = await client.book(NAME, depth=5)
                 ticker = await client.ticker(NAME)
-                assert [str(line.state) for line in client.lines] == ["open", "reconnecting"]
+                first, second = (str(line.state) for line in client.lines)
+                assert first == "open" and second in (
+                    "connecting",
+                    "reconnecting",
+                )  # it tries again and again
                 await sim.play(20)
                 seq = await sim.touch()
                 await _reaches(book, seq)

@@ -53,7 +53,7 @@ def test_a_tree_is_a_process_and_all_below(sleeper: subprocess.Popen[bytes]) -> 
     child = int(sleeper.stdout.readline())
     assert set(usage.tree(sleeper.pid)) == {sleeper.pid, child}
     assert {sleeper.pid, child} <= set(usage.tree(os.getpid()))
-    assert usage.rss_bytes([sleeper.pid, child]) > usage.rss_bytes([child]) > 1_000_000
+    assert usage.rss_bytes([sleeper.pid, child]) > usage.rss_bytes([child]) > 200_000
     assert sleeper.pid in usage.sample().cpu_ns
 
 
