@@ -191,16 +191,16 @@ def ready(some: Subscribers) -> None:
 @FORMATS
 def test_storm(benchmark: Any, gateway: Gateway, floor: Floor, format: str) -> None:
     some = clients(gateway, Group(connections=CONNECTIONS, depth=20), format)
-    beside = clients(floor, Group(connections=CONNECTIONS, depth=20), format)
+    of_floor = clients(floor, Group(connections=CONNECTIONS, depth=20), format)
     rss, figures = gateway.rss_bytes, {}
     floor_us: list[float] = []
     gateway_us: list[float] = []
 
-    def storm_beside() -> None:
+    def storm_of_floor() -> None:
         before_s = floor.cpu_s
-        ready(beside)
+        ready(of_floor)
         floor_us.append((floor.cpu_s - before_s) / CONNECTIONS * 1e6)
-        beside.close()
+        of_floor.close()
 
     def close() -> None:
         some.close()
@@ -214,7 +214,7 @@ def test_storm(benchmark: Any, gateway: Gateway, floor: Floor, format: str) -> N
         figures["client"] = round((some.cpu_s - mine_s) / (time.monotonic() - began_s), 2)
         figures.setdefault("kB", round((gateway.rss_bytes - rss) / 1024 / CONNECTIONS, 2))
 
-    benchmark.pedantic(storm, setup=storm_beside, teardown=close, rounds=5)
+    benchmark.pedantic(storm, setup=storm_of_floor, teardown=close, rounds=5)
     times = [us / least for us, least in zip(gateway_us, floor_us, strict=True)]
     for name, found in (("cpu_us", gateway_us), ("floor_us", floor_us), ("times", times)):
         figures[name] = round(statistics.median(found), 2)

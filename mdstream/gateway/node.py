@@ -233,6 +233,12 @@ class Gateway:
             self._connecting = asyncio.get_running_loop().create_task(self._connect(options))
         elif self._bus is not None:
             self._use(self._bus)
+        if self._place is None and self.config.warm_ms:
+            log.info(
+                "clients are taken once NATS and their books are there, in %g s at the latest; probes and metrics at %s",
+                self.config.warm_ms / 1000,
+                self.admin_url,
+            )
         self._taking = asyncio.get_running_loop().create_task(self._take_clients())
 
     def watch(self, slots: Iterable[int]) -> None:
