@@ -20,6 +20,7 @@ from mdstream.model import Channel, StateCode
 if TYPE_CHECKING:
     from mdstream.bus import Bus
     from mdstream.gateway.config import GatewayConfig
+    from mdstream.gateway.open_instrument import OpenInstrument
     from mdstream.gateway.open_instruments import OpenInstruments
 
 log = logging.getLogger("mdstream.gateway.warming")
@@ -29,6 +30,9 @@ MOST: Final = 1_000
 LOOK_S: Final = 0.05
 _EMPTY: Final = (StateCode.NO_BOOK, StateCode.NO_REF)
 """Of a book in such a state nothing may come for long."""
+
+PATIENCE_S: Final = 1.0
+"""How long one is waited for that is open and has no data, such as after a gap: where its writer has ended, it may have none for long."""
 
 TELL_EVERY_S: Final = 5.0
 REPEAT_S: Final = 300.0
@@ -92,10 +96,16 @@ class Warming:
         except CommandError as error:
             log.debug("%s is not opened at start: %s", name, error)
         else:
-            for status in dict.fromkeys(found.statuses.values()):
-                while not status.has_data.is_set() and status.code not in _EMPTY:
-                    await asyncio.sleep(LOOK_S)
+            await self._wait_for_data(found)
         self._done += 1
+
+    async def _wait_for_data(self, instrument: OpenInstrument) -> None:
+        until_s = self._now_s() + PATIENCE_S
+        for status in dict.fromkeys(instrument.statuses.values()):
+            while not status.has_data.is_set() and status.code not in _EMPTY:
+                if status.code is not StateCode.OPENING and self._now_s() >= until_s:
+                    break
+                await asyncio.sleep(LOOK_S)
 
     # ---- afterwards
 

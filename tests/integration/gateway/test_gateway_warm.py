@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgpack
 import pytest
 
 from mdstream.bus import connect
 from mdstream.bus.demand import encode_demand, put_demand, read_demand
-from mdstream.gateway import Gateway, GatewayConfig
+from mdstream.gateway import Gateway, GatewayConfig, warming
 
 SUBSCRIBE = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
 
@@ -84,6 +85,25 @@ def test_it_listens_to_nobody_until_they_have_data_and_says_so(run, nats_server,
                 opened.set()
                 await server.wait_open()
                 assert await readiness(http, server) == (200, "ready")
+
+    run(scenario())
+
+
+def test_one_that_may_have_no_data_for_long_holds_up_nobody(run, nats_server, monkeypatch) -> None:
+    """Its writer ended after something that is refused."""
+    monkeypatch.setattr(warming, "PATIENCE_S", 0.0)
+
+    async def scenario() -> None:
+        async with await connect(nats_server.url) as bus:
+            await bus.ensure_streams()
+            ref = {"epoch": 7, "price_exp": -2, "size_exp": -3}
+            await bus.jetstream.publish("md.SIM.A.ref", msgpack.packb(ref))
+            await bus.jetstream.publish("md.SIM.A.book", msgpack.packb([1, 7, 1.5, 1, 1, [], []]))
+            await put_demand(bus, "another", encode_demand(["SIM:A"]))
+            async with begun(nats_server.url, warm_ms=60_000) as server:
+                await server.wait_open()
+                (found,) = server._instruments
+                assert found.statuses["book"].code == "refused"
 
     run(scenario())
 
