@@ -19,9 +19,10 @@ import nats
 
 from attack.arena import environment
 from mdstream.parent_death import killed_with_parent
+from support.ports import free_port
 from support.program import ROOT
 from support.stepped_clock import SteppedClock
-from truth.rig import GatewayProcess, free_port, start_cluster
+from truth.rig import GatewayProcess, start_cluster
 
 STALE_S, HEARTBEAT_S, STATUS_S = 2.0, 1.0, 0.3
 BEHIND_S = max(STALE_S, 2 * HEARTBEAT_S) + 1.0

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -24,12 +23,6 @@ from support.program import Program
 
 ROOT = Path(__file__).parents[2]
 FIGURE = "figure"
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 class Clients:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.conftest import ROOT, System, free_port, until_ready
+from deploy.conftest import ROOT, System, until_ready
 from deploy.truth_tap import Compared
+from support.ports import free_port
 
 OLD = os.environ.get("MDSTREAM_OLD_TREE", "")
 NAMES = ("SIM:BTC-USD", "SIM:ETH-USD")

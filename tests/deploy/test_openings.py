@@ -7,9 +7,10 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any
 
-from deploy.conftest import System, free_port, until_ready
+from deploy.conftest import System, until_ready
 from mdstream import feed
 from mdstream.client import connect
+from support.ports import free_port
 
 GATEWAYS, INSTRUMENTS = 4, 1_000
 PATIENT = ("--open-timeout-ms", "80000")

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from deploy.conftest import ROOT, System, free_port, start_haproxy, until_open, until_ready
+from deploy.conftest import ROOT, System, start_haproxy, until_open, until_ready
 from deploy.truth_tap import Compared
 from mdstream.bus import EmbeddedNats
+from support.ports import free_port
 from support.program import Program
 from truth.rig import start_cluster
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from deploy.conftest import System, free_port, start_haproxy, until_open, until_ready
+from deploy.conftest import System, start_haproxy, until_open, until_ready
 from deploy.truth_tap import Compared
 from mdstream import feed
+from support.ports import free_port
 
 pytestmark = pytest.mark.complete
 

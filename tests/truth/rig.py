@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
@@ -19,6 +18,7 @@ from nats.aio.client import Client as Nats
 from mdstream import feed
 from mdstream.bus import BusOptions, EmbeddedNats, StreamOptions, connect
 from mdstream.errors import BusError
+from support.ports import free_port
 from support.program import Program
 from truth.model import Levels, Position, Truth
 from truth.reader import Reader, reading
@@ -38,12 +38,6 @@ VIEWS: tuple[dict[str, Any], ...] = (
 _symbols = itertools.count(1)
 kept: list[Verdict] = []
 """The verdicts of the cases that came to their end, for a report."""
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def _gathered(work: list[Coroutine[Any, Any, None]]) -> None:

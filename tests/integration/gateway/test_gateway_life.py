@@ -21,12 +21,7 @@ from mdstream.bus import EmbeddedNats
 from mdstream.errors import ConfigError, MdstreamError
 from mdstream.gateway import Gateway, GatewayConfig
 from support.certificates import certificate, needs_openssl
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from support.ports import free_port
 
 
 async def status(http, server) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support.ports import free_port
 from support.program import Program
 
 NOBODY_EXEMPT = {"limits_exempt": ()}
@@ -298,9 +299,7 @@ async def _status(port: int, request: bytes) -> int:
 
 async def _haproxy(folder: Any, port: int, protocol: str) -> tuple[int, asyncio.subprocess.Process]:
     """In front of the gateway, and ready: its port and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        own = free.getsockname()[1]
+    own = free_port()
     how = "send-proxy-v2" if protocol == "proxy-v2" else ""
     file = folder / "haproxy.cfg"
     file.write_text(

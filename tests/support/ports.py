@@ -1,0 +1,22 @@
+"""Ports for servers that must come back on the same one."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+LOWEST, BEYOND = 10_000, 32_768
+"""Below what Linux gives to outgoing connections: those would take the port while its server is away."""
+_random = random.SystemRandom()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on now, and that no outgoing connection will be given."""
+    while True:
+        port = _random.randrange(LOWEST, BEYOND)
+        with socket.socket() as listener:
+            try:
+                listener.bind((host, port))
+            except OSError:
+                continue
+        return port
