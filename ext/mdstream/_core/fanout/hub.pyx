@@ -1,38 +1,22 @@
 """The hub: what came from the bus is marked, `flush` and `tick` send it, and every sink is written to once."""
 
-from collections import deque
-from weakref import WeakValueDictionary
-
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from mdstream._core.base.clock cimport monotonic_us
 from mdstream._core.codec.deflate cimport Deflater
 from mdstream._core.codec.variant cimport VARIANTS, PLAIN, format_of, compression_of
+from mdstream._core.fanout.due cimport TICK_US, DueTopics
 from mdstream._core.fanout.heartbeats cimport Heartbeats
 from mdstream._core.fanout.instrument cimport Instrument
 from mdstream._core.fanout.outbox cimport Frame
 from mdstream._core.fanout.sender cimport Sender
+from mdstream._core.fanout.slow_sinks cimport SlowSinks
 from mdstream._core.fanout.topic cimport AHEAD, Member
-from mdstream._core.fanout.topic_book cimport BookTopic
-from mdstream._core.fanout.topic_ticker cimport TickerTopic
-from mdstream._core.fanout.topic_trades cimport TradesTopic
-from mdstream._core.orderbook.view cimport levels_summed
+from mdstream._core.fanout.topic_table cimport TopicTable
 from mdstream._core.websocket.frame cimport OP_BINARY, OP_CLOSE, OP_TEXT
 
-from mdstream.codes import CloseCode
-
 cdef enum:
-    TICK_US = 50000
-    RELIEF_BYTES = 65536        # linked to one sink: then it is written to before more is made for it
     DEFER_SHARE = 10            # of the shortest interval that anybody asked for
-    # What grouped views may cost: about a quarter of a core, and a millisecond at a time.
-    WORK_PER_US = 30            # levels summed
-    WORK_MOST = 100000
-    WORK_OF_TURN = 20           # counted for each message besides its levels
-
-cdef int TOO_SLOW = CloseCode.TOO_SLOW
-cdef dict CHANNELS = {"book": BookTopic, "trades": TradesTopic, "ticker": TickerTopic}
 
 
 cdef class Hub(FlushTarget):
@@ -68,21 +52,11 @@ cdef class Hub(FlushTarget):
         self.out.deflater = Deflater(compression_level, compression_threshold_bytes)
         self.heartbeat_us = heartbeat_us
         self.slow_limit_us = slow_limit_us
-        self.slice_us = slice_us
-        self.instrument_options = {
+        self.table = TopicTable({
             "log_capacity": log_capacity, "trade_capacity": trade_capacity, "max_levels": max_levels
-        }
-        self.topic_groups = {}
-        self.names = {}
-        self.by_key = {}
-        self.intervals = {}
-        self.stretch = 1
-        self.waiting = []
-        self.costly = deque()
-        self.work_left = WORK_MOST
-        self.made = WeakValueDictionary()
-        self.ahead = []
-        self.blocked = set()
+        })
+        self.due = DueTopics(self.out)
+        self.slow = SlowSinks(self.out, slow_limit_us, slice_us)
         self.on_arrival = None
         self.heartbeats = Heartbeats(heartbeat_us, TICK_US)
 
@@ -105,7 +79,16 @@ cdef class Hub(FlushTarget):
         return self.dirty is not None
 
     cdef bint c_waits(self) except -1:
-        return bool(self.waiting) or bool(self.costly) or bool(self.ahead)
+        return self.due.c_waits()
+
+    @property
+    def stretch(self) -> int:
+        """Every interval is so many times as long as asked for: 1, unless the gateway cannot keep up."""
+        return self.due.stretch
+
+    @stretch.setter
+    def stretch(self, uint32_t times):
+        self.due.stretch = times
 
     @property
     def updates(self) -> int:
@@ -136,7 +119,7 @@ cdef class Hub(FlushTarget):
             return 0
         try:
             self.out.c_write()
-            self.c_mark_filled()
+            self.slow.c_mark_filled()
         finally:
             self.out.corks -= 1
         return 0
@@ -148,45 +131,25 @@ cdef class Hub(FlushTarget):
                 self.on_arrival(sink, topic)
         return 0
 
-    cdef int c_mark_filled(self) except -1:
-        """Sinks that took no more in the last writes fall behind from here on."""
-        while self.out.filled:
-            self.c_blocked(self.out.filled.pop())
-        return 0
-
     # ---- instruments
 
     def add_instrument(self, name: str, price_exp: int, size_exp: int) -> Instrument:
         """Raises ValueError if there is one of that name, or an exponent is beyond ±18."""
-        if name in self.names:
-            raise ValueError(f"instrument {name} exists already")
-        instrument = Instrument(name, price_exp, size_exp, **self.instrument_options)
-        instrument.topics = []
-        topic_group = TopicGroup(instrument)
-        self.names[name] = instrument
-        self.topic_groups[instrument] = topic_group
-        return instrument
+        return self.table.c_add_instrument(name, price_exp, size_exp)
 
     def remove_instrument(self, instrument: Instrument) -> None:
         """Forgets an instrument that has no subscribers; ValueError if it has any."""
-        topic_group = self.c_topic_group(instrument)
+        topic_group = self.table.c_group(instrument)
         if any(topic.subscribers for topic in topic_group.topics):
             raise ValueError(f"instrument {instrument.name} has subscribers; it cannot be removed")
         for topic in list(topic_group.topics):
             self.c_drop(topic)
-        del self.topic_groups[instrument]
-        del self.names[instrument.name]
-
-    cdef TopicGroup c_topic_group(self, object instrument):
-        topic_group = self.topic_groups.get(instrument)
-        if topic_group is None:
-            raise ValueError(f"{instrument!r} is no instrument of this hub")
-        return topic_group
+        self.table.c_remove_instrument(instrument)
 
     # ---- from the bus
 
     cdef int c_mark(self, object instrument) except -1:
-        return self.c_mark_group(self.c_topic_group(instrument))
+        return self.c_mark_group(self.table.c_group(instrument))
 
     cdef int c_mark_group(self, TopicGroup topic_group) except -1:
         if not topic_group.dirty and not topic_group.deferred:
@@ -223,7 +186,7 @@ cdef class Hub(FlushTarget):
 
     def load_snap(self, instrument: Instrument, payload: bytes, *, force: bool = False) -> bool:
         """Loads a ``snap`` payload if it is newer than the book (or ``force``): topics then send ``reload`` or ``epoch`` snapshots."""
-        topic_group = self.c_topic_group(instrument)
+        topic_group = self.table.c_group(instrument)
         if not instrument.c_load_snap(payload, len(payload), force):
             return False
         (<TopicGroup>topic_group).loads += 1
@@ -248,70 +211,18 @@ cdef class Hub(FlushTarget):
         A topic lives (``alive``) from its first subscriber to its last; only then it is computed. Do not keep it, ask again.
         ValueError for a channel that is none.
         """
-        cdef Topic topic
-        cls = CHANNELS.get(channel)
-        if cls is None:
-            raise ValueError(f"channel is {channel!r}; it must be one of {', '.join(CHANNELS)}")
-        if channel != "book":
-            depth, group = 0, 1
-        if depth < 0 or group < 1 or interval_ms < 0:
-            raise ValueError(f"depth {depth}, group {group}, interval_ms {interval_ms}: at least 0, 1 and 0")
-        key = (instrument, channel, depth, group, interval_ms)
-        topic = self.by_key.get(key) or self.made.get(key)
-        if topic is not None:
-            return topic
-        topic = cls()
-        topic.key = key
-        topic.topic_group = self.c_topic_group(instrument)
-        topic.instrument = instrument
-        topic.channel = channel
-        topic.depth = depth
-        topic.group = group
-        topic.interval_ms = interval_ms
-        topic.costly = topic.group != 1
-        topic.may_stretch = channel != "trades"
-        topic.number = self.last_number = self.last_number + 1
-        self.made[key] = topic
-        return topic
+        return self.table.c_topic((instrument, channel, depth, group, interval_ms))
 
     cdef int c_enlist(self, Topic topic) except -1:
-        if topic.key in self.by_key:
-            raise ValueError(f"{topic!r} ended with its last subscriber; ask the hub for the topic again")
-        self.by_key[topic.key] = topic
-        self.made.pop(topic.key, None)
-        topic.topic_group.topics.append(topic)
-        topic.topic_group.c_note_topics()
-        topic.topic_group.deferred = False
-        topic.alive = True
-        topic.instrument.topics = list(topic.topic_group.topics)
-        self.c_count_interval(topic, 1)
+        self.table.c_enlist(topic)
+        self.defer_us = self.table.shortest_us // DEFER_SHARE
         return 0
 
     cdef int c_drop(self, Topic topic) except -1:
-        topic.alive = False
-        del self.by_key[topic.key]
-        topic.topic_group.topics.remove(topic)
-        topic.topic_group.c_note_topics()
-        topic.instrument.topics = list(topic.topic_group.topics)
-        if topic.waiting:
-            self.waiting.remove(topic)
-            topic.waiting = False
-        if topic.queued:
-            self.costly.remove(topic)
-            topic.queued = False
-        if topic in self.ahead:
-            self.ahead.remove(topic)
-        self.c_count_interval(topic, -1)
+        self.table.c_drop(topic)
+        self.due.c_forget(topic)
+        self.defer_us = self.table.shortest_us // DEFER_SHARE
         return topic.c_end(self.out)
-
-    cdef int c_count_interval(self, Topic topic, int change) except -1:
-        count = self.intervals.get(topic.interval_ms, 0) + change
-        if count:
-            self.intervals[topic.interval_ms] = count
-        else:
-            del self.intervals[topic.interval_ms]
-        self.defer_us = 1000 * min(filter(None, self.intervals), default=0) // DEFER_SHARE
-        return 0
 
     # ---- subscriptions
 
@@ -331,7 +242,7 @@ cdef class Hub(FlushTarget):
         """Called by the sink when it closes."""
         while sink.n_places:
             self.c_remove(sink, sink.n_places - 1)
-        self.blocked.discard(sink)
+        self.slow.blocked.discard(sink)
         self.heartbeats.c_remove(sink)
 
     def find(self, sink: Sink, number: int) -> Topic | None:
@@ -355,10 +266,14 @@ cdef class Hub(FlushTarget):
 
         Until ``catch_up`` the subscription gets nothing. ValueError if the sink has it already (ask ``find``) or is closed.
         """
-        cdef Py_ssize_t place
         if sink.c_find(<PyObject*>topic) >= 0:
             raise ValueError(f"the sink is subscribed to {topic!r} already")
-        self.attach(sink)
+        return self.c_subscribe(sink, topic, resume)
+
+    cdef bint c_subscribe(self, Sink sink, Topic topic, object resume) except -1:
+        cdef Py_ssize_t place
+        if sink.hub is not self or sink.closed:
+            self.attach(sink)
         if not topic.alive:
             self.c_enlist(topic)
         try:
@@ -387,8 +302,8 @@ cdef class Hub(FlushTarget):
             member = topic.c_join(sink)
             self.subscriptions += 1
             resumed = topic.c_admit(self.out, member, resume is not None, epoch, seq)
-            if member.state == AHEAD and topic not in self.ahead:
-                self.ahead.append(topic)
+            if member.state == AHEAD:
+                self.due.c_add_ahead(topic)
         finally:
             self.c_leave()
         return resumed
@@ -398,10 +313,10 @@ cdef class Hub(FlushTarget):
 
         Returns the topic, and None instead of a bool if the sink is subscribed to it already.
         """
-        cdef Topic topic = self.topic(instrument, *view)
+        cdef Topic topic = self.table.c_topic((instrument,) + view)
         if sink.c_find(<PyObject*>topic) >= 0:
             return topic, None
-        return topic, self.subscribe(sink, topic, resume)
+        return topic, self.c_subscribe(sink, topic, resume)
 
     def catch_up(self, sink: Sink, topic: Topic, answer: bytes | None = None, *, seen: int = 0) -> None:
         """Sends what brings the subscription up to date (snapshot, delta or nothing), at once where the sink can take it.
@@ -415,10 +330,10 @@ cdef class Hub(FlushTarget):
         self.c_enter()
         try:
             if answer is not None:
-                self.send(sink, answer)
+                self.c_send(sink, OP_BINARY if sink.format else OP_TEXT, answer, len(answer))
             if not sink.blocked and not sink.closed:        # the answer may have been one too many
                 topic.c_catch_up(self.out, sink, place)
-            self.c_relieve(sink)
+            self.slow.c_relieve(sink)
         finally:
             self.c_leave()
 
@@ -454,16 +369,9 @@ cdef class Hub(FlushTarget):
             topic.c_recover(self.out, sink, place, from_seq)
             if not sink.blocked:
                 topic.c_catch_up(self.out, sink, place)
-            self.c_relieve(sink)
+            self.slow.c_relieve(sink)
         finally:
             self.c_leave()
-
-    cdef int c_relieve(self, Sink sink) except -1:
-        """Much is linked to one sink: it is written to now. If its peer does not read, what follows is only marked, not made."""
-        if sink.pending >= RELIEF_BYTES:
-            self.out.c_write_one(sink)
-            self.c_mark_filled()
-        return 0
 
     def recover_work(self, sink: Sink, topic: Topic, from_seq: int) -> int:
         """What the answer to ``recover`` costs at most: levels, changes or trades to be computed and encoded; at least 1."""
@@ -479,7 +387,7 @@ cdef class Hub(FlushTarget):
         try:
             self.out.c_frame_of(opcode, compression_of(sink.variant) if opcode < OP_CLOSE else PLAIN, payload, size, &frame)
             self.out.c_deliver(sink, frame)
-            self.c_relieve(sink)
+            self.slow.c_relieve(sink)
         finally:
             self.c_leave()
         return 0
@@ -512,19 +420,6 @@ cdef class Hub(FlushTarget):
 
     # ---- slow sinks
 
-    cdef int c_blocked(self, Sink sink) except -1:
-        """The sink takes no more: from here on its subscriptions lag, and nothing is queued for it."""
-        cdef uint32_t i
-        if sink.closed or sink in self.blocked:
-            return 0
-        sink.blocked = True
-        if not sink.behind_since_us:
-            sink.behind_since_us = self.out.now_us
-        self.blocked.add(sink)
-        for i in range(sink.n_places):
-            (<Topic>sink.places[i].topic).c_on_blocked(sink, i)
-        return 0
-
     def drained(self, sink: Sink) -> bool:
         """Called by the sink when its peer reads again: brings each subscription up to date until it blocks once more.
 
@@ -532,34 +427,13 @@ cdef class Hub(FlushTarget):
         """
         if sink.closed:
             return True
-        if sink.blocked:
-            sink.blocked = False
-            self.blocked.discard(sink)
-            sink.lagging = sink.n_places
+        self.slow.c_unblock(sink)
         self.c_enter()
         try:
-            self.c_catch_up_all(sink)
-            if not sink.lagging:
-                sink.behind_since_us = self.out.now_us if sink.blocked else 0
+            self.slow.c_catch_up(sink)
         finally:
             self.c_leave()
         return sink.lagging == 0 or sink.blocked or sink.closed
-
-    cdef int c_catch_up_all(self, Sink sink) except -1:
-        """Goes on where it stopped the last time, so that all subscriptions have their turn."""
-        cdef uint64_t until_us = monotonic_us() + self.slice_us
-        while sink.lagging and not sink.blocked and not sink.closed:
-            sink.lagging -= 1
-            if not sink.n_places:
-                continue
-            if sink.turn >= sink.n_places:
-                sink.turn = 0
-            (<Topic>sink.places[sink.turn].topic).c_catch_up(self.out, sink, sink.turn)
-            sink.turn += 1
-            self.c_relieve(sink)
-            if monotonic_us() >= until_us:
-                break
-        return 0
 
     # ---- time
 
@@ -567,51 +441,6 @@ cdef class Hub(FlushTarget):
         if now_us > self.out.now_us:
             self.out.now_us = now_us
         self.out.wall_us = wall_us
-        return 0
-
-    cdef int c_emit_due(self, Topic topic, uint64_t slack_us, bint its_turn) except -1:
-        """Emits, or, within the topic's interval or before its turn, remembers to."""
-        cdef uint64_t interval_us = <uint64_t>topic.interval_ms * 1000 * (self.stretch if topic.may_stretch else 1)
-        cdef uint32_t version = topic.version
-        if self.out.now_us + slack_us < topic.next_us:
-            if not topic.waiting:
-                topic.waiting = True
-                self.waiting.append(topic)
-            return 0
-        if topic.costly and not its_turn:
-            if not topic.queued:
-                topic.queued = True
-                self.costly.append(topic)
-            return 0
-        topic.c_emit(self.out)
-        if topic.version == version:
-            return 0
-        if not interval_us:
-            self.undelayed += 1
-        else:
-            topic.next_us += interval_us        # on its own grid, so that the pace of tick() does not add up
-            if topic.next_us <= self.out.now_us + slack_us:
-                topic.next_us = self.out.now_us + interval_us
-        return 0
-
-    cdef int c_refill_work(self) except -1:
-        if self.out.now_us > self.work_us:
-            self.work_left = min(
-                <int64_t>WORK_MOST, self.work_left + <int64_t>(self.out.now_us - self.work_us) * WORK_PER_US)
-            self.work_us = self.out.now_us
-        return 0
-
-    cdef int c_serve_costly(self) except -1:
-        """Emits grouped views in turn, until what they may cost is spent: what is left waits, and then sends all its changes at once."""
-        cdef Topic topic
-        cdef uint64_t before
-        self.c_refill_work()
-        while self.work_left > 0 and self.costly:
-            topic = self.costly.popleft()
-            topic.queued = False
-            before = levels_summed()
-            self.c_emit_due(topic, TICK_US // 2, True)
-            self.work_left -= <int64_t>(levels_summed() - before) + WORK_OF_TURN
         return 0
 
     def flush(self, now_us: int, wall_us: int | None = None) -> int:
@@ -623,6 +452,7 @@ cdef class Hub(FlushTarget):
         cdef uint64_t deliveries = self.out.counters.deliveries
         cdef TopicGroup topic_group
         cdef Topic topic
+        cdef DueTopics due = self.due
         cdef bint deferred
         self.c_clock(now_us, wall_us)
         if self.dirty is None:
@@ -634,11 +464,12 @@ cdef class Hub(FlushTarget):
                 topic_group = self.c_next_dirty()
                 deferred = True
                 for topic in topic_group.topics:
-                    self.c_emit_due(topic, 0, False)
+                    due.c_emit(topic, 0, False)
                     deferred = deferred and topic.waiting
                 topic_group.deferred = deferred
-            if self.costly:
-                self.c_serve_costly()
+            if due.costly:
+                due.c_serve_costly()
+            self.undelayed = due.undelayed
             deliveries = self.out.counters.deliveries - deliveries
         finally:
             self.c_leave()
@@ -656,43 +487,15 @@ cdef class Hub(FlushTarget):
         self.c_enter()
         self.out.c_begin()
         try:
-            self.c_end_intervals()
-            self.c_serve_ahead()
-            self.c_serve_costly()
-            self.c_end_slow()
+            self.due.c_tick()
+            self.undelayed = self.due.undelayed
+            self.slow.c_end_too_slow()
             self.heartbeats.c_serve(self.out)
             deliveries = self.out.counters.deliveries - deliveries
         finally:
             self.c_leave()
             self.out.c_end(False)
         return <int64_t>deliveries
-
-    cdef int c_end_intervals(self) except -1:
-        cdef Topic topic
-        waiting, self.waiting = self.waiting, []
-        for topic in waiting:
-            topic.waiting = topic.topic_group.deferred = False
-            self.c_emit_due(topic, TICK_US // 2, False)
-        return 0
-
-    cdef int c_serve_ahead(self) except -1:
-        """Members that resumed ahead of their topic: it may have reached them, or their time is up."""
-        cdef Topic topic
-        ahead, self.ahead = self.ahead, []
-        for topic in ahead:
-            self.c_emit_due(topic, TICK_US // 2, False)
-            topic.c_serve_ahead(self.out, self.out.now_us)
-            if topic.n_ahead:
-                self.ahead.append(topic)
-        return 0
-
-    cdef int c_end_slow(self) except -1:
-        cdef Sink sink
-        for sink in list(self.blocked):
-            if self.out.now_us - sink.behind_since_us > self.slow_limit_us:
-                self.out.counters.too_slow += 1
-                sink.c_end(TOO_SLOW, "too slow")
-        return 0
 
     # ---- figures
 
@@ -707,8 +510,8 @@ cdef class Hub(FlushTarget):
         ``flush_us``, ``latency_us`` (event time to written), and the sums of what they count, ``flush_total_us``, ``latency_total_us``.
         """
         figures = self.out.c_figures()
-        figures["slow_sinks"] = len(self.blocked)
+        figures["slow_sinks"] = len(self.slow.blocked)
         figures["sinks"] = self.heartbeats.n_sinks
-        figures["topics"] = len(self.by_key)
+        figures["topics"] = len(self.table.by_key)
         figures["subscriptions"] = self.subscriptions
         return figures

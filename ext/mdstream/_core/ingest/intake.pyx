@@ -28,7 +28,7 @@ cdef class Intake:
         """Raises ValueError if the instrument is not of this hub. Use it no longer than until it is removed there."""
         self.hub = hub
         self.instrument = instrument
-        self.topic_group = hub.c_topic_group(instrument)
+        self.topic_group = hub.table.c_group(instrument)
 
     def __call__(self, bytes payload not None):
         return self.c_take(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))

@@ -353,7 +353,7 @@ cdef class Session(ConnectionHandler):
 
     def pause_writing(self) -> None:
         if self.state == SESSION_OPEN:
-            self.group.hub.c_blocked(self.sink)
+            self.group.hub.slow.c_block(self.sink)
 
     def resume_writing(self) -> None:
         self.c_drained()

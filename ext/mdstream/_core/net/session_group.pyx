@@ -119,7 +119,7 @@ cdef class SessionGroup:
         for session in expired(self.closings, now_us):
             session.drop()
         self.unread = 0
-        if self.hub.blocked:
+        if self.hub.slow.blocked:
             self.c_bound_unread(now_us)
 
     cdef int c_bound_unread(self, uint64_t now_us) except -1:
@@ -127,7 +127,7 @@ cdef class SessionGroup:
         cdef Py_ssize_t unread = 0
         cdef uint64_t patience_us = self.stuck_us
         cdef list stuck = []
-        cdef list sinks = [each for each in self.hub.blocked if isinstance(each, SessionSink)]
+        cdef list sinks = [each for each in self.hub.slow.blocked if isinstance(each, SessionSink)]
         for sink in sinks:
             unread += sink.c_look_at_held(now_us)
         self.unread = unread
