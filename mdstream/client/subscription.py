@@ -177,7 +177,7 @@ class Subscription:
 
     @property
     def resume(self) -> tuple[int, int] | None:
-        """(epoch, seq) after which the gateway may continue; None if it must start from the beginning."""
+        """(epoch, seq) of what the user has, after which the gateway may continue; None if it has nothing."""
         return None
 
     def on_end(self, observer: Callable[[], object]) -> Callable[[], None]:

@@ -63,6 +63,10 @@ class Ticker(Subscription):
     def __aiter__(self) -> AsyncIterator[TickerUpdate]:
         return self.updates()
 
+    @property
+    def resume(self) -> tuple[int, int] | None:
+        return None if self.current is None else (self.current.epoch, self.current.seq)
+
     def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
         self._synced = (
             not self.ready

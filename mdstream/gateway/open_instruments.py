@@ -289,7 +289,7 @@ class OpenInstruments:
         ahead = []
         for instrument in found:
             epoch, seq = resume.get(instrument.name, (0, 0))
-            is_behind = instrument.is_behind(epoch, seq if channel == Channel.BOOK else 0)
+            is_behind = instrument.is_behind(epoch, seq if channel != Channel.TRADES else 0)
             if is_behind and epoch > instrument.core.book.epoch:
                 ahead.append((instrument, epoch))
         return ahead
@@ -313,6 +313,9 @@ class OpenInstruments:
     ) -> None:
         """Answers a new subscription of a client that has ``seen`` a number; brings it up to date, or tells why not."""
         status = instrument.statuses[topic.channel]
+        if seen is None and status.state is State.LIVE and not self.strain.is_told:
+            self._hub.catch_up(sink, topic, answer)
+            return
         epoch, seq = instrument.position(topic.channel)
         is_ahead = seen is not None and seen[0] == epoch and seen[1] > seq
         if seen is not None and self._must_withhold(instrument, topic.channel, seen):

@@ -41,7 +41,7 @@ class _Kept:
     def wanted(self) -> tuple[int, int]:
         """Trades have no number that goes back: they are shown as soon as their epoch begins."""
         epoch, seq = self.seen
-        return epoch, seq if self.topic.channel == Channel.BOOK else 0
+        return epoch, seq if self.topic.channel != Channel.TRADES else 0
 
 
 class Withheld:

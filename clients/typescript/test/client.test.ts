@@ -457,4 +457,8 @@ test("a ticker keeps the newest", async () => {
   expect([ticker.state, ticker.current?.bid?.price, ticker.current?.ask]).toEqual(["live", "10.00", null]);
   net.last.say({ type: "heartbeat", time: 0, seqs: [[7, 10]] });
   expect([ticker.state, net.last.commands.at(-1)]).toMatchObject(["recovering", { op: "recover", from: 0 }]);
+  net.last.closed();
+  await clock.advance(250);
+  await open();
+  expect(net.last.commands).toMatchObject([{ op: "subscribe", channel: "ticker", resume: { "SIM:A": [5, 9] } }]);
 });

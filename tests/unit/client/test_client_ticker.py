@@ -74,3 +74,11 @@ def test_a_heartbeat_ahead_asks_for_the_newest(ticker, link):
     ticker.take(events.Ticker(9, 1, 5, 10, 100, 1, 102, 2, None, None), 0.0)
 
     assert ticker.state is SubscriptionState.LIVE
+
+
+def test_it_resumes_at_what_it_shows(ticker):
+    assert ticker.resume is None
+    ticker.take(events.Ticker(9, 1, 4, 10, 100, 1, 102, 2, None, None), 0.0)
+    ticker.detach("cut")
+
+    assert ticker.resume == (1, 4)

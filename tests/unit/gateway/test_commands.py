@@ -126,7 +126,6 @@ def test_defaults_may_be_spelled_out_for_every_channel() -> None:
         ),
         ({**TICKER, "group": 2}, "bad_value", "ticker has neither"),
         ({**TRADES, "interval_ms": 100}, "bad_value", "trades are never merged"),
-        ({**TICKER, "resume": {"SIM:A": [1, 1]}}, "bad_value", "a ticker cannot be resumed"),
         ({"op": "unsubscribe", "subs": []}, "bad_value", "subs is empty"),
         ({"op": "unsubscribe", "subs": [1, 1]}, "bad_value", "subs names 1 twice"),
         ({"op": "unsubscribe", "subs": [True]}, "bad_value", "subs[0]: expected `int`, was `bool`"),

@@ -109,8 +109,10 @@ cdef class Topic:
     cdef int64_t c_recover_work(self, int variant, uint64_t from_seq) except -1
     # Send one member what leads to where the topic stands.
     cdef int c_send_missing(self, Outbox out, Member* member) except -1
-    # What a member's `seq` is compared with.
+    # What the `seq` of a member that is behind is compared with.
     cdef uint64_t c_position(self) noexcept
+    # Whether a member that is ahead can be shown what there is now.
+    cdef bint c_has_reached(self, const Member* member) noexcept
     # Whether there is anything to show yet. If not, nobody is brought into step.
     cdef bint c_shows(self) noexcept
 

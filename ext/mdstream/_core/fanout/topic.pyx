@@ -103,6 +103,9 @@ cdef class Topic:
     cdef uint64_t c_position(self) noexcept:
         return self.seq
 
+    cdef bint c_has_reached(self, const Member* member) noexcept:
+        return member.seq <= self.c_position()
+
     cdef bint c_shows(self) noexcept:
         return True
 
@@ -202,7 +205,7 @@ cdef class Topic:
             return 0
         self.c_emit_first(out)
         member = self.c_member(sink, place)
-        if member.state == IN_STEP or member.state == AHEAD and member.seq > self.c_position():
+        if member.state == IN_STEP or member.state == AHEAD and not self.c_has_reached(member):
             return 0
         return self.c_bring_into_step(out, member)
 
@@ -226,6 +229,8 @@ cdef class Topic:
         for variant in range(VARIANTS):
             for i in range(self.members[variant].in_step, self.members[variant].count):
                 member = &self.members[variant].items[i]
+                if member.state == AHEAD and not self.c_has_reached(member):
+                    continue
                 if not member.held and not (<Sink>member.sink).blocked:
                     self.c_bring_into_step(out, member)
         return 0
@@ -241,7 +246,7 @@ cdef class Topic:
                 member = &self.members[variant].items[i]
                 if member.state != AHEAD or member.held or (<Sink>member.sink).blocked:
                     continue
-                if member.seq <= self.c_position():
+                if self.c_has_reached(member):
                     self.c_bring_into_step(out, member)
                 elif now_us >= member.deadline_us:
                     self.c_stop_waiting(out, member)
