@@ -1,13 +1,11 @@
+# distutils: depends = ext/mdstream/_core/websocket/accept_key.h
 """Upgrade requests (RFC 6455 section 4.2.1), without I/O.
 
 ``read`` takes the requests that clients usually send: bounded, in one pass, without an object per header. Any other request,
 allowed or not, is for picows' parser, which decides about it.
 """
 
-from binascii import b2a_base64
-from hashlib import sha1
-
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 
 from picows.picows cimport _parse_http_request, _validate_upgrade_request
@@ -26,9 +24,14 @@ cdef extern from *:
     int strncasecmp(const char* a, const char* b, size_t size) nogil
     int memcmp(const void* a, const void* b, size_t size) nogil
 
+cdef extern from "accept_key.h":
+    enum:
+        ACCEPT_KEY_SIZE
+        ACCEPT_SIZE
+    void accept_of_key(const char* key, char* accept) nogil
+
 cdef enum:
     MAX_HEADERS = 100
-    KEY_SIZE = 24
 
 cdef enum:                      # the headers that are read
     HOST = 0
@@ -51,7 +54,6 @@ cdef struct Request:
     Text target
     Text[OTHER] values          # data NULL: the header is missing
 
-cdef bytes GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 cdef uint8_t[256] TOKEN
 cdef uint8_t[256] BASE64
 
@@ -170,9 +172,9 @@ cdef bint lists_upgrade(Text value) noexcept nogil:
 cdef bint is_key(Text value) noexcept nogil:
     """Sixteen bytes in base64."""
     cdef Py_ssize_t i
-    if value.size != KEY_SIZE or value.data[KEY_SIZE - 1] != c'=' or value.data[KEY_SIZE - 2] != c'=':
+    if value.size != ACCEPT_KEY_SIZE or value.data[ACCEPT_KEY_SIZE - 1] != c'=' or value.data[ACCEPT_KEY_SIZE - 2] != c'=':
         return False
-    for i in range(KEY_SIZE - 2):
+    for i in range(ACCEPT_KEY_SIZE - 2):
         if not BASE64[<uint8_t>value.data[i]]:
             return False
     return True
@@ -210,8 +212,11 @@ cdef bint is_upgrade(const Request* request) noexcept nogil:
             and is_word(request.values[VERSION], "13", 2) and is_key(request.values[KEY]))
 
 
-cdef bytes accept_of(bytes key):
-    return b2a_base64(sha1(key + GUID).digest(), newline=False)
+cdef bytes accept_of(Text key):
+    cdef bytes accept = PyBytes_FromStringAndSize(NULL, ACCEPT_SIZE)
+    check(key.size == ACCEPT_KEY_SIZE)
+    accept_of_key(key.data, PyBytes_AS_STRING(accept))
+    return accept
 
 
 cdef bytes to_bytes(Text text):
@@ -238,7 +243,7 @@ def read(head: bytes) -> tuple | None:
         to_bytes(request.values[AUTHORIZATION]),
         to_bytes(request.values[ORIGIN]),
         to_bytes(request.values[HOST]),
-        accept_of(to_bytes(request.values[KEY])),
+        accept_of(request.values[KEY]),
     )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import random
+
 import pytest
 
 from mdstream._core.websocket import upgrade_request
@@ -89,3 +93,12 @@ def test_picows_reads_what_is_allowed_and_says_what_is_not() -> None:
         upgrade_request.parse(request(line=b"GET /v1/stream HTTP/1.0"))
     with pytest.raises(RuntimeError, match="invalid key"):
         upgrade_request.validate(upgrade_request.parse(request(without=b"Sec-WebSocket-Key")))
+
+
+def test_the_answer_to_any_key_is_that_of_the_standard_library() -> None:
+    chance = random.Random(5)
+    for _ in range(200):
+        key = base64.b64encode(chance.randbytes(16))
+        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        read = upgrade_request.read(request(b"Sec-WebSocket-Key: " + key, without=b"Sec-WebSocket-Key"))
+        assert read is not None and read[-1] == accept
