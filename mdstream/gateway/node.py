@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
@@ -15,15 +14,13 @@ from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.sender import Sender
 from mdstream._core.net.sender_uring import UringSender
 from mdstream.auth.revocations import Revocations
-from mdstream.bus import Bus, BusOptions, ReaderOptions, Readers, StreamOptions, connect, connect_delayed
-from mdstream.bus.options import read_urls, secret
-from mdstream.bus.streams import PAST_SLACK_S
-from mdstream.errors import BusError, BusUnavailable
+from mdstream.bus import Bus, ReaderOptions, Readers
 from mdstream.gateway.admin import Admin, by_instrument, refused_page
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.auth_metrics import AuthCollector
 from mdstream.gateway.auth_setup import make_authenticator
 from mdstream.gateway.bus_control import BusControl
+from mdstream.gateway.bus_link import BusLink
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
 from mdstream.gateway.limit_settings import LimitSettings
@@ -35,6 +32,7 @@ from mdstream.gateway.relief import Relief
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.sockets import url_of
+from mdstream.gateway.upkeep import Upkeep
 from mdstream.gateway.usage_writer import UsageWriter
 from mdstream.gateway.warming import Warming
 from mdstream.gateway.worker_link import Pages
@@ -42,13 +40,10 @@ from mdstream.gateway.worker_settings import WorkerPlace
 
 log = logging.getLogger("mdstream.gateway")
 
-NOT_CONNECTED: Final = "NATS is not connected"
 _SWEEP_S: Final = 1.0
 _SHOW_S: Final = 0.2
 _LOOK_AT_FILES_S: Final = 2.0
 _TICKS_TO_HEARTBEAT: Final = 8
-_RETRY_LEAST_S: Final = 0.2
-_RETRY_MOST_S: Final = 5.0
 _CLOSE_WAIT_S: Final = 3.0
 
 
@@ -65,8 +60,7 @@ class Gateway:
         """``place``: it is one worker of several; it accepts clients where ``watch`` says, and has no admin pages of its own."""
         self.config = config
         self._place = place
-        self._bus = bus
-        self._owns_bus = bus is None
+        self._link = BusLink(config, bus, self._use)
         self._hub = Hub(
             log_capacity=config.log_capacity,
             trade_capacity=config.trade_capacity,
@@ -77,11 +71,12 @@ class Gateway:
             compression_level=config.compression_level,
             compression_threshold_bytes=config.compression_threshold_bytes,
         )
+        self._upkeep = Upkeep()
         self.scheduler = FlushScheduler(
             self._hub,
             coalesce_max_us=config.coalesce_max_ms * 1000,
             idle_tick_us=config.heartbeat_ms * 1000 // _TICKS_TO_HEARTBEAT,
-            on_tick=self._ticked,
+            on_tick=self._upkeep.tick,
         )
         self._instruments = OpenInstruments(
             config, self._hub, self.scheduler.flush, now_us=monotonic_us, wall_us=wall_us
@@ -92,7 +87,7 @@ class Gateway:
         self._limits = Limits(
             config, time.monotonic, tell=self._limited, shared=None if place is None else place.limits
         )
-        self._usage = UsageWriter(config, lambda: self._bus, wall_us) if config.usage_enabled else None
+        self._usage = UsageWriter(config, lambda: self._link.bus, wall_us) if config.usage_enabled else None
         self._sessions = Sessions(
             config,
             self._hub,
@@ -110,7 +105,7 @@ class Gateway:
             self._hub,
             self._sessions,
             self._limits,
-            self._bus_trouble,
+            lambda: self._link.trouble,
             self.audit,
             self._authenticator,
             self._unknown_revocations,
@@ -124,7 +119,7 @@ class Gateway:
             self._sessions,
             self._server,
             self._instruments,
-            self._connected,
+            lambda: self._link.connected,
             self._pauses,
             self.audit,
             self._limits,
@@ -141,12 +136,8 @@ class Gateway:
         )
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
-        self._missing = NOT_CONNECTED
-        self._swept_at = self._shown_at = 0.0
-        self._looked_at = time.monotonic()
-        self._connecting: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[None] | None = None
-        self._used = asyncio.Event()
+        self._plan_upkeep()
 
     @property
     def port(self) -> int:
@@ -184,13 +175,13 @@ class Gateway:
     def not_ready(self) -> str | None:
         """Why a load balancer should send no clients here now; None if it may."""
         if self._server.opening is not None and not self._server.draining:
-            return self._bus_trouble() or self._warming.progress
-        return self._server.not_ready() or self._bus_trouble()
+            return self._link.trouble or self._warming.progress
+        return self._server.not_ready() or self._link.trouble
 
     async def wait_refused(self) -> None:
         """Returns never, unless NATS is there and cannot serve this configuration; then raises ConfigError. Or it cannot listen; then
         raises MdstreamError."""
-        tasks = [task for task in (self._connecting, self._taking) if task is not None]
+        tasks = [task for task in (self._link.connecting, self._taking) if task is not None]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in tasks:
             if task.done() and not task.cancelled():
@@ -199,7 +190,7 @@ class Gateway:
 
     async def wait_ready(self) -> None:
         """Returns when NATS was connected for the first time."""
-        await self._used.wait()
+        await self._link.used.wait()
 
     async def start(self) -> None:
         """As ``begin``; returns when clients are taken. Raises MdstreamError if it cannot listen."""
@@ -214,7 +205,7 @@ class Gateway:
 
     async def begin(self) -> None:
         """Takes its addresses and begins to connect to NATS. Raises ConfigError, or MdstreamError if it cannot."""
-        options = bus_options(self.config) if self._bus is None else None
+        options = self._link.read_options()
         self.scheduler.start(asyncio.get_running_loop())
         self._pauses.watch()
         self._relief.start()
@@ -229,10 +220,7 @@ class Gateway:
         except BaseException:
             await self.stop()
             raise
-        if options is not None:
-            self._connecting = asyncio.get_running_loop().create_task(self._connect(options))
-        elif self._bus is not None:
-            self._use(self._bus)
+        self._link.begin(options)
         if self._place is None and self.config.warm_ms:
             log.info(
                 "clients are taken once NATS and their books are there, in %g s at the latest; probes and metrics at %s",
@@ -291,7 +279,7 @@ class Gateway:
         self._server.draining = True
         close_all(self._sessions)
         self._relief.stop()
-        for task in (self._connecting, self._taking):
+        for task in (self._link.connecting, self._taking):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -309,8 +297,7 @@ class Gateway:
         await self._instruments.close()
         if self._usage is not None:
             await self._usage.stop()
-        if self._bus is not None and self._owns_bus:
-            await self._bus.close()
+        await self._link.close()
         self.scheduler.stop()
         self._pauses.unwatch()
 
@@ -327,21 +314,17 @@ class Gateway:
         """A gateway that has just started would show clients nothing yet, and others can."""
         try:
             async with asyncio.timeout(self.config.warm_ms / 1000):
-                await self._used.wait()
-                assert self._bus is not None
-                await self._warming.warm(self._bus)
+                await self._link.used.wait()
+                assert self._link.bus is not None
+                await self._warming.warm(self._link.bus)
         except TimeoutError:
             if self.config.warm_ms:
-                log.warning("clients are taken now: %s", self._bus_trouble() or self._warming.progress)
+                log.warning("clients are taken now: %s", self._link.trouble or self._warming.progress)
         self._server.take_clients()
         if self._place is None:
             log.info("serving clients at %s, probes and metrics at %s", self.url, self.admin_url)
-        if self._bus is not None:
-            self._say_connected()
-
-    def _say_connected(self) -> None:
-        assert self._bus is not None
-        log.info("connected to NATS at %s", self._bus.options.where)
+        if self._link.bus is not None:
+            _say_connected(self._link.bus)
 
     def _make_relief(self) -> Relief:
         relief = Relief(
@@ -350,7 +333,7 @@ class Gateway:
             self._instruments,
             self._server.group,
             max_memory_bytes=self.config.max_memory_bytes,
-            nats_socket=lambda: None if self._bus is None else self._bus.client.socket,
+            nats_socket=lambda: self._link.socket,
         )
         self._server.refuses = self._sessions.subscriptions.refuses = lambda: relief.overload.refuses
         self._sessions.is_well = lambda: not relief.overload.level
@@ -358,59 +341,14 @@ class Gateway:
 
     # ---- the bus
 
-    def _connected(self) -> bool:
-        return self._bus is not None and self._bus.connected
-
-    def _bus_trouble(self) -> str | None:
-        """Why there is no market data now; None if there is."""
-        if self._connected():
-            return None
-        return self._missing if self._bus is None else NOT_CONNECTED
-
-    async def _connect(self, options: BusOptions) -> None:
-        """Tries until NATS and its streams are there; logs a failure once, and again only when the reason changes."""
-        said = ""
-        delay_s = _RETRY_LEAST_S
-        while True:
-            try:
-                await self._try_bus(options)
-                return
-            except BusError as error:
-                if str(error) != said:
-                    said = str(error)
-                    again = (
-                        "trying again" if isinstance(error, BusUnavailable) else "trying again all the same"
-                    )
-                    log.warning("%s; %s", said, again)
-            await asyncio.sleep(random.uniform(0, delay_s))
-            delay_s = min(delay_s * 2, _RETRY_MOST_S)
-
-    async def _try_bus(self, options: BusOptions) -> None:
-        delay_s = self.config.delay_ms / 1000
-        try:
-            bus = await (connect_delayed(options, delay_s) if delay_s else connect(options))
-        except BusError as error:
-            self._missing = NOT_CONNECTED if isinstance(error, BusUnavailable) else str(error)
-            raise
-        try:
-            await bus.ensure_streams()
-        except BaseException as error:
-            if isinstance(error, BusError):
-                self._missing = str(error)
-            await bus.close()
-            raise
-        self._bus = bus
-        self._use(bus)
-
     def _use(self, bus: Bus) -> None:
         if self._server.opening is None:
-            self._say_connected()
+            _say_connected(bus)
         if self._control is not None:
             self._control.use(bus)
         stale_ms = self.config.stale_after_ms
         options = ReaderOptions(stale_after_s=stale_ms / 1000 if stale_ms else None)
         self._instruments.use(Readers(bus, self.scheduler, options))
-        self._used.set()
 
     # ---- who may be here
 
@@ -458,26 +396,19 @@ class Gateway:
 
     # ---- time
 
-    def _ticked(self) -> None:
-        """The hub has ticked: what else is looked at a few times a second."""
-        now_s = time.monotonic()
-        self._server.tick()
-        self._sessions.lifetimes.tick()
-        if now_s - self._shown_at >= _SHOW_S:
-            self._shown_at = now_s
-            self._instruments.show_withheld()
-        if now_s - self._swept_at >= _SWEEP_S:
-            self._swept_at = now_s
-            self._instruments.sweep()
-            self._limits.sweep()
-            self._warming.tick()
-            self._sessions.sweep()
-        if self._authenticator is not None and now_s - self._looked_at >= _LOOK_AT_FILES_S:
-            self._looked_at = now_s
-            self._authenticator.look_at_files()
+    def _plan_upkeep(self) -> None:
+        """What else is looked at once the hub has ticked."""
+        upkeep = self._upkeep
+        upkeep.add(self._server.tick)
+        upkeep.add(self._sessions.lifetimes.tick)
+        upkeep.add(self._instruments.show_withheld, every_s=_SHOW_S)
+        for work in (self._instruments.sweep, self._limits.sweep, self._warming.tick, self._sessions.sweep):
+            upkeep.add(work, every_s=_SWEEP_S)
+        if self._authenticator is not None:
+            upkeep.add(self._authenticator.look_at_files, every_s=_LOOK_AT_FILES_S, later=True)
         if self._usage is not None:
-            self._usage.tick()
-        self.ticked()
+            upkeep.add(self._usage.tick)
+        upkeep.add(lambda: self.ticked())
 
 
 def _nothing() -> None:
@@ -494,30 +425,8 @@ def wall_us() -> int:
     return time.time_ns() // 1000
 
 
-def bus_options(config: GatewayConfig) -> BusOptions:
-    """The options of the bus from the configuration; raises ConfigError if they are not valid."""
-    options = BusOptions(
-        urls=read_urls(config.nats),
-        credentials=config.nats_credentials,
-        nkey=config.nats_nkey,
-        user=config.nats_user,
-        password=secret(config.nats_password, config.nats_password_file),
-        token=secret(config.nats_token, config.nats_token_file),
-        tls_ca=config.nats_tls_ca,
-        tls_cert=config.nats_tls_cert,
-        tls_key=config.nats_tls_key,
-        inbox_prefix=config.nats_inbox_prefix,
-        api_prefix=config.nats_api_prefix,
-        name=f"mdstream gateway {config.node}",
-        parser=config.nats_parser,
-        streams=StreamOptions(
-            log_max_age_s=PAST_SLACK_S + config.delay_ms / 1000,
-            past_max_bytes=config.delay_max_bytes,
-            replicas=config.nats_replicas,
-        ),
-    )
-    options.ssl_context()
-    return options
+def _say_connected(bus: Bus) -> None:
+    log.info("connected to NATS at %s", bus.options.where)
 
 
 def _sender() -> Sender | None:
