@@ -6,7 +6,7 @@ The usual command is decoded by msgspec; everything else goes to the strict deco
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -18,6 +18,9 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.control_decoder import JSON, MAX_VALUES, decode_strictly, first_repeated, shown
 from mdstream.model import MAX_NUMBER, Channel, InstrumentId
 
+if TYPE_CHECKING:
+    from mdstream.auth.entitlements import Entitlements
+
 _SHORT = 4096
 """Longer messages are rare, and may hold numbers of more digits than Python likes to read."""
 _from_json = msgspec.json.Decoder().decode
@@ -25,6 +28,12 @@ _from_msgpack = msgspec.msgpack.Decoder().decode
 
 _VALUES_PER_INSTRUMENT = 8
 """In a ``subscribe``: its name, and its key, epoch and number in ``resume``, with room to spare."""
+
+USUALS: Final = 1_024
+"""Messages of each format that are remembered, the newest."""
+_USUAL_BYTES = 200
+"""The most of one of them."""
+_USUAL_CHANNELS = (Channel.BOOK, Channel.TRADES, Channel.TICKER)
 
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
 CommandId: TypeAlias = int | str | UnsetType
@@ -50,6 +59,18 @@ class Subscribe(_Command, tag="subscribe", frozen=True):
     def echo_bytes(self) -> int:
         """What its ``id`` takes in all answers, where it is a string."""
         return len(self.id) * len(self.instruments) if isinstance(self.id, str) else 0
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is to one instrument, and says no more than which view of it: neither ``resume`` nor ``group``, nor anything new."""
+        plain = Subscribe(
+            id=self.id,
+            channel=self.channel,
+            instruments=self.instruments,
+            depth=self.depth,
+            interval_ms=self.interval_ms,
+        )
+        return len(self.instruments) == 1 and self.channel in _USUAL_CHANNELS and self == plain
 
     @property
     def view(self) -> tuple[str, int, int, int]:
@@ -80,6 +101,23 @@ class Auth(_Command, tag="auth", frozen=True):
 
 class Ping(_Command, tag="ping", frozen=True):
     data: Any = UNSET
+
+
+class UsualSubscribe:
+    """A message that is one ``subscribe`` as most clients send it. All that send the same bytes share it, and what was found out of it."""
+
+    __slots__ = ("allowed_by", "channel", "command", "echo_bytes", "name", "size", "view")
+
+    def __init__(self, command: Subscribe, size: int) -> None:
+        self.command = command
+        self.size = size
+        """Of the message, in bytes."""
+        self.name = command.instruments[0]
+        self.channel = command.channel.value
+        self.view = command.view
+        self.echo_bytes = command.echo_bytes
+        self.allowed_by: Entitlements | None = None
+        """Those that allowed it when it came last; they do not change."""
 
 
 class BadCommand(Struct, frozen=True):
@@ -137,11 +175,19 @@ class CommandReader:
         self._config = config
         self._max_values = max(MAX_VALUES, _VALUES_PER_INSTRUMENT * config.max_instruments_per_command)
         self._checks = {Subscribe: self._check_subscribe, Unsubscribe: self._check_unsubscribe}
+        self._usual: tuple[dict[bytes, UsualSubscribe], ...] = ({}, {})
+        """By format and message, in the order in which they came."""
+
+    def find_usual(self, format: int, payload: bytes) -> UsualSubscribe | None:
+        """What a message was read as before, if it is a usual ``subscribe``; else None: read it."""
+        return self._usual[format].get(payload)
 
     def read_message(self, format: int, payload: bytes) -> Iterator[Command | BadCommand]:
         """The commands of one WebSocket message, each decoded when it is asked for. Raises CommandError where its bytes cannot be
         decoded any further, or there are too many."""
         most = self._config.max_commands_per_message
+        command: Command | BadCommand | None = None
+        number = 0
         for number, value in enumerate(decode(format, payload, self._max_values)):
             if number == most:
                 raise CommandError(
@@ -149,9 +195,21 @@ class CommandReader:
                     f"the message has more than {most} commands; what follows is not read",
                 )
             try:
-                yield self.read(value)
+                command = self.read(value)
             except CommandError as error:
-                yield BadCommand(id_of(value), error)
+                command = BadCommand(id_of(value), error)
+            yield command
+        if number == 0 and isinstance(command, Subscribe):
+            self._remember(format, payload, command)
+
+    def _remember(self, format: int, payload: bytes, command: Subscribe) -> None:
+        """In the place of the oldest: strangers can only make others read again."""
+        if len(payload) > _USUAL_BYTES or not command.is_usual:
+            return
+        known = self._usual[format]
+        if len(known) >= USUALS:
+            del known[next(iter(known))]
+        known[payload] = UsualSubscribe(command, len(payload))
 
     def read(self, value: object) -> Command:
         """``value`` as a command; raises CommandError with the contract's code and what is allowed."""
@@ -173,8 +231,6 @@ class CommandReader:
             raise _bad_value(f"depth and group are for the channel book; {command.channel} has neither")
         if command.channel is Channel.TRADES and command.interval_ms:
             raise _bad_value("trades are never merged; interval_ms must be 0 or left out")
-        if command.channel is Channel.TICKER and command.resume:
-            raise _bad_value("a ticker cannot be resumed; the newest is sent at once")
         _check_served("depth", command.depth, self._config.depths)
         _check_served("interval_ms", command.interval_ms, self._config.intervals_ms)
         for name in command.resume.keys() - set(command.instruments) if command.resume else ():

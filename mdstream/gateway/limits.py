@@ -293,6 +293,8 @@ class Limits:
 
     def admit(self, visitor: Visitor) -> str | None:
         """Call when everything else allows the upgrade, and its answer is given at once. Why it must be refused, else None."""
+        if visitor.is_exempt:
+            return None
         has_user = self._has_user(visitor)
         user = self.users.find(visitor.identity.subject, self._now_s()) if has_user else None
         if user is not None and self.users.is_full(user, Kind.CONNECTIONS, user.connections):
@@ -310,6 +312,8 @@ class Limits:
     def entered(self, visitor: Visitor) -> None:
         """The session has begun."""
         visitor.is_in = True
+        if visitor.is_exempt:
+            return
         if self._has_user(visitor):
             visitor.user = self.users.use(visitor.identity.subject)
         if visitor.is_counted:
@@ -347,10 +351,10 @@ class Limits:
 
     def has_room(self, visitor: Visitor, more: int) -> bool:
         """Whether there is room for so many more subscriptions."""
-        return not visitor.is_counted or not any(
-            shares.is_full(share, Kind.SUBSCRIPTIONS, share.subscriptions, more)
-            for shares, share in self._shares_of(visitor)
-        )
+        place, user = visitor.place, visitor.user
+        if place is not None and self.addresses.is_full(place, Kind.SUBSCRIPTIONS, place.subscriptions, more):
+            return False
+        return user is None or not self.users.is_full(user, Kind.SUBSCRIPTIONS, user.subscriptions, more)
 
     def check_room(self, visitor: Visitor, more: int) -> str | None:
         """Why there is no room for so many more subscriptions, else None."""
@@ -361,9 +365,9 @@ class Limits:
 
     def subscribed(self, visitor: Visitor, have: int) -> None:
         """How many subscriptions the session has now."""
-        if not visitor.is_in or not visitor.is_counted:
-            return
         more = have - visitor.subscriptions
+        if not more or not visitor.is_in or not visitor.is_counted:
+            return
         visitor.subscriptions = have
         for shares, share in self._shares_of(visitor):
             share.subscriptions += more

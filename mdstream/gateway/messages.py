@@ -142,11 +142,12 @@ def subscribed(
 
 
 class Subscribed:
-    """The ``subscribed`` of one instrument. All that lead to the same topic are equal but for the ``id``, so the rest is encoded once."""
+    """The ``subscribed`` of one instrument. All that lead to the same topic are equal but for the ``id``, so the rest is encoded once;
+    with the ``id``, where many clients may give it."""
 
     def __init__(self) -> None:
         self._ref: Ref | None = None
-        self._made: dict[tuple[int, int, bool, int], bytes] = {}
+        self._made: dict[tuple[int, int, bool, int, CommandId], bytes] = {}
 
     def __len__(self) -> int:
         return len(self._made)
@@ -157,15 +158,18 @@ class Subscribed:
         """As ``subscribed``."""
         if ref is not self._ref or len(self._made) >= _MOST_ANSWERS:
             self._ref, self._made = ref, {}
-        key = format, topic.number, resumed, delay_ms
+        kept = id if type(id) is int and 0 <= id <= _MOST_KEPT_ID else UNSET
+        key = format, topic.number, resumed, delay_ms, kept
         made = self._made.get(key)
         if made is None:
-            made = subscribed(format, UNSET, topic, ref, resumed=resumed, delay_ms=delay_ms)
+            made = subscribed(format, kept, topic, ref, resumed=resumed, delay_ms=delay_ms)
             self._made[key] = made
-        return made if id is UNSET else _with_id(format, made, id)
+        return made if kept is id else _with_id(format, made, id)
 
 
 _MOST_ANSWERS = 64
+_MOST_KEPT_ID = 100
+"""Clients that count their commands give the same numbers."""
 _JSON_HEAD = b'{"type":"subscribed",'
 _MSGPACK_HEAD = _to_msgpack("type") + _to_msgpack("subscribed")
 

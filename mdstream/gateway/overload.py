@@ -67,6 +67,8 @@ class Overload:
         """The subscriptions of some clients must end now; so once a second at most."""
         self.must_close = False
         """Some clients must be closed now, as memory is full; so once a second at most."""
+        self.refuses: str | None = None
+        """Why new clients and subscriptions are refused; None if they are not. Asked for each of them."""
         self._strained_since: float | None = None
         self._calm_since: float | None = None
         self._closed_at = float("-inf")
@@ -78,6 +80,7 @@ class Overload:
         if load.memory_share >= FULL and now - self._closed_at >= UP_S:
             self._closed_at = now
             self.must_close = True
+        self.refuses = self._why_refused()
 
     def _look_at_time(self, load: Load, now: float) -> None:
         if load.is_strained:
@@ -111,9 +114,7 @@ class Overload:
     def is_short(self) -> bool:
         return self.load.memory_share >= SHORT
 
-    @property
-    def refuses(self) -> str | None:
-        """Why new clients and subscriptions are refused; None if they are not."""
+    def _why_refused(self) -> str | None:
         if self.level >= REFUSES:
             return "this gateway cannot keep up"
         return "this gateway is short of memory" if self.is_tight else None

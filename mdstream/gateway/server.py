@@ -12,7 +12,7 @@ from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup, SessionLimits
 from mdstream.auth.authenticator import Authenticator
-from mdstream.auth.identity import Identity
+from mdstream.auth.identity import NOBODY, Identity
 from mdstream.gateway.admission import Admission
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.auth_setup import make_origins
@@ -51,11 +51,13 @@ class Server:
         self._config = config
         self._audit = audit
         self._limits = limits
+        self._asks = authenticator is not None
         self._upgrades = Upgrades(
             compression=config.compression,
             trouble=bus_trouble,
             origins=make_origins(config),
             query_token=config.auth_query_token,
+            asks=authenticator is not None,
         )
         self.admission = Admission(
             authenticator,
@@ -190,27 +192,32 @@ class Server:
             log.exception("an upgrade request could not be judged")
             verdict = Refused(500, "internal error")
             answer = refusal(verdict)
-        if isinstance(verdict, Accepted):
+        if not isinstance(verdict, Accepted):
+            self._send_away(session, verdict, answer)
+        elif self._asks:
             self.admission.judge(session, verdict, answer)
         else:
-            self._send_away(session, verdict, answer)
+            self._admit(session, verdict, answer, NOBODY)
 
     def let_in(self, session: Session, verdict: Accepted, answer: bytes, identity: Identity | None) -> None:
         """``identity`` None: to be told that it is unauthorized."""
         busy = self._busy(session)
         if busy is not None:  # since its request came
             self.refuse(session, Refused(503, busy, (("Retry-After", str(retry_after_s())),)))
-            return
-        visitor = _visitor(session)
-        if identity is None:
-            self._limits.answered(visitor)
-            session.context = UNWELCOME
+        elif identity is not None:
+            self._admit(session, verdict, answer, identity)
         else:
-            visitor.identity = identity
-            if why := self._limits.admit(visitor):
-                self.refuse(session, _too_many(why))
-                return
-        session.accept(answer, verdict.format, verdict.deflate.window_bits if verdict.deflate else 0)
+            self._limits.answered(_visitor(session))
+            session.context = UNWELCOME
+            _accept(session, verdict, answer)
+
+    def _admit(self, session: Session, verdict: Accepted, answer: bytes, identity: Identity) -> None:
+        visitor = _visitor(session)
+        visitor.identity = identity
+        if why := self._limits.admit(visitor):
+            self.refuse(session, _too_many(why))
+        else:
+            _accept(session, verdict, answer)
 
     def _unauthorized(self, session: Session, why: str) -> None:
         self._audit.refused("credentials", why, _visitor(session).address)
@@ -233,7 +240,7 @@ class Server:
             refused = _too_many(why)
             return refused, refusal(refused)
         verdict, answer = self._upgrades.answer(head, self._busy(session))
-        if self.tls is not None and isinstance(verdict, Accepted):
+        if self._asks and self.tls is not None and isinstance(verdict, Accepted):
             verdict.credentials.certificate = self.tls.shown(session.transport)
         return verdict, answer
 
@@ -268,6 +275,10 @@ class Server:
             else "connections of one address have not sent their request"
         )
         return refusal(Refused(status, f"too many {whose}; try again later", (_retry_after(),)))
+
+
+def _accept(session: Session, verdict: Accepted, answer: bytes) -> None:
+    session.accept(answer, verdict.format, verdict.deflate.window_bits if verdict.deflate else 0)
 
 
 def _visitor(session: Session) -> Visitor:

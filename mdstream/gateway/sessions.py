@@ -32,6 +32,7 @@ from mdstream.gateway.commands import (
     Recover,
     Subscribe,
     Unsubscribe,
+    UsualSubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_topic, no_longer_allowed
@@ -161,7 +162,9 @@ class Sessions:
 
     def received(self, session: Session, payload: bytes) -> None:
         """Answers one WebSocket message, now or in slices; raises nothing, whatever the message holds."""
-        self.turns.run(session, self._answer_all(session, payload))
+        usual = self._reader.find_usual(session.format, payload)
+        if usual is None or not self.turns.run_at_once(session, self._answer_usual, usual):
+            self.turns.run(session, self._answer_all(session, payload))
 
     def limited(self, session: Session, kind: str) -> None:
         """The core has refused what a client sent: ``decoded_bytes``, a message; ``control_frames``, pings that are not all answered;
@@ -250,6 +253,19 @@ class Sessions:
                 yield
         except CommandError as error:
             self.refuse(session, UNSET, error)
+
+    def _answer_usual(self, session: Session, usual: UsualSubscribe) -> None:
+        """As ``_answer_all``, of a message that is known."""
+        budgets = client_of(session).budgets
+        id: CommandId = UNSET
+        try:
+            budgets.charge(Cost.DECODED_BYTES, usual.size)
+            id = usual.command.id
+            budgets.charge(Cost.COMMANDS)
+            self.commands_total["subscribe"] += 1
+            self.subscriptions.subscribe_usual(session, usual)
+        except CommandError as error:
+            self.refuse(session, id, error)
 
     def _answer(self, session: Session, command: Command | BadCommand) -> Steps | None:
         """Answers, or returns the steps of the answer, which refuse nothing any more."""

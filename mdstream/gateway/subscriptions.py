@@ -14,8 +14,8 @@ from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import costs, messages
 from mdstream.gateway.budget import Cost
-from mdstream.gateway.clients import client_of, tell
-from mdstream.gateway.commands import CommandId, Subscribe, Unsubscribe
+from mdstream.gateway.clients import Client, client_of, tell
+from mdstream.gateway.commands import CommandId, Subscribe, Unsubscribe, UsualSubscribe
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_subscribe
 from mdstream.gateway.grouped_views import GroupedViews
@@ -85,6 +85,36 @@ class Subscriptions:
         client_of(session).budgets.charge(Cost.LEVELS, costs.WAIT_LEVELS * len(command.resume))
         self._open_later(session, command)
         return None
+
+    def subscribe_usual(self, session: Session, usual: UsualSubscribe) -> None:
+        """As ``subscribe``, in one step."""
+        client = client_of(session)
+        self._check_entitled_usual(client, usual)
+        self._check_load()
+        instrument = self._instruments.find(usual.name)
+        if instrument is None or not self._has_room(session, client):
+            for _ in self.subscribe(session, usual.command) or ():
+                pass
+            return
+        depth = usual.command.depth
+        work = costs.of_answer(instrument.core, usual.channel, depth, 1, None)
+        client.charge_work(work, session.format, usual.echo_bytes)
+        topic, resumed = self._hub.join(session.sink, instrument.core, usual.view)
+        self._begin(session, usual.command.id, instrument, topic, resumed, None)
+        self._tally(session)
+
+    def _check_entitled_usual(self, client: Client, usual: UsualSubscribe) -> None:
+        """As ``_check_entitled``; most clients have the same entitlements."""
+        entitlements = client.identity.entitlements
+        if usual.allowed_by is not entitlements:
+            check_subscribe(entitlements, usual.command, self._config.delay_ms)
+            usual.allowed_by = entitlements
+
+    def _has_room(self, session: Session, client: Client) -> bool:
+        """Whether one more subscription certainly fits."""
+        return session.sink.subscriptions + client.opening < self._config.max_subscriptions and (
+            self._limits.has_room(client.visitor, 1)
+        )
 
     def _check_load(self) -> None:
         """Raises CommandError ``unavailable`` while the gateway cannot keep up."""
@@ -213,9 +243,21 @@ class Subscriptions:
         topic, resumed = self._hub.join(session.sink, instrument.core, command.view, resume)
         if command.group != 1:
             self._grouped.joined(topic)
+        self._begin(session, command.id, instrument, topic, resumed, resume)
+
+    def _begin(
+        self,
+        session: Session,
+        id: CommandId,
+        instrument: OpenInstrument,
+        topic: Topic,
+        resumed: bool | None,
+        resume: tuple[int, int] | None,
+    ) -> None:
+        """Answers who has joined a topic. ``resumed`` None: it was subscribed already, and its data continues where it is."""
         answer = instrument.subscribed.encode(
             session.format,
-            command.id,
+            id,
             topic,
             instrument.ref,
             resumed=resumed is not False,
@@ -224,7 +266,6 @@ class Subscriptions:
         if resumed is not None and self._usage is not None:
             self._count_begin(self._usage, session, topic)
         if resumed is None:
-            # The client is subscribed already: its data continues where it is.
             session.send_control(answer)
         else:
             self._instruments.begin(session.sink, topic, instrument, answer, resume)

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from mdstream.codes import CloseCode
 
@@ -24,6 +24,7 @@ MOMENT_US: Final = 250
 """Work of one session before the next one that waits has its turn."""
 
 Steps: TypeAlias = Iterator[None]
+T = TypeVar("T")
 
 
 class Worker(Protocol):
@@ -34,6 +35,9 @@ class Worker(Protocol):
     def pause_input(self) -> None: ...
     def resume_input(self) -> None: ...
     def close(self, code: int = ..., reason: str = ...) -> None: ...
+
+
+S = TypeVar("S", bound=Worker)
 
 
 class _Gateway:
@@ -98,6 +102,15 @@ class Turns:
             self._spend(self._clock_us() - began_us)
         if not done and session.open:
             self._wait(session, steps)
+
+    def run_at_once(self, session: S, work: Callable[[S, T], object], argument: T) -> bool:
+        """Does a piece of work that is no longer than a step, unless the session has other work waiting or there is no time: then False."""
+        if self._left_us <= 0 or session in self._waiting:
+            return False
+        began_us = self._clock_us()
+        work(session, argument)
+        self._spend(self._clock_us() - began_us)
+        return True
 
     def run_own(self, steps: Steps) -> None:
         """The same for work of the gateway itself, which has its turn among the sessions."""

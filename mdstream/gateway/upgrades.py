@@ -40,11 +40,14 @@ class Upgrades:
         trouble: Callable[[], str | None] = lambda: None,
         origins: Origins | None = None,
         query_token: bool = False,
+        asks: bool = True,
     ) -> None:
+        """``asks`` False: nobody looks at credentials, so none are read."""
         self._compression = compression
         self._trouble = trouble
         self._origins = origins
         self._query_token = query_token
+        self._asks = asks
         self._known: Offers[tuple[Accepted, bytes]] = Offers()
         """Offers without their bearer tokens, of which each client has its own."""
 
@@ -62,6 +65,8 @@ class Upgrades:
         verdict, start = self._answer_offer(head, (offer, extensions))
         if not isinstance(verdict, Accepted):
             return verdict, start
+        if not self._asks:
+            return verdict, start + accept + _END
         token = bearer(authorization) or offered or self._token_in(target)
         return self._with_credentials(verdict, head, target, host, token), start + accept + _END
 
