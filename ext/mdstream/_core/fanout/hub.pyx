@@ -15,6 +15,7 @@ from mdstream._core.fanout.outbox cimport Frame
 from mdstream._core.fanout.sender cimport Sender
 from mdstream._core.fanout.topic cimport AHEAD, Member
 from mdstream._core.fanout.topic_book cimport BookTopic
+from mdstream._core.fanout.topic_composed cimport ComposedTopic
 from mdstream._core.fanout.topic_ticker cimport TickerTopic
 from mdstream._core.fanout.topic_trades cimport TradesTopic
 from mdstream._core.orderbook.view cimport levels_summed
@@ -23,7 +24,8 @@ from mdstream._core.websocket.frame cimport OP_BINARY, OP_CLOSE, OP_TEXT
 from mdstream.codes import CloseCode
 
 cdef enum:
-    TICK_US = 50000
+    TICK_US = 50000             # while anything waits, and no interval is shorter
+    SHORT_TICK_US = 10000
     RELIEF_BYTES = 65536        # linked to one sink: then it is written to before more is made for it
     DEFER_SHARE = 10            # of the shortest interval that anybody asked for
     # What grouped views may cost: about a quarter of a core, and a millisecond at a time.
@@ -38,8 +40,8 @@ cdef dict CHANNELS = {"book": BookTopic, "trades": TradesTopic, "ticker": Ticker
 cdef class Hub(FlushTarget):
     """Joins instruments, topics and sinks, and flushes: encode once per topic and format, write once per sink.
 
-    No I/O and no clock of its own: its owner calls ``flush`` after each batch from the bus and ``tick`` every 50 ms,
-    or less often while nothing ``waits``.
+    No I/O and no clock of its own: its owner calls ``flush`` after each batch from the bus and ``tick`` every ``tick_us``,
+    50 ms as a rule, or less often while nothing ``waits``.
     A subscription that is ahead of its topic is told `recovering` apart from the others: once it is in step, or has waited too long,
     ``on_arrival`` is called with its sink and topic, after its data, to tell it what state the topic has.
     Times are integer µs. All that is measured is measured on a monotonic clock, ``now_us``; ``wall_us``, the time since the Unix
@@ -98,7 +100,7 @@ cdef class Hub(FlushTarget):
 
     @property
     def waits(self) -> bool:
-        """Whether a tick is wanted within 50 ms: an interval ends, a grouped view waits for its turn, or a resume may come true."""
+        """Whether a tick is wanted within ``tick_us``: an interval ends, a grouped view waits for its turn, or a resume may come true."""
         return self.c_waits()
 
     cdef bint c_changed(self) except -1:
@@ -274,6 +276,33 @@ cdef class Hub(FlushTarget):
         self.made[key] = topic
         return topic
 
+    def compose(self, name: str, channel: str, interval_ms: int, source: object, *, epoch: int) -> ComposedTopic:
+        """A topic of many instruments whose messages `source` makes, see ``topic_composed``; it stands at 0 in ``epoch``.
+
+        The caller keeps it. It may be subscribed to again after its last subscriber left.
+        """
+        cdef ComposedTopic topic = ComposedTopic()
+        topic.instrument = Instrument(name, 0, 0, log_capacity=1, trade_capacity=1, max_levels=1)
+        topic.topic_group = TopicGroup(topic.instrument)
+        topic.source = source
+        topic.channel = channel
+        topic.group = 1
+        topic.interval_ms = interval_ms
+        topic.epoch = epoch
+        topic.number = self.last_number = self.last_number + 1
+        topic.key = (topic.instrument, channel, 0, 1, interval_ms)
+        return topic
+
+    def publish(self, topic: ComposedTopic, seq: int, ts_us: int) -> None:
+        """Moves a composed topic to `seq`: who is in step is sent what leads there, encoded once in each format."""
+        if seq <= topic.seq:
+            raise ValueError(f"{topic!r} cannot go to {seq}")
+        self.c_enter()
+        try:
+            topic.c_publish(self.out, seq, ts_us)
+        finally:
+            self.c_leave()
+
     cdef int c_enlist(self, Topic topic) except -1:
         if topic.key in self.by_key:
             raise ValueError(f"{topic!r} ended with its last subscriber; ask the hub for the topic again")
@@ -310,7 +339,9 @@ cdef class Hub(FlushTarget):
             self.intervals[topic.interval_ms] = count
         else:
             del self.intervals[topic.interval_ms]
-        self.defer_us = 1000 * min(filter(None, self.intervals), default=0) // DEFER_SHARE
+        shortest_us = 1000 * min(filter(None, self.intervals), default=0)
+        self.defer_us = shortest_us // DEFER_SHARE
+        self.tick_us = SHORT_TICK_US if 0 < shortest_us < TICK_US else TICK_US
         return 0
 
     # ---- subscriptions
@@ -610,7 +641,7 @@ cdef class Hub(FlushTarget):
             topic = self.costly.popleft()
             topic.queued = False
             before = levels_summed()
-            self.c_emit_due(topic, TICK_US // 2, True)
+            self.c_emit_due(topic, self.tick_us // 2, True)
             self.work_left -= <int64_t>(levels_summed() - before) + WORK_OF_TURN
         return 0
 
@@ -646,7 +677,7 @@ cdef class Hub(FlushTarget):
         return <int64_t>deliveries
 
     def tick(self, now_us: int, wall_us: int | None = None) -> int:
-        """Call every 50 ms while anything ``waits``: topics whose interval ended, heartbeats, resumes that never came true, sinks
+        """Call every ``tick_us`` while anything ``waits``: topics whose interval ended, heartbeats, resumes that never came true, sinks
         too slow for too long."""
         return self.c_tick(now_us, now_us if wall_us is None else wall_us)
 
@@ -672,7 +703,7 @@ cdef class Hub(FlushTarget):
         waiting, self.waiting = self.waiting, []
         for topic in waiting:
             topic.waiting = topic.topic_group.deferred = False
-            self.c_emit_due(topic, TICK_US // 2, False)
+            self.c_emit_due(topic, self.tick_us // 2, False)
         return 0
 
     cdef int c_serve_ahead(self) except -1:
@@ -680,7 +711,7 @@ cdef class Hub(FlushTarget):
         cdef Topic topic
         ahead, self.ahead = self.ahead, []
         for topic in ahead:
-            self.c_emit_due(topic, TICK_US // 2, False)
+            self.c_emit_due(topic, self.tick_us // 2, False)
             topic.c_serve_ahead(self.out, self.out.now_us)
             if topic.n_ahead:
                 self.ahead.append(topic)
