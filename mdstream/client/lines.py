@@ -170,9 +170,11 @@ class LinedClient(Client):
     # ---- subscriptions
 
     def _find(self, request: Request) -> Subscription | None:
-        return self._subscriptions.get(request)
+        return self._subscriptions.get(request) or self._lines[0]._find(request)
 
     def _start(self, kind: type[S], request: Request) -> S:
+        if kind not in KINDS:  # gateways number boards and lists each for itself, so one line shows them
+            return self._lines[0]._start(kind, request)
         subscription: Any = KINDS[kind][0](request, self._link)
         self._subscriptions[request] = subscription
         for line in range(len(self._lines)):

@@ -10,6 +10,11 @@ from msgspec import Struct
 
 from mdstream._core.base.decimals import parse_levels
 from mdstream.client.events import (
+    BoardChange,
+    BoardName,
+    BoardNames,
+    BoardRow,
+    BoardSnapshot,
     Control,
     Count,
     Delta,
@@ -85,7 +90,31 @@ class TextHeartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):
     seqs: list[tuple[Count, Count]]
 
 
-Text: TypeAlias = TextDelta | TextSnapshot | TextTrades | TextTicker | TextHeartbeat
+class TextBoardNames(Struct, frozen=True, tag_field="type", tag="board_names"):
+    sub: Count
+    names: list[BoardName]
+
+
+class TextBoardSnapshot(Struct, frozen=True, tag_field="type", tag="board_snapshot"):
+    sub: Count
+    epoch: Count
+    seq: Count
+    ts: Count
+    rows: list[BoardRow]
+    gone: list[Count]
+
+
+class TextBoardChange(Struct, frozen=True, tag_field="type", tag="board"):
+    sub: Count
+    first: Count
+    last: Count
+    ts: Count
+    rows: list[BoardRow]
+    gone: list[Count]
+
+
+TextBoard: TypeAlias = TextBoardNames | TextBoardSnapshot | TextBoardChange
+Text: TypeAlias = TextDelta | TextSnapshot | TextTrades | TextTicker | TextHeartbeat | TextBoard
 
 
 class _Envelope(Struct):
@@ -119,7 +148,9 @@ class JsonCodec:
     def _typed(self, message: Text | Control) -> Event | None:
         if isinstance(message, TextHeartbeat):
             return Heartbeat(message.time, [number for pair in message.seqs for number in pair])
-        if isinstance(message, Subscribed):
+        if isinstance(message, TextBoard):
+            return _board(message)
+        if isinstance(message, Subscribed) and message.price_exp is not None and message.size_exp is not None:
             self._scales[message.sub] = (message.price_exp, message.size_exp)
         if not isinstance(message, Text):
             return message
@@ -128,6 +159,15 @@ class JsonCodec:
             log.debug("ignoring data of subscription %d, which has had no subscribed message", message.sub)
             return None
         return _scaled(message, scale)
+
+
+def _board(m: TextBoard) -> Event:
+    """Its decimals stay text: the board knows the scale of each row."""
+    if isinstance(m, TextBoardNames):
+        return BoardNames(m.sub, m.names)
+    if isinstance(m, TextBoardSnapshot):
+        return BoardSnapshot(m.sub, m.epoch, m.seq, m.ts, m.rows, m.gone)
+    return BoardChange(m.sub, m.first, m.last, m.ts, m.rows, m.gone)
 
 
 def _scaled(message: TextDelta | TextSnapshot | TextTrades | TextTicker, scale: Scale) -> Event:

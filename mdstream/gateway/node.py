@@ -26,6 +26,8 @@ from mdstream.gateway.auth_setup import make_authenticator
 from mdstream.gateway.bus_control import BusControl
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
+from mdstream.gateway.instruments_page import PATH as INSTRUMENTS_PATH
+from mdstream.gateway.instruments_page import InstrumentsPage
 from mdstream.gateway.limit_settings import LimitSettings
 from mdstream.gateway.limits import Kind, Limits
 from mdstream.gateway.metrics import GatewayCollector, Metrics
@@ -115,6 +117,8 @@ class Gateway:
             self._authenticator,
             self._unknown_revocations,
         )
+        quotes = self._sessions.subscriptions.overviews.quotes
+        self._server.pages.add(INSTRUMENTS_PATH, InstrumentsPage(config, self._instruments, quotes))
         self._warming = Warming(config, self._instruments)
         self._relief = self._make_relief()
         self._pauses = GcPauses()
