@@ -178,7 +178,6 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     instrument: str = ""
     price_exp: int | None = None
     size_exp: int | None = None
-    instruments: list[str] | None = None
     id: int | str | None = None
     depth: int = 0
     group: int = 1
@@ -186,6 +185,7 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     resumed: bool = False
     ref: dict[str, Any] = field(default_factory=dict)
     delay_ms: int = 0
+    instruments: list[str] | None = None
 
     def __post_init__(self) -> None:
         if self.instruments is None and (

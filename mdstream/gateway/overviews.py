@@ -302,11 +302,10 @@ class Overviews:
 
     def sweep(self) -> None:
         """Call about once a second."""
-        readers = self._instruments.readers
-        if not self._open and (readers is None or not readers.directory.is_ready):
-            self.quotes.forget_all()
         if self._open:
             self._give_up(asyncio.get_running_loop().time() - KEPT_S)
+        else:
+            self.quotes.forget_all()
 
     def _give_up(self, idle_before_s: float) -> None:
         """What nobody has been subscribed to since then."""
