@@ -26,6 +26,7 @@ COMMANDS = {
     "feed": "run a feed handler: a venue, a simulation or a recording to NATS",
     "watch": "show the live order book of an instrument in the terminal",
     "bench": "measure the cost and the speed of a gateway: load test, report, comparison",
+    "instruments": "list the instruments that a gateway has",
     "dump": "print what a gateway sends, one message per line, for scripts",
     "check": "tell a writer what the contract asks and it does not do",
     "token": "make keys and tokens for development",
@@ -41,6 +42,7 @@ start here:
   mdstream serve --nats nats://127.0.0.1:4222    a gateway on ws://127.0.0.1:8080/v1/stream
   mdstream feed sim                              something to show, on the same NATS
   mdstream watch SIM:BTC-USD                     in another terminal
+  mdstream instruments                           what else there is to watch
 
 exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted
 """
