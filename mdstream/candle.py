@@ -1,0 +1,48 @@
+"""Candles, as they are stored, sent and shown: open, high, low, close and volume of the trades of a span of time."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+SPANS: Final = {"1s": 1, "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86_400}
+"""Seconds of each span. Every candle begins at a multiple of its span since 1970-01-01 00:00 UTC."""
+
+MAX_HISTORY: Final = 1_000
+"""Closed candles that a client may ask for."""
+
+CLOSED: Final = 1
+INCOMPLETE: Final = 2
+SATURATED: Final = 4
+"""``Candle.flags``: its span is over; trades in it were lost for good, or it began before the service did; its volume is greater than
+``MAX_NUMBER``, which stands in its place."""
+
+
+class Candle(NamedTuple):
+    """One candle. Prices are ticks and the volume is lots, in the scale of the candle itself.
+
+    ``open`` is the first and ``close`` the last trade by number. ``first_seq`` and ``last_seq`` are numbers of ``epoch``, the newest
+    epoch in it. Of two candles with one ``start_s``, that with the greater ``rev`` holds.
+    """
+
+    start_s: int
+    rev: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    count: int
+    epoch: int
+    first_seq: int
+    last_seq: int
+    price_exp: int
+    size_exp: int
+    flags: int
+
+    @property
+    def is_closed(self) -> bool:
+        return self.flags & CLOSED != 0
+
+    @property
+    def is_incomplete(self) -> bool:
+        return self.flags & INCOMPLETE != 0
