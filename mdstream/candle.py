@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Context, Decimal
 from typing import Final, NamedTuple
 
 SPANS: Final = {"1s": 1, "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86_400}
@@ -15,6 +16,19 @@ INCOMPLETE: Final = 2
 SATURATED: Final = 4
 """``Candle.flags``: its span is over; trades in it were lost for good, or it began before the service did; its volume is greater than
 ``MAX_NUMBER``, which stands in its place."""
+
+
+_EXACT: Final = Context(prec=60)
+
+
+class Prices(NamedTuple):
+    """The prices and the volume of a candle as exact decimals."""
+
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
 
 
 class Candle(NamedTuple):
@@ -31,7 +45,7 @@ class Candle(NamedTuple):
     low: int
     close: int
     volume: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
     epoch: int
     first_seq: int
     last_seq: int
@@ -46,3 +60,13 @@ class Candle(NamedTuple):
     @property
     def is_incomplete(self) -> bool:
         return self.flags & INCOMPLETE != 0
+
+    @property
+    def prices(self) -> Prices:
+        """Its exact decimal values."""
+
+        def price(ticks: int) -> Decimal:
+            return Decimal(ticks).scaleb(self.price_exp, _EXACT)
+
+        volume = Decimal(self.volume).scaleb(self.size_exp, _EXACT)
+        return Prices(price(self.open), price(self.high), price(self.low), price(self.close), volume)

@@ -49,7 +49,7 @@ class Summary(NamedTuple):
     high: int | None
     low: int | None
     volume: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
     since_us: int
     price_exp: int
     size_exp: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,9 @@ _START, _OPEN, _HIGH, _LOW, _VOLUME, _COUNT, _FLAGS, _PRICE_EXP, _SIZE_EXP = ran
 _SAFE: Final = 2**52
 """So many lots of each minute of a day still add up within 64 bits."""
 _TOLD: Final = INCOMPLETE | SATURATED
+
+_Prices: TypeAlias = tuple[int | None, int | None, int | None]
+"""Open, high and low."""
 
 
 class Day:
@@ -55,7 +58,7 @@ class Day:
         flags = int(np.bitwise_or.reduce(rows[:, _FLAGS])) & _TOLD
         finest = int(rows[:, _PRICE_EXP].min()), int(rows[:, _SIZE_EXP].min())
         if (rows[:, _PRICE_EXP] == finest[0]).all() and (rows[:, _SIZE_EXP] == finest[1]).all():
-            prices = int(rows[0, _OPEN]), int(rows[:, _HIGH].max()), int(rows[:, _LOW].min())
+            prices: _Prices = int(rows[0, _OPEN]), int(rows[:, _HIGH].max()), int(rows[:, _LOW].min())
             volumes = rows[:, _VOLUME]
             volume = int(volumes.sum()) if volumes.max() < _SAFE else sum(volumes.tolist())
         else:
@@ -66,9 +69,7 @@ class Day:
         return Summary(end_us, *prices, volume, count, since_us, *finest, flags)
 
 
-def _rescaled(
-    rows: Iterable[Sequence[int]], finest: tuple[int, int], flags: int
-) -> tuple[tuple[int | None, int | None, int | None], int, int]:
+def _rescaled(rows: Iterable[Sequence[int]], finest: tuple[int, int], flags: int) -> tuple[_Prices, int, int]:
     """Prices, volume and flags of minutes in several scales. A minute whose prices are too great in the finest one is left out."""
     kept = []
     volume = 0

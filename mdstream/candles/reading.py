@@ -17,6 +17,7 @@ from mdstream.bus.epochs import Epochs, Told, scale
 from mdstream.bus.gap_recovery import RecoveryContext
 from mdstream.bus.gate import APPLIED, GAP, NOTHING, UNKNOWN, StreamGate
 from mdstream.bus.payloads import numbers
+from mdstream.bus.refusals import InstrumentRefusals
 from mdstream.bus.trade_recovery import TradeRecovery
 from mdstream.errors import BusError, FeedError
 from mdstream.model import InstrumentId, Ref, StateCode
@@ -72,6 +73,7 @@ class TradeReader:
         )
         self._core = _Core(taker, wall_us)
         self._recovery = TradeRecovery(context, self._gate, self._core, self)  # type: ignore[arg-type]
+        self._refusals = InstrumentRefusals(context.stats.refusals, str(instrument))
         self._epochs: Epochs | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closed = False
@@ -225,7 +227,7 @@ class TradeReader:
         logger.warning("%s: %s", gate.subject, why)
 
     def on_refused(self, gate: StreamGate, payload: bytes, error: FeedError) -> None:
-        self._context.stats.refusals.payload(gate.subject, payload, error)
+        self._refusals.payload(gate.subject, payload, error)
 
     def on_jump(self, gate: StreamGate, payload: bytes) -> None:
         logger.debug("%s: a number is ahead of smaller ones that came after it", gate.subject)
@@ -243,7 +245,7 @@ class TradeReader:
             epoch = next(epoch for epoch, _, _ in numbers("trade", payload) if epoch > self._core.epoch)
             may_begin = self._epochs.may_begin(epoch)
         except FeedError as error:
-            self._context.stats.refusals.payload(gate.subject, payload, error)
+            self._refusals.payload(gate.subject, payload, error)
             return False
         if may_begin:
             self._begin(epoch)

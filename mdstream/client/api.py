@@ -9,8 +9,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from mdstream.auth.patterns import ANY, Pattern
+from mdstream.candle import MAX_HISTORY, SPANS
 from mdstream.client.board import Board
 from mdstream.client.book import Book
+from mdstream.client.candles import Candles
 from mdstream.client.events import Welcome
 from mdstream.client.listing import InstrumentList
 from mdstream.client.observers import Observer
@@ -140,6 +142,23 @@ class Client(ABC):
         """Subscribes to the newest prices of the instruments that match, as for ``instruments``; the gateway opens them all. Returns it
         when all rows are there."""
         return await self._subscribed(Board, many("board", patterns, interval_ms))
+
+    async def candles(self, instrument: str, *, span: str = "1m", history: int = 0) -> Candles:
+        """Subscribes to candles of ``1s``, ``1m``, ``5m``, ``15m``, ``1h`` or ``1d``; returns when the gateway has sent ``history`` closed
+        ones (at most 1,000) and the newest.
+
+        A second request for the same instrument and span returns the same object, with the history of the first. Raises ValueError
+        for a span that is none, and the errors of ``book``.
+        """
+        if span not in SPANS:
+            raise ValueError(f"span is {span!r}; it must be one of {', '.join(SPANS)}")
+        if not 0 <= history <= MAX_HISTORY:
+            raise ValueError(f"history is {history}; it must be 0 to {MAX_HISTORY}")
+        request = Request("candles", instrument, span=span, history=history)
+        same = (
+            each.request for each in self.subscriptions if each.request._replace(history=history) == request
+        )
+        return await self._subscribed(Candles, next(same, request))
 
     @abstractmethod
     def _find(self, request: Request) -> Subscription | None:

@@ -236,7 +236,7 @@ class ClientCore:
                 return
             raise ProtocolViolation(f"the first message was {type(event).__name__.lower()}, not welcome")
         match event:
-            case events.Delta() | events.Snapshot() | events.Trades() | events.Ticker():
+            case events.Delta() | events.Snapshot() | events.Trades() | events.Ticker() | events.Candles():
                 self._take_data(event, now, wall_us)
             case (
                 events.BoardSnapshot()

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct, field
 
+from mdstream.candle import Candle
 from mdstream.codes import ErrorCode
 from mdstream.model import MAX_NUMBER
 
@@ -89,6 +90,14 @@ class Ticker(Struct, frozen=True, array_like=True, tag=4):
     ask_lots: int | None
     last_ticks: int | None
     last_lots: int | None
+
+
+class Candles(Struct, frozen=True, array_like=True, tag=10):
+    """Candles that are new or have changed; after ``subscribed`` the history, oldest first. ``more``: it goes on in the next message."""
+
+    sub: Count
+    rows: list[Candle]
+    more: bool = False
 
 
 class Heartbeat(Struct, frozen=True, array_like=True, tag=5):
@@ -186,6 +195,7 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     ref: dict[str, Any] = field(default_factory=dict)
     delay_ms: int = 0
     instruments: list[str] | None = None
+    span: str = ""
 
     def __post_init__(self) -> None:
         if self.instruments is None and (
@@ -297,7 +307,7 @@ class Authenticated(Struct, frozen=True, tag_field="type", tag="authenticated"):
     expires: Count | None = None
 
 
-Update: TypeAlias = Delta | Snapshot | Trades | Ticker
+Update: TypeAlias = Delta | Snapshot | Trades | Ticker | Candles
 BoardData: TypeAlias = BoardNames | BoardSnapshot | BoardChange
 Data: TypeAlias = Update | BoardData | Heartbeat
 ListData: TypeAlias = Instruments | InstrumentsChanged
@@ -320,10 +330,10 @@ Event: TypeAlias = Data | Control
 
 
 def live_ts_us(event: Update) -> int | None:
-    """The event time of what has just happened; None for a snapshot and for no trades."""
+    """The event time of what has just happened; None for a snapshot, for no trades and for candles."""
     if isinstance(event, Trades):
         return event.trades[-1].ts_us if event.trades else None
-    return None if isinstance(event, Snapshot) else event.ts_us
+    return None if isinstance(event, Snapshot | Candles) else event.ts_us
 
 
 def _require_pairs(**lists: list[int]) -> None:

@@ -44,6 +44,10 @@ class Request(NamedTuple):
     group_digits: int = 0
     patterns: tuple[str, ...] = ()
     """Of a list or a board, whose ``instrument`` is only for people."""
+    span: str = ""
+    """Of candles."""
+    history: int = 0
+    """Closed candles before the newest one."""
 
     def is_answered_by(self, instrument: str, patterns: Sequence[str] | None) -> bool:
         return tuple(patterns or ()) == self.patterns and (
@@ -71,6 +75,9 @@ def subscribe(
         else:
             command["group"] = first.group
         command["interval_ms"] = first.interval_ms
+    elif first.channel == "candles":
+        command["span"] = first.span
+        command["history"] = first.history
     elif first.interval_ms:
         command["interval_ms"] = first.interval_ms
     if resume:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from mdstream.client.backoff import Backoff
 from mdstream.client.events import (
     BoardData,
+    Candles,
     Delta,
     ListData,
     Lost,
@@ -28,7 +29,7 @@ from mdstream.client.states import TRUSTED_STATES, Stats, SubscriptionState
 
 log = logging.getLogger(__name__)
 
-StreamEvent = Delta | Snapshot | Trades | Ticker | Lost | BoardData | ListData
+StreamEvent = Delta | Snapshot | Trades | Ticker | Lost | BoardData | ListData | Candles
 
 _EXACT = Context(prec=60)
 _LIVE = StateChange(sub=0, state=SubscriptionState.LIVE)

@@ -43,7 +43,7 @@ from support.candles import (
 from support.pipeline import DATA, needs
 
 BTC = InstrumentId.parse("SIM:BTC-USD")
-EPOCH = 1_764_000_000_000_000
+EPOCH = 1_000_000
 BASE_US = 1_764_460_800_000_000
 BINANCE = DATA / "binance_spot_btcusdt" / "btcusdt_20240808.gz"
 COINBASE = DATA / "coinbase" / "COINBASE.ws.28.0"
