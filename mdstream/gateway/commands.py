@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from mdstream._core.codec.duplicate_keys import count_json_keys, count_keys, count_msgpack_keys
 from mdstream.auth.patterns import Pattern
+from mdstream.candle import MAX_HISTORY, SPANS
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
@@ -94,6 +95,20 @@ class SubscribeMany(_Command, tag="subscribe", frozen=True):
             raise _bad_value(f"an entry of instruments {error}") from None
 
 
+class SubscribeCandles(_Command, tag="subscribe", frozen=True):
+    """To candles: one subscription for each instrument, with ``history`` closed ones before the newest."""
+
+    channel: Channel
+    instruments: list[str]
+    span: str
+    history: Annotated[int, Meta(ge=0, le=MAX_HISTORY)] = 0
+
+    @property
+    def echo_bytes(self) -> int:
+        """What its ``id`` takes in all answers, where it is a string."""
+        return len(self.id) * len(self.instruments) if isinstance(self.id, str) else 0
+
+
 class Unsubscribe(_Command, tag="unsubscribe", frozen=True):
     subs: list[Number]
 
@@ -118,7 +133,7 @@ class BadCommand(Struct, frozen=True):
     error: CommandError
 
 
-Command: TypeAlias = Subscribe | SubscribeMany | Unsubscribe | Recover | Auth | Ping
+Command: TypeAlias = Subscribe | SubscribeMany | SubscribeCandles | Unsubscribe | Recover | Auth | Ping
 
 _TYPES: dict[str, type[_Command]] = {
     "subscribe": Subscribe,
@@ -181,6 +196,7 @@ class CommandReader:
         self._checks = {
             Subscribe: self._check_subscribe,
             SubscribeMany: self._check_many,
+            SubscribeCandles: self._check_candles,
             Unsubscribe: self._check_unsubscribe,
         }
 
@@ -260,7 +276,12 @@ class CommandReader:
         usual = _MANY[channel]
         return min((ms for ms in self._many_ms if ms >= usual), default=max(self._many_ms, default=usual))
 
-    def _check_instruments(self, command: Subscribe | SubscribeMany) -> None:
+    def _check_candles(self, command: SubscribeCandles) -> None:
+        self._check_instruments(command)
+        if command.span not in SPANS:
+            raise _bad_value(f"span is {shown(command.span)}; served are {', '.join(SPANS)}")
+
+    def _check_instruments(self, command: Subscribe | SubscribeMany | SubscribeCandles) -> None:
         most = self._config.max_instruments_per_command
         if not 1 <= len(command.instruments) <= most:
             raise _bad_value(f"instruments has {len(command.instruments)} entries; 1 to {most} are allowed")
@@ -294,6 +315,8 @@ def _kind(value: object) -> type[_Command]:
         raise CommandError(
             ErrorCode.UNKNOWN_CHANNEL, f"channel is {shown(value['channel'])}; it must be one of {channels}"
         )
+    if kind is Subscribe and value.get("channel") == Channel.CANDLES:
+        return SubscribeCandles
     return SubscribeMany if kind is Subscribe and value.get("channel") in _MANY else kind
 
 

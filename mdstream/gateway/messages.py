@@ -158,6 +158,20 @@ def subscribed_many(
     return message | {"delay_ms": delay_ms} if delay_ms else message
 
 
+def subscribed_candles(id: CommandId, sub: int, instrument: str, span: str, ref: Ref) -> Message:
+    return {
+        **_head("subscribed", id),
+        "sub": sub,
+        "channel": "candles",
+        "instrument": instrument,
+        "span": span,
+        "price_exp": ref.price_exp,
+        "size_exp": ref.size_exp,
+        "ref": reference(ref),
+        "resumed": False,
+    }
+
+
 class Subscribed:
     """The ``subscribed`` of one instrument. All that lead to the same topic are equal but for the ``id``, so the rest is encoded once."""
 

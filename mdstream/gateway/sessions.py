@@ -31,6 +31,7 @@ from mdstream.gateway.commands import (
     Ping,
     Recover,
     Subscribe,
+    SubscribeCandles,
     SubscribeMany,
     Unsubscribe,
 )
@@ -123,6 +124,7 @@ class Sessions:
         self._answers: dict[type, tuple[str, Callable[[Session, Any], Steps | None]]] = {
             Subscribe: ("subscribe", self.subscriptions.subscribe),
             SubscribeMany: ("subscribe", self.subscriptions.subscribe_many),
+            SubscribeCandles: ("subscribe", self.subscriptions.subscribe_candles),
             Unsubscribe: ("unsubscribe", self.subscriptions.unsubscribe),
             Recover: ("recover", self._recover),
             Auth: ("auth", self._auth),
@@ -336,6 +338,9 @@ class Sessions:
             self.subscriptions.overviews.recover(session, topic, command.from_seq)
             return
         check_topic(client_of(session).identity.entitlements, topic, self._config.delay_ms)
+        if topic.channel == Channel.CANDLES:
+            self.subscriptions.candles.recover(session, topic, command.from_seq)
+            return
         no_book = topic.channel != Channel.TRADES and topic.seq == 0
         if no_book or not self._instruments.is_shown(session.sink, topic):
             raise CommandError(

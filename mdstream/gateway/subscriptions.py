@@ -14,8 +14,10 @@ from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import costs, messages
 from mdstream.gateway.budget import Cost
+from mdstream.gateway.candle_subscriptions import CandleSubscriptions
+from mdstream.gateway.candle_topics import CandleTopics
 from mdstream.gateway.clients import client_of, tell
-from mdstream.gateway.commands import CommandId, Subscribe, SubscribeMany, Unsubscribe
+from mdstream.gateway.commands import CommandId, Subscribe, SubscribeCandles, SubscribeMany, Unsubscribe
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_subscribe
 from mdstream.gateway.group_digits import with_groups
@@ -24,7 +26,6 @@ from mdstream.gateway.limits import Limits
 from mdstream.gateway.overviews import Overviews
 from mdstream.gateway.turns import Steps, Turns
 from mdstream.gateway.usage import Usage, part_of
-from mdstream.model import Channel
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
@@ -75,6 +76,8 @@ class Subscriptions:
         """Why nothing new may be subscribed to; None if it may."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.overviews = Overviews(config, hub, instruments, self, desk.turns, wall_us)
+        self.candle_topics = CandleTopics(hub, wall_us=wall_us, delay_ms=config.delay_ms)
+        self.candles = CandleSubscriptions(config, hub, self.candle_topics, self)
         instruments.end_subscriptions_by(self.end_instrument)
 
     # ---- begin
@@ -84,11 +87,11 @@ class Subscriptions:
         self._check_load()
         return self.overviews.subscribe(session, command)
 
+    def subscribe_candles(self, session: Session, command: SubscribeCandles) -> None:
+        self._check_load()
+        self.candles.subscribe(session, command)
+
     def subscribe(self, session: Session, command: Subscribe) -> Steps | None:
-        if command.channel is Channel.CANDLES:
-            raise CommandError(
-                ErrorCode.UNAVAILABLE, "there are no candles here; `mdstream candles` makes them"
-            )
         self._check_entitled(session, command)
         self._check_load()
         found = self._instruments.find_all(command.instruments, command.channel, command.resume)
@@ -233,9 +236,10 @@ class Subscriptions:
         if is_grouped:
             self._grouped.check_client(session.sink.grouped, new)
         if new:
-            self._check_more(session, new)
+            self.check_more(session, new)
 
-    def _check_more(self, session: Session, new: int) -> None:
+    def check_more(self, session: Session, new: int) -> None:
+        """Raises CommandError ``limit_subscriptions`` if the client may not have so many more subscriptions."""
         most = self._config.max_subscriptions
         client = client_of(session)
         have = session.sink.subscriptions
@@ -262,7 +266,7 @@ class Subscriptions:
             delay_ms=self._config.delay_ms,
         )
         if resumed is not None and self._usage is not None:
-            self._count_begin(self._usage, session, topic)
+            self.count_begin(session, topic)
         if resumed is None:
             # The client is subscribed already: its data continues where it is.
             session.send_control(answer)
@@ -284,7 +288,7 @@ class Subscriptions:
 
     def check_one_more(self, session: Session) -> None:
         """Raises CommandError ``limit_subscriptions`` if the client may have no other subscription."""
-        self._check_more(session, 1)
+        self.check_more(session, 1)
 
     # ---- end
 
@@ -341,13 +345,17 @@ class Subscriptions:
         """Call about once a second."""
         self._grouped.measure()
         self.overviews.sweep()
+        self.candle_topics.sweep()
 
     def tally(self, session: Session) -> None:
         """Tells the limits of address and user how many subscriptions the client has, those included that are not made yet."""
         client = client_of(session)
         self._limits.subscribed(client.visitor, session.sink.subscriptions + client.opening)
 
-    def _count_begin(self, usage: Usage, session: Session, topic: Topic) -> None:
+    def count_begin(self, session: Session, topic: Topic) -> None:
+        """A subscription has begun whose use counts."""
+        if (usage := self._usage) is None:
+            return
         client = client_of(session)
         part = part_of(
             client.identity.subject, topic.instrument.name, topic.channel, topic.depth, self._config.delay_ms
