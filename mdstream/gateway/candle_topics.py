@@ -177,7 +177,7 @@ class CandleTopics:
     def _make(self, instrument: InstrumentId, span: str, ref: Ref) -> CandleTopic:
         source = CandleLog()
         epoch = secrets.randbits(_EPOCH_BITS) + 1
-        topic = self._hub.compose(str(instrument), Channel.CANDLES, INTERVAL_MS, source, epoch=epoch)
+        topic = self._hub.compose(str(instrument), Channel.CANDLES.value, INTERVAL_MS, source, epoch=epoch)
         source.sub = topic.number
         return CandleTopic(instrument, span, source, topic, ref)
 

@@ -33,6 +33,7 @@ DATA_TYPES = {
     7: "board_names",
     8: "board_snapshot",
     9: "board",
+    10: "candles",
 }
 UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 
@@ -224,6 +225,7 @@ _FIELDS = {
     7: ("sub", "names"),
     8: ("sub", "epoch", "seq", "ts", "rows", "gone"),
     9: ("sub", "first", "last", "ts", "rows", "gone"),
+    10: ("sub", "rows", "more"),
 }
 
 
