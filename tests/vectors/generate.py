@@ -11,11 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import cases_boards
+import cases_candles
 import cases_client
 import cases_feed
 import cases_server
 import cases_views
-from reference import BOARD, DATA, Object, checksum, checksum_text, decimal_text, json_text, msgpack_hex
+from reference import (
+    BOARD,
+    DATA,
+    Object,
+    candles,
+    checksum,
+    checksum_text,
+    decimal_text,
+    json_text,
+    msgpack_hex,
+)
 
 HERE = Path(__file__).parent
 MOST = cases_server.MOST
@@ -64,6 +75,21 @@ def boards() -> Object:
     messages = [_map(name, "type", message) for name, message in cases_boards.messages()]
     commands = [_map(name, "op", command) for name, command in cases_boards.commands()]
     return {"data": data, "messages": messages, "commands": commands}
+
+
+def of_candles() -> Object:
+    data = []
+    for name, fields in cases_candles.data():
+        text, packed = candles(fields)
+        head = {"name": name, "type": "candles", "fields": fields}
+        data.append({**head, "json": json_text(text), "msgpack": msgpack_hex(packed)})
+    messages = [_map(name, "type", message) for name, message in cases_candles.messages()]
+    commands = [_map(name, "op", command) for name, command in cases_candles.commands()]
+    bus = [
+        {"name": name, "subject": subject, "values": values, "msgpack": msgpack_hex(*values)}
+        for name, subject, values in cases_candles.bus()
+    ]
+    return {"data": data, "messages": messages, "commands": commands, "bus": bus}
 
 
 def feed() -> Object:
@@ -128,6 +154,7 @@ def files() -> dict[str, str]:
         "numbers": numbers(),
         "views": views,
         "boards": boards(),
+        "candles": of_candles(),
     }
     return {f"{name}.json": rendered(document) for name, document in documents.items()}
 

@@ -118,3 +118,18 @@ def board(f: Object, scales: dict[int, tuple[int, int]]) -> tuple[Object, list[A
 
 
 BOARD = {"board_names": board_names, "board_snapshot": board_snapshot, "board": board}
+
+
+# ---- candles
+
+
+def _candle(row: list[int]) -> list[Any]:
+    start, rev, *prices, volume, count, epoch, first, last, price_exp, size_exp, flags = row
+    texts = [decimal_text(ticks, price_exp) for ticks in prices]
+    numbers = [count, epoch, first, last, price_exp, size_exp, flags]
+    return [start, rev, *texts, decimal_text(volume, size_exp), *numbers]
+
+
+def candles(f: Object) -> tuple[Object, list[Any]]:
+    text = {"type": "candles", **f, "rows": [_candle(row) for row in f["rows"]]}
+    return text, [10, f["sub"], f["rows"], f["more"]]
