@@ -22,7 +22,7 @@ MOST_KEPT: Final = 2_500
 """Closed candles that are kept; what is stored beyond them is not shown."""
 MOST_CHANGES: Final = 512
 """Changes that are kept for slow clients; who lacks more is sent everything."""
-ROWS_PER_MESSAGE: Final = 400
+ROWS_PER_MESSAGE: Final = 200
 """They take less than 64 KiB."""
 
 _to_json = msgspec.json.Encoder().encode

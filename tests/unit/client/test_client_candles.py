@@ -18,7 +18,6 @@ from mdstream.client.protocol_json import JsonCodec
 from mdstream.client.protocol_msgpack import MsgpackCodec
 from mdstream.client.states import SubscriptionState
 from mdstream.errors import ProtocolViolation
-from support.fakes import FakeLink
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "candles.json").read_text(encoding="utf-8"))
 
@@ -60,7 +59,7 @@ def candle(start_s: int, rev: int = 1, close: int = 5) -> Candle:
     return Candle(start_s, rev, 5, 9, 1, close, 7, 3, 2, 1, 3, -2, -8, 0)
 
 
-def subscribed(link: FakeLink) -> Candles:
+def subscribed(link: Any) -> Candles:
     candles = Candles(Request("candles", "SIM:A", span="1m", history=9), link)
     candles.requested()
     candles.accept(events.Subscribed(9, "candles", "SIM:A", -2, -8), 0.0)
@@ -71,8 +70,8 @@ def take(candles: Candles, *rows: Candle, more: bool = False) -> None:
     candles.take(events.Candles(9, list(rows), more), 0.0)
 
 
-def test_it_is_live_once_the_history_is_there() -> None:
-    candles = subscribed(FakeLink())
+def test_it_is_live_once_the_history_is_there(link: Any) -> None:
+    candles = subscribed(link)
     assert candles.state is SubscriptionState.PENDING and candles.newest is None
     take(candles, candle(60), more=True)
     assert candles.state is SubscriptionState.PENDING
@@ -82,8 +81,8 @@ def test_it_is_live_once_the_history_is_there() -> None:
     assert candles.newest == candles[180] and candles[60].prices.close == Decimal("0.05")
 
 
-def test_the_greater_revision_holds() -> None:
-    candles = subscribed(FakeLink())
+def test_the_greater_revision_holds(link: Any) -> None:
+    candles = subscribed(link)
     seen: list[CandleUpdate] = []
     candles.on_candle(seen.append)
     take(candles, candle(60, 3))
@@ -91,8 +90,8 @@ def test_the_greater_revision_holds() -> None:
     assert candles[60].close == 8 and [update.candle.rev for update in seen] == [3, 4]
 
 
-def test_a_new_connection_brings_the_history_anew() -> None:
-    candles = subscribed(FakeLink())
+def test_a_new_connection_brings_the_history_anew(link: Any) -> None:
+    candles = subscribed(link)
     take(candles, candle(60, 7), candle(120, 7), candle(180, 7))
     candles.detach("lost")
     assert candles.state is SubscriptionState.DISCONNECTED and len(candles) == 3

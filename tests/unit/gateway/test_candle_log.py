@@ -33,11 +33,13 @@ def rows(messages: list[bytes]) -> list[list[Any]]:
     return [row for message in messages for row in msgpack.unpackb(message)[2]]
 
 
-@pytest.mark.parametrize("vector", VECTORS["data"], ids=lambda vector: vector["name"])
+WHOLE = [each for each in VECTORS["data"] if not each["fields"]["more"] and each["name"] != "another scale"]
+"""Those that one log can send as they are: nothing follows, and no two rows have one start."""
+
+
+@pytest.mark.parametrize("vector", WHOLE, ids=lambda vector: vector["name"])
 def test_messages_are_the_vectors(vector: dict[str, Any]) -> None:
     fields = vector["fields"]
-    if fields["more"] or "another" in vector["name"]:
-        pytest.skip("more rows would have to follow, or two have one start")
     made = log(*(Candle(*row) for row in fields["rows"]))
     made.sub = fields["sub"]
     assert [each.decode() for each in made.missing(JSON, None)] == [vector["json"]]
