@@ -28,7 +28,7 @@ MAX_REF_NESTING = 8
 DEPTHS = (0, 1, 5, 10, 20, 50, 100)
 """Served depths of a book; 0 is the full book."""
 
-INTERVALS_MS = (0, 50, 100, 250, 500, 1000)
+INTERVALS_MS = (0, 20, 50, 100, 250, 500, 1000)
 """Served conflation intervals; 0 is every change."""
 
 GROUPS = tuple(
@@ -48,6 +48,9 @@ class Channel(StrEnum):
     BOOK = "book"
     TRADES = "trades"
     TICKER = "ticker"
+    INSTRUMENTS = "instruments"
+    BOARD = "board"
+    CANDLES = "candles"
 
 
 class State(StrEnum):

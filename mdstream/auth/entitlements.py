@@ -35,6 +35,9 @@ _FULL = MAX_NUMBER
 _REMEMBERED = 256
 _OFFERS_SHOWN = 3
 
+Scope: TypeAlias = frozenset[Pattern]
+"""Users with the same scope may see the same instruments of a channel."""
+
 Offer: TypeAlias = tuple[int, int, int]
 """What a grant allows of an instrument's channel: greatest depth (``_FULL``: the full book), smallest interval, delay."""
 
@@ -109,6 +112,15 @@ class Entitlements:
     def may_see(self, instrument: str) -> bool:
         """Whether any channel of an instrument is allowed, and so its name may be told."""
         return self._is_everything or self._patterns.match(instrument) != 0
+
+    def scope(self, channel: str, interval_ms: int, served_ms: int = 0) -> Scope:
+        """The patterns of the instruments of which a channel is allowed, with this interval, on a gateway that is so late."""
+        return frozenset(
+            pattern
+            for grant in self._grants
+            if channel in grant.channels and grant.interval_ms <= interval_ms and grant.delay_ms <= served_ms
+            for pattern in grant.instruments
+        )
 
     def _find_offers(self, channel: str, instrument: str) -> tuple[Offer, ...]:
         """What the grants allow of this channel, by delay; without what another one allows too."""

@@ -38,6 +38,22 @@ class Pattern(NamedTuple):
             raise ValueError(f"is {clipped(text)!r}; it {_SHAPE}")
         return cls(venue, start, end if star else None)
 
+    def matches(self, venue: str, symbol: str) -> bool:
+        if self.venue not in (ANY, venue) or not symbol.startswith(self.start):
+            return False
+        return symbol == self.start if self.end is None else symbol.endswith(self.end, len(self.start))
+
+    def overlaps(self, other: Pattern) -> bool:
+        """Whether any name could match both."""
+        if self.venue != other.venue and ANY not in (self.venue, other.venue):
+            return False
+        if self.end is None:
+            return other.matches(other.venue, self.start)
+        if other.end is None:
+            return self.matches(self.venue, other.start)
+        starts = self.start.startswith(other.start) or other.start.startswith(self.start)
+        return starts and (self.end.endswith(other.end) or other.end.endswith(self.end))
+
 
 class PatternSet:
     """Patterns, each with a mask; finds the masks of all that match a name, in a time that hardly depends on their number."""

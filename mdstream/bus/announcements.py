@@ -35,6 +35,8 @@ class Announcements:
         self._wall_clock_us = wall_clock_us
         self._refs: OrderedDict[InstrumentId, Ref] = OrderedDict()
         self._subscription: Subscription | None = None
+        self.listener: Callable[[InstrumentId, Ref], None] | None = None
+        """Hears of every ``ref`` that is noted."""
 
     def __contains__(self, instrument: InstrumentId) -> bool:
         return instrument in self._refs
@@ -71,3 +73,5 @@ class Announcements:
         self._refs.move_to_end(instrument)
         if len(self._refs) > MOST:
             self._refs.popitem(last=False)
+        if self.listener is not None:
+            self.listener(instrument, ref)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import nats.errors
 from nats.js import JetStreamContext, api
@@ -28,15 +30,23 @@ class Since:
     stream_seq: int | None = None
 
 
+class PastMessage(NamedTuple):
+    """A stored message; ``stored_us`` is never before the time at which the server stored it."""
+
+    stored_us: int
+    subject: bytes
+    payload: bytes
+
+
 class _Inbox:
     """Messages that the server has sent and the replay has not yielded yet; flow control bounds them."""
 
     def __init__(self) -> None:
-        self.messages: deque[tuple[bytes, bytes, bytes | None]] = deque()
+        self.messages: deque[tuple[bytes, bytes, bytes, bytes | None]] = deque()
         self._arrived = asyncio.Event()
 
-    def receive(self, _: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
-        self.messages.append((reply, payload, headers))
+    def receive(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
+        self.messages.append((subject, reply, payload, headers))
         self._arrived.set()
 
     async def wait(self, deadline_s: float) -> None:
@@ -63,35 +73,62 @@ async def replay(
     ephemeral push consumer with flow control: the server sends at most one window ahead of the reader. Raises BusUnavailable if
     the server is silent for ``silence_s`` or a message is missing, BusError if the log cannot be read.
     """
+    async with aclosing(
+        _read(client, js, stream, _consumer(client.new_inbox(), subject, since), silence_s, may_read)
+    ) as stored:
+        async for each in stored:
+            if not is_due(each.stored_us):
+                return
+            yield each.payload
+
+
+async def newest(
+    client: TapClient,
+    js: JetStreamContext,
+    stream: str,
+    subject: str,
+    silence_s: float,
+    may_read: Callable[[int], bool] = lambda count: True,
+) -> AsyncGenerator[PastMessage, None]:
+    """Yields the newest message of each subject that matches and that a stream keeps; else as ``replay``."""
+    config = _consumer(client.new_inbox(), subject, Since())
+    config.deliver_policy = api.DeliverPolicy.LAST_PER_SUBJECT
+    async with aclosing(_read(client, js, stream, config, silence_s, may_read)) as stored:
+        async for each in stored:
+            yield each
+
+
+async def _read(
+    client: TapClient,
+    js: JetStreamContext,
+    stream: str,
+    config: api.ConsumerConfig,
+    silence_s: float,
+    may_read: Callable[[int], bool],
+) -> AsyncGenerator[PastMessage, None]:
     inbox = _Inbox()
-    config = _consumer(client.new_inbox(), subject, since)
+    what = f"{stream} for {config.filter_subject}"
     try:
         subscription = await client.tap(str(config.deliver_subject), inbox.receive)
         try:
             info = await js.add_consumer(stream, config)
             try:
                 count = _stored_then(info)
-                if not may_read(count):
-                    return
-                async for stored_us, payload in _ordered(
-                    client, inbox, count, f"{stream} for {subject}", silence_s
-                ):
-                    if not is_due(stored_us):
-                        return
-                    yield payload
+                if may_read(count):
+                    async for each in _ordered(client, inbox, count, what, silence_s):
+                        yield each
             finally:
                 if client.is_connected:  # else the server soon deletes the consumer by itself
                     await client.publish(f"{js._prefix}.CONSUMER.DELETE.{stream}.{info.name}")
         finally:
             await client.untap(subscription)
     except (nats.errors.Error, TimeoutError) as error:
-        explain(error, f"{stream} cannot be read for {subject}")
+        explain(error, f"{stream} cannot be read for {config.filter_subject}")
 
 
 async def _ordered(
     client: TapClient, inbox: _Inbox, expected: int, what: str, silence_s: float
-) -> AsyncIterator[tuple[int, bytes]]:
-    """When each message was stored, in µs rounded up, and its payload."""
+) -> AsyncIterator[PastMessage]:
     received = 0
     while received < expected:
         if not inbox.messages:
@@ -100,7 +137,7 @@ async def _ordered(
             except TimeoutError:
                 raise BusUnavailable(f"{what}: the server fell silent in the replay") from None
             continue
-        reply, payload, headers = inbox.messages.popleft()
+        subject, reply, payload, headers = inbox.messages.popleft()
         if headers is not None and headers.startswith(CONTROL):
             if await _answer_control(client, reply, headers) == received:
                 return  # idle, and nothing is on the way: the other messages have left the log
@@ -109,7 +146,7 @@ async def _ordered(
         received += 1
         if number != received:
             raise BusUnavailable(f"{what}: message {received} of the replay was lost on the way")
-        yield stored_us, payload
+        yield PastMessage(stored_us, subject, payload)
         if pending == 0:
             return
 

@@ -16,7 +16,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
 
 from mdstream.bus._client import TapClient
-from mdstream.bus.log import EPOCH
+from mdstream.bus.log import EPOCH, PastMessage
 from mdstream.bus.streams import explain
 from mdstream.errors import BusError
 
@@ -31,14 +31,6 @@ LATE_S = 5.0
 RETRY_S = 1.0
 KEPT_S = 300.0
 """How long the server keeps a consumer that asks for nothing, because it has read far enough ahead."""
-
-
-class PastMessage(NamedTuple):
-    """A stored message; ``stored_us`` is never before the time at which the server stored it."""
-
-    stored_us: int
-    subject: bytes
-    payload: bytes
 
 
 class PastStream:

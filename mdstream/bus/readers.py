@@ -14,6 +14,9 @@ from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.ingest.watch import Watch
 from mdstream.bus.announcements import Announcements
 from mdstream.bus.connection import Bus
+from mdstream.bus.day_statistics import DayStatistics
+from mdstream.bus.delayed import DelayedBus
+from mdstream.bus.directory import Directory
 from mdstream.bus.gap_recovery import InstrumentCore
 from mdstream.bus.gate import ReaderStats
 from mdstream.bus.health import Health
@@ -50,6 +53,9 @@ class Readers:
         self.health = Health(bus, clock)
         self.slots = asyncio.Semaphore(self.options.recovery.concurrent)
         self._refs = Announcements(bus, wall_clock_us)
+        self.directory = Directory(bus, self._refs, wall_clock_us)
+        self.statistics = None if isinstance(bus, DelayedBus) else DayStatistics(bus)
+        """Of the last 24 hours; None where the market data is late, as they are not."""
         self._clock, self._watch = clock, Watch()
         self._shared = Shared(
             bus,
@@ -104,6 +110,9 @@ class Readers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.directory.close()
+        if self.statistics is not None:
+            await self.statistics.close()
         await self._refs.close()
         for reader in tuple(self._open):
             await reader.close()

@@ -28,8 +28,13 @@ MD_PAST: Final = "MD_PAST"
 MD_CTL: Final = "MD_CTL"
 MD_USAGE: Final = "MD_USAGE"
 MD_DEMAND: Final = "MD_DEMAND"
+MD_CANDLES: Final = "MD_CANDLES"
 USAGE_SUBJECT: Final = "mdstream.usage"
 DEMAND_SUBJECT: Final = "mdstream.demand"
+CANDLE_SUBJECT: Final = "candle"
+STATS_SUBJECT: Final = "stats"
+LIVE_CANDLES_SUBJECT: Final = "mdstream.candles"
+"""MD_CANDLES publishes what it has stored again, below this."""
 LEASES: Final = "MD_LEASES"
 """A key-value bucket; its stream has ``KV_`` before the name."""
 LEASES_STREAM: Final = f"KV_{LEASES}"
@@ -40,6 +45,7 @@ SUBJECTS: Final = {
     MD_CTL: ("mdctl.revoke.>",),
     MD_USAGE: (f"{USAGE_SUBJECT}.*",),
     MD_DEMAND: (f"{DEMAND_SUBJECT}.*",),
+    MD_CANDLES: (f"{CANDLE_SUBJECT}.*.*.*", f"{STATS_SUBJECT}.*.*"),
     LEASES_STREAM: (f"{LEASES_SUBJECT}.>",),
 }
 
@@ -163,6 +169,17 @@ async def ensure_usage_stream(
 async def ensure_demand_stream(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates ``MD_DEMAND`` if it does not exist: which instruments each gateway serves. Raises nats.errors.Error."""
     await _ensure(js, _demand_config(options))
+
+
+async def ensure_candle_stream(js: JetStreamContext, options: StreamOptions, *, keep: int) -> None:
+    """Creates ``MD_CANDLES`` if it does not exist: ``keep`` messages of each subject. Raises nats.errors.Error."""
+    await _ensure(js, _candle_config(options, keep))
+    found = (await js.stream_info(MD_CANDLES)).config.republish
+    if found is None or not str(found.dest).startswith(f"{LIVE_CANDLES_SUBJECT}."):
+        logger.warning(
+            "stream %s exists and is left as it is, but it does not republish to %s.>: gateways show no live candles",
+            *(MD_CANDLES, LIVE_CANDLES_SUBJECT),
+        )
 
 
 async def ensure_leases(js: JetStreamContext, options: StreamOptions) -> None:
@@ -371,6 +388,22 @@ def _usage_config(options: StreamOptions, keep_s: float, max_bytes: int) -> api.
         max_age=keep_s,
         max_bytes=max_bytes,
         duplicate_window=min(USAGE_DUPLICATES_S, keep_s),
+        storage=api.StorageType.FILE,
+        num_replicas=options.replicas,
+        allow_direct=True,
+    )
+
+
+def _candle_config(options: StreamOptions, keep: int) -> api.StreamConfig:
+    """The writer replaces the statistics of an instrument by a rollup, so that one message of them is kept."""
+    return api.StreamConfig(
+        name=MD_CANDLES,
+        description="mdstream: candles, and statistics of the last 24 hours",
+        subjects=list(SUBJECTS[MD_CANDLES]),
+        max_msgs_per_subject=keep,
+        discard=api.DiscardPolicy.OLD,
+        allow_rollup_hdrs=True,
+        republish=api.RePublish(src=">", dest=f"{LIVE_CANDLES_SUBJECT}.>"),
         storage=api.StorageType.FILE,
         num_replicas=options.replicas,
         allow_direct=True,

@@ -47,6 +47,11 @@ def parse_subject(text: str) -> tuple[InstrumentId, str]:
     return instrument, tokens[3]
 
 
+def statistics_subject(instrument: InstrumentId) -> str:
+    """Where the statistics of the last 24 hours of an instrument are."""
+    return f"stats.{encode_token(instrument.venue, 'venue')}.{encode_token(instrument.symbol, 'symbol')}"
+
+
 def encode_token(token: str, what: str) -> str:
     """``token`` as one token of a subject. Raises ValueError, which names ``what``, if it is empty."""
     if not token:

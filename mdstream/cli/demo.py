@@ -1,4 +1,4 @@
-"""``mdstream demo``: NATS, a simulated market, a gateway and a live view, in one command."""
+"""``mdstream demo``: NATS, a simulated market, candles, a gateway and a live view, in one command."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ async def _run(
     stack.push_async_callback(gateway.drain)
     simulation = await _start_simulation(options, others, log)
     stack.push_async_callback(simulation.stop)
-    ends: list[Callable[[], Coroutine[Any, Any, None]]] = [simulation.ended]
+    candles = await _start("the writer of candles", ["candles", "--nats", others], log)
+    stack.push_async_callback(candles.stop)
+    ends: list[Callable[[], Coroutine[Any, Any, None]]] = [simulation.ended, candles.ended]
     if nats is not None:
         ends.append(lambda: _ended(nats))
     client = await stack.enter_async_context(connect(gateway.url, token=keys.token))
@@ -165,7 +167,6 @@ async def _start_nats(options: DemoOptions, stack: AsyncExitStack) -> EmbeddedNa
 
 
 async def _start_simulation(options: DemoOptions, nats_url: str, log: Log) -> Child:
-    """``mdstream feed sim``, in a session of its own: Ctrl-C in the terminal must not reach it."""
     arguments = [
         *("feed", "sim"),
         *("--nats", nats_url),
@@ -174,9 +175,14 @@ async def _start_simulation(options: DemoOptions, nats_url: str, log: Log) -> Ch
         *("--rate", str(options.rate)),
         *("--seed", str(options.seed)),
     ]
+    return await _start("the simulated market", arguments, log)
+
+
+async def _start(what: str, arguments: list[str], log: Log) -> Child:
+    """A command of ours, in a session of its own: Ctrl-C in the terminal must not reach it."""
     streams: dict[str, Any] = {"stdin": asyncio.subprocess.DEVNULL, "stdout": log, "stderr": log}
     process = await start_module("mdstream.cli", arguments, **streams, start_new_session=True)
-    return Child(process, "the simulated market")
+    return Child(process, what)
 
 
 async def _ended(nats: EmbeddedNats) -> None:

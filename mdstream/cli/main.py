@@ -24,8 +24,10 @@ COMMANDS = {
     "demo": "run everything on this machine: NATS, a simulated market, a gateway and a live view",
     "serve": "run a gateway: market data from NATS to WebSocket clients",
     "feed": "run a feed handler: a venue, a simulation or a recording to NATS",
+    "candles": "write candles and 24 h statistics of every instrument, from its trades",
     "watch": "show the live order book of an instrument in the terminal",
     "bench": "measure the cost and the speed of a gateway: load test, report, comparison",
+    "instruments": "list the instruments that a gateway has",
     "dump": "print what a gateway sends, one message per line, for scripts",
     "check": "tell a writer what the contract asks and it does not do",
     "token": "make keys and tokens for development",
@@ -41,6 +43,7 @@ start here:
   mdstream serve --nats nats://127.0.0.1:4222    a gateway on ws://127.0.0.1:8080/v1/stream
   mdstream feed sim                              something to show, on the same NATS
   mdstream watch SIM:BTC-USD                     in another terminal
+  mdstream instruments                           what else there is to watch
 
 exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted
 """

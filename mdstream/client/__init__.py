@@ -12,10 +12,15 @@ See ``docs/client.md``.
 
 import mdstream._core  # noqa: F401 - first, because it tells when it is not built
 from mdstream.auth.client_key import ClientKey
+from mdstream.candle import Candle
 from mdstream.client.api import Client
+from mdstream.client.board import Board, BoardRow, BoardUpdate
 from mdstream.client.book import Book, BookUpdate
+from mdstream.client.candles import Candles, CandleUpdate
 from mdstream.client.client import DEFAULT_URL, connect
 from mdstream.client.lined import LinedBook, LinedTicker, LinedTrades, LineReport
+from mdstream.client.lined_candles import LinedCandles
+from mdstream.client.listing import InstrumentList, ListedInstrument, ListUpdate
 from mdstream.client.policy import Policy
 from mdstream.client.states import ConnectionState, Stats, SubscriptionState
 from mdstream.client.stream import UpdateStream
@@ -33,8 +38,14 @@ from mdstream.errors import (
 
 __all__ = [
     "DEFAULT_URL",
+    "Board",
+    "BoardRow",
+    "BoardUpdate",
     "Book",
     "BookUpdate",
+    "Candle",
+    "CandleUpdate",
+    "Candles",
     "Client",
     "ClientError",
     "ClientKey",
@@ -42,10 +53,14 @@ __all__ = [
     "ConnectionLost",
     "ConnectionState",
     "HandshakeRefused",
+    "InstrumentList",
     "LineReport",
     "LinedBook",
+    "LinedCandles",
     "LinedTicker",
     "LinedTrades",
+    "ListUpdate",
+    "ListedInstrument",
     "Policy",
     "ProtocolViolation",
     "Stats",

@@ -8,8 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from mdstream.auth.patterns import ANY, Pattern
+from mdstream.candle import MAX_HISTORY, SPANS
+from mdstream.client.board import Board
 from mdstream.client.book import Book
+from mdstream.client.candles import Candles
 from mdstream.client.events import Welcome
+from mdstream.client.listing import InstrumentList
 from mdstream.client.observers import Observer
 from mdstream.client.protocol import Request
 from mdstream.client.states import ConnectionState, Stats
@@ -98,17 +103,27 @@ class Client(ABC):
     def subscriptions(self) -> tuple[Subscription, ...]:
         """All that have not ended, also those whose first data has not come yet."""
 
-    async def book(self, instrument: str, *, depth: int = 0, group: int = 1, interval_ms: int = 0) -> Book:
+    async def book(
+        self,
+        instrument: str,
+        *,
+        depth: int = 0,
+        group: int = 1,
+        interval_ms: int = 0,
+        group_digits: int = 0,
+    ) -> Book:
         """Subscribes to a book and returns it when its first snapshot has come; after 5 s also without one, if the gateway says why
         there is none (``state``, ``state_code``).
 
         ``depth`` 0 is the full book, ``group`` is the number of ticks per price bucket, ``interval_ms`` 0 gives every change.
+        ``group_digits``, 3 to 6, has the gateway choose the group for so many significant figures of the present price (``granted_group``).
         A second request for the same view returns the same object; each request needs its own ``close``.
 
         Raises ValueError for an invalid instrument, SubscriptionRefused with the gateway's code, or the error that closed
         the client for good.
         """
-        return await self._subscribed(Book, Request("book", instrument, depth, group, interval_ms))
+        request = Request("book", instrument, depth, group, interval_ms, group_digits)
+        return await self._subscribed(Book, request)
 
     async def trades(self, instrument: str) -> Trades:
         """Subscribes to the trades from now on; returns when the gateway has accepted. Raises the errors of ``book``."""
@@ -117,6 +132,33 @@ class Client(ABC):
     async def ticker(self, instrument: str, *, interval_ms: int = 0) -> Ticker:
         """Subscribes to best bid, best ask and last trade; returns when the gateway has accepted. Raises the errors of ``book``."""
         return await self._subscribed(Ticker, Request("ticker", instrument, interval_ms=interval_ms))
+
+    async def instruments(self, *patterns: str, interval_ms: int = 0) -> InstrumentList:
+        """Subscribes to the list of the instruments that match ``*``, ``SIM:*``, ``SIM:BTC*`` or names, all without any; returns it when
+        it is there. ``interval_ms`` 0: the gateway's usual one. Raises the errors of ``book``."""
+        return await self._subscribed(InstrumentList, many("instruments", patterns, interval_ms))
+
+    async def board(self, *patterns: str, interval_ms: int = 0) -> Board:
+        """Subscribes to the newest prices of the instruments that match, as for ``instruments``; the gateway opens them all. Returns it
+        when all rows are there."""
+        return await self._subscribed(Board, many("board", patterns, interval_ms))
+
+    async def candles(self, instrument: str, *, span: str = "1m", history: int = 0) -> Candles:
+        """Subscribes to candles of ``1s``, ``1m``, ``5m``, ``15m``, ``1h`` or ``1d``; returns when the gateway has sent ``history`` closed
+        ones (at most 1,000) and the newest.
+
+        A second request for the same instrument and span returns the same object, with the history of the first. Raises ValueError
+        for a span that is none, and the errors of ``book``.
+        """
+        if span not in SPANS:
+            raise ValueError(f"span is {span!r}; it must be one of {', '.join(SPANS)}")
+        if not 0 <= history <= MAX_HISTORY:
+            raise ValueError(f"history is {history}; it must be 0 to {MAX_HISTORY}")
+        request = Request("candles", instrument, span=span, history=history)
+        same = (
+            each.request for each in self.subscriptions if each.request._replace(history=history) == request
+        )
+        return await self._subscribed(Candles, next(same, request))
 
     @abstractmethod
     def _find(self, request: Request) -> Subscription | None:
@@ -127,7 +169,8 @@ class Client(ABC):
         """A new subscription, asked for as soon as there is a connection."""
 
     async def _subscribed(self, kind: type[S], request: Request) -> S:
-        InstrumentId.parse(request.instrument)
+        if not request.patterns:
+            InstrumentId.parse(request.instrument)
         subscription = self._find(request)
         if isinstance(subscription, kind):
             subscription.users += 1
@@ -139,6 +182,17 @@ class Client(ABC):
             await subscription.close()
             raise
         return subscription
+
+
+def many(channel: str, patterns: tuple[str, ...], interval_ms: int) -> Request:
+    """Raises ValueError for a pattern that is none."""
+    patterns = patterns or (ANY,)
+    for pattern in patterns:
+        try:
+            Pattern.parse(pattern)
+        except ValueError as error:
+            raise ValueError(f"the pattern {error}") from None
+    return Request(channel, ", ".join(patterns), interval_ms=interval_ms, patterns=patterns)
 
 
 async def _until_ready(subscription: Subscription) -> None:

@@ -236,8 +236,19 @@ class ClientCore:
                 return
             raise ProtocolViolation(f"the first message was {type(event).__name__.lower()}, not welcome")
         match event:
-            case events.Delta() | events.Snapshot() | events.Trades() | events.Ticker():
+            case events.Delta() | events.Snapshot() | events.Trades() | events.Ticker() | events.Candles():
                 self._take_data(event, now, wall_us)
+            case (
+                events.BoardSnapshot()
+                | events.BoardChange()
+                | events.Instruments()
+                | events.InstrumentsChanged()
+            ):
+                self.stats.updates += 1
+                self._health.useful = True
+                self._take_stream(event, now)
+            case events.BoardNames():
+                self._take_stream(event, now)
             case events.Heartbeat():
                 self._take_heartbeat(event, now)
             case events.Lost():
@@ -305,7 +316,9 @@ class ClientCore:
 
     def _take_subscribed(self, event: events.Subscribed, now: float) -> None:
         waiting = self._asked.get(event.id, []) if isinstance(event.id, int) else []
-        asked = next((s for s in waiting if s.instrument == event.instrument), None)
+        asked = next(
+            (s for s in waiting if s.request.is_answered_by(event.instrument, event.instruments)), None
+        )
         if asked is None:
             log.debug("ignoring subscribed %r, which answers no command", event.id)
             return
@@ -354,6 +367,8 @@ class ClientCore:
     def _take_unsubscribed(self, event: events.Unsubscribed, now: float) -> None:
         ended = [s for sub in event.subs if (s := self._by_number.get(sub)) is not None]
         if event.reason == RESCALED:
+            for subscription in ended:
+                subscription.granted_group = 0
             self._request_again(ended, "its decimals have changed")
             return
         for subscription in ended:
@@ -475,7 +490,7 @@ class ClientCore:
         id = next(self._ids)
         self._asked[id] = batch
         resume = {s.instrument: place for s in batch if (place := s.resume) is not None}
-        self._command(protocol.subscribe(id, [s.request for s in batch], resume))
+        self._command(protocol.subscribe(id, [s.wanted for s in batch], resume))
         for subscription in batch:
             subscription.requested(why)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Struct, field
 
+from mdstream.candle import Candle
 from mdstream.codes import ErrorCode
 from mdstream.model import MAX_NUMBER
 
@@ -91,6 +92,14 @@ class Ticker(Struct, frozen=True, array_like=True, tag=4):
     last_lots: int | None
 
 
+class Candles(Struct, frozen=True, array_like=True, tag=10):
+    """Candles that are new or have changed; after ``subscribed`` the history, oldest first. ``more``: it goes on in the next message."""
+
+    sub: Count
+    rows: list[Candle]
+    more: bool = False
+
+
 class Heartbeat(Struct, frozen=True, array_like=True, tag=5):
     """``seqs`` is flat, ``[sub, seq, …]``: the newest seq sent for each subscription without messages since the last heartbeat."""
 
@@ -99,6 +108,64 @@ class Heartbeat(Struct, frozen=True, array_like=True, tag=5):
 
     def __post_init__(self) -> None:
         _require_pairs(seqs=self.seqs)
+
+
+class BoardName(Struct, frozen=True, array_like=True):
+    """What an index of a board's rows stands for."""
+
+    index: Count
+    instrument: str
+    price_exp: int
+    size_exp: int
+
+
+Number: TypeAlias = int | str | None
+"""Ticks or lots, or the decimal value as text, where JSON has that; None if there is none."""
+
+
+class BoardRow(Struct, frozen=True, array_like=True):
+    """A whole row; ``since_us`` is the oldest trade in open, high, low and volume, 0: there is none."""
+
+    index: Count
+    state: int
+    bid: Number
+    ask: Number
+    last: Number
+    open: Number
+    high: Number
+    low: Number
+    volume: Number
+    since_us: Count
+
+
+class BoardNames(Struct, frozen=True, array_like=True, tag=7):
+    sub: Count
+    names: list[BoardName]
+
+
+class BoardSnapshot(Struct, frozen=True, array_like=True, tag=8):
+    """The whole board at ``seq``; it replaces the client's rows."""
+
+    sub: Count
+    epoch: Count
+    seq: Count
+    ts_us: Count
+    rows: list[BoardRow]
+    gone: list[Count]
+
+
+class BoardChange(Struct, frozen=True, array_like=True, tag=9):
+    """The rows that changed from ``first - 1`` to ``last``, and the indices that are gone."""
+
+    sub: Count
+    first: Count
+    last: Count
+    ts_us: Count
+    rows: list[BoardRow]
+    gone: list[Count]
+
+    def __post_init__(self) -> None:
+        _require_order(self.first, self.last)
 
 
 class Welcome(Struct, frozen=True, tag_field="type", tag="welcome"):
@@ -113,11 +180,13 @@ class Welcome(Struct, frozen=True, tag_field="type", tag="welcome"):
 
 
 class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
+    """``instruments``: the patterns of a list or a board, which has no instrument and no scale of its own."""
+
     sub: Count
     channel: str
-    instrument: str
-    price_exp: int
-    size_exp: int
+    instrument: str = ""
+    price_exp: int | None = None
+    size_exp: int | None = None
     id: int | str | None = None
     depth: int = 0
     group: int = 1
@@ -125,6 +194,48 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     resumed: bool = False
     ref: dict[str, Any] = field(default_factory=dict)
     delay_ms: int = 0
+    instruments: list[str] | None = None
+    span: str = ""
+
+    def __post_init__(self) -> None:
+        if self.instruments is None and (
+            not self.instrument or self.price_exp is None or self.size_exp is None
+        ):
+            raise ValueError("subscribed names no instrument and its scale, nor instruments")
+
+
+class InstrumentRow(Struct, frozen=True):
+    """An instrument of a list; ``state`` is ``unknown`` where the gateway does not read it."""
+
+    instrument: str
+    price_exp: int
+    size_exp: int
+    state: str
+    ref: dict[str, Any] = field(default_factory=dict)
+    epoch: Count = 0
+    code: str | None = None
+    since: Count = 0
+
+
+class Instruments(Struct, frozen=True, tag_field="type", tag="instruments"):
+    """A page of a list; the first one begins the list anew, the last one has the list's number."""
+
+    sub: Count
+    page: Count
+    more: bool
+    rows: list[InstrumentRow]
+    seq: Count = 0
+
+
+class InstrumentsChanged(Struct, frozen=True, tag_field="type", tag="instruments_changed"):
+    sub: Count
+    rows: list[InstrumentRow]
+    gone: list[str]
+    first: Count
+    last: Count
+
+    def __post_init__(self) -> None:
+        _require_order(self.first, self.last)
 
 
 class Lost(Struct, frozen=True, tag_field="type", tag="lost"):
@@ -196,8 +307,10 @@ class Authenticated(Struct, frozen=True, tag_field="type", tag="authenticated"):
     expires: Count | None = None
 
 
-Update: TypeAlias = Delta | Snapshot | Trades | Ticker
-Data: TypeAlias = Update | Heartbeat
+Update: TypeAlias = Delta | Snapshot | Trades | Ticker | Candles
+BoardData: TypeAlias = BoardNames | BoardSnapshot | BoardChange
+Data: TypeAlias = Update | BoardData | Heartbeat
+ListData: TypeAlias = Instruments | InstrumentsChanged
 Control: TypeAlias = (
     Welcome
     | Subscribed
@@ -210,15 +323,17 @@ Control: TypeAlias = (
     | Pong
     | TokenExpiring
     | Authenticated
+    | Instruments
+    | InstrumentsChanged
 )
 Event: TypeAlias = Data | Control
 
 
 def live_ts_us(event: Update) -> int | None:
-    """The event time of what has just happened; None for a snapshot and for no trades."""
+    """The event time of what has just happened; None for a snapshot, for no trades and for candles."""
     if isinstance(event, Trades):
         return event.trades[-1].ts_us if event.trades else None
-    return None if isinstance(event, Snapshot) else event.ts_us
+    return None if isinstance(event, Snapshot | Candles) else event.ts_us
 
 
 def _require_pairs(**lists: list[int]) -> None:

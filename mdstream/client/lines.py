@@ -10,6 +10,7 @@ from typing import Any
 
 from mdstream.client.api import Client, S, until
 from mdstream.client.book import Book
+from mdstream.client.candles import Candles
 from mdstream.client.events import Welcome
 from mdstream.client.lined import (
     BookLeg,
@@ -21,6 +22,7 @@ from mdstream.client.lined import (
     TickerLeg,
     TradesLeg,
 )
+from mdstream.client.lined_candles import CandlesLeg, LinedCandles
 from mdstream.client.observers import Observer, notify_all, register
 from mdstream.client.policy import TEMPORARY_ERRORS, Policy
 from mdstream.client.protocol import Request
@@ -34,6 +36,7 @@ KINDS: dict[type[Subscription], tuple[type[Lined], type[Leg]]] = {
     Book: (LinedBook, BookLeg),
     Ticker: (LinedTicker, TickerLeg),
     Trades: (LinedTrades, TradesLeg),
+    Candles: (LinedCandles, CandlesLeg),
 }
 BEST_FIRST = (
     ConnectionState.OPEN, ConnectionState.DRAINING, ConnectionState.CONNECTING, ConnectionState.RECONNECTING,
@@ -170,9 +173,11 @@ class LinedClient(Client):
     # ---- subscriptions
 
     def _find(self, request: Request) -> Subscription | None:
-        return self._subscriptions.get(request)
+        return self._subscriptions.get(request) or self._lines[0]._find(request)
 
     def _start(self, kind: type[S], request: Request) -> S:
+        if kind not in KINDS:  # gateways number boards and lists each for itself, so one line shows them
+            return self._lines[0]._start(kind, request)
         subscription: Any = KINDS[kind][0](request, self._link)
         self._subscriptions[request] = subscription
         for line in range(len(self._lines)):

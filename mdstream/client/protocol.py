@@ -41,6 +41,18 @@ class Request(NamedTuple):
     depth: int = 0
     group: int = 1
     interval_ms: int = 0
+    group_digits: int = 0
+    patterns: tuple[str, ...] = ()
+    """Of a list or a board, whose ``instrument`` is only for people."""
+    span: str = ""
+    """Of candles."""
+    history: int = 0
+    """Closed candles before the newest one."""
+
+    def is_answered_by(self, instrument: str, patterns: Sequence[str] | None) -> bool:
+        return tuple(patterns or ()) == self.patterns and (
+            bool(self.patterns) or instrument == self.instrument
+        )
 
 
 def subscribe(
@@ -48,6 +60,8 @@ def subscribe(
 ) -> Command:
     """One ``subscribe`` for several instruments; the requests must be equal in everything else."""
     first = requests[0]
+    if first.patterns:
+        return _subscribe_many(id, first, resume.get(first.instrument) if resume else None)
     command: Command = {
         "op": "subscribe",
         "id": id,
@@ -56,12 +70,32 @@ def subscribe(
     }
     if first.channel == "book":
         command["depth"] = first.depth
-        command["group"] = first.group
+        if first.group_digits:
+            command["group_digits"] = first.group_digits
+        else:
+            command["group"] = first.group
         command["interval_ms"] = first.interval_ms
+    elif first.channel == "candles":
+        command["span"] = first.span
+        command["history"] = first.history
     elif first.interval_ms:
         command["interval_ms"] = first.interval_ms
     if resume:
         command["resume"] = {instrument: list(place) for instrument, place in resume.items()}
+    return command
+
+
+def _subscribe_many(id: int, request: Request, resume: tuple[int, int] | None) -> Command:
+    command: Command = {
+        "op": "subscribe",
+        "id": id,
+        "channel": request.channel,
+        "instruments": list(request.patterns),
+    }
+    if request.interval_ms:
+        command["interval_ms"] = request.interval_ms
+    if resume is not None:
+        command["resume"] = list(resume)
     return command
 
 

@@ -9,7 +9,14 @@ import msgspec
 from msgspec import Struct
 
 from mdstream._core.base.decimals import parse_levels
+from mdstream.candle import Candle
 from mdstream.client.events import (
+    BoardChange,
+    BoardName,
+    BoardNames,
+    BoardRow,
+    BoardSnapshot,
+    Candles,
     Control,
     Count,
     Delta,
@@ -80,12 +87,71 @@ class TextTicker(Struct, frozen=True, tag_field="type", tag="ticker"):
     last: tuple[str, str] | None = None
 
 
+class TextCandle(Struct, frozen=True, array_like=True):
+    start_s: Count
+    rev: Count
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    count: Count
+    epoch: Count
+    first_seq: Count
+    last_seq: Count
+    price_exp: int
+    size_exp: int
+    flags: Count
+
+    def candle(self) -> Candle:
+        """In ticks and lots of its own scale."""
+        prices = (self.open, self.high, self.low, self.close)
+        pairs = [(price, self.volume) for price in prices]
+        numbers = parse_levels(pairs, self.price_exp, self.size_exp)
+        open_, high, low, close = numbers[::2]
+        of_trades = (self.count, self.epoch, self.first_seq, self.last_seq)
+        scale = (self.price_exp, self.size_exp)
+        return Candle(
+            self.start_s, self.rev, open_, high, low, close, numbers[1], *of_trades, *scale, self.flags
+        )
+
+
+class TextCandles(Struct, frozen=True, tag_field="type", tag="candles"):
+    sub: Count
+    rows: list[TextCandle]
+    more: bool = False
+
+
 class TextHeartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):
     time: Count
     seqs: list[tuple[Count, Count]]
 
 
-Text: TypeAlias = TextDelta | TextSnapshot | TextTrades | TextTicker | TextHeartbeat
+class TextBoardNames(Struct, frozen=True, tag_field="type", tag="board_names"):
+    sub: Count
+    names: list[BoardName]
+
+
+class TextBoardSnapshot(Struct, frozen=True, tag_field="type", tag="board_snapshot"):
+    sub: Count
+    epoch: Count
+    seq: Count
+    ts: Count
+    rows: list[BoardRow]
+    gone: list[Count]
+
+
+class TextBoardChange(Struct, frozen=True, tag_field="type", tag="board"):
+    sub: Count
+    first: Count
+    last: Count
+    ts: Count
+    rows: list[BoardRow]
+    gone: list[Count]
+
+
+TextBoard: TypeAlias = TextBoardNames | TextBoardSnapshot | TextBoardChange
+Text: TypeAlias = TextDelta | TextSnapshot | TextTrades | TextTicker | TextCandles | TextHeartbeat | TextBoard
 
 
 class _Envelope(Struct):
@@ -119,7 +185,11 @@ class JsonCodec:
     def _typed(self, message: Text | Control) -> Event | None:
         if isinstance(message, TextHeartbeat):
             return Heartbeat(message.time, [number for pair in message.seqs for number in pair])
-        if isinstance(message, Subscribed):
+        if isinstance(message, TextCandles):
+            return Candles(message.sub, [row.candle() for row in message.rows], message.more)
+        if isinstance(message, TextBoard):
+            return _board(message)
+        if isinstance(message, Subscribed) and message.price_exp is not None and message.size_exp is not None:
             self._scales[message.sub] = (message.price_exp, message.size_exp)
         if not isinstance(message, Text):
             return message
@@ -128,6 +198,15 @@ class JsonCodec:
             log.debug("ignoring data of subscription %d, which has had no subscribed message", message.sub)
             return None
         return _scaled(message, scale)
+
+
+def _board(m: TextBoard) -> Event:
+    """Its decimals stay text: the board knows the scale of each row."""
+    if isinstance(m, TextBoardNames):
+        return BoardNames(m.sub, m.names)
+    if isinstance(m, TextBoardSnapshot):
+        return BoardSnapshot(m.sub, m.epoch, m.seq, m.ts, m.rows, m.gone)
+    return BoardChange(m.sub, m.first, m.last, m.ts, m.rows, m.gone)
 
 
 def _scaled(message: TextDelta | TextSnapshot | TextTrades | TextTicker, scale: Scale) -> Event:

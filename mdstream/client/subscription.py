@@ -10,7 +10,18 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from mdstream.client.backoff import Backoff
-from mdstream.client.events import Delta, Lost, Snapshot, StateChange, Subscribed, Ticker, Trades
+from mdstream.client.events import (
+    BoardData,
+    Candles,
+    Delta,
+    ListData,
+    Lost,
+    Snapshot,
+    StateChange,
+    Subscribed,
+    Ticker,
+    Trades,
+)
 from mdstream.client.observers import Observer, notify_all, register
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import Request
@@ -18,7 +29,7 @@ from mdstream.client.states import TRUSTED_STATES, Stats, SubscriptionState
 
 log = logging.getLogger(__name__)
 
-StreamEvent = Delta | Snapshot | Trades | Ticker | Lost
+StreamEvent = Delta | Snapshot | Trades | Ticker | Lost | BoardData | ListData | Candles
 
 _EXACT = Context(prec=60)
 _LIVE = StateChange(sub=0, state=SubscriptionState.LIVE)
@@ -72,6 +83,8 @@ class Subscription:
         """The error that ended it; None if it has not ended, or the user closed it."""
         self.users = 1
         """How often the user asked for it; as many calls of ``close`` end it."""
+        self.granted_group = 0
+        """Ticks per bucket that the gateway chose for ``group_digits``; it stays while the subscription lives."""
         self.retry_at: float | None = None
         self._link = link
         self._attachment = Attachment.DETACHED
@@ -180,6 +193,13 @@ class Subscription:
         """(epoch, seq) of what the user has, after which the gateway may continue; None if it has nothing."""
         return None
 
+    @property
+    def wanted(self) -> Request:
+        """What is asked for now: a group that was chosen before is kept."""
+        if not self.request.group_digits or not self.granted_group:
+            return self.request
+        return self.request._replace(group=self.granted_group, group_digits=0)
+
     def on_end(self, observer: Callable[[], object]) -> Callable[[], None]:
         return register(self._end_observers, observer)
 
@@ -193,14 +213,16 @@ class Subscription:
 
     def accept(self, event: Subscribed, now: float) -> None:
         """The gateway sent ``subscribed``; the state is LIVE until the gateway reports another."""
-        rescaled = (event.price_exp, event.size_exp) != (self.price_exp, self.size_exp)
+        price_exp, size_exp = event.price_exp or 0, event.size_exp or 0
+        rescaled = (price_exp, size_exp) != (self.price_exp, self.size_exp)
         self._attachment = Attachment.ACCEPTED
         self.number = event.sub
         self._reported, self._report = SubscriptionState.LIVE, _LIVE
         self._retry.reset()
         self._begin(now, resumed=event.resumed, rescaled=rescaled)
-        self.price_exp, self.size_exp = event.price_exp, event.size_exp
+        self.price_exp, self.size_exp = price_exp, size_exp
         self.delay_ms = event.delay_ms
+        self.granted_group = event.group if self.request.group_digits else 0
         self.take_ref(event.ref)
         self._update_state(None)
 
@@ -321,7 +343,7 @@ def batches(subscriptions: Iterable[Subscription], most: int) -> Iterator[list[S
     """Those that differ only in the instrument together, at most so many: each is for one ``subscribe``."""
     alike: dict[Request, list[Subscription]] = {}
     for subscription in subscriptions:
-        alike.setdefault(subscription.request._replace(instrument=""), []).append(subscription)
+        alike.setdefault(subscription.wanted._replace(instrument=""), []).append(subscription)
     for group in alike.values():
         for start in range(0, len(group), most):
             yield group[start : start + most]

@@ -6,12 +6,15 @@ The usual command is decoded by msgspec; everything else goes to the strict deco
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
 from mdstream._core.codec.duplicate_keys import count_json_keys, count_keys, count_msgpack_keys
+from mdstream.auth.patterns import Pattern
+from mdstream.candle import MAX_HISTORY, SPANS
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
@@ -52,6 +55,8 @@ class Subscribe(_Command, tag="subscribe", frozen=True):
     instruments: list[str]
     depth: Number = 0
     group: Annotated[int, Meta(ge=1, le=MAX_NUMBER)] = 1
+    group_digits: Number = 0
+    """0: the group is ``group``."""
     interval_ms: Number = 0
     resume: dict[str, tuple[Number, Number]] = msgspec.field(default_factory=dict)
 
@@ -84,6 +89,45 @@ class Subscribe(_Command, tag="subscribe", frozen=True):
                 InstrumentId.parse(name)
         except ValueError as error:
             raise CommandError(ErrorCode.UNKNOWN_INSTRUMENT, str(error)) from None
+
+
+class SubscribeMany(_Command, tag="subscribe", frozen=True):
+    """To a list or a board: ``instruments`` holds patterns, and all of them together are one subscription."""
+
+    channel: Channel
+    instruments: list[str]
+    depth: Number = 0
+    group: Annotated[int, Meta(ge=1, le=MAX_NUMBER)] = 1
+    group_digits: Number = 0
+    interval_ms: Number = 0
+    resume: tuple[Number, Number] | None = None
+
+    @property
+    def echo_bytes(self) -> int:
+        """What the answer repeats of the command."""
+        id = len(self.id) if isinstance(self.id, str) else 0
+        return id + sum(map(len, self.instruments))
+
+    def patterns(self) -> list[Pattern]:
+        """Raises CommandError ``bad_value`` for what is no pattern."""
+        try:
+            return [Pattern.parse(text) for text in self.instruments]
+        except ValueError as error:
+            raise _bad_value(f"an entry of instruments {error}") from None
+
+
+class SubscribeCandles(_Command, tag="subscribe", frozen=True):
+    """To candles: one subscription for each instrument, with ``history`` closed ones before the newest."""
+
+    channel: Channel
+    instruments: list[str]
+    span: str
+    history: Annotated[int, Meta(ge=0, le=MAX_HISTORY)] = 0
+
+    @property
+    def echo_bytes(self) -> int:
+        """What its ``id`` takes in all answers, where it is a string."""
+        return len(self.id) * len(self.instruments) if isinstance(self.id, str) else 0
 
 
 class Unsubscribe(_Command, tag="unsubscribe", frozen=True):
@@ -127,9 +171,20 @@ class BadCommand(Struct, frozen=True):
     error: CommandError
 
 
-Command: TypeAlias = Subscribe | Unsubscribe | Recover | Auth | Ping
+Command: TypeAlias = Subscribe | SubscribeMany | SubscribeCandles | Unsubscribe | Recover | Auth | Ping
 
-_TYPES: dict[str, type[_Command]] = {kind.__struct_config__.tag: kind for kind in get_args(Command)}
+_TYPES: dict[str, type[_Command]] = {
+    "subscribe": Subscribe,
+    "unsubscribe": Unsubscribe,
+    "recover": Recover,
+    "auth": Auth,
+    "ping": Ping,
+}
+_MANY: dict[str, int] = {Channel.INSTRUMENTS: 1_000, Channel.BOARD: 500}
+"""Channels of many instruments, and their interval where a command gives none."""
+_LEAST_MANY_MS = 100
+_MOST_WILDCARDS = 32
+_LEAST_DIGITS, _MOST_DIGITS = 3, 6
 OPS = tuple(_TYPES)
 _CHANNELS = tuple(Channel)
 _BAD_ID = "id is beyond 64 bits, which MessagePack has no integer for; a longer one can be a string"
@@ -174,7 +229,14 @@ class CommandReader:
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
         self._max_values = max(MAX_VALUES, _VALUES_PER_INSTRUMENT * config.max_instruments_per_command)
-        self._checks = {Subscribe: self._check_subscribe, Unsubscribe: self._check_unsubscribe}
+        self._many_ms = tuple(ms for ms in config.intervals_ms if ms >= _LEAST_MANY_MS)
+        """Intervals that are served of lists and boards."""
+        self._checks = {
+            Subscribe: self._check_subscribe,
+            SubscribeMany: self._check_many,
+            SubscribeCandles: self._check_candles,
+            Unsubscribe: self._check_unsubscribe,
+        }
         self._usual: tuple[dict[bytes, UsualSubscribe], ...] = ({}, {})
         """By format and message, in the order in which they came."""
 
@@ -220,6 +282,8 @@ class CommandReader:
             raise CommandError(_code(str(error)), _explain(str(error))) from None
         if _is_beyond(command.id):
             raise _bad_value(_BAD_ID)
+        if isinstance(command, SubscribeMany) and not command.interval_ms:
+            command = replace(command, interval_ms=self._usual_ms(command.channel))
         check: Any = self._checks.get(kind)
         if check is not None:
             check(command)
@@ -229,6 +293,7 @@ class CommandReader:
         self._check_instruments(command)
         if command.channel is not Channel.BOOK and (command.depth, command.group) != (0, 1):
             raise _bad_value(f"depth and group are for the channel book; {command.channel} has neither")
+        self._check_digits(command)
         if command.channel is Channel.TRADES and command.interval_ms:
             raise _bad_value("trades are never merged; interval_ms must be 0 or left out")
         _check_served("depth", command.depth, self._config.depths)
@@ -236,7 +301,43 @@ class CommandReader:
         for name in command.resume.keys() - set(command.instruments) if command.resume else ():
             raise _bad_value(f"resume names {shown(name)}, which is not one of the instruments")
 
-    def _check_instruments(self, command: Subscribe) -> None:
+    def _check_digits(self, command: Subscribe) -> None:
+        digits = command.group_digits
+        if not digits:
+            return
+        if command.channel is not Channel.BOOK:
+            raise _bad_value(f"group_digits is for the channel book; {command.channel} has none")
+        if not _LEAST_DIGITS <= digits <= _MOST_DIGITS:
+            raise _bad_value(f"group_digits is {digits}; it must be {_LEAST_DIGITS} to {_MOST_DIGITS}")
+        if command.group != 1 or command.resume:
+            raise _bad_value(
+                "group_digits stands instead of group, and cannot be resumed: resume with the group that `subscribed` answered"
+            )
+
+    def _check_many(self, command: SubscribeMany) -> None:
+        self._check_instruments(command)
+        wildcards = sum(pattern.end is not None for pattern in command.patterns())
+        if wildcards > _MOST_WILDCARDS:
+            raise _bad_value(
+                f"instruments has {wildcards} patterns with *; {_MOST_WILDCARDS} are allowed, besides names"
+            )
+        if (command.depth, command.group, command.group_digits) != (0, 1, 0):
+            raise _bad_value(f"depth and group are for the channel book; {command.channel} has neither")
+        if command.channel is Channel.INSTRUMENTS and command.resume:
+            raise _bad_value("a list of instruments cannot be resumed; its pages are sent at once")
+        _check_served("interval_ms", command.interval_ms, self._many_ms)
+
+    def _usual_ms(self, channel: str) -> int:
+        """The interval of a list or board where the command gives none: the next one that is served."""
+        usual = _MANY[channel]
+        return min((ms for ms in self._many_ms if ms >= usual), default=max(self._many_ms, default=usual))
+
+    def _check_candles(self, command: SubscribeCandles) -> None:
+        self._check_instruments(command)
+        if command.span not in SPANS:
+            raise _bad_value(f"span is {shown(command.span)}; served are {', '.join(SPANS)}")
+
+    def _check_instruments(self, command: Subscribe | SubscribeMany | SubscribeCandles) -> None:
         most = self._config.max_instruments_per_command
         if not 1 <= len(command.instruments) <= most:
             raise _bad_value(f"instruments has {len(command.instruments)} entries; 1 to {most} are allowed")
@@ -270,7 +371,9 @@ def _kind(value: object) -> type[_Command]:
         raise CommandError(
             ErrorCode.UNKNOWN_CHANNEL, f"channel is {shown(value['channel'])}; it must be one of {channels}"
         )
-    return kind
+    if kind is Subscribe and value.get("channel") == Channel.CANDLES:
+        return SubscribeCandles
+    return SubscribeMany if kind is Subscribe and value.get("channel") in _MANY else kind
 
 
 def _code(problem: str) -> ErrorCode:

@@ -284,6 +284,16 @@ class GatewayConfig(AuthSettings):
         _bytes(0, 2**40),
         "memory of the grouped views of all clients together; further ones are refused as limit_subscriptions",
     )
+    max_boards: int = _bounds(
+        8,
+        Whole(0, 1000),
+        "subscriptions of one client to lists and boards of instruments; more are refused as limit_subscriptions",
+    )
+    max_board_rows: int = _bounds(
+        2_000,
+        Whole(1, 20000),
+        "instruments of one board, which are all opened for it; a subscribe to more is refused as limit_subscriptions",
+    )
     max_instruments_per_command: int = _bounds(
         1_000, Whole(1, 100000), "instruments in one subscribe; more are refused as bad_value"
     )

@@ -21,6 +21,14 @@ def check_subscribe(entitlements: Entitlements, command: Subscribe, served_ms: i
         _check(entitlements, command.channel, name, command.depth, command.interval_ms, served_ms)
 
 
+def check_instruments(
+    entitlements: Entitlements, channel: str, names: Iterable[str], interval_ms: int, served_ms: int = 0
+) -> None:
+    """As ``check_subscribe``, for channels without depth."""
+    for name in names:
+        _check(entitlements, channel, name, 0, interval_ms, served_ms)
+
+
 def check_topic(entitlements: Entitlements, topic: Topic, served_ms: int = 0) -> None:
     """Raises CommandError ``not_entitled`` unless the subscription to this topic is allowed."""
     _check(entitlements, topic.channel, topic.instrument.name, topic.depth, topic.interval_ms, served_ms)

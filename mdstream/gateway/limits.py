@@ -349,6 +349,13 @@ class Limits:
                 return shares.refuse(share, kind, self._now_s())
         return None
 
+    def charge_request(self, visitor: Visitor, cost: Cost, amount: float = 1) -> str | None:
+        """As ``charge``, of one who has no session."""
+        if self._has_user(visitor) and visitor.user is None:
+            visitor.user = self.users.use(visitor.identity.subject)
+            self.users.release(visitor.user, self._now_s())
+        return self.charge(visitor, cost, amount)
+
     def has_room(self, visitor: Visitor, more: int) -> bool:
         """Whether there is room for so many more subscriptions."""
         place, user = visitor.place, visitor.user

@@ -67,6 +67,8 @@ def welcome(
         "max_subscriptions": config.max_subscriptions,
         "max_grouped": config.max_grouped,
         "max_other_groups": config.max_other_groups,
+        "max_boards": config.max_boards,
+        "max_board_rows": config.max_board_rows,
         "max_instruments_per_command": config.max_instruments_per_command,
         "max_message_bytes": config.max_message_bytes,
         "max_errors": config.max_errors,
@@ -139,6 +141,35 @@ def subscribed(
     if delay_ms:
         message["delay_ms"] = delay_ms
     return encode(format, message)
+
+
+def subscribed_many(
+    id: CommandId, topic: Topic, patterns: list[str], *, resumed: bool, delay_ms: int = 0
+) -> Message:
+    """To a list or a board."""
+    message = {
+        **_head("subscribed", id),
+        "sub": topic.number,
+        "channel": topic.channel,
+        "instruments": patterns,
+        "interval_ms": topic.interval_ms,
+        "resumed": resumed,
+    }
+    return message | {"delay_ms": delay_ms} if delay_ms else message
+
+
+def subscribed_candles(id: CommandId, sub: int, instrument: str, span: str, ref: Ref) -> Message:
+    return {
+        **_head("subscribed", id),
+        "sub": sub,
+        "channel": "candles",
+        "instrument": instrument,
+        "span": span,
+        "price_exp": ref.price_exp,
+        "size_exp": ref.size_exp,
+        "ref": reference(ref),
+        "resumed": False,
+    }
 
 
 class Subscribed:

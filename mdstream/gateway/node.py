@@ -21,8 +21,12 @@ from mdstream.gateway.auth_metrics import AuthCollector
 from mdstream.gateway.auth_setup import make_authenticator
 from mdstream.gateway.bus_control import BusControl
 from mdstream.gateway.bus_link import BusLink
+from mdstream.gateway.candles_page import PATH as CANDLES_PATH
+from mdstream.gateway.candles_page import CandlesPage
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
+from mdstream.gateway.instruments_page import PATH as INSTRUMENTS_PATH
+from mdstream.gateway.instruments_page import InstrumentsPage
 from mdstream.gateway.limit_settings import LimitSettings
 from mdstream.gateway.limits import Kind, Limits
 from mdstream.gateway.metrics import GatewayCollector, Metrics
@@ -110,6 +114,9 @@ class Gateway:
             self._authenticator,
             self._unknown_revocations,
         )
+        quotes = self._sessions.subscriptions.overviews.quotes
+        self._server.pages.add(INSTRUMENTS_PATH, InstrumentsPage(config, self._instruments, quotes))
+        self._server.pages.add(CANDLES_PATH, CandlesPage(config, self._sessions.subscriptions.candle_topics))
         self._warming = Warming(config, self._instruments)
         self._relief = self._make_relief()
         self._pauses = GcPauses()
@@ -294,6 +301,7 @@ class Gateway:
         if self._authenticator is not None:
             await self._authenticator.stop()
         self._admin.close()
+        await self._sessions.subscriptions.candle_topics.close()
         await self._instruments.close()
         if self._usage is not None:
             await self._usage.stop()
@@ -348,6 +356,7 @@ class Gateway:
             self._control.use(bus)
         stale_ms = self.config.stale_after_ms
         options = ReaderOptions(stale_after_s=stale_ms / 1000 if stale_ms else None)
+        self._sessions.subscriptions.candle_topics.use(bus)
         self._instruments.use(Readers(bus, self.scheduler, options))
 
     # ---- who may be here

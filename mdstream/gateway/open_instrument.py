@@ -160,6 +160,11 @@ class OpenInstrument:
         return self.reader.bears_out(epoch, seq)
 
     @property
+    def scale(self) -> tuple[int, int]:
+        """The exponents of prices and sizes, as long as it is open."""
+        return self.core.price_exp, self.core.size_exp
+
+    @property
     def lacks_ref(self) -> bool:
         """Whether a greater epoch cannot be read, because its ``ref`` is missing."""
         return self.reader is not None and self.reader.lacks_ref

@@ -22,6 +22,7 @@ from mdstream.gateway.openings import Openings
 from mdstream.gateway.reaching import Reaching
 from mdstream.gateway.strain import Strain
 from mdstream.gateway.unknown_names import UnknownNames
+from mdstream.gateway.wanted import Wanted
 from mdstream.gateway.withheld import REACH_US, Withheld
 from mdstream.model import Channel, InstrumentId, Ref, State, StateCode
 
@@ -76,8 +77,8 @@ class OpenInstruments:
         self._next_hint_s = 0.0
         self._next_warning_us = 0
         self._open: dict[str, OpenInstrument] = {}
-        self._wanted: Counter[str] = Counter()
-        """Instruments that a subscribe waits for, and how many do: they are not let go."""
+        self.wanted = Wanted()
+        """They are not let go."""
         self._withheld = Withheld(hub, now_us=now_us, wall_us=wall_us)
         self._reaching = Reaching()
         self._changing: StreamStatus | None = None
@@ -94,6 +95,11 @@ class OpenInstruments:
     def use(self, readers: Readers) -> None:
         """Makes it possible to open instruments; ``close`` closes the readers."""
         self._readers = readers
+
+    @property
+    def readers(self) -> Readers | None:
+        """None before NATS was connected, and once closed."""
+        return self._readers
 
     def end_subscriptions_by(self, end: EndSubscriptions) -> None:
         """``end`` ends every subscription to an instrument, tells the clients why, and returns what is done when it has."""
@@ -139,7 +145,7 @@ class OpenInstruments:
         short as usual: just enough that most clients are not told ``recovering`` first. Use what it returns at once.
         """
         deadline_s = asyncio.get_running_loop().time() + self._config.open_timeout_ms / 1000
-        self._wanted.update(names)
+        self.wanted.add(names)
         try:
             while True:
                 await self._open_all([name for name in names if name not in self._open], asker, deadline_s)
@@ -154,18 +160,7 @@ class OpenInstruments:
             hint = await self._hint(error.id, may_see)
             raise CommandError(error.code, f"{error}{hint}") from None
         finally:
-            self._no_longer_wanted(names)
-
-    def _no_longer_wanted(self, names: Iterable[str]) -> None:
-        wanted = self._wanted
-        for name in names:
-            left = wanted[name] - 1
-            if left:
-                wanted[name] = left
-            else:
-                del wanted[name]
-        if not wanted:
-            self._wanted = Counter()  # a dict keeps the room of its most entries
+            self.wanted.remove(names)
 
     async def _wait_until_ready(
         self,
@@ -414,7 +409,7 @@ class OpenInstruments:
         linger_us = self._config.linger_ms * 1000 if self.lingers else 0
         for instrument in list(self._open.values()):
             instrument.note_movement(now_us)
-            if self._wanted[instrument.name] or any(topic.subscribers for topic in instrument.core.topics):
+            if instrument.name in self.wanted or any(topic.subscribers for topic in instrument.core.topics):
                 instrument.idle_since_us = None
             elif instrument.idle_since_us is None:
                 instrument.idle_since_us = now_us

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
@@ -16,18 +18,22 @@ from mdstream.auth.identity import NOBODY, Identity
 from mdstream.gateway.admission import Admission
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.auth_setup import make_origins
-from mdstream.gateway.budget import Budget
+from mdstream.gateway.budget import Budget, Cost
 from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.handshake import UNAUTHORIZED, Accepted, Refused
 from mdstream.gateway.http_messages import retry_after_s
 from mdstream.gateway.limits import Limits, Visitor
+from mdstream.gateway.pages import Asked, Pages
 from mdstream.gateway.sessions import UNWELCOME, Sessions
 from mdstream.gateway.sockets import peer_of
 from mdstream.gateway.tls import ServerTls
 from mdstream.gateway.upgrades import Upgrades, refusal
 
 log = logging.getLogger("mdstream.gateway.server")
+
+MOST_SHOWING: Final = 64
+"""Pages that are made at a time."""
 
 
 class Server:
@@ -52,13 +58,17 @@ class Server:
         self._audit = audit
         self._limits = limits
         self._asks = authenticator is not None
+        origins = make_origins(config)
         self._upgrades = Upgrades(
             compression=config.compression,
             trouble=bus_trouble,
-            origins=make_origins(config),
+            origins=origins,
             query_token=config.auth_query_token,
             asks=authenticator is not None,
         )
+        self.pages = Pages(origins=origins, query_token=config.auth_query_token)
+        self._showing: set[asyncio.Task[None]] = set()
+        """Pages that are being made."""
         self.admission = Admission(
             authenticator,
             self,
@@ -182,6 +192,9 @@ class Server:
     async def end(self) -> None:
         """Ends every connection that is left, with a session or without."""
         await self.admission.stop()
+        for task in list(self._showing):
+            task.cancel()
+        await asyncio.gather(*self._showing, return_exceptions=True)
         if self._listener is not None:
             await self._listener.end()
 
@@ -209,7 +222,7 @@ class Server:
         else:
             self._limits.answered(_visitor(session))
             session.context = UNWELCOME
-            _accept(session, verdict, answer)
+            self._answer(session, verdict, answer)
 
     def _admit(self, session: Session, verdict: Accepted, answer: bytes, identity: Identity) -> None:
         visitor = _visitor(session)
@@ -217,7 +230,38 @@ class Server:
         if why := self._limits.admit(visitor):
             self.refuse(session, _too_many(why))
         else:
-            _accept(session, verdict, answer)
+            self._answer(session, verdict, answer)
+
+    def _answer(self, session: Session, verdict: Accepted, answer: bytes) -> None:
+        if isinstance(verdict, Asked):
+            self._show(session, verdict)
+        else:
+            session.accept(answer, verdict.format, verdict.deflate.window_bits if verdict.deflate else 0)
+
+    def _show(self, session: Session, asked: Asked) -> None:
+        """A page for a client that may see it, within its limits."""
+        if why := self._limits.charge_request(_visitor(session), Cost.COMMANDS):
+            self.refuse(session, _too_many(why))
+            return
+        if len(self._showing) >= MOST_SHOWING:
+            self.refuse(
+                session, Refused(503, "too many pages are asked for; try again later", (_retry_after(),))
+            )
+            return
+        task = asyncio.get_running_loop().create_task(self._answer_page(session, asked))
+        self._showing.add(task)
+        task.add_done_callback(self._showing.discard)
+
+    async def _answer_page(self, session: Session, asked: Asked) -> None:
+        visitor = _visitor(session)
+        try:
+            status, answer = await self.pages.answer(asked, visitor.identity)
+        except Exception:
+            log.exception("a page could not be made")
+            self.refuse(session, Refused(500, "internal error"))
+            return
+        self._limits.charge_request(visitor, Cost.ANSWER_BYTES, len(answer))
+        self._send_away(session, Refused(status, "a page"), answer)
 
     def _unauthorized(self, session: Session, why: str) -> None:
         self._audit.refused("credentials", why, _visitor(session).address)
@@ -239,7 +283,12 @@ class Server:
         if why := self._limits.requested(_visitor(session), head):
             refused = _too_many(why)
             return refused, refusal(refused)
-        verdict, answer = self._upgrades.answer(head, self._busy(session))
+        busy = self._busy(session)
+        verdict, answer = self._upgrades.answer(head, busy)
+        if isinstance(verdict, Refused) and verdict.status == 404:
+            page = self.pages.find(head, busy)
+            if page is not None:
+                verdict, answer = page, refusal(page) if isinstance(page, Refused) else b""
         if self._asks and self.tls is not None and isinstance(verdict, Accepted):
             verdict.credentials.certificate = self.tls.shown(session.transport)
         return verdict, answer
@@ -275,10 +324,6 @@ class Server:
             else "connections of one address have not sent their request"
         )
         return refusal(Refused(status, f"too many {whose}; try again later", (_retry_after(),)))
-
-
-def _accept(session: Session, verdict: Accepted, answer: bytes) -> None:
-    session.accept(answer, verdict.format, verdict.deflate.window_bits if verdict.deflate else 0)
 
 
 def _visitor(session: Session) -> Visitor:

@@ -31,6 +31,8 @@ from mdstream.gateway.commands import (
     Ping,
     Recover,
     Subscribe,
+    SubscribeCandles,
+    SubscribeMany,
     Unsubscribe,
     UsualSubscribe,
 )
@@ -38,6 +40,7 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_topic, no_longer_allowed
 from mdstream.gateway.lifetimes import Lifetimes, SingleSessions
 from mdstream.gateway.limits import Limits, Visitor
+from mdstream.gateway.overviews import OF_MANY
 from mdstream.gateway.renewals import Renewals
 from mdstream.gateway.sockets import peer_of
 from mdstream.gateway.subscriptions import Subscriptions, unknown_sub
@@ -110,10 +113,19 @@ class Sessions:
         """Called with subject and session where a subject may have one session only."""
         self._renewals = Renewals(authenticator, take=self._renewed, refuse=self._refuse_auth)
         self.subscriptions = Subscriptions(
-            config, hub, instruments, self, limits=self._limits, usage=usage, asker_of=asker_of
+            config,
+            hub,
+            instruments,
+            self,
+            limits=self._limits,
+            usage=usage,
+            asker_of=asker_of,
+            wall_us=wall_us,
         )
         self._answers: dict[type, tuple[str, Callable[[Session, Any], Steps | None]]] = {
             Subscribe: ("subscribe", self.subscriptions.subscribe),
+            SubscribeMany: ("subscribe", self.subscriptions.subscribe_many),
+            SubscribeCandles: ("subscribe", self.subscriptions.subscribe_candles),
             Unsubscribe: ("unsubscribe", self.subscriptions.unsubscribe),
             Recover: ("recover", self._recover),
             Auth: ("auth", self._auth),
@@ -233,10 +245,10 @@ class Sessions:
 
     def end_not_entitled(self, session: Session) -> None:
         """Call when a client's entitlements have changed: ends what they no longer allow, and tells the client."""
-        ended = no_longer_allowed(
-            client_of(session).identity.entitlements, session.sink.topics(), self._config.delay_ms
-        )
+        topics = [topic for topic in session.sink.topics() if topic.channel not in OF_MANY]
+        ended = no_longer_allowed(client_of(session).identity.entitlements, topics, self._config.delay_ms)
         self.subscriptions.end(session, ended, ErrorCode.NOT_ENTITLED.value)
+        self.subscriptions.overviews.end_forbidden(session)
 
     # ---- one command
 
@@ -338,7 +350,13 @@ class Sessions:
         topic = self._hub.find(session.sink, command.sub)
         if topic is None:
             raise unknown_sub(command.sub)
+        if topic.channel in OF_MANY:
+            self.subscriptions.overviews.recover(session, topic, command.from_seq)
+            return
         check_topic(client_of(session).identity.entitlements, topic, self._config.delay_ms)
+        if topic.channel == Channel.CANDLES:
+            self.subscriptions.candles.recover(session, topic, command.from_seq)
+            return
         no_book = topic.channel != Channel.TRADES and topic.seq == 0
         if no_book or not self._instruments.is_shown(session.sink, topic):
             raise CommandError(

@@ -14,12 +14,23 @@ from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import costs, messages
 from mdstream.gateway.budget import Cost
+from mdstream.gateway.candle_subscriptions import CandleSubscriptions
+from mdstream.gateway.candle_topics import CandleTopics
 from mdstream.gateway.clients import Client, client_of, tell
-from mdstream.gateway.commands import CommandId, Subscribe, Unsubscribe, UsualSubscribe
+from mdstream.gateway.commands import (
+    CommandId,
+    Subscribe,
+    SubscribeCandles,
+    SubscribeMany,
+    Unsubscribe,
+    UsualSubscribe,
+)
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_subscribe
+from mdstream.gateway.group_digits import with_groups
 from mdstream.gateway.grouped_views import GroupedViews
 from mdstream.gateway.limits import Limits
+from mdstream.gateway.overviews import Overviews
 from mdstream.gateway.turns import Steps, Turns
 from mdstream.gateway.usage import Usage, part_of
 
@@ -57,6 +68,7 @@ class Subscriptions:
         limits: Limits,
         usage: Usage | None,
         asker_of: Callable[[Session], Hashable] | None,
+        wall_us: Callable[[], int],
     ) -> None:
         """``asker_of`` as for ``Sessions``."""
         self._config = config
@@ -70,9 +82,21 @@ class Subscriptions:
         self.refuses: Callable[[], str | None] = lambda: None
         """Why nothing new may be subscribed to; None if it may."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self.overviews = Overviews(config, hub, instruments, self, desk.turns, wall_us)
+        self.candle_topics = CandleTopics(hub, wall_us=wall_us, delay_ms=config.delay_ms)
+        self.candles = CandleSubscriptions(config, hub, self.candle_topics, self)
         instruments.end_subscriptions_by(self.end_instrument)
 
     # ---- begin
+
+    def subscribe_many(self, session: Session, command: SubscribeMany) -> Steps | None:
+        """To a list or a board."""
+        self._check_load()
+        return self.overviews.subscribe(session, command)
+
+    def subscribe_candles(self, session: Session, command: SubscribeCandles) -> None:
+        self._check_load()
+        self.candles.subscribe(session, command)
 
     def subscribe(self, session: Session, command: Subscribe) -> Steps | None:
         self._check_entitled(session, command)
@@ -101,7 +125,7 @@ class Subscriptions:
         client.charge_work(work, session.format, usual.echo_bytes)
         topic, resumed = self._hub.join(session.sink, instrument.core, usual.view)
         self._begin(session, usual.command.id, instrument, topic, resumed, None)
-        self._tally(session)
+        self.tally(session)
 
     def _check_entitled_usual(self, client: Client, usual: UsualSubscribe) -> None:
         """As ``_check_entitled``; most clients have the same entitlements."""
@@ -127,8 +151,11 @@ class Subscriptions:
 
     def _open_later(self, session: Session, command: Subscribe) -> None:
         client_of(session).opening += len(command.instruments)
-        self._tally(session)
-        task = asyncio.get_running_loop().create_task(self._open_and_commit(session, command))
+        self.tally(session)
+        self.later(session, asyncio.get_running_loop().create_task(self._open_and_commit(session, command)))
+
+    def later(self, session: Session, task: asyncio.Task[None]) -> None:
+        """A ``subscribe`` that waits; it ends with its session."""
         self._tasks.add(task)
         client_of(session).add_task(task)
         task.add_done_callback(lambda done: self._opened_for(session, done))
@@ -155,7 +182,7 @@ class Subscriptions:
             return
         finally:
             client_of(session).opening -= len(command.instruments)
-            self._tally(session)
+            self.tally(session)
         if session.open:
             self._commit_later(session, command, found)
 
@@ -172,17 +199,32 @@ class Subscriptions:
     def _commit(self, session: Session, command: Subscribe, found: Sequence[OpenInstrument]) -> Steps:
         """The steps that subscribe to each; or raises CommandError, and subscribes to none."""
         self._check_room(session, command)
-        if command.group != 1:
-            for instrument in found:
-                self._grouped.check_instrument(instrument, command)
-            self._grouped.check_memory(found, command)
+        commands = with_groups(command, found)
+        self._check_groups(commands, found)
         client = client_of(session)
-        client.charge_work(_work_of(command, found), session.format, command.echo_bytes)
+        client.charge_work(_work_of(commands, found), session.format, command.echo_bytes)
         client.opening += len(found)
-        self._tally(session)
-        return self._subscribe_each(session, command, found)
+        self.tally(session)
+        return self._subscribe_each(session, command, commands, found)
 
-    def _subscribe_each(self, session: Session, command: Subscribe, found: Sequence[OpenInstrument]) -> Steps:
+    def _check_groups(self, commands: Sequence[Subscribe], found: Sequence[OpenInstrument]) -> None:
+        """Raises CommandError ``limit_subscriptions`` where there is no room for grouped views."""
+        grouped: dict[int, list[OpenInstrument]] = {}
+        for command, instrument in zip(commands, found, strict=True):
+            if command.group != 1:
+                self._grouped.check_instrument(instrument, command)
+                grouped.setdefault(command.group, []).append(instrument)
+        for command in {each.group: each for each in commands if each.group != 1}.values():
+            self._grouped.check_memory(grouped[command.group], command)
+
+    def _subscribe_each(
+        self,
+        session: Session,
+        command: Subscribe,
+        commands: Sequence[Subscribe],
+        found: Sequence[OpenInstrument],
+    ) -> Steps:
+        """``commands``: as it is for each instrument."""
         client = client_of(session)
         identity = client.identity
         for number, instrument in enumerate(found):
@@ -197,9 +239,9 @@ class Subscriptions:
                 self._open_later(session, rest)
                 return
             client.opening -= 1
-            self._subscribe_one(session, command, instrument)
+            self._subscribe_one(session, commands[number], instrument)
             yield
-        self._tally(session)
+        self.tally(session)
 
     def _is_forbidden(self, session: Session, command: Subscribe, left: int) -> bool:
         """Whether a new token no longer allows a command of which some steps are left; the client is told."""
@@ -207,7 +249,7 @@ class Subscriptions:
             self._check_entitled(session, command)
         except CommandError as error:
             client_of(session).opening -= left
-            self._tally(session)
+            self.tally(session)
             self._desk.refuse(session, command.id, error)
             return True
         return False
@@ -219,7 +261,8 @@ class Subscriptions:
         visitor = client.visitor
         wanted = session.sink.subscriptions + client.opening + len(command.instruments)
         has_room = self._limits.has_room(visitor, len(command.instruments))
-        if wanted <= most and has_room and command.group == 1:
+        is_grouped = command.group != 1 or command.group_digits > 0
+        if wanted <= most and has_room and not is_grouped:
             return
         client.budgets.charge(Cost.LEVELS, session.sink.subscriptions)
         topics = session.sink.topics()
@@ -227,15 +270,23 @@ class Subscriptions:
             t.instrument.name for t in topics if (t.channel, t.depth, t.group, t.interval_ms) == command.view
         }
         new = sum(name not in have for name in command.instruments)
-        if command.group != 1:
+        if is_grouped:
             self._grouped.check_client(session.sink.grouped, new)
-        if new and len(topics) + client.opening + new > most:
+        if new:
+            self.check_more(session, new)
+
+    def check_more(self, session: Session, new: int) -> None:
+        """Raises CommandError ``limit_subscriptions`` if the client may not have so many more subscriptions."""
+        most = self._config.max_subscriptions
+        client = client_of(session)
+        have = session.sink.subscriptions
+        if have + client.opening + new > most:
             self._desk.limit_reached(session, "subscriptions")
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
-                f"{len(topics)} of {most} subscriptions are in use; {new} more are too many",
+                f"{have} of {most} subscriptions are in use; {new} more are too many",
             )
-        if new and (why := self._limits.check_room(visitor, new)):
+        if why := self._limits.check_room(client.visitor, new):
             raise CommandError(ErrorCode.LIMIT_SUBSCRIPTIONS, why)
 
     def _subscribe_one(self, session: Session, command: Subscribe, instrument: OpenInstrument) -> None:
@@ -264,7 +315,7 @@ class Subscriptions:
             delay_ms=self._config.delay_ms,
         )
         if resumed is not None and self._usage is not None:
-            self._count_begin(self._usage, session, topic)
+            self.count_begin(session, topic)
         if resumed is None:
             session.send_control(answer)
         else:
@@ -272,10 +323,20 @@ class Subscriptions:
 
     async def cancel_openings(self) -> None:
         """Cancels every ``subscribe`` that still waits for an instrument to open."""
+        self.overviews.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- what lists and boards need
+
+    def refuse(self, session: Session, id: CommandId, error: CommandError) -> None:
+        self._desk.refuse(session, id, error)
+
+    def check_one_more(self, session: Session) -> None:
+        """Raises CommandError ``limit_subscriptions`` if the client may have no other subscription."""
+        self.check_more(session, 1)
 
     # ---- end
 
@@ -291,7 +352,7 @@ class Subscriptions:
             self._hub.unsubscribe(session.sink, topic)
             self.count_ends(session, (topic.number,))
             yield
-        self._tally(session)
+        self.tally(session)
         tell(session, messages.unsubscribed(command.id, command.subs, "requested"))
 
     def end_instrument(self, core: Instrument, reason: str) -> asyncio.Future[None]:
@@ -317,7 +378,7 @@ class Subscriptions:
         for topic in topics:
             self._hub.unsubscribe(session.sink, topic)
         if topics:
-            self._tally(session)
+            self.tally(session)
             self.count_ends(session, [topic.number for topic in topics])
             tell(session, messages.unsubscribed(UNSET, [topic.number for topic in topics], reason))
 
@@ -331,13 +392,18 @@ class Subscriptions:
     def sweep(self) -> None:
         """Call about once a second."""
         self._grouped.measure()
+        self.overviews.sweep()
+        self.candle_topics.sweep()
 
-    def _tally(self, session: Session) -> None:
+    def tally(self, session: Session) -> None:
         """Tells the limits of address and user how many subscriptions the client has, those included that are not made yet."""
         client = client_of(session)
         self._limits.subscribed(client.visitor, session.sink.subscriptions + client.opening)
 
-    def _count_begin(self, usage: Usage, session: Session, topic: Topic) -> None:
+    def count_begin(self, session: Session, topic: Topic) -> None:
+        """A subscription has begun whose use counts."""
+        if (usage := self._usage) is None:
+            return
         client = client_of(session)
         part = part_of(
             client.identity.subject, topic.instrument.name, topic.channel, topic.depth, self._config.delay_ms
@@ -361,9 +427,9 @@ def _asker(session: Session) -> Hashable:
     return visitor.user or visitor.place or session
 
 
-def _work_of(command: Subscribe, found: Sequence[OpenInstrument]) -> costs.Work:
+def _work_of(commands: Sequence[Subscribe], found: Sequence[OpenInstrument]) -> costs.Work:
     read = sent = 0
-    for instrument in found:
+    for command, instrument in zip(commands, found, strict=True):
         resume = command.resume.get(instrument.name) if command.resume else None
         since = resume[1] if resume and resume[0] == instrument.core.book.epoch else None
         work = costs.of_answer(instrument.core, command.channel, command.depth, command.group, since)

@@ -11,7 +11,11 @@ from mdstream.model import MAX_NUMBER, Channel
 _FULL: Final = MAX_NUMBER
 """In place of depth 0, the full book: no depth is greater."""
 _NO_BOOK: Final = 0
-_LEVELS: Final[dict[str, int]] = {Channel.TRADES: _NO_BOOK, Channel.TICKER: 1}
+_LEVELS: Final[dict[str, int]] = {
+    Channel.TRADES: _NO_BOOK,
+    Channel.CANDLES: _NO_BOOK,
+    Channel.TICKER: 1,
+}
 
 
 class Part(NamedTuple):
@@ -25,7 +29,7 @@ class Part(NamedTuple):
 
 
 def part_of(subject: str, instrument: str, channel: str, depth: int, delay_ms: int) -> Part:
-    """Trades show no level of a book, a ticker the best one."""
+    """Trades and candles show no level of a book, a ticker the best one."""
     return Part(subject, instrument, delay_ms, _LEVELS.get(channel, depth or _FULL))
 
 

@@ -11,6 +11,8 @@ from attack.rows import STAYS, Expect, SessionRow, refuses
 from support.websocket import BINARY, TEXT, frame
 
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
+BOARD: dict[str, Any] = {"op": "subscribe", "channel": "board", "instruments": ["SIM:*"]}
+LIST: dict[str, Any] = {**BOARD, "channel": "instruments"}
 PING: dict[str, Any] = {"op": "ping"}
 MAX_SAFE = 2**53 - 1
 
@@ -150,6 +152,20 @@ COMMAND_ROWS = [
     *both("a resume of something else", BOOK | {"resume": {"SIM:B": [1, 1]}}, VALUE),
     *both("a resume that is no pair", BOOK | {"resume": {"SIM:A": [1]}}, VALUE),
     *both("a resume at negative numbers", BOOK | {"resume": {"SIM:A": [-1, -1]}}, VALUE),
+    *both("two figures", BOOK | {"group_digits": 2}, VALUE),
+    *both("figures and a group", BOOK | {"group_digits": 4, "group": 10}, VALUE),
+    *both("2^53 figures", BOOK | {"group_digits": 2**53}, VALUE),
+    *both("a board of nothing", BOARD | {"instruments": []}, VALUE),
+    *both("a board of a number", BOARD | {"instruments": [7]}, VALUE),
+    *both("a pattern with two stars", BOARD | {"instruments": ["SIM:*A*"]}, VALUE),
+    *both("a wildcard of NATS as a pattern", LIST | {"instruments": [">"]}, VALUE),
+    *both("a pattern of 60,000 characters", LIST | {"instruments": ["SIM:" + "A" * 60_000]}, VALUE),
+    *both("33 patterns with stars", BOARD | {"instruments": [f"SIM:{i}*" for i in range(33)]}, VALUE),
+    *both("a board with a depth", BOARD | {"depth": 5}, VALUE),
+    *both("a board every 20 ms", BOARD | {"interval_ms": 20}, VALUE),
+    *both("a board with the resume of a book", BOARD | {"resume": {"SIM:A": [1, 1]}}, VALUE),
+    *both("a board resumed at negative numbers", BOARD | {"resume": [-1, -1]}, VALUE),
+    *both("a list that is resumed", LIST | {"resume": [1, 1]}, VALUE),
     *both("a recover of nothing", {"op": "recover", "sub": 1, "from": 0}, refuses("unknown_sub")),
     *both("a recover of somebody else's subscription", {"op": "recover", "sub": 4, "from": 0}, refuses("unknown_sub")),
     *both("a recover of 2^53 - 1", {"op": "recover", "sub": MAX_SAFE, "from": 0}, refuses("unknown_sub")),

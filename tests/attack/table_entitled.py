@@ -62,6 +62,11 @@ REFUSED: list[Row] = [
     *row("every change", BOOK | {"interval_ms": 0}, SLOW),
     *row("every change, without an interval", TICKER, SLOW),
     *row("trades of a grant with an interval", TRADES, SLOW | {"channels": ["*"]}),
+    # lists and boards
+    *row("a board of books", BOOK | {"channel": "board"}, TOP),
+    *row("a list of another venue", BOOK | {"channel": "instruments", "instruments": ["CANARY:*"]}, ONLY_A, untold=untold("CANARY:*")),
+    *row("a board of one's own and of another venue", BOOK | {"channel": "board", "instruments": ["SIM:A", "CANARY:*"]}, ONLY_A),
+    *row("a board more often than allowed", BOOK | {"channel": "board", "interval_ms": 100}, SLOW | {"channels": ["board"]}),
     # delay
     *row("live data of a grant with a delay", BOOK, ALL | {"delay_ms": 900_000}),
     # instruments

@@ -23,7 +23,7 @@ def load(file: str, part: str) -> list[Any]:
     return [pytest.param(vector, id=vector["name"]) for vector in vectors]
 
 
-@pytest.mark.parametrize("vector", load("client.json", "commands"))
+@pytest.mark.parametrize("vector", load("client.json", "commands") + load("boards.json", "commands"))
 def test_commands_are_read_alike_in_both_formats(vector: dict[str, Any]) -> None:
     reader = CommandReader(GatewayConfig())
     (from_json,) = decode(JSON, vector["json"].encode())
@@ -35,7 +35,7 @@ def test_commands_are_read_alike_in_both_formats(vector: dict[str, Any]) -> None
     assert {name: told[name] for name in vector["message"]} == vector["message"]
 
 
-@pytest.mark.parametrize("vector", load("server.json", "control"))
+@pytest.mark.parametrize("vector", load("server.json", "control") + load("boards.json", "messages"))
 def test_control_messages_are_written_byte_for_byte(vector: dict[str, Any]) -> None:
     message = vector["message"]
     assert encode(JSON, message) == vector["json"].encode()

@@ -81,7 +81,7 @@ def test_joined_values_are_read_in_order(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("vector", load("client", "commands"))
+@pytest.mark.parametrize("vector", load("client", "commands") + load("boards", "commands"))
 def test_commands_are_written(vector: dict[str, Any], format: str) -> None:
     assert make_codec(format).encode(vector["message"]) == wire(vector, format)
 

@@ -15,8 +15,10 @@ import pytest
 
 from mdstream import feed
 from mdstream.bus import MD_LOG, MD_STATE, Bus, BusOptions, Denial, EmbeddedNats, connect, control, subject
+from mdstream.bus.candles import last_stats
 from mdstream.bus.embedded import find_binary
 from mdstream.bus.usage import ensure_usage, put_usage, read_usage
+from mdstream.candles import CandleOptions, CandleWriter
 from mdstream.check import Options, Verdict, check
 from mdstream.client import connect as connect_client
 from mdstream.errors import BusError, MdstreamError, SubscriptionRefused
@@ -24,7 +26,7 @@ from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import InstrumentId
 
 CONFIG = Path(__file__).parents[2] / "deploy/nats/nats-server.conf"
-USERS = ("feed-sim", "gateway", "admin", "monitor", "billing")
+USERS = ("feed-sim", "gateway", "admin", "monitor", "billing", "candles")
 SIM, OTHER = InstrumentId.parse("SIM:A"), InstrumentId.parse("OTHER:A")
 
 
@@ -215,6 +217,27 @@ def test_revocations_come_from_an_admin_alone_and_usage_is_read_by_billing(run) 
     run(scenario())
 
 
+def test_candles_are_written_by_their_own_user(run, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with server() as nats, gateway(nats) as running:
+            async with (
+                feed.connect(options(nats, "feed-sim"), venue="SIM") as publisher,
+                await connect(options(nats, "candles")) as bus,
+            ):
+                instrument = await publisher.instrument("A", price_exp=-2, size_exp=-2)
+                async with CandleWriter(bus, CandleOptions(interval_s=0.01)):
+                    for number in range(1, 4):
+                        instrument.trade("1.25", "2", "buy", trade_id=number)
+                    while await last_stats(bus, SIM) is None:
+                        await asyncio.sleep(0.01)
+                    async with connect_client(running.url) as client:
+                        candles = await client.candles("SIM:A", history=5)
+                        assert candles.newest is not None and str(candles.newest.prices.close) == "1.25"
+
+    run(scenario())
+    assert "may not" not in caplog.text
+
+
 def test_a_feed_is_told_what_it_may_not_publish(run) -> None:
     async def scenario() -> None:
         found: asyncio.Future[MdstreamError] = asyncio.get_running_loop().create_future()
@@ -236,7 +259,7 @@ def test_a_feed_is_told_what_it_may_not_publish(run) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("user", ["gateway", "admin", "monitor", "billing"])
+@pytest.mark.parametrize("user", ["gateway", "admin", "monitor", "billing", "candles"])
 def test_a_reader_publishes_no_market_data(run, user: str) -> None:
     async def scenario() -> None:
         async with server() as nats, await connect(options(nats, user)) as bus:

@@ -1,10 +1,16 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from mdstream._core.fanout.flush_scheduler import FlushTarget
 from mdstream._core.fanout.instrument import Instrument
 from mdstream._core.fanout.sender import Sender
 from mdstream._core.fanout.sink import Sink
 from mdstream._core.fanout.topic import Topic
+from mdstream._core.fanout.topic_composed import ComposedTopic
+
+class _Source(Protocol):
+    def missing(self, format: int, since: int | None) -> Sequence[bytes]: ...
+    def reaches(self, since: int) -> bool: ...
 
 class Hub(FlushTarget):
     on_arrival: Callable[[Sink, Topic], None] | None
@@ -42,6 +48,10 @@ class Hub(FlushTarget):
     def topic(
         self, instrument: Instrument, channel: str, depth: int = 0, group: int = 1, interval_ms: int = 0
     ) -> Topic: ...
+    def compose(
+        self, name: str, channel: str, interval_ms: int, source: _Source, *, epoch: int
+    ) -> ComposedTopic: ...
+    def publish(self, topic: ComposedTopic, seq: int, ts_us: int) -> None: ...
     def attach(self, sink: Sink) -> None: ...
     def find(self, sink: Sink, number: int) -> Topic | None: ...
     def subscribe(self, sink: Sink, topic: Topic, resume: tuple[int, int] | None = None) -> bool: ...

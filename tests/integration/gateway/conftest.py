@@ -24,7 +24,17 @@ from mdstream.model import InstrumentId
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 SUBPROTOCOL = {"json": "mdstream.v1.json", "msgpack": "mdstream.v1.msgpack"}
-DATA_TYPES = {1: "delta", 2: "snapshot", 3: "trades", 4: "ticker", 5: "heartbeat"}
+DATA_TYPES = {
+    1: "delta",
+    2: "snapshot",
+    3: "trades",
+    4: "ticker",
+    5: "heartbeat",
+    7: "board_names",
+    8: "board_snapshot",
+    9: "board",
+    10: "candles",
+}
 UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 
 
@@ -212,6 +222,10 @@ _FIELDS = {
     2: ("sub", "epoch", "seq", "ts", "bids", "asks", "crc", "reason"),
     3: ("sub", "epoch", "first", "last", "trades"),
     5: ("time", "seqs"),
+    7: ("sub", "names"),
+    8: ("sub", "epoch", "seq", "ts", "rows", "gone"),
+    9: ("sub", "first", "last", "ts", "rows", "gone"),
+    10: ("sub", "rows", "more"),
 }
 
 

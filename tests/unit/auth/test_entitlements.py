@@ -164,7 +164,10 @@ WRONG: list[tuple[object, str]] = [
     (claim({**GRANT, 5000 * "x": 1}), "md.grants[0] has the unknown key 'xxx"),
     (claim({**GRANT, "channels": []}), "md.grants[0].channels must be a list with 1 to"),
     (claim({**GRANT, "channels": "book"}), "md.grants[0].channels must be a list"),
-    (claim({**GRANT, "channels": ["book", "candles"]}), "md.grants[0].channels[1] must be one of book, trades, ticker or *"),
+    (
+        claim({**GRANT, "channels": ["book", "depths"]}),
+        "md.grants[0].channels[1] must be one of book, trades, ticker, instruments, board, candles or *",
+    ),
     (claim({**GRANT, "channels": [[]]}), "md.grants[0].channels[0] must be one of"),
     (claim(GRANT, GRANT, {**GRANT, "instruments": ["sim:A"]}), "md.grants[2].instruments[0] is 'sim:A'; it must be *"),
     (claim({**GRANT, "instruments": []}), "md.grants[0].instruments must be a list with 1 to"),

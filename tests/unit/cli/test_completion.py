@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +80,24 @@ def test_there_is_no_help_of_an_unknown_command(capsys: pytest.CaptureFixture[st
         main(["help", "sevre"])
     assert stopped.value.code == 2
     assert "invalid choice: 'sevre'" in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_bash_completes_instruments_of_the_gateway(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "mdstream"
+    program.write_text(
+        '#!/bin/sh\n[ "$1 $2" = "instruments --names" ] && printf "SIM:BTC-USD\\nSIM:ETH-USD\\n"\n'
+    )
+    program.chmod(0o755)
+    ask = f"""
+PATH={tmp_path}:$PATH
+{script("bash", capsys)}
+COMP_WORDS=(mdstream watch SIM:B); COMP_CWORD=2; COMP_LINE="mdstream watch SIM:B"; COMP_POINT=20
+$(complete -p mdstream | sed -E 's/.*-F ([^ ]+).*/\\1/') mdstream SIM:B watch
+echo "${{COMPREPLY[@]}}"
+case $COMP_WORDBREAKS in *:*) echo "breaks words at colons";; esac
+"""
+    done = subprocess.run(["bash"], input=ask, capture_output=True, text=True, check=True)
+    assert (done.stdout.split(), done.stderr) == (["SIM:BTC-USD"], "")

@@ -70,10 +70,11 @@ def test_everything_a_subscribe_may_hold() -> None:
 
 
 def test_defaults_may_be_spelled_out_for_every_channel() -> None:
-    for channel in Channel:
-        READER.read(
-            {**BOOK, "channel": channel.value, "depth": 0, "group": 1, "interval_ms": 0, "resume": {}}
-        )
+    spelled = {**BOOK, "depth": 0, "group": 1, "group_digits": 0, "interval_ms": 0}
+    for channel in (Channel.BOOK, Channel.TRADES, Channel.TICKER):
+        READER.read({**spelled, "channel": channel.value, "resume": {}})
+    for channel in (Channel.INSTRUMENTS, Channel.BOARD):
+        READER.read({**spelled, "channel": channel.value, "resume": None})
 
 
 @pytest.mark.parametrize(

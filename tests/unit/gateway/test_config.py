@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from mdstream.errors import ConfigError
+from mdstream.gateway.bus_link import bus_options
 from mdstream.gateway.config import GatewayConfig, describe, load
 from mdstream.gateway.config_sources import flag_name, variable_name
-from mdstream.gateway.bus_link import bus_options
 from mdstream.gateway.settings import settings_of
 
 FIELDS = list(settings_of(GatewayConfig))

@@ -110,7 +110,7 @@ def test_the_end_of_a_command_does_not_walk_through_the_names_of_others(run, sta
 
     async def scenario() -> None:
         on = stage()
-        on.instruments._wanted = Wanted()
+        on.instruments.wanted._counts = Wanted()
         others = [f"SIM:N{i}" for i in range(1000)]
         gate = asyncio.Event()
         on.readers.gate = gate.wait
@@ -119,11 +119,11 @@ def test_the_end_of_a_command_does_not_walk_through_the_names_of_others(run, sta
         await asyncio.sleep(0)
         leaving.cancel()
         await asyncio.wait([leaving])
-        wanted = on.instruments._wanted
+        wanted = on.instruments.wanted._counts
         assert (len(wanted), wanted[A], wanted[B]) == (1001, 1, 0)
         gate.set()
         assert (await refusal(waiting))[0] == ErrorCode.UNKNOWN_INSTRUMENT
-        assert sys.getsizeof(on.instruments._wanted) < 500, "its room is given back"
+        assert sys.getsizeof(on.instruments.wanted._counts) < 500, "its room is given back"
 
     run(scenario())
 

@@ -116,7 +116,9 @@ def test_everyone_is_charged_by_the_same_budgets(run, stage) -> None:
         codes = [answers(on, client)[0].get("code") for _ in range(5)]
         assert codes == [None, None, None, "rate_limited", "rate_limited"]
         assert on.audit.limited_total == {("session", "commands"): 2}
-        assert on.sessions.commands_total == {"subscribe": 4} and on.sessions.errors_total["rate_limited"] == 2
+        assert (
+            on.sessions.commands_total == {"subscribe": 4} and on.sessions.errors_total["rate_limited"] == 2
+        )
 
     run(scenario())
 
@@ -145,7 +147,7 @@ def test_address_and_user_are_charged_too(run, stage) -> None:
         size = len(PACK[0](BOOK))
         assert charged == [("decoded_bytes", size), ("commands", 1), ("levels", 12), ("answer_bytes", 156)]
         client.context.budgets.also = lambda cost, amount: "no" if cost == "decoded_bytes" else None
-        (error,) = answers(on, client, id=3)
+        (_,) = answers(on, client, id=3)
         (again,) = answers(on, client, id=3)
         assert (again["code"], "id" in again) == ("rate_limited", False), "it is not read"
 

@@ -6,11 +6,12 @@ from mdstream._core.fanout.outbox cimport Outbox
 from mdstream._core.fanout.topic cimport Topic
 
 cdef enum:
-    TICK_US = 50000             # the pace of `Hub.tick`
+    TICK_US = 50000             # the pace of `Hub.tick`, unless an interval is shorter
 
 cdef class DueTopics:
     cdef Outbox out
     cdef uint32_t stretch       # every interval is so many times as long
+    cdef uint64_t slack_us      # half the pace of `Hub.tick`: what ends within it is sent now
     cdef uint64_t undelayed     # messages of topics without an interval so far
     cdef list waiting           # topics with an interval and something to send when it ends
     cdef object costly          # topics that sum levels, with something to send, in turn
@@ -18,7 +19,7 @@ cdef class DueTopics:
     cdef uint64_t work_us       # monotonic: until when that was refilled
     cdef list ahead             # topics with members that resumed ahead of them
 
-    # Whether a tick is wanted within TICK_US.
+    # Whether a tick is wanted within the pace of `Hub.tick`.
     cdef bint c_waits(self) except -1
     # Emits, or, within the topic's interval or before its turn, remembers to.
     cdef int c_emit(self, Topic topic, uint64_t slack_us, bint its_turn) except -1

@@ -17,6 +17,7 @@ cdef class DueTopics:
     def __init__(self, Outbox out) -> None:
         self.out = out
         self.stretch = 1
+        self.slack_us = TICK_US // 2
         self.waiting = []
         self.costly = deque()
         self.work_left = WORK_MOST
@@ -67,7 +68,7 @@ cdef class DueTopics:
             topic = self.costly.popleft()
             topic.queued = False
             before = levels_summed()
-            self.c_emit(topic, TICK_US // 2, True)
+            self.c_emit(topic, self.slack_us, True)
             self.work_left -= <int64_t>(levels_summed() - before) + WORK_OF_TURN
         return 0
 
@@ -83,7 +84,7 @@ cdef class DueTopics:
         waiting, self.waiting = self.waiting, []
         for topic in waiting:
             topic.waiting = topic.topic_group.deferred = False
-            self.c_emit(topic, TICK_US // 2, False)
+            self.c_emit(topic, self.slack_us, False)
         return 0
 
     cdef int c_serve_ahead(self) except -1:
@@ -91,7 +92,7 @@ cdef class DueTopics:
         cdef Topic topic
         ahead, self.ahead = self.ahead, []
         for topic in ahead:
-            self.c_emit(topic, TICK_US // 2, False)
+            self.c_emit(topic, self.slack_us, False)
             topic.c_serve_ahead(self.out, self.out.now_us)
             if topic.n_ahead:
                 self.ahead.append(topic)

@@ -11,10 +11,11 @@ cdef enum FlushState:
 cdef class FlushTarget:
     cdef readonly uint64_t defer_us     # how long what comes may wait to be read, for topics with intervals; 0: none has one
     cdef readonly uint64_t undelayed    # messages of topics without an interval so far
+    cdef readonly uint64_t tick_us      # between two ticks while a topic waits
 
     # Whether a flush would send anything.
     cdef bint c_changed(self) except -1
-    # Whether a tick is wanted within TICK_US.
+    # Whether a tick is wanted within `tick_us`.
     cdef bint c_waits(self) except -1
     # Both return how many messages went to clients.
     cdef int64_t c_flush(self, uint64_t now_us, uint64_t wall_us) except -1

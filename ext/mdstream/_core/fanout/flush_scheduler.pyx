@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 from mdstream._core.base.clock cimport monotonic_us, wall_us
 
 cdef enum:
-    TICK_US = 50_000            # while a topic waits for the end of its interval
+    TICK_US = 50_000            # while a topic waits for the end of its interval, unless the target says otherwise
     IDLE_TICK_US = 200_000      # else: enough for heartbeats and timeouts
     LEAST_COALESCE_US = 500     # a shorter wait is none: the loop's timers count milliseconds
     LEAST_DEFER_US = 1_000
@@ -20,6 +20,9 @@ cdef tuple STATES = ("idle", "requested", "coalescing", "deferred")
 
 cdef class FlushTarget:
     """What a scheduler flushes and ticks: the interface of ``Hub``."""
+
+    def __cinit__(self):
+        self.tick_us = TICK_US
 
     cdef bint c_changed(self) except -1:
         raise NotImplementedError
@@ -256,7 +259,7 @@ cdef class FlushScheduler:
         if self.loop is None:       # stopped by the tick
             return 0
         self.tick_is_idle = not self.hub.c_waits()
-        self.tick_handle = self.loop.call_later((self.idle_tick_us if self.tick_is_idle else TICK_US) / 1e6, self._tick)
+        self.tick_handle = self.loop.call_later((self.idle_tick_us if self.tick_is_idle else self.hub.tick_us) / 1e6, self._tick)
         return 0
 
     cdef int c_tick_sooner(self) except -1:

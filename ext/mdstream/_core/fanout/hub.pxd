@@ -32,6 +32,8 @@ cdef class Hub(FlushTarget):
     cdef TopicGroup c_next_dirty(self)
     cdef int c_enlist(self, Topic topic) except -1
     cdef int c_drop(self, Topic topic) except -1
+    # After the intervals of the topics: how long what comes may wait, and how often `tick` is wanted.
+    cdef int c_pace(self) except -1
     cdef Py_ssize_t c_place(self, Sink sink, Topic topic) except -1
     cdef bint c_subscribe(self, Sink sink, Topic topic, object resume) except -1
     cdef bint c_admit(self, Sink sink, Topic topic, object resume) except -1

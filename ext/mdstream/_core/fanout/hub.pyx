@@ -12,18 +12,20 @@ from mdstream._core.fanout.outbox cimport Frame
 from mdstream._core.fanout.sender cimport Sender
 from mdstream._core.fanout.slow_sinks cimport SlowSinks
 from mdstream._core.fanout.topic cimport AHEAD, Member
+from mdstream._core.fanout.topic_composed cimport ComposedTopic
 from mdstream._core.fanout.topic_table cimport TopicTable
 from mdstream._core.websocket.frame cimport OP_BINARY, OP_CLOSE, OP_TEXT
 
 cdef enum:
+    SHORT_TICK_US = 10000       # while an interval is shorter than TICK_US
     DEFER_SHARE = 10            # of the shortest interval that anybody asked for
 
 
 cdef class Hub(FlushTarget):
     """Joins instruments, topics and sinks, and flushes: encode once per topic and format, write once per sink.
 
-    No I/O and no clock of its own: its owner calls ``flush`` after each batch from the bus and ``tick`` every 50 ms,
-    or less often while nothing ``waits``.
+    No I/O and no clock of its own: its owner calls ``flush`` after each batch from the bus and ``tick`` every ``tick_us``,
+    50 ms as a rule, or less often while nothing ``waits``.
     A subscription that is ahead of its topic is told `recovering` apart from the others: once it is in step, or has waited too long,
     ``on_arrival`` is called with its sink and topic, after its data, to tell it what state the topic has.
     Times are integer µs. All that is measured is measured on a monotonic clock, ``now_us``; ``wall_us``, the time since the Unix
@@ -72,7 +74,7 @@ cdef class Hub(FlushTarget):
 
     @property
     def waits(self) -> bool:
-        """Whether a tick is wanted within 50 ms: an interval ends, a grouped view waits for its turn, or a resume may come true."""
+        """Whether a tick is wanted within ``tick_us``: an interval ends, a grouped view waits for its turn, or a resume may come true."""
         return self.c_waits()
 
     cdef bint c_changed(self) except -1:
@@ -213,16 +215,39 @@ cdef class Hub(FlushTarget):
         """
         return self.table.c_topic((instrument, channel, depth, group, interval_ms))
 
+    def compose(self, name: str, channel: str, interval_ms: int, source: object, *, epoch: int) -> ComposedTopic:
+        """A topic of many instruments whose messages `source` makes, see ``topic_composed``; it stands at 0 in ``epoch``.
+
+        The caller keeps it. It may be subscribed to again after its last subscriber left.
+        """
+        return self.table.c_compose(name, channel, interval_ms, source, epoch)
+
+    def publish(self, topic: ComposedTopic, seq: int, ts_us: int) -> None:
+        """Moves a composed topic to `seq`: who is in step is sent what leads there, encoded once in each format."""
+        if seq <= topic.seq:
+            raise ValueError(f"{topic!r} cannot go to {seq}")
+        self.c_enter()
+        try:
+            topic.c_publish(self.out, seq, ts_us)
+        finally:
+            self.c_leave()
+
     cdef int c_enlist(self, Topic topic) except -1:
         self.table.c_enlist(topic)
-        self.defer_us = self.table.shortest_us // DEFER_SHARE
-        return 0
+        return self.c_pace()
 
     cdef int c_drop(self, Topic topic) except -1:
         self.table.c_drop(topic)
         self.due.c_forget(topic)
-        self.defer_us = self.table.shortest_us // DEFER_SHARE
+        self.c_pace()
         return topic.c_end(self.out)
+
+    cdef int c_pace(self) except -1:
+        cdef uint64_t shortest_us = self.table.shortest_us
+        self.defer_us = shortest_us // DEFER_SHARE
+        self.tick_us = SHORT_TICK_US if 0 < shortest_us < TICK_US else TICK_US
+        self.due.slack_us = self.tick_us // 2
+        return 0
 
     # ---- subscriptions
 
@@ -477,7 +502,7 @@ cdef class Hub(FlushTarget):
         return <int64_t>deliveries
 
     def tick(self, now_us: int, wall_us: int | None = None) -> int:
-        """Call every 50 ms while anything ``waits``: topics whose interval ended, heartbeats, resumes that never came true, sinks
+        """Call every ``tick_us`` while anything ``waits``: topics whose interval ended, heartbeats, resumes that never came true, sinks
         too slow for too long."""
         return self.c_tick(now_us, now_us if wall_us is None else wall_us)
 

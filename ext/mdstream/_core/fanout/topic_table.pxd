@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from mdstream._core.fanout.instrument cimport Instrument
 from mdstream._core.fanout.topic cimport Topic, TopicGroup
+from mdstream._core.fanout.topic_composed cimport ComposedTopic
 
 cdef class TopicTable:
     cdef dict options           # of new instruments
@@ -23,6 +24,8 @@ cdef class TopicTable:
     # The topic of a key (instrument, channel, depth, group, interval_ms), made on first use.
     cdef Topic c_topic(self, tuple key)
     cdef Topic c_make(self, tuple key)
+    # A topic of many instruments, see `Hub.compose`; it is in no group.
+    cdef ComposedTopic c_compose(self, str name, str channel, uint32_t interval_ms, object source, uint64_t epoch)
     # Its first member comes.
     cdef int c_enlist(self, Topic topic) except -1
     # Its last member has left.

@@ -1,6 +1,7 @@
 from weakref import WeakValueDictionary
 
 from mdstream._core.fanout.topic_book cimport BookTopic
+from mdstream._core.fanout.topic_composed cimport ComposedTopic
 from mdstream._core.fanout.topic_ticker cimport TickerTopic
 from mdstream._core.fanout.topic_trades cimport TradesTopic
 
@@ -72,6 +73,19 @@ cdef class TopicTable:
         topic.may_stretch = channel != "trades"
         topic.number = self.last_number = self.last_number + 1
         self.made[key] = topic
+        return topic
+
+    cdef ComposedTopic c_compose(self, str name, str channel, uint32_t interval_ms, object source, uint64_t epoch):
+        cdef ComposedTopic topic = ComposedTopic()
+        topic.instrument = Instrument(name, 0, 0, log_capacity=1, trade_capacity=1, max_levels=1)
+        topic.topic_group = TopicGroup(topic.instrument)
+        topic.source = source
+        topic.channel = channel
+        topic.group = 1
+        topic.interval_ms = interval_ms
+        topic.epoch = epoch
+        topic.number = self.last_number = self.last_number + 1
+        topic.key = (topic.instrument, channel, 0, 1, interval_ms)
         return topic
 
     cdef int c_enlist(self, Topic topic) except -1:

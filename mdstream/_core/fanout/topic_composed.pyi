@@ -1,0 +1,3 @@
+from mdstream._core.fanout.topic import Topic
+
+class ComposedTopic(Topic): ...

@@ -1,0 +1,115 @@
+"""``mdstream candles``: writes candles and 24 h statistics of every instrument from its trades."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+
+from mdstream.auth.patterns import ANY
+from mdstream.bus import BusOptions, connect
+from mdstream.candles import CandleOptions, CandleWriter
+from mdstream.candles.writer import KEEP, LEAST_KEEP
+from mdstream.cli.client_options import duration_s, positive, run_until_signal
+from mdstream.cli.commands import EXIT_USAGE
+from mdstream.errors import BusError, ConfigError
+from mdstream.feeds import _cli
+
+logger = logging.getLogger("mdstream.candles")
+
+EXIT_FAILED = 1
+SAY_S = 60.0
+
+_EPILOG = """\
+examples:
+  mdstream candles                                        all instruments
+  mdstream candles --instruments 'BINANCE:*,KRAKEN:*'     those of two venues
+
+Run two of it where candles must not stop: one writes an instrument, the other follows, and takes over within seconds. What is stored is
+in the stream MD_CANDLES; gateways show it in the channel candles and at /v1/candles.
+
+exit codes: 2 wrong usage or no NATS, 130 and 143 stopped by a signal
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    _cli.configure(
+        parser,
+        "Writes candles of 1s, 1m, 5m, 15m, 1h and 1d, and statistics of the last 24 hours, from all trades.",
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    add = parser.add_argument_group("candles").add_argument
+    add(
+        "--instruments",
+        metavar="PATTERN,…",
+        type=_patterns,
+        default=(ANY,),
+        help="*, SIM:*, BINANCE:BTC*, BINANCE:*USDT or names (default: *, all)",
+    )
+    add(
+        "--interval",
+        metavar="TIME",
+        type=duration_s,
+        default=0.1,
+        help="the least time between two messages of one instrument (default: 100ms)",
+    )
+    add(
+        "--keep",
+        metavar="N",
+        type=positive,
+        default=KEEP,
+        help=f"messages of each instrument and span that MD_CANDLES keeps, if it is made now; at least {LEAST_KEEP} (default: {KEEP})",
+    )
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, text.split(","))))
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.keep < LEAST_KEEP:
+        return _fail(f"--keep is {args.keep}; a day of minutes needs {LEAST_KEEP}")
+    try:
+        _cli.configure_log(args)
+        bus_options = _cli.bus_options(args, "mdstream candles")
+        options = CandleOptions(args.instruments, args.interval, keep=args.keep)
+    except ConfigError as error:
+        return _fail(str(error))
+    return run_until_signal(_run(bus_options, options))
+
+
+async def _run(bus_options: BusOptions, options: CandleOptions) -> int:
+    try:
+        async with await connect(bus_options) as bus:
+            try:
+                writer = CandleWriter(bus, options)
+            except ValueError as error:
+                return _fail(f"--instruments {error}")
+            async with writer:
+                logger.info("writing candles to NATS at %s", bus_options.where)
+                await _tell(writer)
+    except BusError as error:
+        return _fail(str(error))
+    return 0
+
+
+async def _tell(writer: CandleWriter) -> None:
+    """Says once a minute what was done."""
+    while True:
+        await asyncio.sleep(SAY_S)
+        all_ = writer.writers
+        logger.info(
+            "candles of %d instruments, %d of them written here: %d trades and %d closed candles stored, %d times another was faster",
+            len(all_),
+            sum(each.is_owner for each in all_),
+            sum(each.stored_trades for each in all_),
+            sum(each.stored_candles for each in all_),
+            sum(each.conflicts for each in all_),
+        )
+
+
+def _fail(message: str) -> int:
+    print(f"mdstream candles: {message}", file=sys.stderr)
+    return EXIT_USAGE
