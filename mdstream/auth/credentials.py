@@ -9,6 +9,8 @@ from hashlib import sha256
 
 MAX_TOKEN = 8_192
 """Bytes of a token; a larger one is not looked at."""
+MAX_PROTOCOLS = 100
+"""A longer list of subprotocols is not looked through for a token."""
 
 _BEARER = b"bearer"
 _PROTOCOL_PREFIX = b"bearer."
@@ -58,8 +60,8 @@ def bearer(authorization: bytes | None) -> bytes | None:
 
 def split_offer(protocols: bytes | None) -> tuple[bytes | None, bytes | None]:
     """``Sec-WebSocket-Protocol`` without its bearer items, and the first token among them; None where there is none. A list that is not
-    one of protocol names stays as it is."""
-    if protocols is None or _PROTOCOL_PREFIX not in protocols:
+    one of protocol names, or is longer than any real one, stays as it is."""
+    if protocols is None or _PROTOCOL_PREFIX not in protocols or protocols.count(b",") >= MAX_PROTOCOLS:
         return protocols, None
     items = [item.strip(b" \t") for item in protocols.split(b",")]
     tokens = [item for item in items if item.startswith(_PROTOCOL_PREFIX)]
@@ -74,11 +76,8 @@ def query_value(target: bytes, name: bytes) -> bytes | None:
     _, mark, query = target.partition(b"?")
     if not mark or name not in query:
         return None
-    for pair in query.split(b"&"):
-        key, _, value = pair.partition(b"=")
-        if key == name:
-            return value
-    return None
+    found = re.search(rb"&%b(?:=([^&]*))?(?=&|\Z)" % re.escape(name), b"&%b" % query)
+    return None if found is None else found[1] or b""
 
 
 def chosen_headers(credentials: Credentials, names: tuple[str, ...]) -> Mapping[str, str]:

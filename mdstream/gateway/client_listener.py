@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
@@ -30,9 +31,9 @@ from mdstream.gateway.tls_hello import Hellos
 log = logging.getLogger("mdstream.gateway.client_listener")
 
 MAX_HEAD = 16_384
-_AT_ONCE = socket.MSG_DONTWAIT
 ACCEPTS_PER_TURN = 16
-"""After that the loop does its other work: market data does not wait for a storm of connections."""
+ACCEPT_S = 0.0005
+"""After so many, or so long, the loop does its other work: market data does not wait for a storm of connections."""
 _PAUSE_S = 1.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -52,6 +53,7 @@ class ClientListener:
         tls: ssl.SSLContext | None = None,
         handshake_s: float = 5.0,
         compiled: bool = connection.AVAILABLE,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """``handshake_s``: time for what comes before the upgrade request, TLS or a PROXY header, each. ``compiled`` False: transports of
         the event loop for plain TCP too."""
@@ -62,6 +64,7 @@ class ClientListener:
         """0: the sockets are others', and listen already."""
         self._takes = False
         self._limits = limits
+        self._now_s = now_s
         self._max_handshakes = max_handshakes
         self._tls = tls
         self._handshake_s = handshake_s
@@ -154,12 +157,15 @@ class ClientListener:
 
     def _accept(self, listening: int) -> None:
         take = connection.accept if connection.AVAILABLE else _accept
+        until_s = self._now_s() + ACCEPT_S
         try:
             for _ in range(ACCEPTS_PER_TURN):
                 fd = take(listening)
                 if fd < 0:
                     return
                 self._admit(fd)
+                if self._now_s() >= until_s:
+                    return
         except OSError as error:
             if error.errno not in _EXHAUSTED:
                 raise
@@ -204,12 +210,11 @@ class ClientListener:
         What has come already is read: else the system would send a reset, and the client might lose the answer to it.
         """
         answer = self._turn_away(status, why_not)
-        with socket.socket(fileno=fd) as connection:
-            if self._tls is not None:
-                return
-            with suppress(OSError):
-                connection.send(answer)
-                connection.recv(MAX_HEAD, _AT_ONCE)
+        with suppress(OSError):
+            if self._tls is None:
+                os.write(fd, answer)
+                os.read(fd, MAX_HEAD)
+        os.close(fd)
 
     async def _introduce(self, connection: socket.socket, peer: bytes) -> None:
         """Reads the PROXY header with which a proxy begins; without one, the connection ends."""

@@ -20,6 +20,14 @@ _PAIR = re.compile(rf'[\s;]*+([^\s=;,"]++)\s*+=\s*+(?:{_QUOTED}|([^\s;,"]*+))\s*
 
 MAX_HOPS = 64
 """Looked at. A request does not pass more proxies of ours."""
+MOST_COMMAS = 1_000
+MOST_LINES = 200
+"""Of a request. To read the thousands for which there is room would take milliseconds."""
+
+
+def is_short(head: bytes) -> bool:
+    """Whether ``forwarded_for`` takes a moment only."""
+    return head.count(b",") <= MOST_COMMAS and head.count(b"\n") <= MOST_LINES
 
 
 def forwarded_for(head: bytes, header: str, trusted: Networks) -> bytes | None:

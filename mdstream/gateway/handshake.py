@@ -21,6 +21,10 @@ PATH = b"/v1/stream"
 SUBPROTOCOLS = {"mdstream.v1.json": JSON, "mdstream.v1.msgpack": MSGPACK}
 _BEARER = "bearer."
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LISTS = ("Upgrade", "Connection", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions")
+MOST_ITEMS = 100
+"""Of the lists of one name, parameters and empty items included. To read the thousands for which a request has room would take
+milliseconds, in which nobody else is served."""
 
 
 @dataclass(slots=True)
@@ -95,6 +99,9 @@ def _malformed(request: WSUpgradeRequest) -> str | None:
     for name in ("Authorization", "Origin"):
         if len(headers.getall(name, [])) > 1:
             return f"a WebSocket upgrade has the header {name} at most once"
+    for name in _LISTS:
+        if sum(map(_separators, headers.getall(name, []))) >= MOST_ITEMS:
+            return f"the header {name} lists more than {MOST_ITEMS} items"
     for name, wanted in (("Upgrade", "websocket"), ("Connection", "upgrade")):
         if wanted not in (item.lower() for item in _items(request, name)):
             return f"a WebSocket upgrade has the header {name}: {wanted}"
@@ -126,6 +133,10 @@ def _extend(verdict: Accepted, request: WSUpgradeRequest) -> Accepted | Refused:
     except ValueError as error:
         return Refused(400, f"Sec-WebSocket-Extensions is no list of extensions ({error})")
     return replace(verdict, deflate=deflate)
+
+
+def _separators(value: str) -> int:
+    return value.count(",") + value.count(";")
 
 
 def _items(request: WSUpgradeRequest, name: str) -> list[str]:

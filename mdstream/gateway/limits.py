@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from mdstream.auth.identity import NOBODY, Identity
 from mdstream.gateway.addresses import UNKNOWN, Networks, shown_address, site_of
 from mdstream.gateway.budget import Budget, Charge, Cost
-from mdstream.gateway.forwarded import forwarded_for
+from mdstream.gateway.forwarded import forwarded_for, is_short
 from mdstream.gateway.shared_limits import Common, SharedLimits
 
 if TYPE_CHECKING:
@@ -286,6 +286,8 @@ class Limits:
     def requested(self, visitor: Visitor, head: bytes) -> str | None:
         """The upgrade request has come, from which the address is known at the latest. Why it must be refused, else None."""
         if self._has_proxies and visitor.place is None and visitor.peer in self._proxies.trusted:
+            if not is_short(head):
+                return "too many headers, or items in them"
             visitor.address = self._forwarded(visitor.peer, head)
             if why := self._begin_handshake(visitor):
                 return why

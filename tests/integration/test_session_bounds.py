@@ -6,13 +6,16 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from mdstream._core.fanout.hub import Hub
+from mdstream._core.net.session import Session
+from mdstream._core.net.session_group import SessionGroup, SessionLimits
 from support.certificates import certificate, needs_openssl
 from support.websocket import (
     BINARY,
@@ -360,5 +363,82 @@ def test_those_that_read_are_not_ended_for_it(run, hub):
             session.send_control(MUCH)
             assert len(await client.message()) == len(MUCH)
             assert session.open
+
+    run(scenario())
+
+
+# ---- many ends at once
+
+
+def keep_busy(*_: object) -> None:
+    """For longer than closing may take in one turn of the loop."""
+    until_ns = time.monotonic_ns() + 1_000_000
+    while time.monotonic_ns() < until_ns:
+        pass
+
+
+def test_those_that_run_out_of_time_together_are_dropped_in_several_turns(hub):
+    gone: list[Session] = []
+    turns: list[Callable[[], None]] = []
+
+    def on_gone(session: Session) -> None:
+        gone.append(session)
+        keep_busy()
+
+    unused: Any = None
+    group = SessionGroup(
+        hub, on_request=unused, on_open=unused, on_message=unused, on_close=unused, on_gone=on_gone,
+        limits=SessionLimits(handshake_s=0),
+    )  # fmt: skip
+    group.call_soon = turns.append
+    sessions = [Session(group) for _ in range(4)]
+    group.tick()
+    assert gone == sessions[:1]
+    sessions[1].drop()
+    group.tick()
+    assert gone == sessions[:2] and len(turns) == 1, "one of them ended by itself; the others wait for their turn"
+    turns.pop()()
+    assert gone == sessions[:3]
+    turns.pop()()
+    assert gone == sessions and not turns and group.half_open == group.connections == 0
+
+
+def test_a_crowd_that_never_asks_for_anything_is_dropped(run, hub):
+    async def scenario():
+        async with serving(hub, handshake_s=0.05, max_handshakes=200) as server:
+            crowd = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(200)]
+            for reader, writer in crowd:
+                assert await reader.read() == b""
+                writer.close()
+            assert server.group.half_open == server.group.connections == 0
+
+    run(scenario())
+
+
+def test_a_crowd_that_vanishes_is_closed_in_several_turns(run, hub):
+    async def scenario():
+        async with serving(hub) as server:
+            ends = 0
+            most_in_a_turn = 0
+
+            def closed(session: object, code: int) -> None:
+                nonlocal ends
+                ends += 1
+                keep_busy()
+
+            def look(before: int) -> None:
+                nonlocal most_in_a_turn
+                most_in_a_turn = max(most_in_a_turn, ends - before)
+                if ends < len(clients):
+                    asyncio.get_running_loop().call_soon(look, ends)
+
+            server.ended = closed
+            clients = [(await server.connect())[0] for _ in range(50)]
+            look(0)
+            for client in clients:
+                reset(client)
+            for _ in clients:
+                assert await server.closes.get() == 1006
+            assert (ends, most_in_a_turn) == (50, 1)
 
     run(scenario())

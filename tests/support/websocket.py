@@ -152,6 +152,7 @@ class Server:
         self.on_message: Callable[[Session, bytes], None] = lambda session, payload: None
         self.received: Callable[[Session, bytes], None] = self._keep
         self.on_limited: Callable[[Session, str], None] = lambda session, kind: None
+        self.ended: Callable[[Session, int], None] = lambda session, code: None
 
     def _keep(self, session: Session, payload: bytes) -> None:
         self.messages.put_nowait(payload)
@@ -167,6 +168,7 @@ class Server:
         session.accept(answer, self.format, verdict.deflate.window_bits if verdict.deflate else 0)
 
     def closed(self, session: Session, code: int) -> None:
+        self.ended(session, code)
         self.closes.put_nowait(code)
 
     def tick(self) -> None:

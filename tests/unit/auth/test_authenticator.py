@@ -142,6 +142,8 @@ def test_the_header(header: bytes | None, token: bytes | None) -> None:
         (b"bearer.", None, None),
         (b"a, bearer.x y", b"a, bearer.x y", None),
         (b"xbearer.a", b"xbearer.a", None),
+        (b"bearer.x" + b"," * 99, b", ".join([b""] * 99), b"x"),
+        (b"bearer.x" + b"," * 100, b"bearer.x" + b"," * 100, None),
     ],
 )
 def test_the_subprotocol(offer: bytes | None, rest: bytes | None, token: bytes | None) -> None:
@@ -157,6 +159,10 @@ def test_the_subprotocol(offer: bytes | None, rest: bytes | None, token: bytes |
         (b"/?xtoken=a", None),
         (b"/?token", b""),
         (b"/token=a", None),
+        (b"/?x&token=a=b", b"a=b"),
+        (b"/?token&token=a", b""),
+        (b"/?tokens=a&token=", b""),
+        (b"/?a=token&token=b?c", b"b?c"),
     ],
 )
 def test_the_query(target: bytes, token: bytes | None) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdstream.gateway.addresses import Networks, shown_address
-from mdstream.gateway.forwarded import MAX_HOPS, forwarded_for
+from mdstream.gateway.forwarded import MAX_HOPS, MOST_COMMAS, MOST_LINES, forwarded_for, is_short
 
 TRUSTED = Networks(["10.0.0.0/8", "2001:db8:ffff::/48"])
 X, F = "x-forwarded-for", "forwarded"
@@ -73,6 +73,12 @@ def test_the_same_in_the_header_of_rfc_7239(lines: list[str], client: str | None
 def test_no_more_than_so_many_proxies_are_looked_at() -> None:
     hops = ", ".join(["203.0.113.7", *["10.0.0.2"] * MAX_HOPS])
     assert found(X, f"X-Forwarded-For: {hops}") == "10.0.0.2"
+
+
+def test_a_request_is_short_up_to_so_many_commas_and_lines() -> None:
+    assert is_short(b"," * MOST_COMMAS + b"\r\n" * MOST_LINES)
+    assert not is_short(b"," * (MOST_COMMAS + 1))
+    assert not is_short(b"\r\n" * (MOST_LINES + 1))
 
 
 LONG = 1_000_000

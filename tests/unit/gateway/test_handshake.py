@@ -6,7 +6,7 @@ from picows import WSUpgradeRequest
 
 from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.extensions import negotiate
-from mdstream.gateway.handshake import Accepted, Refused, decide
+from mdstream.gateway.handshake import MOST_ITEMS, Accepted, Refused, decide
 
 GOOD = [
     ("Host", "localhost"),
@@ -117,6 +117,27 @@ def test_extensions_that_cannot_be_read_are_400() -> None:
     assert isinstance(verdict, Refused)
     assert (verdict.status, "Sec-WebSocket-Extensions" in verdict.reason) == (400, True)
     assert decide(request(malformed), compression=False) == Accepted(JSON, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "item"),
+    [
+        ("Upgrade", "websocket"),
+        ("Connection", "upgrade"),
+        ("Sec-WebSocket-Protocol", "mdstream.v1.json"),
+        ("Sec-WebSocket-Extensions", "permessage-deflate"),
+    ],
+)
+def test_a_list_is_read_up_to_so_many_items(name: str, item: str) -> None:
+    def asking(items: int, lists: int) -> Accepted | Refused:
+        value = item + "," * (items // lists - 1)
+        return decide(request(*[(name, value)] * lists, without=name))
+
+    assert isinstance(asking(MOST_ITEMS, 1), Accepted)
+    for lists in (1, 2, 100):
+        verdict = asking(MOST_ITEMS + lists, lists)
+        assert isinstance(verdict, Refused)
+        assert verdict.reason == f"the header {name} lists more than 100 items"
 
 
 def test_another_method_is_400_and_named() -> None:

@@ -21,7 +21,8 @@ cdef class Connections:
     cdef PyObject** connections  # in no order; owned
     cdef Py_ssize_t count
     cdef Py_ssize_t capacity
-    cdef list ended             # to be closed
+    cdef object ended           # deque: to be closed
+    cdef bint reaping           # that was asked of the event loop
     cdef int left               # where to go on among those that are ready, if time was up
     cdef bint running
     cdef bint closed
@@ -30,6 +31,7 @@ cdef class Connections:
     cdef int c_add(self, Connection connection) except -1
     cdef int c_remove(self, Connection connection) except -1
     cdef int c_end(self, Connection connection) except -1
+    cdef int c_reap_soon(self) except -1
     cdef int c_reap(self) except -1
 
 cdef enum ConnectionState:

@@ -1,5 +1,6 @@
 import logging
 import os
+from collections import deque
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
@@ -62,6 +63,7 @@ cdef enum:
     READ_SPACE = 65536          # bytes read at a time
     BATCH = 16                  # events taken from the kernel at a time
     TURN_US = 1000              # until the event loop goes on with what else is ready
+    REAP_US = 500               # of it, for closing those that have ended: the kernel takes longer for that than for an event
     ORPHAN_MOST = 16384         # bytes that the kernel may go on delivering when a connection has ended
 
 cdef object logger = logging.getLogger("mdstream.connection")
@@ -101,8 +103,8 @@ cdef class ConnectionHandler:
 cdef class Connections:
     """All connections of one event loop, behind one epoll descriptor that the loop watches.
 
-    They keep the loop for about a millisecond at most; then other events that are ready have their turn. The constructor raises
-    OSError where there is no epoll, or no descriptor left.
+    They keep the loop for about a millisecond at most; then other events that are ready have their turn. Those that have ended are
+    closed in the next turns, as thousands may end at once. The constructor raises OSError where there is no epoll, or no descriptor left.
     """
 
     def __cinit__(self, loop: object) -> None:
@@ -111,7 +113,7 @@ cdef class Connections:
             raise OSError(errno, os.strerror(errno))
         self.loop = loop
         self.space = bytearray(READ_SPACE)
-        self.ended = []
+        self.ended = deque()
         loop.add_reader(self.epoll, self.run)
 
     def __dealloc__(self) -> None:
@@ -123,7 +125,7 @@ cdef class Connections:
     def run(self) -> None:
         """Serves what is ready, for about TURN_US. What remains is still ready when the event loop calls again."""
         cdef epoll_event[BATCH] events
-        cdef uint64_t until_us = monotonic_us() + TURN_US
+        cdef uint64_t until_us = monotonic_us() + (TURN_US - REAP_US if self.ended else TURN_US)
         cdef int n = BATCH
         cdef int first, i
         self.running = True
@@ -137,7 +139,7 @@ cdef class Connections:
                     self.left = (i + 1) % n         # the kernel reports few connections in the same order again
                     break
         self.running = False
-        self.c_reap()
+        self.c_reap_soon()
 
     cdef int c_serve(self, Connection connection, uint32_t events) except -1:
         check(self.connections[connection.index] == <PyObject*>connection)
@@ -185,28 +187,38 @@ cdef class Connections:
         cdef epoll_event event
         connection.c_set_state(CONNECTION_ENDED)
         epoll_ctl(self.epoll, EPOLL_CTL_DEL, connection.fd, &event)
-        if not self.running and not self.ended:
-            self.loop.call_soon(self.reap)
         self.ended.append(connection)
+        if not self.running:
+            self.c_reap_soon()
+        return 0
+
+    cdef int c_reap_soon(self) except -1:
+        """In the next turn of the loop."""
+        if self.ended and not self.reaping:
+            self.reaping = True
+            self.loop.call_soon(self.reap)
         return 0
 
     def reap(self) -> None:
-        self.c_reap()
+        """Closes those that have ended, for about REAP_US."""
+        cdef uint64_t until_us = monotonic_us() + REAP_US
+        self.reaping = False
+        while self.ended and monotonic_us() < until_us:
+            self.c_reap()
+        self.c_reap_soon()
 
     cdef int c_reap(self) except -1:
-        cdef Connection connection
-        while self.ended:
-            connection = self.ended.pop()
-            self.c_remove(connection)
-            try:
-                connection.handler.c_lost()
-            except Exception:
-                logger.exception("handling the end of a connection failed")
-            connection.c_set_state(CONNECTION_CLOSED)
-            close(connection.fd)
-            connection.fd = -1
-            connection.handler = None
-            buffer_free(&connection.pending)
+        cdef Connection connection = self.ended.popleft()
+        self.c_remove(connection)
+        try:
+            connection.handler.c_lost()
+        except Exception:
+            logger.exception("handling the end of a connection failed")
+        connection.c_set_state(CONNECTION_CLOSED)
+        close(connection.fd)
+        connection.fd = -1
+        connection.handler = None
+        buffer_free(&connection.pending)
         return 0
 
     def close(self) -> None:
@@ -216,7 +228,8 @@ cdef class Connections:
             return
         while self.count:
             (<Connection>self.connections[self.count - 1]).abort()
-            self.c_reap()
+            while self.ended:
+                self.c_reap()
         self.closed = True
         self.loop.remove_reader(self.epoll)
         close(self.epoll)

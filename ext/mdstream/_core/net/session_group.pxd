@@ -13,7 +13,7 @@ cdef class SessionGroup:
     cdef object on_close
     cdef object on_gone         # None: nobody asks
     cdef object on_limited
-    cdef public object call_soon    # of the event loop; only for transports that are asyncio's
+    cdef public object call_soon    # of the event loop
     cdef object read_space      # bytearray: what an asyncio transport read last
     cdef Py_ssize_t max_message
     cdef Py_ssize_t max_compressed  # the same compressed: what cannot be compressed grows a little
@@ -30,6 +30,7 @@ cdef class SessionGroup:
     # Session → its deadline, monotonic µs; in the order of the deadlines, as all sessions get the same time
     cdef dict handshakes
     cdef dict closings
+    cdef object overdue         # deque: of either, with the dict in which it is
     cdef uint64_t handshake_us
     cdef uint64_t close_us
 

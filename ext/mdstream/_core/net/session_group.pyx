@@ -1,3 +1,4 @@
+from collections import deque
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -14,21 +15,19 @@ cdef enum:
     CLOSING_LEAST = 16
     HASTE = 8                   # beyond twice what may wait, patience is so much shorter
     READ_SPACE = 65536
+    DROP_US = 500               # of a turn of the loop: thousands may run out of time at once
 
 cdef int TOO_SLOW = CloseCode.TOO_SLOW
 cdef int UNLIMITED = 1 << 30
 
 
-cdef list expired(dict waiting, uint64_t now_us):
-    """Removes and returns the sessions whose deadline has passed."""
-    cdef list found = []
+cdef int find_overdue(dict waiting, uint64_t now_us, object overdue) except -1:
+    """Appends those whose deadline has passed."""
     for session, due_us in waiting.items():
         if <uint64_t>due_us > now_us:
             break
-        found.append(session)
-    for session in found:
-        del waiting[session]
-    return found
+        overdue.append((waiting, session))
+    return 0
 
 
 class SessionLimits(NamedTuple):
@@ -104,6 +103,7 @@ cdef class SessionGroup:
         self.read_space = bytearray(READ_SPACE)
         self.handshakes = {}
         self.closings = {}
+        self.overdue = deque()
 
     @property
     def half_open(self) -> int:
@@ -114,13 +114,24 @@ cdef class SessionGroup:
         """Drops sessions that ran out of time in the handshake or in closing, and bounds what waits for those that do not read. Call it a
         few times a second: there are no other timers."""
         now_us = monotonic_us()
-        for session in expired(self.handshakes, now_us):
-            session.drop()
-        for session in expired(self.closings, now_us):
-            session.drop()
+        if not self.overdue:
+            find_overdue(self.handshakes, now_us, self.overdue)
+            find_overdue(self.closings, now_us, self.overdue)
+            self.drop_overdue()
         self.unread = 0
         if self.hub.slow.blocked:
             self.c_bound_unread(now_us)
+
+    def drop_overdue(self) -> None:
+        """Drops sessions that ran out of time, for about DROP_US; the others in the next turns of the loop."""
+        cdef uint64_t until_us = monotonic_us() + DROP_US
+        while self.overdue:
+            waiting, session = self.overdue.popleft()
+            if waiting.pop(session, None) is not None:      # else it has been answered, or has ended
+                session.drop()
+            if monotonic_us() >= until_us and self.overdue:
+                self.call_soon(self.drop_overdue)
+                break
 
     cdef int c_bound_unread(self, uint64_t now_us) except -1:
         cdef SessionSink sink
