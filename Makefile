@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service client-typescript clean
+.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service client-typescript clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,11 @@ mixes: $(INSTALLED)  ## Old and new version of gateway, client and feed handler 
 
 rolling: $(INSTALLED)  ## How long clients hear nothing while gateways, or workers, are restarted one by one (two minutes)
 	$(PYTEST) tests/deploy/test_rolling.py -m complete $(ARGS)
+
+CONNECTIONS ?= 1000000
+million: $(INSTALLED)  ## So many idle connections on this machine, 10,000 of them receiving (CONNECTIONS=100000; four minutes; reports/million.json)
+	@mkdir -p reports
+	$(BIN)/python benchmarks/million.py --connections $(CONNECTIONS) --json reports/million.json $(ARGS)
 
 deploy-check: $(INSTALLED)  ## What is in deploy/: run, or read by the programs that it is for (as far as they are there)
 	$(BIN)/python -m pip install --quiet --group deploy

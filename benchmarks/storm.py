@@ -4,6 +4,9 @@ NATS, a publisher and gateways are started here. Clients of the SDK, in processe
 (SIGKILL) and started again at once, on the same ports; ``--times 2`` does it once more as soon as all are back. A client is back when its
 book is live again; at the end each compares its book with the publisher's. Printed: when clients were back, how many
 resumed without a snapshot, connections refused, the gateways' greatest memory.
+
+With ``--tls`` each new connection makes a full handshake (a P-256 certificate, made with openssl); with ``--tokens`` each client brings
+a token of its own.
 """
 
 from __future__ import annotations
@@ -15,25 +18,32 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from mdstream import feed
+from mdstream.auth.signing import new_key, read_signing_key
 from mdstream.bus import EmbeddedNats
 from mdstream.client import Book, Policy, SubscriptionState, connect
 
 DEPTH = 20
 WAIT_S = 120.0
 LEVELS = 200
+TOKEN_S = 86_400
+EVERYTHING = {"grants": [{"channels": ["*"], "instruments": ["*"]}]}
 
 
 def main() -> None:
@@ -48,16 +58,43 @@ def main() -> None:
     parser.add_argument("--kill", choices=("all", "one"), default="all")
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--settle", type=float, default=20.0, help="seconds before the first cut")
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--tokens", action="store_true")
+    parser.add_argument("--server-args", type=shlex.split, default=[], help="more options for mdstream serve")
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        uvloop.run(serve_clients(json.loads(options.child[0]), options.child[1].split(",")))
+        uvloop.run(serve_clients(Plan(**json.loads(sys.stdin.readline()))))
     else:
         uvloop.run(storm(options))
 
 
 # ---- the clients
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The clients of one process."""
+
+    clients: list[list[str]]
+    """The first gateway of each, and its instrument."""
+    urls: list[str]
+    authority: str | None
+    """A file: the certificate that the gateways show."""
+    key: str | None
+    """A file: the key that signs tokens."""
+
+    def tls(self) -> ssl.SSLContext | None:
+        return None if self.authority is None else ssl.create_default_context(cafile=self.authority)
+
+    def tokens(self) -> list[str | None]:
+        """Of each client."""
+        if self.key is None:
+            return [None] * len(self.clients)
+        key, now_s = read_signing_key(Path(self.key).read_bytes()), int(time.time())
+        same = {"aud": "mdstream", "iat": now_s, "exp": now_s + TOKEN_S, "md": EVERYTHING}
+        return [key.sign({"sub": f"client-{os.getpid()}-{n}", **same}) for n in range(len(self.clients))]
 
 
 class Follower:
@@ -85,13 +122,14 @@ class Follower:
             self.back_at = time.monotonic() - self.cut_at
 
 
-async def serve_clients(plan: list[list[Any]], urls: list[str]) -> None:
+async def serve_clients(plan: Plan) -> None:
     """Reads commands from stdin: ``cut``, ``wait``, ``check``; answers each in a line."""
     followers: list[Follower] = []
     clients: list[Any] = []
-    for url, name in plan:
-        order = [url, *(each for each in urls if each != url)]
-        client = await connect(order, policy=Policy(persist=True)).__aenter__()
+    tls = plan.tls()
+    for (url, name), token in zip(plan.clients, plan.tokens(), strict=True):
+        order = [url, *(each for each in plan.urls if each != url)]
+        client = await connect(order, policy=Policy(persist=True), token=token, ssl=tls).__aenter__()
         follower = Follower(await client.book(name, depth=DEPTH))
         client.on_state(lambda state, follower=follower: _note(follower, state))
         followers.append(follower)
@@ -140,8 +178,9 @@ def digest(book: Any) -> str:
 class Gateway:
     """``mdstream serve``, on the same ports after a restart."""
 
-    def __init__(self, nats_url: str) -> None:
+    def __init__(self, nats_url: str, arguments: Sequence[str]) -> None:
         self._nats_url = nats_url
+        self._arguments = arguments
         self.port, self.admin_port = free_port(), free_port()
         self.peak_bytes = 0
         self.start()
@@ -149,11 +188,12 @@ class Gateway:
     def start(self) -> None:
         command = [sys.executable, "-m", "mdstream.cli", "serve", "--nats", self._nats_url]
         ports = ["--port", str(self.port), "--admin-port", str(self.admin_port), "--log-level", "warning"]
-        self.process = subprocess.Popen([*command, *ports, "--max-connections", "20000"])
+        self.process = subprocess.Popen([*command, *ports, "--max-connections", "20000", *self._arguments])
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/v1/stream"
+        scheme = "wss" if "--tls-cert" in self._arguments else "ws"
+        return f"{scheme}://127.0.0.1:{self.port}/v1/stream"
 
     def kill(self) -> None:
         self.note_memory()
@@ -179,6 +219,52 @@ class Gateway:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics") as page:
             found = re.findall(rf"^{pattern} (\S+)$", page.read().decode(), re.MULTILINE)
         return sum(map(float, found))
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The files of TLS and of tokens, those that are wanted."""
+
+    authority: str | None = None
+    key: str | None = None
+    arguments: Sequence[str] = ()
+    """Of the gateways."""
+
+
+def make_secrets(folder: Path, options: argparse.Namespace) -> Secrets:
+    arguments: list[str] = []
+    authority = key = None
+    if options.tls:
+        authority, private = str(folder / "tls.pem"), str(folder / "tls.key")
+        command = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ]
+        command += [
+            "-subj",
+            "/CN=storm",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            private,
+            "-out",
+            authority,
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+        arguments += ["--tls-cert", authority, "--tls-key", private]
+    if options.tokens:
+        key, public = str(folder / "tokens.key"), folder / "tokens.pub"
+        signing, verifying = new_key()
+        Path(key).write_bytes(signing)
+        public.write_bytes(verifying or b"")
+        arguments += ["--auth-key-file", str(public)]
+    return Secrets(authority, key, arguments)
 
 
 def free_port() -> int:
@@ -223,32 +309,46 @@ class Child:
         self.process = process
 
     @classmethod
-    async def start(cls, plan: list[list[str]], urls: list[str]) -> Child:
-        command = [sys.executable, __file__, "--child", json.dumps(plan), ",".join(urls)]
+    async def start(cls, plan: Plan) -> Child:
+        command = [sys.executable, __file__, "--child"]
         pipe = asyncio.subprocess.PIPE
-        return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=2**26))
+        child = cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=2**26))
+        child.tell(json.dumps(asdict(plan)))
+        return child
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
 
     async def answer(self) -> str:
         assert self.process.stdout is not None
         return (await self.process.stdout.readline()).decode()
 
     async def ask(self, command: str) -> str:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{command}\n".encode())
+        self.tell(command)
         return await self.answer()
 
 
 async def storm(options: argparse.Namespace) -> None:
-    figures: dict[str, Any] = {"clients": options.clients, "gateways": options.gateways, "cuts": []}
+    with tempfile.TemporaryDirectory(prefix="mdstream-storm-") as folder:
+        await storm_with(options, make_secrets(Path(folder), options))
+
+
+async def storm_with(options: argparse.Namespace, secrets: Secrets) -> None:
+    figures: dict[str, Any] = {
+        name: getattr(options, name) for name in ("clients", "gateways", "tls", "tokens")
+    }
+    figures["cuts"] = []
     names = [f"SYM{i}" for i in range(options.instruments)]
     stop = asyncio.Event()
     async with await EmbeddedNats.start() as nats, feed.connect(nats.url, venue="STORM") as publisher:
         publishing = asyncio.create_task(publish(publisher, names, options.per_second, stop))
         await asyncio.sleep(1)
-        gateways = [Gateway(nats.url) for _ in range(options.gateways)]
+        arguments = [*secrets.arguments, *options.server_args]
+        gateways = [Gateway(nats.url, arguments) for _ in range(options.gateways)]
         try:
             await until_ready(gateways)
-            children = await start_children(options, [each.url for each in gateways], names)
+            children = await start_children(options, secrets, [each.url for each in gateways], names)
             await asyncio.sleep(options.settle)
             for number in range(options.times):
                 victims = gateways if options.kill == "all" else [gateways[number % len(gateways)]]
@@ -275,13 +375,15 @@ async def storm(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(figures, indent=1))
 
 
-async def start_children(options: argparse.Namespace, urls: list[str], names: Sequence[str]) -> list[Child]:
+async def start_children(
+    options: argparse.Namespace, secrets: Secrets, urls: list[str], names: Sequence[str]
+) -> list[Child]:
     plans: list[list[list[str]]] = [[] for _ in range(options.processes)]
     for number in range(options.clients):
         plans[number % options.processes].append(
             [urls[number // options.processes % len(urls)], f"STORM:{names[number % len(names)]}"]
         )
-    children = [await Child.start(plan, urls) for plan in plans]
+    children = [await Child.start(Plan(plan, urls, secrets.authority, secrets.key)) for plan in plans]
     for child in children:
         assert (await child.answer()).strip() == "ready"
     return children

@@ -54,6 +54,8 @@ class Plan:
     """The server is the floor: it keeps no books, so the clients do not compare crc and do not recover."""
     recover: bool = True
     """Whether a client sends ``recover`` after a gap, as it must; the gap is a fault in either case."""
+    returns: bool = True
+    """Whether a client that was sent away, or lost its connection, connects again."""
     in_flight: int = 256
     """Most connections that may be opening at a time."""
     sources: int = 0

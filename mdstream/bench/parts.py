@@ -98,7 +98,13 @@ class Gateway(Child):
         self._reading: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, arguments: Sequence[str], cpus: Collection[int], stack: AsyncExitStack) -> Gateway:
+    async def start(
+        cls,
+        arguments: Sequence[str],
+        cpus: Collection[int],
+        stack: AsyncExitStack,
+        start_s: float = START_S,
+    ) -> Gateway:
         """Starts it and returns when it is ready for clients; ``stack`` stops it. Raises BenchError with the end of its log."""
         null = asyncio.subprocess.DEVNULL
         with on_cpus(cpus):
@@ -112,7 +118,7 @@ class Gateway(Child):
             )
         gateway = cls(process)
         stack.push_async_callback(gateway.stop)
-        await gateway._wait_until_ready()
+        await gateway._wait_until_ready(start_s)
         return gateway
 
     async def stop(self) -> None:
@@ -120,9 +126,9 @@ class Gateway(Child):
         if self._reading is not None:
             await self._reading
 
-    async def _wait_until_ready(self) -> None:
+    async def _wait_until_ready(self, start_s: float) -> None:
         try:
-            async with asyncio.timeout(START_S):
+            async with asyncio.timeout(start_s):
                 await self._read_addresses()
                 self._reading = asyncio.create_task(self._read())
                 while await asyncio.to_thread(not_ready, self.admin_url) is not None:
@@ -130,7 +136,7 @@ class Gateway(Child):
                         raise BenchError(f"the gateway ended{self._tail()}")
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
-            raise BenchError(f"the gateway was not ready within {START_S:g} s{self._tail()}") from None
+            raise BenchError(f"the gateway was not ready within {start_s:g} s{self._tail()}") from None
 
     async def _read_addresses(self) -> None:
         while line := await self._line():

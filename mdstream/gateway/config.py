@@ -241,7 +241,7 @@ class GatewayConfig(AuthSettings):
     )
 
     max_connections: int = _bounds(
-        10_000, Whole(1, 1000000), "clients at a time; further clients are answered 503"
+        10_000, Whole(1, 100000000), "clients at a time; further clients are answered 503"
     )
     max_handshakes: int = _bounds(
         2_000,

@@ -168,20 +168,21 @@ async def _wait_until_asked(signals: Signals, gateway: Gateway) -> None:
         refused.result()
 
 
-def prepare(config: GatewayConfig) -> GatewayConfig:
-    """Makes this process fit for many clients; returns the configuration with the ``max_connections`` that it can have."""
+def prepare(config: GatewayConfig, listening: int = 0) -> GatewayConfig:
+    """Makes this process fit for many clients; returns the configuration with the ``max_connections`` that it can have. ``listening``:
+    sockets that it has inherited."""
     _return_large_blocks()
-    config = _fit_to_file_limit(config)
+    config = _fit_to_file_limit(config, listening)
     _make_room_for_files(config.max_connections)
     return config
 
 
-def _fit_to_file_limit(config: GatewayConfig) -> GatewayConfig:
+def _fit_to_file_limit(config: GatewayConfig, listening: int = 0) -> GatewayConfig:
     """Raises the limit of open files as far as allowed; lowers ``max_connections`` to what fits, and logs that."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    fits = max(hard - _RESERVED_FILES, 1)
+    fits = max(hard - _RESERVED_FILES - listening, 1)
     if hard == resource.RLIM_INFINITY or config.max_connections <= fits:
         return config
     log.warning(

@@ -42,7 +42,7 @@ def main(fd: int) -> int:
     logs.configure(
         config.log_level, config.log_format, audit=config.audit_lines_per_second > 0, worker=start.number
     )
-    return uvloop.run(_serve(start, prepare(config)))
+    return uvloop.run(_serve(start, prepare(config, sum(map(len, start.socket_fds)))))
 
 
 async def _serve(start: Start, config: GatewayConfig) -> int:

@@ -1,7 +1,7 @@
 """The parser of frames, for Python."""
 
 from mdstream._core.websocket.frame cimport RSV1
-from mdstream._core.websocket.frame_parser cimport FrameParser as Parser, Piece, frame_parser_next
+from mdstream._core.websocket.frame_parser cimport FrameParser as Parser, Piece, frame_parser_free, frame_parser_next
 
 
 cdef class FrameParser:
@@ -13,6 +13,9 @@ cdef class FrameParser:
     def __init__(self, max_size: int = 65536, *, compression: bool = False) -> None:
         self.max_size = max_size
         self.parser.compression = compression
+
+    def __dealloc__(self) -> None:
+        frame_parser_free(&self.parser)
 
     def feed(self, data: bytes) -> list:
         cdef bytearray copied = bytearray(data)

@@ -21,7 +21,7 @@ from mdstream._core.fanout.instrument cimport Instrument
 from mdstream._core.orderbook.levels cimport levels_free
 from mdstream._core.orderbook.trade_log cimport Trade
 from mdstream._core.websocket.frame cimport OP_CLOSE, OP_TEXT, RSV1
-from mdstream._core.websocket.frame_parser cimport FrameParser, Piece, frame_parser_next
+from mdstream._core.websocket.frame_parser cimport FrameParser, Piece, frame_parser_free, frame_parser_next
 from mdstream._core.websocket.message_assembler cimport (
     FED_WHOLE, MessageAssembler, assembler_feed, assembler_free, close_code
 )
@@ -155,6 +155,7 @@ cdef class Frames:
 
     def __dealloc__(self):
         assembler_free(&self.assembler)
+        frame_parser_free(&self.parser)
 
     cdef int feed(self, const uint8_t* data, size_t size) except -1:
         cdef char* copied = <char*>malloc(size)             # it is unmasked in place

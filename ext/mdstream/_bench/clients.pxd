@@ -95,6 +95,7 @@ cdef class Clients:
     cdef uint32_t source_step   # clients on one address before the next
     cdef int epoll
     cdef bint useful            # a server has accepted a client at least once
+    cdef bint returns           # clients that were sent away connect again
 
     cdef int c_plan(self, Client* client, int64_t at_ns) except -1 nogil
     # Runs the timers that are due: openings, pauses of slow readers, leaving.
@@ -119,6 +120,7 @@ cdef class Clients:
     cdef int fail(self, Client* client, const char* why, bint again) except -1 nogil
     cdef int fail_for_good(self, Client* client, const char* why, const char* advice) except -1 nogil
     cdef int reconnect(self, Client* client, bint again) except -1 nogil
+    cdef int stay_away(self, Client* client) except -1 nogil
     cdef int give_up(self, Client* client) except -1 nogil
     cdef Py_ssize_t take_answer(self, Client* client, const char* answer, Py_ssize_t size) except -1 nogil
     cdef bint contains(self, const char* answer, Py_ssize_t size, const char* words) noexcept nogil

@@ -45,6 +45,7 @@ cdef class Clients:
         self.recovery = Histogram()
         self.epoll = -1
         self.in_flight = plan.in_flight
+        self.returns = plan.returns
         self.random = chance_seed(plan.seed * 1000003 + plan.offset)
         self.n_gateways = len(plan.gateways)
         self.gateways = <Gateway*>calloc(self.n_gateways, sizeof(Gateway))
@@ -173,6 +174,8 @@ cdef class Clients:
         """Leaves a draining gateway with a close frame, and goes to the next one."""
         self.c_send_close(client)
         self.c_hang_up(client, False)
+        if not self.returns:
+            return self.stay_away(client)
         client.gateway = <uint16_t>((client.gateway + 1) % self.n_gateways)
         return self.c_plan(client, self.now_ns)
 
@@ -250,6 +253,12 @@ cdef class Clients:
         client.gateway = <uint16_t>((client.gateway + 1) % self.n_gateways)
         delay_s = chance_unit(&self.random) * min(20.0, 0.25 * (1 << client.attempts))
         return self.c_plan(client, self.now_ns + <int64_t>(delay_s * SECOND))
+
+    cdef int stay_away(self, Client* client) except -1 nogil:
+        """Its connection is closed, and it is not expected back."""
+        client.state = IDLE
+        self.n_wanted -= 1
+        return 0
 
     cdef int give_up(self, Client* client) except -1 nogil:
         self.n_given_up += 1
@@ -498,6 +507,8 @@ cdef class Clients:
             self.run_counts.closed += 1
             self.close_counts[code if 0 <= code < 5000 else 0] += 1
             self.c_hang_up(client, False)
+            if not self.returns:
+                return self.stay_away(client)
             with gil:
                 final = code in FINAL_CLOSE_CODES
             return self.reconnect(client, not final)

@@ -32,10 +32,10 @@ cdef class Session(ConnectionHandler):
     cdef int code               # the close code for on_close; 0: not known yet
     cdef uint8_t state          # SessionState
     cdef uint8_t opcode         # of messages in either direction
-    cdef bint counted           # among the group's connections
-    cdef bint asked             # its upgrade request was passed on; the answer may take a while
-    cdef bint paused            # input is
-    cdef bint parsing           # c_parse is running
+    cdef uint8_t counted        # among the group's connections
+    cdef uint8_t asked          # its upgrade request was passed on; the answer may take a while
+    cdef uint8_t paused         # input is
+    cdef uint8_t parsing        # c_parse is running
 
     # The only place where the state changes.
     cdef int c_set_state(self, SessionState state) except -1

@@ -15,7 +15,7 @@ from mdstream._core.net.socket_send cimport reset_on_close, undelivered
 from mdstream._core.websocket.frame cimport (
     HEADER_MAX, OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT, put_header
 )
-from mdstream._core.websocket.frame_parser cimport frame_parser_next
+from mdstream._core.websocket.frame_parser cimport frame_parser_free, frame_parser_next
 
 from mdstream.codes import CloseCode
 from mdstream.errors import SessionClosed
@@ -47,6 +47,7 @@ cdef dict VIOLATIONS = {
     PROTOCOL_ERROR: "a frame that the WebSocket protocol does not allow here",
     NOT_UTF8: "text that is not UTF-8",
     TOO_BIG: "the message is too big",
+    INTERNAL_ERROR: "there is no memory for a frame",
 }
 cdef str CORRUPT = "a compressed message that is corrupt"
 cdef object logger = logging.getLogger("mdstream.session")
@@ -104,6 +105,7 @@ cdef class Session(ConnectionHandler):
 
     def __dealloc__(self) -> None:
         assembler_free(&self.assembler)
+        frame_parser_free(&self.parser)
 
     @property
     def surplus(self) -> bool:
@@ -309,6 +311,7 @@ cdef class Session(ConnectionHandler):
         self.head = None
         self.kept = None
         assembler_free(&self.assembler)
+        frame_parser_free(&self.parser)
         if opened:
             self.sink.close()
         try:

@@ -1,3 +1,4 @@
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from mdstream._core.base.check cimport check
@@ -12,6 +13,7 @@ cdef enum:
 
 cdef int PROTOCOL_ERROR = CloseCode.PROTOCOL_ERROR
 cdef int TOO_BIG = CloseCode.TOO_BIG
+cdef int INTERNAL_ERROR = CloseCode.INTERNAL_ERROR
 
 
 cdef int frame_parser_next(FrameParser* parser, char** at, char* end, Py_ssize_t max_size, Piece* piece) noexcept nogil:
@@ -19,6 +21,8 @@ cdef int frame_parser_next(FrameParser* parser, char** at, char* end, Py_ssize_t
     check(at[0] <= end)
     check(parser.in_payload or parser.left == 0)
     if not parser.in_payload:
+        if parser.control != NULL:
+            frame_parser_free(parser)
         result = read_header(parser, at, end, max_size)
         if result <= 0:
             return result
@@ -120,6 +124,10 @@ cdef int control_piece(FrameParser* parser, char** at, char* end, Piece* piece) 
     take_payload(parser, at, end, piece)
     check(parser.control_size + piece.size <= CONTROL_MAX)
     if parser.left or parser.control_size:
+        if parser.control == NULL:
+            parser.control = <char*>malloc(CONTROL_MAX)
+        if parser.control == NULL:
+            return -INTERNAL_ERROR
         memcpy(parser.control + parser.control_size, piece.data, piece.size)
         parser.control_size += piece.size
         piece.data = parser.control
@@ -131,6 +139,11 @@ cdef int control_piece(FrameParser* parser, char** at, char* end, Piece* piece) 
     piece.compressed = False
     end_frame(parser)
     return 1
+
+
+cdef void frame_parser_free(FrameParser* parser) noexcept nogil:
+    free(parser.control)
+    parser.control = NULL
 
 
 cdef void end_frame(FrameParser* parser) noexcept nogil:
