@@ -17,6 +17,7 @@ from mdstream.bench.profiles import Profile
 from mdstream.bench.runner import Sweep
 from mdstream.bench.setup import Setup, address, split_cpus
 from mdstream.bus import BusOptions
+from mdstream.cli import bench_scaling
 from mdstream.cli.client_options import TOKEN_ENV, natural, positive
 from mdstream.errors import ConfigError
 
@@ -44,7 +45,8 @@ could not run, 130 or 143 interrupted (finished measurements are shown and kept)
 USAGE = """\
 mdstream bench [--profile NAME …] [--url URL --nats URL] [--json FILE] [--report FILE] [OPTION …]
        mdstream bench compare BEFORE.json AFTER.json [--fail-above RATIO]
-       mdstream bench show FILE.json [--report FILE]"""
+       mdstream bench show FILE.json [--report FILE]
+       mdstream bench scaling [OPTION …]"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +57,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_places(parser)
     _add_output(parser)
     actions = parser.add_subparsers(
-        dest="action", metavar="compare | show", title="with results"
+        dest="action", metavar="compare | show | scaling", title="with results, and of workers"
     )
     _add_compare(actions.add_parser("compare", help="compare two results", allow_abbrev=False))
+    bench_scaling.configure(
+        actions.add_parser("scaling", help="several workers against one", allow_abbrev=False)
+    )
     show = actions.add_parser("show", help="show a result again, or write its report", allow_abbrev=False)
     show.add_argument("file", type=Path, metavar="FILE.json")
     _add_report(show)

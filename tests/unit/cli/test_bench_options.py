@@ -201,3 +201,10 @@ def test_a_running_gateway_with_tls() -> None:
     setup = bench_options.setup_of(parsed("--url", "wss://a.example", "--nats", "nats://n"))
     assert setup.gateways == [("a.example", 443)]
     assert setup.secure and not setup.tls
+
+
+def test_one_worker_has_nothing_to_be_compared_with(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "scaling", "--workers", "0"])
+    assert main(["bench", "scaling", "--workers", "1"]) == 2
+    assert "it is compared with one, so it must be 2 or more" in capsys.readouterr().err
