@@ -200,8 +200,8 @@ header { display: flex; flex-wrap: wrap; align-items: baseline; gap: .5rem 1.25r
 h1 { font-size: 1.6rem; margin: 0 0 .5rem } h2 { font-size: 1.1rem; margin: 2.25rem 0 .6rem }
 .verdict { margin: 0; font-weight: 600 } .good { color: var(--good) } .bad { color: var(--bad) } .doubt { color: var(--doubt) }
 .wide { overflow-x: auto }
-table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums }
-th, td { padding: .32rem .45rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
+table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums }
+th, td { padding: .32rem .4rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
 th { color: var(--quiet); font-weight: 600; vertical-align: bottom; white-space: normal }
 td.verdicts { white-space: normal; min-width: 6rem } th.words, td.words { text-align: left }
 th:first-child, td:first-child { padding-left: 0 } tbody tr:hover { background: var(--card) }

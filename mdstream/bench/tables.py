@@ -39,8 +39,16 @@ Column = tuple[str, Callable[[Run, Pass], str]]
 
 def all_tables(result: Result) -> list[Table]:
     """The tables that have rows."""
-    tables = [stream_table(result), connection_table(result), recovery_table(result), group_table(result)]
-    return [table for table in (*tables, check_table(result)) if table.rows]
+    kinds = (
+        stream_table,
+        latency_table,
+        connection_table,
+        memory_table,
+        recovery_table,
+        group_table,
+        check_table,
+    )
+    return [table for table in (kind(result) for kind in kinds) if table.rows]
 
 
 # ---- figures as text
@@ -104,7 +112,7 @@ _CONNECTIONS: Column = ("connections", lambda run, one: whole(one.connections))
 
 
 def stream_table(result: Result) -> Table:
-    """Cost and latency of a delivery."""
+    """What a delivery costs."""
     columns = [
         *_WHO,
         _CONNECTIONS,
@@ -113,6 +121,15 @@ def stream_table(result: Result) -> Table:
         ("floor", lambda run, one: number(one.floor.us_per_update if one.floor else None, 3)),
         ("× floor", lambda run, one: times(one.ratio)),
         ("CPU", lambda run, one: percent(one.cpu_share)),
+    ]
+    runs = [run for run in result.runs if run.shown.updates]
+    return _table("Streams", runs, columns, spare=("floor", "connections", "CPU"))
+
+
+def latency_table(result: Result) -> Table:
+    """How old updates were when connections had them."""
+    columns = [
+        *_WHO,
         ("p50", lambda run, one: _spread(one.latency, "p50_us")),
         ("p99", lambda run, one: _spread(one.latency, "p99_us")),
         ("written p99", lambda run, one: _written(one)),
@@ -123,11 +140,11 @@ def stream_table(result: Result) -> Table:
     ]
     runs = [run for run in result.runs if run.shown.updates]
     return _table(
-        "Streams",
+        "Latency",
         runs,
         columns,
         [WRITTEN_NOTE] if any(run.shown.written for run in runs) else [],
-        spare=("floor", "p99.9", "p50 × floor", "connections", "p99 × floor", "CPU", "max", "written p99"),
+        spare=("p99.9", "p50 × floor", "p99 × floor", "max", "written p99"),
     )
 
 
@@ -141,14 +158,24 @@ def connection_table(result: Result) -> Table:
         ("µs CPU each", lambda run, one: number(one.us_per_connection, 0)),
         ("ready p50", lambda run, one: duration(one.connecting.p50_us if one.connecting else None)),
         ("ready p99", lambda run, one: duration(one.connecting.p99_us if one.connecting else None)),
+    ]
+    return _table(
+        "Connections", result.runs, columns, spare=("ready p50", "floor", "ready p99", "connections")
+    )
+
+
+def memory_table(result: Result) -> Table:
+    """Memory of a connection, and of the server."""
+    runs = [run for run in result.runs if run.shown.memory is not None]
+    columns = [
+        *_WHO,
+        _CONNECTIONS,
         ("RSS each", lambda run, one: kilobytes(one.memory.per_connection_bytes if one.memory else None)),
         ("RSS without", lambda run, one: megabytes(one.memory.before_bytes if one.memory else None)),
         ("RSS with", lambda run, one: megabytes(one.memory.connected_bytes if one.memory else None)),
         ("RSS at the end", lambda run, one: megabytes(one.memory.after_bytes if one.memory else None)),
     ]
-    notes = [MEMORY_NOTE] if any(run.shown.memory for run in result.runs) else []
-    spare = ("RSS at the end", "RSS without", "RSS with", "ready p50", "floor", "ready p99", "connections")
-    return _table("Connections", result.runs, columns, notes, spare=spare)
+    return _table("Memory", runs, columns, [MEMORY_NOTE], spare=("RSS at the end", "connections"))
 
 
 def recovery_table(result: Result) -> Table:
