@@ -42,7 +42,7 @@ conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and 
 	$(PYTEST) tests/conformance tests/e2e/test_bench.py -m 'complete or not complete' $(ARGS)
 
 truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers, recorded markets with faults (many minutes; reports/truth.json)
-	$(PYTEST) tests/truth -m complete $(ARGS)
+	$(PYTEST) tests/truth tests/integration/gateway/test_gateway_overload.py -m complete $(ARGS)
 
 attack: $(INSTALLED)  ## Every attack that we know, at ten times its size, next to honest clients (some 20 minutes; reports/attack.json)
 	$(PYTEST) tests/attack -m 'complete or not complete' $(ARGS)
