@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service client-typescript clean
+.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,7 +42,7 @@ conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and 
 	$(PYTEST) tests/conformance tests/e2e/test_bench.py -m 'complete or not complete' $(ARGS)
 
 truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers, recorded markets with faults (many minutes; reports/truth.json)
-	$(PYTEST) tests/truth -m complete $(ARGS)
+	$(PYTEST) tests/truth tests/integration/gateway/test_gateway_overload.py -m complete $(ARGS)
 
 attack: $(INSTALLED)  ## Every attack that we know, at ten times its size, next to honest clients (some 20 minutes; reports/attack.json)
 	$(PYTEST) tests/attack -m 'complete or not complete' $(ARGS)
@@ -150,6 +150,10 @@ bench-parts: $(INSTALLED)  ## Benchmarks of the parts (pytest-benchmark; ARGS="-
 bench-service: $(INSTALLED)  ## The load test of the whole service (BENCH="--profile fan-out --repeat 5")
 	@mkdir -p reports
 	$(BIN)/mdstream bench --json reports/service.json --report reports/service.html $(BENCH)
+
+scaling: $(INSTALLED)  ## Two workers against one, each as loaded as the other, and the model of up to 16 (three minutes; reports/scaling.json)
+	@mkdir -p reports
+	$(BIN)/mdstream bench scaling --json reports/scaling.json $(ARGS)
 
 client-typescript:  ## The TypeScript client: install its packages (npm), check types, lint, test, build, measure its size
 	cd clients/typescript && npm ci --no-audit --no-fund && npm run check

@@ -50,6 +50,11 @@ class Plan:
     path: str = "/v1/stream"
     headers: Sequence[str] = ()
     """More lines of the upgrade request, such as ``Authorization: Bearer …``."""
+    tokens: Sequence[str] = ()
+    """A bearer token for each client; empty: none."""
+    tls: bool = False
+    ca: str = ""
+    """A file with the certificates that TLS trusts; empty: those that the system trusts."""
     floor: bool = False
     """The server is the floor: it keeps no books, so the clients do not compare crc and do not recover."""
     recover: bool = True

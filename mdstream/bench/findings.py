@@ -31,6 +31,7 @@ class Findings:
         self.written: Written | None = None
         self.rss_end: int | None = None
         self.cut = 0
+        self.storm_cut = 0
         self._before = before
         self._idle_counts = before
         self._window: Window | None = None
@@ -43,6 +44,8 @@ class Findings:
         self._groups: list[Histogram] = []
         self._connecting: Histogram | None = None
         self._recovery: Histogram | None = None
+        self._storm: Histogram | None = None
+        self._storm_ready = 0
         self._connect_s = 0.0
         self._connect_cpu_s: float | None = None
         self._subscriptions = 0
@@ -73,6 +76,10 @@ class Findings:
         """All are connected and nothing moves: memory above the start is that of the connections."""
         self._idle_counts = counts
 
+    def storm_opened(self, answers: list[dict[str, Any]]) -> None:
+        """The connections that will be cut off again and again are there; none without a storm."""
+        self._storm_ready = sum(answer["clients"] for answer in answers)
+
     def window_ended(self, window: Window, cpu_s: float | None, answers: list[dict[str, Any]]) -> None:
         """The window is over."""
         self._window, self._cpu_s = window, cpu_s
@@ -102,7 +109,9 @@ class Findings:
                 f"PUBLISHER LATE (up to {answer['late_max_us'] / 1000:.1f} ms; the latencies hold that too)"
             )
 
-    def arrived(self, answers: list[dict[str, Any]], seqs: dict[str, int]) -> None:
+    def arrived(
+        self, answers: list[dict[str, Any]], seqs: dict[str, int], trade_seqs: dict[str, int]
+    ) -> None:
         """All connections have the last number, or the deadline has passed."""
         totals = _sum(answer["totals"] for answer in answers)
         self._subscriptions = sum(answer["subscriptions"] for answer in answers)
@@ -126,8 +135,39 @@ class Findings:
         if self.profile.kind == "reconnect":
             self._check_resumed(totals)
         self._counts.update({f"total_{name}": count for name, count in totals.items()})
-        average = sum(seqs.values()) / len(seqs) if seqs else 0.0
-        self._offered_updates = average * self._subscriptions
+        self._offered_updates = self._subscriptions * self._average_last(seqs, trade_seqs)
+
+    def _average_last(self, seqs: dict[str, int], trade_seqs: dict[str, int]) -> float:
+        """The last number of a subscription's stream, on average."""
+        groups = self.profile.groups
+        weights = [group.share * group.symbols for group in groups]
+        lasts = [trade_seqs if group.channel == "trades" else seqs for group in groups]
+        averages = [sum(last.values()) / len(last) if last else 0.0 for last in lasts]
+        pairs = zip(weights, averages, strict=True)
+        return sum(weight * average for weight, average in pairs) / sum(weights)
+
+    def storm_arrived(self, answers: list[dict[str, Any]]) -> None:
+        """The storm is over, and its connections have had time to reach the last number."""
+        if not answers:
+            return
+        self._storm = merged([answer["recovery"] for answer in answers])
+        faults, behind, still = (
+            sum(answer[name] for answer in answers) for name in ("faults", "behind", "open")
+        )
+        refused = sum(answer["totals"]["refused"] for answer in answers)
+        wanted = self.profile.storm
+        details = [answer["first_fault"] for answer in answers if answer["first_fault"]]
+        self._check(
+            "storm",
+            self._storm_ready == wanted == still
+            and self._storm.count == self.storm_cut
+            and not faults
+            and not behind,
+            f"{self._storm.count:,} of {self.storm_cut:,} came back, {still:,} of {wanted:,} were connected at the end;"
+            f" refused {refused:,}, faults {faults:,}, behind {behind:,}"
+            + "".join(f"; {each}" for each in details),
+        )
+        self._counts.update({"storm_cut": self.storm_cut, "storm_refused": refused})
 
     def compared(self, books: int, wrong: list[str]) -> None:
         """Compares the books that connections kept with those of the publisher."""
@@ -171,6 +211,7 @@ class Findings:
             latency=spread(self._latency, whole=True),
             connecting=spread(self._connecting),
             recovery=spread(self._recovery),
+            storm=spread(self._storm),
             groups=[spread(group) for group in self._groups],
             memory=self._memory(),
             floor=None,
@@ -233,8 +274,8 @@ class Findings:
             self._doubts.append(f"NOISY (the hypervisor stole {steal:.0%} of a core)")
 
     def _doubt_limits(self, window: Window, loads: Sequence[int]) -> None:
-        servers = max(1, len(self.target.gateways))
-        if self._cpu_s is not None and self._cpu_s > FULL_SHARE * servers * window.seconds:
+        cores = self.target.processes
+        if self._cpu_s is not None and self._cpu_s > FULL_SHARE * cores * window.seconds:
             self._doubts.append("SATURATED (its CPU was full: latencies show the length of a queue)")
         if any(window.cpu_s([pid]) > FULL_SHARE * window.seconds for pid in loads):
             self._doubts.append("LOAD LIMITED (a load process had no CPU left; raise --processes)")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from mdstream._bench.histogram import Histogram
-from mdstream._bench.plan import Plan
+from mdstream._bench.plan import CHANNELS, Plan
 from mdstream._bench.subscribers import Subscribers
 from mdstream.bench import orders
 from mdstream.bench.orders import HOUR_S, ORDERS_FD, Order
@@ -35,6 +36,13 @@ class Load:
 
     def plan(self, order: Order) -> None:
         self._plan = msgspec.convert(order["plan"], Plan)
+        if order["signing_key"] is not None:
+            from mdstream.bench.own_key import (
+                fresh_tokens,
+            )  # late: cryptography takes a while, and few need it
+
+            tokens = fresh_tokens(order["signing_key"], self._plan.offset, self._plan.connections)
+            self._plan = replace(self._plan, tokens=tokens)
         self._subscribers = Subscribers(self._plan)
 
     def open(self, order: Order) -> dict[str, Any]:
@@ -68,9 +76,14 @@ class Load:
     def cut(self, order: Order) -> dict[str, Any]:
         return {"cut": self._made.cut(order["window_s"], order["share"])}
 
+    def settle(self, order: Order) -> None:
+        """Waits until those that were cut are back."""
+        self._made.run(order["within_s"], until="ready", wake_fd=ORDERS_FD)
+
     def expect(self, order: Order) -> dict[str, Any]:
         """Waits until everything published has arrived. The answer says what is missing or wrong."""
         self._made.expect(order["seqs"])
+        self._made.expect(order["trade_seqs"], "trades")
         arrived = self._made.run(order["within_s"], until="expected", wake_fd=ORDERS_FD)
         return {
             "arrived": arrived,
@@ -80,7 +93,9 @@ class Load:
             "first_fault": self._made.first_fault,
             "totals": self._made.totals(),
             "close_codes": {str(code): count for code, count in self._made.close_codes.items()},
-            "subscriptions": sum(count for _, _, count in self._made.positions().values()),
+            "subscriptions": sum(
+                count for channel in CHANNELS for _, _, count in self._made.positions(channel).values()
+            ),
             "recovery": self._made.recovery.to_dict(),
             "books": self._made.books() if order["books"] else [],
         }
@@ -100,6 +115,7 @@ def merged(parts: list[dict[str, Any]]) -> Histogram:
 if __name__ == "__main__":
     load = Load()
     handlers = {
-        name: getattr(load, name) for name in ("plan", "open", "mark", "read", "cut", "expect", "close")
+        name: getattr(load, name)
+        for name in ("plan", "open", "mark", "read", "cut", "settle", "expect", "close")
     }
     orders.main(handlers, load.live)

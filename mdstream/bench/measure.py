@@ -16,6 +16,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from mdstream._bench.plan import Group as PlanGroup
 from mdstream._bench.plan import Plan
 from mdstream.bench import usage
@@ -35,6 +37,7 @@ QUIET_SHARE = 0.02
 ARRIVE_S = 20.0
 SLOW_PAUSE_S, SLOW_READ_S = 3.0, 0.2
 CUT_WINDOW_S = 1.0
+STORM_S = 1.0
 MAX_SUBSCRIPTIONS = 500
 """Subscriptions of a connection that makes a gateway open instruments; a gateway allows 1,000."""
 TAIL_S = 0.3
@@ -56,15 +59,19 @@ async def measure(environment: Environment, target: Target, profile: Profile, fo
     """Runs a profile against a target. A wrong result is a failed check; BenchError means that there is no result."""
     if not target.is_floor:
         await _open_instruments(environment, target, profile, format)
-    async with _loads(environment, target, make_plans(environment, target, profile, format)) as loads:
+    async with (
+        _loads(environment, target, make_plans(environment, target, profile, format)) as loads,
+        _loads(environment, target, storm_plans(environment, target, profile, format)) as storm,
+    ):
         findings = Findings(profile, target, await _counts_when_idle(target.meter))
         await _connect(findings, loads)
         findings.idle(await _counts_when_idle(target.meter))
         if profile.kind in ("idle", "storm"):
-            await _watch(environment, findings, loads)
+            await _watch(environment, findings, loads, [])
         else:
-            await _stream(environment, findings, loads)
-        await _finish(environment, findings, loads)
+            await _open_storm(findings, storm)
+            await _stream(environment, findings, loads, storm)
+        await _finish(environment, findings, loads, storm)
         return findings.result()
 
 
@@ -75,7 +82,10 @@ async def _open_instruments(environment: Environment, target: Target, profile: P
     """Makes each gateway open all symbols. It keeps them for a while after these connections have left."""
     each = min(profile.symbols, MAX_SUBSCRIPTIONS)
     group = PlanGroup(
-        connections=-(-profile.symbols // each), instruments=each, depth=profile.groups[0].depth
+        connections=-(-profile.symbols // each),
+        instruments=each,
+        depth=profile.groups[0].depth,
+        channel=profile.groups[0].channel,
     )
     plans = [
         dataclasses.replace(plan, gateways=[gateway], groups=[group])
@@ -102,7 +112,7 @@ async def _loads(
         ]
         await asyncio.gather(
             *(
-                part.order("plan", plan=dataclasses.asdict(plan))
+                part.order("plan", plan=dataclasses.asdict(plan), signing_key=environment.setup.signing_key)
                 for part, plan in zip(parts, plans, strict=True)
             )
         )
@@ -132,10 +142,21 @@ def make_plans(environment: Environment, target: Target, profile: Profile, forma
             headers=headers,
             floor=target.is_floor,
             offset=offset,
+            tls=environment.setup.secure and not target.is_floor,
+            ca=environment.setup.ca,
         )
         plans.append(plan)
         offset += plan.connections
     return plans
+
+
+def storm_plans(environment: Environment, target: Target, profile: Profile, format: str) -> list[Plan]:
+    """The plan of the process whose connections are cut off again and again, if there is a storm. They subscribe as the first kind does."""
+    if not profile.storm:
+        return []
+    (plan,) = make_plans(environment, target, msgspec.structs.replace(profile, processes=1), format)
+    group = dataclasses.replace(plan.groups[0], connections=profile.storm, verify=0)
+    return [dataclasses.replace(plan, groups=[group], offset=profile.connections)]
 
 
 def _groups(profile: Profile) -> list[tuple[PlanGroup, int]]:
@@ -147,6 +168,7 @@ def _groups(profile: Profile) -> list[tuple[PlanGroup, int]]:
         PlanGroup(
             connections=count,
             instruments=group.symbols,
+            channel=group.channel,
             depth=group.depth,
             interval_ms=group.interval_ms,
             choice=choice,
@@ -177,6 +199,11 @@ async def _connect(findings: Findings, loads: list[Part]) -> None:
     findings.connected(answers, cpu, await findings.target.meter.read())
 
 
+async def _open_storm(findings: Findings, storm: list[Part]) -> None:
+    deadline_s = 30 + findings.profile.storm / 200
+    findings.storm_opened(await _all(storm, "open", deadline_s + 10, per_second=0, within_s=deadline_s))
+
+
 async def _counts_when_idle(meter: Meter) -> Counts:
     """Waits until the server is idle, at most IDLE_WAIT_S, and returns its counts."""
     ends = time.monotonic() + IDLE_WAIT_S
@@ -194,7 +221,7 @@ async def _counts_when_idle(meter: Meter) -> Counts:
 # ---- the window
 
 
-async def _stream(environment: Environment, findings: Findings, loads: list[Part]) -> None:
+async def _stream(environment: Environment, findings: Findings, loads: list[Part], storm: list[Part]) -> None:
     """Publishes, and measures the window meanwhile."""
     profile = findings.profile
     seconds = profile.warm_s + profile.seconds + TAIL_S
@@ -208,18 +235,19 @@ async def _stream(environment: Environment, findings: Findings, loads: list[Part
             changes=profile.changes,
             per_message=profile.per_message,
             zipf=profile.zipf,
+            trades=profile.trades,
         )
     )
     try:
         await asyncio.sleep(profile.warm_s)
-        await _watch(environment, findings, loads)
+        await _watch(environment, findings, loads, storm)
         findings.published(await publishing)
     finally:
         publishing.cancel()
         await asyncio.gather(publishing, return_exceptions=True)
 
 
-async def _watch(environment: Environment, findings: Findings, loads: list[Part]) -> None:
+async def _watch(environment: Environment, findings: Findings, loads: list[Part], storm: list[Part]) -> None:
     """Measures the window: reads all counts at its beginning and at its end."""
     profile, meter = findings.profile, findings.target.meter
     own_begin = await meter.read_gateway_counts()
@@ -227,6 +255,8 @@ async def _watch(environment: Environment, findings: Findings, loads: list[Part]
     begin, used_begin = usage.sample(), await meter.read()
     if profile.kind == "reconnect":
         await _cut(findings, loads)
+    elif storm:
+        await _storm(findings, storm)
     else:
         await asyncio.sleep(profile.seconds)
     answers = await _all(loads, "read")
@@ -237,7 +267,8 @@ async def _watch(environment: Environment, findings: Findings, loads: list[Part]
         findings.writes = own_end.writes - own_begin.writes
         findings.written = own_end.written(own_begin)
     findings.rss_end = used_end.rss_bytes
-    findings.pids(bus=environment.bus_pids, feed=[environment.feed.pid], loads=[load.pid for load in loads])
+    pids = [load.pid for load in (*loads, *storm)]
+    findings.pids(bus=environment.bus_pids, feed=[environment.feed.pid], loads=pids)
 
 
 async def _cut(findings: Findings, loads: list[Part]) -> None:
@@ -249,24 +280,36 @@ async def _cut(findings: Findings, loads: list[Part]) -> None:
     await asyncio.sleep(seconds * 2 / 3)
 
 
+async def _storm(findings: Findings, storm: list[Part]) -> None:
+    """Cuts all connections of the storm once a second until the window ends; each comes back within the second."""
+    ends = time.monotonic() + findings.profile.seconds
+    while (left := ends - time.monotonic()) > 0:
+        answers = await _all(storm, "cut", window_s=STORM_S, share=1.0)
+        findings.storm_cut += sum(answer["cut"] for answer in answers)
+        await asyncio.sleep(min(STORM_S, left))
+
+
 # ---- the end
 
 
-async def _finish(environment: Environment, findings: Findings, loads: list[Part]) -> None:
+async def _finish(environment: Environment, findings: Findings, loads: list[Part], storm: list[Part]) -> None:
     """Publishes one last update per symbol, and checks that all connections have it and all before it."""
-    seqs = (await environment.feed.order("finish"))["seqs"]
-    named = dict(zip(environment.venue.instruments, seqs, strict=True))
-    answers = await _all(
-        loads,
-        "expect",
-        ARRIVE_S + SLOW_PAUSE_S + 10,
-        seqs=named,
-        within_s=ARRIVE_S + SLOW_PAUSE_S,
-        books=not findings.target.is_floor,
+    trades = findings.profile.trades > 0
+    if storm:
+        await _all(storm, "settle", STORM_S + ARRIVE_S + 10, within_s=STORM_S + ARRIVE_S)
+    last = await environment.feed.order("finish", trades=trades)
+    seqs = dict(zip(environment.venue.instruments, last["seqs"], strict=True))
+    trade_seqs = dict(zip(environment.venue.instruments, last["trade_seqs"], strict=True)) if trades else {}
+    order = {"seqs": seqs, "trade_seqs": trade_seqs, "within_s": ARRIVE_S + SLOW_PAUSE_S}
+    deadline_s = ARRIVE_S + SLOW_PAUSE_S + 10
+    answers, storm_answers = await asyncio.gather(
+        _all(loads, "expect", deadline_s, **order, books=not findings.target.is_floor),
+        _all(storm, "expect", deadline_s, **order, books=False),
     )
-    findings.arrived(answers, named)
+    findings.arrived(answers, seqs, trade_seqs)
+    findings.storm_arrived(storm_answers)
     await _compare_books(environment, findings, [book for answer in answers for book in answer["books"]])
-    await _all(loads, "close")
+    await _all([*loads, *storm], "close")
 
 
 async def _compare_books(environment: Environment, findings: Findings, books: list[list[Any]]) -> None:

@@ -23,6 +23,8 @@ MISSING = "no plots: matplotlib is not installed; `pip install 'mdstream-gateway
 _INK, _FAINT = "#010203", "#040506"
 _COLOURS = ("#2a78c8", "#d9730d", "#2f9e5f", "#b0459c", "#8a6d3b", "#c83c3c")
 _FLOOR_COLOUR = "#8a8f98"
+HEADROOM = 1.15
+"""The scale of a sweep ends above its highest point by this ratio: a flat line is not drawn on the edge."""
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mdstream",
@@ -182,8 +184,10 @@ def _sweep_plots(result: Result) -> list[Plot]:
         runs = [run for run in result.runs if run.sweep and run.sweep.field == field]
         plots += [
             _sweep_plot(runs, field, "cpu", "CPU", "of one core, %", _cpu_percent),
-            _sweep_plot(runs, field, "cost", "CPU per update", "µs", lambda one: one.us_per_update),
-            _sweep_plot(runs, field, "p99", "Latency p99", "ms", _p99_ms),
+            _sweep_plot(
+                runs, field, "cost", "CPU per update", "µs", lambda one: one.us_per_update, _floor_us
+            ),
+            _sweep_plot(runs, field, "p99", "Latency p99", "ms", _p99_ms, _floor_p99_ms),
         ]
         if field == "connections":
             plots.append(_sweep_plot(runs, field, "rss", "Memory", "MB of RSS", _rss_mb))
@@ -198,26 +202,48 @@ def _p99_ms(one: Pass) -> float | None:
     return one.latency.p99_us / 1e3 if one.latency else None
 
 
+def _floor_us(one: Pass) -> float | None:
+    return one.floor.us_per_update if one.floor else None
+
+
+def _floor_p99_ms(one: Pass) -> float | None:
+    return one.floor.p99_us / 1e3 if one.floor and one.floor.p99_us is not None else None
+
+
 def _rss_mb(one: Pass) -> float | None:
     return one.memory.connected_bytes / 1e6 if one.memory else None
 
 
 def _sweep_plot(
-    runs: Sequence[Run], field: str, short: str, title: str, unit: str, value: _Value
+    runs: Sequence[Run],
+    field: str,
+    short: str,
+    title: str,
+    unit: str,
+    value: _Value,
+    floor: _Value = lambda one: None,
 ) -> Plot | None:
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for run in runs:
-        y = value(run.shown)
-        if y is not None and run.sweep is not None:
-            lines.setdefault(f"{run.profile.name}, {run.format}", []).append((run.sweep.value, y))
+    lines, floors = _lines(runs, value), _lines(runs, floor)
     if not any(len(points) > 1 for points in lines.values()):
         return None
 
     def paint(axes: Axes) -> None:
         for index, (label, points) in enumerate(lines.items()):
             xs, ys = zip(*sorted(points), strict=True)
-            axes.plot(xs, ys, marker="o", markersize=4, color=_COLOURS[index % len(_COLOURS)], label=label)
-        axes.set_ylim(bottom=0)
+            colour = _COLOURS[index % len(_COLOURS)]
+            axes.plot(xs, ys, marker="o", markersize=4, color=colour, label=label)
+            if len(below := sorted(floors.get(label, ()))) > 1:
+                name = f"C floor, {label.rpartition(' ')[2]}"
+                axes.plot(
+                    *zip(*below, strict=True),
+                    color=colour,
+                    linestyle="--",
+                    linewidth=1.2,
+                    alpha=0.7,
+                    label=name,
+                )
+        most = max(y for points in (*lines.values(), *floors.values()) for _, y in points)
+        axes.set_ylim(0, most * HEADROOM if most > 0 else 1)
         axes.set_xlabel(_FIELD_LABELS.get(field, field))
         axes.set_ylabel(unit)
         axes.legend(loc="best")
@@ -226,6 +252,16 @@ def _sweep_plot(
     return _plot(
         f"{short}-by-{field}", f"{title} against {against}", f"{title}, {unit}, against {against}.", paint
     )
+
+
+def _lines(runs: Sequence[Run], value: _Value) -> dict[str, list[tuple[float, float]]]:
+    """The points of each profile and format that have a value."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for run in runs:
+        y = value(run.shown)
+        if y is not None and run.sweep is not None:
+            lines.setdefault(f"{run.profile.name}, {run.format}", []).append((run.sweep.value, y))
+    return lines
 
 
 _FIELD_LABELS = {"rate": "updates per second", "depth": "levels of depth"}

@@ -14,9 +14,11 @@ from msgspec import Meta
 from mdstream.errors import ConfigError
 from mdstream.model import DEPTHS, INTERVALS_MS
 
+Channel = Literal["book", "trades", "ticker"]
 Kind = Literal["stream", "idle", "storm", "slow", "reconnect", "ingest"]
 Format = Literal["json", "msgpack"]
 
+CHANNELS: tuple[Channel, ...] = ("book", "trades", "ticker")
 FORMATS: tuple[Format, ...] = ("msgpack", "json")
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -28,10 +30,11 @@ Interval = Annotated[int, Meta(ge=0)]
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A share of the connections, with the number of symbols, depth and interval of each."""
+    """A share of the connections, with the number of symbols, channel, depth and interval of each."""
 
     share: Share
     symbols: Count
+    channel: Channel = "book"
     depth: Depth = 0
     interval_ms: Interval = 0
 
@@ -58,13 +61,16 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     connections: Count = 500
     per_connection: Count = 1
     """Symbols per connection."""
+    channel: Channel = "book"
     depth: Depth = 0
     """Levels per side, 0 is the full book."""
     interval_ms: Interval = 0
     mix: tuple[Group, ...] = ()
-    """Several kinds of connections; they replace ``per_connection``, ``depth`` and ``interval_ms``."""
+    """Several kinds of connections; they replace ``per_connection``, ``channel``, ``depth`` and ``interval_ms``."""
     slow_share: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
     """Share of the connections that read too slowly."""
+    storm: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """More connections, which are cut off once a second and come back within it, while the others are measured."""
     formats: tuple[Format, ...] = FORMATS
     seconds: Seconds = 5.0
     """Length of the window, which follows ``warm_s`` of the same load."""
@@ -75,8 +81,25 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def groups(self) -> tuple[Group, ...]:
         """The kinds of connections, at least one."""
-        single = Group(share=1.0, symbols=self.per_connection, depth=self.depth, interval_ms=self.interval_ms)
+        single = Group(
+            share=1.0,
+            symbols=self.per_connection,
+            channel=self.channel,
+            depth=self.depth,
+            interval_ms=self.interval_ms,
+        )
         return self.mix or (single,)
+
+    @property
+    def channels(self) -> set[str]:
+        return {group.channel for group in self.groups}
+
+    @property
+    def trades(self) -> float:
+        """The share of what is published that is a trade: all, where there are only trades to subscribe to; half, beside other channels."""
+        if "trades" not in self.channels:
+            return 0.0
+        return 1.0 if self.channels == {"trades"} else 0.5
 
 
 BUILT_IN: dict[str, Profile] = {
@@ -113,6 +136,27 @@ BUILT_IN: dict[str, Profile] = {
                 Group(share=0.6, symbols=5, depth=20, interval_ms=100),
                 Group(share=0.3, symbols=20, depth=20, interval_ms=250),
                 Group(share=0.1, symbols=50),
+            ),
+        ),
+        Profile(
+            name="trades",
+            summary="100 symbols, 2,000 trades/s, 500 connections on 10 each: every trade, never merged",
+            symbols=100,
+            rate=2_000,
+            per_connection=10,
+            channel="trades",
+        ),
+        Profile(
+            name="channels",
+            summary="100 symbols, 2,000 books and trades/s; 300 connections: tickers and books at 100 ms, trades, full books",
+            symbols=100,
+            rate=2_000,
+            connections=300,
+            mix=(
+                Group(share=0.4, symbols=20, channel="ticker", interval_ms=100),
+                Group(share=0.3, symbols=10, depth=20, interval_ms=100),
+                Group(share=0.2, symbols=10, channel="trades"),
+                Group(share=0.1, symbols=10),
             ),
         ),
         Profile(
@@ -180,11 +224,13 @@ OVERRIDES = (
     "burst",
     "connections",
     "per_connection",
+    "channel",
     "depth",
     "interval_ms",
     "seconds",
     "processes",
     "changes",
+    "storm",
 )
 """The values that a flag may change, in each profile."""
 
@@ -211,10 +257,10 @@ def choose(
 def changed(profile: Profile, overrides: Mapping[str, Any]) -> Profile:
     """The profile with some values changed. Raises ConfigError for a value that is not allowed."""
     values = dict(overrides)
-    if profile.mix and values.keys() & {"per_connection", "depth", "interval_ms"}:
+    if profile.mix and values.keys() & {"per_connection", "channel", "depth", "interval_ms"}:
         raise ConfigError(
             f"profile {profile.name} is a mix of several kinds of connections, which have symbols per connection, "
-            "depth and interval of their own: set these in a file of profiles (--profiles)"
+            "channel, depth and interval of their own: set these in a file of profiles (--profiles)"
         )
     symbols = values.get("symbols", profile.symbols)
     if "per_connection" not in values and not profile.mix and isinstance(symbols, int):
@@ -281,10 +327,18 @@ def _problems(profile: Profile) -> Iterable[str]:
             yield f"depth is {group.depth}; a gateway serves {', '.join(map(str, DEPTHS))}"
         if group.interval_ms not in INTERVALS_MS:
             yield f"interval_ms is {group.interval_ms}; a gateway serves {', '.join(map(str, INTERVALS_MS))}"
+        if group.channel != "book" and group.depth:
+            yield f"depth is {group.depth}, but channel {group.channel} has none; set it to 0"
+        if group.channel == "trades" and group.interval_ms:
+            yield f"interval_ms is {group.interval_ms}, but trades are never merged; set it to 0"
     if abs(sum(group.share for group in profile.groups) - 1) > 1e-9:
         yield "the shares of the mix must add up to 1"
     if profile.kind not in ("idle", "storm") and profile.rate <= 0:
         yield "rate must be above 0"
+    if profile.kind == "ingest" and profile.channels != {"book"}:
+        yield "kind ingest reads books; it has no other channel"
+    if profile.storm and profile.kind not in ("stream", "slow"):
+        yield f"storm is {profile.storm}: it goes beside connections that are measured, with kind stream or slow, not {profile.kind}"
     if profile.processes > profile.connections:
         yield f"processes is {profile.processes}, but there are only {profile.connections} connections to spread"
     if not profile.formats:

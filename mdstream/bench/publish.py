@@ -49,10 +49,10 @@ class Feed:
         return done
 
     def finish(self, order: Order) -> dict[str, Any]:
-        """Publishes a last update per symbol; the answer has their sequence numbers."""
+        """Publishes a last update per symbol, and a last trade if there were ``trades``; the answer has their sequence numbers."""
         assert self._publisher is not None and self._books is not None
-        self._publisher.finish()
-        return {"seqs": self._books.seqs()}
+        self._publisher.finish(trades=order["trades"])
+        return {"seqs": self._books.seqs(), "trade_seqs": self._books.trade_seqs()}
 
     def views(self, order: Order) -> dict[str, Any]:
         """The books now: ``wanted`` has the index of each symbol, and a depth."""

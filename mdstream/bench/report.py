@@ -21,7 +21,8 @@ METHOD = (
     "CPU is the user and system time of the server's processes in a window of steady load. An update is one number of"
     " first..last that reached one connection.",
     "The C floor relays the same updates without books, checksums or limits: one send per connection and read from the bus. It was"
-    " measured before and after, on the same core. Compare ratios: the speed of a machine changes over time.",
+    " measured before and after, on the same core. It relays books over plain TCP, also where the gateway has TLS; other channels have no"
+    " floor. Compare ratios: the speed of a machine changes over time.",
     "exact: each number once and in order, each checksum right, and all connections ended at the publisher's last number.",
 )
 
@@ -144,8 +145,10 @@ def _html_table(table: Table) -> str:
 
 def _html_cell(tag: str, index: int, text: str, table: Table) -> str:
     kinds = []
-    if index < table.left or (index == len(table.heads) - 1 and table.heads[index] in ("verdict", "")):
+    if index < table.left or (index == len(table.heads) - 1 and not table.heads[index]):
         kinds.append("words")
+    if table.heads[index] == "verdict":
+        kinds.append("verdicts")
     if tag == "td" and text.startswith("FAILED"):
         kinds.append("bad")
     attribute = f' class="{" ".join(kinds)}"' if kinds else ""
@@ -197,9 +200,10 @@ header { display: flex; flex-wrap: wrap; align-items: baseline; gap: .5rem 1.25r
 h1 { font-size: 1.6rem; margin: 0 0 .5rem } h2 { font-size: 1.1rem; margin: 2.25rem 0 .6rem }
 .verdict { margin: 0; font-weight: 600 } .good { color: var(--good) } .bad { color: var(--bad) } .doubt { color: var(--doubt) }
 .wide { overflow-x: auto }
-table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums }
-th, td { padding: .32rem .55rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
-th { color: var(--quiet); font-weight: 600; vertical-align: bottom } th.words, td.words { text-align: left }
+table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums }
+th, td { padding: .32rem .4rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line) }
+th { color: var(--quiet); font-weight: 600; vertical-align: bottom; white-space: normal }
+td.verdicts { white-space: normal; min-width: 6rem } th.words, td.words { text-align: left }
 th:first-child, td:first-child { padding-left: 0 } tbody tr:hover { background: var(--card) }
 .note, figcaption { color: var(--quiet); font-size: .84rem; max-width: 78ch; margin: .5rem 0 0 }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(27rem, 100%), 1fr)); gap: 1.25rem; align-items: start }

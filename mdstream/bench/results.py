@@ -70,7 +70,7 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Resident memory of the server's processes."""
+    """Resident memory of the server's processes, all together."""
 
     before_bytes: int
     """Without connections."""
@@ -123,6 +123,8 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
     latency: Spread | None
     connecting: Spread | None
     recovery: Spread | None
+    storm: Spread | None = None
+    """From a cut until a connection of the storm was in step again."""
     groups: list[Spread | None]
     """Latency by kind of connection, in the order of the profile's groups; slow readers last."""
     memory: Memory | None

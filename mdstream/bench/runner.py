@@ -15,6 +15,7 @@ from mdstream.bench import targets, usage
 from mdstream.bench.findings import spread
 from mdstream.bench.load import merged
 from mdstream.bench.measure import LEVELS, Environment, measure
+from mdstream.bench.own_certificate import with_own_certificate
 from mdstream.bench.own_key import with_own_key
 from mdstream.bench.parts import Part
 from mdstream.bench.profiles import Profile, changed
@@ -86,20 +87,25 @@ async def run(
 
     Raises MdstreamError if a run cannot be done. All processes that it started have then ended.
     """
-    usage.supported()
-    raise_file_limit(max(-(-item.profile.connections // item.profile.processes) for item in work))
-    with _staying_on(setup.load_cpus):
+    with ready(work, setup):
         for number, item in enumerate(work, 1):
             here = f"[{number}/{len(work)}] {item.title}"
             done(await _repeat(item, setup, lambda what, here=here: tell(f"{here}: {what}"), measure))  # type: ignore[misc]
 
 
+def _most_connections(profile: Profile) -> int:
+    """Of one load process."""
+    return max(-(-profile.connections // profile.processes), profile.storm)
+
+
 @contextmanager
-def _staying_on(cpus: Sequence[int]) -> Iterator[None]:
-    """Keeps this process and those that it starts (the server apart) off the server's CPUs."""
+def ready(work: Sequence[Work], setup: Setup) -> Iterator[None]:
+    """Checks that all this can be measured here; keeps this process and those that it starts (the server apart) off the server's CPUs."""
+    usage.supported()
+    raise_file_limit(max(_most_connections(item.profile) for item in work))
     before = os.sched_getaffinity(0)
-    if cpus:
-        os.sched_setaffinity(0, cpus)
+    if setup.load_cpus:
+        os.sched_setaffinity(0, setup.load_cpus)
     try:
         yield
     finally:
@@ -109,12 +115,12 @@ def _staying_on(cpus: Sequence[int]) -> Iterator[None]:
 async def _repeat(item: Work, setup: Setup, tell: Callable[[str], None], measure: Measure) -> Run:
     passes: list[Pass] = []
     floor = None
-    has_floor = setup.floor_s > 0 and not setup.urls
+    has_floor = setup.floor_s > 0 and not setup.urls and item.profile.channels == {"book"}
     if has_floor:
         floor = await _floor(item, setup, tell, measure)
     for number in range(setup.repeat):
         tell(f"measuring{f' ({number + 1} of {setup.repeat})' if setup.repeat > 1 else ''}")
-        one = await _gateway(item, setup, measure)
+        one = await one_pass(item, setup, measure)
         if has_floor:
             before, floor = floor, await _floor(item, setup, tell, measure)
             assert before is not None
@@ -129,11 +135,14 @@ async def _repeat(item: Work, setup: Setup, tell: Callable[[str], None], measure
     )
 
 
-async def _gateway(item: Work, setup: Setup, measure: Measure) -> Pass:
+async def one_pass(item: Work, setup: Setup, measure: Measure) -> Pass:
+    """One measurement of a gateway, ``ready`` to be measured. Raises MdstreamError."""
     async with _environment(item.profile, setup) as (environment, stack):
         if setup.authenticate:
             setup = stack.enter_context(with_own_key(setup))
-            environment = replace(environment, setup=setup)
+        if setup.tls:
+            setup = stack.enter_context(with_own_certificate(setup))
+        environment = replace(environment, setup=setup)
         if setup.urls:
             target = targets.running_gateways(setup)
         else:
@@ -159,6 +168,7 @@ def floor_profile(profile: Profile, seconds: float) -> Profile:
         seconds=FLOOR_IDLE_S if still else seconds,
         warm_s=min(profile.warm_s, FLOOR_WARM_S),
         slow_share=0.0,
+        storm=0,
         per_connection=1 if profile.kind == "ingest" else profile.per_connection,
     )
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import resource
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from mdstream.errors import ConfigError
+
+Authenticate: TypeAlias = Literal["same", "fresh"]
 
 SPARE_FILES = 128
 """Open files of a process, its connections apart."""
@@ -35,8 +38,22 @@ class Setup:
     """How long to measure the C floor before and after each measurement; 0 is not at all."""
     token: str | None = field(default=None, repr=False)
     """Brought by each connection."""
-    authenticate: bool = False
-    """Whether a gateway that is started asks for tokens, by a key made for it."""
+    authenticate: Authenticate | None = None
+    """Whether a gateway that is started asks for tokens, by a key made for it, and what connections bring: the ``same`` one, or each a
+    ``fresh`` one that the gateway has not seen."""
+    signing_key: str | None = field(default=None, repr=False)
+    """Signs the fresh tokens."""
+    tls: bool = False
+    """Whether a gateway that is started has TLS, by a certificate made for it."""
+    ca: str = ""
+    """A file with the certificates to trust; empty: those that the system trusts."""
+    workers: int = 1
+    """Of a gateway that is started."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether connections speak TLS."""
+        return self.tls or any(url.startswith("wss:") for url in self.urls)
 
     @property
     def gateways(self) -> list[tuple[str, int]]:
@@ -45,19 +62,14 @@ class Setup:
 
 
 def address(url: str) -> tuple[str, int]:
-    """Host and port of ``ws://HOST:PORT/v1/stream``. Raises ConfigError."""
-    wanted = "it reads ws://HOST:PORT, with HOST an IPv4 address"
+    """Host and port of ``ws://HOST:PORT/v1/stream`` or ``wss://…``. Raises ConfigError."""
+    wanted = "it reads ws://HOST:PORT or wss://HOST:PORT, with HOST an IPv4 address or a name that has one"
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or 80
+        host, port = parts.hostname, parts.port or (443 if parts.scheme == "wss" else 80)
     except ValueError as error:
         raise ConfigError(f"--url {url!r} cannot be read ({error}); {wanted}") from None
-    if parts.scheme == "wss":
-        raise ConfigError(
-            f"--url {url!r}: the load test speaks plain TCP; measure the gateway without TLS, and see"
-            " docs/performance.md for what TLS adds"
-        )
-    if parts.scheme != "ws" or not host:
+    if parts.scheme not in ("ws", "wss") or not host:
         raise ConfigError(f"--url {url!r} is no WebSocket URL; {wanted}")
     if parts.path.rstrip("/") not in ("", "/v1/stream"):
         raise ConfigError(f"--url {url!r} has the path {parts.path!r}; a gateway's stream is at /v1/stream")

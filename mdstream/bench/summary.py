@@ -56,7 +56,7 @@ def _made(table: Table, left_out: Sequence[str]) -> RichTable:
     last = len(table.heads) - 1
     for index in kept:
         head = table.heads[index]
-        words = index < table.left or (index == last and head in ("verdict", ""))
+        words = index < table.left or (index == last and not head)
         made.add_column(head, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for row in table.rows:
         made.add_row(*(_styled(row[index]) for index in kept))

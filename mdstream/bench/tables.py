@@ -13,6 +13,11 @@ WRITTEN_NOTE = (
     " The part of p99 above it is the way to the connections and their wait for a CPU."
 )
 
+MEMORY_NOTE = (
+    "RSS each: that with all connections subscribed, before any traffic, minus that without connections, divided by their number."
+    " RSS at the end is that of the end of the window, after traffic."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -34,8 +39,16 @@ Column = tuple[str, Callable[[Run, Pass], str]]
 
 def all_tables(result: Result) -> list[Table]:
     """The tables that have rows."""
-    tables = [stream_table(result), connection_table(result), recovery_table(result), group_table(result)]
-    return [table for table in (*tables, check_table(result)) if table.rows]
+    kinds = (
+        stream_table,
+        latency_table,
+        connection_table,
+        memory_table,
+        recovery_table,
+        group_table,
+        check_table,
+    )
+    return [table for table in (kind(result) for kind in kinds) if table.rows]
 
 
 # ---- figures as text
@@ -87,19 +100,19 @@ def _table(
     spare: Sequence[str] = (),
 ) -> Table:
     rows = [[cell(run, run.shown) for _, cell in columns] for run in runs]
-    return Table(title, [head for head, _ in columns], rows, notes, spare=spare)
+    return Table(title, [head for head, _ in columns], rows, notes, left=len(_WHO), spare=spare)
 
 
 _WHO: list[Column] = [
     ("profile", lambda run, one: f"{run.profile.name} {run.sweep or ''}".rstrip()),
     ("format", lambda run, one: run.format),
+    ("verdict", lambda run, one: _short_verdict(one)),
 ]
 _CONNECTIONS: Column = ("connections", lambda run, one: whole(one.connections))
-_VERDICT: Column = ("verdict", lambda run, one: _short_verdict(one))
 
 
 def stream_table(result: Result) -> Table:
-    """Cost and latency of a delivery."""
+    """What a delivery costs."""
     columns = [
         *_WHO,
         _CONNECTIONS,
@@ -108,6 +121,15 @@ def stream_table(result: Result) -> Table:
         ("floor", lambda run, one: number(one.floor.us_per_update if one.floor else None, 3)),
         ("× floor", lambda run, one: times(one.ratio)),
         ("CPU", lambda run, one: percent(one.cpu_share)),
+    ]
+    runs = [run for run in result.runs if run.shown.updates]
+    return _table("Streams", runs, columns, spare=("floor", "connections", "CPU"))
+
+
+def latency_table(result: Result) -> Table:
+    """How old updates were when connections had them."""
+    columns = [
+        *_WHO,
         ("p50", lambda run, one: _spread(one.latency, "p50_us")),
         ("p99", lambda run, one: _spread(one.latency, "p99_us")),
         ("written p99", lambda run, one: _written(one)),
@@ -115,15 +137,14 @@ def stream_table(result: Result) -> Table:
         ("max", lambda run, one: _spread(one.latency, "max_us")),
         ("p50 × floor", lambda run, one: times(one.latency_ratio("p50_us"))),
         ("p99 × floor", lambda run, one: times(one.latency_ratio("p99_us"))),
-        _VERDICT,
     ]
     runs = [run for run in result.runs if run.shown.updates]
     return _table(
-        "Streams",
+        "Latency",
         runs,
         columns,
         [WRITTEN_NOTE] if any(run.shown.written for run in runs) else [],
-        spare=("floor", "p99.9", "p50 × floor", "connections", "p99 × floor", "CPU", "max", "written p99"),
+        spare=("p99.9", "p50 × floor", "p99 × floor", "max", "written p99"),
     )
 
 
@@ -137,31 +158,59 @@ def connection_table(result: Result) -> Table:
         ("µs CPU each", lambda run, one: number(one.us_per_connection, 0)),
         ("ready p50", lambda run, one: duration(one.connecting.p50_us if one.connecting else None)),
         ("ready p99", lambda run, one: duration(one.connecting.p99_us if one.connecting else None)),
-        ("RSS each", lambda run, one: kilobytes(one.memory.per_connection_bytes if one.memory else None)),
-        ("RSS before", lambda run, one: megabytes(one.memory.before_bytes if one.memory else None)),
-        ("RSS after", lambda run, one: megabytes(one.memory.after_bytes if one.memory else None)),
-        _VERDICT,
     ]
-    spare = ("RSS before", "RSS after", "ready p50", "floor", "ready p99", "connections")
-    return _table("Connections", result.runs, columns, spare=spare)
+    return _table(
+        "Connections", result.runs, columns, spare=("ready p50", "floor", "ready p99", "connections")
+    )
+
+
+def memory_table(result: Result) -> Table:
+    """Memory of a connection, and of the server."""
+    runs = [run for run in result.runs if run.shown.memory is not None]
+    columns = [
+        *_WHO,
+        _CONNECTIONS,
+        ("RSS each", lambda run, one: kilobytes(one.memory.per_connection_bytes if one.memory else None)),
+        ("RSS without", lambda run, one: megabytes(one.memory.before_bytes if one.memory else None)),
+        ("RSS with", lambda run, one: megabytes(one.memory.connected_bytes if one.memory else None)),
+        ("RSS at the end", lambda run, one: megabytes(one.memory.after_bytes if one.memory else None)),
+    ]
+    return _table("Memory", runs, columns, [MEMORY_NOTE], spare=("RSS at the end", "connections"))
 
 
 def recovery_table(result: Result) -> Table:
     """How long clients needed to be in step again after a cut."""
-    runs = [run for run in result.runs if run.shown.recovery is not None]
+    runs = [run for run in result.runs if _came_back(run.shown) is not None]
     columns = [
         *_WHO,
-        ("came back", lambda run, one: whole(one.recovery.count if one.recovery else None)),
-        ("p50", lambda run, one: _spread(one.recovery, "p50_us")),
-        ("p99", lambda run, one: _spread(one.recovery, "p99_us")),
-        ("max", lambda run, one: _spread(one.recovery, "max_us")),
-        ("resumed", lambda run, one: whole(one.counts.get("total_resumed", 0))),
-        ("by snapshot", lambda run, one: whole(one.counts.get("total_not_resumed", 0))),
+        ("came back", lambda run, one: _count(_came_back(one))),
+        ("p50", lambda run, one: _spread(_came_back(one), "p50_us")),
+        ("p99", lambda run, one: _spread(_came_back(one), "p99_us")),
+        ("max", lambda run, one: _spread(_came_back(one), "max_us")),
+        (
+            "refused",
+            lambda run, one: whole(one.counts.get("storm_refused", one.counts.get("total_refused", 0))),
+        ),
+        ("resumed", lambda run, one: _of_those_measured(one, "total_resumed")),
+        ("by snapshot", lambda run, one: _of_those_measured(one, "total_not_resumed")),
     ]
     notes = [
-        "From the cut until all subscriptions were in step again. Clients wait a random time before they reconnect."
+        "From the cut until all subscriptions were in step again. Clients wait a random time, up to a second, before they reconnect."
+        " With a storm, these are its connections; the other tables are about those beside it."
     ]
     return _table("Reconnects", runs, columns, notes)
+
+
+def _count(spread: Spread | None) -> str:
+    return NONE if spread is None else whole(spread.count)
+
+
+def _came_back(one: Pass) -> Spread | None:
+    return one.storm or one.recovery
+
+
+def _of_those_measured(one: Pass, name: str) -> str:
+    return NONE if one.storm else whole(one.counts.get(name, 0))
 
 
 def group_table(result: Result) -> Table:
@@ -184,8 +233,10 @@ def group_name(run: Run, index: int) -> str:
     if index >= len(groups):
         return f"{run.profile.slow_share:.0%} slow readers"
     group = groups[index]
-    depth = f"depth {group.depth}" if group.depth else "full books"
     each = f"every {group.interval_ms} ms" if group.interval_ms else "every change"
+    if group.channel != "book":
+        return f"{group.channel} of {group.symbols} symbols, {each if group.channel == 'ticker' else 'all'}"
+    depth = f"depth {group.depth}" if group.depth else "full books"
     return f"{group.symbols} symbols, {depth}, {each}"
 
 

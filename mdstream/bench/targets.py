@@ -43,12 +43,15 @@ class Target:
     gateways: Sequence[tuple[str, int]]
     meter: Meter
     is_floor: bool = False
+    processes: int = 1
+    """That serve connections, each on one core at most."""
 
 
 async def started_gateway(setup: Setup, venue: BenchVenue, profile: Profile, stack: AsyncExitStack) -> Target:
     """Starts ``mdstream serve`` for one measurement and returns when it is ready."""
     arguments = [
-        *("--max-connections", str(profile.connections + SPARE_CONNECTIONS)),
+        *("--max-connections", str(profile.connections + profile.storm + SPARE_CONNECTIONS)),
+        *(("--workers", str(setup.workers)) if setup.workers > 1 else ()),
         *setup.server_args,
         *(
             "--nats",
@@ -63,7 +66,8 @@ async def started_gateway(setup: Setup, venue: BenchVenue, profile: Profile, sta
         *("--drain-spread-ms", "0", "--drain-deadline-ms", "1000", "--log-level", "info"),
     ]
     gateway = await Gateway.start(arguments, setup.server_cpus, stack)
-    return Target([address(gateway.url)], ProcessMeter([gateway.pid], [gateway.admin_url]))
+    meter = ProcessMeter([gateway.pid], [gateway.admin_url])
+    return Target([address(gateway.url)], meter, processes=setup.workers)
 
 
 async def started_floor(setup: Setup, venue: BenchVenue, log: Log, stack: AsyncExitStack) -> Target:
@@ -89,4 +93,4 @@ def running_gateways(setup: Setup) -> Target:
         meter = ProcessMeter(setup.server_pids, setup.admin)
     elif setup.admin:
         meter = AdminMeter(setup.admin)
-    return Target(setup.gateways, meter)
+    return Target(setup.gateways, meter, processes=len(setup.gateways))

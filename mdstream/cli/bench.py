@@ -15,7 +15,7 @@ from mdstream.bench.results import Result, Run
 from mdstream.bench.runner import Work, plan
 from mdstream.bench.runner import run as do_work
 from mdstream.bench.setup import Setup
-from mdstream.cli import bench_options
+from mdstream.cli import bench_options, bench_scaling
 from mdstream.cli.bench_progress import Progress
 from mdstream.cli.client_options import run_until_signal
 from mdstream.errors import MdstreamError
@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.action == "compare":
             return _compare(args, console)
+        if args.action == "scaling":
+            return bench_scaling.run(args, console)
         if args.action == "show":
             return _show(results.read(args.file), args.report, console)
         if args.list:

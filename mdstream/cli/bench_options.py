@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mdstream.bench.profiles import Profile
 from mdstream.bench.runner import Sweep
 from mdstream.bench.setup import Setup, address, split_cpus
 from mdstream.bus import BusOptions
+from mdstream.cli import bench_scaling
 from mdstream.cli.client_options import TOKEN_ENV, natural, positive
 from mdstream.errors import ConfigError
 
@@ -24,7 +26,9 @@ examples:
   mdstream bench                                      a short set on this machine, about three minutes
   mdstream bench --list                               the profiles
   mdstream bench --profile fan-out --connections 2000 --format json --repeat 5
-  mdstream bench --profile storm --authenticate       what clients cost that bring a token
+  mdstream bench --profile storm --authenticate fresh --tls   clients with a token of their own each, over TLS
+  mdstream bench --profile symbols --storm 2000       latency while others are cut off and come back
+  mdstream bench --profile trades --workers 2         a gateway of two processes
   mdstream bench --profile fan-out --sweep connections=100,200,500,1000 --report growth.html
   mdstream bench --url ws://10.0.0.7:8080 --admin http://10.0.0.7:8081 --nats nats://10.0.0.5:4222
   mdstream bench --json after.json && mdstream bench compare before.json after.json --fail-above 1.2
@@ -41,7 +45,8 @@ could not run, 130 or 143 interrupted (finished measurements are shown and kept)
 USAGE = """\
 mdstream bench [--profile NAME …] [--url URL --nats URL] [--json FILE] [--report FILE] [OPTION …]
        mdstream bench compare BEFORE.json AFTER.json [--fail-above RATIO]
-       mdstream bench show FILE.json [--report FILE]"""
+       mdstream bench show FILE.json [--report FILE]
+       mdstream bench scaling [OPTION …]"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +56,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_values(parser)
     _add_places(parser)
     _add_output(parser)
-    actions = parser.add_subparsers(dest="action", metavar="compare | show", title="with results")
+    actions = parser.add_subparsers(
+        dest="action", metavar="compare | show | scaling", title="with results, and of workers"
+    )
     _add_compare(actions.add_parser("compare", help="compare two results", allow_abbrev=False))
+    bench_scaling.configure(
+        actions.add_parser("scaling", help="several workers against one", allow_abbrev=False)
+    )
     show = actions.add_parser("show", help="show a result again, or write its report", allow_abbrev=False)
     show.add_argument("file", type=Path, metavar="FILE.json")
     _add_report(show)
@@ -112,12 +122,17 @@ def _add_values(parser: argparse.ArgumentParser) -> None:
         "changes": "level changes per update",
         "connections": "WebSocket connections",
         "per_connection": "symbols per connection",
+        "channel": "what connections subscribe to: book, trades or ticker",
         "depth": "levels per side, 0 for the full book",
         "interval_ms": "conflation interval, 0 for every change",
         "seconds": "how long to measure",
         "processes": "load processes",
+        "storm": "more connections, which are cut off once a second while the others are measured",
     }
     for name in profiles.OVERRIDES:
+        if name == "channel":
+            add("--channel", choices=profiles.CHANNELS, help=texts[name])
+            continue
         kind = _number if name in ("rate", "seconds") else natural
         add("--" + name.replace("_", "-"), dest=name, type=kind, metavar="N", help=texts[name])
     add("--format", choices=("json", "msgpack", "both"), help="encoding (default: of the profile)")
@@ -125,7 +140,12 @@ def _add_values(parser: argparse.ArgumentParser) -> None:
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("where").add_argument
-    add("--url", action="append", metavar="URL", help="a running gateway, ws://HOST:PORT (repeatable)")
+    add(
+        "--url",
+        action="append",
+        metavar="URL",
+        help="a running gateway, ws://HOST:PORT or wss://… (repeatable)",
+    )
     add("--nats", metavar="URL", help="a running NATS server (default: the bench starts one)")
     add("--admin", action="append", metavar="URL", help="admin address of a running gateway: CPU and memory")
     add(
@@ -158,8 +178,24 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--authenticate",
-        action="store_true",
-        help="the started gateway asks for tokens, by a key made for it, and each connection brings one",
+        nargs="?",
+        const="same",
+        choices=("same", "fresh"),
+        help="the started gateway asks for tokens, by a key made for it; connections bring the same one (the default), or each a fresh one",
+    )
+    add("--tls", action="store_true", help="the started gateway has TLS, by a certificate made for it")
+    add(
+        "--ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates to trust, for wss:// (default: those of the system)",
+    )
+    add(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes of the started gateway (default: 1)",
     )
 
 
@@ -219,9 +255,12 @@ def setup_of(args: argparse.Namespace) -> Setup:
     for flag, value in (("--admin", args.admin), ("--server-pid", args.server_pid)):
         if value and not urls:
             raise ConfigError(f"{flag} is of a gateway that runs: give its --url too")
-    for flag in ("--server-cpus", "--server-args", "--port", "--authenticate"):
+    for flag in ("--server-cpus", "--server-args", "--port", "--authenticate", "--tls"):
         if urls and getattr(args, flag.lstrip("-").replace("-", "_")):
             raise ConfigError(f"{flag} is for a gateway that is started here, but --url names one that runs")
+    if urls and args.workers > 1:
+        raise ConfigError("--workers is for a gateway that is started here, but --url names one that runs")
+    _check_tls(args, urls)
     if args.authenticate and args.token is not None:
         raise ConfigError("--token is of somebody else, and --authenticate makes its own: give one of them")
     if args.nats is not None:
@@ -241,7 +280,22 @@ def setup_of(args: argparse.Namespace) -> Setup:
         floor_s=args.floor_seconds,
         token=args.token or os.environ.get(TOKEN_ENV) or None,
         authenticate=args.authenticate,
+        tls=args.tls,
+        ca=str(args.ca or ""),
+        workers=args.workers,
     )
+
+
+def _check_tls(args: argparse.Namespace, urls: Sequence[str]) -> None:
+    """Raises ConfigError."""
+    if len({url.partition(":")[0] for url in urls}) > 1:
+        raise ConfigError("--url names gateways with and without TLS: measure them one after the other")
+    if args.ca is None:
+        return
+    if not any(url.startswith("wss:") for url in urls):
+        raise ConfigError("--ca is for a running gateway with TLS: give its --url wss://…")
+    if not args.ca.is_file():
+        raise ConfigError(f"--ca {args.ca}: there is no such file")
 
 
 def check_files(args: argparse.Namespace) -> None:
@@ -265,7 +319,11 @@ def recorded_options(args: argparse.Namespace, setup: Setup) -> dict[str, Any]:
         "verified_connections": setup.verify,
     }
     if setup.authenticate:
-        options["authenticate"] = True
+        options["authenticate"] = setup.authenticate
+    if setup.secure:
+        options["tls"] = "yes; the floor has none"
+    if setup.workers > 1:
+        options["workers"] = setup.workers
     if setup.server_args:
         options["server_args"] = shlex.join(setup.server_args)
     if args.quick:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 from nats.errors import Error as NatsError
 
@@ -18,6 +21,8 @@ Fault = Callable[[Stage, Event], Awaitable[str]]
 """Returns what was hit."""
 FAULTS: dict[str, Fault] = {}
 DELAY_S = 0.25
+TAKEN_S, LEFT_S = 0.35, 0.02
+"""A gateway has the processor for so little time between others, in an overload."""
 HOUR_S = 3600
 STORM = 60
 NODE_START_S = 30.0
@@ -59,6 +64,29 @@ async def gateway_stopped(stage: Stage, event: Event) -> str:
     with stage.gateways[number].paused():
         await asyncio.sleep(event.seconds)
     return f"gateway {number}"
+
+
+@fault("overload")
+async def overload(stage: Stage, event: Event) -> str:
+    """Others take the processor from a gateway: it runs for a moment now and then, and cannot keep up."""
+    number = event.choose(GATEWAYS)
+    gateway = stage.gateways[number]
+    ends_s = time.monotonic() + event.seconds
+    while time.monotonic() < ends_s:
+        with gateway.paused():
+            await asyncio.sleep(TAKEN_S)
+        await asyncio.sleep(LEFT_S)
+    level = await asyncio.to_thread(_overload_level, gateway.admin_port)
+    return f"gateway {number}, which came to level {level}"
+
+
+def _overload_level(admin_port: int) -> str:
+    try:
+        with urlopen(f"http://127.0.0.1:{admin_port}/metrics", timeout=5) as page:
+            found = re.search(r"^mdstream_overload_level (\d+)", page.read().decode(), re.MULTILINE)
+    except OSError:
+        return "unknown"
+    return found[1] if found else "unknown"
 
 
 async def _drained(stage: Stage, number: int, pause_s: float = 0.0) -> None:

@@ -30,6 +30,7 @@ KINDS = (
     Kind("rolling restart", "gateway", (0.0, 0.0), 8.0),
     Kind("all gateways killed", "gateway", (0.2, 1.0), 5.0),
     Kind("clock of a gateway stepped", "gateway", (1.0, 4.0)),
+    Kind("overload", "gateway", (3.0, 6.0), 6.0),
     Kind("load balancer restarted", "network", (0.1, 0.5), 3.0),
     Kind("clients cut off", "network", (0.0, 0.5), 2.0),
     Kind("some clients cut off", "network", (0.0, 0.0)),

@@ -18,6 +18,7 @@ import pytest
 from mdstream.bench import results
 from mdstream.bench.results import Pass, Result
 from mdstream.bus import MD_STATE, EmbeddedNats, connect
+from support.certificates import certificate, needs_openssl
 from support.program import DEADLINE_S, Program, alive
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads /proc")
@@ -160,6 +161,51 @@ def test_clients_bring_tokens_to_a_gateway_that_asks_for_them(bench: Bench, tmp_
     assert run.shown.connections == 20
     refused = bench(*words, "--token", "a.b.c", f"--server-args=--auth-secret {'s' * 32}")
     assert refused.end(deadline_s=LONG_S) == 2 and "401" in refused.errors
+
+
+def test_tls_tokens_of_their_own_workers_and_a_storm_at_once(bench: Bench, tmp_path: Path) -> None:
+    file, page = tmp_path / "r.json", tmp_path / "r.md"
+    words = ("--profile", "symbols", *SMALL, "--symbols", "4", "--rate", "100", "--floor-seconds", "0")
+    whole = ("--tls", "--authenticate", "fresh", "--workers", "2", "--storm", "10")
+    result = ended(bench(*words, *whole, "--json", str(file), "--report", str(page)), file)
+    (one,) = (run.shown for run in result.runs)
+    assert one.counts["storm_cut"] == 10 and one.storm is not None and one.storm.count == 10
+    assert (result.options["authenticate"], result.options["workers"]) == ("fresh", 2)
+    assert "## Reconnects" in page.read_text()
+
+
+def test_every_channel_is_exact(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    small = (*SMALL, "--symbols", "20", "--rate", "400", "--floor-seconds", "0.2", "--json", str(file))
+    trades, channels = (
+        run.shown for run in ended(bench("--profile", "trades", "--profile", "channels", *small), file).runs
+    )
+    assert trades.floor is None, "it relays books only"
+    assert trades.counts["trades"] == trades.updates > 0 == trades.counts["deltas"]
+    assert all(channels.counts[name] > 0 for name in ("trades", "tickers", "deltas"))
+    assert len(channels.groups) == 4 and all(channels.groups)
+
+
+@needs_openssl
+def test_a_running_gateway_whose_certificate_must_be_known(
+    bench: Bench, tmp_path: Path, nats_server: EmbeddedNats
+) -> None:
+    cert, key = certificate(tmp_path, "gateway")
+    serve = ("serve", "--nats", nats_server.url, "--port", "0", "--admin-port", "0")
+    with Program(
+        "mdstream.cli", *serve, "--tls-cert", str(cert), "--tls-key", str(key), temporary=tmp_path
+    ) as serving:
+        url = serving.until_error(r"serving clients at (wss:\S+),")[1].replace("/v1/stream", "")
+        words = ("--profile", "fan-out", *SMALL, "--url", url, "--nats", nats_server.url)
+        file = tmp_path / "r.json"
+        (run,) = ended(bench(*words, "--ca", str(cert), "--json", str(file)), file).runs
+        assert run.shown.updates > 0
+        unknown = bench(*words, "--quiet")
+        assert unknown.end(deadline_s=LONG_S) == 2
+        assert (
+            "self-signed certificate; does it speak TLS, and has --ca what its certificate is signed with?"
+            in unknown.errors
+        )
 
 
 def test_against_a_gateway_that_runs(bench: Bench, tmp_path: Path, nats_server: EmbeddedNats) -> None:

@@ -7,6 +7,7 @@ cdef struct MadeBook:           # of a symbol
     Levels bids                 # best first
     Levels asks
     uint64_t seq
+    uint64_t trade_seq
     uint64_t unsaved            # updates since its last snap
     int64_t snap_ns             # time of that snap, monotonic
 
@@ -25,6 +26,8 @@ cdef class Books:
     cdef int c_update(self, MadeBook* made, Py_ssize_t changes, uint64_t ts_us, Buffer* out) except -1 nogil
     # The same for the best level of both sides.
     cdef int c_touch(self, MadeBook* made, uint64_t ts_us, Buffer* out) except -1 nogil
+    # Appends a trade at the best bid or ask.
+    cdef int c_trade(self, MadeBook* made, uint64_t ts_us, Buffer* out) except -1 nogil
     # Appends a snapshot of the book.
     cdef int c_snap(self, MadeBook* made, uint64_t ts_us, int64_t now_ns, Buffer* out) except -1 nogil
 

@@ -7,7 +7,7 @@ from mdstream._bench.chance cimport chance_below, chance_next, chance_seed
 from mdstream._bench.sockets cimport monotonic_ns
 from mdstream._core.base.buffer cimport buffer_reserve
 from mdstream._core.orderbook.checksum cimport levels_crc
-from mdstream._core.base.digits cimport INT_MAX_MSGPACK, SLACK, pack_array, pack_levels, pack_uint
+from mdstream._core.base.digits cimport INT_MAX_MSGPACK, SLACK, pack_array, pack_int, pack_levels, pack_uint
 from mdstream._core.orderbook.levels cimport levels_append, levels_free, levels_reserve, levels_to_list
 from mdstream._core.codec.feed_encoder import pack_book, pack_snap
 
@@ -128,6 +128,18 @@ cdef class Books:
         out.size = at - out.data
         return 0
 
+    cdef int c_trade(self, MadeBook* made, uint64_t ts_us, Buffer* out) except -1 nogil:
+        cdef bint bought = chance_next(&self.random) >> 63
+        cdef char* at
+        made.trade_seq += 1
+        buffer_reserve(out, HEAD_MAX + SLACK)
+        at = pack_uint(pack_array(out.data + out.size, 8), 3)
+        at = pack_uint(pack_uint(pack_uint(at, self.epoch), made.trade_seq), ts_us)
+        at = pack_int(pack_int(at, (&made.asks if bought else &made.bids).values[0]), self.lots())
+        at = pack_uint(pack_uint(at, 1 if bought else 2), made.trade_seq)
+        out.size = at - out.data
+        return 0
+
     cdef int c_snap(self, MadeBook* made, uint64_t ts_us, int64_t now_ns, Buffer* out) except -1 nogil:
         cdef char* at
         buffer_reserve(out, HEAD_MAX + SLACK + 2 * INT_MAX_MSGPACK * (made.bids.count + made.asks.count))
@@ -169,6 +181,9 @@ cdef class Books:
 
     def seqs(self):
         return [self.made[i].seq for i in range(self.count)]
+
+    def trade_seqs(self):
+        return [self.made[i].trade_seq for i in range(self.count)]
 
     def view(self, Py_ssize_t symbol, Py_ssize_t depth=0):
         """Bids and asks, flat and best first; ``depth`` 0 is the full book."""

@@ -1,27 +1,29 @@
 from libc.errno cimport EADDRNOTAVAIL, EAGAIN, EINTR, EMFILE, ENFILE
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memmove, strerror, strlen
 
-import base64
-
-from mdstream._bench.chance cimport chance_seed, chance_unit
+from mdstream._bench.chance cimport chance_unit
 from mdstream._bench.follow cimport FAULT_MALFORMED
 from mdstream._bench.memory cimport grown
 from mdstream._bench.message cimport big_endian
 from mdstream._bench.orders cimport put_client_frame
-from mdstream._bench.sockets cimport (
-    EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SECOND, epoll_make, epoll_watch, event_mark,
-    monotonic_ns, problem_text, realtime_us, resolve, socket_close, socket_connect, socket_problem, socket_recv, socket_send,
+from mdstream._bench.planned cimport (
+    CONNECTING, GIVEN_UP, IDLE, OPEN, PLANNED, QUEUED, SECURING, UPGRADING, Client, Gateway, PlannedClients,
 )
-from mdstream._bench.timers cimport Timer, timers_add, timers_free, timers_take
-from mdstream._bench.tracked cimport is_ready, tracked_free, tracked_make, tracked_reset
-from mdstream._core.base.buffer cimport buffer_free, buffer_reserve
+from mdstream._bench.sockets cimport (
+    EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, SECOND, epoll_watch, event_mark, monotonic_ns, realtime_us,
+    socket_close, socket_connect, socket_problem, socket_recv, socket_send,
+)
+from mdstream._bench.timers cimport Timer, timers_add, timers_take
+from mdstream._bench.tls cimport (
+    STEP_DONE, STEP_FAILED, STEP_WRITES, Step, tls_begin, tls_handshake, tls_problem, tls_recv, tls_send,
+)
+from mdstream._bench.tracked cimport is_ready, tracked_reset
+from mdstream._core.base.buffer cimport Buffer, buffer_reserve
 from mdstream._core.websocket.frame cimport OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG
 
-from mdstream._bench.frames import accept_key
 from mdstream.codes import FINAL_CLOSE_CODES
-from mdstream.errors import BenchError
 
 cdef enum:
     READ_SIZE = 262144
@@ -29,112 +31,13 @@ cdef enum:
     ANSWER_MAX = 65536          # bytes of an answer to the upgrade
     ATTEMPTS_MAX = 10           # failures, one after the other, after which a client is given up
     SLOW_ROOM = 16384           # receive buffer of a slow reader, which the server cannot see
-    PORTS = 25000               # usable ports of one source address
     NO_CODE = 1006
-
-KEY = base64.b64encode(b"mdstream-bench--")
 
 cdef extern from "<string.h>" nogil:
     void* memmem(const void* text, size_t size, const void* words, size_t words_size)
 
 
-cdef class Clients:
-    def __cinit__(self, plan):
-        self.follower = Follower(plan)
-        self.ready = Histogram()
-        self.recovery = Histogram()
-        self.epoll = -1
-        self.in_flight = plan.in_flight
-        self.returns = plan.returns
-        self.random = chance_seed(plan.seed * 1000003 + plan.offset)
-        self.n_gateways = len(plan.gateways)
-        self.gateways = <Gateway*>calloc(self.n_gateways, sizeof(Gateway))
-        chosen = plan.chosen()
-        self.clients = <Client*>calloc(max(len(chosen), 1), sizeof(Client))
-        self.queue = <uint32_t*>calloc(max(len(chosen), 1), sizeof(uint32_t))
-        self.pauses = <int64_t*>calloc(len(plan.groups), sizeof(int64_t))
-        self.reads = <int64_t*>calloc(len(plan.groups), sizeof(int64_t))
-        if NULL in (self.gateways, self.clients, self.queue) or self.pauses == NULL or self.reads == NULL:
-            raise MemoryError(f"no memory for {len(chosen)} clients")
-        self.set_gateways(plan)
-        self.set_clients(plan, chosen)
-        self.epoll = epoll_make()
-        if self.epoll < 0:
-            raise BenchError(f"epoll: {problem_text(-self.epoll)}")
-        buffer_reserve(&self.input, READ_SIZE)
-
-    cdef int set_gateways(self, plan) except -1:
-        cdef bytes request
-        cdef Py_ssize_t i
-        headers = "".join(f"{line}\r\n" for line in plan.headers)
-        for i, (host, port) in enumerate(plan.gateways):
-            self.gateways[i].ip, self.gateways[i].port = resolve(host), port
-            request = (
-                f"GET {plan.path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                f"Sec-WebSocket-Key: {KEY.decode()}\r\nSec-WebSocket-Version: 13\r\n"
-                f"Sec-WebSocket-Protocol: mdstream.v1.{plan.format}\r\n{headers}\r\n"
-            ).encode("latin-1")
-            buffer_reserve(&self.gateways[i].request, len(request))
-            memcpy(self.gateways[i].request.data, <const char*>request, len(request))
-            self.gateways[i].request.size = len(request)
-        self.answer_words = (accept_key(KEY), f"mdstream.v1.{plan.format}".encode())
-        self.accepted, self.subprotocol = self.answer_words[0], self.answer_words[1]
-        self.set_sources(plan)
-        return 0
-
-    cdef int set_sources(self, plan) except -1:
-        """Takes the next source address when the ports of one run out. This works only for a gateway on this machine, with loopback addresses."""
-        clients = plan.offset + plan.connections
-        self.sources = plan.sources or (clients + PORTS - 1) // PORTS
-        self.source_offset = plan.offset
-        self.source_step = PORTS if not plan.sources else max(clients // plan.sources, 1)
-        if any(self.gateways[i].ip >> 24 != 127 for i in range(self.n_gateways)) or self.sources < 2:
-            self.sources = 0
-        return 0
-
-    cdef int set_clients(self, plan, list chosen) except -1:
-        cdef Client* client
-        cdef Py_ssize_t i
-        verified = [group.verify for group in plan.groups]
-        for i, group in enumerate(plan.groups):
-            self.pauses[i], self.reads[i] = <int64_t>(group.pause_s * SECOND), <int64_t>(group.read_s * SECOND)
-        for i, (group, mine) in enumerate(chosen):
-            client = &self.clients[i]
-            client.fd = -1
-            client.gateway = <uint16_t>((plan.offset + i) % self.n_gateways)
-            self.n_clients += 1
-            tracked_make(&client.tracked, len(mine))
-            client.tracked.group, client.tracked.client = group, plan.offset + i
-            client.tracked.verify = verified[group] > 0
-            client.resumes = plan.groups[group].resume and plan.groups[group].channel != "ticker"
-            verified[group] -= 1
-            for place, instrument in enumerate(mine):
-                client.tracked.subs[place].instrument = instrument
-        return 0
-
-    def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.n_clients):
-            if self.clients[i].fd >= 0:
-                socket_close(self.clients[i].fd, False)
-            self.forget_bytes(&self.clients[i])
-            tracked_free(&self.clients[i].tracked)
-        for i in range(self.n_gateways if self.gateways != NULL else 0):
-            buffer_free(&self.gateways[i].request)
-        for pointer in (<size_t>self.clients, <size_t>self.gateways, <size_t>self.queue, <size_t>self.pauses, <size_t>self.reads):
-            free(<void*><size_t>pointer)
-        timers_free(&self.timers)
-        buffer_free(&self.input)
-        if self.epoll >= 0:
-            socket_close(self.epoll, False)
-
-    cdef void forget_bytes(self, Client* client) noexcept nogil:
-        free(client.left)
-        free(client.unsent)
-        free(client.fragments)
-        client.left = client.unsent = client.fragments = NULL
-        client.left_size = client.left_room = client.unsent_size = client.fragments_size = 0
-
+cdef class Clients(PlannedClients):
     # ---- when
 
     cdef int c_plan(self, Client* client, int64_t at_ns) except -1 nogil:
@@ -208,7 +111,7 @@ cdef class Clients:
 
     cdef int watch(self, Client* client, int how) except -1 nogil:
         cdef uint32_t events = EPOLLIN
-        if client.state == CONNECTING:
+        if client.state == CONNECTING or client.handshake_writes:
             events = EPOLLOUT
         elif client.paused:
             events = 0
@@ -222,9 +125,42 @@ cdef class Clients:
         cdef Gateway* gateway = &self.gateways[client.gateway]
         if problem:
             return self.fail(client, strerror(problem), True)
-        client.state = UPGRADING
+        client.state = UPGRADING if self.tls == NULL else SECURING
+        if self.tls == NULL:
+            self.watch(client, EPOLL_CTL_MOD)
+            return self.ask(client)
+        client.tls = tls_begin(self.tls, client.fd, gateway.host)
+        if client.tls == NULL:
+            return self.fail_for_good(client, b"no memory for TLS", b"use fewer connections")
+        return self.secure(client)
+
+    cdef int secure(self, Client* client) except -1 nogil:
+        """Goes on with the TLS handshake; when it is done, asks for the upgrade."""
+        cdef Step step = tls_handshake(client.tls)
+        if step == STEP_FAILED and not self.useful:
+            return self.fail_for_good(client, tls_problem(client.tls), b"does it speak TLS, and has --ca what its certificate is signed with?")
+        if step == STEP_FAILED:
+            return self.fail(client, tls_problem(client.tls), True)
+        client.handshake_writes = step == STEP_WRITES
         self.watch(client, EPOLL_CTL_MOD)
-        return self.send(client, gateway.request.data, gateway.request.size)
+        if step != STEP_DONE:
+            return 0
+        client.state = UPGRADING
+        return self.ask(client)
+
+    cdef int ask(self, Client* client) except -1 nogil:
+        """Sends the request for the upgrade."""
+        cdef Buffer* out = &self.follower.out
+        cdef const Buffer* request = &self.gateways[client.gateway].request
+        cdef char* token = NULL if self.tokens == NULL else self.tokens[client - self.clients]
+        cdef Py_ssize_t size = 0 if token == NULL else <Py_ssize_t>strlen(token)
+        buffer_reserve(out, request.size + size + 2)
+        memcpy(out.data, request.data, <size_t>request.size)
+        if size:
+            memcpy(out.data + request.size, token, <size_t>size)
+        memcpy(out.data + request.size + size, b"\r\n", 2)
+        out.size = request.size + size + 2
+        return self.send_answers(client)
 
     cdef int fail(self, Client* client, const char* why, bint again) except -1 nogil:
         """This connection failed. If none has ever succeeded, gives up the whole test."""
@@ -303,18 +239,22 @@ cdef class Clients:
         cdef Client* client = &self.clients[event_mark(event)]
         if client.state == CONNECTING:
             return self.connected(client)
+        if client.state == SECURING:
+            return self.secure(client)
         if event.events & EPOLLOUT:
             self.send(client, NULL, 0)
         if client.fd >= 0 and event.events & (EPOLLIN | EPOLLERR | EPOLLHUP):
-            self.read(client)
+            while self.read(client) and client.fd >= 0:
+                pass
         return 0
 
     cdef int read(self, Client* client) except -1 nogil:
+        """Handles what has come; returns whether more may wait of which epoll does not tell, because it is in the buffers of TLS."""
         cdef Py_ssize_t size = client.left_size, used = 0
         cdef int64_t got
         self.input.size = 0
         buffer_reserve(&self.input, size + READ_SIZE)
-        got = socket_recv(client.fd, self.input.data + size, READ_SIZE)
+        got = self.receive(client, self.input.data + size)
         if got == -EAGAIN or got == -EINTR:
             return 0
         if got == 0:
@@ -334,7 +274,13 @@ cdef class Clients:
             self.send_answers(client)
         if client.fd >= 0:
             self.keep_left(client, self.input.data + used, size - used)
-        return 0
+        return client.tls != NULL and got == READ_SIZE
+
+    cdef int64_t receive(self, Client* client, char* to) noexcept nogil:
+        return socket_recv(client.fd, to, READ_SIZE) if client.tls == NULL else tls_recv(client.tls, to, READ_SIZE)
+
+    cdef int64_t put(self, Client* client, const void* data, Py_ssize_t size) noexcept nogil:
+        return socket_send(client.fd, data, <size_t>size) if client.tls == NULL else tls_send(client.tls, data, <size_t>size)
 
     cdef int keep_left(self, Client* client, const char* data, Py_ssize_t size) except -1 nogil:
         if size > client.left_room:
@@ -458,7 +404,7 @@ cdef class Clients:
                 memcpy(client.unsent + client.unsent_size, data, <size_t>size)
             data = client.unsent
         if whole:
-            sent = socket_send(client.fd, data, <size_t>whole)
+            sent = self.put(client, data, whole)
         if sent < 0 and sent != -EAGAIN and sent != -EINTR:
             return self.lost(client, NO_CODE, strerror(<int>-sent))
         sent = max(sent, <int64_t>0)
@@ -479,24 +425,25 @@ cdef class Clients:
     cdef void c_send_close(self, Client* client) noexcept nogil:
         cdef uint8_t[8] frame = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]
         if client.state == OPEN and not client.unsent_size:
-            socket_send(client.fd, frame, 8)
+            self.put(client, frame, 8)
 
     # ---- closing
 
     cdef void c_hang_up(self, Client* client, bint reset) noexcept nogil:
         if client.fd < 0:
             return
+        self.c_forget_tls(client)
         socket_close(client.fd, reset)
         client.fd = -1
         self.n_open -= client.state == OPEN
         self.n_ready -= client.ready
         self.n_opening -= not client.ready
         self.follower.out.size = 0
-        self.forget_bytes(client)
+        self.c_forget_bytes(client)
         tracked_reset(&client.tracked, client.resumes)
         client.state = IDLE
         client.generation += 1
-        client.ready = client.paused = client.leaving = False
+        client.ready = client.paused = client.leaving = client.handshake_writes = False
 
     cdef int lost(self, Client* client, int code, const char* why) except -1 nogil:
         """The connection is gone. After most codes the client may reconnect; before the upgrade it is a failure."""

@@ -74,6 +74,8 @@ cdef char* json_subscribe(char* at, int64_t id, const Topic* topic, const Wanted
         at = put_int(put_text(at, b',"depth":'), topic.depth)
         at = put_int(put_text(at, b',"group":'), topic.group)
         at = put_int(put_text(at, b',"interval_ms":'), topic.interval_ms)
+    elif topic.interval_ms:
+        at = put_int(put_text(at, b',"interval_ms":'), topic.interval_ms)
     at = put_text(at, b',"instruments":[')
     for i in range(count):
         at = json_name(at, &wanted[i].name, i > 0)
@@ -104,15 +106,19 @@ cdef char* json_resume(char* at, const WantedInstrument* wanted, Py_ssize_t coun
 
 cdef char* msgpack_subscribe(char* at, int64_t id, const Topic* topic, const WantedInstrument* wanted, Py_ssize_t count) noexcept nogil:
     cdef Py_ssize_t i, resumed = 0
+    cdef int more
     for i in range(count):
         resumed += wanted[i].epoch != 0
-    at = pack_map(at, 4 + 3 * topic.is_book + (resumed > 0))
+    more = 3 if topic.is_book else 1 if topic.interval_ms else 0
+    at = pack_map(at, 4 + more + (resumed > 0))
     at = pack_text(pack_text(at, b"op", 2), b"subscribe", 9)
     at = pack_int(pack_text(at, b"id", 2), id)
     at = pack_text(pack_text(at, b"channel", 7), topic.channel.text, topic.channel.size)
     if topic.is_book:
         at = pack_int(pack_text(at, b"depth", 5), topic.depth)
         at = pack_int(pack_text(at, b"group", 5), topic.group)
+        at = pack_int(pack_text(at, b"interval_ms", 11), topic.interval_ms)
+    elif topic.interval_ms:
         at = pack_int(pack_text(at, b"interval_ms", 11), topic.interval_ms)
     at = pack_array(pack_text(at, b"instruments", 11), count)
     for i in range(count):

@@ -10,6 +10,7 @@ cdef struct Schedule:
     int64_t burst
     int64_t changes
     int64_t per_message
+    double trades               # share of the updates that are trades
     int64_t begin_ns            # monotonic
     int64_t begin_us            # the same time since the Unix epoch
     int64_t end_ns
@@ -47,6 +48,7 @@ cdef class Publisher:
     cdef int loop(self) except -1 nogil
     cdef int publish_burst(self, int64_t due_ns, int64_t already) except -1 nogil
     cdef int publish_message(self, Py_ssize_t symbol, uint64_t ts_us, int64_t updates) except -1 nogil
+    cdef int publish_trades(self, Py_ssize_t symbol, uint64_t ts_us, int64_t trades) except -1 nogil
     cdef Py_ssize_t pick(self) noexcept nogil
     cdef int append(self, Py_ssize_t symbol, const char* stream) except -1 nogil
     cdef int send(self) except -1 nogil

@@ -92,12 +92,12 @@ cdef class Publisher:
 
     # ---- the schedule
 
-    def run(self, double seconds, *, double rate, int64_t burst=1, int64_t changes=10, int64_t per_message=1, double zipf=0.0, int wake_fd=-1):
+    def run(self, double seconds, *, double rate, int64_t burst=1, int64_t changes=10, int64_t per_message=1, double zipf=0.0, double trades=0.0, int wake_fd=-1):
         """Publishes ``rate`` updates a second until ``seconds`` have passed or ``wake_fd`` can be read, without the interpreter's lock.
 
         ``burst`` updates leave together (500 with rate 5,000: 500 each 100 ms); rate 0 publishes as fast as it can. Each update has
         ``changes`` level changes, and a NATS message has ``per_message`` updates of one symbol. The symbols take turns; with ``zipf``
-        s > 0 they are drawn with weight 1/rank^s.
+        s > 0 they are drawn with weight 1/rank^s. ``trades`` is the share of the updates that are trades instead of changes of a book.
 
         Returns ``updates``, ``messages``, ``bytes`` (payload), ``snaps``, ``elapsed_s``, ``offered`` (updates that were due),
         ``late_max_us`` (when an update left minus when it was due), ``late`` (True if more than 1 % were over 10 ms late, or less
@@ -110,12 +110,13 @@ cdef class Publisher:
         for name, number in (("burst", burst), ("changes", changes), ("per_message", per_message)):
             if number < 1:
                 raise ValueError(f"{name} is {number}; it must be at least 1")
-        if rate < 0 or zipf < 0 or seconds < 0 or self.books.count == 0:
-            raise ValueError("rate, zipf and seconds must not be negative, and there must be a symbol")
+        if rate < 0 or zipf < 0 or seconds < 0 or not 0 <= trades <= 1 or self.books.count == 0:
+            raise ValueError("rate, zipf and seconds must not be negative, trades must be 0 to 1, and there must be a symbol")
         self.set_weights(zipf)
         memset(&self.published, 0, sizeof(self.published))
         self.wake_fd = wake_fd
         schedule.burst, schedule.changes, schedule.per_message = burst, changes, per_message
+        schedule.trades = trades
         schedule.step_ns = SECOND * burst / rate if rate else 0
         schedule.begin_ns, schedule.begin_us = monotonic_ns(), realtime_us()
         schedule.end_ns = schedule.begin_ns + <int64_t>(seconds * SECOND)
@@ -193,6 +194,8 @@ cdef class Publisher:
         cdef MadeBook* made = &self.books.made[symbol]
         cdef int64_t now
         self.payload.size = 0
+        if self.schedule.trades and chance_unit(&self.random) < self.schedule.trades:
+            return self.publish_trades(symbol, ts_us, updates)
         while updates > 0:
             self.books.c_update(made, self.schedule.changes, ts_us, &self.payload)
             updates -= 1
@@ -206,6 +209,14 @@ cdef class Publisher:
             self.append(symbol, b"snap")
             self.published.snaps += 1
         return 0
+
+    cdef int publish_trades(self, Py_ssize_t symbol, uint64_t ts_us, int64_t trades) except -1 nogil:
+        while trades > 0:
+            self.books.c_trade(&self.books.made[symbol], ts_us, &self.payload)
+            trades -= 1
+        self.published.messages += 1
+        self.published.bytes += <uint64_t>self.payload.size
+        return self.append(symbol, b"trade")
 
     cdef Py_ssize_t pick(self) noexcept nogil:
         cdef Py_ssize_t low = 0, high = self.books.count - 1, middle
@@ -222,8 +233,8 @@ cdef class Publisher:
                 low = middle + 1
         return low
 
-    def finish(self):
-        """Publishes the last update of each symbol and a ``snap``; returns when the server has confirmed (PING, PONG) that it read all.
+    def finish(self, *, bint trades=False):
+        """Publishes the last update of each symbol and a ``snap``, with ``trades`` also a last trade; returns when the server has confirmed (PING, PONG) that it read all.
 
         The last update changes the best bid and ask, so every view must reach its number.
         """
@@ -240,6 +251,10 @@ cdef class Publisher:
             self.payload.size = 0
             self.books.c_snap(&self.books.made[i], <uint64_t>realtime_us(), monotonic_ns(), &self.payload)
             self.append(i, b"snap")
+            if trades:
+                self.payload.size = 0
+                self.books.c_trade(&self.books.made[i], <uint64_t>realtime_us(), &self.payload)
+                self.append(i, b"trade")
         buffer_reserve(&self.out, 6)
         memcpy(self.out.data + self.out.size, b"PING\r\n", 6)
         self.out.size += 6

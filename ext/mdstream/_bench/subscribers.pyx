@@ -7,11 +7,12 @@ import os
 import resource
 
 from mdstream._bench.chance cimport chance_unit
-from mdstream._bench.clients cimport GIVEN_UP, IDLE, OPEN, Client, Clients
+from mdstream._bench.clients cimport Clients
 from mdstream._bench.follow cimport FAULTS, Counts
 from mdstream._bench.follow import FAULT_NAMES as _FAULT_NAMES
 from mdstream._bench.ladder cimport Ladder
 from mdstream._bench.orders cimport Topic
+from mdstream._bench.planned cimport GIVEN_UP, IDLE, OPEN, Client
 from mdstream._bench.sockets cimport EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, SECOND, epoll_until, epoll_watch, event_mark, monotonic_ns, problem_text
 from mdstream._bench.tracked cimport SUB_LIVE, Sub
 from mdstream._core.orderbook.levels cimport levels_to_list

@@ -8,7 +8,7 @@ import pytest
 
 from mdstream._bench.histogram import Histogram
 from mdstream.bench.findings import Findings
-from mdstream.bench.measure import Environment, make_plans
+from mdstream.bench.measure import Environment, make_plans, storm_plans
 from mdstream.bench.meters import Counts, NoMeter
 from mdstream.bench.profiles import BUILT_IN, changed
 from mdstream.bench.results import Pass
@@ -83,9 +83,12 @@ def play(
     others: dict[int, int] | None = None,
     wrong_books: tuple[str, ...] = (),
     cut: int = 0,
+    storm: dict[str, Any] | None = None,
+    channel: str = "book",
 ) -> Pass:
     """A measurement of two load processes with 10 connections, as told."""
-    profile = changed(BUILT_IN[kind], {"connections": 10})
+    more = {"storm": 6} if storm is not None else {}
+    profile = changed(BUILT_IN[kind], {"connections": 10, "channel": channel, **more})
     findings = Findings(profile, Target(GATEWAYS[:1], NoMeter()), Counts(0.0, 1_000))
     ready = {
         "begin_ns": 1_000,
@@ -121,7 +124,19 @@ def play(
         "subscriptions": 5,
         "recovery": EMPTY,
     } | (arrived or {})
-    findings.arrived([ended, ended], {"BENCH1:S00000": 401})
+    findings.arrived([ended, ended], {"BENCH1:S00000": 401}, {"BENCH1:S00000": 201})
+    if storm is not None:
+        findings.storm_opened([{"clients": 6}])
+        findings.storm_cut = 12
+        came = {
+            "faults": 0,
+            "first_fault": "",
+            "behind": 0,
+            "open": 6,
+            "totals": QUIET,
+            "recovery": histogram(*range(12)),
+        }
+        findings.storm_arrived([came | storm])
     findings.compared(4, list(wrong_books))
     return findings.result()
 
@@ -142,6 +157,33 @@ def test_what_processes_counted_is_added_up() -> None:
     assert one.published_per_s == 200
     assert one.offered_per_s == 401 * 10 / 2
     assert {check.name for check in one.checks} == {"connected", "exact", "complete", "kept", "books"}
+
+
+def test_a_storm_must_be_exact_too_and_bring_all_back() -> None:
+    one = play(storm={})
+    assert failed(one) == {} and one.storm is not None and one.storm.count == 12
+    assert one.counts["storm_cut"] == 12
+    assert failed(play(storm={"open": 5, "totals": QUIET | {"refused": 3}})) == {
+        "storm": "12 of 12 came back, 5 of 6 were connected at the end; refused 3, faults 0, behind 0"
+    }
+    for told in ({"faults": 1, "first_fault": "a gap"}, {"behind": 1}, {"recovery": EMPTY}):
+        assert "storm" in failed(play(storm=told))
+
+
+def test_what_was_offered_is_counted_by_channel() -> None:
+    assert play(channel="trades").offered_per_s == 201 * 10 / 2
+
+
+def test_connections_of_a_storm_are_planned_apart() -> None:
+    profile = changed(BUILT_IN["symbols"], {"storm": 30, "processes": 2})
+    secure = environment(tls=True, ca="ca.pem")
+    target = Target(GATEWAYS, NoMeter())
+    (plan,) = storm_plans(secure, target, profile, "json")
+    assert (plan.connections, plan.offset, plan.groups[0].instruments) == (30, 500, 10)
+    assert (plan.tls, plan.ca) == (True, "ca.pem")
+    assert storm_plans(secure, target, BUILT_IN["symbols"], "json") == []
+    (floor,) = make_plans(secure, Target(GATEWAYS, NoMeter(), is_floor=True), BUILT_IN["symbols"], "json")
+    assert not floor.tls
 
 
 def test_ingest_counts_what_was_published() -> None:

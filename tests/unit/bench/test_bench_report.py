@@ -168,3 +168,35 @@ def test_names_and_places_of_reports(tmp_path: Path) -> None:
 )
 def test_durations(us: float | None, text: str) -> None:
     assert duration(us) == text
+
+
+def test_the_verdict_comes_before_the_figures(result: Result) -> None:
+    for table in all_tables(result):
+        if "connections/s" in table.heads or "p50 × floor" in table.heads:
+            assert table.heads[:3] == ["profile", "format", "verdict"]
+            assert len(table.heads) <= 10, "a page of 1,100 pixels shows all of it"
+
+
+def test_memory_each_is_the_difference_of_what_stands_beside_it() -> None:
+    memory = next(table for table in all_tables(made_result()) if table.title == "Memory")
+    row = dict(zip(memory.heads, memory.rows[0], strict=True))
+    assert (row["RSS each"], row["RSS without"], row["RSS with"]) == ("10.0 kB", "40.0 MB", "45.0 MB")
+
+
+def test_a_storm_is_told_beside_who_was_measured() -> None:
+    one = made_pass(storm=LATENCY, counts={"storm_cut": 20_000, "storm_refused": 3})
+    table = next(
+        each
+        for each in all_tables(made_result(made_run("symbols", "json", None, one)))
+        if each.title == "Reconnects"
+    )
+    row = dict(zip(table.heads, table.rows[0], strict=True))
+    assert (row["came back"], row["refused"], row["resumed"]) == ("20,000", "3", "–")
+
+
+@draws
+def test_sweeps_show_the_floor() -> None:
+    drawn = {plot.name: plot.svg for plot in plots.draw(made_result(*swept("connections", [100, 200])))}
+    for name in ("cost-by-connections", "p99-by-connections"):
+        assert "C floor, msgpack" in drawn[name]
+    assert "C floor" not in drawn["rss-by-connections"]

@@ -55,7 +55,15 @@ def test_several_gateways_may_be_named_either_way() -> None:
     ("words", "message"),
     [
         (["--url", "ws://a:1"], "--url needs --nats"),
-        (["--url", "wss://a:1", "--nats", "nats://n"], "speaks plain TCP"),
+        (["--url", "http://a:1", "--nats", "nats://n"], "is no WebSocket URL"),
+        (["--url", "ws://a,wss://b", "--nats", "nats://n"], "with and without TLS"),
+        (["--url", "wss://a", "--nats", "nats://n", "--tls"], "--tls is for a gateway that is started"),
+        (
+            ["--url", "wss://a", "--nats", "nats://n", "--workers", "2"],
+            "--workers is for a gateway that is started",
+        ),
+        (["--ca", "/none"], "--ca is for a running gateway with TLS"),
+        (["--url", "wss://a", "--nats", "nats://n", "--ca", "/none"], "--ca /none: there is no such file"),
         (["--url", "http://a", "--nats", "nats://n"], "is no WebSocket URL"),
         (["--url", "ws://a:x", "--nats", "nats://n"], "cannot be read"),
         (["--url", "ws://a/other", "--nats", "nats://n"], "has the path '/other'"),
@@ -177,8 +185,26 @@ def test_a_token_comes_by_the_option_or_else_by_the_environment(monkeypatch: pyt
 
 
 def test_that_clients_brought_tokens_is_recorded_and_no_token_is() -> None:
-    for args in (parsed("--authenticate"), parsed("--token", "secret")):
+    for args in (
+        parsed("--authenticate"),
+        parsed("--authenticate", "fresh", "--tls", "--workers", "2"),
+        parsed("--token", "secret"),
+    ):
         setup = bench_options.setup_of(args)
         options = bench_options.recorded_options(args, setup)
-        assert options.get("authenticate", False) is setup.authenticate
+        assert options.get("authenticate") == setup.authenticate
+        assert ("tls" in options, options.get("workers", 1)) == (setup.tls, setup.workers)
         assert "secret" not in str(options)
+
+
+def test_a_running_gateway_with_tls() -> None:
+    setup = bench_options.setup_of(parsed("--url", "wss://a.example", "--nats", "nats://n"))
+    assert setup.gateways == [("a.example", 443)]
+    assert setup.secure and not setup.tls
+
+
+def test_one_worker_has_nothing_to_be_compared_with(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "scaling", "--workers", "0"])
+    assert main(["bench", "scaling", "--workers", "1"]) == 2
+    assert "it is compared with one, so it must be 2 or more" in capsys.readouterr().err
