@@ -61,7 +61,8 @@ def bearer(authorization: bytes | None) -> bytes | None:
 def split_offer(protocols: bytes | None) -> tuple[bytes | None, bytes | None]:
     """``Sec-WebSocket-Protocol`` without its bearer items, and the first token among them; None where there is none. A list that is not
     one of protocol names, or is longer than any real one, stays as it is."""
-    if protocols is None or _PROTOCOL_PREFIX not in protocols or protocols.count(b",") >= MAX_PROTOCOLS:
+    # Not `in`: that first asks whether it is a number.
+    if protocols is None or protocols.find(_PROTOCOL_PREFIX) < 0 or protocols.count(b",") >= MAX_PROTOCOLS:
         return protocols, None
     items = [item.strip(b" \t") for item in protocols.split(b",")]
     tokens = [item for item in items if item.startswith(_PROTOCOL_PREFIX)]

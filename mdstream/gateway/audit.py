@@ -72,10 +72,14 @@ class Audit:
 
     def login(self, session: str, identity: Who, address: Address) -> None:
         """A client was let in. Where nobody has to say who he is (method ``none``), it is counted only."""
-        _count(self.logins_total, identity.method, OTHER)
-        if identity.method == "none" or not self._has_room(("login", identity.method), address):
+        method = identity.method
+        if method in self.logins_total:
+            self.logins_total[method] += 1
+        else:
+            _count(self.logins_total, method, OTHER)
+        if method == "none" or not self._has_room(("login", method), address):
             return
-        fields = {"session": session, "subject": identity.subject, "method": identity.method}
+        fields = {"session": session, "subject": identity.subject, "method": method}
         more = {"address": _shown(address), "token_id": identity.token_id, "key_id": identity.key_id}
         _log("login", {**fields, **more})
 

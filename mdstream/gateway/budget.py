@@ -31,6 +31,8 @@ class Cost(StrEnum):
     CONTROL_FRAMES = "control_frames"
 
 
+_LEVELS, _ANSWER_BYTES = Cost.LEVELS, Cost.ANSWER_BYTES
+
 Charge: TypeAlias = Callable[[Cost, float], str | None]
 """Charges a cost to somebody else, such as the user or the address of a session. Why it must be refused, else None."""
 
@@ -57,6 +59,18 @@ class SessionBudgets(Budgets):
             raise beyond(cost)
         if self.also is not None and (why := self.also(cost, amount)) is not None:
             raise CommandError(ErrorCode.RATE_LIMITED, why)
+
+    def charge_answer(self, levels: int, answer_bytes: int) -> None:
+        """Charges both, as ``charge``."""
+        if self.also is not None:
+            self.charge(_LEVELS, levels)
+            self.charge(_ANSWER_BYTES, answer_bytes)
+            return
+        now_s = self._now_s()
+        if not self.take(1, now_s, levels):
+            raise beyond(_LEVELS)
+        if not self.take(2, now_s, answer_bytes):
+            raise beyond(_ANSWER_BYTES)
 
     def charge_error(self) -> bool:
         """False if the session has spent its error budget."""

@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from mdstream.gateway import messages
-from mdstream.gateway.budget import Cost, SessionBudgets
+from mdstream.gateway.budget import SessionBudgets
 from mdstream.gateway.costs import Work
 from mdstream.gateway.limits import Visitor
 from mdstream.gateway.usage import Part
@@ -70,8 +70,7 @@ class Client:
     def charge_work(self, work: Work, format: int, echo_bytes: int = 0) -> None:
         """Raises CommandError ``rate_limited`` if a budget is spent; call it before the work. ``echo_bytes``: what the answers
         repeat of the command."""
-        self.budgets.charge(Cost.LEVELS, work.read)
-        self.budgets.charge(Cost.ANSWER_BYTES, work.answer_bytes(format) + echo_bytes)
+        self.budgets.charge_answer(work.read, work.answer_bytes(format) + echo_bytes)
 
 
 def client_of(session: Session) -> Client:

@@ -291,12 +291,10 @@ class Limits:
             visitor.address = self._forwarded(visitor.peer, head)
             if why := self._begin_handshake(visitor):
                 return why
-        return self._full_address(visitor)
+        return None if visitor.place is None else self._full_address(visitor)
 
     def admit(self, visitor: Visitor) -> str | None:
         """Call when everything else allows the upgrade, and its answer is given at once. Why it must be refused, else None."""
-        if visitor.is_exempt:
-            return None
         has_user = self._has_user(visitor)
         user = self.users.find(visitor.identity.subject, self._now_s()) if has_user else None
         if user is not None and self.users.is_full(user, Kind.CONNECTIONS, user.connections):
@@ -361,6 +359,8 @@ class Limits:
     def has_room(self, visitor: Visitor, more: int) -> bool:
         """Whether there is room for so many more subscriptions."""
         place, user = visitor.place, visitor.user
+        if place is None and user is None:
+            return True
         if place is not None and self.addresses.is_full(place, Kind.SUBSCRIPTIONS, place.subscriptions, more):
             return False
         return user is None or not self.users.is_full(user, Kind.SUBSCRIPTIONS, user.subscriptions, more)

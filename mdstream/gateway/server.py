@@ -227,7 +227,7 @@ class Server:
     def _admit(self, session: Session, verdict: Accepted, answer: bytes, identity: Identity) -> None:
         visitor = _visitor(session)
         visitor.identity = identity
-        if why := self._limits.admit(visitor):
+        if not visitor.is_exempt and (why := self._limits.admit(visitor)):
             self.refuse(session, _too_many(why))
         else:
             self._answer(session, verdict, answer)

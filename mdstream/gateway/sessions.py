@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -58,6 +59,8 @@ log = logging.getLogger("mdstream.gateway.sessions")
 
 _AUDITED = (ErrorCode.NOT_ENTITLED, ErrorCode.UNAUTHORIZED)
 """Refusals of commands that the audit log tells."""
+_COMMANDS = Cost.COMMANDS
+"""Read once: to read a member of an enumeration takes as long as a call."""
 UNWELCOME = object()
 """``Session.context`` of a client that is let in only to be told that it is unauthorized."""
 
@@ -159,15 +162,15 @@ class Sessions:
             return
         if not isinstance(visitor, Visitor):
             visitor = Visitor()
-        session.context = client = Client(
-            self._names.take(), SessionBudgets(self._allowances, self._now_s), self._now_s(), visitor
-        )
+        budgets = SessionBudgets(self._allowances, self._now_s)
+        session.context = client = Client(self._names.take(), budgets, self._now_s(), visitor)
         self._limits.entered(visitor)
-        client.budgets.also = self._limits.charger(visitor)
+        if not visitor.is_exempt:
+            budgets.also = self._limits.charger(visitor)
         self._open[session] = None
         self.opened_total += 1
         self._follow(session, client)
-        self._audit.login(client.id, client.identity, client.address)
+        self._audit.login(client.id, client.identity, visitor.address)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
         session.send_control(self._welcome(visitor).encode(session.format, client.id, self._wall_us()))
@@ -205,7 +208,8 @@ class Sessions:
 
     def _follow(self, session: Session, client: Client) -> None:
         """Ends it with its credential, and older sessions of the same subject where it may have one only."""
-        self.lifetimes.follow(session, client.identity)
+        if client.identity.expires_at_s != inf:
+            self.lifetimes.follow(session, client.identity)
         if self.single is not None and client.identity.subject:
             self.single.opened(session)
             self.tell_opened(client.identity.subject, client.id)
@@ -268,21 +272,23 @@ class Sessions:
 
     def _answer_usual(self, session: Session, usual: UsualSubscribe) -> None:
         """As ``_answer_all``, of a message that is known."""
-        budgets = client_of(session).budgets
+        client: Client = session.context  # type: ignore[assignment]
+        budgets = client.budgets
         id: CommandId = UNSET
         try:
-            budgets.charge(Cost.DECODED_BYTES, usual.size)
+            if budgets.also is not None:
+                budgets.charge(Cost.DECODED_BYTES, usual.size)
             id = usual.command.id
-            budgets.charge(Cost.COMMANDS)
+            budgets.charge(_COMMANDS)
             self.commands_total["subscribe"] += 1
-            self.subscriptions.subscribe_usual(session, usual)
+            self.subscriptions.subscribe_usual(session, client, usual)
         except CommandError as error:
             self.refuse(session, id, error)
 
     def _answer(self, session: Session, command: Command | BadCommand) -> Steps | None:
         """Answers, or returns the steps of the answer, which refuse nothing any more."""
         try:
-            client_of(session).budgets.charge(Cost.COMMANDS)
+            client_of(session).budgets.charge(_COMMANDS)
             if isinstance(command, BadCommand):
                 raise command.error
             op, answer = self._answers[type(command)]

@@ -72,6 +72,7 @@ class Subscriptions:
     ) -> None:
         """``asker_of`` as for ``Sessions``."""
         self._config = config
+        self._most = config.max_subscriptions
         self._hub = hub
         self._instruments = instruments
         self._desk = desk
@@ -110,35 +111,28 @@ class Subscriptions:
         self._open_later(session, command)
         return None
 
-    def subscribe_usual(self, session: Session, usual: UsualSubscribe) -> None:
+    def subscribe_usual(self, session: Session, client: Client, usual: UsualSubscribe) -> None:
         """As ``subscribe``, in one step."""
-        client = client_of(session)
-        self._check_entitled_usual(client, usual)
-        self._check_load()
+        entitlements = client.identity.entitlements
+        if usual.allowed_by is not entitlements:  # most clients have the same
+            self._check_entitled(session, usual.command)
+            usual.allowed_by = entitlements
+        if self.refuses() is not None:
+            self._check_load()
         instrument = self._instruments.find(usual.name)
-        if instrument is None or not self._has_room(session, client):
+        sink, visitor = session.sink, client.visitor
+        is_full = sink.subscriptions + client.opening >= self._most
+        if instrument is None or is_full or not (visitor.is_exempt or self._limits.has_room(visitor, 1)):
             for _ in self.subscribe(session, usual.command) or ():
                 pass
             return
-        depth = usual.command.depth
-        work = costs.of_answer(instrument.core, usual.channel, depth, 1, None)
-        client.charge_work(work, session.format, usual.echo_bytes)
-        topic, resumed = self._hub.join(session.sink, instrument.core, usual.view)
-        self._begin(session, usual.command.id, instrument, topic, resumed, None)
-        self.tally(session)
-
-    def _check_entitled_usual(self, client: Client, usual: UsualSubscribe) -> None:
-        """As ``_check_entitled``; most clients have the same entitlements."""
-        entitlements = client.identity.entitlements
-        if usual.allowed_by is not entitlements:
-            check_subscribe(entitlements, usual.command, self._config.delay_ms)
-            usual.allowed_by = entitlements
-
-    def _has_room(self, session: Session, client: Client) -> bool:
-        """Whether one more subscription certainly fits."""
-        return session.sink.subscriptions + client.opening < self._config.max_subscriptions and (
-            self._limits.has_room(client.visitor, 1)
-        )
+        command, format = usual.command, session.format
+        levels, size = costs.of_beginning(instrument.core, usual.channel, command.depth, format)
+        client.budgets.charge_answer(levels, size + usual.echo_bytes)
+        topic, resumed = self._hub.join(sink, instrument.core, usual.view)
+        self._begin(session, command.id, instrument, topic, resumed, None)
+        if not visitor.is_exempt:
+            self.tally(session)
 
     def _check_load(self) -> None:
         """Raises CommandError ``unavailable`` while the gateway cannot keep up."""

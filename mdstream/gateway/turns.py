@@ -109,7 +109,9 @@ class Turns:
             return False
         began_us = self._clock_us()
         work(session, argument)
-        self._spend(self._clock_us() - began_us)
+        self._left_us -= self._clock_us() - began_us
+        if self._left_us < self._slice_us // 2:
+            self._ask_for_turn()
         return True
 
     def run_own(self, steps: Steps) -> None:

@@ -59,7 +59,7 @@ class Upgrades:
         target, protocols, extensions, authorization, origin, host, accept = usual
         if target != PATH and not target.startswith(_PATH_WITH_QUERY):
             return self._answer_unusual(head, busy)
-        if self._origins is not None and not self._origins.allows(origin, host):
+        if origin is not None and self._origins is not None and not self._origins.allows(origin, host):
             return FOREIGN_PAGE, refusal(FOREIGN_PAGE)
         offer, offered = split_offer(protocols)
         verdict, start = self._answer_offer(head, (offer, extensions))

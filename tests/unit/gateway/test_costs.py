@@ -55,3 +55,13 @@ def test_trades_and_tickers(instrument: Instrument) -> None:
 def test_bytes() -> None:
     assert Work(0, 100).answer_bytes(0) > Work(0, 100).answer_bytes(1) > 900
     assert Work(1, 2) + Work(3, 4) == Work(4, 6)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 5, 1000])
+@pytest.mark.parametrize("format", [0, 1])
+@pytest.mark.parametrize("channel", ["book", "trades", "ticker"])
+def test_a_beginning_costs_what_an_answer_without_a_number_costs(
+    instrument: Instrument, channel: str, depth: int, format: int
+) -> None:
+    work = costs.of_answer(instrument, channel, depth, 1, None)
+    assert costs.of_beginning(instrument, channel, depth, format) == (work.read, work.answer_bytes(format))

@@ -13,6 +13,16 @@
 
 static inline uint32_t accept_rotated(uint32_t word, int bits) { return word << bits | word >> (32 - bits); }
 
+#define ACCEPT_ROUND(mixed, constant)                                                  \
+    do {                                                                               \
+        uint32_t sum = accept_rotated(a, 5) + (mixed) + e + (constant) + w[i];          \
+        e = d;                                                                         \
+        d = c;                                                                         \
+        c = accept_rotated(b, 30);                                                     \
+        b = a;                                                                         \
+        a = sum;                                                                       \
+    } while (0)
+
 static void accept_hash_block(uint32_t state[5], const unsigned char block[64])
 {
     uint32_t w[80], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4];
@@ -20,23 +30,14 @@ static void accept_hash_block(uint32_t state[5], const unsigned char block[64])
         w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 | (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
     for (int i = 16; i < 80; i++)
         w[i] = accept_rotated(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
-    for (int i = 0; i < 80; i++) {
-        uint32_t f, sum;
-        if (i < 20)
-            f = ((b & c) | (~b & d)) + 0x5A827999u;
-        else if (i < 40)
-            f = (b ^ c ^ d) + 0x6ED9EBA1u;
-        else if (i < 60)
-            f = ((b & c) | (b & d) | (c & d)) + 0x8F1BBCDCu;
-        else
-            f = (b ^ c ^ d) + 0xCA62C1D6u;
-        sum = accept_rotated(a, 5) + f + e + w[i];
-        e = d;
-        d = c;
-        c = accept_rotated(b, 30);
-        b = a;
-        a = sum;
-    }
+    for (int i = 0; i < 20; i++)
+        ACCEPT_ROUND((b & c) | (~b & d), 0x5A827999u);
+    for (int i = 20; i < 40; i++)
+        ACCEPT_ROUND(b ^ c ^ d, 0x6ED9EBA1u);
+    for (int i = 40; i < 60; i++)
+        ACCEPT_ROUND((b & c) | (b & d) | (c & d), 0x8F1BBCDCu);
+    for (int i = 60; i < 80; i++)
+        ACCEPT_ROUND(b ^ c ^ d, 0xCA62C1D6u);
     state[0] += a;
     state[1] += b;
     state[2] += c;
