@@ -1,6 +1,7 @@
 """The listening sockets for clients: accepts a few connections per turn of the loop and turns away those that are too many.
 
-On Linux a connection becomes a ``Connection``, without asyncio; elsewhere, and with TLS, it becomes a transport of the event loop.
+On Linux a connection becomes a ``Connection`` or, with TLS, a ``SecureConnection``, without asyncio; elsewhere it becomes a transport of
+the event loop.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from mdstream._core.net import connection
 from mdstream._core.net.connection import Connection, Connections
 from mdstream._core.net.peer_address import peer_address
+from mdstream._core.net.secure_connection import SecureConnection
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
 from mdstream.errors import MdstreamError
@@ -54,7 +56,7 @@ class ClientListener:
         compiled: bool = connection.AVAILABLE,
     ) -> None:
         """``handshake_s``: time for what comes before the upgrade request, TLS or a PROXY header, each. ``compiled`` False: transports of
-        the event loop for plain TCP too."""
+        the event loop, as elsewhere."""
         self._group = group
         self._turn_away = turn_away
         self._at_door = at_door
@@ -65,7 +67,7 @@ class ClientListener:
         self._max_handshakes = max_handshakes
         self._tls = tls
         self._handshake_s = handshake_s
-        self._uses_compiled = compiled and tls is None
+        self._uses_compiled = compiled
         self._connections: Connections | None = None
         self._sockets: list[socket.socket] = []
         self._resuming: asyncio.TimerHandle | None = None
@@ -188,10 +190,12 @@ class ClientListener:
             return
         session = Session(self._group)
         session.context = visitor
-        if self._connections is not None:
+        if self._connections is None:
+            self._begin(self._hand_over(socket.socket(fileno=fd), session))
+        elif self._tls is None:
             session.connection_made(Connection(self._connections, fd, session))
         else:
-            self._begin(self._hand_over(socket.socket(fileno=fd), session))
+            session.connection_made(SecureConnection(self._connections, fd, session, self._tls))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
