@@ -12,8 +12,8 @@ import logging
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from typing import Any
 
 from mdstream._core.net import connection
@@ -31,10 +31,10 @@ from mdstream.gateway.tls_hello import Hellos
 
 log = logging.getLogger("mdstream.gateway.client_listener")
 
-MAX_HEAD = 16_384
-_AT_ONCE = socket.MSG_DONTWAIT
 ACCEPTS_PER_TURN = 16
-"""After that the loop does its other work: market data does not wait for a storm of connections."""
+ACCEPT_S = 0.00025
+"""After either the loop does its other work: market data does not wait for a storm of connections. The other listening sockets are
+served in the same turn."""
 _PAUSE_S = 1.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -54,6 +54,7 @@ class ClientListener:
         tls: ssl.SSLContext | None = None,
         handshake_s: float = 5.0,
         compiled: bool = connection.AVAILABLE,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """``handshake_s``: time for what comes before the upgrade request, TLS or a PROXY header, each. ``compiled`` False: transports of
         the event loop, as elsewhere."""
@@ -67,6 +68,7 @@ class ClientListener:
         self._max_handshakes = max_handshakes
         self._tls = tls
         self._handshake_s = handshake_s
+        self._now_s = now_s
         self._uses_compiled = compiled
         self._connections: Connections | None = None
         self._sockets: list[socket.socket] = []
@@ -156,12 +158,15 @@ class ClientListener:
 
     def _accept(self, listening: int) -> None:
         take = connection.accept if connection.AVAILABLE else _accept
+        until_s = self._now_s() + ACCEPT_S
         try:
             for _ in range(ACCEPTS_PER_TURN):
                 fd = take(listening)
                 if fd < 0:
                     return
                 self._admit(fd)
+                if self._now_s() >= until_s:
+                    return
         except OSError as error:
             if error.errno not in _EXHAUSTED:
                 raise
@@ -173,20 +178,24 @@ class ClientListener:
         if self._group.half_open + self._introductions >= self._max_handshakes:
             self._send_away(fd, 503)
             return
-        if (why_not := self._at_door()) is not None:
-            self._send_away(fd, 503, why_not)
-            return
         peer = peer_address(fd)
-        if self._limits.begins_with_proxy_header(peer):
-            self._begin(self._introduce(socket.socket(fileno=fd), peer))
-        else:
+        if not self._limits.begins_with_proxy_header(peer):
             self._serve(fd, peer)
+        elif (why_not := self._at_door()) is not None:
+            self._send_away(fd, 503, why_not)
+        else:
+            self._begin(self._introduce(socket.socket(fileno=fd), peer))
 
     def _serve(self, fd: int, peer: bytes, source: bytes | None = None) -> None:
         """Begins a session for a client at ``source``, or at ``peer`` as far as is known yet, unless its address has too many."""
         visitor = self._limits.arrive(peer, source)
         if visitor is None:
             self._send_away(fd, 429)
+            return
+        # What one address has too much of must not use up what all may have: so this is asked last.
+        if source is None and (why_not := self._at_door()) is not None:
+            self._limits.answered(visitor)
+            self._send_away(fd, 503, why_not)
             return
         session = Session(self._group)
         session.context = visitor
@@ -203,17 +212,9 @@ class ClientListener:
         task.add_done_callback(self._tasks.discard)
 
     def _send_away(self, fd: int, status: int, why_not: str | None = None) -> None:
-        """Sends as much of the answer as the socket takes; a TLS client could not read it.
-
-        What has come already is read: else the system would send a reset, and the client might lose the answer to it.
-        """
+        """With an answer, if not to a TLS client, which could not read it."""
         answer = self._turn_away(status, why_not)
-        with socket.socket(fileno=fd) as connection:
-            if self._tls is not None:
-                return
-            with suppress(OSError):
-                connection.send(answer)
-                connection.recv(MAX_HEAD, _AT_ONCE)
+        connection.turn_away(fd, b"" if self._tls is not None else answer)
 
     async def _introduce(self, connection: socket.socket, peer: bytes) -> None:
         """Reads the PROXY header with which a proxy begins; without one, the connection ends."""
