@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from mdstream.gateway import messages
 from mdstream.gateway.budget import Cost, SessionBudgets
-from mdstream.gateway.costs import Work
 from mdstream.gateway.limits import Visitor
 from mdstream.gateway.usage import Part
 
@@ -52,6 +51,11 @@ class Client:
         """By the number of a subscription: how its use is counted. None where usage is not recorded."""
 
     @property
+    def line(self) -> int:
+        """Which of the connections of a client that holds several gateways at once."""
+        return self.visitor.line
+
+    @property
     def address(self) -> bytes:
         """For the audit log."""
         return self.visitor.address
@@ -67,11 +71,10 @@ class Client:
             for task in list(self.tasks):
                 task.cancel()
 
-    def charge_work(self, work: Work, format: int, echo_bytes: int = 0) -> None:
-        """Raises CommandError ``rate_limited`` if a budget is spent; call it before the work. ``echo_bytes``: what the answers
-        repeat of the command."""
-        self.budgets.charge(Cost.LEVELS, work.read)
-        self.budgets.charge(Cost.ANSWER_BYTES, work.answer_bytes(format) + echo_bytes)
+    def charge_answer(self, levels: int, size: int) -> None:
+        """Raises CommandError ``rate_limited`` if a budget is spent; call it before the work. ``size``: bytes, weighed."""
+        self.budgets.charge(Cost.LEVELS, levels)
+        self.budgets.charge(Cost.ANSWER_BYTES, size)
 
 
 def client_of(session: Session) -> Client:

@@ -147,7 +147,7 @@ class Subscriptions:
                 self._grouped.check_instrument(instrument, command)
             self._grouped.check_memory(found, command)
         client = client_of(session)
-        client.charge_work(_work_of(command, found), session.format, command.echo_bytes)
+        client.charge_answer(*_cost_of(command, found, session))
         client.opening += len(found)
         self._tally(session)
         return self._subscribe_each(session, command, found)
@@ -320,15 +320,17 @@ def _asker(session: Session) -> Hashable:
     return visitor.user or visitor.place or session
 
 
-def _work_of(command: Subscribe, found: Sequence[OpenInstrument]) -> costs.Work:
-    read = sent = 0
+def _cost_of(command: Subscribe, found: Sequence[OpenInstrument], session: Session) -> tuple[int, int]:
+    """Levels that are read, and bytes of the answers."""
+    levels = size = 0
+    format, compressed, echo = session.format, session.sink.compresses, command.echo_bytes
     for instrument in found:
         resume = command.resume.get(instrument.name) if command.resume else None
         since = resume[1] if resume and resume[0] == instrument.core.book.epoch else None
         work = costs.of_answer(instrument.core, command.channel, command.depth, command.group, since)
-        read += work.read
-        sent += work.sent
-    return costs.Work(read, sent)
+        levels += work.read
+        size += work.answer_bytes(format, compressed, echo)
+    return levels, size
 
 
 def unknown_sub(sub: int) -> CommandError:

@@ -3,9 +3,10 @@ from __future__ import annotations
 import msgpack
 import pytest
 
+from mdstream._core.codec.deflate import MOST_COMPRESSED
 from mdstream._core.fanout.instrument import Instrument
 from mdstream.gateway import costs
-from mdstream.gateway.costs import Work
+from mdstream.gateway.costs import Work, weighed
 
 
 @pytest.fixture
@@ -53,5 +54,12 @@ def test_trades_and_tickers(instrument: Instrument) -> None:
 
 
 def test_bytes() -> None:
-    assert Work(0, 100).answer_bytes(0) > Work(0, 100).answer_bytes(1) > 900
-    assert Work(1, 2) + Work(3, 4) == Work(4, 6)
+    assert Work(0, 100).answer_bytes(0, False) > Work(0, 100).answer_bytes(1, False) > 900
+    assert Work(0, 0).answer_bytes(0, False, 50) == Work(0, 0).answer_bytes(0, False) + 50
+
+
+def test_compressed_bytes_weigh_more_as_far_as_a_message_is_compressed() -> None:
+    assert weighed(1_000, False) == 1_000
+    assert weighed(1_000, True) == 4_000
+    assert weighed(MOST_COMPRESSED + 1_000, True) == 4 * MOST_COMPRESSED + 1_000
+    assert Work(0, 100).answer_bytes(1, True) == 4 * Work(0, 100).answer_bytes(1, False)
