@@ -46,7 +46,7 @@ NAMES = [f"{VENUE}:SYM{i}" for i in range(SYMBOLS)]
 RATE = 1_000.0
 HONEST = Group(connections=50, instruments=10)
 SECONDS = 4.0
-MARGIN_S = 4.0
+MARGIN_S = 2.0
 """For the honest clients to become ready."""
 ROUNDS = int(os.environ.get("FLOOD_ROUNDS", "1"))
 DEADLINE_S = 60.0

@@ -67,7 +67,7 @@ class Revoke:
         if (
             kind not in KINDS
             or not _is_name(name)
-            or not all(map(_is_time, times))
+            or not all(map(_is_whole, times))
             or not isinstance(lifted, bool)
         ):
             raise PayloadError("a revocation must have kind, name, at, and until or null")
@@ -97,17 +97,17 @@ async def revoked(bus: Bus) -> AsyncIterator[bytes]:
             yield payload
 
 
-def encode_opened(subject: str, session: str) -> bytes:
-    return json.dumps({"subject": subject, "session": session}).encode()
+def encode_opened(subject: str, session: str, line: int) -> bytes:
+    return json.dumps({"subject": subject, "session": session, "line": line}).encode()
 
 
-def decode_opened(payload: bytes) -> tuple[str, str]:
-    """Subject and session. Raises PayloadError."""
+def decode_opened(payload: bytes) -> tuple[str, str, int]:
+    """Subject, session and line. Raises PayloadError."""
     found = _read(payload)
-    subject, session = found.get("subject"), found.get("session")
-    if not _is_name(subject) or not _is_name(session):
-        raise PayloadError("an opened session must have subject and session")
-    return str(subject), str(session)
+    subject, session, line = found.get("subject"), found.get("session"), found.get("line", 1)
+    if not _is_name(subject) or not _is_name(session) or not _is_whole(line):
+        raise PayloadError("an opened session must have subject and session, and a whole number as its line")
+    return str(subject), str(session), line
 
 
 def encode_used(key: str, nonce: str) -> bytes:
@@ -138,5 +138,5 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_NAME and value.isprintable()
 
 
-def _is_time(value: object) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER

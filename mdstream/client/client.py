@@ -27,7 +27,7 @@ from mdstream.client.states import ConnectionState, Stats
 from mdstream.client.subscription import Link, Subscription
 from mdstream.client.transport import Dial, Transport
 from mdstream.client.transport_picows import PicowsDial
-from mdstream.client.urls import check_url
+from mdstream.client.urls import check_url, of_line
 from mdstream.errors import ClientError, ConnectionFailed, HandshakeRefused
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,14 @@ class SingleClient(Line):
         dial: Dial,
         policy: Policy,
         random: Callable[[], float],
+        line: int = 1,
     ) -> None:
+        """``line``: its number, from 1, among those of one client."""
         make_codec(format)
         urls = (url,) if isinstance(url, str) else tuple(url)
         self._token = token
         self._dial = dial
+        self._line = line
         self._core = ClientCore(
             lambda: make_codec(format),
             random=random,
@@ -222,7 +225,7 @@ class SingleClient(Line):
         try:
             codec = self._core.codec
             transport = await self._dial(
-                self.url,
+                of_line(self.url, self._line),
                 receiver,
                 subprotocol=codec.subprotocol,
                 binary=codec.binary,
@@ -392,4 +395,5 @@ class connect:
             return SingleClient(self._urls[0], **self._options)
         policy: Policy = self._options["policy"]
         options = self._options | {"policy": replace(policy, persist=True)}
-        return LinedClient([SingleClient(urls, **options) for urls in self._urls], policy)
+        lines = [SingleClient(urls, line=line, **options) for line, urls in enumerate(self._urls, 1)]
+        return LinedClient(lines, policy)

@@ -20,6 +20,11 @@ def check_url(url: str) -> str:
     return url
 
 
+def of_line(url: str, line: int) -> str:
+    """The URL for one of several lines, from 1: a gateway that allows a user one session each must tell them apart."""
+    return url if line == 1 else f"{url}{'&' if '?' in url else '?'}line={line}"
+
+
 class Urls:
     """The URLs in turn: after each failure, and after each connection, comes the next one."""
 

@@ -283,7 +283,7 @@ class AuthSettings(LimitSettings):
     auth_single_session: bool = _auth(
         False,
         Switch(),
-        "whether a new session of a subject closes its older ones, on all gateways, with 4409",
+        "whether a new session of a subject closes its older one of the same line (1, or 2 by ?line=2), on all gateways, with 4409",
     )
     auth_revocations_unknown: str = _auth(
         "open",

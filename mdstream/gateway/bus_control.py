@@ -20,15 +20,15 @@ _MAX_LOGGED: Final = 100
 
 
 class BusControl:
-    """``revoked`` is called with each revocation that comes, after ``revocations`` has it; ``opened_elsewhere`` with subject and
-    session; ``used_elsewhere`` with key and nonce of a signed request."""
+    """``revoked`` is called with each revocation that comes, after ``revocations`` has it; ``opened_elsewhere`` with subject,
+    session and line; ``used_elsewhere`` with key and nonce of a signed request."""
 
     def __init__(
         self,
         revocations: Revocations,
         *,
         revoked: Callable[[Revocation], None],
-        opened_elsewhere: Callable[[str, str], None] | None = None,
+        opened_elsewhere: Callable[[str, str, int], None] | None = None,
         used_elsewhere: Callable[[str, str], None] | None = None,
     ) -> None:
         self._revocations = revocations
@@ -58,9 +58,9 @@ class BusControl:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def tell_opened(self, subject: str, session: str) -> None:
+    def tell_opened(self, subject: str, session: str, line: int) -> None:
         """Tells the other gateways, without waiting; where NATS is away, they are not told."""
-        self._tell_soon(control.OPENED, control.encode_opened(subject, session))
+        self._tell_soon(control.OPENED, control.encode_opened(subject, session, line))
 
     def tell_used(self, key: str, nonce: str) -> None:
         """As ``tell_opened``: a signed request was good here, and shall be good nowhere else."""

@@ -9,7 +9,7 @@ from mdstream.errors import CommandError
 from mdstream.gateway import messages
 from mdstream.gateway.budget import Cost
 from mdstream.gateway.candle_topics import INTERVAL_MS, CandleTopic, CandleTopics
-from mdstream.gateway.clients import client_of
+from mdstream.gateway.clients import charge_work, client_of
 from mdstream.gateway.commands import CommandId, SubscribeCandles
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
@@ -70,9 +70,7 @@ class CandleSubscriptions:
 
     def _charge(self, session: Session, command: SubscribeCandles, unread: int) -> None:
         rows = len(command.instruments) * (command.history + 1) * LEVELS_PER_ROW
-        client_of(session).charge_work(
-            Work(rows + unread * LEVELS_TO_READ, rows), session.format, command.echo_bytes
-        )
+        charge_work(session, Work(rows + unread * LEVELS_TO_READ, rows), command.echo_bytes)
 
     async def _begin_once_read(self, session: Session, command: SubscribeCandles) -> None:
         try:
@@ -131,5 +129,5 @@ class CandleSubscriptions:
     def recover(self, session: Session, topic: Topic, from_seq: int) -> None:
         """Sends all that is kept again. Raises CommandError ``rate_limited``."""
         client_of(session).budgets.charge(Cost.LEVELS, LEVELS_TO_READ * LEVELS_PER_ROW)
-        client_of(session).charge_work(Work(0, LEVELS_TO_READ * LEVELS_PER_ROW), session.format)
+        charge_work(session, Work(0, LEVELS_TO_READ * LEVELS_PER_ROW))
         self._hub.recover(session.sink, topic, from_seq)

@@ -1,6 +1,7 @@
 """The listening sockets for clients: accepts a few connections per turn of the loop and turns away those that are too many.
 
-On Linux a connection becomes a ``Connection``, without asyncio; elsewhere, and with TLS, it becomes a transport of the event loop.
+On Linux a connection becomes a ``Connection`` or, with TLS, a ``SecureConnection``, without asyncio; elsewhere it becomes a transport of
+the event loop.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from typing import Any
 
 from mdstream._core.net import connection
 from mdstream._core.net.connection import Connection, Connections
 from mdstream._core.net.peer_address import peer_address
+from mdstream._core.net.secure_connection import SecureConnection
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
 from mdstream.errors import MdstreamError
@@ -30,10 +31,10 @@ from mdstream.gateway.tls_hello import Hellos
 
 log = logging.getLogger("mdstream.gateway.client_listener")
 
-MAX_HEAD = 16_384
 ACCEPTS_PER_TURN = 16
-ACCEPT_S = 0.0005
-"""After so many, or so long, the loop does its other work: market data does not wait for a storm of connections."""
+ACCEPT_S = 0.00025
+"""After either the loop does its other work: market data does not wait for a storm of connections. The other listening sockets are
+served in the same turn."""
 _PAUSE_S = 1.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -56,7 +57,7 @@ class ClientListener:
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """``handshake_s``: time for what comes before the upgrade request, TLS or a PROXY header, each. ``compiled`` False: transports of
-        the event loop for plain TCP too."""
+        the event loop, as elsewhere."""
         self._group = group
         self._turn_away = turn_away
         self._at_door = at_door
@@ -68,7 +69,8 @@ class ClientListener:
         self._max_handshakes = max_handshakes
         self._tls = tls
         self._handshake_s = handshake_s
-        self._uses_compiled = compiled and tls is None
+        self._now_s = now_s
+        self._uses_compiled = compiled
         self._connections: Connections | None = None
         self._sockets: list[socket.socket] = []
         self._resuming: asyncio.TimerHandle | None = None
@@ -177,14 +179,13 @@ class ClientListener:
         if self._group.half_open + self._introductions >= self._max_handshakes:
             self._send_away(fd, 503)
             return
-        if (why_not := self._at_door()) is not None:
-            self._send_away(fd, 503, why_not)
-            return
         peer = peer_address(fd)
-        if self._limits.begins_with_proxy_header(peer):
-            self._begin(self._introduce(socket.socket(fileno=fd), peer))
-        else:
+        if not self._limits.begins_with_proxy_header(peer):
             self._serve(fd, peer)
+        elif (why_not := self._at_door()) is not None:
+            self._send_away(fd, 503, why_not)
+        else:
+            self._begin(self._introduce(socket.socket(fileno=fd), peer))
 
     def _serve(self, fd: int, peer: bytes, source: bytes | None = None) -> None:
         """Begins a session for a client at ``source``, or at ``peer`` as far as is known yet, unless its address has too many."""
@@ -192,12 +193,19 @@ class ClientListener:
         if visitor is None:
             self._send_away(fd, 429)
             return
+        # What one address has too much of must not use up what all may have: so this is asked last.
+        if source is None and (why_not := self._at_door()) is not None:
+            self._limits.answered(visitor)
+            self._send_away(fd, 503, why_not)
+            return
         session = Session(self._group)
         session.context = visitor
-        if self._connections is not None:
+        if self._connections is None:
+            self._begin(self._hand_over(socket.socket(fileno=fd), session))
+        elif self._tls is None:
             session.connection_made(Connection(self._connections, fd, session))
         else:
-            self._begin(self._hand_over(socket.socket(fileno=fd), session))
+            session.connection_made(SecureConnection(self._connections, fd, session, self._tls))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -205,16 +213,9 @@ class ClientListener:
         task.add_done_callback(self._tasks.discard)
 
     def _send_away(self, fd: int, status: int, why_not: str | None = None) -> None:
-        """Sends as much of the answer as the socket takes; a TLS client could not read it.
-
-        What has come already is read: else the system would send a reset, and the client might lose the answer to it.
-        """
+        """With an answer, if not to a TLS client, which could not read it."""
         answer = self._turn_away(status, why_not)
-        with suppress(OSError):
-            if self._tls is None:
-                os.write(fd, answer)
-                os.read(fd, MAX_HEAD)
-        os.close(fd)
+        connection.turn_away(fd, b"" if self._tls is not None else answer)
 
     async def _introduce(self, connection: socket.socket, peer: bytes) -> None:
         """Reads the PROXY header with which a proxy begins; without one, the connection ends."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from mdstream.gateway import messages
 from mdstream.gateway.budget import SessionBudgets
-from mdstream.gateway.costs import Work
 from mdstream.gateway.limits import Visitor
 from mdstream.gateway.usage import Part
 
 if TYPE_CHECKING:
     from mdstream._core.net.session import Session
+    from mdstream.gateway.costs import Work
 
 NAME_BYTES: Final = 8
 _NAMES_AT_ONCE: Final = 256
@@ -52,6 +52,11 @@ class Client:
         """By the number of a subscription: how its use is counted. None where usage is not recorded."""
 
     @property
+    def line(self) -> int:
+        """Which of the connections of a client that holds several gateways at once."""
+        return self.visitor.line
+
+    @property
     def address(self) -> bytes:
         """For the audit log."""
         return self.visitor.address
@@ -67,10 +72,15 @@ class Client:
             for task in list(self.tasks):
                 task.cancel()
 
-    def charge_work(self, work: Work, format: int, echo_bytes: int = 0) -> None:
-        """Raises CommandError ``rate_limited`` if a budget is spent; call it before the work. ``echo_bytes``: what the answers
-        repeat of the command."""
-        self.budgets.charge_answer(work.read, work.answer_bytes(format) + echo_bytes)
+    def charge_answer(self, levels: int, size: int) -> None:
+        """Raises CommandError ``rate_limited`` if a budget is spent; call it before the work. ``size``: bytes, weighed."""
+        self.budgets.charge_answer(levels, size)
+
+
+def charge_work(session: Session, work: Work, echo_bytes: int = 0) -> None:
+    """Charges one message as ``Client.charge_answer``. ``echo_bytes``: what it repeats of the command."""
+    size = work.answer_bytes(session.format, session.sink.compresses, echo_bytes)
+    client_of(session).charge_answer(work.read, size)
 
 
 def client_of(session: Session) -> Client:

@@ -62,8 +62,8 @@ class Subscribe(_Command, tag="subscribe", frozen=True):
 
     @property
     def echo_bytes(self) -> int:
-        """What its ``id`` takes in all answers, where it is a string."""
-        return len(self.id) * len(self.instruments) if isinstance(self.id, str) else 0
+        """What its ``id`` takes in each answer, where it is a string."""
+        return len(self.id) if isinstance(self.id, str) else 0
 
     @property
     def is_usual(self) -> bool:

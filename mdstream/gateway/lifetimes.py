@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from mdstream.auth.credentials import query_value
 from mdstream.auth.identity import Identity
 from mdstream.auth.revocations import Revocation, Revocations
 from mdstream.codes import CloseCode
@@ -27,6 +28,9 @@ SCAN_S = 0.1
 """Between a revocation and the look at all sessions: those that come together share it."""
 RACE_S = 1.0
 """Two sessions of a subject that open within this time, on two gateways, are told apart by their names alone."""
+FIRST_LINE: Final = 1
+LINES: Final = {None: FIRST_LINE, b"1": 1, b"2": 2}
+"""By `line` in the query of an upgrade request: a client may hold two gateways at once, and says which of its connections this is."""
 
 
 class Member(Protocol):
@@ -35,6 +39,9 @@ class Member(Protocol):
     id: str
     identity: Identity
     opened_s: float
+
+    @property
+    def line(self) -> int: ...
 
 
 class Lifetimes:
@@ -163,27 +170,28 @@ class Lifetimes:
 
 
 class SingleSessions:
-    """The policy that a subject has one session: of two, the newer stays. Closes the older with 4409."""
+    """The policy that a subject has one session on each line: of two, the newer stays. Closes the older with 4409."""
 
     def __init__(
         self, member: Callable[[Session], Member], now_s: Callable[[], float] = time.monotonic
     ) -> None:
         self._member = member
         self._now_s = now_s
-        self._by_subject: dict[str, Session] = {}
+        self._here: dict[tuple[str, int], Session] = {}
+        """By subject and line."""
         self.replaced_total = 0
 
     def opened(self, session: Session) -> None:
         """A session opened here."""
-        subject = self._member(session).identity.subject
-        older = self._by_subject.get(subject)
-        self._by_subject[subject] = session
+        key = self._key(session)
+        older = self._here.get(key)
+        self._here[key] = session
         if older is not None:
             self._replace(older)
 
-    def opened_elsewhere(self, subject: str, id: str) -> None:
+    def opened_elsewhere(self, subject: str, id: str, line: int = FIRST_LINE) -> None:
         """A session of this name opened on another gateway."""
-        here = self._by_subject.get(subject)
+        here = self._here.get((subject, line))
         if here is None or self._member(here).id == id:
             return
         member = self._member(here)
@@ -191,11 +199,20 @@ class SingleSessions:
             self._replace(here)
 
     def closed(self, session: Session) -> None:
-        subject = self._member(session).identity.subject
-        if self._by_subject.get(subject) is session:
-            del self._by_subject[subject]
+        key = self._key(session)
+        if self._here.get(key) is session:
+            del self._here[key]
+
+    def _key(self, session: Session) -> tuple[str, int]:
+        member = self._member(session)
+        return member.identity.subject, member.line
 
     def _replace(self, session: Session) -> None:
         if session.open:
             self.replaced_total += 1
             session.close(CloseCode.REPLACED, "a newer session of the same subject")
+
+
+def line_of(target: bytes) -> int | None:
+    """Which line the target of an upgrade request names; None if it is none that a subject may have."""
+    return LINES.get(query_value(target, b"line"))

@@ -202,6 +202,7 @@ class Visitor:
         "is_exempt",
         "is_half_open",
         "is_in",
+        "line",
         "peer",
         "place",
         "subscriptions",
@@ -222,6 +223,8 @@ class Visitor:
         self.subscriptions = 0
         self.is_half_open = False
         self.is_in = False
+        self.line = 1
+        """Looked at only where a subject may have one session on each."""
 
     @property
     def is_counted(self) -> bool:

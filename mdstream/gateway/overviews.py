@@ -17,7 +17,7 @@ from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError
 from mdstream.gateway import messages
 from mdstream.gateway.budget import Cost
-from mdstream.gateway.clients import client_of
+from mdstream.gateway.clients import charge_work, client_of
 from mdstream.gateway.commands import CommandId, SubscribeMany
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
@@ -197,7 +197,7 @@ class Overviews:
         topic = overview.topic
         is_there = self._hub.find(session.sink, topic.number) is not None
         if not is_there:
-            client_of(session).charge_work(_work_of(overview), session.format, command.echo_bytes)
+            charge_work(session, _work_of(overview), command.echo_bytes)
         resumed = is_there or self._hub.subscribe(session.sink, topic, command.resume)
         told = messages.subscribed_many(
             command.id, topic, command.instruments, resumed=resumed, delay_ms=self._config.delay_ms
@@ -282,7 +282,7 @@ class Overviews:
     def recover(self, session: Session, topic: Topic, from_seq: int) -> None:
         """Answers ``recover``. Raises CommandError ``rate_limited``."""
         overview = next(each for each in self if each.topic is topic)
-        client_of(session).charge_work(_work_of(overview), session.format)
+        charge_work(session, _work_of(overview))
         self._hub.recover(session.sink, topic, from_seq)
 
     # ---- end

@@ -23,17 +23,23 @@ from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.handshake import UNAUTHORIZED, Accepted, Refused
 from mdstream.gateway.http_messages import retry_after_s
+from mdstream.gateway.lifetimes import line_of
 from mdstream.gateway.limits import Limits, Visitor
 from mdstream.gateway.pages import Asked, Pages
 from mdstream.gateway.sessions import UNWELCOME, Sessions
 from mdstream.gateway.sockets import peer_of
 from mdstream.gateway.tls import ServerTls
-from mdstream.gateway.upgrades import Upgrades, refusal
+from mdstream.gateway.upgrades import KeptRefusals, Upgrades, refusal
 
 log = logging.getLogger("mdstream.gateway.server")
 
 MOST_SHOWING: Final = 64
 """Pages that are made at a time."""
+WRONG_LINE = Refused(400, "line must be 1 or 2: each user has one session on each of two lines here")
+TOO_MANY_HANDSHAKES = {
+    503: "too many clients are connecting; try again later",
+    429: "too many connections of one address have not sent their request; try again later",
+}
 
 
 class Server:
@@ -103,6 +109,7 @@ class Server:
         self.opening: str | None = "starting"
         """Why clients are not taken yet; None once they are."""
         self._now_s = now_s
+        self._kept = KeptRefusals(now_s)
         self._accepts = Budget(config.accepts_per_second, config.accepts_per_second, now_s())
         self.tls: ServerTls | None = None
         """Once started, if there is a certificate."""
@@ -289,6 +296,11 @@ class Server:
             page = self.pages.find(head, busy)
             if page is not None:
                 verdict, answer = page, refusal(page) if isinstance(page, Refused) else b""
+        elif self._config.auth_single_session and isinstance(verdict, Accepted):
+            line = line_of(verdict.credentials.target)
+            if line is None:
+                return WRONG_LINE, refusal(WRONG_LINE)
+            _visitor(session).line = line
         if self._asks and self.tls is not None and isinstance(verdict, Accepted):
             verdict.credentials.certificate = self.tls.shown(session.transport)
         return verdict, answer
@@ -312,18 +324,10 @@ class Server:
     def _turn_away(self, status: int, why_not: str | None) -> bytes:
         self.refused_total[status] += 1
         if why_not is not None:
-            return refusal(
-                Refused(status, f"{why_not}; try again later, or another gateway", (_retry_after(),))
-            )
+            return self._kept.answer(status, f"{why_not}; try again later, or another gateway")
         if status == 503:  # the limits tell of those of one address
             self._audit.limited("gateway", "handshakes")
-        log.debug("a connection is answered %d: too many are in their handshake", status)
-        whose = (
-            "clients are connecting"
-            if status == 503
-            else "connections of one address have not sent their request"
-        )
-        return refusal(Refused(status, f"too many {whose}; try again later", (_retry_after(),)))
+        return self._kept.answer(status, TOO_MANY_HANDSHAKES[status])
 
 
 def _visitor(session: Session) -> Visitor:

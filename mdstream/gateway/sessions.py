@@ -112,8 +112,8 @@ class Sessions:
             now_s=now_s,
         )
         self.single = SingleSessions(client_of, now_s) if config.auth_single_session else None
-        self.tell_opened: Callable[[str, str], None] = lambda subject, session: None
-        """Called with subject and session where a subject may have one session only."""
+        self.tell_opened: Callable[[str, str, int], None] = lambda subject, session, line: None
+        """Called with subject, session and line where a subject may have one session only."""
         self._renewals = Renewals(authenticator, take=self._renewed, refuse=self._refuse_auth)
         self.subscriptions = Subscriptions(
             config,
@@ -212,7 +212,7 @@ class Sessions:
             self.lifetimes.follow(session, client.identity)
         if self.single is not None and client.identity.subject:
             self.single.opened(session)
-            self.tell_opened(client.identity.subject, client.id)
+            self.tell_opened(client.identity.subject, client.id, client.line)
 
     def forget_welcomes(self) -> None:
         """Call when the limits have changed: clients that come are told the new ones."""
@@ -331,7 +331,8 @@ class Sessions:
     def _ping(self, session: Session, command: Ping) -> None:
         try:
             answer = messages.encode(session.format, messages.pong(command.id, command.data, self._wall_us()))
-            client_of(session).budgets.charge(Cost.ANSWER_BYTES, len(answer))
+            cost = costs.weighed(len(answer), session.sink.compresses)
+            client_of(session).budgets.charge(Cost.ANSWER_BYTES, cost)
             session.send_control(answer)
         except (ValueError, RecursionError, OverflowError):
             raise CommandError(ErrorCode.BAD_VALUE, "data cannot be echoed: it is nested too deep") from None
@@ -371,5 +372,6 @@ class Sessions:
         since = command.from_seq - 1 if 0 < command.from_seq <= topic.seq else None
         work = costs.of_answer(topic.instrument, topic.channel, topic.depth, topic.group, since)
         read = self._hub.recover_work(session.sink, topic, command.from_seq)
-        client_of(session).charge_work(work._replace(read=read), session.format)
+        size = work.answer_bytes(session.format, session.sink.compresses)
+        client_of(session).charge_answer(read, size)
         self._hub.recover(session.sink, topic, command.from_seq)

@@ -127,8 +127,10 @@ class Subscriptions:
                 pass
             return
         command, format = usual.command, session.format
-        levels, size = costs.of_beginning(instrument.core, usual.channel, command.depth, format)
-        client.budgets.charge_answer(levels, size + usual.echo_bytes)
+        levels, size = costs.of_beginning(
+            instrument.core, usual.channel, command.depth, format, usual.echo_bytes
+        )
+        client.charge_answer(levels, costs.weighed(size, sink.compresses))
         topic, resumed = self._hub.join(sink, instrument.core, usual.view)
         self._begin(session, command.id, instrument, topic, resumed, None)
         if not visitor.is_exempt:
@@ -196,7 +198,7 @@ class Subscriptions:
         commands = with_groups(command, found)
         self._check_groups(commands, found)
         client = client_of(session)
-        client.charge_work(_work_of(commands, found), session.format, command.echo_bytes)
+        client.charge_answer(*_cost_of(commands, found, session))
         client.opening += len(found)
         self.tally(session)
         return self._subscribe_each(session, command, commands, found)
@@ -421,15 +423,19 @@ def _asker(session: Session) -> Hashable:
     return visitor.user or visitor.place or session
 
 
-def _work_of(commands: Sequence[Subscribe], found: Sequence[OpenInstrument]) -> costs.Work:
-    read = sent = 0
+def _cost_of(
+    commands: Sequence[Subscribe], found: Sequence[OpenInstrument], session: Session
+) -> tuple[int, int]:
+    """Levels that are read, and bytes of the answers."""
+    levels = size = 0
+    format, compressed = session.format, session.sink.compresses
     for command, instrument in zip(commands, found, strict=True):
         resume = command.resume.get(instrument.name) if command.resume else None
         since = resume[1] if resume and resume[0] == instrument.core.book.epoch else None
         work = costs.of_answer(instrument.core, command.channel, command.depth, command.group, since)
-        read += work.read
-        sent += work.sent
-    return costs.Work(read, sent)
+        levels += work.read
+        size += work.answer_bytes(format, compressed, command.echo_bytes)
+    return levels, size
 
 
 def unknown_sub(sub: int) -> CommandError:

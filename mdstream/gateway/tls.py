@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from mdstream._core.net.secure_connection import SecureConnection
 from mdstream.auth.credentials import Certificate
 from mdstream.auth.identity import is_name
 from mdstream.errors import MdstreamError
@@ -88,9 +89,10 @@ class ServerTls:
 
     def shown(self, transport: Any) -> Certificate | None:
         """The certificate that a client has shown; None if it has shown none, or it has no such name as is wanted."""
-        if self._config.tls_client_ca is None or not hasattr(transport, "get_extra_info"):
+        if self._config.tls_client_ca is None:
             return None
-        found = transport.get_extra_info("peercert")
+        is_ours = isinstance(transport, SecureConnection)
+        found = transport.peer_certificate() if is_ours else transport.get_extra_info("peercert")
         subject = subject_of(found, self._config.tls_client_subject)
         if subject is None:
             return None

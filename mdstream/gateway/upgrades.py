@@ -24,6 +24,8 @@ MAX_REASON = 300
 """Characters of a refusal. Some repeat what the request held."""
 _PATH_WITH_QUERY = PATH + b"?"
 _END = b"\r\n\r\n"
+_KEPT_S = 1.0
+"""An answer says what time it is, in seconds."""
 
 
 class Upgrades:
@@ -164,3 +166,25 @@ def refusal(verdict: Refused, *, with_body: bool = True) -> bytes:
     """A whole HTTP answer that says why not."""
     reason = verdict.reason if len(verdict.reason) <= MAX_REASON else verdict.reason[:MAX_REASON] + "…"
     return response(verdict.status, reason, verdict.headers, with_body=with_body)
+
+
+class KeptRefusals:
+    """Answers to those who shall come back later, each made once a second: a flood is answered by the thousand."""
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
+        self._kept: dict[tuple[int, str, int], bytes] = {}
+        self._until_s = 0.0
+
+    def answer(self, status: int, reason: str) -> bytes:
+        """A whole HTTP answer. ``Retry-After`` differs from one to the next."""
+        now_s = self._now_s()
+        if now_s >= self._until_s:
+            self._kept.clear()
+            self._until_s = now_s + _KEPT_S
+        key = (status, reason, retry_after_s())
+        answer = self._kept.get(key)
+        if answer is None:
+            refused = Refused(status, reason, (("Retry-After", str(key[2])),))
+            answer = self._kept[key] = refusal(refused)
+        return answer

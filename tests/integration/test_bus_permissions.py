@@ -202,7 +202,7 @@ def test_revocations_come_from_an_admin_alone_and_usage_is_read_by_billing(run) 
                 await control.ensure(bus)
                 await ensure_usage(bus, keep_s=60, max_bytes=1_000_000)
                 await put_usage(bus, "gw", "1", b"record")
-                await bus.publish(control.OPENED, control.encode_opened("anna", "s1"))
+                await bus.publish(control.OPENED, control.encode_opened("anna", "s1", 1))
                 await bus.publish(control.USED, control.encode_used("bot", "n" * 16))
                 assert (await denied(bus, revocation.subject)).do == "publish"
                 async with await connect(options(nats, "admin")) as admin:

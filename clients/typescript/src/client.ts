@@ -43,6 +43,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   readonly #policy: Policy;
   readonly #stats: Stats = sum([]);
   readonly #urls: Urls;
+  readonly #line: number;
   readonly #tokens: Tokens;
   readonly #format: Format;
   readonly #transport: Transport;
@@ -68,8 +69,10 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   readonly #recovering = new Map<number, Engine>();
   readonly #pings = new Map<number, (ms: number | null) => void>();
 
-  constructor(urls: string | readonly string[], options: ClientOptions) {
+  /** `line`: its number, from 1, among those of one client. */
+  constructor(urls: string | readonly string[], options: ClientOptions, line = 1) {
     super();
+    this.#line = line;
     this.#urls = new Urls(urls);
     this.#tokens = new Tokens(options.token);
     this.#format = options.format ?? msgpack;
@@ -187,7 +190,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       this.#tokens.used(token);
     }
     // Nor can a page see an HTTP status: so that the gateway says what it refuses.
-    const url = `${this.url}${this.url.includes("?") ? "&" : "?"}reject=close`;
+    const more = this.#line === 1 ? "reject=close" : `reject=close&line=${this.#line}`;
+    const url = `${this.url}${this.url.includes("?") ? "&" : "?"}${more}`;
     const heard = (then: () => void) => {
       if (generation === this.#generation) then();
     };

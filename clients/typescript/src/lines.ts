@@ -52,7 +52,7 @@ export class LinedClient extends Emitter<ClientEvents> implements Client {
     const clock = (this.#clock = options.clock ?? systemClock);
     this.#policy = { ...POLICY, ...options.policy };
     this.#owner = { now: () => clock.now(), release: (view) => this.#release(view) };
-    this.lines = deal(urls, options.lines).map((own) => new DirectClient(own, options));
+    this.lines = deal(urls, options.lines).map((own, line) => new DirectClient(own, options, line + 1));
     for (const [number, line] of this.lines.entries()) {
       line.on("state", (state) => this.#lineChanged(number, state));
       line.on("warning", (text) => this.emit("warning", `line ${number}: ${text}`));

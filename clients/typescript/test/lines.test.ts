@@ -78,6 +78,13 @@ test("URLs are dealt out in turn", () => {
   expect(() => deal(["a"], 0)).toThrow("at least 1");
 });
 
+test("each line says which one it is, for gateways that allow a user one session on each", async () => {
+  start();
+  await open("a", "b");
+  expect(to("a").url).toBe("ws://a/v1/stream?reject=close");
+  expect(to("b").url).toBe("ws://b/v1/stream?reject=close&line=2");
+});
+
 describe("a book on two lines", () => {
   test("shows each update once, from whichever line brings it first", async () => {
     const { book, changes, states } = await books();

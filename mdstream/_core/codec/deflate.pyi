@@ -1,3 +1,5 @@
+MOST_COMPRESSED: int
+
 class Deflater:
     def __init__(self, level: int = 1, least: int = 256) -> None: ...
     @property

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -82,6 +83,26 @@ def test_half_open_connections_of_one_address_are_bounded(run, nats_server, gate
                 writer.transport.abort()
             await until(lambda: server._server.half_open == 0)
             assert (await (await ws.open(server.port, source=A)).recv())["type"] == "welcome"
+
+    run(scenario())
+
+
+def test_connections_that_one_address_has_too_many_of_use_up_nothing_of_others(
+    run, nats_server, gateway, ws
+) -> None:
+    async def scenario() -> None:
+        few = {"limits_address_handshakes": 1, "accepts_per_second": 3}
+        async with gateway(nats_server.url, **few, **NOBODY_EXEMPT) as server:
+            now = time.monotonic()
+            server._server._now_s = lambda: now  # the rate allows three, and no more
+            _, waiting = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(A, 0))
+            await until(lambda: server._server.half_open == 1)
+            for _ in range(5):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(A, 0))
+                assert (await reader.read()).startswith(b"HTTP/1.1 429 ")
+                writer.close()
+            assert (await (await ws.open(server.port, source=B)).recv())["type"] == "welcome"
+            waiting.transport.abort()
 
     run(scenario())
 

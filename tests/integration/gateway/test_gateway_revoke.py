@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mdstream.bus import connect, control
+from mdstream.client import Policy
 from mdstream.client import connect as connect_client
 from mdstream.codes import CloseCode
 from mdstream.errors import ConnectionLost, HandshakeRefused
@@ -57,6 +58,7 @@ async def known(*gateways: Any) -> None:
 
 TELLING = {"heartbeat_ms": 200}
 """A token of a second is told of at once, and lasts for the leeway of 30 s."""
+QUICK = Policy(backoff_base_s=0.01, backoff_cap_s=0.05)
 ENDING = {**TELLING, "auth_leeway_ms": 0}
 
 
@@ -197,6 +199,30 @@ def test_one_session_of_a_subject_on_all_gateways(run, gateway, ws, nats_server,
             for client in (third, other):
                 client.send({"op": "ping"})
                 await client.until("pong")
+
+    run(scenario())
+
+
+def test_a_client_with_two_lines_has_a_session_on_each(
+    run, gateway, ws, http, upgrade, nats_server, key
+) -> None:
+    async def scenario() -> None:
+        options = {"auth_key_file": (key,), "auth_single_session": True}
+        async with gateway(nats_server.url, **options) as one, gateway(nats_server.url, **options) as two:
+            await known(one, two)
+            for server in (one, two):
+                server._sessions.single._now_s = lambda: time.monotonic() + 60  # all that is open is old
+            two_lines = {"lines": 2, "policy": QUICK, "token": token()}
+            async with connect_client([one.url, two.url], **two_lines) as client:
+                while {line.state for line in client.lines} != {"open"}:
+                    await asyncio.sleep(0.01)
+                later = await ws.open(one.port, path="/v1/stream?line=2", **bearer())
+                while client.lines[1].stats.reconnects == 0:
+                    await asyncio.sleep(0.01)
+                assert client.lines[0].stats.reconnects == 0
+                assert await later.closed() == CloseCode.REPLACED, "the client's line comes back"
+            answer = await http(one.port, upgrade("/v1/stream?line=3", **bearer()))
+            assert answer.status == 400 and b"line must be 1 or 2" in answer.body
 
     run(scenario())
 

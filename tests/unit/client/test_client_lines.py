@@ -11,6 +11,7 @@ from mdstream.client.lines import deal
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import Request
 from mdstream.client.states import Stats
+from mdstream.client.urls import of_line
 
 SUB = 7
 
@@ -204,6 +205,18 @@ def test_a_ticker_never_takes_back_what_is_shown(make_desk: Any) -> None:
 )
 def test_urls_are_dealt_to_the_lines(urls: Any, lines: int, dealt: Any) -> None:
     assert deal(urls, lines) == dealt
+
+
+@pytest.mark.parametrize(
+    ("url", "line", "dialed"),
+    [
+        ("ws://a/v1/stream", 1, "ws://a/v1/stream"),
+        ("ws://a/v1/stream", 2, "ws://a/v1/stream?line=2"),
+        ("ws://a/v1/stream?token=x", 2, "ws://a/v1/stream?token=x&line=2"),
+    ],
+)
+def test_a_line_says_which_one_it_is(url: str, line: int, dialed: str) -> None:
+    assert of_line(url, line) == dialed
 
 
 @pytest.mark.parametrize(("urls", "lines"), [(["a", "b"], 3), ("a", 0), ([], 2)])

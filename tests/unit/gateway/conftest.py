@@ -25,9 +25,9 @@ from mdstream.model import InstrumentId, Ref, State
 class FakeSession:
     """What ``Sessions`` uses of a core session, over a ``MemorySink``."""
 
-    def __init__(self, hub: Hub, format: int = 0) -> None:
+    def __init__(self, hub: Hub, format: int = 0, window_bits: int = 0) -> None:
         self.format = format
-        self.sink = MemorySink(format)
+        self.sink = MemorySink(format, window_bits=window_bits)
         self.context: object = None
         self.transport: object = None
         self.code = 0
@@ -168,8 +168,9 @@ class Stage:
         for name in names:
             self.readers.refs[name] = Ref(price_exp=-2, size_exp=-3)
 
-    def client(self, format: int = 0) -> FakeSession:
-        session = FakeSession(self.hub, format)
+    def client(self, format: int = 0, window_bits: int = 0) -> FakeSession:
+        """``window_bits``: its messages are compressed."""
+        session = FakeSession(self.hub, format, window_bits)
         self.sessions.opened(session)  # type: ignore[arg-type]
         assert session.taken()[0]["type"] == "welcome"
         return session

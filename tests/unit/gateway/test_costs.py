@@ -3,9 +3,10 @@ from __future__ import annotations
 import msgpack
 import pytest
 
+from mdstream._core.codec.deflate import MOST_COMPRESSED
 from mdstream._core.fanout.instrument import Instrument
 from mdstream.gateway import costs
-from mdstream.gateway.costs import Work
+from mdstream.gateway.costs import Work, weighed
 
 
 @pytest.fixture
@@ -53,8 +54,8 @@ def test_trades_and_tickers(instrument: Instrument) -> None:
 
 
 def test_bytes() -> None:
-    assert Work(0, 100).answer_bytes(0) > Work(0, 100).answer_bytes(1) > 900
-    assert Work(1, 2) + Work(3, 4) == Work(4, 6)
+    assert Work(0, 100).answer_bytes(0, False) > Work(0, 100).answer_bytes(1, False) > 900
+    assert Work(0, 0).answer_bytes(0, False, 50) == Work(0, 0).answer_bytes(0, False) + 50
 
 
 @pytest.mark.parametrize("depth", [0, 1, 5, 1000])
@@ -64,4 +65,12 @@ def test_a_beginning_costs_what_an_answer_without_a_number_costs(
     instrument: Instrument, channel: str, depth: int, format: int
 ) -> None:
     work = costs.of_answer(instrument, channel, depth, 1, None)
-    assert costs.of_beginning(instrument, channel, depth, format) == (work.read, work.answer_bytes(format))
+    begun = costs.of_beginning(instrument, channel, depth, format, 7)
+    assert begun == (work.read, work.answer_bytes(format, False, 7))
+
+
+def test_compressed_bytes_weigh_more_as_far_as_a_message_is_compressed() -> None:
+    assert weighed(1_000, False) == 1_000
+    assert weighed(1_000, True) == 4_000
+    assert weighed(MOST_COMPRESSED + 1_000, True) == 4 * MOST_COMPRESSED + 1_000
+    assert Work(0, 100).answer_bytes(1, True) == 4 * Work(0, 100).answer_bytes(1, False)

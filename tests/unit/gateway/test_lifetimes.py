@@ -14,14 +14,14 @@ from mdstream.auth.entitlements import NONE
 from mdstream.auth.identity import Identity
 from mdstream.auth.revocations import Revocation, Revocations
 from mdstream.codes import CloseCode
-from mdstream.gateway.lifetimes import RACE_S, Lifetimes, SingleSessions
+from mdstream.gateway.lifetimes import RACE_S, Lifetimes, SingleSessions, line_of
 
 
 class FakeSession:
-    def __init__(self, desk: Desk, id: str, identity: Identity) -> None:
+    def __init__(self, desk: Desk, id: str, identity: Identity, line: int) -> None:
         self.open = True
         self.codes: list[int] = []
-        self.context = SimpleNamespace(id=id, identity=identity, opened_s=desk.now_s)
+        self.context = SimpleNamespace(id=id, identity=identity, opened_s=desk.now_s, line=line)
 
     def close(self, code: int, reason: str) -> None:
         self.open = False
@@ -50,9 +50,15 @@ class Desk:
         self.single = SingleSessions(member, lambda: self.now_s)
 
     def open(
-        self, id: str, *, lasts_s: float | None = None, leeway_s: float = 0.0, subject: str = "alice"
+        self,
+        id: str,
+        *,
+        lasts_s: float | None = None,
+        leeway_s: float = 0.0,
+        subject: str = "alice",
+        line: int = 1,
     ) -> Any:
-        session = FakeSession(self, id, self.identity(lasts_s, leeway_s, subject))
+        session = FakeSession(self, id, self.identity(lasts_s, leeway_s, subject), line)
         self.sessions.append(session)
         self.lifetimes.follow(session, session.context.identity)  # type: ignore[arg-type]
         return session
@@ -173,3 +179,35 @@ def test_two_that_open_at_the_same_time_on_two_gateways_agree_on_one() -> None:
     here.single.opened_elsewhere("alice", "bb")
     there.single.opened_elsewhere("alice", "aa")
     assert [one.open, two.open] == [False, True]
+
+
+def test_a_subject_has_a_session_on_each_of_two_lines(desk: Desk) -> None:
+    first, second = desk.open("1"), desk.open("2", line=2)
+    for session in (first, second):
+        desk.single.opened(session)
+    assert first.open and second.open
+    third = desk.open("3", line=2)
+    desk.single.opened(third)
+    assert first.open and second.codes == [CloseCode.REPLACED]
+    desk.now_s += RACE_S
+    desk.single.opened_elsewhere("alice", "4", 1)
+    assert first.codes == [CloseCode.REPLACED] and third.open
+    desk.single.closed(second)
+    desk.single.opened_elsewhere("alice", "5", 2)
+    assert third.codes == [CloseCode.REPLACED], "the end of an older one forgets no newer one"
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        (b"/v1/stream", 1),
+        (b"/v1/stream?line=1", 1),
+        (b"/v1/stream?token=a&line=2", 2),
+        (b"/v1/stream?line=3", None),
+        (b"/v1/stream?line=", None),
+        (b"/v1/stream?line=02", None),
+        (b"/v1/stream?line=2&line=1", 2),
+    ],
+)
+def test_an_upgrade_request_names_its_line(target: bytes, line: int | None) -> None:
+    assert line_of(target) == line

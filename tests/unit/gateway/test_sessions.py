@@ -474,6 +474,7 @@ def test_a_command_beyond_a_budget_is_refused_before_it_is_done(run, stage) -> N
     async def scenario() -> None:
         on = stage(answer_bytes_burst=1_000, answer_bytes_per_second=1)
         await opened(on)
+        on.audit.limited_total.clear()
         client = on.client()
         on.say(client, **{**BOOK, "instruments": NAMES})
         assert len(client.taken()) == 20, "more than there is at once, but it was all there"
@@ -498,6 +499,26 @@ def test_a_long_id_is_echoed_in_each_answer_and_charged_for_each(run, stage) -> 
         on.say(client, **{**BOOK, "instruments": NAMES[:1], "depth": 5}, id=2)
         (error,) = client.taken()
         assert (error["code"], "answer_bytes_burst" in error["message"]) == ("rate_limited", True)
+
+    run(scenario())
+
+
+def test_what_is_compressed_is_charged_for_the_time_that_it_takes(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        await opened(on)
+        charged: dict[int, list[float]] = {0: [], 15: []}
+        for window_bits, amounts in charged.items():
+            client = on.client(window_bits=window_bits)
+            on.say(client, **{**BOOK, "instruments": NAMES})
+            client.context.budgets.also = lambda cost, amount, amounts=amounts: (
+                amounts.append(amount) if cost == "answer_bytes" else None
+            )
+            on.say(client, **{**BOOK, "instruments": NAMES, "depth": 5})
+            on.say(client, op="recover", sub=client.sink.topics()[0].number, **{"from": 0})
+            on.say(client, op="ping", data="x" * 1_000)
+        assert len(charged[0]) == 3
+        assert charged[15] == [4 * amount for amount in charged[0]]
 
     run(scenario())
 

@@ -5,7 +5,7 @@ import pytest
 from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.handshake import Accepted, Refused
 from mdstream.gateway.offers import LONGEST, REMEMBERED, Offers
-from mdstream.gateway.upgrades import Upgrades
+from mdstream.gateway.upgrades import KeptRefusals, Upgrades
 
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 
@@ -184,3 +184,17 @@ def test_a_health_check_is_told_of_trouble() -> None:
         assert isinstance(verdict, Refused) and (verdict.status, verdict.reason) == (503, "draining")
         assert answer.endswith(b"\r\n\r\nnot ready\n")
     assert isinstance(upgrades.answer(head(), None)[0], Accepted), "clients may come"
+
+
+def test_refusals_are_made_once_a_second_and_differ_in_when_to_come_back() -> None:
+    now_s = [100.0]
+    kept = KeptRefusals(lambda: now_s[0])
+    answers = {kept.answer(503, "full") for _ in range(200)}
+    assert 1 < len(answers) <= 10
+    assert all(answer.startswith(b"HTTP/1.1 503 ") and answer.endswith(b"full\n") for answer in answers)
+    before = [kept.answer(503, "full") for _ in range(50)]
+    assert len(set(map(id, before))) <= 10
+    now_s[0] += 1
+    after = [kept.answer(503, "full") for _ in range(50)]
+    assert not any(one is other for one in before for other in after)
+    assert kept.answer(429, "full").startswith(b"HTTP/1.1 429 ")

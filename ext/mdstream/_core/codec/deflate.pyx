@@ -17,6 +17,9 @@ cdef enum:
     TAIL = 4                    # bytes of an empty stored block, 00 00 FF FF, that are not sent (RFC 7692 section 7.2.1)
     MOST = 131072               # bytes of a message: a larger one would hold up the loop for longer than some 2 ms, and is sent as it is
 
+# The same for Python: bytes of the largest message that is compressed.
+MOST_COMPRESSED = MOST
+
 cdef int CORRUPT = CloseCode.NOT_UTF8       # 1007: data that does not fit the type of the message (RFC 6455 section 7.4.1)
 cdef int TOO_BIG = CloseCode.TOO_BIG
 

@@ -82,6 +82,8 @@ cdef class Outbox:
 
     # The payload in `scratch` (emptied by this) as one frame of a variant in the arena.
     cdef int c_frame(self, int variant, Frame* out) except -1
+    # The same in memory of its own, which the caller frees: for what is kept.
+    cdef int c_frame_apart(self, int variant, Frame* out) except -1
     cdef int c_message(self, int variant, const char* payload, Py_ssize_t size, Frame* out) except -1
     # Any payload as one frame in the arena; compressed if it is large enough.
     cdef int c_frame_of(self, int opcode, int compression, const char* payload, Py_ssize_t size, Frame* out) except -1

@@ -72,6 +72,12 @@ cdef const Delivery* take_deliveries(Sink sink) noexcept:
     return first
 
 
+cdef inline void put_frame(char* data, int opcode, const char* payload, Py_ssize_t size) noexcept nogil:
+    put_header(data, opcode, size)
+    if size:                    # a ping has no payload
+        memcpy(data + header_size(size), payload, size)
+
+
 cdef class Outbox:
     def __cinit__(self) -> None:
         self.filled = []
@@ -105,19 +111,30 @@ cdef class Outbox:
         return self.c_frame_of(opcode, compression_of(variant), payload, size, out)
 
     cdef int c_frame_of(self, int opcode, int compression, const char* payload, Py_ssize_t size, Frame* out) except -1:
-        cdef Py_ssize_t header
-        cdef char* data
         cdef bytes compressed = None if compression == PLAIN else self.deflater.c_compress(compression, payload, size, &size)
         if compressed is not None:
             payload = compressed
             opcode |= RSV1
-        header = header_size(size)
-        data = <char*>arena_take(&self.frames, header + size, 1)
-        put_header(data, opcode, size)
-        if size:                    # a ping has no payload
-            memcpy(data + header, payload, size)
-        out.data = data
-        out.size = header + size
+        out.size = header_size(size) + size
+        out.data = <char*>arena_take(&self.frames, out.size, 1)
+        put_frame(<char*>out.data, opcode, payload, size)
+        return 0
+
+    cdef int c_frame_apart(self, int variant, Frame* out) except -1:
+        cdef int opcode = OP_TEXT if format_of(variant) == 0 else OP_BINARY
+        cdef int compression = compression_of(variant)
+        cdef const char* payload = self.scratch.data
+        cdef Py_ssize_t size = self.scratch.size
+        cdef bytes compressed = None if compression == PLAIN else self.deflater.c_compress(compression, payload, size, &size)
+        self.scratch.size = 0
+        if compressed is not None:
+            payload = compressed
+            opcode |= RSV1
+        out.size = header_size(size) + size
+        out.data = <char*>malloc(out.size)
+        if out.data == NULL:
+            raise MemoryError(f"no memory for a frame of {out.size} bytes")
+        put_frame(<char*>out.data, opcode, payload, size)
         return 0
 
     cdef int c_deliver(self, Sink sink, Frame frame) except -1:

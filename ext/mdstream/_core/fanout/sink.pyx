@@ -5,7 +5,9 @@ from libc.stdlib cimport free, realloc
 
 from mdstream._core.base.check cimport check
 from mdstream._core.base.prefetch cimport CACHE_LINE
-from mdstream._core.codec.variant cimport DEFLATE, DEFLATE_NARROW, LEAST_WINDOW_BITS, MOST_WINDOW_BITS, PLAIN, variant_of
+from mdstream._core.codec.variant cimport (
+    DEFLATE, DEFLATE_NARROW, LEAST_WINDOW_BITS, MOST_WINDOW_BITS, PLAIN, compression_of, variant_of,
+)
 
 
 cdef int reserve_item(void** items, uint32_t* capacity, uint32_t count, size_t size) except -1:
@@ -55,6 +57,11 @@ cdef class Sink:
 
     def __dealloc__(self) -> None:
         free(self.places)
+
+    @property
+    def compresses(self) -> bool:
+        """Whether its messages are compressed, those of a size that is worth it."""
+        return compression_of(self.variant) != PLAIN
 
     @property
     def subscriptions(self) -> int:

@@ -31,4 +31,3 @@ cdef class BookTopic(Topic):
     cdef int c_restart(self, Outbox out, Reason reason) except -1
     cdef Py_ssize_t c_levels(self) except -1
     cdef void c_count(self, Outbox out, Member* member, bint snapshot) noexcept
-    cdef int c_keep_snapshot(self, Outbox out, Snapshot* kept, Reason reason, const Frame* frame) except -1

@@ -1,8 +1,7 @@
 """Books. Full ones send what the change log has; cut or grouped ones the difference to the view last sent."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.stdlib cimport free
 
 from mdstream._core.orderbook.book cimport Book
 from mdstream._core.codec.encode cimport ENCODERS
@@ -309,18 +308,10 @@ cdef class BookTopic(Topic):
                 bids = &out.other_bids
                 asks = &out.other_asks
             ENCODERS[format_of(variant)].snapshot(&out.scratch, &head, bids, asks, self.crc, reason)
-            out.c_frame(variant, frame)
-            self.c_keep_snapshot(out, kept, reason, frame)
+            out.c_free_later(kept.data)
+            kept.data = NULL
+            out.c_frame_apart(variant, frame)
+            kept.data, kept.size, kept.reason = <char*>frame.data, frame.size, reason
         frame.data = kept.data
         frame.size = kept.size
-        return 0
-
-    cdef int c_keep_snapshot(self, Outbox out, Snapshot* kept, Reason reason, const Frame* frame) except -1:
-        out.c_free_later(kept.data)
-        kept.data = <char*>malloc(frame.size)
-        if kept.data == NULL:
-            raise MemoryError(f"no memory for a snapshot of {frame.size} bytes")
-        memcpy(kept.data, frame.data, frame.size)
-        kept.size = frame.size
-        kept.reason = reason
         return 0

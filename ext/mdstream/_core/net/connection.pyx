@@ -65,6 +65,7 @@ cdef enum:
     TURN_US = 1000              # until the event loop goes on with what else is ready
     REAP_US = 500               # of it, for closing those that have ended: the kernel takes longer for that than for an event
     ORPHAN_MOST = 16384         # bytes that the kernel may go on delivering when a connection has ended
+    REQUEST_MOST = 16384        # bytes that are read of one who is turned away
 
 cdef object logger = logging.getLogger("mdstream.connection")
 
@@ -82,6 +83,20 @@ def accept(fd: int) -> int:
     if taken < 0 and errno not in (EAGAIN, EINTR, ECONNABORTED, EPROTO):
         raise OSError(errno, os.strerror(errno))
     return taken
+
+
+def turn_away(fd: int, answer: bytes) -> None:
+    """Closes a connection that was just accepted, with as much of ``answer`` as its socket takes at once.
+
+    What has come already is read: else the system would send a reset, and the client might lose the answer to it.
+    """
+    cdef int leaving = fd
+    cdef const char* at = answer
+    cdef char[REQUEST_MOST] request
+    if len(answer):
+        send(leaving, at, len(answer), MSG_DONTWAIT | MSG_NOSIGNAL)
+        recv(leaving, request, REQUEST_MOST, MSG_DONTWAIT)
+    close(leaving)
 
 
 cdef class ConnectionHandler:

@@ -11,6 +11,7 @@ from mdstream._core.base.check cimport check
 from mdstream._core.base.clock cimport monotonic_us
 from mdstream._core.codec.deflate cimport decompress
 from mdstream._core.net.connection cimport Connection
+from mdstream._core.net.secure_connection cimport SecureConnection
 from mdstream._core.net.socket_send cimport reset_on_close, undelivered
 from mdstream._core.websocket.frame cimport (
     HEADER_MAX, OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT, put_header
@@ -63,6 +64,11 @@ cdef int descriptor_of(object transport) except -2:
     return -1 if socket is None else socket.fileno()
 
 
+cdef bint is_ours(object transport) noexcept:
+    """Whether it is a connection of this room, not a transport of the event loop."""
+    return isinstance(transport, Connection) or isinstance(transport, SecureConnection)
+
+
 cdef bytes clipped(str reason):
     """At most MAX_REASON bytes of UTF-8, in whole characters."""
     return reason.encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore").encode()
@@ -84,8 +90,9 @@ cdef bint may_become(uint8_t before, uint8_t after) noexcept nogil:
 cdef class Session(ConnectionHandler):
     """One client's WebSocket on the server: whole messages in, frames out, closed as RFC 6455 requires.
 
-    It is the handler of a ``Connection``, or the protocol of an asyncio transport, as for TLS. ``sink`` is there once it is
-    accepted, ``transport`` from the connection to its end; ``context`` is free for use by the callbacks.
+    It is the handler of a ``Connection`` or, with TLS, of a ``SecureConnection``; on systems without epoll the protocol of an asyncio
+    transport. ``sink`` is there once it is accepted, ``transport`` from the connection to its end; ``context`` is free for use by the
+    callbacks.
 
     ======= =========================================== ================================
     state   entered by                                  next
@@ -191,7 +198,7 @@ cdef class Session(ConnectionHandler):
     cdef int c_abort(self) except -1:
         """What a peer did not read is thrown away, also by the kernel."""
         cdef int fd
-        if not isinstance(self.transport, Connection):
+        if not is_ours(self.transport):
             fd = descriptor_of(self.transport)
             if fd >= 0 and (self.transport.get_write_buffer_size() or undelivered(fd)):
                 reset_on_close(fd)
@@ -299,6 +306,8 @@ cdef class Session(ConnectionHandler):
         """It is brought up to date a slice at a time; others have their turn in between."""
         if isinstance(self.transport, Connection):
             return (<Connection>self.transport).c_ask_again()
+        if isinstance(self.transport, SecureConnection):
+            return (<SecureConnection>self.transport).c_ask_again()
         self.group.call_soon(self.resume_writing)
         return 0
 
@@ -335,7 +344,7 @@ cdef class Session(ConnectionHandler):
             transport.abort()
             return
         self.transport = transport
-        if not isinstance(transport, Connection):
+        if not is_ours(transport):
             secure = transport.get_extra_info("ssl_object") is not None
             transport.set_write_buffer_limits(1 if secure else 0, 0)
 

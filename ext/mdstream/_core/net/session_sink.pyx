@@ -8,6 +8,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from mdstream._core.net.connection cimport Connection
+from mdstream._core.net.secure_connection cimport SecureConnection
 from mdstream._core.net.socket_send cimport MSG_DONTWAIT, MSG_NOSIGNAL, send_now
 
 from mdstream.codes import CloseCode
@@ -92,6 +93,8 @@ cdef int socket_of(object transport) except -2:
     """The descriptor that may be written to directly, or -1 if there is none, as with TLS."""
     if isinstance(transport, Connection):
         return (<Connection>transport).fd
+    if isinstance(transport, SecureConnection):
+        return -1
     if transport.get_extra_info("ssl_object") is not None:
         return -1
     return transport.get_extra_info("socket").fileno()
