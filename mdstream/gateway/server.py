@@ -25,6 +25,7 @@ from mdstream.gateway.limits import Limits, Visitor
 from mdstream.gateway.sessions import UNWELCOME, Sessions
 from mdstream.gateway.sockets import peer_of
 from mdstream.gateway.tls import ServerTls
+from mdstream.gateway.ui import Ui
 from mdstream.gateway.upgrades import Upgrades, refusal
 
 log = logging.getLogger("mdstream.gateway.server")
@@ -51,11 +52,13 @@ class Server:
         self._config = config
         self._audit = audit
         self._limits = limits
+        self.ui = Ui() if config.ui else None
         self._upgrades = Upgrades(
             compression=config.compression,
             trouble=bus_trouble,
             origins=make_origins(config),
             query_token=config.auth_query_token,
+            page=self.ui.answer if self.ui is not None else lambda head: None,
         )
         self.admission = Admission(
             authenticator,
