@@ -53,6 +53,8 @@ export class Chart {
   ) {
     this.#chart = createChart(place, {
       autoSize: true,
+      // Its licence asks for a notice and a link: the head of the panel has both. The logo would add styles that our policy forbids.
+      layout: { attributionLogo: false },
       crosshair: { mode: CrosshairMode.Normal },
       timeScale: { timeVisible: true, secondsVisible: true, rightOffset: 8, barSpacing: 7 },
       localization: { priceFormatter: (price: number) => this.#priceText(price) },
@@ -105,8 +107,6 @@ export class Chart {
         textColor: muted,
         fontSize: 11,
         fontFamily: "system-ui, sans-serif",
-        // Its licence asks for a notice and a link: the panel's head has both. The logo would add styles that our policy forbids.
-        attributionLogo: false,
       },
       grid: { vertLines: { color: line }, horzLines: { color: line } },
       rightPriceScale: { borderColor: line },

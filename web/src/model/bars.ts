@@ -88,7 +88,7 @@ export class Bars {
     this.#local = true;
     this.note.set(`Only what traded since you opened the page: no history (${why}). It needs \`mdstream candles\` beside the gateway.`);
     const { tape, trades } = this.market;
-    this.priceExp = trades?.priceExp ?? 0;
+    [this.priceExp, this.sizeExp] = [trades?.priceExp ?? 0, trades?.sizeExp ?? 0];
     for (const row of tape) if (!("lost" in row)) this.#add(row);
     this.onReset();
   }
@@ -120,7 +120,8 @@ export class Bars {
   /** A trade that is newer than the newest candle moves it in the same frame. */
   #takeTrade(trade: Trade): void {
     if (!this.#local && (this.bars.length === 0 || trade.epoch !== this.#epoch || trade.seq <= this.#seq)) return;
-    if (this.bars.length === 0) this.priceExp = this.market.trades?.priceExp ?? 0;
+    const { trades } = this.market;
+    if (this.bars.length === 0) [this.priceExp, this.sizeExp] = [trades?.priceExp ?? 0, trades?.sizeExp ?? 0];
     this.onChange([this.#add(trade)]);
   }
 

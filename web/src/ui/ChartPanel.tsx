@@ -34,7 +34,7 @@ export function ChartPanel({ page }: { page: Page }) {
         {legend !== null && (
           <div class={`legend number ${legend.rising ? "up" : "down"}`} aria-hidden="true">
             <span>O {legend.open}</span> <span>H {legend.high}</span> <span>L {legend.low}</span> <span>C {legend.close}</span>{" "}
-            <span class="muted">V {legend.volume}</span> {legend.incomplete && <span class="muted">incomplete</span>}
+            <span class="muted">V {legend.volume}</span>{legend.incomplete && <span class="muted" title="trades in it are missing">∼</span>}
           </div>
         )}
         <a class="credit" href="https://www.tradingview.com/" target="_blank" rel="noopener noreferrer">

@@ -116,7 +116,7 @@ function Line({ row, top, chosen, starred, spark, onChoose }: LineProps) {
   return (
     <li class={live ? "" : "not-live"} style={{ top: `${top}px` }}>
       <button type="button" class={`star${starred ? " on" : ""}`} aria-pressed={starred} onClick={star}>
-        <Icon name="star" />
+        <Icon name="star" hollow={!starred} />
         <span class="hidden">Keep {row.instrument} on top</span>
       </button>
       <button type="button" class="market" aria-current={chosen} onClick={onChoose}>

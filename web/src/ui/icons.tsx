@@ -11,9 +11,9 @@ const PATHS = {
   clock: "M8 1.500a6.500 6.500 0 1 1 0 13 6.500 6.500 0 0 1 0-13ZM8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3Zm-.7 1.700h1.400v3l2 2-1 1-2.400-2.400Z",
 } as const;
 
-export function Icon({ name }: { name: keyof typeof PATHS }) {
+export function Icon({ name, hollow = false }: { name: keyof typeof PATHS; hollow?: boolean }) {
   return (
-    <svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true" focusable="false">
+    <svg class={hollow ? "icon hollow" : "icon"} viewBox="0 0 16 16" width="16" height="16" aria-hidden="true" focusable="false">
       <path d={PATHS[name]} />
     </svg>
   );
