@@ -63,7 +63,7 @@ export class Plot {
       ...this.#size,
       legend: { show: false },
       cursor: { show: false },
-      padding: [8, 8, 0, 0],
+      padding: [8, 8, 8, 0],
       axes: [
         { ...axis, show: false },
         { ...axis, size: 44, space: 24 },

@@ -103,6 +103,9 @@ export class Market {
       depth = now.depth;
       this.#subscribe();
     });
+    feed.changed.watch(() => {
+      for (const drawers of [this.drawers, this.wholeDrawers, this.tapeDrawers]) this.#redraw(drawers);
+    });
     document.addEventListener("visibilitychange", () => this.#visibility());
   }
 
@@ -190,8 +193,7 @@ export class Market {
     this.#trusted = book.trusted;
     this.feed.timeline.book(book.state, book.code ?? "", this.#how);
     this.changed.set(this.changed.now + 1);
-    this.#redraw(this.drawers);
-    this.#redraw(this.tapeDrawers);
+    for (const drawers of [this.drawers, this.wholeDrawers, this.tapeDrawers]) this.#redraw(drawers);
   }
 
   #redraw(drawers: Set<Drawer>): void {

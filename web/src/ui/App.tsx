@@ -1,4 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
+import { shownOf } from "../model/shown.js";
 import { change, settings, type Tab } from "../model/settings.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
@@ -26,6 +27,8 @@ export function App({ page }: { page: Page }) {
   const [drawer, setDrawer] = useState(false);
   useKeys(page, { help: () => setHelp((open) => !open), escape: () => (setHelp(false), setDrawer(false)), search: () => setDrawer(true) });
   const chosen = useValue(page.market.instrument);
+  useValue(page.feed.changed);
+  const link = shownOf(page.feed, null).kind;
   useEffect(() => {
     setDrawer(false);
   }, [chosen]);
@@ -38,7 +41,7 @@ export function App({ page }: { page: Page }) {
     "--panel-height": now.panelOpen ? "276px" : "28px",
   };
   return (
-    <div class="page" data-tab={now.tab} data-drawer={drawer ? "open" : "shut"} style={style as never}>
+    <div class="page" data-tab={now.tab} data-link={link} data-drawer={drawer ? "open" : "shut"} style={style as never}>
       <TopBar page={page} onMenu={() => setDrawer((open) => !open)} onHelp={() => setHelp(true)} />
       <Spoken page={page} />
       <nav class="tabs" aria-label="Panels">

@@ -32,13 +32,13 @@ export function ChartPanel({ page }: { page: Page }) {
           ))}
         </div>
         {legend !== null && (
-          <div class={`legend number ${legend.rising ? "up" : "down"}`} aria-hidden="true">
+          <div class={`legend number${kind === "live" || kind === "halted" ? "" : ` not-live ${kind}`} ${legend.rising ? "up" : "down"}`} aria-hidden="true">
             <span>O {legend.open}</span> <span>H {legend.high}</span> <span>L {legend.low}</span> <span>C {legend.close}</span>{" "}
-            <span class="muted">V {legend.volume}</span>{legend.incomplete && <span class="muted" title="trades in it are missing">∼</span>}
+            <span class="muted">V {legend.volume}</span>
           </div>
         )}
         <a class="credit" href="https://www.tradingview.com/" target="_blank" rel="noopener noreferrer">
-          Charts by TradingView
+          <span class="long">Charts by </span>TradingView
         </a>
       </div>
       <div class={`canvas ${kind === "live" || kind === "halted" ? "" : `not-live ${kind}`}`} ref={place} />

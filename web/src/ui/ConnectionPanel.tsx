@@ -36,9 +36,10 @@ function Bar({ page: { feed }, open }: { page: Page; open: boolean }) {
       <span class={`dot ${client.state}`} aria-hidden="true" />
       <span>{client.welcome?.node ?? client.state}</span>
       <span class="number">{last?.messages ?? 0} msg/s</span>
-      <span class="number">{((last?.bytes ?? 0) / 1000).toFixed(1)} kB/s</span>
+      <span class="number kb">{((last?.bytes ?? 0) / 1000).toFixed(1)} kB/s</span>
       <span class="number" title="From the event to the screen: the median of the last second">
-        event → screen {ms(last?.p50)}
+        <span class="word">event → screen </span>
+        {ms(last?.p50)}
       </span>
       <span class="number wide">{client.stats.crcChecked.toLocaleString("en")} checksums, {client.stats.crcErrors} wrong</span>
     </button>

@@ -15,6 +15,8 @@ const COLUMNS: readonly (readonly [SortBy, string])[] = [
   ["change", "24 h"],
 ];
 const SIM = "mdstream feed sim";
+/** Shorter words, as there is little room. */
+const SHORT: Readonly<Record<string, string>> = { disconnected: "offline", pending: "waiting", unknown: "not read" };
 
 export function Watchlist({ page }: { page: Page }) {
   const { market, watch } = page;
@@ -121,7 +123,7 @@ function Line({ row, top, chosen, starred, spark, onChoose }: LineProps) {
       </button>
       <button type="button" class="market" aria-current={chosen} onClick={onChoose}>
         <span class="name">
-          <b>{symbol}</b> <span class="venue">{venue}{row.state === "live" ? "" : ` · ${row.state}`}</span>
+          <b>{symbol}</b> <span class="venue">{venue}{row.state === "live" ? "" : ` · ${SHORT[row.state] ?? row.state}`}</span>
         </span>
         <Spark points={spark} />
         <span class="prices">
