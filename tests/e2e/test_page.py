@@ -105,7 +105,7 @@ def test_it_shows_the_publishers_book_also_after_its_gateway_came_back(
                     await compare(seen, sim)
                     await here.stop(at_once=True)
                     await seen.until("document.querySelector('.state.offline') !== null")
-                    assert "reconnecting" in await seen.page.inner_text(".state")
+                    assert "connecting" in await seen.page.inner_text(".state")
                     assert await seen.page.query_selector(".figures.not-live") is not None
                     async with gateway(url, ui=True, port=port):
                         await seen.live()

@@ -7,9 +7,9 @@ import { onFrame } from "./frames.js";
 import { Timeline } from "./timeline.js";
 import { Value } from "./value.js";
 
-/** A busy connection that is so long without a word is no longer trusted. */
+/** A busy connection that is so long without a word is asked for a sign of life; without one it is no longer trusted. */
+const PROBE_MS = 1_000;
 const QUIET_MS = 1_500;
-const PROBE_MS = 2_000;
 /** Messages a second from which on silence says something. */
 const BUSY = 4;
 export const WINDOW_S = 60;
@@ -139,11 +139,12 @@ export class Feed {
     if (messages !== this.#heard) {
       this.#heard = messages;
       this.#heardAt = now;
+      if (this.#probed) this.#rate = 0; // it lives: there was nothing to say
       this.#probed = false;
     }
     const silent = this.client.state === "open" ? now - this.#heardAt : 0;
     const quiet = silent > QUIET_MS && this.#rate >= BUSY;
-    if (silent > PROBE_MS && quiet && !this.#probed) {
+    if (silent > PROBE_MS && this.#rate >= BUSY && !this.#probed) {
       this.#probed = true;
       this.client.probe();
     }
