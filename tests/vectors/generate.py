@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cases_boards
 import cases_client
 import cases_feed
 import cases_server
 import cases_views
-from reference import DATA, Object, checksum, checksum_text, decimal_text, json_text, msgpack_hex
+from reference import BOARD, DATA, Object, checksum, checksum_text, decimal_text, json_text, msgpack_hex
 
 HERE = Path(__file__).parent
 MOST = cases_server.MOST
@@ -52,6 +53,17 @@ def _joined() -> list[Object]:
 
 def client() -> Object:
     return {"commands": [_map(name, "op", command) for name, command in cases_client.commands()]}
+
+
+def boards() -> Object:
+    data = []
+    for name, kind, fields, scales in cases_boards.boards():
+        text, packed = BOARD[kind](fields, scales)
+        head = {"name": name, "type": kind, "scales": scales, "fields": fields}
+        data.append({**head, "json": json_text(text), "msgpack": msgpack_hex(packed)})
+    messages = [_map(name, "type", message) for name, message in cases_boards.messages()]
+    commands = [_map(name, "op", command) for name, command in cases_boards.commands()]
+    return {"data": data, "messages": messages, "commands": commands}
 
 
 def feed() -> Object:
@@ -109,7 +121,14 @@ def rendered(document: Object) -> str:
 
 def files() -> dict[str, str]:
     views: Any = {"views": cases_views.views()}
-    documents = {"server": server(), "client": client(), "feed": feed(), "numbers": numbers(), "views": views}
+    documents = {
+        "server": server(),
+        "client": client(),
+        "feed": feed(),
+        "numbers": numbers(),
+        "views": views,
+        "boards": boards(),
+    }
     return {f"{name}.json": rendered(document) for name, document in documents.items()}
 
 

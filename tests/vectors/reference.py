@@ -91,3 +91,30 @@ def heartbeat(f: Object, price_exp: int = 0, size_exp: int = 0) -> tuple[Object,
 
 
 DATA = {"delta": delta, "snapshot": snapshot, "trades": trades, "ticker": ticker, "heartbeat": heartbeat}
+
+
+# ---- boards
+
+
+def _row(row: list[Any], scales: dict[int, tuple[int, int]]) -> list[Any]:
+    index, state, *prices, volume, since = row
+    price_exp, size_exp = scales[index]
+    texts = [None if ticks is None else decimal_text(ticks, price_exp) for ticks in prices]
+    return [index, state, *texts, None if volume is None else decimal_text(volume, size_exp), since]
+
+
+def board_names(f: Object, _: dict[int, tuple[int, int]]) -> tuple[Object, list[Any]]:
+    return {"type": "board_names", **f}, [7, f["sub"], f["names"]]
+
+
+def board_snapshot(f: Object, scales: dict[int, tuple[int, int]]) -> tuple[Object, list[Any]]:
+    text = {"type": "board_snapshot", **f, "rows": [_row(row, scales) for row in f["rows"]]}
+    return text, [8, f["sub"], f["epoch"], f["seq"], f["ts"], f["rows"], f["gone"]]
+
+
+def board(f: Object, scales: dict[int, tuple[int, int]]) -> tuple[Object, list[Any]]:
+    text = {"type": "board", **f, "rows": [_row(row, scales) for row in f["rows"]]}
+    return text, [9, f["sub"], f["first"], f["last"], f["ts"], f["rows"], f["gone"]]
+
+
+BOARD = {"board_names": board_names, "board_snapshot": board_snapshot, "board": board}
