@@ -132,13 +132,17 @@ export class BoardEngine extends Engine<Board> {
   #read({ values }: More, names: readonly string[]): Change {
     const fields = fieldsOf(values, names);
     const seq = fields["seq"];
+    const rows = list(fields["rows"], "rows").map((row) => this.#row(list(row, "a row")));
+    // With a new scale an instrument has a new index, and the old one is gone.
+    const there = new Set(rows.map(({ instrument }) => instrument));
+    const gone = list(fields["gone"], "gone").map((index) => this.#names.get(index as number)?.instrument);
     return {
       epoch: seq === undefined ? this.view.epoch : integer(fields["epoch"], "epoch"),
       first: integer(seq ?? fields["first"], "first"),
       last: integer(seq ?? fields["last"], "last"),
       ts: integer(fields["ts"], "ts"),
-      rows: list(fields["rows"], "rows").map((row) => this.#row(list(row, "a row"))),
-      gone: list(fields["gone"], "gone").map((index) => this.#name(index).instrument),
+      rows,
+      gone: gone.filter((instrument) => instrument !== undefined && !there.has(instrument)) as string[],
     };
   }
 

@@ -71,8 +71,8 @@ export class Board extends Subscription<BoardEvents> {
   /** @internal */
   put(rows: readonly BoardRow[], gone: readonly string[], anew: boolean): void {
     const all = anew ? new Map<string, BoardRow>() : (this.rows as Map<string, BoardRow>);
-    for (const row of rows) all.set(row.instrument, row);
     for (const instrument of gone) all.delete(instrument);
+    for (const row of rows) all.set(row.instrument, row);
     mutable<Board>(this).rows = all;
   }
 }

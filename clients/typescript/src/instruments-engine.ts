@@ -9,6 +9,8 @@ type Fields = Readonly<Record<string, unknown>>;
 /** Keeps the list: pages until it is whole, then what changes. */
 export class InstrumentsEngine extends Engine<Instruments> {
   #pages = new Map<string, InstrumentRow>();
+  /** Number of the newest change; null if the gateway does not number them. */
+  #seq: number | null = null;
 
   protected override begin(): void {
     this.#pages = new Map();
@@ -19,6 +21,14 @@ export class InstrumentsEngine extends Engine<Instruments> {
     this.synced = false;
   }
 
+  protected override compare(seq: number): void {
+    if (this.synced && this.#seq !== null && seq > this.#seq) this.#begins();
+  }
+
+  override recoverRefused(): void {
+    this.session.again(this as unknown as Engine);
+  }
+
   protected override receive(message: StreamMessage): void {
     if (message.type !== "more") return;
     const fields = message.values as Fields;
@@ -26,18 +36,32 @@ export class InstrumentsEngine extends Engine<Instruments> {
     else if (message.kind === "instruments_changed" && this.synced) this.#takeChange(fields);
   }
 
+  /** A change is missing: all pages again. */
+  #begins(): void {
+    this.begin();
+    this.session.stats.gaps++;
+    this.session.recover(this as unknown as Engine, 0);
+  }
+
   #takePage(fields: Fields): void {
     for (const row of rowsOf(fields)) this.#pages.set(row.instrument, row);
     if (fields["more"] === true) return;
+    this.#seq = (fields["seq"] as number | undefined) ?? null;
     const { view } = this;
     const gone = [...view.rows.keys()].filter((instrument) => !this.#pages.has(instrument));
     view.put(this.#pages);
+    this.#pages = new Map();
     this.synced = true;
     this.update(); // so that a listener sees the state that belongs to the rows
     if (this.accepted) view.emit("change", [...view.rows.values()], gone);
   }
 
   #takeChange(fields: Fields): void {
+    const { first, last } = fields;
+    if (this.#seq !== null && typeof first === "number") {
+      if (first !== this.#seq + 1) return this.#begins();
+      this.#seq = integer(last, "last");
+    }
     const rows = rowsOf(fields);
     const gone = list(fields["gone"], "gone").map((instrument) => text(instrument, "an instrument"));
     const all = new Map(this.view.rows);

@@ -8,7 +8,7 @@ import { Instruments } from "./instruments-view.js";
 export type { InstrumentRow, Instruments, InstrumentsEvents } from "./instruments-view.js";
 
 export interface InstrumentsOptions {
-  /** Least time between messages of changes; 1,000 is the default. */
+  /** Least time between messages of changes; 0 (the default) is the gateway's usual one, a second. */
   intervalMs?: number;
 }
 
@@ -16,7 +16,7 @@ export interface InstrumentsOptions {
 export function instruments(
   client: Client,
   patterns: string | readonly string[] = "*",
-  { intervalMs = 1000 }: InstrumentsOptions = {},
+  { intervalMs = 0 }: InstrumentsOptions = {},
 ): Instruments {
   const request = patternRequest("instruments", patterns, intervalMs);
   return open(client, request, (owner, session) => new InstrumentsEngine(new Instruments(request, owner), session));

@@ -53,7 +53,7 @@ describe("board", () => {
   test("asks for patterns in one subscription, and shows the rows by name", async () => {
     const { stage, view, answer } = await withBoard();
     expect(stage.net.last.commands).toEqual([
-      { id: 1, op: "subscribe", channel: "board", instruments: ["SIM:*"], interval_ms: 500 },
+      { id: 1, op: "subscribe", channel: "board", instruments: ["SIM:*"], interval_ms: 0 },
     ]);
     answer();
     stage.net.last.say(NAMES);
@@ -199,7 +199,7 @@ test("instruments: pages, then what changes", async () => {
   const view = instruments(stage.start(), "SIM:*");
   await stage.open();
   expect(stage.net.last.commands).toEqual([
-    { id: 1, op: "subscribe", channel: "instruments", instruments: ["SIM:*"], interval_ms: 1000 },
+    { id: 1, op: "subscribe", channel: "instruments", instruments: ["SIM:*"], interval_ms: 0 },
   ]);
   stage.net.last.say({
     type: "subscribed",
@@ -237,4 +237,29 @@ test("what no channel reads is left out, in both formats", () => {
   // [42, 7, [1]] and {"type": "later"}
   const bytes = Uint8Array.of(0x93, 42, 7, 0x91, 1, 0x81, 0xa4, 116, 121, 112, 101, 0xa5, 108, 97, 116, 101, 114);
   expect(decode(msgpack.codec(), bytes.buffer)).toEqual([{ type: "more", kind: 42, sub: 7, values: [7, [1]] }]);
+});
+
+test("instruments: a change that is missing shows", async () => {
+  const stage = new Stage();
+  const view = instruments(stage.start(), "SIM:*");
+  await stage.open();
+  stage.net.last.say({
+    type: "subscribed",
+    id: 1,
+    sub: 7,
+    channel: "instruments",
+    instruments: ["SIM:*"],
+    interval_ms: 1000,
+    resumed: false,
+  });
+  stage.net.last.say({ type: "instruments", sub: 7, page: 1, more: false, rows: [], seq: 4 });
+  stage.net.last.say({ type: "instruments_changed", sub: 7, rows: [], gone: [], first: 5, last: 6 });
+  expect(view.state).toBe("live");
+  stage.net.last.say({ type: "instruments_changed", sub: 7, rows: [], gone: [], first: 8, last: 8 });
+  expect(view.state).toBe("recovering");
+  expect(stage.net.last.commands.at(-1)).toMatchObject({ op: "recover", sub: 7, from: 0 });
+  stage.net.last.say({ type: "instruments", sub: 7, page: 1, more: false, rows: [], seq: 8 });
+  expect(view.state).toBe("live");
+  stage.net.last.say({ type: "heartbeat", time: 1, seqs: [[7, 9]] });
+  expect(view.state).toBe("recovering");
 });
