@@ -21,5 +21,17 @@ export default defineConfig({
     // Nothing goes inline: the gateway's policy allows what it serves, and nothing else.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    rolldownOptions: {
+      output: {
+        // A gateway gives each answer two seconds: several middling files suit a slow line better than a large one.
+        codeSplitting: {
+          groups: [
+            { name: "charts", test: /node_modules[\\/](lightweight-charts|fancy-canvas)/ },
+            { name: "plots", test: /node_modules[\\/]uplot/ },
+            { name: "client", test: /clients[\\/]typescript|node_modules[\\/]preact/ },
+          ],
+        },
+      },
+    },
   },
 });

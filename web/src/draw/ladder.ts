@@ -21,6 +21,7 @@ interface Level {
   ticks: number;
   lots: number;
   cumulative: number;
+  isAsk: boolean;
 }
 
 interface Flash {
@@ -76,32 +77,32 @@ export class Ladder implements Drawer {
     if (!surface.begin()) return;
     const { book } = this.market;
     if (book !== this.#book) this.#begin(book);
-    const { context, width, height } = surface;
+    const { context, width } = surface;
     const colours = colour();
     const shown = shownOf(this.market.feed, book);
     context.textBaseline = "middle";
     this.#drawHead(colours, width);
     const known = book !== null && book.instrument === this.market.instrument.now && (book.bids.length > 0 || book.asks.length > 0);
-    if (!known) return this.#drawSkeleton(colours, shown.kind, shown.text);
+    if (!known) return this.#drawSkeleton(colours, shown.kind);
     const rows = this.#rows;
-    this.#asks = this.#collect(book.asks, rows, this.#frozen?.asks);
-    this.#bids = this.#collect(book.bids, rows, this.#frozen?.bids);
-    const most = Math.max(this.#asks.at(-1)?.cumulative ?? 0, this.#bids.at(-1)?.cumulative ?? 0, 1);
+    const frozen = this.#frozen;
+    this.#asks = frozen === null ? collect(book.asks, rows, true) : atPrices(book, frozen.asks, true);
+    this.#bids = frozen === null ? collect(book.bids, rows, false) : atPrices(book, frozen.bids, false);
+    const most = [...this.#asks, ...this.#bids].reduce((most, { cumulative }) => Math.max(most, cumulative), 1);
     const usual = usualSize(this.#asks, this.#bids);
     context.font = `12px ${FONT}`;
     const alpha = OPACITY[shown.kind];
     let moving = false;
     for (let i = 0; i < rows; i++) {
       const [ask, bid] = [this.#asks[i], this.#bids[i]];
-      if (ask !== undefined) moving = this.#drawRow(book, ask, this.#yOf(-1, i), true, most, usual, alpha, now, colours) || moving;
-      if (bid !== undefined) moving = this.#drawRow(book, bid, this.#yOf(1, i), false, most, usual, alpha, now, colours) || moving;
+      if (ask !== undefined) moving = this.#drawRow(book, ask, this.#yOf(-1, i), most, usual, alpha, now, colours) || moving;
+      if (bid !== undefined) moving = this.#drawRow(book, bid, this.#yOf(1, i), most, usual, alpha, now, colours) || moving;
     }
     this.#drawMiddle(book, alpha, colours);
     drawVeil(surface, shown.kind);
     if (shown.kind === "halted") drawAcross(surface, shown.text);
     if (this.#pointerY !== null) this.#tell();
     if (moving && shown.kind === "live") invalidate(this);
-    void height;
   }
 
   // ---- rows
@@ -130,19 +131,6 @@ export class Ladder implements Drawer {
     this.#frozen = null;
   }
 
-  #collect(side: Side, rows: number, frozen: readonly number[] | undefined): Level[] {
-    const levels: Level[] = [];
-    let cumulative = 0;
-    const length = frozen === undefined ? Math.min(rows, side.length) : frozen.length;
-    for (let i = 0; i < length; i++) {
-      const ticks = frozen === undefined ? side.ticks(i) : frozen[i]!;
-      const lots = frozen === undefined ? side.lots(i) : side.lotsAt(ticks);
-      cumulative += lots;
-      levels.push({ ticks, lots, cumulative });
-    }
-    return levels;
-  }
-
   // ---- drawing
 
   #drawHead(colours: Colours, width: number): void {
@@ -160,7 +148,7 @@ export class Ladder implements Drawer {
     return Math.round(width * 0.64);
   }
 
-  #drawSkeleton(colours: Colours, kind: string, text: string): void {
+  #drawSkeleton(colours: Colours, kind: string): void {
     const { context, width } = this.#surface;
     context.fillStyle = colours.line;
     for (let i = 0; i < this.#rows; i++) {
@@ -173,18 +161,13 @@ export class Ladder implements Drawer {
       }
     }
     context.globalAlpha = 1;
-    if (kind !== "live" && kind !== "waiting") {
-      context.font = "12px system-ui, sans-serif";
-      drawVeil(this.#surface, kind);
-    }
-    void text;
+    if (kind !== "live" && kind !== "waiting") drawVeil(this.#surface, kind);
   }
 
   #drawRow(
     book: Book,
     level: Level,
     y: number,
-    isAsk: boolean,
     most: number,
     usual: number,
     alpha: number,
@@ -193,6 +176,7 @@ export class Ladder implements Drawer {
   ): boolean {
     const { context, width } = this.#surface;
     const row = this.#rowHeight;
+    const { isAsk } = level;
     const ink = isAsk ? colours.ask : colours.bid;
     const middle = y + row / 2;
     context.globalAlpha = 0.12 * alpha;
@@ -201,7 +185,7 @@ export class Ladder implements Drawer {
     context.fillRect(width - bar, y, bar, row - 1);
     context.globalAlpha = 0.85 * alpha;
     context.fillRect(width - 2, y + row - 1 - Math.min(1, level.lots / (usual * LARGE)) * (row - 1), 2, Math.min(1, level.lots / (usual * LARGE)) * (row - 1));
-    const moving = this.#drawFlash(level, isAsk, y, now, alpha, colours);
+    const moving = this.#drawFlash(level, y, now, alpha, colours);
     context.globalAlpha = alpha;
     if (this.#pointerY !== null && this.#pointerY >= y && this.#pointerY < y + row) {
       context.strokeStyle = colours.accent;
@@ -229,13 +213,13 @@ export class Ladder implements Drawer {
     const fits = (text: string, room: number) => fit(text, Math.floor(room / digitWidth(context)));
     const sizeRoom = this.#sizeRight(width) - 22 - price.length * digitWidth(context);
     drawDecimal(context, fits(book.size(level.lots), sizeRoom), this.#sizeRight(width), middle, colours.text, colours.faint);
-    const total = fits(sizeText(book, isAsk, level), width - 10 - this.#sizeRight(width) - 12);
+    const total = fits(sizeText(book, level), width - 10 - this.#sizeRight(width) - 12);
     drawDecimal(context, total, width - 10, middle, colours.muted, colours.faint);
     return moving;
   }
 
   /** Returns whether it goes on. */
-  #drawFlash({ ticks, lots }: Level, isAsk: boolean, y: number, now: number, alpha: number, colours: Colours): boolean {
+  #drawFlash({ ticks, lots, isAsk }: Level, y: number, now: number, alpha: number, colours: Colours): boolean {
     const key = isAsk ? ticks : -ticks - 0.5;
     const flash = this.#flashes.get(key);
     if (flash === undefined) {
@@ -272,6 +256,10 @@ export class Ladder implements Drawer {
     context.globalAlpha = alpha;
     const { last } = this.market;
     const middle = y + MIDDLE / 2 - 1;
+    if (this.#frozen !== null) {
+      context.fillStyle = colours.accent;
+      context.fillRect(0, y, 3, MIDDLE - 4);
+    }
     if (last !== null) {
       const ink = last.side === "sell" ? colours.ask : last.side === "buy" ? colours.bid : colours.text;
       context.font = `600 16px ${FONT}`;
@@ -283,13 +271,14 @@ export class Ladder implements Drawer {
     context.fillStyle = colours.muted;
     context.textAlign = "right";
     context.fillText(spreadText(book), width - 10, middle);
-    this.#drawImbalance(book, y + MIDDLE - 4, colours);
+    this.#drawImbalance(y + MIDDLE - 4, colours);
   }
 
   /** How much of what is in view is bid: a bar of 3 px. */
-  #drawImbalance(_book: Book, y: number, colours: Colours): void {
+  #drawImbalance(y: number, colours: Colours): void {
     const { context, width } = this.#surface;
-    const [bids, asks] = [this.#bids.at(-1)?.cumulative ?? 0, this.#asks.at(-1)?.cumulative ?? 0];
+    const inView = (isAsk: boolean) => [...this.#asks, ...this.#bids].reduce((sum, level) => sum + (level.isAsk === isAsk ? level.lots : 0), 0);
+    const [bids, asks] = [inView(false), inView(true)];
     if (bids + asks === 0) return;
     const part = Math.round((width * bids) / (bids + asks));
     context.fillStyle = colours.bid;
@@ -311,30 +300,33 @@ export class Ladder implements Drawer {
   }
 
   #leave(): void {
-    this.#pointerY = this.#frozen = null;
+    this.#pointerY = null;
+    this.#frozen = null;
     this.onHover(null);
     invalidate(this);
   }
 
-  #levelAt(y: number): { level: Level; isAsk: boolean; index: number } | null {
+  #levelAt(y: number): { level: Level; index: number; above: boolean } | null {
     const row = this.#rowHeight;
     const up = Math.floor((this.#middleY - MIDDLE / 2 - y) / row);
     const down = Math.floor((y - this.#middleY - MIDDLE / 2) / row);
-    const [levels, index, isAsk] = up >= 0 ? [this.#asks, up, true] : [this.#bids, down, false];
-    const level = index >= 0 ? levels[index] : undefined;
-    return level === undefined ? null : { level, isAsk: isAsk as boolean, index };
+    const above = up >= 0;
+    const index = above ? up : down;
+    const level = (above ? this.#asks : this.#bids)[index];
+    return level === undefined ? null : { level, index, above };
   }
 
   #tell(): void {
     const found = this.#pointerY === null ? null : this.#levelAt(this.#pointerY);
     const book = this.#book;
     if (found === null || book === null) return this.onHover(null);
-    const levels = (found.isAsk ? this.#asks : this.#bids).slice(0, found.index + 1);
-    const lots = exactSum(levels.map((level) => level.lots));
-    const value = levels.reduce((sum, level) => sum + BigInt(level.ticks) * BigInt(level.lots), 0n);
+    const { level, index, above } = found;
+    const levels = upTo(level.isAsk ? book.asks : book.bids, level);
+    const lots = exactSum(levels.map((each) => each[1]));
+    const value = levels.reduce((sum, each) => sum + BigInt(each[0]) * BigInt(each[1]), 0n);
     this.onHover({
-      y: this.#yOf(found.isAsk ? -1 : 1, found.index),
-      price: book.price(found.level.ticks),
+      y: this.#yOf(above ? -1 : 1, index),
+      price: book.price(level.ticks),
       levels: levels.length,
       size: book.size(lots),
       notional: shortDecimal(formatDecimal(value, book.priceExp + book.sizeExp), 2),
@@ -343,12 +335,41 @@ export class Ladder implements Drawer {
   }
 }
 
-function sizeText(book: Book, isAsk: boolean, { cumulative, ticks }: Level): string {
+/** The best levels. */
+function collect(side: Side, rows: number, isAsk: boolean): Level[] {
+  const levels: Level[] = [];
+  let cumulative = 0;
+  for (let i = 0; i < Math.min(rows, side.length); i++) {
+    cumulative += side.lots(i);
+    levels.push({ ticks: side.ticks(i), lots: side.lots(i), cumulative, isAsk });
+  }
+  return levels;
+}
+
+/** What there is at these prices now, on whichever side; they are in order, the best first. */
+function atPrices(book: Book, prices: readonly number[], wereAsks: boolean): Level[] {
+  return prices.map((ticks) => {
+    const isAsk = book.asks.lotsAt(ticks) > 0 || (wereAsks && book.bids.lotsAt(ticks) === 0);
+    const side = isAsk ? book.asks : book.bids;
+    const lots = side.lotsAt(ticks);
+    const level = { ticks, lots, cumulative: 0, isAsk };
+    if (lots > 0) for (const [, each] of upTo(side, level)) level.cumulative += each;
+    return level;
+  });
+}
+
+/** The levels of a side from the best to this one. */
+function upTo(side: Side, { ticks, isAsk }: { ticks: number; isAsk: boolean }): [ticks: number, lots: number][] {
+  const levels: [number, number][] = [];
+  for (let i = 0; i < side.length && (isAsk ? side.ticks(i) <= ticks : side.ticks(i) >= ticks); i++) {
+    levels.push([side.ticks(i), side.lots(i)]);
+  }
+  return levels;
+}
+
+function sizeText(book: Book, { cumulative, ticks, isAsk }: Level): string {
   if (Number.isSafeInteger(cumulative)) return book.size(cumulative);
-  const side = isAsk ? book.asks : book.bids;
-  const lots: number[] = [];
-  for (let i = 0; i < side.length && (isAsk ? side.ticks(i) <= ticks : side.ticks(i) >= ticks); i++) lots.push(side.lots(i));
-  return book.size(exactSum(lots));
+  return book.size(exactSum(upTo(isAsk ? book.asks : book.bids, { ticks, isAsk }).map(([, lots]) => lots)));
 }
 
 /** In so many characters, with fewer decimals if it must be; what is cut is never part of a whole number. */
