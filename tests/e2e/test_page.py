@@ -199,3 +199,45 @@ def test_screenshots(
                     assert wide <= width, "something is wider than the screen"
 
     run(scenario(), deadline_s=180)
+
+
+@pytest.mark.complete
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_screenshots_of_each_state(
+    theme: str, run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    REPORTS.mkdir(parents=True, exist_ok=True)
+
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim:
+            async with gateway(url, ui=True) as here:
+                async with opened(here.port, color_scheme=theme) as seen:
+
+                    async def shoot(name: str, state: str) -> None:
+                        await seen.until(f"document.querySelector('.state.{state}') !== null")
+                        await seen.page.wait_for_timeout(300)
+                        await seen.page.screenshot(path=REPORTS / f"state-{name}-{theme}.png")
+
+                    await seen.live()
+                    await sim.play(200)
+                    await shoot("live", "live")
+                    for status, state in (("halted", "halted"), ("closed", "halted"), ("feed_down", "stale")):
+                        sim.instrument.status(status, reason=f"{status}, says the test")
+                        await sim.publisher.flush()
+                        await shoot(status, state)
+                    sim.instrument.status("trading")
+                    await sim.publisher.flush()
+                    await seen.live()
+                    await seen.page.keyboard.press("c")
+                    await seen.page.keyboard.press("?")
+                    await shoot("keys", "live")
+                    await seen.page.keyboard.press("Escape")
+                    await seen.page.evaluate("mdstream.market.select('SIM:NONE')")
+                    await shoot("refused", "refused")
+                    await seen.page.evaluate(f"mdstream.market.select('{NAME}')")
+                    await seen.live()
+                    await here.stop(at_once=True)
+                    await shoot("offline", "offline")
+
+    run(scenario(), deadline_s=180)

@@ -21,6 +21,7 @@ export function makePage(): Page {
   const bars = new Bars(market);
   const watch = new Watch(feed);
   chooseFirst(market, watch);
+  watch.rows.watch((rows) => (market.lastKnown = rows.get(market.instrument.now)?.last ?? null));
   return { feed, market, bars, watch };
 }
 

@@ -158,11 +158,12 @@ export function drawAcross(surface: Surface, text: string): void {
   context.fillStyle = bg;
   context.strokeStyle = line;
   context.beginPath();
-  context.roundRect(width / 2 - half, height / 2 - 15, 2 * half, 30, 4);
+  const middle = height * 0.25; // above the line with the last price
+  context.roundRect(width / 2 - half, middle - 15, 2 * half, 30, 4);
   context.fill();
   context.stroke();
   context.globalAlpha = 1;
   context.fillStyle = ink;
   context.textAlign = "center";
-  context.fillText(text, width / 2, height / 2);
+  context.fillText(text, width / 2, middle);
 }

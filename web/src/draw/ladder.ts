@@ -260,12 +260,13 @@ export class Ladder implements Drawer {
       context.fillStyle = colours.accent;
       context.fillRect(0, y, 3, MIDDLE - 4);
     }
-    if (last !== null) {
-      const ink = last.side === "sell" ? colours.ask : last.side === "buy" ? colours.bid : colours.text;
+    const price = last?.price ?? this.market.lastKnown;
+    if (price !== null) {
+      const ink = last?.side === "sell" ? colours.ask : last?.side === "buy" ? colours.bid : colours.text;
       context.font = `600 16px ${FONT}`;
       context.fillStyle = ink;
       context.textAlign = "left";
-      context.fillText(`${last.price} ${last.side === "sell" ? "▼" : last.side === "buy" ? "▲" : ""}`, 14, middle);
+      context.fillText(`${price} ${last?.side === "sell" ? "▼" : last?.side === "buy" ? "▲" : ""}`, 14, middle);
     }
     context.font = `11px ${FONT}`;
     context.fillStyle = colours.muted;

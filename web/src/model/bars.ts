@@ -79,14 +79,14 @@ export class Bars {
     const instrument = this.market.instrument.now;
     const view = (this.#view = candles(this.market.feed.client, instrument, { span, history: HISTORY }));
     view.on("change", (changed) => view === this.#view && this.#take(view, changed));
-    view.on("end", (error) => view === this.#view && error !== null && this.#makeLocal(String(error.code)));
+    view.on("end", (error) => view === this.#view && error !== null && this.#makeLocal(whyOf(String(error.code), error.message)));
     this.onReset();
   }
 
   #makeLocal(why: string): void {
     if (this.#local) return;
     this.#local = true;
-    this.note.set(`Only what traded since you opened the page: no history (${why}). It needs \`mdstream candles\` beside the gateway.`);
+    this.note.set(`Only what traded since you opened the page. There is no history: ${why}.`);
     const { tape, trades } = this.market;
     [this.priceExp, this.sizeExp] = [trades?.priceExp ?? 0, trades?.sizeExp ?? 0];
     for (const row of tape) if (!("lost" in row)) this.#add(row);
@@ -165,6 +165,11 @@ export class Bars {
     this.bars = [...older, ...this.bars];
     if (older.length > 0) this.onReset();
   }
+}
+
+/** An older gateway does not know the channel, or its fields. */
+function whyOf(code: string, message: string): string {
+  return ["unknown_channel", "bad_command", "bad_value"].includes(code) ? "this gateway has no candles" : message;
 }
 
 /** In the newest scale, for a chart that has one. */

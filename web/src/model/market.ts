@@ -74,6 +74,8 @@ export class Market {
   tapeCount = 0;
   trades: Trades | null = null;
   last: Trade | null = null;
+  /** The last price before the first trade that comes, as far as the watchlist knows it. */
+  lastKnown: string | null = null;
   readonly onTrade = new Set<(trade: Trade) => void>();
   readonly drawers = new Set<Drawer>();
   readonly wholeDrawers = new Set<Drawer>();
@@ -162,7 +164,7 @@ export class Market {
     this.trades?.close();
     this.tape.length = 0;
     this.tapeCount = 0;
-    this.last = null;
+    this.last = this.lastKnown = null;
     const trades = (this.trades = this.feed.client.trades(instrument));
     trades.on("trade", (trade) => {
       if (trades !== this.trades) return;
@@ -183,15 +185,19 @@ export class Market {
   }
 
   #bookChanged(book: Book, { kind, first, last, ts }: BookChange): void {
-    this.#how = kind === "snapshot" ? "by a snapshot" : "by what was missing";
-    this.feed.came(book.state === "live" ? ts : 0, last - first);
-    if (!this.#trusted) this.#stateChanged(book);
+    // A snapshot may be of an event long ago.
+    this.feed.came(book.state === "live" && kind === "delta" ? ts : 0, last - first);
+    if (!this.#trusted) {
+      this.#how = kind === "snapshot" ? "by a snapshot" : "by what was missing";
+      this.#stateChanged(book);
+    }
     this.#redraw(this.drawers);
   }
 
   #stateChanged(book: Book): void {
     this.#trusted = book.trusted;
     this.feed.timeline.book(book.state, book.code ?? "", this.#how);
+    if (book.state === "live") this.#how = "";
     this.changed.set(this.changed.now + 1);
     for (const drawers of [this.drawers, this.wholeDrawers, this.tapeDrawers]) this.#redraw(drawers);
   }

@@ -14,6 +14,8 @@ export interface Incident {
   how: string;
 }
 
+/** No fault: the venue says so. */
+const AS_IT_SHOULD = new Set(["halted", "closed", "ended"]);
 const MOST = 40;
 /** An incident that nobody was told of within this time had no effect. */
 const NO_EFFECT_MS = 15_000;
@@ -32,6 +34,7 @@ export class Timeline {
   book(state: string, reason: string, how: string): void {
     const live = state === "live";
     if (live) this.#mend(how);
+    else if (AS_IT_SHOULD.has(state)) this.#mend("");
     else if (this.#wasLive || this.#open !== null) this.#tell(reason === "" ? state : `${state}: ${reason}`);
     this.#live = live;
     this.#wasLive ||= live;

@@ -67,7 +67,8 @@ export class Watch {
     view.on("end", (error) => {
       this.#board = null;
       if (error === null || this.feed.client.state === "closed") return;
-      this.note.set(`Without 24 h figures: the gateway has no board for this page (${String(error.code)}).`);
+      const why = error.code === "not_entitled" ? "your token does not allow the channel board" : "this gateway has no board";
+      this.note.set(`Without 24 h figures: ${why}.`);
       this.#followTickers();
     });
   }

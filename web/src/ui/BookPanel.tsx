@@ -78,11 +78,11 @@ function Refused({ page: { market }, code, text }: { page: Page; code: string; t
   const instrument = market.instrument.now;
   const todo: Readonly<Record<string, string>> = {
     not_entitled: `Ask whoever gave you the token for book:${instrument}.`,
-    unknown_instrument: "No publisher has announced it. Start one, then try again.",
+    unknown_instrument: "Start its publisher, then try again.",
     limit_subscriptions: "Close another page with the same user, then try again.",
   };
   return (
-    <div class="refused" role="alert">
+    <div class="problem" role="alert">
       <p>{text}</p>
       {todo[code] !== undefined && <p class="muted">{todo[code]}</p>}
       <button type="button" class="small" onClick={() => market.again()}>

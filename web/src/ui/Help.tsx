@@ -20,7 +20,7 @@ export function Help({ onClose }: { onClose(): void }) {
       <p class="muted">
         Charts: TradingView Lightweight Charts. <a href="notices.txt">Licences of what is inside</a>
       </p>
-      <button type="button" class="small" onClick={onClose}>
+      <button type="button" class="small" autoFocus onClick={onClose}>
         close
       </button>
     </dialog>

@@ -106,19 +106,19 @@ function Figure({ label, children }: { label: string; children: ComponentChildre
   );
 }
 
-function LastPrice({ page: { market, feed } }: { page: Page }) {
+function LastPrice({ page: { market } }: { page: Page }) {
   const [, redraw] = useState(0);
   useEffect(() => {
     const timer = setInterval(() => document.hidden || redraw((count) => count + 1), TICK_MS);
     return () => clearInterval(timer);
   }, []);
-  void feed;
   const { last } = market;
-  if (last === null) return <span class="last muted">–</span>;
-  const way = last.side === "sell" ? "down" : last.side === "buy" ? "up" : "same";
+  const price = last?.price ?? market.lastKnown;
+  if (price === null) return <span class="last muted">–</span>;
+  const way = last?.side === "sell" ? "down" : last?.side === "buy" ? "up" : "same";
   return (
     <span class={`last ${way}`} title="Last trade">
-      <Decimal text={last.price} /> {way === "down" ? "▼" : way === "up" ? "▲" : ""}
+      <Decimal text={price} /> {way === "down" ? "▼" : way === "up" ? "▲" : ""}
     </span>
   );
 }
