@@ -59,7 +59,12 @@ export class Surface {
     private readonly drawer: Drawer,
   ) {
     this.context = canvas.getContext("2d")!;
-    this.#observer = new ResizeObserver(() => this.redraw());
+    // Asking the canvas itself would make the browser lay out the page within the frame.
+    this.#observer = new ResizeObserver(([entry]) => {
+      this.width = Math.round(entry!.contentRect.width);
+      this.height = Math.round(entry!.contentRect.height);
+      this.redraw();
+    });
     this.#observer.observe(canvas);
     surfaces.add(this);
   }
@@ -70,15 +75,13 @@ export class Surface {
 
   /** Empties it, and fits it to its place. False: it is not to be seen. */
   begin(): boolean {
-    const { canvas, context } = this;
-    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+    const { canvas, context, width, height } = this;
     if (width === 0 || height === 0) return false;
     const ratio = devicePixelRatio;
     if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
     }
-    [this.width, this.height] = [width, height];
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.globalAlpha = 1;
     context.clearRect(0, 0, width, height);

@@ -396,6 +396,6 @@ function spreadText(book: Book): string {
 
 /** The median size of what is in view. */
 function usualSize(asks: readonly Level[], bids: readonly Level[]): number {
-  const sizes = [...asks, ...bids].map(({ lots }) => lots).sort((a, b) => a - b);
+  const sizes = Float64Array.from([...asks, ...bids], ({ lots }) => lots).sort();
   return Math.max(1, sizes[sizes.length >> 1] ?? 1);
 }
