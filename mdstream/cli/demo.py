@@ -121,9 +121,10 @@ async def _run(
     gateway = served.now
     simulation = await _start_simulation(options, others, log)
     stack.push_async_callback(simulation.stop)
-    ends: list[Callable[[], Coroutine[Any, Any, None]]] = [simulation.ended, served.ended]
+    ends: list[Callable[[], Coroutine[Any, Any, None]]] = [simulation.ended]
     if nats is not None:
         ends.append(lambda: _ended(nats))
+    ends.append(served.ended)
     client = await stack.enter_async_context(connect(gateway.url, token=keys.token))
     stack.callback(print, demo_text.STOPPING, flush=True)
     view = DemoView(client, served)

@@ -50,9 +50,9 @@ class Server:
         """``bus_trouble`` says why there is no market data; health checks on the clients' port are told. ``unknown`` as in
         ``Admission``."""
         self._config = config
+        self.ui = Ui() if config.ui else None
         self._audit = audit
         self._limits = limits
-        self.ui = Ui() if config.ui else None
         self._upgrades = Upgrades(
             compression=config.compression,
             trouble=bus_trouble,
