@@ -4,7 +4,7 @@ import { readAddress } from "./model/address.js";
 import { Bars } from "./model/bars.js";
 import { Feed } from "./model/feed.js";
 import { Market } from "./model/market.js";
-import { settings } from "./model/settings.js";
+import { change, isNew, settings } from "./model/settings.js";
 import { Watch } from "./model/watch.js";
 
 export interface Page {
@@ -16,6 +16,8 @@ export interface Page {
 
 export function makePage(): Page {
   const address = readAddress();
+  // A demo has just begun: its minutes would be one candle.
+  if (address.demo && isNew) change({ span: "1s" });
   const feed = new Feed(address);
   const market = new Market(feed);
   const bars = new Bars(market);

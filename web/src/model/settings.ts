@@ -61,6 +61,8 @@ function load(): Settings {
   return all;
 }
 
+/** Whether nobody has chosen anything here yet. */
+export const isNew = localStorage.getItem(KEPT) === null;
 export const settings = new Value<Settings>(load());
 
 export function change(some: Partial<Settings>): void {

@@ -100,8 +100,8 @@ export function seconds(ms: number): string {
   return ms < 120_000 ? `${Math.round(ms / 1000)} s` : `${Math.round(ms / 60_000)} min`;
 }
 
+const ENDINGS: Readonly<Record<string, string>> = { one: "st", two: "nd", few: "rd" }; // codespell:ignore nd
+
 function ordinal(n: number): string {
-  const last = n % 10;
-  const teen = n % 100 > 10 && n % 100 < 14;
-  return `${n}${teen || last === 0 || last > 3 ? "th" : ["st", "nd", "rd"][last - 1]}`;
+  return `${n}${ENDINGS[new Intl.PluralRules("en", { type: "ordinal" }).select(n)] ?? "th"}`;
 }
