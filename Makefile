@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript clean
+.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript web clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,7 +30,11 @@ $(INSTALLED): $(VENV)/.packages setup.py $(CORE)
 build: $(INSTALLED)  ## Make .venv: the packages, and mdstream with its core compiled
 
 demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (ARGS="--for 10s" ends by itself)
+	@$(BIN)/python tools/build_web.py --if-needed --try
 	@$(BIN)/mdstream demo $(ARGS)
+
+web: $(INSTALLED)  ## The trading page, built into mdstream/web (Node comes from PyPI, the rest from npm)
+	$(BIN)/python tools/build_web.py
 
 test: $(INSTALLED)  ## All tests on this Python, three at a time (ARGS is passed to pytest)
 	$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
@@ -159,7 +163,7 @@ client-typescript:  ## The TypeScript client: install its packages (npm), check 
 	cd clients/typescript && npm ci --no-audit --no-fund && npm run check
 
 clean:  ## Remove what was built; the sources stay
-	rm -rf clients/typescript/dist clients/typescript/docs clients/typescript/node_modules
+	rm -rf mdstream/web web/node_modules clients/typescript/dist clients/typescript/docs clients/typescript/node_modules
 	rm -rf .venv .venv-* build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks
 	find mdstream feeds tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 	find mdstream tests/doubles -name '*.so' -delete

@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import logging
 import signal
+import webbrowser
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -18,16 +19,18 @@ from mdstream.bus.options import without_secrets
 from mdstream.children import Child, Log, start_module
 from mdstream.cli import demo_text
 from mdstream.cli.client_options import duration_s, has_screen, natural
+from mdstream.cli.demo_gateway import DemoGateway
 from mdstream.cli.demo_keys import DemoKeys
 from mdstream.cli.demo_options import VENUE, DemoOptions, default_port, rate, symbols
 from mdstream.cli.demo_view import DemoView
 from mdstream.client import connect
 from mdstream.errors import HandshakeRefused, MdstreamError
-from mdstream.gateway import Gateway
 from mdstream.gateway.config import GatewayConfig, default_of, load
+from mdstream.gateway.ui import FOLDER
 from mdstream.logs import LineFormatter, handle_loop_exception
 
 READING_S = 4.0
+READING_PAGE_S = 12.0
 """How long the addresses stay on a terminal before the live view takes the screen."""
 NATS_LOOK_S = 0.25
 DRAIN_MS = 1_000
@@ -41,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--for", dest="for_s", metavar="TIME", type=duration_s, help="end after this time: 500ms, 10s, 5m, 1h"
     )
     add("--lines", action="store_true", help="print a line per second, also in a terminal")
+    add("--open", action="store_true", help="open the trading page in a browser")
     add = parser.add_argument_group("the simulated market, venue SIM").add_argument
     add(
         "--instruments",
@@ -111,9 +115,10 @@ async def _run(
     url = options.nats if nats is None else nats.url
     others = options.nats if nats is None else nats.file_url
     shown = without_secrets(others) if nats is None else f"{nats.where}  (give publishers --nats {others})"
-    gateway = Gateway(dataclasses.replace(config, nats=tuple(url.split(","))))
-    await gateway.start()
-    stack.push_async_callback(gateway.drain)
+    served = DemoGateway(dataclasses.replace(config, nats=tuple(url.split(","))), keys.token)
+    await served.start()
+    stack.push_async_callback(served.drain)
+    gateway = served.now
     simulation = await _start_simulation(options, others, log)
     stack.push_async_callback(simulation.stop)
     candles = await _start("the writer of candles", ["candles", "--nats", others], log)
@@ -121,13 +126,16 @@ async def _run(
     ends: list[Callable[[], Coroutine[Any, Any, None]]] = [simulation.ended, candles.ended]
     if nats is not None:
         ends.append(lambda: _ended(nats))
+    ends.append(served.ended)
     client = await stack.enter_async_context(connect(gateway.url, token=keys.token))
     stack.callback(print, demo_text.STOPPING, flush=True)
-    view = DemoView(client, gateway)
+    view = DemoView(client, served)
     await _unless_ended(view.open(options.instruments), ends)
     print(demo_text.banner(options, gateway, shown, keys, on_screen=on_screen), flush=True)
     print(demo_text.refused(await _wrong_token(gateway.url)), flush=True)
-    show = _show_screen(options, view, gateway, keys) if on_screen else view.print_lines()
+    if options.open and gateway.ui is not None:
+        webbrowser.open(demo_text.page_url(options, gateway, keys))
+    show = _show_screen(options, view, served, keys) if on_screen else view.print_lines()
     await _unless_ended(_at_most(show, options.for_s), ends)
 
 
@@ -153,6 +161,7 @@ def _gateway_config(options: DemoOptions, keys: DemoKeys) -> GatewayConfig:
         "auth_key_file": str(keys.public),
         "auth_query_token": "on",
         "origin_allow": "http://localhost:*,http://127.0.0.1:*",
+        "ui": "on" if (FOLDER / "index.html").is_file() else "off",
         "drain_spread_ms": "0",
         "drain_deadline_ms": str(DRAIN_MS),
     }
@@ -192,9 +201,10 @@ async def _ended(nats: EmbeddedNats) -> None:
     raise MdstreamError(f"nats-server ended; its log ends:\n  {tail}")
 
 
-async def _show_screen(options: DemoOptions, view: DemoView, gateway: Gateway, keys: DemoKeys) -> None:
+async def _show_screen(options: DemoOptions, view: DemoView, served: DemoGateway, keys: DemoKeys) -> None:
     """Lines for a few seconds, then the ladder, which a separate process draws so that it does not delay the gateway."""
-    await _at_most(view.print_lines(), READING_S)
+    gateway = served.now
+    await _at_most(view.print_lines(), READING_S if gateway.ui is None else READING_PAGE_S)
     arguments = ["watch", options.instruments[0], "--url", gateway.url, "--token-file", str(keys.token_file)]
     watch = Child(await start_module("mdstream.cli", arguments), "the live view")
     try:

@@ -26,6 +26,7 @@ class DemoOptions:
     admin_port: str | None
     for_s: float | None
     lines: bool
+    open: bool = False
 
     @property
     def instruments(self) -> list[str]:

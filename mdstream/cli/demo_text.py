@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import urlencode
 
 from mdstream.cli.demo_keys import DemoKeys
 from mdstream.cli.demo_options import DemoOptions
@@ -50,6 +51,7 @@ def banner(options: DemoOptions, gateway: Gateway, nats: str, keys: DemoKeys, *,
         f"a simulated market of {count} instrument{'s' * (count > 1)}, about {options.rate:,.0f} level changes per second:",
         f"  {'  '.join(options.instruments)}",
         "",
+        f"  trading page        {page_url(options, gateway, keys)}",
         f"  clients connect to  {gateway.url}{port}",
         f"  health, metrics     {gateway.admin_url}/readyz  {gateway.admin_url}/metrics{admin_port}",
         f"  NATS                {nats}",
@@ -66,6 +68,15 @@ def banner(options: DemoOptions, gateway: Gateway, nats: str, keys: DemoKeys, *,
         "",
     ]
     return "\n".join(lines)
+
+
+def page_url(options: DemoOptions, gateway: Gateway, keys: DemoKeys) -> str:
+    """Where the page is, with its token in the fragment, which browsers send nowhere; or why there is none."""
+    if gateway.ui is None:
+        return "not built: `make web` builds it, then start the demo again"
+    address = gateway.url.replace("ws", "http", 1).removesuffix("v1/stream")
+    said = {"token": keys.token, "instruments": ",".join(options.instruments), "demo": "1"}
+    return f"{address}#{urlencode(said, safe=':,')}"
 
 
 def _if_taken(name: str, asked: str | None, port: int) -> str:

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
+from mdstream.cli.demo_gateway import DemoGateway
 from mdstream.cli.ladder import state_text
 from mdstream.client import Book, Client, SubscriptionRefused, Ticker, Trades
 from mdstream.client.book import Quote
 from mdstream.codes import ErrorCode
 from mdstream.errors import MdstreamError
-from mdstream.gateway import Gateway
 from mdstream.printable import printable
 
 PERIOD_S = 1.0
@@ -30,7 +30,7 @@ T = TypeVar("T")
 class DemoView:
     """What one client gets: book, trades and ticker of the first instrument, the tickers of the others."""
 
-    def __init__(self, client: Client, gateway: Gateway) -> None:
+    def __init__(self, client: Client, gateway: DemoGateway) -> None:
         self._client = client
         self._gateway = gateway
         self._tickers: list[Ticker] = []

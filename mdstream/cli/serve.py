@@ -8,13 +8,14 @@ from pathlib import Path
 
 from mdstream.gateway.config import GatewayConfig, default_of, load, spell
 from mdstream.gateway.config_sources import flag_name
-from mdstream.gateway.settings import settings_of
+from mdstream.gateway.settings import Switch, settings_of
 
 _EPILOG = """\
 examples:
   mdstream serve --nats embedded                     everything on this machine, NATS included
   mdstream serve --nats nats://10.0.0.5:4222 --host 0.0.0.0 --port 8080
   mdstream serve --config gateway.toml
+  mdstream serve --nats embedded --ui                a trading page at http://127.0.0.1:8080/ too
 
 Each option is also a key of the TOML file (heartbeat_ms = 10000) and an environment variable
 (MDSTREAM_HEARTBEAT_MS=10000). Flags win over the environment, the environment over the file.
@@ -37,11 +38,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, how in known.items():
         default = default_of(name)
         shown = "" if default is None else f" (default: {spell(default)})"
+        alone: dict[str, str] = {"nargs": "?", "const": "on"} if isinstance(how.kind, Switch) else {}
         groups[how.group].add_argument(
             flag_name(name),
             dest=name,
             metavar=how.kind.placeholder,
             help=(how.text + shown).replace("%", "%%"),
+            **alone,  # type: ignore[arg-type]
         )
 
 

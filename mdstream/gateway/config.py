@@ -197,6 +197,11 @@ class GatewayConfig(AuthSettings):
         1, Whole(1, 9), "1 is fast; 9 takes several times as long and saves a tenth more"
     )
     compression_threshold_bytes: int = _served(256, _bytes(1, 2**24), "smaller messages are not compressed")
+    ui: bool = _served(
+        False,
+        Switch(),
+        "whether to serve the trading page to browsers, at / of the clients' port",
+    )
 
     heartbeat_ms: int = _session(
         15_000,

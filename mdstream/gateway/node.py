@@ -36,6 +36,7 @@ from mdstream.gateway.relief import Relief
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.sockets import url_of
+from mdstream.gateway.ui import Ui
 from mdstream.gateway.upkeep import Upkeep
 from mdstream.gateway.usage_writer import UsageWriter
 from mdstream.gateway.warming import Warming
@@ -154,6 +155,11 @@ class Gateway:
     @property
     def admin_port(self) -> int:
         return self._admin.port
+
+    @property
+    def ui(self) -> Ui | None:
+        """The page that it serves; None without ``ui``."""
+        return self._server.ui
 
     @property
     def url(self) -> str:

@@ -29,6 +29,7 @@ from mdstream.gateway.pages import Asked, Pages
 from mdstream.gateway.sessions import UNWELCOME, Sessions
 from mdstream.gateway.sockets import peer_of
 from mdstream.gateway.tls import ServerTls
+from mdstream.gateway.ui import Ui
 from mdstream.gateway.upgrades import KeptRefusals, Upgrades, refusal
 
 log = logging.getLogger("mdstream.gateway.server")
@@ -61,6 +62,7 @@ class Server:
         """``bus_trouble`` says why there is no market data; health checks on the clients' port are told. ``unknown`` as in
         ``Admission``."""
         self._config = config
+        self.ui = Ui() if config.ui else None
         self._audit = audit
         self._limits = limits
         self._asks = authenticator is not None
@@ -71,6 +73,7 @@ class Server:
             origins=origins,
             query_token=config.auth_query_token,
             asks=authenticator is not None,
+            page=self.ui.answer if self.ui is not None else lambda head: None,
         )
         self.pages = Pages(origins=origins, query_token=config.auth_query_token)
         self._showing: set[asyncio.Task[None]] = set()

@@ -32,7 +32,8 @@ class Upgrades:
     """Answers upgrade requests, all but their credentials.
 
     ``compression`` and ``origins`` as in ``decide``. ``trouble``: why a health check is answered 503, None if it is not. ``query_token``:
-    whether a token may come in the query.
+    whether a token may come in the query. ``page``: status and answer of a request that is not for the stream, from its head; None if
+    there is nothing.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Upgrades:
         origins: Origins | None = None,
         query_token: bool = False,
         asks: bool = True,
+        page: Callable[[bytes], tuple[int, bytes] | None] = lambda head: None,
     ) -> None:
         """``asks`` False: nobody looks at credentials, so none are read."""
         self._compression = compression
@@ -50,6 +52,7 @@ class Upgrades:
         self._origins = origins
         self._query_token = query_token
         self._asks = asks
+        self._page = page
         self._known: Offers[tuple[Accepted, bytes]] = Offers()
         """Offers without their bearer tokens, of which each client has its own."""
 
@@ -102,6 +105,8 @@ class Upgrades:
                 return self._with_parsed(verdict, head, request), switching(verdict) + accept + _END
             if asks_health and verdict.status == 503:
                 return verdict, refusal(replace(verdict, reason=NOT_READY))
+            if verdict.status == 404 and (found := self._page(head)) is not None:
+                return Refused(found[0], "a file of the page"), found[1]
         except (ValueError, RuntimeError) as error:
             verdict = Refused(400, str(error))
         return verdict, refusal(verdict, with_body=not split_head(head)[0].startswith(b"HEAD "))

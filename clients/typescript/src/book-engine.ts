@@ -1,7 +1,7 @@
 import type { Book, BookChange } from "./book.js";
 import { checksum } from "./checksum.js";
-import { Engine, type Session } from "./engine.js";
-import type { Data, Delta, Lost, Snapshot } from "./messages.js";
+import { Engine, type Session, type StreamMessage } from "./engine.js";
+import type { Delta, Snapshot } from "./messages.js";
 import { Recovery } from "./recovery.js";
 import { mutable } from "./subscription.js";
 
@@ -50,7 +50,7 @@ export class BookEngine extends Engine<Book> {
     this.#recovery.stop();
   }
 
-  protected override receive(message: Data | Lost): void {
+  protected override receive(message: StreamMessage): void {
     if (message.type === "snapshot") this.#takeSnapshot(message);
     else if (message.type === "delta") this.#takeDelta(message);
   }

@@ -1,7 +1,7 @@
 // What the gateway sends is checked where it comes in: a value of the wrong type costs the connection, never a wrong price.
 
 import { ContractBroken } from "./errors.js";
-import { type Control, isControl } from "./messages.js";
+import { type Control, isControl, type More } from "./messages.js";
 
 const MOST_EXPONENT = 18;
 
@@ -10,13 +10,15 @@ export function integer(value: unknown, what: string): number {
   return value as number;
 }
 
-/** The message, if it is one that this client knows; null if not. */
-export function control(value: unknown): Control | null {
-  if (typeof value !== "object" || value === null || !isControl(value)) return null;
+/** The message, if it is one that this client knows, or belongs to a subscription; null if not. */
+export function control(value: unknown): Control | More | null {
+  if (typeof value !== "object" || value === null) return null;
+  if (!isControl(value)) return more((value as { type?: unknown }).type, (value as { sub?: unknown }).sub, value);
   switch (value.type) {
     case "subscribed":
       for (const exponent of [value.price_exp, value.size_exp]) {
-        if (!(Math.abs(integer(exponent, "an exponent")) <= MOST_EXPONENT)) throw new ContractBroken(`an exponent was ${exponent}`);
+        if (!(Math.abs(integer(exponent ?? 0, "an exponent")) <= MOST_EXPONENT))
+          throw new ContractBroken(`an exponent was ${exponent}`);
       }
       integer(value.sub, "sub");
       break;
@@ -32,6 +34,11 @@ export function control(value: unknown): Control | null {
       break;
   }
   return value;
+}
+
+/** A message that only the module of its channel can read. */
+export function more(kind: unknown, sub: unknown, values: unknown): More | null {
+  return typeof sub === "number" ? { type: "more", kind, sub, values } : null;
 }
 
 /** Numbers of trades: each once and in order, and as many as `first` and `last` say. */

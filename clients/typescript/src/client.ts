@@ -3,6 +3,7 @@ import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
 import { Backoff, POLICY, type Policy } from "./backoff.js";
 import { Book } from "./book.js";
 import { BookEngine } from "./book-engine.js";
+import type { Make } from "./channel.js";
 import { type Clock, systemClock, Timer } from "./clock.js";
 import { Emitter, report } from "./emitter.js";
 import type { Engine, Session } from "./engine.js";
@@ -11,7 +12,7 @@ import type { Codec, Command, Format, Message, Refused, Subscribed, Unsubscribed
 import { msgpack } from "./msgpack.js";
 import { watchPage } from "./page.js";
 import { type Stats, sum } from "./stats.js";
-import type { AnySubscription, Owner } from "./subscription.js";
+import type { AnySubscription, Owner, Request } from "./subscription.js";
 import { Ticker } from "./ticker.js";
 import { TickerEngine } from "./ticker-engine.js";
 import { Tokens } from "./token.js";
@@ -130,6 +131,11 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   ticker(instrument: string, options?: TickerOptions): Ticker {
     const request = tickerRequest(instrument, options);
     return this.#subscribe(keyOf(request), () => new TickerEngine(new Ticker(request, this.#owner), this.#session));
+  }
+
+  /** @internal A subscription to a channel that has a module of its own. */
+  open<View extends AnySubscription>(request: Request, make: Make<View>): View {
+    return this.#subscribe(keyOf(request), () => make(this.#owner, this.#session));
   }
 
   ping(): Promise<number | null> {
@@ -302,6 +308,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       case "delta":
       case "trades":
       case "ticker":
+      case "more":
         this.#stats.updates++;
         return this.#bySub.get(message.sub)?.take(message);
       case "lost":
@@ -351,7 +358,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   #takeSubscribed(message: Subscribed): void {
     const id = Number(message.id);
     const asked = this.#asked.get(id) ?? [];
-    const at = asked.findIndex((each) => each.request.instrument === message.instrument);
+    const at = asked.findIndex((each) => each.request.instrument === (message.instrument ?? ""));
     const [answered] = at < 0 ? [] : asked.splice(at, 1);
     if (asked.length === 0) this.#asked.delete(id);
     if (answered === undefined) return;
@@ -485,7 +492,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     for (const { resume: place, request } of batch) if (place !== null) resume.set(request.instrument, place);
     const instruments = batch.map((engine) => engine.request.instrument);
     const command = { op: "subscribe", channel, instruments, ...view };
-    const id = this.#command(resume.size > 0 ? { ...command, resume: Object.fromEntries(resume) } : command);
+    const places = resume.get("") ?? Object.fromEntries(resume);
+    const id = this.#command(resume.size > 0 ? { ...command, resume: places } : command);
     this.#asked.set(id, batch);
     for (const engine of batch) {
       if (engine.number !== null) this.#bySub.delete(engine.number);

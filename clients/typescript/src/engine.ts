@@ -1,7 +1,7 @@
 import { Backoff, type Policy } from "./backoff.js";
 import { type Clock, Timer } from "./clock.js";
 import type { MdstreamError } from "./errors.js";
-import type { Data, Lost, Reference, StateChange, Subscribed } from "./messages.js";
+import type { Data, Lost, More, Reference, StateChange, Subscribed } from "./messages.js";
 import type { Stats } from "./stats.js";
 import { type AnySubscription, mutable, type Request, type SubscriptionState } from "./subscription.js";
 
@@ -19,7 +19,7 @@ export interface Session {
 const REPORTED: ReadonlySet<string> = new Set<SubscriptionState>(["live", "recovering", "stale", "halted", "closed"]);
 
 type Attachment = "detached" | "requested" | "accepted" | "ended";
-type StreamMessage = Data | Lost;
+export type StreamMessage = Data | Lost | More;
 
 /** The state machine behind a subscription: it fills the view from what one gateway sends, over any number of connections. */
 export abstract class Engine<View extends AnySubscription = AnySubscription> {
@@ -67,14 +67,15 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
   /** The gateway sent `subscribed`. */
   accept(message: Subscribed): void {
     const view = mutable(this.view);
-    const rescaled = message.price_exp !== view.priceExp || message.size_exp !== view.sizeExp;
+    const { price_exp: priceExp = 0, size_exp: sizeExp = 0 } = message;
+    const rescaled = priceExp !== view.priceExp || sizeExp !== view.sizeExp;
     this.#attachment = "accepted";
     this.number = message.sub;
     this.reported = "live";
     this.report = this.#reason = null;
     this.#backoff.reset();
-    view.priceExp = message.price_exp;
-    view.sizeExp = message.size_exp;
+    view.priceExp = priceExp;
+    view.sizeExp = sizeExp;
     view.delayMs = message.delay_ms ?? 0;
     if (message.resumed) this.session.stats.resumes++;
     this.begin(message.resumed, rescaled);

@@ -15,5 +15,12 @@ export type { Subscription, SubscriptionEvents, SubscriptionState } from "./subs
 export type { Ticker, TickerEvents, TickerQuote, TickerValue } from "./ticker.js";
 export type { TokenSource } from "./token.js";
 export type { Trade, Trades, TradesEvents } from "./trades.js";
-export type { Connection, Transport, TransportEvents, WebSocketConstructor, WebSocketLike } from "./transport.js";
+export {
+  type Connection,
+  type Transport,
+  type TransportEvents,
+  type WebSocketConstructor,
+  type WebSocketLike,
+  webSocketTransport,
+} from "./transport.js";
 export type { Updates } from "./updates.js";

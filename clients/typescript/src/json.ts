@@ -51,7 +51,7 @@ class JsonCodec implements Codec {
     }
     const message = control(fields);
     if (message?.type === "subscribed") {
-      this.#scales.set(message.sub, { price: message.price_exp, size: message.size_exp });
+      this.#scales.set(message.sub, { price: message.price_exp ?? 0, size: message.size_exp ?? 0 });
     } else if (message?.type === "unsubscribed") for (const sub of message.subs) this.#scales.delete(sub);
     return message;
   }

@@ -86,10 +86,11 @@ export interface Subscribed {
   id: Id;
   sub: number;
   channel: string;
-  instrument: string;
-  price_exp: number;
-  size_exp: number;
-  ref: Reference;
+  /** Absent, as is the scale, where a subscription has no instrument of its own. */
+  instrument?: string;
+  price_exp?: number;
+  size_exp?: number;
+  ref?: Reference;
   resumed: boolean;
   delay_ms?: number;
 }
@@ -155,6 +156,16 @@ export interface TokenExpiring {
   expires: number;
 }
 
+/** A message of a channel that has a module of its own, which reads it. */
+export interface More {
+  type: "more";
+  /** The type that the gateway gave it: a text, or the number of a MessagePack array. */
+  kind: unknown;
+  sub: number;
+  /** Its fields: a map, or the values of an array. */
+  values: unknown;
+}
+
 export type Data = Delta | Snapshot | TradesMessage | TickerMessage;
 export type Control =
   | Welcome
@@ -168,7 +179,7 @@ export type Control =
   | Pong
   | Authenticated
   | TokenExpiring;
-export type Message = Data | Heartbeat | Control;
+export type Message = Data | More | Heartbeat | Control;
 
 /** A command: a map of plain values. */
 export interface Command {

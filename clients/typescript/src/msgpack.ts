@@ -1,4 +1,4 @@
-import { control, inOrder, integer } from "./checks.js";
+import { control, inOrder, integer, more } from "./checks.js";
 import { ContractBroken } from "./errors.js";
 import type { Codec, Data, Format, Heartbeat, Message, Quote, TradeEntry } from "./messages.js";
 
@@ -63,8 +63,12 @@ class Reader {
     const fields = FIELDS[type as number];
     if (fields !== undefined && length < fields)
       throw new ContractBroken(`a message of type ${String(type)} has ${length} values, not ${fields}`);
+    if (fields === undefined) {
+      const values = Array.from({ length: Math.max(length - 1, 0) }, () => this.value());
+      return more(type, values[0], values);
+    }
     const message = this.#data(type);
-    for (let rest = length - (message === null ? 1 : fields!); rest > 0; rest--) this.value();
+    for (let rest = length - (message === null ? 1 : fields); rest > 0; rest--) this.value();
     return message;
   }
 

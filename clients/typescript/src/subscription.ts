@@ -55,8 +55,8 @@ export interface LineReport {
 export interface Request {
   readonly channel: string;
   readonly instrument: string;
-  /** The other fields of `subscribe`. */
-  readonly view: Readonly<Record<string, number>>;
+  /** The other fields of `subscribe`; with `instruments` where it is one subscription to patterns, and `instrument` is empty. */
+  readonly view: Readonly<Record<string, number | string | readonly string[]>>;
 }
 
 /** @internal A state, and why it is so. */

@@ -1,5 +1,4 @@
-import { Engine } from "./engine.js";
-import type { Data, Lost } from "./messages.js";
+import { Engine, type StreamMessage } from "./engine.js";
 import type { Ticker } from "./ticker.js";
 
 /** Keeps a ticker's newest value. After `subscribed`, what is shown is old until the first message, which always comes. */
@@ -19,7 +18,7 @@ export class TickerEngine extends Engine<Ticker> {
     this.synced = false;
   }
 
-  protected override receive(message: Data | Lost): void {
+  protected override receive(message: StreamMessage): void {
     if (message.type !== "ticker") return;
     const value = this.view.value(message);
     this.view.put(value);

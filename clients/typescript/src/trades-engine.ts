@@ -1,5 +1,5 @@
-import { Engine, type Session } from "./engine.js";
-import type { Data, Lost, TradeEntry, TradesMessage } from "./messages.js";
+import { Engine, type Session, type StreamMessage } from "./engine.js";
+import type { Lost, TradeEntry, TradesMessage } from "./messages.js";
 import { Recovery } from "./recovery.js";
 import { mutable } from "./subscription.js";
 import type { Trades } from "./trades.js";
@@ -38,7 +38,7 @@ export class TradesEngine extends Engine<Trades> {
     this.synced = false;
   }
 
-  protected override receive(message: Data | Lost): void {
+  protected override receive(message: StreamMessage): void {
     if (message.type === "lost") this.#takeLost(message);
     else if (message.type === "trades" && this.#followEpoch(message)) this.#takeTrades(message);
   }

@@ -338,6 +338,7 @@ describe("data", () => {
     const bytes = Uint8Array.from([0x99, 1, 7, 1, 1, 0, 0x90, 0x90, 0, 0xa1, 65, 0x92, 42, 1]);
     expect(msgpack.codec().decode(bytes.buffer)).toEqual([
       { type: "delta", sub: 7, first: 1, last: 1, ts: 0, bids: [], asks: [], crc: 0 },
+      { type: "more", kind: 42, sub: 1, values: [1] }, // for the module of a channel, if there is one
     ]);
   });
 

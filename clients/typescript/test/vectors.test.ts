@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { BoardEngine } from "../src/board-engine.js";
+import { Board } from "../src/board-view.js";
 import { Book } from "../src/book.js";
 import { BookEngine } from "../src/book-engine.js";
 import { checksum, formatDecimal, json, type Message, msgpack, parseDecimal } from "../src/index.js";
@@ -83,3 +85,61 @@ function filled(sign: 1 | -1, levels: number[]): Side {
 function flat(side: Side): number[] {
   return [...side].flat();
 }
+
+// ---- boards
+
+interface BoardVector {
+  name: string;
+  type: string;
+  scales: Record<string, [number, number]>;
+  // biome-ignore lint/suspicious/noExplicitAny: of another shape for each type
+  fields: any;
+  json: string;
+  msgpack: string;
+}
+
+test.each(
+  (vectors("boards")["data"] as BoardVector[]).flatMap((vector) => [["json", vector] as const, ["msgpack", vector] as const]),
+)("%s: $1.type", (format, vector) => {
+  const { view, engine } = filledBoard(vector);
+  const codec = format === "json" ? json.codec() : msgpack.codec();
+  const [message] = codec.decode(format === "json" ? vector.json : bytes(vector.msgpack));
+  engine.take(message as never);
+  const { rows = [], gone = [], seq, last } = vector.fields;
+  if (vector.type === "board_names") return;
+  expect(view.seq).toBe(seq ?? last);
+  const shown = (row: unknown[]) => {
+    const found = view.rows.get(`V:${row[0]}`)!;
+    const { bid, ask, last, open, high, low } = found.ticks;
+    return [row[0], STATES.indexOf(found.state), bid, ask, last, open, high, low, found.lots, found.since];
+  };
+  expect(rows.map(shown)).toEqual(rows);
+  for (const index of gone) expect(view.rows.has(`V:${index}`)).toBe(false);
+});
+
+const STATES = ["unknown", "live", "recovering", "stale", "halted", "closed"];
+
+/** A board that stands just before the vector's message. */
+function filledBoard({ fields: { sub, first }, scales }: BoardVector) {
+  const watched = watching();
+  const view = new Board({ channel: "board", instrument: "", view: { instruments: ["*"] } }, watched.owner);
+  const engine = new BoardEngine(view, watched.session);
+  engine.accept({ ...SUBSCRIBED, sub, instrument: undefined } as never);
+  const say = (kind: string, values: object) => engine.take({ type: "more", kind, sub, values });
+  const names = Object.entries(scales).map(([index, scale]) => [Number(index), `V:${index}`, ...scale]);
+  say("board_names", { names: [[0, "V:0", 0, 0], [1, "V:1", 0, 0], ...names] });
+  if (first !== undefined) say("board_snapshot", { epoch: 1, seq: first - 1, ts: 0, rows: [], gone: [] });
+  return { view, engine };
+}
+
+test.each(vectors("boards")["commands"]!)("$op: $name", (vector) => {
+  expect(json.codec().encode(vector.message)).toBe(vector.json);
+  expect(Buffer.from(msgpack.codec().encode(vector.message) as Uint8Array).toString("hex")).toBe(vector.msgpack);
+});
+
+test.each(vectors("boards")["messages"]!)("$type: $name", (vector) => {
+  const { sub, type } = vector.message;
+  const expected = type === "subscribed" ? vector.message : { type: "more", kind: type, sub, values: vector.message };
+  expect(json.codec().decode(vector.json)).toEqual([expected]);
+  expect(msgpack.codec().decode(bytes(vector.msgpack))).toEqual([expected]);
+});

@@ -9,6 +9,9 @@ const MOST = [
   ["lines", 'export { connect } from "./dist/lines.js"', 14_500],
   ["shared, the page", 'export { connect } from "./dist/shared.js"', 14_500],
   ["worker", 'import "./dist/worker.js"', 17_500],
+  ["board", 'export { board } from "./dist/board.js"', 4_000],
+  ["candles", 'export { candles } from "./dist/candles.js"', 4_000],
+  ["instruments", 'export { instruments } from "./dist/instruments.js"', 4_000],
   ["react", 'export * from "./dist/react.js"', 1_600],
 ];
 

@@ -23,14 +23,15 @@ OPTIONS = DemoOptions(
 )
 
 
-def banner(port: int, admin_port: int, options: DemoOptions = OPTIONS) -> str:
+def banner(port: int, admin_port: int, options: DemoOptions = OPTIONS, ui: object = None) -> str:
     gateway: Any = SimpleNamespace(
+        ui=ui,
         port=port,
         admin_port=admin_port,
         url=f"ws://127.0.0.1:{port}/v1/stream",
         admin_url=f"http://127.0.0.1:{admin_port}",
     )
-    keys: Any = SimpleNamespace(token_file=Path("/tmp/x/token"))
+    keys: Any = SimpleNamespace(token_file=Path("/tmp/x/token"), token="a.b-c_d.e")
     return demo_text.banner(options, gateway, "nats://127.0.0.1:4222", keys, on_screen=False)
 
 
@@ -39,6 +40,12 @@ def test_on_the_default_ports_the_commands_need_no_url() -> None:
     assert "watch SIM:BTC-USD\n" in shown
     assert "MDSTREAM_TOKEN=$(cat /tmp/x/token)\n" in shown
     assert "--url" not in shown and "is taken" not in shown
+
+
+def test_the_page_has_its_token_in_the_fragment_which_is_sent_nowhere() -> None:
+    page = "http://127.0.0.1:8080/#token=a.b-c_d.e&instruments=SIM:BTC-USD,SIM:ETH-USD&demo=1"
+    assert f"trading page        {page}\n" in banner(8080, 8081, ui=object())
+    assert "`make web` builds it" in banner(8080, 8081)
 
 
 def test_on_other_ports_they_name_it_and_why() -> None:

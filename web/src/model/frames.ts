@@ -1,0 +1,43 @@
+// One animation frame: whoever has something new draws it once. A hidden page draws nothing.
+
+export interface Drawer {
+  draw(now: number): void;
+}
+
+const dirty = new Set<Drawer>();
+let asked = false;
+/** Script time of the newest frames, in ms. */
+export const costs: number[] = [];
+const MOST_COSTS = 600;
+const afterFrame = new Set<() => void>();
+
+export function invalidate(drawer: Drawer): void {
+  dirty.add(drawer);
+  ask();
+}
+
+export function onFrame(listener: () => void): () => void {
+  afterFrame.add(listener);
+  return () => afterFrame.delete(listener);
+}
+
+function ask(): void {
+  if (asked || document.hidden) return;
+  asked = true;
+  requestAnimationFrame(run);
+}
+
+function run(now: number): void {
+  asked = false;
+  const began = performance.now();
+  const drawers = [...dirty];
+  dirty.clear();
+  for (const drawer of drawers) drawer.draw(now);
+  for (const listener of afterFrame) listener();
+  costs.push(performance.now() - began);
+  if (costs.length > MOST_COSTS) costs.splice(0, costs.length - MOST_COSTS);
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && dirty.size > 0) ask();
+});

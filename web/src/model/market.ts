@@ -1,0 +1,223 @@
+// The selected instrument: its ladder's book, its whole book, its trades. A view is switched without an empty frame: the old one
+// stays until the new one can be trusted.
+
+import type { Book, BookChange, BookOptions, Trade, Trades } from "@mdstream/client";
+import type { Feed } from "./feed.js";
+import { invalidate, type Drawer } from "./frames.js";
+import { change, settings } from "./settings.js";
+import { Value } from "./value.js";
+
+const WHOLE_MS = 250;
+const HIDDEN_MS = 1_000;
+const HIDE_AFTER_MS = 5_000;
+const KEPT_TRADES = 500;
+
+/** A line of the tape: a trade, or what is missing. */
+export type TapeRow = Trade | { readonly lost: readonly [number, number] };
+
+/** One view of a book that can be exchanged for another. */
+class Shelf {
+  current: Book | null = null;
+  #next: Book | null = null;
+  #stops: (() => void)[] = [];
+
+  constructor(
+    private readonly open: (instrument: string, options: BookOptions) => Book,
+    private readonly onChange: (book: Book, change: BookChange) => void,
+    private readonly onState: (book: Book) => void,
+  ) {}
+
+  show(instrument: string, options: BookOptions): void {
+    const book = this.open(instrument, options);
+    if (book === this.current || book === this.#next) return book.close(); // asked for once more
+    this.#drop(this.#next);
+    this.#next = book;
+    if (this.current?.instrument !== instrument || !this.current.trusted) this.#take();
+    else {
+      const stop = book.on("state", () => {
+        if (book.state === "ended" || book.trusted) {
+          stop();
+          if (this.#next === book) this.#take();
+        }
+      });
+    }
+  }
+
+  #take(): void {
+    const book = this.#next!;
+    const old = this.current;
+    for (const stop of this.#stops) stop();
+    this.#next = null;
+    this.current = book;
+    this.#stops = [
+      book.on("change", (changed) => this.onChange(book, changed)),
+      book.on("state", () => this.onState(book)),
+      book.on("end", () => this.onState(book)),
+    ];
+    this.#drop(old);
+    this.onState(book);
+  }
+
+  #drop(book: Book | null): void {
+    book?.close();
+  }
+}
+
+export class Market {
+  readonly instrument = new Value("");
+  /** Another state of the book, or another book. */
+  readonly changed = new Value(0);
+  /** Ticks per bucket, by instrument. */
+  readonly group = new Value(1);
+  readonly tape: TapeRow[] = [];
+  /** Counts rows of the tape, so that one that stands still knows how many are new. */
+  tapeCount = 0;
+  trades: Trades | null = null;
+  last: Trade | null = null;
+  /** The last price before the first trade that comes, as far as the watchlist knows it. */
+  lastKnown: string | null = null;
+  readonly onTrade = new Set<(trade: Trade) => void>();
+  readonly drawers = new Set<Drawer>();
+  readonly wholeDrawers = new Set<Drawer>();
+  readonly tapeDrawers = new Set<Drawer>();
+
+  readonly #ladder: Shelf;
+  readonly #whole: Shelf;
+  #how = "";
+  #hidden = false;
+  #trusted = false;
+
+  constructor(readonly feed: Feed) {
+    const open = (instrument: string, options: BookOptions) => feed.client.book(instrument, options);
+    this.#ladder = new Shelf(
+      open,
+      (book, changed) => this.#bookChanged(book, changed),
+      (book) => this.#stateChanged(book),
+    );
+    this.#whole = new Shelf(
+      open,
+      () => this.#redraw(this.wholeDrawers),
+      () => this.#redraw(this.wholeDrawers),
+    );
+    let depth = settings.now.depth;
+    settings.watch((now) => {
+      if (now.depth === depth) return;
+      depth = now.depth;
+      this.#subscribe();
+    });
+    feed.changed.watch(() => {
+      for (const drawers of [this.drawers, this.wholeDrawers, this.tapeDrawers]) this.#redraw(drawers);
+    });
+    document.addEventListener("visibilitychange", () => this.#visibility());
+  }
+
+  get book(): Book | null {
+    return this.#ladder.current;
+  }
+
+  get whole(): Book | null {
+    return this.#whole.current;
+  }
+
+  select(instrument: string): void {
+    if (instrument === this.instrument.now || instrument === "") return;
+    this.feed.timeline.forget();
+    this.group.set(1);
+    this.instrument.set(instrument);
+    change({ instrument });
+    this.#subscribe();
+    this.#followTrades(instrument);
+    this.changed.set(this.changed.now + 1);
+  }
+
+  /** After `unknown_instrument`, or another refusal. */
+  again(): void {
+    this.#subscribe();
+    this.#followTrades(this.instrument.now);
+  }
+
+  setGroup(ticks: number): void {
+    if (ticks === this.group.now) return;
+    this.group.set(ticks);
+    this.#subscribe();
+  }
+
+  /** Groups that the gateway always serves, and that make sense at this price. */
+  get groups(): number[] {
+    const { book } = this;
+    const tick = Math.max(1, book?.ref.tick ?? 1);
+    const price = Math.abs(book?.bids.ticks(0) ?? NaN) || 1e6;
+    const served = (this.feed.client.welcome?.limits["groups"] ?? []) as readonly number[];
+    const sensible = served.filter((ticks) => ticks <= price / 100 && ticks % tick === 0);
+    return [tick, ...sensible.filter((ticks) => /^[125]0*$/.test(String(ticks / tick)))].slice(0, 12);
+  }
+
+  #subscribe(): void {
+    const instrument = this.instrument.now;
+    if (instrument === "") return;
+    const intervalMs = this.#hidden ? HIDDEN_MS : 0;
+    this.#ladder.show(instrument, { depth: settings.now.depth, group: this.group.now, intervalMs });
+    this.#whole.show(instrument, { intervalMs: this.#hidden ? HIDDEN_MS : WHOLE_MS });
+  }
+
+  #followTrades(instrument: string): void {
+    this.trades?.close();
+    this.tape.length = 0;
+    this.tapeCount = 0;
+    this.last = this.lastKnown = null;
+    const trades = (this.trades = this.feed.client.trades(instrument));
+    trades.on("trade", (trade) => {
+      if (trades !== this.trades) return;
+      this.last = trade;
+      this.#push(trade);
+      for (const listener of this.onTrade) listener(trade);
+    });
+    trades.on("lost", (first, last) => trades === this.trades && this.#push({ lost: [first, last] }));
+    trades.on("state", () => this.#redraw(this.tapeDrawers));
+    this.#redraw(this.tapeDrawers);
+  }
+
+  #push(row: TapeRow): void {
+    this.tape.push(row);
+    this.tapeCount++;
+    if (this.tape.length > 2 * KEPT_TRADES) this.tape.splice(0, KEPT_TRADES);
+    this.#redraw(this.tapeDrawers);
+  }
+
+  #bookChanged(book: Book, { kind, first, last, ts }: BookChange): void {
+    // A snapshot may be of an event long ago.
+    this.feed.came(book.state === "live" && kind === "delta" ? ts : 0, last - first);
+    if (!this.#trusted) {
+      this.#how = kind === "snapshot" ? "by a snapshot" : "by what was missing";
+      this.#stateChanged(book);
+    }
+    this.#redraw(this.drawers);
+  }
+
+  #stateChanged(book: Book): void {
+    this.#trusted = book.trusted;
+    this.feed.timeline.book(book.state, book.code ?? "", this.#how);
+    if (book.state === "live") this.#how = "";
+    this.changed.set(this.changed.now + 1);
+    for (const drawers of [this.drawers, this.wholeDrawers, this.tapeDrawers]) this.#redraw(drawers);
+  }
+
+  #redraw(drawers: Set<Drawer>): void {
+    for (const drawer of drawers) invalidate(drawer);
+  }
+
+  #visibility(): void {
+    if (!document.hidden) {
+      if (this.#hidden) {
+        this.#hidden = false;
+        this.#subscribe();
+      }
+      return;
+    }
+    setTimeout(() => {
+      if (!document.hidden) return;
+      this.#hidden = true;
+      this.#subscribe();
+    }, HIDE_AFTER_MS);
+  }
+}

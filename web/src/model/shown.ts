@@ -1,0 +1,107 @@
+// What the state of connection and book means for the eye. A price that is not live never looks live.
+
+import type { Book, SubscriptionState } from "@mdstream/client";
+import type { Feed } from "./feed.js";
+
+export type Kind = "live" | "recovering" | "stale" | "halted" | "offline" | "waiting" | "refused";
+
+export interface Shown {
+  readonly kind: Kind;
+  /** One line for the pill. */
+  readonly text: string;
+  /** The same for the title of the pill and the screen reader: without figures that count. */
+  readonly spoken: string;
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  opening: "the gateway opens it",
+  gap: "an update is missing",
+  refused: "the publisher sent what cannot be right",
+  no_ref: "its scale is not known yet",
+  no_book: "there is no book yet",
+  conflict: "two publishers contradict each other",
+  nats_away: "the gateway has lost the bus",
+  feed_down: "the feed is down",
+  silent: "the feed is silent",
+  venue_silent: "the venue is silent",
+  fenced: "its publisher was replaced",
+  venue: "so says the venue",
+  storage: "the store fails",
+  overload: "the gateway is overloaded",
+};
+
+/** How much is left of the colour of what is shown. */
+export const OPACITY: Readonly<Record<Kind, number>> = {
+  live: 1,
+  recovering: 0.6,
+  stale: 0.4,
+  halted: 1,
+  offline: 0.4,
+  waiting: 0.4,
+  refused: 0.4,
+};
+
+export function shownOf(feed: Feed, book: Book | null): Shown {
+  const { client } = feed;
+  if (client.state === "closed") {
+    const why = client.error?.message ?? "closed";
+    return { kind: "refused", text: why, spoken: why };
+  }
+  if (client.state === "reconnecting" || (client.state === "connecting" && (client.reason !== null || feed.transport.tries > 1))) {
+    return offline(feed);
+  }
+  if (client.state === "connecting") return same("waiting", "connecting");
+  if (feed.quietMs > 0) {
+    return { kind: "recovering", text: `nothing arrives for ${seconds(feed.quietMs)}`, spoken: "nothing arrives" };
+  }
+  return book === null ? same("waiting", "no instrument is chosen") : bookState(book);
+}
+
+function bookState(book: Book): Shown {
+  const why = whyOf(book.code, book.reason);
+  const { state } = book;
+  const known: Partial<Record<SubscriptionState, () => Shown>> = {
+    live: () => same("live", "live"),
+    recovering: () => same("recovering", `recovering: ${why || `gap from ${book.seq + 1}`}`),
+    stale: () => aged(book, why),
+    halted: () => same("halted", why === "" ? "halted" : `halted: ${why}`),
+    closed: () => same("halted", why === "" ? "closed" : `closed: ${why}`),
+    disconnected: () => same("offline", "no connection"),
+    ended: () => same("refused", book.error?.message ?? "ended"),
+  };
+  return known[state]?.() ?? same("waiting", why === "" ? "waiting for the first book" : `waiting: ${why}`);
+}
+
+function aged(book: Book, why: string): Shown {
+  const { ageMs } = book;
+  const text = ageMs === null ? `stale: ${why}` : `stale ${seconds(ageMs)}: ${why}`;
+  return { kind: "stale", text, spoken: `stale: ${why}` };
+}
+
+function offline(feed: Feed): Shown {
+  const { tries } = feed.transport;
+  const inMs = feed.retryAt - performance.now();
+  const nth = tries > 0 ? ` (${ordinal(tries + (inMs > 0 ? 1 : 0))} try)` : "";
+  const when = inMs > 0 ? `reconnecting in ${seconds(inMs)}` : "connecting";
+  return { kind: "offline", text: `${when}${nth}`, spoken: "offline, reconnecting" };
+}
+
+function whyOf(code: string | null, reason: string | null): string {
+  if (reason !== null && reason !== "") return reason;
+  return code === null ? "" : (WORDS[code] ?? code);
+}
+
+function same(kind: Kind, text: string): Shown {
+  return { kind, text, spoken: text };
+}
+
+export function seconds(ms: number): string {
+  if (ms < 10_000) return `${(Math.max(0, ms) / 1000).toFixed(1)} s`;
+  return ms < 120_000 ? `${Math.round(ms / 1000)} s` : `${Math.round(ms / 60_000)} min`;
+}
+
+const ENDINGS: Readonly<Record<string, string>> = { one: "st", two: "nd", few: "rd" }; // codespell:ignore nd
+
+function ordinal(n: number): string {
+  return `${n}${ENDINGS[new Intl.PluralRules("en", { type: "ordinal" }).select(n)] ?? "th"}`;
+}

@@ -1,0 +1,162 @@
+// The watchlist's rows: from the channel `board`; of a gateway that has none, from tickers of the instruments in the address.
+
+import { formatDecimal, type SubscriptionState, type Ticker } from "@mdstream/client";
+import { type Board, board, type BoardRow } from "@mdstream/client/board";
+import { type Candles, candles } from "@mdstream/client/candles";
+import type { Feed } from "./feed.js";
+import { Value } from "./value.js";
+
+const INTERVAL_MS = 500;
+const TICKER_MS = 250;
+const MOST_TICKERS = 50;
+const SPARK_POINTS = 60;
+const SAMPLE_MS = 2_000;
+const MOST_SPARKS = 30;
+
+export interface Row {
+  readonly instrument: string;
+  readonly state: string;
+  readonly last: string | null;
+  /** For sorting and colours alone. */
+  readonly lastValue: number;
+  readonly changePercent: number | null;
+  readonly high: string | null;
+  readonly low: string | null;
+  readonly volume: string | null;
+  /** Whether the statistics are of whole 24 hours. */
+  readonly complete: boolean;
+}
+
+const DAY_US = 86_400e6;
+const SLACK_US = 120e6;
+
+export class Watch {
+  readonly rows = new Value<ReadonlyMap<string, Row>>(new Map());
+  /** Why the rows are not those of a board; empty if they are. */
+  readonly note = new Value("");
+  readonly ready = new Value(false);
+  /** Closes of the last hour, or what was seen since the page was opened. */
+  readonly sparks = new Map<string, number[]>();
+  #board: Board | null = null;
+  readonly #tickers = new Map<string, Ticker>();
+  readonly #candles = new Map<string, Candles>();
+  #noCandles = false;
+  #timer = 0;
+
+  constructor(private readonly feed: Feed) {
+    this.#followBoard();
+    setInterval(() => this.#sample(), SAMPLE_MS);
+  }
+
+  /** These rows are in view: they have a sparkline of the last hour. */
+  inView(instruments: readonly string[]): void {
+    if (this.#noCandles) return;
+    const wanted = new Set(instruments.slice(0, MOST_SPARKS));
+    for (const [instrument, view] of this.#candles) {
+      if (wanted.has(instrument)) continue;
+      view.close();
+      this.#candles.delete(instrument);
+    }
+    for (const instrument of wanted) if (!this.#candles.has(instrument)) this.#followCandles(instrument);
+  }
+
+  #followBoard(): void {
+    const view = (this.#board = board(this.feed.client, "*", { intervalMs: INTERVAL_MS }));
+    view.on("change", () => this.#later());
+    view.on("state", () => this.#later());
+    view.on("end", (error) => {
+      this.#board = null;
+      if (error === null || this.feed.client.state === "closed") return;
+      const why = error.code === "not_entitled" ? "your token does not allow the channel board" : "this gateway has no board";
+      this.note.set(`Without 24 h figures: ${why}.`);
+      this.#followTickers();
+    });
+  }
+
+  #followTickers(): void {
+    for (const instrument of this.feed.address.instruments.slice(0, MOST_TICKERS)) {
+      const ticker = this.feed.client.ticker(instrument, { intervalMs: TICKER_MS });
+      this.#tickers.set(instrument, ticker);
+      for (const event of ["change", "state", "end"] as const) ticker.on(event, () => this.#later());
+    }
+    this.#later();
+  }
+
+  /** What comes together is shown together. */
+  #later(): void {
+    this.#timer ||= window.setTimeout(() => {
+      this.#timer = 0;
+      this.#show();
+    }, 50);
+  }
+
+  #show(): void {
+    const rows = new Map<string, Row>();
+    if (this.#board !== null) {
+      const { state } = this.#board;
+      for (const row of this.#board.rows.values()) rows.set(row.instrument, ofBoard(row, state));
+      if (this.#board.trusted) this.ready.set(true);
+    } else {
+      for (const [instrument, ticker] of this.#tickers) rows.set(instrument, ofTicker(instrument, ticker));
+      this.ready.set(true);
+    }
+    this.rows.set(rows);
+  }
+
+  #followCandles(instrument: string): void {
+    const view = candles(this.feed.client, instrument, { span: "1m", history: SPARK_POINTS });
+    this.#candles.set(instrument, view);
+    view.on("change", () => {
+      this.sparks.set(
+        instrument,
+        view.candles.slice(-SPARK_POINTS).map(({ ticks }) => ticks.close),
+      );
+    });
+    view.on("end", (error) => {
+      if (error === null) return;
+      this.#noCandles = true;
+    });
+  }
+
+  /** Without candles the line is made of what is seen. */
+  #sample(): void {
+    for (const [instrument, row] of this.rows.now) {
+      if (row.last === null || this.#candles.get(instrument)?.live) continue;
+      const points = this.sparks.get(instrument) ?? [];
+      points.push(row.lastValue);
+      if (points.length > SPARK_POINTS) points.shift();
+      this.sparks.set(instrument, points);
+    }
+  }
+}
+
+function ofBoard(row: BoardRow, boardState: SubscriptionState): Row {
+  const { last } = row.ticks;
+  const age = Date.now() * 1000 - row.since;
+  return {
+    instrument: row.instrument,
+    state: boardState === "live" || boardState === "stale" ? row.state : boardState,
+    last: row.price("last"),
+    lastValue: last === null ? NaN : last * 10 ** row.priceExp,
+    changePercent: row.changePercent,
+    high: row.price("high"),
+    low: row.price("low"),
+    volume: row.volume,
+    complete: row.since > 0 && age > DAY_US - SLACK_US,
+  };
+}
+
+function ofTicker(instrument: string, ticker: Ticker): Row {
+  const last = ticker.current?.last ?? null;
+  return {
+    instrument,
+    state: ticker.state === "ended" ? (ticker.error?.code ?? "ended").toString() : ticker.state,
+    last: last === null ? null : formatDecimal(last.ticks, ticker.priceExp),
+    lastValue: last === null ? NaN : last.ticks * 10 ** ticker.priceExp,
+    changePercent: null,
+    high: null,
+    low: null,
+    volume: null,
+    complete: false,
+  };
+}

@@ -1,0 +1,93 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { type Hovered, Ladder } from "../draw/ladder.js";
+import { change, DEPTHS, settings } from "../model/settings.js";
+import { useValue } from "../model/value.js";
+import type { Page } from "../page.js";
+
+const COPIED_MS = 1_200;
+
+export function BookPanel({ page }: { page: Page }) {
+  const { market } = page;
+  const now = useValue(settings);
+  const group = useValue(market.group);
+  useValue(market.changed);
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const ladder = useRef<Ladder | null>(null);
+  const [hovered, setHovered] = useState<Hovered | null>(null);
+  const [copied, setCopied] = useState("");
+  useEffect(() => {
+    const made = (ladder.current = new Ladder(canvas.current!, market));
+    made.onHover = setHovered;
+    return () => made.close();
+  }, [market]);
+  const copy = (event: MouseEvent) => {
+    const price = ladder.current?.priceAt(event.offsetY);
+    if (price == null) return;
+    void navigator.clipboard?.writeText(price).then(() => {
+      setCopied(price);
+      setTimeout(() => setCopied(""), COPIED_MS);
+    });
+  };
+  const { book } = market;
+  return (
+    <section class="panel book" aria-label="Order book">
+      <div class="head">
+        <h2>Book</h2>
+        <label>
+          <span class="label">Group</span>
+          <select value={group} onChange={(event) => market.setGroup(Number(event.currentTarget.value))}>
+            {market.groups.map((ticks) => (
+              <option key={ticks} value={ticks}>
+                {book === null || book.state === "pending" ? String(ticks) : book.price(ticks)}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          <span class="label">Depth</span>
+          <select value={now.depth} onChange={(event) => change({ depth: Number(event.currentTarget.value) })}>
+            {DEPTHS.map((depth) => (
+              <option key={depth} value={depth}>
+                {depth === 0 ? "full" : depth}
+              </option>
+            ))}
+          </select>
+        </label>
+        <span class="muted hint" role="status">
+          {copied === "" ? "" : `${copied} copied`}
+        </span>
+      </div>
+      <div class="drawn">
+        <canvas ref={canvas} role="img" aria-label={`Order book of ${market.instrument.now}`} onClick={copy} />
+        {hovered !== null && (
+          <dl class="hover number" style={{ top: `${Math.max(4, hovered.y - 30)}px` }}>
+            <dt>{hovered.levels === 1 ? "this level" : `${hovered.levels} levels to ${hovered.price}`}</dt>
+            <dd>size {hovered.size}</dd>
+            <dd>value {hovered.notional}</dd>
+            <dd>average {hovered.average}</dd>
+          </dl>
+        )}
+        {book?.state === "ended" && book.error !== null && <Refused page={page} code={String(book.error.code)} text={book.error.message} />}
+      </div>
+    </section>
+  );
+}
+
+/** What happened, and what to do, in its place. */
+function Refused({ page: { market }, code, text }: { page: Page; code: string; text: string }) {
+  const instrument = market.instrument.now;
+  const todo: Readonly<Record<string, string>> = {
+    not_entitled: `Ask whoever gave you the token for book:${instrument}.`,
+    unknown_instrument: "Start its publisher, then try again.",
+    limit_subscriptions: "Close another page with the same user, then try again.",
+  };
+  return (
+    <div class="problem" role="alert">
+      <p>{text}</p>
+      {todo[code] !== undefined && <p class="muted">{todo[code]}</p>}
+      <button type="button" class="small" onClick={() => market.again()}>
+        try again
+      </button>
+    </div>
+  );
+}

@@ -1,0 +1,48 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Chart, type Legend } from "../draw/chart.js";
+import { change, settings, SPANS } from "../model/settings.js";
+import { shownOf } from "../model/shown.js";
+import { useValue } from "../model/value.js";
+import type { Page } from "../page.js";
+
+export function ChartPanel({ page }: { page: Page }) {
+  const { bars, market, feed } = page;
+  const now = useValue(settings);
+  const note = useValue(bars.note);
+  useValue(market.changed);
+  useValue(feed.changed);
+  const place = useRef<HTMLDivElement>(null);
+  const chart = useRef<Chart | null>(null);
+  const [legend, setLegend] = useState<Legend | null>(null);
+  useEffect(() => {
+    const made = (chart.current = new Chart(place.current!, bars, market));
+    made.onLegend = setLegend;
+    return () => made.close();
+  }, [bars, market]);
+  useEffect(() => chart.current?.recolour(), [now.theme, now.colourBlind]);
+  const { kind } = shownOf(feed, market.book);
+  return (
+    <section class="panel chart" aria-label="Candles">
+      <div class="head">
+        <div class="choices" role="group" aria-label="Span of a candle">
+          {SPANS.map((span, index) => (
+            <button type="button" key={span} aria-pressed={now.span === span} title={`${span} (${index + 1})`} onClick={() => change({ span })}>
+              {span}
+            </button>
+          ))}
+        </div>
+        {legend !== null && (
+          <div class={`legend number${kind === "live" || kind === "halted" ? "" : ` not-live ${kind}`} ${legend.rising ? "up" : "down"}`} aria-hidden="true">
+            <span>O {legend.open}</span> <span>H {legend.high}</span> <span>L {legend.low}</span> <span>C {legend.close}</span>{" "}
+            <span class="muted">V {legend.volume}</span>
+          </div>
+        )}
+        <a class="credit" href="https://www.tradingview.com/" target="_blank" rel="noopener noreferrer">
+          <span class="long">Charts by </span>TradingView
+        </a>
+      </div>
+      <div class={`canvas ${kind === "live" || kind === "halted" ? "" : `not-live ${kind}`}`} ref={place} />
+      {note !== "" && <p class="note">{note}</p>}
+    </section>
+  );
+}

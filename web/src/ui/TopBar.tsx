@@ -1,0 +1,162 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { change, resetLayout, settings } from "../model/settings.js";
+import { shownOf } from "../model/shown.js";
+import { useValue } from "../model/value.js";
+import type { Page } from "../page.js";
+import { Change, Decimal } from "./Decimal.js";
+import { Icon } from "./icons.js";
+
+interface Props {
+  page: Page;
+  onMenu(): void;
+  onHelp(): void;
+}
+
+const TICK_MS = 100;
+
+/** The state, drawn again ten times a second while something in it counts. */
+function useShown({ feed, market }: Page) {
+  useValue(market.changed);
+  useValue(feed.changed);
+  const [, redraw] = useState(0);
+  const shown = shownOf(feed, market.book);
+  useEffect(() => {
+    if (shown.kind === "live") return;
+    const timer = setInterval(() => redraw((count) => count + 1), TICK_MS);
+    return () => clearInterval(timer);
+  }, [shown.kind]);
+  return shown;
+}
+
+export function TopBar({ page, onMenu, onHelp }: Props) {
+  const { market, watch } = page;
+  const instrument = useValue(market.instrument);
+  const rows = useValue(watch.rows);
+  const now = useValue(settings);
+  const shown = useShown(page);
+  const row = rows.get(instrument);
+  const dim = shown.kind === "live" || shown.kind === "halted" ? "" : ` not-live ${shown.kind}`;
+  return (
+    <header class="top">
+      <span class="brand" aria-hidden="true">
+        mdstream
+      </span>
+      <button type="button" class="picker" onClick={onMenu} title="Choose a market (Ctrl K)">
+        <h1>{instrument || "no market"}</h1>
+        <Icon name="down" />
+      </button>
+      <div class={`figures${dim}`}>
+        <LastPrice page={page} />
+        {row?.changePercent != null && (
+          <Figure label={row.complete ? "24 h" : "so far"}>
+            <Change percent={row.changePercent} />
+          </Figure>
+        )}
+        {row?.high != null && (
+          <Figure label="High">
+            <Decimal text={row.high} />
+          </Figure>
+        )}
+        {row?.low != null && (
+          <Figure label="Low">
+            <Decimal text={row.low} />
+          </Figure>
+        )}
+        {row?.volume != null && (
+          <Figure label="Volume">
+            <Decimal text={row.volume} />
+          </Figure>
+        )}
+      </div>
+      <State page={page} />
+      <div class="tools">
+        <button type="button" class="tool" onClick={() => change({ theme: now.theme === "dark" ? "light" : "dark" })} title="Dark or light (T)">
+          <Icon name={now.theme === "dark" ? "sun" : "moon"} />
+          <span class="hidden">Dark or light</span>
+        </button>
+        <button
+          type="button"
+          class="tool"
+          aria-pressed={now.colourBlind}
+          onClick={() => change({ colourBlind: !now.colourBlind })}
+          title="Blue and orange instead of green and red"
+        >
+          <Icon name="eye" />
+          <span class="hidden">Blue and orange</span>
+        </button>
+        <button type="button" class="tool wide" onClick={onHelp} title="Keys (?)">
+          <Icon name="keys" />
+          <span class="hidden">Keys</span>
+        </button>
+        <button type="button" class="tool wide" onClick={resetLayout} title="Reset the layout">
+          <Icon name="menu" />
+          <span class="hidden">Reset the layout</span>
+        </button>
+      </div>
+    </header>
+  );
+}
+
+function Figure({ label, children }: { label: string; children: ComponentChildren }) {
+  return (
+    <span class="figure">
+      <span class="label">{label}</span> {children}
+    </span>
+  );
+}
+
+function LastPrice({ page: { market } }: { page: Page }) {
+  const [, redraw] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || redraw((count) => count + 1), TICK_MS);
+    return () => clearInterval(timer);
+  }, []);
+  const { last } = market;
+  const price = last?.price ?? market.lastKnown;
+  if (price === null) return <span class="last muted">–</span>;
+  const way = last?.side === "sell" ? "down" : last?.side === "buy" ? "up" : "same";
+  return (
+    <span class={`last ${way}`} title="Last trade">
+      <Decimal text={price} /> {way === "down" ? "▼" : way === "up" ? "▲" : ""}
+    </span>
+  );
+}
+
+const MARKS = { live: "dot", recovering: "dot", stale: "dot", halted: "square", offline: "dot", waiting: "dot", refused: "square" } as const;
+
+function State({ page }: { page: Page }) {
+  const shown = useShown(page);
+  const { feed, market } = page;
+  const age = market.book?.ageMs;
+  const title = shown.kind === "live" && age != null ? `last word of the venue ${(age / 1000).toFixed(1)} s ago` : shown.spoken;
+  return (
+    <div class={`state ${shown.kind}`} title={title}>
+      <span class={MARKS[shown.kind]} aria-hidden="true" />
+      {shown.kind === "stale" && <Icon name="clock" />}
+      <span class="said number">{shown.text}</span>
+      {shown.kind === "offline" && (
+        <button type="button" class="small" onClick={() => feed.now()}>
+          now
+        </button>
+      )}
+      {shown.kind === "refused" && market.book?.state === "ended" && (
+        <button type="button" class="small" onClick={() => market.again()}>
+          again
+        </button>
+      )}
+    </div>
+  );
+}
+
+/** For screen readers: another state, never a price. */
+export function Spoken({ page: { feed, market } }: { page: Page }) {
+  useValue(market.changed);
+  useValue(feed.changed);
+  const instrument = useValue(market.instrument);
+  return (
+    <div class="hidden" role="status" aria-live="polite">
+      {instrument === "" ? "" : `${instrument}: ${shownOf(feed, market.book).spoken}`}
+    </div>
+  );
+}

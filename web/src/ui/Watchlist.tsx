@@ -1,0 +1,187 @@
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { change, settings, type SortBy } from "../model/settings.js";
+import { useValue } from "../model/value.js";
+import type { Row } from "../model/watch.js";
+import type { Page } from "../page.js";
+import { Change, Decimal } from "./Decimal.js";
+import { Icon } from "./icons.js";
+import { orderOf } from "./order.js";
+
+const ROW_PX = 44;
+const MARGIN = 6;
+const COLUMNS: readonly (readonly [SortBy, string])[] = [
+  ["symbol", "Market"],
+  ["last", "Last"],
+  ["change", "24 h"],
+];
+const SIM = "mdstream feed sim";
+/** Shorter words, as there is little room. */
+const SHORT: Readonly<Record<string, string>> = { disconnected: "offline", pending: "waiting", unknown: "not read" };
+
+export function Watchlist({ page }: { page: Page }) {
+  const { market, watch } = page;
+  const rows = useValue(watch.rows);
+  const note = useValue(watch.note);
+  const ready = useValue(watch.ready);
+  const now = useValue(settings);
+  const chosen = useValue(market.instrument);
+  const [search, setSearch] = useState("");
+  const [scroll, setScroll] = useState({ top: 0, height: 600 });
+  const list = useRef<HTMLDivElement>(null);
+  const shown = useMemo(() => orderOf(rows, now, search), [rows, now, search]);
+  const first = Math.max(0, Math.floor(scroll.top / ROW_PX) - MARGIN);
+  const last = Math.min(shown.length, Math.ceil((scroll.top + scroll.height) / ROW_PX) + MARGIN);
+  const inView = shown.slice(first, last);
+  const names = inView.map(({ instrument }) => instrument).join(" ");
+  useEffect(() => watch.inView(names === "" ? [] : names.split(" ")), [names, watch]);
+  useEffect(() => {
+    const place = list.current!;
+    const seen = () => setScroll({ top: place.scrollTop, height: place.clientHeight });
+    const observer = new ResizeObserver(seen);
+    observer.observe(place);
+    place.addEventListener("scroll", seen, { passive: true });
+    return () => (observer.disconnect(), place.removeEventListener("scroll", seen));
+  }, []);
+  const pick = (event: KeyboardEvent) => {
+    if (event.key === "Enter" && shown[0] !== undefined) market.select(shown[0].instrument);
+    if (event.key === "Enter" || event.key === "Escape") (event.currentTarget as HTMLInputElement).blur();
+  };
+  return (
+    <section class="watchlist" aria-label="Markets">
+      <label class="search">
+        <Icon name="search" />
+        <span class="hidden">Search a market</span>
+        <input
+          id="search"
+          type="search"
+          placeholder="Search (Ctrl K)"
+          autocomplete="off"
+          spellcheck={false}
+          value={search}
+          onInput={(event) => setSearch(event.currentTarget.value)}
+          onKeyDown={pick}
+        />
+      </label>
+      <div class="columns">
+        {COLUMNS.map(([by, text]) => (
+          <button
+            type="button"
+            key={by}
+            class={by}
+            aria-pressed={now.sortBy === by}
+            onClick={() => change(now.sortBy === by ? { descending: !now.descending } : { sortBy: by, descending: by !== "symbol" })}
+          >
+            {text} {now.sortBy === by ? (now.descending ? "↓" : "↑") : ""}
+          </button>
+        ))}
+      </div>
+      <div class="rows" ref={list}>
+        {!ready && rows.size === 0 && <Skeleton />}
+        {ready && rows.size === 0 && <Empty />}
+        {rows.size > 0 && shown.length === 0 && <p class="empty">No market matches “{search}”.</p>}
+        <ul style={{ height: `${shown.length * ROW_PX}px` }}>
+          {inView.map((row, index) => (
+            <Line
+              key={row.instrument}
+              row={row}
+              top={(first + index) * ROW_PX}
+              chosen={row.instrument === chosen}
+              starred={now.starred.includes(row.instrument)}
+              spark={watch.sparks.get(row.instrument)}
+              onChoose={() => market.select(row.instrument)}
+            />
+          ))}
+        </ul>
+      </div>
+      {note !== "" && <p class="note">{note}</p>}
+    </section>
+  );
+}
+
+interface LineProps {
+  row: Row;
+  top: number;
+  chosen: boolean;
+  starred: boolean;
+  spark: readonly number[] | undefined;
+  onChoose(): void;
+}
+
+function Line({ row, top, chosen, starred, spark, onChoose }: LineProps) {
+  const flash = useFlash(row.lastValue);
+  const live = row.state === "live" || row.state === "halted" || row.state === "closed";
+  const star = () => {
+    const { starred: stars } = settings.now;
+    change({ starred: starred ? stars.filter((each) => each !== row.instrument) : [...stars, row.instrument] });
+  };
+  const [venue, symbol] = row.instrument.split(":", 2);
+  return (
+    <li class={live ? "" : "not-live"} style={{ top: `${top}px` }}>
+      <button type="button" class={`star${starred ? " on" : ""}`} aria-pressed={starred} onClick={star}>
+        <Icon name="star" hollow={!starred} />
+        <span class="hidden">Keep {row.instrument} on top</span>
+      </button>
+      <button type="button" class="market" aria-current={chosen} onClick={onChoose}>
+        <span class="name">
+          <b>{symbol}</b> <span class="venue">{venue}{row.state === "live" ? "" : ` · ${SHORT[row.state] ?? row.state}`}</span>
+        </span>
+        <Spark points={spark} />
+        <span class="prices">
+          <span class={`price ${flash}`}>{row.last === null ? <span class="muted">–</span> : <Decimal text={row.last} />}</span>
+          <Change percent={row.changePercent} />
+        </span>
+      </button>
+    </li>
+  );
+}
+
+/** A class for 150 ms after the value has changed. */
+function useFlash(value: number): string {
+  const before = useRef(value);
+  const [flash, setFlash] = useState("");
+  useEffect(() => {
+    const was = before.current;
+    before.current = value;
+    if (was === value || Number.isNaN(was) || Number.isNaN(value)) return;
+    setFlash(value > was ? "flash-up" : "flash-down");
+    const timer = setTimeout(() => setFlash(""), 150);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return flash;
+}
+
+function Spark({ points }: { points: readonly number[] | undefined }) {
+  if (points === undefined || points.length < 2) return <svg class="spark" aria-hidden="true" />;
+  const [least, most] = [Math.min(...points), Math.max(...points)];
+  const height = most - least || 1;
+  const path = points.map((point, i) => `${((60 * i) / (points.length - 1)).toFixed(1)},${(22 - (20 * (point - least)) / height).toFixed(1)}`);
+  const way = points.at(-1)! >= points[0]! ? "up" : "down";
+  return (
+    <svg class={`spark ${way}`} viewBox="0 0 60 24" preserveAspectRatio="none" aria-hidden="true">
+      <polyline points={path.join(" ")} />
+    </svg>
+  );
+}
+
+function Skeleton() {
+  return (
+    <div class="skeleton" aria-hidden="true">
+      {Array.from({ length: 6 }, (_, index) => (
+        <span key={index} />
+      ))}
+    </div>
+  );
+}
+
+function Empty() {
+  const [copied, setCopied] = useState(false);
+  const copy = () => void navigator.clipboard?.writeText(SIM).then(() => setCopied(true));
+  return (
+    <p class="empty">
+      No instruments are announced yet. Start some with <code>{SIM}</code>{" "}
+      <button type="button" class="small" onClick={copy}>
+        {copied ? "copied" : "copy"}
+      </button>
+    </p>
+  );
+}
