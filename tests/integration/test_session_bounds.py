@@ -396,7 +396,9 @@ def test_those_that_run_out_of_time_together_are_dropped_in_several_turns(hub):
     assert gone == sessions[:1]
     sessions[1].drop()
     group.tick()
-    assert gone == sessions[:2] and len(turns) == 1, "one of them ended by itself; the others wait for their turn"
+    assert gone == sessions[:2] and len(turns) == 1, (
+        "one of them ended by itself; the others wait for their turn"
+    )
     turns.pop()()
     assert gone == sessions[:3]
     turns.pop()()
