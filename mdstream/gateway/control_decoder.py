@@ -13,7 +13,12 @@ from typing import Any, Final
 
 import msgpack
 
-from mdstream._core.codec.duplicate_keys import count_json_values, count_msgpack_values
+from mdstream._core.codec.duplicate_keys import (
+    count_json_values,
+    count_msgpack_values,
+    is_deep_json,
+    is_deep_msgpack,
+)
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 
@@ -22,6 +27,9 @@ MSGPACK: Final = 1
 
 MAX_VALUES: Final = 20_000
 """In one command, those within others included. A map counts as ten, as it takes as long to decode."""
+MOST_DEEP: Final = 512
+"""Lists and maps within each other. Python's reader, and what echoes them, recurse: at their limit whatever else runs, such as a callback
+of the garbage collector, would fail too."""
 
 
 def decode_strictly(format: int, payload: bytes, max_values: int = MAX_VALUES) -> Iterator[object]:
@@ -35,7 +43,10 @@ def decode_strictly(format: int, payload: bytes, max_values: int = MAX_VALUES) -
 
 
 def _decode_json(payload: bytes, max_values: int) -> Iterator[object]:
-    _check_values(count_json_values(payload), max_values)
+    found = count_json_values(payload)
+    _check_values(found, max_values)
+    if found > MOST_DEEP and is_deep_json(payload):
+        raise _bad("not valid JSON: nested too deep")
     try:
         text = payload.decode()
         value = _JSON_DECODER.decode(text)
@@ -44,8 +55,6 @@ def _decode_json(payload: bytes, max_values: int) -> Iterator[object]:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise _bad("not valid JSON: a string holds a lone surrogate") from None
-    except RecursionError:
-        raise _bad("not valid JSON: nested too deep") from None
     except ValueError as error:
         raise _bad(f"not valid JSON: {error}") from None
     yield value
@@ -69,13 +78,16 @@ def _decode_msgpack(payload: bytes, max_values: int) -> Iterator[object]:
     while True:
         try:
             looker.skip()
-            _check_values(count_msgpack_values(payload, done, looker.tell()), max_values)
+            found = count_msgpack_values(payload, done, looker.tell())
+            _check_values(found, max_values)
+            if found > MOST_DEEP and is_deep_msgpack(payload, done, looker.tell()):
+                raise msgpack.StackError
             value = unpacker.unpack()
         except msgpack.OutOfData:
             break
         except msgpack.StackError:
             raise _bad(f"not valid MessagePack at byte {done}: nested too deep") from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise _bad(
                 f"not valid MessagePack in the value at byte {done}: {str(error) or 'no such type'}"
             ) from None

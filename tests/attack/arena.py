@@ -227,9 +227,6 @@ class Arena:
         """``arguments`` of the gateway; ``token`` of the honest clients; ``depth`` of the deep book."""
         self.refusals: set[bytes] = set()
         """The answers to tokens that are not good, which must all be one."""
-        self.quiet_p99s_ms: list[float] = []
-        """Of the honest clients, each time that nobody attacked."""
-        self.pinned = pinned
         with ExitStack() as parts:
             self._start(parts, temporary, depth, arguments, token)
             self._parts = parts.pop_all()
@@ -256,13 +253,15 @@ class Arena:
         parts.callback(self.honest.stop)
 
     def _pin(self) -> None:
-        """The gateway has the first core. On the other, attackers come last: what they take there from NATS and from the honest
-        clients is not the gateway's doing."""
+        """The gateway has the first core. On the other, we and the attackers, whom we start, come last: what they take there from NATS
+        and from the honest clients is not the gateway's doing."""
         assert self.nats.pid is not None
+        self._parts.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
         on_core(self.gateway.pid, 0)
         for pid in (self.nats.pid, self.market.process.pid, self.honest.process.pid):
             on_core(pid, 1)
             before_others(pid)
+        on_core(os.getpid(), 1)
 
     @property
     def target(self) -> Target:

@@ -49,6 +49,6 @@ def _tell(terminalreporter: Any, fights: list[dict[str, Any]], rows: dict[str, i
             f"{fight[key]:9.2f}" if key == "cpu" else f"{fight[key]:9.1f}" for key, _ in COLUMNS
         )
         terminalreporter.line(
-            f"{fight['name'][:28]:28}{figures}  {'; '.join(fight['faults'])[:90] or 'held'}"
+            f"{fight['name'][:28]:28}{figures}  {'; '.join(fight['faults'] + fight['late'])[:90] or 'held'}"
         )
     terminalreporter.line(f"rows of the table: {rows}; all of it: {REPORT}")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import statistics
+import os
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from attack.arena import DEADLINE_S, Arena, Sampler, Usage, environment, on_core
+from attack.arena import DEADLINE_S, Arena, Sampler, Usage, environment
 from attack.attacks import Attack
 from support.program import ROOT
 
 MIB = 1 << 20
 QUIET_S = 4.0
+ATTACK_S = 4.0
+"""At least: an attack that is over sooner comes again, else the latencies of a few updates would be all that is judged."""
 BACK_S = 30.0
 ATTACK_DEADLINE_S = 240.0
 GAP_MS = 50.0
@@ -28,7 +30,7 @@ SPARE_DESCRIPTORS = 3
 
 @dataclass
 class Calm:
-    """The arena when nobody attacks. ``p99_ms`` is the median of all that were measured so far: of a few seconds it scatters by half."""
+    """The arena when nobody attacks."""
 
     usage: Usage
     gap_ms: float
@@ -55,18 +57,24 @@ class Verdict:
     back_s: float = 0.0
     """Until CPU, topics, sessions, descriptors and memory were as before."""
     faults: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    """What was too slow. A machine that others use too can be the reason."""
 
     def judge(self, left: list[str]) -> None:
-        """Adds what the bounds forbid to ``faults``; ``left``: what was not as before at the end."""
+        """Adds what the bounds forbid; ``left``: what was not as before at the end."""
         longest = max(GAP_MS, 1.5 * self.quiet_gap_ms)  # of a machine that is itself not that quiet
         if self.gap_ms > longest:
-            self.faults.append(f"an honest client was sent nothing for {self.gap_ms:.0f} ms")
+            self.late.append(f"an honest client was sent nothing for {self.gap_ms:.0f} ms")
         if self.p99_ms > max(P99_TIMES * self.quiet_p99_ms, 1.0):
-            self.faults.append(f"p99 {self.p99_ms:.1f} ms, {self.quiet_p99_ms:.1f} ms when quiet")
+            self.late.append(f"p99 {self.p99_ms:.1f} ms, {self.quiet_p99_ms:.1f} ms when quiet")
         if self.memory_mib > MEMORY_MIB:
             self.faults.append(f"{self.memory_mib:.0f} MiB more")
         if self.back_s > BACK_S:
             self.faults.append(f"not back after {BACK_S:.0f} s: {', '.join(left)}")
+
+    @property
+    def slowness(self) -> float:
+        return max(self.p99_ms / max(self.quiet_p99_ms, 0.5) / P99_TIMES, self.gap_ms / GAP_MS)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -79,8 +87,7 @@ def calm(arena: Arena, seconds: float = QUIET_S) -> Calm:
     time.sleep(seconds)
     cpu = (arena.gateway.cpu_s() - cpu_s) / (time.monotonic() - began_s)
     gap_ms, p99_ms = felt(arena)
-    arena.quiet_p99s_ms.append(p99_ms)
-    return Calm(arena.gateway.usage(), gap_ms, statistics.median(arena.quiet_p99s_ms), cpu)
+    return Calm(arena.gateway.usage(), gap_ms, p99_ms, cpu)
 
 
 def felt(arena: Arena) -> tuple[float, float]:
@@ -90,9 +97,19 @@ def felt(arena: Arena) -> tuple[float, float]:
 
 
 def fight(arena: Arena, attack: Attack, size: float) -> Verdict:
-    """Runs the attack in a process of its own, and measures until all is back."""
+    """If honest clients were late, the attack is fought twice more, and the middle one of the three counts. Other faults all count."""
+    fights = [_fight(arena, attack, size)]
+    if fights[0].late:
+        fights += [_fight(arena, attack, size) for _ in range(2)]
+    verdict = sorted(fights, key=lambda each: each.slowness)[len(fights) // 2]
+    verdict.faults = [fault for each in fights for fault in each.faults]
+    return verdict
+
+
+def _fight(arena: Arena, attack: Attack, size: float) -> Verdict:
+    """Runs the attack in a process of its own, between two quiet times, and measures until all is back."""
     before = calm(arena)
-    verdict = Verdict(attack.name, attack.what, size, quiet_gap_ms=before.gap_ms, quiet_p99_ms=before.p99_ms)
+    verdict = Verdict(attack.name, attack.what, size)
     arena.honest.mark()
     cpu_s, began_s = arena.gateway.cpu_s(), time.monotonic()
     with Sampler(arena.gateway).running() as sampler:
@@ -103,6 +120,10 @@ def fight(arena: Arena, attack: Attack, size: float) -> Verdict:
     verdict.memory_mib = (sampler.worst.rss_bytes - before.usage.rss_bytes) / MIB
     verdict.socket_mib = (sampler.worst.socket_bytes - before.usage.socket_bytes) / MIB
     verdict.back_s, left = back(arena, before)
+    verdict.gap_ms = max(verdict.gap_ms, felt(arena)[0])
+    after = calm(arena)
+    verdict.quiet_gap_ms = max(before.gap_ms, after.gap_ms)
+    verdict.quiet_p99_ms = (before.p99_ms + after.p99_ms) / 2
     verdict.faults += arena.honest.faults() + arena.gateway.said_wrong()
     verdict.judge(left)
     return verdict
@@ -112,11 +133,9 @@ def _run(arena: Arena, attack: Attack, size: float) -> list[str]:
     target = arena.target
     where = (str(target.port), str(target.admin_port), target.nats_url)
     process = subprocess.Popen(
-        [sys.executable, "-m", "attack.run", attack.name, str(size), *where],
-        cwd=ROOT, env=environment_of_attackers(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, "-m", "attack.run", attack.name, str(size), str(ATTACK_S), *where],
+        cwd=ROOT, env=os.environ | environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    if arena.pinned:
-        on_core(process.pid, 1)
     try:
         said, _ = process.communicate(timeout=ATTACK_DEADLINE_S)
     except subprocess.TimeoutExpired:
@@ -124,12 +143,6 @@ def _run(arena: Arena, attack: Attack, size: float) -> list[str]:
         said, _ = process.communicate()
         return [f"the attack was still held up after {ATTACK_DEADLINE_S:.0f} s"]
     return [] if process.returncode == 0 else [f"the attackers were sent, or said: {said[-800:]}"]
-
-
-def environment_of_attackers() -> dict[str, str]:
-    import os
-
-    return os.environ | environment()
 
 
 def back(arena: Arena, before: Calm) -> tuple[float, list[str]]:

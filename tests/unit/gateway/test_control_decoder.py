@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from typing import Any
 
 import msgpack
 import pytest
@@ -16,6 +17,7 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.control_decoder import (
     JSON,
     MAX_VALUES,
+    MOST_DEEP,
     MSGPACK,
     decode_strictly,
     first_repeated,
@@ -109,6 +111,19 @@ def test_a_command_may_hold_so_many_values() -> None:
     some = list(range(MAX_VALUES - 12))  # beside them: a map, which counts as ten, its key, and the array
     assert values(MSGPACK, msgpack.packb({"data": some})) == [{"data": some}]
     assert "more than 20000 values" in refused(MSGPACK, msgpack.packb({"data": [*some, 0]}))
+
+
+@pytest.mark.parametrize("format", [JSON, MSGPACK])
+@pytest.mark.parametrize("kind", [list, dict])
+def test_values_may_be_nested_so_deep(format: int, kind: type) -> None:
+    deep: Any = [1, "[{"]
+    for _ in range(MOST_DEEP - 2):
+        deep = [[1], deep] if kind is list else {"a": {"b": 1}, "c": deep}
+    payload = encode(format, [deep])
+    assert values(format, payload) == [[deep]]
+    assert "nested too deep" in refused(
+        format, b"\x91" + payload if format == MSGPACK else b"[" + payload + b"]"
+    )
 
 
 def test_each_value_of_a_message_may_hold_so_many() -> None:

@@ -1,10 +1,11 @@
 """Counts what is in a message. The keys of all maps, as sent and as decoded: the decoded one has fewer if a map gave a key twice.
-And the values, before anything is made of them."""
+And the values, and how deep they are nested, before anything is made of them."""
 
 from libc.stdint cimport uint8_t, uint64_t
 
 cdef enum:
     DEEPEST = 32
+    MOST_OPEN = 512             # lists and maps at once
     MAP_WEIGHT = 10             # values that a map counts as: making one takes so much longer
 
 
@@ -181,3 +182,48 @@ def count_msgpack_values(payload: bytes, start: int, stop: int) -> int:
         at = next_header(at, end, &kind, &count)
         values += MAP_WEIGHT if kind == MAP else 1
     return values
+
+
+def is_deep_json(payload: bytes) -> bool:
+    """Whether more than 512 lists and maps are open at once, also if it is not valid JSON."""
+    cdef const uint8_t* at = payload
+    cdef const uint8_t* end = at + len(payload)
+    cdef Py_ssize_t depth = 0
+    cdef bint quoted = False
+    while at < end and depth <= MOST_OPEN:
+        if at[0] == c'"':
+            quoted = not quoted
+        elif quoted:
+            at += at[0] == c'\\'
+        elif at[0] == c'[' or at[0] == c'{':
+            depth += 1
+        elif at[0] == c']' or at[0] == c'}':
+            depth -= 1
+        at += 1
+    return depth > MOST_OPEN
+
+
+def is_deep_msgpack(payload: bytes, start: int, stop: int) -> bool:
+    """Whether more than 512 arrays and maps are open at once in a value of MessagePack, which the bytes ``start`` to ``stop`` are."""
+    cdef const uint8_t* at = payload
+    cdef const uint8_t* end
+    cdef uint64_t[MOST_OPEN] missing    # items of each array or map that is open
+    cdef uint64_t count = 0
+    cdef int depth = 0
+    cdef Kind kind = SCALAR
+    if not 0 <= start <= stop <= len(payload):
+        raise IndexError(f"{start} to {stop} are not within {len(payload)} bytes")
+    end = at + <Py_ssize_t>stop
+    at += <Py_ssize_t>start
+    while at != NULL and at < end:
+        at = next_header(at, end, &kind, &count)
+        while depth and missing[depth - 1] == 0:
+            depth -= 1
+        if depth:
+            missing[depth - 1] -= 1
+        if kind != SCALAR and count:
+            if depth == MOST_OPEN:
+                return True
+            missing[depth] = 2 * count if kind == MAP else count
+            depth += 1
+    return False
