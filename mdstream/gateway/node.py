@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
-from typing import Final
+from typing import Any, Final
 
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.fanout.hub import Hub
@@ -414,8 +414,8 @@ class Gateway:
 
     # ---- who may be here
 
-    def _limited(self, scope: str, kind: Kind, name: str) -> None:
-        whose = {"address" if scope == "address" else "subject": name}
+    def _limited(self, scope: str, kind: Kind, key: bytes | str) -> None:
+        whose: dict[str, Any] = {"address" if scope == "address" else "subject": key}
         self.audit.limited(scope, kind.removesuffix("_per_second"), **whose)
 
     def _make_control(self) -> BusControl | None:
