@@ -24,6 +24,7 @@ from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
 from mdstream.errors import MdstreamError
 from mdstream.gateway.addresses import shown_address
+from mdstream.gateway.budget import Budget
 from mdstream.gateway.limits import Limits
 from mdstream.gateway.proxy_protocol import START_BYTES, read_length, read_source
 from mdstream.gateway.sockets import bind, listen, why
@@ -32,9 +33,13 @@ from mdstream.gateway.tls_hello import Hellos
 log = logging.getLogger("mdstream.gateway.client_listener")
 
 ACCEPTS_PER_TURN = 16
+_TURNED_AWAY = 8
+"""So many a connection counts as that is turned away: a flood of them gets less of a turn than clients do."""
 ACCEPT_S = 0.00025
 """After either the loop does its other work: market data does not wait for a storm of connections. The other listening sockets are
 served in the same turn."""
+ANSWERS_PER_SECOND = 1_000
+"""So many of those that are turned away are told why, and as many at once; what is beyond is a flood, and is reset."""
 _PAUSE_S = 1.0
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -70,6 +75,7 @@ class ClientListener:
         self._tls = tls
         self._handshake_s = handshake_s
         self._now_s = now_s
+        self._answers = Budget(ANSWERS_PER_SECOND, ANSWERS_PER_SECOND, now_s())
         self._uses_compiled = compiled
         self._connections: Connections | None = None
         self._sockets: list[socket.socket] = []
@@ -161,11 +167,9 @@ class ClientListener:
         take = connection.accept if connection.AVAILABLE else _accept
         until_s = self._now_s() + ACCEPT_S
         try:
-            for _ in range(ACCEPTS_PER_TURN):
-                fd = take(listening)
-                if fd < 0:
-                    return
-                self._admit(fd)
+            left = ACCEPTS_PER_TURN
+            while left > 0 and (fd := take(listening)) >= 0:
+                left -= 1 if self._admit(fd) else _TURNED_AWAY
                 if self._now_s() >= until_s:
                     return
         except OSError as error:
@@ -175,29 +179,27 @@ class ClientListener:
             self._pause()
             self._resuming = self._loop.call_later(_PAUSE_S, self._resume)
 
-    def _admit(self, fd: int) -> None:
+    def _admit(self, fd: int) -> bool:
+        """False if it was turned away."""
         if self._group.half_open + self._introductions >= self._max_handshakes:
-            self._send_away(fd, 503)
-            return
+            return self._send_away(fd, 503)
         peer = peer_address(fd)
         if not self._limits.begins_with_proxy_header(peer):
-            self._serve(fd, peer)
-        elif (why_not := self._at_door()) is not None:
-            self._send_away(fd, 503, why_not)
-        else:
-            self._begin(self._introduce(socket.socket(fileno=fd), peer))
+            return self._serve(fd, peer)
+        if (why_not := self._at_door()) is not None:
+            return self._send_away(fd, 503, why_not)
+        self._begin(self._introduce(socket.socket(fileno=fd), peer))
+        return True
 
-    def _serve(self, fd: int, peer: bytes, source: bytes | None = None) -> None:
-        """Begins a session for a client at ``source``, or at ``peer`` as far as is known yet, unless its address has too many."""
+    def _serve(self, fd: int, peer: bytes, source: bytes | None = None) -> bool:
+        """Begins a session for a client at ``source``, or at ``peer`` as far as is known yet; False if it was turned away."""
         visitor = self._limits.arrive(peer, source)
         if visitor is None:
-            self._send_away(fd, 429)
-            return
+            return self._send_away(fd, 429)
         # What one address has too much of must not use up what all may have: so this is asked last.
         if source is None and (why_not := self._at_door()) is not None:
             self._limits.answered(visitor)
-            self._send_away(fd, 503, why_not)
-            return
+            return self._send_away(fd, 503, why_not)
         session = Session(self._group)
         session.context = visitor
         if self._connections is None:
@@ -206,16 +208,19 @@ class ClientListener:
             session.connection_made(Connection(self._connections, fd, session))
         else:
             session.connection_made(SecureConnection(self._connections, fd, session, self._tls))
+        return True
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _send_away(self, fd: int, status: int, why_not: str | None = None) -> None:
-        """With an answer, if not to a TLS client, which could not read it."""
+    def _send_away(self, fd: int, status: int, why_not: str | None = None) -> bool:
+        """With an answer, if there are not too many, and not to a TLS client, which could not read it. False: it is not served."""
         answer = self._turn_away(status, why_not)
-        connection.turn_away(fd, b"" if self._tls is not None else answer)
+        is_told = self._tls is None and self._answers.take(self._now_s())
+        connection.turn_away(fd, answer if is_told else b"")
+        return False
 
     async def _introduce(self, connection: socket.socket, peer: bytes) -> None:
         """Reads the PROXY header with which a proxy begins; without one, the connection ends."""

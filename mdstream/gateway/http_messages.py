@@ -77,4 +77,4 @@ def response(
 
 def retry_after_s() -> int:
     """A different time for each client, so that they do not all come back together."""
-    return random.randint(1, 10)
+    return 1 + int(10 * random.random())

@@ -48,8 +48,8 @@ class Kind(StrEnum):
     ANSWER_BYTES = "answer_bytes_per_second"
 
 
-Tell = Callable[[str, Kind, str], None]
-"""Hears of a limit that was reached: the scope, the kind, and whose it is."""
+Tell = Callable[[str, Kind, bytes | str], None]
+"""Hears of a limit that was reached: the scope, the kind, and whose it is, an address as bytes."""
 
 COUNTED: Final = (Kind.CONNECTIONS, Kind.HANDSHAKES, Kind.SUBSCRIPTIONS)
 
@@ -166,7 +166,7 @@ class Shares:
 
     def refuse(self, share: Share, kind: Kind, now_s: float) -> str:
         """Tells of a refusal, logs it from time to time, and returns the reason for the client."""
-        self._tell(self.scope, kind, self._show(share.key))
+        self._tell(self.scope, kind, share.key)
         reason = f"too many {_WHAT[kind]} of one {self.scope}; {self.bounds[kind]} are allowed"
         if now_s - share.told_s >= TOLD_EVERY_S:
             share.told_s = now_s

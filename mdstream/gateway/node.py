@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
-from typing import Final
+from typing import Any, Final
 
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.fanout.hub import Hub
@@ -367,8 +367,8 @@ class Gateway:
 
     # ---- who may be here
 
-    def _limited(self, scope: str, kind: Kind, name: str) -> None:
-        whose = {"address" if scope == "address" else "subject": name}
+    def _limited(self, scope: str, kind: Kind, key: bytes | str) -> None:
+        whose: dict[str, Any] = {"address" if scope == "address" else "subject": key}
         self.audit.limited(scope, kind.removesuffix("_per_second"), **whose)
 
     def _make_control(self) -> BusControl | None:

@@ -102,11 +102,12 @@ def _serve(session: socket.socket, events: int, chunk: memoryview) -> int:
 
 
 def half(port: int, address: str, hello: bytes) -> Iterator[int]:
-    """Connections that never ask for anything; the oldest is closed once there are many."""
+    """Connections that never ask for anything; the oldest ends with RST once there are many, so that its port is free again."""
     held: list[socket.socket] = []
     while True:
         with suppress(OSError):
             held.append(connect(port, address))
+            held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         if len(held) > 1_000:
             held.pop(0).close()
         yield 0
@@ -124,7 +125,7 @@ KINDS: dict[str, Callable[[int, str, bytes], Iterator[int]]] = {
 
 
 def main(kind: str, port: str, address: str, token: str = "") -> None:
-    os.nice(19)
+    os.nice(int(os.environ.get("FLOOD_NICE", "19")))
     bearer = {"Authorization": f"Bearer {token}"} if token else {}
     extensions = DEFLATE if kind == "deflated" else None
     hello = request(

@@ -86,9 +86,9 @@ def accept(fd: int) -> int:
 
 
 def turn_away(fd: int, answer: bytes) -> None:
-    """Closes a connection that was just accepted, with as much of ``answer`` as its socket takes at once.
+    """Closes a connection that was just accepted, with as much of ``answer`` as its socket takes at once; without one, by a reset.
 
-    What has come already is read: else the system would send a reset, and the client might lose the answer to it.
+    What has come already is read: else the system would send a reset too, and the client might lose the answer to it.
     """
     cdef int leaving = fd
     cdef const char* at = answer
@@ -96,6 +96,8 @@ def turn_away(fd: int, answer: bytes) -> None:
     if len(answer):
         send(leaving, at, len(answer), MSG_DONTWAIT | MSG_NOSIGNAL)
         recv(leaving, request, REQUEST_MOST, MSG_DONTWAIT)
+    else:
+        reset_on_close(leaving)
     close(leaving)
 
 
