@@ -28,7 +28,7 @@ from typing import Any, Final
 
 import msgspec
 import uvloop
-from kernel import Ceiling, Kernel, ceilings, files_of_a_process, kernel, pss_bytes, settings
+from kernel import Ceiling, Kernel, ceilings, files_of_a_process, kernel, pss_bytes, settings, system_s
 
 from mdstream._bench.plan import Group, Plan
 from mdstream.bench import usage
@@ -45,6 +45,9 @@ SPARE_FILES: Final = 64
 """Of a process, besides its connections; the gateway keeps as many."""
 SPREAD: Final = 6
 """The kernel gives connections to workers by chance: each has room for so many standard deviations more than its share."""
+OF_AN_ADDRESS: Final = 1_000
+"""Connections from one loopback address. There are 28,000 ports, but the kernel looks for a free one in turn: where two in three are
+taken, that costs more than everything else of a connection."""
 SYMBOLS: Final = 10
 LEVELS: Final = 40
 DEPTH: Final = 20
@@ -187,6 +190,10 @@ class Test:
     def cpu_s(self) -> float:
         return sum(usage.cpu_ns(pid) or 0 for pid in self.pids) / 1e9
 
+    def kernel_s(self) -> float:
+        """Of that, what was spent within system calls."""
+        return system_s(self.pids)
+
     def load_cpu_s(self) -> float:
         return sum(usage.cpu_ns(load.pid) or 0 for load in self.loads) / 1e9
 
@@ -209,6 +216,7 @@ class Test:
             instruments=self.venue.instruments,
             groups=groups,
             in_flight=self.options.in_flight,
+            sources=-(-self.options.connections // OF_AN_ADDRESS),
             returns=False,
             offset=sum(self.processes.loads[:number]),
         )
@@ -349,7 +357,7 @@ def measure_memory(test: Test, empty: dict[str, Any], before: Kernel) -> dict[st
 async def measure_idle(test: Test, empty: dict[str, Any]) -> dict[str, Any]:
     """CPU while nothing is published: heartbeats and their answers."""
     await test.all_loads("mark")
-    begin, cpu_s, load_s = usage.sample(), test.cpu_s(), test.load_cpu_s()
+    begin, cpu_s, kernel_s, load_s = usage.sample(), test.cpu_s(), test.kernel_s(), test.load_cpu_s()
     await asyncio.sleep(test.options.seconds)
     spent_s, load_spent_s = test.cpu_s() - cpu_s, test.load_cpu_s() - load_s
     window = usage.Window(begin, usage.sample())
@@ -360,6 +368,7 @@ async def measure_idle(test: Test, empty: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(window.seconds, 2),
         "cpu_us_per_s_each": round(each, 3),
         "without_empty_us_per_s_each": round(each - empty["cpu_us_per_s"] / test.connected, 3),
+        "in_system_calls": round((test.kernel_s() - kernel_s) / spent_s, 2),
         "gateway_cores": round(spent_s / window.seconds, 3),
         "client_cores": round(load_spent_s / window.seconds, 3),
         "other_cores": round(window.other_cpu_s(ours) / window.seconds, 3),
