@@ -26,7 +26,7 @@ PROFILES: Final = ("fan-out", "symbols", "burst")
 MODELLED: Final = (2, 4, 8, 16)
 FEW: Final = 5
 """One worker is also measured with a fifth of the connections: the difference is what a delivery costs."""
-SPARE: Final = ("each has", "4 workers", "8 workers", "verdict", "2 workers")
+SPARE: Final = ("each has", "4 workers", "8 workers", "verdict", "2 workers", "µs/delivery", "µs/update")
 NOTES: Final = (
     "One worker and several: deliveries per CPU second, of all processes of the gateway; medians. Each worker has the same connections.",
     "A worker's CPU in a second = updates × µs/update + deliveries × µs/delivery. The two costs come from one worker with all and with"
