@@ -274,7 +274,7 @@ class Findings:
             self._doubts.append(f"NOISY (the hypervisor stole {steal:.0%} of a core)")
 
     def _doubt_limits(self, window: Window, loads: Sequence[int]) -> None:
-        cores = self.target.processes
+        cores = self.target.cores
         if self._cpu_s is not None and self._cpu_s > FULL_SHARE * cores * window.seconds:
             self._doubts.append("SATURATED (its CPU was full: latencies show the length of a queue)")
         if any(window.cpu_s([pid]) > FULL_SHARE * window.seconds for pid in loads):

@@ -19,17 +19,17 @@ from mdstream.bench.profiles import Profile
 from mdstream.bench.results import Pass
 from mdstream.bench.runner import Measure, Work
 from mdstream.bench.setup import Setup
-from mdstream.bench.tables import NONE, Table, number, whole
+from mdstream.bench.tables import Table, number, whole
 from mdstream.errors import BenchError
 
 PROFILES: Final = ("fan-out", "symbols", "burst")
 MODELLED: Final = (2, 4, 8, 16)
 FEW: Final = 5
 """One worker is also measured with a fifth of the connections: the difference is what a delivery costs."""
+SPARE: Final = ("each has", "4 workers", "8 workers", "verdict", "2 workers", "µs/delivery", "µs/update")
 NOTES: Final = (
-    "Deliveries per CPU second: of all processes of the gateway, medians. The workers together have as many times the connections of one as"
-    " there are workers.",
-    "A worker's CPU in a second = updates × each update + deliveries × each delivery; the two costs come from one worker with all and with"
+    "One worker and several: deliveries per CPU second, of all processes of the gateway; medians. Each worker has the same connections.",
+    "A worker's CPU in a second = updates × µs/update + deliveries × µs/delivery. The two costs come from one worker with all and with"
     " a fifth of its connections.",
     "The columns at the right: what so many workers deliver for a CPU second, divided by what one would that had all their connections.",
 )
@@ -141,8 +141,8 @@ def _per_cpu_s(one: Pass) -> float:
 
 def scaling_table(scaled: Sequence[Scaled]) -> Table:
     """A row for each profile."""
-    heads = ["profile", "verdict", "connections of a worker", "one worker", "several", "several ÷ one"]
-    heads += ["µs each update", "µs each delivery", *(f"{count} workers" for count in MODELLED)]
+    heads = ["profile", "verdict", "each has", "one worker", "several", "several ÷ one"]
+    heads += ["µs/update", "µs/delivery", *(f"{count} workers" for count in MODELLED)]
     rows = [
         [
             each.profile,
@@ -160,4 +160,4 @@ def scaling_table(scaled: Sequence[Scaled]) -> Table:
         ]
         for each in scaled
     ]
-    return Table("Scaling", heads, rows or [[NONE] * len(heads)], NOTES)
+    return Table("Scaling", heads, rows, NOTES, spare=SPARE)

@@ -77,9 +77,10 @@ def address(url: str) -> tuple[str, int]:
 
 
 def split_cpus(
-    server: tuple[int, ...] | None, load: tuple[int, ...] | None
+    server: tuple[int, ...] | None, load: tuple[int, ...] | None, workers: int = 1
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """CPUs for the server and for all else; by default the first for the server and the others for the load.
+    """CPUs for the server and for all else; by default the first for the server, one for each of its
+    workers as far as one is left, and the others for the load.
 
     With one CPU nothing is pinned. Raises ConfigError for CPUs that this process may not use.
     """
@@ -91,7 +92,7 @@ def split_cpus(
                 f"{flag} names CPU {unusable[0]}; this process may use {', '.join(map(str, usable))}"
             )
     if server is None:
-        server = (usable[0],) if len(usable) > 1 else ()
+        server = tuple(usable[: min(workers, len(usable) - 1)])
     if load is None:
         load = tuple(cpu for cpu in usable if cpu not in server) if server else ()
     return server, load

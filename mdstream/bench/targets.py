@@ -43,8 +43,8 @@ class Target:
     gateways: Sequence[tuple[str, int]]
     meter: Meter
     is_floor: bool = False
-    processes: int = 1
-    """That serve connections, each on one core at most."""
+    cores: int = 1
+    """That it can use fully: one for each process that serves connections, as far as they have them."""
 
 
 async def started_gateway(setup: Setup, venue: BenchVenue, profile: Profile, stack: AsyncExitStack) -> Target:
@@ -67,7 +67,8 @@ async def started_gateway(setup: Setup, venue: BenchVenue, profile: Profile, sta
     ]
     gateway = await Gateway.start(arguments, setup.server_cpus, stack)
     meter = ProcessMeter([gateway.pid], [gateway.admin_url])
-    return Target([address(gateway.url)], meter, processes=setup.workers)
+    cores = min(setup.workers, len(setup.server_cpus) or setup.workers)
+    return Target([address(gateway.url)], meter, cores=cores)
 
 
 async def started_floor(setup: Setup, venue: BenchVenue, log: Log, stack: AsyncExitStack) -> Target:
@@ -93,4 +94,4 @@ def running_gateways(setup: Setup) -> Target:
         meter = ProcessMeter(setup.server_pids, setup.admin)
     elif setup.admin:
         meter = AdminMeter(setup.admin)
-    return Target(setup.gateways, meter, processes=len(setup.gateways))
+    return Target(setup.gateways, meter, cores=len(setup.gateways))

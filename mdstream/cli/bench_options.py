@@ -155,7 +155,12 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
         metavar="PID",
         help="process of a gateway on this machine: its exact CPU, with its children",
     )
-    add("--server-cpus", type=_cpus, metavar="N,N-M", help="CPUs of the started gateway (default: the first)")
+    add(
+        "--server-cpus",
+        type=_cpus,
+        metavar="N,N-M",
+        help="CPUs of the started gateway (default: the first, of --workers N the first N)",
+    )
     add("--load-cpus", type=_cpus, metavar="N,N-M", help="CPUs of everything else (default: the others)")
     add(
         "--server-args",
@@ -265,7 +270,7 @@ def setup_of(args: argparse.Namespace) -> Setup:
         raise ConfigError("--token is of somebody else, and --authenticate makes its own: give one of them")
     if args.nats is not None:
         BusOptions.parse(args.nats)
-    server_cpus, load_cpus = split_cpus((() if urls else args.server_cpus), args.load_cpus)
+    server_cpus, load_cpus = split_cpus((() if urls else args.server_cpus), args.load_cpus, args.workers)
     return Setup(
         urls=urls,
         nats=args.nats,

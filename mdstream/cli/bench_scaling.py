@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Returns 1 if a measurement was not exact. Raises MdstreamError."""
     if args.workers < 2:
         raise ConfigError("--workers is 1; it is compared with one, so it must be 2 or more")
-    server_cpus, load_cpus = split_cpus(None, None)
+    server_cpus, load_cpus = split_cpus(None, None, args.workers)
     setup = Setup(server_cpus=server_cpus, load_cpus=load_cpus, repeat=args.repeat)
     chosen = profiles.choose(
         args.profile or PROFILES, profiles.BUILT_IN, {"seconds": args.seconds, "formats": ("msgpack",)}

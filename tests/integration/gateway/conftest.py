@@ -342,7 +342,7 @@ def run(run: Callable[..., Any], ws: type[WsClient]) -> Callable[..., Any]:
             for client in ws.opened:
                 await client.abort()
 
-    return lambda scenario: run(closing(scenario))
+    return lambda scenario, **options: run(closing(scenario), **options)
 
 
 @pytest.fixture

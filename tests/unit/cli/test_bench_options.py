@@ -118,6 +118,14 @@ def test_cpus_are_split() -> None:
     assert split_cpus((), None) == ((), ()), "nothing is pinned"
 
 
+def test_each_worker_has_a_cpu_as_far_as_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    assert split_cpus(None, None, 2) == ((0, 1), (2, 3))
+    assert split_cpus(None, None, 8) == ((0, 1, 2), (3,))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {5})
+    assert split_cpus(None, None, 2) == ((), ())
+
+
 def test_places_for_results_are_looked_at_before_minutes_have_passed(tmp_path: Path) -> None:
     bench_options.check_files(parsed("--json", str(tmp_path / "r.json"), "--report", str(tmp_path / "r.md")))
     for words in (("--json", "/none/r.json"), ("--report", "/none/r.html"), ("--report", "r.pdf")):
