@@ -155,6 +155,50 @@ def test_a_lost_message_and_a_dropped_connection_are_told_and_mended(
     run(scenario(), deadline_s=120)
 
 
+def test_it_goes_on_after_a_drain_after_being_offline_and_with_a_slow_processor(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim:
+            async with gateway(url, ui=True, drain_deadline_ms=500) as here:
+                port = here.port
+                async with opened(port) as seen:
+                    await seen.live()
+                    devtools = await seen.page.context.new_cdp_session(seen.page)
+                    await devtools.send("Emulation.setCPUThrottlingRate", {"rate": 6})
+                    await compare(seen, sim)
+                    await seen.page.context.set_offline(True)
+                    await sim.play(10)
+                    await seen.page.context.set_offline(False)
+                    await compare(seen, sim)
+                    await here.drain()
+                    async with gateway(url, ui=True, port=port):
+                        await seen.live()
+                        await compare(seen, sim)
+                        assert seen.wrong == []
+
+    run(scenario(), deadline_s=120)
+
+
+def test_the_watchlist_shows_the_last_price(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim, gateway(url, ui=True) as here, opened(here.port) as seen:
+            await seen.live()
+            while not sim.trades:
+                await sim.play(10)
+            ticks = sim.trades[-1][1]
+            shown = f"'{ticks / 100:.2f}'"
+            await seen.until(f"mdstream.watch.rows.now.get('{NAME}')?.last === {shown}")
+            await seen.until(f"document.querySelector('.rows .price')?.innerText === {shown}")
+            assert seen.wrong == []
+
+    run(scenario(), deadline_s=120)
+
+
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: make web")
 def test_axe_finds_nothing_serious(
     run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
