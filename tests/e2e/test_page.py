@@ -48,12 +48,7 @@ class Seen:
         page.on("console", self._hear)
 
     def _hear(self, message: Any) -> None:
-        # Chromium itself logs each connection that fails while a gateway is down, and each answer that is an error.
-        if (
-            message.type == "error"
-            and "ERR_" not in message.text
-            and "Failed to load resource" not in message.text
-        ):
+        if message.type == "error" and not any(each in message.text for each in NOT_OURS):
             self.wrong.append(message.text)
 
     async def until(self, condition: str) -> None:
