@@ -19,6 +19,8 @@ NAME = "SIM:BTC-USD"
 REPORTS = Path(__file__).parents[2] / "reports" / "page"
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 WAIT_S, LOOK_S = 30, 0.02
+# Chromium itself logs each connection that fails while a gateway is down, and each answer that is an error.
+NOT_OURS = ("ERR_", "Failed to load resource", "WebSocket connection to")
 SIZES = ((360, 740), (768, 1024), (1440, 900), (2560, 1440))
 
 pytestmark = [
