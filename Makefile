@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service client-typescript web clean
+.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service client-typescript web test-page clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ build: $(INSTALLED)  ## Make .venv: the packages, and mdstream with its core com
 demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (ARGS="--for 10s" ends by itself)
 	@$(BIN)/python tools/build_web.py --if-needed --try
 	@$(BIN)/mdstream demo $(ARGS)
+
+test-page: web  ## The trading page in Chromium: all its tests, and screenshots of each size and state (reports/page)
+	$(BIN)/python -m pip install --quiet --group page
+	$(PYTEST) tests/e2e/test_page.py -m 'complete or not complete' $(ARGS)
 
 web: $(INSTALLED)  ## The trading page, built into mdstream/web (Node comes from PyPI, the rest from npm)
 	$(BIN)/python tools/build_web.py

@@ -152,6 +152,7 @@ def test_a_lost_message_and_a_dropped_connection_are_told_and_mended(
     run(scenario(), deadline_s=120)
 
 
+@pytest.mark.complete
 def test_it_goes_on_after_a_drain_after_being_offline_and_with_a_slow_processor(
     run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
 ) -> None:
@@ -196,6 +197,7 @@ def test_the_watchlist_shows_the_last_price(
     run(scenario(), deadline_s=120)
 
 
+@pytest.mark.complete
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: make web")
 def test_axe_finds_nothing_serious(
     run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
