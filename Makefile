@@ -33,6 +33,10 @@ demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (
 	@$(BIN)/python tools/build_web.py --if-needed --try
 	@$(BIN)/mdstream demo $(ARGS)
 
+test-page: web  ## The trading page in Chromium: all its tests, and screenshots of each size and state (reports/page)
+	$(BIN)/python -m pip install --quiet --group page
+	$(PYTEST) tests/e2e/test_page.py -m 'complete or not complete' $(ARGS)
+
 web: $(INSTALLED)  ## The trading page, built into mdstream/web (Node comes from PyPI, the rest from npm)
 	$(BIN)/python tools/build_web.py
 

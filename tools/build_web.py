@@ -15,7 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 WEB, CLIENT, OUT = ROOT / "web", ROOT / "clients" / "typescript" / "src", ROOT / "mdstream" / "web"
 GROUP = "web"
-LEAST_NODE = 20
+SHOWN = 4
+"""Lines of an error."""
 
 
 def main() -> int:
@@ -29,10 +30,9 @@ def main() -> int:
     try:
         _build()
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout or "").strip().splitlines()[-3:]
         print(
-            f"the trading page is not built: {' '.join(map(str, error.cmd[:3]))} failed",
-            *said,
+            f"the trading page is not built: {_name(error.cmd)} failed",
+            *_said(error),
             sep="\n  ",
             file=sys.stderr,
         )
@@ -40,6 +40,18 @@ def main() -> int:
             print("everything else works without it; `make web` tries again", file=sys.stderr)
         return 0 if options.tries else 1
     return 0
+
+
+def _name(command: list[str]) -> str:
+    """A program without its folder, and the two words that say what it did."""
+    return " ".join(Path(each).name for each in command[:3])
+
+
+def _said(error: subprocess.CalledProcessError) -> list[str]:
+    """The first lines that tell of the error."""
+    lines = [line.strip() for line in (error.stderr or error.stdout or "").splitlines()]
+    told = [line for line in lines if not line.startswith("npm warn") and "complete log" not in line]
+    return [line for line in told if line != "npm error"][:SHOWN]
 
 
 def _is_old() -> bool:

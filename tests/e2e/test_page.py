@@ -19,6 +19,8 @@ NAME = "SIM:BTC-USD"
 REPORTS = Path(__file__).parents[2] / "reports" / "page"
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 WAIT_S, LOOK_S = 30, 0.02
+# Chromium itself logs each connection that fails while a gateway is down, and each answer that is an error.
+NOT_OURS = ("ERR_", "Failed to load resource", "WebSocket connection to")
 SIZES = ((360, 740), (768, 1024), (1440, 900), (2560, 1440))
 
 pytestmark = [
@@ -48,12 +50,7 @@ class Seen:
         page.on("console", self._hear)
 
     def _hear(self, message: Any) -> None:
-        # Chromium itself logs each connection that fails while a gateway is down, and each answer that is an error.
-        if (
-            message.type == "error"
-            and "ERR_" not in message.text
-            and "Failed to load resource" not in message.text
-        ):
+        if message.type == "error" and not any(each in message.text for each in NOT_OURS):
             self.wrong.append(message.text)
 
     async def until(self, condition: str) -> None:
@@ -155,6 +152,52 @@ def test_a_lost_message_and_a_dropped_connection_are_told_and_mended(
     run(scenario(), deadline_s=120)
 
 
+@pytest.mark.complete
+def test_it_goes_on_after_a_drain_after_being_offline_and_with_a_slow_processor(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim:
+            async with gateway(url, ui=True, drain_deadline_ms=500) as here:
+                port = here.port
+                async with opened(port) as seen:
+                    await seen.live()
+                    devtools = await seen.page.context.new_cdp_session(seen.page)
+                    await devtools.send("Emulation.setCPUThrottlingRate", {"rate": 6})
+                    await compare(seen, sim)
+                    await seen.page.context.set_offline(True)
+                    await sim.play(10)
+                    await seen.page.context.set_offline(False)
+                    await compare(seen, sim)
+                    await here.drain()
+                    async with gateway(url, ui=True, port=port):
+                        await seen.live()
+                        await compare(seen, sim)
+                        assert seen.wrong == []
+
+    run(scenario(), deadline_s=120)
+
+
+def test_the_watchlist_shows_the_last_price(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim, gateway(url, ui=True) as here, opened(here.port) as seen:
+            await seen.live()
+            while not sim.trades:
+                await sim.play(10)
+            ticks = sim.trades[-1][1]
+            shown = f"'{ticks / 100:.2f}'"
+            await seen.until(f"mdstream.watch.rows.now.get('{NAME}')?.last === {shown}")
+            await seen.until(f"document.querySelector('.rows .price')?.innerText === {shown}")
+            assert seen.wrong == []
+
+    run(scenario(), deadline_s=120)
+
+
+@pytest.mark.complete
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: make web")
 def test_axe_finds_nothing_serious(
     run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any

@@ -12,14 +12,28 @@ export interface Address {
 
 const KEPT = "mdstream.address";
 
-export function readAddress(): Address {
-  const fragment = location.hash.slice(1) || (sessionStorage.getItem(KEPT) ?? "");
-  const said = new URLSearchParams(fragment);
-  if (said.has("token")) {
-    // A reload needs it again; the address bar and what is copied from it do not.
-    sessionStorage.setItem(KEPT, fragment);
-    history.replaceState(null, "", location.pathname + location.search);
+function stored(): string {
+  try {
+    return sessionStorage.getItem(KEPT) ?? "";
+  } catch {
+    return ""; // forbidden by the browser's settings
   }
+}
+
+/** A reload needs it again; the address bar, and what is copied from it, do not. */
+function store(fragment: string): boolean {
+  try {
+    sessionStorage.setItem(KEPT, fragment);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export function readAddress(): Address {
+  const fragment = location.hash.slice(1) || stored();
+  const said = new URLSearchParams(fragment);
+  if (said.has("token") && store(fragment)) history.replaceState(null, "", location.pathname + location.search);
   const { protocol, host, pathname } = location;
   const folder = pathname.slice(0, pathname.lastIndexOf("/"));
   return {

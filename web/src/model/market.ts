@@ -32,7 +32,7 @@ class Shelf {
     if (book === this.current || book === this.#next) return book.close(); // asked for once more
     this.#drop(this.#next);
     this.#next = book;
-    if (this.current?.instrument !== instrument || !this.current.trusted) this.#take();
+    if (this.current?.instrument !== instrument || !this.current.trusted || book.trusted) this.#take();
     else {
       const stop = book.on("state", () => {
         if (book.state === "ended" || book.trusted) {

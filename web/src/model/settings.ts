@@ -46,10 +46,18 @@ function defaults(): Settings {
   };
 }
 
+function stored(): string | null {
+  try {
+    return localStorage.getItem(KEPT);
+  } catch {
+    return null; // forbidden by the browser's settings
+  }
+}
+
 function load(): Settings {
   const all = defaults();
   try {
-    const kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}") as Record<string, unknown>;
+    const kept = JSON.parse(stored() ?? "{}") as Record<string, unknown>;
     for (const [name, value] of Object.entries(all)) {
       if (typeof kept[name] === typeof value) Object.assign(all, { [name]: kept[name] });
     }
@@ -62,7 +70,7 @@ function load(): Settings {
 }
 
 /** Whether nobody has chosen anything here yet. */
-export const isNew = localStorage.getItem(KEPT) === null;
+export const isNew = stored() === null;
 export const settings = new Value<Settings>(load());
 
 export function change(some: Partial<Settings>): void {

@@ -79,15 +79,18 @@ function Refused({ page: { market }, code, text }: { page: Page; code: string; t
   const todo: Readonly<Record<string, string>> = {
     not_entitled: `Ask whoever gave you the token for book:${instrument}.`,
     unknown_instrument: "Start its publisher, then try again.",
+    4401: "Open the page again with a fresh token in its address: #token=…",
     limit_subscriptions: "Close another page with the same user, then try again.",
   };
   return (
     <div class="problem" role="alert">
       <p>{text}</p>
       {todo[code] !== undefined && <p class="muted">{todo[code]}</p>}
-      <button type="button" class="small" onClick={() => market.again()}>
-        try again
-      </button>
+      {market.feed.client.state !== "closed" && (
+        <button type="button" class="small" onClick={() => market.again()}>
+          try again
+        </button>
+      )}
     </div>
   );
 }

@@ -140,7 +140,7 @@ function State({ page }: { page: Page }) {
           now
         </button>
       )}
-      {shown.kind === "refused" && market.book?.state === "ended" && (
+      {shown.kind === "refused" && market.book?.state === "ended" && feed.client.state !== "closed" && (
         <button type="button" class="small" onClick={() => market.again()}>
           again
         </button>
