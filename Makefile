@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript web clean
+.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript web test-page clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'

@@ -93,10 +93,11 @@ def test_a_purged_ref_is_gone(run, nats_server, gateway, feed, ws, monkeypatch) 
             client.send(LIST, BOARD)
             assert len((await client.until("instruments"))["rows"]) == 2
             await old.bus.jetstream.purge_stream("MD_STATE", subject="md.SIM.OLD.ref")
-            while (await client.until("instruments_changed"))["gone"] != ["SIM:OLD"]:
-                pass
-            while (await client.until("board"))["gone"] != [1]:
-                pass
+            gone: dict[str, list[Any]] = {}
+            while gone != {"instruments_changed": ["SIM:OLD"], "board": [1]}:
+                message = await client.recv()
+                if message.get("gone"):
+                    gone[message["type"]] = message["gone"]
 
     run(scenario())
 
@@ -328,5 +329,26 @@ def test_a_book_in_groups_of_so_many_digits(run, nats_server, gateway, feed, ws)
             for wrong in ({"group_digits": 2}, {"group_digits": 3, "group": 10}):
                 client.send({**ask, **wrong})
                 assert (await client.until("error"))["code"] == "bad_value"
+
+    run(scenario())
+
+
+def test_who_looks_at_a_board_uses_all_its_instruments(run, nats_server, gateway, feed, ws) -> None:
+    async def scenario() -> None:
+        async with (
+            gateway(nats_server.url, usage_enabled=True) as server,
+            feed(nats_server.url, "SIM:A") as a,
+        ):
+            await a.announce([1000, 5], [1001, 7])
+            client = await ws.open(server.port)
+            client.send(LIST, BOARD)
+            board = (await client.until("board_snapshot"))["sub"]
+            counts = server._usage.usage._counts
+            assert list(counts) == ["SIM:A"]
+            (count,) = counts["SIM:A"].values()
+            assert count.depths == {1: 1}
+            client.send({"op": "unsubscribe", "subs": [board]})
+            await client.until("unsubscribed")
+            assert count.depths == {}
 
     run(scenario())
