@@ -124,6 +124,11 @@ def test_a_feed_a_gateway_a_check_and_an_admin_do_their_work(run, caplog: pytest
                     while book.best_bid is None or book.best_bid[1] != 2:
                         changed.clear()
                         await changed.wait()
+                    listing = await client.instruments()
+                    assert list(listing.rows) == ["SIM:A"]
+                    board = await client.board(interval_ms=100)
+                    while board.rows["SIM:A"].state != "live":
+                        await anext(board.updates())
                 async with await connect(options(nats, "monitor")) as bus:
                     report = await check(bus, Options((SIM,), 0.5))
                     assert report.verdict is Verdict.RIGHT, list(report.lines())
