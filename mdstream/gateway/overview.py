@@ -62,10 +62,11 @@ class Opener:
         self._known: dict[str, float] = {}
         """What waits, is being opened, or could not be; and when it may be tried again."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     def want(self, name: str) -> None:
         """Opens it, unless that is under way or failed a moment ago."""
-        if self._loop.time() < self._known.get(name, 0.0):
+        if self._is_closed or self._loop.time() < self._known.get(name, 0.0):
             return
         self._known[name] = float("inf")
         self._waiting.append(name)
@@ -75,6 +76,7 @@ class Opener:
         self._known.pop(name, None)
 
     def close(self) -> None:
+        self._is_closed = True
         self._waiting.clear()
         for task in self._tasks:
             task.cancel()
@@ -113,6 +115,7 @@ class Overview:
         self.selection = selection
         self.is_ready = False
         """All that is selected was looked at once."""
+        self.is_closed = False
         self.is_over = False
         """More is selected than it may show."""
         self.idle_since_s: float | None = None
@@ -150,6 +153,7 @@ class Overview:
         raise NotImplementedError
 
     def close(self) -> None:
+        self.is_closed = True
         if self.timer is not None:
             self.timer.cancel()
         self._directory.release()

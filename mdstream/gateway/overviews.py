@@ -258,6 +258,8 @@ class Overviews:
             self._hub.publish(overview.topic, overview.source.seq, overview.ts_us or self._wall_us())
 
     def _pace(self, overview: Overview) -> None:
+        if overview.is_closed:
+            return
         delay_s = overview.topic.interval_ms / 1000 * self._hub.stretch
         overview.timer = asyncio.get_running_loop().call_later(delay_s, self._due, overview)
 
