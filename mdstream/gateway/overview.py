@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from mdstream.auth.entitlements import Scope
@@ -110,11 +110,11 @@ class Overview:
 
     topic: ComposedTopic
     source: Board | Listing
+    asker: Hashable = None
+    """For whom it was made."""
 
     def __init__(self, selection: Selection, directory: Directory, quotes: Quotes) -> None:
         self.selection = selection
-        self.is_ready = False
-        """All that is selected was looked at once."""
         self.is_closed = False
         self.is_over = False
         """More is selected than it may show."""
@@ -138,6 +138,15 @@ class Overview:
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def looks_per_s(self) -> int:
+        """How many instruments it looks at in a second while it is shown: what it costs."""
+        return self._looked_at() * 1000 // self.topic.interval_ms
+
+    def _looked_at(self) -> int:
+        """In an interval."""
+        raise NotImplementedError
+
     def steps(self) -> Steps:
         """Brings it to now; then commit the source."""
         self._note_news()
@@ -146,7 +155,6 @@ class Overview:
             if number % STEP == 0:
                 yield
         yield from self._read()
-        self.is_ready = True
 
     def commit(self) -> bool:
         """Whether it shows anything new."""
@@ -197,6 +205,9 @@ class ListOverview(Overview):
     def commit(self) -> bool:
         return self.source.commit()
 
+    def _looked_at(self) -> int:
+        return len(self._opened)
+
     def _look_at(self, name: str) -> None:
         ref = self._directory.refs.get(name)
         if ref is None:
@@ -246,6 +257,9 @@ class BoardOverview(Overview):
 
     def commit(self) -> bool:
         return self.source.commit(self._newest_us)
+
+    def _looked_at(self) -> int:
+        return len(self._names)
 
     def close(self) -> None:
         super().close()

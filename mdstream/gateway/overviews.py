@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from mdstream.auth.entitlements import MAX_MS
 from mdstream.auth.patterns import Pattern, PatternSet
 from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError
@@ -41,8 +42,10 @@ KEPT_S: Final = 30.0
 """How long one is kept that nobody is subscribed to: clients come back, and resume."""
 MOST: Final = 256
 """Lists and boards of all clients together, of different selections or intervals."""
-MOST_ROWS: Final = 20_000
-"""Of all boards together: each row is looked at once in an interval."""
+MOST_LOOKS_PER_S: Final = 100_000
+"""At instruments, of all lists and boards together: about a tenth of a core."""
+SHARE: Final = 4
+"""One user, or one address where users are not known, may have this part of both."""
 _EPOCH_BITS: Final = 52
 _LEVELS_PER_NAME: Final = 100
 """What it costs to look at each instrument that there is, for a list or board that nobody else has, as many levels."""
@@ -56,6 +59,7 @@ class Desk(Protocol):
 
     def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
     def check_one_more(self, session: Session) -> None: ...
+    def asker(self, session: Session) -> Hashable: ...
     def tally(self, session: Session) -> None: ...
     def count_rows(self, session: Session, topic: Topic, names: Sequence[str]) -> None: ...
     def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
@@ -163,15 +167,20 @@ class Overviews:
     def _commit(self, session: Session, command: SubscribeMany, directory: Directory) -> Steps:
         try:
             self._check_room(session)
+            identity = client_of(session).identity
             key = self._key(session, command)  # what is allowed may have changed
             overview = self._open.get(key)
             if overview is None:
                 names = len(directory.refs)
                 client_of(session).budgets.charge(Cost.LEVELS, _LEVELS_PER_NAME * names)
-                overview = self._make(key, directory)
+                overview = self._make(key, directory, self._desk.asker(session))
             yield from self._prepare(key, overview)
             yield from overview.source.use(session.format)
             if session.open:
+                if client_of(session).identity is not identity and self._key(session, command) != key:
+                    raise CommandError(
+                        ErrorCode.UNAVAILABLE, "what you may see has changed meanwhile; try again"
+                    )
                 self._join(session, command, key, overview)
         except CommandError as error:
             self._desk.refuse(session, command.id, error)
@@ -217,8 +226,8 @@ class Overviews:
             overview.is_paced = True
             self._pace(overview)
 
-    def _make(self, key: _Key, directory: Directory) -> Overview:
-        self._make_room()
+    def _make(self, key: _Key, directory: Directory, asker: Hashable) -> Overview:
+        self._make_room(asker)
         if key.channel == Channel.BOARD:
             epoch = secrets.randbits(_EPOCH_BITS) + 1
             overview: Overview = BoardOverview(
@@ -234,22 +243,27 @@ class Overviews:
             overview = ListOverview(key.selection, directory, self.quotes, self._instruments)
         overview.topic = self._hub.compose("*", key.channel, key.interval_ms, overview.source, epoch=epoch)
         overview.source.sub = overview.topic.number
+        overview.asker = asker
         self._open[key] = overview
         return overview
 
-    def _make_room(self) -> None:
+    def _make_room(self, asker: Hashable) -> None:
         """Gives up what nobody is subscribed to, if that is needed. Raises CommandError ``limit_subscriptions`` if it does not help."""
-        if self._is_full():
+        if self._is_full(asker):
             self._give_up(float("inf"))
-        if self._is_full():
+        if self._is_full(asker):
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
-                "this gateway shows as many different lists and boards as it can; one that others look at too has room",
+                "this gateway shows as many different lists and boards as it can, or you have your part of them; one that others look "
+                "at too has room, and so has a greater interval_ms",
             )
 
-    def _is_full(self) -> bool:
-        rows = sum(len(each) for each in self._open.values() if isinstance(each, BoardOverview))
-        return len(self._open) >= MOST or rows >= MOST_ROWS
+    def _is_full(self, asker: Hashable) -> bool:
+        own = [each for each in self._open.values() if each.asker == asker]
+        if len(self._open) >= MOST or len(own) >= MOST // SHARE:
+            return True
+        looks, own_looks = (sum(each.looks_per_s for each in some) for some in (self._open.values(), own))
+        return looks >= MOST_LOOKS_PER_S or own_looks >= MOST_LOOKS_PER_S // SHARE
 
     # ---- while it is shown
 
@@ -258,27 +272,29 @@ class Overviews:
             self._hub.publish(overview.topic, overview.source.seq, overview.ts_us or self._wall_us())
 
     def _pace(self, overview: Overview) -> None:
-        if overview.is_closed:
-            return
         delay_s = overview.topic.interval_ms / 1000 * self._hub.stretch
         overview.timer = asyncio.get_running_loop().call_later(delay_s, self._due, overview)
 
     def _due(self, overview: Overview) -> None:
         overview.timer = None
-        if not overview.topic.subscribers:
+        if overview.topic.subscribers:
+            self._turns.run_own(self._update(overview))
+        else:
             self._rest(overview)
-            return
-        self._turns.run_own(self._update(overview))
 
     def _update(self, overview: Overview) -> Steps:
         try:
             yield from overview.steps()
             self._publish(overview)
         finally:
-            if overview.topic.subscribers:
-                self._pace(overview)
-            else:
-                self._rest(overview)
+            if not overview.is_closed:
+                self._go_on(overview)
+
+    def _go_on(self, overview: Overview) -> None:
+        if overview.topic.subscribers:
+            self._pace(overview)
+        else:
+            self._rest(overview)
 
     def _rest(self, overview: Overview) -> None:
         """Nobody looks at it any more."""
@@ -333,11 +349,13 @@ def _work_of(overview: Overview) -> Work:
 
 def _explain(entitlements: Entitlements, command: SubscribeMany, pattern: str, served_ms: int) -> str:
     wanted = Pattern.parse(pattern)
-    for interval_ms, late_ms, more in (
-        (10**9, served_ms, "with a greater interval_ms"),
-        (10**9, 10**9, "late"),
-    ):
-        scope = entitlements.scope(command.channel, interval_ms, late_ms)
-        if any(wanted.overlaps(each) for each in scope):
-            return f"you may see {command.channel} of {pattern} only {more}"
+
+    def sees(late_ms: int) -> bool:
+        """Anything of it, at some interval."""
+        return any(map(wanted.overlaps, entitlements.scope(command.channel, MAX_MS, late_ms)))
+
+    if sees(served_ms):
+        return f"you may see {command.channel} of {pattern} only with a greater interval_ms"
+    if sees(MAX_MS):
+        return f"you may see {command.channel} of {pattern} only late, on a gateway with that delay"
     return f"no instrument of {pattern} is among those of which you may see {command.channel}"

@@ -331,6 +331,9 @@ class Subscriptions:
     def refuse(self, session: Session, id: CommandId, error: CommandError) -> None:
         self._desk.refuse(session, id, error)
 
+    def asker(self, session: Session) -> Hashable:
+        return self._asker_of(session)
+
     def check_one_more(self, session: Session) -> None:
         """Raises CommandError ``limit_subscriptions`` if the client may have no other subscription."""
         self.check_more(session, 1)

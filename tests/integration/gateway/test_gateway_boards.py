@@ -350,3 +350,24 @@ def test_who_looks_at_a_board_uses_all_its_instruments(run, nats_server, gateway
             assert count.depths == {}
 
     run(scenario())
+
+
+def test_one_user_leaves_room_for_others(run, nats_server, gateway, feed, ws, monkeypatch) -> None:
+    monkeypatch.setattr("mdstream.gateway.overviews.MOST", 4)
+    monkeypatch.setattr("mdstream.gateway.overviews.SHARE", 2)
+
+    async def scenario() -> None:
+        async with gateway(nats_server.url) as server, feed(nats_server.url, "SIM:A") as a:
+            await a.announce()
+            greedy, modest = await ws.open(server.port), await ws.open(server.port)
+            patterns = ["SIM:A", "SIM:*", "SIM:A*"]
+            greedy.send(*({**LIST, "instruments": [pattern]} for pattern in patterns))
+            error = await greedy.until("error")
+            assert error["code"] == "limit_subscriptions" and "your part" in error["message"]
+            modest.send({**LIST, "instruments": ["*:A"]})
+            assert await modest.until("instruments")
+            # What somebody else looks at already has room.
+            greedy.send({**LIST, "instruments": ["*:A"]})
+            assert (await greedy.until("subscribed", instruments=["*:A"]))["resumed"] is False
+
+    run(scenario())
