@@ -186,7 +186,7 @@ def test_use_is_counted(run, stage) -> None:
             client.context.identity = replace(NOBODY, subject="alice")
             answers(on, client)
             answers(on, client)
-        assert [(part.subject, part.depth) for part in client.context.parts.values()] == [("alice", 5)]
+        assert [(part.subject, part.depth) for (part,) in client.context.parts.values()] == [("alice", 5)]
         _, uses = usage.close(1)
         assert [(use.subject, use.instrument, use.depth) for use in uses] == [("alice", "SIM:A", 5)]
 
