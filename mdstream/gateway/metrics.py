@@ -146,6 +146,11 @@ class GatewayCollector(Collector):
             value=self._server.unread_bytes,
         )
         yield GaugeMetricFamily(
+            "mdstream_boards",
+            "Different lists and boards of instruments that are kept",
+            value=len(self._sessions.subscriptions.overviews),
+        )
+        yield GaugeMetricFamily(
             "mdstream_grouped_view_bytes",
             "Memory of the grouped views of all clients",
             value=sessions.grouped_bytes,
