@@ -102,6 +102,8 @@ class DayStatistics:
         self._bus = bus
         self._payloads: dict[str, bytes] = {}
         """By subject."""
+        self._heard: set[str] = set()
+        """Subjects of what came live since the last reading began: it is newer."""
         self._holds = 0
         self._task: asyncio.Task[None] | None = None
         self._again = asyncio.Event()
@@ -167,17 +169,25 @@ class DayStatistics:
         bus = self._bus
         reading = newest(bus.client, bus.jetstream, MD_CANDLES, _STORED, bus.options.replay_silence_s)
         found = False
+        self._heard.clear()
         try:
             async with aclosing(reading) as messages:
                 async for message in messages:
                     found = True
-                    self._payloads.setdefault(message.subject.decode("utf-8", "replace"), message.payload)
+                    name = message.subject.decode("utf-8", "replace")
+                    if name not in self._heard:
+                        self._keep(name, message.payload)
         except BusError as error:
             logger.debug("no statistics of 24 hours: %s", error)
         return found
 
     def _receive(self, subject: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
         name = subject.decode("utf-8", "replace").removeprefix(_LIVE)
+        self._keep(name, payload)
+        if name in self._payloads:
+            self._heard.add(name)
+
+    def _keep(self, name: str, payload: bytes) -> None:
         if name in self._payloads or len(self._payloads) < MOST:
             self._payloads[name] = payload
 

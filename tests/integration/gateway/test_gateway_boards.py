@@ -182,6 +182,10 @@ def test_statistics_of_the_day_come_from_the_bus(run, nats_server, gateway, feed
             await client.until("board_names")
             row = await row_of(client, 0, lambda row: row[5] is not None)
             assert row[5:] == ["9.99", "10.02", "9.98", "123.000", since_us]
+            told[4] = 100_400
+            await a.bus.publish("mdstream.candles.stats.SIM.A", msgpack.packb(told))
+            row = await row_of(client, 0, lambda row: row[6] != "10.02")
+            assert row[6] == "10.04"
 
     run(scenario())
 
