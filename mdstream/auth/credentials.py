@@ -13,7 +13,8 @@ MAX_PROTOCOLS = 100
 """A longer list of subprotocols is not looked through for a token."""
 
 _BEARER = b"bearer"
-_PROTOCOL_PREFIX = b"bearer."
+PROTOCOL_PREFIX = b"bearer."
+"""Of an item of ``Sec-WebSocket-Protocol`` that is a token."""
 _PROTOCOL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -61,15 +62,14 @@ def bearer(authorization: bytes | None) -> bytes | None:
 def split_offer(protocols: bytes | None) -> tuple[bytes | None, bytes | None]:
     """``Sec-WebSocket-Protocol`` without its bearer items, and the first token among them; None where there is none. A list that is not
     one of protocol names, or is longer than any real one, stays as it is."""
-    # Not `in`: that first asks whether it is a number.
-    if protocols is None or protocols.find(_PROTOCOL_PREFIX) < 0 or protocols.count(b",") >= MAX_PROTOCOLS:
+    if protocols is None or PROTOCOL_PREFIX not in protocols or protocols.count(b",") >= MAX_PROTOCOLS:
         return protocols, None
     items = [item.strip(b" \t") for item in protocols.split(b",")]
-    tokens = [item for item in items if item.startswith(_PROTOCOL_PREFIX)]
+    tokens = [item for item in items if item.startswith(PROTOCOL_PREFIX)]
     if not all(map(_PROTOCOL.fullmatch, tokens)):
         return protocols, None
-    rest = [item for item in items if not item.startswith(_PROTOCOL_PREFIX)]
-    return b", ".join(rest) or None, tokens[0][len(_PROTOCOL_PREFIX) :] or None if tokens else None
+    rest = [item for item in items if not item.startswith(PROTOCOL_PREFIX)]
+    return b", ".join(rest) or None, tokens[0][len(PROTOCOL_PREFIX) :] or None if tokens else None
 
 
 def query_value(target: bytes, name: bytes) -> bytes | None:

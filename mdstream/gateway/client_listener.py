@@ -184,7 +184,7 @@ class ClientListener:
         if self._group.half_open + self._introductions >= self._max_handshakes:
             return self._send_away(fd, 503)
         peer = peer_address(fd)
-        if not self._limits.begins_with_proxy_header(peer):
+        if not (self._limits.has_proxies and self._limits.begins_with_proxy_header(peer)):
             return self._serve(fd, peer)
         if (why_not := self._at_door()) is not None:
             return self._send_away(fd, 503, why_not)

@@ -262,7 +262,8 @@ class Limits:
         """Other limits from now on; connections that are open stay."""
         self._exempt = Networks(config.limits_exempt)
         self._proxies = _Proxies(Networks(config.proxies_trusted), config.proxies_protocol)
-        self._has_proxies = bool(config.proxies_trusted)
+        self.has_proxies = bool(config.proxies_trusted)
+        """Whether any connection may come through one."""
         self.addresses.bind(bounds_of(config, "address"))
         self.users.bind(bounds_of(config, "user"))
 
@@ -275,20 +276,20 @@ class Limits:
 
     def begins_with_proxy_header(self, peer: bytes) -> bool:
         """Whether a connection from there begins with a PROXY protocol header."""
-        return self._has_proxies and self._proxies.protocol == "proxy-v2" and peer in self._proxies.trusted
+        return self.has_proxies and self._proxies.protocol == "proxy-v2" and peer in self._proxies.trusted
 
     def arrive(self, peer: bytes, address: bytes | None = None) -> Visitor | None:
         """A new connection; ``address``: the client's, where a PROXY header told it. None if too many of its address are half-open."""
         visitor = Visitor(peer)
         if address is not None:
             visitor.address = address
-        elif self._has_proxies and peer in self._proxies.trusted:
+        elif self.has_proxies and peer in self._proxies.trusted:
             return visitor  # its request will tell
         return visitor if self._begin_handshake(visitor) is None else None
 
     def requested(self, visitor: Visitor, head: bytes) -> str | None:
         """The upgrade request has come, from which the address is known at the latest. Why it must be refused, else None."""
-        if self._has_proxies and visitor.place is None and visitor.peer in self._proxies.trusted:
+        if self.has_proxies and visitor.place is None and visitor.peer in self._proxies.trusted:
             if not is_short(head):
                 return "too many headers, or items in them"
             visitor.address = self._forwarded(visitor.peer, head)

@@ -106,7 +106,8 @@ class Welcomes:
     def encode(self, format: int, session: str, time_us: int) -> bytes:
         """``session`` has sixteen ASCII characters, ``time_us`` is past 2**32."""
         before, between, after = self._parts[format]
-        return b"".join((before, session.encode(), between, _number(format, time_us), after))
+        time = b"%d" % time_us if format == JSON else _to_msgpack(time_us)
+        return b"".join((before, session.encode(), between, time, after))
 
 
 def _parts(format: int, config: GatewayConfig, shared: Shared, healthy_ms: int) -> tuple[bytes, bytes, bytes]:

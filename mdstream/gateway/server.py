@@ -290,10 +290,12 @@ class Server:
 
     def _judge(self, session: Session, head: bytes) -> tuple[Accepted | Refused, bytes]:
         """All but the credentials."""
-        if why := self._limits.requested(_visitor(session), head):
+        visitor = _visitor(session)
+        if not visitor.is_exempt and (why := self._limits.requested(visitor, head)):
             refused = _too_many(why)
             return refused, refusal(refused)
-        busy = self._busy(session)
+        is_busy = self.draining or session.surplus
+        busy = self._busy(session) if is_busy else self.refuses()
         verdict, answer = self._upgrades.answer(head, busy)
         if isinstance(verdict, Refused) and verdict.status == 404:
             page = self.pages.find(head, busy)
@@ -303,7 +305,7 @@ class Server:
             line = line_of(verdict.credentials.target)
             if line is None:
                 return WRONG_LINE, refusal(WRONG_LINE)
-            _visitor(session).line = line
+            visitor.line = line
         if self._asks and self.tls is not None and isinstance(verdict, Accepted):
             verdict.credentials.certificate = self.tls.shown(session.transport)
         return verdict, answer

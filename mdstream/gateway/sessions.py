@@ -169,7 +169,8 @@ class Sessions:
             budgets.also = self._limits.charger(visitor)
         self._open[session] = None
         self.opened_total += 1
-        self._follow(session, client)
+        if self.single is not None or client.identity.expires_at_s != inf:
+            self._follow(session, client)
         self._audit.login(client.id, client.identity, visitor.address)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
@@ -208,8 +209,7 @@ class Sessions:
 
     def _follow(self, session: Session, client: Client) -> None:
         """Ends it with its credential, and older sessions of the same subject where it may have one only."""
-        if client.identity.expires_at_s != inf:
-            self.lifetimes.follow(session, client.identity)
+        self.lifetimes.follow(session, client.identity)
         if self.single is not None and client.identity.subject:
             self.single.opened(session)
             self.tell_opened(client.identity.subject, client.id, client.line)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from picows import WSUpgradeRequest
 
 from mdstream._core.websocket import upgrade_request
-from mdstream.auth.credentials import Credentials, bearer, query_value, split_offer
+from mdstream.auth.credentials import PROTOCOL_PREFIX, Credentials, bearer, query_value, split_offer
 from mdstream.gateway.handshake import FOREIGN_PAGE, PATH, Accepted, Refused, decide
 from mdstream.gateway.http_messages import read_request_line, response, retry_after_s, split_head
 from mdstream.gateway.offers import Offer, Offers
@@ -66,8 +66,12 @@ class Upgrades:
             return self._answer_unusual(head, busy)
         if origin is not None and self._origins is not None and not self._origins.allows(origin, host):
             return FOREIGN_PAGE, refusal(FOREIGN_PAGE)
-        offer, offered = split_offer(protocols)
-        verdict, start = self._answer_offer(head, (offer, extensions))
+        offer, offered = protocols, None
+        if protocols is not None and protocols.find(PROTOCOL_PREFIX) >= 0:
+            offer, offered = split_offer(protocols)
+        verdict, start = self._known.find((offer, extensions)) or self._answer_offer(
+            head, (offer, extensions)
+        )
         if not isinstance(verdict, Accepted):
             return verdict, start
         if not self._asks:
@@ -77,9 +81,6 @@ class Upgrades:
 
     def _answer_offer(self, head: bytes, offer: Offer) -> tuple[Accepted | Refused, bytes]:
         """The decision, and its answer: a refusal's whole, the switching one's up to its last value."""
-        known = self._known.find(offer)
-        if known is not None:
-            return known
         verdict, whole = self._answer_unusual(head, None)
         if not isinstance(verdict, Accepted):
             return verdict, whole

@@ -147,7 +147,7 @@ def test_address_and_user_are_charged_too(run, stage) -> None:
         size = len(PACK[0](BOOK))
         assert charged == [("decoded_bytes", size), ("commands", 1), ("levels", 12), ("answer_bytes", 156)]
         client.context.budgets.also = lambda cost, amount: "no" if cost == "decoded_bytes" else None
-        (_,) = answers(on, client, id=3)
+        answers(on, client, id=3)
         (again,) = answers(on, client, id=3)
         assert (again["code"], "id" in again) == ("rate_limited", False), "it is not read"
 
