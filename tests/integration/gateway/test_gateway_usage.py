@@ -112,7 +112,7 @@ def test_two_gateways_record_through_an_outage_and_the_sum_counts_each_minute_on
             await stored(two, 1)
 
             nats_server.kill()
-            while one._connected() or two._connected():
+            while one._link.connected or two._link.connected:
                 await asyncio.sleep(0.01)
             await clock.pass_minutes()
             elsewhere.close()
@@ -168,7 +168,7 @@ def test_what_waits_for_nats_is_bounded_and_the_loss_is_told(
             client.send(BOOK)
             await client.until("subscribed")
             nats_server.kill()
-            while server._connected():
+            while server._link.connected:
                 await asyncio.sleep(0.01)
             while not server._usage.uses_total["lost"]:
                 await clock.pass_minutes()
