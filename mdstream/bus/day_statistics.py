@@ -27,8 +27,8 @@ AGAIN_S: Final = 30.0
 """Between two looks for what was stored, until there is something."""
 KEPT_S: Final = 30.0
 MOST: Final = 100_000
-DAY_US: Final = 86_400_000_000
-"""Statistics that ended so long ago have nothing in them any more."""
+OLD_US: Final = 300_000_000
+"""Statistics that nobody has renewed for so long are none: a writer renews them each minute."""
 _STORED: Final = "stats.*.*"
 _LIVE: Final = "mdstream.candles."
 """Before a subject: what the stream has stored comes again there. On the subject itself, two writers may contradict each other."""
@@ -72,7 +72,7 @@ def read_day(payload: bytes, price_exp: int, size_exp: int, wall_us: int) -> Day
         told = _decode(payload)
     except (msgspec.MsgspecError, ValueError):
         return NO_DAY
-    if told.kind != _KIND or told.ts_us < wall_us - DAY_US or not 0 <= told.since_us <= MAX_NUMBER:
+    if told.kind != _KIND or told.ts_us < wall_us - OLD_US or not 0 <= told.since_us <= MAX_NUMBER:
         return NO_DAY
     if max(abs(told.price_exp), abs(told.size_exp)) > MAX_EXPONENT:
         return NO_DAY

@@ -5,6 +5,7 @@ The ``source`` of a composed topic. A row has an index, which names an instrumen
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -88,6 +89,8 @@ class Board:
         self._next = 0
         self._made: dict[tuple[int, int | None], list[bytes]] = {}
         """Messages that lead to the present number; several clients may need the same."""
+        self._formats: set[int] = set()
+        """In which rows are encoded as soon as they are set, not all at once when they are sent."""
 
     @property
     def seq(self) -> int:
@@ -116,7 +119,19 @@ class Board:
             return
         else:
             index = row.index
-        self._log.put(index, _Row(index, name, scale, quote))
+        row = _Row(index, name, scale, quote)
+        self._log.put(index, row)
+        for format in self._formats:
+            row.encoded(format)
+
+    def use(self, format: int) -> Iterator[None]:
+        """Somebody wants this format: the steps that encode all rows, unless that was done before."""
+        if format in self._formats:
+            return
+        self._formats.add(format)
+        for _, row in list(self._log.rows()):
+            row.encoded(format)
+            yield
 
     def remove(self, name: str) -> None:
         index = self._indices.pop(name, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from mdstream.gateway import messages
@@ -48,7 +49,7 @@ class Client:
         """Subscriptions that are not made yet, as their instruments must be opened or others come first; they count against the limit."""
         self.tasks: set[asyncio.Task[None]] | None = None
         """What waits for its instruments to open; it ends with the session. None where nothing ever did: most clients need no set."""
-        self.parts: dict[int, Part] | None = None
+        self.parts: dict[int, Sequence[Part]] | None = None
         """By the number of a subscription: how its use is counted. None where usage is not recorded."""
 
     @property

@@ -76,6 +76,8 @@ class Listing:
         self.sub = 0
         self._log: RowLog[str, Listed] = RowLog()
         self._made: dict[tuple[int, int | None], list[bytes]] = {}
+        self._formats: set[int] = set()
+        """In which rows are encoded as soon as they are set, not all at once when they are sent."""
 
     @property
     def seq(self) -> int:
@@ -95,6 +97,17 @@ class Listing:
     def set(self, listed: Listed) -> None:
         if self._log.find(listed.name) is not listed:
             self._log.put(listed.name, listed)
+            for format in self._formats:
+                listed.encoded(format)
+
+    def use(self, format: int) -> Iterator[None]:
+        """Somebody wants this format: the steps that encode all rows, unless that was done before."""
+        if format in self._formats:
+            return
+        self._formats.add(format)
+        for _, listed in list(self._log.rows()):
+            listed.encoded(format)
+            yield
 
     def remove(self, name: str) -> None:
         self._log.remove(name)

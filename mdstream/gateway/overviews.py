@@ -57,6 +57,7 @@ class Desk(Protocol):
     def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
     def check_one_more(self, session: Session) -> None: ...
     def tally(self, session: Session) -> None: ...
+    def count_rows(self, session: Session, topic: Topic, names: Sequence[str]) -> None: ...
     def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
     def later(self, session: Session, work: asyncio.Task[None]) -> None: ...
 
@@ -169,6 +170,7 @@ class Overviews:
                 client_of(session).budgets.charge(Cost.LEVELS, _LEVELS_PER_NAME * names)
                 overview = self._make(key, directory)
             yield from self._prepare(key, overview)
+            yield from overview.source.use(session.format)
             if session.open:
                 self._join(session, command, key, overview)
         except CommandError as error:
@@ -182,8 +184,8 @@ class Overviews:
         yield from overview.steps()
         self._publish(overview)
         if overview.is_over:
-            self._open.pop(key, None)
-            overview.close()
+            if self._open.pop(key, None) is not None:
+                overview.close()
             most = self._config.max_board_rows
             raise CommandError(
                 ErrorCode.LIMIT_SUBSCRIPTIONS,
@@ -209,6 +211,8 @@ class Overviews:
         overview.idle_since_s = None
         self._hub.catch_up(session.sink, topic, answer)
         self._desk.tally(session)
+        if key.channel == Channel.BOARD:
+            self._desk.count_rows(session, topic, overview.source.names())
         if not overview.is_paced:
             overview.is_paced = True
             self._pace(overview)

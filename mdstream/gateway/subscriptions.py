@@ -25,7 +25,8 @@ from mdstream.gateway.grouped_views import GroupedViews
 from mdstream.gateway.limits import Limits
 from mdstream.gateway.overviews import Overviews
 from mdstream.gateway.turns import Steps, Turns
-from mdstream.gateway.usage import Usage, part_of
+from mdstream.gateway.usage import Part, Usage, part_of
+from mdstream.model import Channel
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
@@ -353,24 +354,38 @@ class Subscriptions:
         self._limits.subscribed(client.visitor, session.sink.subscriptions + client.opening)
 
     def count_begin(self, session: Session, topic: Topic) -> None:
-        """A subscription has begun whose use counts."""
-        if (usage := self._usage) is None:
+        """A subscription has begun whose use counts, if it is counted at all."""
+        if self._usage is None:
             return
-        client = client_of(session)
-        part = part_of(
-            client.identity.subject, topic.instrument.name, topic.channel, topic.depth, self._config.delay_ms
+        subject = client_of(session).identity.subject
+        self._count_parts(
+            session,
+            topic,
+            [part_of(subject, topic.instrument.name, topic.channel, topic.depth, self._config.delay_ms)],
         )
-        usage.begin(part)
+
+    def count_rows(self, session: Session, topic: Topic, names: Iterable[str]) -> None:
+        """A board shows the best level of each of these; instruments that it has only later are not counted."""
+        if self._usage is not None:
+            subject, delay_ms = client_of(session).identity.subject, self._config.delay_ms
+            parts = [part_of(subject, name, Channel.TICKER, 0, delay_ms) for name in names]
+            self._count_parts(session, topic, parts)
+
+    def _count_parts(self, session: Session, topic: Topic, parts: Sequence[Part]) -> None:
+        client = client_of(session)
         if client.parts is None:
             client.parts = {}
-        client.parts[topic.number] = part
+        client.parts[topic.number] = parts
+        if self._usage is not None:
+            for part in parts:
+                self._usage.begin(part)
 
     def count_ends(self, session: Session, subs: Iterable[int] | None = None) -> None:
         """Of these subscriptions, or of all."""
         parts = client_of(session).parts
         if self._usage is not None and parts is not None:
             for sub in list(parts) if subs is None else subs:
-                if (part := parts.pop(sub, None)) is not None:  # it may have ended between two steps
+                for part in parts.pop(sub, ()):  # it may have ended between two steps
                     self._usage.end(part)
 
 

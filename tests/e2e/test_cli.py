@@ -172,6 +172,28 @@ def fetch(url: str) -> tuple[int, str]:
             return refused.code, refused.read().decode()
 
 
+# ---- instruments
+
+
+@pytest.mark.parametrize("format", ["json", "msgpack"])
+def test_instruments_lists_what_there_is(program: Run, url: str, format: str) -> None:
+    plain = program("mdstream.cli", "instruments", "--url", url, "--format", format)
+    assert plain.end() == 0 and plain.errors == ""
+    (btc,) = [line for line in plain.lines if line.startswith(f"{BOOK} ")]
+    assert " 0.01 × 0.00000001" in btc
+    names = program("mdstream.cli", "instruments", "SIM:*", "--names", "--url", url)
+    assert names.end() == 0 and names.lines == sorted(names.lines) and BOOK in names.lines
+    as_json = program("mdstream.cli", "instruments", BOOK, "--json", "--url", url)
+    assert as_json.end() == 0
+    (row,) = map(json.loads, as_json.lines)
+    assert (row["instrument"], row["price_exp"], row["size_exp"]) == (BOOK, -2, -8)
+
+
+def test_instruments_of_a_pattern_that_is_none(program: Run, url: str) -> None:
+    wrong = program("mdstream.cli", "instruments", "btc", "--url", url)
+    assert wrong.end() == 2 and "the pattern is 'btc'" in wrong.errors and traceless(wrong)
+
+
 # ---- dump
 
 

@@ -26,7 +26,7 @@ def bearer(path: Path, *grants: dict[str, Any]) -> str:
     return f"Bearer {sign(claims).decode()}"
 
 
-async def row_of(client: Any, sub: int, index: int, accepts: Any) -> list[Any]:
+async def row_of(client: Any, index: int, accepts: Any) -> list[Any]:
     """The next row of an instrument that is accepted, from a board's messages."""
     while True:
         message = await client.recv()
@@ -93,10 +93,11 @@ def test_a_purged_ref_is_gone(run, nats_server, gateway, feed, ws, monkeypatch) 
             client.send(LIST, BOARD)
             assert len((await client.until("instruments"))["rows"]) == 2
             await old.bus.jetstream.purge_stream("MD_STATE", subject="md.SIM.OLD.ref")
-            while (await client.until("instruments_changed"))["gone"] != ["SIM:OLD"]:
-                pass
-            while (await client.until("board"))["gone"] != [1]:
-                pass
+            gone: dict[str, list[Any]] = {}
+            while gone != {"instruments_changed": ["SIM:OLD"], "board": [1]}:
+                message = await client.recv()
+                if message.get("gone"):
+                    gone[message["type"]] = message["gone"]
 
     run(scenario())
 
@@ -121,18 +122,16 @@ def test_a_board_has_the_newest_prices_and_only_what_changed(
             names = await client.recv()
             assert names["type"] == "board_names"
             assert names["names"] == [[0, "SIM:A", -2, -3], [1, "SIM:B", -2, -3]]
-            row = await row_of(client, board["sub"], 0, lambda row: row[1] == LIVE)
+            row = await row_of(client, 0, lambda row: row[1] == LIVE)
             assert row[2:5] == [number("10.00", 1000), number("10.01", 1001), None]
 
             await a.trade(1001, 3)
             await a.book([1000, 0, 999, 4], [])
-            row = await row_of(
-                client, board["sub"], 0, lambda row: row[4] is not None and row[2] != number("10.00", 1000)
-            )
+            row = await row_of(client, 0, lambda row: row[4] is not None and row[2] != number("10.00", 1000))
             assert row[2:5] == [number("9.99", 999), number("10.01", 1001), number("10.01", 1001)]
 
             await b.status("halted")
-            assert await row_of(client, board["sub"], 1, lambda row: row[1] == 4)
+            assert await row_of(client, 1, lambda row: row[1] == 4)
 
             client.send({"op": "recover", "sub": board["sub"], "from": 1})
             message = await client.until("board", first=1)
@@ -181,7 +180,7 @@ def test_statistics_of_the_day_come_from_the_bus(run, nats_server, gateway, feed
             client = await ws.open(server.port)
             client.send(BOARD)
             await client.until("board_names")
-            row = await row_of(client, 0, 0, lambda row: row[5] is not None)
+            row = await row_of(client, 0, lambda row: row[5] is not None)
             assert row[5:] == ["9.99", "10.02", "9.98", "123.000", since_us]
 
     run(scenario())
@@ -328,5 +327,26 @@ def test_a_book_in_groups_of_so_many_digits(run, nats_server, gateway, feed, ws)
             for wrong in ({"group_digits": 2}, {"group_digits": 3, "group": 10}):
                 client.send({**ask, **wrong})
                 assert (await client.until("error"))["code"] == "bad_value"
+
+    run(scenario())
+
+
+def test_who_looks_at_a_board_uses_all_its_instruments(run, nats_server, gateway, feed, ws) -> None:
+    async def scenario() -> None:
+        async with (
+            gateway(nats_server.url, usage_enabled=True) as server,
+            feed(nats_server.url, "SIM:A") as a,
+        ):
+            await a.announce([1000, 5], [1001, 7])
+            client = await ws.open(server.port)
+            client.send(LIST, BOARD)
+            board = (await client.until("board_snapshot"))["sub"]
+            counts = server._usage.usage._counts
+            assert list(counts) == ["SIM:A"]
+            (count,) = counts["SIM:A"].values()
+            assert count.depths == {1: 1}
+            client.send({"op": "unsubscribe", "subs": [board]})
+            await client.until("unsubscribed")
+            assert count.depths == {}
 
     run(scenario())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from mdstream.bus.day_statistics import DAY_US, NO_DAY, Day, read_day, subject_of
+from mdstream.bus.day_statistics import NO_DAY, OLD_US, Day, read_day, subject_of
 
 NOW_US = 1_753_000_012_345_678
 TOLD = [6, 1, NOW_US, 100, 120, 90, 5_000, 3, NOW_US - 60, -2, -3, 0]
@@ -39,7 +39,7 @@ def test_it_is_said_in_the_scale_of_the_instrument() -> None:
         b"\xc1",
         msgpack.packb({}),
         told(kind=5),
-        told(ts=NOW_US - DAY_US - 1),
+        told(ts=NOW_US - OLD_US - 1),
         told(open=None),
         told(volume=None),
         told(high=125),
