@@ -249,7 +249,8 @@ async def last_stats(bus: Bus, instrument: InstrumentId) -> StoredStats | None:
         return StoredStats(decode_stats(stored.payload), stored.stream_seq, stored.stored_us)
     except (ValueError, TypeError) as error:
         raise BusError(
-            f"what {MD_CANDLES} holds on {stats_subject(instrument)} cannot be read: {error}"
+            f"what {MD_CANDLES} holds on {stats_subject(instrument)} cannot be read ({error}); "
+            f"`nats stream purge {MD_CANDLES} --subject {stats_subject(instrument)}` removes it"
         ) from None
 
 

@@ -246,18 +246,10 @@ class InstrumentWriter:
             return
         more = True
         while more:
-            await self._use_missing(fold)
-            more = self._fold_waiting(fold)
+            waiting = tuple(self._waiting)  # what comes meanwhile may need other candles
+            await self._use_missing(fold, waiting)
+            more = _fold_all(fold, waiting)
             await self._store(fold)
-
-    def _fold_waiting(self, fold: Fold) -> bool:
-        """Folds the trades that wait, up to a bound of candles; returns whether there are more."""
-        for waiting in self._waiting:
-            if waiting.after_loss and fold.epoch < waiting.trades[0].epoch:
-                fold.lose_tail()
-            if fold.apply(waiting.trades, waiting.scale, MOST_CLOSED) < len(waiting.trades):
-                return True
-        return False
 
     async def _store(self, fold: Fold) -> None:
         stats = fold.take(self._clocks.wall_us())
@@ -278,16 +270,26 @@ class InstrumentWriter:
         )
         self.stored_candles += len(candles)
 
-    async def _use_missing(self, fold: Fold) -> None:
+    async def _use_missing(self, fold: Fold, waiting: Sequence[Waiting]) -> None:
         """Reads the closed candles that late trades correct."""
         missing: set[Place] = set()
-        for waiting in self._waiting:
-            missing |= fold.missing(waiting.trades)
+        for each in waiting:
+            missing |= fold.missing(each.trades)
         for span, places in groupby(sorted(missing), key=lambda place: place.span):
             stored = await read_candles(self._bus, self.instrument, SPAN_NAMES[span])
             oldest = min(stored, default=0)
             for place in places:
                 fold.use(place, stored.get(place.start_s), is_forgotten=place.start_s < oldest)
+
+
+def _fold_all(fold: Fold, waiting: Sequence[Waiting]) -> bool:
+    """Folds trades, up to a bound of candles; returns whether there are more."""
+    for each in waiting:
+        if each.after_loss and fold.epoch < each.trades[0].epoch:
+            fold.lose_tail()
+        if fold.apply(each.trades, each.scale, MOST_CLOSED) < len(each.trades):
+            return True
+    return False
 
 
 def _by_span(changed: Sequence[tuple[int, Candle]]) -> list[tuple[int, list[Candle]]]:

@@ -44,6 +44,8 @@ MOST: Final = 1_024
 """Instruments and spans that are shown at a time."""
 RETRY_S: Final = 1.0
 MOST_PENDING: Final = 256
+AT_ONCE: Final = 16
+"""Instruments that are read at a time."""
 _EPOCH_BITS: Final = 52
 _NAMES: Final = tuple(SPANS)
 
@@ -89,6 +91,7 @@ class CandleTopics:
         self._delay_ms = delay_ms
         self._bus: Bus | None = None
         self._feeds: dict[InstrumentId, _Feed] = {}
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._unregister: Callable[[], None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -138,7 +141,8 @@ class CandleTopics:
     async def _open(self, bus: Bus, instrument: InstrumentId, span: str) -> CandleTopic:
         feed = self._feeds.get(instrument)
         if feed is None or span not in feed.topics:
-            ref = await self._ref(bus, instrument)
+            async with self._slots:
+                ref = await self._ref(bus, instrument)
             feed = self._feed(instrument)
             if span not in feed.topics:
                 feed.topics[span] = self._make(instrument, span, ref)
@@ -185,7 +189,7 @@ class CandleTopics:
 
     async def _read(self, bus: Bus, feed: _Feed) -> None:
         """Reads what is not read, and follows what comes. Raises BusError."""
-        async with feed.lock:
+        async with self._slots, feed.lock:
             unread = [each for each in feed.topics.values() if not each.is_read]
             if not unread:
                 return

@@ -13,6 +13,7 @@ from support.websocket import BINARY, TEXT, frame
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
 BOARD: dict[str, Any] = {"op": "subscribe", "channel": "board", "instruments": ["SIM:*"]}
 LIST: dict[str, Any] = {**BOARD, "channel": "instruments"}
+CANDLES: dict[str, Any] = {"op": "subscribe", "channel": "candles", "instruments": ["SIM:A"], "span": "1m"}
 PING: dict[str, Any] = {"op": "ping"}
 MAX_SAFE = 2**53 - 1
 
@@ -155,6 +156,12 @@ COMMAND_ROWS = [
     *both("two figures", BOOK | {"group_digits": 2}, VALUE),
     *both("figures and a group", BOOK | {"group_digits": 4, "group": 10}, VALUE),
     *both("2^53 figures", BOOK | {"group_digits": 2**53}, VALUE),
+    *both("candles of a span that is none", CANDLES | {"span": "2m"}, VALUE),
+    *both("candles of a span of 60,000 characters", CANDLES | {"span": "1" * 60_000}, VALUE),
+    *both("more history than there may be", CANDLES | {"history": 1_001}, VALUE),
+    *both("2^53 candles", CANDLES | {"history": 2**53}, VALUE),
+    *both("candles of nothing", CANDLES | {"instruments": []}, VALUE),
+    *both("candles twice", CANDLES | {"instruments": ["SIM:A", "SIM:A"]}, VALUE),
     *both("a board of nothing", BOARD | {"instruments": []}, VALUE),
     *both("a board of a number", BOARD | {"instruments": [7]}, VALUE),
     *both("a pattern with two stars", BOARD | {"instruments": ["SIM:*A*"]}, VALUE),

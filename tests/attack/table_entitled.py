@@ -13,6 +13,7 @@ HOUR = 3_600
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
 TICKER: dict[str, Any] = {"op": "subscribe", "channel": "ticker", "instruments": ["SIM:A"]}
 TRADES: dict[str, Any] = {"op": "subscribe", "channel": "trades", "instruments": ["SIM:A"]}
+CANDLES: dict[str, Any] = {"op": "subscribe", "channel": "candles", "instruments": ["SIM:A"], "span": "1m"}
 ALL: Grant = {"channels": ["*"], "instruments": ["*"]}
 TOP: Grant = {"channels": ["book"], "instruments": ["SIM:*"], "depth": 20}
 SLOW: Grant = {"channels": ["book", "ticker"], "instruments": ["SIM:*"], "interval_ms": 250}
@@ -62,6 +63,11 @@ REFUSED: list[Row] = [
     *row("every change", BOOK | {"interval_ms": 0}, SLOW),
     *row("every change, without an interval", TICKER, SLOW),
     *row("trades of a grant with an interval", TRADES, SLOW | {"channels": ["*"]}),
+    # candles
+    *row("candles that are not granted", CANDLES, TOP),
+    *row("candles of another instrument", CANDLES | {"instruments": ["SIM:QUIET"]}, ONLY_A, untold=untold("SIM:QUIET")),
+    *row("candles of a grant with a greater interval", CANDLES, SLOW | {"channels": ["candles"]}),
+    *row("candles of a grant of late data", CANDLES, ALL | {"delay_ms": 1_000}),
     # lists and boards
     *row("a board of books", BOOK | {"channel": "board"}, TOP),
     *row("a list of another venue", BOOK | {"channel": "instruments", "instruments": ["CANARY:*"]}, ONLY_A, untold=untold("CANARY:*")),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from mdstream.bus.candles import (
     last_stats,
     previous_seq,
     put_stats,
+    read_candles,
     stats_instrument,
     stream_seq,
 )
@@ -144,12 +147,37 @@ def test_a_late_trade_corrects_what_is_stored(run, nats_server) -> None:
     run(scenario())
 
 
+def test_a_late_trade_that_comes_while_candles_are_read_corrects_too(run, nats_server, monkeypatch) -> None:
+    async def scenario() -> None:
+        async with bus_of(nats_server) as bus:
+            raw = RawTrades(bus, BTC)
+            await raw.announce(EPOCH)
+            async with CandleWriter(bus, Clock().options) as writer:
+                await raw.trade(*seconds(200))
+                await settled(bus, writer, raw)
+                (entry,) = writer._entries.values()
+
+                async def read(*arguments: Any) -> Any:
+                    if entry.writer.stored_trades == 200 and len(raw.published) == 201:
+                        await raw.trade(replace(seconds(1, first=202)[0], ts_us=BASE_US + 50_000_000))
+                        while entry.writer._count < 2:
+                            await asyncio.sleep(0.01)
+                    return await read_candles(*arguments)
+
+                monkeypatch.setattr("mdstream.candles.instrument.read_candles", read)
+                await raw.trade(replace(seconds(1, first=201)[0], ts_us=BASE_US + 30_000_000))
+                await settled(bus, writer, raw)
+            await assert_each_once(bus, BTC)
+
+    run(scenario())
+
+
 def test_a_writer_goes_on_where_the_last_one_ended(run, nats_server) -> None:
     async def scenario() -> None:
         async with bus_of(nats_server) as bus:
             raw = RawTrades(bus, BTC)
             await raw.announce(EPOCH)
-            for part in range(4):
+            for part in range(2):
                 async with CandleWriter(bus, Clock().options) as writer:
                     await raw.trade(*seconds(60, first=1 + 70 * part))
                     await settled(bus, writer, raw)
@@ -301,7 +329,7 @@ def test_two_writers_race_and_each_trade_counts_once(run, nats_server) -> None:
                 CandleWriter(one, clock.options) as first,
                 CandleWriter(other, clock.options) as second,
             ):
-                for part in range(20):
+                for part in range(8):
                     for writer in (first, second):  # both believe that they own it
                         for each in writer.writers:
                             each.is_owner = True
@@ -344,6 +372,58 @@ def test_one_of_two_is_killed_and_the_other_goes_on(run, nats_server) -> None:
             await assert_each_once(bus, BTC)
 
     run(scenario())
+
+
+@pytest.mark.complete
+def test_writers_are_killed_again_and_again(run, nats_server) -> None:
+    """Two processes, of which one is always being killed or starting, and five instruments with late trades, holes and epochs."""
+    chance = random.Random(5)
+
+    async def scenario() -> None:
+        arguments = ["candles", "--nats", nats_server.url, "--interval", "10ms", "--log-level", "warning"]
+        async with bus_of(nats_server) as bus:
+            raws = [RawTrades(bus, InstrumentId("SIM", f"I{number}")) for number in range(5)]
+            epochs, seqs = dict.fromkeys(raws, EPOCH), dict.fromkeys(raws, 0)
+            for raw in raws:
+                await raw.announce(EPOCH)
+            children = [await start_module("mdstream.cli", arguments) for _ in range(2)]
+            ts_us, kills = BASE_US, 0
+            try:
+                for turn in range(3_000):
+                    raw = chance.choice(raws)
+                    if chance.random() < 0.005:
+                        epochs[raw], seqs[raw] = epochs[raw] + 1, 0
+                        await raw.announce(epochs[raw], (-2 - epochs[raw] % 2, -8))
+                    for _ in range(chance.randint(1, 8)):
+                        seqs[raw] += 2 if chance.random() < 0.001 else 1
+                        ts_us += chance.randint(0, 200_000)
+                        late_us = 90_000_000 if chance.random() < 0.02 else 0
+                        scale = (-2 - epochs[raw] % 2 if epochs[raw] > EPOCH else -2, -8)
+                        await raw.trade(
+                            Traded(epochs[raw], seqs[raw], ts_us - late_us, 9_000 + turn % 777, 3, scale)
+                        )
+                    await asyncio.sleep(0.01)
+                    if turn % 200 == 199:
+                        victim = children.pop(chance.randrange(2))
+                        victim.kill()
+                        await victim.wait()
+                        children.append(await start_module("mdstream.cli", arguments))
+                        kills += 1
+                for raw in raws:
+                    await reached(bus, raw.instrument, epochs[raw], seqs[raw])
+            finally:
+                for child in children:
+                    child.kill()
+                    await child.wait()
+            async with CandleWriter(bus, Clock(ts_us).options):
+                count = 0
+                await asyncio.sleep(5)  # whatever the last ones left is stored now
+            for raw in raws:
+                count += await assert_stored(bus, raw.instrument, raw.published)
+                await assert_each_once(bus, raw.instrument)
+            print(f"{kills} kills, {sum(len(raw.published) for raw in raws)} trades, {count} candles")
+
+    run(scenario(), deadline_s=300)
 
 
 def test_candles_that_a_dead_writer_left_are_stored_by_the_next(run, nats_server, monkeypatch) -> None:
@@ -475,6 +555,7 @@ def test_recorded_trades_of_binance(run, nats_server) -> None:
     assert run(replayed(nats_server, {InstrumentId.parse("BINANCE:BTCUSDT"): trades})) > 300
 
 
+@pytest.mark.complete
 @needs(COINBASE, LOBSTER)
 def test_recorded_trades_of_other_venues(run, nats_server) -> None:
     trades = {

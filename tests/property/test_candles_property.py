@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mdstream._core.codec.feed_decoder import TradeValue
@@ -77,6 +77,7 @@ def batches(trades: list[Traded], sizes: list[int]) -> list[list[Traded]]:
     return found
 
 
+@settings(max_examples=50)
 @given(markets(), st.lists(st.integers(1, 12), min_size=1, max_size=5), st.lists(st.booleans(), max_size=60))
 def test_every_candle_is_what_follows_from_the_trades(
     trades: list[Traded], sizes: list[int], restarts: list[bool]

@@ -114,9 +114,12 @@ def assert_equal(found: dict[int, Candle], trades: Sequence[Traded], span: str) 
     wanted = recompute(trades, span)
     assert sorted(found) == sorted(wanted)
     newest = max(wanted, default=0)
-    for start, candle in found.items():
-        counts = start != newest
-        assert without_rev(candle, closed=counts) == without_rev(wanted[start], closed=counts), span
+    differing = [
+        (candle, wanted[start])
+        for start, candle in sorted(found.items())
+        if without_rev(candle, closed=start != newest) != without_rev(wanted[start], closed=start != newest)
+    ]
+    assert differing == [], f"{span}: {len(differing)} of {len(wanted)}: {differing[:3]}"
     return len(wanted)
 
 
