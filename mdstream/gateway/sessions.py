@@ -188,9 +188,14 @@ class Sessions:
         if session not in self._open:
             return
         if kind == Cost.DECODED_BYTES:
-            self.refuse(session, UNSET, beyond(Cost.DECODED_BYTES))
+            self.turns.run(session, self._refuse_unread(session))
         else:
             self.limit_reached(session, kind)
+
+    def _refuse_unread(self, session: Session) -> Steps:
+        """Refusing takes its part of a turn, too: a read may hold a thousand messages that are refused."""
+        self.refuse(session, UNSET, beyond(Cost.DECODED_BYTES))
+        yield
 
     def closed(self, session: Session, code: int) -> None:
         self.closes_total[code] += 1

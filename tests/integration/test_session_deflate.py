@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tracemalloc
 import zlib
@@ -173,5 +174,22 @@ def test_an_idle_compressed_session_keeps_nothing_of_zlib(run, hub, format):
         finally:
             tracemalloc.stop()
         assert compressed - plain < count * 2048, f"{(compressed - plain) // count} bytes a session"
+
+    run(scenario())
+
+
+def test_what_was_unpacked_and_refused_is_a_debt(run, hub):
+    async def scenario():
+        limits = {"decoded_bytes_burst": 1_000, "decoded_bytes_per_second": 0}
+        async with serving(hub, max_message_bytes=MOST, **limits) as server:
+            kinds: list[str] = []
+            server.on_limited = lambda session, kind: kinds.append(kind)
+            client, _ = await server.connect(extensions=OFFER)
+            client.send(frame(TEXT, packed(b"x" * 600), rsv=RSV1))
+            assert len(await server.messages.get()) == 600
+            client.send(frame(TEXT, packed(b"y" * 600), rsv=RSV1), frame(TEXT, b"short"))
+            while len(kinds) < 2:
+                await asyncio.sleep(0.005)
+            assert server.messages.empty(), "neither: 400 are left, and what the first one took is owed"
 
     run(scenario())

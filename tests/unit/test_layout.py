@@ -103,7 +103,7 @@ def test_the_core_knows_no_layer_above_it_and_nothing_outside():
         for name in imports(source)
         if name.startswith(ABOVE) or name.split(".")[0] in OUTSIDE
     }
-    assert strangers == {("connection.pyx", "os")}
+    assert strangers == {("connection.pyx", "os"), ("secure_connection.pyx", "ssl")}
 
 
 def test_the_load_test_knows_no_layer_above_it_and_the_core_does_not_know_it():

@@ -558,10 +558,13 @@ cdef class Session(ConnectionHandler):
 
     cdef int c_on_compressed(self, const char* data, Py_ssize_t size) except -1:
         cdef int violation = 0
+        cdef Py_ssize_t more
         cdef bytes message = decompress(data, size, self.group.max_message, &violation)
         if message is None:
             return self.c_fail(violation, CORRUPT if violation == NOT_UTF8 else None)
-        if len(message) > size and not self.c_afford(len(message) - size):
+        more = len(message) - size
+        if more > 0 and not self.c_afford(more):
+            self.input_bytes.left -= more       # a debt: it was decompressed, and the next one shall not be before that is paid
             return 0
         if self.opcode == OP_TEXT and not is_utf8(message, len(message)):
             return self.c_fail(NOT_UTF8)
