@@ -52,9 +52,7 @@ async function withBoard() {
 describe("board", () => {
   test("asks for patterns in one subscription, and shows the rows by name", async () => {
     const { stage, view, answer } = await withBoard();
-    expect(stage.net.last.commands).toEqual([
-      { id: 1, op: "subscribe", channel: "board", instruments: ["SIM:*"], interval_ms: 0 },
-    ]);
+    expect(stage.net.last.commands).toEqual([{ id: 1, op: "subscribe", channel: "board", instruments: ["SIM:*"], interval_ms: 0 }]);
     answer();
     stage.net.last.say(NAMES);
     expect(view.state).toBe("pending");

@@ -10,6 +10,8 @@ const INTERVAL_MS = 500;
 const TICKER_MS = 250;
 const MOST_TICKERS = 50;
 const SPARK_POINTS = 60;
+/** With fewer the line is made of what is seen. */
+const LEAST_CANDLES = 5;
 const SAMPLE_MS = 2_000;
 const MOST_SPARKS = 30;
 
@@ -107,6 +109,7 @@ export class Watch {
     const view = candles(this.feed.client, instrument, { span: "1m", history: SPARK_POINTS });
     this.#candles.set(instrument, view);
     view.on("change", () => {
+      if (view.candles.length < LEAST_CANDLES) return;
       this.sparks.set(
         instrument,
         view.candles.slice(-SPARK_POINTS).map(({ ticks }) => ticks.close),
@@ -121,7 +124,7 @@ export class Watch {
   /** Without candles the line is made of what is seen. */
   #sample(): void {
     for (const [instrument, row] of this.rows.now) {
-      if (row.last === null || this.#candles.get(instrument)?.live) continue;
+      if (row.last === null || (this.#candles.get(instrument)?.candles.length ?? 0) >= LEAST_CANDLES) continue;
       const points = this.sparks.get(instrument) ?? [];
       points.push(row.lastValue);
       if (points.length > SPARK_POINTS) points.shift();

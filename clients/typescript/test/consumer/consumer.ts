@@ -1,5 +1,8 @@
 // An application's view of the built package, without any setting that hides a fault of its types. It is compiled, not run.
 import { type BookChange, connect, type Level, type SubscriptionState } from "@mdstream/client";
+import { type BoardRow, board } from "@mdstream/client/board";
+import { type Candle, candles } from "@mdstream/client/candles";
+import { instruments } from "@mdstream/client/instruments";
 import { connect as connectLines } from "@mdstream/client/lines";
 import { connect as connectShared } from "@mdstream/client/shared";
 
@@ -22,6 +25,13 @@ export async function main(): Promise<void> {
     console.log(best, side, trade.skipped);
   }
   for await (const { bid } of client.ticker("SIM:BTC-USD")) console.log(bid?.price);
+  board(client, "*").on("change", (rows: readonly BoardRow[], gone: readonly string[]) =>
+    gone.includes(rows[0]?.price("last") ?? ""),
+  );
+  const live: Candle | null = (await candles(client, "SIM:BTC-USD", { span: "1m" }).ready()).live;
+  // @ts-expect-error There is no such span.
+  candles(client, "SIM:BTC-USD", { span: "2m" });
+  console.log(live?.volume, instruments(client).rows.get("SIM:BTC-USD")?.ref.tick);
   connectLines(["ws://a/v1/stream", "ws://b/v1/stream"], { lines: 2 }).lines[0]?.book("SIM:BTC-USD");
   const script = new URL("@mdstream/client/worker", import.meta.url);
   connectShared("ws://a/v1/stream", { worker: () => new SharedWorker(script, { type: "module" }) }).close();
