@@ -489,10 +489,16 @@ class ClientCore:
     def _request_batch(self, batch: list[Subscription], why: str | None) -> None:
         id = next(self._ids)
         self._asked[id] = batch
-        resume = {s.instrument: place for s in batch if (place := s.resume) is not None}
+        resume = self._places(batch)
         self._command(protocol.subscribe(id, [s.wanted for s in batch], resume))
         for subscription in batch:
             subscription.requested(why)
+
+    def _places(self, batch: list[Subscription]) -> dict[str, tuple[int, int]]:
+        """Where subscriptions of one channel go on, as far as the gateway can."""
+        if self.welcome is None or batch[0].wanted.channel not in self.welcome.resumes:
+            return {}
+        return {each.instrument: place for each in batch if (place := each.resume) is not None}
 
     def _command(self, command: Command) -> None:
         if self._connected:

@@ -177,6 +177,8 @@ class Welcome(Struct, frozen=True, tag_field="type", tag="welcome"):
     limits: dict[str, Any] = field(default_factory=dict)
     healthy_ms: Annotated[int, Meta(ge=0)] | None = None
     """How long a connection must last to count as a success; None: the gateway does not say."""
+    resumes: frozenset[str] = frozenset({"book", "trades"})
+    """Channels of which a subscription may go on from a number. A gateway that does not say resumes no others."""
 
 
 class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):

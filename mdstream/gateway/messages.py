@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from mdstream.gateway.control_decoder import JSON, MSGPACK
-from mdstream.model import MAX_NUMBER, Ref
+from mdstream.model import MAX_NUMBER, Channel, Ref
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.topic import Topic
@@ -52,6 +52,8 @@ def encode_both(message: Message) -> tuple[bytes, bytes]:
     return encode(JSON, message), encode(MSGPACK, message)
 
 
+RESUMES: Final = [Channel.BOOK, Channel.TRADES, Channel.TICKER, Channel.BOARD, Channel.INSTRUMENTS]
+"""Channels of which a subscription may go on from a number."""
 Shared = Mapping[str, Mapping[str, int]]
 """The limits that a client has together with others: ``{"address": {…}, "user": {…}}``, or less."""
 
@@ -93,6 +95,7 @@ def welcome(
         "time": time_us,
         "heartbeat_ms": config.heartbeat_ms,
         "healthy_ms": healthy_ms,
+        "resumes": RESUMES,
         "limits": limits,
     }
 

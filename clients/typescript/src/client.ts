@@ -23,6 +23,8 @@ import { Urls } from "./urls.js";
 
 const VERSION = 1;
 const BATCH = 100;
+/** Channels that every gateway resumes. */
+const RESUMES: readonly string[] = ["book", "trades"];
 const CLOSE_TOKEN = 4401;
 /** The next connection would end the same way. */
 const FINAL_CLOSE_CODES = new Set([1003, 1007, 1009, 4400, 4403]);
@@ -489,7 +491,9 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   #requestBatch(batch: Engine[], why: string | null): void {
     const { channel, view } = batch[0]!.request;
     const resume = new Map<string, [number, number]>();
-    for (const { resume: place, request } of batch) if (place !== null) resume.set(request.instrument, place);
+    if ((this.welcome?.resumes ?? RESUMES).includes(channel)) {
+      for (const { resume: place, request } of batch) if (place !== null) resume.set(request.instrument, place);
+    }
     const instruments = batch.map((engine) => engine.request.instrument);
     const command = { op: "subscribe", channel, instruments, ...view };
     const places = resume.get("") ?? Object.fromEntries(resume);

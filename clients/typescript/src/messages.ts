@@ -69,6 +69,7 @@ export interface Welcome {
   session: string;
   time: number;
   heartbeat_ms: number;
+  resumes?: readonly string[];
   limits: Limits;
 }
 

@@ -12,12 +12,12 @@ function start(options: ClientOptions = {}, urls: string | string[] = "ws://a/v1
   return (client = connect(urls, { format: json, transport: net, clock, random: () => chance, ...options }));
 }
 
-const WELCOME = { type: "welcome", version: 1, node: "n", session: "s", time: 0, heartbeat_ms: 15_000, limits: {} };
+const WELCOME = { type: "welcome", version: 1, node: "n", session: "s", time: 0, heartbeat_ms: 15_000, limits: {}, resumes: ["book", "trades", "ticker", "board", "instruments"] };
 
-async function open(): Promise<void> {
+async function open(welcome: object = WELCOME): Promise<void> {
   await clock.advance(0);
   net.last.opened();
-  net.last.say(WELCOME);
+  net.last.say(welcome);
 }
 
 function confirm(more: object = {}, sub = 7): void {
@@ -461,4 +461,16 @@ test("a ticker keeps the newest", async () => {
   await clock.advance(250);
   await open();
   expect(net.last.commands).toMatchObject([{ op: "subscribe", channel: "ticker", resume: { "SIM:A": [5, 9] } }]);
+});
+
+test("a gateway that does not say that it resumes tickers is not asked to", async () => {
+  start().ticker("SIM:A");
+  await open();
+  confirm();
+  net.last.say({ type: "ticker", sub: 7, epoch: 5, seq: 9, ts: 1, bid: ["10.00", "5"], ask: null, last: null });
+  net.last.closed();
+  await clock.advance(250);
+  const { resumes: _, ...older } = WELCOME;
+  await open(older);
+  expect(net.last.commands).toEqual([{ op: "subscribe", id: 2, channel: "ticker", instruments: ["SIM:A"] }]);
 });

@@ -86,6 +86,7 @@ class Desk:
             "session": "s",
             "time": 1,
             "heartbeat_ms": HEARTBEAT_MS,
+            "resumes": ["book", "trades", "ticker", "board", "instruments"],
         }
 
     def connect(self) -> None:

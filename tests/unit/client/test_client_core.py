@@ -6,6 +6,7 @@ from mdstream.client.book import Book
 from mdstream.client.policy import Policy
 from mdstream.client.protocol import Request
 from mdstream.client.states import ConnectionState, SubscriptionState
+from mdstream.client.ticker import Ticker
 from mdstream.client.trades import Trades
 from mdstream.codes import FINAL_CLOSE_CODES, CloseCode
 from mdstream.errors import (
@@ -569,6 +570,23 @@ def test_a_connection_that_brought_nothing_is_no_success_however_well_the_gatewa
         desk.core.dialed(desk.now)
         desk.say({**desk.welcome(), "healthy_ms": 1_000})
         desk.wait(5)
+
+
+def test_a_gateway_that_does_not_say_that_it_resumes_tickers_is_not_asked_to(desk):
+    desk.connect()
+    desk.core.subscribe(Ticker(Request("ticker", "SIM:BTC-USD"), desk.core), desk.now)
+    desk.act()
+    desk.agree(7)
+    desk.say([4, 7, 1, 5, 10, 100, 1, 102, 2, None, None])
+    for resumes, resume in ((["book", "ticker"], {"SIM:BTC-USD": [1, 5]}), (None, None)):
+        desk.cut()
+        desk.wait(1)
+        desk.core.dialed(desk.now)
+        welcome = desk.welcome() | {"resumes": resumes}
+        desk.say({key: value for key, value in welcome.items() if value is not None})
+        assert desk.ops("subscribe")[-1].get("resume") == resume
+        desk.agree(7)
+        desk.say([4, 7, 1, 5, 10, 100, 1, 102, 2, None, None])
 
 
 def test_what_ends_for_overload_is_asked_for_again_later_and_resumes(desk):
