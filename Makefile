@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth candles attack chaos soak mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service client-typescript clean
+.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service client-typescript clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,7 @@ conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and 
 truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers, recorded markets with faults (many minutes; reports/truth.json)
 	$(PYTEST) tests/truth -m complete $(ARGS)
 
+.PHONY: candles
 candles: $(INSTALLED)  ## Candles of recorded trades, and of writers that are killed again and again (two minutes)
 	$(PYTEST) tests/integration/test_candles.py -m complete $(ARGS)
 
