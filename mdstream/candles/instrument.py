@@ -18,6 +18,7 @@ from typing import Final
 from mdstream._core.codec.feed_decoder import TradeValue
 from mdstream.bus import Bus
 from mdstream.bus.candles import (
+    Stats,
     StoredStats,
     encode_candles,
     last_candles,
@@ -207,9 +208,7 @@ class InstrumentWriter:
     def _note(self, stored: StoredStats) -> int:
         """Somebody stored this: trades that are in it wait no longer. Returns how many."""
         stats = stored.stats
-        newest = stats.newest[0]
-        scale = None if newest is None else (newest.price_exp, newest.size_exp)
-        self._position = Position(stats.epoch, stats.seq, stored.stored_us, scale)
+        self._position = Position(stats.epoch, stats.seq, stored.stored_us, _scale_of(stats))
         self._window_us = stats.summary.ts_us
         self._has_day = stats.summary.count > 0
         self._closes_at_s = closes_at_s(stats.newest)
@@ -280,6 +279,15 @@ class InstrumentWriter:
             oldest = min(stored, default=0)
             for place in places:
                 fold.use(place, stored.get(place.start_s), is_forgotten=place.start_s < oldest)
+
+
+def _scale_of(stats: Stats) -> Scale | None:
+    """The scale of the epoch, where the newest candle tells: all its trades are of that epoch."""
+    newest = stats.newest[0]
+    if newest is None or newest.epoch != stats.epoch:
+        return None
+    is_alone = newest.count == newest.last_seq - newest.first_seq + 1
+    return (newest.price_exp, newest.size_exp) if is_alone else None
 
 
 def _fold_all(fold: Fold, waiting: Sequence[Waiting]) -> bool:

@@ -8,11 +8,13 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+from mdstream.candle import MAX_HISTORY, SPANS
 from mdstream.cli.client_options import (
     add_connection,
     add_view,
     credentials_of,
     instrument,
+    natural,
     positive,
     reachable,
     run_until_signal,
@@ -22,13 +24,14 @@ from mdstream.client import Client, ConnectionFailed, Subscription, connect
 
 EXIT_OK = 0
 
-DATA = frozenset({"snapshot", "delta", "trades", "ticker"})
+DATA = frozenset({"snapshot", "delta", "trades", "ticker", "candles"})
 QUIET = frozenset({"welcome", "heartbeat", "pong"})
 
 _EPILOG = """\
 examples:
   mdstream dump SIM:BTC-USD --depth 10
   mdstream dump SIM:BTC-USD SIM:ETH-USD --channel trades --for 10s
+  mdstream dump SIM:BTC-USD --channel candles --span 1m --history 60 --for 5s
   mdstream dump SIM:BTC-USD --channel ticker --count 1 | jq -c 'select(.type == "ticker").bid'
 
 The first message of each subscription, "subscribed", says which number ("sub") stands for which instrument; "state" says
@@ -45,13 +48,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "instruments", nargs="+", type=instrument, metavar="INSTRUMENT", help="such as SIM:BTC-USD"
     )
     parser.add_argument(
-        "--channel", choices=("book", "trades", "ticker"), default="book", help="channel (default: book)"
+        "--channel",
+        choices=("book", "trades", "ticker", "candles"),
+        default="book",
+        help="channel (default: book)",
+    )
+    parser.add_argument(
+        "--span", choices=tuple(SPANS), default="1m", help="of candles (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--history",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="closed candles before the newest one, at most 1000 (default: 0)",
     )
     add_view(parser, depth=0, interval_ms=0)
     add_connection(parser, format="json")
-    parser.add_argument(
-        "--count", type=positive, metavar="N", help="end after N snapshots, deltas, trades or tickers"
-    )
+    parser.add_argument("--count", type=positive, metavar="N", help="end after N messages with data")
     parser.add_argument("--all", action="store_true", help="also print welcome, heartbeats and pongs")
 
 
@@ -98,6 +112,8 @@ async def _follow(client: Client, args: argparse.Namespace, printer: _Printer) -
 async def _subscribe(client: Client, args: argparse.Namespace, name: str) -> Subscription:
     if args.channel == "trades":
         return await client.trades(name)
+    if args.channel == "candles":
+        return await client.candles(name, span=args.span, history=min(args.history, MAX_HISTORY))
     if args.channel == "ticker":
         return await client.ticker(name, interval_ms=args.interval_ms)
     return await client.book(name, depth=args.depth, group=args.group, interval_ms=args.interval_ms)

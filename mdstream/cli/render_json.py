@@ -76,6 +76,8 @@ class JsonLines:
             case [5, time, seqs, *_]:
                 pairs = [list(pair) for pair in zip(seqs[::2], seqs[1::2], strict=True)]
                 return {"type": "heartbeat", "time": time, "seqs": pairs}
+            case [10, sub, candles, more, *_]:
+                return {"type": "candles", "sub": sub, "rows": list(map(_candle, candles)), "more": more}
         return None
 
     def _quote(self, sub: int, ticks: int | None, lots: int | None) -> list[str] | None:
@@ -90,3 +92,21 @@ class JsonLines:
     def _trade(self, sub: int, trade: list[Any]) -> list[Any]:
         seq, ts, ticks, lots, side, id, *_ = trade
         return [seq, ts, *(self._quote(sub, ticks, lots) or ()), SIDES[side], id]
+
+
+def _candle(candle: list[Any]) -> list[Any]:
+    start, rev, *prices, volume, count, epoch, first, last, price_exp, size_exp, flags = candle[:14]
+    texts = [format_decimal(price, price_exp) for price in prices]
+    return [
+        start,
+        rev,
+        *texts,
+        format_decimal(volume, size_exp),
+        count,
+        epoch,
+        first,
+        last,
+        price_exp,
+        size_exp,
+        flags,
+    ]

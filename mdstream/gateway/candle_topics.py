@@ -226,7 +226,7 @@ class CandleTopics:
         if feed.lock.locked():
             feed.pending.append((number, stats))
             del feed.pending[:-MOST_PENDING]
-        elif feed.last_seq and previous_seq(headers) not in (feed.last_seq, None):
+        elif number > feed.last_seq > 0 and previous_seq(headers) not in (feed.last_seq, None):
             self._read_again(feed)
         else:
             self._follow(feed, number, stats)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mdstream.bus import MD_LOG, Bus, BusOptions, connect
+from mdstream.bus import MD_LOG, MD_STATE, Bus, BusOptions, connect
 from mdstream.bus.candles import (
     LIVE_STATS,
     candle_subject,
@@ -292,6 +292,25 @@ def test_epochs_that_passed_while_no_writer_was_there_are_read(run, nats_server)
                 if number == 0:
                     async with CandleWriter(bus, Clock().options) as writer:
                         await settled(bus, writer, raw)
+            async with CandleWriter(bus, Clock().options) as writer:
+                await settled(bus, writer, raw)
+
+    run(scenario())
+
+
+def test_a_position_can_be_read_on_without_the_ref_of_its_epoch(run, nats_server) -> None:
+    """The newest candle says the scale."""
+
+    async def scenario() -> None:
+        async with bus_of(nats_server) as bus:
+            raw = RawTrades(bus, BTC)
+            await raw.announce(EPOCH)
+            async with CandleWriter(bus, Clock().options) as writer:
+                await raw.trade(*seconds(10))
+                await settled(bus, writer, raw)
+            await raw.trade(*seconds(10, first=11))
+            await bus.flush()
+            await bus.jetstream.purge_stream(MD_STATE)
             async with CandleWriter(bus, Clock().options) as writer:
                 await settled(bus, writer, raw)
 

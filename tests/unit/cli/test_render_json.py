@@ -11,6 +11,10 @@ from mdstream.printable import printable_json
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "server.json").read_text(encoding="utf-8"))
 
+CANDLES = json.loads((Path(__file__).parents[2] / "vectors" / "candles.json").read_text(encoding="utf-8"))[
+    "data"
+]
+
 
 def lines(format: str, *payloads: bytes) -> list[tuple[str, str]]:
     reader = JsonLines(format)
@@ -33,6 +37,11 @@ def test_control_messages_are_spelt_as_json(vector):
         (vector["type"], printable_json(vector["json"]))
     ]
     assert lines("json", vector["json"].encode()) == [(vector["type"], printable_json(vector["json"]))]
+
+
+@pytest.mark.parametrize("vector", CANDLES, ids=[vector["name"] for vector in CANDLES])
+def test_candles_are_spelt_as_json(vector):
+    assert lines("msgpack", bytes.fromhex(vector["msgpack"])) == [("candles", vector["json"])]
 
 
 def test_several_values_are_several_lines():
