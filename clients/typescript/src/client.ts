@@ -23,8 +23,6 @@ import { Urls } from "./urls.js";
 
 const VERSION = 1;
 const BATCH = 100;
-/** Channels that every gateway resumes. */
-const RESUMES: readonly string[] = ["book", "trades"];
 const CLOSE_TOKEN = 4401;
 /** The next connection would end the same way. */
 const FINAL_CLOSE_CODES = new Set([1003, 1007, 1009, 4400, 4403]);
@@ -46,7 +44,6 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   readonly #policy: Policy;
   readonly #stats: Stats = sum([]);
   readonly #urls: Urls;
-  readonly #line: number;
   readonly #tokens: Tokens;
   readonly #format: Format;
   readonly #transport: Transport;
@@ -72,10 +69,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   readonly #recovering = new Map<number, Engine>();
   readonly #pings = new Map<number, (ms: number | null) => void>();
 
-  /** `line`: its number, from 1, among those of one client. */
-  constructor(urls: string | readonly string[], options: ClientOptions, line = 1) {
+  constructor(urls: string | readonly string[], options: ClientOptions) {
     super();
-    this.#line = line;
     this.#urls = new Urls(urls);
     this.#tokens = new Tokens(options.token);
     this.#format = options.format ?? msgpack;
@@ -198,8 +193,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       this.#tokens.used(token);
     }
     // Nor can a page see an HTTP status: so that the gateway says what it refuses.
-    const more = this.#line === 1 ? "reject=close" : `reject=close&line=${this.#line}`;
-    const url = `${this.url}${this.url.includes("?") ? "&" : "?"}${more}`;
+    const url = `${this.url}${this.url.includes("?") ? "&" : "?"}reject=close`;
     const heard = (then: () => void) => {
       if (generation === this.#generation) then();
     };
@@ -491,9 +485,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   #requestBatch(batch: Engine[], why: string | null): void {
     const { channel, view } = batch[0]!.request;
     const resume = new Map<string, [number, number]>();
-    if ((this.welcome?.resumes ?? RESUMES).includes(channel)) {
-      for (const { resume: place, request } of batch) if (place !== null) resume.set(request.instrument, place);
-    }
+    for (const { resume: place, request } of batch) if (place !== null) resume.set(request.instrument, place);
     const instruments = batch.map((engine) => engine.request.instrument);
     const command = { op: "subscribe", channel, instruments, ...view };
     const places = resume.get("") ?? Object.fromEntries(resume);

@@ -52,7 +52,7 @@ export class LinedClient extends Emitter<ClientEvents> implements Client {
     const clock = (this.#clock = options.clock ?? systemClock);
     this.#policy = { ...POLICY, ...options.policy };
     this.#owner = { now: () => clock.now(), release: (view) => this.#release(view) };
-    this.lines = deal(urls, options.lines).map((own, line) => new DirectClient(own, options, line + 1));
+    this.lines = deal(urls, options.lines).map((own, line) => new DirectClient(ofLine(own, line + 1), options));
     for (const [number, line] of this.lines.entries()) {
       line.on("state", (state) => this.#lineChanged(number, state));
       line.on("warning", (text) => this.emit("warning", `line ${number}: ${text}`));
@@ -197,6 +197,11 @@ export class LinedClient extends Emitter<ClientEvents> implements Client {
     this.#known = now;
     this.emit("state", now, this.reason);
   }
+}
+
+/** A gateway that allows a user one session on each line is told which one this is. */
+function ofLine(urls: readonly string[], line: number): string[] {
+  return urls.map((url) => (line === 1 ? url : `${url}${url.includes("?") ? "&" : "?"}line=${line}`));
 }
 
 /**

@@ -69,7 +69,6 @@ export interface Welcome {
   session: string;
   time: number;
   heartbeat_ms: number;
-  resumes?: readonly string[];
   limits: Limits;
 }
 

@@ -3,12 +3,6 @@ import type { Ticker } from "./ticker.js";
 
 /** Keeps a ticker's newest value. After `subscribed`, what is shown is old until the first message, which always comes. */
 export class TickerEngine extends Engine<Ticker> {
-  /** Has a gateway that lags wait, rather than show an older value. */
-  override get resume(): [number, number] | null {
-    const { current } = this.view;
-    return current === null ? null : [current.epoch, current.seq];
-  }
-
   protected override begin(_resumed: boolean, rescaled: boolean): void {
     if (rescaled) this.view.put(null);
     this.synced = false;

@@ -12,12 +12,21 @@ function start(options: ClientOptions = {}, urls: string | string[] = "ws://a/v1
   return (client = connect(urls, { format: json, transport: net, clock, random: () => chance, ...options }));
 }
 
-const WELCOME = { type: "welcome", version: 1, node: "n", session: "s", time: 0, heartbeat_ms: 15_000, limits: {}, resumes: ["book", "trades", "ticker", "board", "instruments"] };
+const WELCOME = {
+  type: "welcome",
+  version: 1,
+  node: "n",
+  session: "s",
+  time: 0,
+  heartbeat_ms: 15_000,
+  limits: {},
+  resumes: ["book", "trades", "ticker", "board", "instruments"],
+};
 
-async function open(welcome: object = WELCOME): Promise<void> {
+async function open(): Promise<void> {
   await clock.advance(0);
   net.last.opened();
-  net.last.say(welcome);
+  net.last.say(WELCOME);
 }
 
 function confirm(more: object = {}, sub = 7): void {
@@ -457,20 +466,4 @@ test("a ticker keeps the newest", async () => {
   expect([ticker.state, ticker.current?.bid?.price, ticker.current?.ask]).toEqual(["live", "10.00", null]);
   net.last.say({ type: "heartbeat", time: 0, seqs: [[7, 10]] });
   expect([ticker.state, net.last.commands.at(-1)]).toMatchObject(["recovering", { op: "recover", from: 0 }]);
-  net.last.closed();
-  await clock.advance(250);
-  await open();
-  expect(net.last.commands).toMatchObject([{ op: "subscribe", channel: "ticker", resume: { "SIM:A": [5, 9] } }]);
-});
-
-test("a gateway that does not say that it resumes tickers is not asked to", async () => {
-  start().ticker("SIM:A");
-  await open();
-  confirm();
-  net.last.say({ type: "ticker", sub: 7, epoch: 5, seq: 9, ts: 1, bid: ["10.00", "5"], ask: null, last: null });
-  net.last.closed();
-  await clock.advance(250);
-  const { resumes: _, ...older } = WELCOME;
-  await open(older);
-  expect(net.last.commands).toEqual([{ op: "subscribe", id: 2, channel: "ticker", instruments: ["SIM:A"] }]);
 });

@@ -2,7 +2,16 @@ import { crc32 } from "node:zlib";
 import { type Client, type ClientOptions, connect, json } from "../src/index.js";
 import { FakeClock, FakeTransport } from "../src/testing.js";
 
-export const WELCOME = { type: "welcome", version: 1, node: "n", session: "s", time: 0, heartbeat_ms: 15_000, limits: {}, resumes: ["book", "trades", "ticker", "board", "instruments"] };
+export const WELCOME = {
+  type: "welcome",
+  version: 1,
+  node: "n",
+  session: "s",
+  time: 0,
+  heartbeat_ms: 15_000,
+  limits: {},
+  resumes: ["book", "trades", "ticker", "board", "instruments"],
+};
 
 /** A client with a clock, a network and a chance that the test decides. */
 export class Stage {

@@ -82,7 +82,7 @@ test("each line says which one it is, for gateways that allow a user one session
   start();
   await open("a", "b");
   expect(to("a").url).toBe("ws://a/v1/stream?reject=close");
-  expect(to("b").url).toBe("ws://b/v1/stream?reject=close&line=2");
+  expect(to("b").url).toBe("ws://b/v1/stream?line=2&reject=close");
 });
 
 describe("a book on two lines", () => {
