@@ -218,8 +218,10 @@ class ClientListener:
     def _send_away(self, fd: int, status: int, why_not: str | None = None) -> bool:
         """With an answer, if there are not too many, and not to a TLS client, which could not read it. False: it is not served."""
         answer = self._turn_away(status, why_not)
-        is_told = self._tls is None and self._answers.take(self._now_s())
-        connection.turn_away(fd, answer if is_told else b"")
+        if not self._answers.take(self._now_s()):
+            connection.turn_away(fd, None)
+        else:
+            connection.turn_away(fd, b"" if self._tls is not None else answer)
         return False
 
     async def _introduce(self, connection: socket.socket, peer: bytes) -> None:

@@ -85,19 +85,20 @@ def accept(fd: int) -> int:
     return taken
 
 
-def turn_away(fd: int, answer: bytes) -> None:
-    """Closes a connection that was just accepted, with as much of ``answer`` as its socket takes at once; without one, by a reset.
+def turn_away(fd: int, answer: bytes | None) -> None:
+    """Closes a connection that was just accepted, with as much of ``answer`` as its socket takes at once; None: by a reset.
 
     What has come already is read: else the system would send a reset too, and the client might lose the answer to it.
     """
     cdef int leaving = fd
-    cdef const char* at = answer
+    cdef const char* at = NULL
     cdef char[REQUEST_MOST] request
-    if len(answer):
+    if answer is None:
+        reset_on_close(leaving)
+    elif len(answer):
+        at = answer
         send(leaving, at, len(answer), MSG_DONTWAIT | MSG_NOSIGNAL)
         recv(leaving, request, REQUEST_MOST, MSG_DONTWAIT)
-    else:
-        reset_on_close(leaving)
     close(leaving)
 
 
