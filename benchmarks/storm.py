@@ -126,6 +126,7 @@ async def serve_clients(plan: Plan) -> None:
     """Reads commands from stdin: ``cut``, ``wait``, ``check``; answers each in a line."""
     followers: list[Follower] = []
     clients: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # TLS handshakes that fail
     tls = plan.tls()
     for (url, name), token in zip(plan.clients, plan.tokens(), strict=True):
         order = [url, *(each for each in plan.urls if each != url)]
@@ -188,7 +189,17 @@ class Gateway:
     def start(self) -> None:
         command = [sys.executable, "-m", "mdstream.cli", "serve", "--nats", self._nats_url]
         ports = ["--port", str(self.port), "--admin-port", str(self.admin_port), "--log-level", "warning"]
-        self.process = subprocess.Popen([*command, *ports, "--max-connections", "20000", *self._arguments])
+        self.process = subprocess.Popen(
+            [
+                *command,
+                *ports,
+                "--max-connections",
+                "19000",
+                "--audit-lines-per-second",
+                "0",
+                *self._arguments,
+            ]
+        )
 
     @property
     def url(self) -> str:
