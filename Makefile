@@ -154,8 +154,9 @@ bench-service: $(INSTALLED)  ## The load test of the whole service (BENCH="--pro
 	@mkdir -p reports
 	$(BIN)/mdstream bench --json reports/service.json --report reports/service.html $(BENCH)
 
-client-typescript:  ## The TypeScript client: install its packages (npm), check types, lint, test, build, measure its size
+client-typescript:  ## The TypeScript client: install its packages (npm), check types, lint, test, build, measure its size; the page's types and lint
 	cd clients/typescript && npm ci --no-audit --no-fund && npm run check
+	cd web && npm ci --no-audit --no-fund && npm run types && npm run lint
 
 clean:  ## Remove what was built; the sources stay
 	rm -rf mdstream/web web/node_modules clients/typescript/dist clients/typescript/docs clients/typescript/node_modules
