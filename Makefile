@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service client-typescript web test-page clean
+.PHONY: help build demo test test-quick conformance truth attack chaos soak mixes rolling deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service client-typescript clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,7 @@ demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (
 	@$(BIN)/python tools/build_web.py --if-needed --try
 	@$(BIN)/mdstream demo $(ARGS)
 
+.PHONY: web test-page
 test-page: web  ## The trading page in Chromium: all its tests, and screenshots of each size and state (reports/page)
 	$(BIN)/python -m pip install --quiet --group page
 	$(PYTEST) tests/e2e/test_page.py -m 'complete or not complete' $(ARGS)
@@ -159,7 +160,8 @@ client-typescript:  ## The TypeScript client: install its packages (npm), check 
 	cd web && npm ci --no-audit --no-fund && npm run types && npm run lint
 
 clean:  ## Remove what was built; the sources stay
-	rm -rf mdstream/web web/node_modules clients/typescript/dist clients/typescript/docs clients/typescript/node_modules
+	rm -rf clients/typescript/dist clients/typescript/docs clients/typescript/node_modules
+	rm -rf mdstream/web web/node_modules
 	rm -rf .venv .venv-* build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks
 	find mdstream feeds tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 	find mdstream tests/doubles -name '*.so' -delete
