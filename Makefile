@@ -166,11 +166,13 @@ scaling: $(INSTALLED)  ## Two workers against one, each as loaded as the other, 
 	@mkdir -p reports
 	$(BIN)/mdstream bench scaling --json reports/scaling.json $(ARGS)
 
-client-typescript:  ## The TypeScript client: install its packages (npm), check types, lint, test, build, measure its size
+client-typescript:  ## The TypeScript client: install its packages (npm), check types, lint, test, build, measure its size; the page's types and lint
 	cd clients/typescript && npm ci --no-audit --no-fund && npm run check
+	cd web && npm ci --no-audit --no-fund && npm run types && npm run lint
 
 clean:  ## Remove what was built; the sources stay
-	rm -rf mdstream/web web/node_modules clients/typescript/dist clients/typescript/docs clients/typescript/node_modules
+	rm -rf clients/typescript/dist clients/typescript/docs clients/typescript/node_modules
+	rm -rf mdstream/web web/node_modules
 	rm -rf .venv .venv-* build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks
 	find mdstream feeds tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 	find mdstream tests/doubles -name '*.so' -delete

@@ -5,8 +5,8 @@ import { render } from "preact";
 import { recolour } from "./draw/canvas.js";
 import { settings } from "./model/settings.js";
 import { makePage } from "./page.js";
-import { App } from "./ui/App.js";
 import { followTitle } from "./title.js";
+import { App } from "./ui/App.js";
 
 function dress({ theme, colourBlind }: { theme: string; colourBlind: boolean }): void {
   const root = document.documentElement;

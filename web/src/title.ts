@@ -1,8 +1,8 @@
 // The document's title and icon say the last price, and whether it is live.
 
 import { colour } from "./draw/canvas.js";
-import type { Page } from "./page.js";
 import { type Kind, shownOf } from "./model/shown.js";
+import type { Page } from "./page.js";
 
 const MARKS: Readonly<Record<Kind, string>> = {
   live: "●",
@@ -35,7 +35,15 @@ export function followTitle({ feed, market }: Page): void {
 function icon(canvas: HTMLCanvasElement, kind: Kind): string {
   const context = canvas.getContext("2d")!;
   const { bid, ask, warn, stale } = colour();
-  const inks: Readonly<Record<Kind, string>> = { live: bid, recovering: warn, stale, halted: stale, offline: ask, waiting: stale, refused: ask };
+  const inks: Readonly<Record<Kind, string>> = {
+    live: bid,
+    recovering: warn,
+    stale,
+    halted: stale,
+    offline: ask,
+    waiting: stale,
+    refused: ask,
+  };
   context.clearRect(0, 0, 32, 32);
   context.fillStyle = inks[kind];
   context.beginPath();

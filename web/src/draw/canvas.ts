@@ -95,7 +95,14 @@ export class Surface {
 }
 
 /** Draws a decimal that ends at `right`; zeros at its end are dimmed, never dropped. */
-export function drawDecimal(context: CanvasRenderingContext2D, text: string, right: number, y: number, ink: string, faint: string): void {
+export function drawDecimal(
+  context: CanvasRenderingContext2D,
+  text: string,
+  right: number,
+  y: number,
+  ink: string,
+  faint: string,
+): void {
   let end = text.length;
   if (text.includes(".")) {
     while (text.charCodeAt(end - 1) === 48) end--;

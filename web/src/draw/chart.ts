@@ -4,8 +4,8 @@ import { formatDecimal } from "@mdstream/client";
 import {
   CandlestickSeries,
   ColorType,
-  createChart,
   CrosshairMode,
+  createChart,
   HistogramSeries,
   type IChartApi,
   type ISeriesApi,
@@ -32,7 +32,9 @@ export interface Legend {
   readonly incomplete: boolean;
 }
 
-type Point = { time: UTCTimestamp };
+interface Point {
+  time: UTCTimestamp;
+}
 
 export class Chart {
   onLegend: (legend: Legend | null) => void = () => {};
@@ -195,7 +197,8 @@ export class Chart {
     const { bars, priceExp, sizeExp } = this.bars;
     const bar = this.#hovered === null ? bars.at(-1) : bars.findLast(({ start }) => start <= this.#hovered!);
     if (bar === undefined) return this.onLegend(null);
-    const price = (ticks: number) => (Number.isSafeInteger(ticks) ? formatDecimal(ticks, priceExp) : String(ticks * 10 ** priceExp));
+    const price = (ticks: number) =>
+      Number.isSafeInteger(ticks) ? formatDecimal(ticks, priceExp) : String(ticks * 10 ** priceExp);
     this.onLegend({
       open: price(bar.open),
       high: price(bar.high),

@@ -1,7 +1,7 @@
 // The depth chart: how much there is up to each price, around the middle.
 
 import type { Side } from "@mdstream/client";
-import { invalidate, type Drawer } from "../model/frames.js";
+import { type Drawer, invalidate } from "../model/frames.js";
 import type { Market } from "../model/market.js";
 import { OPACITY, shownOf } from "../model/shown.js";
 import { colour, drawVeil, FONT, Surface } from "./canvas.js";
@@ -61,7 +61,11 @@ export class Depth implements Drawer {
     context.font = `11px ${FONT}`;
     context.textBaseline = "middle";
     context.fillStyle = colours.muted;
-    for (const [part, align] of [[-0.5, "center"], [0, "center"], [0.5, "center"]] as const) {
+    for (const [part, align] of [
+      [-0.5, "center"],
+      [0, "center"],
+      [0.5, "center"],
+    ] as const) {
       context.textAlign = align;
       context.fillText(book.price(Math.round(mid + part * half)), width / 2 + (part * width) / 2, foot + FOOT / 2 + 1);
     }

@@ -1,7 +1,7 @@
 // The ladder, drawn by hand: asks from the worst to the best, the middle line, bids from the best to the worst.
 
-import { exactSum, formatDecimal, type Book, type Side } from "@mdstream/client";
-import { invalidate, type Drawer } from "../model/frames.js";
+import { type Book, exactSum, formatDecimal, type Side } from "@mdstream/client";
+import { type Drawer, invalidate } from "../model/frames.js";
 import type { Market } from "../model/market.js";
 import { OPACITY, shownOf } from "../model/shown.js";
 import { type Colours, colour, digitWidth, drawAcross, drawDecimal, drawVeil, FONT, Surface } from "./canvas.js";
@@ -184,7 +184,12 @@ export class Ladder implements Drawer {
     const bar = (level.cumulative / most) * width;
     context.fillRect(width - bar, y, bar, row - 1);
     context.globalAlpha = 0.85 * alpha;
-    context.fillRect(width - 2, y + row - 1 - Math.min(1, level.lots / (usual * LARGE)) * (row - 1), 2, Math.min(1, level.lots / (usual * LARGE)) * (row - 1));
+    context.fillRect(
+      width - 2,
+      y + row - 1 - Math.min(1, level.lots / (usual * LARGE)) * (row - 1),
+      2,
+      Math.min(1, level.lots / (usual * LARGE)) * (row - 1),
+    );
     const moving = this.#drawFlash(level, y, now, alpha, colours);
     context.globalAlpha = alpha;
     if (this.#pointerY !== null && this.#pointerY >= y && this.#pointerY < y + row) {
@@ -278,7 +283,8 @@ export class Ladder implements Drawer {
   /** How much of what is in view is bid: a bar of 3 px. */
   #drawImbalance(y: number, colours: Colours): void {
     const { context, width } = this.#surface;
-    const inView = (isAsk: boolean) => [...this.#asks, ...this.#bids].reduce((sum, level) => sum + (level.isAsk === isAsk ? level.lots : 0), 0);
+    const inView = (isAsk: boolean) =>
+      [...this.#asks, ...this.#bids].reduce((sum, level) => sum + (level.isAsk === isAsk ? level.lots : 0), 0);
     const [bids, asks] = [inView(false), inView(true)];
     if (bids + asks === 0) return;
     const part = Math.round((width * bids) / (bids + asks));

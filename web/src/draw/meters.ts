@@ -58,7 +58,12 @@ export class Plot {
 
   #make(): uPlot {
     const colours = colour();
-    const axis = { stroke: colours.muted, grid: { stroke: colours.line, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const axis = {
+      stroke: colours.muted,
+      grid: { stroke: colours.line, width: 1 },
+      ticks: { show: false },
+      font: "11px system-ui, sans-serif",
+    };
     const options: uPlot.Options = {
       ...this.#size,
       legend: { show: false },
@@ -69,7 +74,10 @@ export class Plot {
         { ...axis, size: 44, space: 24 },
       ],
       scales: { y: { range: (_plot, _least, most) => [0, Math.max(1, (most ?? 1) * 1.15)] } },
-      series: [{}, ...LINES[this.meter].map(({ label, ink }) => ({ label, stroke: colours[ink], width: 1.5, points: { show: false } }))],
+      series: [
+        {},
+        ...LINES[this.meter].map(({ label, ink }) => ({ label, stroke: colours[ink], width: 1.5, points: { show: false } })),
+      ],
     };
     return new uPlot(options, this.#data, this.place);
   }

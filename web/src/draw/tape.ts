@@ -1,6 +1,6 @@
 // The tape: newest on top. While the pointer is inside it stands still, and says how many are new.
 
-import { invalidate, type Drawer } from "../model/frames.js";
+import { type Drawer, invalidate } from "../model/frames.js";
 import type { Market, TapeRow } from "../model/market.js";
 import { OPACITY, shownOf } from "../model/shown.js";
 import { colour, digitWidth, drawDecimal, drawVeil, FONT, Surface } from "./canvas.js";

@@ -1,7 +1,7 @@
 // The time line: the last minute of faults, from the fault to the word of it to the recovery.
 
-import { onFrame, invalidate, type Drawer } from "../model/frames.js";
 import type { Feed } from "../model/feed.js";
+import { type Drawer, invalidate, onFrame } from "../model/frames.js";
 import { colour, Surface } from "./canvas.js";
 
 const SHOWN_MS = 60_000;

@@ -3,7 +3,7 @@
 import type { Trade } from "@mdstream/client";
 import { type Candle, type Candles, candles, readCandle } from "@mdstream/client/candles";
 import type { Market } from "./market.js";
-import { settings, SPAN_S, type Span } from "./settings.js";
+import { SPAN_S, type Span, settings } from "./settings.js";
 import { Value } from "./value.js";
 
 const HISTORY = 500;

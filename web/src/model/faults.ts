@@ -1,6 +1,5 @@
 import { type Connection, type Transport, type TransportEvents, webSocketTransport } from "@mdstream/client";
 
-
 const FIXED_ARRAY_OF_8 = 0x98;
 const DELTA = 1;
 
@@ -18,10 +17,11 @@ export class FaultyTransport implements Transport {
   open(url: string, protocols: string[], events: TransportEvents): Connection {
     this.tries++;
     const connection = this.#inner.open(url, protocols, {
-      opened: () => this.#pass(() => {
-        this.tries = 0;
-        events.opened();
-      }),
+      opened: () =>
+        this.#pass(() => {
+          this.tries = 0;
+          events.opened();
+        }),
       message: (data) => this.#pass(() => this.#deliver(data, events)),
       closed: (code, reason) => this.#pass(() => events.closed(code, reason)),
     });

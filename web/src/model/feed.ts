@@ -1,7 +1,7 @@
 // The connection: the client, what is measured of it, and the faults that one can make.
 
 import { type Client, type Clock, connect } from "@mdstream/client";
-import { type Address } from "./address.js";
+import type { Address } from "./address.js";
 import { FaultyTransport } from "./faults.js";
 import { onFrame } from "./frames.js";
 import { Timeline } from "./timeline.js";

@@ -3,7 +3,7 @@
 
 import type { Book, BookChange, BookOptions, Trade, Trades } from "@mdstream/client";
 import type { Feed } from "./feed.js";
-import { invalidate, type Drawer } from "./frames.js";
+import { type Drawer, invalidate } from "./frames.js";
 import { change, settings } from "./settings.js";
 import { Value } from "./value.js";
 

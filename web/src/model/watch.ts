@@ -1,7 +1,7 @@
 // The watchlist's rows: from the channel `board`; of a gateway that has none, from tickers of the instruments in the address.
 
 import { formatDecimal, type SubscriptionState, type Ticker } from "@mdstream/client";
-import { type Board, board, type BoardRow } from "@mdstream/client/board";
+import { type Board, type BoardRow, board } from "@mdstream/client/board";
 import { type Candles, candles } from "@mdstream/client/candles";
 import type { Feed } from "./feed.js";
 import { Value } from "./value.js";

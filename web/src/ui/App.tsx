@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
-import { shownOf } from "../model/shown.js";
 import { change, settings, type Tab } from "../model/settings.js";
+import { shownOf } from "../model/shown.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
 import { BookPanel } from "./BookPanel.js";
@@ -25,7 +25,14 @@ export function App({ page }: { page: Page }) {
   const now = useValue(settings);
   const [help, setHelp] = useState(false);
   const [drawer, setDrawer] = useState(false);
-  useKeys(page, { help: () => setHelp((open) => !open), escape: () => (setHelp(false), setDrawer(false)), search: () => setDrawer(true) });
+  useKeys(page, {
+    help: () => setHelp((open) => !open),
+    escape: () => {
+      setHelp(false);
+      setDrawer(false);
+    },
+    search: () => setDrawer(true),
+  });
   const chosen = useValue(page.market.instrument);
   useValue(page.feed.changed);
   const link = shownOf(page.feed, null).kind;

@@ -67,7 +67,9 @@ export function BookPanel({ page }: { page: Page }) {
             <dd>average {hovered.average}</dd>
           </dl>
         )}
-        {book?.state === "ended" && book.error !== null && <Refused page={page} code={String(book.error.code)} text={book.error.message} />}
+        {book?.state === "ended" && book.error !== null && (
+          <Refused page={page} code={String(book.error.code)} text={book.error.message} />
+        )}
       </div>
     </section>
   );

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Chart, type Legend } from "../draw/chart.js";
-import { change, settings, SPANS } from "../model/settings.js";
+import { change, SPANS, settings } from "../model/settings.js";
 import { shownOf } from "../model/shown.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
@@ -26,13 +26,22 @@ export function ChartPanel({ page }: { page: Page }) {
       <div class="head">
         <div class="choices" role="group" aria-label="Span of a candle">
           {SPANS.map((span, index) => (
-            <button type="button" key={span} aria-pressed={now.span === span} title={`${span} (${index + 1})`} onClick={() => change({ span })}>
+            <button
+              type="button"
+              key={span}
+              aria-pressed={now.span === span}
+              title={`${span} (${index + 1})`}
+              onClick={() => change({ span })}
+            >
               {span}
             </button>
           ))}
         </div>
         {legend !== null && (
-          <div class={`legend number${kind === "live" || kind === "halted" ? "" : ` not-live ${kind}`} ${legend.rising ? "up" : "down"}`} aria-hidden="true">
+          <div
+            class={`legend number${kind === "live" || kind === "halted" ? "" : ` not-live ${kind}`} ${legend.rising ? "up" : "down"}`}
+            aria-hidden="true"
+          >
             <span>O {legend.open}</span> <span>H {legend.high}</span> <span>L {legend.low}</span> <span>C {legend.close}</span>{" "}
             <span class="muted">V {legend.volume}</span>
           </div>

@@ -1,8 +1,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Plot, type Meter } from "../draw/meters.js";
+import { type Meter, Plot } from "../draw/meters.js";
 import { TimelineDrawing } from "../draw/timeline.js";
-import { costs } from "../model/frames.js";
 import { quantile } from "../model/feed.js";
+import { costs } from "../model/frames.js";
 import { change, settings } from "../model/settings.js";
 import type { Incident } from "../model/timeline.js";
 import { useValue } from "../model/value.js";
@@ -12,7 +12,7 @@ import { Icon } from "./icons.js";
 export function ConnectionPanel({ page }: { page: Page }) {
   const { panelOpen } = useValue(settings);
   return (
-    <footer class={`connection${panelOpen ? " open" : ""}`} aria-label="Connection">
+    <section class={`connection${panelOpen ? " open" : ""}`} aria-label="Connection">
       <Bar page={page} open={panelOpen} />
       {panelOpen && (
         <div class="body">
@@ -21,7 +21,7 @@ export function ConnectionPanel({ page }: { page: Page }) {
           <Faults page={page} />
         </div>
       )}
-    </footer>
+    </section>
   );
 }
 
@@ -41,7 +41,9 @@ function Bar({ page: { feed }, open }: { page: Page; open: boolean }) {
         <span class="word">event → screen </span>
         {ms(last?.p50)}
       </span>
-      <span class="number wide">{client.stats.crcChecked.toLocaleString("en")} checksums, {client.stats.crcErrors} wrong</span>
+      <span class="number wide">
+        {client.stats.crcChecked.toLocaleString("en")} checksums, {client.stats.crcErrors} wrong
+      </span>
     </button>
   );
 }
@@ -139,9 +141,12 @@ function Faults({ page: { feed } }: { page: Page }) {
       <canvas ref={canvas} role="img" aria-label="Faults of the last minute" />
       <ol class="incidents" aria-label="What happened">
         {incidents.length === 0 && <li class="muted">Press a button: what follows is drawn here, with its times.</li>}
-        {[...incidents].reverse().slice(0, 6).map((incident) => (
-          <li key={incident.at}>{story(incident)}</li>
-        ))}
+        {[...incidents]
+          .reverse()
+          .slice(0, 6)
+          .map((incident) => (
+            <li key={incident.at}>{story(incident)}</li>
+          ))}
       </ol>
     </div>
   );

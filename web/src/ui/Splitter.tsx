@@ -32,7 +32,6 @@ export function Splitter({ axis, label, value, least, most, backwards = false, p
     set(value + sign * by * (part ? 2 : 16));
   };
   return (
-    // biome-ignore lint/a11y/useSemanticElements: a rule cannot be moved
     <div
       class={`splitter ${axis}`}
       role="separator"

@@ -71,7 +71,12 @@ export function TopBar({ page, onMenu, onHelp }: Props) {
       </div>
       <State page={page} />
       <div class="tools">
-        <button type="button" class="tool" onClick={() => change({ theme: now.theme === "dark" ? "light" : "dark" })} title="Dark or light (T)">
+        <button
+          type="button"
+          class="tool"
+          onClick={() => change({ theme: now.theme === "dark" ? "light" : "dark" })}
+          title="Dark or light (T)"
+        >
           <Icon name={now.theme === "dark" ? "sun" : "moon"} />
           <span class="hidden">Dark or light</span>
         </button>
@@ -123,7 +128,15 @@ function LastPrice({ page: { market } }: { page: Page }) {
   );
 }
 
-const MARKS = { live: "dot", recovering: "dot", stale: "dot", halted: "square", offline: "dot", waiting: "dot", refused: "square" } as const;
+const MARKS = {
+  live: "dot",
+  recovering: "dot",
+  stale: "dot",
+  halted: "square",
+  offline: "dot",
+  waiting: "dot",
+  refused: "square",
+} as const;
 
 function State({ page }: { page: Page }) {
   const shown = useShown(page);

@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { change, settings, type SortBy } from "../model/settings.js";
+import { change, type SortBy, settings } from "../model/settings.js";
 import { useValue } from "../model/value.js";
 import type { Row } from "../model/watch.js";
 import type { Page } from "../page.js";
@@ -40,7 +40,10 @@ export function Watchlist({ page }: { page: Page }) {
     const observer = new ResizeObserver(seen);
     observer.observe(place);
     place.addEventListener("scroll", seen, { passive: true });
-    return () => (observer.disconnect(), place.removeEventListener("scroll", seen));
+    return () => {
+      observer.disconnect();
+      place.removeEventListener("scroll", seen);
+    };
   }, []);
   const pick = (event: KeyboardEvent) => {
     if (event.key === "Enter" && shown[0] !== undefined) market.select(shown[0].instrument);
@@ -69,7 +72,9 @@ export function Watchlist({ page }: { page: Page }) {
             key={by}
             class={by}
             aria-pressed={now.sortBy === by}
-            onClick={() => change(now.sortBy === by ? { descending: !now.descending } : { sortBy: by, descending: by !== "symbol" })}
+            onClick={() =>
+              change(now.sortBy === by ? { descending: !now.descending } : { sortBy: by, descending: by !== "symbol" })
+            }
           >
             {text} {now.sortBy === by ? (now.descending ? "↓" : "↑") : ""}
           </button>
@@ -123,7 +128,11 @@ function Line({ row, top, chosen, starred, spark, onChoose }: LineProps) {
       </button>
       <button type="button" class="market" aria-current={chosen} onClick={onChoose}>
         <span class="name">
-          <b>{symbol}</b> <span class="venue">{venue}{row.state === "live" ? "" : ` · ${SHORT[row.state] ?? row.state}`}</span>
+          <b>{symbol}</b>{" "}
+          <span class="venue">
+            {venue}
+            {row.state === "live" ? "" : ` · ${SHORT[row.state] ?? row.state}`}
+          </span>
         </span>
         <Spark points={spark} />
         <span class="prices">
@@ -154,7 +163,9 @@ function Spark({ points }: { points: readonly number[] | undefined }) {
   if (points === undefined || points.length < 2) return <svg class="spark" aria-hidden="true" />;
   const [least, most] = [Math.min(...points), Math.max(...points)];
   const height = most - least || 1;
-  const path = points.map((point, i) => `${((60 * i) / (points.length - 1)).toFixed(1)},${(22 - (20 * (point - least)) / height).toFixed(1)}`);
+  const path = points.map(
+    (point, i) => `${((60 * i) / (points.length - 1)).toFixed(1)},${(22 - (20 * (point - least)) / height).toFixed(1)}`,
+  );
   const way = points.at(-1)! >= points[0]! ? "up" : "down";
   return (
     <svg class={`spark ${way}`} viewBox="0 0 60 24" preserveAspectRatio="none" aria-hidden="true">

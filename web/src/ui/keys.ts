@@ -1,5 +1,5 @@
 import { useEffect } from "preact/hooks";
-import { change, DEPTHS, settings, SPANS } from "../model/settings.js";
+import { change, DEPTHS, SPANS, settings } from "../model/settings.js";
 import type { Page } from "../page.js";
 import { orderOf } from "./order.js";
 
