@@ -265,6 +265,50 @@ def test_two_lines_do_not_notice_the_death_of_one(run, nats_server, gateway, mar
     run(scenario())
 
 
+@pytest.mark.parametrize("format", ["json", "msgpack"])
+def test_its_board_is_the_python_clients(format, run, nats_server, gateway, market) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with (
+            market(url) as sim,
+            gateway(url) as here,
+            connect(here.url) as python,
+            _program("test/e2e/board.mjs", here.url, format) as process,
+        ):
+            truth: dict[int, list[list[Any]]] = {}
+            board = await python.board("*", interval_ms=100)
+
+            def note(_: object = None) -> None:
+                truth[board.seq] = sorted(_board_row(row) for row in board.rows.values())
+
+            note()
+            board.on_update(note)
+            shown: dict[int, list[list[Any]]] = {}
+
+            async def read() -> None:
+                assert process.stdout is not None
+                while line := await process.stdout.readline():
+                    said = json.loads(line)
+                    assert said["state"] == "live"
+                    shown[said["seq"]] = said["rows"]
+
+            reading = asyncio.ensure_future(read())
+            while len(shown.keys() & truth.keys()) < 5 and not reading.done():
+                await sim.play(4)
+                await asyncio.sleep(0)
+            reading.cancel()
+            common = shown.keys() & truth.keys()
+            assert len(common) >= 5
+            assert {seq: shown[seq] for seq in common} == {seq: truth[seq] for seq in common}
+
+    run(scenario())
+
+
+def _board_row(row: Any) -> list[Any]:
+    prices = [None if each is None else f"{each:f}" for each in (row.bid, row.ask, row.last)]
+    return [row.instrument, row.state, *prices]
+
+
 @needs_chromium
 def test_a_page_that_was_offline_goes_on(run, nats_server, gateway, market) -> None:
     async def scenario() -> None:
