@@ -5,7 +5,7 @@ import { Board } from "../src/board-view.js";
 import { Book } from "../src/book.js";
 import { BookEngine } from "../src/book-engine.js";
 import { CandlesEngine } from "../src/candles-engine.js";
-import { Candles } from "../src/candles-view.js";
+import { type Candle, Candles, readCandle } from "../src/candles-view.js";
 import { checksum, formatDecimal, json, type Message, msgpack, parseDecimal } from "../src/index.js";
 import { Side } from "../src/side.js";
 import { watching } from "./support.js";
@@ -161,7 +161,10 @@ test.each(vectors("candles")["data"]!)("candles: $name", (vector) => {
     const [message] = codec.decode(data);
     engine.take(message as never);
     expect(view.state).toBe(more ? "pending" : "live");
-    const shown = view.candles.map((each) => {
+    const { values } = message as unknown as { values: { rows: unknown[] } & unknown[] };
+    const read: Candle[] = (values.rows ?? values[1]).map(readCandle);
+    expect(view.candles).toHaveLength(new Set(read.map(({ start }) => start)).size);
+    const shown = read.map((each) => {
       const { open, high, low, close } = each.ticks;
       const flags = Number(each.closed) + 2 * Number(each.incomplete);
       const place = [each.epoch, each.first, each.last, each.priceExp, each.sizeExp];
