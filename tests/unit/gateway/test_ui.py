@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "assets").mkdir()
     (tmp_path / "index.html").write_bytes(PAGE)
     (tmp_path / "assets" / "main-1a2b.js").write_bytes(SCRIPT)
-    (tmp_path / "assets" / "main-1a2b.js.gz").write_bytes(gzip.compress(SCRIPT))
+    (tmp_path / "assets" / "main-1a2b.js.gz").write_bytes(gzip.compress(SCRIPT, mtime=0))
     (tmp_path / "assets" / "main-1a2b.js.br").write_bytes(b"brotli")
     (tmp_path / "secret.key").write_bytes(b"not served")
     return tmp_path
@@ -61,7 +61,7 @@ def test_it_may_load_and_connect_to_this_gateway_alone(folder: Path) -> None:
     ("accepted", "encoding", "body"),
     [
         ("gzip, deflate, br, zstd", "br", b"brotli"),
-        ("gzip;q=1.0", "gzip", gzip.compress(SCRIPT)),
+        ("gzip;q=1.0", "gzip", gzip.compress(SCRIPT, mtime=0)),
         ("identity", None, SCRIPT),
     ],
 )
@@ -72,7 +72,7 @@ def test_it_is_sent_in_the_best_encoding_that_is_accepted(
     assert fields.get("Content-Encoding") == encoding
     assert fields["Vary"] == "Accept-Encoding"
     assert len(got) == int(fields["Content-Length"])
-    assert got[10:] == body[10:]  # a gzip head has the time in it
+    assert got == body
 
 
 def test_what_a_browser_has_already_is_not_sent(folder: Path) -> None:
