@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shlex
 import shutil
@@ -21,6 +22,7 @@ from mdstream.bus import connect as connect_bus
 from mdstream.client import Book, Client, SubscriptionRefused, SubscriptionState, connect
 from support.program import DEADLINE_S, ROOT, Program
 from support.scripted import until
+from support.websocket import TEXT, RawClient, frame
 
 EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text()
@@ -85,6 +87,32 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     asyncio.run(nats.stop())
 
 
+@pytest.fixture(scope="module")
+def with_candles(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service, once it has candles of all its instruments."""
+    writer = ("mdstream.cli", "candles", "--nats", service.nats)
+    with Program(*writer, temporary=tmp_path_factory.mktemp("candles")):
+        asyncio.run(_wait_for_candles(service.url))
+        yield service
+
+
+async def _wait_for_candles(url: str) -> None:
+    async with asyncio.timeout(DEADLINE_S), connect(url) as client:
+        for name in (await client.instruments("SIM:*")).rows:
+            while not await _has_candles(client, name):
+                await asyncio.sleep(0.05)
+
+
+async def _has_candles(client: Client, name: str) -> bool:
+    try:
+        candles = await client.candles(name, span="1m", history=60)
+    except SubscriptionRefused:
+        return False
+    found = len(candles) > 0
+    await candles.close()
+    return found
+
+
 # ---- README
 
 
@@ -92,9 +120,22 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(("language", "files"), [("python", ["book.py", "publish.py"]), ("js", ["book.mjs"])])
+@pytest.mark.parametrize(
+    ("language", "files"),
+    [
+        ("python", ["examples/book.py", "examples/market.py", "examples/publish.py"]),
+        ("js", ["clients/typescript/examples/market.mjs"]),
+        ("tsx", ["clients/typescript/examples/react/best.tsx"]),
+    ],
+)
 def test_the_code_in_the_readme_is_that_of_the_examples(language: str, files: list[str]) -> None:
-    assert blocks(language) == [(EXAMPLES / file).read_text() for file in files]
+    assert blocks(language) == [(ROOT / file).read_text() for file in files]
+
+
+@pytest.mark.parametrize("file", ["examples/market.mjs", "examples/react/best.tsx"])
+def test_the_readme_of_the_client_for_typescript_has_the_same(file: str) -> None:
+    package = ROOT / "clients" / "typescript"
+    assert f"\n{(package / file).read_text()}```\n" in (package / "README.md").read_text()
 
 
 def commands() -> list[list[str]]:
@@ -113,19 +154,26 @@ def own_key_commands() -> list[list[str]]:
     ]
 
 
+# What it says when it runs, and its exit code after SIGTERM.
+UNTIL_STOPPED = {"serve": ("connected to NATS", 0), "candles": ("writing candles", 143)}
+
+
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_the_commands_in_the_readme_run(program: Run, service: Service, words: list[str]) -> None:
     for_a_while = {
         "serve": ("--nats", service.nats, *FREE),
         "feed": ("--nats", service.nats, "--instruments", "README", "--for", "100ms"),
         "watch": ("--url", service.url, "--for", "100ms"),
+        "candles": ("--nats", service.nats),
     }
     command = ("mdstream.cli", *words)
     running = program(*command, *for_a_while[words[0]])
-    if words[0] == "serve":
-        running.until_error("connected to NATS")
-        running.signal(signal.SIGTERM)
-    assert running.end() == 0, running.errors
+    if words[0] in UNTIL_STOPPED:
+        says, code = UNTIL_STOPPED[words[0]]
+        running.until_error(says)
+        assert running.end(signal.SIGTERM) == code, running.errors
+    else:
+        assert running.end() == 0, running.errors
 
 
 def test_a_reader_of_the_readme_gets_to_a_subscription_with_a_key_of_his_own(
@@ -154,6 +202,59 @@ def test_a_reader_of_the_readme_gets_to_a_subscription_with_a_key_of_his_own(
         assert refused.end() == 1 and re.search(why, refused.errors), refused.errors
 
 
+def without_a_client(program: str) -> list[str]:
+    """README's lines that ask with ``curl`` or ``websocat``."""
+    return re.findall(rf"^ {{4}}((?:.* \| )?{program} .+)$", README, re.MULTILINE)
+
+
+def here(line: str, service: Service) -> str:
+    return line.replace("127.0.0.1:8080", service.url.split("/")[2])
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_lines_with_curl_in_the_readme_answer(program: Run, with_candles: Service) -> None:
+    answers = []
+    for line in without_a_client("curl"):
+        asked = program("-c", here(line, with_candles), command=("sh",))
+        assert asked.end() == 0, asked.errors
+        answers.append(json.loads(asked.said))
+    instruments, candles = answers
+    assert {"SIM:BTC-USD", "SIM:ETH-USD"} <= {row["instrument"] for row in instruments["rows"]}
+    assert (candles["instrument"], candles["span"]) == ("SIM:BTC-USD", "1m")
+    assert all(re.fullmatch(r"\d+\.\d\d", price) for row in candles["rows"] for price in row[2:6])
+    assert candles["rows"]
+
+
+def is_live_board(message: dict[str, Any]) -> bool:
+    return message["type"] in ("board", "board_snapshot") and any(row[1] == 1 for row in message["rows"])
+
+
+@pytest.mark.skipif(shutil.which("websocat") is None, reason="needs websocat")
+def test_the_line_with_websocat_in_the_readme_shows_the_market(program: Run, service: Service) -> None:
+    (line,) = without_a_client("websocat")
+    shown = program("-c", here(line, service), command=("sh",))
+    while not is_live_board(json.loads(shown.until(r"^\{.*")[0])):
+        pass
+
+
+def test_what_the_line_with_websocat_sends_shows_the_market(service: Service) -> None:
+    """The same without that program."""
+    (line,) = without_a_client("websocat")
+    words = shlex.split(here(line, service))
+    command, url = words[1], words[-1]
+    assert url == service.url
+
+    async def scenario() -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            client = await RawClient.connect(int(url.split(":")[2].partition("/")[0]))
+            client.send(frame(TEXT, command.encode()))
+            while not is_live_board(json.loads(await client.message())):
+                pass
+            await client.end()
+
+    asyncio.run(scenario())
+
+
 def test_what_the_readme_links_to_exists() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)", README)
     assert len(links) > 10
@@ -167,6 +268,14 @@ def test_a_client_in_python(program: Run, service: Service) -> None:
     client = program("examples/book.py", service.url, command=PYTHON)
     for _ in range(3):
         client.until(r"^\d+ live \(Decimal\('\d+\.\d\d'\), Decimal\('\S+'\)\) \(Decimal\('\d+")
+
+
+def test_candles_in_python(program: Run, with_candles: Service) -> None:
+    client = program("examples/market.py", with_candles.url, command=PYTHON)
+    assert client.end() == 0, client.errors
+    found = [re.fullmatch(r"(\S+) \d+ \d+\.\d+ (?:True|False)", line) for line in client.lines]
+    assert all(found)
+    assert {"SIM:BTC-USD", "SIM:ETH-USD"} <= {one[1] for one in found if one}
 
 
 @needs_node

@@ -10,9 +10,10 @@ import re
 import shutil
 import subprocess
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
@@ -349,6 +350,109 @@ def test_the_example_for_node_and_that_of_the_readme_run(run, nats_server, gatew
     run(scenario())
 
 
+DEFAULT_URL = "ws://127.0.0.1:8080/v1/stream"
+README = (PACKAGE.parents[1] / "README.md").read_text()
+
+
+def _printed(language: str, url: str) -> str:
+    """The only block of this language in the root's README, for a gateway at this URL."""
+    (code,) = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert code.count(DEFAULT_URL) == 1
+    return code.replace(DEFAULT_URL, url)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder of the test's own where the names of the package mean this package, and which pages can ask for."""
+    with TemporaryDirectory(dir=PACKAGE / "dist") as folder:
+        yield Path(folder)
+
+
+def _written(path: Path, text: str) -> str:
+    """Its path from the package."""
+    path.write_text(text)
+    return str(path.relative_to(PACKAGE))
+
+
+def _as_page(code: str) -> str:
+    """With a map for the names of the package, which a page without a build needs."""
+    imports = {"@mdstream/client": "../index.js", "@mdstream/client/board": "../board.js"}
+    page = f'<!doctype html><script type="importmap">{json.dumps({"imports": imports})}</script>'
+    return f'{page}<script type="module">\n{code}</script>'
+
+
+@pytest.mark.parametrize("where", ["node", pytest.param("page", marks=needs_chromium)])
+def test_the_ten_lines_of_the_readme_run(where, place, run, nats_server, gateway, market) -> None:
+    awaited = {
+        "a state": r"^live ?$",
+        "a book": r"^\d+ live \d+\.\d\d \d+\.\d\d$",
+        "a row of the board": rf"^{NAME} live \d+\.\d\d$",
+    }
+
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim, gateway(url, **PAGES_MAY) as here:
+            await sim.play(40)
+            code = _printed("js", here.url)
+            arguments = (
+                (_written(place / "ten-lines.mjs", code),)
+                if where == "node"
+                else ("test/e2e/browser.mjs", _written(place / "ten-lines.html", _as_page(code)))
+            )
+            async with _program(*arguments) as process:
+                assert process.stdout is not None
+                missing = dict(awaited)
+                while missing:
+                    said = (await process.stdout.readline()).decode().rstrip("\n")
+                    assert said, f"it ended without {missing}"
+                    missing = {name: line for name, line in missing.items() if not re.match(line, said)}
+                    await sim.touch()
+
+    run(scenario())
+
+
+def _bundle(code: str) -> str:
+    """Of TSX; what it prints is for a page."""
+    options = ["--bundle", "--format=esm", "--jsx=automatic", "--loader=tsx", "--log-level=error"]
+    esbuild = PACKAGE / "node_modules" / ".bin" / "esbuild"
+    made = subprocess.run(
+        [esbuild, *options], cwd=PACKAGE, input=code, capture_output=True, text=True, check=True
+    )
+    return made.stdout
+
+
+@needs_chromium
+def test_the_component_of_the_readme_runs(place, run, nats_server, gateway, market) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim, gateway(url, **PAGES_MAY) as here:
+            _written(place / "component.js", _bundle(_printed("tsx", here.url)))
+            page = '<!doctype html><div id="root"></div><script type="module" src="component.js"></script>'
+            best = [f"{side[0] / 100:.2f}" for side in sim.view(depth=1)]
+            async with _program("test/e2e/browser.mjs", _written(place / "component.html", page)) as process:
+                await _shows(process, " ".join((NAME, *best)))
+                await here.stop(at_once=True)
+                await _shows(process, f"{NAME} is disconnected")
+
+    run(scenario())
+
+
+async def _shows(process: Process, *texts: str) -> None:
+    """Waits until the page shows all of them."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    said = ""
+    for _ in range(100):
+        process.stdin.write(b'{"eval": "document.body.innerText"}\n')
+        said = ""
+        while '"value"' not in said:
+            said = (await process.stdout.readline()).decode()
+        if all(text in said for text in texts):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(said)
+
+
 @needs_chromium
 @pytest.mark.parametrize("path", ["examples/page.html", "examples/react/index.html"])
 def test_the_examples_for_pages_run(path, run, nats_server, gateway, market) -> None:
@@ -370,16 +474,6 @@ def test_the_examples_for_pages_run(path, run, nats_server, gateway, market) -> 
             async with _program(
                 "test/e2e/browser.mjs", f"{path}#url={here.url}&instrument={NAME}"
             ) as process:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                for _ in range(100):
-                    process.stdin.write(b'{"eval": "document.body.innerText"}\n')
-                    said = ""
-                    while '"value"' not in said:
-                        said = (await process.stdout.readline()).decode()
-                    if "live" in said and price in said:
-                        return
-                    await asyncio.sleep(0.05)
-                raise AssertionError(said)
+                await _shows(process, "live", price)
 
     run(scenario())
