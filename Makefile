@@ -50,7 +50,7 @@ conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and 
 	$(PYTEST) tests/conformance tests/e2e/test_bench.py -m 'complete or not complete' $(ARGS)
 
 truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers, recorded markets with faults (many minutes; reports/truth.json)
-	$(PYTEST) tests/truth tests/integration/gateway/test_gateway_overload.py -m complete $(ARGS)
+	$(PYTEST) tests/truth tests/integration/gateway/test_gateway_overload.py tests/e2e/test_stepped_clock.py -m complete $(ARGS)
 
 candles: $(INSTALLED)  ## Candles of recorded trades, and of writers that are killed again and again (two minutes)
 	$(PYTEST) tests/integration/test_candles.py -m complete $(ARGS)
@@ -67,8 +67,8 @@ mixes: $(INSTALLED)  ## Old and new version of gateway, client and feed handler 
 		(cd $(MDSTREAM_OLD_TREE) && PYTHONPATH=$(MDSTREAM_OLD_TREE) $(abspath $(BIN))/python setup.py --quiet build_ext --inplace)
 	$(PYTEST) tests/deploy/test_mixes.py -m complete $(ARGS)
 
-rolling: $(INSTALLED)  ## How long clients hear nothing while gateways, or workers, are restarted one by one (two minutes)
-	$(PYTEST) tests/deploy/test_rolling.py -m complete $(ARGS)
+rolling: $(INSTALLED)  ## How long clients hear nothing while gateways, or workers, are restarted one by one; four that open a thousand books (two minutes)
+	$(PYTEST) tests/deploy/test_rolling.py tests/deploy/test_openings.py -m complete $(ARGS)
 
 CONNECTIONS ?= 1000000
 million: $(INSTALLED)  ## So many idle connections on this machine, 10,000 of them receiving (CONNECTIONS=100000; four minutes; reports/million.json)

@@ -36,12 +36,12 @@ class Load:
 
     def plan(self, order: Order) -> None:
         self._plan = msgspec.convert(order["plan"], Plan)
-        if order["signing_key"] is not None:
+        if (key := order.get("signing_key")) is not None:
             from mdstream.bench.own_key import (
                 fresh_tokens,
             )  # late: cryptography takes a while, and few need it
 
-            tokens = fresh_tokens(order["signing_key"], self._plan.offset, self._plan.connections)
+            tokens = fresh_tokens(key, self._plan.offset, self._plan.connections)
             self._plan = replace(self._plan, tokens=tokens)
         self._subscribers = Subscribers(self._plan)
 
@@ -83,7 +83,7 @@ class Load:
     def expect(self, order: Order) -> dict[str, Any]:
         """Waits until everything published has arrived. The answer says what is missing or wrong."""
         self._made.expect(order["seqs"])
-        self._made.expect(order["trade_seqs"], "trades")
+        self._made.expect(order.get("trade_seqs", {}), "trades")
         arrived = self._made.run(order["within_s"], until="expected", wake_fd=ORDERS_FD)
         return {
             "arrived": arrived,

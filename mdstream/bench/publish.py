@@ -51,7 +51,7 @@ class Feed:
     def finish(self, order: Order) -> dict[str, Any]:
         """Publishes a last update per symbol, and a last trade if there were ``trades``; the answer has their sequence numbers."""
         assert self._publisher is not None and self._books is not None
-        self._publisher.finish(trades=order["trades"])
+        self._publisher.finish(trades=order.get("trades", False))
         return {"seqs": self._books.seqs(), "trade_seqs": self._books.trade_seqs()}
 
     def views(self, order: Order) -> dict[str, Any]:

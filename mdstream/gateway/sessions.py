@@ -286,7 +286,8 @@ class Sessions:
             id = usual.command.id
             budgets.charge(_COMMANDS)
             self.commands_total["subscribe"] += 1
-            self.subscriptions.subscribe_usual(session, client, usual)
+            if session.open:  # a message before it, in the same read, may have ended it
+                self.subscriptions.subscribe_usual(session, client, usual)
         except CommandError as error:
             self.refuse(session, id, error)
 

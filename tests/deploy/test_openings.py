@@ -7,6 +7,8 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
+
 from deploy.conftest import System, until_ready
 from mdstream import feed
 from mdstream.client import connect
@@ -35,6 +37,7 @@ async def open_all(client: Any) -> None:
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.complete
 def test_four_gateways_open_a_thousand_instruments_at_once(run, nats_server, system: System, report) -> None:
     async def scenario() -> None:
         nats = f"file:{nats_server.url_path}"

@@ -95,12 +95,14 @@ def of_profiles(bench: Bench, tmp_path: Path, format: str, *names: str) -> dict[
 # What the connections do in each format is held by tests/integration/bench; here each kind is played once.
 
 
+@pytest.mark.complete
 def test_symbols_storms_and_slow_readers_are_exact(bench: Bench, tmp_path: Path) -> None:
     found = of_profiles(bench, tmp_path, "msgpack", "symbols", "storm", "slow-readers")
     assert found["storm"].connecting is not None and found["storm"].connecting.count == 20
     assert len(found["slow-readers"].groups) == 2
 
 
+@pytest.mark.complete
 def test_bursts_idling_and_reconnects_are_exact(bench: Bench, tmp_path: Path) -> None:
     found = of_profiles(bench, tmp_path, "json", "burst", "idle", "reconnect")
     assert found["idle"].updates == 0 and found["idle"].memory is not None
@@ -174,6 +176,7 @@ def test_tls_tokens_of_their_own_workers_and_a_storm_at_once(bench: Bench, tmp_p
     assert "## Reconnects" in page.read_text()
 
 
+@pytest.mark.complete
 def test_every_channel_is_exact(bench: Bench, tmp_path: Path) -> None:
     file = tmp_path / "r.json"
     small = (*SMALL, "--symbols", "20", "--rate", "400", "--floor-seconds", "0.2", "--json", str(file))

@@ -53,7 +53,7 @@ def test_quick_is_short() -> None:
         (
             "fan-out",
             {"interval_ms": 7},
-            "profile fan-out: interval_ms is 7; a gateway serves 0, 50, 100, 250, 500, 1000",
+            "profile fan-out: interval_ms is 7; a gateway serves 0, 20, 50, 100, 250, 500, 1000",
         ),
         (
             "fan-out",
