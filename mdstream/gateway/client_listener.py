@@ -70,7 +70,6 @@ class ClientListener:
         """0: the sockets are others', and listen already."""
         self._takes = False
         self._limits = limits
-        self._now_s = now_s
         self._max_handshakes = max_handshakes
         self._tls = tls
         self._handshake_s = handshake_s
