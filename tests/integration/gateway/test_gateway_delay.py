@@ -210,10 +210,9 @@ def test_bytes_that_run_out_before_the_delay_are_told_with_what_to_do(run, nats_
             assert bus._kept.full_bytes == 0 and not caplog.records
             await pub.announce([1000, 1], [1001, 7])
             ref, name = (subject(InstrumentId("SIM", "A"), each) for each in ("ref", "snap"))
-            for size in range(100):
-                await bus.publish_acked(name, bytes(1_000) + bytes([size]))
+            # MD_STATE keeps eight of a subject: the mirror gets what comes while it follows, and may begin to follow late.
             while (kept := await past_kept(bus.jetstream)).full_bytes == 0:
-                await asyncio.sleep(0.01)  # the mirror follows
+                await bus.publish_acked(name, bytes(1_000))
             bus._take_kept(kept)
             bus._take_kept(kept)
             await pub.announce([1000, 1], [1001, 7])
