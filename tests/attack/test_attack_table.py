@@ -36,7 +36,7 @@ def test_row(row: Row, arena: Arena) -> None:
 
 def test_nobody_noticed(arena: Arena) -> None:
     """After all rows: the honest clients have had everything, nothing of anybody else, and nothing of the rows is left."""
-    arena.check()
+    arena.check(refused_feed=True)
     assert arena.settled(sessions=4).sessions == 4
 
 
