@@ -216,7 +216,7 @@ class Test:
             instruments=self.venue.instruments,
             groups=groups,
             in_flight=self.options.in_flight,
-            sources=-(-self.options.connections // OF_AN_ADDRESS),
+            of_an_address=OF_AN_ADDRESS,
             returns=False,
             offset=sum(self.processes.loads[:number]),
         )

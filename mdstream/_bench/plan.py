@@ -63,8 +63,8 @@ class Plan:
     """Whether a client that was sent away, or lost its connection, connects again."""
     in_flight: int = 256
     """Most connections that may be opening at a time."""
-    sources: int = 0
-    """Loopback addresses 127.0.0.1 … to connect from; 0: one for each 25,000 connections, which need a port each."""
+    of_an_address: int = 0
+    """Connections, which need a port each, from one of the loopback addresses 127.0.0.1 …; 0: 25,000."""
     seed: int = 1
     offset: int = 0
     """Clients of the same test in earlier processes; the instruments continue after theirs."""

@@ -96,7 +96,7 @@ cdef class Clients(PlannedClients):
     cdef int connect(self, Client* client) except -1 nogil:
         cdef Gateway* gateway = &self.gateways[client.gateway]
         cdef uint32_t place = <uint32_t>(client - self.clients) + self.source_offset
-        cdef uint32_t source = 0x7F000001 + place // self.source_step % self.sources if self.sources else 0
+        cdef uint32_t source = 0x7F000001 + place // self.source_step if self.sources else 0
         cdef int room = SLOW_ROOM if self.pauses[client.tracked.group] else 0
         cdef int fd = socket_connect(gateway.ip, gateway.port, source, room)
         client.began_ns = self.now_ns

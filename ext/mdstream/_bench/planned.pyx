@@ -89,9 +89,9 @@ cdef class PlannedClients:
     cdef int set_sources(self, plan) except -1:
         """Takes the next source address when the ports of one run out. This works only for a gateway on this machine, with loopback addresses."""
         clients = plan.offset + plan.connections
-        self.sources = plan.sources or (clients + PORTS - 1) // PORTS
+        self.source_step = plan.of_an_address or PORTS
+        self.sources = (clients + self.source_step - 1) // self.source_step
         self.source_offset = plan.offset
-        self.source_step = PORTS if not plan.sources else max(clients // plan.sources, 1)
         if any(self.gateways[i].ip >> 24 != 127 for i in range(self.n_gateways)) or self.sources < 2:
             self.sources = 0
         return 0
