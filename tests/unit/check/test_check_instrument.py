@@ -231,6 +231,15 @@ def test_what_is_heard_and_not_stored_is_named() -> None:
 # ---- what is no fault of the writer
 
 
+def test_a_message_that_is_heard_long_after_it_was_stored_is_stored() -> None:
+    check = new_check()
+    check.catch_up({}, {}, START_S)
+    end_s = run(check, RawWriter("md.TEST.BTC-USD"), 20.0)
+    for stream, (_, payload) in check.live.items():
+        check.stored_at_end(stream, Stored(payload, 1, wall_us(end_s - 10)))
+    assert not rules(check)
+
+
 def test_messages_that_were_missed_on_the_way_are_not_the_writers_fault() -> None:
     check, writer = new_check(), RawWriter("md.TEST.BTC-USD")
     check.catch_up({}, {}, START_S)
