@@ -147,7 +147,7 @@ class OpenInstruments:
         short as usual: just enough that most clients are not told ``recovering`` first. Use what it returns at once.
         """
         deadline_s = asyncio.get_running_loop().time() + self._config.open_timeout_ms / 1000
-        self.wanted.add(names)
+        held = self.wanted.hold(names)
         try:
             while True:
                 await self._open_all([name for name in names if name not in self._open], asker, deadline_s)
@@ -162,7 +162,7 @@ class OpenInstruments:
             hint = await self._hint(error.id, may_see)
             raise CommandError(error.code, f"{error}{hint}") from None
         finally:
-            self.wanted.remove(names)
+            self.wanted.give_up(held)
 
     async def _wait_until_ready(
         self,

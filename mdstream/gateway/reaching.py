@@ -25,7 +25,7 @@ LOOK_S: Final = 0.05
 MOST: Final = 4_000
 """Commands that wait so. Beyond it, an asker who has his share of them is refused further ones."""
 LEAST_SHARE: Final = 8
-AT_ONCE: Final = 200
+AT_ONCE: Final = 100
 """So many whose time is up are woken in a look; further ones in the next."""
 
 

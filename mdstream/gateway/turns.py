@@ -25,7 +25,7 @@ SLICE_US: Final = 1_000
 """Work in one turn of the loop, of all sessions together."""
 MOMENT_US: Final = 250
 """Work of one session before the next one that waits has its turn."""
-TASK_US: Final = 150
+TASK_US: Final = 100
 """What a task of a command usually takes until it waits again."""
 
 Steps: TypeAlias = Iterator[Any]
