@@ -250,6 +250,10 @@ class Gateway:
             )
         self._taking = asyncio.get_running_loop().create_task(self._take_clients())
 
+    def examine_by(self, examine: Callable[[], object]) -> None:
+        """``examine`` is called where commands have left many new objects for the garbage collector."""
+        self._sessions.turns.examine = examine
+
     def watch(self, slots: Iterable[int]) -> None:
         """A worker accepts clients on the sockets of these slots, and on no others."""
         if self._place is not None:

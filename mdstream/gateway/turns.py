@@ -28,6 +28,8 @@ MOMENT_US: Final = 250
 TASK_US: Final = 100
 """What a task of a command usually takes until it waits again."""
 
+EXAMINE_US: Final = 5_000
+
 Steps: TypeAlias = Iterator[Any]
 """A step yields nothing, or the µs that a task will take which it has let go on: they count as its own."""
 T = TypeVar("T")
@@ -99,6 +101,10 @@ class Turns:
         """Calls that start tasks of commands, or wake them."""
         self.cancels = Calls(self)
         """Calls that cancel them. They have a queue of their own: thousands may end with a client."""
+        self.examine: Callable[[], object] = _nothing
+        """Called after ``EXAMINE_US`` of tasks, for the garbage collector. It counts new objects less those that have gone: where tasks
+        wait for a while and others take their place, it would look at the new ones late, and at tens of thousands at once."""
+        self._tasks_us = 0
         self._waiting: dict[Worker, deque[Steps]] = {}
         self._due = False
         self.deferred_total = 0
@@ -154,6 +160,7 @@ class Turns:
             if later_us:
                 until_us -= later_us
                 self._left_us -= later_us
+                self._tasks_us += later_us
             if clock_us() >= until_us:
                 return False
         return True
@@ -172,6 +179,8 @@ class Turns:
         """A new turn of the loop: there is time again."""
         self._due = False
         self._left_us = self._slice_us
+        if self._tasks_us >= EXAMINE_US:
+            self._examine()
         try:
             for calls in (self.wakes, self.cancels):  # however many sessions wait
                 if calls in self._waiting:
@@ -181,6 +190,12 @@ class Turns:
         finally:
             if self._waiting:
                 self._ask_for_turn()
+
+    def _examine(self) -> None:
+        began_us = self._clock_us()
+        self._tasks_us = 0
+        self.examine()
+        self._left_us -= self._clock_us() - began_us
 
     def _serve(self, session: Worker) -> None:
         """A moment for one session, which then waits behind the others, or is done and read from again."""
@@ -207,6 +222,10 @@ class Turns:
             return True
         finally:
             self._corks.uncork()
+
+
+def _nothing() -> None:
+    """Examines nothing, until somebody sets ``examine``."""
 
 
 class Calls(_Own):

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from mdstream.gateway.turns import TASK_US, Turns
+from mdstream.gateway.turns import EXAMINE_US, TASK_US, Turns
 
 
 class Session:
@@ -257,3 +257,20 @@ def test_calls_are_made_in_each_turn_however_many_sessions_wait(stage: Stage) ->
     stage.taken()
     stage.turn()
     assert stage.taken()[:2] == ["wake", "cancel"]
+
+
+def test_new_objects_are_examined_after_so_many_tasks_within_the_slice(stage: Stage) -> None:
+    def examine() -> None:
+        stage.do("examined")
+        stage.now_us += 900
+
+    stage.turns.examine = examine
+    for _ in range(2 * EXAMINE_US // TASK_US):
+        stage.turns.wakes.add(partial(stage.do, "call"))
+    turns: list[list[str]] = [stage.taken()]
+    while stage.due:
+        stage.turn()
+        turns.append(stage.taken())
+    examined = [did for did in turns if "examined" in did]
+    assert 1 <= len(examined) <= 2
+    assert all(len(did) <= 3 for did in examined), "little else is done in that turn"
