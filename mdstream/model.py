@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -42,6 +43,7 @@ MAX_SYMBOL = 128
 """Characters of a symbol."""
 
 _VENUE = re.compile(r"[A-Z0-9][A-Z0-9_.\-]{0,31}")
+_INSTRUMENT = re.compile(rf"{_VENUE.pattern}:[^:]{{1,{MAX_SYMBOL}}}")
 
 
 class Channel(StrEnum):
@@ -120,6 +122,11 @@ class InstrumentId:
 
     def __str__(self) -> str:
         return f"{self.venue}:{self.symbol}"
+
+
+def are_instruments(texts: Sequence[str]) -> bool:
+    """Whether ``InstrumentId.parse`` reads all of them; several times as quick."""
+    return all(map(_INSTRUMENT.fullmatch, texts)) and "".join(texts).isprintable()
 
 
 @dataclass(frozen=True, slots=True)

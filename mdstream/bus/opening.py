@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STORING_S = 0.1
-"""How long JetStream usually takes at most to store what was published."""
+"""How long JetStream usually takes at most to store what was published. So long, up to twice as long, an opening waits until it asks again:
+those that began together would ask together, and hold up the loop."""
 ASK_S = 2.0
 """How long MD_STATE may take to answer."""
 
@@ -53,7 +55,7 @@ async def check_known(
             return
         if attempt:
             # What was published a moment before our request may have been stored after it.
-            await asyncio.sleep(STORING_S)
+            await asyncio.sleep(STORING_S * random.uniform(1, 2))
         left_s = ASK_S - (time.monotonic() - began_at)
         async with slots, _in_time(name, max(left_s, STORING_S)):
             if await bus.last_stored(MD_STATE, name) is not None:

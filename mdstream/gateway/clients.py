@@ -68,11 +68,6 @@ class Client:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def cancel_tasks(self) -> None:
-        if self.tasks:
-            for task in list(self.tasks):
-                task.cancel()
-
     def charge_answer(self, levels: int, size: int) -> None:
         """Raises CommandError ``rate_limited`` if a budget is spent; call it before the work. ``size``: bytes, weighed."""
         self.budgets.charge_answer(levels, size)

@@ -19,7 +19,7 @@ from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.control_decoder import JSON, MAX_VALUES, decode_strictly, first_repeated, shown
-from mdstream.model import MAX_NUMBER, Channel, InstrumentId
+from mdstream.model import MAX_NUMBER, Channel, InstrumentId, are_instruments
 
 if TYPE_CHECKING:
     from mdstream.auth.entitlements import Entitlements
@@ -84,6 +84,8 @@ class Subscribe(_Command, tag="subscribe", frozen=True):
 
     def check_names(self) -> None:
         """Raises CommandError ``unknown_instrument`` for a name that is not valid."""
+        if are_instruments(self.instruments):
+            return
         try:
             for name in self.instruments:
                 InstrumentId.parse(name)

@@ -36,6 +36,7 @@ from mdstream.gateway.relief import Relief
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.sockets import url_of
+from mdstream.gateway.turns import Turns
 from mdstream.gateway.ui import Ui
 from mdstream.gateway.upkeep import Upkeep
 from mdstream.gateway.usage_writer import UsageWriter
@@ -83,8 +84,14 @@ class Gateway:
             idle_tick_us=config.heartbeat_ms * 1000 // _TICKS_TO_HEARTBEAT,
             on_tick=self._upkeep.tick,
         )
+        turns = Turns(self._hub)
         self._instruments = OpenInstruments(
-            config, self._hub, self.scheduler.flush, now_us=monotonic_us, wall_us=wall_us
+            config,
+            self._hub,
+            self.scheduler.flush,
+            now_us=monotonic_us,
+            wall_us=wall_us,
+            wake=turns.wakes.add,
         )
         self.audit = Audit(config.audit_lines_per_second)
         self._revocations = Revocations(wall_us)
@@ -99,6 +106,7 @@ class Gateway:
             self._instruments,
             audit=self.audit,
             wall_us=wall_us,
+            turns=turns,
             authenticator=self._authenticator,
             revocations=self._revocations,
             limits=self._limits,
@@ -241,6 +249,10 @@ class Gateway:
                 self.admin_url,
             )
         self._taking = asyncio.get_running_loop().create_task(self._take_clients())
+
+    def examine_by(self, examine: Callable[[], object]) -> None:
+        """``examine`` is called where commands have left many new objects for the garbage collector."""
+        self._sessions.turns.examine = examine
 
     def watch(self, slots: Iterable[int]) -> None:
         """A worker accepts clients on the sockets of these slots, and on no others."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mdstream.bus.epochs import is_plausible
@@ -79,6 +80,17 @@ class StreamStatus:
         if state is not self.state:
             self.since_us = wall_us
         self.state, self.code, self.reason = state, code, reason
+
+
+async def wait_for_data(statuses: Iterable[StreamStatus], deadline_s: float) -> None:
+    """Returns when all have data to show, or at the loop's time ``deadline_s``. Waits for one after the other: no task for each."""
+    missing = [status.has_data for status in statuses if not status.has_data.is_set()]
+    if not missing:
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline_s):
+            for has_data in missing:
+                await has_data.wait()
 
 
 class OpenInstrument:

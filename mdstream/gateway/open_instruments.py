@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,10 +16,11 @@ from mdstream.errors import BusError, CommandError, FeedError
 from mdstream.gateway import messages
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.hub_target import HubTarget
-from mdstream.gateway.open_instrument import OpenInstrument, StreamStatus
+from mdstream.gateway.open_instrument import OpenInstrument, StreamStatus, wait_for_data
 from mdstream.gateway.openings import Openings
 from mdstream.gateway.reaching import Reaching
 from mdstream.gateway.strain import Strain
+from mdstream.gateway.turns import Wake, at_once
 from mdstream.gateway.unknown_names import UnknownNames
 from mdstream.gateway.wanted import Wanted
 from mdstream.gateway.withheld import REACH_US, Withheld
@@ -67,8 +67,9 @@ class OpenInstruments:
         *,
         now_us: Callable[[], int],
         wall_us: Callable[[], int],
+        wake: Wake = at_once,
     ) -> None:
-        """``flush`` flushes the hub. ``now_us`` is monotonic, ``wall_us`` is for time stamps."""
+        """``flush`` flushes the hub. ``now_us`` is monotonic, ``wall_us`` for time stamps. ``wake`` is given what lets commands go on."""
         self._config = config
         self._hub = hub
         self._flush = flush
@@ -81,11 +82,11 @@ class OpenInstruments:
         self.wanted = Wanted()
         """They are not let go."""
         self._withheld = Withheld(hub, now_us=now_us, wall_us=wall_us)
-        self._reaching = Reaching()
+        self._reaching = Reaching(wake=wake)
         self._changing: StreamStatus | None = None
         """The status whose subscribers are being told."""
         hub.on_arrival = self._arrived
-        self._openings: Openings[str] = Openings(self._open_one, self._open.__contains__)
+        self._openings: Openings[str] = Openings(self._open_one, self._open.__contains__, wake=wake)
         self._unknown = UnknownNames()
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._end_subscriptions: EndSubscriptions | None = None
@@ -146,7 +147,7 @@ class OpenInstruments:
         short as usual: just enough that most clients are not told ``recovering`` first. Use what it returns at once.
         """
         deadline_s = asyncio.get_running_loop().time() + self._config.open_timeout_ms / 1000
-        self.wanted.add(names)
+        held = self.wanted.hold(names)
         try:
             while True:
                 await self._open_all([name for name in names if name not in self._open], asker, deadline_s)
@@ -161,7 +162,7 @@ class OpenInstruments:
             hint = await self._hint(error.id, may_see)
             raise CommandError(error.code, f"{error}{hint}") from None
         finally:
-            self.wanted.remove(names)
+            self.wanted.give_up(held)
 
     async def _wait_until_ready(
         self,
@@ -176,12 +177,11 @@ class OpenInstruments:
         else:
             deadline_s = min(deadline_s, asyncio.get_running_loop().time() + _DATA_WAIT_S)
         shown = [each for each in found if not self._must_withhold(each, channel, resume.get(each.name))]
-        await _wait_for_data([instrument.statuses[channel] for instrument in shown], deadline_s)
+        await wait_for_data([instrument.statuses[channel] for instrument in shown], deadline_s)
 
     async def _open_all(self, names: Sequence[str], asker: Hashable, deadline_s: float) -> None:
         """Returns when all are open; raises the first error of one."""
-        for name in names:
-            self._refuse_unknown(name)
+        self._refuse_unknown(names)
         if not names:
             return
         with self._openings.asked(asker, names) as done:
@@ -197,14 +197,13 @@ class OpenInstruments:
             finally:
                 del done, error  # the error knows this frame: together they would outlive the command
 
-    def _refuse_unknown(self, name: str) -> None:
+    def _refuse_unknown(self, names: Sequence[str]) -> None:
         """Raises _Unknown for what the bus did not have a moment ago, unless it was announced since."""
-        if not self._unknown.holds(name, self._now_us() / 1e6):
-            return
-        id = InstrumentId.parse(name)
-        if self._readers is None or not self._readers.is_announced(id):
-            raise _Unknown(id)
-        self._unknown.discard(name)
+        for name in self._unknown.among(names, self._now_us() / 1e6):
+            id = InstrumentId.parse(name)
+            if self._readers is None or not self._readers.is_announced(id):
+                raise _Unknown(id)
+            self._unknown.discard(name)
 
     async def _open_one(self, name: str) -> OpenInstrument:
         if name in self._closing:
@@ -484,14 +483,6 @@ async def _wait(futures: Sequence[asyncio.Future[Any]], deadline_s: float) -> No
     """Waits until all are done or the loop's time is ``deadline_s``; cancels none."""
     if futures:
         await asyncio.wait(futures, timeout=max(deadline_s - asyncio.get_running_loop().time(), 0))
-
-
-async def _wait_for_data(statuses: Iterable[StreamStatus], deadline_s: float) -> None:
-    """Waits for one after the other: no task for each."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout_at(deadline_s):
-            for status in statuses:
-                await status.has_data.wait()
 
 
 def _unavailable(message: str) -> CommandError:

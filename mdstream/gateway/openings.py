@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
+from mdstream.gateway.turns import Wake, at_once
 
 T = TypeVar("T", bound=Hashable)
 
@@ -25,7 +26,7 @@ LEAST_SHARE = 1_000
 class _Ask(Generic[T]):
     """What one command waits for; nothing is kept of a name before its turn but the name."""
 
-    __slots__ = ("asker", "count", "done", "left", "names", "running")
+    __slots__ = ("asker", "count", "done", "error", "is_known", "left", "names", "running")
 
     def __init__(self, asker: Hashable, names: Sequence[T], done: asyncio.Future[None]) -> None:
         self.asker = asker
@@ -33,17 +34,28 @@ class _Ask(Generic[T]):
         self.count = self.left = len(names)
         self.running: set[T] = set()
         self.done = done
+        self.is_known = False
+        """How it ends, though nobody may have been told yet."""
+        self.error: BaseException | None = None
 
-    def finished(self, name: T, error: BaseException | None) -> None:
-        """One of the names is open, or cannot be opened: then the others do not matter any more."""
+    def finished(self, name: T, error: BaseException | None) -> bool:
+        """One of the names is open, or cannot be opened: then the others do not matter any more. True if it is known now how this ends."""
         self.running.discard(name)
         self.left -= 1
+        if self.is_known:
+            return False
+        self.error = error
+        self.is_known = error is not None or not self.left
+        return self.is_known
+
+    def tell(self) -> None:
+        error, self.error = self.error, None
         if self.done.done():
             return
         if error is not None:
             self.done.set_exception(error)
             self.done.exception()  # nobody may be left to look at it
-        elif not self.left:
+        else:
             self.done.set_result(None)
 
 
@@ -78,15 +90,20 @@ class Openings(Generic[T]):
         at_once_of_one: int = AT_ONCE_OF_ONE,
         most: int = MOST,
         least_share: int = LEAST_SHARE,
+        wake: Wake = at_once,
     ) -> None:
         """``work`` opens a name, or raises what all who asked for it are told. ``is_open``: it is open already, for one that has
-        waited for its turn meanwhile."""
+        waited for its turn meanwhile. ``wake`` is given a call for each opening that begins or is cancelled, and for each ask that
+        is done."""
         self._work = work
         self._is_open = is_open
         self._at_once = at_once
         self._at_once_of_one = at_once_of_one
         self._most = most
         self._least_share = least_share
+        self._wake = wake
+        self._begins = False
+        """Whether the next opening is about to begin."""
         self._asks: set[_Ask[T]] = set()
         self._waiting: Counter[Hashable] = Counter()
         """By asker, the names of all his asks."""
@@ -121,7 +138,7 @@ class Openings(Generic[T]):
         self._asks.add(ask)
         self._waiting[asker] += ask.count
         self._names += ask.count
-        ask.names = iter([name for name in names if not self._join(ask, name)])
+        ask.names = iter([name for name in names if name not in self._openings or not self._join(ask, name)])
         queue[ask] = None
         if asker not in self._full:
             self._queues[asker] = queue
@@ -171,34 +188,52 @@ class Openings(Generic[T]):
             if not opening.asks:
                 del self._openings[name]
                 self._ending[name] = opening.task
-                opening.task.cancel()
+                self._wake(opening.task.cancel, ask.asker)
         ask.running.clear()
 
     # ---- turns
 
     def _begin_some(self) -> None:
-        while self._queues and self.running < self._at_once:
-            asker, queue = next(iter(self._queues.items()))
-            del self._queues[asker]
-            if self._running[asker] >= self._at_once_of_one:
-                self._full[asker] = queue
-                continue
-            self._begin_next(queue)
-            if queue:
-                self._queues[asker] = queue  # behind all others
+        """One after the other: those that begin together would come back from the bus together, and hold up the loop."""
+        if self._may_begin and not self._begins:
+            self._begins = True
+            self._wake(self._begin_one, None)
 
-    def _begin_next(self, queue: _Queue[T]) -> None:
+    @property
+    def _may_begin(self) -> bool:
+        return bool(self._queues) and self.running < self._at_once
+
+    def _begin_one(self) -> None:
+        self._begins = False
+        while self._may_begin and not self._take_turn():
+            pass
+        self._begin_some()
+
+    def _take_turn(self) -> bool:
+        """The turn of one asker: whether an opening has begun."""
+        asker, queue = next(iter(self._queues.items()))
+        del self._queues[asker]
+        if self._running[asker] >= self._at_once_of_one:
+            self._full[asker] = queue
+            return False
+        has_begun = self._begin_next(queue)
+        if queue:
+            self._queues[asker] = queue  # behind all others
+        return has_begun
+
+    def _begin_next(self, queue: _Queue[T]) -> bool:
         """Begins the first name of the queue that is not being opened already; takes out asks that have no more names."""
         while queue:
             ask = next(iter(queue))
-            for name in ask.names:
+            for name in () if ask.is_known else ask.names:
                 if self._is_open(name):
-                    ask.finished(name, None)
+                    self._finish(ask, name, None)
                 elif not self._join(ask, name):
                     self._begin(ask.asker, name)
                     self._join(ask, name)
-                    return
+                    return True
             del queue[ask]
+        return False
 
     def _begin(self, asker: Hashable, name: T) -> None:
         task = asyncio.get_running_loop().create_task(self._run(name, self._ending.get(name)))
@@ -224,9 +259,16 @@ class Openings(Generic[T]):
             del self._ending[name]
         if self._openings.get(name) is opening:
             del self._openings[name]
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        _tell(opening.asks, name, error)
+        error = None if task.cancelled() else task.exception()
+        for ask in opening.asks:
+            if task.cancelled():
+                ask.done.cancel()
+            self._finish(ask, name, error)
         self._begin_some()
+
+    def _finish(self, ask: _Ask[T], name: T, error: BaseException | None) -> None:
+        if ask.finished(name, error):
+            self._wake(ask.tell, ask.asker)
 
     async def close(self) -> None:
         """Cancels all of them; who waits is told by a cancelled future."""
@@ -238,11 +280,3 @@ class Openings(Generic[T]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _tell(asks: Iterable[_Ask[T]], name: T, error: BaseException | None) -> None:
-    for ask in asks:
-        if isinstance(error, asyncio.CancelledError):
-            ask.done.cancel()
-            error = None
-        ask.finished(name, error)

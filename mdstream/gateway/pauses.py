@@ -71,6 +71,10 @@ class Collecting:
     def stop(self) -> None:
         gc.set_threshold(*self._thresholds)
 
+    def examine(self) -> None:
+        """Examines what is new now; call it where about ``NEW_OBJECTS`` have been made."""
+        gc.collect(0)
+
     def step(self) -> None:
         """Collects if it is time; call it between two turns of the loop."""
         _, collections, _ = gc.get_count()

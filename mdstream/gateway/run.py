@@ -91,6 +91,7 @@ async def serve_until(signals: Signals, gateway: Gateway, begun: Callable[[], No
     """Serves until it is asked to stop; calls ``begun`` once it has its addresses. Raises ConfigError, or MdstreamError if it cannot."""
     collecting = Collecting(gateway.updates)
     gateway.ticked = collecting.step
+    gateway.examine_by(collecting.examine)
     collecting.start()
     try:
         await gateway.begin()

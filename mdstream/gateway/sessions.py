@@ -204,7 +204,8 @@ class Sessions:
         client = client_of(session)
         del self._open[session]
         self.turns.forget(session)
-        client.cancel_tasks()
+        for task in client.tasks or ():
+            self.turns.cancels.add(task.cancel)
         self._limits.left(client.visitor)
         self.subscriptions.count_ends(session)
         self._renewals.forget(session)
@@ -266,9 +267,12 @@ class Sessions:
         try:
             client_of(session).budgets.charge(Cost.DECODED_BYTES, len(payload))
             for command in self._reader.read_message(session.format, payload):
-                steps = self._answer(session, command)
-                if steps is not None:
-                    yield from steps
+                try:
+                    steps = self._answer(session, command)
+                    if steps is not None:
+                        yield from steps
+                except CommandError as error:
+                    self.refuse(session, command.id, error)
                 if not session.open:
                     return
                 yield
@@ -292,17 +296,13 @@ class Sessions:
             self.refuse(session, id, error)
 
     def _answer(self, session: Session, command: Command | BadCommand) -> Steps | None:
-        """Answers, or returns the steps of the answer, which refuse nothing any more."""
-        try:
-            client_of(session).budgets.charge(_COMMANDS)
-            if isinstance(command, BadCommand):
-                raise command.error
-            op, answer = self._answers[type(command)]
-            self.commands_total[op] += 1
-            return answer(session, command)
-        except CommandError as error:
-            self.refuse(session, command.id, error)
-            return None
+        """Answers, or returns the steps of the answer. Raises CommandError, as its steps may."""
+        client_of(session).budgets.charge(_COMMANDS)
+        if isinstance(command, BadCommand):
+            raise command.error
+        op, answer = self._answers[type(command)]
+        self.commands_total[op] += 1
+        return answer(session, command)
 
     def refuse(self, session: Session, id: CommandId, error: CommandError) -> None:
         """Sends ``error`` and takes one from the error budget; closes a session that has spent its budget."""

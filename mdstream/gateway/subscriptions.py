@@ -31,7 +31,7 @@ from mdstream.gateway.group_digits import with_groups
 from mdstream.gateway.grouped_views import GroupedViews
 from mdstream.gateway.limits import Limits
 from mdstream.gateway.overviews import Overviews
-from mdstream.gateway.turns import Steps, Turns
+from mdstream.gateway.turns import TASK_US, Steps, Turns
 from mdstream.gateway.usage import Part, Usage, part_of
 from mdstream.model import Channel
 
@@ -40,10 +40,16 @@ if TYPE_CHECKING:
     from mdstream._core.fanout.instrument import Instrument
     from mdstream._core.fanout.topic import Topic
     from mdstream._core.net.session import Session
+    from mdstream.auth.entitlements import Entitlements
     from mdstream.gateway.open_instrument import OpenInstrument
     from mdstream.gateway.open_instruments import OpenInstruments
 
 log = logging.getLogger("mdstream.gateway.subscriptions")
+
+_NAMES_OF_A_STEP = 50
+"""Of a command with more, so many are looked at in a step."""
+_NAMES_PER_US = 4
+"""So many more names a task of a command takes a µs longer."""
 
 
 class Desk(Protocol):
@@ -100,8 +106,26 @@ class Subscriptions:
         self._check_load()
         self.candles.subscribe(session, command)
 
-    def subscribe(self, session: Session, command: Subscribe) -> Steps | None:
+    def subscribe(self, session: Session, command: Subscribe) -> Steps:
+        """Raises CommandError, or returns the steps of the answer; those of a command with many names may raise it, too."""
+        if len(command.instruments) > _NAMES_OF_A_STEP:
+            return self._subscribe_in_steps(session, command)
         self._check_entitled(session, command)
+        return self._commit_or_open(session, command)
+
+    def _subscribe_in_steps(self, session: Session, command: Subscribe) -> Steps:
+        client, names = client_of(session), command.instruments
+        entitlements = client.identity.entitlements
+        for at in range(0, len(names), _NAMES_OF_A_STEP):
+            some = names[at : at + _NAMES_OF_A_STEP]
+            check_subscribe(entitlements, command, self._config.delay_ms, some)
+            yield
+        if client.identity.entitlements is not entitlements:
+            self._check_entitled(session, command)
+        yield from self._commit_or_open(session, command)
+
+    def _commit_or_open(self, session: Session, command: Subscribe) -> Steps:
+        """Raises CommandError, or returns steps that refuse nothing any more."""
         self._check_load()
         found = self._instruments.find_all(command.instruments, command.channel, command.resume)
         if found is not None:
@@ -109,8 +133,7 @@ class Subscriptions:
         self._check_room(session, command)
         command.check_names()
         client_of(session).budgets.charge(Cost.LEVELS, costs.WAIT_LEVELS * len(command.resume))
-        self._open_later(session, command)
-        return None
+        return self._open_later(session, command)
 
     def subscribe_usual(self, session: Session, client: Client, usual: UsualSubscribe) -> None:
         """As ``subscribe``, in one step."""
@@ -124,8 +147,7 @@ class Subscriptions:
         sink, visitor = session.sink, client.visitor
         is_full = sink.subscriptions + client.opening >= self._most
         if instrument is None or is_full or not (visitor.is_exempt or self._limits.has_room(visitor, 1)):
-            for _ in self.subscribe(session, usual.command) or ():
-                pass
+            self._desk.turns.run(session, self.subscribe(session, usual.command))
             return
         command, format = usual.command, session.format
         levels, size = costs.of_beginning(
@@ -146,10 +168,14 @@ class Subscriptions:
         """Raises CommandError ``not_entitled``."""
         check_subscribe(client_of(session).identity.entitlements, command, self._config.delay_ms)
 
-    def _open_later(self, session: Session, command: Subscribe) -> None:
-        client_of(session).opening += len(command.instruments)
+    def _open_later(self, session: Session, command: Subscribe) -> Steps:
+        """In a task. Call it when the command has just been found to be allowed."""
+        client = client_of(session)
+        client.opening += len(command.instruments)
         self.tally(session)
-        self.later(session, asyncio.get_running_loop().create_task(self._open_and_commit(session, command)))
+        work = self._open_and_commit(session, command, client.identity.entitlements)
+        self.later(session, asyncio.get_running_loop().create_task(work))
+        return iter((TASK_US + len(command.instruments) // _NAMES_PER_US,))
 
     def later(self, session: Session, task: asyncio.Task[None]) -> None:
         """A ``subscribe`` that waits; it ends with its session."""
@@ -164,14 +190,15 @@ class Subscriptions:
             log.error("a subscribe failed", exc_info=error)
             session.close(CloseCode.INTERNAL_ERROR, "internal error")
 
-    async def _open_and_commit(self, session: Session, command: Subscribe) -> None:
+    async def _open_and_commit(self, session: Session, command: Subscribe, allowed_by: Entitlements) -> None:
+        """``allowed_by``: those that allowed it when it came."""
         try:
             found = await self._instruments.open(
                 command.instruments,
                 command.channel,
                 command.resume,
                 asker=self._asker_of(session),
-                may_see=client_of(session).identity.entitlements.may_see,
+                may_see=allowed_by.may_see,
             )
         except CommandError as error:
             if session.open:
@@ -181,12 +208,15 @@ class Subscriptions:
             client_of(session).opening -= len(command.instruments)
             self.tally(session)
         if session.open:
-            self._commit_later(session, command, found)
+            self._commit_later(session, command, found, allowed_by)
 
-    def _commit_later(self, session: Session, command: Subscribe, found: list[OpenInstrument]) -> None:
+    def _commit_later(
+        self, session: Session, command: Subscribe, found: list[OpenInstrument], allowed_by: Entitlements
+    ) -> None:
         self._hub.cork()
         try:
-            self._check_entitled(session, command)  # what is allowed may have changed
+            if client_of(session).identity.entitlements is not allowed_by:
+                self._check_entitled(session, command)
             self._desk.turns.run(session, self._commit(session, command, found))
         except CommandError as error:
             self._desk.refuse(session, command.id, error)
@@ -233,7 +263,7 @@ class Subscriptions:
                 # It was let go, or announced with another scale, since the first step: it and the rest are opened again.
                 client.opening -= len(found) - number
                 rest = replace(command, instruments=command.instruments[number:])
-                self._open_later(session, rest)
+                yield from self._open_later(session, rest)
                 return
             client.opening -= 1
             self._subscribe_one(session, commands[number], instrument)

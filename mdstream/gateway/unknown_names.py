@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 KEPT_S = 1.0
 """So short that an instrument announced where this gateway does not hear it is found soon."""
@@ -30,12 +31,13 @@ class UnknownNames:
         """It was announced."""
         self._until_s.pop(name, None)
 
-    def holds(self, name: str, now_s: float) -> bool:
-        """Whether the bus had nothing of that name a moment ago."""
-        until_s = self._until_s.get(name)
-        if until_s is None:
-            return False
-        if now_s < until_s:
+    def among(self, names: Iterable[str], now_s: float) -> list[str]:
+        """Those of which the bus had nothing a moment ago."""
+        known = self._until_s
+        return [name for name in names if name in known and self._holds(name, now_s)]
+
+    def _holds(self, name: str, now_s: float) -> bool:
+        if now_s < self._until_s[name]:
             return True
         del self._until_s[name]
         return False

@@ -20,6 +20,7 @@ from typing import Any
 
 from attack.target import Target
 from mdstream.bus import EmbeddedNats
+from mdstream.parent_death import killed_with_parent
 from support.program import ROOT, Program
 
 DEADLINE_S = 30.0
@@ -36,6 +37,11 @@ _LINE = re.compile(
 def environment() -> dict[str, str]:
     paths = [TESTS, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def module() -> tuple[str, ...]:
+    """The command that runs a module until this process dies: a run that is killed leaves none of its processes."""
+    return tuple(killed_with_parent([sys.executable, "-m"]))
 
 
 def on_core(pid: int, core: int) -> None:
@@ -63,7 +69,7 @@ class HonestClients:
     def __init__(self, port: int, temporary: Path, *options: str) -> None:
         with (temporary / "honest.log").open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "attack.honest", str(port), *options],
+                [*module(), "attack.honest", str(port), *options],
                 cwd=ROOT,
                 env=os.environ | environment(),
                 stdin=subprocess.PIPE,
@@ -128,7 +134,7 @@ class GatewayUnderAttack:
     ) -> None:
         self.program = Program(
             "mdstream.cli", "serve", "--nats", nats_url, "--port", "0", "--admin-port", "0",
-            "--log-level", "info", *arguments, temporary=temporary, env=env,
+            "--log-level", "info", *arguments, temporary=temporary, env=env, command=module(),
         )  # fmt: skip
         found = self.program.until_error(
             r"clients at ws\S*?://[^:]+:(\d+)\S*, probes and metrics at http://[^:]+:(\d+)"
@@ -244,6 +250,7 @@ class Arena:
             self.nats.url,
             temporary=temporary,
             env=environment() | {"ATTACK_DEPTH": str(depth)},
+            command=module(),
         )
         parts.callback(self._stop_market)
         self.market.until("ready")

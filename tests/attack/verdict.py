@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from attack.arena import DEADLINE_S, Arena, Sampler, Usage, environment
+from attack.arena import DEADLINE_S, Arena, Sampler, Usage, environment, module
 from attack.attacks import Attack
 from support.program import ROOT
 
@@ -133,7 +132,7 @@ def _run(arena: Arena, attack: Attack, size: float) -> list[str]:
     target = arena.target
     where = (str(target.port), str(target.admin_port), target.nats_url)
     process = subprocess.Popen(
-        [sys.executable, "-m", "attack.run", attack.name, str(size), str(ATTACK_S), *where],
+        [*module(), "attack.run", attack.name, str(size), str(ATTACK_S), *where],
         cwd=ROOT, env=os.environ | environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:

@@ -23,7 +23,7 @@ from mdstream.gateway.commands import (
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.control_decoder import MSGPACK
-from mdstream.model import MAX_NUMBER, Channel
+from mdstream.model import MAX_NUMBER, Channel, InstrumentId, are_instruments
 
 READER = CommandReader(GatewayConfig(max_instruments_per_command=3, depths=(0, 20), intervals_ms=(0, 100)))
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
@@ -152,6 +152,24 @@ def test_what_names_no_instrument_is_unknown(name: str) -> None:
         command.check_names()
     assert caught.value.code == ErrorCode.UNKNOWN_INSTRUMENT
     assert "VENUE:SYMBOL" in str(caught.value) or "must be" in str(caught.value)
+
+
+@given(
+    st.lists(
+        st.text(max_size=3)
+        | st.from_regex(r"\A[A-Z0-9a.-]{1,33}:\w{1,3}[:\n]?\Z")
+        | st.just("SIM:" + "x" * 128)
+    )
+)
+def test_many_names_are_judged_as_each_of_them_is(names: list[str]) -> None:
+    assert are_instruments(names) == all(map(is_instrument, names))
+
+
+def is_instrument(name: str) -> bool:
+    try:
+        return str(InstrumentId.parse(name)) == name
+    except ValueError:
+        return False
 
 
 @pytest.mark.parametrize("id", [0, -1, -(2**63), 2**64 - 1, "", "é" * 30_000])

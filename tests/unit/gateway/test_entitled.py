@@ -9,6 +9,9 @@ import pytest
 
 from mdstream.auth.entitlements import Entitlements
 from mdstream.auth.identity import Identity
+from mdstream.errors import CommandError
+from mdstream.gateway.commands import Subscribe
+from mdstream.model import Channel
 
 SIM = {"channels": ["book", "ticker"], "instruments": ["SIM:*"], "depth": 20}
 
@@ -185,5 +188,38 @@ def test_delayed_entitlements_are_served_by_gateways_that_are_as_late(run, stage
         else:
             assert answer["code"] == "not_entitled"
             assert "this gateway is 600000 ms late" in answer["message"]
+
+    run(scenario())
+
+
+def test_many_instruments_are_checked_in_steps_and_all_are_subscribed_or_none(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        names = [f"SIM:{number}" for number in range(200)]
+        on.announce(*names, "X:A")
+        alice = client(on, SIM)
+        answers = await opened(on, alice, instruments=names, depth=1)
+        assert [each["instrument"] for each in answers if each["type"] == "subscribed"] == names
+        (error,) = await opened(on, alice, instruments=[*names, "X:A"], depth=5, id=7)
+        assert (error["id"], error["code"]) == (7, "not_entitled")
+        assert alice.sink.subscriptions == len(names)
+
+    run(scenario())
+
+
+def test_what_is_lost_between_the_steps_of_a_check_is_not_subscribed(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        names = [f"SIM:{number}" for number in range(200)]
+        on.announce(*names)
+        alice = client(on, SIM)
+        command = Subscribe(channel=Channel.BOOK, instruments=names, depth=1)
+        steps = on.sessions.subscriptions.subscribe(alice, command)
+        next(steps)
+        alice.context.identity = identity({**SIM, "instruments": ["SIM:1*"]})
+        with pytest.raises(CommandError, match="SIM:0 is not among"):
+            for _ in steps:
+                pass
+        assert on.readers.opened == []
 
     run(scenario())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from mdstream.gateway.openings import Openings
 class Work:
     """Openings that end when they are told to; ``begun`` lists their names in order."""
 
-    def __init__(self, **bounds: int) -> None:
-        self.openings: Openings[str] = Openings(self.open_it, lambda name: name in self.open, **bounds)
+    def __init__(self, **options: Any) -> None:
+        self.openings: Openings[str] = Openings(self.open_it, lambda name: name in self.open, **options)
         self.open: set[str] = set()
         self.begun: list[str] = []
         self.ended: list[str] = []
@@ -268,3 +269,32 @@ def _end_one(work: Work, chance: random.Random) -> None:
         chance.choice(gates).set_result("")
     elif gates:
         chance.choice(gates).set_exception(CommandError("unavailable", "no"))
+
+
+def test_openings_begin_and_end_one_by_one(run) -> None:
+    async def scenario() -> None:
+        calls: deque[Any] = deque()
+        work = Work(wake=lambda call, whose: calls.append(call))
+        asks = [work.asks("x", *(f"N{i}" for i in range(10)))]
+        asks += [work.asks(asker, "N0") for asker in "yz"]
+        await turns()
+        assert (work.begun, len(calls)) == ([], 1)
+        for count in range(1, 11):
+            calls.popleft()()
+            await turns()
+            assert len(work.begun) == count
+        work.gates["N0"].set_exception(CommandError("unavailable", "no"))
+        await turns()
+        assert not any(ask.done() for ask in asks)
+        while (done := sum(ask.done() for ask in asks)) < 3:
+            calls.popleft()()
+            await turns()
+            assert sum(ask.done() for ask in asks) <= done + 1
+        assert work.ended == ["N0"], "what nobody waits for any more is cancelled later"
+        while calls:
+            calls.popleft()()
+        await turns()
+        assert (len(work.openings), work.openings.running) == (0, 0)
+        assert len(work.ended) == 10
+
+    run(scenario())

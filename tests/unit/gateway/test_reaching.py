@@ -105,3 +105,27 @@ def test_beyond_the_bound_those_with_their_share_are_refused_and_others_are_not(
         await again
 
     run(scenario())
+
+
+def test_those_whose_time_is_up_together_go_on_one_by_one(run) -> None:
+    async def scenario() -> None:
+        calls: list[Any] = []
+        reaching, one = Reaching(wake=lambda call, whose: calls.append(call)), Instrument()
+        deadline_s = asyncio.get_running_loop().time() + 1000
+        commands = [waits(reaching, (one, 2), deadline_s=deadline_s) for _ in range(20)]
+        leaving = waits(reaching, (one, 2), deadline_s=deadline_s)
+        await turns()
+        leaving.cancel()
+        reaching._wake_late(deadline_s)
+        assert len(calls) == 21
+        assert not any(command.done() for command in commands)
+        for number, call in enumerate(calls):
+            call()
+            await turns()
+            assert sum(command.done() for command in commands) <= number + 1
+        assert all(command.done() for command in commands)
+        assert len(reaching) == 0 and not reaching._waiting
+        reaching._look()
+        assert not reaching._deadlines
+
+    run(scenario())

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
-from mdstream.gateway.turns import Turns
+from mdstream.gateway.turns import EXAMINE_US, TASK_US, Turns
 
 
 class Session:
@@ -58,6 +59,9 @@ class Stage:
             self.did.append(f"{name}{number}")
             self.now_us += us
             yield
+
+    def do(self, name: str) -> None:
+        self.did.append(name)
 
     def turn(self) -> None:
         (due,) = self.due
@@ -182,3 +186,91 @@ def test_an_error_at_once_is_the_callers(stage: Stage) -> None:
     with pytest.raises(ZeroDivisionError):
         stage.turns.run(Session("a"), fail())
     assert stage.turns.waiting == 0
+
+
+def test_the_tasks_that_a_step_lets_go_on_count_as_its_own(stage: Stage) -> None:
+    def work() -> Iterator[int]:
+        for number in range(5):
+            stage.did.append(f"a{number}")
+            yield 400
+
+    session = Session("a")
+    stage.turns.run(session, work())
+    assert stage.taken() == ["a0", "a1", "a2"] and session.paused
+    stage.turn()
+    assert stage.taken() == ["a3", "a4"] and not session.paused
+
+
+def test_as_many_calls_are_made_in_a_turn_as_there_is_time_for_their_tasks(stage: Stage) -> None:
+    most = 1000 // TASK_US + 1
+    for number in range(100):
+        stage.turns.wakes.add(partial(stage.do, str(number)))
+    made: list[str] = stage.taken()
+    assert 0 < len(made) <= most
+    while stage.due:
+        stage.turn()
+        some = stage.taken()
+        assert len(some) <= most
+        made += some
+    assert made == [str(number) for number in range(100)]
+    assert stage.turns.waiting == 0
+
+
+def test_thousands_that_are_cancelled_hold_up_neither_those_that_are_woken_nor_sessions(stage: Stage) -> None:
+    session = Session("a")
+    for number in range(1000):
+        stage.turns.cancels.add(partial(stage.do, f"cancel{number}"))
+    stage.turns.wakes.add(partial(stage.do, "wake"))
+    stage.turns.run(session, stage.work("a", 100))
+    stage.taken()
+    assert stage.turns.waiting == 1
+    stage.turn()
+    assert {"wake", "a0"} < set(stage.taken())
+
+
+def test_a_call_may_add_others(stage: Stage) -> None:
+    stage.turns.wakes.add(lambda: stage.turns.wakes.add(partial(stage.do, "a")))
+    assert stage.taken() == ["a"]
+    stage.turns.wakes.add(partial(stage.do, "b"))
+    assert stage.taken() == ["b"]
+
+
+def test_those_whose_calls_wait_take_turns_and_the_gateways_own_come_first(stage: Stage) -> None:
+    def add(name: str, whose: str | None) -> None:
+        stage.turns.wakes.add(partial(stage.do, name), whose)
+
+    for number in range(50):
+        add(f"attacker{number}", "attacker")
+    add("honest", "honest")
+    add("own", None)
+    stage.taken()
+    stage.turn()
+    first, *others = stage.taken()
+    assert first == "own" and "honest" in others[:2]
+
+
+def test_calls_are_made_in_each_turn_however_many_sessions_wait(stage: Stage) -> None:
+    for number in range(100):
+        stage.turns.run(Session(str(number)), stage.work("a", 100, *[250] * 10))
+    stage.turns.wakes.add(partial(stage.do, "wake"))
+    stage.turns.cancels.add(partial(stage.do, "cancel"))
+    stage.taken()
+    stage.turn()
+    assert stage.taken()[:2] == ["wake", "cancel"]
+
+
+def test_new_objects_are_examined_after_so_many_tasks_within_the_slice(stage: Stage) -> None:
+    def examine() -> None:
+        stage.do("examined")
+        stage.now_us += 900
+
+    stage.turns.examine = examine
+    for _ in range(2 * EXAMINE_US // TASK_US):
+        stage.turns.wakes.add(partial(stage.do, "call"))
+    turns: list[list[str]] = [stage.taken()]
+    while stage.due:
+        stage.turn()
+        turns.append(stage.taken())
+    examined = [did for did in turns if "examined" in did]
+    assert 1 <= len(examined) <= 2
+    assert all(len(did) <= 3 for did in examined), "little else is done in that turn"
