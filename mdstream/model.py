@@ -51,6 +51,18 @@ class Channel(StrEnum):
     INSTRUMENTS = "instruments"
     BOARD = "board"
     CANDLES = "candles"
+    EVENTS = "events"
+
+
+INSTRUMENT_CHANNELS = (
+    Channel.BOOK,
+    Channel.TRADES,
+    Channel.TICKER,
+    Channel.INSTRUMENTS,
+    Channel.BOARD,
+    Channel.CANDLES,
+)
+"""Those of instruments. The others are of topics, see ``mdstream.topics``."""
 
 
 class State(StrEnum):
