@@ -52,6 +52,8 @@ class Channel(StrEnum):
     BOARD = "board"
     CANDLES = "candles"
     EVENTS = "events"
+    MAP = "map"
+    PRESENCE = "presence"
 
 
 INSTRUMENT_CHANNELS = (

@@ -29,6 +29,8 @@ MD_CTL: Final = "MD_CTL"
 MD_USAGE: Final = "MD_USAGE"
 MD_DEMAND: Final = "MD_DEMAND"
 MD_CANDLES: Final = "MD_CANDLES"
+MD_MAPS: Final = "MD_MAPS"
+MD_PRESENCE: Final = "MD_PRESENCE"
 USAGE_SUBJECT: Final = "mdstream.usage"
 DEMAND_SUBJECT: Final = "mdstream.demand"
 CANDLE_SUBJECT: Final = "candle"
@@ -46,6 +48,8 @@ SUBJECTS: Final = {
     MD_USAGE: (f"{USAGE_SUBJECT}.*",),
     MD_DEMAND: (f"{DEMAND_SUBJECT}.*",),
     MD_CANDLES: (f"{CANDLE_SUBJECT}.*.*.*", f"{STATS_SUBJECT}.*.*"),
+    MD_MAPS: ("map.>", "mapsnap.>"),
+    MD_PRESENCE: ("presence.>", "presencesnap.>"),
     LEASES_STREAM: (f"{LEASES_SUBJECT}.>",),
 }
 
@@ -100,11 +104,11 @@ class Kept:
 
     @classmethod
     def of(cls, info: dict[str, Any]) -> Kept:
-        created_us, now_us = _us(info["created"]), time_us(info)
+        created_us, now_us = us_of(info["created"]), time_us(info)
         bound, state = info["config"].get("max_bytes", -1), info["state"]
         if not 0 < bound * FULL_SHARE <= state["bytes"]:
             return cls(created_us, now_us, 0)
-        return cls(max(created_us, _us(state["first_ts"])), now_us, bound)
+        return cls(max(created_us, us_of(state["first_ts"])), now_us, bound)
 
     def shortage(self, needed_s: float) -> str | None:
         """What is wrong where so much is needed and the bytes do not suffice; None if they do."""
@@ -122,7 +126,7 @@ async def ensure_streams(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates the streams that do not exist. Raises BusError, which says what to do, or BusUnavailable."""
     for config in (_state_config(options), _log_config(options)):
         try:
-            await _ensure(js, config)
+            await ensure_stream(js, config)
         except (nats.errors.Error, TimeoutError) as error:
             explain(error, f"stream {config.name} does not exist and cannot be created")
 
@@ -156,24 +160,24 @@ async def past_kept(js: JetStreamContext) -> Kept:
 
 async def ensure_control(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates ``MD_CTL`` if it does not exist. Raises nats.errors.Error."""
-    await _ensure(js, _control_config(options))
+    await ensure_stream(js, _control_config(options))
 
 
 async def ensure_usage_stream(
     js: JetStreamContext, options: StreamOptions, *, keep_s: float, max_bytes: int
 ) -> None:
     """Creates ``MD_USAGE`` if it does not exist: who used what, for ``keep_s``, in ``max_bytes`` at most. Raises nats.errors.Error."""
-    await _ensure(js, _usage_config(options, keep_s, max_bytes))
+    await ensure_stream(js, _usage_config(options, keep_s, max_bytes))
 
 
 async def ensure_demand_stream(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates ``MD_DEMAND`` if it does not exist: which instruments each gateway serves. Raises nats.errors.Error."""
-    await _ensure(js, _demand_config(options))
+    await ensure_stream(js, _demand_config(options))
 
 
 async def ensure_candle_stream(js: JetStreamContext, options: StreamOptions, *, keep: int) -> None:
     """Creates ``MD_CANDLES`` if it does not exist: ``keep`` messages of each subject. Raises nats.errors.Error."""
-    await _ensure(js, _candle_config(options, keep))
+    await ensure_stream(js, _candle_config(options, keep))
     found = (await js.stream_info(MD_CANDLES)).config.republish
     if found is None or not str(found.dest).startswith(f"{LIVE_CANDLES_SUBJECT}."):
         logger.warning(
@@ -185,7 +189,7 @@ async def ensure_candle_stream(js: JetStreamContext, options: StreamOptions, *, 
 async def ensure_leases(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates the bucket ``MD_LEASES`` if it does not exist. Raises BusError, which says what to do, or BusUnavailable."""
     try:
-        await _ensure(js, _leases_config(options))
+        await ensure_stream(js, _leases_config(options))
     except (nats.errors.Error, TimeoutError) as error:
         explain(
             error,
@@ -230,10 +234,10 @@ async def info(js: JetStreamContext, stream: str) -> dict[str, Any]:
 
 def time_us(info: dict[str, Any]) -> int:
     """The server's clock when it answered. Nanoseconds are cut off."""
-    return _us(info["ts"])
+    return us_of(info["ts"])
 
 
-def _us(text: str) -> int:
+def us_of(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp() * 1e6)
 
 
@@ -284,7 +288,8 @@ async def _create(js: JetStreamContext, config: api.StreamConfig) -> api.StreamI
             return await js.stream_info(str(config.name))
 
 
-async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
+async def ensure_stream(js: JetStreamContext, config: api.StreamConfig) -> None:
+    """Creates it if it does not exist; a stream that exists is never changed. Raises nats.errors.Error."""
     name = str(config.name)
     info = await _create(js, config)
     missing = sorted(set(SUBJECTS[name]) - set(info.config.subjects or ()))
