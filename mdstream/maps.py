@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -247,6 +248,8 @@ class MapState:
         self._max_keys = max_keys
         self._max_bytes = max_bytes
         self._entries: dict[str, Entry] = {}
+        self._nodes: Counter[str] = Counter()
+        """How many entries of presence each gateway has."""
         self._due: list[tuple[int, str, int]] = []
         """A heap of when which key with which ``rev`` expires. Those that were set again are dropped when they are due, or are many."""
 
@@ -312,8 +315,11 @@ class MapState:
         return 0 if entry is None else entry.size
 
     def _set(self, key: str, entry: Entry) -> None:
-        self.bytes += entry.size - self._size_of(key)
+        self._take_out(key)
+        self.bytes += entry.size
         self._entries[key] = entry
+        if (node := node_of(entry)) is not None:
+            self._nodes[node] += 1
         if (expires_us := entry.expires_us) is not None:
             heapq.heappush(self._due, (expires_us, key, entry.rev))
             if len(self._due) > 2 * len(self._entries) + 64:
@@ -321,13 +327,18 @@ class MapState:
                 heapq.heapify(self._due)
 
     def _remove(self, keys: Iterable[str]) -> Applied:
-        gone = []
-        for key in keys:
-            entry = self._entries.pop(key, None)
-            if entry is not None:
-                self.bytes -= entry.size
-                gone.append(key)
-        return Applied(Outcome.APPLIED, (), gone)
+        return Applied(Outcome.APPLIED, (), [key for key in keys if self._take_out(key)])
+
+    def _take_out(self, key: str) -> bool:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return False
+        self.bytes -= entry.size
+        if (node := node_of(entry)) is not None:
+            self._nodes[node] -= 1
+            if not self._nodes[node]:
+                del self._nodes[node]
+        return True
 
     # ---- what ends by itself
 
@@ -363,22 +374,21 @@ class MapState:
 
     def nodes(self) -> set[str]:
         """The gateways that have entries."""
-        return {node for entry in self._entries.values() if (node := node_of(entry)) is not None}
+        return set(self._nodes)
 
     # ---- snapshots
 
-    def pages(self, most_bytes: int) -> list[bytes]:
-        """The whole map as messages of about so many bytes, at least one."""
-        rows: list[list[list[Any]]] = [[]]
+    def whole(self, most_bytes: int) -> WholeMap:
+        """The map as it is now, in pages of about so many bytes."""
+        parts: list[list[tuple[str, Entry]]] = [[]]
         size = 0
         for key, entry in self._entries.items():
-            if rows[-1] and size + entry.size > most_bytes:
-                rows.append([])
+            if parts[-1] and size + entry.size > most_bytes:
+                parts.append([])
                 size = 0
-            rows[-1].append([key, *entry[:-1]])
+            parts[-1].append((key, entry))
             size += entry.size
-        head = [_FORMAT, self.seq, self.ts_us]
-        return [_to_msgpack([*head, number, len(rows), page]) for number, page in enumerate(rows)]
+        return WholeMap(self.seq, self.ts_us, parts)
 
     def load(self, pages: Sequence[bytes]) -> None:
         """Becomes the map of which these are all pages, in order. Raises ValueError, and is empty then, if they are not of one map."""
@@ -386,6 +396,7 @@ class MapState:
             self._load([_from_msgpack(page) for page in pages])
         except (msgspec.MsgspecError, TypeError, ValueError, IndexError, RecursionError) as error:
             self._entries.clear()
+            self._nodes.clear()
             self._due.clear()
             self.seq = self.bytes = self.ts_us = 0
             raise ValueError(f"this is no snapshot of a map: {type(error).__name__}") from None
@@ -397,6 +408,23 @@ class MapState:
                 raise ValueError("a page of another snapshot")
             for key, value, rev, by, ts_us, ttl_ms in page[5]:
                 self._set(check_key(key), Entry(value, rev, by, ts_us, ttl_ms, _size(key, value)))
+
+
+class WholeMap:
+    """A map at one number; each page is encoded when it is asked for."""
+
+    def __init__(self, seq: int, ts_us: int, parts: list[list[tuple[str, Entry]]]) -> None:
+        self.seq = seq
+        self._ts_us = ts_us
+        self._parts = parts
+
+    def __len__(self) -> int:
+        """Pages; at least one."""
+        return len(self._parts)
+
+    def page(self, number: int) -> bytes:
+        rows = [[key, *entry[:-1]] for key, entry in self._parts[number]]
+        return _to_msgpack([_FORMAT, self.seq, self._ts_us, number, len(self), rows])
 
 
 def pages_of(first: bytes) -> tuple[int, int]:

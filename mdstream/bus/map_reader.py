@@ -87,30 +87,37 @@ class MapReader:
     """The map of one topic."""
 
     def __init__(
-        self, stream: MapStream, topic: str, *, loaded: Callable[[], None], followed: Followed
+        self,
+        stream: MapStream,
+        topic: str,
+        *,
+        began: Callable[[], None],
+        followed: Followed,
+        ready: Callable[[], None],
     ) -> None:
-        """``loaded``: ``state`` is another one, at the beginning and where changes were missed. ``followed``: it has applied one change, or a
-        message that is none (None)."""
+        """``began``: ``state`` is another one, the newest whole map. ``followed``: it has applied one change, or a message that is none (None);
+        not all are known until ``ready``. It may begin again where changes were missed."""
         self.topic = topic
         self.state = MapState()
         self.epoch = 0
         """That of the stream it was read from; 0: it was not read."""
         self.is_read = False
-        self.head_seq = 0
-        """The number in the stream of the newest whole map that is known, 0 for none."""
-        self.whole_seq = 0
-        """Up to which number that one goes."""
+        self.whole = maps.NO_WHOLE
+        """The newest whole map that is known to be stored."""
         self.changes = 0
         """How many messages came since."""
         self.recent: deque[int] = deque(maxlen=CHANGES_BEFORE)
         """Their numbers, and those before."""
         self._stream = stream
-        self._loaded = loaded
+        self._began = began
         self._followed = followed
+        self._ready = ready
         self._changes: _Changes | None = None
         self._lock = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None
         self._is_closed = False
+        self._is_stale = False
+        """What is being read is of no use."""
         self._has_told = False
 
     async def open(self) -> None:
@@ -120,10 +127,13 @@ class MapReader:
         async with self._lock:
             if self.is_read or self._is_closed:
                 return
-            await self._end_changes()
-            await self._load()
+            self._is_stale = True
+            while self._is_stale:
+                self._is_stale = False
+                await self._end_changes()
+                await self._load()
             self.is_read = True
-            self._loaded()
+            self._ready()
 
     async def close(self) -> None:
         self._is_closed, self.is_read = True, False
@@ -135,7 +145,7 @@ class MapReader:
 
     def restart(self) -> None:
         """Reads it again."""
-        self.is_read = False
+        self.is_read, self._is_stale = False, True
         if not self._is_closed and (self._work is None or self._work.done()):
             self._work = asyncio.get_running_loop().create_task(self._keep_opening())
 
@@ -143,6 +153,7 @@ class MapReader:
         delay_s = _RETRY_LEAST_S
         while not self.is_read and not self._is_closed:
             try:
+                await self._stream.look()  # its numbers may have begun again
                 await self.open()
             except BusError as error:
                 log.debug("map %s cannot be read: %s", self.topic, error)
@@ -155,9 +166,10 @@ class MapReader:
             try:
                 await self._load_once()
                 return
-            except BusUnavailable:
+            except BusError:
                 if attempt == _LOADS - 1 or not self._stream.bus.connected:
                     raise
+                await self._stream.look()  # it may be lost
 
     async def _load_once(self) -> None:
         self.state = MapState()
@@ -165,8 +177,8 @@ class MapReader:
         self.recent.clear()
         self.epoch = self._stream.epoch
         kind = self._stream.kind
-        self.head_seq = await maps.read_map(self._stream.bus, kind, self.topic, self.state)
-        self.whole_seq = self.state.seq
+        self.whole = await maps.read_map(self._stream.bus, kind, self.topic, self.state)
+        self._began()
         self._changes = _Changes(self._stream.numbered, self.topic, self._receive, self.restart)
         await self._changes.open(self.state.seq)
 
@@ -186,9 +198,7 @@ class MapReader:
         except ValueError as error:
             self._refuse(message, error)
             return
-        applied = state.apply(message.seq, message.stored_us, change)
-        if self.is_read:
-            self._followed(change, applied)
+        self._followed(change, state.apply(message.seq, message.stored_us, change))
 
     def _refuse(self, message: Numbered, error: ValueError) -> None:
         self.state.skip(message.seq, message.stored_us)
@@ -196,5 +206,4 @@ class MapReader:
         if not self._has_told:
             self._has_told = True
             log.warning("map %s: message %d is no change: %s", self.topic, message.seq, error)
-        if self.is_read:
-            self._followed(None, Applied(Outcome.INVALID))
+        self._followed(None, Applied(Outcome.INVALID))

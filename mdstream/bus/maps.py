@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import nats.errors
-import nats.js.errors
 
 from mdstream.bus import map_streams, streams
 from mdstream.bus.map_streams import MAPS, PRESENCE, MapKind
@@ -22,22 +21,37 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAPS",
+    "NO_WHOLE",
     "PRESENCE",
     "MapKind",
     "Put",
+    "Whole",
     "ensure_maps",
     "forget_changes",
+    "forget_pages",
     "put_change",
     "read_map",
+    "whole_of",
     "write_map",
 ]
 
-PAGE_BYTES: Final = 512 * 1024
+PAGE_BYTES: Final = 128 * 1024
 """Of a stored page; less where the server takes less."""
 MOST_PAGES: Final = 1_024
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _MSG_ID = "Nats-Msg-Id"
 _ROLLUP = {"Nats-Rollup": "sub"}
+
+
+class Whole(NamedTuple):
+    """A stored whole map: the number of its head in the stream, up to which change it goes, how many pages it has. All 0 for none."""
+
+    stream_seq: int
+    seq: int
+    pages: int
+
+
+NO_WHOLE: Final = Whole(0, 0, 0)
 
 
 class Put(NamedTuple):
@@ -73,53 +87,78 @@ async def put_change(
 # ---- whole maps
 
 
-async def read_map(bus: Bus, kind: MapKind, topic: str, state: MapState) -> int:
-    """Loads the newest whole map into ``state``, which stays empty if there is none. Returns the number in the stream of its head, 0 for
-    none. Raises BusError, BusUnavailable; also where pages are missing because a newer one has come: try again."""
+async def whole_of(bus: Bus, kind: MapKind, topic: str) -> Whole:
+    """The newest whole map that is stored. Raises BusError, BusUnavailable."""
+    head = await bus.last_stored(kind.stream, kind.head(topic))
+    return NO_WHOLE if head is None else Whole(head.stream_seq, *_pages_of(kind, topic, head.payload))
+
+
+async def read_map(bus: Bus, kind: MapKind, topic: str, state: MapState) -> Whole:
+    """Loads the newest whole map into ``state``, which stays empty if there is none. Raises BusError, BusUnavailable; also where pages
+    are missing because a newer one has come: try again."""
     head = await bus.last_stored(kind.stream, kind.head(topic))
     if head is None:
-        return 0
+        return NO_WHOLE
+    seq, pages = _pages_of(kind, topic, head.payload)
+    found = [head.payload]
+    for number in range(1, pages):
+        page = await bus.last_stored(kind.stream, kind.page(topic, seq, number))
+        if page is None:
+            raise BusUnavailable(f"a page of {kind.head(topic)} is gone; a newer one has come")
+        found.append(page.payload)
     try:
-        seq, pages = pages_of(head.payload)
-        if not 1 <= pages <= MOST_PAGES:
-            raise ValueError(f"it has {pages} pages")
-        found = [head.payload]
-        for number in range(1, pages):
-            page = await bus.last_stored(kind.stream, kind.page(topic, seq, number))
-            if page is None:
-                raise BusUnavailable(f"a page of {kind.head(topic)} is gone; a newer one has come")
-            found.append(page.payload)
         state.load(found)
     except ValueError as error:
-        raise BusError(
-            f"what {kind.stream} holds on {kind.head(topic)} cannot be read ({error}); `nats stream purge {kind.stream} --subject "
-            f"{kind.head(topic)}` removes it, and the log is read instead"
-        ) from None
-    return head.stream_seq
+        raise _unreadable(kind, topic, error) from None
+    return Whole(head.stream_seq, seq, pages)
 
 
-async def write_map(bus: Bus, kind: MapKind, topic: str, state: MapState, *, expected_seq: int) -> int:
-    """Stores the whole map in place of the head with the number ``expected_seq``; returns the number of its own.
+def _pages_of(kind: MapKind, topic: str, head: bytes) -> tuple[int, int]:
+    try:
+        seq, pages = pages_of(head)
+        if not 1 <= pages <= MOST_PAGES:
+            raise ValueError(f"it has {pages} pages")
+    except ValueError as error:
+        raise _unreadable(kind, topic, error) from None
+    return seq, pages
+
+
+def _unreadable(kind: MapKind, topic: str, error: ValueError) -> BusError:
+    return BusError(
+        f"what {kind.stream} holds on {kind.head(topic)} cannot be read ({error}); `nats stream purge {kind.stream} --subject "
+        f"{kind.head(topic)}` removes it, and the log is read instead"
+    )
+
+
+async def write_map(
+    bus: Bus, kind: MapKind, topic: str, state: MapState, *, expected_seq: int
+) -> Whole:
+    """Stores the whole map as it is now in place of the head with the number ``expected_seq``.
 
     Raises BusConflict if another one is there, BusError, BusUnavailable.
     """
-    seq = state.seq
-    head, *others = state.pages(min(PAGE_BYTES, bus.max_payload_bytes // 2))
-    for number, page in enumerate(others, 1):
-        await _store(bus, kind, kind.page(topic, seq, number), page, dict(_ROLLUP))
+    whole = state.whole(min(PAGE_BYTES, bus.max_payload_bytes // 2))
+    for number in range(1, len(whole)):
+        await _store(bus, kind, kind.page(topic, whole.seq, number), whole.page(number), dict(_ROLLUP))
+    headers = {_EXPECTED: str(expected_seq), **_ROLLUP}
     try:
-        return await _store(bus, kind, kind.head(topic), head, {_EXPECTED: str(expected_seq), **_ROLLUP})
+        head_seq = await _store(bus, kind, kind.head(topic), whole.page(0), headers)
     except BusConflict:
-        if others:
-            await _purge(bus, kind, {"filter": kind.pages(topic, seq)})
+        if len(whole) > 1:
+            await _purge(bus, kind, {"filter": kind.pages(topic, whole.seq)})
         raise
+    return Whole(head_seq, whole.seq, len(whole))
 
 
-async def forget_changes(bus: Bus, kind: MapKind, topic: str, before_seq: int, pages_of_seq: int) -> None:
-    """Removes the changes before a number, and the pages of an old map: newer ones have them in. Raises BusError, BusUnavailable."""
+async def forget_changes(bus: Bus, kind: MapKind, topic: str, before_seq: int) -> None:
+    """Removes the changes before a number: a whole map has them in. Raises BusError, BusUnavailable."""
     await _purge(bus, kind, {"filter": kind.log(topic), "seq": before_seq})
-    if pages_of_seq:
-        await _purge(bus, kind, {"filter": kind.pages(topic, pages_of_seq)})
+
+
+async def forget_pages(bus: Bus, kind: MapKind, topic: str, whole: Whole) -> None:
+    """Removes the pages of a whole map that was replaced. Raises BusError, BusUnavailable."""
+    if whole.pages > 1:
+        await _purge(bus, kind, {"filter": kind.pages(topic, whole.seq)})
 
 
 async def _store(bus: Bus, kind: MapKind, subject: str, payload: bytes, headers: dict[str, str]) -> int:
