@@ -19,6 +19,7 @@ from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.control_decoder import JSON, MAX_VALUES, decode_strictly, first_repeated, shown
+from mdstream.gateway.map_commands import Put, SubscribeMap, SubscribePresence
 from mdstream.model import MAX_NUMBER, Channel, InstrumentId
 
 if TYPE_CHECKING:
@@ -171,15 +172,33 @@ class BadCommand(Struct, frozen=True):
     error: CommandError
 
 
-Command: TypeAlias = Subscribe | SubscribeMany | SubscribeCandles | Unsubscribe | Recover | Auth | Ping
+Command: TypeAlias = (
+    Subscribe
+    | SubscribeMany
+    | SubscribeCandles
+    | SubscribeMap
+    | SubscribePresence
+    | Unsubscribe
+    | Recover
+    | Put
+    | Auth
+    | Ping
+)
 
-_TYPES: dict[str, type[_Command]] = {
+_TYPES: dict[str, type[Struct]] = {
     "subscribe": Subscribe,
     "unsubscribe": Unsubscribe,
     "recover": Recover,
     "auth": Auth,
     "ping": Ping,
+    "put": Put,
 }
+_OF_CHANNEL: dict[str, type[Struct]] = {
+    Channel.CANDLES: SubscribeCandles,
+    Channel.MAP: SubscribeMap,
+    Channel.PRESENCE: SubscribePresence,
+}
+"""Channels whose ``subscribe`` has other fields."""
 _MANY: dict[str, int] = {Channel.INSTRUMENTS: 1_000, Channel.BOARD: 500}
 """Channels of many instruments, and their interval where a command gives none."""
 _LEAST_MANY_MS = 100
@@ -356,7 +375,7 @@ class CommandReader:
             raise _bad_value(f"subs names {twice} twice")
 
 
-def _kind(value: object) -> type[_Command]:
+def _kind(value: object) -> type[Struct]:
     """The type of the command, by its ``op``; checks ``channel`` too. Raises CommandError."""
     if not isinstance(value, dict):
         raise CommandError(ErrorCode.BAD_COMMAND, f"a command is a map with `op`, not {_type_name(value)}")
@@ -371,8 +390,8 @@ def _kind(value: object) -> type[_Command]:
         raise CommandError(
             ErrorCode.UNKNOWN_CHANNEL, f"channel is {shown(value['channel'])}; it must be one of {channels}"
         )
-    if kind is Subscribe and value.get("channel") == Channel.CANDLES:
-        return SubscribeCandles
+    if kind is Subscribe and (special := _OF_CHANNEL.get(value.get("channel", ""))) is not None:
+        return special
     return SubscribeMany if kind is Subscribe and value.get("channel") in _MANY else kind
 
 

@@ -52,7 +52,8 @@ class SubscribePresence(_Command, tag="subscribe", frozen=True):
     join: bool = False
     info: Any = None
     who: bool = False
-    interval_ms: Number = PRESENCE_MS
+    interval_ms: Number = 0
+    """0: the usual one."""
     resume: Resume = msgspec.field(default_factory=dict)
 
 
@@ -96,7 +97,8 @@ def check_map(config: GatewayConfig, command: SubscribeMap) -> None:
 def check_presence(config: GatewayConfig, command: SubscribePresence) -> None:
     """Raises CommandError ``bad_value``."""
     _check_topics(config, command.topics, command.resume)
-    _check_interval(config, command.interval_ms, least=LEAST_MS)
+    if command.interval_ms:
+        _check_interval(config, command.interval_ms, least=LEAST_MS)
     if command.info is not None and not command.join:
         raise bad_value("info is for those who join; join is false")
     try:
@@ -105,6 +107,12 @@ def check_presence(config: GatewayConfig, command: SubscribePresence) -> None:
         raise bad_value(f"info: {error}") from None
     if size > MAX_INFO_BYTES:
         raise bad_value(f"info has {size} bytes as MessagePack; {MAX_INFO_BYTES} are allowed")
+
+
+def usual_ms(config: GatewayConfig) -> int:
+    """The interval of presence where the command gives none: the next one that is served."""
+    served = [ms for ms in config.intervals_ms if ms >= LEAST_MS]
+    return min((ms for ms in served if ms >= PRESENCE_MS), default=max(served, default=PRESENCE_MS))
 
 
 def topics_of(command: SubscribeMap | SubscribePresence, subject: str) -> dict[str, tuple[int, int] | None]:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from mdstream.gateway.control_decoder import JSON, MSGPACK
+from mdstream.maps import MAX_KEYS
 from mdstream.model import MAX_NUMBER, Channel, Ref
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def encode_both(message: Message) -> tuple[bytes, bytes]:
 
 
 RESUMES: Final = [Channel.BOOK, Channel.TRADES, Channel.TICKER, Channel.BOARD, Channel.INSTRUMENTS]
+RESUMES += [Channel.MAP, Channel.PRESENCE]
 """Channels of which a subscription may go on from a number."""
 Shared = Mapping[str, Mapping[str, int]]
 """The limits that a client has together with others: ``{"address": {…}, "user": {…}}``, or less."""
@@ -85,6 +87,9 @@ def welcome(
         "answer_bytes_burst": config.answer_bytes_burst,
         "control_frames_per_second": config.control_frames_per_second,
         "control_frames_burst": config.control_frames_burst,
+        "puts_per_second": config.puts_per_second,
+        "puts_burst": config.puts_burst,
+        "max_map_keys": MAX_KEYS,
         **shared,
     }
     return {
@@ -174,6 +179,30 @@ def subscribed_candles(id: CommandId, sub: int, instrument: str, span: str, ref:
         "ref": reference(ref),
         "resumed": False,
     }
+
+
+def subscribed_topic(id: CommandId, topic: Topic, name: str, epoch: int, *, resumed: bool) -> Message:
+    """To a map, or to presence."""
+    return {
+        **_head("subscribed", id),
+        "sub": topic.number,
+        "channel": topic.channel,
+        "topic": name,
+        "epoch": epoch,
+        "interval_ms": topic.interval_ms,
+        "resumed": resumed,
+    }
+
+
+def stored(id: CommandId, topic: str, seq: int) -> Message:
+    """The answer to a ``put`` that was applied."""
+    return {**_head("stored", id), "topic": topic, "seq": seq}
+
+
+def conflict(id: CommandId, topic: str, current: Mapping[str, list[object] | None]) -> Message:
+    """The answer to a ``put`` that expected something else than holds."""
+    text = f"what was expected of {topic} does not hold; nothing was changed"
+    return {**error(id, "conflict", text), "current": current}
 
 
 class Subscribed:

@@ -308,6 +308,7 @@ class Gateway:
             await self._authenticator.stop()
         self._admin.close()
         await self._sessions.subscriptions.candle_topics.close()
+        await self._sessions.leave()
         await self._instruments.close()
         if self._usage is not None:
             await self._usage.stop()
@@ -363,6 +364,7 @@ class Gateway:
         stale_ms = self.config.stale_after_ms
         options = ReaderOptions(stale_after_s=stale_ms / 1000 if stale_ms else None)
         self._sessions.subscriptions.candle_topics.use(bus)
+        self._sessions.subscriptions.maps.use(bus)
         self._instruments.use(Readers(bus, self.scheduler, options))
 
     # ---- who may be here

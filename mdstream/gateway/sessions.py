@@ -30,10 +30,13 @@ from mdstream.gateway.commands import (
     CommandId,
     CommandReader,
     Ping,
+    Put,
     Recover,
     Subscribe,
     SubscribeCandles,
     SubscribeMany,
+    SubscribeMap,
+    SubscribePresence,
     Unsubscribe,
     UsualSubscribe,
 )
@@ -41,6 +44,7 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_topic, no_longer_allowed
 from mdstream.gateway.lifetimes import Lifetimes, SingleSessions
 from mdstream.gateway.limits import Limits, Visitor
+from mdstream.gateway.map_subscriptions import OF_MAPS
 from mdstream.gateway.overviews import OF_MANY
 from mdstream.gateway.renewals import Renewals
 from mdstream.gateway.sockets import peer_of
@@ -59,6 +63,8 @@ log = logging.getLogger("mdstream.gateway.sessions")
 
 _AUDITED = (ErrorCode.NOT_ENTITLED, ErrorCode.UNAUTHORIZED)
 """Refusals of commands that the audit log tells."""
+_OF_ONE = frozenset((Channel.BOOK, Channel.TRADES, Channel.TICKER, Channel.CANDLES))
+"""Channels whose subscription is to one instrument."""
 _COMMANDS = Cost.COMMANDS
 """Read once: to read a member of an enumeration takes as long as a call."""
 UNWELCOME = object()
@@ -129,6 +135,9 @@ class Sessions:
             Subscribe: ("subscribe", self.subscriptions.subscribe),
             SubscribeMany: ("subscribe", self.subscriptions.subscribe_many),
             SubscribeCandles: ("subscribe", self.subscriptions.subscribe_candles),
+            SubscribeMap: ("subscribe", self.subscriptions.subscribe_map),
+            SubscribePresence: ("subscribe", self.subscriptions.subscribe_map),
+            Put: ("put", self.subscriptions.maps.put),
             Unsubscribe: ("unsubscribe", self.subscriptions.unsubscribe),
             Recover: ("recover", self._recover),
             Auth: ("auth", self._auth),
@@ -207,6 +216,7 @@ class Sessions:
         client.cancel_tasks()
         self._limits.left(client.visitor)
         self.subscriptions.count_ends(session)
+        self.subscriptions.maps.closed(session)
         self._renewals.forget(session)
         if self.single is not None:
             self.single.closed(session)
@@ -243,6 +253,10 @@ class Sessions:
 
     # ---- the end
 
+    async def leave(self) -> None:
+        """The gateway ends: so does the presence of its sessions."""
+        await self.subscriptions.maps.close()
+
     async def cancel_openings(self) -> None:
         """Cancels every ``subscribe`` that still waits for an instrument to open, and every token that is still being checked."""
         self.lifetimes.stop()
@@ -254,10 +268,11 @@ class Sessions:
 
     def end_not_entitled(self, session: Session) -> None:
         """Call when a client's entitlements have changed: ends what they no longer allow, and tells the client."""
-        topics = [topic for topic in session.sink.topics() if topic.channel not in OF_MANY]
-        ended = no_longer_allowed(client_of(session).identity.entitlements, topics, self._config.delay_ms)
+        of_instruments = [topic for topic in session.sink.topics() if topic.channel in _OF_ONE]
+        ended = no_longer_allowed(client_of(session).identity.entitlements, of_instruments, self._config.delay_ms)
         self.subscriptions.end(session, ended, ErrorCode.NOT_ENTITLED.value)
         self.subscriptions.overviews.end_forbidden(session)
+        self.subscriptions.maps.end_forbidden(session)
 
     # ---- one command
 
@@ -365,6 +380,9 @@ class Sessions:
             raise unknown_sub(command.sub)
         if topic.channel in OF_MANY:
             self.subscriptions.overviews.recover(session, topic, command.from_seq)
+            return
+        if topic.channel in OF_MAPS:
+            self.subscriptions.maps.recover(session, topic, command.from_seq)
             return
         check_topic(client_of(session).identity.entitlements, topic, self._config.delay_ms)
         if topic.channel == Channel.CANDLES:
