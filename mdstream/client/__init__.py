@@ -21,7 +21,9 @@ from mdstream.client.client import DEFAULT_URL, connect
 from mdstream.client.lined import LinedBook, LinedTicker, LinedTrades, LineReport
 from mdstream.client.lined_candles import LinedCandles
 from mdstream.client.listing import InstrumentList, ListedInstrument, ListUpdate
+from mdstream.client.map import Map, MapEntry, MapUpdate
 from mdstream.client.policy import Policy
+from mdstream.client.presence import Presence, PresenceUpdate, Present
 from mdstream.client.states import ConnectionState, Stats, SubscriptionState
 from mdstream.client.stream import UpdateStream
 from mdstream.client.subscription import Subscription
@@ -33,6 +35,8 @@ from mdstream.errors import (
     ConnectionLost,
     HandshakeRefused,
     ProtocolViolation,
+    PutConflict,
+    PutRefused,
     SubscriptionRefused,
 )
 
@@ -61,8 +65,16 @@ __all__ = [
     "LinedTrades",
     "ListUpdate",
     "ListedInstrument",
+    "Map",
+    "MapEntry",
+    "MapUpdate",
     "Policy",
+    "Presence",
+    "PresenceUpdate",
+    "Present",
     "ProtocolViolation",
+    "PutConflict",
+    "PutRefused",
     "Stats",
     "Subscription",
     "SubscriptionRefused",

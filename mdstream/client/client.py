@@ -17,11 +17,11 @@ from mdstream.auth.client_key import ClientKey
 from mdstream.client.actions import DialNow, HangUp, RenewToken, Send
 from mdstream.client.api import Client, S, until
 from mdstream.client.core import ClientCore
-from mdstream.client.events import Welcome
+from mdstream.client.events import Refused, Stored, Welcome
 from mdstream.client.lines import Line, LinedClient, deal
 from mdstream.client.observers import Observer
 from mdstream.client.policy import Policy
-from mdstream.client.protocol import FormatName, Request
+from mdstream.client.protocol import Command, FormatName, Request
 from mdstream.client.protocol_factory import make_codec
 from mdstream.client.states import ConnectionState, Stats
 from mdstream.client.subscription import Link, Subscription
@@ -131,6 +131,16 @@ class SingleClient(Line):
         if answered is None:
             raise ConnectionFailed(f"there is no connection to {self.url}: {self.reason or self.state}")
         return answered - sent
+
+    async def _call(self, make: Callable[[int], Command]) -> Stored | Refused | None:
+        answer: asyncio.Future[Stored | Refused | None] = self._loop.create_future()
+
+        def take(event: Stored | Refused | None) -> None:
+            if not answer.done():
+                answer.set_result(event)
+
+        self._core.call(make, take)
+        return await answer
 
     def attach(self, make: Callable[[Link], S]) -> S:
         """Adds the subscription that ``make`` returns, and asks for it as soon as there is a connection."""

@@ -71,6 +71,8 @@ class ClientCore:
         self._asked: dict[int, list[Subscription]] = {}
         self._recovering: dict[int, Subscription] = {}
         self._pings: dict[int, Callable[[float | None], object]] = {}
+        self._calls: dict[int, Callable[[events.Stored | events.Refused | None], object]] = {}
+        """Commands whose answer somebody waits for; None: the connection is gone."""
         self._subscriptions: dict[Request, Subscription] = {}
         self._by_number: dict[int, Subscription] = {}
         self._ever_open = False
@@ -205,6 +207,19 @@ class ClientCore:
         times += [t for t in (self._dial_at, self._leave_at, self._silence_deadline()) if t is not None]
         self._earliest = min(times, default=None)
 
+    def call(
+        self,
+        make: Callable[[int], Command],
+        answered: Callable[[events.Stored | events.Refused | None], object],
+    ) -> None:
+        """Sends the command that `make` returns for an id; `answered` is called with its answer, or None if the connection is lost before."""
+        if not self._connected or self.welcome is None:
+            answered(None)
+            return
+        id = next(self._ids)
+        self._calls[id] = answered
+        self._command(make(id))
+
     def close(self) -> None:
         """The user closes the client."""
         self._close(None)
@@ -247,6 +262,10 @@ class ClientCore:
                 self.stats.updates += 1
                 self._health.useful = True
                 self._take_stream(event, now)
+            case events.MapPage() | events.PresencePage():
+                self.stats.updates += 1
+                self._health.useful = True
+                self._take_stream(event, now)
             case events.BoardNames():
                 self._take_stream(event, now)
             case events.Heartbeat():
@@ -270,6 +289,9 @@ class ClientCore:
                 self._take_refused(event, now)
             case events.Unsubscribed() if event.id is None:
                 self._take_unsubscribed(event, now)
+            case events.Stored():
+                if isinstance(event.id, int) and (called := self._calls.pop(event.id, None)) is not None:
+                    notify(called, event)
             case events.Pong():
                 if isinstance(event.id, int) and (answered := self._pings.pop(event.id, None)) is not None:
                     notify(answered, now)
@@ -317,7 +339,7 @@ class ClientCore:
     def _take_subscribed(self, event: events.Subscribed, now: float) -> None:
         waiting = self._asked.get(event.id, []) if isinstance(event.id, int) else []
         asked = next(
-            (s for s in waiting if s.request.is_answered_by(event.instrument, event.instruments)), None
+            (s for s in waiting if s.request.is_answered_by(event.topic or event.instrument, event.instruments)), None
         )
         if asked is None:
             log.debug("ignoring subscribed %r, which answers no command", event.id)
@@ -346,6 +368,8 @@ class ClientCore:
             self._refuse([s for s in asked if self._subscriptions.get(s.request) is s], event, now)
         elif (answered := self._pings.pop(id, None)) is not None:
             notify(answered, None)
+        elif (called := self._calls.pop(id, None)) is not None:
+            notify(called, event)
         else:
             said = printable(f"{event.code}: {event.message}")
             log.warning("the gateway refused a command: %s", said)
@@ -464,6 +488,9 @@ class ClientCore:
         pings, self._pings = self._pings, {}
         for answered in pings.values():
             notify(answered, None)
+        calls, self._calls = self._calls, {}
+        for called in calls.values():
+            notify(called, None)
         for table in (self._asked, self._recovering, self._by_number):
             table.clear()
         if why is not None:

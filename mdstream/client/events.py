@@ -168,6 +168,48 @@ class BoardChange(Struct, frozen=True, array_like=True, tag=9):
         _require_order(self.first, self.last)
 
 
+class MapRow(Struct, frozen=True, array_like=True):
+    """What a key of a map holds; ``rev`` is the number of the change that set it."""
+
+    value: Any
+    rev: Count
+    by: str | None
+    ts_us: Count
+
+
+class MapPage(Struct, frozen=True, array_like=True, tag=12):
+    """A page of a message that leads a map from ``prev`` (None: from nothing) to ``seq``."""
+
+    sub: Count
+    prev: Count | None
+    seq: Count
+    page: Count
+    pages: Count
+    rows: dict[str, MapRow]
+    delete: list[str]
+
+
+class PresentRow(Struct, frozen=True, array_like=True):
+    """A session that is present."""
+
+    user: str
+    since_us: Count
+    info: Any = None
+
+
+class PresencePage(Struct, frozen=True, array_like=True, tag=13):
+    """As ``MapPage``, of who is present; ``rows`` and ``delete`` are None where only the count is told."""
+
+    sub: Count
+    prev: Count | None
+    seq: Count
+    page: Count
+    pages: Count
+    count: Count
+    rows: dict[str, PresentRow] | None = None
+    delete: list[str] | None = None
+
+
 class Welcome(Struct, frozen=True, tag_field="type", tag="welcome"):
     version: int
     heartbeat_ms: Annotated[int, Meta(gt=0)]
@@ -198,12 +240,14 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     delay_ms: int = 0
     instruments: list[str] | None = None
     span: str = ""
+    topic: str = ""
+    epoch: Count = 0
+    """Of a map: when the stream was created that numbers its changes."""
 
     def __post_init__(self) -> None:
-        if self.instruments is None and (
-            not self.instrument or self.price_exp is None or self.size_exp is None
-        ):
-            raise ValueError("subscribed names no instrument and its scale, nor instruments")
+        is_of_one = self.instrument and self.price_exp is not None and self.size_exp is not None
+        if self.instruments is None and not self.topic and not is_of_one:
+            raise ValueError("subscribed names no instrument and its scale, nor instruments, nor a topic")
 
 
 class InstrumentRow(Struct, frozen=True):
@@ -283,11 +327,21 @@ class Refused(Struct, frozen=True, tag_field="type", tag="error"):
     code: str
     message: str = ""
     id: int | str | None = None
+    current: dict[str, MapRow | None] | None = None
+    """Of a `put` with the code `conflict`: what the expected keys hold."""
 
     @property
     def before_welcome(self) -> bool:
         """Whether it may be the first message: of a gateway that says so what is wrong with a credential, and closes."""
         return self.code == ErrorCode.UNAUTHORIZED
+
+
+class Stored(Struct, frozen=True, tag_field="type", tag="stored"):
+    """The answer to a ``put`` that was applied."""
+
+    topic: str
+    seq: Count
+    id: int | str | None = None
 
 
 class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
@@ -311,7 +365,8 @@ class Authenticated(Struct, frozen=True, tag_field="type", tag="authenticated"):
 
 Update: TypeAlias = Delta | Snapshot | Trades | Ticker | Candles
 BoardData: TypeAlias = BoardNames | BoardSnapshot | BoardChange
-Data: TypeAlias = Update | BoardData | Heartbeat
+KeyedData: TypeAlias = MapPage | PresencePage
+Data: TypeAlias = Update | BoardData | KeyedData | Heartbeat
 ListData: TypeAlias = Instruments | InstrumentsChanged
 Control: TypeAlias = (
     Welcome
@@ -322,6 +377,7 @@ Control: TypeAlias = (
     | Unsubscribed
     | Drain
     | Refused
+    | Stored
     | Pong
     | TokenExpiring
     | Authenticated

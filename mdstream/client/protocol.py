@@ -7,6 +7,7 @@ know: unknown keys, trailing array elements and unknown message types.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -48,6 +49,12 @@ class Request(NamedTuple):
     """Of candles."""
     history: int = 0
     """Closed candles before the newest one."""
+    prefix: str = ""
+    """Of a map: how its keys begin."""
+    who: bool = False
+    join: bool = False
+    info: str = ""
+    """Of presence: whether sessions are shown, whether this one is present, and what it says of itself, as JSON."""
 
     def is_answered_by(self, instrument: str, patterns: Sequence[str] | None) -> bool:
         return tuple(patterns or ()) == self.patterns and (
@@ -60,6 +67,8 @@ def subscribe(
 ) -> Command:
     """One ``subscribe`` for several instruments; the requests must be equal in everything else."""
     first = requests[0]
+    if first.channel in ("map", "presence"):
+        return _subscribe_topics(id, requests, resume)
     if first.patterns:
         return _subscribe_many(id, first, resume.get(first.instrument) if resume else None)
     command: Command = {
@@ -97,6 +106,29 @@ def _subscribe_many(id: int, request: Request, resume: tuple[int, int] | None) -
     if resume is not None:
         command["resume"] = list(resume)
     return command
+
+
+def _subscribe_topics(
+    id: int, requests: Sequence[Request], resume: Mapping[str, tuple[int, int]] | None
+) -> Command:
+    first = requests[0]
+    command: Command = {
+        "op": "subscribe",
+        "id": id,
+        "channel": first.channel,
+        "topics": [request.instrument for request in requests],
+    }
+    given = {"prefix": first.prefix, "who": first.who, "join": first.join, "interval_ms": first.interval_ms}
+    command.update({name: value for name, value in given.items() if value})
+    if first.info:
+        command["info"] = json.loads(first.info)
+    if resume:
+        command["resume"] = {topic: list(place) for topic, place in resume.items()}
+    return command
+
+
+def put(id: int, fields: Mapping[str, Any]) -> Command:
+    return {"op": "put", "id": id, **fields}
 
 
 def unsubscribe(id: int, subs: Sequence[int]) -> Command:

@@ -14,6 +14,7 @@ from mdstream.client.events import (
     BoardData,
     Candles,
     Delta,
+    KeyedData,
     ListData,
     Lost,
     Snapshot,
@@ -29,7 +30,7 @@ from mdstream.client.states import TRUSTED_STATES, Stats, SubscriptionState
 
 log = logging.getLogger(__name__)
 
-StreamEvent = Delta | Snapshot | Trades | Ticker | Lost | BoardData | ListData | Candles
+StreamEvent = Delta | Snapshot | Trades | Ticker | Lost | BoardData | ListData | Candles | KeyedData
 
 _EXACT = Context(prec=60)
 _LIVE = StateChange(sub=0, state=SubscriptionState.LIVE)
@@ -219,6 +220,7 @@ class Subscription:
         self.number = event.sub
         self._reported, self._report = SubscriptionState.LIVE, _LIVE
         self._retry.reset()
+        self.take_epoch(event.epoch)
         self._begin(now, resumed=event.resumed, rescaled=rescaled)
         self.price_exp, self.size_exp = price_exp, size_exp
         self.delay_ms = event.delay_ms
@@ -286,6 +288,9 @@ class Subscription:
     def tick(self, now: float) -> None: ...
 
     # ---- for the channels
+
+    def take_epoch(self, epoch: int) -> None:
+        """Of what numbers its messages, where ``subscribed`` says it."""
 
     def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
         """Accepted: continues from ``resume``, or from nothing."""
