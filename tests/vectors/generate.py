@@ -14,11 +14,13 @@ import cases_boards
 import cases_candles
 import cases_client
 import cases_feed
+import cases_maps
 import cases_server
 import cases_views
 from reference import (
     BOARD,
     DATA,
+    KEYED,
     Object,
     candles,
     checksum,
@@ -92,6 +94,24 @@ def of_candles() -> Object:
     return {"data": data, "messages": messages, "commands": commands, "bus": bus}
 
 
+def of_maps() -> Object:
+    data = []
+    for name, kind, fields in cases_maps.data():
+        text, packed = KEYED[kind](fields)
+        head = {"name": name, "type": kind, "fields": fields}
+        data.append({**head, "json": json_text(text), "msgpack": msgpack_hex(packed)})
+    bus = [
+        {"name": name, "subject": subject, "values": values, "msgpack": msgpack_hex(*values)}
+        for name, subject, values in cases_maps.bus()
+    ]
+    return {
+        "data": data,
+        "messages": [_map(name, "type", message) for name, message in cases_maps.messages()],
+        "commands": [_map(name, "op", command) for name, command in cases_maps.commands()],
+        "bus": bus,
+    }
+
+
 def feed() -> Object:
     values = [
         {"name": name, "stream": stream, "value": value, "msgpack": msgpack_hex(value)}
@@ -155,6 +175,7 @@ def files() -> dict[str, str]:
         "views": views,
         "boards": boards(),
         "candles": of_candles(),
+        "maps": of_maps(),
     }
     return {f"{name}.json": rendered(document) for name, document in documents.items()}
 
