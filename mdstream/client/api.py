@@ -13,16 +13,18 @@ from mdstream.candle import MAX_HISTORY, SPANS
 from mdstream.client.board import Board
 from mdstream.client.book import Book
 from mdstream.client.candles import Candles
-from mdstream.client.events import Welcome
+from mdstream.client.events import Published, Welcome
 from mdstream.client.listing import InstrumentList
 from mdstream.client.observers import Observer
 from mdstream.client.protocol import Request
 from mdstream.client.states import ConnectionState, Stats
 from mdstream.client.subscription import Subscription
 from mdstream.client.ticker import Ticker
+from mdstream.client.topic_events import Events
 from mdstream.client.trades import Trades
 from mdstream.errors import ClientError, ConnectionFailed
 from mdstream.model import InstrumentId
+from mdstream.topics import OWN, check_topic
 
 DATA_WAIT_S = 5.0
 """How long a subscription waits for its data if the gateway says why there is none."""
@@ -160,6 +162,25 @@ class Client(ABC):
         )
         return await self._subscribed(Candles, next(same, request))
 
+    async def events(self, topic: str = OWN, *, device: str = "", since: int | None = None) -> Events:
+        """Subscribes to the events of a topic, by default the user's own; returns when the gateway has accepted.
+
+        Where the topic is acknowledged, what the user has not acknowledged comes first; ``device`` names this device where each one
+        acknowledges by itself. Else events come from now on, or from those after the number ``since`` (0: all that are kept). Raises
+        ValueError for what is no topic, and the errors of ``book``.
+        """
+        check_topic(topic)
+        return await self._subscribed(Events, Request("events", topic, device=device, since=since))
+
+    @abstractmethod
+    async def publish(self, topic: str, type: str, data: Any, *, key: str | None = None) -> Published:
+        """Publishes an event; returns when it is stored, with its number (``seq``).
+
+        Events to one topic are stored in the order of the calls. The client tries again while the gateway cannot store it; by ``key``, or
+        one that it makes itself, the event is stored once. Raises PublishRefused with the gateway's code, or ConnectionFailed after 30 s
+        (``Policy.publish_timeout_s``): then it may be stored or not.
+        """
+
     @abstractmethod
     def _find(self, request: Request) -> Subscription | None:
         """The subscription that has not ended, if there is one."""
@@ -169,7 +190,7 @@ class Client(ABC):
         """A new subscription, asked for as soon as there is a connection."""
 
     async def _subscribed(self, kind: type[S], request: Request) -> S:
-        if not request.patterns:
+        if not request.patterns and request.channel != "events":
             InstrumentId.parse(request.instrument)
         subscription = self._find(request)
         if isinstance(subscription, kind):

@@ -11,7 +11,7 @@ from typing import Any
 from mdstream.client.api import Client, S, until
 from mdstream.client.book import Book
 from mdstream.client.candles import Candles
-from mdstream.client.events import Welcome
+from mdstream.client.events import Published, Welcome
 from mdstream.client.lined import (
     BookLeg,
     Leg,
@@ -141,6 +141,9 @@ class LinedClient(Client):
 
     async def ping(self) -> float:
         return await self._best.ping()
+
+    async def publish(self, topic: str, type: str, data: Any, *, key: str | None = None) -> Published:
+        return await self._best.publish(topic, type, data, key=key)
 
     async def open(self) -> None:
         for line in self._lines:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from mdstream.client.events import Event
+from mdstream.topics import OWN, is_of_a_user
 
 VERSION = 1
 """Of the contract."""
@@ -48,8 +49,15 @@ class Request(NamedTuple):
     """Of candles."""
     history: int = 0
     """Closed candles before the newest one."""
+    device: str = ""
+    """Of events: which of the user's devices this is."""
+    since: int | None = None
+    """Of events: the number after which they begin; None: where the user stands, or now."""
 
     def is_answered_by(self, instrument: str, patterns: Sequence[str] | None) -> bool:
+        """``instrument``: or a topic, which a user may have called `user`, its own."""
+        if self.channel == "events" and self.instrument == OWN:
+            return is_of_a_user(instrument)
         return tuple(patterns or ()) == self.patterns and (
             bool(self.patterns) or instrument == self.instrument
         )
@@ -62,6 +70,8 @@ def subscribe(
     first = requests[0]
     if first.patterns:
         return _subscribe_many(id, first, resume.get(first.instrument) if resume else None)
+    if first.channel == "events":
+        return _subscribe_events(id, requests, resume)
     command: Command = {
         "op": "subscribe",
         "id": id,
@@ -97,6 +107,30 @@ def _subscribe_many(id: int, request: Request, resume: tuple[int, int] | None) -
     if resume is not None:
         command["resume"] = list(resume)
     return command
+
+
+def _subscribe_events(
+    id: int, requests: Sequence[Request], resume: Mapping[str, tuple[int, int]] | None
+) -> Command:
+    command: Command = {
+        "op": "subscribe",
+        "id": id,
+        "channel": "events",
+        "topics": [request.instrument for request in requests],
+    }
+    if requests[0].device:
+        command["device"] = requests[0].device
+    if resume:
+        command["resume"] = {topic: list(place) for topic, place in resume.items()}
+    return command
+
+
+def acknowledge(sub: int, seq: int) -> Command:
+    return {"op": "ack", "sub": sub, "seq": seq}
+
+
+def publish(id: int, topic: str, event: str, data: Any, key: str) -> Command:
+    return {"op": "publish", "id": id, "topic": topic, "event": event, "data": data, "key": key}
 
 
 def unsubscribe(id: int, subs: Sequence[int]) -> Command:

@@ -25,6 +25,7 @@ from mdstream.client.events import (
     Snapshot,
     Subscribed,
     Ticker,
+    TopicEvent,
     TradeEntry,
     Trades,
 )
@@ -122,6 +123,18 @@ class TextCandles(Struct, frozen=True, tag_field="type", tag="candles"):
     more: bool = False
 
 
+class TextEvent(Struct, frozen=True, tag_field="type", tag="event"):
+    sub: Count
+    topic: str
+    seq: Count
+    prev: Count
+    time: Count
+    event: str
+    data: Any
+    sender: str | None = None
+    redelivered: bool = False
+
+
 class TextHeartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):
     time: Count
     seqs: list[tuple[Count, Count]]
@@ -151,7 +164,16 @@ class TextBoardChange(Struct, frozen=True, tag_field="type", tag="board"):
 
 
 TextBoard: TypeAlias = TextBoardNames | TextBoardSnapshot | TextBoardChange
-Text: TypeAlias = TextDelta | TextSnapshot | TextTrades | TextTicker | TextCandles | TextHeartbeat | TextBoard
+Text: TypeAlias = (
+    TextDelta
+    | TextSnapshot
+    | TextTrades
+    | TextTicker
+    | TextCandles
+    | TextEvent
+    | TextHeartbeat
+    | TextBoard
+)
 
 
 class _Envelope(Struct):
@@ -187,6 +209,8 @@ class JsonCodec:
             return Heartbeat(message.time, [number for pair in message.seqs for number in pair])
         if isinstance(message, TextCandles):
             return Candles(message.sub, [row.candle() for row in message.rows], message.more)
+        if isinstance(message, TextEvent):
+            return _event(message)
         if isinstance(message, TextBoard):
             return _board(message)
         if isinstance(message, Subscribed) and message.price_exp is not None and message.size_exp is not None:
@@ -198,6 +222,10 @@ class JsonCodec:
             log.debug("ignoring data of subscription %d, which has had no subscribed message", message.sub)
             return None
         return _scaled(message, scale)
+
+
+def _event(m: TextEvent) -> Event:
+    return TopicEvent(m.sub, m.topic, m.seq, m.prev, m.time, m.event, m.data, m.sender, m.redelivered)
 
 
 def _board(m: TextBoard) -> Event:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from mdstream.errors import ConfigError
-from mdstream.gateway.auth_settings import AuthSettings
 from mdstream.gateway.config_sources import from_environment, from_file, from_flags, read_value
 from mdstream.gateway.settings import (
     ExistingFile,
@@ -31,6 +30,7 @@ from mdstream.gateway.settings import (
     Whole,
     settings_of,
 )
+from mdstream.gateway.topic_settings import TopicSettings
 from mdstream.model import DEPTHS, GROUPS, INTERVALS_MS, MAX_NUMBER
 
 _USER_INFO = re.compile(r"//[^/@]*@")
@@ -59,7 +59,7 @@ def _bytes(least: int, greatest: int) -> Whole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayConfig(AuthSettings):
+class GatewayConfig(TopicSettings):
     """All settings of a gateway; each field says what it protects."""
 
     nats: tuple[str, ...] = _bus(
@@ -432,7 +432,7 @@ class GatewayConfig(AuthSettings):
                 raise ConfigError(f"{secret} and {secret}_file: one of them is enough")
         if (self.nats_user is None) != (self.nats_password is None and self.nats_password_file is None):
             raise ConfigError("nats_user and nats_password must be given together")
-        for budget in ("commands", "decoded_bytes", "levels", "answer_bytes", "control_frames"):
+        for budget in ("commands", "decoded_bytes", "levels", "answer_bytes", "control_frames", "publishes"):
             self._check_budget(budget)
         self.check_auth()
 

@@ -21,12 +21,15 @@ from mdstream.gateway.commands import (
     CommandId,
     Subscribe,
     SubscribeCandles,
+    SubscribeEvents,
     SubscribeMany,
     Unsubscribe,
     UsualSubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_subscribe
+from mdstream.gateway.event_subscriptions import EventSubscriptions
+from mdstream.gateway.event_topics import EventTopics
 from mdstream.gateway.group_digits import with_groups
 from mdstream.gateway.grouped_views import GroupedViews
 from mdstream.gateway.limits import Limits
@@ -87,6 +90,8 @@ class Subscriptions:
         self.overviews = Overviews(config, hub, instruments, self, desk.turns, wall_us)
         self.candle_topics = CandleTopics(hub, wall_us=wall_us, delay_ms=config.delay_ms)
         self.candles = CandleSubscriptions(config, hub, self.candle_topics, self)
+        self.event_topics = EventTopics(config, hub, wall_us=wall_us)
+        self.events = EventSubscriptions(config, hub, self.event_topics, self, desk.turns)
         instruments.end_subscriptions_by(self.end_instrument)
 
     # ---- begin
@@ -99,6 +104,10 @@ class Subscriptions:
     def subscribe_candles(self, session: Session, command: SubscribeCandles) -> None:
         self._check_load()
         self.candles.subscribe(session, command)
+
+    def subscribe_events(self, session: Session, command: SubscribeEvents) -> None:
+        self._check_load()
+        self.events.subscribe(session, command)
 
     def subscribe(self, session: Session, command: Subscribe) -> Steps | None:
         self._check_entitled(session, command)
@@ -394,6 +403,7 @@ class Subscriptions:
         self._grouped.measure()
         self.overviews.sweep()
         self.candle_topics.sweep()
+        self.event_topics.sweep()
 
     def tally(self, session: Session) -> None:
         """Tells the limits of address and user how many subscriptions the client has, those included that are not made yet."""
@@ -429,6 +439,7 @@ class Subscriptions:
 
     def count_ends(self, session: Session, subs: Iterable[int] | None = None) -> None:
         """Of these subscriptions, or of all."""
+        self.events.ended(session, subs)
         parts = client_of(session).parts
         if self._usage is not None and parts is not None:
             for sub in list(parts) if subs is None else subs:
