@@ -1,4 +1,4 @@
-"""How events of a topic are acknowledged: the setting ``event_topics``, as in ``desk.orders.*:user``, ``audit.*:device:new``."""
+"""How events of a topic are acknowledged: the setting ``events_topics``, as in ``desk.orders.*:user``, ``audit.*:device:new``."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class EventTopics:
     """All topics whose events this gateway shows now."""
 
     def __init__(self, config: GatewayConfig, hub: Hub, *, wall_us: Callable[[], int]) -> None:
-        self.policies = Policies(config.event_topics)
+        self.policies = Policies(config.events_topics)
         self.restarted: Callable[[EventTopic], object] = lambda topic: None
         """Called when the stream is another one: what was subscribed to ends."""
         self.counts: Counter[str] = Counter()
@@ -121,7 +121,7 @@ class EventTopics:
 
     async def begin(self) -> None:
         """Reads and publishes from now on; the streams are created where they do not exist. Raises CommandError ``unavailable``."""
-        if not self._config.events or self._config.delay_ms:
+        if not self._config.events_enabled or self._config.delay_ms:
             why = "is late, and events are not served late" if self._config.delay_ms else "serves no events"
             raise CommandError(ErrorCode.UNAVAILABLE, f"this gateway {why}")
         if self._bus is None or not self._bus.connected:

@@ -15,13 +15,13 @@ _events = Group("events of topics, in the JetStream stream MD_EVENTS", rank=1)
 class TopicSettings(AuthSettings):
     """A part of ``GatewayConfig``."""
 
-    events: bool = _events(
+    events_enabled: bool = _events(
         True,
         Switch(),
         "whether clients may subscribe to events and publish them, as far as they are entitled to; the stream is created when the "
         "first one does",
     )
-    event_topics: tuple[str, ...] = _events(
+    events_topics: tuple[str, ...] = _events(
         (),
         EventTopicList(),
         "how topics are acknowledged: by the user, so that one of its devices acknowledges for all, by each device, or not at all; "

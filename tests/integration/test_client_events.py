@@ -89,7 +89,7 @@ def test_the_commands(run, nats_server) -> None:
         return out.decode()
 
     async def scenario() -> None:
-        async with serving(nats_server.url, event_topics=("desk.a:device:all",)) as gateway:
+        async with serving(nats_server.url, events_topics=("desk.a:device:all",)) as gateway:
             first = await command(
                 *("publish", "desk.a", "--type", "note", "--data", '{"a": 1}', "--url", gateway.url, "--key", "k")
             )

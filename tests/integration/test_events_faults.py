@@ -27,7 +27,7 @@ async def _start(url: str) -> Gateway:
         drain_spread_ms=0,
         publishes_burst=10_000,
         publishes_per_second=10_000,
-        event_topics=("desk.a:device:all", "desk.b:device:all"),
+        events_topics=("desk.a:device:all", "desk.b:device:all"),
     )
     gateway = Gateway(config)
     await gateway.start()

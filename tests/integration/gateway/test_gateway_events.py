@@ -226,7 +226,7 @@ def test_who_acknowledges_nothing_is_sent_a_window_and_the_rest_as_it_acknowledg
 
 def test_each_device_acknowledges_by_itself_where_the_topic_says_so(run, nats_server, gateway, ws, key) -> None:
     async def scenario() -> None:
-        config = {"auth_key_file": (key,), "event_topics": ("desk.orders:device:all", "desk.new:user:new")}
+        config = {"auth_key_file": (key,), "events_topics": ("desk.orders:device:all", "desk.new:user:new")}
         async with gateway(nats_server.url, **config) as server:
             alice = await ws.open(server.port, **bearer("alice", DESK))
             numbers = [await publish(alice, "desk.orders", number) for number in range(2)]
