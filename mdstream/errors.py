@@ -22,6 +22,7 @@
         ├── HandshakeRefused   the gateway answered the upgrade with an HTTP error (``status``, ``retry_after_s``)
         ├── ConnectionLost     closed for good: the close code forbids a reconnect
         ├── SubscriptionRefused  the gateway answered ``error`` (``code``)
+        ├── PublishRefused     the gateway refused an event (``code``)
         ├── PutRefused         the gateway refused a change of a map (``code``)
         │   └── PutConflict    something else holds than was expected (``current``)
         └── ProtocolViolation  the gateway violated the contract
@@ -157,6 +158,14 @@ class ConnectionLost(ClientError):
 
 class SubscriptionRefused(ClientError):
     """The gateway answered a command with ``error``; ``code`` is that of the contract."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PublishRefused(ClientError):
+    """The gateway refused an event for good; ``code`` is that of the contract."""
 
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)

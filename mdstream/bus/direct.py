@@ -25,10 +25,10 @@ MOST: Final = 256
 MOST_BYTES: Final = 1_048_576
 """Bytes of one answer; a message that is larger comes alone."""
 
-_STATUS: Final = b"NATS/1.0 "
+STATUS: Final = b"NATS/1.0 "
 _NOT_FOUND: Final = b"404"
 _END: Final = b"204"
-_NO_RESPONDERS: Final = b"503"
+NO_RESPONDERS: Final = b"503"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -165,8 +165,8 @@ class DirectReader:
 
     def _take(self, answer: _Answer, payload: bytes, headers: bytes) -> None:
         pending = header(headers, b"Nats-Num-Pending")
-        if headers.startswith(_STATUS):
-            self._end(answer, headers[len(_STATUS) : len(_STATUS) + 3], pending)
+        if headers.startswith(STATUS):
+            self._end(answer, headers[len(STATUS) : len(STATUS) + 3], pending)
             return
         message = numbered(headers, payload)
         if message is None:
@@ -178,7 +178,7 @@ class DirectReader:
             answer.finish()
 
     def _end(self, answer: _Answer, status: bytes, pending: bytes | None) -> None:
-        if status == _NO_RESPONDERS:
+        if status == NO_RESPONDERS:
             answer.finish(BusUnavailable(f"{self._stream} does not answer; it may not exist, or not allow direct questions"))
         elif status in (_NOT_FOUND, _END):
             answer.has_more = bool(pending) and int(pending or 0) > 0

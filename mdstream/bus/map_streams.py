@@ -10,10 +10,11 @@ from nats.js import JetStreamContext, api
 
 from mdstream.bus import streams
 from mdstream.bus.options import StreamOptions
-from mdstream.bus.streams import MD_MAPS, MD_PRESENCE, SUBJECTS
 
 logger = logging.getLogger(__name__)
 
+MD_MAPS: Final = "MD_MAPS"
+MD_PRESENCE: Final = "MD_PRESENCE"
 LIVE: Final = "mdstream"
 """Changes are published again below this, once they are stored."""
 CHANGES_KEPT: Final = 10_000
@@ -57,15 +58,13 @@ PRESENCE: Final = MapKind(MD_PRESENCE, "presence", is_kept=False)
 async def ensure(js: JetStreamContext, options: StreamOptions, kind: MapKind) -> int:
     """Creates the stream if it does not exist. Returns when it was created, in µs: one that was lost and made again is another one.
     Raises nats.errors.Error."""
-    await streams.ensure_stream(js, _config(options, kind))
-    answer = await streams.info(js, kind.stream)
-    found = answer["config"].get("republish") or {}
-    if not str(found.get("dest", "")).startswith(f"{LIVE}.{kind.subject}."):
+    found = (await streams.ensure_stream(js, _config(options, kind))).republish
+    if found is None or not str(found.dest).startswith(f"{LIVE}.{kind.subject}."):
         logger.warning(
             "stream %s exists and is left as it is, but it does not republish to %s.%s.>: gateways show no live changes",
             *(kind.stream, LIVE, kind.subject),
         )
-    return streams.us_of(answer["created"])
+    return streams.created_us(await streams.info(js, kind.stream))
 
 
 async def purge(js: JetStreamContext, stream: str, what: dict[str, object]) -> None:
@@ -80,7 +79,7 @@ def _config(options: StreamOptions, kind: MapKind) -> api.StreamConfig:
     return api.StreamConfig(
         name=kind.stream,
         description=f"mdstream: changes of {what}, and whole maps from time to time",
-        subjects=list(SUBJECTS[kind.stream]),
+        subjects=[f"{kind.subject}.>", f"{kind.subject}snap.>"],
         max_msgs_per_subject=CHANGES_KEPT,
         max_bytes=MAPS_MAX_BYTES if kind.is_kept else PRESENCE_MAX_BYTES,
         discard=api.DiscardPolicy.NEW,

@@ -13,7 +13,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+import nats.errors
+
 from mdstream.bus.direct import MOST, MOST_BYTES, Batch, DirectReader, Numbered, numbered
+from mdstream.bus.streams import created_us, explain, info
 from mdstream.errors import BusError
 
 if TYPE_CHECKING:
@@ -43,8 +46,8 @@ _RETRY_MOST_S: Final = 2.0
 
 
 class NumberedReader:
-    """One subject, from ``NumberedStream.reader``. ``receive`` is called with each message, in order; ``restarted`` where the stream has
-    begun anew, with smaller numbers: close the reader then."""
+    """One subject, from ``NumberedStream.reader``. ``receive`` is called with each message, in order; ``restarted`` where the
+    stream is another one, whose numbers begin anew: close the reader then."""
 
     def __init__(
         self,
@@ -172,18 +175,19 @@ class NumberedReader:
                 self._take(message)
 
     async def _verify(self) -> None:
-        """A number came that is not beyond its own: again, or from a stream that has begun anew."""
+        """A number came that is not beyond its own: again, or from another stream."""
         try:
-            last = await self._stream.last(self.name)
-        except BusError:
-            last = None
+            await self._stream.look_whether_new()
+        except BusError as error:
+            log.debug("%s: %s", self.name, error)
         self._work = None
-        if last is not None and last.seq < self.seq:
-            log.warning("%s: the stream has begun anew, with smaller numbers", self.name)
+        self.ask()
+
+    def restart(self) -> None:
+        """The stream is another one."""
+        if self._is_open:
             self._is_open = False
             self._restarted()
-        else:
-            self.ask()
 
 
 class NumberedStream:
@@ -204,6 +208,9 @@ class NumberedStream:
         self._looking: asyncio.Task[None] | None = None
         self._unregister: Callable[[], None] | None = None
         self._begins = asyncio.Lock()
+        self._stream = stream
+        self.epoch = 0
+        """When the stream was created, in µs: another one has other numbers."""
         self._ensuring: asyncio.Task[None] | None = None
 
     @property
@@ -217,6 +224,7 @@ class NumberedStream:
         async with self._begins:
             if self._looking is None:
                 await self._ensure()
+                self.epoch = await self._created_us()
                 await self._direct.begin()
                 self._unregister = self._bus.on_reconnect(self._reconnected)
                 self._looking = asyncio.get_running_loop().create_task(self._look())
@@ -282,7 +290,24 @@ class NumberedStream:
         """A server that lost its data has no stream."""
         try:
             await self._ensure()
+            await self.look_whether_new()
         except BusError as error:
             log.warning("%s", error)
         for reader in list(self._readers):
             reader.ask()
+
+    async def look_whether_new(self) -> None:
+        """Tells all readers if the stream is another one than it was. Raises BusError, BusUnavailable."""
+        created_us = await self._created_us()
+        if created_us == self.epoch:
+            return
+        log.warning("%s is another stream than before; its numbers begin anew", self._stream)
+        self.epoch = created_us
+        for reader in list(self._readers):
+            reader.restart()
+
+    async def _created_us(self) -> int:
+        try:
+            return created_us(await info(self._bus.jetstream, self._stream))
+        except (nats.errors.Error, TimeoutError) as error:
+            explain(error, f"{self._stream} cannot be asked for")

@@ -29,8 +29,6 @@ MD_CTL: Final = "MD_CTL"
 MD_USAGE: Final = "MD_USAGE"
 MD_DEMAND: Final = "MD_DEMAND"
 MD_CANDLES: Final = "MD_CANDLES"
-MD_MAPS: Final = "MD_MAPS"
-MD_PRESENCE: Final = "MD_PRESENCE"
 USAGE_SUBJECT: Final = "mdstream.usage"
 DEMAND_SUBJECT: Final = "mdstream.demand"
 CANDLE_SUBJECT: Final = "candle"
@@ -48,8 +46,6 @@ SUBJECTS: Final = {
     MD_USAGE: (f"{USAGE_SUBJECT}.*",),
     MD_DEMAND: (f"{DEMAND_SUBJECT}.*",),
     MD_CANDLES: (f"{CANDLE_SUBJECT}.*.*.*", f"{STATS_SUBJECT}.*.*"),
-    MD_MAPS: ("map.>", "mapsnap.>"),
-    MD_PRESENCE: ("presence.>", "presencesnap.>"),
     LEASES_STREAM: (f"{LEASES_SUBJECT}.>",),
 }
 
@@ -104,11 +100,11 @@ class Kept:
 
     @classmethod
     def of(cls, info: dict[str, Any]) -> Kept:
-        created_us, now_us = us_of(info["created"]), time_us(info)
+        created_us, now_us = _us(info["created"]), time_us(info)
         bound, state = info["config"].get("max_bytes", -1), info["state"]
         if not 0 < bound * FULL_SHARE <= state["bytes"]:
             return cls(created_us, now_us, 0)
-        return cls(max(created_us, us_of(state["first_ts"])), now_us, bound)
+        return cls(max(created_us, _us(state["first_ts"])), now_us, bound)
 
     def shortage(self, needed_s: float) -> str | None:
         """What is wrong where so much is needed and the bytes do not suffice; None if they do."""
@@ -232,12 +228,17 @@ async def info(js: JetStreamContext, stream: str) -> dict[str, Any]:
     return answer
 
 
+def created_us(info: dict[str, Any]) -> int:
+    """When the stream was created, by the server's clock."""
+    return _us(info["created"])
+
+
 def time_us(info: dict[str, Any]) -> int:
     """The server's clock when it answered. Nanoseconds are cut off."""
-    return us_of(info["ts"])
+    return _us(info["ts"])
 
 
-def us_of(text: str) -> int:
+def _us(text: str) -> int:
     return int(datetime.fromisoformat(text).timestamp() * 1e6)
 
 
@@ -288,11 +289,11 @@ async def _create(js: JetStreamContext, config: api.StreamConfig) -> api.StreamI
             return await js.stream_info(str(config.name))
 
 
-async def ensure_stream(js: JetStreamContext, config: api.StreamConfig) -> None:
-    """Creates it if it does not exist; a stream that exists is never changed. Raises nats.errors.Error."""
+async def ensure_stream(js: JetStreamContext, config: api.StreamConfig) -> api.StreamConfig:
+    """Creates a stream if it does not exist, and returns its configuration. Raises nats.errors.Error."""
     name = str(config.name)
     info = await _create(js, config)
-    missing = sorted(set(SUBJECTS[name]) - set(info.config.subjects or ()))
+    missing = sorted(set(config.subjects or ()) - set(info.config.subjects or ()))
     if missing:
         logger.warning(
             "stream %s exists and is left as it is, but it does not list %s: what is published there is not kept",
@@ -300,6 +301,7 @@ async def ensure_stream(js: JetStreamContext, config: api.StreamConfig) -> None:
             ", ".join(missing),
         )
     _check_replicas(info.config, config)
+    return info.config
 
 
 def _check_replicas(found: api.StreamConfig, wanted: api.StreamConfig) -> None:

@@ -29,6 +29,8 @@ COMMANDS = {
     "bench": "measure the cost and the speed of a gateway: load test, report, comparison",
     "instruments": "list the instruments that a gateway has",
     "map": "show, watch and change the keyed state of a topic",
+    "events": "print the events of a topic, and acknowledge them",
+    "publish": "publish an event to a topic",
     "dump": "print what a gateway sends, one message per line, for scripts",
     "check": "tell a writer what the contract asks and it does not do",
     "token": "make keys and tokens for development",

@@ -18,6 +18,7 @@ from mdstream.client.board import Board, BoardRow, BoardUpdate
 from mdstream.client.book import Book, BookUpdate
 from mdstream.client.candles import Candles, CandleUpdate
 from mdstream.client.client import DEFAULT_URL, connect
+from mdstream.client.events import Published
 from mdstream.client.lined import LinedBook, LinedTicker, LinedTrades, LineReport
 from mdstream.client.lined_candles import LinedCandles
 from mdstream.client.listing import InstrumentList, ListedInstrument, ListUpdate
@@ -28,6 +29,7 @@ from mdstream.client.states import ConnectionState, Stats, SubscriptionState
 from mdstream.client.stream import UpdateStream
 from mdstream.client.subscription import Subscription
 from mdstream.client.ticker import Ticker, TickerUpdate
+from mdstream.client.topic_events import Event, Events
 from mdstream.client.trades import Trade, Trades
 from mdstream.errors import (
     ClientError,
@@ -35,6 +37,7 @@ from mdstream.errors import (
     ConnectionLost,
     HandshakeRefused,
     ProtocolViolation,
+    PublishRefused,
     PutConflict,
     PutRefused,
     SubscriptionRefused,
@@ -56,6 +59,8 @@ __all__ = [
     "ConnectionFailed",
     "ConnectionLost",
     "ConnectionState",
+    "Event",
+    "Events",
     "HandshakeRefused",
     "InstrumentList",
     "LineReport",
@@ -73,6 +78,8 @@ __all__ = [
     "PresenceUpdate",
     "Present",
     "ProtocolViolation",
+    "PublishRefused",
+    "Published",
     "PutConflict",
     "PutRefused",
     "Stats",

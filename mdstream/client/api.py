@@ -16,7 +16,7 @@ from mdstream.client import protocol
 from mdstream.client.board import Board
 from mdstream.client.book import Book
 from mdstream.client.candles import Candles
-from mdstream.client.events import Refused, Stored, Welcome
+from mdstream.client.events import Answer, Published, Refused, Stored, Welcome
 from mdstream.client.listing import InstrumentList
 from mdstream.client.map import Map, MapEntry
 from mdstream.client.observers import Observer
@@ -25,6 +25,7 @@ from mdstream.client.protocol import Command, Request
 from mdstream.client.states import ConnectionState, Stats
 from mdstream.client.subscription import Subscription
 from mdstream.client.ticker import Ticker
+from mdstream.client.topic_events import Events
 from mdstream.client.trades import Trades
 from mdstream.codes import ErrorCode
 from mdstream.errors import ClientError, ConnectionFailed, PutConflict, PutRefused
@@ -225,8 +226,26 @@ class Client(ABC):
             await asyncio.sleep(AGAIN_S)
 
     @abstractmethod
-    async def _call(self, make: Callable[[int], Command]) -> Stored | Refused | None:
+    async def _call(self, make: Callable[[int], Command]) -> Answer:
         """The answer to a command; None if the connection is lost before."""
+
+    async def events(self, topic: str = OWN, *, device: str = "", since: int | None = None) -> Events:
+        """Subscribes to the events of a topic, by default the user's own; returns when the gateway has accepted.
+
+        Where the topic is acknowledged, what the user has not acknowledged comes first; ``device`` names this device where each one
+        acknowledges by itself. Else events come from now on, or from those after the number ``since`` (0: all that are kept). Raises
+        ValueError for what is no topic, and the errors of ``book``.
+        """
+        return await self._subscribed(Events, Request("events", topic, device=device, since=since))
+
+    @abstractmethod
+    async def publish(self, topic: str, type: str, data: Any, *, key: str | None = None) -> Published:
+        """Publishes an event; returns when it is stored, with its number (``seq``).
+
+        Events to one topic are stored in the order of the calls. The client tries again while the gateway cannot store it; by ``key``, or
+        one that it makes itself, the event is stored once. Raises PublishRefused with the gateway's code, or ConnectionFailed after 30 s
+        (``Policy.publish_timeout_s``): then it may be stored or not.
+        """
 
     @abstractmethod
     def _find(self, request: Request) -> Subscription | None:
@@ -238,7 +257,7 @@ class Client(ABC):
 
     async def _subscribed(self, kind: type[S], request: Request) -> S:
         if request.channel in TOPIC_CHANNELS:
-            _check_topic(request.instrument)
+            check_topic(request.instrument)
         elif not request.patterns:
             InstrumentId.parse(request.instrument)
         subscription = self._find(request)
@@ -252,11 +271,6 @@ class Client(ABC):
             await subscription.close()
             raise
         return subscription
-
-
-def _check_topic(topic: str) -> None:
-    if topic != OWN:
-        check_topic(topic)
 
 
 def _refused(topic: str, answer: Refused) -> ClientError:

@@ -100,6 +100,20 @@ class Candles(Struct, frozen=True, array_like=True, tag=10):
     more: bool = False
 
 
+class TopicEvent(Struct, frozen=True, array_like=True, tag=11):
+    """An event of a topic; ``prev``: the number of the one before it, 0 where that is not known."""
+
+    sub: Count
+    topic: str
+    seq: Count
+    prev: Count
+    time_us: Count
+    event: str
+    data: Any
+    sender: str | None = None
+    redelivered: bool = False
+
+
 class Heartbeat(Struct, frozen=True, array_like=True, tag=5):
     """``seqs`` is flat, ``[sub, seq, …]``: the newest seq sent for each subscription without messages since the last heartbeat."""
 
@@ -241,13 +255,17 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     instruments: list[str] | None = None
     span: str = ""
     topic: str = ""
+    """Of events, maps and presence, which have no instrument."""
+    acknowledge: str = "none"
+    position: Count | None = None
+    newest: Count = 0
     epoch: Count = 0
-    """Of a map: when the stream was created that numbers its changes."""
 
     def __post_init__(self) -> None:
-        is_of_one = self.instrument and self.price_exp is not None and self.size_exp is not None
-        if self.instruments is None and not self.topic and not is_of_one:
-            raise ValueError("subscribed names no instrument and its scale, nor instruments, nor a topic")
+        if not self.topic and self.instruments is None and (
+            not self.instrument or self.price_exp is None or self.size_exp is None
+        ):
+            raise ValueError("subscribed names no instrument and its scale, nor instruments or a topic")
 
 
 class InstrumentRow(Struct, frozen=True):
@@ -290,6 +308,31 @@ class Lost(Struct, frozen=True, tag_field="type", tag="lost"):
     sub: Count
     first: Count
     last: Count
+
+
+class Acknowledged(Struct, frozen=True, tag_field="type", tag="acknowledged"):
+    """All events up to ``seq`` are acknowledged, and it is stored."""
+
+    sub: Count
+    seq: Count
+
+
+class Recovered(Struct, frozen=True, tag_field="type", tag="recovered"):
+    """The end of an answer to ``recover`` of events; ``more``: others follow ``last``, and can be asked for."""
+
+    sub: Count
+    last: Count
+    more: bool = False
+    id: int | str | None = None
+
+
+class Published(Struct, frozen=True, tag_field="type", tag="published"):
+    """An event is stored under ``seq``; ``duplicate``: it was before."""
+
+    topic: str
+    seq: Count
+    duplicate: bool = False
+    id: int | str | None = None
 
 
 class RefChange(Struct, frozen=True, tag_field="type", tag="ref"):
@@ -366,7 +409,8 @@ class Authenticated(Struct, frozen=True, tag_field="type", tag="authenticated"):
 Update: TypeAlias = Delta | Snapshot | Trades | Ticker | Candles
 BoardData: TypeAlias = BoardNames | BoardSnapshot | BoardChange
 KeyedData: TypeAlias = MapPage | PresencePage
-Data: TypeAlias = Update | BoardData | KeyedData | Heartbeat
+Data: TypeAlias = Update | BoardData | KeyedData | Heartbeat | TopicEvent
+TopicData: TypeAlias = TopicEvent | Acknowledged | Recovered
 ListData: TypeAlias = Instruments | InstrumentsChanged
 Control: TypeAlias = (
     Welcome
@@ -383,8 +427,13 @@ Control: TypeAlias = (
     | Authenticated
     | Instruments
     | InstrumentsChanged
+    | Acknowledged
+    | Recovered
+    | Published
 )
 Event: TypeAlias = Data | Control
+Answer: TypeAlias = Published | Stored | Refused | None
+"""To a command that somebody waits for; None: the connection was lost before."""
 
 
 def live_ts_us(event: Update) -> int | None:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
+from mdstream.client.events import Subscribed
 from mdstream.client.protocol import Request
 from mdstream.client.recovery import NumberedSubscription
 from mdstream.client.subscription import Link, StreamEvent
@@ -54,10 +55,10 @@ class KeyedSubscription(NumberedSubscription[P], Generic[P]):
     def resume(self) -> tuple[int, int] | None:
         return None if self._seq is None else (self._epoch, self._seq)
 
-    def take_epoch(self, epoch: int) -> None:
-        """That of the stream; numbers of another one mean nothing."""
-        if epoch != self._epoch:
-            self._epoch, self._seq = epoch, None
+    def accept(self, event: Subscribed, now: float) -> None:
+        if event.epoch != self._epoch:  # another stream, whose numbers begin again
+            self._epoch, self._seq = event.epoch, None
+        super().accept(event, now)
 
     def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
         self._pages.clear()

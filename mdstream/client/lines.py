@@ -11,7 +11,7 @@ from typing import Any
 from mdstream.client.api import Client, S, until
 from mdstream.client.book import Book
 from mdstream.client.candles import Candles
-from mdstream.client.events import Refused, Stored, Welcome
+from mdstream.client.events import Answer, Published, Welcome
 from mdstream.client.lined import (
     BookLeg,
     Leg,
@@ -142,8 +142,11 @@ class LinedClient(Client):
     async def ping(self) -> float:
         return await self._best.ping()
 
-    async def _call(self, make: Callable[[int], Command]) -> Stored | Refused | None:
+    async def _call(self, make: Callable[[int], Command]) -> Answer:
         return await self._best._call(make)
+
+    async def publish(self, topic: str, type: str, data: Any, *, key: str | None = None) -> Published:
+        return await self._best.publish(topic, type, data, key=key)
 
     async def open(self) -> None:
         for line in self._lines:

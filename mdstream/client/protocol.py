@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from mdstream.client.events import Event
+from mdstream.topics import OWN, TOPIC_CHANNELS, is_of_a_user
 
 VERSION = 1
 """Of the contract."""
@@ -55,8 +56,15 @@ class Request(NamedTuple):
     join: bool = False
     info: str = ""
     """Of presence: whether sessions are shown, whether this one is present, and what it says of itself, as JSON."""
+    device: str = ""
+    """Of events: which of the user's devices this is."""
+    since: int | None = None
+    """Of events: the number after which they begin; None: where the user stands, or now."""
 
     def is_answered_by(self, instrument: str, patterns: Sequence[str] | None) -> bool:
+        """``instrument``: or a topic, which a user may have called `user`, its own."""
+        if self.channel in TOPIC_CHANNELS and self.instrument == OWN:
+            return is_of_a_user(instrument)
         return tuple(patterns or ()) == self.patterns and (
             bool(self.patterns) or instrument == self.instrument
         )
@@ -71,6 +79,8 @@ def subscribe(
         return _subscribe_topics(id, requests, resume)
     if first.patterns:
         return _subscribe_many(id, first, resume.get(first.instrument) if resume else None)
+    if first.channel == "events":
+        return _subscribe_events(id, requests, resume)
     command: Command = {
         "op": "subscribe",
         "id": id,
@@ -127,8 +137,32 @@ def _subscribe_topics(
     return command
 
 
+def _subscribe_events(
+    id: int, requests: Sequence[Request], resume: Mapping[str, tuple[int, int]] | None
+) -> Command:
+    command: Command = {
+        "op": "subscribe",
+        "id": id,
+        "channel": "events",
+        "topics": [request.instrument for request in requests],
+    }
+    if requests[0].device:
+        command["device"] = requests[0].device
+    if resume:
+        command["resume"] = {topic: list(place) for topic, place in resume.items()}
+    return command
+
+
 def put(id: int, fields: Mapping[str, Any]) -> Command:
     return {"op": "put", "id": id, **fields}
+
+
+def acknowledge(sub: int, seq: int) -> Command:
+    return {"op": "ack", "sub": sub, "seq": seq}
+
+
+def publish(id: int, topic: str, event: str, data: Any, key: str) -> Command:
+    return {"op": "publish", "id": id, "topic": topic, "event": event, "data": data, "key": key}
 
 
 def unsubscribe(id: int, subs: Sequence[int]) -> Command:

@@ -29,6 +29,7 @@ from mdstream.client.events import (
     Snapshot,
     Subscribed,
     Ticker,
+    TopicEvent,
     TradeEntry,
     Trades,
 )
@@ -126,6 +127,18 @@ class TextCandles(Struct, frozen=True, tag_field="type", tag="candles"):
     more: bool = False
 
 
+class TextEvent(Struct, frozen=True, tag_field="type", tag="event"):
+    sub: Count
+    topic: str
+    seq: Count
+    prev: Count
+    time: Count
+    event: str
+    data: Any
+    sender: str | None = None
+    redelivered: bool = False
+
+
 class TextHeartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):
     time: Count
     seqs: list[tuple[Count, Count]]
@@ -183,7 +196,18 @@ class TextPresence(Struct, frozen=True, tag_field="type", tag="presence"):
 
 
 TextBoard: TypeAlias = TextBoardNames | TextBoardSnapshot | TextBoardChange
-Text: TypeAlias = TextDelta | TextSnapshot | TextTrades | TextTicker | TextCandles | TextHeartbeat | TextBoard | TextMap | TextPresence
+Text: TypeAlias = (
+    TextDelta
+    | TextSnapshot
+    | TextTrades
+    | TextTicker
+    | TextCandles
+    | TextEvent
+    | TextHeartbeat
+    | TextBoard
+    | TextMap
+    | TextPresence
+)
 
 
 class _Envelope(Struct):
@@ -219,6 +243,8 @@ class JsonCodec:
             return Heartbeat(message.time, [number for pair in message.seqs for number in pair])
         if isinstance(message, TextCandles):
             return Candles(message.sub, [row.candle() for row in message.rows], message.more)
+        if isinstance(message, TextEvent):
+            return _event(message)
         if isinstance(message, TextBoard):
             return _board(message)
         if isinstance(message, TextMap | TextPresence):
@@ -232,6 +258,10 @@ class JsonCodec:
             log.debug("ignoring data of subscription %d, which has had no subscribed message", message.sub)
             return None
         return _scaled(message, scale)
+
+
+def _event(m: TextEvent) -> Event:
+    return TopicEvent(m.sub, m.topic, m.seq, m.prev, m.time, m.event, m.data, m.sender, m.redelivered)
 
 
 def _board(m: TextBoard) -> Event:

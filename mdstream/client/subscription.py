@@ -21,6 +21,7 @@ from mdstream.client.events import (
     StateChange,
     Subscribed,
     Ticker,
+    TopicData,
     Trades,
 )
 from mdstream.client.observers import Observer, notify_all, register
@@ -30,7 +31,7 @@ from mdstream.client.states import TRUSTED_STATES, Stats, SubscriptionState
 
 log = logging.getLogger(__name__)
 
-StreamEvent = Delta | Snapshot | Trades | Ticker | Lost | BoardData | ListData | Candles | KeyedData
+StreamEvent = Delta | Snapshot | Trades | Ticker | Lost | BoardData | ListData | Candles | KeyedData | TopicData
 
 _EXACT = Context(prec=60)
 _LIVE = StateChange(sub=0, state=SubscriptionState.LIVE)
@@ -48,6 +49,8 @@ class Link(Protocol):
         """Makes sure that ``tick`` is called at this time."""
 
     def send_recover(self, subscription: Subscription, from_seq: int) -> None: ...
+
+    def send_ack(self, subscription: Subscription, seq: int) -> None: ...
 
     def unsubscribe(self, subscription: Subscription) -> None: ...
 
@@ -220,7 +223,6 @@ class Subscription:
         self.number = event.sub
         self._reported, self._report = SubscriptionState.LIVE, _LIVE
         self._retry.reset()
-        self.take_epoch(event.epoch)
         self._begin(now, resumed=event.resumed, rescaled=rescaled)
         self.price_exp, self.size_exp = price_exp, size_exp
         self.delay_ms = event.delay_ms
@@ -288,9 +290,6 @@ class Subscription:
     def tick(self, now: float) -> None: ...
 
     # ---- for the channels
-
-    def take_epoch(self, epoch: int) -> None:
-        """Of what numbers its messages, where ``subscribed`` says it."""
 
     def _begin(self, now: float, *, resumed: bool, rescaled: bool) -> None:
         """Accepted: continues from ``resume``, or from nothing."""

@@ -432,7 +432,15 @@ class GatewayConfig(MapSettings):
                 raise ConfigError(f"{secret} and {secret}_file: one of them is enough")
         if (self.nats_user is None) != (self.nats_password is None and self.nats_password_file is None):
             raise ConfigError("nats_user and nats_password must be given together")
-        for budget in ("commands", "decoded_bytes", "levels", "answer_bytes", "control_frames", "puts"):
+        for budget in (
+            "commands",
+            "decoded_bytes",
+            "levels",
+            "answer_bytes",
+            "control_frames",
+            "publishes",
+            "puts",
+        ):
             self._check_budget(budget)
         self.check_auth()
 

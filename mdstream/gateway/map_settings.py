@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mdstream.gateway.auth_settings import AuthSettings
 from mdstream.gateway.settings import Group, Whole
+from mdstream.gateway.topic_settings import TopicSettings
 
 _maps = Group("keyed state and presence, in the JetStream streams MD_MAPS and MD_PRESENCE", rank=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MapSettings(AuthSettings):
+class MapSettings(TopicSettings):
     """A part of ``GatewayConfig``."""
 
     max_maps: int = _maps(

@@ -15,7 +15,7 @@ from mdstream.auth.topic_grants import Verb
 from mdstream.bus import maps
 from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError
-from mdstream.gateway import messages
+from mdstream.gateway import entitled, messages
 from mdstream.gateway.alive import Alive
 from mdstream.gateway.budget import Budget
 from mdstream.gateway.clients import charge_work, client_of, tell
@@ -405,17 +405,12 @@ class MapSubscriptions:
 
 
 def check_may(session: Session, verb: Verb, channel: Channel, topic: str) -> None:
-    """Raises CommandError ``not_entitled``. Asks nobody what exists."""
-    if not may(session, verb, channel, topic):
-        raise CommandError(ErrorCode.NOT_ENTITLED, f"you may not {_DOES[verb]} {channel} of {topic}")
+    entitled.check_may(client_of(session).identity, verb, channel.value, topic)
 
 
 def may(session: Session, verb: Verb, channel: Channel, topic: str) -> bool:
     identity = client_of(session).identity
     return identity.entitlements.may(verb, channel.value, topic, identity.subject)
-
-
-_DOES: Final = {Verb.READ: "see", Verb.WHO: "see who is in", Verb.WRITE: "change", Verb.PUBLISH: "publish to"}
 
 
 def _key_of(command: SubscribeMap | SubscribePresence) -> ViewKey:

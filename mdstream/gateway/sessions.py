@@ -24,16 +24,19 @@ from mdstream.gateway.audit import Audit
 from mdstream.gateway.budget import Cost, OverBudget, SessionBudgets, allowances_of, beyond
 from mdstream.gateway.clients import Client, Names, client_of, tell
 from mdstream.gateway.commands import (
+    Acknowledge,
     Auth,
     BadCommand,
     Command,
     CommandId,
     CommandReader,
     Ping,
+    Publish,
     Put,
     Recover,
     Subscribe,
     SubscribeCandles,
+    SubscribeEvents,
     SubscribeMany,
     SubscribeMap,
     SubscribePresence,
@@ -42,6 +45,7 @@ from mdstream.gateway.commands import (
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_topic, no_longer_allowed
+from mdstream.gateway.event_publishing import EventPublishing
 from mdstream.gateway.lifetimes import Lifetimes, SingleSessions
 from mdstream.gateway.limits import Limits, Visitor
 from mdstream.gateway.map_subscriptions import OF_MAPS
@@ -131,6 +135,7 @@ class Sessions:
             asker_of=asker_of,
             wall_us=wall_us,
         )
+        self.publishing = EventPublishing(config, self.subscriptions.event_topics, self.subscriptions, now_s)
         self._answers: dict[type, tuple[str, Callable[[Session, Any], Steps | None]]] = {
             Subscribe: ("subscribe", self.subscriptions.subscribe),
             SubscribeMany: ("subscribe", self.subscriptions.subscribe_many),
@@ -138,8 +143,11 @@ class Sessions:
             SubscribeMap: ("subscribe", self.subscriptions.subscribe_map),
             SubscribePresence: ("subscribe", self.subscriptions.subscribe_map),
             Put: ("put", self.subscriptions.maps.put),
+            SubscribeEvents: ("subscribe", self.subscriptions.subscribe_events),
             Unsubscribe: ("unsubscribe", self.subscriptions.unsubscribe),
             Recover: ("recover", self._recover),
+            Acknowledge: ("ack", self.subscriptions.events.acknowledge),
+            Publish: ("publish", self.publishing.publish),
             Auth: ("auth", self._auth),
             Ping: ("ping", self._ping),
         }
@@ -261,6 +269,7 @@ class Sessions:
         """Cancels every ``subscribe`` that still waits for an instrument to open, and every token that is still being checked."""
         self.lifetimes.stop()
         await self._renewals.stop()
+        await self.publishing.close()
         await self.subscriptions.cancel_openings()
 
     def send_drain(self, session: Session, reconnect_after_ms: int, deadline_ms: int) -> None:
@@ -268,10 +277,11 @@ class Sessions:
 
     def end_not_entitled(self, session: Session) -> None:
         """Call when a client's entitlements have changed: ends what they no longer allow, and tells the client."""
-        of_instruments = [topic for topic in session.sink.topics() if topic.channel in _OF_ONE]
-        ended = no_longer_allowed(client_of(session).identity.entitlements, of_instruments, self._config.delay_ms)
+        topics = [topic for topic in session.sink.topics() if topic.channel in _OF_ONE]
+        ended = no_longer_allowed(client_of(session).identity.entitlements, topics, self._config.delay_ms)
         self.subscriptions.end(session, ended, ErrorCode.NOT_ENTITLED.value)
         self.subscriptions.overviews.end_forbidden(session)
+        self.subscriptions.events.end_forbidden(session)
         self.subscriptions.maps.end_forbidden(session)
 
     # ---- one command
@@ -383,6 +393,9 @@ class Sessions:
             return
         if topic.channel in OF_MAPS:
             self.subscriptions.maps.recover(session, topic, command.from_seq)
+            return
+        if topic.channel == Channel.EVENTS:
+            self.subscriptions.events.recover(session, topic, command)
             return
         check_topic(client_of(session).identity.entitlements, topic, self._config.delay_ms)
         if topic.channel == Channel.CANDLES:

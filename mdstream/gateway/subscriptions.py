@@ -23,12 +23,15 @@ from mdstream.gateway.commands import (
     CommandId,
     Subscribe,
     SubscribeCandles,
+    SubscribeEvents,
     SubscribeMany,
     Unsubscribe,
     UsualSubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_subscribe
+from mdstream.gateway.event_subscriptions import EventSubscriptions
+from mdstream.gateway.event_topics import EventTopics
 from mdstream.gateway.group_digits import with_groups
 from mdstream.gateway.grouped_views import GroupedViews
 from mdstream.gateway.limits import Limits
@@ -94,6 +97,8 @@ class Subscriptions:
         self.maps = MapSubscriptions(
             config, hub, self, desk.turns, instance=new_instance(config.node), wall_us=wall_us, now_s=time.monotonic
         )
+        self.event_topics = EventTopics(config, hub, wall_us=wall_us)
+        self.events = EventSubscriptions(config, hub, self.event_topics, self, desk.turns)
         instruments.end_subscriptions_by(self.end_instrument)
 
     # ---- begin
@@ -111,6 +116,10 @@ class Subscriptions:
         """To maps, or to who is present."""
         self._check_load()
         self.maps.subscribe(session, command)
+
+    def subscribe_events(self, session: Session, command: SubscribeEvents) -> None:
+        self._check_load()
+        self.events.subscribe(session, command)
 
     def subscribe(self, session: Session, command: Subscribe) -> Steps | None:
         self._check_entitled(session, command)
@@ -412,6 +421,7 @@ class Subscriptions:
         self.overviews.sweep()
         self.candle_topics.sweep()
         self.maps.sweep()
+        self.event_topics.sweep()
 
     def tally(self, session: Session) -> None:
         """Tells the limits of address and user how many subscriptions the client has, those included that are not made yet."""
@@ -447,6 +457,7 @@ class Subscriptions:
 
     def count_ends(self, session: Session, subs: Iterable[int] | None = None) -> None:
         """Of these subscriptions, or of all."""
+        self.events.ended(session, subs)
         parts = client_of(session).parts
         if self._usage is not None and parts is not None:
             for sub in list(parts) if subs is None else subs:
