@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
-from typing import Any, TypeAlias
 
 from mdstream.client import events, protocol
 from mdstream.client.actions import Action, DialNow, HangUp, RenewToken, Send
@@ -136,7 +135,8 @@ class ClientCore:
         self._command(protocol.ping(id))
 
     def call(self, make: Callable[[int], Command], answered: Callable[[events.Answer], object]) -> None:
-        """Sends the command that ``make`` returns for an id; calls ``answered`` with the answer, or with None if the connection is lost before."""
+        """Sends the command that ``make`` returns for an id; calls ``answered`` with the answer, or with None if the connection is lost
+        before."""
         if not self._connected or self.welcome is None:
             notify(answered, None)
             return
@@ -359,7 +359,12 @@ class ClientCore:
     def _take_subscribed(self, event: events.Subscribed, now: float) -> None:
         waiting = self._asked.get(event.id, []) if isinstance(event.id, int) else []
         asked = next(
-            (s for s in waiting if s.request.is_answered_by(event.instrument or event.topic, event.instruments)), None
+            (
+                s
+                for s in waiting
+                if s.request.is_answered_by(event.instrument or event.topic, event.instruments)
+            ),
+            None,
         )
         if asked is None:
             log.debug("ignoring subscribed %r, which answers no command", event.id)

@@ -29,7 +29,7 @@ OPEN: dict[str, list[Row]] = {
 TABLES: dict[str, list[Row]] = OPEN | {
     "tokens": table_tokens.ROWS,
     "entitlements": table_entitled.ROWS,
-    "topics of maps": table_maps.ENTITLED,
+    "maps of users": table_maps.ENTITLED,
     "revocations": table_revoked.ROWS,
     **{f"proxies ({protocol})": rows for protocol, rows in table_proxies.PROTOCOLS.items()},
 }
