@@ -6,6 +6,7 @@ from attack import (
     table_admin,
     table_commands,
     table_entitled,
+    table_events,
     table_feed,
     table_frames,
     table_handshake,
@@ -30,6 +31,7 @@ TABLES: dict[str, list[Row]] = OPEN | {
     "tokens": table_tokens.ROWS,
     "entitlements": table_entitled.ROWS,
     "maps of users": table_maps.ENTITLED,
+    "events": table_events.ROWS,
     "revocations": table_revoked.ROWS,
     **{f"proxies ({protocol})": rows for protocol, rows in table_proxies.PROTOCOLS.items()},
 }
