@@ -144,6 +144,12 @@ class ClientCore:
         self._calls[id] = answered
         self._command(make(id))
 
+    def publish(
+        self, topic: str, event: str, data: Any, key: str, answered: Callable[[events.Answer], object]
+    ) -> None:
+        """As ``call``, an event."""
+        self.call(lambda number: protocol.publish(number, topic, event, data, key), answered)
+
     # ---- for the driver
 
     def take_actions(self) -> list[Action]:
