@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable
 
@@ -136,9 +137,11 @@ async def join(options: argparse.Namespace, nats: EmbeddedNats, gateway: Gateway
                 done.set()
 
     clients: list[Client] = []
+    connecting = time.monotonic()
     for _ in range(options.clients):
         _, client = await loop.create_connection(lambda: Client(heard), "127.0.0.1", gateway.port)
         clients.append(client)
+    print(f"connected in {time.monotonic() - connecting:.1f} s", flush=True)
     await asyncio.sleep(options.settle)
     for client in clients:
         client.silence_s, client.bytes, client.heard_at = 0.0, 0, time.monotonic()
@@ -194,7 +197,7 @@ def main() -> None:
     parser.add_argument(
         "--after", type=float, default=12.0, help="seconds that are watched once all counts are right"
     )
-    parser.add_argument("--server-args", nargs="*", default=[], help="more options for mdstream serve")
+    parser.add_argument("--server-args", type=shlex.split, default=[], help="more options for mdstream serve")
     uvloop.run(bench(parser.parse_args()))
 
 
