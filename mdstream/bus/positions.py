@@ -180,7 +180,9 @@ class Positions:
 
     async def _put(self, position: Position, value: int) -> None:
         revision = await self._bus.publish_acked(
-            f"{POSITIONS_SUBJECT}.{position.key}", b"%d:%d" % (self._epoch, value), expected_seq=position.revision
+            f"{POSITIONS_SUBJECT}.{position.key}",
+            b"%d:%d" % (self._epoch, value),
+            expected_seq=position.revision,
         )
         position.revision, position.stored = revision, value
         self.stored_total += 1

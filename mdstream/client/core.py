@@ -364,7 +364,12 @@ class ClientCore:
     def _take_subscribed(self, event: events.Subscribed, now: float) -> None:
         waiting = self._asked.get(event.id, []) if isinstance(event.id, int) else []
         asked = next(
-            (s for s in waiting if s.request.is_answered_by(event.instrument or event.topic, event.instruments)), None
+            (
+                s
+                for s in waiting
+                if s.request.is_answered_by(event.instrument or event.topic, event.instruments)
+            ),
+            None,
         )
         if asked is None:
             log.debug("ignoring subscribed %r, which answers no command", event.id)

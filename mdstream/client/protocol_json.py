@@ -165,14 +165,7 @@ class TextBoardChange(Struct, frozen=True, tag_field="type", tag="board"):
 
 TextBoard: TypeAlias = TextBoardNames | TextBoardSnapshot | TextBoardChange
 Text: TypeAlias = (
-    TextDelta
-    | TextSnapshot
-    | TextTrades
-    | TextTicker
-    | TextCandles
-    | TextEvent
-    | TextHeartbeat
-    | TextBoard
+    TextDelta | TextSnapshot | TextTrades | TextTicker | TextCandles | TextEvent | TextHeartbeat | TextBoard
 )
 
 
