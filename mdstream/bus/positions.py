@@ -1,7 +1,7 @@
 """Up to which event each user has acknowledged each topic: the key-value bucket ``MD_POSITIONS``.
 
-A value is ``epoch:seq``: when MD_EVENTS was created, in µs, and a number of it. Of one epoch it only grows: it is stored by compare-and-set, and who finds a greater one there
-takes it over. All gateways hear what is stored.
+A value is ``epoch:seq``: when MD_EVENTS was created, in µs, and a number of it. Of one epoch it only grows: it is stored by
+compare-and-set, and who finds a greater one there takes it over. All gateways hear what is stored.
 """
 
 from __future__ import annotations
