@@ -55,7 +55,10 @@ def fanout() -> None:
 
     def delta(seq: int) -> None:
         near = random.sample(range(20), 5)
-        changed = [[n for i in near for n in (1_000_000 + s * i + (s > 0), random.randrange(1, 10**9))] for s in (-1, 1)]
+        changed = [
+            [n for i in near for n in (1_000_000 + s * i + (s > 0), random.randrange(1, 10**9))]
+            for s in (-1, 1)
+        ]
         hub.take_book(instrument, pack_book(EPOCH, seq, seq, EPOCH + seq, *changed))
         hub.flush(EPOCH + seq)
 
@@ -163,7 +166,10 @@ async def _send(one: str, other: str, rate: int, seconds: float) -> int:
             while len(took) < sent + 1:
                 await asyncio.sleep(0.01)
     took.sort()
-    figures = ", ".join(f"p{p:g} {took[min(int(len(took) * p / 100), len(took) - 1)] * 1e3:.2f} ms" for p in (50, 90, 99, 99.9))
+    figures = ", ".join(
+        f"p{p:g} {took[min(int(len(took) * p / 100), len(took) - 1)] * 1e3:.2f} ms"
+        for p in (50, 90, 99, 99.9)
+    )
     print(f"{sent} events in {seconds:g} s ({rate}/s): {figures}")
     return sent
 
