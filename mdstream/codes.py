@@ -17,6 +17,8 @@ class ErrorCode(StrEnum):
     RATE_LIMITED = "rate_limited"
     UNAVAILABLE = "unavailable"
     UNAUTHORIZED = "unauthorized"
+    CONFLICT = "conflict"
+    MAP_FULL = "map_full"
 
 
 RESCALED = "rescaled"

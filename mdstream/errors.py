@@ -22,8 +22,16 @@
         ├── HandshakeRefused   the gateway answered the upgrade with an HTTP error (``status``, ``retry_after_s``)
         ├── ConnectionLost     closed for good: the close code forbids a reconnect
         ├── SubscriptionRefused  the gateway answered ``error`` (``code``)
+        ├── PublishRefused     the gateway refused an event (``code``)
+        ├── PutRefused         the gateway refused a change of a map (``code``)
+        │   └── PutConflict    something else holds than was expected (``current``)
         └── ProtocolViolation  the gateway violated the contract
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from mdstream.printable import printable_lines
 
@@ -154,6 +162,31 @@ class SubscriptionRefused(ClientError):
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class PublishRefused(ClientError):
+    """The gateway refused an event for good; ``code`` is that of the contract."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PutRefused(ClientError):
+    """The gateway refused a change of a map; ``code`` is that of the contract."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PutConflict(PutRefused):
+    """A change of a map expected something else than holds. ``current``: by key, what holds (``value``, ``rev``, ``by``), None where
+    there is nothing."""
+
+    def __init__(self, message: str, *, current: Mapping[str, Any]) -> None:
+        super().__init__(message, code="conflict")
+        self.current = current
 
 
 class ProtocolViolation(ClientError):

@@ -53,6 +53,20 @@ class Channel(StrEnum):
     INSTRUMENTS = "instruments"
     BOARD = "board"
     CANDLES = "candles"
+    EVENTS = "events"
+    MAP = "map"
+    PRESENCE = "presence"
+
+
+INSTRUMENT_CHANNELS = (
+    Channel.BOOK,
+    Channel.TRADES,
+    Channel.TICKER,
+    Channel.INSTRUMENTS,
+    Channel.BOARD,
+    Channel.CANDLES,
+)
+"""Those of instruments. The others are of topics, see ``mdstream.topics``."""
 
 
 class State(StrEnum):

@@ -1,11 +1,11 @@
-"""What a client may see: the claim ``md`` of a token, compiled once and asked for each command.
+"""What a client may see and say: the claim ``md`` of a token, compiled once and asked for each command.
 
 ::
 
     {"grants": [{"channels": ["book", "ticker"], "instruments": ["SIM:*", "BINANCE:BTC*"], "depth": 20, "interval_ms": 100}]}
 
-What no grant allows is refused. A request is allowed if one grant allows all of it. ``entitlements.schema.json`` next to this module is
-the claim's JSON schema, ``docs/entitlements.md`` explains it.
+A grant names instruments, or topics (``topic_grants``). What no grant allows is refused. A request is allowed if one grant allows all of
+it. ``entitlements.schema.json`` next to this module is the claim's JSON schema, ``docs/entitlements.md`` explains it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
+from mdstream.auth import topic_grants
 from mdstream.auth.patterns import ANY, Pattern, PatternSet, clipped
-from mdstream.model import MAX_NUMBER, Channel
+from mdstream.auth.topic_grants import VERBS, TopicGrant, Verb
+from mdstream.model import INSTRUMENT_CHANNELS, MAX_NUMBER, Channel
+from mdstream.topics import TOPIC_CHANNELS, TopicPattern
 
 CLAIM: Final = "md"
 MAX_GRANTS: Final = 64
@@ -26,10 +29,12 @@ MAX_PATTERNS: Final = 1_024
 MAX_MS: Final = 86_400_000
 """The greatest interval and the greatest delay: a day."""
 
-_CHANNELS = tuple(channel.value for channel in Channel)
+_CHANNELS = tuple(channel.value for channel in INSTRUMENT_CHANNELS)
 _REQUIRED = ("channels", "instruments")
 _LIMITS = {"depth": MAX_NUMBER, "interval_ms": MAX_MS, "delay_ms": MAX_MS}
 _KEYS = (*_REQUIRED, *_LIMITS, "publish")
+_TOPIC_REQUIRED = ("channels", "topics")
+_TOPIC_KEYS = (*_TOPIC_REQUIRED, *VERBS)
 _FULL = MAX_NUMBER
 """In place of depth 0, the full book: no depth is greater."""
 _REMEMBERED = 256
@@ -68,10 +73,11 @@ _ALL_INSTRUMENTS = Pattern.parse(ANY)
 class Entitlements:
     """Make it with ``from_claim``, which gives the same object for the same grants: many users share it."""
 
-    __slots__ = ("__weakref__", "_grants", "_is_everything", "_offers", "_patterns")
+    __slots__ = ("__weakref__", "_grants", "_is_everything", "_may", "_offers", "_patterns", "_topic_grants")
 
-    def __init__(self, grants: Sequence[Grant]) -> None:
+    def __init__(self, grants: Sequence[Grant], of_topics: Sequence[TopicGrant] = ()) -> None:
         self._grants = tuple(grants)
+        self._topic_grants = tuple(of_topics)
         self._is_everything = any(grant.is_everything for grant in self._grants)
         self._patterns = PatternSet(
             (pattern, 1 << number)
@@ -80,6 +86,8 @@ class Entitlements:
         )
         self._offers: dict[tuple[str, int], tuple[Offer, ...]] = {}
         """By channel and the grants that match."""
+        self._may: dict[tuple[Verb, str, str], bool] = {}
+        """By what, channel and topic: what the grants of topics say."""
 
     @classmethod
     def from_claim(cls, claim: object) -> Entitlements:
@@ -87,7 +95,10 @@ class Entitlements:
         grants = _read_claim(claim)
         found = _shared.get(grants)
         if found is None:
-            found = _shared[grants] = cls(grants)
+            found = _shared[grants] = cls(
+                [each for each in grants if isinstance(each, Grant)],
+                [each for each in grants if isinstance(each, TopicGrant)],
+            )
         return found
 
     def check(self, channel: str, instrument: str, depth: int, interval_ms: int) -> str | None:
@@ -122,6 +133,18 @@ class Entitlements:
             for pattern in grant.instruments
         )
 
+    def may(self, verb: Verb, channel: str, topic: str, subject: str) -> bool:
+        """What a user may do with a topic, which may be any text. The answer never depends on what exists."""
+        if verb is Verb.READ and topic_grants.is_own(topic, subject):
+            return True
+        found = self._may.get((verb, channel, topic))
+        if found is None:
+            if len(self._may) >= _REMEMBERED:
+                self._may.clear()
+            found = topic_grants.allow(self._topic_grants, verb, channel, topic)
+            self._may[verb, channel, topic] = found
+        return found
+
     def _find_offers(self, channel: str, instrument: str) -> tuple[Offer, ...]:
         """What the grants allow of this channel, by delay; without what another one allows too."""
         mask = self._patterns.match(instrument)
@@ -146,9 +169,9 @@ class Entitlements:
         return f"this is more than you may see of {channel} of {name}, which is {allowed}"
 
 
-_shared: WeakValueDictionary[tuple[Grant, ...], Entitlements] = WeakValueDictionary()
+_shared: WeakValueDictionary[tuple[Grant | TopicGrant, ...], Entitlements] = WeakValueDictionary()
 
-ALL: Final = Entitlements((Grant(_CHANNELS, (_ALL_INSTRUMENTS,)),))
+ALL: Final = Entitlements((Grant(_CHANNELS, (_ALL_INSTRUMENTS,)),), (topic_grants.EVERYTHING,))
 """Everything."""
 NONE: Final = Entitlements(())
 """Nothing."""
@@ -174,16 +197,45 @@ def _describe(channel: str, offer: Offer) -> str:
 # ---- reading the claim
 
 
-def _read_claim(claim: object) -> tuple[Grant, ...]:
+def _read_claim(claim: object) -> tuple[Grant | TopicGrant, ...]:
     given = _map(CLAIM, claim, ("grants",), ("grants",))
     entries = _list(f"{CLAIM}.grants", given["grants"], MAX_GRANTS)
-    grants = tuple(_read_grant(f"{CLAIM}.grants[{i}]", entry) for i, entry in enumerate(entries))
-    patterns = sum(len(grant.instruments) for grant in grants)
-    if patterns > MAX_PATTERNS:
-        raise ValueError(
-            f"{CLAIM}.grants has {patterns} patterns of instruments; at most {MAX_PATTERNS} are allowed"
-        )
+    grants = tuple(_read_either(f"{CLAIM}.grants[{i}]", entry) for i, entry in enumerate(entries))
+    for what, patterns in (
+        ("instruments", sum(len(each.instruments) for each in grants if isinstance(each, Grant))),
+        ("topics", sum(len(each.topics) for each in grants if isinstance(each, TopicGrant))),
+    ):
+        if patterns > MAX_PATTERNS:
+            raise ValueError(
+                f"{CLAIM}.grants has {patterns} patterns of {what}; at most {MAX_PATTERNS} are allowed"
+            )
     return grants
+
+
+def _read_either(place: str, entry: object) -> Grant | TopicGrant:
+    if isinstance(entry, dict) and "topics" in entry:
+        return _read_topic_grant(place, entry)
+    return _read_grant(place, entry)
+
+
+def _read_topic_grant(place: str, entry: object) -> TopicGrant:
+    given = _map(place, entry, _TOPIC_REQUIRED, _TOPIC_KEYS)
+    verbs = {verb: given[verb] for verb in VERBS if verb in given}
+    for verb, value in verbs.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{place}.{verb} must be true or false")
+    channels = _read_channels(f"{place}.channels", given["channels"], TOPIC_CHANNELS)
+    return TopicGrant(channels, _read_topics(f"{place}.topics", given["topics"]), **verbs)
+
+
+def _read_topics(place: str, raw: object) -> tuple[TopicPattern, ...]:
+    patterns = []
+    for i, text in enumerate(_list(place, raw, MAX_PATTERNS, least=1)):
+        try:
+            patterns.append(TopicPattern.parse(text))
+        except ValueError as error:
+            raise ValueError(f"{place}[{i}] {error}") from None
+    return tuple(patterns)
 
 
 def _read_grant(place: str, entry: object) -> Grant:
@@ -191,16 +243,16 @@ def _read_grant(place: str, entry: object) -> Grant:
     limits = {name: _number(f"{place}.{name}", given.get(name, 0), most) for name, most in _LIMITS.items()}
     if not isinstance(given.get("publish", False), bool):
         raise ValueError(f"{place}.publish must be true or false")
-    channels = _read_channels(f"{place}.channels", given["channels"])
+    channels = _read_channels(f"{place}.channels", given["channels"], _CHANNELS)
     return Grant(channels, _read_patterns(f"{place}.instruments", given["instruments"]), **limits)
 
 
-def _read_channels(place: str, raw: object) -> tuple[str, ...]:
-    names = _list(place, raw, len(_CHANNELS) + 1, least=1)
+def _read_channels(place: str, raw: object, known: Sequence[str]) -> tuple[str, ...]:
+    names = _list(place, raw, len(known) + 1, least=1)
     for i, name in enumerate(names):
-        if name != ANY and name not in _CHANNELS:
-            raise ValueError(f"{place}[{i}] must be one of {', '.join(_CHANNELS)} or *")
-    return tuple(name for name in _CHANNELS if ANY in names or name in names)
+        if name != ANY and name not in known:
+            raise ValueError(f"{place}[{i}] must be one of {', '.join(known)} or *")
+    return tuple(name for name in known if ANY in names or name in names)
 
 
 def _read_patterns(place: str, raw: object) -> tuple[Pattern, ...]:

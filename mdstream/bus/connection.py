@@ -113,7 +113,13 @@ class Bus:
         await self.client.untap(subscription)
 
     async def publish(
-        self, subject: str, payload: bytes, *, reply: str = "", expected_seq: int | None = None
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        reply: str = "",
+        expected_seq: int | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         """Publishes without waiting for the server; without a connection the payload waits in the backlog.
 
@@ -121,7 +127,7 @@ class Bus:
         Raises BusUnavailable if the backlog is full, BusError if the payload is larger than ``max_payload_bytes``.
         """
         try:
-            await self.client.publish(subject, payload, reply, _expecting(expected_seq))
+            await self.client.publish(subject, payload, reply, headers or _expecting(expected_seq))
         except nats.errors.Error as error:
             self._refuse_publish(error, subject, payload)
 

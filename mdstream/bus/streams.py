@@ -122,7 +122,7 @@ async def ensure_streams(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates the streams that do not exist. Raises BusError, which says what to do, or BusUnavailable."""
     for config in (_state_config(options), _log_config(options)):
         try:
-            await _ensure(js, config)
+            await ensure_stream(js, config)
         except (nats.errors.Error, TimeoutError) as error:
             explain(error, f"stream {config.name} does not exist and cannot be created")
 
@@ -156,24 +156,24 @@ async def past_kept(js: JetStreamContext) -> Kept:
 
 async def ensure_control(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates ``MD_CTL`` if it does not exist. Raises nats.errors.Error."""
-    await _ensure(js, _control_config(options))
+    await ensure_stream(js, _control_config(options))
 
 
 async def ensure_usage_stream(
     js: JetStreamContext, options: StreamOptions, *, keep_s: float, max_bytes: int
 ) -> None:
     """Creates ``MD_USAGE`` if it does not exist: who used what, for ``keep_s``, in ``max_bytes`` at most. Raises nats.errors.Error."""
-    await _ensure(js, _usage_config(options, keep_s, max_bytes))
+    await ensure_stream(js, _usage_config(options, keep_s, max_bytes))
 
 
 async def ensure_demand_stream(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates ``MD_DEMAND`` if it does not exist: which instruments each gateway serves. Raises nats.errors.Error."""
-    await _ensure(js, _demand_config(options))
+    await ensure_stream(js, _demand_config(options))
 
 
 async def ensure_candle_stream(js: JetStreamContext, options: StreamOptions, *, keep: int) -> None:
     """Creates ``MD_CANDLES`` if it does not exist: ``keep`` messages of each subject. Raises nats.errors.Error."""
-    await _ensure(js, _candle_config(options, keep))
+    await ensure_stream(js, _candle_config(options, keep))
     found = (await js.stream_info(MD_CANDLES)).config.republish
     if found is None or not str(found.dest).startswith(f"{LIVE_CANDLES_SUBJECT}."):
         logger.warning(
@@ -185,7 +185,7 @@ async def ensure_candle_stream(js: JetStreamContext, options: StreamOptions, *, 
 async def ensure_leases(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates the bucket ``MD_LEASES`` if it does not exist. Raises BusError, which says what to do, or BusUnavailable."""
     try:
-        await _ensure(js, _leases_config(options))
+        await ensure_stream(js, _leases_config(options))
     except (nats.errors.Error, TimeoutError) as error:
         explain(
             error,
@@ -226,6 +226,11 @@ async def info(js: JetStreamContext, stream: str) -> dict[str, Any]:
     """The whole answer to a question about a stream, as the server gave it. Raises nats.errors.Error."""
     answer: dict[str, Any] = await js._api_request(f"{js._prefix}.STREAM.INFO.{stream}", timeout=js._timeout)
     return answer
+
+
+def created_us(info: dict[str, Any]) -> int:
+    """When the stream was created, by the server's clock."""
+    return _us(info["created"])
 
 
 def time_us(info: dict[str, Any]) -> int:
@@ -284,10 +289,11 @@ async def _create(js: JetStreamContext, config: api.StreamConfig) -> api.StreamI
             return await js.stream_info(str(config.name))
 
 
-async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
+async def ensure_stream(js: JetStreamContext, config: api.StreamConfig) -> api.StreamConfig:
+    """Creates a stream if it does not exist, and returns its configuration. Raises nats.errors.Error."""
     name = str(config.name)
     info = await _create(js, config)
-    missing = sorted(set(SUBJECTS[name]) - set(info.config.subjects or ()))
+    missing = sorted(set(config.subjects or ()) - set(info.config.subjects or ()))
     if missing:
         logger.warning(
             "stream %s exists and is left as it is, but it does not list %s: what is published there is not kept",
@@ -295,6 +301,7 @@ async def _ensure(js: JetStreamContext, config: api.StreamConfig) -> None:
             ", ".join(missing),
         )
     _check_replicas(info.config, config)
+    return info.config
 
 
 def _check_replicas(found: api.StreamConfig, wanted: api.StreamConfig) -> None:

@@ -22,7 +22,7 @@ from mdstream.auth.signing import (
 )
 from mdstream.cli.client_options import duration_s, name, natural
 from mdstream.errors import ConfigError, MdstreamError
-from mdstream.model import Channel
+from mdstream.model import INSTRUMENT_CHANNELS
 
 _EPILOG = """\
 examples:
@@ -81,7 +81,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="*",
         help="patterns such as SIM:*, BINANCE:BTC* (default: all)",
     )
-    add("--channels", metavar="A,B,…", default="*", help=f"some of {', '.join(Channel)} (default: all)")
+    add(
+        "--channels",
+        metavar="A,B,…",
+        default="*",
+        help=f"some of {', '.join(INSTRUMENT_CHANNELS)} (default: all)",
+    )
     add(
         "--depth",
         metavar="N",

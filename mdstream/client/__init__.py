@@ -18,14 +18,18 @@ from mdstream.client.board import Board, BoardRow, BoardUpdate
 from mdstream.client.book import Book, BookUpdate
 from mdstream.client.candles import Candles, CandleUpdate
 from mdstream.client.client import DEFAULT_URL, connect
+from mdstream.client.events import Published
 from mdstream.client.lined import LinedBook, LinedTicker, LinedTrades, LineReport
 from mdstream.client.lined_candles import LinedCandles
 from mdstream.client.listing import InstrumentList, ListedInstrument, ListUpdate
+from mdstream.client.map import Map, MapEntry, MapUpdate
 from mdstream.client.policy import Policy
+from mdstream.client.presence import Presence, PresenceUpdate, Present
 from mdstream.client.states import ConnectionState, Stats, SubscriptionState
 from mdstream.client.stream import UpdateStream
 from mdstream.client.subscription import Subscription
 from mdstream.client.ticker import Ticker, TickerUpdate
+from mdstream.client.topic_events import Event, Events
 from mdstream.client.trades import Trade, Trades
 from mdstream.errors import (
     ClientError,
@@ -33,6 +37,9 @@ from mdstream.errors import (
     ConnectionLost,
     HandshakeRefused,
     ProtocolViolation,
+    PublishRefused,
+    PutConflict,
+    PutRefused,
     SubscriptionRefused,
 )
 
@@ -52,6 +59,8 @@ __all__ = [
     "ConnectionFailed",
     "ConnectionLost",
     "ConnectionState",
+    "Event",
+    "Events",
     "HandshakeRefused",
     "InstrumentList",
     "LineReport",
@@ -61,8 +70,18 @@ __all__ = [
     "LinedTrades",
     "ListUpdate",
     "ListedInstrument",
+    "Map",
+    "MapEntry",
+    "MapUpdate",
     "Policy",
+    "Presence",
+    "PresenceUpdate",
+    "Present",
     "ProtocolViolation",
+    "PublishRefused",
+    "Published",
+    "PutConflict",
+    "PutRefused",
     "Stats",
     "Subscription",
     "SubscriptionRefused",

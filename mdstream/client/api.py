@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from mdstream.auth.patterns import ANY, Pattern
 from mdstream.candle import MAX_HISTORY, SPANS
+from mdstream.client import protocol
 from mdstream.client.board import Board
 from mdstream.client.book import Book
 from mdstream.client.candles import Candles
-from mdstream.client.events import Welcome
+from mdstream.client.events import Answer, Published, Refused, Stored, Welcome
 from mdstream.client.listing import InstrumentList
+from mdstream.client.map import Map, MapEntry
 from mdstream.client.observers import Observer
-from mdstream.client.protocol import Request
+from mdstream.client.presence import Presence
+from mdstream.client.protocol import Command, Request
 from mdstream.client.states import ConnectionState, Stats
 from mdstream.client.subscription import Subscription
 from mdstream.client.ticker import Ticker
+from mdstream.client.topic_events import Events
 from mdstream.client.trades import Trades
-from mdstream.errors import ClientError, ConnectionFailed
+from mdstream.codes import ErrorCode
+from mdstream.errors import ClientError, ConnectionFailed, PutConflict, PutRefused
 from mdstream.model import InstrumentId
+from mdstream.topics import OWN, TOPIC_CHANNELS, check_topic
 
+AGAIN_S = 0.5
+"""How long a change waits that the gateway could not store."""
+_AGAIN = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.RATE_LIMITED})
+_ABLE = (ConnectionState.OPEN, ConnectionState.CLOSED)
 DATA_WAIT_S = 5.0
 """How long a subscription waits for its data if the gateway says why there is none."""
 
@@ -160,6 +172,83 @@ class Client(ABC):
         )
         return await self._subscribed(Candles, next(same, request))
 
+    async def map(self, topic: str, *, prefix: str = "", interval_ms: int = 0) -> Map:
+        """Subscribes to the keys of a map that begin with ``prefix``; returns it when all of them are there.
+
+        ``topic`` "user" is the user's own. Raises ValueError for what is no topic, and the errors of ``book``.
+        """
+        return await self._subscribed(Map, Request("map", topic, interval_ms=interval_ms, prefix=prefix))
+
+    async def presence(
+        self, topic: str, *, join: bool = False, info: Any = None, who: bool = False, interval_ms: int = 0
+    ) -> Presence:
+        """Subscribes to how many sessions are present at a topic; with ``who`` also to which ones. ``join``: this one is, too, and says
+        ``info`` of itself. ``interval_ms`` 0: the gateway's usual one. Raises as ``map``."""
+        said = "" if info is None else json.dumps(info)
+        request = Request("presence", topic, interval_ms=interval_ms, who=who, join=join, info=said)
+        return await self._subscribed(Presence, request)
+
+    async def put(
+        self,
+        topic: str,
+        set: Mapping[str, Any] | None = None,
+        *,
+        delete: Sequence[str] = (),
+        expect: Mapping[str, int] | None = None,
+        ttl_ms: int | None = None,
+        timeout_s: float = 10.0,
+    ) -> int:
+        """Changes a map, all of it or nothing, and returns the number of the change.
+
+        ``expect``: by key, the ``rev`` that must hold, 0 for a key that must not exist. ``ttl_ms``: when the keys that are set end by
+        themselves. While the gateway or the bus is away it tries again, for ``timeout_s``; the change is made once. Raises PutConflict
+        with what holds where something else was expected, PutRefused with the gateway's code, or ConnectionFailed after ``timeout_s``.
+        """
+        fields: dict[str, Any] = {"topic": topic, "key": secrets.token_hex(12)}
+        given = {"set": set, "delete": list(delete), "expect": expect, "ttl_ms": ttl_ms}
+        fields.update({name: value for name, value in given.items() if value})
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._put(fields)
+        except TimeoutError:
+            raise ConnectionFailed(
+                f"{topic} was not changed within {timeout_s:g} s, as far as is known"
+            ) from None
+
+    async def _put(self, fields: Mapping[str, Any]) -> int:
+        while True:
+            await until(self.on_state, lambda: self.state in _ABLE)
+            if self.state is ConnectionState.CLOSED:
+                raise self.error or ConnectionFailed("the client is closed")
+            answer = await self._call(lambda number: protocol.put(number, fields))
+            if isinstance(answer, Stored):
+                return answer.seq
+            if isinstance(answer, Refused) and answer.code not in _AGAIN:
+                raise _refused(str(fields["topic"]), answer)
+            await asyncio.sleep(AGAIN_S)
+
+    @abstractmethod
+    async def _call(self, make: Callable[[int], Command]) -> Answer:
+        """The answer to a command; None if the connection is lost before."""
+
+    async def events(self, topic: str = OWN, *, device: str = "", since: int | None = None) -> Events:
+        """Subscribes to the events of a topic, by default the user's own; returns when the gateway has accepted.
+
+        Where the topic is acknowledged, what the user has not acknowledged comes first; ``device`` names this device where each one
+        acknowledges by itself. Else events come from now on, or from those after the number ``since`` (0: all that are kept). Raises
+        ValueError for what is no topic, and the errors of ``book``.
+        """
+        return await self._subscribed(Events, Request("events", topic, device=device, since=since))
+
+    @abstractmethod
+    async def publish(self, topic: str, type: str, data: Any, *, key: str | None = None) -> Published:
+        """Publishes an event; returns when it is stored, with its number (``seq``).
+
+        Events to one topic are stored in the order of the calls. The client tries again while the gateway cannot store it; by ``key``, or
+        one that it makes itself, the event is stored once. Raises PublishRefused with the gateway's code, or ConnectionFailed after 30 s
+        (``Policy.publish_timeout_s``): then it may be stored or not.
+        """
+
     @abstractmethod
     def _find(self, request: Request) -> Subscription | None:
         """The subscription that has not ended, if there is one."""
@@ -169,7 +258,9 @@ class Client(ABC):
         """A new subscription, asked for as soon as there is a connection."""
 
     async def _subscribed(self, kind: type[S], request: Request) -> S:
-        if not request.patterns:
+        if request.channel in TOPIC_CHANNELS:
+            check_topic(request.instrument)
+        elif not request.patterns:
             InstrumentId.parse(request.instrument)
         subscription = self._find(request)
         if isinstance(subscription, kind):
@@ -182,6 +273,18 @@ class Client(ABC):
             await subscription.close()
             raise
         return subscription
+
+
+def _refused(topic: str, answer: Refused) -> ClientError:
+    message = f"{topic}: {answer.message or answer.code}"
+    if answer.code != ErrorCode.CONFLICT:
+        return PutRefused(message, code=answer.code)
+    current = answer.current or {}
+    held = {
+        key: None if row is None else MapEntry(row.value, row.rev, row.by, row.ts_us)
+        for key, row in current.items()
+    }
+    return PutConflict(message, current=held)
 
 
 def many(channel: str, patterns: tuple[str, ...], interval_ms: int) -> Request:

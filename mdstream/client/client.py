@@ -11,30 +11,36 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import replace
 from time import perf_counter, time_ns
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
+from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from mdstream.auth.client_key import ClientKey
+from mdstream.client import protocol
 from mdstream.client.actions import DialNow, HangUp, RenewToken, Send
 from mdstream.client.api import Client, S, until
+from mdstream.client.backoff import Backoff
 from mdstream.client.core import ClientCore
-from mdstream.client.events import Welcome
+from mdstream.client.events import Answer, Published, Refused, Welcome
 from mdstream.client.lines import Line, LinedClient, deal
 from mdstream.client.observers import Observer
-from mdstream.client.policy import Policy
-from mdstream.client.protocol import FormatName, Request
+from mdstream.client.policy import TEMPORARY_ERRORS, Policy
+from mdstream.client.protocol import Command, FormatName, Request
 from mdstream.client.protocol_factory import make_codec
 from mdstream.client.states import ConnectionState, Stats
 from mdstream.client.subscription import Link, Subscription
 from mdstream.client.transport import Dial, Transport
 from mdstream.client.transport_picows import PicowsDial
 from mdstream.client.urls import check_url, of_line
-from mdstream.errors import ClientError, ConnectionFailed, HandshakeRefused
+from mdstream.errors import ClientError, ConnectionFailed, HandshakeRefused, PublishRefused
 
 log = logging.getLogger(__name__)
 
 Token = str | Callable[[], str | Awaitable[str]]
 
 CLOSE_TIMEOUT_S = 2.0
+_SENDING: Final = (ConnectionState.OPEN, ConnectionState.DRAINING, ConnectionState.CLOSED)
+"""States in which nothing is waited for before an event is published."""
 DEFAULT_URL = "ws://127.0.0.1:8080/v1/stream"
 
 
@@ -76,6 +82,8 @@ class SingleClient(Line):
         self._pump_soon: asyncio.Handle | None = None
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
+        self._publishing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By topic: its events are published one after the other, so that their order is kept."""
 
     # ---- for the user (documented in ``Client``)
 
@@ -132,6 +140,41 @@ class SingleClient(Line):
             raise ConnectionFailed(f"there is no connection to {self.url}: {self.reason or self.state}")
         return answered - sent
 
+    async def _call(self, make: Callable[[int], Command]) -> Answer:
+        answered: asyncio.Future[Answer] = self._loop.create_future()
+
+        def take(answer: Answer) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
+        self._core.call(make, take)
+        return await answered
+
+    async def publish(self, topic: str, type: str, data: Any, *, key: str | None = None) -> Published:
+        key = key or uuid4().hex
+        lock = self._publishing.setdefault(topic, asyncio.Lock())
+        try:
+            async with asyncio.timeout(self._core.policy.publish_timeout_s), lock:
+                return await self._publish(topic, type, data, key)
+        except TimeoutError:
+            raise ConnectionFailed(
+                f"whether the event to {topic} is stored is not known; publish it again with the key {key!r}, so that it is once"
+            ) from None
+
+    async def _publish(self, topic: str, type: str, data: Any, key: str) -> Published:
+        """Tries until it is stored, or refused for good; what follows on this topic waits meanwhile."""
+        backoff = Backoff.of(self._core.random, self._core.policy)
+        while True:
+            await until(self.on_state, lambda: self.state in _SENDING)
+            if self.state is ConnectionState.CLOSED:
+                raise self.error or ConnectionFailed(f"the client of {self.url} is closed")
+            answer = await self._call(lambda number: protocol.publish(number, topic, type, data, key))
+            if isinstance(answer, Published):
+                return answer
+            if isinstance(answer, Refused) and answer.code not in TEMPORARY_ERRORS:
+                raise PublishRefused(f"{topic}: {answer.message or answer.code}", code=answer.code)
+            await asyncio.sleep(backoff.next_delay())
+
     def attach(self, make: Callable[[Link], S]) -> S:
         """Adds the subscription that ``make`` returns, and asks for it as soon as there is a connection."""
         subscription = make(self._core)
@@ -180,6 +223,7 @@ class SingleClient(Line):
         if self._pump_soon is not None:
             self._pump_soon.cancel()
             self._pump_soon = None
+        self._core.flush_acks(self._loop.time())
         for action in self._core.take_actions():
             match action:
                 case Send(payload):

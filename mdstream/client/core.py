@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from typing import Any
 
 from mdstream.client import events, protocol
 from mdstream.client.actions import Action, DialNow, HangUp, RenewToken, Send
@@ -71,6 +72,10 @@ class ClientCore:
         self._asked: dict[int, list[Subscription]] = {}
         self._recovering: dict[int, Subscription] = {}
         self._pings: dict[int, Callable[[float | None], object]] = {}
+        self._calls: dict[int, Callable[[events.Answer], object]] = {}
+        self._acks: dict[Subscription, int] = {}
+        self._acks_at = 0.0
+        """When acknowledgements may be sent again."""
         self._subscriptions: dict[Request, Subscription] = {}
         self._by_number: dict[int, Subscription] = {}
         self._ever_open = False
@@ -115,6 +120,7 @@ class ClientCore:
     def unsubscribe(self, subscription: Subscription) -> None:
         """Ends a subscription; ignores what the gateway still sends for it."""
         number = subscription.number
+        self._send_acks()
         self._forget(subscription)
         subscription.end(None)
         if number is not None:
@@ -128,6 +134,22 @@ class ClientCore:
         id = next(self._ids)
         self._pings[id] = answered
         self._command(protocol.ping(id))
+
+    def call(self, make: Callable[[int], Command], answered: Callable[[events.Answer], object]) -> None:
+        """Sends the command that ``make`` returns for an id; calls ``answered`` with the answer, or with None if the connection is lost
+        before."""
+        if not self._connected or self.welcome is None:
+            notify(answered, None)
+            return
+        id = next(self._ids)
+        self._calls[id] = answered
+        self._command(make(id))
+
+    def publish(
+        self, topic: str, event: str, data: Any, key: str, answered: Callable[[events.Answer], object]
+    ) -> None:
+        """As ``call``, an event."""
+        self.call(lambda number: protocol.publish(number, topic, event, data, key), answered)
 
     # ---- for the driver
 
@@ -226,6 +248,27 @@ class ClientCore:
             del self._recovering[next(iter(self._recovering))]
         self._command(protocol.recover(id, subscription.number, from_seq))
 
+    def send_ack(self, subscription: Subscription, seq: int) -> None:
+        """Soon: what follows within ``policy.acknowledge_s`` is acknowledged together."""
+        self._acks[subscription] = seq
+        self._wake()
+
+    def flush_acks(self, now: float) -> None:
+        """The driver calls it before ``take_actions``."""
+        if not self._acks:
+            return
+        if now < self._acks_at:
+            self.due(self._acks_at)
+            return
+        self._acks_at = now + self.policy.acknowledge_s
+        self._send_acks()
+
+    def _send_acks(self) -> None:
+        acks, self._acks = self._acks, {}
+        for subscription, seq in acks.items():
+            if subscription.number is not None:
+                self._command(protocol.acknowledge(subscription.number, seq))
+
     # ---- messages
 
     def _handle(self, event: events.Event, now: float, wall_us: int) -> None:
@@ -247,7 +290,11 @@ class ClientCore:
                 self.stats.updates += 1
                 self._health.useful = True
                 self._take_stream(event, now)
-            case events.BoardNames():
+            case events.TopicEvent() | events.MapPage() | events.PresencePage():
+                self.stats.updates += 1
+                self._health.useful = True
+                self._take_stream(event, now)
+            case events.BoardNames() | events.Acknowledged() | events.Recovered():
                 self._take_stream(event, now)
             case events.Heartbeat():
                 self._take_heartbeat(event, now)
@@ -273,6 +320,8 @@ class ClientCore:
             case events.Pong():
                 if isinstance(event.id, int) and (answered := self._pings.pop(event.id, None)) is not None:
                     notify(answered, now)
+            case events.Published() | events.Stored():
+                self._take_answer(event)
             case events.Drain():
                 self._leave_at = now + event.reconnect_after_ms / 1000
                 self.due(self._leave_at)
@@ -317,7 +366,12 @@ class ClientCore:
     def _take_subscribed(self, event: events.Subscribed, now: float) -> None:
         waiting = self._asked.get(event.id, []) if isinstance(event.id, int) else []
         asked = next(
-            (s for s in waiting if s.request.is_answered_by(event.instrument, event.instruments)), None
+            (
+                s
+                for s in waiting
+                if s.request.is_answered_by(event.instrument or event.topic, event.instruments)
+            ),
+            None,
         )
         if asked is None:
             log.debug("ignoring subscribed %r, which answers no command", event.id)
@@ -331,6 +385,11 @@ class ClientCore:
         elif not subscription.accepted:
             self._by_number[event.sub] = subscription
             subscription.accept(event, now)
+
+    def _take_answer(self, event: events.Published | events.Stored) -> None:
+        answered = self._calls.pop(event.id, None) if isinstance(event.id, int) else None
+        if answered is not None:
+            notify(answered, event)
 
     def _take_refused(self, event: events.Refused, now: float) -> None:
         id = event.id if isinstance(event.id, int) else -1
@@ -346,6 +405,8 @@ class ClientCore:
             self._refuse([s for s in asked if self._subscriptions.get(s.request) is s], event, now)
         elif (answered := self._pings.pop(id, None)) is not None:
             notify(answered, None)
+        elif (called := self._calls.pop(id, None)) is not None:
+            notify(called, event)
         else:
             said = printable(f"{event.code}: {event.message}")
             log.warning("the gateway refused a command: %s", said)
@@ -448,6 +509,7 @@ class ClientCore:
         if self.state is ConnectionState.CLOSED:
             return
         if self._connected:
+            self._send_acks()
             self._hang_up(CloseCode.NORMAL, "")
         self.error = error
         self._dial_at = None
@@ -464,6 +526,10 @@ class ClientCore:
         pings, self._pings = self._pings, {}
         for answered in pings.values():
             notify(answered, None)
+        calls, self._calls = self._calls, {}
+        for called in calls.values():
+            notify(called, None)
+        self._acks.clear()  # they are sent again once the gateway has accepted
         for table in (self._asked, self._recovering, self._by_number):
             table.clear()
         if why is not None:

@@ -100,6 +100,20 @@ class Candles(Struct, frozen=True, array_like=True, tag=10):
     more: bool = False
 
 
+class TopicEvent(Struct, frozen=True, array_like=True, tag=11):
+    """An event of a topic; ``prev``: the number of the one before it, 0 where that is not known."""
+
+    sub: Count
+    topic: str
+    seq: Count
+    prev: Count
+    time_us: Count
+    event: str
+    data: Any
+    sender: str | None = None
+    redelivered: bool = False
+
+
 class Heartbeat(Struct, frozen=True, array_like=True, tag=5):
     """``seqs`` is flat, ``[sub, seq, …]``: the newest seq sent for each subscription without messages since the last heartbeat."""
 
@@ -168,6 +182,48 @@ class BoardChange(Struct, frozen=True, array_like=True, tag=9):
         _require_order(self.first, self.last)
 
 
+class MapRow(Struct, frozen=True, array_like=True):
+    """What a key of a map holds; ``rev`` is the number of the change that set it."""
+
+    value: Any
+    rev: Count
+    by: str | None
+    ts_us: Count
+
+
+class MapPage(Struct, frozen=True, array_like=True, tag=12):
+    """A page of a message that leads a map from ``prev`` (None: from nothing) to ``seq``."""
+
+    sub: Count
+    prev: Count | None
+    seq: Count
+    page: Count
+    pages: Count
+    rows: dict[str, MapRow]
+    delete: list[str]
+
+
+class PresentRow(Struct, frozen=True, array_like=True):
+    """A session that is present."""
+
+    user: str
+    since_us: Count
+    info: Any = None
+
+
+class PresencePage(Struct, frozen=True, array_like=True, tag=13):
+    """As ``MapPage``, of who is present; ``rows`` and ``delete`` are None where only the count is told."""
+
+    sub: Count
+    prev: Count | None
+    seq: Count
+    page: Count
+    pages: Count
+    count: Count
+    rows: dict[str, PresentRow] | None = None
+    delete: list[str] | None = None
+
+
 class Welcome(Struct, frozen=True, tag_field="type", tag="welcome"):
     version: int
     heartbeat_ms: Annotated[int, Meta(gt=0)]
@@ -198,12 +254,20 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     delay_ms: int = 0
     instruments: list[str] | None = None
     span: str = ""
+    topic: str = ""
+    """Of events, maps and presence, which have no instrument."""
+    acknowledge: str = "none"
+    position: Count | None = None
+    newest: Count = 0
+    epoch: Count = 0
 
     def __post_init__(self) -> None:
-        if self.instruments is None and (
-            not self.instrument or self.price_exp is None or self.size_exp is None
+        if (
+            not self.topic
+            and self.instruments is None
+            and (not self.instrument or self.price_exp is None or self.size_exp is None)
         ):
-            raise ValueError("subscribed names no instrument and its scale, nor instruments")
+            raise ValueError("subscribed names no instrument and its scale, nor instruments or a topic")
 
 
 class InstrumentRow(Struct, frozen=True):
@@ -248,6 +312,31 @@ class Lost(Struct, frozen=True, tag_field="type", tag="lost"):
     last: Count
 
 
+class Acknowledged(Struct, frozen=True, tag_field="type", tag="acknowledged"):
+    """All events up to ``seq`` are acknowledged, and it is stored."""
+
+    sub: Count
+    seq: Count
+
+
+class Recovered(Struct, frozen=True, tag_field="type", tag="recovered"):
+    """The end of an answer to ``recover`` of events; ``more``: others follow ``last``, and can be asked for."""
+
+    sub: Count
+    last: Count
+    more: bool = False
+    id: int | str | None = None
+
+
+class Published(Struct, frozen=True, tag_field="type", tag="published"):
+    """An event is stored under ``seq``; ``duplicate``: it was before."""
+
+    topic: str
+    seq: Count
+    duplicate: bool = False
+    id: int | str | None = None
+
+
 class RefChange(Struct, frozen=True, tag_field="type", tag="ref"):
     """The reference data changed; the exponents never do."""
 
@@ -283,11 +372,21 @@ class Refused(Struct, frozen=True, tag_field="type", tag="error"):
     code: str
     message: str = ""
     id: int | str | None = None
+    current: dict[str, MapRow | None] | None = None
+    """Of a `put` with the code `conflict`: what the expected keys hold."""
 
     @property
     def before_welcome(self) -> bool:
         """Whether it may be the first message: of a gateway that says so what is wrong with a credential, and closes."""
         return self.code == ErrorCode.UNAUTHORIZED
+
+
+class Stored(Struct, frozen=True, tag_field="type", tag="stored"):
+    """The answer to a ``put`` that was applied."""
+
+    topic: str
+    seq: Count
+    id: int | str | None = None
 
 
 class Pong(Struct, frozen=True, tag_field="type", tag="pong"):
@@ -311,7 +410,9 @@ class Authenticated(Struct, frozen=True, tag_field="type", tag="authenticated"):
 
 Update: TypeAlias = Delta | Snapshot | Trades | Ticker | Candles
 BoardData: TypeAlias = BoardNames | BoardSnapshot | BoardChange
-Data: TypeAlias = Update | BoardData | Heartbeat
+KeyedData: TypeAlias = MapPage | PresencePage
+Data: TypeAlias = Update | BoardData | KeyedData | Heartbeat | TopicEvent
+TopicData: TypeAlias = TopicEvent | Acknowledged | Recovered
 ListData: TypeAlias = Instruments | InstrumentsChanged
 Control: TypeAlias = (
     Welcome
@@ -322,13 +423,19 @@ Control: TypeAlias = (
     | Unsubscribed
     | Drain
     | Refused
+    | Stored
     | Pong
     | TokenExpiring
     | Authenticated
     | Instruments
     | InstrumentsChanged
+    | Acknowledged
+    | Recovered
+    | Published
 )
 Event: TypeAlias = Data | Control
+Answer: TypeAlias = Published | Stored | Refused | None
+"""To a command that somebody waits for; None: the connection was lost before."""
 
 
 def live_ts_us(event: Update) -> int | None:

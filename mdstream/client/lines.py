@@ -11,7 +11,7 @@ from typing import Any
 from mdstream.client.api import Client, S, until
 from mdstream.client.book import Book
 from mdstream.client.candles import Candles
-from mdstream.client.events import Welcome
+from mdstream.client.events import Answer, Published, Welcome
 from mdstream.client.lined import (
     BookLeg,
     Leg,
@@ -25,7 +25,7 @@ from mdstream.client.lined import (
 from mdstream.client.lined_candles import CandlesLeg, LinedCandles
 from mdstream.client.observers import Observer, notify_all, register
 from mdstream.client.policy import TEMPORARY_ERRORS, Policy
-from mdstream.client.protocol import Request
+from mdstream.client.protocol import Command, Request
 from mdstream.client.states import ConnectionState, Stats
 from mdstream.client.subscription import Link, Subscription
 from mdstream.client.ticker import Ticker
@@ -141,6 +141,12 @@ class LinedClient(Client):
 
     async def ping(self) -> float:
         return await self._best.ping()
+
+    async def _call(self, make: Callable[[int], Command]) -> Answer:
+        return await self._best._call(make)
+
+    async def publish(self, topic: str, type: str, data: Any, *, key: str | None = None) -> Published:
+        return await self._best.publish(topic, type, data, key=key)
 
     async def open(self) -> None:
         for line in self._lines:
@@ -267,6 +273,9 @@ class _Link:
 
     def send_recover(self, subscription: Subscription, from_seq: int) -> None:
         """Nothing: legs recover."""
+
+    def send_ack(self, subscription: Subscription, seq: int) -> None:
+        """Events are on one line, which does that."""
 
     def unsubscribe(self, subscription: Subscription) -> None:
         self._client.end(subscription, None)

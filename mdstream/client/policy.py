@@ -37,6 +37,10 @@ class Policy:
     """After this time without an answer to ``recover``, the client asks for a snapshot."""
     held_messages: int = 4096
     """Most messages held per subscription until ``recover`` is answered. If there are more, all are dropped and recovered later."""
+    acknowledge_s: float = 0.05
+    """Acknowledgements of this time are sent together."""
+    publish_timeout_s: float = 30.0
+    """How long `publish` tries."""
     subscribe_batch: int = 50
     """Most instruments in one ``subscribe`` after a reconnect."""
     persist: bool = False

@@ -7,10 +7,12 @@ know: unknown keys, trailing array elements and unknown message types.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from mdstream.client.events import Event
+from mdstream.topics import OWN, TOPIC_CHANNELS, is_of_a_user
 
 VERSION = 1
 """Of the contract."""
@@ -48,8 +50,21 @@ class Request(NamedTuple):
     """Of candles."""
     history: int = 0
     """Closed candles before the newest one."""
+    prefix: str = ""
+    """Of a map: how its keys begin."""
+    who: bool = False
+    join: bool = False
+    info: str = ""
+    """Of presence: whether sessions are shown, whether this one is present, and what it says of itself, as JSON."""
+    device: str = ""
+    """Of events: which of the user's devices this is."""
+    since: int | None = None
+    """Of events: the number after which they begin; None: where the user stands, or now."""
 
     def is_answered_by(self, instrument: str, patterns: Sequence[str] | None) -> bool:
+        """``instrument``: or a topic, which a user may have called `user`, its own."""
+        if self.channel in TOPIC_CHANNELS and self.instrument == OWN:
+            return is_of_a_user(instrument)
         return tuple(patterns or ()) == self.patterns and (
             bool(self.patterns) or instrument == self.instrument
         )
@@ -60,8 +75,12 @@ def subscribe(
 ) -> Command:
     """One ``subscribe`` for several instruments; the requests must be equal in everything else."""
     first = requests[0]
+    if first.channel in ("map", "presence"):
+        return _subscribe_topics(id, requests, resume)
     if first.patterns:
         return _subscribe_many(id, first, resume.get(first.instrument) if resume else None)
+    if first.channel == "events":
+        return _subscribe_events(id, requests, resume)
     command: Command = {
         "op": "subscribe",
         "id": id,
@@ -97,6 +116,53 @@ def _subscribe_many(id: int, request: Request, resume: tuple[int, int] | None) -
     if resume is not None:
         command["resume"] = list(resume)
     return command
+
+
+def _subscribe_topics(
+    id: int, requests: Sequence[Request], resume: Mapping[str, tuple[int, int]] | None
+) -> Command:
+    first = requests[0]
+    command: Command = {
+        "op": "subscribe",
+        "id": id,
+        "channel": first.channel,
+        "topics": [request.instrument for request in requests],
+    }
+    given = {"prefix": first.prefix, "who": first.who, "join": first.join, "interval_ms": first.interval_ms}
+    command.update({name: value for name, value in given.items() if value})
+    if first.info:
+        command["info"] = json.loads(first.info)
+    if resume:
+        command["resume"] = {topic: list(place) for topic, place in resume.items()}
+    return command
+
+
+def _subscribe_events(
+    id: int, requests: Sequence[Request], resume: Mapping[str, tuple[int, int]] | None
+) -> Command:
+    command: Command = {
+        "op": "subscribe",
+        "id": id,
+        "channel": "events",
+        "topics": [request.instrument for request in requests],
+    }
+    if requests[0].device:
+        command["device"] = requests[0].device
+    if resume:
+        command["resume"] = {topic: list(place) for topic, place in resume.items()}
+    return command
+
+
+def put(id: int, fields: Mapping[str, Any]) -> Command:
+    return {"op": "put", "id": id, **fields}
+
+
+def acknowledge(sub: int, seq: int) -> Command:
+    return {"op": "ack", "sub": sub, "seq": seq}
+
+
+def publish(id: int, topic: str, event: str, data: Any, key: str) -> Command:
+    return {"op": "publish", "id": id, "topic": topic, "event": event, "data": data, "key": key}
 
 
 def unsubscribe(id: int, subs: Sequence[int]) -> Command:

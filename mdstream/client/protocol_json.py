@@ -6,7 +6,7 @@ import logging
 from typing import Any, TypeAlias, cast
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from mdstream._core.base.decimals import parse_levels
 from mdstream.candle import Candle
@@ -22,9 +22,14 @@ from mdstream.client.events import (
     Delta,
     Event,
     Heartbeat,
+    MapPage,
+    MapRow,
+    PresencePage,
+    PresentRow,
     Snapshot,
     Subscribed,
     Ticker,
+    TopicEvent,
     TradeEntry,
     Trades,
 )
@@ -122,6 +127,18 @@ class TextCandles(Struct, frozen=True, tag_field="type", tag="candles"):
     more: bool = False
 
 
+class TextEvent(Struct, frozen=True, tag_field="type", tag="event"):
+    sub: Count
+    topic: str
+    seq: Count
+    prev: Count
+    time: Count
+    event: str
+    data: Any
+    sender: str | None = None
+    redelivered: bool = False
+
+
 class TextHeartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):
     time: Count
     seqs: list[tuple[Count, Count]]
@@ -150,8 +167,47 @@ class TextBoardChange(Struct, frozen=True, tag_field="type", tag="board"):
     gone: list[Count]
 
 
+class TextMap(Struct, frozen=True, tag_field="type", tag="map"):
+    sub: Count
+    prev: Count | None
+    seq: Count
+    page: Count
+    pages: Count
+    rows: dict[str, MapRow] = field(name="set", default_factory=dict)
+    delete: list[str] = field(default_factory=list)
+
+    def typed(self) -> MapPage:
+        return MapPage(self.sub, self.prev, self.seq, self.page, self.pages, self.rows, self.delete)
+
+
+class TextPresence(Struct, frozen=True, tag_field="type", tag="presence"):
+    sub: Count
+    prev: Count | None
+    seq: Count
+    page: Count
+    pages: Count
+    count: Count
+    rows: dict[str, PresentRow] | None = field(name="set", default=None)
+    delete: list[str] | None = None
+
+    def typed(self) -> PresencePage:
+        place = (self.sub, self.prev, self.seq, self.page, self.pages)
+        return PresencePage(*place, self.count, self.rows, self.delete)
+
+
 TextBoard: TypeAlias = TextBoardNames | TextBoardSnapshot | TextBoardChange
-Text: TypeAlias = TextDelta | TextSnapshot | TextTrades | TextTicker | TextCandles | TextHeartbeat | TextBoard
+Text: TypeAlias = (
+    TextDelta
+    | TextSnapshot
+    | TextTrades
+    | TextTicker
+    | TextCandles
+    | TextEvent
+    | TextHeartbeat
+    | TextBoard
+    | TextMap
+    | TextPresence
+)
 
 
 class _Envelope(Struct):
@@ -187,8 +243,12 @@ class JsonCodec:
             return Heartbeat(message.time, [number for pair in message.seqs for number in pair])
         if isinstance(message, TextCandles):
             return Candles(message.sub, [row.candle() for row in message.rows], message.more)
+        if isinstance(message, TextEvent):
+            return _event(message)
         if isinstance(message, TextBoard):
             return _board(message)
+        if isinstance(message, TextMap | TextPresence):
+            return message.typed()
         if isinstance(message, Subscribed) and message.price_exp is not None and message.size_exp is not None:
             self._scales[message.sub] = (message.price_exp, message.size_exp)
         if not isinstance(message, Text):
@@ -198,6 +258,10 @@ class JsonCodec:
             log.debug("ignoring data of subscription %d, which has had no subscribed message", message.sub)
             return None
         return _scaled(message, scale)
+
+
+def _event(m: TextEvent) -> Event:
+    return TopicEvent(m.sub, m.topic, m.seq, m.prev, m.time, m.event, m.data, m.sender, m.redelivered)
 
 
 def _board(m: TextBoard) -> Event:

@@ -14,7 +14,7 @@ from mdstream.errors import ProtocolViolation
 
 log = logging.getLogger(__name__)
 
-DATA_TAGS = frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10})
+DATA_TAGS = frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13})
 CONTROL_TAGS = frozenset(message.__struct_config__.tag for message in Control.__args__)
 
 

@@ -14,12 +14,14 @@ from mdstream.client.events import (
     BoardData,
     Candles,
     Delta,
+    KeyedData,
     ListData,
     Lost,
     Snapshot,
     StateChange,
     Subscribed,
     Ticker,
+    TopicData,
     Trades,
 )
 from mdstream.client.observers import Observer, notify_all, register
@@ -29,7 +31,9 @@ from mdstream.client.states import TRUSTED_STATES, Stats, SubscriptionState
 
 log = logging.getLogger(__name__)
 
-StreamEvent = Delta | Snapshot | Trades | Ticker | Lost | BoardData | ListData | Candles
+StreamEvent = (
+    Delta | Snapshot | Trades | Ticker | Lost | BoardData | ListData | Candles | KeyedData | TopicData
+)
 
 _EXACT = Context(prec=60)
 _LIVE = StateChange(sub=0, state=SubscriptionState.LIVE)
@@ -47,6 +51,8 @@ class Link(Protocol):
         """Makes sure that ``tick`` is called at this time."""
 
     def send_recover(self, subscription: Subscription, from_seq: int) -> None: ...
+
+    def send_ack(self, subscription: Subscription, seq: int) -> None: ...
 
     def unsubscribe(self, subscription: Subscription) -> None: ...
 

@@ -14,11 +14,13 @@ from msgspec.structs import replace
 
 from mdstream._core.codec.duplicate_keys import count_json_keys, count_keys, count_msgpack_keys
 from mdstream.auth.patterns import Pattern
+from mdstream.bus.events import MAX_KEY
 from mdstream.candle import MAX_HISTORY, SPANS
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.control_decoder import JSON, MAX_VALUES, decode_strictly, first_repeated, shown
+from mdstream.gateway.map_commands import Put, SubscribeMap, SubscribePresence
 from mdstream.model import MAX_NUMBER, Channel, InstrumentId, are_instruments
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ _USUAL_CHANNELS = (Channel.BOOK, Channel.TRADES, Channel.TICKER)
 
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
 CommandId: TypeAlias = int | str | UnsetType
+
+MAX_DEVICE: Final = 64
+"""Characters of the name of a user's device."""
 
 LEAST_ID = -(2**63)
 MOST_ID = 2**64 - 1
@@ -132,6 +137,22 @@ class SubscribeCandles(_Command, tag="subscribe", frozen=True):
         return len(self.id) * len(self.instruments) if isinstance(self.id, str) else 0
 
 
+class SubscribeEvents(_Command, tag="subscribe", frozen=True):
+    """To events: one subscription for each topic. ``device`` says which of a user's devices it is, ``resume`` epoch and number of the last
+    event that the client has of a topic."""
+
+    channel: Channel
+    topics: list[str]
+    device: Annotated[str, Meta(min_length=1, max_length=MAX_DEVICE)] | None = None
+    resume: dict[str, tuple[Number, Number]] = msgspec.field(default_factory=dict)
+
+    @property
+    def echo_bytes(self) -> int:
+        """What the answers repeat of the command."""
+        id = len(self.id) if isinstance(self.id, str) else 0
+        return id * len(self.topics) + sum(map(len, self.topics))
+
+
 class Unsubscribe(_Command, tag="unsubscribe", frozen=True):
     subs: list[Number]
 
@@ -139,6 +160,22 @@ class Unsubscribe(_Command, tag="unsubscribe", frozen=True):
 class Recover(_Command, tag="recover", frozen=True):
     sub: Number
     from_seq: Number = msgspec.field(name="from")
+
+
+class Acknowledge(_Command, tag="ack", frozen=True):
+    """All events of a subscription up to ``seq``."""
+
+    sub: Number
+    seq: Number
+
+
+class Publish(_Command, tag="publish", frozen=True):
+    """An event; ``key`` makes it the same one when it is published again."""
+
+    topic: str
+    event: str
+    data: Any
+    key: Annotated[str, Meta(min_length=1, max_length=MAX_KEY)] | None = None
 
 
 class Auth(_Command, tag="auth", frozen=True):
@@ -173,17 +210,42 @@ class BadCommand(Struct, frozen=True):
     error: CommandError
 
 
-Command: TypeAlias = Subscribe | SubscribeMany | SubscribeCandles | Unsubscribe | Recover | Auth | Ping
+Command: TypeAlias = (
+    Subscribe
+    | SubscribeMany
+    | SubscribeCandles
+    | SubscribeEvents
+    | SubscribeMap
+    | SubscribePresence
+    | Unsubscribe
+    | Recover
+    | Acknowledge
+    | Publish
+    | Put
+    | Auth
+    | Ping
+)
 
-_TYPES: dict[str, type[_Command]] = {
+_TYPES: dict[str, type[Struct]] = {
     "subscribe": Subscribe,
     "unsubscribe": Unsubscribe,
     "recover": Recover,
+    "ack": Acknowledge,
+    "publish": Publish,
     "auth": Auth,
     "ping": Ping,
+    "put": Put,
 }
 _MANY: dict[str, int] = {Channel.INSTRUMENTS: 1_000, Channel.BOARD: 500}
 """Channels of many instruments, and their interval where a command gives none."""
+_SUBSCRIBES: dict[object, type[Struct]] = {
+    **dict.fromkeys(_MANY, SubscribeMany),
+    Channel.CANDLES.value: SubscribeCandles,
+    Channel.EVENTS.value: SubscribeEvents,
+    Channel.MAP.value: SubscribeMap,
+    Channel.PRESENCE.value: SubscribePresence,
+}
+"""Channels to which one subscribes by other fields."""
 _LEAST_MANY_MS = 100
 _MOST_WILDCARDS = 32
 _LEAST_DIGITS, _MOST_DIGITS = 3, 6
@@ -237,6 +299,7 @@ class CommandReader:
             Subscribe: self._check_subscribe,
             SubscribeMany: self._check_many,
             SubscribeCandles: self._check_candles,
+            SubscribeEvents: self._check_events,
             Unsubscribe: self._check_unsubscribe,
         }
         self._usual: tuple[dict[bytes, UsualSubscribe], ...] = ({}, {})
@@ -339,6 +402,15 @@ class CommandReader:
         if command.span not in SPANS:
             raise _bad_value(f"span is {shown(command.span)}; served are {', '.join(SPANS)}")
 
+    def _check_events(self, command: SubscribeEvents) -> None:
+        most = self._config.max_instruments_per_command
+        if not 1 <= len(command.topics) <= most:
+            raise _bad_value(f"topics has {len(command.topics)} entries; 1 to {most} are allowed")
+        if (twice := first_repeated(command.topics)) is not None:
+            raise _bad_value(f"topics names {shown(twice)} twice")
+        for name in command.resume.keys() - set(command.topics) if command.resume else ():
+            raise _bad_value(f"resume names {shown(name)}, which is not one of the topics")
+
     def _check_instruments(self, command: Subscribe | SubscribeMany | SubscribeCandles) -> None:
         most = self._config.max_instruments_per_command
         if not 1 <= len(command.instruments) <= most:
@@ -358,7 +430,7 @@ class CommandReader:
             raise _bad_value(f"subs names {twice} twice")
 
 
-def _kind(value: object) -> type[_Command]:
+def _kind(value: object) -> type[Struct]:
     """The type of the command, by its ``op``; checks ``channel`` too. Raises CommandError."""
     if not isinstance(value, dict):
         raise CommandError(ErrorCode.BAD_COMMAND, f"a command is a map with `op`, not {_type_name(value)}")
@@ -373,9 +445,7 @@ def _kind(value: object) -> type[_Command]:
         raise CommandError(
             ErrorCode.UNKNOWN_CHANNEL, f"channel is {shown(value['channel'])}; it must be one of {channels}"
         )
-    if kind is Subscribe and value.get("channel") == Channel.CANDLES:
-        return SubscribeCandles
-    return SubscribeMany if kind is Subscribe and value.get("channel") in _MANY else kind
+    return _SUBSCRIBES.get(value.get("channel"), kind) if kind is Subscribe else kind
 
 
 def _code(problem: str) -> ErrorCode:

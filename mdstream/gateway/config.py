@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mdstream.errors import ConfigError
-from mdstream.gateway.auth_settings import AuthSettings
 from mdstream.gateway.config_sources import from_environment, from_file, from_flags, read_value
+from mdstream.gateway.map_settings import MapSettings
 from mdstream.gateway.settings import (
     ExistingFile,
     Folder,
@@ -59,7 +59,7 @@ def _bytes(least: int, greatest: int) -> Whole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayConfig(AuthSettings):
+class GatewayConfig(MapSettings):
     """All settings of a gateway; each field says what it protects."""
 
     nats: tuple[str, ...] = _bus(
@@ -432,7 +432,15 @@ class GatewayConfig(AuthSettings):
                 raise ConfigError(f"{secret} and {secret}_file: one of them is enough")
         if (self.nats_user is None) != (self.nats_password is None and self.nats_password_file is None):
             raise ConfigError("nats_user and nats_password must be given together")
-        for budget in ("commands", "decoded_bytes", "levels", "answer_bytes", "control_frames"):
+        for budget in (
+            "commands",
+            "decoded_bytes",
+            "levels",
+            "answer_bytes",
+            "control_frames",
+            "publishes",
+            "puts",
+        ):
             self._check_budget(budget)
         self.check_auth()
 

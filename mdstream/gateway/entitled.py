@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mdstream.auth.topic_grants import Verb
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.topic import Topic
     from mdstream.auth.entitlements import Entitlements
+    from mdstream.auth.identity import Identity
     from mdstream.gateway.commands import Subscribe
 
 
@@ -37,6 +39,16 @@ def check_instruments(
 def check_topic(entitlements: Entitlements, topic: Topic, served_ms: int = 0) -> None:
     """Raises CommandError ``not_entitled`` unless the subscription to this topic is allowed."""
     _check(entitlements, topic.channel, topic.instrument.name, topic.depth, topic.interval_ms, served_ms)
+
+
+def check_may(identity: Identity, verb: Verb, channel: str, topic: str) -> None:
+    """Raises CommandError ``not_entitled`` unless a user may do this with a topic. Asks nobody what exists."""
+    if identity.entitlements.may(verb, channel, topic, identity.subject):
+        return
+    raise CommandError(ErrorCode.NOT_ENTITLED, f"you may not {_DOES[verb]} {channel} of {topic}")
+
+
+_DOES = {Verb.READ: "read", Verb.PUBLISH: "publish", Verb.WRITE: "change", Verb.WHO: "see who is there in"}
 
 
 def no_longer_allowed(entitlements: Entitlements, topics: Iterable[Topic], served_ms: int = 0) -> list[Topic]:

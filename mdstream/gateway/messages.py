@@ -14,7 +14,9 @@ import msgpack
 import msgspec
 from msgspec import UNSET
 
+from mdstream.bus.events import MAX_DATA_BYTES
 from mdstream.gateway.control_decoder import JSON, MSGPACK
+from mdstream.maps import MAX_KEYS
 from mdstream.model import MAX_NUMBER, Channel, Ref
 
 if TYPE_CHECKING:
@@ -52,7 +54,16 @@ def encode_both(message: Message) -> tuple[bytes, bytes]:
     return encode(JSON, message), encode(MSGPACK, message)
 
 
-RESUMES: Final = [Channel.BOOK, Channel.TRADES, Channel.TICKER, Channel.BOARD, Channel.INSTRUMENTS]
+RESUMES: Final = [
+    Channel.BOOK,
+    Channel.TRADES,
+    Channel.TICKER,
+    Channel.BOARD,
+    Channel.INSTRUMENTS,
+    Channel.EVENTS,
+    Channel.MAP,
+    Channel.PRESENCE,
+]
 """Channels of which a subscription may go on from a number."""
 Shared = Mapping[str, Mapping[str, int]]
 """The limits that a client has together with others: ``{"address": {…}, "user": {…}}``, or less."""
@@ -85,6 +96,12 @@ def welcome(
         "answer_bytes_burst": config.answer_bytes_burst,
         "control_frames_per_second": config.control_frames_per_second,
         "control_frames_burst": config.control_frames_burst,
+        "max_event_bytes": MAX_DATA_BYTES,
+        "publishes_per_second": config.publishes_per_second,
+        "publishes_burst": config.publishes_burst,
+        "puts_per_second": config.puts_per_second,
+        "puts_burst": config.puts_burst,
+        "max_map_keys": MAX_KEYS,
         **shared,
     }
     return {
@@ -176,6 +193,56 @@ def subscribed_candles(id: CommandId, sub: int, instrument: str, span: str, ref:
     }
 
 
+def subscribed_topic(id: CommandId, topic: Topic, name: str, epoch: int, *, resumed: bool) -> Message:
+    """To a map, or to presence."""
+    return {
+        **_head("subscribed", id),
+        "sub": topic.number,
+        "channel": topic.channel,
+        "topic": name,
+        "epoch": epoch,
+        "interval_ms": topic.interval_ms,
+        "resumed": resumed,
+    }
+
+
+def subscribed_events(
+    id: CommandId,
+    sub: int,
+    topic: str,
+    epoch: int,
+    acknowledge: str,
+    position: int | None,
+    newest: int,
+    *,
+    resumed: bool,
+) -> Message:
+    """``epoch``: the numbering that its numbers are of; ``acknowledge``: user, device or none; ``position``: up to which event that was
+    done; ``newest``: the number of the newest event."""
+    return {
+        **_head("subscribed", id),
+        "sub": sub,
+        "channel": "events",
+        "topic": topic,
+        "epoch": epoch,
+        "acknowledge": acknowledge,
+        "position": position,
+        "newest": newest,
+        "resumed": resumed,
+    }
+
+
+def stored(id: CommandId, topic: str, seq: int) -> Message:
+    """The answer to a ``put`` that was applied."""
+    return {**_head("stored", id), "topic": topic, "seq": seq}
+
+
+def conflict(id: CommandId, topic: str, current: Mapping[str, list[object] | None]) -> Message:
+    """The answer to a ``put`` that expected something else than holds."""
+    text = f"what was expected of {topic} does not hold; nothing was changed"
+    return {**error(id, "conflict", text), "current": current}
+
+
 class Subscribed:
     """The ``subscribed`` of one instrument. All that lead to the same topic are equal but for the ``id``, so the rest is encoded once;
     with the ``id``, where many clients may give it."""
@@ -247,6 +314,24 @@ def state(
         "reason": reason,
     }
     return message | {"slowed": True} if slowed else message
+
+
+def acknowledged(sub: int, seq: int) -> Message:
+    """Up to this event a user has acknowledged: it is stored."""
+    return {"type": "acknowledged", "sub": sub, "seq": seq}
+
+
+def lost(sub: int, first: int, last: int) -> Message:
+    return {"type": "lost", "sub": sub, "first": first, "last": last}
+
+
+def recovered(id: CommandId, sub: int, first: int, last: int, *, more: bool) -> Message:
+    """The end of the answer to ``recover`` of events: those from ``first`` to ``last`` came before it; ``more``: there are others."""
+    return {**_head("recovered", id), "sub": sub, "from": first, "last": last, "more": more}
+
+
+def published(id: CommandId, topic: str, seq: int, *, duplicate: bool) -> Message:
+    return {**_head("published", id), "topic": topic, "seq": seq, "duplicate": duplicate}
 
 
 def unsubscribed(id: CommandId, subs: list[int], reason: str) -> Message:

@@ -28,6 +28,7 @@ from mdstream.gateway.relief import Relief
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.usage_writer import UsageWriter
+from mdstream.model import Channel
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_INSTRUMENTS_SHOWN = 500
@@ -113,6 +114,7 @@ class GatewayCollector(Collector):
         yield from self._hub_families(self._stats())
         yield from self._session_families()
         yield from self._limit_families()
+        yield from self._map_families()
         yield from self._relief_families()
         yield from self._usage_families()
         yield from self._instrument_families()
@@ -180,6 +182,30 @@ class GatewayCollector(Collector):
             "mdstream_waiting_sessions",
             "Sessions whose work waits for a later turn; nothing is read from them",
             value=sessions.turns.waiting,
+        )
+
+    def _map_families(self) -> Iterator[Metric]:
+        maps = self._sessions.subscriptions.maps
+        kept = {channel.value: maps.topics.count(channel) for channel in (Channel.MAP, Channel.PRESENCE)}
+        known = GaugeMetricFamily("mdstream_maps", "Maps of topics that are kept", labels=("channel",))
+        for channel, count in kept.items():
+            known.add_metric((channel,), count)
+        yield known
+        yield GaugeMetricFamily(
+            "mdstream_present_sessions",
+            "Sessions of this gateway that are present, once for each topic",
+            value=len(maps.presence),
+        )
+        yield _counter(
+            "mdstream_map_puts",
+            "Changes of maps by clients, by what became of them",
+            "outcome",
+            maps.puts_total,
+        )
+        yield CounterMetricFamily(
+            "mdstream_map_invalid_changes",
+            "Messages on the subjects of maps that are no changes",
+            value=maps.topics.invalid_total,
         )
 
     def _relief_families(self) -> Iterator[Metric]:

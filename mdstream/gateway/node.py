@@ -25,6 +25,7 @@ from mdstream.gateway.candles_page import PATH as CANDLES_PATH
 from mdstream.gateway.candles_page import CandlesPage
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
+from mdstream.gateway.event_metrics import EventCollector
 from mdstream.gateway.instruments_page import PATH as INSTRUMENTS_PATH
 from mdstream.gateway.instruments_page import InstrumentsPage
 from mdstream.gateway.limit_settings import LimitSettings
@@ -142,7 +143,7 @@ class Gateway:
             self._usage,
             self._relief,
         )
-        self._metrics = Metrics(collector, *self._auth_collectors())
+        self._metrics = Metrics(collector, EventCollector(self._sessions), *self._auth_collectors())
         self._admin = Admin(
             config,
             self._metrics.parts,
@@ -320,6 +321,8 @@ class Gateway:
             await self._authenticator.stop()
         self._admin.close()
         await self._sessions.subscriptions.candle_topics.close()
+        await self._sessions.leave()
+        await self._sessions.subscriptions.event_topics.close()
         await self._instruments.close()
         if self._usage is not None:
             await self._usage.stop()
@@ -375,6 +378,8 @@ class Gateway:
         stale_ms = self.config.stale_after_ms
         options = ReaderOptions(stale_after_s=stale_ms / 1000 if stale_ms else None)
         self._sessions.subscriptions.candle_topics.use(bus)
+        self._sessions.subscriptions.maps.use(bus)
+        self._sessions.subscriptions.event_topics.use(bus)
         self._instruments.use(Readers(bus, self.scheduler, options))
 
     # ---- who may be here
@@ -429,6 +434,7 @@ class Gateway:
         upkeep.add(self._server.tick)
         upkeep.add(self._sessions.lifetimes.tick)
         upkeep.add(self._instruments.show_withheld, every_s=_SHOW_S)
+        upkeep.add(self._sessions.subscriptions.events.tick, every_s=_SHOW_S)
         for work in (self._instruments.sweep, self._limits.sweep, self._warming.tick, self._sessions.sweep):
             upkeep.add(work, every_s=_SWEEP_S)
         if self._authenticator is not None:

@@ -13,8 +13,8 @@ MOST_GONE: Final = 4_096
 
 
 class RowLog(Generic[K, R]):
-    """``put`` and ``remove`` rows, then ``commit`` them under the next number. Of each row the number of its last change is kept, so a
-    log of any length costs nothing more."""
+    """``put`` and ``remove`` rows, then ``commit`` them under the next number, or ``advance`` where the rows came with numbers. Of each row
+    the number of its last change is kept, so a log of any length costs nothing more."""
 
     def __init__(self) -> None:
         self.seq = 0
@@ -39,17 +39,17 @@ class RowLog(Generic[K, R]):
     def keys(self) -> list[K]:
         return list(self._rows)
 
-    def put(self, key: K, row: R) -> None:
-        """A new row, or a new state of one."""
+    def put(self, key: K, row: R, seq: int = 0) -> None:
+        """A new row, or a new state of one; by default under the next number."""
         self._rows.pop(key, None)
-        self._rows[key] = self.seq + 1, row
+        self._rows[key] = seq or self.seq + 1, row
         self._gone.pop(key, None)
         self._is_changed = True
 
-    def remove(self, key: K) -> None:
+    def remove(self, key: K, seq: int = 0) -> None:
         if self._rows.pop(key, None) is None:
             return
-        self._gone[key] = self.seq + 1
+        self._gone[key] = seq or self.seq + 1
         if len(self._gone) > MOST_GONE:
             oldest = next(iter(self._gone))
             self._reaches = self._gone.pop(oldest)
@@ -60,6 +60,14 @@ class RowLog(Generic[K, R]):
         changed, self._is_changed = self._is_changed, False
         self.seq += changed
         return changed
+
+    def advance(self, seq: int) -> None:
+        """All that has happened up to this number is in it."""
+        self._is_changed, self.seq = False, seq
+
+    def begin(self, seq: int) -> None:
+        """Nothing is known of what went up to this number."""
+        self.seq = self._reaches = seq
 
     def reaches(self, since: int) -> bool:
         """Whether it is known what is gone since that number."""

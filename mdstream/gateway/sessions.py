@@ -24,23 +24,29 @@ from mdstream.gateway.audit import Audit
 from mdstream.gateway.budget import Cost, OverBudget, SessionBudgets, allowances_of, beyond
 from mdstream.gateway.clients import Client, Names, client_of, tell
 from mdstream.gateway.commands import (
+    Acknowledge,
     Auth,
     BadCommand,
     Command,
     CommandId,
     CommandReader,
     Ping,
+    Publish,
     Recover,
     Subscribe,
     SubscribeCandles,
+    SubscribeEvents,
     SubscribeMany,
     Unsubscribe,
     UsualSubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_topic, no_longer_allowed
+from mdstream.gateway.event_publishing import EventPublishing
 from mdstream.gateway.lifetimes import Lifetimes, SingleSessions
 from mdstream.gateway.limits import Limits, Visitor
+from mdstream.gateway.map_commands import Put, SubscribeMap, SubscribePresence
+from mdstream.gateway.map_subscriptions import OF_MAPS
 from mdstream.gateway.overviews import OF_MANY
 from mdstream.gateway.renewals import Renewals
 from mdstream.gateway.sockets import peer_of
@@ -59,6 +65,8 @@ log = logging.getLogger("mdstream.gateway.sessions")
 
 _AUDITED = (ErrorCode.NOT_ENTITLED, ErrorCode.UNAUTHORIZED)
 """Refusals of commands that the audit log tells."""
+_OF_ONE = frozenset((Channel.BOOK, Channel.TRADES, Channel.TICKER, Channel.CANDLES))
+"""Channels whose subscription is to one instrument."""
 _COMMANDS = Cost.COMMANDS
 """Read once: to read a member of an enumeration takes as long as a call."""
 UNWELCOME = object()
@@ -125,12 +133,19 @@ class Sessions:
             asker_of=asker_of,
             wall_us=wall_us,
         )
+        self.publishing = EventPublishing(config, self.subscriptions.event_topics, self.subscriptions, now_s)
         self._answers: dict[type, tuple[str, Callable[[Session, Any], Steps | None]]] = {
             Subscribe: ("subscribe", self.subscriptions.subscribe),
             SubscribeMany: ("subscribe", self.subscriptions.subscribe_many),
             SubscribeCandles: ("subscribe", self.subscriptions.subscribe_candles),
+            SubscribeMap: ("subscribe", self.subscriptions.subscribe_map),
+            SubscribePresence: ("subscribe", self.subscriptions.subscribe_map),
+            Put: ("put", self.subscriptions.maps.put),
+            SubscribeEvents: ("subscribe", self.subscriptions.subscribe_events),
             Unsubscribe: ("unsubscribe", self.subscriptions.unsubscribe),
             Recover: ("recover", self._recover),
+            Acknowledge: ("ack", self.subscriptions.events.acknowledge),
+            Publish: ("publish", self.publishing.publish),
             Auth: ("auth", self._auth),
             Ping: ("ping", self._ping),
         }
@@ -208,6 +223,7 @@ class Sessions:
             self.turns.cancels.add(task.cancel)
         self._limits.left(client.visitor)
         self.subscriptions.count_ends(session)
+        self.subscriptions.maps.closed(session)
         self._renewals.forget(session)
         if self.single is not None:
             self.single.closed(session)
@@ -244,10 +260,15 @@ class Sessions:
 
     # ---- the end
 
+    async def leave(self) -> None:
+        """The gateway ends: so does the presence of its sessions."""
+        await self.subscriptions.maps.close()
+
     async def cancel_openings(self) -> None:
         """Cancels every ``subscribe`` that still waits for an instrument to open, and every token that is still being checked."""
         self.lifetimes.stop()
         await self._renewals.stop()
+        await self.publishing.close()
         await self.subscriptions.cancel_openings()
 
     def send_drain(self, session: Session, reconnect_after_ms: int, deadline_ms: int) -> None:
@@ -255,10 +276,12 @@ class Sessions:
 
     def end_not_entitled(self, session: Session) -> None:
         """Call when a client's entitlements have changed: ends what they no longer allow, and tells the client."""
-        topics = [topic for topic in session.sink.topics() if topic.channel not in OF_MANY]
+        topics = [topic for topic in session.sink.topics() if topic.channel in _OF_ONE]
         ended = no_longer_allowed(client_of(session).identity.entitlements, topics, self._config.delay_ms)
         self.subscriptions.end(session, ended, ErrorCode.NOT_ENTITLED.value)
         self.subscriptions.overviews.end_forbidden(session)
+        self.subscriptions.events.end_forbidden(session)
+        self.subscriptions.maps.end_forbidden(session)
 
     # ---- one command
 
@@ -365,6 +388,12 @@ class Sessions:
             raise unknown_sub(command.sub)
         if topic.channel in OF_MANY:
             self.subscriptions.overviews.recover(session, topic, command.from_seq)
+            return
+        if topic.channel in OF_MAPS:
+            self.subscriptions.maps.recover(session, topic, command.from_seq)
+            return
+        if topic.channel == Channel.EVENTS:
+            self.subscriptions.events.recover(session, topic, command)
             return
         check_topic(client_of(session).identity.entitlements, topic, self._config.delay_ms)
         if topic.channel == Channel.CANDLES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import costs, messages
+from mdstream.gateway.alive import new_instance
 from mdstream.gateway.budget import Cost
 from mdstream.gateway.candle_subscriptions import CandleSubscriptions
 from mdstream.gateway.candle_topics import CandleTopics
@@ -21,15 +23,20 @@ from mdstream.gateway.commands import (
     CommandId,
     Subscribe,
     SubscribeCandles,
+    SubscribeEvents,
     SubscribeMany,
     Unsubscribe,
     UsualSubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_subscribe
+from mdstream.gateway.event_subscriptions import EventSubscriptions
+from mdstream.gateway.event_topics import EventTopics
 from mdstream.gateway.group_digits import with_groups
 from mdstream.gateway.grouped_views import GroupedViews
 from mdstream.gateway.limits import Limits
+from mdstream.gateway.map_commands import SubscribeMap, SubscribePresence
+from mdstream.gateway.map_subscriptions import MapSubscriptions
 from mdstream.gateway.overviews import Overviews
 from mdstream.gateway.turns import TASK_US, Steps, Turns
 from mdstream.gateway.usage import Part, Usage, part_of
@@ -93,6 +100,17 @@ class Subscriptions:
         self.overviews = Overviews(config, hub, instruments, self, desk.turns, wall_us)
         self.candle_topics = CandleTopics(hub, wall_us=wall_us, delay_ms=config.delay_ms)
         self.candles = CandleSubscriptions(config, hub, self.candle_topics, self)
+        self.maps = MapSubscriptions(
+            config,
+            hub,
+            self,
+            desk.turns,
+            instance=new_instance(config.node),
+            wall_us=wall_us,
+            now_s=time.monotonic,
+        )
+        self.event_topics = EventTopics(config, hub, wall_us=wall_us)
+        self.events = EventSubscriptions(config, hub, self.event_topics, self, desk.turns)
         instruments.end_subscriptions_by(self.end_instrument)
 
     # ---- begin
@@ -105,6 +123,15 @@ class Subscriptions:
     def subscribe_candles(self, session: Session, command: SubscribeCandles) -> None:
         self._check_load()
         self.candles.subscribe(session, command)
+
+    def subscribe_map(self, session: Session, command: SubscribeMap | SubscribePresence) -> None:
+        """To maps, or to who is present."""
+        self._check_load()
+        self.maps.subscribe(session, command)
+
+    def subscribe_events(self, session: Session, command: SubscribeEvents) -> None:
+        self._check_load()
+        self.events.subscribe(session, command)
 
     def subscribe(self, session: Session, command: Subscribe) -> Steps:
         """Raises CommandError, or returns the steps of the answer; those of a command with many names may raise it, too."""
@@ -361,6 +388,9 @@ class Subscriptions:
     def refuse(self, session: Session, id: CommandId, error: CommandError) -> None:
         self._desk.refuse(session, id, error)
 
+    def sessions(self) -> Iterator[Session]:
+        return iter(self._desk)
+
     def asker(self, session: Session) -> Hashable:
         return self._asker_of(session)
 
@@ -381,6 +411,7 @@ class Subscriptions:
         for topic in topics:
             self._hub.unsubscribe(session.sink, topic)
             self.count_ends(session, (topic.number,))
+            self.maps.ended(session, (topic.number,))
             yield
         self.tally(session)
         tell(session, messages.unsubscribed(command.id, command.subs, "requested"))
@@ -410,6 +441,7 @@ class Subscriptions:
         if topics:
             self.tally(session)
             self.count_ends(session, [topic.number for topic in topics])
+            self.maps.ended(session, [topic.number for topic in topics])
             tell(session, messages.unsubscribed(UNSET, [topic.number for topic in topics], reason))
 
     # ---- count
@@ -424,6 +456,8 @@ class Subscriptions:
         self._grouped.measure()
         self.overviews.sweep()
         self.candle_topics.sweep()
+        self.maps.sweep()
+        self.event_topics.sweep()
 
     def tally(self, session: Session) -> None:
         """Tells the limits of address and user how many subscriptions the client has, those included that are not made yet."""
@@ -459,6 +493,7 @@ class Subscriptions:
 
     def count_ends(self, session: Session, subs: Iterable[int] | None = None) -> None:
         """Of these subscriptions, or of all."""
+        self.events.ended(session, subs)
         parts = client_of(session).parts
         if self._usage is not None and parts is not None:
             for sub in list(parts) if subs is None else subs:

@@ -6,9 +6,11 @@ from attack import (
     table_admin,
     table_commands,
     table_entitled,
+    table_events,
     table_feed,
     table_frames,
     table_handshake,
+    table_maps,
     table_proxies,
     table_revoked,
     table_tokens,
@@ -22,11 +24,14 @@ OPEN: dict[str, list[Row]] = {
     "compression": [*table_frames.COMPRESSION],
     "feed": [*table_feed.ROWS],
     "admin": [*table_admin.ROWS],
+    "maps": table_maps.OPEN,
 }
 """On a gateway that asks nobody who he is."""
 TABLES: dict[str, list[Row]] = OPEN | {
     "tokens": table_tokens.ROWS,
     "entitlements": table_entitled.ROWS,
+    "maps of users": table_maps.ENTITLED,
+    "events": table_events.ROWS,
     "revocations": table_revoked.ROWS,
     **{f"proxies ({protocol})": rows for protocol, rows in table_proxies.PROTOCOLS.items()},
 }

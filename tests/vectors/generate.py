@@ -13,17 +13,21 @@ from typing import Any
 import cases_boards
 import cases_candles
 import cases_client
+import cases_events
 import cases_feed
+import cases_maps
 import cases_server
 import cases_views
 from reference import (
     BOARD,
     DATA,
+    KEYED,
     Object,
     candles,
     checksum,
     checksum_text,
     decimal_text,
+    event,
     json_text,
     msgpack_hex,
 )
@@ -92,6 +96,45 @@ def of_candles() -> Object:
     return {"data": data, "messages": messages, "commands": commands, "bus": bus}
 
 
+def of_maps() -> Object:
+    data = []
+    for name, kind, fields in cases_maps.data():
+        text, packed = KEYED[kind](fields)
+        head = {"name": name, "type": kind, "fields": fields}
+        data.append({**head, "json": json_text(text), "msgpack": msgpack_hex(packed)})
+    bus = [
+        {"name": name, "subject": subject, "values": values, "msgpack": msgpack_hex(*values)}
+        for name, subject, values in cases_maps.bus()
+    ]
+    return {
+        "data": data,
+        "messages": [_map(name, "type", message) for name, message in cases_maps.messages()],
+        "commands": [_map(name, "op", command) for name, command in cases_maps.commands()],
+        "bus": bus,
+    }
+
+
+def events() -> Object:
+    data = []
+    for name, fields in cases_events.data():
+        text, packed = event(fields)
+        head = {"name": name, "type": "event", "fields": fields}
+        data.append({**head, "json": json_text(text), "msgpack": msgpack_hex(packed)})
+    messages = [_map(name, "type", message) for name, message in cases_events.messages()]
+    commands = [_map(name, "op", command) for name, command in cases_events.commands()]
+    bus = [
+        {
+            "name": name,
+            "subject": subject,
+            "message": message,
+            "json": json_text(message),
+            "msgpack": msgpack_hex(message),
+        }
+        for name, subject, message in cases_events.bus()
+    ]
+    return {"data": data, "messages": messages, "commands": commands, "bus": bus}
+
+
 def feed() -> Object:
     values = [
         {"name": name, "stream": stream, "value": value, "msgpack": msgpack_hex(value)}
@@ -155,6 +198,8 @@ def files() -> dict[str, str]:
         "views": views,
         "boards": boards(),
         "candles": of_candles(),
+        "maps": of_maps(),
+        "events": events(),
     }
     return {f"{name}.json": rendered(document) for name, document in documents.items()}
 

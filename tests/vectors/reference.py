@@ -130,6 +130,25 @@ def _candle(row: list[int]) -> list[Any]:
     return [start, rev, *texts, decimal_text(volume, size_exp), *numbers]
 
 
+def event(f: Object) -> tuple[Object, list[Any]]:
+    return {"type": "event", **f}, [11, *f.values()]
+
+
 def candles(f: Object) -> tuple[Object, list[Any]]:
     text = {"type": "candles", **f, "rows": [_candle(row) for row in f["rows"]]}
     return text, [10, f["sub"], f["rows"], f["more"]]
+
+
+# ---- maps
+
+
+def keyed_map(f: Object) -> tuple[Object, list[Any]]:
+    return {"type": "map", **f}, [12, *f.values()]
+
+
+def presence(f: Object) -> tuple[Object, list[Any]]:
+    fields = {"set": None, "delete": None} if "set" not in f else {}
+    return {"type": "presence", **f}, [13, *f.values(), *fields.values()]
+
+
+KEYED = {"map": keyed_map, "presence": presence}

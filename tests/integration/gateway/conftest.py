@@ -34,6 +34,7 @@ DATA_TYPES = {
     8: "board_snapshot",
     9: "board",
     10: "candles",
+    11: "event",
 }
 UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 
@@ -226,6 +227,7 @@ _FIELDS = {
     8: ("sub", "epoch", "seq", "ts", "rows", "gone"),
     9: ("sub", "first", "last", "ts", "rows", "gone"),
     10: ("sub", "rows", "more"),
+    11: ("sub", "topic", "seq", "prev", "time", "event", "data", "sender", "redelivered"),
 }
 
 

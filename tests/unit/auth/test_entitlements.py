@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdstream.auth.entitlements import ALL, MAX_GRANTS, MAX_PATTERNS, NONE, Entitlements
-from mdstream.model import Channel
+from mdstream.auth.topic_grants import Verb
+from mdstream.model import INSTRUMENT_CHANNELS, Channel
 
 SCHEMA = json.loads(resources.files("mdstream.auth").joinpath("entitlements.schema.json").read_text())
 GRANT: dict[str, Any] = {
@@ -34,7 +35,7 @@ def made(*grants: dict[str, Any]) -> Entitlements:
 names = st.sampled_from(["SIM:A", "SIM:AB", "SIM:BA", "X:A", "X:AB"])
 grants = st.fixed_dictionaries(
     {
-        "channels": st.lists(st.sampled_from([*Channel, "*"]), min_size=1, max_size=3),
+        "channels": st.lists(st.sampled_from([*INSTRUMENT_CHANNELS, "*"]), min_size=1, max_size=3),
         "instruments": st.lists(st.sampled_from(["*", "SIM:*", "SIM:A*", "*:A", "X:*B", "SIM:AB"]), min_size=1, max_size=3),
     },
     optional={
@@ -63,7 +64,7 @@ def allowing(
 
 @given(
     st.lists(grants, max_size=5),
-    st.sampled_from(list(Channel)),
+    st.sampled_from(INSTRUMENT_CHANNELS),
     names,
     st.sampled_from([0, 1, 10, 20, 100]),
     st.sampled_from([0, 50, 100, 1000]),
@@ -87,13 +88,15 @@ def test_a_request_is_allowed_if_one_grant_allows_all_of_it(
 @given(st.lists(grants, max_size=5), names)
 def test_a_name_may_be_told_if_any_channel_of_it_is_allowed(entries: list[dict[str, Any]], name: str) -> None:
     allowed = [
-        made(*entries).check(channel, name, depth, 1000) is None for channel in Channel for depth in (0, 1)
+        made(*entries).check(channel, name, depth, 1000) is None
+        for channel in INSTRUMENT_CHANNELS
+        for depth in (0, 1)
     ]
     assert made(*entries).may_see(name) == any(allowed)
 
 
 def test_all_and_none() -> None:
-    for channel in Channel:
+    for channel in INSTRUMENT_CHANNELS:
         assert ALL.check(channel, "any text", 0, 0) is None
         assert NONE.check(channel, "SIM:A", 1, 1000) is not None
     assert ALL.may_see("x") and not NONE.may_see("SIM:A")
@@ -212,3 +215,81 @@ def test_schema_and_code_agree_on_patterns(text: str) -> None:
             jsonschema.validate(given_, SCHEMA)
     else:
         jsonschema.validate(given_, SCHEMA)
+
+
+# ---- topics
+
+DESK: dict[str, Any] = {"channels": ["events"], "topics": ["desk.*"], "publish": True}
+
+
+def test_a_grant_of_topics_allows_what_it_says() -> None:
+    found = made(DESK, {"channels": ["*"], "topics": ["news"]}, {**DESK, "topics": ["in"], "read": False})
+    assert found.may(Verb.READ, "events", "desk.a", "alice")
+    assert found.may(Verb.PUBLISH, "events", "desk.a", "alice")
+    assert found.may(Verb.READ, "map", "news", "alice")
+    assert found.may(Verb.PUBLISH, "events", "in", "alice")
+    for verb, channel, topic in (
+        (Verb.READ, "map", "desk.a"),
+        (Verb.READ, "events", "in"),
+        (Verb.READ, "events", "desks"),
+        (Verb.PUBLISH, "events", "news"),
+        (Verb.WRITE, "map", "news"),
+        (Verb.WHO, "presence", "news"),
+    ):
+        for _ in range(2):  # the second time from what was remembered
+            assert not found.may(verb, channel, topic, "alice")
+
+
+def test_a_user_may_read_its_own_topic_and_no_other() -> None:
+    for found in (NONE, made(), made({"channels": ["*"], "topics": ["*"], "publish": True})):
+        assert found.may(Verb.READ, "events", "user.alice", "alice")
+        assert not found.may(Verb.READ, "events", "user.alice", "bob")
+        assert not found.may(Verb.READ, "events", "user.", "")
+        assert not found.may(Verb.PUBLISH, "events", "user.alice", "alice")
+    assert made({"channels": ["events"], "topics": ["user.*"]}).may(Verb.READ, "events", "user.bob", "alice")
+
+
+def test_all_topics_without_authentication_and_none_for_all_instruments() -> None:
+    everything = made({"channels": ["*"], "instruments": ["*"], "publish": True})
+    for verb in Verb:
+        assert ALL.may(verb, "events", "desk.a", "")
+        assert ALL.may(verb, "map", "user.bob", "")
+        assert not everything.may(verb, "events", "desk.a", "alice")
+        assert not NONE.may(verb, "events", "desk.a", "alice")
+
+
+def test_what_is_remembered_of_topics_is_bounded() -> None:
+    found = made(DESK)
+    for number in range(600):
+        assert found.may(Verb.READ, "events", f"desk.{number}", "alice")
+    assert 50 < len(found._may) <= 256
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({**DESK, "instruments": ["*"]}, "md.grants[0] has the unknown key 'instruments'"),
+        (
+            {**DESK, "channels": ["book"]},
+            "md.grants[0].channels[0] must be one of events, map, presence or *",
+        ),
+        ({**DESK, "topics": ["a..b"]}, "md.grants[0].topics[0] is 'a..b'; it must be a topic"),
+        ({**DESK, "topics": []}, "md.grants[0].topics must be a list with 1 to"),
+        ({**DESK, "publish": 1}, "md.grants[0].publish must be true or false"),
+        ({**DESK, "depth": 1}, "md.grants[0] has the unknown key 'depth'"),
+        ({"topics": ["a"]}, "md.grants[0] has no channels"),
+    ],
+)
+def test_a_wrong_grant_of_topics_is_refused_with_its_place(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        made(wrong)
+    assert said in str(raised.value)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(claim(wrong), SCHEMA)
+    jsonschema.validate(claim(DESK), SCHEMA)
+
+
+def test_patterns_of_topics_are_counted_over_all_grants() -> None:
+    many = [f"a.{number}" for number in range(MAX_PATTERNS // 2 + 1)]
+    with pytest.raises(ValueError, match="md.grants has 1026 patterns of topics"):
+        made({**DESK, "topics": many}, {**DESK, "topics": many})

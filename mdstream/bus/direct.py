@@ -1,0 +1,195 @@
+"""Reads stored messages of a subject by number, many with one question (nats-server 2.11), else one by one.
+
+Any replica may answer, also one that lags behind: the end of what it has is not always the end of what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from mdstream.errors import BusError, BusUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nats.aio.subscription import Subscription
+
+    from mdstream.bus.connection import Bus
+
+MOST: Final = 256
+"""Messages of one answer."""
+MOST_BYTES: Final = 1_048_576
+"""Bytes of one answer; a message that is larger comes alone."""
+
+STATUS: Final = b"NATS/1.0 "
+_NOT_FOUND: Final = b"404"
+_END: Final = b"204"
+NO_RESPONDERS: Final = b"503"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Numbered(NamedTuple):
+    """A message of a stream with its number; ``prev``: that of the message before it on its subject, 0 where there is none or it is not
+    kept. ``stored_us``: when the server stored it."""
+
+    seq: int
+    prev: int
+    stored_us: int
+    payload: bytes
+
+
+class Batch(NamedTuple):
+    """Some messages in order, and whether more are stored."""
+
+    messages: list[Numbered]
+    has_more: bool
+
+
+def header(headers: bytes, name: bytes) -> bytes | None:
+    """The last header of this name: the server puts its own behind those of the publisher."""
+    at = headers.rfind(b"\r\n" + name + b": ")
+    if at < 0:
+        return None
+    at += len(name) + 4
+    return headers[at : headers.find(b"\r\n", at)]
+
+
+def numbered(headers: bytes | None, payload: bytes) -> Numbered | None:
+    """A message that the server has stored, by its headers; None if it has them not."""
+    if headers is None:
+        return None
+    try:
+        seq, time = header(headers, b"Nats-Sequence"), header(headers, b"Nats-Time-Stamp")
+        if seq is None or time is None:
+            return None
+        prev = header(headers, b"Nats-Last-Sequence")
+        return Numbered(int(seq), int(prev or 0), _us(time), payload)
+    except ValueError:
+        return None
+
+
+def _us(text: bytes) -> int:
+    return (datetime.fromisoformat(text.decode()) - _EPOCH) // _MICROSECOND
+
+
+class _Answer:
+    """To one question, which may take several messages."""
+
+    def __init__(self) -> None:
+        self.messages: list[Numbered] = []
+        self.has_more = False
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def finish(self, error: BusError | None = None) -> None:
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
+class DirectReader:
+    """Asks one stream; ``begin`` first, ``close`` at the end."""
+
+    def __init__(self, bus: Bus, stream: str) -> None:
+        self._bus = bus
+        self._stream = stream
+        self._subject = f"{bus.options.api_prefix}.DIRECT.GET.{stream}"
+        self._inbox = bus.new_inbox()
+        self._subscription: Subscription | None = None
+        self._answers: dict[int, _Answer] = {}
+        self._number = 0
+        self._unregister: Callable[[], None] | None = None
+
+    async def begin(self) -> None:
+        """Raises BusUnavailable."""
+        if self._subscription is None:
+            self._subscription = await self._bus.subscribe(f"{self._inbox}.*", self._hear)
+            self._unregister = self._bus.on_disconnect(self._lost)
+
+    async def close(self) -> None:
+        if self._unregister is not None:
+            self._unregister()
+        self._lost()
+        if self._subscription is not None:
+            await self._bus.unsubscribe(self._subscription)
+
+    async def read(
+        self, subject: str, from_seq: int, *, most: int = MOST, most_bytes: int = MOST_BYTES
+    ) -> Batch:
+        """What is stored on a subject from this number on, oldest first, ``prev`` of each the one before it (of the first: 0). Raises
+        BusError, BusUnavailable."""
+        question = {"seq": max(from_seq, 1), "next_by_subj": subject, "batch": most, "max_bytes": most_bytes}
+        answer = await self._ask(question, subject)
+        prev = 0
+        messages = []
+        for message in answer.messages:
+            messages.append(message._replace(prev=prev))
+            prev = message.seq
+        return Batch(messages, answer.has_more)
+
+    async def last(self, subject: str) -> Numbered | None:
+        """The newest message on a subject, or None; its ``prev`` is not known, and 0. Raises as ``read``."""
+        answer = await self._ask({"last_by_subj": subject}, subject)
+        return answer.messages[0]._replace(prev=0) if answer.messages else None
+
+    async def _ask(self, question: dict[str, Any], subject: str) -> _Answer:
+        if not self._bus.connected:
+            raise BusUnavailable(f"{self._stream} cannot be asked for {subject}: NATS is not connected")
+        self._number += 1
+        number, answer = self._number, _Answer()
+        self._answers[number] = answer
+        try:
+            async with asyncio.timeout(self._bus.options.request_timeout_s):
+                await self._bus.publish(
+                    self._subject, json.dumps(question).encode(), reply=f"{self._inbox}.{number}"
+                )
+                await answer.done
+        except TimeoutError:
+            raise BusUnavailable(f"{self._stream} cannot be asked for {subject}: no answer") from None
+        finally:
+            del self._answers[number]
+        return answer
+
+    def _hear(self, subject: bytes, _: bytes, payload: bytes, headers: bytes | None) -> None:
+        with suppress(ValueError):
+            answer = self._answers.get(int(subject.rpartition(b".")[2]))
+            if answer is not None:
+                self._take(answer, payload, headers or b"")
+
+    def _take(self, answer: _Answer, payload: bytes, headers: bytes) -> None:
+        pending = header(headers, b"Nats-Num-Pending")
+        if headers.startswith(STATUS):
+            self._end(answer, headers[len(STATUS) : len(STATUS) + 3], pending)
+            return
+        message = numbered(headers, payload)
+        if message is None:
+            answer.finish(BusError(f"{self._stream}: a stored message came without its number"))
+            return
+        answer.messages.append(message)
+        if pending is None:  # one message only: a server before 2.11, or a question for one
+            answer.has_more = True
+            answer.finish()
+
+    def _end(self, answer: _Answer, status: bytes, pending: bytes | None) -> None:
+        if status == NO_RESPONDERS:
+            answer.finish(
+                BusUnavailable(
+                    f"{self._stream} does not answer; it may not exist, or not allow direct questions"
+                )
+            )
+        elif status in (_NOT_FOUND, _END):
+            answer.has_more = bool(pending) and int(pending or 0) > 0
+            answer.finish()
+        else:
+            answer.finish(BusError(f"{self._stream} answered {status.decode('ascii', 'replace')}"))
+
+    def _lost(self) -> None:
+        for answer in self._answers.values():
+            answer.finish(BusUnavailable(f"{self._stream} cannot be asked: the connection to NATS was lost"))

@@ -1,0 +1,209 @@
+"""Keeps maps equal to the bus: the newest whole map, then each change of the log in order, then what comes live."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from mdstream.bus import maps
+from mdstream.bus.map_streams import LIVE, MapKind
+from mdstream.bus.numbered import Numbered, NumberedReader, NumberedStream
+from mdstream.errors import BusError, BusUnavailable
+from mdstream.maps import Applied, Change, MapState, Outcome, decode_change
+
+if TYPE_CHECKING:
+    from mdstream.bus.connection import Bus
+
+log = logging.getLogger("mdstream.bus.maps")
+
+CHANGES_BEFORE: Final = 1_000
+"""Changes before a whole map that are kept: readers that were away, and clients that resume, go on from there."""
+_LOADS: Final = 5
+"""How often a whole map is read where a newer one replaces its pages meanwhile."""
+_RETRY_LEAST_S: Final = 0.1
+_RETRY_MOST_S: Final = 2.0
+
+Followed = Callable[[Change | None, Applied], None]
+
+
+class MapStream:
+    """All maps of one kind on one bus. ``begin`` first, ``close`` at the end."""
+
+    def __init__(self, bus: Bus, kind: MapKind) -> None:
+        self.bus = bus
+        self.kind = kind
+        self.epoch = 0
+        """When the stream was created, in µs: of another one, the numbers mean nothing."""
+        self.invalid_total = 0
+        """Messages that were no changes."""
+        self.readers: set[MapReader] = set()
+        self.numbered = NumberedStream(
+            bus, kind.stream, prefix=kind.subject, live=f"{LIVE}.{kind.subject}", ensure=self.look
+        )
+
+    async def begin(self) -> None:
+        """Again as often as you like. Raises BusError, BusUnavailable."""
+        await self.numbered.begin()
+
+    async def look(self) -> None:
+        """Creates the stream if it does not exist; where it is another one, all maps are read again. Raises BusError, BusUnavailable."""
+        epoch = await maps.ensure_maps(self.bus, self.kind)
+        known, self.epoch = self.epoch, epoch
+        if known not in (0, epoch):
+            log.warning("stream %s is another one than before: all maps are read again", self.kind.stream)
+            for reader in tuple(self.readers):
+                reader.restart()
+
+    async def close(self) -> None:
+        for reader in tuple(self.readers):
+            await reader.close()
+        await self.numbered.close()
+
+
+class _Changes(NumberedReader):
+    """The log of one map. What it has not handed on may have been removed, because whole maps have it: then it is of no use."""
+
+    async def _fill(self) -> None:
+        began = self.seq
+        await self._check(began)
+        await super()._fill()
+        await self._check(began)
+
+    async def _check(self, began: int) -> None:
+        """Whether the log reaches back to what was handed on: only its beginning is ever removed."""
+        if not began:
+            return
+        batch = await self._stream.read(self.name, 1, most=1)
+        if batch.messages and batch.messages[0].seq > began:
+            self._is_open = False
+            self._restarted()
+            raise BusUnavailable(f"{self.name}: changes after {began} are no longer in the log")
+
+
+class MapReader:
+    """The map of one topic."""
+
+    def __init__(
+        self,
+        stream: MapStream,
+        topic: str,
+        *,
+        began: Callable[[], None],
+        followed: Followed,
+        ready: Callable[[], None],
+    ) -> None:
+        """``began``: ``state`` is another one, the newest whole map. ``followed``: it has applied one change, or a message that is none
+        (None); not all are known until ``ready``. It may begin again where changes were missed."""
+        self.topic = topic
+        self.state = MapState()
+        self.epoch = 0
+        """That of the stream it was read from; 0: it was not read."""
+        self.is_read = False
+        self.whole = maps.NO_WHOLE
+        """The newest whole map that is known to be stored."""
+        self.changes = 0
+        """How many messages came since."""
+        self.recent: deque[int] = deque(maxlen=CHANGES_BEFORE)
+        """Their numbers, and those before."""
+        self._stream = stream
+        self._began = began
+        self._followed = followed
+        self._ready = ready
+        self._changes: _Changes | None = None
+        self._lock = asyncio.Lock()
+        self._work: asyncio.Task[None] | None = None
+        self._is_closed = False
+        self._is_stale = False
+        """What is being read is of no use."""
+        self._has_told = False
+
+    async def open(self) -> None:
+        """Reads it, unless it is read. Raises BusError, BusUnavailable."""
+        await self._stream.begin()
+        self._stream.readers.add(self)
+        async with self._lock:
+            if self.is_read or self._is_closed:
+                return
+            self._is_stale = True
+            while self._is_stale:
+                self._is_stale = False
+                await self._end_changes()
+                await self._load()
+            self.is_read = True
+            self._ready()
+
+    async def close(self) -> None:
+        self._is_closed, self.is_read = True, False
+        self._stream.readers.discard(self)
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
+        await self._end_changes()
+
+    def restart(self) -> None:
+        """Reads it again."""
+        self.is_read, self._is_stale = False, True
+        if not self._is_closed and (self._work is None or self._work.done()):
+            self._work = asyncio.get_running_loop().create_task(self._keep_opening())
+
+    async def _keep_opening(self) -> None:
+        delay_s = _RETRY_LEAST_S
+        while not self.is_read and not self._is_closed:
+            try:
+                await self._stream.look()  # its numbers may have begun again
+                await self.open()
+            except BusError as error:
+                log.debug("map %s cannot be read: %s", self.topic, error)
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, _RETRY_MOST_S)
+
+    async def _load(self) -> None:
+        """The newest whole map, then what is stored after it."""
+        for attempt in range(_LOADS):
+            try:
+                await self._load_once()
+                return
+            except BusError:
+                if attempt == _LOADS - 1 or not self._stream.bus.connected:
+                    raise
+                await self._stream.look()  # it may be lost
+
+    async def _load_once(self) -> None:
+        self.state = MapState()
+        self.changes = 0
+        self.recent.clear()
+        self.epoch = self._stream.epoch
+        kind = self._stream.kind
+        self.whole = await maps.read_map(self._stream.bus, kind, self.topic, self.state)
+        self._began()
+        self._changes = _Changes(self._stream.numbered, self.topic, self._receive, self.restart)
+        await self._changes.open(self.state.seq)
+
+    async def _end_changes(self) -> None:
+        changes, self._changes = self._changes, None
+        if changes is not None:
+            await changes.close()
+
+    def _receive(self, message: Numbered) -> None:
+        state = self.state
+        if message.seq <= state.seq:
+            return
+        self.changes += 1
+        self.recent.append(message.seq)
+        try:
+            change = decode_change(message.payload)
+        except ValueError as error:
+            self._refuse(message, error)
+            return
+        self._followed(change, state.apply(message.seq, message.stored_us, change))
+
+    def _refuse(self, message: Numbered, error: ValueError) -> None:
+        self.state.skip(message.seq, message.stored_us)
+        self._stream.invalid_total += 1
+        if not self._has_told:
+            self._has_told = True
+            log.warning("map %s: message %d is no change: %s", self.topic, message.seq, error)
+        self._followed(None, Applied(Outcome.INVALID))

@@ -1,0 +1,150 @@
+"""``publish``: events of clients, into the stream. They are answered once JetStream has stored them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from mdstream.auth.topic_grants import Verb
+from mdstream.bus.events import Done, Event, Outcome, check_event, encode_event, message_id
+from mdstream.codes import ErrorCode
+from mdstream.errors import CommandError
+from mdstream.gateway import messages
+from mdstream.gateway.budget import Budget
+from mdstream.gateway.clients import client_of, tell
+from mdstream.gateway.commands import CommandId, Publish
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.entitled import check_may
+from mdstream.gateway.event_topics import EventTopics
+from mdstream.model import Channel
+from mdstream.topics import named_topic
+
+if TYPE_CHECKING:
+    from mdstream._core.net.session import Session
+
+MOST_EARLY: Final = 1_000
+"""Events that wait until the stream is there."""
+MOST_BUDGETS: Final = 65_536
+"""Of users and topics that are remembered; beyond that the one that is unused for longest goes first."""
+
+
+class Desk(Protocol):
+    """What is used of ``Subscriptions``."""
+
+    def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
+    def asker(self, session: Session) -> Hashable: ...
+
+
+class PublishBudgets:
+    """How much each user may publish to each topic."""
+
+    def __init__(self, config: GatewayConfig, now_s: Callable[[], float]) -> None:
+        self._config = config
+        self._now_s = now_s
+        self._budgets: dict[tuple[Hashable, str], Budget] = {}
+        """Those used last at the end."""
+
+    def __len__(self) -> int:
+        return len(self._budgets)
+
+    def charge(self, who: Hashable, topic: str) -> None:
+        """Raises CommandError ``rate_limited``."""
+        now_s = self._now_s()
+        budget = self._budgets.pop((who, topic), None)
+        if budget is None:
+            if len(self._budgets) >= MOST_BUDGETS:
+                del self._budgets[next(iter(self._budgets))]
+            budget = Budget(self._config.publishes_burst, self._config.publishes_per_second, now_s)
+        self._budgets[who, topic] = budget
+        if not budget.take(now_s):
+            raise CommandError(
+                ErrorCode.RATE_LIMITED,
+                "too many events to this topic: publishes_burst is spent, and refills with publishes_per_second",
+            )
+
+
+class _Early(NamedTuple):
+    """An event that waits for the stream."""
+
+    topic: str
+    payload: bytes
+    key: str | None
+    done: Done
+
+
+class EventPublishing:
+    """Answers ``publish``."""
+
+    def __init__(
+        self, config: GatewayConfig, topics: EventTopics, desk: Desk, now_s: Callable[[], float]
+    ) -> None:
+        self._topics = topics
+        self._desk = desk
+        self._budgets = PublishBudgets(config, now_s)
+        self._counts: Counter[str] = topics.counts
+        self._early: list[_Early] = []
+        self._beginning: asyncio.Task[None] | None = None
+
+    def publish(self, session: Session, command: Publish) -> None:
+        """Raises CommandError. Those of a session are published in the order in which they came."""
+        identity = client_of(session).identity
+        try:
+            topic = named_topic(command.topic, identity.subject)
+        except ValueError as error:
+            raise CommandError(ErrorCode.BAD_VALUE, str(error)) from None
+        check_may(identity, Verb.PUBLISH, Channel.EVENTS, topic)
+        self._budgets.charge(self._desk.asker(session), topic)
+        try:
+            check_event(command.event, command.data)
+        except ValueError as error:
+            raise CommandError(ErrorCode.BAD_VALUE, str(error)) from None
+        payload = encode_event(Event(command.event, command.data, identity.subject or None))
+        key = None if command.key is None else message_id(identity.subject, topic, command.key)
+        done = partial(self._done, session, command.id, topic)
+        if self._topics.publisher is not None and not self._early:
+            self._topics.publisher.publish(topic, payload, key, done)
+        else:
+            self._publish_early(_Early(topic, payload, key, done))
+
+    def _publish_early(self, early: _Early) -> None:
+        """The first ones wait until the stream is there."""
+        if len(self._early) >= MOST_EARLY:
+            raise CommandError(ErrorCode.UNAVAILABLE, "the stream of events is not there yet; try again")
+        self._early.append(early)
+        if self._beginning is None:
+            self._beginning = asyncio.get_running_loop().create_task(self._begin())
+
+    async def _begin(self) -> None:
+        failed = ""
+        try:
+            await self._topics.begin()
+        except CommandError as error:
+            failed = str(error)
+        early, self._early, self._beginning = self._early, [], None
+        publisher = self._topics.publisher
+        for each in early:
+            if publisher is None:
+                each.done(Outcome(0, False, failed))
+            else:
+                publisher.publish(*each)
+
+    async def close(self) -> None:
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.gather(self._beginning, return_exceptions=True)
+
+    def _done(self, session: Session, id: CommandId, topic: str, outcome: Outcome) -> None:
+        if outcome.failed is not None:
+            self._counts["unavailable"] += 1
+            if session.open:
+                refused = CommandError(
+                    ErrorCode.UNAVAILABLE, f"{outcome.failed}; try again with the same key"
+                )
+                self._desk.refuse(session, id, refused)
+            return
+        self._counts["duplicates" if outcome.duplicate else "published"] += 1
+        if session.open:
+            tell(session, messages.published(id, topic, outcome.seq, duplicate=outcome.duplicate))

@@ -1,0 +1,298 @@
+"""The events that this gateway follows: each topic once while somebody asks for it, and sent to all who do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from mdstream.bus.events import EventPublisher, decode_event
+from mdstream.bus.numbered import Numbered, NumberedReader, NumberedStream
+from mdstream.bus.positions import Positions
+from mdstream.bus.topic_streams import (
+    EVENT_SUBJECT,
+    LIVE_EVENTS,
+    MD_EVENTS,
+    TopicStreamOptions,
+    ensure_events,
+)
+from mdstream.codes import ErrorCode
+from mdstream.errors import BusError, CommandError, PayloadError
+from mdstream.gateway.event_log import EventLog, TotalBytes
+from mdstream.gateway.event_policies import Policies
+from mdstream.model import Channel
+from mdstream.printable import printable
+
+if TYPE_CHECKING:
+    from mdstream._core.fanout.hub import Hub
+    from mdstream._core.fanout.topic_composed import ComposedTopic
+    from mdstream.bus import Bus
+    from mdstream.gateway.config import GatewayConfig
+
+log = logging.getLogger("mdstream.gateway.events")
+
+KEPT_S: Final = 30.0
+"""How long a topic is followed that nobody asks for: clients come back."""
+MOST_LOGGED: Final = 100
+"""Refused messages that the log tells."""
+AT_ONCE: Final = 64
+"""Topics that are opened at a time."""
+
+
+class EventTopic:
+    """One that is followed. ``reader.seq``: the newest number that is known; ``topic.seq``: the newest that was sent to all."""
+
+    __slots__ = ("asked_s", "is_open", "is_planned", "log", "name", "opening", "reader", "topic")
+
+    def __init__(self, name: str, log: EventLog, topic: ComposedTopic) -> None:
+        self.name = name
+        self.log = log
+        self.topic = topic
+        self.reader: NumberedReader | None = None
+        self.is_open = False
+        self.is_planned = False
+        """What has come is sent in the next turn of the loop: all of one read together."""
+        self.opening: asyncio.Task[None] | None = None
+        self.asked_s = 0.0
+
+    @property
+    def seq(self) -> int:
+        return self.topic.seq
+
+
+class EventTopics:
+    """All topics whose events this gateway shows now."""
+
+    def __init__(self, config: GatewayConfig, hub: Hub, *, wall_us: Callable[[], int]) -> None:
+        self.policies = Policies(config.events_topics)
+        self.restarted: Callable[[EventTopic], object] = lambda topic: None
+        """Called when the stream is another one: what was subscribed to ends."""
+        self.counts: Counter[str] = Counter()
+        self._config = config
+        self._hub = hub
+        self._wall_us = wall_us
+        self._bus: Bus | None = None
+        self._stream: NumberedStream | None = None
+        self._positions: Positions | None = None
+        self._publisher: EventPublisher | None = None
+        self._begun: asyncio.Task[None] | None = None
+        self._topics: dict[str, EventTopic] = {}
+        self._total = TotalBytes()
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[EventTopic]:
+        return iter(list(self._topics.values()))
+
+    def __len__(self) -> int:
+        return len(self._topics)
+
+    @property
+    def bytes(self) -> int:
+        """Of payloads that are kept."""
+        return self._total.bytes
+
+    @property
+    def positions(self) -> Positions | None:
+        """Once ``begin`` was successful."""
+        return self._positions
+
+    @property
+    def publisher(self) -> EventPublisher | None:
+        """Once ``begin`` was successful."""
+        return self._publisher
+
+    @property
+    def stream(self) -> NumberedStream:
+        assert self._stream is not None
+        return self._stream
+
+    def use(self, bus: Bus) -> None:
+        """Makes it possible to read."""
+        self._bus = bus
+
+    # ---- the streams
+
+    def is_begun(self) -> bool:
+        return self._begun is not None and self._begun.done() and self._begun.exception() is None
+
+    async def begin(self) -> None:
+        """Reads and publishes from now on; the streams are created where they do not exist. Raises CommandError ``unavailable``."""
+        if not self._config.events_enabled or self._config.delay_ms:
+            why = "is late, and events are not served late" if self._config.delay_ms else "serves no events"
+            raise CommandError(ErrorCode.UNAVAILABLE, f"this gateway {why}")
+        if self._bus is None or not self._bus.connected:
+            raise CommandError(ErrorCode.UNAVAILABLE, "NATS is not connected; try again")
+        if self._begun is None or (self._begun.done() and not self.is_begun()):
+            self._begun = asyncio.get_running_loop().create_task(self._begin(self._bus))
+            self._begun.add_done_callback(_heed)
+        try:
+            await asyncio.shield(self._begun)
+        except BusError as error:
+            raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
+
+    async def _begin(self, bus: Bus) -> None:
+        if self._stream is None:
+            options = _stream_options(self._config)
+            self._stream = NumberedStream(
+                bus,
+                MD_EVENTS,
+                prefix=EVENT_SUBJECT,
+                live=LIVE_EVENTS,
+                ensure=partial(ensure_events, bus.jetstream, options),
+            )
+        await self._stream.begin()
+        positions = self._positions or Positions(bus, self._stream.epoch)
+        publisher = self._publisher or EventPublisher(bus)
+        await positions.begin()
+        await publisher.begin()
+        self._positions, self._publisher = positions, publisher
+
+    # ---- opening
+
+    def find(self, name: str) -> EventTopic | None:
+        """One that is followed; None: ``open`` it."""
+        found = self._topics.get(name)
+        if found is None or not found.is_open:
+            return None
+        found.asked_s = _now_s()
+        return found
+
+    async def open(self, name: str) -> EventTopic:
+        """Follows it, unless it is followed already. Raises CommandError ``unavailable``."""
+        await self.begin()
+        found = self._topics.get(name)
+        if found is None:
+            if len(self._topics) >= self._config.max_event_topics:
+                self._give_up(_now_s())
+            if len(self._topics) >= self._config.max_event_topics:
+                raise CommandError(
+                    ErrorCode.UNAVAILABLE,
+                    "this gateway follows as many topics as it can; try another one",
+                )
+            found = self._topics[name] = self._make(name)
+            found.opening = asyncio.get_running_loop().create_task(self._open(found))
+            found.opening.add_done_callback(_heed)
+        found.asked_s = _now_s()
+        try:
+            if found.opening is not None:
+                await asyncio.shield(found.opening)
+        except BusError as error:
+            raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
+        return found
+
+    def _make(self, name: str) -> EventTopic:
+        source = EventLog(name, self._total)
+        topic = self._hub.compose(name, Channel.EVENTS.value, 0, source, epoch=self.stream.epoch)
+        source.sub = topic.number
+        return EventTopic(name, source, topic)
+
+    async def _open(self, topic: EventTopic) -> None:
+        try:
+            async with self._slots:
+                last = await self.stream.last(topic.name)
+                if last is not None:
+                    topic.log.begin(last.seq)
+                    self._hub.publish(topic.topic, last.seq, self._wall_us())  # nobody is there yet
+                topic.reader = self.stream.reader(
+                    topic.name, partial(self._receive, topic), partial(self._restarted, topic)
+                )
+                await topic.reader.open(after=topic.log.newest)
+        except BaseException:
+            self._forget(topic)
+            raise
+        topic.is_open, topic.opening = True, None
+
+    # ---- what comes
+
+    def _receive(self, topic: EventTopic, message: Numbered) -> None:
+        try:
+            event = decode_event(message.payload)
+        except PayloadError as error:
+            self._refuse(topic, message, error)
+            return
+        topic.log.append(message, event)
+        self.counts["received"] += 1
+        if not topic.is_planned:
+            topic.is_planned = True
+            asyncio.get_running_loop().call_soon(self._send, topic)
+
+    def _refuse(self, topic: EventTopic, message: Numbered, error: PayloadError) -> None:
+        self.counts["refused"] += 1
+        if self.counts["refused"] <= MOST_LOGGED:
+            where = f"{MD_EVENTS}, number {message.seq}, topic {topic.name}"
+            log.warning("%s is refused: %s", where, printable(error))
+
+    def _send(self, topic: EventTopic) -> None:
+        topic.is_planned = False
+        newest = topic.log.newest
+        if newest > topic.topic.seq:
+            topic.log.sent = newest
+            self._hub.publish(topic.topic, newest, topic.log.newest_us)
+
+    def _restarted(self, topic: EventTopic) -> None:
+        if self._positions is not None:
+            self._positions.begin_anew(self.stream.epoch)
+        self.restarted(topic)
+        self._drop(topic)
+
+    # ---- end
+
+    def sweep(self) -> None:
+        """Call about once a second: gives up what nobody has asked for lately."""
+        self._give_up(_now_s() - KEPT_S)
+
+    def _give_up(self, idle_before_s: float) -> None:
+        for topic in self:
+            if topic.topic.subscribers:
+                topic.asked_s = _now_s()
+            elif topic.asked_s <= idle_before_s and topic.is_open:
+                self._drop(topic)
+
+    def _forget(self, topic: EventTopic) -> None:
+        topic.is_open = False
+        if self._topics.get(topic.name) is topic:
+            del self._topics[topic.name]
+        topic.log.clear()
+
+    def _drop(self, topic: EventTopic) -> None:
+        self._forget(topic)
+        if topic.reader is not None:
+            task = asyncio.get_running_loop().create_task(topic.reader.close())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Stores what was acknowledged, and ends."""
+        if self._positions is not None:
+            await self._positions.close()
+        if self._publisher is not None:
+            await self._publisher.close()
+        for topic in self:
+            self._drop(topic)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._stream is not None:
+            await self._stream.close()
+
+
+def _stream_options(config: GatewayConfig) -> TopicStreamOptions:
+    return TopicStreamOptions(
+        keep_s=config.events_keep_days * 86_400.0,
+        max_bytes=config.events_max_bytes,
+        max_per_topic=config.events_max_per_topic,
+        storage=config.events_storage,
+        replicas=config.nats_replicas,
+    )
+
+
+def _heed(task: asyncio.Task[None]) -> None:
+    """Whoever waits for it hears of its failure; nobody may."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

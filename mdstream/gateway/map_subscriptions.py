@@ -1,0 +1,450 @@
+"""Subscriptions to maps and to presence, and ``put``: done as soon as the map is read. What follows goes through the topic, as for every
+channel."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from msgspec.structs import replace
+
+from mdstream.auth.topic_grants import Verb
+from mdstream.bus import maps
+from mdstream.codes import RESCALED, ErrorCode
+from mdstream.errors import BusError, CommandError
+from mdstream.gateway import entitled, messages
+from mdstream.gateway.alive import Alive
+from mdstream.gateway.budget import Budget
+from mdstream.gateway.clients import charge_work, client_of, tell
+from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.costs import Work
+from mdstream.gateway.map_commands import (
+    CommandId,
+    Put,
+    SubscribeMap,
+    SubscribePresence,
+    check_map,
+    check_presence,
+    topic_of,
+    topics_of,
+    usual_ms,
+)
+from mdstream.gateway.map_topics import MapTopics
+from mdstream.gateway.open_map import OpenMap, View, ViewKey
+from mdstream.gateway.presence import Presence
+from mdstream.gateway.turns import Steps, Turns
+from mdstream.maps import Applied, Change, Outcome, presence_value
+from mdstream.model import Channel
+
+if TYPE_CHECKING:
+    from mdstream._core.fanout.hub import Hub
+    from mdstream._core.fanout.topic import Topic
+    from mdstream._core.net.session import Session
+    from mdstream.bus import Bus
+
+OF_MAPS: Final = (Channel.MAP, Channel.PRESENCE)
+LEVELS_TO_READ: Final = 2_000
+"""What it costs to read a map that nobody else looks at, as so many levels."""
+LEVELS_PER_ROW: Final = 4
+MOST_PUTS: Final = 64
+"""Changes of one session that wait for their answer; more are refused."""
+MOST_RATES: Final = 16_384
+PUT_S: Final = 2.0
+AHEAD_S: Final = 2.0
+"""How long a client waits that has a greater number than this gateway."""
+
+
+class Desk(Protocol):
+    """What is used of ``Subscriptions``."""
+
+    def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
+    def check_more(self, session: Session, new: int) -> None: ...
+    def tally(self, session: Session) -> None: ...
+    def later(self, session: Session, task: asyncio.Task[None]) -> None: ...
+    def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
+    def sessions(self) -> Iterator[Session]: ...
+    def asker(self, session: Session) -> Hashable: ...
+
+
+class PutRates:
+    """How often each user may change each map."""
+
+    def __init__(self, config: GatewayConfig, now_s: Callable[[], float]) -> None:
+        self._burst, self._per_second = config.puts_burst, config.puts_per_second
+        self._now_s = now_s
+        self._budgets: dict[tuple[Hashable, str], Budget] = {}
+        """Those that were used longest ago are first."""
+
+    def charge(self, who: Hashable, topic: str) -> None:
+        """Raises CommandError ``rate_limited``."""
+        now_s = self._now_s()
+        budget = self._budgets.pop((who, topic), None) or Budget(self._burst, self._per_second, now_s)
+        self._budgets[who, topic] = budget
+        if len(self._budgets) > MOST_RATES:
+            del self._budgets[next(iter(self._budgets))]
+        if not budget.take(now_s, 1):
+            raise CommandError(
+                ErrorCode.RATE_LIMITED,
+                f"too many changes of {topic}: puts_burst is spent, and refills with puts_per_second",
+            )
+
+
+class MapSubscriptions:
+    """Answers ``subscribe`` to maps and presence, ``put`` and ``recover``."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        hub: Hub,
+        desk: Desk,
+        turns: Turns,
+        *,
+        instance: str,
+        wall_us: Callable[[], int],
+        now_s: Callable[[], float],
+    ) -> None:
+        """``instance``: the name of this process in presence."""
+        self._config = config
+        self._hub = hub
+        self._desk = desk
+        self._turns = turns
+        self._wall_us = wall_us
+        self.alive = Alive(instance, now_s)
+        self.presence = Presence(instance)
+        self.topics = MapTopics(
+            config,
+            hub,
+            wall_us=wall_us,
+            now_s=now_s,
+            replaced=self._replaced,
+            is_silent=self.alive.is_silent,
+        )
+        self._rates = PutRates(config, now_s)
+        self.puts_total: Counter[str] = Counter()
+        """By what became of them."""
+        self._puts: dict[Session, deque[Put]] = {}
+        """Those that wait, in the order in which they came."""
+        self._joined: dict[Session, dict[int, str]] = {}
+        """The topics at which a session is present, by the number of its subscription."""
+
+    def use(self, bus: Bus) -> None:
+        """Makes it possible to read."""
+        self.alive.use(bus)
+        self.topics.use(bus)
+
+    # ---- subscribe
+
+    def subscribe(self, session: Session, command: SubscribeMap | SubscribePresence) -> None:
+        """Raises CommandError."""
+        if isinstance(command, SubscribePresence) and not command.interval_ms:
+            command = replace(command, interval_ms=usual_ms(self._config))
+        wanted = self._check(session, command)
+        charge_work(session, Work(LEVELS_TO_READ * len(wanted), 0))
+        client_of(session).opening += len(wanted)
+        self._desk.tally(session)
+        self._later(session, self._begin_once_read(session, command, wanted))
+
+    def _check(
+        self, session: Session, command: SubscribeMap | SubscribePresence
+    ) -> dict[str, tuple[int, int] | None]:
+        if isinstance(command, SubscribeMap):
+            check_map(self._config, command)
+        else:
+            check_presence(self._config, command)
+        wanted = topics_of(command, client_of(session).identity.subject)
+        for topic in wanted:
+            check_may(session, Verb.READ, command.channel, topic)
+            if isinstance(command, SubscribePresence) and command.who:
+                check_may(session, Verb.WHO, command.channel, topic)
+        self._desk.check_more(session, len(wanted))
+        return wanted
+
+    async def _begin_once_read(
+        self,
+        session: Session,
+        command: SubscribeMap | SubscribePresence,
+        wanted: dict[str, tuple[int, int] | None],
+    ) -> None:
+        try:
+            found = [await self._open(command.channel, topic, place) for topic, place in wanted.items()]
+        except CommandError as error:
+            if session.open:
+                self._desk.refuse(session, command.id, error)
+            return
+        finally:
+            client_of(session).opening -= len(wanted)
+            self._desk.tally(session)
+        if session.open:
+            self._turns.run(session, self._begin_all(session, command, found, wanted))
+
+    async def _open(self, channel: Channel, topic: str, place: tuple[int, int] | None) -> OpenMap:
+        try:
+            async with asyncio.timeout(self._config.open_timeout_ms / 1000):
+                if channel is Channel.PRESENCE:
+                    await self.alive.begin()
+                found = self.topics.find(channel, topic) or await self.topics.open(channel, topic)
+        except (TimeoutError, BusError):
+            raise _unavailable(channel, topic) from None
+        if place is not None and place[0] == found.epoch and place[1] > found.state.seq:
+            await _wait(found.reach(place[1]), AHEAD_S)
+        return found
+
+    def _begin_all(
+        self,
+        session: Session,
+        command: SubscribeMap | SubscribePresence,
+        found: list[OpenMap],
+        wanted: dict[str, tuple[int, int] | None],
+    ) -> Steps:
+        try:
+            self._check(session, command)  # what is allowed may have changed
+            for each in found:
+                self._view(session, command, each)
+            rows = sum(1 + len(each.state) for each in found) * LEVELS_PER_ROW
+            charge_work(session, Work(rows, rows))
+            for each in found:
+                yield from self._view(session, command, each).source.use(session.format)
+                if not session.open:
+                    return
+                self._begin(session, command, each, wanted[each.name])
+                yield
+        except CommandError as error:
+            self._desk.refuse(session, command.id, error)
+        self._desk.tally(session)
+
+    def _begin(
+        self,
+        session: Session,
+        command: SubscribeMap | SubscribePresence,
+        each: OpenMap,
+        place: tuple[int, int] | None,
+    ) -> None:
+        topic = self._view(session, command, each).topic
+        is_there = self._hub.find(session.sink, topic.number) is not None
+        resumed = is_there or self._hub.subscribe(session.sink, topic, place)
+        told = messages.subscribed_topic(command.id, topic, each.name, each.epoch, resumed=resumed)
+        if isinstance(command, SubscribeMap):
+            told["prefix"] = command.prefix
+        else:
+            told |= {"who": command.who, "join": command.join}
+            if command.join:
+                self._join(session, each, topic, command)
+        answer = messages.encode(session.format, told)
+        if is_there:
+            session.send_control(answer)
+        else:
+            self._hub.catch_up(session.sink, topic, answer)
+
+    def _view(self, session: Session, command: SubscribeMap | SubscribePresence, each: OpenMap) -> View:
+        return each.view(_key_of(command), self._desk.asker(session))
+
+    # ---- presence
+
+    def _join(self, session: Session, each: OpenMap, topic: Topic, command: SubscribePresence) -> None:
+        client = client_of(session)
+        self._joined.setdefault(session, {})[topic.number] = each.name
+        value = presence_value(client.identity.subject, self._wall_us(), command.info, self.presence.instance)
+        self.presence.join(each, client.id, value)
+
+    def ended(self, session: Session, subs: Sequence[int]) -> None:
+        """Call when subscriptions of a session have ended, of any channel."""
+        joined = self._joined.get(session)
+        if joined is None:
+            return
+        for sub in subs:
+            topic = joined.pop(sub, None)
+            if topic is not None and topic not in joined.values():
+                self.presence.leave(topic, client_of(session).id)
+        if not joined:
+            del self._joined[session]
+
+    def closed(self, session: Session) -> None:
+        """Call when a session has ended."""
+        self._puts.pop(session, None)
+        joined = self._joined.get(session)
+        if joined is not None:
+            self.ended(session, list(joined))
+
+    # ---- put
+
+    def put(self, session: Session, command: Put) -> None:
+        """Raises CommandError."""
+        identity = client_of(session).identity
+        topic = topic_of(command.topic, identity.subject)
+        check_may(session, Verb.WRITE, Channel.MAP, topic)
+        command.change(identity.subject)
+        self._rates.charge(self._desk.asker(session), topic)
+        waiting = self._puts.get(session)
+        if waiting is not None:
+            if len(waiting) >= MOST_PUTS:
+                raise CommandError(
+                    ErrorCode.RATE_LIMITED, f"{MOST_PUTS} changes wait for their answer; wait for those"
+                )
+            waiting.append(command)
+            return
+        self._puts[session] = deque((command,))
+        self._later(session, self._put_all(session))
+
+    async def _put_all(self, session: Session) -> None:
+        """One after the other, so that they are stored in the order in which they came."""
+        waiting = self._puts[session]
+        try:
+            while waiting and session.open:
+                await self._answer_put(session, waiting[0])
+                waiting.popleft()
+        finally:
+            if self._puts.get(session) is waiting:
+                del self._puts[session]
+
+    async def _answer_put(self, session: Session, command: Put) -> None:
+        identity = client_of(session).identity
+        topic = topic_of(command.topic, identity.subject)
+        try:
+            check_may(session, Verb.WRITE, Channel.MAP, topic)
+            change = command.change(identity.subject)
+            each = self.topics.find(Channel.MAP, topic) or await self._open(Channel.MAP, topic, None)
+            each.holds += 1
+            try:
+                seq, applied = await self._put(each, change, _id_of(identity.subject, topic, command.key))
+            finally:
+                each.holds -= 1
+        except CommandError as error:
+            self.puts_total[error.code] += 1
+            if session.open:
+                self._desk.refuse(session, command.id, error)
+            return
+        self._tell_outcome(session, command, each, seq, applied)
+
+    async def _put(self, each: OpenMap, change: Change, id: str | None) -> tuple[int, Applied]:
+        stream = each.stream
+        if not stream.bus.connected:
+            raise CommandError(ErrorCode.UNAVAILABLE, "NATS is not connected; try again with the same key")
+        try:
+            async with asyncio.timeout(PUT_S):
+                stored = await maps.put_change(
+                    stream.bus, stream.kind, each.name, change, id=id, timeout_s=PUT_S
+                )
+                return stored.seq, await each.wait_for(stored.seq, change)
+        except TimeoutError:
+            why = "it is not known whether the change is stored"
+        except BusError as error:
+            why = str(error)
+        raise CommandError(ErrorCode.UNAVAILABLE, f"{why}; try again with the same key")
+
+    def _tell_outcome(
+        self, session: Session, command: Put, each: OpenMap, seq: int, applied: Applied
+    ) -> None:
+        self.puts_total[applied.outcome.value] += 1
+        if not session.open:
+            return
+        if applied.outcome is Outcome.APPLIED:
+            tell(session, messages.stored(command.id, each.name, seq))
+        elif applied.outcome is Outcome.CONFLICT:
+            tell(session, messages.conflict(command.id, each.name, _current(each, command)))
+        else:
+            error = CommandError(
+                ErrorCode.MAP_FULL, f"{each.name} would have too many keys or bytes; nothing was changed"
+            )
+            self._desk.refuse(session, command.id, error)
+
+    # ---- while it is shown
+
+    def recover(self, session: Session, topic: Topic, from_seq: int) -> None:
+        """Answers ``recover``. Raises CommandError."""
+        each = next((each for each in self.topics for view in each if view.topic is topic), None)
+        if each is None:
+            raise CommandError(ErrorCode.UNAVAILABLE, "its numbers begin again; it is about to end")
+        check_may(session, Verb.READ, Channel(topic.channel), each.name)
+        charge_work(session, _work_of(each))
+        self._hub.recover(session.sink, topic, from_seq)
+
+    def end_forbidden(self, session: Session) -> None:
+        """Call when a client's entitlements have changed."""
+        by_number = {view.topic.number: (each, view) for each in self.topics for view in each}
+        for topic in session.sink.topics():
+            found = by_number.get(topic.number)
+            if found is None:
+                continue
+            each, view = found
+            verbs = (Verb.READ, Verb.WHO) if view.key.who else (Verb.READ,)
+            if not all(may(session, verb, view.key.channel, each.name) for verb in verbs):
+                self._desk.end(session, [topic], ErrorCode.NOT_ENTITLED.value)
+
+    def _replaced(self, topics: Sequence[Topic]) -> None:
+        """Their numbers mean nothing any more: clients subscribe again."""
+        self._turns.run_own(self._end_each(topics))
+
+    def _end_each(self, topics: Sequence[Topic]) -> Steps:
+        for session in self._desk.sessions():
+            ended = [topic for topic in topics if self._hub.find(session.sink, topic.number) is not None]
+            if ended and session.open:
+                self._desk.end(session, ended, RESCALED)
+            yield
+
+    # ---- time
+
+    def sweep(self) -> None:
+        """Call about once a second."""
+        self.topics.sweep()
+        self.presence.sweep()
+        self.alive.tick()
+
+    async def close(self) -> None:
+        await self.presence.close()
+        await self.topics.close()
+        await self.alive.close()
+
+    def _later(self, session: Session, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._desk.later(session, task)
+
+
+def check_may(session: Session, verb: Verb, channel: Channel, topic: str) -> None:
+    entitled.check_may(client_of(session).identity, verb, channel.value, topic)
+
+
+def may(session: Session, verb: Verb, channel: Channel, topic: str) -> bool:
+    identity = client_of(session).identity
+    return identity.entitlements.may(verb, channel.value, topic, identity.subject)
+
+
+def _key_of(command: SubscribeMap | SubscribePresence) -> ViewKey:
+    if isinstance(command, SubscribeMap):
+        return ViewKey(Channel.MAP, command.prefix, command.interval_ms)
+    return ViewKey(Channel.PRESENCE, "", command.interval_ms, command.who)
+
+
+def _work_of(each: OpenMap) -> Work:
+    rows = LEVELS_PER_ROW * (1 + len(each.state))
+    return Work(rows, rows)
+
+
+def _id_of(subject: str, topic: str, key: str | None) -> str | None:
+    """The same change is stored once, of the same user."""
+    if key is None:
+        return None
+    return hashlib.sha256(f"{subject}\n{topic}\n{key}".encode()).hexdigest()[:32]
+
+
+def _current(each: OpenMap, command: Put) -> dict[str, list[object] | None]:
+    """What holds of the keys that were expected to be otherwise."""
+    found: dict[str, list[object] | None] = {}
+    for key in command.expect:
+        entry = each.state.find(key)
+        found[key] = None if entry is None else [entry.value, entry.rev, entry.by, entry.ts_us]
+    return found
+
+
+async def _wait(work: Awaitable[None], most_s: float) -> None:
+    try:
+        async with asyncio.timeout(most_s):
+            await work
+    except TimeoutError:
+        return
+
+
+def _unavailable(channel: Channel, topic: str) -> CommandError:
+    return CommandError(ErrorCode.UNAVAILABLE, f"{channel} {topic} cannot be read now; try again")

@@ -1,0 +1,166 @@
+"""All maps that this gateway keeps, of users and of presence: read while somebody asks, once for all who do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from mdstream.bus.map_reader import MapReader, MapStream
+from mdstream.bus.map_streams import MAPS, PRESENCE
+from mdstream.codes import ErrorCode
+from mdstream.errors import BusError, CommandError
+from mdstream.gateway.map_keeper import MapKeeper
+from mdstream.gateway.open_map import OpenMap
+from mdstream.model import Channel
+
+if TYPE_CHECKING:
+    from mdstream._core.fanout.hub import Hub
+    from mdstream._core.fanout.topic_composed import ComposedTopic
+    from mdstream.bus import Bus
+    from mdstream.gateway.config import GatewayConfig
+
+log = logging.getLogger("mdstream.gateway.maps")
+
+KEPT_S: Final = 30.0
+"""How long one is kept that nobody asks for: clients come back, and resume."""
+LOOK_S: Final = 5.0
+"""How often it is looked whether the streams are still the same ones."""
+
+Replaced = Callable[[list["ComposedTopic"]], None]
+
+
+class MapTopics:
+    """Make it, then ``use`` a bus when there is one; ``sweep`` about once a second."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        hub: Hub,
+        *,
+        wall_us: Callable[[], int],
+        now_s: Callable[[], float],
+        replaced: Replaced,
+        is_silent: Callable[[str], bool],
+    ) -> None:
+        """``replaced``: what clients have of these topics means nothing any more. ``is_silent``: whether a gateway gave no sign of life."""
+        self._most = config.max_maps
+        self._most_bytes = config.max_map_bytes
+        self._hub = hub
+        self._wall_us = wall_us
+        self._now_s = now_s
+        self._replaced = replaced
+        self._streams: dict[Channel, MapStream] = {}
+        self._maps: dict[tuple[Channel, str], OpenMap] = {}
+        self._keeper = MapKeeper(wall_us=wall_us, now_s=now_s, is_silent=is_silent)
+        self._looked_s = float("-inf")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[OpenMap]:
+        return iter(list(self._maps.values()))
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    @property
+    def invalid_total(self) -> int:
+        return sum(each.invalid_total for each in self._streams.values())
+
+    def count(self, channel: Channel) -> int:
+        return sum(1 for each, _ in self._maps if each is channel)
+
+    def use(self, bus: Bus) -> None:
+        """Makes it possible to read."""
+        self._streams = {Channel.MAP: MapStream(bus, MAPS), Channel.PRESENCE: MapStream(bus, PRESENCE)}
+
+    def find(self, channel: Channel, topic: str) -> OpenMap | None:
+        """One that is read and kept up; None: ``open`` it."""
+        found = self._maps.get((channel, topic))
+        if found is None or not found.reader.is_read:
+            return None
+        found.asked_s = self._now_s()
+        return found
+
+    async def open(self, channel: Channel, topic: str) -> OpenMap:
+        """Reads it, unless it is read; bound the time. Raises CommandError ``unavailable``."""
+        stream = self._streams.get(channel)
+        if stream is None or not stream.bus.connected:
+            raise CommandError(ErrorCode.UNAVAILABLE, "NATS is not connected; try again")
+        found = self._maps.get((channel, topic)) or self._make(stream, channel, topic)
+        found.asked_s = self._now_s()
+        try:
+            await found.reader.open()
+        except BusError as error:
+            raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
+        return found
+
+    def _make(self, stream: MapStream, channel: Channel, topic: str) -> OpenMap:
+        if self._is_full():
+            self._give_up(self._now_s())
+        if self._is_full():
+            raise CommandError(
+                ErrorCode.UNAVAILABLE, "this gateway keeps as many maps as it can; try another one"
+            )
+        found = self._maps[channel, topic] = OpenMap(
+            stream,
+            topic,
+            self._hub,
+            make_reader=MapReader,
+            wall_us=self._wall_us,
+            now_s=self._now_s,
+            replaced=lambda _, topics: self._replaced(topics),
+        )
+        return found
+
+    def _is_full(self) -> bool:
+        size = sum(each.state.bytes for each in self._maps.values())
+        return len(self._maps) >= self._most or size >= self._most_bytes
+
+    # ---- upkeep
+
+    def sweep(self) -> None:
+        """Call about once a second: gives up what nobody asks for, stores whole maps, ends what is over."""
+        if not self._maps:
+            return
+        self._give_up(self._now_s() - KEPT_S)
+        for each in self:
+            if each.reader.is_read and each.stream.bus.connected:
+                self._keeper.look_after(each)
+        if self._now_s() - self._looked_s >= LOOK_S:
+            self._looked_s = self._now_s()
+            self._spawn(self._look())
+
+    async def _look(self) -> None:
+        """A stream in memory is lost with its server, and nothing tells."""
+        for stream in self._streams.values():
+            if stream.readers and stream.bus.connected:
+                try:
+                    await stream.look()
+                except BusError as error:
+                    log.debug("%s cannot be looked at: %s", stream.kind.stream, error)
+
+    def _give_up(self, idle_before_s: float) -> None:
+        for key, each in list(self._maps.items()):
+            if each.is_used:
+                each.asked_s = self._now_s()
+            elif each.asked_s <= idle_before_s and not each.is_busy:
+                del self._maps[key]
+                each.close()
+                self._spawn(each.reader.close())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        await self._keeper.close()
+        for each in self:
+            each.close()
+        self._maps.clear()
+        for stream in self._streams.values():
+            await stream.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,301 @@
+"""Maps and presence by the Python client over real gateways and a real NATS: two gateways, one truth."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from mdstream.bus import Bus, EmbeddedNats
+from mdstream.bus import connect as connect_bus
+from mdstream.bus import maps as bus_maps
+from mdstream.bus.map_reader import MapReader, MapStream
+from mdstream.bus.map_streams import MAPS, PRESENCE
+from mdstream.client import PutConflict, PutRefused, SubscriptionRefused, connect
+from mdstream.gateway import Gateway, GatewayConfig
+from mdstream.maps import Change, MapState
+
+WAIT_S = 20.0
+
+
+@contextlib.asynccontextmanager
+async def gateways(url: str, count: int = 2, **settings: Any) -> AsyncIterator[list[Gateway]]:
+    started: list[Gateway] = []
+    try:
+        for number in range(count):
+            config = GatewayConfig(
+                nats=(url,), node=f"g{number}", port=0, admin_port=0, drain_spread_ms=0, **settings
+            )
+            started.append(Gateway(config))
+            await started[-1].start()
+            await started[-1].wait_ready()
+        yield started
+    finally:
+        for gateway in started:
+            await gateway.stop()
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not reached():
+            await asyncio.sleep(0.01)
+
+
+def held(map: Any) -> dict[str, Any]:
+    return {key: entry.value for key, entry in map.entries.items()}
+
+
+def nothing() -> None: ...
+
+
+async def of_bus(bus: Bus, topic: str) -> dict[str, Any]:
+    """The map as the bus has it."""
+    stream = MapStream(bus, MAPS)
+    reader = MapReader(stream, topic, began=nothing, followed=lambda change, applied: None, ready=nothing)
+    try:
+        await reader.open()
+        return {key: entry.value for key, entry in reader.state.items()}
+    finally:
+        await stream.close()
+
+
+@pytest.mark.parametrize("format", ["json", "msgpack"])
+def test_what_one_client_puts_every_client_of_every_gateway_has(
+    run, nats_server: EmbeddedNats, format
+) -> None:
+    async def scenario() -> None:
+        async with gateways(nats_server.url) as (one, two), connect_bus_of(nats_server) as bus:
+            async with connect(one.url, format=format) as alice, connect(two.url, format=format) as bob:
+                topic = f"desk.{format}"
+                before = await alice.map(topic)
+                assert held(before) == {}
+                first = await alice.put(topic, {"a": 1, "b": {"x": [1.5, None, True, "ü"]}})
+                after = await bob.map(topic)
+                assert held(after) == {"a": 1, "b": {"x": [1.5, None, True, "ü"]}}
+                assert after.rev("a") == first and after.rev("never") == 0
+                await bob.put(topic, {"c": 3}, delete=["a"])
+                await until(
+                    lambda: held(before) == held(after) == {"b": {"x": [1.5, None, True, "ü"]}, "c": 3}
+                )
+                assert before.trusted and after.trusted and before.gaps == 0
+                narrow = await bob.map(topic, prefix="c")
+                assert held(narrow) == {"c": 3}
+                await bus.publish_acked(f"map.{topic}", json.dumps({"set": {"cc": [4, None]}}).encode())
+                await until(lambda: held(narrow) == {"c": 3, "cc": 4})
+                assert narrow.entries["cc"].by is None
+                assert await of_bus(bus, topic) == held(before) == held(after)
+
+    run(scenario())
+
+
+@contextlib.asynccontextmanager
+async def connect_bus_of(server: EmbeddedNats) -> AsyncIterator[Bus]:
+    async with await connect_bus(server.url) as bus:
+        await bus.ensure_streams()
+        yield bus
+
+
+def test_of_two_bids_one_wins_and_the_other_is_told_what_holds(run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with gateways(nats_server.url) as (one, two):
+            async with connect(one.url) as alice, connect(two.url) as bob:
+                bids = [
+                    client.put("auction.1", {"bid": amount}, expect={"bid": 0})
+                    for client, amount in ((alice, 10), (bob, 11))
+                ]
+                answers = await asyncio.gather(*bids, return_exceptions=True)
+                (won,) = [each for each in answers if isinstance(each, int)]
+                (lost,) = [each for each in answers if isinstance(each, PutConflict)]
+                assert lost.current["bid"].rev == won and lost.current["bid"].value in (10, 11)
+                shown = await bob.map("auction.1")
+                assert shown["bid"] == lost.current["bid"].value and shown.rev("bid") == won
+                assert await bob.put("auction.1", {"bid": 12}, expect={"bid": won}) > won
+                with pytest.raises(PutRefused, match="at most 256 keys"):
+                    await bob.put("auction.1", {str(n): 1 for n in range(257)})
+                with pytest.raises(ValueError):
+                    await bob.map("no topic")
+
+    run(scenario())
+
+
+def test_a_map_goes_on_over_a_restart_of_the_gateway_and_of_nats(run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with gateways(nats_server.url) as (one, two):
+            async with connect([one.url, two.url]) as client, connect(two.url) as other:
+                map = await client.map("m")
+                await client.put("m", {"a": 1})
+                await one.stop()
+                await other.put("m", {"b": 2})
+                await until(lambda: held(map) == {"a": 1, "b": 2})
+                nats_server.kill()
+                await nats_server.restart()
+                await other.put("m", {"c": 3})
+                await until(lambda: held(map) == {"a": 1, "b": 2, "c": 3})
+
+    run(scenario())
+
+
+def test_a_key_ends_when_its_time_is_over(run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with gateways(nats_server.url) as (one, two):
+            async with connect(one.url) as alice, connect(two.url) as bob:
+                one_, two_ = await alice.map("ttl"), await bob.map("ttl")
+                await alice.put("ttl", {"short": 1}, ttl_ms=200)
+                await alice.put("ttl", {"long": 1}, ttl_ms=3_600_000)
+                await until(lambda: held(one_) == held(two_) == {"long": 1})
+
+    run(scenario())
+
+
+def test_a_large_map_is_stored_as_a_whole_and_read_from_there(
+    run, nats_server: EmbeddedNats, monkeypatch
+) -> None:
+    monkeypatch.setattr("mdstream.gateway.map_keeper.CHANGES", 5)
+
+    async def scenario() -> None:
+        async with gateways(nats_server.url, 1) as (gateway,), connect_bus_of(nats_server) as bus:
+            async with connect(gateway.url) as client:
+                map = await client.map("large")
+                for number in range(40):
+                    await client.put("large", {f"{number}.{n}": "x" * 200 for n in range(100)})
+                await until(lambda: len(map) == 4_000)
+                stream = await until_stored(bus, "large")
+                assert stream.pages > 1
+                await client.put("large", {"last": 1}, delete=["0.0"])
+                state = MapState()
+                await bus_maps.read_map(bus, MAPS, "large", state)
+                assert len(state) > 1_000 and state.find("0.0") is not None
+                assert await of_bus(bus, "large") == held(map)
+            async with gateways(nats_server.url, 1) as (fresh,), connect(fresh.url, format="json") as late:
+                again = await late.map("large")
+                assert len(again) == 4_000 and "0.0" not in again.entries and again["last"] == 1
+
+    run(scenario())
+
+
+async def until_stored(bus: Bus, topic: str) -> bus_maps.Whole:
+    async with asyncio.timeout(WAIT_S):
+        while not (found := await bus_maps.whole_of(bus, MAPS, topic)).seq:
+            await asyncio.sleep(0.05)
+    return found
+
+
+def test_changes_that_are_gone_from_the_log_are_in_the_whole_map(run, nats_server: EmbeddedNats) -> None:
+    """A reader that was away for longer than the log keeps loads the whole map again, and misses no deletion."""
+
+    async def scenario() -> None:
+        async with connect_bus_of(nats_server) as bus:
+            stream = MapStream(bus, MAPS)
+            loads: list[int] = []
+            reader = MapReader(
+                stream, "away", began=nothing, followed=lambda *_: None, ready=lambda: loads.append(1)
+            )
+            await reader.open()
+            for n in range(5):
+                await bus_maps.put_change(bus, MAPS, "away", Change({f"k{n}": (n, None)}), timeout_s=2)
+            await until(lambda: len(reader.state) == 5)
+            truth = MapState()
+            truth.load([reader.state.whole(9_999).page(0)])
+            assert reader._changes is not None and reader._changes._subscription is not None
+            await bus.unsubscribe(reader._changes._subscription)  # it hears nothing more
+            for change in (Change(delete=("k0",)), Change({"k9": (9, None)})):
+                put = await bus_maps.put_change(bus, MAPS, "away", change, timeout_s=2)
+                truth.apply(put.seq, 1, change)
+            await bus_maps.write_map(bus, MAPS, "away", truth, expected_seq=0)
+            await bus_maps.forget_changes(bus, MAPS, "away", truth.seq)
+            reader._changes.ask()
+            await until(lambda: len(loads) == 2)
+            assert set(dict(reader.state.items())) == {"k1", "k2", "k3", "k4", "k9"}
+            await stream.close()
+
+    run(scenario())
+
+
+def test_a_message_that_is_no_change_changes_nothing(run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with gateways(nats_server.url, 1) as (gateway,), connect_bus_of(nats_server) as bus:
+            async with connect(gateway.url) as client:
+                map = await client.map("odd")
+                await client.put("odd", {"a": 1})
+                for payload in (b"", b"{", b"\xc1", b'{"set":{"a":2}}', b"[" * 50_000, b"\x91" * 50_000):
+                    await bus.publish_acked("map.odd", payload)
+                last = await client.put("odd", {"b": 2})
+                await until(lambda: map.seq == last)
+                assert held(map) == {"a": 1, "b": 2} == await of_bus(bus, "odd")
+
+    run(scenario())
+
+
+# ---- presence
+
+
+def test_who_is_present_is_the_same_on_every_gateway(run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with gateways(nats_server.url) as (one, two):
+            async with connect(one.url) as alice, connect(two.url, format="json") as bob:
+                here = await alice.presence("room", join=True, info={"name": "A"}, who=True, interval_ms=100)
+                there = await bob.presence("room", interval_ms=100)
+                await until(lambda: there.count == here.count == 1)
+                assert [each.info for each in here.sessions.values()] == [{"name": "A"}]
+                assert not there.sessions
+                also = await bob.presence("room", join=True, info="B", who=True, interval_ms=100)
+                await until(lambda: here.count == there.count == also.count == 2)
+                assert {each.info == "B" for each in here.sessions.values()} == {True, False}
+                await also.close()
+                await until(lambda: here.count == there.count == 1 == len(here.sessions))
+            async with connect(two.url) as carol:
+                left = await carol.presence("room", interval_ms=100)
+                await until(lambda: left.count == 0)
+
+    run(scenario())
+
+
+def test_the_entries_of_a_dead_gateway_go(run, nats_server: EmbeddedNats, monkeypatch) -> None:
+    monkeypatch.setattr("mdstream.gateway.alive.SILENT_S", 0.5)
+    monkeypatch.setattr("mdstream.gateway.alive.EVERY_S", 0.2)
+
+    async def scenario() -> None:
+        async with gateways(nats_server.url, 1) as (gateway,), connect_bus_of(nats_server) as bus:
+            ghost = Change({"dead": (["x", 1, None, "gone-1"], None)})
+            await bus_maps.ensure_maps(bus, PRESENCE)
+            await bus_maps.put_change(bus, PRESENCE, "room2", ghost, timeout_s=2)
+            async with connect(gateway.url) as client:
+                here = await client.presence("room2", join=True, who=True, interval_ms=100)
+                await until(lambda: here.count == 1 and "dead" not in here.sessions)
+
+    run(scenario())
+
+
+def test_a_lost_stream_of_presence_is_written_again(run, nats_server: EmbeddedNats, monkeypatch) -> None:
+    monkeypatch.setattr("mdstream.gateway.map_topics.LOOK_S", 0.2)
+
+    async def scenario() -> None:
+        async with gateways(nats_server.url) as (one, two), connect_bus_of(nats_server) as bus:
+            async with connect(one.url) as alice, connect(two.url) as bob:
+                here = await alice.presence("room3", join=True, who=True, interval_ms=100)
+                there = await bob.presence("room3", join=True, who=True, interval_ms=100)
+                await until(lambda: here.count == there.count == 2)
+                await bus.jetstream.delete_stream("MD_PRESENCE")
+                third = await alice.presence("room4", join=True, interval_ms=100)
+                await until(lambda: third.count == 1)
+                await until(lambda: here.trusted and there.trusted and here.count == there.count == 2)
+
+    run(scenario())
+
+
+# ---- who may
+
+
+def test_what_is_not_allowed_is_refused_before_anything_is_asked(run, nats_server: EmbeddedNats) -> None:
+    async def scenario() -> None:
+        async with gateways(nats_server.url, 1) as (gateway,):
+            async with connect(gateway.url) as client:
+                for bad in ("", "a..b", "a b", "x" * 300):
+                    with pytest.raises((ValueError, SubscriptionRefused)):
+                        await client.map(bad)
+
+    run(scenario())
