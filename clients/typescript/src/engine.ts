@@ -3,7 +3,7 @@ import { type Clock, Timer } from "./clock.js";
 import type { MdstreamError } from "./errors.js";
 import type { Data, Lost, More, Reference, StateChange, Subscribed } from "./messages.js";
 import type { Stats } from "./stats.js";
-import { type AnySubscription, mutable, type Request, type SubscriptionState } from "./subscription.js";
+import { type AnySubscription, mutable, type Request, type SubscriptionState, TRUSTED } from "./subscription.js";
 
 /** What an engine needs from its client. */
 export interface Session {
@@ -15,8 +15,6 @@ export interface Session {
   /** Subscribes again. */
   again(engine: Engine): void;
 }
-
-const REPORTED: ReadonlySet<string> = new Set<SubscriptionState>(["live", "recovering", "stale", "halted", "closed"]);
 
 type Attachment = "detached" | "requested" | "accepted" | "ended";
 export type StreamMessage = Data | Lost | More;
@@ -109,8 +107,9 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
   }
 
   takeState(message: StateChange): void {
-    if (!this.accepted || !REPORTED.has(message.state)) return;
-    this.reported = message.state as SubscriptionState;
+    const state = message.state as SubscriptionState;
+    if (!this.accepted || (state !== "recovering" && !TRUSTED.has(state))) return;
+    this.reported = state;
     this.report = message;
     this.#reportedAt = this.session.clock.now();
     this.told();

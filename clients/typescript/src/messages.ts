@@ -145,6 +145,19 @@ export interface Pong {
   time: number;
 }
 
+/** The answer to `publish` or `put`. */
+export interface Stored {
+  type: "published" | "stored";
+  id: Id;
+  topic: string;
+  seq: number;
+  /** It was stored before, under the same key. */
+  duplicate?: boolean;
+}
+
+/** What answers a command, and belongs to no subscription. */
+export type Answer = Pong | Stored | Refused;
+
 export interface Authenticated {
   type: "authenticated";
   id: Id;
@@ -177,6 +190,7 @@ export type Control =
   | Drain
   | Refused
   | Pong
+  | Stored
   | Authenticated
   | TokenExpiring;
 export type Message = Data | More | Heartbeat | Control;
@@ -211,6 +225,8 @@ const CONTROL = new Set<string>([
   "drain",
   "error",
   "pong",
+  "published",
+  "stored",
   "authenticated",
   "token_expiring",
 ] satisfies Control["type"][]);

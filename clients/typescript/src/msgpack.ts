@@ -30,7 +30,8 @@ const HEARTBEAT = 5;
 const FIELDS = [1, 8, 9, 6, 11, 3];
 
 const text = new TextDecoder("utf-8", { fatal: true });
-const MOST_DEEP = 16;
+/** An event of a topic may hold values that are nested 64 deep. */
+const MOST_DEEP = 80;
 const SHORT = 24;
 
 function twos(flat: number[]): [number, number][] {

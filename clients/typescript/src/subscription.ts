@@ -159,7 +159,6 @@ export abstract class Subscription<Events extends SubscriptionEvents & EventMap<
    */
   ready(): Promise<this> {
     return new Promise((resolve, reject) => {
-      let stop = () => {};
       const check = () => {
         if (this.state === "ended") reject(this.error ?? new Error(`${String(this)} was closed`));
         else if (this.trusted) resolve(this);
@@ -167,7 +166,7 @@ export abstract class Subscription<Events extends SubscriptionEvents & EventMap<
         stop();
       };
       // Any `Events` has the common ones, which TypeScript cannot see.
-      stop = (this as unknown as AnySubscription).on("state", check);
+      const stop = (this as unknown as AnySubscription).on("state", check);
       check();
     });
   }
