@@ -117,22 +117,34 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
 
   book(instrument: string, options?: BookOptions): Book {
     const request = bookRequest(instrument, options);
-    return this.#subscribe(keyOf(request), () => new BookEngine(new Book(request, this.#owner), this.session));
+    return this.open(request, (owner, session) => new BookEngine(new Book(request, owner), session));
   }
 
   trades(instrument: string): Trades {
     const request = tradesRequest(instrument);
-    return this.#subscribe(keyOf(request), () => new TradesEngine(new Trades(request, this.#owner), this.session));
+    return this.open(request, (owner, session) => new TradesEngine(new Trades(request, owner), session));
   }
 
   ticker(instrument: string, options?: TickerOptions): Ticker {
     const request = tickerRequest(instrument, options);
-    return this.#subscribe(keyOf(request), () => new TickerEngine(new Ticker(request, this.#owner), this.session));
+    return this.open(request, (owner, session) => new TickerEngine(new Ticker(request, owner), session));
   }
 
-  /** @internal A subscription to a channel that has a module of its own. */
+  /** @internal A subscription to any channel, also to one that has a module of its own. */
   open<View extends AnySubscription>(request: Request, make: Make<View>): View {
-    return this.#subscribe(keyOf(request), () => make(this.#owner, this.session));
+    const key = keyOf(request);
+    const known = this.#engines.get(key) as Engine<View> | undefined;
+    if (known !== undefined) {
+      known.users++;
+      return known.view;
+    }
+    const engine = make(this.#owner, this.session);
+    if (this.#state === "closed") engine.end(this.error);
+    else {
+      this.#engines.set(key, engine as unknown as Engine);
+      if (this.welcome !== null) this.#request([engine as unknown as Engine]);
+    }
+    return engine.view;
   }
 
   ping(): Promise<number | null> {
@@ -215,10 +227,9 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     this.#connection = null;
     const why = `closed with ${code}${reason && `: ${reason}`}`;
     const error = new MdstreamError(`the connection was ${why}`, code);
-    if (code === CLOSE_TOKEN && !this.#tokens.refuse()) this.#end(error);
-    else if (FINAL_CLOSE_CODES.has(code)) this.#end(error);
-    else if (this.#leaveTimer.running) this.#lost(why, this.#untilLeave());
-    else this.#lost(why);
+    const isFinal = code === CLOSE_TOKEN ? !this.#tokens.refuse() : FINAL_CLOSE_CODES.has(code);
+    if (isFinal) this.#end(error);
+    else this.#lost(why, this.#leaveTimer.running ? this.#untilLeave() : undefined);
   }
 
   /** Does not wait for the other end: a dead connection takes its time. */
@@ -385,7 +396,10 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       const engine = this.#bySub.get(sub);
       if (engine === undefined) continue;
       this.#bySub.delete(sub);
-      if (reason === "rescaled") this.#request([engine], "its decimals have changed");
+      if (reason === "rescaled") {
+        engine.wanted = engine.request; // a group is to be chosen anew
+        this.#request([engine], "its decimals have changed");
+      } else if (reason === "overload") engine.retryLater("the gateway is overloaded");
       else this.#refuse(engine, "not_entitled", `the gateway ended it: ${reason ?? "it gave no reason"}`);
     }
   }
@@ -438,21 +452,6 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
 
   // ---- commands
 
-  #subscribe<View extends AnySubscription>(key: string, make: () => Engine<View>): View {
-    const known = this.#engines.get(key) as Engine<View> | undefined;
-    if (known !== undefined) {
-      known.users++;
-      return known.view;
-    }
-    const engine = make();
-    if (this.#state === "closed") engine.end(this.error);
-    else {
-      this.#engines.set(key, engine as unknown as Engine);
-      if (this.welcome !== null) this.#request([engine as unknown as Engine]);
-    }
-    return engine.view;
-  }
-
   #release(view: AnySubscription): void {
     const engine = this.#engines.get(keyOf(view.request));
     if (engine?.view !== view || --engine.users > 0) return;
@@ -481,7 +480,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   #request(engines: Iterable<Engine>, why: string | null = null): void {
     const alike = new Map<string, Engine[]>();
     for (const engine of engines) {
-      const key = keyOf({ ...engine.request, instrument: "" });
+      const key = keyOf({ ...engine.wanted, instrument: "" });
       const group = alike.get(key);
       if (group === undefined) alike.set(key, [engine]);
       else group.push(engine);
@@ -492,9 +491,10 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   }
 
   #requestBatch(batch: Engine[], why: string | null): void {
-    const { channel, view } = batch[0]!.request;
+    const { channel, view } = batch[0]!.wanted;
     const resume = new Map<string, [number, number]>();
-    for (const { resume: place, request } of batch) if (place !== null) resume.set(request.instrument, place);
+    for (const { resume: place, request } of batch)
+      if (place !== null && !view["group_digits"]) resume.set(request.instrument, place);
     const instruments = batch.map((engine) => engine.request.instrument);
     const command = { op: "subscribe", channel, instruments, ...view };
     const places = resume.get("") ?? Object.fromEntries(resume);

@@ -25,6 +25,8 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
   users = 1;
   /** Its number on this connection. */
   number: number | null = null;
+  /** What to ask for now: a group that the gateway chose is kept. */
+  wanted: Request;
 
   protected synced = false;
   protected reported: SubscriptionState = "live";
@@ -40,6 +42,7 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
     readonly view: View,
     protected readonly session: Session,
   ) {
+    this.wanted = view.request;
     this.#retry = new Timer(session.clock);
     this.#backoff = new Backoff(session.policy, session.random);
   }
@@ -65,7 +68,7 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
   /** The gateway sent `subscribed`. */
   accept(message: Subscribed): void {
     const view = mutable(this.view);
-    const { price_exp: priceExp = 0, size_exp: sizeExp = 0 } = message;
+    const { price_exp: priceExp = 0, size_exp: sizeExp = 0, group = 0 } = message;
     const rescaled = priceExp !== view.priceExp || sizeExp !== view.sizeExp;
     this.#attachment = "accepted";
     this.number = message.sub;
@@ -75,6 +78,9 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
     view.priceExp = priceExp;
     view.sizeExp = sizeExp;
     view.delayMs = message.delay_ms ?? 0;
+    view.group = group;
+    const { group_digits: digits, ...fields } = this.request.view;
+    if (digits) this.wanted = { ...this.request, view: { ...fields, group } };
     if (message.resumed) this.session.stats.resumes++;
     this.begin(message.resumed, rescaled);
     this.update();
@@ -108,7 +114,7 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
 
   takeState(message: StateChange): void {
     const state = message.state as SubscriptionState;
-    if (!this.accepted || (state !== "recovering" && !TRUSTED.has(state))) return;
+    if (!this.accepted || !(TRUSTED.has(state) || state === "recovering")) return;
     this.reported = state;
     this.report = message;
     this.#reportedAt = this.session.clock.now();

@@ -92,6 +92,7 @@ export interface Subscribed {
   size_exp?: number;
   ref?: Reference;
   resumed: boolean;
+  group?: number;
   delay_ms?: number;
 }
 
@@ -213,24 +214,4 @@ export interface Codec {
   encode(command: Command): string | Uint8Array<ArrayBuffer>;
   /** The messages of one WebSocket message. Types that this client does not know are left out. Throws ContractBroken. */
   decode(data: string | ArrayBuffer): Message[];
-}
-
-const CONTROL = new Set<string>([
-  "welcome",
-  "subscribed",
-  "lost",
-  "ref",
-  "state",
-  "unsubscribed",
-  "drain",
-  "error",
-  "pong",
-  "published",
-  "stored",
-  "authenticated",
-  "token_expiring",
-] satisfies Control["type"][]);
-
-export function isControl(message: { type?: unknown }): message is Control {
-  return typeof message.type === "string" && CONTROL.has(message.type);
 }

@@ -91,6 +91,8 @@ export abstract class Subscription<Events extends SubscriptionEvents & EventMap<
   readonly ref: Reference = {};
   /** How long ago what the gateway shows was published; 0: it is live. */
   readonly delayMs: number = 0;
+  /** Of books: ticks per price bucket. 0 until the gateway has confirmed. */
+  readonly group: number = 0;
   /** Why it ended; null if it has not, or its user closed it. */
   readonly error: MdstreamError | null = null;
 
