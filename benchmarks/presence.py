@@ -32,7 +32,9 @@ WAIT_S = 120.0
 
 def frame(opcode: int, payload: bytes) -> bytes:
     size = len(payload)
-    head = bytes((0x80 | opcode, 0x80 | size)) if size < 126 else bytes((0x80 | opcode, 0xFE)) + size.to_bytes(2)
+    head = (
+        bytes((0x80 | opcode, 0x80 | size)) if size < 126 else bytes((0x80 | opcode, 0xFE)) + size.to_bytes(2)
+    )
     return head + MASK + payload
 
 
@@ -67,7 +69,7 @@ class Client(asyncio.Protocol):
         self.bytes += len(data)
         self._buffer += data
         if not self._is_open:
-            head, end, rest = self._buffer.partition(b"\r\n\r\n")
+            _, end, rest = self._buffer.partition(b"\r\n\r\n")
             if not end:
                 return
             self._is_open, self._buffer = True, bytearray(rest)
@@ -103,7 +105,13 @@ class Client(asyncio.Protocol):
 
 async def bench(options: argparse.Namespace) -> None:
     async with await EmbeddedNats.start() as nats:
-        arguments = ["--limits-address-connections", "0", "--limits-address-handshakes", "0", *options.server_args]
+        arguments = [
+            "--limits-address-connections",
+            "0",
+            "--limits-address-handshakes",
+            "0",
+            *options.server_args,
+        ]
         gateway = Gateway(nats.url, arguments)
         try:
             while not await asyncio.to_thread(gateway.is_ready):
@@ -183,7 +191,9 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=10_000)
     parser.add_argument("--who", type=int, default=10, help="clients that see who is present")
     parser.add_argument("--settle", type=float, default=5.0, help="seconds between connecting and joining")
-    parser.add_argument("--after", type=float, default=12.0, help="seconds that are watched once all counts are right")
+    parser.add_argument(
+        "--after", type=float, default=12.0, help="seconds that are watched once all counts are right"
+    )
     parser.add_argument("--server-args", nargs="*", default=[], help="more options for mdstream serve")
     uvloop.run(bench(parser.parse_args()))
 

@@ -181,8 +181,8 @@ class PutRefused(ClientError):
 
 
 class PutConflict(PutRefused):
-    """A change of a map expected something else than holds. ``current``: by key, what holds (``value``, ``rev``, ``by``), None where there is
-    nothing."""
+    """A change of a map expected something else than holds. ``current``: by key, what holds (``value``, ``rev``, ``by``), None where
+    there is nothing."""
 
     def __init__(self, message: str, *, current: Mapping[str, Any]) -> None:
         super().__init__(message, code="conflict")

@@ -117,7 +117,9 @@ def decode_change(payload: bytes) -> Change:
     if not isinstance(fields, dict):
         raise ValueError("a change is a map with set, delete, expect")
     if unknown := fields.keys() - _FIELDS:
-        raise ValueError(f"a change has {len(unknown)} unknown fields; there are {', '.join(sorted(_FIELDS))}")
+        raise ValueError(
+            f"a change has {len(unknown)} unknown fields; there are {', '.join(sorted(_FIELDS))}"
+        )
     change = Change(
         _read_set(fields.get("set", {})),
         _read_keys(fields.get("delete", ())),
@@ -306,7 +308,9 @@ class MapState:
         """A change that makes a map smaller is never refused."""
         entries = self._entries
         keys = sum(key not in entries for key in new) - sum(1 for _ in gone)
-        size = sum(each.size - self._size_of(key) for key, each in new.items()) - sum(map(self._size_of, gone))
+        size = sum(each.size - self._size_of(key) for key, each in new.items()) - sum(
+            map(self._size_of, gone)
+        )
         too_many = keys > 0 and len(entries) + keys > self._max_keys
         return not too_many and not (size > 0 and self.bytes + size > self._max_bytes)
 

@@ -41,7 +41,9 @@ DEADLINE_S: Final = 2.0
 MOST_WAITING: Final = 20_000
 """Events that wait for their numbers."""
 
-_PLAIN: Final = (str, int, bool, type(None))
+_PLAIN: Final = (str, bool, type(None))
+_LEAST, _MOST = -(2**63), 2**64 - 1
+"""Integers that both formats have."""
 _to_json = msgspec.json.Encoder().encode
 _to_msgpack = msgspec.msgpack.Encoder().encode
 
@@ -103,9 +105,9 @@ def check_data(data: Any) -> None:
         value, depth = left.pop()
         if isinstance(value, _PLAIN):
             continue
-        if isinstance(value, float):
-            if not math.isfinite(value):
-                raise ValueError("data holds a number that is not finite")
+        if isinstance(value, int | float):
+            if not (_LEAST <= value <= _MOST if isinstance(value, int) else math.isfinite(value)):
+                raise ValueError("data holds a number that is not finite, or an integer beyond 64 bits")
             continue
         if depth > MAX_NESTING:
             raise ValueError(f"data is nested deeper than {MAX_NESTING}")

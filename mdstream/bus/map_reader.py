@@ -95,8 +95,8 @@ class MapReader:
         followed: Followed,
         ready: Callable[[], None],
     ) -> None:
-        """``began``: ``state`` is another one, the newest whole map. ``followed``: it has applied one change, or a message that is none (None);
-        not all are known until ``ready``. It may begin again where changes were missed."""
+        """``began``: ``state`` is another one, the newest whole map. ``followed``: it has applied one change, or a message that is none
+        (None); not all are known until ``ready``. It may begin again where changes were missed."""
         self.topic = topic
         self.state = MapState()
         self.epoch = 0

@@ -1,8 +1,8 @@
 """Keyed state on the bus: the log of changes of each map, and whole maps from time to time, so that a reader need not read all changes.
 
 ``map.<topic>`` of ``MD_MAPS`` is the log; a message is one change, see ``mdstream.maps``. A whole map is stored as pages: the first on
-``mapsnap.head.<topic>``, where it replaces the one before it, the others before that on ``mapsnap.page.<seq>.<page>.<topic>``. So a reader that has
-a head finds its pages, until some time after the next head. Presence is the same in ``MD_PRESENCE``.
+``mapsnap.head.<topic>``, where it replaces the one before it, the others before that on ``mapsnap.page.<seq>.<page>.<topic>``. So a
+reader that has a head finds its pages, unless the next head has come meanwhile. Presence is the same in ``MD_PRESENCE``.
 """
 
 from __future__ import annotations
@@ -130,9 +130,7 @@ def _unreadable(kind: MapKind, topic: str, error: ValueError) -> BusError:
     )
 
 
-async def write_map(
-    bus: Bus, kind: MapKind, topic: str, state: MapState, *, expected_seq: int
-) -> Whole:
+async def write_map(bus: Bus, kind: MapKind, topic: str, state: MapState, *, expected_seq: int) -> Whole:
     """Stores the whole map as it is now in place of the head with the number ``expected_seq``.
 
     Raises BusConflict if another one is there, BusError, BusUnavailable.

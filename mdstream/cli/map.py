@@ -8,7 +8,13 @@ import json
 import sys
 from typing import Any
 
-from mdstream.cli.client_options import add_connection, credentials_of, duration_s, reachable, run_until_signal
+from mdstream.cli.client_options import (
+    add_connection,
+    credentials_of,
+    duration_s,
+    reachable,
+    run_until_signal,
+)
 from mdstream.client import Client, ConnectionFailed, Map, MapEntry, PutConflict, connect
 from mdstream.errors import ConfigError, MdstreamError
 from mdstream.printable import printable
@@ -41,11 +47,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "what", nargs="?", choices=("get", "put", "delete", "watch"), default="get", help="default: get"
     )
     parser.add_argument("keys", nargs="*", metavar="KEY[=JSON]", help="keys, or what they are set to")
-    parser.add_argument("--prefix", default="", metavar="TEXT", help="only keys that begin so (get and watch)")
+    parser.add_argument(
+        "--prefix", default="", metavar="TEXT", help="only keys that begin so (get and watch)"
+    )
     parser.add_argument(
         "--expect", action="append", default=[], metavar="KEY=REV", help="change nothing unless this holds"
     )
-    parser.add_argument("--ttl", metavar="TIME", type=duration_s, help="how long the keys last: 500ms, 10s, 5m, 1h")
+    parser.add_argument(
+        "--ttl", metavar="TIME", type=duration_s, help="how long the keys last: 500ms, 10s, 5m, 1h"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per key (get)")
     add_connection(parser, format="msgpack")
 
@@ -162,4 +172,3 @@ def _rev(text: str) -> int:
     if not text.isdecimal():
         raise ConfigError(f"--expect: {text!r} is no number; it is the rev of the key, or 0")
     return int(text)
-

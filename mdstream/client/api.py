@@ -201,8 +201,8 @@ class Client(ABC):
         """Changes a map, all of it or nothing, and returns the number of the change.
 
         ``expect``: by key, the ``rev`` that must hold, 0 for a key that must not exist. ``ttl_ms``: when the keys that are set end by
-        themselves. While the gateway or the bus is away it tries again, for ``timeout_s``; the change is made once. Raises PutConflict with what
-        holds where something else was expected, PutRefused with the gateway's code, or ConnectionFailed after ``timeout_s``.
+        themselves. While the gateway or the bus is away it tries again, for ``timeout_s``; the change is made once. Raises PutConflict
+        with what holds where something else was expected, PutRefused with the gateway's code, or ConnectionFailed after ``timeout_s``.
         """
         fields: dict[str, Any] = {"topic": topic, "key": secrets.token_hex(12)}
         given = {"set": set, "delete": list(delete), "expect": expect, "ttl_ms": ttl_ms}
@@ -211,17 +211,19 @@ class Client(ABC):
             async with asyncio.timeout(timeout_s):
                 return await self._put(fields)
         except TimeoutError:
-            raise ConnectionFailed(f"{topic} was not changed within {timeout_s:g} s, as far as is known") from None
+            raise ConnectionFailed(
+                f"{topic} was not changed within {timeout_s:g} s, as far as is known"
+            ) from None
 
     async def _put(self, fields: Mapping[str, Any]) -> int:
         while True:
             await until(self.on_state, lambda: self.state in _ABLE)
             if self.state is ConnectionState.CLOSED:
                 raise self.error or ConnectionFailed("the client is closed")
-            answer = await self._call(lambda id: protocol.put(id, fields))
+            answer = await self._call(lambda number: protocol.put(number, fields))
             if isinstance(answer, Stored):
                 return answer.seq
-            if answer is not None and answer.code not in _AGAIN:
+            if isinstance(answer, Refused) and answer.code not in _AGAIN:
                 raise _refused(str(fields["topic"]), answer)
             await asyncio.sleep(AGAIN_S)
 

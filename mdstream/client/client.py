@@ -21,7 +21,7 @@ from mdstream.client.actions import DialNow, HangUp, RenewToken, Send
 from mdstream.client.api import Client, S, until
 from mdstream.client.backoff import Backoff
 from mdstream.client.core import ClientCore
-from mdstream.client.events import Answer, Published, Welcome
+from mdstream.client.events import Answer, Published, Refused, Welcome
 from mdstream.client.lines import Line, LinedClient, deal
 from mdstream.client.observers import Observer
 from mdstream.client.policy import TEMPORARY_ERRORS, Policy
@@ -168,13 +168,12 @@ class SingleClient(Line):
             await until(self.on_state, lambda: self.state in _SENDING)
             if self.state is ConnectionState.CLOSED:
                 raise self.error or ConnectionFailed(f"the client of {self.url} is closed")
-            answer = await self._call(lambda id: protocol.publish(id, topic, type, data, key))
+            answer = await self._call(lambda number: protocol.publish(number, topic, type, data, key))
             if isinstance(answer, Published):
                 return answer
-            if answer is not None and answer.code not in TEMPORARY_ERRORS:
+            if isinstance(answer, Refused) and answer.code not in TEMPORARY_ERRORS:
                 raise PublishRefused(f"{topic}: {answer.message or answer.code}", code=answer.code)
             await asyncio.sleep(backoff.next_delay())
-
 
     def attach(self, make: Callable[[Link], S]) -> S:
         """Adds the subscription that ``make`` returns, and asks for it as soon as there is a connection."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any
 
 from mdstream.client import events, protocol
 from mdstream.client.actions import Action, DialNow, HangUp, RenewToken, Send
@@ -136,13 +136,20 @@ class ClientCore:
         self._command(protocol.ping(id))
 
     def call(self, make: Callable[[int], Command], answered: Callable[[events.Answer], object]) -> None:
-        """Sends the command that ``make`` returns for an id; calls ``answered`` with the answer, or with None if the connection is lost before."""
+        """Sends the command that ``make`` returns for an id; calls ``answered`` with the answer, or with None if the connection is lost
+        before."""
         if not self._connected or self.welcome is None:
             notify(answered, None)
             return
         id = next(self._ids)
         self._calls[id] = answered
         self._command(make(id))
+
+    def publish(
+        self, topic: str, event: str, data: Any, key: str, answered: Callable[[events.Answer], object]
+    ) -> None:
+        """As ``call``, an event."""
+        self.call(lambda number: protocol.publish(number, topic, event, data, key), answered)
 
     # ---- for the driver
 
@@ -359,7 +366,12 @@ class ClientCore:
     def _take_subscribed(self, event: events.Subscribed, now: float) -> None:
         waiting = self._asked.get(event.id, []) if isinstance(event.id, int) else []
         asked = next(
-            (s for s in waiting if s.request.is_answered_by(event.instrument or event.topic, event.instruments)), None
+            (
+                s
+                for s in waiting
+                if s.request.is_answered_by(event.instrument or event.topic, event.instruments)
+            ),
+            None,
         )
         if asked is None:
             log.debug("ignoring subscribed %r, which answers no command", event.id)

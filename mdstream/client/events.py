@@ -262,8 +262,10 @@ class Subscribed(Struct, frozen=True, tag_field="type", tag="subscribed"):
     epoch: Count = 0
 
     def __post_init__(self) -> None:
-        if not self.topic and self.instruments is None and (
-            not self.instrument or self.price_exp is None or self.size_exp is None
+        if (
+            not self.topic
+            and self.instruments is None
+            and (not self.instrument or self.price_exp is None or self.size_exp is None)
         ):
             raise ValueError("subscribed names no instrument and its scale, nor instruments or a topic")
 

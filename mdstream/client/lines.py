@@ -274,5 +274,8 @@ class _Link:
     def send_recover(self, subscription: Subscription, from_seq: int) -> None:
         """Nothing: legs recover."""
 
+    def send_ack(self, subscription: Subscription, seq: int) -> None:
+        """Events are on one line, which does that."""
+
     def unsubscribe(self, subscription: Subscription) -> None:
         self._client.end(subscription, None)

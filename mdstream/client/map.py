@@ -17,8 +17,8 @@ from mdstream.client.subscription import Link
 
 @dataclass(frozen=True, slots=True)
 class MapEntry:
-    """What a key holds; ``rev`` is the number of the change that set it, ``by`` who made that (None: somebody on the bus), ``ts_us`` when it
-    was stored."""
+    """What a key holds; ``rev`` is the number of the change that set it, ``by`` who made that (None: somebody on the bus), ``ts_us`` when
+    it was stored."""
 
     value: Any
     rev: int
@@ -100,5 +100,7 @@ class Map(KeyedSubscription[MapPage]):
 
 def _entries(pages: Sequence[MapPage]) -> dict[str, MapEntry]:
     return {
-        key: MapEntry(row.value, row.rev, row.by, row.ts_us) for page in pages for key, row in page.rows.items()
+        key: MapEntry(row.value, row.rev, row.by, row.ts_us)
+        for page in pages
+        for key, row in page.rows.items()
     }

@@ -31,7 +31,9 @@ from mdstream.client.states import TRUSTED_STATES, Stats, SubscriptionState
 
 log = logging.getLogger(__name__)
 
-StreamEvent = Delta | Snapshot | Trades | Ticker | Lost | BoardData | ListData | Candles | KeyedData | TopicData
+StreamEvent = (
+    Delta | Snapshot | Trades | Ticker | Lost | BoardData | ListData | Candles | KeyedData | TopicData
+)
 
 _EXACT = Context(prec=60)
 _LIVE = StateChange(sub=0, state=SubscriptionState.LIVE)

@@ -115,12 +115,13 @@ class MapView:
         self.sub = 0
         self.prefix = prefix
         self._log = log
-        self._made_at = 0
+        self._made_at = (0, 0)
         self._made: dict[tuple[int, int | None], list[bytes]] = {}
-        """Messages that lead to the number ``_made_at``; several clients may need the same."""
+        """Messages that lead to the number of ``_made_at``; several clients may need the same."""
 
     @property
     def seq(self) -> int:
+        """The number that it shows."""
         return self._log.seq
 
     def __len__(self) -> int:
@@ -128,6 +129,10 @@ class MapView:
 
     def use(self, format: int) -> Iterator[None]:
         return self._log.use(format)
+
+    def advance(self) -> bool:
+        """Shows what has come; whether that is all of it."""
+        return True
 
     def is_touched(self, applied: Applied) -> bool:
         """Whether a change shows here."""
@@ -142,10 +147,10 @@ class MapView:
 
     def missing(self, format: int, since: int | None) -> list[bytes]:
         """The messages that lead from a number to now; None: the whole map."""
-        if since is not None and not self._log.reaches(since):
+        if since is not None and not self.reaches(since):
             since = None
-        if self._made_at != self._log.seq:
-            self._made_at = self._log.seq
+        if self._made_at != (now := (self._log.seq, self.seq)):
+            self._made_at = now
             self._made.clear()
         made = self._made.get((format, since))
         if made is None:
@@ -153,15 +158,24 @@ class MapView:
         return made
 
     def _make(self, format: int, since: int | None) -> list[bytes]:
-        rows = self._log.rows(since, self.prefix)
+        rows = self._rows(since)
         gone = [] if since is None else self._log.gone(since, self.prefix)
         pages = list(_in_pages(format, rows, gone))
         return [
             self._message(format, since, number, len(pages), *page) for number, page in enumerate(pages, 1)
         ]
 
+    def _rows(self, since: int | None) -> list[MapRow]:
+        return self._log.rows(since, self.prefix)
+
     def _message(
-        self, format: int, since: int | None, page: int, pages: int, rows: dict[str, msgspec.Raw], gone: Sequence[str]
+        self,
+        format: int,
+        since: int | None,
+        page: int,
+        pages: int,
+        rows: dict[str, msgspec.Raw],
+        gone: Sequence[str],
     ) -> bytes:
         place = [self.sub, since, self.seq, page, pages]
         if format != JSON:
@@ -170,10 +184,42 @@ class MapView:
 
 
 class WhoView(MapView):
-    """Who is present, and how many."""
+    """Who is present, and how many. A message to all holds about a page: of thousands that come at once, the others follow in the next."""
+
+    def __init__(self, log: MapLog) -> None:
+        super().__init__(log)
+        self._shown = log.seq
+
+    @property
+    def seq(self) -> int:
+        return self._shown
+
+    def advance(self) -> bool:
+        size, whole, last = _ROOM, self._shown, self._shown
+        for row in sorted(self._log.rows(self._shown, ""), key=_number):
+            if row.entry.rev != last:
+                whole, last = last, row.entry.rev
+            size += row.entry.size
+            if size > PAGE_BYTES and whole > self._shown:
+                self._shown = whole
+                return False
+        self._shown = self._log.seq
+        return True
+
+    def reaches(self, since: int) -> bool:
+        return since <= self._shown and super().reaches(since)
+
+    def _rows(self, since: int | None) -> list[MapRow]:
+        return [row for row in super()._rows(since) if row.entry.rev <= self._shown]
 
     def _message(
-        self, format: int, since: int | None, page: int, pages: int, rows: dict[str, msgspec.Raw], gone: Sequence[str]
+        self,
+        format: int,
+        since: int | None,
+        page: int,
+        pages: int,
+        rows: dict[str, msgspec.Raw],
+        gone: Sequence[str],
     ) -> bytes:
         place = [self.sub, since, self.seq, page, pages]
         if format != JSON:
@@ -197,6 +243,10 @@ class CountView(MapView):
         if format != JSON:
             return [_to_msgpack([PRESENCE, *place, len(self), None, None])]
         return [_to_json({"type": "presence", **_named(place), "count": len(self)})]
+
+
+def _number(row: MapRow) -> int:
+    return row.entry.rev
 
 
 def _named(place: Sequence[int | None]) -> dict[str, int | None]:

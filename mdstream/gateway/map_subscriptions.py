@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec.structs import replace
 
@@ -246,9 +246,7 @@ class MapSubscriptions:
     def _join(self, session: Session, each: OpenMap, topic: Topic, command: SubscribePresence) -> None:
         client = client_of(session)
         self._joined.setdefault(session, {})[topic.number] = each.name
-        value = presence_value(
-            client.identity.subject, self._wall_us(), command.info, self.presence.instance
-        )
+        value = presence_value(client.identity.subject, self._wall_us(), command.info, self.presence.instance)
         self.presence.join(each, client.id, value)
 
     def ended(self, session: Session, subs: Sequence[int]) -> None:
@@ -375,11 +373,11 @@ class MapSubscriptions:
             if not all(may(session, verb, view.key.channel, each.name) for verb in verbs):
                 self._desk.end(session, [topic], ErrorCode.NOT_ENTITLED.value)
 
-    def _replaced(self, topics: list[Topic]) -> None:
+    def _replaced(self, topics: Sequence[Topic]) -> None:
         """Their numbers mean nothing any more: clients subscribe again."""
         self._turns.run_own(self._end_each(topics))
 
-    def _end_each(self, topics: list[Topic]) -> Steps:
+    def _end_each(self, topics: Sequence[Topic]) -> Steps:
         for session in self._desk.sessions():
             ended = [topic for topic in topics if self._hub.find(session.sink, topic.number) is not None]
             if ended and session.open:
@@ -399,8 +397,8 @@ class MapSubscriptions:
         await self.topics.close()
         await self.alive.close()
 
-    def _later(self, session: Session, work: object) -> None:
-        task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    def _later(self, session: Session, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._desk.later(session, task)
 
 
@@ -440,10 +438,10 @@ def _current(each: OpenMap, command: Put) -> dict[str, list[object] | None]:
     return found
 
 
-async def _wait(work: object, most_s: float) -> None:
+async def _wait(work: Awaitable[None], most_s: float) -> None:
     try:
         async with asyncio.timeout(most_s):
-            await work  # type: ignore[misc]
+            await work
     except TimeoutError:
         return
 

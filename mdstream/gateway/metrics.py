@@ -197,7 +197,10 @@ class GatewayCollector(Collector):
             value=len(maps.presence),
         )
         yield _counter(
-            "mdstream_map_puts", "Changes of maps by clients, by what became of them", "outcome", maps.puts_total
+            "mdstream_map_puts",
+            "Changes of maps by clients, by what became of them",
+            "outcome",
+            maps.puts_total,
         )
         yield CounterMetricFamily(
             "mdstream_map_invalid_changes",

@@ -119,11 +119,13 @@ class OpenMap:
         if found is None:
             self._make_room(asker)
             source = self._source(key)
-            topic = self._hub.compose(self.name, key.channel.value, key.interval_ms, source, epoch=self._epoch)
+            topic = self._hub.compose(
+                self.name, key.channel.value, key.interval_ms, source, epoch=self._epoch
+            )
             source.sub = topic.number
             found = self.views[key] = View(key, source, topic, asker)
-            if self._log.seq:
-                self._hub.publish(topic, self._log.seq, self._wall_us())
+            if source.seq:
+                self._hub.publish(topic, source.seq, self._wall_us())
         return found
 
     def _source(self, key: ViewKey) -> MapView:
@@ -213,9 +215,12 @@ class OpenMap:
 
     def _publish(self, view: View) -> None:
         view.stop()
-        if view.topic.seq < self._log.seq:
+        is_all = view.source.advance()
+        if view.topic.seq < view.source.seq:
             view.published_s = self._now_s()
-            self._hub.publish(view.topic, self._log.seq, self._wall_us())
+            self._hub.publish(view.topic, view.source.seq, self._wall_us())
+        if not is_all:
+            self._publish_soon(view)
 
     # ---- what became of a change
 

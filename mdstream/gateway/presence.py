@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,7 +74,9 @@ class Attendance:
 
     def _dropped(self, node: str) -> None:
         if node == self._instance:
-            log.warning("presence %s: another gateway took this one for dead; its sessions join again", self.map.name)
+            log.warning(
+                "presence %s: another gateway took this one for dead; its sessions join again", self.map.name
+            )
             self.compare()
 
     async def end(self, *, at_once: bool) -> None:
@@ -131,7 +133,9 @@ class Attendance:
             sessions.update(dict.fromkeys(key for key in self._own() if key not in self.wanted))
         self._changed.clear()
         self._is_all = False
-        wanted = {key: (self.wanted[key], None) for key in sessions if key in self.wanted}
+        wanted: dict[str, tuple[Any, int | None]] = {
+            key: (self.wanted[key], None) for key in sessions if key in self.wanted
+        }
         gone = [key for key in sessions if key not in self.wanted]
         yield from in_changes(wanted, gone)
 
@@ -145,9 +149,7 @@ class Attendance:
     async def _put(self, change: Change) -> bool:
         stream = self.map.stream
         try:
-            stored = await maps.put_change(
-                stream.bus, stream.kind, self.map.name, change, timeout_s=PUT_S
-            )
+            stored = await maps.put_change(stream.bus, stream.kind, self.map.name, change, timeout_s=PUT_S)
             self._stored_seq = max(self._stored_seq, stored.seq)
         except BusError as error:
             log.debug("presence %s: %s", self.map.name, error)
@@ -207,8 +209,7 @@ class Presence:
     async def close(self) -> None:
         """The gateway ends: its entries go."""
         topics, self._topics = self._topics, {}
-        ends: list[Callable[[], Any]] = [lambda each=each: each.end(at_once=True) for each in topics.values()]
-        await asyncio.gather(*(end() for end in ends), return_exceptions=True)
+        await asyncio.gather(*(each.end(at_once=True) for each in topics.values()), return_exceptions=True)
 
 
 def _nothing() -> None:

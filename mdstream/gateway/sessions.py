@@ -32,14 +32,11 @@ from mdstream.gateway.commands import (
     CommandReader,
     Ping,
     Publish,
-    Put,
     Recover,
     Subscribe,
     SubscribeCandles,
     SubscribeEvents,
     SubscribeMany,
-    SubscribeMap,
-    SubscribePresence,
     Unsubscribe,
     UsualSubscribe,
 )
@@ -48,6 +45,7 @@ from mdstream.gateway.entitled import check_topic, no_longer_allowed
 from mdstream.gateway.event_publishing import EventPublishing
 from mdstream.gateway.lifetimes import Lifetimes, SingleSessions
 from mdstream.gateway.limits import Limits, Visitor
+from mdstream.gateway.map_commands import Put, SubscribeMap, SubscribePresence
 from mdstream.gateway.map_subscriptions import OF_MAPS
 from mdstream.gateway.overviews import OF_MANY
 from mdstream.gateway.renewals import Renewals

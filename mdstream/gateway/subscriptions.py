@@ -95,7 +95,13 @@ class Subscriptions:
         self.candle_topics = CandleTopics(hub, wall_us=wall_us, delay_ms=config.delay_ms)
         self.candles = CandleSubscriptions(config, hub, self.candle_topics, self)
         self.maps = MapSubscriptions(
-            config, hub, self, desk.turns, instance=new_instance(config.node), wall_us=wall_us, now_s=time.monotonic
+            config,
+            hub,
+            self,
+            desk.turns,
+            instance=new_instance(config.node),
+            wall_us=wall_us,
+            now_s=time.monotonic,
         )
         self.event_topics = EventTopics(config, hub, wall_us=wall_us)
         self.events = EventSubscriptions(config, hub, self.event_topics, self, desk.turns)

@@ -40,7 +40,25 @@ COMMANDS: list[Row] = [
     *(
         row
         for number, topic in enumerate(
-            ("", ".", "a..b", ".a", "a.", "*", "a.>", "a b", "a\nb", "a/b", "%", "%2e", "%2E%", "ä", "\x00", "$JS.API", "x" * 257)
+            (
+                "",
+                ".",
+                "a..b",
+                ".a",
+                "a.",
+                "*",
+                "a.>",
+                "a b",
+                "a\nb",
+                "a/b",
+                "%",
+                "%2e",
+                "%2E%",
+                "ä",
+                "\x00",
+                "$JS.API",
+                "x" * 257,
+            )
         )
         for row in both(f"topic {number} that is none", MAP | {"topics": [topic]}, VALUE)
     ),
@@ -152,7 +170,10 @@ BUS: list[Row] = [
         ("an extension type", msgpack.packb({"set": {"k": [msgpack.ExtType(5, b"x"), None]}})),
         ("a timestamp", msgpack.packb({"set": {"k": [msgpack.Timestamp(1), None]}})),
         ("a number beyond 64 bits", b'{"set":{"k":[99999999999999999999999999,null]}}'),
-        ("a forged log line", json.dumps({"set\n2026-11-29T00:00:00.000Z error gateway.node: FORGED": 1}).encode()),
+        (
+            "a forged log line",
+            json.dumps({"set\n2026-11-29T00:00:00.000Z error gateway.node: FORGED": 1}).encode(),
+        ),
         ("a change of 100 KiB", json.dumps({"set": {"k": ["x" * 100_000, None]}}).encode()),
         ("the end of a key that is not over", b'{"expire":{"k":1}}'),
         ("the end of a gateway that is none", b'{"drop_node":"nobody"}'),
@@ -184,7 +205,12 @@ ENTITLED: list[Row] = [
     *of("presence without a grant", PRESENCE),
     *of("presence of another topic", PRESENCE | {"topics": ["other.a"], "join": True}, WRITE),
     *of("who is present, where one may count", PRESENCE | {"who": True}, READ),
-    *of("who is present, where one may of another topic", PRESENCE | {"who": True}, READ, READ | {"topics": ["x.*"], "who": True}),
+    *of(
+        "who is present, where one may of another topic",
+        PRESENCE | {"who": True},
+        READ,
+        READ | {"topics": ["x.*"], "who": True},
+    ),
 ]
 
 OPEN: list[Row] = [*COMMANDS, *STORMS, *BUS]

@@ -6,6 +6,7 @@ from attack import (
     table_admin,
     table_commands,
     table_entitled,
+    table_events,
     table_feed,
     table_frames,
     table_handshake,
@@ -29,7 +30,8 @@ OPEN: dict[str, list[Row]] = {
 TABLES: dict[str, list[Row]] = OPEN | {
     "tokens": table_tokens.ROWS,
     "entitlements": table_entitled.ROWS,
-    "topics of maps": table_maps.ENTITLED,
+    "maps of users": table_maps.ENTITLED,
+    "events": table_events.ROWS,
     "revocations": table_revoked.ROWS,
     **{f"proxies ({protocol})": rows for protocol, rows in table_proxies.PROTOCOLS.items()},
 }

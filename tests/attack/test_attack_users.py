@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attack import forge, table_entitled, table_maps, table_revoked
+from attack import forge, table_entitled, table_events, table_maps, table_revoked
 from attack.arena import Arena
 from attack.rows import Row
 from attack.rows_users import a_user, enter, subscribe, token, wait_until_hinted
@@ -15,7 +15,7 @@ from attack.wire import LEAKED
 
 ROWS = [
     pytest.param(row, id=row.name[:60].replace(" ", "_"))
-    for row in table_entitled.ROWS + table_maps.ENTITLED + table_revoked.ROWS
+    for row in table_entitled.ROWS + table_events.ROWS + table_maps.ENTITLED + table_revoked.ROWS
 ]
 
 

@@ -14,7 +14,18 @@ from pathlib import Path
 import pytest
 
 from mdstream import feed
-from mdstream.bus import MD_LOG, MD_STATE, Bus, BusOptions, Denial, EmbeddedNats, connect, control, subject
+from mdstream.bus import (
+    MD_LOG,
+    MD_STATE,
+    Bus,
+    BusOptions,
+    Denial,
+    EmbeddedNats,
+    connect,
+    control,
+    maps,
+    subject,
+)
 from mdstream.bus.candles import last_stats
 from mdstream.bus.embedded import find_binary
 from mdstream.bus.usage import ensure_usage, put_usage, read_usage
@@ -241,6 +252,28 @@ def test_candles_are_written_by_their_own_user(run, caplog: pytest.LogCaptureFix
 
     run(scenario())
     assert "may not" not in caplog.text
+
+
+def test_a_gateway_may_keep_maps_and_presence(
+    run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mdstream.gateway.map_keeper.CHANGES", 2)
+    monkeypatch.setattr("mdstream.bus.maps.PAGE_BYTES", 64)
+
+    async def scenario() -> None:
+        async with server() as nats, gateway(nats) as running, connect_client(running.url) as client:
+            shown = await client.map("desk.a")
+            for number in range(3):
+                await client.put("desk.a", {f"k{number}": "x" * 50})
+            there = await client.presence("desk.a", join=True, interval_ms=100)
+            while len(shown) < 3 or there.count < 1:
+                await asyncio.sleep(0.01)
+            async with await connect(options(nats, "admin")) as bus:
+                while (await maps.whole_of(bus, maps.MAPS, "desk.a")).pages < 2:
+                    await asyncio.sleep(0.05)
+
+    run(scenario())
+    assert "may not" not in caplog.text and "cannot" not in caplog.text
 
 
 def test_a_feed_is_told_what_it_may_not_publish(run) -> None:

@@ -27,7 +27,9 @@ async def gateways(url: str, count: int = 2, **settings: Any) -> AsyncIterator[l
     started: list[Gateway] = []
     try:
         for number in range(count):
-            config = GatewayConfig(nats=(url,), node=f"g{number}", port=0, admin_port=0, drain_spread_ms=0, **settings)
+            config = GatewayConfig(
+                nats=(url,), node=f"g{number}", port=0, admin_port=0, drain_spread_ms=0, **settings
+            )
             started.append(Gateway(config))
             await started[-1].start()
             await started[-1].wait_ready()
@@ -62,7 +64,9 @@ async def of_bus(bus: Bus, topic: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("format", ["json", "msgpack"])
-def test_what_one_client_puts_every_client_of_every_gateway_has(run, nats_server: EmbeddedNats, format) -> None:
+def test_what_one_client_puts_every_client_of_every_gateway_has(
+    run, nats_server: EmbeddedNats, format
+) -> None:
     async def scenario() -> None:
         async with gateways(nats_server.url) as (one, two), connect_bus_of(nats_server) as bus:
             async with connect(one.url, format=format) as alice, connect(two.url, format=format) as bob:
@@ -74,7 +78,9 @@ def test_what_one_client_puts_every_client_of_every_gateway_has(run, nats_server
                 assert held(after) == {"a": 1, "b": {"x": [1.5, None, True, "ü"]}}
                 assert after.rev("a") == first and after.rev("never") == 0
                 await bob.put(topic, {"c": 3}, delete=["a"])
-                await until(lambda: held(before) == held(after) == {"b": {"x": [1.5, None, True, "ü"]}, "c": 3})
+                await until(
+                    lambda: held(before) == held(after) == {"b": {"x": [1.5, None, True, "ü"]}, "c": 3}
+                )
                 assert before.trusted and after.trusted and before.gaps == 0
                 narrow = await bob.map(topic, prefix="c")
                 assert held(narrow) == {"c": 3}
@@ -145,8 +151,10 @@ def test_a_key_ends_when_its_time_is_over(run, nats_server: EmbeddedNats) -> Non
     run(scenario())
 
 
-def test_a_large_map_is_stored_as_a_whole_and_read_from_there(run, nats_server: EmbeddedNats, monkeypatch) -> None:
-    monkeypatch.setattr("mdstream.gateway.map_keeper.CHANGES", 20)
+def test_a_large_map_is_stored_as_a_whole_and_read_from_there(
+    run, nats_server: EmbeddedNats, monkeypatch
+) -> None:
+    monkeypatch.setattr("mdstream.gateway.map_keeper.CHANGES", 5)
 
     async def scenario() -> None:
         async with gateways(nats_server.url, 1) as (gateway,), connect_bus_of(nats_server) as bus:
@@ -183,7 +191,9 @@ def test_changes_that_are_gone_from_the_log_are_in_the_whole_map(run, nats_serve
         async with connect_bus_of(nats_server) as bus:
             stream = MapStream(bus, MAPS)
             loads: list[int] = []
-            reader = MapReader(stream, "away", began=nothing, followed=lambda *_: None, ready=lambda: loads.append(1))
+            reader = MapReader(
+                stream, "away", began=nothing, followed=lambda *_: None, ready=lambda: loads.append(1)
+            )
             await reader.open()
             for n in range(5):
                 await bus_maps.put_change(bus, MAPS, "away", Change({f"k{n}": (n, None)}), timeout_s=2)

@@ -40,7 +40,16 @@ class Process:
 
     def __init__(self, nats: str, number: int) -> None:
         self.port = free_port()
-        self._arguments = ["--nats", nats, "--node", f"g{number}", "--port", str(self.port), "--admin-port", "0"]
+        self._arguments = [
+            "--nats",
+            nats,
+            "--node",
+            f"g{number}",
+            "--port",
+            str(self.port),
+            "--admin-port",
+            "0",
+        ]
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -65,7 +74,7 @@ class User:
         self.name = name
         self.client = client
         self.maps = maps
-        self.raised = {topic: 0 for topic in TOPICS}
+        self.raised = dict.fromkeys(TOPICS, 0)
         self.conflicts = self.failed = 0
         self._chance = chance
 
@@ -85,13 +94,17 @@ class User:
             await self.client.put(topic, delete=[key])
         else:
             ttl_ms = self._chance.choice([None, None, 300])
-            await self.client.put(topic, {key: [self.name, self._chance.random()], f"{key}+": 1}, ttl_ms=ttl_ms)
+            await self.client.put(
+                topic, {key: [self.name, self._chance.random()], f"{key}+": 1}, ttl_ms=ttl_ms
+            )
 
     async def _raise(self, topic: str) -> None:
         map = self.maps[topic]
         count = map["count"] if "count" in map.entries else 0
         try:
-            await self.client.put(topic, {"count": count + 1}, expect={"count": map.rev("count")}, timeout_s=30)
+            await self.client.put(
+                topic, {"count": count + 1}, expect={"count": map.rev("count")}, timeout_s=30
+            )
             self.raised[topic] += 1
         except PutConflict:
             self.conflicts += 1
@@ -106,7 +119,9 @@ async def users(gateways: list[Process], seed: int) -> AsyncIterator[list[User]]
         made = []
         for number in range(6):
             urls = [each.url for each in gateways[number % 2 :] + gateways[: number % 2]]
-            client = await stack.enter_async_context(connect(urls, policy=FAST, format=("json", "msgpack")[number % 2]))
+            client = await stack.enter_async_context(
+                connect(urls, policy=FAST, format=("json", "msgpack")[number % 2])
+            )
             maps = {topic: await client.map(topic, interval_ms=(0, 100)[number % 2]) for topic in TOPICS}
             made.append(User(f"u{number}", client, maps, random.Random(seed * 100 + number)))
         yield made

@@ -74,13 +74,17 @@ def test_what_is_no_change_is_refused(fields: Any) -> None:
             decode_change(payload)
 
 
-@pytest.mark.parametrize("payload", [b"", b"{", b"\xc1", b"\x7b\xff", b"[" * 10_000, b"\x91" * 10_000, b"{" * 9_999])
+@pytest.mark.parametrize(
+    "payload", [b"", b"{", b"\xc1", b"\x7b\xff", b"[" * 10_000, b"\x91" * 10_000, b"{" * 9_999]
+)
 def test_garbage_is_no_change(payload: bytes) -> None:
     with pytest.raises(ValueError):
         decode_change(payload)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), b"x", 2**64, -(2**63) - 1, {1: 2}, "\ud800", object()])
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), b"x", 2**64, -(2**63) - 1, {1: 2}, "\ud800", object()]
+)
 def test_a_value_is_what_both_formats_can_hold(value: Any) -> None:
     with pytest.raises(ValueError):
         check_value(value)

@@ -13,6 +13,7 @@ from typing import Any
 import cases_boards
 import cases_candles
 import cases_client
+import cases_events
 import cases_feed
 import cases_maps
 import cases_server
@@ -26,6 +27,7 @@ from reference import (
     checksum,
     checksum_text,
     decimal_text,
+    event,
     json_text,
     msgpack_hex,
 )
@@ -112,6 +114,21 @@ def of_maps() -> Object:
     }
 
 
+def events() -> Object:
+    data = []
+    for name, fields in cases_events.data():
+        text, packed = event(fields)
+        head = {"name": name, "type": "event", "fields": fields}
+        data.append({**head, "json": json_text(text), "msgpack": msgpack_hex(packed)})
+    messages = [_map(name, "type", message) for name, message in cases_events.messages()]
+    commands = [_map(name, "op", command) for name, command in cases_events.commands()]
+    bus = [
+        {"name": name, "subject": subject, "message": message, "json": json_text(message), "msgpack": msgpack_hex(message)}
+        for name, subject, message in cases_events.bus()
+    ]
+    return {"data": data, "messages": messages, "commands": commands, "bus": bus}
+
+
 def feed() -> Object:
     values = [
         {"name": name, "stream": stream, "value": value, "msgpack": msgpack_hex(value)}
@@ -176,6 +193,7 @@ def files() -> dict[str, str]:
         "boards": boards(),
         "candles": of_candles(),
         "maps": of_maps(),
+        "events": events(),
     }
     return {f"{name}.json": rendered(document) for name, document in documents.items()}
 

@@ -130,6 +130,10 @@ def _candle(row: list[int]) -> list[Any]:
     return [start, rev, *texts, decimal_text(volume, size_exp), *numbers]
 
 
+def event(f: Object) -> tuple[Object, list[Any]]:
+    return {"type": "event", **f}, [11, *f.values()]
+
+
 def candles(f: Object) -> tuple[Object, list[Any]]:
     text = {"type": "candles", **f, "rows": [_candle(row) for row in f["rows"]]}
     return text, [10, f["sub"], f["rows"], f["more"]]

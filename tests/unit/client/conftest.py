@@ -86,7 +86,7 @@ class Desk:
             "session": "s",
             "time": 1,
             "heartbeat_ms": HEARTBEAT_MS,
-            "resumes": ["book", "trades", "ticker", "board", "instruments"],
+            "resumes": ["book", "trades", "ticker", "board", "instruments", "events"],
         }
 
     def connect(self) -> None:
@@ -142,6 +142,8 @@ class FakeLink:
     def send_recover(self, subscription: Any, from_seq: int) -> None:
         self.stats.recoveries += 1
         self.asked.append(from_seq)
+
+    def send_ack(self, subscription: Any, seq: int) -> None: ...
 
     def unsubscribe(self, subscription: Any) -> None:
         self.unsubscribed.append(subscription)

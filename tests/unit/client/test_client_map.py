@@ -58,7 +58,12 @@ def test_the_commands_are_the_vectors() -> None:
 
 
 def page(
-    prev: int | None, seq: int, rows: dict[str, Any], gone: tuple[str, ...] = (), page: int = 1, pages: int = 1
+    prev: int | None,
+    seq: int,
+    rows: dict[str, Any],
+    gone: tuple[str, ...] = (),
+    page: int = 1,
+    pages: int = 1,
 ) -> events.MapPage:
     made = {key: events.MapRow(value, seq, None, 1) for key, value in rows.items()}
     return events.MapPage(9, prev, seq, page, pages, made, list(gone))

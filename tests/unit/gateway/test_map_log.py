@@ -30,7 +30,7 @@ class Kept:
 
     def __init__(self, log: MapLog | None = None) -> None:
         self.state = MapState()
-        self.log = log or MapLog()
+        self.log = MapLog() if log is None else log
 
     def put(self, seq: int, delete: tuple[str, ...] = (), by: str | None = None, **values: Any) -> None:
         change = Change({key: (value, None) for key, value in values.items()}, delete, by=by)
@@ -61,7 +61,7 @@ def view_of(vector: dict[str, Any]) -> tuple[MapView, int | None]:
         kept.log.follow(state, applied)
     if fields["seq"]:
         state.seq = fields["seq"]
-        kept.log.follow(state, state._remove(fields.get("delete", ())))
+        kept.log.follow(state, state._remove(fields.get("delete", ())[::-1]))
     kinds = {"map": MapView, "presence": WhoView if "set" in fields else CountView}
     made = kinds[vector["type"]](kept.log)
     made.sub = fields["sub"]
@@ -69,7 +69,9 @@ def view_of(vector: dict[str, Any]) -> tuple[MapView, int | None]:
 
 
 @pytest.mark.parametrize(
-    "vector", [each for each in VECTORS["data"] if each["fields"]["pages"] == 1], ids=lambda each: each["name"]
+    "vector",
+    [each for each in VECTORS["data"] if each["fields"]["pages"] == 1],
+    ids=lambda each: each["name"],
 )
 def test_messages_are_the_vectors(vector: dict[str, Any]) -> None:
     made, since = view_of(vector)
@@ -98,7 +100,16 @@ def test_a_slow_client_is_sent_each_key_once() -> None:
         kept.put(seq, a=seq)
     kept.put(70, ("b",), c=1)
     (message,) = view.missing(MSGPACK, 5)
-    assert msgpack.unpackb(message) == [12, 0, 5, 70, 1, 1, {"c": [1, 70, None, T0 + 70], "a": [59, 59, None, T0 + 59]}, ["b"]]
+    assert msgpack.unpackb(message) == [
+        12,
+        0,
+        5,
+        70,
+        1,
+        1,
+        {"c": [1, 70, None, T0 + 70], "a": [59, 59, None, T0 + 59]},
+        ["b"],
+    ]
 
 
 def test_a_prefix_shows_nothing_else() -> None:
@@ -141,3 +152,22 @@ def test_how_many_are_present_is_one_short_message() -> None:
     view = CountView(kept.log)
     assert [json.loads(each)["count"] for each in view.missing(JSON, None)] == [10_000]
     assert len(view.missing(MSGPACK, 1)[0]) < 30
+
+
+def test_thousands_that_come_at_once_are_shown_page_by_page() -> None:
+    kept = Kept(MapLog(PresentRow))
+    view = WhoView(kept.log)
+    for seq in range(1, 41):
+        kept.put(seq, **{f"s{seq}.{n}": presence_value("u", 1, None, "g") for n in range(250)})
+    shown: set[str] = set()
+    since, messages = 0, 0
+    is_all = False
+    while not is_all:
+        is_all = view.advance()
+        (message,) = view.missing(MSGPACK, since or None)
+        assert len(message) <= PAGE_BYTES
+        kind, _, _, since, _, _, count, rows, _ = msgpack.unpackb(message)
+        assert (kind, count) == (13, 10_000) and not shown & rows.keys()
+        shown |= rows.keys()
+        messages += 1
+    assert len(shown) == 10_000 and since == 40 and messages > 5
