@@ -12,6 +12,9 @@ const MOST = [
   ["board", 'export { board } from "./dist/board.js"', 4_200],
   ["candles", 'export { candles } from "./dist/candles.js"', 4_000],
   ["instruments", 'export { instruments } from "./dist/instruments.js"', 4_000],
+  ["events", 'export * from "./dist/events.js"', 7_500],
+  ["map", 'export * from "./dist/map.js"', 7_200],
+  ["presence", 'export * from "./dist/presence.js"', 3_500],
   ["react", 'export * from "./dist/react.js"', 1_600],
 ];
 
