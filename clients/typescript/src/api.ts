@@ -48,6 +48,8 @@ export interface BookOptions {
   depth?: number;
   /** Ticks per price bucket; 1 is the default. */
   group?: number;
+  /** Instead of `group`: as many significant figures of the present price as are to be left, 3 to 6. `book.group` is what the gateway chose. */
+  groupDigits?: number;
   /** Least time between updates; 0 (the default) is every change. */
   intervalMs?: number;
 }
@@ -88,8 +90,12 @@ export interface Client extends Disposable {
 }
 
 /** @internal */
-export function bookRequest(instrument: string, { depth = 0, group = 1, intervalMs = 0 }: BookOptions = {}): Request {
-  return { channel: "book", instrument, view: { depth, group, interval_ms: intervalMs } };
+export function bookRequest(
+  instrument: string,
+  { depth = 0, group = 1, groupDigits = 0, intervalMs = 0 }: BookOptions = {},
+): Request {
+  const grouping = groupDigits > 0 ? { group_digits: groupDigits } : { group };
+  return { channel: "book", instrument, view: { depth, ...grouping, interval_ms: intervalMs } };
 }
 
 /** @internal */

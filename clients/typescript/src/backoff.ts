@@ -42,7 +42,7 @@ export class Backoff {
   /** A random part of `min(cap, base · 2^attempt)`; counts as an attempt. */
   next(): number {
     const { backoffBaseMs, backoffCapMs } = this.#policy;
-    return this.#random() * Math.min(backoffCapMs, backoffBaseMs * 2 ** Math.min(this.attempt++, 30));
+    return this.#random() * Math.min(backoffCapMs, backoffBaseMs * 2 ** this.attempt++);
   }
 
   reset(): void {

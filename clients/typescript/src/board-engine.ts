@@ -1,11 +1,11 @@
-import { type Board, BoardRow, boardState } from "./board-view.js";
-import { amountOrNull, fieldsOf, list, text } from "./channel.js";
+import { Board, BoardRow, boardState } from "./board-view.js";
+import { amountOrNull, fieldsOf, list, type Make, text } from "./channel.js";
 import { integer } from "./checks.js";
 import { Engine, type Session, type StreamMessage } from "./engine.js";
 import { ContractBroken } from "./errors.js";
 import type { More } from "./messages.js";
 import { Recovery } from "./recovery.js";
-import { mutable } from "./subscription.js";
+import { mutable, type Request } from "./subscription.js";
 
 /** What an index stands for. */
 interface Name {
@@ -34,6 +34,11 @@ const KINDS = new Map<unknown, "names" | "snapshot" | "delta">([
 ]);
 const SNAPSHOT = ["sub", "epoch", "seq", "ts", "rows", "gone"];
 const DELTA = ["sub", "first", "last", "ts", "rows", "gone"];
+
+/** Makes the machine of a board. */
+export function makeBoard(request: Request): Make<Board> {
+  return (owner, session) => new BoardEngine(new Board(request, owner), session);
+}
 
 /** Keeps a board equal to the gateway's. */
 export class BoardEngine extends Engine<Board> {
@@ -111,15 +116,22 @@ export class BoardEngine extends Engine<Board> {
   #apply(change: Change, anew: boolean): void {
     const view = mutable(this.view);
     const held = this.#recovery.waiting ? this.#recovery.complete() : [];
-    this.view.put(change.rows, change.gone, anew);
+    const gone = anew ? this.#notIn(change.rows) : change.gone;
+    this.view.put(change.rows, gone, anew);
     view.epoch = change.epoch;
     view.seq = change.last;
     view.ts = change.ts;
     this.#recovery.succeeded();
     this.synced = this.#has = true;
     this.update(); // so that a listener sees the state that belongs to the rows
-    if (this.accepted) this.view.emit("change", change.rows, change.gone);
+    if (this.accepted) this.view.emit("change", change.rows, gone);
     for (const later of held) if (this.accepted) this.#takeDelta(later);
+  }
+
+  /** The instruments that a whole board no longer has. */
+  #notIn(rows: readonly BoardRow[]): string[] {
+    const there = new Set(rows.map(({ instrument }) => instrument));
+    return [...this.view.rows.keys()].filter((instrument) => !there.has(instrument));
   }
 
   #recoverMissing(): void {

@@ -68,6 +68,18 @@ export class Board extends Subscription<BoardEvents> {
     return `board ${(this.request.view["instruments"] as readonly string[]).join(", ")}`;
   }
 
+  /** @internal What `change` would tell of all rows; null before the first. */
+  whole(): BoardEvents["change"] | null {
+    return this.epoch === 0 ? null : [[...this.rows.values()], []];
+  }
+
+  /** @internal Puts what another thread told, where objects lose their class. */
+  relay([told, gone]: BoardEvents["change"], anew: boolean): void {
+    const rows = told.map((row) => Object.assign(Object.create(BoardRow.prototype), row) as BoardRow);
+    this.put(rows, gone, anew);
+    this.emit("change", rows, gone);
+  }
+
   /** @internal */
   put(rows: readonly BoardRow[], gone: readonly string[], anew: boolean): void {
     const all = anew ? new Map<string, BoardRow>() : (this.rows as Map<string, BoardRow>);

@@ -1,8 +1,8 @@
 // `@mdstream/client/board`: the newest prices of many instruments.
 
 import type { Client } from "./api.js";
-import { BoardEngine } from "./board-engine.js";
-import { Board } from "./board-view.js";
+import { makeBoard } from "./board-engine.js";
+import type { Board } from "./board-view.js";
 import { open, patternRequest } from "./channel.js";
 
 export type { Board, BoardEvents, BoardRow, BoardState } from "./board-view.js";
@@ -15,5 +15,5 @@ export interface BoardOptions {
 /** The board of all instruments that a pattern matches: `*`, `SIM:*`, `SIM:BTC-*`, or a name. */
 export function board(client: Client, patterns: string | readonly string[], { intervalMs = 0 }: BoardOptions = {}): Board {
   const request = patternRequest("board", patterns, intervalMs);
-  return open(client, request, (owner, session) => new BoardEngine(new Board(request, owner), session));
+  return open(client, request, makeBoard(request));
 }

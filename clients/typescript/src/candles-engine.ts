@@ -1,8 +1,14 @@
-import { type Candle, type Candles, readCandle } from "./candles-view.js";
-import { fieldsOf, list } from "./channel.js";
+import { type Candle, Candles, readCandle } from "./candles-view.js";
+import { fieldsOf, list, type Make } from "./channel.js";
 import { Engine, type StreamMessage } from "./engine.js";
+import type { Request } from "./subscription.js";
 
 const KINDS = new Set<unknown>(["candles", 10]);
+
+/** Makes the machine of candles. */
+export function makeCandles(request: Request): Make<Candles> {
+  return (owner, session) => new CandlesEngine(new Candles(request, owner), session);
+}
 
 /** Keeps candles: of two with the same start, the greater revision counts. */
 export class CandlesEngine extends Engine<Candles> {

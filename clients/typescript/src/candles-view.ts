@@ -86,6 +86,19 @@ export class Candles extends Subscription<CandleEvents> {
     return this.candles.at(-1) ?? null;
   }
 
+  /** @internal What `change` would tell of all candles; null before the first. */
+  whole(): CandleEvents["change"] | null {
+    return this.candles.length === 0 ? null : [[...this.candles]];
+  }
+
+  /** @internal Puts what another thread told, where objects lose their class. */
+  relay([told]: CandleEvents["change"], anew: boolean): void {
+    const candles = told.map((candle) => Object.assign(Object.create(Candle.prototype), candle) as Candle);
+    if (anew) this.clear();
+    for (const candle of candles) this.put(candle);
+    this.emit("change", candles);
+  }
+
   /** @internal Puts it in its place, over the one that starts at the same time. */
   put(candle: Candle): void {
     const candles = this.candles as Candle[];

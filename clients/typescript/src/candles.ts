@@ -1,8 +1,8 @@
 // `@mdstream/client/candles`: open, high, low, close and volume of spans of time, with history.
 
 import type { Client } from "./api.js";
-import { CandlesEngine } from "./candles-engine.js";
-import { Candles, type Span } from "./candles-view.js";
+import { makeCandles } from "./candles-engine.js";
+import type { Candles, Span } from "./candles-view.js";
 import { open } from "./channel.js";
 
 export { type Candle, type CandleEvents, type Candles, readCandle, type Span } from "./candles-view.js";
@@ -17,5 +17,5 @@ export interface CandleOptions {
 /** The candles of an instrument. They need `mdstream candles` on the bus; without it the gateway says that they are unavailable. */
 export function candles(client: Client, instrument: string, { span = "1m", history = 300 }: CandleOptions = {}): Candles {
   const request = { channel: "candles", instrument, view: { span, history } };
-  return open(client, request, (owner, session) => new CandlesEngine(new Candles(request, owner), session));
+  return open(client, request, makeCandles(request));
 }

@@ -1,7 +1,7 @@
 // What the gateway sends is checked where it comes in: a value of the wrong type costs the connection, never a wrong price.
 
 import { ContractBroken } from "./errors.js";
-import { type Control, isControl, type More } from "./messages.js";
+import type { Control, More } from "./messages.js";
 
 const MOST_EXPONENT = 18;
 
@@ -13,27 +13,42 @@ export function integer(value: unknown, what: string): number {
 /** The message, if it is one that this client knows, or belongs to a subscription; null if not. */
 export function control(value: unknown): Control | More | null {
   if (typeof value !== "object" || value === null) return null;
-  if (!isControl(value)) return more((value as { type?: unknown }).type, (value as { sub?: unknown }).sub, value);
-  switch (value.type) {
+  const message = value as Control;
+  switch (message.type) {
     case "subscribed":
-      for (const exponent of [value.price_exp, value.size_exp]) {
+      for (const exponent of [message.price_exp, message.size_exp]) {
         if (!(Math.abs(integer(exponent ?? 0, "an exponent")) <= MOST_EXPONENT))
           throw new ContractBroken(`an exponent was ${exponent}`);
       }
-      integer(value.sub, "sub");
+      integer(message.sub, "sub");
+      integer(message.group ?? 0, "group");
       break;
     case "lost":
-      integer(value.first, "first");
-      integer(value.last, "last");
+      integer(message.first, "first");
+      integer(message.last, "last");
       break;
     case "unsubscribed":
-      if (!Array.isArray(value.subs)) throw new ContractBroken("subs were no list");
+      if (!Array.isArray(message.subs)) throw new ContractBroken("subs were no list");
       break;
     case "drain":
-      integer(value.reconnect_after_ms, "reconnect_after_ms");
+      integer(message.reconnect_after_ms, "reconnect_after_ms");
       break;
+    case "welcome":
+    case "ref":
+    case "state":
+    case "error":
+    case "pong":
+    case "published":
+    case "stored":
+    case "authenticated":
+    case "token_expiring":
+      break;
+    default: {
+      const { type, sub } = message as { type: unknown; sub?: unknown };
+      return more(type, sub, message);
+    }
   }
-  return value;
+  return message;
 }
 
 /** A message that only the module of its channel can read. */

@@ -8,7 +8,7 @@ import { type Clock, systemClock, Timer } from "./clock.js";
 import { Emitter, report } from "./emitter.js";
 import type { Engine, Session } from "./engine.js";
 import { ContractBroken, MdstreamError } from "./errors.js";
-import type { Codec, Command, Format, Message, Refused, Subscribed, Unsubscribed, Welcome } from "./messages.js";
+import type { Answer, Codec, Command, Format, Id, Message, Refused, Subscribed, Unsubscribed, Welcome } from "./messages.js";
 import { msgpack } from "./msgpack.js";
 import { watchPage } from "./page.js";
 import { type Stats, sum } from "./stats.js";
@@ -23,6 +23,7 @@ import { Urls } from "./urls.js";
 
 const VERSION = 1;
 const BATCH = 100;
+const MOST_UNANSWERED = 1024;
 const CLOSE_TOKEN = 4401;
 /** The next connection would end the same way. */
 const FINAL_CLOSE_CODES = new Set([1003, 1007, 1009, 4400, 4403]);
@@ -38,7 +39,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
 
   #state: ClientState = "connecting";
   #reason: string | null = null;
-  readonly #session: Session;
+  /** @internal */ readonly session: Session;
   readonly #owner: Owner;
   readonly #clock: Clock;
   readonly #policy: Policy;
@@ -66,8 +67,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   readonly #engines = new Map<string, Engine>();
   readonly #bySub = new Map<number, Engine>();
   readonly #asked = new Map<number, Engine[]>();
-  readonly #recovering = new Map<number, Engine>();
-  readonly #pings = new Map<number, (ms: number | null) => void>();
+  readonly #answered = new Map<number, (answer: Answer | null) => void>();
 
   constructor(urls: string | readonly string[], options: ClientOptions) {
     super();
@@ -85,7 +85,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     this.#leaveTimer = new Timer(clock);
     this.#probeTimer = new Timer(clock);
     this.#owner = { now: () => clock.now(), release: (view) => this.#release(view) };
-    this.#session = {
+    this.session = {
       clock,
       policy,
       random,
@@ -117,31 +117,50 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
 
   book(instrument: string, options?: BookOptions): Book {
     const request = bookRequest(instrument, options);
-    return this.#subscribe(keyOf(request), () => new BookEngine(new Book(request, this.#owner), this.#session));
+    return this.open(request, (owner, session) => new BookEngine(new Book(request, owner), session));
   }
 
   trades(instrument: string): Trades {
     const request = tradesRequest(instrument);
-    return this.#subscribe(keyOf(request), () => new TradesEngine(new Trades(request, this.#owner), this.#session));
+    return this.open(request, (owner, session) => new TradesEngine(new Trades(request, owner), session));
   }
 
   ticker(instrument: string, options?: TickerOptions): Ticker {
     const request = tickerRequest(instrument, options);
-    return this.#subscribe(keyOf(request), () => new TickerEngine(new Ticker(request, this.#owner), this.#session));
+    return this.open(request, (owner, session) => new TickerEngine(new Ticker(request, owner), session));
   }
 
-  /** @internal A subscription to a channel that has a module of its own. */
+  /** @internal A subscription to any channel, also to one that has a module of its own. */
   open<View extends AnySubscription>(request: Request, make: Make<View>): View {
-    return this.#subscribe(keyOf(request), () => make(this.#owner, this.#session));
+    const key = keyOf(request);
+    const known = this.#engines.get(key) as Engine<View> | undefined;
+    if (known !== undefined) {
+      known.users++;
+      return known.view;
+    }
+    const engine = make(this.#owner, this.session);
+    if (this.#state === "closed") engine.end(this.error);
+    else {
+      this.#engines.set(key, engine as unknown as Engine);
+      if (this.welcome !== null) this.#request([engine as unknown as Engine]);
+    }
+    return engine.view;
   }
 
   ping(): Promise<number | null> {
     if (this.welcome === null) return Promise.resolve(null);
     const sent = this.#clock.now();
-    return new Promise((resolve) => {
-      const id = this.#command({ op: "ping" });
-      this.#pings.set(id, (answered) => resolve(answered === null ? null : answered - sent));
-    });
+    return new Promise((resolve) =>
+      this.say({ op: "ping" }, (answer) => resolve(answer?.type === "pong" ? this.#clock.now() - sent : null)),
+    );
+  }
+
+  /** @internal Sends a command; `answered` hears its answer, or null where none is waited for any more. */
+  say(command: Command, answered: (answer: Answer | null) => void): void {
+    this.#answered.set(this.#command(command), answered);
+    // Many are answered by data alone, and so never taken out.
+    const [oldest] = this.#answered;
+    if (this.#answered.size > MOST_UNANSWERED) this.#answer(oldest![0], null);
   }
 
   probe(): void {
@@ -206,12 +225,11 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
 
   #closed(code: number, reason: string): void {
     this.#connection = null;
-    const why = `closed with ${code}${reason === "" ? "" : `: ${reason}`}`;
+    const why = `closed with ${code}${reason && `: ${reason}`}`;
     const error = new MdstreamError(`the connection was ${why}`, code);
-    if (code === CLOSE_TOKEN && !this.#tokens.refuse()) this.#end(error);
-    else if (FINAL_CLOSE_CODES.has(code)) this.#end(error);
-    else if (this.#leaveTimer.running) this.#lost(why, this.#untilLeave());
-    else this.#lost(why);
+    const isFinal = code === CLOSE_TOKEN ? !this.#tokens.refuse() : FINAL_CLOSE_CODES.has(code);
+    if (isFinal) this.#end(error);
+    else this.#lost(why, this.#leaveTimer.running ? this.#untilLeave() : undefined);
   }
 
   /** Does not wait for the other end: a dead connection takes its time. */
@@ -245,12 +263,15 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     const connection = this.#connection;
     this.#connection = null;
     this.welcome = null;
-    for (const timer of [this.#silenceTimer, this.#leaveTimer, this.#probeTimer]) timer.stop();
-    for (const table of [this.#asked, this.#recovering, this.#bySub]) table.clear();
-    const pings = [...this.#pings.values()];
-    this.#pings.clear();
+    this.#silenceTimer.stop();
+    this.#leaveTimer.stop();
+    this.#probeTimer.stop();
+    this.#asked.clear();
+    this.#bySub.clear();
+    const unanswered = [...this.#answered.values()];
+    this.#answered.clear();
     connection?.close(1000);
-    for (const answered of pings) answered(null);
+    for (const answered of unanswered) answered(null);
   }
 
   /** Two heartbeats without a word: the connection is dead. */
@@ -290,8 +311,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     } catch (error) {
       // What is no ContractBroken is a value of the wrong type, where the codecs do not look.
       if (!(error instanceof ContractBroken)) report(error);
-      this.emit("warning", `the gateway broke the contract: ${String(error)}`);
-      if (generation === this.#generation) this.#lost(`contract broken: ${String(error)}`);
+      this.emit("warning", `the gateway broke the contract: ${error}`);
+      if (generation === this.#generation) this.#lost(`contract broken: ${error}`);
     }
   }
 
@@ -325,7 +346,9 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       case "welcome":
         return this.#takeWelcome(message);
       case "pong":
-        return this.#answerPing(message.id, this.#clock.now());
+      case "published":
+      case "stored":
+        return void this.#answer(message.id, message);
       case "drain":
         this.#leaveAt = this.#clock.now() + message.reconnect_after_ms;
         this.#leaveTimer.set(message.reconnect_after_ms, () => this.#lost("the gateway is draining", 0));
@@ -373,24 +396,20 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       const engine = this.#bySub.get(sub);
       if (engine === undefined) continue;
       this.#bySub.delete(sub);
-      if (reason === "rescaled") this.#request([engine], "its decimals have changed");
+      if (reason === "rescaled") {
+        engine.wanted = engine.request; // a group is to be chosen anew
+        this.#request([engine], "its decimals have changed");
+      } else if (reason === "overload") engine.retryLater("the gateway is overloaded");
       else this.#refuse(engine, "not_entitled", `the gateway ended it: ${reason ?? "it gave no reason"}`);
     }
   }
 
   #takeRefused(message: Refused): void {
-    const id = Number(message.id ?? NaN);
-    const recovering = this.#recovering.get(id);
+    const id = message.id as number;
     const asked = this.#asked.get(id);
-    this.#recovering.delete(id);
     this.#asked.delete(id);
-    if (recovering !== undefined) {
-      if (!recovering.accepted) return;
-      if (message.code === "unknown_sub") this.#request([recovering], "the gateway no longer knows the subscription");
-      else recovering.recoverRefused();
-    } else if (asked !== undefined) this.#subscribeRefused(asked, message);
-    else if (this.#pings.has(id)) this.#answerPing(id, null);
-    else this.emit("warning", `the gateway says: ${message.code}: ${message.message}`);
+    if (asked !== undefined) this.#subscribeRefused(asked, message);
+    else if (!this.#answer(message.id, message)) this.emit("warning", `the gateway says: ${message.code}: ${message.message}`);
   }
 
   /** One bad instrument refuses the whole command: then each is asked for alone. */
@@ -409,10 +428,12 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     engine.end(new MdstreamError(`${String(engine.view)}: ${why}`, code));
   }
 
-  #answerPing(id: unknown, answered: number | null): void {
-    const answer = this.#pings.get(Number(id));
-    this.#pings.delete(Number(id));
-    answer?.(answered);
+  /** Whether somebody waits for it. */
+  #answer(id: Id, answer: Answer | null): boolean {
+    const answered = this.#answered.get(id as number);
+    this.#answered.delete(id as number);
+    answered?.(answer);
+    return answered !== undefined;
   }
 
   /** Before the token expires: the connection goes on with a fresh one. */
@@ -425,26 +446,11 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       this.#tokens.used(token);
       this.#command({ op: "auth", token });
     } catch (error) {
-      this.emit("warning", `no fresh token: ${String(error)}`);
+      this.emit("warning", `no fresh token: ${error}`);
     }
   }
 
   // ---- commands
-
-  #subscribe<View extends AnySubscription>(key: string, make: () => Engine<View>): View {
-    const known = this.#engines.get(key) as Engine<View> | undefined;
-    if (known !== undefined) {
-      known.users++;
-      return known.view;
-    }
-    const engine = make();
-    if (this.#state === "closed") engine.end(this.error);
-    else {
-      this.#engines.set(key, engine as unknown as Engine);
-      if (this.welcome !== null) this.#request([engine as unknown as Engine]);
-    }
-    return engine.view;
-  }
 
   #release(view: AnySubscription): void {
     const engine = this.#engines.get(keyOf(view.request));
@@ -463,16 +469,18 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   #recover(engine: Engine, from: number): void {
     if (engine.number === null) return;
     this.#stats.recoveries++;
-    this.#recovering.set(this.#command({ op: "recover", sub: engine.number, from }), engine);
-    // Answered by data alone, so that most are never taken out again.
-    if (this.#recovering.size > 1024) this.#recovering.delete(this.#recovering.keys().next().value!);
+    this.say({ op: "recover", sub: engine.number, from }, (answer) => {
+      if (answer?.type !== "error" || !engine.accepted) return;
+      if (answer.code === "unknown_sub") this.#request([engine], "the gateway no longer knows it");
+      else engine.recoverRefused();
+    });
   }
 
   /** Sends `subscribe`: one command for all that differ only in the instrument. */
   #request(engines: Iterable<Engine>, why: string | null = null): void {
     const alike = new Map<string, Engine[]>();
     for (const engine of engines) {
-      const key = keyOf({ ...engine.request, instrument: "" });
+      const key = keyOf({ ...engine.wanted, instrument: "" });
       const group = alike.get(key);
       if (group === undefined) alike.set(key, [engine]);
       else group.push(engine);
@@ -483,9 +491,10 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   }
 
   #requestBatch(batch: Engine[], why: string | null): void {
-    const { channel, view } = batch[0]!.request;
+    const { channel, view } = batch[0]!.wanted;
     const resume = new Map<string, [number, number]>();
-    for (const { resume: place, request } of batch) if (place !== null) resume.set(request.instrument, place);
+    for (const { resume: place, request } of batch)
+      if (place !== null && !view["group_digits"]) resume.set(request.instrument, place);
     const instruments = batch.map((engine) => engine.request.instrument);
     const command = { op: "subscribe", channel, instruments, ...view };
     const places = resume.get("") ?? Object.fromEntries(resume);

@@ -3,7 +3,7 @@ import { type Clock, Timer } from "./clock.js";
 import type { MdstreamError } from "./errors.js";
 import type { Data, Lost, More, Reference, StateChange, Subscribed } from "./messages.js";
 import type { Stats } from "./stats.js";
-import { type AnySubscription, mutable, type Request, type SubscriptionState } from "./subscription.js";
+import { type AnySubscription, mutable, type Request, type SubscriptionState, TRUSTED } from "./subscription.js";
 
 /** What an engine needs from its client. */
 export interface Session {
@@ -16,8 +16,6 @@ export interface Session {
   again(engine: Engine): void;
 }
 
-const REPORTED: ReadonlySet<string> = new Set<SubscriptionState>(["live", "recovering", "stale", "halted", "closed"]);
-
 type Attachment = "detached" | "requested" | "accepted" | "ended";
 export type StreamMessage = Data | Lost | More;
 
@@ -27,6 +25,8 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
   users = 1;
   /** Its number on this connection. */
   number: number | null = null;
+  /** What to ask for now: a group that the gateway chose is kept. */
+  wanted: Request;
 
   protected synced = false;
   protected reported: SubscriptionState = "live";
@@ -42,6 +42,7 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
     readonly view: View,
     protected readonly session: Session,
   ) {
+    this.wanted = view.request;
     this.#retry = new Timer(session.clock);
     this.#backoff = new Backoff(session.policy, session.random);
   }
@@ -67,7 +68,7 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
   /** The gateway sent `subscribed`. */
   accept(message: Subscribed): void {
     const view = mutable(this.view);
-    const { price_exp: priceExp = 0, size_exp: sizeExp = 0 } = message;
+    const { price_exp: priceExp = 0, size_exp: sizeExp = 0, group = 0 } = message;
     const rescaled = priceExp !== view.priceExp || sizeExp !== view.sizeExp;
     this.#attachment = "accepted";
     this.number = message.sub;
@@ -77,6 +78,9 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
     view.priceExp = priceExp;
     view.sizeExp = sizeExp;
     view.delayMs = message.delay_ms ?? 0;
+    view.group = group;
+    const { group_digits: digits, ...fields } = this.request.view;
+    if (digits) this.wanted = { ...this.request, view: { ...fields, group } };
     if (message.resumed) this.session.stats.resumes++;
     this.begin(message.resumed, rescaled);
     this.update();
@@ -109,8 +113,9 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
   }
 
   takeState(message: StateChange): void {
-    if (!this.accepted || !REPORTED.has(message.state)) return;
-    this.reported = message.state as SubscriptionState;
+    const state = message.state as SubscriptionState;
+    if (!this.accepted || !(TRUSTED.has(state) || state === "recovering")) return;
+    this.reported = state;
     this.report = message;
     this.#reportedAt = this.session.clock.now();
     this.told();

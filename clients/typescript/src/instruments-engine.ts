@@ -1,10 +1,16 @@
-import { list, text } from "./channel.js";
+import { list, type Make, text } from "./channel.js";
 import { integer } from "./checks.js";
 import { Engine, type StreamMessage } from "./engine.js";
-import type { InstrumentRow, Instruments } from "./instruments-view.js";
+import { type InstrumentRow, Instruments } from "./instruments-view.js";
 import type { Reference } from "./messages.js";
+import type { Request } from "./subscription.js";
 
 type Fields = Readonly<Record<string, unknown>>;
+
+/** Makes the machine of a list. */
+export function makeInstruments(request: Request): Make<Instruments> {
+  return (owner, session) => new InstrumentsEngine(new Instruments(request, owner), session);
+}
 
 /** Keeps the list: pages until it is whole, then what changes. */
 export class InstrumentsEngine extends Engine<Instruments> {

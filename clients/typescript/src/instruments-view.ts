@@ -29,6 +29,20 @@ export class Instruments extends Subscription<InstrumentsEvents> {
     return `instruments ${(this.request.view["instruments"] as readonly string[]).join(", ")}`;
   }
 
+  /** @internal What `change` would tell of all rows. */
+  whole(): InstrumentsEvents["change"] {
+    return [[...this.rows.values()], []];
+  }
+
+  /** @internal Puts what another thread told. */
+  relay([rows, gone]: InstrumentsEvents["change"], anew: boolean): void {
+    const all = new Map(anew ? [] : this.rows);
+    for (const row of rows) all.set(row.instrument, row);
+    for (const instrument of gone) all.delete(instrument);
+    this.put(all);
+    this.emit("change", rows, gone);
+  }
+
   /** @internal */
   put(rows: ReadonlyMap<string, InstrumentRow>): void {
     mutable<Instruments>(this).rows = rows;

@@ -2,8 +2,8 @@
 
 import type { Client } from "./api.js";
 import { open, patternRequest } from "./channel.js";
-import { InstrumentsEngine } from "./instruments-engine.js";
-import { Instruments } from "./instruments-view.js";
+import { makeInstruments } from "./instruments-engine.js";
+import type { Instruments } from "./instruments-view.js";
 
 export type { InstrumentRow, Instruments, InstrumentsEvents } from "./instruments-view.js";
 
@@ -19,5 +19,5 @@ export function instruments(
   { intervalMs = 0 }: InstrumentsOptions = {},
 ): Instruments {
   const request = patternRequest("instruments", patterns, intervalMs);
-  return open(client, request, (owner, session) => new InstrumentsEngine(new Instruments(request, owner), session));
+  return open(client, request, makeInstruments(request));
 }

@@ -131,6 +131,7 @@ export abstract class Lined<View extends AnySubscription = AnySubscription> {
     this.#gaveUp = false;
     const view = mutable<AnySubscription>(this.view);
     view.delayMs = leg.view.delayMs;
+    view.group = leg.view.group;
     view.priceExp = leg.view.priceExp;
     view.sizeExp = leg.view.sizeExp;
     if (!changed) return;

@@ -87,6 +87,8 @@ export class LinedClient extends Emitter<ClientEvents> implements Client {
   }
 
   book(instrument: string, options?: BookOptions): Book {
+    // Each gateway would choose a group of its own.
+    if (options?.groupDigits) return this.lines[0]!.book(instrument, options);
     const view = new Book(bookRequest(instrument, options), this.#owner);
     return this.#subscribe(view, () => ({
       lined: new LinedBook(view, this.#clock, this.#policy) as unknown as Lined,

@@ -92,6 +92,7 @@ export interface Subscribed {
   size_exp?: number;
   ref?: Reference;
   resumed: boolean;
+  group?: number;
   delay_ms?: number;
 }
 
@@ -145,6 +146,19 @@ export interface Pong {
   time: number;
 }
 
+/** The answer to `publish` or `put`. */
+export interface Stored {
+  type: "published" | "stored";
+  id: Id;
+  topic: string;
+  seq: number;
+  /** It was stored before, under the same key. */
+  duplicate?: boolean;
+}
+
+/** What answers a command, and belongs to no subscription. */
+export type Answer = Pong | Stored | Refused;
+
 export interface Authenticated {
   type: "authenticated";
   id: Id;
@@ -177,6 +191,7 @@ export type Control =
   | Drain
   | Refused
   | Pong
+  | Stored
   | Authenticated
   | TokenExpiring;
 export type Message = Data | More | Heartbeat | Control;
@@ -199,22 +214,4 @@ export interface Codec {
   encode(command: Command): string | Uint8Array<ArrayBuffer>;
   /** The messages of one WebSocket message. Types that this client does not know are left out. Throws ContractBroken. */
   decode(data: string | ArrayBuffer): Message[];
-}
-
-const CONTROL = new Set<string>([
-  "welcome",
-  "subscribed",
-  "lost",
-  "ref",
-  "state",
-  "unsubscribed",
-  "drain",
-  "error",
-  "pong",
-  "authenticated",
-  "token_expiring",
-] satisfies Control["type"][]);
-
-export function isControl(message: { type?: unknown }): message is Control {
-  return typeof message.type === "string" && CONTROL.has(message.type);
 }

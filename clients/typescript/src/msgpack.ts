@@ -30,7 +30,8 @@ const HEARTBEAT = 5;
 const FIELDS = [1, 8, 9, 6, 11, 3];
 
 const text = new TextDecoder("utf-8", { fatal: true });
-const MOST_DEEP = 16;
+/** An event of a topic may hold values that are nested 64 deep. */
+const MOST_DEEP = 80;
 const SHORT = 24;
 
 function twos(flat: number[]): [number, number][] {
@@ -319,30 +320,31 @@ function write(out: number[], value: unknown): void {
   else if (typeof value === "number") writeNumber(out, value);
   else if (typeof value === "string") writeString(out, value);
   else if (Array.isArray(value)) {
-    writeHead(out, value.length, 0x90, 15, [0xdc, 0xdd]);
+    writeHead(out, value.length, 0x90, 15, 0xdb);
     for (const item of value) write(out, item);
-  } else if (typeof value === "object") {
+  } else {
     const entries = Object.entries(value).filter(([, item]) => item !== undefined);
-    writeHead(out, entries.length, 0x80, 15, [0xde, 0xdf]);
+    writeHead(out, entries.length, 0x80, 15, 0xdd);
     for (const [key, item] of entries) {
       writeString(out, key);
       write(out, item);
     }
-  } else throw new TypeError(`a command cannot hold a ${typeof value}`);
+  }
 }
 
 function writeString(out: number[], value: string): void {
   const bytes = utf8.encode(value);
-  if (bytes.length > 31 && bytes.length < 256) out.push(0xd9, bytes.length);
-  else writeHead(out, bytes.length, 0xa0, 31, [0xda, 0xdb]);
+  writeHead(out, bytes.length, 0xa0, 31, 0xd9);
   for (const byte of bytes) out.push(byte);
 }
 
-/** A length: in the first byte, in 16 bits, or in 32. */
-function writeHead(out: number[], length: number, small: number, most: number, [two, four]: [number, number]): void {
+/** A length: in the first byte, or in 8 (which only texts have), 16 or 32 bits after a byte that says so. */
+function writeHead(out: number[], length: number, small: number, most: number, wide: number): void {
   if (length <= most) out.push(small | length);
-  else if (length < 0x10000) big(out, two, length, 2);
-  else big(out, four, length, 4);
+  else {
+    const size = length > 0xffff ? 2 : most === 31 && length < 0x100 ? 0 : 1;
+    big(out, wide + size, length, 1 << size);
+  }
 }
 
 function writeNumber(out: number[], value: number): void {
@@ -350,21 +352,16 @@ function writeNumber(out: number[], value: number): void {
     const bytes = new DataView(new ArrayBuffer(8));
     bytes.setFloat64(0, value);
     out.push(0xcb, ...new Uint8Array(bytes.buffer));
-  } else if (value >= 0) {
-    if (value < 0x80) out.push(value);
-    else if (value < 0x100) out.push(0xcc, value);
-    else if (value < 0x10000) big(out, 0xcd, value, 2);
-    else if (value < 0x100000000) big(out, 0xce, value, 4);
-    else big(out, 0xcf, value, 8);
-  } else if (value >= -32) out.push(value & 0xff);
-  else if (value >= -0x80) big(out, 0xd0, value, 1);
-  else if (value >= -0x8000) big(out, 0xd1, value, 2);
-  else if (value >= -0x80000000) big(out, 0xd2, value, 4);
-  else big(out, 0xd3, value, 8);
+  } else if (value >= -32 && value < 0x80) out.push(value & 0xff);
+  else {
+    const fits = (bits: number) => (value < 0 ? value >= -(2 ** (bits - 1)) : value < 2 ** bits);
+    const size = [1, 2, 4, 8].findIndex((bytes) => fits(8 * bytes));
+    big(out, (value < 0 ? 0xd0 : 0xcc) + size, value, 1 << size);
+  }
 }
 
 /** A first byte and an integer, big-endian in two's complement. */
 function big(out: number[], head: number, value: number, bytes: number): void {
   out.push(head);
-  for (let i = bytes - 1; i >= 0; i--) out.push(Number((BigInt(value) >> BigInt(8 * i)) & 0xffn));
+  for (let i = bytes - 1; i >= 0; i--) out.push(Math.floor(value / 2 ** (8 * i)) & 0xff);
 }

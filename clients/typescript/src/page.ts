@@ -11,7 +11,7 @@ const SLEPT_MS = 10_000;
 export function watchPage(awake: () => void): () => void {
   // A worker has no document, but tells `online` and `offline`; Node has neither.
   const here = globalThis as Target & { document?: Target & { visibilityState?: string } };
-  if (here.addEventListener === undefined || here.removeEventListener === undefined) return () => {};
+  if (here.addEventListener === undefined) return () => {};
   const { document } = here;
   const visible = () => {
     if (document?.visibilityState !== "hidden") awake();

@@ -1,9 +1,23 @@
 import type { Client } from "./api.js";
+import { makeBoard } from "./board-engine.js";
 import type { Book } from "./book.js";
+import { makeCandles } from "./candles-engine.js";
+import { type Make, open } from "./channel.js";
 import type { Clock } from "./clock.js";
-import { type Batch, failureOf, type Item, type Port, type Settings, type Told, type ToWorker } from "./shared-messages.js";
+import { makeInstruments } from "./instruments-engine.js";
+import {
+  type Batch,
+  failureOf,
+  type Item,
+  type Numbers,
+  type Port,
+  type Relayed,
+  type Settings,
+  type Told,
+  type ToWorker,
+} from "./shared-messages.js";
 import { flat } from "./side.js";
-import type { AnySubscription } from "./subscription.js";
+import type { AnySubscription, Request } from "./subscription.js";
 import type { Ticker } from "./ticker.js";
 import type { Trades } from "./trades.js";
 
@@ -15,6 +29,14 @@ export type WatchPage = (lock: string, gone: () => void) => void;
 
 /** A page that has not read so many batches is behind: then only the newest counts, until it has caught up. */
 const MOST_UNREAD = 32;
+/** What of a view goes with its state, and with its data. */
+const WITH_STATE = ["gaps", "recoveries", "crcErrors", "lost", "group"];
+const WITH_DATA = ["epoch", "seq", "ts"];
+
+/** The channels that have a module of their own. */
+const MODULES = { board: makeBoard, candles: makeCandles, instruments: makeInstruments } as unknown as Readonly<
+  Record<string, (request: Request) => Make<Relayed>>
+>;
 
 /** One connection for all pages with the same settings. Every page gets each update, or the newest when it is behind. */
 export class Host {
@@ -212,16 +234,18 @@ class Page {
   }
 
   #open(message: Extract<ToWorker, { op: "open" }>): void {
-    const { id, channel, instrument, options } = message;
-    const { client } = this.room;
-    const opened =
-      channel === "book"
-        ? this.#book(id, client.book(instrument, options))
-        : channel === "trades"
-          ? this.#trades(id, client.trades(instrument))
-          : this.#ticker(id, client.ticker(instrument, options));
-    this.#opened.set(id, opened);
+    const opened = this.#follow(message);
+    this.#opened.set(message.id, opened);
     opened.whole();
+  }
+
+  #follow({ id, request, options }: Extract<ToWorker, { op: "open" }>): Opened {
+    const { client } = this.room;
+    const { channel, instrument } = request;
+    if (channel === "book") return this.#book(id, client.book(instrument, options));
+    if (channel === "trades") return this.#trades(id, client.trades(instrument));
+    if (channel === "ticker") return this.#ticker(id, client.ticker(instrument, options));
+    return this.#relayed(id, open(client, request, MODULES[channel]!(request)));
   }
 
   #close(id: number): void {
@@ -248,7 +272,7 @@ class Page {
     const stopState = view.on("state", () => {
       if (!view.trusted && view.bids.length + view.asks.length === 0) this.say({ kind: "empty", id });
     });
-    return this.#follow(id, view, whole, [stopChange, stopState]);
+    return this.#watch(id, view, whole, [stopChange, stopState]);
   }
 
   #ticker(id: number, view: Ticker): Opened {
@@ -259,7 +283,7 @@ class Page {
     const stop = view.on("change", (value) => {
       if (this.#may(id)) this.say({ kind: "value", id, value });
     });
-    return this.#follow(id, view, whole, [stop]);
+    return this.#watch(id, view, whole, [stop]);
   }
 
   #trades(id: number, view: Trades): Opened {
@@ -268,11 +292,25 @@ class Page {
       else this.#lost.set(id, [this.#lost.get(id)?.[0] ?? trade.seq, trade.seq]);
     });
     const stopLost = view.on("lost", (first, last) => this.say({ kind: "lost", id, first, last }));
-    return this.#follow(id, view, () => this.#tell(id, view), [stopTrade, stopLost]);
+    return this.#watch(id, view, () => this.#tell(id, view), [stopTrade, stopLost]);
+  }
+
+  #relayed(id: number, view: Relayed): Opened {
+    const relay = (args: readonly unknown[], anew: boolean) =>
+      this.say({ kind: "relayed", id, args, numbers: numbersOf(view, WITH_DATA), anew });
+    const whole = () => {
+      this.#tell(id, view);
+      const args = view.whole();
+      if (args !== null) relay(args, true);
+    };
+    const stop = view.on("change", (...args) => {
+      if (this.#may(id)) relay(args, false);
+    });
+    return this.#watch(id, view, whole, [stop]);
   }
 
   /** What all channels have. A page gets the state before the data that belongs to it. */
-  #follow(id: number, view: AnySubscription, whole: () => void, stops: (() => void)[]): Opened {
+  #watch(id: number, view: AnySubscription, whole: () => void, stops: (() => void)[]): Opened {
     stops.push(
       view.on("state", () => this.#tell(id, view)),
       view.on("ref", (ref) => this.say({ kind: "ref", id, ref })),
@@ -284,13 +322,15 @@ class Page {
   #tell(id: number, view: AnySubscription): void {
     if (view.state === "ended") return this.say({ kind: "end", id, error: failureOf(view.error) });
     const { state, code, reason, ageMs, priceExp, sizeExp, delayMs } = view;
-    const counts: Record<string, number> = {};
-    for (const name of ["gaps", "recoveries", "crcErrors", "lost"]) {
-      const count = (view as unknown as Record<string, unknown>)[name];
-      if (typeof count === "number") counts[name] = count;
-    }
-    const told: Told = { state, code, reason, ageMs, priceExp, sizeExp, delayMs, counts };
+    const numbers = numbersOf(view, WITH_STATE);
+    const told: Told = { state, code, reason, ageMs, priceExp, sizeExp, delayMs, numbers };
     this.say({ kind: "told", id, told });
     this.say({ kind: "ref", id, ref: view.ref });
   }
+}
+
+/** Those that the view has. */
+function numbersOf(view: AnySubscription, names: readonly string[]): Numbers {
+  const fields = view as unknown as Readonly<Record<string, unknown>>;
+  return Object.fromEntries(names.map((name) => [name, fields[name]]).filter(([, value]) => typeof value === "number")) as Numbers;
 }

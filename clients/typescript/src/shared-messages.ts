@@ -6,7 +6,7 @@ import type { BookChange } from "./book.js";
 import type { MdstreamError } from "./errors.js";
 import type { Reference, Welcome } from "./messages.js";
 import type { Stats } from "./stats.js";
-import type { SubscriptionState } from "./subscription.js";
+import type { Request, Subscription, SubscriptionEvents, SubscriptionState } from "./subscription.js";
 import type { TickerValue } from "./ticker.js";
 import type { Trade } from "./trades.js";
 
@@ -20,15 +20,13 @@ export interface Settings {
   readonly tokens: boolean;
 }
 
-export type Channel = "book" | "trades" | "ticker";
-
 export type ToWorker =
   | { readonly op: "hello"; readonly settings: Settings; readonly lock: string | null }
   | {
       readonly op: "open";
       readonly id: number;
-      readonly channel: Channel;
-      readonly instrument: string;
+      readonly request: Request;
+      /** Of a book or a ticker. */
       readonly options: BookOptions & TickerOptions;
     }
   | { readonly op: "close"; readonly id: number }
@@ -53,8 +51,8 @@ export interface Told {
   readonly priceExp: number;
   readonly sizeExp: number;
   readonly delayMs: number;
-  /** `gaps`, `recoveries`, `crcErrors`, `lost`, as far as the channel has them. */
-  readonly counts: Readonly<Record<string, number>>;
+  /** Counts, and `group`, as far as the channel has them. */
+  readonly numbers: Numbers;
 }
 
 export type Item =
@@ -77,7 +75,23 @@ export type Item =
   | { readonly kind: "empty"; readonly id: number }
   | { readonly kind: "value"; readonly id: number; readonly value: TickerValue }
   | { readonly kind: "trade"; readonly id: number; readonly trade: Trade }
-  | { readonly kind: "lost"; readonly id: number; readonly first: number; readonly last: number };
+  | { readonly kind: "lost"; readonly id: number; readonly first: number; readonly last: number }
+  /** Of a channel that has a module of its own: the arguments of `change`, the place of the view, and whether this is all. */
+  | {
+      readonly kind: "relayed";
+      readonly id: number;
+      readonly args: readonly unknown[];
+      readonly numbers: Numbers;
+      readonly anew: boolean;
+    };
+
+export type Numbers = Readonly<Record<string, number>>;
+
+/** A view of a channel that has a module of its own, as it is passed on. */
+export type Relayed = Subscription<SubscriptionEvents & { change: unknown[] }> & {
+  whole(): readonly unknown[] | null;
+  relay(args: readonly unknown[], anew: boolean): void;
+};
 
 export interface Batch {
   readonly items: readonly Item[];

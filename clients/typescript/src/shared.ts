@@ -1,15 +1,19 @@
 import type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, TickerOptions } from "./api.js";
 import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
+import { POLICY } from "./backoff.js";
 import { Book } from "./book.js";
+import type { Make } from "./channel.js";
 import { DirectClient } from "./client.js";
 import { systemClock } from "./clock.js";
 import { Emitter } from "./emitter.js";
+import type { Session } from "./engine.js";
 import { MdstreamError } from "./errors.js";
 import type { Welcome } from "./messages.js";
 import { msgpack } from "./msgpack.js";
-import type { Batch, Channel, Failure, Item, Port, Settings, Told, ToWorker } from "./shared-messages.js";
+import { watchPage } from "./page.js";
+import type { Batch, Failure, Item, Port, Relayed, Settings, Told, ToWorker } from "./shared-messages.js";
 import { type Stats, sum } from "./stats.js";
-import { type AnySubscription, mutable, type Owner } from "./subscription.js";
+import { type AnySubscription, mutable, type Owner, type Request } from "./subscription.js";
 import { Ticker } from "./ticker.js";
 import type { TokenSource } from "./token.js";
 import { Trades } from "./trades.js";
@@ -19,8 +23,18 @@ export interface SharedOptions extends Pick<ClientOptions, "token" | "format" | 
   /** How many gateways to hold at once; 1 is the default. */
   lines?: number;
   /** Makes the worker, whose script is `@mdstream/client/worker`. Without `SharedWorker` the page has its own connection. */
-  worker: () => SharedWorker;
+  worker: () => { readonly port: Port };
 }
+
+/** What a machine needs that does nothing: the worker has those that work. */
+const IDLE: Session = {
+  clock: systemClock,
+  policy: POLICY,
+  random: Math.random,
+  stats: sum([]),
+  recover() {},
+  again() {},
+};
 
 /**
  * As `connect` of the package, but all pages of a site share one connection, which a SharedWorker holds: it decodes and checks,
@@ -35,8 +49,12 @@ export function connect(urls: string | readonly string[], options: SharedOptions
     ["pageshow", () => client.enter()],
   ];
   for (const [name, listener] of watch) addEventListener(name, listener);
+  // The worker does not see that the page was hidden, or asleep.
+  const unwatch = watchPage(() => client.probe());
   client.on("state", (state) => {
-    if (state === "closed") for (const [name, listener] of watch) removeEventListener(name, listener);
+    if (state !== "closed") return;
+    unwatch();
+    for (const [name, listener] of watch) removeEventListener(name, listener);
   });
   client.enter();
   return client;
@@ -44,7 +62,7 @@ export function connect(urls: string | readonly string[], options: SharedOptions
 
 interface Entry {
   readonly id: number;
-  readonly view: Book | Trades | Ticker;
+  readonly view: AnySubscription;
   readonly open: Extract<ToWorker, { op: "open" }>;
   users: number;
 }
@@ -96,15 +114,22 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
 
   book(instrument: string, options: BookOptions = {}): Book {
     const request = bookRequest(instrument, options);
-    return this.#open("book", options, new Book(request, this.#owner));
+    return this.#open(request, () => new Book(request, this.#owner), options);
   }
 
   trades(instrument: string): Trades {
-    return this.#open("trades", {}, new Trades(tradesRequest(instrument), this.#owner));
+    const request = tradesRequest(instrument);
+    return this.#open(request, () => new Trades(request, this.#owner));
   }
 
   ticker(instrument: string, options: TickerOptions = {}): Ticker {
-    return this.#open("ticker", options, new Ticker(tickerRequest(instrument, options), this.#owner));
+    const request = tickerRequest(instrument, options);
+    return this.#open(request, () => new Ticker(request, this.#owner), options);
+  }
+
+  /** @internal A subscription to a channel that has a module of its own. */
+  open<View extends AnySubscription>(request: Request, make: Make<View>): View {
+    return this.#open(request, () => make(this.#owner, IDLE).view);
   }
 
   ping(): Promise<number | null> {
@@ -168,19 +193,20 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
 
   // ---- subscriptions
 
-  #open<View extends Book | Trades | Ticker>(channel: Channel, options: BookOptions & TickerOptions, view: View): View {
-    const key = keyOf(view.request);
+  #open<View extends AnySubscription>(request: Request, make: () => View, options: BookOptions & TickerOptions = {}): View {
+    const key = keyOf(request);
     const known = this.#entries.get(key);
     if (known !== undefined) {
       known.users++;
       return known.view as View;
     }
+    const view = make();
     if (this.state === "closed") {
       view.end(this.error);
       return view;
     }
     const id = ++this.#lastId;
-    const entry: Entry = { id, view, open: { op: "open", id, channel, instrument: view.instrument, options }, users: 1 };
+    const entry: Entry = { id, view, open: { op: "open", id, request, options }, users: 1 };
     this.#entries.set(key, entry);
     this.#byId.set(id, entry);
     this.#say(entry.open);
@@ -257,7 +283,10 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
         this.#forget(entry);
         return view.end(failed(item.error));
     }
-    if (view instanceof Book) {
+    if (item.kind === "relayed") {
+      Object.assign(view, item.numbers);
+      (view as unknown as Relayed).relay(item.args, item.anew);
+    } else if (view instanceof Book) {
       if (item.kind === "empty") view.empty();
       else if (item.kind === "change") {
         view.put(item.change, Infinity);
@@ -293,8 +322,8 @@ function failed(failure: Failure | null): MdstreamError | null {
   return failure === null ? null : new MdstreamError(failure.message, failure.code);
 }
 
-function tell(view: Book | Trades | Ticker, { state, code, reason, ageMs, priceExp, sizeExp, delayMs, counts }: Told): void {
-  Object.assign(view, { priceExp, sizeExp, delayMs, ...counts });
+function tell(view: AnySubscription, { state, code, reason, ageMs, priceExp, sizeExp, delayMs, numbers }: Told): void {
+  Object.assign(view, { priceExp, sizeExp, delayMs, ...numbers });
   view.tell({ state, code, reason, ageMs, at: systemClock.now() });
 }
 

@@ -91,6 +91,8 @@ export abstract class Subscription<Events extends SubscriptionEvents & EventMap<
   readonly ref: Reference = {};
   /** How long ago what the gateway shows was published; 0: it is live. */
   readonly delayMs: number = 0;
+  /** Of books: ticks per price bucket. 0 until the gateway has confirmed. */
+  readonly group: number = 0;
   /** Why it ended; null if it has not, or its user closed it. */
   readonly error: MdstreamError | null = null;
 
@@ -159,7 +161,6 @@ export abstract class Subscription<Events extends SubscriptionEvents & EventMap<
    */
   ready(): Promise<this> {
     return new Promise((resolve, reject) => {
-      let stop = () => {};
       const check = () => {
         if (this.state === "ended") reject(this.error ?? new Error(`${String(this)} was closed`));
         else if (this.trusted) resolve(this);
@@ -167,7 +168,7 @@ export abstract class Subscription<Events extends SubscriptionEvents & EventMap<
         stop();
       };
       // Any `Events` has the common ones, which TypeScript cannot see.
-      stop = (this as unknown as AnySubscription).on("state", check);
+      const stop = (this as unknown as AnySubscription).on("state", check);
       check();
     });
   }

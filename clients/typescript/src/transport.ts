@@ -36,7 +36,7 @@ export function webSocketTransport(Given?: WebSocketConstructor): Transport {
     open(url, protocols, events) {
       const Socket = Given ?? (globalThis as { WebSocket?: unknown }).WebSocket;
       if (typeof Socket !== "function") {
-        throw new TypeError("there is no WebSocket here: pass one as the option `WebSocket` (Node has it from version 22)");
+        throw new TypeError("there is no WebSocket here: pass the option `WebSocket`, or use Node 22");
       }
       return new SocketConnection(new (Socket as WebSocketConstructor)(url, protocols), events);
     },

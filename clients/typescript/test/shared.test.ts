@@ -1,5 +1,8 @@
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
+import { board } from "../src/board.js";
+import { candles } from "../src/candles.js";
 import { type BookChange, type ClientOptions, connect as connectDirect, json } from "../src/index.js";
+import { instruments } from "../src/instruments.js";
 import { SharedClient } from "../src/shared.js";
 import { Host } from "../src/shared-host.js";
 import type { Port } from "../src/shared-messages.js";
@@ -185,4 +188,121 @@ test("ping answers over the worker", async () => {
   await stage.clock.advance(0);
   await stage.clock.advance(0);
   expect(await ping).toBe(0);
+});
+
+describe("channels with a module of their own", () => {
+  const ROW = [0, 1, "99.00", "101.00", "110.00", "100.00", "120.00", "90.00", "1.0000", 5];
+  const CANDLE = [60, 1, "10.00", "10.00", "10.00", "10.00", "5", 1, 5, 1, 1, -2, 0, 0];
+
+  /** Confirms the newest `subscribe` to patterns. */
+  function confirmMany(): void {
+    const { id, channel, instruments: patterns } = stage.net.last.commands.at(-1) as Record<string, unknown>;
+    stage.net.last.say({ type: "subscribed", id, sub: 8, channel, instruments: patterns, interval_ms: 500, resumed: false });
+  }
+
+  test("a board is one subscription for two tabs, and one that comes later gets all rows", async () => {
+    const tabs = [new Tab(), new Tab()];
+    const views = tabs.map(({ client }) => board(client, "SIM:*"));
+    await stage.open();
+    expect(stage.net.last.commands.length).toBe(1);
+    confirmMany();
+    stage.net.last.say({ type: "board_names", sub: 8, names: [[0, "SIM:A", -2, -4]] });
+    stage.net.last.say({ type: "board_snapshot", sub: 8, epoch: 3, seq: 4, ts: 7, rows: [ROW], gone: [] });
+    await stage.clock.advance(0);
+    const later = board(new Tab().client, "SIM:*");
+    await stage.clock.advance(0);
+    for (const view of [...views, later]) {
+      const row = view.rows.get("SIM:A")!;
+      expect([view.state, view.epoch, view.seq, row.price("last"), row.changePercent]).toEqual(["live", 3, 4, "110.00", 10]);
+    }
+    const told: unknown[] = [];
+    later.on("change", (rows, gone) => told.push([rows.map((row) => row.price("last")), gone, later.state]));
+    stage.net.last.say({ type: "board", sub: 8, first: 5, last: 5, ts: 8, rows: [], gone: [0] });
+    await stage.clock.advance(0);
+    expect([told, later.rows.size, later.seq]).toEqual([[[[], ["SIM:A"], "live"]], 0, 5]);
+  });
+
+  test("a whole board after a gap has only what is there", async () => {
+    const view = board(new Tab().client, "SIM:*");
+    await stage.open();
+    confirmMany();
+    stage.net.last.say({
+      type: "board_names",
+      sub: 8,
+      names: [
+        [0, "SIM:A", -2, -4],
+        [1, "SIM:B", -2, -4],
+      ],
+    });
+    stage.net.last.say({ type: "board_snapshot", sub: 8, epoch: 3, seq: 4, ts: 7, rows: [ROW, [1, ...ROW.slice(1)]], gone: [] });
+    stage.net.last.say({ type: "board_snapshot", sub: 8, epoch: 3, seq: 9, ts: 7, rows: [ROW], gone: [] });
+    await stage.clock.advance(0);
+    expect([[...view.rows.keys()], view.seq]).toEqual([["SIM:A"], 9]);
+  });
+
+  test("candles come with their history, also to a tab that was behind", async () => {
+    const tab = new Tab();
+    const view = candles(tab.client, "SIM:A", { span: "1m", history: 2 });
+    await stage.open();
+    stage.confirm();
+    stage.net.last.say({ type: "candles", sub: 7, rows: [CANDLE], more: false });
+    await stage.clock.advance(0);
+    expect([view.state, view.live?.price("close"), view.live?.volume]).toEqual(["live", "10.00", "5"]);
+    tab.stuck = [];
+    for (let revision = 2; revision <= 100; revision++) {
+      const close = `${10 + revision}.00`;
+      stage.net.last.say({
+        type: "candles",
+        sub: 7,
+        rows: [[60, revision, "10.00", close, "10.00", close, "6", ...CANDLE.slice(7)]],
+        more: false,
+      });
+      await stage.clock.advance(0);
+    }
+    tab.unstick();
+    await stage.clock.advance(0);
+    expect([view.candles.length, view.live?.price("close"), view.live?.revision]).toEqual([1, "110.00", 100]);
+  });
+
+  test("the list of instruments too", async () => {
+    const view = instruments(new Tab().client);
+    const told: unknown[] = [];
+    view.on("change", (rows, gone) => told.push([rows.length, gone]));
+    await stage.open();
+    confirmMany();
+    const row = {
+      instrument: "SIM:A",
+      price_exp: -2,
+      size_exp: -4,
+      ref: { tick: 5 },
+      epoch: 1,
+      state: "live",
+      code: null,
+      since: 1,
+    };
+    stage.net.last.say({ type: "instruments", sub: 8, page: 1, more: false, rows: [row], seq: 1 });
+    await stage.clock.advance(0);
+    expect([view.state, view.rows.get("SIM:A")?.ref.tick]).toEqual(["live", 5]);
+    stage.net.last.say({ type: "instruments_changed", sub: 8, first: 2, last: 2, rows: [], gone: ["SIM:A"] });
+    await stage.clock.advance(0);
+    expect([told, view.rows.size]).toEqual([
+      [
+        [0, []],
+        [1, []],
+        [0, ["SIM:A"]],
+      ],
+      0,
+    ]);
+  });
+
+  test("a group that the gateway chose is known to each tab", async () => {
+    const book = new Tab().client.book("SIM:A", { groupDigits: 3 });
+    await stage.open();
+    expect(stage.net.last.commands.at(-1)).toMatchObject({ channel: "book", group_digits: 3 });
+    expect(stage.net.last.commands.at(-1)).not.toHaveProperty("group");
+    stage.confirm({ group: 10 });
+    stage.net.last.say(snapshot());
+    await stage.clock.advance(0);
+    expect(book.group).toBe(10);
+  });
 });

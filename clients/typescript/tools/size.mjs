@@ -8,10 +8,13 @@ const MOST = [
   ["decimals alone", 'export { formatDecimal } from "./dist/index.js"', 500],
   ["lines", 'export { connect } from "./dist/lines.js"', 14_500],
   ["shared, the page", 'export { connect } from "./dist/shared.js"', 14_500],
-  ["worker", 'import "./dist/worker.js"', 17_500],
-  ["board", 'export { board } from "./dist/board.js"', 4_000],
+  ["worker", 'import "./dist/worker.js"', 19_500],
+  ["board", 'export { board } from "./dist/board.js"', 4_200],
   ["candles", 'export { candles } from "./dist/candles.js"', 4_000],
   ["instruments", 'export { instruments } from "./dist/instruments.js"', 4_000],
+  ["events", 'export * from "./dist/events.js"', 7_500],
+  ["map", 'export * from "./dist/map.js"', 7_200],
+  ["presence", 'export * from "./dist/presence.js"', 3_500],
   ["react", 'export * from "./dist/react.js"', 1_600],
 ];
 
