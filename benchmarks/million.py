@@ -62,7 +62,7 @@ LINES: Final = {
     "memory each": "gateway {memory[gateway_rss_bytes_each]:,} bytes (PSS {memory[gateway_pss_bytes_each]:,}), both ends in the kernel "
     "{memory[kernel_bytes_each][slab_bytes]:,}, machine {memory[machine_bytes_each]:,} with the clients",
     "idle": "{idle[cpu_us_per_s_each]} µs/s each ({idle[without_empty_us_per_s_each]} above an empty gateway), "
-    "{idle[us_per_heartbeat]} µs a heartbeat, {idle[pings_per_second]:,} a second",
+    "{idle[us_per_heartbeat]} µs a heartbeat, {idle[heartbeats_per_second]:,} a second, {idle[pings_per_second]:,} with a ping",
     "receiving": "{receiving[deliveries_per_second]:,}/s, p50 {receiving[p50_ms]} ms, p99 {receiving[p99_ms]} ms; "
     "{receiving[faults]} faults, {receiving[behind]} behind, {receiving[closed]} closed",
     "draining": "{drain[seconds]} s, {drain[told]:,} told, {drain[cut]:,} cut",

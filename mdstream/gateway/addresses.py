@@ -7,6 +7,8 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
+from mdstream._core.entry.networks import NetworkTable
+
 UNKNOWN: Final = b""
 _MAPPED = 10 * b"\x00" + 2 * b"\xff"
 _SITE_BYTES = 8
@@ -48,38 +50,9 @@ def parse_network(text: str) -> str:
     return str(network)
 
 
-def _size(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> int:
-    return 4 if network.version == 4 else 16
-
-
-class Networks:
+class Networks(NetworkTable):
     """A few networks, as ``parse_network`` spells them; ``address in networks`` for an address as bytes."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         found = [ipaddress.ip_network(text) for text in networks]
-        whole = [each for each in found if each.prefixlen % 8 == 0]
-        self._prefixes = tuple(
-            (_size(each), each.network_address.packed[: each.prefixlen // 8]) for each in whole
-        )
-        """Of networks of whole bytes, as most are: quicker than numbers, for each connection."""
-        self._networks = tuple(
-            (_size(each), int(each.netmask), int(each.network_address))
-            for each in found
-            if each.prefixlen % 8
-        )
-
-    def __bool__(self) -> bool:
-        return bool(self._prefixes or self._networks)
-
-    def __contains__(self, address: bytes) -> bool:
-        length = len(address)
-        for size, prefix in self._prefixes:
-            if size == length and address.startswith(prefix):
-                return True
-        if not self._networks:
-            return False
-        number = int.from_bytes(address)
-        for size, mask, value in self._networks:  # noqa: SIM110 - any(…) takes three times as long
-            if size == length and number & mask == value:
-                return True
-        return False
+        super().__init__([(each.network_address.packed, each.prefixlen) for each in found])

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from mdstream._core.base.budget import Allowances, Budget, Budgets
+from mdstream._core.base.budget import Allowances, Budget, ClockedBudgets
+from mdstream._core.entry.usual_subscribe import ANSWER_BYTES, COMMANDS, ERRORS, LEVELS
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 
@@ -21,6 +22,10 @@ _ERRORS_PERIOD_S: Final = 60.0
 class Cost(StrEnum):
     """What a budget is of; also a ``limit`` of ``mdstream_limited_total``."""
 
+    __hash__ = (
+        str.__hash__
+    )  # that of enumerations is a function in Python, and these are keys for each command
+
     COMMANDS = "commands"
     DECODED_BYTES = "decoded_bytes"
     """Of messages from the client, decompressed."""
@@ -31,23 +36,22 @@ class Cost(StrEnum):
     CONTROL_FRAMES = "control_frames"
 
 
-_LEVELS, _ANSWER_BYTES = Cost.LEVELS, Cost.ANSWER_BYTES
+_COMMANDS, _DECODED_BYTES, _LEVELS, _ANSWER_BYTES = (
+    Cost.COMMANDS,
+    Cost.DECODED_BYTES,
+    Cost.LEVELS,
+    Cost.ANSWER_BYTES,
+)
+"""Read once: to read a member of an enumeration takes as long as a call."""
 
 Charge: TypeAlias = Callable[[Cost, float], str | None]
 """Charges a cost to somebody else, such as the user or the address of a session. Why it must be refused, else None."""
 
 
-class SessionBudgets(Budgets):
-    """The budgets of one session."""
+class SessionBudgets(ClockedBudgets):
+    """The budgets of one session, made of ``allowances_of`` and a clock."""
 
-    __slots__ = ("_now_s", "also")
-
-    def __init__(self, allowances: Allowances, now_s: Callable[[], float]) -> None:
-        """``allowances``: those of all sessions, by ``allowances_of``."""
-        super().__init__(allowances, now_s())
-        self._now_s = now_s
-        self.also: Charge | None = None
-        """Is charged the same, after the session."""
+    __slots__ = ()
 
     def charge(self, cost: Cost, amount: float = 1) -> None:
         """Raises CommandError ``rate_limited`` if a budget is spent, OverBudget if it is the session's own.
@@ -60,6 +64,13 @@ class SessionBudgets(Budgets):
         if self.also is not None and (why := self.also(cost, amount)) is not None:
             raise CommandError(ErrorCode.RATE_LIMITED, why)
 
+    def charge_message(self, size: int) -> None:
+        """Charges the bytes of a message to others; those of the session are charged in the core."""
+        self.charge(_DECODED_BYTES, size)
+
+    def charge_command(self) -> None:
+        self.charge(_COMMANDS)
+
     def charge_answer(self, levels: int, answer_bytes: int) -> None:
         """Charges both, as ``charge``."""
         if self.also is not None:
@@ -67,19 +78,18 @@ class SessionBudgets(Budgets):
             self.charge(_ANSWER_BYTES, answer_bytes)
             return
         now_s = self._now_s()
-        if not self.take(1, now_s, levels):
+        if not self.take(LEVELS, now_s, levels):
             raise beyond(_LEVELS)
-        if not self.take(2, now_s, answer_bytes):
+        if not self.take(ANSWER_BYTES, now_s, answer_bytes):
             raise beyond(_ANSWER_BYTES)
 
     def charge_error(self) -> bool:
         """False if the session has spent its error budget."""
-        return self.take(_ERRORS, self._now_s())
+        return self.take(ERRORS, self._now_s())
 
 
-_OWN: Final = {Cost.COMMANDS: 0, Cost.LEVELS: 1, Cost.ANSWER_BYTES: 2}
+_OWN: Final = {Cost.COMMANDS: COMMANDS, Cost.LEVELS: LEVELS, Cost.ANSWER_BYTES: ANSWER_BYTES}
 """The number of each budget that is kept here; those of the others are in the core."""
-_ERRORS: Final = 3
 
 
 def allowances_of(config: GatewayConfig) -> Allowances:

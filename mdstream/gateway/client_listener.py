@@ -16,10 +16,9 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from mdstream._core.entry.doorway import Doorway
 from mdstream._core.net import connection
-from mdstream._core.net.connection import Connection, Connections
-from mdstream._core.net.peer_address import peer_address
-from mdstream._core.net.secure_connection import SecureConnection
+from mdstream._core.net.connection import Connections
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup
 from mdstream.errors import MdstreamError
@@ -65,22 +64,18 @@ class ClientListener:
         the event loop, as elsewhere."""
         self._group = group
         self._turn_away = turn_away
-        self._at_door = at_door
         self._backlog = 0
         """0: the sockets are others', and listen already."""
         self._takes = False
-        self._limits = limits
-        self._max_handshakes = max_handshakes
         self._tls = tls
         self._handshake_s = handshake_s
         self._now_s = now_s
         self._answers = Budget(ANSWERS_PER_SECOND, ANSWERS_PER_SECOND, now_s())
         self._uses_compiled = compiled
-        self._connections: Connections | None = None
+        self._doorway = Doorway(self, group, limits, at_door, max_handshakes=max_handshakes, tls=tls)
         self._sockets: list[socket.socket] = []
         self._resuming: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._introductions = 0
         self._loop = asyncio.get_running_loop()
         self._hellos = Hellos()
         group.call_soon = self._loop.call_soon
@@ -114,9 +109,9 @@ class ClientListener:
         """Accepts on these, and on no others, once clients are taken. Raises MdstreamError, in one line, if it cannot."""
         self._pause()
         self._sockets = list(sockets)
-        if self._uses_compiled and self._connections is None:
+        if self._uses_compiled and self._doorway.connections is None:
             try:
-                self._connections = Connections(self._loop)
+                self._doorway.connections = Connections(self._loop, self._group.hub)
             except OSError as error:
                 self.close()
                 raise MdstreamError(f"no connections can be served: {why(error)}") from None
@@ -132,7 +127,7 @@ class ClientListener:
 
     def use_tls(self, tls: ssl.SSLContext) -> None:
         """For connections from now on."""
-        self._tls = tls
+        self._tls = self._doorway.tls = tls
 
     def close(self) -> None:
         """Stops listening; connections stay."""
@@ -146,8 +141,8 @@ class ClientListener:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._connections is not None:
-            self._connections.close()
+        if self._doorway.connections is not None:
+            self._doorway.connections.close()
 
     # ---- new connections
 
@@ -168,7 +163,7 @@ class ClientListener:
         try:
             left = ACCEPTS_PER_TURN
             while left > 0 and (fd := take(listening)) >= 0:
-                left -= 1 if self._admit(fd) else _TURNED_AWAY
+                left -= 1 if self._doorway.admit(fd) else _TURNED_AWAY
                 if self._now_s() >= until_s:
                     return
         except OSError as error:
@@ -178,43 +173,20 @@ class ClientListener:
             self._pause()
             self._resuming = self._loop.call_later(_PAUSE_S, self._resume)
 
-    def _admit(self, fd: int) -> bool:
-        """False if it was turned away."""
-        if self._group.half_open + self._introductions >= self._max_handshakes:
-            return self._send_away(fd, 503)
-        peer = peer_address(fd)
-        if not (self._limits.has_proxies and self._limits.begins_with_proxy_header(peer)):
-            return self._serve(fd, peer)
-        if (why_not := self._at_door()) is not None:
-            return self._send_away(fd, 503, why_not)
+    def introduce(self, fd: int, peer: bytes) -> None:
+        """Has a proxy say whom it brings."""
         self._begin(self._introduce(socket.socket(fileno=fd), peer))
-        return True
 
-    def _serve(self, fd: int, peer: bytes, source: bytes | None = None) -> bool:
-        """Begins a session for a client at ``source``, or at ``peer`` as far as is known yet; False if it was turned away."""
-        visitor = self._limits.arrive(peer, source)
-        if visitor is None:
-            return self._send_away(fd, 429)
-        # What one address has too much of must not use up what all may have: so this is asked last.
-        if source is None and (why_not := self._at_door()) is not None:
-            self._limits.answered(visitor)
-            return self._send_away(fd, 503, why_not)
-        session = Session(self._group)
-        session.context = visitor
-        if self._connections is None:
-            self._begin(self._hand_over(socket.socket(fileno=fd), session))
-        elif self._tls is None:
-            session.connection_made(Connection(self._connections, fd, session))
-        else:
-            session.connection_made(SecureConnection(self._connections, fd, session, self._tls))
-        return True
+    def hand_over(self, fd: int, session: Session) -> None:
+        """To the event loop."""
+        self._begin(self._hand_over(socket.socket(fileno=fd), session))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _send_away(self, fd: int, status: int, why_not: str | None = None) -> bool:
+    def send_away(self, fd: int, status: int, why_not: str | None = None) -> bool:
         """With an answer, if there are not too many, and not to a TLS client, which could not read it. False: it is not served."""
         answer = self._turn_away(status, why_not)
         if not self._answers.take(self._now_s()):
@@ -226,19 +198,19 @@ class ClientListener:
     async def _introduce(self, connection: socket.socket, peer: bytes) -> None:
         """Reads the PROXY header with which a proxy begins; without one, the connection ends."""
         connection.setblocking(False)  # it is, but Python does not know
-        self._introductions += 1
+        self._doorway.introductions += 1
         try:
             async with asyncio.timeout(self._handshake_s):
                 start = await self._receive(connection, START_BYTES)
                 source = read_source(start, await self._receive(connection, read_length(start)))
-            self._serve(connection.detach(), peer, source or peer)
+            self._doorway.serve(connection.detach(), peer, source or peer)
         except (OSError, ValueError, asyncio.CancelledError) as error:
             log.info(
                 "proxy %s: a connection is dropped: %s", shown_address(peer), str(error) or "it was silent"
             )
             connection.close()
         finally:
-            self._introductions -= 1
+            self._doorway.introductions -= 1
 
     async def _receive(self, connection: socket.socket, size: int) -> bytes:
         """Exactly so many bytes; what follows is not for us."""

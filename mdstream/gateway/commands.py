@@ -6,13 +6,14 @@ The usual command is decoded by msgspec; everything else goes to the strict deco
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
 from mdstream._core.codec.duplicate_keys import count_json_keys, count_keys, count_msgpack_keys
+from mdstream._core.entry.usual_subscribe import UsualSubscribe
 from mdstream.auth.patterns import Pattern
 from mdstream.bus.events import MAX_KEY
 from mdstream.candle import MAX_HISTORY, SPANS
@@ -22,9 +23,6 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.control_decoder import JSON, MAX_VALUES, decode_strictly, first_repeated, shown
 from mdstream.gateway.map_commands import Put, SubscribeMap, SubscribePresence
 from mdstream.model import MAX_NUMBER, Channel, InstrumentId, are_instruments
-
-if TYPE_CHECKING:
-    from mdstream.auth.entitlements import Entitlements
 
 _SHORT = 4096
 """Longer messages are rare, and may hold numbers of more digits than Python likes to read."""
@@ -186,23 +184,6 @@ class Ping(_Command, tag="ping", frozen=True):
     data: Any = UNSET
 
 
-class UsualSubscribe:
-    """A message that is one ``subscribe`` as most clients send it. All that send the same bytes share it, and what was found out of it."""
-
-    __slots__ = ("allowed_by", "channel", "command", "echo_bytes", "name", "size", "view")
-
-    def __init__(self, command: Subscribe, size: int) -> None:
-        self.command = command
-        self.size = size
-        """Of the message, in bytes."""
-        self.name = command.instruments[0]
-        self.channel = command.channel.value
-        self.view = command.view
-        self.echo_bytes = command.echo_bytes
-        self.allowed_by: Entitlements | None = None
-        """Those that allowed it when it came last; they do not change."""
-
-
 class BadCommand(Struct, frozen=True):
     """A value that is no command, and why."""
 
@@ -302,12 +283,8 @@ class CommandReader:
             SubscribeEvents: self._check_events,
             Unsubscribe: self._check_unsubscribe,
         }
-        self._usual: tuple[dict[bytes, UsualSubscribe], ...] = ({}, {})
-        """By format and message, in the order in which they came."""
-
-    def find_usual(self, format: int, payload: bytes) -> UsualSubscribe | None:
-        """What a message was read as before, if it is a usual ``subscribe``; else None: read it."""
-        return self._usual[format].get(payload)
+        self.usual: tuple[dict[bytes, UsualSubscribe], ...] = ({}, {})
+        """What a message was read as before, if it is a usual ``subscribe``: by format and message, in the order in which they came."""
 
     def read_message(self, format: int, payload: bytes) -> Iterator[Command | BadCommand]:
         """The commands of one WebSocket message, each decoded when it is asked for. Raises CommandError where its bytes cannot be
@@ -333,7 +310,7 @@ class CommandReader:
         """In the place of the oldest: strangers can only make others read again."""
         if len(payload) > _USUAL_BYTES or not command.is_usual:
             return
-        known = self._usual[format]
+        known = self.usual[format]
         if len(known) >= USUALS:
             del known[next(iter(known))]
         known[payload] = UsualSubscribe(command, len(payload))

@@ -36,10 +36,12 @@ LINES: Final = {None: FIRST_LINE, b"1": 1, b"2": 2}
 class Member(Protocol):
     """What is known of a session."""
 
-    id: str
     identity: Identity
-    opened_s: float
 
+    @property
+    def id(self) -> str: ...
+    @property
+    def opened_s(self) -> float: ...
     @property
     def line(self) -> int: ...
 

@@ -13,7 +13,8 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mdstream.auth.identity import NOBODY, Identity
+from mdstream._core.entry.visitor import Visitor
+from mdstream.auth.identity import NOBODY
 from mdstream.gateway.addresses import UNKNOWN, Networks, shown_address, site_of
 from mdstream.gateway.budget import Budget, Charge, Cost
 from mdstream.gateway.forwarded import forwarded_for, is_short
@@ -38,6 +39,10 @@ _NAMELESS = ("none", "anonymous")
 
 class Kind(StrEnum):
     """What is limited."""
+
+    __hash__ = (
+        str.__hash__
+    )  # that of enumerations is a function in Python, and these are keys for each connection
 
     CONNECTIONS = "connections"
     HANDSHAKES = "handshakes"
@@ -193,45 +198,6 @@ class Shares:
             self._common.release(share.row)
 
 
-class Visitor:
-    """One connection, from its accept to its end, and who is behind it."""
-
-    __slots__ = (
-        "address",
-        "identity",
-        "is_exempt",
-        "is_half_open",
-        "is_in",
-        "line",
-        "peer",
-        "place",
-        "subscriptions",
-        "user",
-    )
-
-    def __init__(self, peer: bytes = UNKNOWN) -> None:
-        self.peer = peer
-        """Who is at the other end of the socket: the client, or a proxy."""
-        self.address = peer
-        """The client's, as far as it is known."""
-        self.identity: Identity = NOBODY
-        self.is_exempt = False
-        """Whether its address is, judged when it came."""
-        self.place: Share | None = None
-        """The address's share; None for an exempt one."""
-        self.user: Share | None = None
-        self.subscriptions = 0
-        self.is_half_open = False
-        self.is_in = False
-        self.line = 1
-        """Looked at only where a subject may have one session on each."""
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether it has a share of anything."""
-        return self.place is not None or self.user is not None
-
-
 @dataclass(frozen=True, slots=True)
 class _Proxies:
     trusted: Networks
@@ -280,7 +246,7 @@ class Limits:
 
     def arrive(self, peer: bytes, address: bytes | None = None) -> Visitor | None:
         """A new connection; ``address``: the client's, where a PROXY header told it. None if too many of its address are half-open."""
-        visitor = Visitor(peer)
+        visitor = Visitor(peer, NOBODY)
         if address is not None:
             visitor.address = address
         elif self.has_proxies and peer in self._proxies.trusted:
@@ -296,6 +262,12 @@ class Limits:
             if why := self._begin_handshake(visitor):
                 return why
         return None if visitor.place is None else self._full_address(visitor)
+
+    def has_place(self, visitor: Visitor) -> bool:
+        """Whether one whose address is known, and whose user is not, may have a session; nobody is told if not."""
+        if visitor.place is None:
+            return visitor.is_exempt
+        return not self.addresses.is_full(visitor.place, Kind.CONNECTIONS, visitor.place.connections)
 
     def admit(self, visitor: Visitor) -> str | None:
         """Call when everything else allows the upgrade, and its answer is given at once. Why it must be refused, else None."""

@@ -14,6 +14,7 @@ import msgpack
 import msgspec
 from msgspec import UNSET
 
+from mdstream._core.entry.welcome import WelcomeBytes
 from mdstream.bus.events import MAX_DATA_BYTES
 from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.maps import MAX_KEYS
@@ -117,17 +118,11 @@ def welcome(
     }
 
 
-class Welcomes:
+class Welcomes(WelcomeBytes):
     """Makes the ``welcome`` of each session. All are the same except for the session's name and the time, so the rest is encoded once."""
 
     def __init__(self, config: GatewayConfig, shared: Shared, healthy_ms: int = HEALTHY_MS) -> None:
-        self._parts = tuple(_parts(format, config, shared, healthy_ms) for format in (JSON, MSGPACK))
-
-    def encode(self, format: int, session: str, time_us: int) -> bytes:
-        """``session`` has sixteen ASCII characters, ``time_us`` is past 2**32."""
-        before, between, after = self._parts[format]
-        time = b"%d" % time_us if format == JSON else _to_msgpack(time_us)
-        return b"".join((before, session.encode(), between, time, after))
+        super().__init__([_parts(format, config, shared, healthy_ms) for format in (JSON, MSGPACK)])
 
 
 def _parts(format: int, config: GatewayConfig, shared: Shared, healthy_ms: int) -> tuple[bytes, bytes, bytes]:

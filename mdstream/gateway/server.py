@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from mdstream._core.entry.upgrades import UsualUpgrades
+from mdstream._core.entry.visitor import Visitor
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
 from mdstream._core.net.session_group import SessionGroup, SessionLimits
@@ -21,10 +23,10 @@ from mdstream.gateway.auth_setup import make_origins
 from mdstream.gateway.budget import Budget, Cost
 from mdstream.gateway.client_listener import ClientListener
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.handshake import UNAUTHORIZED, Accepted, Refused
+from mdstream.gateway.handshake import PATH, UNAUTHORIZED, Accepted, Refused
 from mdstream.gateway.http_messages import retry_after_s
 from mdstream.gateway.lifetimes import line_of
-from mdstream.gateway.limits import Limits, Visitor
+from mdstream.gateway.limits import Limits
 from mdstream.gateway.pages import Asked, Pages
 from mdstream.gateway.sessions import UNWELCOME, Sessions
 from mdstream.gateway.sockets import peer_of
@@ -86,9 +88,17 @@ class Server:
             unauthorized=self._unauthorized,
             unknown=unknown,
         )
+        usual = UsualUpgrades(
+            self,
+            limits,
+            self._upgrades.known,
+            origins,
+            path=PATH,
+            asks=authenticator is not None or config.auth_single_session,
+        )
         self.group = SessionGroup(
             hub,
-            on_request=self._on_request,
+            on_request=usual.requested,
             on_open=sessions.opened,
             on_message=sessions.received,
             on_close=sessions.closed,
@@ -208,7 +218,8 @@ class Server:
         if self._listener is not None:
             await self._listener.end()
 
-    def _on_request(self, session: Session, head: bytes) -> None:
+    def requested(self, session: Session, head: bytes) -> None:
+        """Answers any request."""
         try:
             verdict, answer = self._judge(session, head)
         except Exception:

@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from mdstream.auth.identity import Identity
+from mdstream._core.entry.arrivals import Arrivals
+from mdstream._core.entry.usual_subscribe import UsualSubscribes
+from mdstream._core.entry.visitor import Visitor
+from mdstream.auth.identity import NOBODY, Identity
 from mdstream.auth.revocations import Revocations
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import costs, messages
+from mdstream.gateway.addresses import UNKNOWN
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.budget import Cost, OverBudget, SessionBudgets, allowances_of, beyond
-from mdstream.gateway.clients import Client, Names, client_of, tell
+from mdstream.gateway.clients import Client, client_of, tell
 from mdstream.gateway.commands import (
     Acknowledge,
     Auth,
@@ -38,13 +42,12 @@ from mdstream.gateway.commands import (
     SubscribeEvents,
     SubscribeMany,
     Unsubscribe,
-    UsualSubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_topic, no_longer_allowed
 from mdstream.gateway.event_publishing import EventPublishing
 from mdstream.gateway.lifetimes import Lifetimes, SingleSessions
-from mdstream.gateway.limits import Limits, Visitor
+from mdstream.gateway.limits import Limits
 from mdstream.gateway.map_commands import Put, SubscribeMap, SubscribePresence
 from mdstream.gateway.map_subscriptions import OF_MAPS
 from mdstream.gateway.overviews import OF_MANY
@@ -67,8 +70,6 @@ _AUDITED = (ErrorCode.NOT_ENTITLED, ErrorCode.UNAUTHORIZED)
 """Refusals of commands that the audit log tells."""
 _OF_ONE = frozenset((Channel.BOOK, Channel.TRADES, Channel.TICKER, Channel.CANDLES))
 """Channels whose subscription is to one instrument."""
-_COMMANDS = Cost.COMMANDS
-"""Read once: to read a member of an enumeration takes as long as a call."""
 UNWELCOME = object()
 """``Session.context`` of a client that is let in only to be told that it is unauthorized."""
 
@@ -100,10 +101,6 @@ class Sessions:
         self._hub = hub
         self._instruments = instruments
         self._reader = CommandReader(config)
-        self._names = Names()
-        self._allowances = allowances_of(config)
-        self._welcomes: dict[tuple[object, ...], messages.Welcomes] = {}
-        """By what they say of our health, and whether the client has a share of its address's and of its user's limits besides its own."""
         self.is_well: Callable[[], bool] = lambda: True
         """Whether a client may count a connection as a success soon."""
         self._wall_us = wall_us
@@ -149,10 +146,41 @@ class Sessions:
             Auth: ("auth", self._auth),
             Ping: ("ping", self._ping),
         }
-        self.opened_total = 0
         self.commands_total: Counter[str] = Counter()
         self.errors_total: Counter[str] = Counter()
         self.closes_total: Counter[int] = Counter()
+        self._arrivals = Arrivals(
+            self,
+            self._limits,
+            self._audit,
+            self._open,
+            make_client=Client,
+            make_budgets=SessionBudgets,
+            allowances=allowances_of(config),
+            nobody=NOBODY,
+            now_s=now_s,
+            wall_us=wall_us,
+        )
+        self._note_level()
+        usual = UsualSubscribes(
+            self,
+            self.subscriptions,
+            instruments,
+            self._limits,
+            hub,
+            known=self._reader.usual,
+            most=config.max_subscriptions,
+            no_id=UNSET,
+        )
+        self.opened: Callable[[Session], None] = self._arrivals.opened
+        """``session.context`` is who came; nobody is meant where there is none."""
+        self.received: Callable[[Session, bytes], None] = usual.received
+        """Answers one WebSocket message, now or in slices; raises nothing, whatever the message holds."""
+
+    @property
+    def opened_total(self) -> int:
+        """Clients that were let in."""
+        return self._arrivals.total
 
     def __len__(self) -> int:
         return len(self._open)
@@ -168,34 +196,23 @@ class Sessions:
 
     # ---- the callbacks of a session
 
-    def opened(self, session: Session) -> None:
-        """``session.context`` is who came; nobody is meant where there is none."""
-        visitor = session.context
-        if visitor is UNWELCOME:
-            tell(session, messages.error(UNSET, ErrorCode.UNAUTHORIZED, "a valid credential is needed"))
-            session.close(CloseCode.TOKEN_EXPIRED, "unauthorized")
-            return
-        if not isinstance(visitor, Visitor):
-            visitor = Visitor()
-        budgets = SessionBudgets(self._allowances, self._now_s)
-        session.context = client = Client(self._names.take(), budgets, self._now_s(), visitor)
-        self._limits.entered(visitor)
-        if not visitor.is_exempt:
-            budgets.also = self._limits.charger(visitor)
-        self._open[session] = None
-        self.opened_total += 1
-        if self.single is not None or client.identity.expires_at_s != inf:
-            self._follow(session, client)
-        self._audit.login(client.id, client.identity, visitor.address)
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
-        session.send_control(self._welcome(visitor).encode(session.format, client.id, self._wall_us()))
+    def visitor_of(self, session: Session) -> Visitor | None:
+        """Of a session whose context is none: nobody is meant, or None, and it is told that it is unwelcome."""
+        if session.context is not UNWELCOME:
+            return Visitor(UNKNOWN, NOBODY)
+        tell(session, messages.error(UNSET, ErrorCode.UNAUTHORIZED, "a valid credential is needed"))
+        session.close(CloseCode.TOKEN_EXPIRED, "unauthorized")
+        return None
 
-    def received(self, session: Session, payload: bytes) -> None:
-        """Answers one WebSocket message, now or in slices; raises nothing, whatever the message holds."""
-        usual = self._reader.find_usual(session.format, payload)
-        if usual is None or not self.turns.run_at_once(session, self._answer_usual, usual):
-            self.turns.run(session, self._answer_all(session, payload))
+    def log_opened(self, session: Session, client: Client) -> None:
+        log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
+
+    def _note_level(self) -> None:
+        self._arrivals.are_logged = log.isEnabledFor(logging.DEBUG)
+
+    def answer(self, session: Session, payload: bytes) -> None:
+        """Any message."""
+        self.turns.run(session, self._answer_all(session, payload))
 
     def limited(self, session: Session, kind: str) -> None:
         """The core has refused what a client sent: ``decoded_bytes``, a message; ``control_frames``, pings that are not all answered;
@@ -229,8 +246,11 @@ class Sessions:
             self.single.closed(session)
         log.debug("session %s: closed with %d", client.id, code)
 
-    def _follow(self, session: Session, client: Client) -> None:
+    def follow(self, session: Session, client: Client) -> None:
         """Ends it with its credential, and older sessions of the same subject where it may have one only."""
+        self._audit.login(client.id, client.identity, client.address)
+        if self.single is None and client.identity.expires_at_s == inf:
+            return
         self.lifetimes.follow(session, client.identity)
         if self.single is not None and client.identity.subject:
             self.single.opened(session)
@@ -238,16 +258,12 @@ class Sessions:
 
     def forget_welcomes(self) -> None:
         """Call when the limits have changed: clients that come are told the new ones."""
-        self._welcomes.clear()
+        self._arrivals.forget_welcomes()
 
-    def _welcome(self, visitor: Visitor) -> messages.Welcomes:
-        healthy_ms = messages.HEALTHY_MS if self.is_well() else messages.UNWELL_MS
-        key = (healthy_ms, visitor.place is not None, visitor.user is not None)
-        found = self._welcomes.get(key)
-        if found is None:
-            shared = self._limits.shown(visitor)
-            found = self._welcomes[key] = messages.Welcomes(self._config, shared, healthy_ms)
-        return found
+    def make_welcome(self, visitor: Visitor, is_well: bool) -> messages.Welcomes:
+        """For clients that have shares of the same limits as this one."""
+        healthy_ms = messages.HEALTHY_MS if is_well else messages.UNWELL_MS
+        return messages.Welcomes(self._config, self._limits.shown(visitor), healthy_ms)
 
     @property
     def grouped_bytes(self) -> int:
@@ -256,6 +272,7 @@ class Sessions:
 
     def sweep(self) -> None:
         """Call about once a second."""
+        self._note_level()
         self.subscriptions.sweep()
 
     # ---- the end
@@ -288,7 +305,7 @@ class Sessions:
     def _answer_all(self, session: Session, payload: bytes) -> Steps:
         """A step for each command, and for each subscription. Nothing more is decoded or answered once the session has ended."""
         try:
-            client_of(session).budgets.charge(Cost.DECODED_BYTES, len(payload))
+            client_of(session).budgets.charge_message(len(payload))
             for command in self._reader.read_message(session.format, payload):
                 try:
                     steps = self._answer(session, command)
@@ -302,25 +319,9 @@ class Sessions:
         except CommandError as error:
             self.refuse(session, UNSET, error)
 
-    def _answer_usual(self, session: Session, usual: UsualSubscribe) -> None:
-        """As ``_answer_all``, of a message that is known."""
-        client: Client = session.context  # type: ignore[assignment]
-        budgets = client.budgets
-        id: CommandId = UNSET
-        try:
-            if budgets.also is not None:
-                budgets.charge(Cost.DECODED_BYTES, usual.size)
-            id = usual.command.id
-            budgets.charge(_COMMANDS)
-            self.commands_total["subscribe"] += 1
-            if session.open:  # a message before it, in the same read, may have ended it
-                self.subscriptions.subscribe_usual(session, client, usual)
-        except CommandError as error:
-            self.refuse(session, id, error)
-
     def _answer(self, session: Session, command: Command | BadCommand) -> Steps | None:
         """Answers, or returns the steps of the answer. Raises CommandError, as its steps may."""
-        client_of(session).budgets.charge(_COMMANDS)
+        client_of(session).budgets.charge_command()
         if isinstance(command, BadCommand):
             raise command.error
         op, answer = self._answers[type(command)]

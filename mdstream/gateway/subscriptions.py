@@ -18,7 +18,7 @@ from mdstream.gateway.alive import new_instance
 from mdstream.gateway.budget import Cost
 from mdstream.gateway.candle_subscriptions import CandleSubscriptions
 from mdstream.gateway.candle_topics import CandleTopics
-from mdstream.gateway.clients import Client, client_of, tell
+from mdstream.gateway.clients import client_of, tell
 from mdstream.gateway.commands import (
     CommandId,
     Subscribe,
@@ -26,7 +26,6 @@ from mdstream.gateway.commands import (
     SubscribeEvents,
     SubscribeMany,
     Unsubscribe,
-    UsualSubscribe,
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_subscribe
@@ -86,12 +85,11 @@ class Subscriptions:
     ) -> None:
         """``asker_of`` as for ``Sessions``."""
         self._config = config
-        self._most = config.max_subscriptions
         self._hub = hub
         self._instruments = instruments
         self._desk = desk
         self._limits = limits
-        self._usage = usage
+        self.usage = usage
         self._asker_of = asker_of or _asker
         self._grouped = GroupedViews(config)
         self.refuses: Callable[[], str | None] = lambda: None
@@ -117,27 +115,27 @@ class Subscriptions:
 
     def subscribe_many(self, session: Session, command: SubscribeMany) -> Steps | None:
         """To a list or a board."""
-        self._check_load()
+        self.check_load()
         return self.overviews.subscribe(session, command)
 
     def subscribe_candles(self, session: Session, command: SubscribeCandles) -> None:
-        self._check_load()
+        self.check_load()
         self.candles.subscribe(session, command)
 
     def subscribe_map(self, session: Session, command: SubscribeMap | SubscribePresence) -> None:
         """To maps, or to who is present."""
-        self._check_load()
+        self.check_load()
         self.maps.subscribe(session, command)
 
     def subscribe_events(self, session: Session, command: SubscribeEvents) -> None:
-        self._check_load()
+        self.check_load()
         self.events.subscribe(session, command)
 
     def subscribe(self, session: Session, command: Subscribe) -> Steps:
         """Raises CommandError, or returns the steps of the answer; those of a command with many names may raise it, too."""
         if len(command.instruments) > _NAMES_OF_A_STEP:
             return self._subscribe_in_steps(session, command)
-        self._check_entitled(session, command)
+        self.check_entitled(session, command)
         return self._commit_or_open(session, command)
 
     def _subscribe_in_steps(self, session: Session, command: Subscribe) -> Steps:
@@ -148,12 +146,12 @@ class Subscriptions:
             check_subscribe(entitlements, command, self._config.delay_ms, some)
             yield
         if client.identity.entitlements is not entitlements:
-            self._check_entitled(session, command)
+            self.check_entitled(session, command)
         yield from self._commit_or_open(session, command)
 
     def _commit_or_open(self, session: Session, command: Subscribe) -> Steps:
         """Raises CommandError, or returns steps that refuse nothing any more."""
-        self._check_load()
+        self.check_load()
         found = self._instruments.find_all(command.instruments, command.channel, command.resume)
         if found is not None:
             return self._commit(session, command, found)
@@ -162,36 +160,12 @@ class Subscriptions:
         client_of(session).budgets.charge(Cost.LEVELS, costs.WAIT_LEVELS * len(command.resume))
         return self._open_later(session, command)
 
-    def subscribe_usual(self, session: Session, client: Client, usual: UsualSubscribe) -> None:
-        """As ``subscribe``, in one step."""
-        entitlements = client.identity.entitlements
-        if usual.allowed_by is not entitlements:  # most clients have the same
-            self._check_entitled(session, usual.command)
-            usual.allowed_by = entitlements
-        if self.refuses() is not None:
-            self._check_load()
-        instrument = self._instruments.find(usual.name)
-        sink, visitor = session.sink, client.visitor
-        is_full = sink.subscriptions + client.opening >= self._most
-        if instrument is None or is_full or not (visitor.is_exempt or self._limits.has_room(visitor, 1)):
-            self._desk.turns.run(session, self.subscribe(session, usual.command))
-            return
-        command, format = usual.command, session.format
-        levels, size = costs.of_beginning(
-            instrument.core, usual.channel, command.depth, format, usual.echo_bytes
-        )
-        client.charge_answer(levels, costs.weighed(size, sink.compresses))
-        topic, resumed = self._hub.join(sink, instrument.core, usual.view)
-        self._begin(session, command.id, instrument, topic, resumed, None)
-        if not visitor.is_exempt:
-            self.tally(session)
-
-    def _check_load(self) -> None:
+    def check_load(self) -> None:
         """Raises CommandError ``unavailable`` while the gateway cannot keep up."""
         if (why := self.refuses()) is not None:
             raise CommandError(ErrorCode.UNAVAILABLE, f"{why}; try again later, or another gateway")
 
-    def _check_entitled(self, session: Session, command: Subscribe) -> None:
+    def check_entitled(self, session: Session, command: Subscribe) -> None:
         """Raises CommandError ``not_entitled``."""
         check_subscribe(client_of(session).identity.entitlements, command, self._config.delay_ms)
 
@@ -243,7 +217,7 @@ class Subscriptions:
         self._hub.cork()
         try:
             if client_of(session).identity.entitlements is not allowed_by:
-                self._check_entitled(session, command)
+                self.check_entitled(session, command)
             self._desk.turns.run(session, self._commit(session, command, found))
         except CommandError as error:
             self._desk.refuse(session, command.id, error)
@@ -300,7 +274,7 @@ class Subscriptions:
     def _is_forbidden(self, session: Session, command: Subscribe, left: int) -> bool:
         """Whether a new token no longer allows a command of which some steps are left; the client is told."""
         try:
-            self._check_entitled(session, command)
+            self.check_entitled(session, command)
         except CommandError as error:
             client_of(session).opening -= left
             self.tally(session)
@@ -348,9 +322,9 @@ class Subscriptions:
         topic, resumed = self._hub.join(session.sink, instrument.core, command.view, resume)
         if command.group != 1:
             self._grouped.joined(topic)
-        self._begin(session, command.id, instrument, topic, resumed, resume)
+        self.begin(session, command.id, instrument, topic, resumed, resume)
 
-    def _begin(
+    def begin(
         self,
         session: Session,
         id: CommandId,
@@ -358,8 +332,9 @@ class Subscriptions:
         topic: Topic,
         resumed: bool | None,
         resume: tuple[int, int] | None,
-    ) -> None:
-        """Answers who has joined a topic. ``resumed`` None: it was subscribed already, and its data continues where it is."""
+    ) -> bytes:
+        """Answers who has joined a topic, with what it returns, and data. ``resumed`` None: it was subscribed already, and its data
+        continues where it is."""
         answer = instrument.subscribed.encode(
             session.format,
             id,
@@ -368,12 +343,13 @@ class Subscriptions:
             resumed=resumed is not False,
             delay_ms=self._config.delay_ms,
         )
-        if resumed is not None and self._usage is not None:
+        if resumed is not None and self.usage is not None:
             self.count_begin(session, topic)
         if resumed is None:
             session.send_control(answer)
         else:
             self._instruments.begin(session.sink, topic, instrument, answer, resume)
+        return answer
 
     async def cancel_openings(self) -> None:
         """Cancels every ``subscribe`` that still waits for an instrument to open."""
@@ -466,7 +442,7 @@ class Subscriptions:
 
     def count_begin(self, session: Session, topic: Topic) -> None:
         """A subscription has begun whose use counts, if it is counted at all."""
-        if self._usage is None:
+        if self.usage is None:
             return
         subject = client_of(session).identity.subject
         self._count_parts(
@@ -477,7 +453,7 @@ class Subscriptions:
 
     def count_rows(self, session: Session, topic: Topic, names: Iterable[str]) -> None:
         """A board shows the best level of each of these; instruments that it has only later are not counted."""
-        if self._usage is not None:
+        if self.usage is not None:
             subject, delay_ms = client_of(session).identity.subject, self._config.delay_ms
             parts = [part_of(subject, name, Channel.TICKER, 0, delay_ms) for name in names]
             self._count_parts(session, topic, parts)
@@ -487,18 +463,18 @@ class Subscriptions:
         if client.parts is None:
             client.parts = {}
         client.parts[topic.number] = parts
-        if self._usage is not None:
+        if self.usage is not None:
             for part in parts:
-                self._usage.begin(part)
+                self.usage.begin(part)
 
     def count_ends(self, session: Session, subs: Iterable[int] | None = None) -> None:
         """Of these subscriptions, or of all."""
         self.events.ended(session, subs)
         parts = client_of(session).parts
-        if self._usage is not None and parts is not None:
+        if self.usage is not None and parts is not None:
             for sub in list(parts) if subs is None else subs:
                 for part in parts.pop(sub, ()):  # it may have ended between two steps
-                    self._usage.end(part)
+                    self.usage.end(part)
 
 
 def _asker(session: Session) -> Hashable:

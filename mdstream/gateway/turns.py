@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias
 
+from mdstream._core.base.turn_time import TurnTime
 from mdstream.codes import CloseCode
 
 log = logging.getLogger("mdstream.gateway.turns")
@@ -32,7 +32,6 @@ EXAMINE_US: Final = 5_000
 
 Steps: TypeAlias = Iterator[Any]
 """A step yields nothing, or the µs that a task will take which it has let go on: they count as its own."""
-T = TypeVar("T")
 
 Call: TypeAlias = Callable[[], object]
 Wake: TypeAlias = Callable[[Call, Hashable], object]
@@ -53,9 +52,6 @@ class Worker(Protocol):
     def close(self, code: int = ..., reason: str = ...) -> None: ...
 
 
-S = TypeVar("S", bound=Worker)
-
-
 class _Own:
     """In whose name the gateway's own work waits; it reads from nobody and never ends."""
 
@@ -73,29 +69,23 @@ class Corks(Protocol):
     def uncork(self) -> None: ...
 
 
-def monotonic_us() -> int:
-    return time.monotonic_ns() // 1_000
-
-
-class Turns:
+class Turns(TurnTime):
     """Runs the work of sessions in slices."""
 
     def __init__(
         self,
         corks: Corks,
         *,
-        clock_us: Callable[[], int] = monotonic_us,
+        clock_us: Callable[[], int] | None = None,
         call_soon: Callable[[Callable[[], None]], object] | None = None,
         slice_us: int = SLICE_US,
         moment_us: int = MOMENT_US,
     ) -> None:
-        """``call_soon`` calls in the next turn of the loop; by default that of the running one."""
+        """``clock_us`` None: the monotonic clock. ``call_soon`` calls in the next turn of the loop; by default that of the running one."""
+        super().__init__(slice_us, clock_us)
         self._corks = corks
-        self._clock_us = clock_us
         self._call_soon = call_soon
-        self._slice_us = slice_us
         self._moment_us = moment_us
-        self._left_us = slice_us
         self._own = _Own()
         self.wakes = Calls(self)
         """Calls that start tasks of commands, or wake them."""
@@ -105,7 +95,6 @@ class Turns:
         """Called after ``EXAMINE_US`` of tasks, for the garbage collector. It counts new objects less those that have gone: where tasks
         wait for a while and others take their place, it would look at the new ones late, and at tens of thousands at once."""
         self._tasks_us = 0
-        self._waiting: dict[Worker, deque[Steps]] = {}
         self._due = False
         self.deferred_total = 0
         """Work that was not done within its slice."""
@@ -124,17 +113,6 @@ class Turns:
             self._spend(self._clock_us() - began_us)
         if not done and session.open:
             self._wait(session, steps)
-
-    def run_at_once(self, session: S, work: Callable[[S, T], object], argument: T) -> bool:
-        """Does a piece of work that is no longer than a step, unless the session has other work waiting or there is no time: then False."""
-        if self._left_us <= 0 or session in self._waiting:
-            return False
-        began_us = self._clock_us()
-        work(session, argument)
-        self._left_us -= self._clock_us() - began_us
-        if self._left_us < self._slice_us // 2:
-            self._ask_for_turn()
-        return True
 
     def run_own(self, steps: Steps) -> None:
         """The same for work of the gateway itself, which has its turn among the sessions."""

@@ -53,7 +53,7 @@ class Upgrades:
         self._query_token = query_token
         self._asks = asks
         self._page = page
-        self._known: Offers[tuple[Accepted, bytes]] = Offers()
+        self.known: Offers[tuple[Accepted, bytes]] = Offers()
         """Offers without their bearer tokens, of which each client has its own."""
 
     def answer(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:
@@ -69,9 +69,7 @@ class Upgrades:
         offer, offered = protocols, None
         if protocols is not None and protocols.find(PROTOCOL_PREFIX) >= 0:
             offer, offered = split_offer(protocols)
-        verdict, start = self._known.find((offer, extensions)) or self._answer_offer(
-            head, (offer, extensions)
-        )
+        verdict, start = self.known.find((offer, extensions)) or self._answer_offer(head, (offer, extensions))
         if not isinstance(verdict, Accepted):
             return verdict, start
         if not self._asks:
@@ -85,7 +83,7 @@ class Upgrades:
         if not isinstance(verdict, Accepted):
             return verdict, whole
         known = replace(verdict, credentials=Credentials(), explains=False), switching(verdict)
-        self._known.remember(offer, known)
+        self.known.remember(offer, known)
         return known
 
     def _answer_unusual(self, head: bytes, busy: str | None) -> tuple[Accepted | Refused, bytes]:

@@ -82,7 +82,7 @@ def start(tmp_path: Path) -> Iterator[object]:
 
 @pytest.mark.parametrize("who", ["gateway", pytest.param("client", marks=pytest.mark.complete)])
 def test_nobody_notices_that_a_wall_clock_was_stepped(who, nats_server, clock, start) -> None:
-    """Stale after 2 s, pings each 0.5 s, dead after 1.5 s: what is measured with the wall clock shows within the seconds watched."""
+    """Stale after 2 s, pings each second, dead after 1.5 s: what is measured with the wall clock shows within the seconds watched."""
 
     def env(name: str) -> dict[str, str]:
         return clock.env if name == who else {}

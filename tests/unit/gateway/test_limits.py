@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from mdstream._core.entry.visitor import Visitor
 from mdstream.auth.entitlements import ALL
 from mdstream.auth.identity import Identity
 from mdstream.gateway.addresses import parse_address
 from mdstream.gateway.budget import Cost
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.limits import KEPT_S, Kind, Limits, Visitor
+from mdstream.gateway.limits import KEPT_S, Kind, Limits
 from mdstream.gateway.shared_limits import SharedLimits, create
 
 HEAD = b"GET /v1/stream HTTP/1.1\r\nHost: a"

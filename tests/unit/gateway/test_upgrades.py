@@ -81,10 +81,10 @@ def test_what_is_remembered_is_bounded_and_no_tokens() -> None:
     upgrades = Upgrades(compression=True)
     for i in range(REMEMBERED + 10):
         assert isinstance(upgrades.answer(head(offer(f"mdstream.v1.json, bearer.{i}")), None)[0], Accepted)
-    assert len(upgrades._known) == 1 and (b"mdstream.v1.json", None) in upgrades._known
+    assert len(upgrades.known) == 1 and (b"mdstream.v1.json", None) in upgrades.known
     for i in range(REMEMBERED + 10):
         assert isinstance(upgrades.answer(head(offer(f"mdstream.v1.json, x{i}")), None)[0], Accepted)
-    assert len(upgrades._known) == REMEMBERED
+    assert len(upgrades.known) == REMEMBERED
 
 
 def test_junk_never_displaces_an_offer_that_is_in_use() -> None:
@@ -94,10 +94,10 @@ def test_junk_never_displaces_an_offer_that_is_in_use() -> None:
     usual = (b"mdstream.v1.json", None)
     for i in range(2 * REMEMBERED):
         upgrades.answer(head(offer("mdstream.v1.json")), None)
-        assert usual in upgrades._known
+        assert usual in upgrades.known
         for j in range(REMEMBERED // 2):
-            upgrades._known.remember((f"junk{i}.{j}".encode(), None), upgrades._known.find(usual))  # type: ignore[arg-type]
-        assert usual in upgrades._known
+            upgrades.known.remember((f"junk{i}.{j}".encode(), None), upgrades.known.find(usual))  # type: ignore[arg-type]
+        assert usual in upgrades.known
 
 
 def test_junk_does_not_displace_what_was_often_used_even_in_a_long_pause() -> None:
@@ -117,7 +117,7 @@ def test_junk_does_not_displace_what_was_often_used_even_in_a_long_pause() -> No
 def test_offers_longer_than_any_real_one_are_not_remembered() -> None:
     upgrades = Upgrades(compression=True)
     verdict, _ = upgrades.answer(head(offer("mdstream.v1.json, " + "x" * LONGEST)), None)
-    assert isinstance(verdict, Accepted) and len(upgrades._known) == 0
+    assert isinstance(verdict, Accepted) and len(upgrades.known) == 0
 
 
 @pytest.mark.parametrize(

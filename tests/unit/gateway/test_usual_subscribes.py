@@ -33,7 +33,7 @@ def answers(on: Any, client: Any, **more: Any) -> list[Any]:
 
 
 def knows(on: Any, client: Any, **more: Any) -> bool:
-    return on.sessions._reader.find_usual(client.format, PACK[client.format]({**BOOK, **more})) is not None
+    return PACK[client.format]({**BOOK, **more}) in on.sessions._reader.usual[client.format]
 
 
 @pytest.mark.parametrize("id", [{}, {"id": 1}, {"id": 2**40}, {"id": "one"}], ids=str)
@@ -73,11 +73,11 @@ def test_only_a_plain_subscribe_to_one_instrument_is_remembered() -> None:
     }.items():
         payload = PACK[0](command)
         list(reader.read_message(0, payload))
-        known[name] = reader.find_usual(0, payload) is not None
-        assert reader.find_usual(1, payload) is None, "the same bytes in another format are another message"
+        known[name] = payload in reader.usual[0]
+        assert payload not in reader.usual[1], "the same bytes in another format are another message"
     assert [name for name, is_known in known.items() if is_known] == ["book", "trades", "ticker"]
     both = msgpack.packb(BOOK) * 2
-    assert len(list(reader.read_message(1, both))) == 2 and reader.find_usual(1, both) is None
+    assert len(list(reader.read_message(1, both))) == 2 and both not in reader.usual[1]
 
 
 def test_what_is_remembered_is_bounded_and_the_newest() -> None:
@@ -85,7 +85,7 @@ def test_what_is_remembered_is_bounded_and_the_newest() -> None:
     payloads = [PACK[0]({**BOOK, "id": number}) for number in range(USUALS + 1)]
     for payload in payloads:
         list(reader.read_message(0, payload))
-    found = [reader.find_usual(0, payload) is not None for payload in payloads]
+    found = [payload in reader.usual[0] for payload in payloads]
     assert found == [False] + [True] * USUALS
 
 
@@ -179,7 +179,7 @@ def test_subscriptions_are_bounded_and_counted(run, stage) -> None:
 def test_use_is_counted(run, stage) -> None:
     async def scenario() -> None:
         on = stage()
-        on.sessions.subscriptions._usage = usage = Usage(0)
+        on.sessions.subscriptions.usage = usage = Usage(0)
         await opened(on)
         for _ in range(3):
             client = on.client()

@@ -8,6 +8,33 @@ cdef struct Bucket:
     double left                 # below 0: a debt
     double since_s
 
+cdef enum:
+    MOST_BUDGETS = 4            # in one object
+
+cdef class Allowances:
+    cdef Allowance[MOST_BUDGETS] items
+    cdef int count
+
+cdef class Budgets:
+    cdef Allowances allowances
+    cdef Bucket[MOST_BUDGETS] buckets
+
+    cdef int c_fill(self, Allowances allowances, double now_s) except -1
+    # As `take`, from one that there is.
+    cdef bint c_take(self, int number, double now_s, double amount) noexcept
+
+# The same with a clock; the base of `mdstream.gateway.budget.SessionBudgets`.
+cdef class ClockedBudgets(Budgets):
+    cdef readonly object _now_s     # a clock in seconds, monotonic
+    cdef public object also     # is charged the same, after these; None: nobody is
+
+    # Whether it would give as much.
+    cdef bint c_has(self, int number, double amount, double now_s) noexcept
+    # Charges one budget, or two of them, of a session for which nobody else is charged. False, and nothing is charged, if there is too
+    # little or somebody else is charged: then `charge` does it, or says what there is too little of.
+    cdef bint c_charge(self, int number, double amount, double now_s) noexcept
+    cdef bint c_charge_both(self, int number, double amount, int other, double other_amount, double now_s) noexcept
+
 
 cdef inline void bucket_fill(Bucket* bucket, const Allowance* allowance, double now_s) noexcept nogil:
     """A full bucket."""

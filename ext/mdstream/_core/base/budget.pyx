@@ -1,5 +1,4 @@
-cdef enum:
-    MOST_BUDGETS = 4            # in one object
+from mdstream._core.base.check cimport check
 
 
 cdef class Budget:
@@ -28,9 +27,6 @@ cdef class Budget:
 cdef class Allowances:
     """What each of several budgets may hold, and how it refills: (``most``, ``per_second``) of each."""
 
-    cdef Allowance[MOST_BUDGETS] items
-    cdef int count
-
     def __init__(self, *pairs) -> None:
         if len(pairs) > MOST_BUDGETS:
             raise ValueError(f"{len(pairs)} budgets are too many; at most {MOST_BUDGETS} can share an object")
@@ -42,17 +38,45 @@ cdef class Allowances:
 cdef class Budgets:
     """Several budgets in one object, full at first. The allowances are shared by all that have the same."""
 
-    cdef Allowances allowances
-    cdef Bucket[MOST_BUDGETS] buckets
-
     def __init__(self, Allowances allowances, double now_s) -> None:
+        self.c_fill(allowances, now_s)
+
+    cdef int c_fill(self, Allowances allowances, double now_s) except -1:
         cdef int number
         self.allowances = allowances
         for number in range(allowances.count):
             bucket_fill(&self.buckets[number], &allowances.items[number], now_s)
+        return 0
 
     def take(self, int number, double now_s, double amount=1) -> bool:
         """As ``Budget.take``, from the budget of this number. Raises IndexError if there is none."""
         if not 0 <= number < self.allowances.count:
             raise IndexError(f"there is no budget {number}")
+        return self.c_take(number, now_s, amount)
+
+    cdef bint c_take(self, int number, double now_s, double amount) noexcept:
+        check(0 <= number < self.allowances.count)
         return bucket_take(&self.buckets[number], &self.allowances.items[number], amount, now_s)
+
+
+cdef class ClockedBudgets(Budgets):
+    """The base of ``mdstream.gateway.budget.SessionBudgets``. ``also``: who is charged the same, if anybody."""
+
+    def __init__(self, Allowances allowances, now_s) -> None:
+        """``now_s`` is a clock."""
+        self._now_s = now_s
+        self.c_fill(allowances, now_s())
+
+    cdef bint c_has(self, int number, double amount, double now_s) noexcept:
+        cdef const Allowance* allowance = &self.allowances.items[number]
+        return bucket_left(&self.buckets[number], allowance, now_s) >= min(amount, allowance.most)
+
+    cdef bint c_charge(self, int number, double amount, double now_s) noexcept:
+        return self.also is None and self.c_take(number, now_s, amount)
+
+    cdef bint c_charge_both(self, int number, double amount, int other, double other_amount, double now_s) noexcept:
+        if self.also is not None or not self.c_has(number, amount, now_s) or not self.c_has(other, other_amount, now_s):
+            return False
+        self.c_take(number, now_s, amount)
+        self.c_take(other, now_s, other_amount)
+        return True

@@ -13,6 +13,9 @@ from mdstream.codes import CloseCode
 cdef enum:
     MAX_SLOTS = 1024
     SILENT_HEARTBEATS = 3       # without a frame from the peer: it counts as dead
+    # A peer that has sent nothing for so many halves of a heartbeat's interval is asked for a sign of life. One that answers at once is
+    # asked with every second heartbeat: reading its answers is a fifth of what an idle client costs.
+    QUIET_HALVES = 3
 
 cdef int GOING_AWAY = CloseCode.GOING_AWAY
 
@@ -67,9 +70,11 @@ cdef class Heartbeats:
     cdef int c_beat(self, Outbox out, Sink sink) except -1:
         cdef Frame frame
         cdef Py_ssize_t n
+        cdef uint64_t silent_us
         if sink.heard_us == 0:
             sink.heard_us = out.now_us
-        if sink.pings and out.now_us > sink.heard_us + SILENT_HEARTBEATS * self.interval_us:
+        silent_us = out.now_us - min(sink.heard_us, out.now_us)
+        if sink.pings and silent_us > SILENT_HEARTBEATS * self.interval_us:
             return sink.c_end(GOING_AWAY, "no sign of life")
         if sink.blocked:
             return 0
@@ -78,7 +83,7 @@ cdef class Heartbeats:
         out.c_frame(sink.format, &frame)        # plain: each sink has its own
         out.c_deliver(sink, frame)
         out.counters.heartbeats += 1
-        if sink.pings:
+        if sink.pings and 2 * silent_us > QUIET_HALVES * self.interval_us:
             out.c_frame_of(OP_PING, PLAIN, NULL, 0, &frame)
             out.c_deliver(sink, frame)
         return 0

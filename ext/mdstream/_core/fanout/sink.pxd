@@ -45,6 +45,8 @@ cdef class Sink:
     cdef uint32_t slot                  # of the heartbeat wheel
     cdef uint32_t slot_index
 
+    # What the constructor does. ValueError for a format or a window that is none.
+    cdef int c_begin(self, int format, int window_bits) except -1
     # Writes the deliveries, `size` bytes, at once. True if the peer takes no more now.
     cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept
     # A write to `fd` sent only the first `sent` bytes, maybe none; negative: the socket is broken. True as above.

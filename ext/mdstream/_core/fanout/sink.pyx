@@ -45,15 +45,19 @@ cdef class Sink:
     """
 
     def __init__(self, format: int, window_bits: int = 0) -> None:
+        self.c_begin(format, window_bits)
+
+    cdef int c_begin(self, int format, int window_bits) except -1:
         if format not in (0, 1):
             raise ValueError(f"format is {format!r}; it must be 0 (JSON) or 1 (MessagePack)")
         if window_bits and not LEAST_WINDOW_BITS <= window_bits <= MOST_WINDOW_BITS:
             raise ValueError(f"window_bits is {window_bits}; it must be 0 (uncompressed) or 9 to 15")
-        compression = PLAIN if not window_bits else DEFLATE if window_bits == MOST_WINDOW_BITS else DEFLATE_NARROW
+        cdef int compression = PLAIN if not window_bits else DEFLATE if window_bits == MOST_WINDOW_BITS else DEFLATE_NARROW
         check(<char*>(&self.pending + 1) - <char*><PyObject*>self <= CACHE_LINE)
         self.fd = -1
         self.format = format
         self.variant = variant_of(format, compression)
+        return 0
 
     def __dealloc__(self) -> None:
         free(self.places)

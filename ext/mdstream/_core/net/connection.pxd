@@ -4,6 +4,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t
 
 from mdstream._core.base.buffer cimport Buffer
+from mdstream._core.fanout.hub cimport Hub
 
 cdef class ConnectionHandler:
     cdef int c_received(self, char* data, Py_ssize_t size) except -1
@@ -17,6 +18,7 @@ cdef class ConnectionHandler:
 cdef class Connections:
     cdef int epoll
     cdef object loop
+    cdef Hub hub                # or None: what is sent in a turn leaves in one write for each, and in one system call for many
     cdef object space           # bytearray: what was read last
     cdef PyObject** connections  # in no order; owned
     cdef Py_ssize_t count
@@ -27,6 +29,7 @@ cdef class Connections:
     cdef bint running
     cdef bint closed
 
+    cdef int c_serve_ready(self) except -1
     cdef int c_serve(self, Connection connection, uint32_t events) except -1
     cdef int c_add(self, Connection connection) except -1
     cdef int c_remove(self, Connection connection) except -1

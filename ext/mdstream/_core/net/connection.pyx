@@ -125,11 +125,12 @@ cdef class Connections:
     closed in the next turns, as thousands may end at once. The constructor raises OSError where there is no epoll, or no descriptor left.
     """
 
-    def __cinit__(self, loop: object) -> None:
+    def __cinit__(self, loop: object, hub: Hub | None = None) -> None:
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
             raise OSError(errno, os.strerror(errno))
         self.loop = loop
+        self.hub = hub
         self.space = bytearray(READ_SPACE)
         self.ended = deque()
         loop.add_reader(self.epoll, self.run)
@@ -142,11 +143,22 @@ cdef class Connections:
 
     def run(self) -> None:
         """Serves what is ready, for about TURN_US. What remains is still ready when the event loop calls again."""
+        self.running = True
+        if self.hub is not None:
+            self.hub.c_enter()
+        try:
+            self.c_serve_ready()
+        finally:
+            self.running = False
+            if self.hub is not None:
+                self.hub.c_leave()
+        self.c_reap_soon()
+
+    cdef int c_serve_ready(self) except -1:
         cdef epoll_event[BATCH] events
         cdef uint64_t until_us = monotonic_us() + (TURN_US - REAP_US if self.ended else TURN_US)
         cdef int n = BATCH
         cdef int first, i
-        self.running = True
         while n == BATCH and monotonic_us() < until_us and not self.closed:
             n = epoll_wait(self.epoll, events, BATCH, 0)
             first = self.left
@@ -156,8 +168,7 @@ cdef class Connections:
                 if monotonic_us() >= until_us:
                     self.left = (i + 1) % n         # the kernel reports few connections in the same order again
                     break
-        self.running = False
-        self.c_reap_soon()
+        return 0
 
     cdef int c_serve(self, Connection connection, uint32_t events) except -1:
         check(self.connections[connection.index] == <PyObject*>connection)

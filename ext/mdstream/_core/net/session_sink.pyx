@@ -109,7 +109,7 @@ cdef class SessionSink(Sink):
     """
 
     def __init__(self, session: object, format: int, window_bits: int, control_backlog: int) -> None:
-        Sink.__init__(self, format, window_bits)
+        self.c_begin(format, window_bits)
         self.session = session
         self.transport = session.transport
         self.control_backlog = control_backlog

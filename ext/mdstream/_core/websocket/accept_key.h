@@ -45,6 +45,52 @@ static void accept_hash_block(uint32_t state[5], const unsigned char block[64])
     state[4] += e;
 }
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cpuid.h>
+#include <immintrin.h>
+
+#define ACCEPT_SHA_CODE __attribute__((target("sha,sse4.1")))
+
+/* Four rounds: `mixes` says which of the four functions they use. The compiler unrolls, so that it is a constant. */
+#define ACCEPT_ROUNDS(first, mixes)                                                                                      \
+    for (int i = (first); i < (first) + 5; i++) {                                                                        \
+        if (i >= 4)                                                                                                      \
+            w[i & 3] = _mm_sha1msg2_epu32(                                                                               \
+                _mm_xor_si128(_mm_sha1msg1_epu32(w[i & 3], w[(i + 1) & 3]), w[(i + 2) & 3]), w[(i + 3) & 3]);             \
+        before = abcd;                                                                                                   \
+        abcd = _mm_sha1rnds4_epu32(abcd, i ? _mm_sha1nexte_epu32(e, w[i & 3]) : _mm_add_epi32(e, w[0]), mixes);           \
+        e = before;                                                                                                      \
+    }
+
+/* By the processor's own instructions (Intel SHA extensions). */
+ACCEPT_SHA_CODE static void accept_hash_block_sha(uint32_t state[5], const unsigned char block[64])
+{
+    const __m128i swapped = _mm_set_epi64x(0x0001020304050607, 0x08090a0b0c0d0e0f);
+    __m128i w[4], before, abcd = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)state), 0x1B);
+    __m128i e = _mm_set_epi32((int)state[4], 0, 0, 0);
+    const __m128i abcd_before = abcd, e_before = e;
+    for (int i = 0; i < 4; i++)
+        w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)block + i), swapped);
+    ACCEPT_ROUNDS(0, 0)
+    ACCEPT_ROUNDS(5, 1)
+    ACCEPT_ROUNDS(10, 2)
+    ACCEPT_ROUNDS(15, 3)
+    e = _mm_sha1nexte_epu32(e, e_before);
+    abcd = _mm_add_epi32(abcd, abcd_before);
+    _mm_storeu_si128((__m128i *)state, _mm_shuffle_epi32(abcd, 0x1B));
+    state[4] = (uint32_t)_mm_extract_epi32(e, 3);
+}
+
+static int accept_sha_usable(void)
+{
+    unsigned a, b, c, d;
+    return __builtin_cpu_supports("sse4.1") && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 29 & 1);
+}
+#else
+static int accept_sha_usable(void) { return 0; }
+static void accept_hash_block_sha(uint32_t state[5], const unsigned char block[64]) { (void)state, (void)block; }
+#endif
+
 /* The base64 of the bits from `bit` on, six of them. */
 static char accept_digit(const unsigned char* digest, int bit)
 {
@@ -53,8 +99,10 @@ static char accept_digit(const unsigned char* digest, int bit)
     return digits[both >> (10 - bit % 8) & 63];
 }
 
-static void accept_of_key(const char* key, char* accept)
+/* `by_processor`: as accept_sha_usable says. */
+static void accept_of_key(const char* key, char* accept, int by_processor)
 {
+    void (*hash_block)(uint32_t *, const unsigned char *) = by_processor ? accept_hash_block_sha : accept_hash_block;
     uint32_t state[5] = {0x67452301u, 0xEFCDAB89u, 0x98BADCFEu, 0x10325476u, 0xC3D2E1F0u};
     unsigned char blocks[128] = {0}, digest[21] = {0};
     memcpy(blocks, key, ACCEPT_KEY_SIZE);
@@ -62,8 +110,8 @@ static void accept_of_key(const char* key, char* accept)
     blocks[60] = 0x80;                  /* the end of the 60 bytes, and at the very end their number of bits, 480 */
     blocks[126] = 1;
     blocks[127] = 0xE0;
-    accept_hash_block(state, blocks);
-    accept_hash_block(state, blocks + 64);
+    hash_block(state, blocks);
+    hash_block(state, blocks + 64);
     for (int i = 0; i < 20; i++)
         digest[i] = (unsigned char)(state[i / 4] >> (24 - 8 * (i % 4)));
     for (int i = 0; i < 27; i++)

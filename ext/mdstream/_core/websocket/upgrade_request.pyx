@@ -28,32 +28,13 @@ cdef extern from "accept_key.h":
     enum:
         ACCEPT_KEY_SIZE
         ACCEPT_SIZE
-    void accept_of_key(const char* key, char* accept) nogil
+    bint accept_sha_usable() noexcept nogil
+    void accept_of_key(const char* key, char* accept, bint by_processor) noexcept nogil
 
 cdef enum:
     MAX_HEADERS = 100
 
-cdef enum:                      # the headers that are read
-    HOST = 0
-    UPGRADE = 1
-    CONNECTION = 2
-    KEY = 3
-    VERSION = 4
-    PROTOCOL = 5
-    EXTENSIONS = 6
-    AUTHORIZATION = 7
-    ORIGIN = 8
-    FORBIDDEN = 9               # announces a body
-    OTHER = 10
-
-cdef struct Text:
-    const char* data
-    Py_ssize_t size
-
-cdef struct Request:
-    Text target
-    Text[OTHER] values          # data NULL: the header is missing
-
+cdef bint BY_PROCESSOR = accept_sha_usable()
 cdef uint8_t[256] TOKEN
 cdef uint8_t[256] BASE64
 
@@ -181,12 +162,13 @@ cdef bint is_key(Text value) noexcept nogil:
 
 
 cdef bint read_request(const char* at, Py_ssize_t size, Request* request) noexcept nogil:
-    """Whether it is a usual upgrade request, with each header that counts at most once."""
     cdef const char* end = at + size
     check(size >= 0)
     cdef Text line, name, value
     cdef int header
     cdef int n = 0
+    for header in range(OTHER):
+        request.values[header].data = NULL
     if not read_line(&at, end, &line) or not read_target(line, &request.target):
         return False
     while at < end:
@@ -212,10 +194,18 @@ cdef bint is_upgrade(const Request* request) noexcept nogil:
             and is_word(request.values[VERSION], "13", 2) and is_key(request.values[KEY]))
 
 
+cdef bint is_accept_of(Text key, const char* accept) noexcept nogil:
+    """By the code that every processor runs."""
+    cdef char[ACCEPT_SIZE] again
+    accept_of_key(key.data, again, False)
+    return memcmp(again, accept, ACCEPT_SIZE) == 0
+
+
 cdef bytes accept_of(Text key):
     cdef bytes accept = PyBytes_FromStringAndSize(NULL, ACCEPT_SIZE)
     check(key.size == ACCEPT_KEY_SIZE)
-    accept_of_key(key.data, PyBytes_AS_STRING(accept))
+    accept_of_key(key.data, PyBytes_AS_STRING(accept), BY_PROCESSOR)
+    check(is_accept_of(key, PyBytes_AS_STRING(accept)))
     return accept
 
 
@@ -231,9 +221,6 @@ def read(head: bytes) -> tuple | None:
     ``parse`` it.
     """
     cdef Request request
-    cdef int header
-    for header in range(OTHER):
-        request.values[header].data = NULL
     if not read_request(head, len(head), &request):
         return None
     return (
