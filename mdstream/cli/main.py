@@ -29,6 +29,8 @@ COMMANDS = {
     "bench": "measure the cost and the speed of a gateway: load test, report, comparison",
     "instruments": "list the instruments that a gateway has",
     "dump": "print what a gateway sends, one message per line, for scripts",
+    "sessions": "list who is connected to a gateway",
+    "trace": "show what one session sends and is sent, as it happens",
     "check": "tell a writer what the contract asks and it does not do",
     "token": "make keys and tokens for development",
     "revoke": "end sessions and keep credentials out, on all gateways",
