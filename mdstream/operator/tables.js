@@ -23,6 +23,7 @@ export const TABLES = [
   },
   {
     title: "Instruments that are not live",
+    wide: true,
     empty: "All that are open are live.",
     rows: (status) => status.troubled,
     columns: [
@@ -35,6 +36,7 @@ export const TABLES = [
   },
   {
     title: "Slow sessions",
+    wide: true,
     empty: "Every client reads what it is sent.",
     rows: (status) => status.slow,
     columns: [
@@ -49,10 +51,11 @@ export const TABLES = [
   },
   {
     title: "Refused from the bus",
+    wide: true,
     empty: "Nothing was refused.",
     rows: (status) => status.refusals.latest,
     columns: [
-      text("when", (row) => new Date(row.time_us / 1000).toLocaleTimeString()),
+      text("when", (row) => new Date(row.time_us / 1000).toLocaleTimeString("en-GB")),
       text("instrument", (row) => row.instrument),
       text("reason", (row) => row.reason),
       long("what was wrong", (row) => row.message),
@@ -128,6 +131,7 @@ export class Table {
     if (said === this.shown) return;
     this.shown = said;
     this.element.hidden = cells.length === 0 && this.plan.empty === null;
+    this.element.classList.toggle("wide", cells.length > 0 && this.plan.wide === true);
     const title = element("h2", this.plan.title);
     this.element.replaceChildren(title, cells.length === 0 ? element("p", this.plan.empty ?? "", "muted") : this.grid(cells));
   }

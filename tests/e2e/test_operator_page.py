@@ -152,3 +152,94 @@ def test_it_says_what_is_wrong(run, gateway, market) -> None:
             await nats.stop()
 
     run(scenario(), deadline_s=120)
+
+
+def test_a_gateway_with_much_to_say_fits_the_screen(run, nats_server, gateway) -> None:
+    """Figures that a gateway might have, in place of its own: five minutes, and every table full."""
+    asked = 0
+
+    def busy(real: dict[str, Any]) -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        now_us = real["started_us"] + asked * 4_000_000
+        wave = 1 + (asked % 7) / 7
+        row = {
+            "compression": False,
+            "format": "json",
+            "slow": True,
+            "subscriptions": 900,
+            "connected_s": 90_000,
+        }
+        slow = [
+            {
+                **row,
+                "session": f"{n:016x}",
+                "user": "a.user.with.a.long.name@example.com",
+                "address": "2001:db8::1234:5678:9abc:def0",
+            }
+            | {"unread_bytes": 10**n}
+            for n in range(8)
+        ]
+        long = (
+            "levels cross: the best bid 6412310 is not below the best ask 6412290, at number 1753000020000001 "
+            * 2
+        )
+        refusal = {
+            "time_us": now_us,
+            "instrument": "KRAKEN:SOME-LONG-NAME/USD",
+            "reason": "conflict",
+            "message": long,
+        }
+        trouble = {"instrument": "KRAKEN:SOME-LONG-NAME/USD", "state": "recovering", "code": "conflict"}
+        venue = {
+            "instruments": 1_200,
+            "states": {"live": 1_100, "stale": 60, "recovering": 40},
+            "refused": 12,
+        }
+        return real | {
+            "time_us": now_us,
+            "counts": {name: int(50_000 * wave) for name in real["counts"]} | {"slow_sessions": 8},
+            "totals": {name: int(asked * 9_000_000 * wave) for name in real["totals"]},
+            "flush_us": [int(asked * 3 * abs(9 - n)) for n in range(len(real["flush_us"]))],
+            "latency_us": [asked * n for n in range(len(real["latency_us"]))],
+            "loop": real["loop"] | {"overload_level": 2, "stretch": 4, "late_s": 0.01 * wave},
+            "instruments": {"live": 1_100, "stale": 60, "recovering": 40},
+            "feeds": [
+                {"venue": name, **venue, "newest_ms": 4, "oldest_ms": 95_000}
+                for name in ("BINANCE", "KRAKEN", "SIM")
+            ],
+            "troubled": [{**trouble, "reason": long, "age_ms": 95_000}] * 12,
+            "slow": slow,
+            "refusals": {"total": 12, "latest": [refusal] * 12},
+            "workers": [
+                {
+                    "worker": n,
+                    "pid": 4_000 + n,
+                    "not_ready": None,
+                    "draining": n == 2,
+                    "connections": 12_500,
+                    "starts": 1,
+                }
+                for n in range(1, 5)
+            ],
+        }
+
+    async def scenario() -> None:
+        async with gateway(nats_server.url) as server, opened(server.admin_url) as seen:
+
+            async def answer(route: Any) -> None:
+                real = await (await route.fetch()).json()
+                await route.fulfill(json=busy(real))
+
+            await seen.page.clock.install()
+            await seen.page.route("**/v1/status", answer)
+            async with asyncio.timeout(WAIT_S):
+                while asked < 80:
+                    await seen.page.clock.run_for(1_100)
+                    await asyncio.sleep(LOOK_S)
+            await seen.until("#banners", "It cannot keep up (level 2)")
+            await seen.until("#tables", "Workers")
+            await seen.shot("busy")
+            assert seen.wrong == []
+
+    run(scenario(), deadline_s=120)
