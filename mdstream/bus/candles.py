@@ -10,11 +10,12 @@ to the subjects themselves also see what the stream refused.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgpack
+import msgspec
 import nats.errors
 import nats.js.errors
 
@@ -28,6 +29,8 @@ from mdstream.model import MAX_EXPONENT, MAX_NUMBER, InstrumentId
 
 if TYPE_CHECKING:
     from mdstream.bus.connection import Bus
+
+T = TypeVar("T")
 
 KIND: Final = 6
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -144,25 +147,73 @@ def encode_stats(stats: Stats) -> bytes:
     return bytes(msgpack.packb(value))
 
 
+class _Told(msgspec.Struct, array_like=True, frozen=True):
+    """A message of statistics; the candles in it are read only where they are wanted."""
+
+    kind: int
+    epoch: int
+    ts_us: int
+    open: int | None
+    high: int | None
+    low: int | None
+    volume: int
+    count: int
+    since_us: int
+    price_exp: int
+    size_exp: int
+    flags: int = 0
+    seq: int = 0
+    traded_us: int = 0
+    newest: msgspec.Raw = msgspec.Raw()
+    changed: msgspec.Raw = msgspec.Raw()
+
+
+_decode = msgspec.msgpack.Decoder(_Told).decode
+_decode_rows = msgspec.msgpack.Decoder(list[Any]).decode
+
+
+def decode_summary(payload: bytes) -> Summary:
+    """Raises ValueError for what is no such message; the candles in it are not looked at."""
+    return _summary(_told(payload))
+
+
 def decode_stats(payload: bytes) -> Stats:
     """Raises ValueError for what is no such message. Values beyond those that are known are left out."""
-    (value,) = _values(payload)
-    kind, epoch, *rest = value
-    if kind != KIND or len(rest) < 14:
-        raise ValueError(f"a message of statistics has at least 16 values and begins with {KIND}")
-    summary = Summary(*rest[:10])
-    seq, traded_us, newest, changed = rest[10:14]
-    _check_numbers(epoch, seq, traded_us, *(each for each in summary if each is not None))
+    told = _told(payload)
+    _check_numbers(told.epoch, told.seq, told.traded_us)
+    newest, changed = (_read(_decode_rows, rows) for rows in (told.newest, told.changed))
     if len(newest) != _SPANS or any(not 0 <= row[0] < _SPANS for row in changed):
         raise ValueError(f"a message of statistics has {_SPANS} newest candles")
     return Stats(
-        epoch,
-        seq,
-        traded_us,
-        summary,
+        told.epoch,
+        told.seq,
+        told.traded_us,
+        _summary(told),
         tuple(None if row is None else _candle(row) for row in newest),
         tuple((row[0], _candle(row[1:])) for row in changed),
     )
+
+
+def _told(payload: bytes) -> _Told:
+    told = _read(_decode, payload)
+    if told.kind != KIND:
+        raise ValueError(f"a message of statistics begins with {KIND}")
+    return told
+
+
+def _read(decode: Callable[[bytes | msgspec.Raw], T], payload: bytes | msgspec.Raw) -> T:
+    try:
+        return decode(payload)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"this is no message of statistics: {error}") from None
+
+
+def _summary(told: _Told) -> Summary:
+    summary = Summary(*(getattr(told, name) for name in Summary._fields))
+    _check_numbers(*(each for each in summary if each is not None))
+    if max(abs(summary.price_exp), abs(summary.size_exp)) > MAX_EXPONENT:
+        raise ValueError(f"an exponent is beyond {MAX_EXPONENT}")
+    return summary
 
 
 def _values(payload: bytes) -> list[list[Any]]:

@@ -19,7 +19,7 @@ from mdstream.bus._client import Handler, TapClient
 from mdstream.bus.denied import Denial, denial_in
 from mdstream.bus.log import Since, replay
 from mdstream.bus.options import BusOptions
-from mdstream.bus.streams import MD_STATE, Stored
+from mdstream.bus.streams import MD_STATE, Stored, StoredAt
 from mdstream.errors import BusError, BusUnavailable, MdstreamError
 
 logger = logging.getLogger(__name__)
@@ -226,7 +226,7 @@ class Bus:
         cluster = (await self._stream_info(stream)).get("cluster")
         return cluster is None or bool(cluster.get("leader"))
 
-    async def stored_s(self, stream: str, stored: Stored) -> float:
+    async def stored_s(self, stream: str, stored: StoredAt) -> float:
         """How long ago a message was stored, by the server's own clock. Raises BusError, BusUnavailable."""
         now = time.monotonic()
         asked_at, server_us = self._server_clock.get(stream, (float("-inf"), 0))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
+from mdstream.bus.candles import decode_summary
+from mdstream.bus.held import Held
 from mdstream.bus.log import newest
+from mdstream.bus.streams import LIVE_CANDLES_SUBJECT, MD_CANDLES, STATS_SUBJECT
 from mdstream.bus.subjects import statistics_subject
 from mdstream.errors import BusError
-from mdstream.model import MAX_EXPONENT, MAX_NUMBER, InstrumentId
+from mdstream.model import MAX_NUMBER, InstrumentId
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
@@ -22,35 +22,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MD_CANDLES: Final = "MD_CANDLES"
 AGAIN_S: Final = 30.0
 """Between two looks for what was stored, until there is something."""
-KEPT_S: Final = 30.0
 MOST: Final = 100_000
 OLD_US: Final = 300_000_000
 """Statistics that nobody has renewed for so long are none: a writer renews them each minute."""
-_STORED: Final = "stats.*.*"
-_LIVE: Final = "mdstream.candles."
+_STORED: Final = f"{STATS_SUBJECT}.*.*"
+_LIVE: Final = f"{LIVE_CANDLES_SUBJECT}."
 """Before a subject: what the stream has stored comes again there. On the subject itself, two writers may contradict each other."""
-_KIND: Final = 6
-
-
-class _Told(msgspec.Struct, array_like=True, frozen=True):
-    kind: int
-    epoch: int
-    ts_us: int
-    open: int | None
-    high: int | None
-    low: int | None
-    volume: int | None
-    count: int
-    since_us: int
-    price_exp: int
-    size_exp: int
-    flags: int = 0
-
-
-_decode = msgspec.msgpack.Decoder(_Told).decode
 
 
 class Day(NamedTuple):
@@ -69,12 +48,10 @@ NO_DAY: Final = Day(None, None, None, None, 0)
 def read_day(payload: bytes, price_exp: int, size_exp: int, wall_us: int) -> Day:
     """The statistics in this scale; none where they are old, are no statistics, or cannot be said in this scale."""
     try:
-        told = _decode(payload)
-    except (msgspec.MsgspecError, ValueError):
+        told = decode_summary(payload)
+    except ValueError:
         return NO_DAY
-    if told.kind != _KIND or told.ts_us < wall_us - OLD_US or not 0 <= told.since_us <= MAX_NUMBER:
-        return NO_DAY
-    if max(abs(told.price_exp), abs(told.size_exp)) > MAX_EXPONENT:
+    if told.ts_us < wall_us - OLD_US or told.since_us < 0:
         return NO_DAY
     zeros = told.price_exp - price_exp
     found = Day(
@@ -94,57 +71,21 @@ def _rescaled(value: int | None, zeros: int) -> int | None:
     return None if rest or abs(whole) > MAX_NUMBER else whole
 
 
-class DayStatistics:
-    """The newest statistics of every instrument, as they came. Nothing is read until the first ``hold``; some time after the last
-    ``release`` they are forgotten."""
+class DayStatistics(Held):
+    """The newest statistics of every instrument, as they came, while somebody asks."""
 
     def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+        super().__init__(bus)
         self._payloads: dict[str, bytes] = {}
         """By subject."""
         self._heard: set[str] = set()
         """Subjects of what came live since the last reading began: it is newer."""
-        self._holds = 0
-        self._task: asyncio.Task[None] | None = None
-        self._again = asyncio.Event()
-        self._forgetting: asyncio.TimerHandle | None = None
-        self._unregister: Callable[[], None] | None = None
 
     def find(self, subject: str) -> bytes | None:
         """The payload that came last on a ``statistics_subject``."""
         return self._payloads.get(subject)
 
-    def hold(self) -> None:
-        """Somebody asks, until ``release``."""
-        self._holds += 1
-        if self._forgetting is not None:
-            self._forgetting.cancel()
-            self._forgetting = None
-        if self._task is None:
-            self._unregister = self._bus.on_reconnect(self._again.set)
-            self._task = asyncio.get_running_loop().create_task(self._follow())
-
-    def release(self) -> None:
-        self._holds -= 1
-        if not self._holds and self._task is not None:
-            self._forgetting = asyncio.get_running_loop().call_later(KEPT_S, self._forget)
-
-    async def close(self) -> None:
-        task = self._task
-        self._forget()
-        if task is not None:
-            await asyncio.gather(task, return_exceptions=True)
-
-    def _forget(self) -> None:
-        if self._forgetting is not None:
-            self._forgetting.cancel()
-            self._forgetting = None
-        if self._unregister is not None:
-            self._unregister()
-            self._unregister = None
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
+    def _clear(self) -> None:
         self._payloads.clear()
 
     async def _follow(self) -> None:

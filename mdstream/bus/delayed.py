@@ -25,7 +25,7 @@ from mdstream.bus.options import BusOptions
 from mdstream.bus.past_clock import PastClock
 from mdstream.bus.past_stream import PastStream, stored_at
 from mdstream.bus.past_subscription import PastSubscription
-from mdstream.bus.streams import MD_LOG, MD_PAST, MD_STATE, Stored
+from mdstream.bus.streams import MD_LOG, MD_PAST, MD_STATE, Stored, StoredAt
 from mdstream.errors import BusError, BusUnavailable
 
 logger = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class DelayedBus(Bus):
             f"it will be in {wait_s:.0f} s"
         )
 
-    async def stored_s(self, stream: str, stored: Stored) -> float:
+    async def stored_s(self, stream: str, stored: StoredAt) -> float:
         """How long before then a message was stored."""
         return max((self._clock.now_us() - stored.stored_us) / 1e6, 0.0)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from mdstream._core.codec.feed_decoder import decode_payload
 from mdstream.bus.epochs import check_plausible, scale
+from mdstream.bus.held import Held
 from mdstream.bus.log import newest
 from mdstream.bus.streams import MD_STATE
 from mdstream.bus.subjects import parse_subject
@@ -33,16 +34,13 @@ AGAIN_S: Final = 60.0
 RETRY_S: Final = 1.0
 MOST_CHANGES: Final = 4_096
 """That are remembered by name."""
-KEPT_S: Final = 30.0
-"""How long the list is kept after the last one who asked."""
 _SUBJECTS: Final = "md.*.*.ref"
 _SLICE: Final = 100
 """References that are read before others have their turn of the loop."""
 
 
-class Directory:
-    """The newest ``ref`` of every instrument. Nothing is read until the first ``hold``; some time after the last ``release`` it is
-    forgotten."""
+class Directory(Held):
+    """The newest ``ref`` of every instrument, while somebody asks."""
 
     def __init__(
         self,
@@ -50,20 +48,15 @@ class Directory:
         announcements: Announcements,
         wall_clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        self._bus = bus
+        super().__init__(bus)
         self._announcements = announcements
         self._wall_clock_us = wall_clock_us
         self._refs: dict[str, Ref] = {}
         self._sorted: tuple[int, list[str]] = (-1, [])
         self._heard: set[str] = set()
         """Announced since the present reading began."""
-        self._holds = 0
         self._told_full = False
-        self._task: asyncio.Task[None] | None = None
-        self._forgetting: asyncio.TimerHandle | None = None
         self._is_read = asyncio.Event()
-        self._again = asyncio.Event()
-        self._unregister: Callable[[], None] | None = None
         self.version = 0
         """Grows by one with each change of ``refs``."""
         self._changes: deque[str] = deque(maxlen=MOST_CHANGES)
@@ -92,22 +85,6 @@ class Directory:
 
     # ---- who asks
 
-    def hold(self) -> None:
-        """Somebody asks, until ``release``."""
-        self._holds += 1
-        if self._forgetting is not None:
-            self._forgetting.cancel()
-            self._forgetting = None
-        if self._task is None:
-            self._announcements.listener = self._announced
-            self._unregister = self._bus.on_reconnect(self._again.set)
-            self._task = asyncio.get_running_loop().create_task(self._keep_reading())
-
-    def release(self) -> None:
-        self._holds -= 1
-        if not self._holds and self._task is not None:
-            self._forgetting = asyncio.get_running_loop().call_later(KEPT_S, self._forget)
-
     async def ready(self, deadline_s: float) -> None:
         """Returns once the list is there; hold it before. Raises BusUnavailable after so many seconds."""
         try:
@@ -120,23 +97,8 @@ class Directory:
     def is_ready(self) -> bool:
         return self._is_read.is_set()
 
-    async def close(self) -> None:
-        task = self._task
-        self._forget()
-        if task is not None:
-            await asyncio.gather(task, return_exceptions=True)
-
-    def _forget(self) -> None:
-        if self._forgetting is not None:
-            self._forgetting.cancel()
-            self._forgetting = None
-        if self._task is None:
-            return
-        self._task.cancel()
-        self._task = None
+    def _clear(self) -> None:
         self._announcements.listener = None
-        if self._unregister is not None:
-            self._unregister()
         self._refs.clear()
         self._is_read.clear()
         self.version += 1
@@ -144,8 +106,9 @@ class Directory:
 
     # ---- reading
 
-    async def _keep_reading(self) -> None:
+    async def _follow(self) -> None:
         said = ""
+        self._announcements.listener = self._announced
         while True:
             delay_s = AGAIN_S
             self._again.clear()

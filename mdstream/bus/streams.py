@@ -10,7 +10,7 @@ import logging
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 import nats.errors
 import nats.js.errors
@@ -78,6 +78,13 @@ WRONG_LAST_SEQUENCE = 10071
 NO_SPACE = (10023, 10028, 10047)
 NO_CLUSTER = 10074
 NOT_ENABLED = (10035, 10039, 10076)
+
+
+class StoredAt(Protocol):
+    """Something that a stream has kept."""
+
+    @property
+    def stored_us(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

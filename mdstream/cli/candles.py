@@ -8,12 +8,13 @@ import logging
 import sys
 
 from mdstream.auth.patterns import ANY
-from mdstream.bus import BusOptions, connect
+from mdstream.bus import Bus, BusOptions, connect
 from mdstream.candles import CandleOptions, CandleWriter
 from mdstream.candles.writer import KEEP, LEAST_KEEP
+from mdstream.cli.candles_metrics import MetricsListener, read_address
 from mdstream.cli.client_options import duration_s, positive, run_until_signal
 from mdstream.cli.commands import EXIT_USAGE
-from mdstream.errors import BusError, ConfigError
+from mdstream.errors import ConfigError, MdstreamError
 from mdstream.feeds import _cli
 
 logger = logging.getLogger("mdstream.candles")
@@ -62,6 +63,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=KEEP,
         help=f"messages of each instrument and span that MD_CANDLES keeps, if it is made now; at least {LEAST_KEEP} (default: {KEEP})",
     )
+    add(
+        "--metrics",
+        metavar="HOST:PORT",
+        type=read_address,
+        help="serve /metrics for Prometheus, and /healthz, there, such as 127.0.0.1:8083 (default: nowhere)",
+    )
 
 
 def _patterns(text: str) -> tuple[str, ...]:
@@ -77,10 +84,10 @@ def run(args: argparse.Namespace) -> int:
         options = CandleOptions(args.instruments, args.interval, keep=args.keep)
     except ConfigError as error:
         return _fail(str(error))
-    return run_until_signal(_run(bus_options, options))
+    return run_until_signal(_run(bus_options, options, args.metrics))
 
 
-async def _run(bus_options: BusOptions, options: CandleOptions) -> int:
+async def _run(bus_options: BusOptions, options: CandleOptions, metrics: tuple[str, int] | None) -> int:
     try:
         async with await connect(bus_options) as bus:
             try:
@@ -89,10 +96,21 @@ async def _run(bus_options: BusOptions, options: CandleOptions) -> int:
                 return _fail(f"--instruments {error}")
             async with writer:
                 logger.info("writing candles to NATS at %s", bus_options.where)
-                await _tell(writer)
-    except BusError as error:
+                await _work(bus, writer, metrics)
+    except MdstreamError as error:
         return _fail(str(error))
     return 0
+
+
+async def _work(bus: Bus, writer: CandleWriter, metrics: tuple[str, int] | None) -> None:
+    listener = MetricsListener(writer, lambda: bus.connected)
+    if metrics is not None:
+        port = await listener.open(metrics)
+        logger.info("metrics are on port %d", port)
+    try:
+        await _tell(writer)
+    finally:
+        listener.close()
 
 
 async def _tell(writer: CandleWriter) -> None:

@@ -32,6 +32,8 @@ COMMANDS = {
     "events": "print the events of a topic, and acknowledge them",
     "publish": "publish an event to a topic",
     "dump": "print what a gateway sends, one message per line, for scripts",
+    "sessions": "list who is connected to a gateway",
+    "trace": "show what one session sends and is sent, as it happens",
     "check": "tell a writer what the contract asks and it does not do",
     "token": "make keys and tokens for development",
     "revoke": "end sessions and keep credentials out, on all gateways",

@@ -1,4 +1,4 @@
-"""``mdstream watch``: the live order book of an instrument in the terminal."""
+"""``mdstream watch``: the live order book of an instrument, or the prices of many, in the terminal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import os
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
+from mdstream.cli import ladder, watchlist
 from mdstream.cli.client_options import (
     add_connection,
     add_view,
@@ -24,8 +26,16 @@ from mdstream.cli.client_options import (
     reachable,
     run_until_signal,
 )
-from mdstream.cli.ladder import Scene, line, render
-from mdstream.client import Client, ConnectionFailed, ConnectionState, SubscriptionRefused, connect
+from mdstream.cli.ladder import Scene
+from mdstream.cli.watchlist import Watchlist
+from mdstream.client import (
+    BoardUpdate,
+    Client,
+    ConnectionFailed,
+    ConnectionState,
+    SubscriptionRefused,
+    connect,
+)
 from mdstream.errors import ConfigError
 
 EXIT_OK = 0
@@ -39,9 +49,11 @@ examples:
   mdstream watch SIM:BTC-USD
   mdstream watch SIM:BTC-USD --group 100 --depth 20 --interval-ms 0
   mdstream watch SIM:BTC-USD --url ws://a:8080/v1/stream,ws://b:8080/v1/stream --lines 2
+  mdstream watch --board 'SIM:*,BINANCE:BTC*'
 
-In a terminal it draws a ladder (q or Ctrl-C ends it). Elsewhere, and with TERM=dumb, it prints one line per second. When
-the connection is lost it reconnects and resumes. The state line says so, and why the data is not live and how old it is.
+In a terminal it draws a ladder, or with --board a list (q or Ctrl-C ends it). Elsewhere, and with TERM=dumb, it prints a line per second,
+of a list one for each row that has changed. When the connection is lost it reconnects and
+resumes. The state line says so, and why the data is not live and how old it is.
 
 exit codes: 0 ended by the user or --for, 1 cannot connect or refused, 2 wrong usage
 """
@@ -49,7 +61,15 @@ exit codes: 0 ended by the user or --for, 1 cannot connect or refused, 2 wrong u
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
-    parser.add_argument("instrument", type=instrument, metavar="INSTRUMENT", help="such as SIM:BTC-USD")
+    parser.add_argument(
+        "instrument", nargs="?", type=instrument, metavar="INSTRUMENT", help="such as SIM:BTC-USD"
+    )
+    parser.add_argument(
+        "--board",
+        type=_patterns,
+        metavar="PATTERN,…",
+        help="instead: the newest prices of all that match, such as SIM:*, *:BTC-USD or names",
+    )
     add_view(parser, depth=20, interval_ms=100)
     add_connection(parser, format="msgpack")
     parser.add_argument(
@@ -61,7 +81,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _patterns(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, text.split(","))))
+
+
 def run(args: argparse.Namespace) -> int:
+    """Raises ConfigError unless exactly one of the two is asked for."""
+    if bool(args.instrument) == bool(args.board):
+        raise ConfigError("watch shows one INSTRUMENT, or with --board PATTERN many: give one of them")
     code = run_until_signal(_watch(args))
     return EXIT_OK if code > 128 else code
 
@@ -82,24 +109,40 @@ async def _watch(args: argparse.Namespace) -> int:
         ) as client:
             with suppress(TimeoutError):
                 async with asyncio.timeout(args.for_s):
-                    await _show(client, args)
+                    await (_show_board if args.board else _show_book)(client, args)
     except ValueError as error:
-        raise ConfigError(f"--lines: {error}") from None
+        raise ConfigError(f"{'--board' if args.board else '--lines'}: {error}") from None
     except ConnectionFailed as error:
         raise reachable(error) from error
     return EXIT_OK
 
 
-async def _show(client: Client, args: argparse.Namespace) -> None:
-    """Draws while the subscriptions run. The first task that ends, ends all."""
+async def _show_book(client: Client, args: argparse.Namespace) -> None:
     scene = Scene(args.instrument, client, clock=asyncio.get_running_loop().time)
     dirty = asyncio.Event()
-    client.on_state(lambda _: dirty.set())
-    tasks = [
-        asyncio.ensure_future(_follow_book(client, args, scene, dirty)),
-        asyncio.ensure_future(_follow_trades(client, args, scene, dirty)),
-        asyncio.ensure_future(_draw(scene, dirty) if has_screen() else _print_lines(scene)),
-    ]
+    await _run_all(
+        _follow_book(client, args, scene, dirty),
+        _follow_trades(client, args, scene, dirty),
+        _draw(client, dirty, lambda width, height: ladder.render(scene, width, height))
+        if has_screen()
+        else _print_lines(lambda: _book_lines(scene)),
+    )
+
+
+async def _show_board(client: Client, args: argparse.Namespace) -> None:
+    scene = Watchlist(args.board, client, clock=asyncio.get_running_loop().time)
+    dirty = asyncio.Event()
+    await _run_all(
+        _follow_board(client, args, scene, dirty),
+        _draw(client, dirty, lambda width, height: watchlist.render(scene, width, height))
+        if has_screen()
+        else _print_lines(lambda: watchlist.lines(scene)),
+    )
+
+
+async def _run_all(*work: Coroutine[Any, Any, None]) -> None:
+    """The first that ends, ends all."""
+    tasks = [asyncio.ensure_future(each) for each in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -120,6 +163,23 @@ async def _follow_book(client: Client, args: argparse.Namespace, scene: Scene, d
     await scene.book.wait_ended()
 
 
+async def _follow_board(
+    client: Client, args: argparse.Namespace, scene: Watchlist, dirty: asyncio.Event
+) -> None:
+    board = await client.board(*args.board, interval_ms=args.interval_ms)
+
+    def note(update: BoardUpdate) -> None:
+        scene.note((*(row.instrument for row in update.changed), *update.gone))
+        dirty.set()
+
+    board.on_update(note)
+    board.on_state(lambda _: dirty.set())
+    scene.board = board
+    scene.note(tuple(board.rows))
+    dirty.set()
+    await board.wait_ended()
+
+
 async def _follow_trades(
     client: Client, args: argparse.Namespace, scene: Scene, dirty: asyncio.Event
 ) -> None:
@@ -137,8 +197,9 @@ async def _follow_trades(
     await asyncio.get_running_loop().create_future()
 
 
-async def _draw(scene: Scene, dirty: asyncio.Event) -> None:
+async def _draw(client: Client, dirty: asyncio.Event, render: Callable[[int, int], RenderableType]) -> None:
     """Draws on the alternate screen until the user presses q or Escape."""
+    client.on_state(lambda _: dirty.set())
     console = Console()
     quit_asked = asyncio.Event()
 
@@ -149,7 +210,7 @@ async def _draw(scene: Scene, dirty: asyncio.Event) -> None:
 
     with Live(console=console, screen=True, auto_refresh=False, transient=True) as live, _keys(press):
         while not quit_asked.is_set():
-            live.update(render(scene, console.width, console.height), refresh=True)
+            live.update(render(console.width, console.height), refresh=True)
             await _changed(dirty)
             await asyncio.sleep(FRAME_S)
 
@@ -161,11 +222,16 @@ async def _changed(dirty: asyncio.Event) -> None:
     dirty.clear()
 
 
-async def _print_lines(scene: Scene) -> None:
+async def _print_lines(lines: Callable[[], Iterable[str]]) -> None:
     while True:
-        if scene.book is not None or scene.client.state is not ConnectionState.OPEN:
-            print(line(scene), flush=True)
+        for line in lines():
+            print(line, flush=True)
         await asyncio.sleep(IDLE_S)
+
+
+def _book_lines(scene: Scene) -> Iterator[str]:
+    if scene.book is not None or scene.client.state is not ConnectionState.OPEN:
+        yield ladder.line(scene)
 
 
 @contextmanager

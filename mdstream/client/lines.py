@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from mdstream.client.api import Client, S, until
+from mdstream.client.board import Board
 from mdstream.client.book import Book
 from mdstream.client.candles import Candles
 from mdstream.client.events import Answer, Published, Welcome
@@ -23,6 +24,8 @@ from mdstream.client.lined import (
     TradesLeg,
 )
 from mdstream.client.lined_candles import CandlesLeg, LinedCandles
+from mdstream.client.lined_rows import BoardLeg, LinedBoard, LinedList, ListLeg
+from mdstream.client.listing import InstrumentList
 from mdstream.client.observers import Observer, notify_all, register
 from mdstream.client.policy import TEMPORARY_ERRORS, Policy
 from mdstream.client.protocol import Command, Request
@@ -37,6 +40,8 @@ KINDS: dict[type[Subscription], tuple[type[Lined], type[Leg]]] = {
     Ticker: (LinedTicker, TickerLeg),
     Trades: (LinedTrades, TradesLeg),
     Candles: (LinedCandles, CandlesLeg),
+    Board: (LinedBoard, BoardLeg),
+    InstrumentList: (LinedList, ListLeg),
 }
 BEST_FIRST = (
     ConnectionState.OPEN, ConnectionState.DRAINING, ConnectionState.CONNECTING, ConnectionState.RECONNECTING,
@@ -179,11 +184,9 @@ class LinedClient(Client):
     # ---- subscriptions
 
     def _find(self, request: Request) -> Subscription | None:
-        return self._subscriptions.get(request) or self._lines[0]._find(request)
+        return self._subscriptions.get(request)
 
     def _start(self, kind: type[S], request: Request) -> S:
-        if kind not in KINDS:  # gateways number boards and lists each for itself, so one line shows them
-            return self._lines[0]._start(kind, request)
         subscription: Any = KINDS[kind][0](request, self._link)
         self._subscriptions[request] = subscription
         for line in range(len(self._lines)):

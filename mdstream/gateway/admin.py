@@ -1,4 +1,4 @@
-"""The admin pages ``/healthz``, ``/readyz``, ``/metrics`` and ``/refused``, on their own address."""
+"""The admin pages ``/healthz``, ``/readyz``, ``/metrics``, ``/refused`` and those of ``operator_pages``, on their own address."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ from mdstream.bus import Refusal
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.hosts import Hosts, hosts_of
-from mdstream.gateway.http_listener import Before, HttpListener, Page
+from mdstream.gateway.http_listener import Before, HttpListener, Page, Streamed
 from mdstream.gateway.http_messages import RequestLine
+from mdstream.gateway.inspection import Inspector
 from mdstream.gateway.kept_page import KeptPage, SlicedPage
 from mdstream.gateway.metrics import CONTENT_TYPE
+from mdstream.gateway.operator_pages import OperatorPages
 from mdstream.printable import printable, printable_json
 
 _READY = (b"/readyz", b"/", b"*")
 """``option httpchk`` of HAProxy, without a path of its own, sends ``OPTIONS /``."""
+_NOT_FOUND: Page = (
+    404,
+    "there are /healthz, /readyz, /metrics, /refused, /v1/status, /v1/sessions, /v1/trace and the page /operator/",
+    (),
+)
 
 
 class Admin:
@@ -32,6 +39,7 @@ class Admin:
         not_ready: Callable[[], str | None],
         refused: Callable[[], str],
         audit: Audit,
+        inspector: Inspector,
         *,
         before: Before | None = None,
         now_s: Callable[[], float] = time.monotonic,
@@ -42,6 +50,7 @@ class Admin:
         self._metrics = SlicedPage(metrics, now_s)
         self._refused = KeptPage(refused, now_s)
         self._audit = audit
+        self._operator = OperatorPages(inspector, now_s)
         self._hosts = Hosts(config.admin_host, config.admin_hosts)
         self._listener = HttpListener(self._page, before)
 
@@ -56,7 +65,9 @@ class Admin:
     def close(self) -> None:
         self._listener.close()
 
-    def _page(self, request: RequestLine, head: bytes, address: str) -> Page | Coroutine[Any, Any, Page]:
+    def _page(
+        self, request: RequestLine, head: bytes, address: str
+    ) -> Page | Coroutine[Any, Any, Page | Streamed]:
         if not all(map(self._hosts.allow, hosts_of(head))):
             return self._page_for_stranger(request, address)
         if request.path == b"/healthz":
@@ -68,7 +79,7 @@ class Admin:
             return self._metrics_page()
         if request.path == b"/refused":
             return 200, self._refused.page(), [("Content-Type", "application/json")]
-        return 404, "there are /healthz, /readyz, /metrics and /refused", ()
+        return self._operator.page(request) or _NOT_FOUND
 
     async def _metrics_page(self) -> Page:
         return 200, await self._metrics.page(), [("Content-Type", CONTENT_TYPE)]

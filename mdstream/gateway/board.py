@@ -5,14 +5,13 @@ The ``source`` of a composed topic. A row has an index, which names an instrumen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from mdstream._core.base.decimals import format_decimal
+from mdstream.gateway.composed_rows import ComposedRows
 from mdstream.gateway.control_decoder import JSON
-from mdstream.gateway.row_log import RowLog
 
 _to_json = msgspec.json.Encoder().encode
 _to_msgpack = msgspec.msgpack.Encoder().encode
@@ -74,30 +73,18 @@ class _Row:
         ]
 
 
-class Board:
-    """``set`` and ``remove`` instruments, then ``commit``; ``sub`` is the number of its topic."""
+class Board(ComposedRows[int, _Row]):
+    """``set`` and ``remove`` instruments, then ``commit``."""
 
     def __init__(self, epoch: int) -> None:
+        super().__init__()
         self.epoch = epoch
-        self.sub = 0
         self.ts_us = 0
         """Event time of the newest data in it."""
-        self._log: RowLog[int, _Row] = RowLog()
         self._indices: dict[str, int] = {}
         self._named: dict[int, int] = {}
         """By index, the number at which it came; the newest last."""
         self._next = 0
-        self._made: dict[tuple[int, int | None], list[bytes]] = {}
-        """Messages that lead to the present number; several clients may need the same."""
-        self._formats: set[int] = set()
-        """In which rows are encoded as soon as they are set, not all at once when they are sent."""
-
-    @property
-    def seq(self) -> int:
-        return self._log.seq
-
-    def __len__(self) -> int:
-        return len(self._log)
 
     def names(self) -> list[str]:
         return list(self._indices)
@@ -119,19 +106,7 @@ class Board:
             return
         else:
             index = row.index
-        row = _Row(index, name, scale, quote)
-        self._log.put(index, row)
-        for format in self._formats:
-            row.encoded(format)
-
-    def use(self, format: int) -> Iterator[None]:
-        """Somebody wants this format: the steps that encode all rows, unless that was done before."""
-        if format in self._formats:
-            return
-        self._formats.add(format)
-        for _, row in list(self._log.rows()):
-            row.encoded(format)
-            yield
+        self._put(index, _Row(index, name, scale, quote))
 
     def remove(self, name: str) -> None:
         index = self._indices.pop(name, None)
@@ -141,23 +116,12 @@ class Board:
 
     def commit(self, ts_us: int) -> bool:
         """Whether anything has changed; it then has the next number."""
-        if not self._log.commit():
+        if not self._commit():
             return False
         self.ts_us = max(self.ts_us, ts_us)
-        self._made.clear()
         return True
 
     # ---- for its topic
-
-    def reaches(self, since: int) -> bool:
-        return self._log.reaches(since)
-
-    def missing(self, format: int, since: int | None) -> list[bytes]:
-        """The messages that lead from number ``since`` to now; None: the whole board."""
-        made = self._made.get((format, since))
-        if made is None:
-            made = self._made[format, since] = self._make(format, since)
-        return made
 
     def _make(self, format: int, since: int | None) -> list[bytes]:
         changed = self._log.rows() if since is None else self._log.changed(since)

@@ -125,6 +125,9 @@ class CandleSubscriptions:
             session.send_control(message)
         if is_new:
             self._hub.catch_up(session.sink, topic)
+        if not found.pulse.is_live:
+            told = found.pulse.message(topic.number, asyncio.get_running_loop().time())
+            session.send_control(messages.encode(session.format, told))
 
     def recover(self, session: Session, topic: Topic, from_seq: int) -> None:
         """Sends all that is kept again. Raises CommandError ``rate_limited``."""

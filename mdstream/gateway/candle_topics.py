@@ -21,10 +21,13 @@ from mdstream.bus.candles import (
     read_candles,
     stream_seq,
 )
+from mdstream.bus.streams import MD_CANDLES
 from mdstream.candle import SPANS
 from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError, FeedError
+from mdstream.gateway import messages
 from mdstream.gateway.candle_log import CandleLog
+from mdstream.gateway.candle_pulse import CandlePulse
 from mdstream.model import Channel, InstrumentId, Ref
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class CandleTopic:
     source: CandleLog
     topic: ComposedTopic
     ref: Ref
+    pulse: CandlePulse
     is_read: bool = False
     timer: asyncio.TimerHandle | None = None
     published_s: float = float("-inf")
@@ -71,6 +75,7 @@ class _Feed:
     """What comes live of one instrument."""
 
     instrument: InstrumentId
+    pulse: CandlePulse
     topics: dict[str, CandleTopic] = field(default_factory=dict)
     subscription: Subscription | None = None
     last_seq: int = 0
@@ -145,7 +150,7 @@ class CandleTopics:
                 ref = await self._ref(bus, instrument)
             feed = self._feed(instrument)
             if span not in feed.topics:
-                feed.topics[span] = self._make(instrument, span, ref)
+                feed.topics[span] = self._make(feed, span, ref)
         found = feed.topics[span]
         found.asked_s = _now_s()
         if not found.is_read:
@@ -161,7 +166,7 @@ class CandleTopics:
                 raise CommandError(
                     ErrorCode.UNAVAILABLE, "this gateway shows as many candles as it can; try another one"
                 )
-            feed = self._feeds[instrument] = _Feed(instrument)
+            feed = self._feeds[instrument] = _Feed(instrument, CandlePulse(self._wall_us))
         return feed
 
     async def _ref(self, bus: Bus, instrument: InstrumentId) -> Ref:
@@ -178,12 +183,14 @@ class CandleTopics:
                 ErrorCode.UNAVAILABLE, f"the ref of {instrument} cannot be read: {error}"
             ) from None
 
-    def _make(self, instrument: InstrumentId, span: str, ref: Ref) -> CandleTopic:
+    def _make(self, feed: _Feed, span: str, ref: Ref) -> CandleTopic:
         source = CandleLog()
         epoch = secrets.randbits(_EPOCH_BITS) + 1
-        topic = self._hub.compose(str(instrument), Channel.CANDLES.value, INTERVAL_MS, source, epoch=epoch)
+        topic = self._hub.compose(
+            str(feed.instrument), Channel.CANDLES.value, INTERVAL_MS, source, epoch=epoch
+        )
         source.sub = topic.number
-        return CandleTopic(instrument, span, source, topic, ref)
+        return CandleTopic(feed.instrument, span, source, topic, ref, feed.pulse)
 
     # ---- reading
 
@@ -200,6 +207,7 @@ class CandleTopics:
                 )
             feed.pending.clear()
             stored = await last_stats(bus, feed.instrument)
+            ago_s = 0.0 if stored is None else await bus.stored_s(MD_CANDLES, stored)
             for each in unread:
                 candles = await read_candles(bus, feed.instrument, each.span)
                 each.source.clear()
@@ -209,6 +217,7 @@ class CandleTopics:
             for each in feed.topics.values():
                 each.is_read = True
             if stored is not None:
+                self._hear(feed, stored.stats, ago_s)
                 self._apply(feed, stored.stats)
             pending, feed.pending = feed.pending, []
             for number, stats in pending:
@@ -234,7 +243,20 @@ class CandleTopics:
     def _follow(self, feed: _Feed, number: int, stats: Stats) -> None:
         if number > feed.last_seq:
             feed.last_seq = number
+            self._hear(feed, stats)
             self._apply(feed, stats)
+
+    def _hear(self, feed: _Feed, stats: Stats, ago_s: float = 0.0) -> None:
+        feed.pulse.heard(_now_s() - ago_s, goes_on=stats.summary.count > 0)
+        self._look_at(feed)
+
+    def _look_at(self, feed: _Feed) -> None:
+        """Tells those who follow whether somebody writes, where that has changed."""
+        connected = self._bus is not None and self._bus.connected
+        if feed.pulse.look(_now_s(), connected=connected):
+            for each in feed.topics.values():
+                told = feed.pulse.message(each.topic.number, _now_s())
+                self._hub.broadcast(each.topic, *messages.encode_both(told))
 
     def _apply(self, feed: _Feed, stats: Stats) -> None:
         """Takes what the writer stored, into all topics of the instrument."""
@@ -291,7 +313,10 @@ class CandleTopics:
     # ---- end
 
     def sweep(self) -> None:
-        """Call about once a second: gives up what nobody has asked for lately."""
+        """Call about once a second: looks whether somebody writes, and gives up what nobody has asked for lately."""
+        for feed in self._feeds.values():
+            if any(each.is_read for each in feed.topics.values()):
+                self._look_at(feed)
         self._give_up(_now_s() - KEPT_S)
 
     def _give_up(self, idle_before_s: float) -> None:

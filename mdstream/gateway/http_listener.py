@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from mdstream.gateway.http_messages import (
     ALLOW,
@@ -15,6 +16,7 @@ from mdstream.gateway.http_messages import (
     read_request_line,
     response,
     split_head,
+    stream_head,
 )
 from mdstream.gateway.sockets import bind, listen, peer_of
 
@@ -28,12 +30,23 @@ MAX_METHOD = 20
 BACKLOG = 128
 MOST_CONNECTIONS = 32
 """Beyond it the oldest that has not sent its request ends, so that who holds connections keeps nobody out."""
+STUCK_S = 60.0
+"""An answer that goes on is given up when its reader has read nothing for so long."""
 
 Page: TypeAlias = tuple[int, str | bytes, Sequence[tuple[str, str]]]
 """Status, body, headers."""
-MakePage: TypeAlias = Callable[[RequestLine, bytes, str], Page | Coroutine[Any, Any, Page]]
+
+
+class Streamed(NamedTuple):
+    """A page that goes on until what makes it ends, or its reader goes; it is closed then."""
+
+    headers: Sequence[tuple[str, str]]
+    chunks: AsyncGenerator[bytes, None]
+
+
+MakePage: TypeAlias = Callable[[RequestLine, bytes, str], Page | Coroutine[Any, Any, Page | Streamed]]
 """From the first line of a request, its whole head, and its sender's address; at once, or in several turns of the loop."""
-Answer: TypeAlias = bytes | Coroutine[Any, Any, bytes]
+Answer: TypeAlias = bytes | Coroutine[Any, Any, bytes | Streamed]
 Before: TypeAlias = Callable[[bytes], Awaitable[None]]
 """Fetches what a page needs; from the head of the request."""
 
@@ -86,6 +99,8 @@ class _Exchange(asyncio.Protocol):
         self._head = bytearray()
         self._answered = False
         self._making: asyncio.Task[None] | None = None
+        self._may_write = asyncio.Event()
+        self._may_write.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -126,7 +141,32 @@ class _Exchange(asyncio.Protocol):
             await self._before(head)
             made = self._answer(head, peer_of(self._transport))
         assert made is not None
-        self._end_with(made if isinstance(made, bytes) else await made)
+        whole = made if isinstance(made, bytes) else await made
+        if isinstance(whole, Streamed):
+            await self._stream(whole)
+        else:
+            self._end_with(whole)
+
+    async def _stream(self, page: Streamed) -> None:
+        """As fast as it is read."""
+        self._deadline.cancel()
+        self._transport.write(stream_head(page.headers))
+        async with aclosing(page.chunks) as chunks:
+            async for chunk in chunks:
+                self._transport.write(chunk)
+                try:
+                    async with asyncio.timeout(STUCK_S):
+                        await self._may_write.wait()
+                except TimeoutError:
+                    self._transport.abort()
+                    return
+        self._end_with(b"")
+
+    def pause_writing(self) -> None:
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        self._may_write.set()
 
     def _end_with(self, whole: bytes) -> None:
         self._answered = True
@@ -154,14 +194,21 @@ def answer(head: bytes, address: str, *, make_page: MakePage) -> Answer:
         page = make_page(request, head, address)
     except Exception:
         page = _failed()
-    return _written(request, page) if isinstance(page, tuple) else _written_later(request, page)
+    return _written_later(request, page) if isinstance(page, Coroutine) else _written(request, page)
 
 
-async def _written_later(request: RequestLine, making: Coroutine[Any, Any, Page]) -> bytes:
+async def _written_later(
+    request: RequestLine, making: Coroutine[Any, Any, Page | Streamed]
+) -> bytes | Streamed:
     try:
         page = await making
     except Exception:
         page = _failed()
+    if isinstance(page, Streamed):
+        if request.method == "GET":
+            return page
+        await page.chunks.aclose()
+        page = 200, "", page.headers
     return _written(request, page)
 
 

@@ -62,17 +62,26 @@ def response(
 ) -> bytes:
     """A whole answer, after which the connection is closed; without its body for HEAD (RFC 9110 section 9.3.2)."""
     payload = body if isinstance(body, bytes) else f"{body}\n".encode()
+    head = _head(status, [("Content-Length", str(len(payload))), *headers])
+    return head + (payload if with_body else b"")
+
+
+def stream_head(headers: Iterable[tuple[str, str]]) -> bytes:
+    """The head of an answer whose body goes on until the connection is closed (RFC 9112 section 6.3)."""
+    return _head(200, headers)
+
+
+def _head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
     fields = {
         "Date": formatdate(usegmt=True),
         "Cache-Control": "no-store",
         "Content-Type": "text/plain; charset=utf-8",
-        "Content-Length": str(len(payload)),
         "Connection": "close",
         **SECURITY,
         **dict(headers),
     }
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{n}: {v}" for n, v in fields.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + (payload if with_body else b"")
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def retry_after_s() -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any, Generic, TypeVar
 
 from mdstream.gateway.budget import Budget
 
@@ -13,6 +13,7 @@ PAGES_PER_SECOND = 1
 SLICE_S = 0.001
 
 PageT = TypeVar("PageT")
+PartT = TypeVar("PartT")
 
 
 class KeptPage(Generic[PageT]):
@@ -30,27 +31,38 @@ class KeptPage(Generic[PageT]):
         return self._kept
 
 
-class SlicedPage:
-    """The same for a page of many parts, which are made in slices of a millisecond: between two of them the loop has a turn. Those who
-    ask meanwhile share the page that is being made."""
+async def in_slices(parts: Iterable[PartT], now_s: Callable[[], float]) -> list[PartT]:
+    """What is iterated over, in slices of a millisecond: between two of them the loop has a turn."""
+    made: list[PartT] = []
+    until_s = now_s() + SLICE_S
+    for part in parts:
+        made.append(part)
+        if now_s() > until_s:
+            await asyncio.sleep(0)
+            until_s = now_s() + SLICE_S
+    return made
 
-    def __init__(self, parts: Callable[[], Iterator[bytes]], now_s: Callable[[], float]) -> None:
+
+class SharedPage(Generic[PageT]):
+    """As ``KeptPage``, of a page that takes several turns of the loop. Those who ask meanwhile share the one that is being made."""
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, PageT]], now_s: Callable[[], float]) -> None:
+        self._make = make
         self._now_s = now_s
-        self._parts = parts
         self._budget = Budget(PAGES_AT_ONCE, PAGES_PER_SECOND, now_s())
-        self._made: asyncio.Task[bytes] | None = None
+        self._made: asyncio.Task[PageT] | None = None
 
-    async def page(self) -> bytes:
+    async def page(self) -> PageT:
         if self._made is None or (self._made.done() and self._budget.take(self._now_s())):
             self._made = asyncio.get_running_loop().create_task(self._make())
         return await asyncio.shield(self._made)
 
-    async def _make(self) -> bytes:
-        made: list[bytes] = []
-        until_s = self._now_s() + SLICE_S
-        for part in self._parts():
-            made.append(part)
-            if self._now_s() > until_s:
-                await asyncio.sleep(0)
-                until_s = self._now_s() + SLICE_S
-        return b"".join(made)
+
+class SlicedPage(SharedPage[bytes]):
+    """The same of many parts, which are made in slices of a millisecond."""
+
+    def __init__(self, parts: Callable[[], Iterator[bytes]], now_s: Callable[[], float]) -> None:
+        async def make() -> bytes:
+            return b"".join(await in_slices(parts(), now_s))
+
+        super().__init__(make, now_s)

@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from mdstream.gateway import messages
+from mdstream.gateway.composed_rows import ComposedRows
 from mdstream.gateway.control_decoder import JSON
-from mdstream.gateway.row_log import RowLog
 from mdstream.model import Ref, State, StateCode
 
 _to_json = msgspec.json.Encoder().encode
@@ -69,22 +69,8 @@ class Listed:
         }
 
 
-class Listing:
-    """``set`` and ``remove`` instruments, then ``commit``; ``sub`` is the number of its topic."""
-
-    def __init__(self) -> None:
-        self.sub = 0
-        self._log: RowLog[str, Listed] = RowLog()
-        self._made: dict[tuple[int, int | None], list[bytes]] = {}
-        self._formats: set[int] = set()
-        """In which rows are encoded as soon as they are set, not all at once when they are sent."""
-
-    @property
-    def seq(self) -> int:
-        return self._log.seq
-
-    def __len__(self) -> int:
-        return len(self._log)
+class Listing(ComposedRows[str, Listed]):
+    """``set`` and ``remove`` instruments, then ``commit``."""
 
     def names(self) -> list[str]:
         return self._log.keys()
@@ -96,41 +82,21 @@ class Listing:
 
     def set(self, listed: Listed) -> None:
         if self._log.find(listed.name) is not listed:
-            self._log.put(listed.name, listed)
-            for format in self._formats:
-                listed.encoded(format)
-
-    def use(self, format: int) -> Iterator[None]:
-        """Somebody wants this format: the steps that encode all rows, unless that was done before."""
-        if format in self._formats:
-            return
-        self._formats.add(format)
-        for _, listed in list(self._log.rows()):
-            listed.encoded(format)
-            yield
+            self._put(listed.name, listed)
 
     def remove(self, name: str) -> None:
         self._log.remove(name)
 
     def commit(self) -> bool:
         """Whether anything has changed; it then has the next number."""
-        if not self._log.commit():
-            return False
-        self._made.clear()
-        return True
+        return self._commit()
 
     # ---- for its topic
 
-    def reaches(self, since: int) -> bool:
-        return self._log.reaches(since)
-
-    def missing(self, format: int, since: int | None) -> list[bytes]:
-        """The messages that lead from number ``since`` to now; None, or where they would be too large: all pages."""
-        made = self._made.get((format, since))
-        if made is None:
-            made = [] if since is None else self._changes(format, since)
-            made = self._made[format, since] = made or self._pages(format)
-        return made
+    def _make(self, format: int, since: int | None) -> list[bytes]:
+        """Where the changes would be too large: all pages."""
+        changes = [] if since is None else self._changes(format, since)
+        return changes or self._pages(format)
 
     def _changes(self, format: int, since: int) -> list[bytes]:
         rows = [listed.encoded(format) for _, listed in sorted(self._log.changed(since), key=_name)]

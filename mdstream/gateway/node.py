@@ -26,6 +26,7 @@ from mdstream.gateway.candles_page import CandlesPage
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
 from mdstream.gateway.event_metrics import EventCollector
+from mdstream.gateway.inspection import Inspection
 from mdstream.gateway.instruments_page import PATH as INSTRUMENTS_PATH
 from mdstream.gateway.instruments_page import InstrumentsPage
 from mdstream.gateway.limit_settings import LimitSettings
@@ -37,7 +38,7 @@ from mdstream.gateway.relief import Relief
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.sockets import url_of
-from mdstream.gateway.turns import Turns
+from mdstream.gateway.status import Parts, Status
 from mdstream.gateway.ui import Ui
 from mdstream.gateway.upkeep import Upkeep
 from mdstream.gateway.usage_writer import UsageWriter
@@ -144,12 +145,14 @@ class Gateway:
             self._relief,
         )
         self._metrics = Metrics(collector, EventCollector(self._sessions), *self._auth_collectors())
+        self.inspection = self._make_inspection()
         self._admin = Admin(
             config,
             self._metrics.parts,
             self.not_ready,
             lambda: refused_page(self._instruments.refused()),
             self.audit,
+            self.inspection,
         )
         self.ticked: Callable[[], object] = _nothing
         """Called at the end of every tick, when everything that was due is sent."""
@@ -367,6 +370,20 @@ class Gateway:
         self._server.refuses = self._sessions.subscriptions.refuses = lambda: relief.overload.refuses
         self._sessions.is_well = lambda: not relief.overload.level
         return relief
+
+    def _make_inspection(self) -> Inspection:
+        parts = Parts(
+            node=self.config.node,
+            stats=self._hub.stats,
+            sessions=self._sessions,
+            server=self._server,
+            instruments=self._instruments,
+            relief=self._relief,
+            connected=lambda: self._link.connected,
+            not_ready=self.not_ready,
+        )
+        status = Status(parts, wall_us=wall_us, now_s=time.monotonic)
+        return Inspection(self._sessions, status, self._server.group, wall_us=wall_us)
 
     # ---- the bus
 

@@ -104,7 +104,7 @@ class Pages:
     def _asked(
         self, page: Page, head: bytes, request: WSUpgradeRequest, origin: str | None
     ) -> Asked | Refused:
-        query = _read_query(request.path)
+        query = read_query(request.path)
         if query is None:
             return Refused(400, "the query cannot be read")
         token = bearer(_octets(request, "Authorization"))
@@ -128,7 +128,8 @@ def _allowing(origin: str | None) -> tuple[tuple[str, str], ...]:
     return () if origin is None else (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"))
 
 
-def _read_query(target: bytes) -> dict[str, list[str]] | None:
+def read_query(target: bytes) -> dict[str, list[str]] | None:
+    """The values of each name in the query of a target; None if it cannot be read."""
     text = target.partition(b"?")[2].decode("latin-1")
     try:
         pairs = parse_qsl(

@@ -27,6 +27,7 @@ from mdstream.gateway.kept_page import PAGES_AT_ONCE, PAGES_PER_SECOND
 from mdstream.gateway.shared_limits import SharedLimits, create
 from mdstream.gateway.signals import Signals
 from mdstream.gateway.sockets import bind, listen, url_of, why
+from mdstream.gateway.worker_inspection import WorkerInspection
 from mdstream.gateway.worker_metrics import WorkerMetrics, merge_refused
 from mdstream.gateway.worker_process import WorkerProcess
 from mdstream.gateway.worker_settings import Start, limits_of, not_default, part_of
@@ -119,8 +120,15 @@ class Supervisor:
         self._audit = Audit(config.audit_lines_per_second)
         self._metrics = WorkerMetrics(config.node, self._audit)
         self._budget = Budget(PAGES_AT_ONCE, PAGES_PER_SECOND, time.monotonic())
+        inspection = WorkerInspection(config.node, self._slots, self._processes, self.not_ready)
         self._admin = Admin(
-            config, self._metrics_page, self.not_ready, self._refused_page, self._audit, before=self._fetch
+            config,
+            self._metrics_page,
+            self.not_ready,
+            self._refused_page,
+            self._audit,
+            inspection,
+            before=self._fetch,
         )
 
     def not_ready(self) -> str | None:

@@ -22,6 +22,7 @@ from mdstream.gateway.node import Gateway
 from mdstream.gateway.run import prepare, reload_files, serve_until, use_limits
 from mdstream.gateway.signals import Signals
 from mdstream.gateway.worker_link import Link, WorkerState
+from mdstream.gateway.worker_questions import Answering
 from mdstream.gateway.worker_settings import Start
 
 log = logging.getLogger("mdstream.gateway.worker")
@@ -66,6 +67,7 @@ class _Worker:
         self._gateway = gateway
         self._signals = Signals()
         self._serving = False
+        self._answering = Answering(link.send, gateway.inspection)
 
     async def serve(self) -> None:
         tasks = [asyncio.ensure_future(work) for work in (self._obey(), self._tell_states())]
@@ -74,6 +76,7 @@ class _Worker:
             self._tell_pages()
             await self._link.flush()
         finally:
+            await self._answering.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -103,6 +106,8 @@ class _Worker:
             use_limits(self._gateway, lambda: replace(self._gateway.config, **limits))
         elif what == "pages":
             self._tell_pages()
+        elif what == "answer":
+            self._answering.take(**more)
 
     def _tell_pages(self) -> None:
         self._link.send({"pages": asdict(self._gateway.pages())})

@@ -1,7 +1,8 @@
 """What a supervisor and its workers say to each other: JSON objects, each after its length, over a socket that nobody else has.
 
-To a worker: ``{"do": "watch", "slots": [0, 2]}`` (accept on these sockets and no others), ``drain``, ``stop``, ``pages``, and
-``{"do": "reload", "limits": {…}}``. From a worker: ``{"state": {…}}`` (``WorkerState``), twice a second and when it changes;
+To a worker: ``{"do": "watch", "slots": [0, 2]}`` (accept on these sockets and no others), ``drain``, ``stop``, ``pages``,
+``{"do": "reload", "limits": {…}}``, and questions, see ``worker_questions``.
+From a worker: ``{"state": {…}}`` (``WorkerState``), twice a second and when it changes;
 ``{"pages": {…}}`` (``Pages``) when asked, and before it ends; ``{"failed": text, "code": exit code}`` if it cannot serve.
 """
 

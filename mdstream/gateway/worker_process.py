@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from mdstream.children import module_command
 from mdstream.gateway.worker_link import Link, Pages, WorkerState
+from mdstream.gateway.worker_questions import Questions
 from mdstream.gateway.worker_settings import Start
 
 MODULE: Final = "mdstream.gateway.worker"
@@ -38,6 +39,7 @@ class WorkerProcess:
         self._link = link
         self._unheard = 0
         self._told_pages = asyncio.Event()
+        self.questions = Questions(self.tell)
 
     @classmethod
     async def start(cls, make_start: Callable[[int], Start], inherited: Iterable[int]) -> Self:
@@ -112,12 +114,15 @@ class WorkerProcess:
             elif "pages" in message:
                 self.pages = Pages(**message["pages"])
                 self._told_pages.set()
+            elif "answer" in message:
+                self.questions.take(message["answer"])
             elif "failed" in message:
                 self.failure = message["failed"], message["code"]
         self.state = WorkerState(not_ready="it has ended")
         await self._process.wait()
         self._link.close()
         self.ended.set()
+        self.questions.close()
         self._told_pages.set()
 
     async def ask_pages(self) -> None:

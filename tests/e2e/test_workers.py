@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -288,3 +289,31 @@ def test_a_port_in_use_is_refused(nats_server, workers, tmp_path) -> None:
     with Program("mdstream.cli", "serve", *options, temporary=tmp_path) as program:
         assert program.end() == 1
         assert f"cannot listen on 127.0.0.1:{port} for clients: address already in use" in program.errors
+
+
+def test_operators_see_all_workers_as_one_gateway(run, nats_server, workers) -> None:
+    async def scenario() -> None:
+        found = workers("--nats", nats_server.url, "--node", "gw")
+        await found.until_ready()
+        async with AsyncExitStack() as stack:
+            count = await on_both(stack, found)
+            listed = json.loads((await found.get("/v1/sessions"))[1])["sessions"]
+            assert len(listed) == count and {row["worker"] for row in listed} == {1, 2}
+            shown = json.loads((await found.get("/v1/status"))[1])
+            assert shown["counts"]["connections"] == count and shown["node"] == "gw"
+            assert [worker["not_ready"] for worker in shown["workers"]] == [None, None]
+            last = {row["worker"]: row["session"] for row in listed}
+            for session in last.values():
+                await trace(found, session)
+        assert (await found.get("/v1/trace?session=0123456789abcdef"))[0] == 404
+
+    async def trace(found: Workers, session: str) -> None:
+        """Its first line, through the supervisor."""
+        reader, writer = await asyncio.open_connection(*found.admin.removeprefix("http://").split(":"))
+        writer.write(f"GET /v1/trace?session={session} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert json.loads(await reader.readline())["session"] == session
+        writer.close()
+        await writer.wait_closed()
+
+    run(scenario(), 90)

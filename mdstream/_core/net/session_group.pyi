@@ -32,6 +32,8 @@ class SessionGroup:
         any_type: bool = False,
     ) -> None: ...
     call_soon: Callable[[Callable[[], None]], object]
+    on_message: Callable[[Session, bytes], None]
+    on_close: Callable[[Session, int], None]
     max_unread: int
     @property
     def hub(self) -> Hub: ...

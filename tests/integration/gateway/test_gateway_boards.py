@@ -175,7 +175,7 @@ def test_statistics_of_the_day_come_from_the_bus(run, nats_server, gateway, feed
             now_us = time.time_ns() // 1000
             since_us = now_us - 3_600_000_000
             # In a finer scale than the instrument's.
-            told = [6, 1_000, now_us, 99_900, 100_200, 99_800, 123_000, 9, since_us, -4, -3, 0, "more"]
+            told = [6, 1_000, now_us, 99_900, 100_200, 99_800, 123_000, 9, since_us, -4, -3, 0]
             await a.bus.publish_acked("stats.SIM.A", msgpack.packb(told))
             client = await ws.open(server.port)
             client.send(BOARD)
@@ -193,7 +193,7 @@ def test_statistics_of_the_day_come_from_the_bus(run, nats_server, gateway, feed
 def test_nothing_is_read_until_somebody_asks_and_it_is_given_back(
     run, nats_server, gateway, feed, ws, monkeypatch
 ) -> None:
-    for place in ("mdstream.bus.directory.KEPT_S", "mdstream.gateway.overviews.KEPT_S"):
+    for place in ("mdstream.bus.held.KEPT_S", "mdstream.gateway.overviews.KEPT_S"):
         monkeypatch.setattr(place, 0.05)
 
     async def scenario() -> None:

@@ -15,6 +15,7 @@ import pytest
 from mdstream.candle import MAX_HISTORY, Candle
 from mdstream.candles import CandleOptions, CandleWriter
 from mdstream.client import SubscriptionRefused, connect
+from mdstream.gateway import candle_pulse
 from mdstream.model import InstrumentId
 from support.candles import RawTrades, Traded, assert_equal, recompute, without_rev
 from support.tokens import CLAIMS, public_pem, sign
@@ -290,6 +291,9 @@ def test_only_those_who_may_see_candles_see_them(run, nats_server, gateway, feed
             assert (await get(server.port, path, token(["book", "trades"])))[0] == 403
             assert (await get(server.port, path, token(["candles"], delay_ms=1000)))[0] == 403
             assert (await get(server.port, path, token(["candles"])))[0] == 200
+            async with connect(server.url, token=token(["candles"], delay_ms=1000)) as client:
+                with pytest.raises(SubscriptionRefused, match="only 1000 ms late"):
+                    await client.candles("SIM:BTC-USD")
             for allowed, channels in ((False, ["book"]), (True, ["candles"]), (True, ["*"])):
                 async with connect(server.url, token=token(channels)) as client:
                     if allowed:
@@ -306,5 +310,36 @@ def test_a_late_gateway_shows_no_candles(run, nats_server, gateway) -> None:
         async with gateway(nats_server.url, delay_ms=1_000) as server, connect(server.url) as client:
             with pytest.raises(SubscriptionRefused, match="not served late"):
                 await client.candles("SIM:BTC-USD")
+
+    run(scenario())
+
+
+def test_clients_are_told_when_nobody_writes_candles_and_when_somebody_does_again(
+    run, nats_server, gateway, feed, ws, monkeypatch
+) -> None:
+    monkeypatch.setattr(candle_pulse, "SILENT_S", 0.5)
+
+    def recent(seq: int) -> Traded:
+        return Traded(EPOCH, seq, time.time_ns() // 1000, 10_000, 1)
+
+    async def scenario() -> None:
+        async with gateway(nats_server.url) as server, feed(nats_server.url, "SIM:BTC-USD") as raw:
+            trades, options = RawTrades(raw.bus, BTC), CandleOptions(interval_s=0.01, take_over_s=0.01)
+            await trades.announce(EPOCH)
+            client = await ws.open(server.port)
+            async with CandleWriter(raw.bus, options) as writer:
+                await trades.trade(recent(1))
+                await stored(trades, writer)
+                client.send(SUBSCRIBE)
+                sub = (await client.until("subscribed"))["sub"]
+            told = await client.until("state", sub=sub, state="stale")
+            assert (told["code"], "mdstream candles" in told["reason"]) == ("silent", True)
+            late = await ws.open(server.port, "msgpack")
+            late.send(SUBSCRIBE)
+            assert (await late.until("state"))["code"] == "silent", "who comes later is told too"
+            async with CandleWriter(raw.bus, options):
+                await trades.trade(recent(2))
+                for each in (client, late):
+                    assert (await each.until("state", state="live"))["code"] is None
 
     run(scenario())

@@ -6,7 +6,7 @@ import pytest
 from mdstream.bus.day_statistics import NO_DAY, OLD_US, Day, read_day, subject_of
 
 NOW_US = 1_753_000_012_345_678
-TOLD = [6, 1, NOW_US, 100, 120, 90, 5_000, 3, NOW_US - 60, -2, -3, 0]
+TOLD = [6, 1, NOW_US, 100, 120, 90, 5_000, 3, NOW_US - 60, -2, -3, 0, 3, NOW_US, [], []]
 
 
 def told(**changes: int | None) -> bytes:

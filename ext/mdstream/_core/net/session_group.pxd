@@ -9,8 +9,8 @@ cdef class SessionGroup:
     cdef readonly Hub hub
     cdef object on_request
     cdef object on_open
-    cdef object on_message
-    cdef object on_close
+    cdef public object on_message
+    cdef public object on_close
     cdef object on_gone         # None: nobody asks
     cdef object on_limited
     cdef public object call_soon    # of the event loop

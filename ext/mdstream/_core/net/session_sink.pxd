@@ -13,7 +13,10 @@ cdef class SessionSink(Sink):
     cdef Py_ssize_t held        # bytes that its transport held when they were last looked at
     cdef uint64_t held_since_us     # since when it has been as many; monotonic
 
+    cdef object tracer          # called with what is written, as bytes; None: nobody traces it
+
     # The bytes that its transport holds. Notes since when nothing was sent of them.
     cdef Py_ssize_t c_look_at_held(self, uint64_t now_us) except -1
     cdef bint c_write_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False
+    cdef bint c_write_traced(self, const Delivery* first, Py_ssize_t size) noexcept
     cdef int c_on_broken(self) except -1

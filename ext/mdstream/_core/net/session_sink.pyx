@@ -116,12 +116,38 @@ cdef class SessionSink(Sink):
         self.fd = socket_of(self.transport)
         self.pings = True
 
+    def trace(self, tracer: object) -> None:
+        """From here on ``tracer`` is called with the bytes of each write, whole WebSocket frames, before they leave; None: no more.
+
+        Its socket is hidden meanwhile, so that all writes come here one by one; who is not traced has nothing to look at.
+        """
+        self.tracer = tracer
+        if not self.closed:
+            self.fd = -1 if tracer is not None else socket_of(self.transport)
+
     cdef bint c_write(self, const Delivery* first, Py_ssize_t size) noexcept:
         cdef Py_ssize_t sent = 0
         if self.transport is None:
             return False
         if not self.blocked and self.fd >= 0:
             sent = gather(self.fd, first)
+            if sent == size:
+                return False
+        elif self.tracer is not None:
+            return self.c_write_traced(first, size)
+        return self.c_unsent(first, size, sent)
+
+    cdef bint c_write_traced(self, const Delivery* first, Py_ssize_t size) noexcept:
+        """Shows it to the tracer, then writes it as if there were none."""
+        cdef Py_ssize_t sent = 0
+        cdef int fd = -1
+        try:
+            fd = socket_of(self.transport)
+            self.tracer(joined(first, 0, size))
+        except Exception:
+            logger.exception("a trace of a session failed")
+        if not self.blocked and fd >= 0:
+            sent = gather(fd, first)
             if sent == size:
                 return False
         return self.c_unsent(first, size, sent)
