@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import shlex
 import time
 from collections.abc import Callable
@@ -51,6 +52,7 @@ class Client(asyncio.Protocol):
         self.heard_at = time.monotonic()
         self.silence_s = 0.0
         self.bytes = self.messages = 0
+        self.refused = 0
         self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -61,6 +63,7 @@ class Client(asyncio.Protocol):
         self.is_lost = True
 
     def say(self, command: dict[str, object]) -> None:
+        self.command = command
         self.transport.write(frame(TEXT, json.dumps(command).encode()))
 
     def data_received(self, data: bytes) -> None:
@@ -95,6 +98,9 @@ class Client(asyncio.Protocol):
             self.transport.write(frame(PONG, payload))
         elif payload.startswith(b'{"type":"presence"'):
             self._take_presence(json.loads(payload))
+        elif payload.startswith(b'{"type":"error"'):
+            self.refused += 1
+            asyncio.get_running_loop().call_later(0.5 + random.random(), self.say, self.command)
         return True
 
     def _take_presence(self, message: dict[str, object]) -> None:
@@ -178,6 +184,7 @@ async def join(options: argparse.Namespace, nats: EmbeddedNats, gateway: Gateway
         "half_s": round(times[len(times) // 2], 2) if times else None,
         "last_s": round(times[-1], 2) if times else None,
         "silence_s": round(max(client.silence_s for client in clients), 2),
+        "refused_for_now": sum(client.refused for client in clients),
         "lost": sum(client.is_lost for client in clients),
         "messages_per_client": round(sum(client.messages for client in clients) / len(clients), 2),
         "mebibytes": round(sum(client.bytes for client in clients) / 2**20, 1),
