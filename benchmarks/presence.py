@@ -15,6 +15,7 @@ import random
 import shlex
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import uvloop
 from storm import Gateway
@@ -110,6 +111,12 @@ class Client(asyncio.Protocol):
             self._heard(self)
 
 
+def cpu_s(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def bench(options: argparse.Namespace) -> None:
     async with await EmbeddedNats.start() as nats:
         arguments = [
@@ -151,7 +158,7 @@ async def join(options: argparse.Namespace, nats: EmbeddedNats, gateway: Gateway
     await asyncio.sleep(options.settle)
     for client in clients:
         client.silence_s, client.bytes, client.heard_at = 0.0, 0, time.monotonic()
-    began = time.monotonic()
+    began, used_s = time.monotonic(), cpu_s(gateway.process.pid)
     for number, client in enumerate(clients):
         client.say(
             {
@@ -171,6 +178,7 @@ async def join(options: argparse.Namespace, nats: EmbeddedNats, gateway: Gateway
             await done.wait()
     except TimeoutError:
         print("not all counts became right")
+    used_s = cpu_s(gateway.process.pid) - used_s
     await asyncio.sleep(options.after)
     gateway.note_memory()
     async with await connect_bus(nats.url) as bus:
@@ -183,6 +191,7 @@ async def join(options: argparse.Namespace, nats: EmbeddedNats, gateway: Gateway
         "right": len(times),
         "half_s": round(times[len(times) // 2], 2) if times else None,
         "last_s": round(times[-1], 2) if times else None,
+        "gateway_cpu_s": round(used_s, 2),
         "silence_s": round(max(client.silence_s for client in clients), 2),
         "refused_for_now": sum(client.refused for client in clients),
         "lost": sum(client.is_lost for client in clients),
