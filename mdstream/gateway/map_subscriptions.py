@@ -37,7 +37,7 @@ from mdstream.gateway.open_map import OpenMap, View, ViewKey
 from mdstream.gateway.presence import Presence
 from mdstream.gateway.turns import Steps, Turns
 from mdstream.maps import Applied, Change, Outcome, presence_value
-from mdstream.model import Channel
+from mdstream.model import Channel, State, StateCode
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
@@ -121,6 +121,7 @@ class MapSubscriptions:
             wall_us=wall_us,
             now_s=now_s,
             replaced=self._replaced,
+            told=lambda each: self._turns.run_own(self._tell_each(each)),
             is_silent=self.alive.is_silent,
         )
         self._rates = PutRates(config, now_s)
@@ -249,6 +250,8 @@ class MapSubscriptions:
             session.send_control(answer)
         else:
             self._hub.catch_up(session.sink, topic, answer)
+            if each.stale_us:
+                tell(session, _state_of(each, topic))
 
     def _view(self, session: Session, command: SubscribeMap | SubscribePresence, each: OpenMap) -> View:
         return each.view(_key_of(command), self._desk.asker(session))
@@ -389,6 +392,13 @@ class MapSubscriptions:
         """Their numbers mean nothing any more: clients subscribe again."""
         self._turns.run_own(self._end_each(topics))
 
+    def _tell_each(self, each: OpenMap) -> Steps:
+        for session in self._desk.sessions():
+            for view in each:
+                if session.open and self._hub.find(session.sink, view.topic.number) is not None:
+                    tell(session, _state_of(each, view.topic))
+            yield
+
     def _end_each(self, topics: Sequence[Topic]) -> Steps:
         for session in self._desk.sessions():
             ended = [topic for topic in topics if self._hub.find(session.sink, topic.number) is not None]
@@ -421,6 +431,19 @@ def check_may(session: Session, verb: Verb, channel: Channel, topic: str) -> Non
 def may(session: Session, verb: Verb, channel: Channel, topic: str) -> bool:
     identity = client_of(session).identity
     return identity.entitlements.may(verb, channel.value, topic, identity.subject)
+
+
+def _state_of(each: OpenMap, topic: Topic) -> messages.Message:
+    if each.stale_us:
+        return messages.state(
+            topic.number,
+            State.STALE,
+            each.stale_us,
+            StateCode.NATS_AWAY,
+            None,
+            "there is no connection to NATS",
+        )
+    return messages.state(topic.number, State.LIVE, each.live_us, None, None, None)
 
 
 def _is_behind(each: OpenMap, place: tuple[int, int] | None) -> bool:
