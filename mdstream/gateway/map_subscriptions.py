@@ -17,7 +17,6 @@ from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError
 from mdstream.gateway import entitled, messages
 from mdstream.gateway.alive import Alive
-from mdstream.gateway.budget import Budget
 from mdstream.gateway.clients import charge_work, client_of, tell
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
@@ -35,6 +34,7 @@ from mdstream.gateway.map_commands import (
 from mdstream.gateway.map_topics import MapTopics
 from mdstream.gateway.open_map import OpenMap, View, ViewKey
 from mdstream.gateway.presence import Presence
+from mdstream.gateway.topic_budgets import TopicBudgets
 from mdstream.gateway.turns import Steps, Turns
 from mdstream.maps import Applied, Change, Outcome, presence_value
 from mdstream.model import Channel, State, StateCode
@@ -52,7 +52,6 @@ LEVELS_TO_READ: Final = 2_000
 LEVELS_PER_ROW: Final = 4
 MOST_PUTS: Final = 64
 """Changes of one session that wait for their answer; more are refused."""
-MOST_RATES: Final = 16_384
 PUT_S: Final = 2.0
 AHEAD_S: Final = 2.0
 """How long a client waits that has a greater number than this gateway."""
@@ -68,29 +67,6 @@ class Desk(Protocol):
     def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
     def sessions(self) -> Iterator[Session]: ...
     def asker(self, session: Session) -> Hashable: ...
-
-
-class PutRates:
-    """How often each user may change each map."""
-
-    def __init__(self, config: GatewayConfig, now_s: Callable[[], float]) -> None:
-        self._burst, self._per_second = config.puts_burst, config.puts_per_second
-        self._now_s = now_s
-        self._budgets: dict[tuple[Hashable, str], Budget] = {}
-        """Those that were used longest ago are first."""
-
-    def charge(self, who: Hashable, topic: str) -> None:
-        """Raises CommandError ``rate_limited``."""
-        now_s = self._now_s()
-        budget = self._budgets.pop((who, topic), None) or Budget(self._burst, self._per_second, now_s)
-        self._budgets[who, topic] = budget
-        if len(self._budgets) > MOST_RATES:
-            del self._budgets[next(iter(self._budgets))]
-        if not budget.take(now_s, 1):
-            raise CommandError(
-                ErrorCode.RATE_LIMITED,
-                f"too many changes of {topic}: puts_burst is spent, and refills with puts_per_second",
-            )
 
 
 class MapSubscriptions:
@@ -124,7 +100,9 @@ class MapSubscriptions:
             told=lambda each: self._turns.run_own(self._tell_each(each)),
             is_silent=self.alive.is_silent,
         )
-        self._rates = PutRates(config, now_s)
+        self._rates = TopicBudgets(
+            "puts", "too many changes of this map", config.puts_burst, config.puts_per_second, now_s
+        )
         self.puts_total: Counter[str] = Counter()
         """By what became of them."""
         self._puts: dict[Session, deque[Put]] = {}
