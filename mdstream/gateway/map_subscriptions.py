@@ -17,7 +17,6 @@ from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError
 from mdstream.gateway import entitled, messages
 from mdstream.gateway.alive import Alive
-from mdstream.gateway.budget import Budget
 from mdstream.gateway.clients import charge_work, client_of, tell
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
@@ -35,14 +34,16 @@ from mdstream.gateway.map_commands import (
 from mdstream.gateway.map_topics import MapTopics
 from mdstream.gateway.open_map import OpenMap, View, ViewKey
 from mdstream.gateway.presence import Presence
+from mdstream.gateway.topic_budgets import TopicBudgets
 from mdstream.gateway.turns import Steps, Turns
 from mdstream.maps import Applied, Change, Outcome, presence_value
-from mdstream.model import Channel
+from mdstream.model import Channel, State, StateCode
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
     from mdstream._core.fanout.topic import Topic
     from mdstream._core.net.session import Session
+    from mdstream.auth.identity import Identity
     from mdstream.bus import Bus
 
 OF_MAPS: Final = (Channel.MAP, Channel.PRESENCE)
@@ -51,7 +52,6 @@ LEVELS_TO_READ: Final = 2_000
 LEVELS_PER_ROW: Final = 4
 MOST_PUTS: Final = 64
 """Changes of one session that wait for their answer; more are refused."""
-MOST_RATES: Final = 16_384
 PUT_S: Final = 2.0
 AHEAD_S: Final = 2.0
 """How long a client waits that has a greater number than this gateway."""
@@ -67,29 +67,6 @@ class Desk(Protocol):
     def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
     def sessions(self) -> Iterator[Session]: ...
     def asker(self, session: Session) -> Hashable: ...
-
-
-class PutRates:
-    """How often each user may change each map."""
-
-    def __init__(self, config: GatewayConfig, now_s: Callable[[], float]) -> None:
-        self._burst, self._per_second = config.puts_burst, config.puts_per_second
-        self._now_s = now_s
-        self._budgets: dict[tuple[Hashable, str], Budget] = {}
-        """Those that were used longest ago are first."""
-
-    def charge(self, who: Hashable, topic: str) -> None:
-        """Raises CommandError ``rate_limited``."""
-        now_s = self._now_s()
-        budget = self._budgets.pop((who, topic), None) or Budget(self._burst, self._per_second, now_s)
-        self._budgets[who, topic] = budget
-        if len(self._budgets) > MOST_RATES:
-            del self._budgets[next(iter(self._budgets))]
-        if not budget.take(now_s, 1):
-            raise CommandError(
-                ErrorCode.RATE_LIMITED,
-                f"too many changes of {topic}: puts_burst is spent, and refills with puts_per_second",
-            )
 
 
 class MapSubscriptions:
@@ -120,9 +97,12 @@ class MapSubscriptions:
             wall_us=wall_us,
             now_s=now_s,
             replaced=self._replaced,
+            told=lambda each: self._turns.run_own(self._tell_each(each)),
             is_silent=self.alive.is_silent,
         )
-        self._rates = PutRates(config, now_s)
+        self._rates = TopicBudgets(
+            "puts", "too many changes of this map", config.puts_burst, config.puts_per_second, now_s
+        )
         self.puts_total: Counter[str] = Counter()
         """By what became of them."""
         self._puts: dict[Session, deque[Put]] = {}
@@ -137,15 +117,20 @@ class MapSubscriptions:
 
     # ---- subscribe
 
-    def subscribe(self, session: Session, command: SubscribeMap | SubscribePresence) -> None:
-        """Raises CommandError."""
+    def subscribe(self, session: Session, command: SubscribeMap | SubscribePresence) -> Steps | None:
+        """Raises CommandError, or returns the steps of the answer; None: it is answered once the maps are read."""
         if isinstance(command, SubscribePresence) and not command.interval_ms:
             command = replace(command, interval_ms=usual_ms(self._config))
-        wanted = self._check(session, command)
+        wanted, identity = self._check(session, command), client_of(session).identity
+        found = [self.topics.find(command.channel, topic) for topic in wanted]
+        ready = [each for each in found if each is not None and not _is_behind(each, wanted[each.name])]
+        if len(ready) == len(found):
+            return self._begin_all(session, command, ready, wanted, identity)
         charge_work(session, Work(LEVELS_TO_READ * len(wanted), 0))
         client_of(session).opening += len(wanted)
         self._desk.tally(session)
-        self._later(session, self._begin_once_read(session, command, wanted))
+        self._later(session, self._begin_once_read(session, command, wanted, identity))
+        return None
 
     def _check(
         self, session: Session, command: SubscribeMap | SubscribePresence
@@ -167,6 +152,7 @@ class MapSubscriptions:
         session: Session,
         command: SubscribeMap | SubscribePresence,
         wanted: dict[str, tuple[int, int] | None],
+        identity: Identity,
     ) -> None:
         try:
             found = [await self._open(command.channel, topic, place) for topic, place in wanted.items()]
@@ -178,7 +164,7 @@ class MapSubscriptions:
             client_of(session).opening -= len(wanted)
             self._desk.tally(session)
         if session.open:
-            self._turns.run(session, self._begin_all(session, command, found, wanted))
+            self._turns.run(session, self._begin_all(session, command, found, wanted, identity))
 
     async def _open(self, channel: Channel, topic: str, place: tuple[int, int] | None) -> OpenMap:
         try:
@@ -188,7 +174,7 @@ class MapSubscriptions:
                 found = self.topics.find(channel, topic) or await self.topics.open(channel, topic)
         except (TimeoutError, BusError):
             raise _unavailable(channel, topic) from None
-        if place is not None and place[0] == found.epoch and place[1] > found.state.seq:
+        if place is not None and _is_behind(found, place):
             await _wait(found.reach(place[1]), AHEAD_S)
         return found
 
@@ -198,9 +184,14 @@ class MapSubscriptions:
         command: SubscribeMap | SubscribePresence,
         found: list[OpenMap],
         wanted: dict[str, tuple[int, int] | None],
+        identity: Identity,
     ) -> Steps:
+        """``identity``: who was allowed it."""
         try:
-            self._check(session, command)  # what is allowed may have changed
+            if client_of(session).identity is not identity:
+                self._check(session, command)  # what is allowed may have changed
+            else:
+                self._desk.check_more(session, len(found))
             for each in found:
                 self._view(session, command, each)
             rows = sum(1 + len(each.state) for each in found) * LEVELS_PER_ROW
@@ -237,6 +228,8 @@ class MapSubscriptions:
             session.send_control(answer)
         else:
             self._hub.catch_up(session.sink, topic, answer)
+            if each.stale_us:
+                tell(session, _state_of(each, topic))
 
     def _view(self, session: Session, command: SubscribeMap | SubscribePresence, each: OpenMap) -> View:
         return each.view(_key_of(command), self._desk.asker(session))
@@ -377,6 +370,13 @@ class MapSubscriptions:
         """Their numbers mean nothing any more: clients subscribe again."""
         self._turns.run_own(self._end_each(topics))
 
+    def _tell_each(self, each: OpenMap) -> Steps:
+        for session in self._desk.sessions():
+            for view in each:
+                if session.open and self._hub.find(session.sink, view.topic.number) is not None:
+                    tell(session, _state_of(each, view.topic))
+            yield
+
     def _end_each(self, topics: Sequence[Topic]) -> Steps:
         for session in self._desk.sessions():
             ended = [topic for topic in topics if self._hub.find(session.sink, topic.number) is not None]
@@ -409,6 +409,24 @@ def check_may(session: Session, verb: Verb, channel: Channel, topic: str) -> Non
 def may(session: Session, verb: Verb, channel: Channel, topic: str) -> bool:
     identity = client_of(session).identity
     return identity.entitlements.may(verb, channel.value, topic, identity.subject)
+
+
+def _state_of(each: OpenMap, topic: Topic) -> messages.Message:
+    if each.stale_us:
+        return messages.state(
+            topic.number,
+            State.STALE,
+            each.stale_us,
+            StateCode.NATS_AWAY,
+            None,
+            "there is no connection to NATS",
+        )
+    return messages.state(topic.number, State.LIVE, each.live_us, None, None, None)
+
+
+def _is_behind(each: OpenMap, place: tuple[int, int] | None) -> bool:
+    """Whether the client comes from a gateway that was further."""
+    return place is not None and place[0] == each.epoch and place[1] > each.state.seq
 
 
 def _key_of(command: SubscribeMap | SubscribePresence) -> ViewKey:

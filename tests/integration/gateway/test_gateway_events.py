@@ -453,6 +453,23 @@ def test_a_stream_that_begins_anew_ends_subscriptions_which_may_come_again(
     run(scenario())
 
 
+def test_a_stream_that_somebody_deleted_is_created_again(run, nats_server, gateway, ws) -> None:
+    async def scenario() -> None:
+        async with gateway(nats_server.url) as server, await connect(nats_server.url) as bus:
+            client = await ws.open(server.port)
+            await publish(client, "desk.a", 1)
+            await bus.jetstream.delete_stream("MD_EVENTS")
+            post = {"op": "publish", "id": 6, "topic": "desk.a", "event": "x", "data": 2, "key": "two"}
+            client.send(post)
+            assert (await answer(client, 6))["code"] == "unavailable"
+            client.send(post)
+            while (found := await answer(client, 6))["type"] == "error":
+                client.send(post)
+            assert found["seq"] == 1
+
+    run(scenario())
+
+
 def test_an_older_server_is_asked_for_one_message_at_a_time(
     run, nats_server, gateway, ws, key, monkeypatch
 ) -> None:
