@@ -29,7 +29,9 @@ STATE = "document.querySelector('#state').textContent"
 SAID = "document.querySelector('#said').textContent"
 COUNT = "document.querySelector('#count').textContent"
 MESSAGES = "[...document.querySelectorAll('#messages li')].map((item) => item.className + item.textContent)"
-CELLS = "[...document.querySelectorAll('tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))"
+CELLS = (
+    "[...document.querySelectorAll('tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))"
+)
 TEXT = "document.querySelector('textarea').value"
 
 Opened = Callable[[str, str], Any]
@@ -111,7 +113,9 @@ def test_dashboard(run: Run, pages: Any) -> None:
                 metrics.kill()
                 await metrics.wait()
             async with connect(here.url) as client:
-                await client.put("ops.metrics", {"a/heat": {"value": 91, "unit": "°C", "warn": 70, "bad": 90}})
+                await client.put(
+                    "ops.metrics", {"a/heat": {"value": 91, "unit": "°C", "warn": 70, "bad": 90}}
+                )
                 await until(page, CELLS, lambda rows: rows[0][:3] == ["a", "heat", "91 °C"])
                 assert await page.evaluate("document.querySelector('td.bad').textContent") == "91 °C"
                 await client.put("ops.metrics", delete=["a/heat"])
@@ -127,7 +131,9 @@ def test_auction(run: Run, pages: Any) -> None:
             await alice.fill("[name=title]", "A <i>chair</i>")
             await alice.press("[name=title]", "Enter")
             for page in (alice, bob):
-                await until(page, CELLS, lambda rows: [row[:3] for row in rows] == [["A <i>chair</i>", "–", ""]])
+                await until(
+                    page, CELLS, lambda rows: [row[:3] for row in rows] == [["A <i>chair</i>", "–", ""]]
+                )
                 await page.fill("td input", "150")
             bid = "[...document.querySelectorAll('td button')].find((each) => each.textContent === 'Bid').click()"
             await asyncio.gather(alice.evaluate(bid), bob.evaluate(bid))
@@ -153,7 +159,9 @@ def test_inventory(run: Run, pages: Any) -> None:
                 await alice.fill("[name=count]", str(count))
                 await alice.press("[name=count]", "Enter")
             for page in (alice, bob):
-                await until(page, CELLS, lambda rows: [row[:2] for row in rows] == [["apples", "10"], ["pears", "5"]])
+                await until(
+                    page, CELLS, lambda rows: [row[:2] for row in rows] == [["apples", "10"], ["pears", "5"]]
+                )
                 await page.fill("tr:nth-child(1) input", "7")
                 await page.fill("tr:nth-child(2) input", "1")
             await alice.evaluate("document.querySelector('#said').textContent = ''")
@@ -162,9 +170,13 @@ def test_inventory(run: Run, pages: Any) -> None:
             said = [await until(page, SAID, lambda said: said != "") for page in (alice, bob)]
             assert sorted(said) == ["It is yours.", "Of apples there are only 3."]
             for page in (alice, bob):
-                await until(page, CELLS, lambda rows: [row[:2] for row in rows] == [["apples", "3"], ["pears", "4"]])
+                await until(
+                    page, CELLS, lambda rows: [row[:2] for row in rows] == [["apples", "3"], ["pears", "4"]]
+                )
                 lately = "[...document.querySelectorAll('#moves li')].map((item) => item.textContent.split(': ')[1])"
-                await until(page, lately, lambda moves: moves == ["−7 apples, −1 pears", "+5 pears", "+10 apples"])
+                await until(
+                    page, lately, lambda moves: moves == ["−7 apples, −1 pears", "+5 pears", "+10 apples"]
+                )
 
     run(scenario(), deadline_s=DEADLINE_S)
 
@@ -199,7 +211,8 @@ def test_document(run: Run, pages: Any, yjs: None) -> None:
             await until(bob, TEXT, lambda text: text == "one three 😀")
             # At the same time, in two places.
             await asyncio.gather(
-                type_into(alice, "'zero ' + area.value"), type_into(bob, "area.value.replace('😀', 'four 😁')")
+                type_into(alice, "'zero ' + area.value"),
+                type_into(bob, "area.value.replace('😀', 'four 😁')"),
             )
             for page in (alice, bob):
                 await until(page, TEXT, lambda text: text == "zero one three four 😁")
