@@ -11,8 +11,11 @@ import argparse
 import asyncio
 import json
 import os
+import random
+import shlex
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import uvloop
 from storm import Gateway
@@ -50,6 +53,7 @@ class Client(asyncio.Protocol):
         self.heard_at = time.monotonic()
         self.silence_s = 0.0
         self.bytes = self.messages = 0
+        self.refused = 0
         self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -60,6 +64,7 @@ class Client(asyncio.Protocol):
         self.is_lost = True
 
     def say(self, command: dict[str, object]) -> None:
+        self.command = command
         self.transport.write(frame(TEXT, json.dumps(command).encode()))
 
     def data_received(self, data: bytes) -> None:
@@ -94,6 +99,9 @@ class Client(asyncio.Protocol):
             self.transport.write(frame(PONG, payload))
         elif payload.startswith(b'{"type":"presence"'):
             self._take_presence(json.loads(payload))
+        elif payload.startswith(b'{"type":"error"'):
+            self.refused += 1
+            asyncio.get_running_loop().call_later(0.5 + random.random(), self.say, self.command)
         return True
 
     def _take_presence(self, message: dict[str, object]) -> None:
@@ -101,6 +109,12 @@ class Client(asyncio.Protocol):
         if message["page"] == message["pages"]:
             self.count = int(str(message["count"]))
             self._heard(self)
+
+
+def cpu_s(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def bench(options: argparse.Namespace) -> None:
@@ -136,13 +150,15 @@ async def join(options: argparse.Namespace, nats: EmbeddedNats, gateway: Gateway
                 done.set()
 
     clients: list[Client] = []
+    connecting = time.monotonic()
     for _ in range(options.clients):
         _, client = await loop.create_connection(lambda: Client(heard), "127.0.0.1", gateway.port)
         clients.append(client)
+    print(f"connected in {time.monotonic() - connecting:.1f} s", flush=True)
     await asyncio.sleep(options.settle)
     for client in clients:
         client.silence_s, client.bytes, client.heard_at = 0.0, 0, time.monotonic()
-    began = time.monotonic()
+    began, used_s = time.monotonic(), cpu_s(gateway.process.pid)
     for number, client in enumerate(clients):
         client.say(
             {
@@ -162,6 +178,7 @@ async def join(options: argparse.Namespace, nats: EmbeddedNats, gateway: Gateway
             await done.wait()
     except TimeoutError:
         print("not all counts became right")
+    used_s = cpu_s(gateway.process.pid) - used_s
     await asyncio.sleep(options.after)
     gateway.note_memory()
     async with await connect_bus(nats.url) as bus:
@@ -174,7 +191,9 @@ async def join(options: argparse.Namespace, nats: EmbeddedNats, gateway: Gateway
         "right": len(times),
         "half_s": round(times[len(times) // 2], 2) if times else None,
         "last_s": round(times[-1], 2) if times else None,
+        "gateway_cpu_s": round(used_s, 2),
         "silence_s": round(max(client.silence_s for client in clients), 2),
+        "refused_for_now": sum(client.refused for client in clients),
         "lost": sum(client.is_lost for client in clients),
         "messages_per_client": round(sum(client.messages for client in clients) / len(clients), 2),
         "mebibytes": round(sum(client.bytes for client in clients) / 2**20, 1),
@@ -194,7 +213,7 @@ def main() -> None:
     parser.add_argument(
         "--after", type=float, default=12.0, help="seconds that are watched once all counts are right"
     )
-    parser.add_argument("--server-args", nargs="*", default=[], help="more options for mdstream serve")
+    parser.add_argument("--server-args", type=shlex.split, default=[], help="more options for mdstream serve")
     uvloop.run(bench(parser.parse_args()))
 
 

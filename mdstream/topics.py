@@ -79,7 +79,9 @@ class TopicPattern(NamedTuple):
                 return cls(text, True)
             if _PREFIX.fullmatch(text):
                 return cls(text[:-1], False)
-        raise ValueError(f"is {_shown(text)}; it must be a topic, or the beginning of one and *, as in desk.*")
+        raise ValueError(
+            f"is {_shown(text)}; it must be a topic, or the beginning of one and *, as in desk.*"
+        )
 
     def matches(self, topic: str) -> bool:
         if self.is_whole:
@@ -95,4 +97,4 @@ def _shown(value: object) -> str:
     """Short and printable: it comes from outside."""
     if not isinstance(value, str):
         return "no string"
-    return ascii(value) if len(value) <= 64 else f"{ascii(value[:64])}…"
+    return ascii(value) if len(value) <= 64 else f"{value[:64]!a}…"

@@ -179,7 +179,11 @@ class DirectReader:
 
     def _end(self, answer: _Answer, status: bytes, pending: bytes | None) -> None:
         if status == NO_RESPONDERS:
-            answer.finish(BusUnavailable(f"{self._stream} does not answer; it may not exist, or not allow direct questions"))
+            answer.finish(
+                BusUnavailable(
+                    f"{self._stream} does not answer; it may not exist, or not allow direct questions"
+                )
+            )
         elif status in (_NOT_FOUND, _END):
             answer.has_more = bool(pending) and int(pending or 0) > 0
             answer.finish()

@@ -152,7 +152,9 @@ class NumberedReader:
             if not self._held:
                 break
             if asyncio.get_running_loop().time() >= until_s:
-                log.warning("%s: what came live has numbers that the stream has not; it is dropped", self.name)
+                log.warning(
+                    "%s: what came live has numbers that the stream has not; it is dropped", self.name
+                )
                 self._held.clear()
                 break
             await asyncio.sleep(AGAIN_S)
@@ -267,7 +269,9 @@ class NumberedStream:
         await self._bus.unsubscribe(subscription)
 
     def add(self, reader: NumberedReader) -> None:
-        reader.heard_s = float("-inf")  # what was stored while the subscription spread in a cluster is asked for soon
+        reader.heard_s = float(
+            "-inf"
+        )  # what was stored while the subscription spread in a cluster is asked for soon
         self._readers[reader] = None
 
     def remove(self, reader: NumberedReader) -> None:

@@ -1,7 +1,7 @@
 """Up to which event each user has acknowledged each topic: the key-value bucket ``MD_POSITIONS``.
 
-A value is ``epoch:seq``: when MD_EVENTS was created, in µs, and a number of it. Of one epoch it only grows: it is stored by compare-and-set, and who finds a greater one there
-takes it over. All gateways hear what is stored.
+A value is ``epoch:seq``: when MD_EVENTS was created, in µs, and a number of it. Of one epoch it only grows: it is stored by
+compare-and-set, and who finds a greater one there takes it over. All gateways hear what is stored.
 """
 
 from __future__ import annotations
@@ -180,7 +180,9 @@ class Positions:
 
     async def _put(self, position: Position, value: int) -> None:
         revision = await self._bus.publish_acked(
-            f"{POSITIONS_SUBJECT}.{position.key}", b"%d:%d" % (self._epoch, value), expected_seq=position.revision
+            f"{POSITIONS_SUBJECT}.{position.key}",
+            b"%d:%d" % (self._epoch, value),
+            expected_seq=position.revision,
         )
         position.revision, position.stored = revision, value
         self.stored_total += 1

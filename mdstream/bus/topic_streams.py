@@ -33,6 +33,9 @@ DUPLICATES_S: Final = 120.0
 POSITIONS_KEPT_S: Final = 30 * 86_400.0
 """A position that does not move for so long is forgotten; where events are kept for longer, four times as long as these."""
 
+POSITIONS_BYTES: Final = 128 * 1024 * 1024
+"""Room for about a million."""
+
 
 @dataclass(frozen=True, slots=True)
 class TopicStreamOptions:
@@ -96,7 +99,7 @@ def _positions_config(options: TopicStreamOptions) -> api.StreamConfig:
         subjects=[f"{POSITIONS_SUBJECT}.>"],
         max_msgs_per_subject=1,
         max_age=max(POSITIONS_KEPT_S, 4 * options.keep_s),
-        max_bytes=options.max_bytes,
+        max_bytes=min(options.max_bytes, POSITIONS_BYTES),
         discard=api.DiscardPolicy.OLD,
         deny_delete=True,
         allow_rollup_hdrs=True,

@@ -40,11 +40,19 @@ exit codes: 0 done, 1 cannot connect or refused, 2 wrong usage, 130 interrupted
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument(
-        "topic", metavar="TOPIC", nargs="?", type=topic, default=OWN, help="such as desk.notices (default: your own)"
+        "topic",
+        metavar="TOPIC",
+        nargs="?",
+        type=topic,
+        default=OWN,
+        help="such as desk.notices (default: your own)",
     )
     parser.add_argument("--ack", action="store_true", help="acknowledge what was printed")
     parser.add_argument(
-        "--device", metavar="NAME", default="", help="which of your devices this is, where each one acknowledges"
+        "--device",
+        metavar="NAME",
+        default="",
+        help="which of your devices this is, where each one acknowledges",
     )
     parser.add_argument(
         "--since", metavar="N", type=natural, help="those after this number; 0: all that are kept"
@@ -64,7 +72,9 @@ async def _events(args: argparse.Namespace) -> int:
         ) as client:
             with suppress(TimeoutError):
                 async with asyncio.timeout(args.for_s):
-                    await _print_all(args, await client.events(args.topic, device=args.device, since=args.since))
+                    await _print_all(
+                        args, await client.events(args.topic, device=args.device, since=args.since)
+                    )
     except ConnectionFailed as error:
         raise reachable(error) from error
     return EXIT_OK

@@ -81,7 +81,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="*",
         help="patterns such as SIM:*, BINANCE:BTC* (default: all)",
     )
-    add("--channels", metavar="A,B,…", default="*", help=f"some of {', '.join(INSTRUMENT_CHANNELS)} (default: all)")
+    add(
+        "--channels",
+        metavar="A,B,…",
+        default="*",
+        help=f"some of {', '.join(INSTRUMENT_CHANNELS)} (default: all)",
+    )
     add(
         "--depth",
         metavar="N",

@@ -338,4 +338,3 @@ class Followers:
             for logged in follower.topic.log.after(follower.acknowledged):
                 follower.flight.append((logged.seq, logged.size))
                 follower.flight_bytes += logged.size
-

@@ -15,7 +15,7 @@ USER: Final = "user"
 DEVICE: Final = "device"
 """Each device of a user acknowledges by itself."""
 HOWS: Final = (USER, DEVICE, NONE)
-FROMS: Final = ("all", "new")
+BEGINNINGS: Final = ("all", "new")
 MOST: Final = 1_000
 _SHAPE: Final = "must read PATTERN:user, PATTERN:device or PATTERN:none, and may end with :all or :new, as in desk.*:user:new"
 
@@ -36,7 +36,7 @@ def parse_policy(text: object) -> tuple[TopicPattern, Policy]:
     if not isinstance(text, str):
         raise ValueError(f"is {text!r}; it {_SHAPE}")
     pattern, how, since = (*text.split(":"), "new")[:3] if 1 <= text.count(":") <= 2 else ("", "", "")
-    if how not in HOWS or since not in FROMS:
+    if how not in HOWS or since not in BEGINNINGS:
         raise ValueError(f"is {text!r}; it {_SHAPE}")
     return TopicPattern.parse(pattern), Policy(how, since == "all")
 

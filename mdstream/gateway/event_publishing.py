@@ -140,7 +140,9 @@ class EventPublishing:
         if outcome.failed is not None:
             self._counts["unavailable"] += 1
             if session.open:
-                refused = CommandError(ErrorCode.UNAVAILABLE, f"{outcome.failed}; try again with the same key")
+                refused = CommandError(
+                    ErrorCode.UNAVAILABLE, f"{outcome.failed}; try again with the same key"
+                )
                 self._desk.refuse(session, id, refused)
             return
         self._counts["duplicates" if outcome.duplicate else "published"] += 1

@@ -122,7 +122,8 @@ class EventSubscriptions:
             return DEVICE if command.device else NONE
         if policy.acknowledge == DEVICE and not command.device:
             raise CommandError(
-                ErrorCode.BAD_VALUE, "each device acknowledges this topic by itself; device must say which it is"
+                ErrorCode.BAD_VALUE,
+                "each device acknowledges this topic by itself; device must say which it is",
             )
         return policy.acknowledge
 
@@ -140,7 +141,9 @@ class EventSubscriptions:
             )
             return
         except BusError as error:
-            self._give_up(session, command, opened, CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again"))
+            self._give_up(
+                session, command, opened, CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again")
+            )
             return
         except CommandError as error:
             self._give_up(session, command, opened, error)
@@ -242,9 +245,7 @@ class EventSubscriptions:
             self._hub.subscribe(sink, topic, (topic.epoch, topic.seq))
             start = min(max(opened.position.value or 0, opened.resume or 0), topic.seq)
             tell(session, self._subscribed(command, opened, resumed=resumed))
-            self.followers.begin(
-                Follower(session, opened.topic, opened.position, start, resumed=resumed)
-            )
+            self.followers.begin(Follower(session, opened.topic, opened.position, start, resumed=resumed))
 
     def _begin_plain(self, session: Session, command: SubscribeEvents, opened: _Opened) -> None:
         """Without acknowledgement: what came since the number that the client has, where it is kept here."""
@@ -292,7 +293,8 @@ class EventSubscriptions:
         check_may(client_of(session).identity, Verb.READ, Channel.EVENTS, topic.instrument.name)
         if self.followers.find(session, topic.number) is not None:
             raise CommandError(
-                ErrorCode.BAD_VALUE, "what is not acknowledged is sent again by itself; acknowledge what you have"
+                ErrorCode.BAD_VALUE,
+                "what is not acknowledged is sent again by itself; acknowledge what you have",
             )
         found = self._topics.find(topic.instrument.name)
         if found is None or found.topic is not topic:

@@ -64,6 +64,8 @@ class MapLog:
     def __init__(self, row: type[MapRow] = MapRow) -> None:
         self._row = row
         self._log: RowLog[str, MapRow] = RowLog()
+        self._formats: set[int] = set()
+        """In which rows are encoded as soon as they are set, not all at once when they are sent."""
 
     @property
     def seq(self) -> int:
@@ -76,7 +78,7 @@ class MapLog:
         """Becomes the map as it is now; what was before is not known."""
         self._log = RowLog()
         for key, entry in sorted(state.items(), key=lambda item: item[1].rev):
-            self._log.put(key, self._row(key, entry), entry.rev)
+            self._put(key, entry)
         self._log.begin(state.seq)
 
     def follow(self, state: MapState, applied: Applied) -> None:
@@ -86,11 +88,20 @@ class MapLog:
         for key in applied.set:
             entry = state.find(key)
             assert entry is not None
-            self._log.put(key, self._row(key, entry), state.seq)
+            self._put(key, entry)
         self._log.advance(state.seq)
 
+    def _put(self, key: str, entry: Entry) -> None:
+        row = self._row(key, entry)
+        self._log.put(key, row, entry.rev)
+        for format in self._formats:
+            row.encoded(format)
+
     def use(self, format: int) -> Iterator[None]:
-        """The steps that encode all rows which are not encoded yet."""
+        """Somebody wants this format: the steps that encode all rows, unless that was done before."""
+        if format in self._formats:
+            return
+        self._formats.add(format)
         for number, (_, row) in enumerate(list(self._log.rows()), 1):
             row.encoded(format)
             if number % STEP == 0:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
     from mdstream._core.fanout.topic import Topic
     from mdstream._core.net.session import Session
+    from mdstream.auth.identity import Identity
     from mdstream.bus import Bus
 
 OF_MAPS: Final = (Channel.MAP, Channel.PRESENCE)
@@ -137,15 +138,20 @@ class MapSubscriptions:
 
     # ---- subscribe
 
-    def subscribe(self, session: Session, command: SubscribeMap | SubscribePresence) -> None:
-        """Raises CommandError."""
+    def subscribe(self, session: Session, command: SubscribeMap | SubscribePresence) -> Steps | None:
+        """Raises CommandError, or returns the steps of the answer; None: it is answered once the maps are read."""
         if isinstance(command, SubscribePresence) and not command.interval_ms:
             command = replace(command, interval_ms=usual_ms(self._config))
-        wanted = self._check(session, command)
+        wanted, identity = self._check(session, command), client_of(session).identity
+        found = [self.topics.find(command.channel, topic) for topic in wanted]
+        ready = [each for each in found if each is not None and not _is_behind(each, wanted[each.name])]
+        if len(ready) == len(found):
+            return self._begin_all(session, command, ready, wanted, identity)
         charge_work(session, Work(LEVELS_TO_READ * len(wanted), 0))
         client_of(session).opening += len(wanted)
         self._desk.tally(session)
-        self._later(session, self._begin_once_read(session, command, wanted))
+        self._later(session, self._begin_once_read(session, command, wanted, identity))
+        return None
 
     def _check(
         self, session: Session, command: SubscribeMap | SubscribePresence
@@ -167,6 +173,7 @@ class MapSubscriptions:
         session: Session,
         command: SubscribeMap | SubscribePresence,
         wanted: dict[str, tuple[int, int] | None],
+        identity: Identity,
     ) -> None:
         try:
             found = [await self._open(command.channel, topic, place) for topic, place in wanted.items()]
@@ -178,7 +185,7 @@ class MapSubscriptions:
             client_of(session).opening -= len(wanted)
             self._desk.tally(session)
         if session.open:
-            self._turns.run(session, self._begin_all(session, command, found, wanted))
+            self._turns.run(session, self._begin_all(session, command, found, wanted, identity))
 
     async def _open(self, channel: Channel, topic: str, place: tuple[int, int] | None) -> OpenMap:
         try:
@@ -188,7 +195,7 @@ class MapSubscriptions:
                 found = self.topics.find(channel, topic) or await self.topics.open(channel, topic)
         except (TimeoutError, BusError):
             raise _unavailable(channel, topic) from None
-        if place is not None and place[0] == found.epoch and place[1] > found.state.seq:
+        if place is not None and _is_behind(found, place):
             await _wait(found.reach(place[1]), AHEAD_S)
         return found
 
@@ -198,9 +205,14 @@ class MapSubscriptions:
         command: SubscribeMap | SubscribePresence,
         found: list[OpenMap],
         wanted: dict[str, tuple[int, int] | None],
+        identity: Identity,
     ) -> Steps:
+        """``identity``: who was allowed it."""
         try:
-            self._check(session, command)  # what is allowed may have changed
+            if client_of(session).identity is not identity:
+                self._check(session, command)  # what is allowed may have changed
+            else:
+                self._desk.check_more(session, len(found))
             for each in found:
                 self._view(session, command, each)
             rows = sum(1 + len(each.state) for each in found) * LEVELS_PER_ROW
@@ -409,6 +421,11 @@ def check_may(session: Session, verb: Verb, channel: Channel, topic: str) -> Non
 def may(session: Session, verb: Verb, channel: Channel, topic: str) -> bool:
     identity = client_of(session).identity
     return identity.entitlements.may(verb, channel.value, topic, identity.subject)
+
+
+def _is_behind(each: OpenMap, place: tuple[int, int] | None) -> bool:
+    """Whether the client comes from a gateway that was further."""
+    return place is not None and place[0] == each.epoch and place[1] > each.state.seq
 
 
 def _key_of(command: SubscribeMap | SubscribePresence) -> ViewKey:

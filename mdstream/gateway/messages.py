@@ -217,7 +217,8 @@ def subscribed_events(
     *,
     resumed: bool,
 ) -> Message:
-    """``epoch``: the numbering that its numbers are of; ``acknowledge``: user, device or none; ``position``: up to which event that was done; ``newest``: the number of the newest event."""
+    """``epoch``: the numbering that its numbers are of; ``acknowledge``: user, device or none; ``position``: up to which event that was
+    done; ``newest``: the number of the newest event."""
     return {
         **_head("subscribed", id),
         "sub": sub,

@@ -118,10 +118,10 @@ class Subscriptions:
         self._check_load()
         self.candles.subscribe(session, command)
 
-    def subscribe_map(self, session: Session, command: SubscribeMap | SubscribePresence) -> None:
+    def subscribe_map(self, session: Session, command: SubscribeMap | SubscribePresence) -> Steps | None:
         """To maps, or to who is present."""
         self._check_load()
-        self.maps.subscribe(session, command)
+        return self.maps.subscribe(session, command)
 
     def subscribe_events(self, session: Session, command: SubscribeEvents) -> None:
         self._check_load()

@@ -276,6 +276,21 @@ def test_a_gateway_may_keep_maps_and_presence(
     assert "may not" not in caplog.text and "cannot" not in caplog.text
 
 
+def test_events_are_between_gateways_and_forged_by_nobody(run, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with server() as nats, gateway(nats) as running:
+            async with connect_client(running.url) as client:
+                found = await client.events("desk.a")
+                stream = found.updates()
+                await client.publish("desk.a", "notice", 1)
+                assert (await anext(stream)).data == 1
+            assert "may not" not in caplog.text
+            async with await connect(options(nats, "gateway")) as bus:
+                assert await denied(bus, "mdstream.ev.desk.a") == Denial("publish", "mdstream.ev.desk.a")
+
+    run(scenario())
+
+
 def test_a_feed_is_told_what_it_may_not_publish(run) -> None:
     async def scenario() -> None:
         found: asyncio.Future[MdstreamError] = asyncio.get_running_loop().create_future()

@@ -27,7 +27,22 @@ def _event(**fields: Any) -> Object:
 
 
 def data() -> list[tuple[str, Object]]:
-    values = [None, True, False, 0, -1, 2**31, -(2**40), 0.5, -0.001, "", "é東€", [], {}, [[1], {"a": [None]}]]
+    values = [
+        None,
+        True,
+        False,
+        0,
+        -1,
+        2**31,
+        -(2**40),
+        0.5,
+        -0.001,
+        "",
+        "é東€",
+        [],
+        {},
+        [[1], {"a": [None]}],
+    ]
     return [
         ("a notice", _event()),
         ("the first of a topic, from the bus", _event(seq=1, prev=0, sender=None)),
@@ -40,7 +55,14 @@ def data() -> list[tuple[str, Object]]:
 
 
 def messages() -> list[tuple[str, Object]]:
-    head = {"type": "subscribed", "id": 1, "sub": 11, "channel": "events", "topic": "desk.notices", "epoch": EPOCH}
+    head = {
+        "type": "subscribed",
+        "id": 1,
+        "sub": 11,
+        "channel": "events",
+        "topic": "desk.notices",
+        "epoch": EPOCH,
+    }
     return [
         (
             "subscribed without acknowledgement",
@@ -48,7 +70,14 @@ def messages() -> list[tuple[str, Object]]:
         ),
         (
             "subscribed with a position",
-            {**head, "topic": "user.alice", "acknowledge": "user", "position": 17, "newest": 4709, "resumed": True},
+            {
+                **head,
+                "topic": "user.alice",
+                "acknowledge": "user",
+                "position": 17,
+                "newest": 4709,
+                "resumed": True,
+            },
         ),
         (
             "nothing acknowledged yet",
@@ -57,14 +86,26 @@ def messages() -> list[tuple[str, Object]]:
         ("acknowledged", {"type": "acknowledged", "sub": 11, "seq": 4712}),
         ("recovered", {"type": "recovered", "id": 3, "sub": 11, "from": 4710, "last": 4980, "more": True}),
         ("recovered, no id was given", {"type": "recovered", "sub": 11, "from": 1, "last": 0, "more": False}),
-        ("published", {"type": "published", "id": 2, "topic": "desk.notices", "seq": 4712, "duplicate": False}),
-        ("published before", {"type": "published", "id": "k", "topic": "user.bob", "seq": 9, "duplicate": True}),
+        (
+            "published",
+            {"type": "published", "id": 2, "topic": "desk.notices", "seq": 4712, "duplicate": False},
+        ),
+        (
+            "published before",
+            {"type": "published", "id": "k", "topic": "user.bob", "seq": 9, "duplicate": True},
+        ),
     ]
 
 
 def commands() -> list[tuple[str, Object]]:
     subscribe = {"op": "subscribe", "id": 1, "channel": "events", "topics": ["user"]}
-    publish = {"op": "publish", "id": 2, "topic": "desk.notices", "event": "notice", "data": {"text": "hello"}}
+    publish = {
+        "op": "publish",
+        "id": 2,
+        "topic": "desk.notices",
+        "event": "notice",
+        "data": {"text": "hello"},
+    }
     return [
         ("subscribe to one's own topic", subscribe),
         ("subscribe as a device", {**subscribe, "topics": ["user", "desk.orders"], "device": "phone"}),

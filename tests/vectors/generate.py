@@ -123,7 +123,13 @@ def events() -> Object:
     messages = [_map(name, "type", message) for name, message in cases_events.messages()]
     commands = [_map(name, "op", command) for name, command in cases_events.commands()]
     bus = [
-        {"name": name, "subject": subject, "message": message, "json": json_text(message), "msgpack": msgpack_hex(message)}
+        {
+            "name": name,
+            "subject": subject,
+            "message": message,
+            "json": json_text(message),
+            "msgpack": msgpack_hex(message),
+        }
         for name, subject, message in cases_events.bus()
     ]
     return {"data": data, "messages": messages, "commands": commands, "bus": bus}

@@ -85,7 +85,8 @@ def test_from_a_client_of_one_gateway_to_a_client_of_another(run, nats_server, g
             assert [each["prev"] for each in got] == [0, 0, first]
             assert [each["data"] for each in got] == [data, [1], "again"]
             assert all(
-                (each["event"], each["sender"], each["redelivered"]) == ("notice", None, False) for each in got
+                (each["event"], each["sender"], each["redelivered"]) == ("notice", None, False)
+                for each in got
             )
             assert abs(got[0]["time"] / 1e6 - time.time()) < 60
 
@@ -101,7 +102,9 @@ def test_the_same_key_is_stored_once_and_the_sender_is_who_he_is(run, nats_serve
             await alice.until("subscribed")
             for client, sender in ((alice, "alice"), (bob, "bob")):
                 seq = await publish(client, "desk.a", {"sender": "eve"}, key="k1")
-                client.send({"op": "publish", "id": 2, "topic": "desk.a", "event": "x", "data": 1, "key": "k1"})
+                client.send(
+                    {"op": "publish", "id": 2, "topic": "desk.a", "event": "x", "data": 1, "key": "k1"}
+                )
                 again = await answer(client, 2)
                 assert (again["seq"], again["duplicate"]) == (seq, True)
                 event = await alice.until("event")
@@ -110,7 +113,9 @@ def test_the_same_key_is_stored_once_and_the_sender_is_who_he_is(run, nats_serve
     run(scenario())
 
 
-def test_who_resumes_gets_what_came_meanwhile_and_who_lacks_more_recovers(run, nats_server, gateway, ws) -> None:
+def test_who_resumes_gets_what_came_meanwhile_and_who_lacks_more_recovers(
+    run, nats_server, gateway, ws
+) -> None:
     async def scenario() -> None:
         async with gateway(nats_server.url) as one:
             writer = await ws.open(one.port)
@@ -184,7 +189,9 @@ def test_what_a_user_has_not_acknowledged_comes_on_any_gateway(run, nats_server,
     run(scenario())
 
 
-def test_what_is_not_acknowledged_in_time_is_sent_again(run, nats_server, gateway, ws, key, monkeypatch) -> None:
+def test_what_is_not_acknowledged_in_time_is_sent_again(
+    run, nats_server, gateway, ws, key, monkeypatch
+) -> None:
     monkeypatch.setattr(event_followers, "LEAST_WAIT_S", 0.3)
 
     async def scenario() -> None:
@@ -232,7 +239,9 @@ def test_who_acknowledges_nothing_is_sent_a_window_and_the_rest_as_it_acknowledg
     run(scenario())
 
 
-def test_each_device_acknowledges_by_itself_where_the_topic_says_so(run, nats_server, gateway, ws, key) -> None:
+def test_each_device_acknowledges_by_itself_where_the_topic_says_so(
+    run, nats_server, gateway, ws, key
+) -> None:
     async def scenario() -> None:
         config = {"auth_key_file": (key,), "events_topics": ("desk.orders:device:all", "desk.new:user:new")}
         async with gateway(nats_server.url, **config) as server:
@@ -283,7 +292,12 @@ def test_what_is_no_event_is_refused_counted_and_leaves_no_gap(run, nats_server,
                 await bus.publish_acked("ev.desk.a", payload)
             await bus.publish_acked("ev.desk.a", json.dumps({"type": "news", "data": {"a": 1}}).encode())
             event = await reader.until("event")
-            assert (event["event"], event["data"], event["sender"], event["prev"]) == ("news", {"a": 1}, None, first)
+            assert (event["event"], event["data"], event["sender"], event["prev"]) == (
+                "news",
+                {"a": 1},
+                None,
+                first,
+            )
             assert server._sessions.subscriptions.event_topics.counts["refused"] == len(wrong)
         assert "\x1b" not in caplog.text and "number" in caplog.text
 
@@ -318,7 +332,9 @@ def test_what_left_the_stream_unacknowledged_is_told(run, nats_server, gateway, 
 def test_what_is_not_allowed_is_refused(run, nats_server, gateway, ws, key) -> None:
     async def scenario() -> None:
         reads = {"channels": ["events"], "topics": ["desk.*"]}
-        async with gateway(nats_server.url, auth_key_file=(key,), publishes_burst=5, publishes_per_second=1) as server:
+        async with gateway(
+            nats_server.url, auth_key_file=(key,), publishes_burst=5, publishes_per_second=1
+        ) as server:
             alice = await ws.open(server.port, **bearer("alice", reads, LETTERS))
 
             async def refused(command: dict[str, Any]) -> tuple[str, str]:
@@ -339,7 +355,9 @@ def test_what_is_not_allowed_is_refused(run, nats_server, gateway, ws, key) -> N
             assert (await refused({**post, "topic": "user.bob", "key": 65 * "k"}))[0] == "bad_value"
             assert (await refused({**SUBSCRIBE, "topics": []}))[0] == "bad_value"
             assert (await refused({**SUBSCRIBE, "topics": ["user", "user.alice"]}))[0] == "bad_value"
-            assert (await refused({**SUBSCRIBE, "topics": ["desk.a"], "resume": {"desk.b": [1, 1]}}))[0] == "bad_value"
+            assert (await refused({**SUBSCRIBE, "topics": ["desk.a"], "resume": {"desk.b": [1, 1]}}))[
+                0
+            ] == "bad_value"
             assert (await refused({**SUBSCRIBE, "topics": ["desk.a"], "depth": 1}))[0] == "bad_command"
             alice.send({**SUBSCRIBE, "topics": ["user"]})
             sub = (await alice.until("subscribed"))["sub"]
@@ -384,7 +402,9 @@ def test_what_was_acknowledged_is_stored_before_the_gateway_ends(run, nats_serve
     run(scenario())
 
 
-def test_without_nats_events_are_unavailable_at_once_and_soon_after_it_is_back(run, nats_server, gateway, ws) -> None:
+def test_without_nats_events_are_unavailable_at_once_and_soon_after_it_is_back(
+    run, nats_server, gateway, ws
+) -> None:
     async def scenario() -> None:
         async with gateway(nats_server.url) as server:
             client = await ws.open(server.port)
@@ -407,7 +427,9 @@ def test_without_nats_events_are_unavailable_at_once_and_soon_after_it_is_back(r
     run(scenario())
 
 
-def test_a_stream_that_begins_anew_ends_subscriptions_which_may_come_again(run, nats_server, gateway, ws) -> None:
+def test_a_stream_that_begins_anew_ends_subscriptions_which_may_come_again(
+    run, nats_server, gateway, ws
+) -> None:
     async def scenario() -> None:
         async with gateway(nats_server.url) as server, await connect(nats_server.url) as bus:
             client = await ws.open(server.port)

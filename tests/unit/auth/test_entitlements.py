@@ -88,7 +88,9 @@ def test_a_request_is_allowed_if_one_grant_allows_all_of_it(
 @given(st.lists(grants, max_size=5), names)
 def test_a_name_may_be_told_if_any_channel_of_it_is_allowed(entries: list[dict[str, Any]], name: str) -> None:
     allowed = [
-        made(*entries).check(channel, name, depth, 1000) is None for channel in INSTRUMENT_CHANNELS for depth in (0, 1)
+        made(*entries).check(channel, name, depth, 1000) is None
+        for channel in INSTRUMENT_CHANNELS
+        for depth in (0, 1)
     ]
     assert made(*entries).may_see(name) == any(allowed)
 
@@ -267,7 +269,10 @@ def test_what_is_remembered_of_topics_is_bounded() -> None:
     ("wrong", "said"),
     [
         ({**DESK, "instruments": ["*"]}, "md.grants[0] has the unknown key 'instruments'"),
-        ({**DESK, "channels": ["book"]}, "md.grants[0].channels[0] must be one of events, map, presence or *"),
+        (
+            {**DESK, "channels": ["book"]},
+            "md.grants[0].channels[0] must be one of events, map, presence or *",
+        ),
         ({**DESK, "topics": ["a..b"]}, "md.grants[0].topics[0] is 'a..b'; it must be a topic"),
         ({**DESK, "topics": []}, "md.grants[0].topics must be a list with 1 to"),
         ({**DESK, "publish": 1}, "md.grants[0].publish must be true or false"),

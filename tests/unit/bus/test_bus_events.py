@@ -79,7 +79,10 @@ def test_missing_senders_are_nobody() -> None:
 
 
 def test_the_last_header_of_a_name_is_the_server_s() -> None:
-    block = b"NATS/1.0\r\nNats-Sequence: 999\r\nx: y\r\nNats-Sequence: 7\r\nNats-Time-Stamp: 2026-11-29T10:00:00.123456789Z\r\nNats-Last-Sequence: 5\r\n\r\n"
+    block = (
+        b"NATS/1.0\r\nNats-Sequence: 999\r\nx: y\r\nNats-Sequence: 7\r\n"
+        b"Nats-Time-Stamp: 2026-11-29T10:00:00.123456789Z\r\nNats-Last-Sequence: 5\r\n\r\n"
+    )
     assert header(block, b"Nats-Sequence") == b"7"
     assert header(block, b"Nats-Seq") is None
     found = numbered(block, b"p")
@@ -91,7 +94,12 @@ def test_the_last_header_of_a_name_is_the_server_s() -> None:
 
 
 def test_keys_are_of_one_user_topic_and_device() -> None:
-    keys = {position_key(user, topic, device) for user in ("a", "b") for topic in ("t", "u") for device in (None, "a", "t")}
+    keys = {
+        position_key(user, topic, device)
+        for user in ("a", "b")
+        for topic in ("t", "u")
+        for device in (None, "a", "t")
+    }
     assert len(keys) == 12
     assert "%" not in position_key("a", "user.a%40b", None)
     assert len({message_id("a", "b", "c"), message_id("ab", "", "c"), message_id("a", "bc", "")}) == 3

@@ -17,13 +17,18 @@ def test_policies() -> None:
     assert Policies(()).of("news") == Policy("none", False)
 
 
-@pytest.mark.parametrize("wrong", ["", "desk", "desk:", ":user", "desk:users", "desk:user:old", "a:user:new:x", "a..b:user", 7])
+@pytest.mark.parametrize(
+    "wrong", ["", "desk", "desk:", ":user", "desk:users", "desk:user:old", "a:user:new:x", "a..b:user", 7]
+)
 def test_what_is_no_policy_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="must read PATTERN:user|it must be a topic"):
         parse_policy(wrong)
 
 
 def test_as_a_setting() -> None:
-    assert load(environ={"MDSTREAM_EVENTS_TOPICS": "a:user, b.*:none"}).events_topics == ("a:user", "b.*:none")
+    assert load(environ={"MDSTREAM_EVENTS_TOPICS": "a:user, b.*:none"}).events_topics == (
+        "a:user",
+        "b.*:none",
+    )
     with pytest.raises(ConfigError, match="MDSTREAM_EVENTS_TOPICS"):
         load(environ={"MDSTREAM_EVENTS_TOPICS": "a:user,b"})
