@@ -82,7 +82,8 @@ class _Answer:
 
     def __init__(self) -> None:
         self.messages: list[Numbered] = []
-        self.has_more = False
+        self.has_more = self.is_single = False
+        """``is_single``: it is one message, and nothing is said of others."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def finish(self, error: BusError | None = None) -> None:
@@ -127,11 +128,12 @@ class DirectReader:
         BusError, BusUnavailable."""
         question = {"seq": max(from_seq, 1), "next_by_subj": subject, "batch": most, "max_bytes": most_bytes}
         answer = await self._ask(question, subject)
-        prev = 0
-        messages = []
-        for message in answer.messages:
-            messages.append(message._replace(prev=prev))
-            prev = message.seq
+        found = answer.messages
+        while answer.is_single and answer.messages and len(found) < most:  # the server knows no batches
+            answer = await self._ask({"seq": found[-1].seq + 1, "next_by_subj": subject}, subject)
+            found += answer.messages
+        prevs = [0, *(message.seq for message in found)]
+        messages = [message._replace(prev=prev) for message, prev in zip(found, prevs, strict=False)]
         return Batch(messages, answer.has_more)
 
     async def last(self, subject: str) -> Numbered | None:
@@ -174,7 +176,7 @@ class DirectReader:
             return
         answer.messages.append(message)
         if pending is None:  # one message only: a server before 2.11, or a question for one
-            answer.has_more = True
+            answer.has_more = answer.is_single = True
             answer.finish()
 
     def _end(self, answer: _Answer, status: bytes, pending: bytes | None) -> None:

@@ -167,8 +167,12 @@ class _Waiting(NamedTuple):
 class EventPublisher:
     """Publishes events in the order of its calls. ``begin`` first; ``tick`` a few times a second; ``close`` at the end."""
 
-    def __init__(self, bus: Bus, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self, bus: Bus, *, deadline_s: float = DEADLINE_S, missing: Callable[[], object] = lambda: None
+    ) -> None:
+        """``missing`` is called where there is no stream."""
         self._bus = bus
+        self._missing = missing
         self._deadline_s = deadline_s
         self._inbox = bus.new_inbox()
         self._subscription: Subscription | None = None
@@ -229,6 +233,7 @@ class EventPublisher:
         number = int(subject.rpartition(b".")[2])
         if headers is not None and headers.startswith(STATUS + NO_RESPONDERS):
             self._finish(number, Outcome(0, False, f"there is no stream {MD_EVENTS}"))
+            self._missing()
             return
         try:
             stored = _read_stored(payload)

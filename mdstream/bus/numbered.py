@@ -39,6 +39,8 @@ AT_ONCE: Final = 16
 HOLE_S: Final = 2.0
 """How long the stream is asked for what is missing before a live message: a replica that answers may lag behind."""
 AGAIN_S: Final = 0.05
+ENSURE_S: Final = 2.0
+"""Between two times that a stream is created that does not answer."""
 MOST_HELD: Final = 1_024
 """Live messages that a reader holds while it fills a hole; more are dropped, and read from the stream."""
 _RETRY_LEAST_S: Final = 0.1
@@ -139,6 +141,7 @@ class NumberedReader:
                 break
             except BusError as error:
                 log.debug("%s: what is missing cannot be read: %s", self.name, error)
+                self._stream.ensure_soon()
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _RETRY_MOST_S)
         self._work = None
@@ -214,6 +217,7 @@ class NumberedStream:
         self.epoch = 0
         """When the stream was created, in µs: another one has other numbers."""
         self._ensuring: asyncio.Task[None] | None = None
+        self._ensure_at_s = 0.0
 
     @property
     def connected(self) -> bool:
@@ -286,7 +290,13 @@ class NumberedStream:
                 self._readers[reader] = self._readers.pop(reader)
                 reader.ask()
 
+    def ensure_soon(self) -> None:
+        """Call where the stream did not answer: somebody may have deleted it. It is created again, if this is not tried already."""
+        if asyncio.get_running_loop().time() >= self._ensure_at_s and self._bus.connected:
+            self._reconnected()
+
     def _reconnected(self) -> None:
+        self._ensure_at_s = asyncio.get_running_loop().time() + ENSURE_S
         if self._ensuring is None or self._ensuring.done():
             self._ensuring = asyncio.get_running_loop().create_task(self._ensure_and_ask())
 

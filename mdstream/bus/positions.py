@@ -77,6 +77,8 @@ class Positions:
         self._unregister: Callable[[], None] | None = None
         self._rereading: asyncio.Task[None] | None = None
         self.stored_total = 0
+        self._warned = False
+        """It is not told again until something was stored."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -170,7 +172,7 @@ class Positions:
                 except BusConflict:
                     await self._read(position)
                 except BusError as error:
-                    log.debug("position %s is not stored: %s", position.key, error)
+                    self._warn(f"what users acknowledge is not stored: {error}")
                     await asyncio.sleep(delay_s)
                     delay_s = min(delay_s * 2, RETRY_MOST_S)
         finally:
@@ -184,9 +186,15 @@ class Positions:
             b"%d:%d" % (self._epoch, value),
             expected_seq=position.revision,
         )
+        self._warned = False
         position.revision, position.stored = revision, value
         self.stored_total += 1
         position.moved(position)
+
+    def _warn(self, text: str) -> None:
+        if not self._warned:
+            log.warning("%s; trying again", text)
+        self._warned = True
 
     def _hear(self, subject: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
         """What any gateway stores, this one included."""

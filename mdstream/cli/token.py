@@ -28,9 +28,10 @@ _EPILOG = """\
 examples:
   mdstream token --new-key dev                       dev.key, which signs, and dev.pub, which the gateway needs
   mdstream serve --auth-key-file dev.pub
-  mdstream token --key dev.key --subject alice       a token for everything, for an hour
+  mdstream token --key dev.key --subject alice       a token for all market data, for an hour
   mdstream token --new-api-key bot --subject desk-3 >> api-keys.toml      a key that signs requests, without an end
   mdstream token --key dev.key --subject bob --for 5m --instruments 'SIM:*' --channels book,ticker --depth 20
+  mdstream token --key dev.key --subject carol --topics 'desk.*' --publish 'desk.*,user.*'
   MDSTREAM_TOKEN=$(mdstream token --key dev.key --subject alice) mdstream watch SIM:BTC-USD
 
 It prints the token alone, so that a shell can take it. In production an identity provider makes tokens:
@@ -101,6 +102,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="the smallest interval (default: 0, every change)",
     )
+    add("--topics", metavar="A,B,…", help="topics that it may read, such as desk.* (default: its own)")
+    add("--publish", metavar="A,B,…", help="topics that it may publish events to, such as desk.*,user.*")
     add("--md", metavar="JSON", help="the whole claim md instead, as in docs/entitlements.md")
 
 
@@ -166,7 +169,9 @@ def _claims(args: argparse.Namespace, now_s: float) -> dict[str, Any]:
 def _md(args: argparse.Namespace) -> dict[str, Any]:
     """The claim ``md``, checked as a gateway checks it. Raises ConfigError."""
     try:
-        claim: dict[str, Any] = json.loads(args.md) if args.md is not None else {"grants": [_grant(args)]}
+        claim: dict[str, Any] = (
+            json.loads(args.md) if args.md is not None else {"grants": [_grant(args), *_topic_grants(args)]}
+        )
         Entitlements.from_claim(claim)
     except ValueError as error:
         raise ConfigError(f"the claim md cannot be used: {error}") from None
@@ -180,6 +185,19 @@ def _grant(args: argparse.Namespace) -> dict[str, Any]:
     }
     limits = {"depth": args.depth, "interval_ms": args.interval_ms}
     return {**grant, **{limit: value for limit, value in limits.items() if value}}
+
+
+def _topic_grants(args: argparse.Namespace) -> list[dict[str, Any]]:
+    reads, publishes = (
+        [part.strip() for part in (text or "").split(",") if part.strip()]
+        for text in (args.topics, args.publish)
+    )
+    grants: list[dict[str, Any]] = []
+    if reads:
+        grants.append({"channels": ["*"], "topics": reads})
+    if publishes:
+        grants.append({"channels": ["events"], "topics": publishes, "read": False, "publish": True})
+    return grants
 
 
 def _read_key(path: Path) -> SigningKey:

@@ -146,7 +146,7 @@ class EventTopics:
             )
         await self._stream.begin()
         positions = self._positions or Positions(bus, self._stream.epoch)
-        publisher = self._publisher or EventPublisher(bus)
+        publisher = self._publisher or EventPublisher(bus, missing=self._stream.ensure_soon)
         await positions.begin()
         await publisher.begin()
         self._positions, self._publisher = positions, publisher

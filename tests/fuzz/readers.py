@@ -6,16 +6,21 @@ import json
 from functools import cache
 from typing import Any
 
+import msgpack
+
 from attack import forge
 from mdstream.auth.entitlements import Entitlements
 from mdstream.auth.keys import KeySet, pem_key, read_jwk_set
 from mdstream.auth.sources import FixedKeys
 from mdstream.auth.tokens import Issuer, TokenVerifier
-from mdstream.errors import CommandError, Unauthorized
+from mdstream.bus.direct import Numbered
+from mdstream.bus.events import check_event, decode_event, encode_event
+from mdstream.errors import CommandError, PayloadError, Unauthorized
 from mdstream.gateway import commands, control_decoder, messages
 from mdstream.gateway.addresses import Networks
 from mdstream.gateway.commands import BadCommand, CommandReader, Ping
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.event_log import LoggedEvent, encode
 from mdstream.gateway.extensions import negotiate
 from mdstream.gateway.forwarded import forwarded_for
 from mdstream.gateway.handshake import Accepted
@@ -57,6 +62,21 @@ def read_commands(format: int, payload: bytes) -> None:
     except CommandError as error:
         refuse(format, control_decoder_unset(), error)
     compare_decoders(format, payload)
+
+
+def read_event(payload: bytes) -> None:
+    """What is accepted can be sent in both formats, and is the same event once it was published again."""
+    try:
+        event = decode_event(payload)
+    except PayloadError as error:
+        assert len(str(error)) < 500
+        return
+    check_event(event.type, event.data)
+    assert decode_event(encode_event(event)) == event
+    logged = LoggedEvent(Numbered(7, 5, 1, payload), 5, event)
+    text = json.loads(encode(JSON, 1, "a", logged, redelivered=False))
+    packed = msgpack.unpackb(encode(MSGPACK, 1, "a", logged, redelivered=False))
+    assert list(text.values())[1:] == packed[1:]
 
 
 def control_decoder_unset() -> Any:

@@ -140,6 +140,10 @@ def command_maps() -> Iterator[dict[str, Any]]:
     yield book | {"resume": {"SIM:A": [1000, 7]}}
     yield {"op": "unsubscribe", "subs": [1, 2, 3]}
     yield {"op": "recover", "sub": 1, "from": 0, "id": "x"}
+    events = {"op": "subscribe", "channel": "events", "topics": ["user", "desk.a"]}
+    yield events | {"id": 2, "device": "phone", "resume": {"desk.a": [1000, 7]}}
+    yield {"op": "ack", "sub": 1, "seq": 7}
+    yield {"op": "publish", "id": 3, "topic": "desk.a", "event": "x", "data": {"a": [1, None]}, "key": "k"}
     yield {"op": "auth", "token": "eyJhbGciOiJIUzI1NiJ9.e30.x"}
     yield {"op": "ping", "data": [None, True, 1.5, {"a": "\u20ac"}]}
 
@@ -179,6 +183,16 @@ def token_seeds() -> Iterator[bytes]:
 def claim_seeds() -> Iterator[bytes]:
     yield b'{"grants":[{"channels":["book","ticker"],"instruments":["SIM:*","A:?-USD"],"depth":20,"interval_ms":100}]}'
     yield b'{"grants":[{"channels":["*"],"instruments":["*"],"delay_ms":900000}]}'
+    yield b'{"grants":[{"channels":["events","map"],"topics":["desk.*","user.a%40b"],"read":false,"publish":true}]}'
+
+
+def event_seeds() -> Iterator[bytes]:
+    for vector in vectors("events")["bus"]:
+        yield bytes.fromhex(vector["msgpack"])
+        yield vector["json"].encode()
+    data = [None, True, 1.5, -1, 2**40, "\u20ac", {"a": [{}]}]
+    yield msgpack.packb({"type": "x", "data": data})
+    yield json.dumps({"type": "x", "data": data, "sender": None, "more": 1}).encode()
 
 
 def jwks_seeds() -> Iterator[bytes]:
@@ -220,6 +234,7 @@ TARGETS: dict[str, FuzzTarget] = {
         FuzzTarget("admin_requests", request_seeds, readers.answer_admin, longest=1024),
         FuzzTarget("tokens", token_seeds, readers.read_token, longest=1024),
         FuzzTarget("claims", claim_seeds, readers.read_claim),
+        FuzzTarget("events", event_seeds, readers.read_event),
         FuzzTarget("jwks", jwks_seeds, readers.read_jwks, longest=1024),
         FuzzTarget("proxy_header", proxy_seeds, readers.read_proxy_header, longest=128),
         FuzzTarget("forwarded", forwarded_seeds, readers.read_forwarded),

@@ -6,6 +6,7 @@ import pytest
 
 from mdstream.auth.api_keys import read_api_keys
 from mdstream.auth.client_key import ClientKey
+from mdstream.auth.topic_grants import Verb
 from mdstream.cli.main import main
 
 
@@ -26,11 +27,25 @@ def test_a_new_key_has_two_halves_that_only_its_owner_may_read(folder, capsys, a
     assert key.check(ClientKey.read(path).sign(b"text"), b"text")
 
 
+def test_topics_are_grants_of_their_own(capsys):
+    words = ["--topics", "desk.*, news", "--publish", "user.*", "--instruments", "SIM:*"]
+    assert main(["token", "--new-api-key", "bot", *words]) == 0
+    (key,) = read_api_keys(capsys.readouterr().out.encode()).values()
+    may = key.entitlements.may
+    assert may(Verb.READ, "events", "desk.a", "bob") and may(Verb.READ, "map", "news", "bob")
+    assert may(Verb.PUBLISH, "events", "user.carol", "bob")
+    assert not may(Verb.PUBLISH, "events", "desk.a", "bob") and not may(
+        Verb.READ, "events", "user.carol", "bob"
+    )
+    assert key.entitlements.check("book", "SIM:A", 0, 0) is None
+
+
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
         (["--new-api-key", "a/b"], 2, "must have no /"),
         (["--new-api-key", "a", "--algorithm", "RS256"], 2, "EdDSA or HS256, not RS256"),
+        (["--new-api-key", "a", "--topics", "a..b"], 2, "must be a topic"),
         (["--new-api-key", "a", "--md", "{}"], 2, "the claim md cannot be used"),
         (["--new-api-key", "there"], 1, "there.apikey exists already"),
     ],
