@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import importlib.util
-import shutil
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mdstream.client import connect
+from support.chromium import NEEDS, chromium, serving, until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAME = "SIM:BTC-USD"
-LOOK_S = 0.02
 PAGES_MAY = {"origin_allow": ("http://127.0.0.1:*",)}
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="needs the package playwright"),
-]
+pytestmark = NEEDS
 
 ROWS = "[...document.querySelectorAll('tbody tr')].map((tr) => [tr.className, ...[...tr.cells].map((td) => td.textContent)])"
 STATE = "document.querySelector('#state').textContent"
@@ -34,41 +24,17 @@ LOSE_ONE = f"(() => {{ on.board({{ first: seq + 2, last: seq + 2, rows: [], gone
 """As if the message before had been lost; what the page shows then."""
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def served() -> Iterator[str]:
     """Where examples/ is: as ``python -m http.server --directory examples`` serves it."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=EXAMPLES))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(EXAMPLES) as address:
+        yield address
 
 
 @asynccontextmanager
 async def opened(address: str) -> AsyncIterator[Any]:
-    from playwright.async_api import async_playwright
-
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        )
-        try:
-            page = await launched.new_page()
-            await page.goto(address)
-            yield page
-        finally:
-            await launched.close()
-
-
-async def until(page: Any, script: str, holds: Callable[[Any], bool]) -> Any:
-    while not holds(found := await page.evaluate(script)):
-        await asyncio.sleep(LOOK_S)
-    return found
+    async with chromium() as new_page:
+        yield await new_page(address)
 
 
 def is_live(rows: list[list[str]]) -> bool:

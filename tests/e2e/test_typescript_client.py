@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import re
@@ -20,8 +19,8 @@ from urllib.parse import quote
 import pytest
 
 from mdstream.client import Book, connect
+from support.typescript import NEEDS, NODE, PACKAGE, build_package
 
-PACKAGE = Path(__file__).parents[2] / "clients" / "typescript"
 NAME = "SIM:BTC-USD"
 # As the Python client names the fields, and as the TypeScript client does.
 VIEWS: list[tuple[dict[str, int], dict[str, int]]] = [
@@ -37,34 +36,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 
-def _node_command() -> tuple[str, ...]:
-    """Node with WebSocket: 22 or later has it, 20 with a flag."""
-    node = shutil.which("node")
-    said = subprocess.run([node, "--version"], capture_output=True, text=True).stdout if node else "v0."
-    major = int(said[1:].partition(".")[0])
-    if node is None or major < 20:
-        return ()
-    return (node,) if major >= 22 else (node, "--no-warnings", "--experimental-websocket")
-
-
-NODE = _node_command()
-pytestmark = [
-    pytest.mark.skipif(not NODE, reason="needs Node 20 or later"),
-    pytest.mark.skipif(
-        not (PACKAGE / "node_modules").exists(), reason="needs the packages of `make client-typescript`"
-    ),
-]
+pytestmark = NEEDS
 
 
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
-    """The package as it is published, of the sources that are here. Other processes of this run may want it at the same time."""
-    with (PACKAGE / "node_modules" / ".building").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        made = PACKAGE / "dist" / "mdstream-worker.min.js"
-        sources = [*PACKAGE.glob("src/*.ts"), *PACKAGE.glob("*.json"), PACKAGE / "tools" / "build.mjs"]
-        if not made.exists() or made.stat().st_mtime < max(each.stat().st_mtime for each in sources):
-            subprocess.run([NODE[0], "tools/build.mjs"], cwd=PACKAGE, check=True)
+    build_package()
 
 
 class Follower:

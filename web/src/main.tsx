@@ -1,8 +1,9 @@
 import "uplot/dist/uPlot.min.css";
 import "./tokens.css";
 import "./page.css";
-import { render } from "preact";
+import { options, render } from "preact";
 import { recolour } from "./draw/canvas.js";
+import { timed } from "./model/frames.js";
 import { settings } from "./model/settings.js";
 import { makePage } from "./page.js";
 import { followTitle } from "./title.js";
@@ -15,6 +16,8 @@ function dress({ theme, colourBlind }: { theme: string; colourBlind: boolean }):
   recolour();
 }
 
+// What is not drawn by hand is part of a frame too.
+options.debounceRendering = (update) => queueMicrotask(() => timed(update));
 dress(settings.now);
 settings.watch(dress);
 const page = makePage();

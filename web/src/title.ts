@@ -6,6 +6,7 @@ import type { Page } from "./page.js";
 
 const MARKS: Readonly<Record<Kind, string>> = {
   live: "●",
+  delayed: "◷",
   recovering: "◐",
   stale: "○",
   halted: "■",
@@ -37,6 +38,7 @@ function icon(canvas: HTMLCanvasElement, kind: Kind): string {
   const { bid, ask, warn, stale } = colour();
   const inks: Readonly<Record<Kind, string>> = {
     live: bid,
+    delayed: warn,
     recovering: warn,
     stale,
     halted: stale,

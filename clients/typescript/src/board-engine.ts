@@ -116,7 +116,7 @@ export class BoardEngine extends Engine<Board> {
   #apply(change: Change, anew: boolean): void {
     const view = mutable(this.view);
     const held = this.#recovery.waiting ? this.#recovery.complete() : [];
-    const gone = anew ? this.#notIn(change.rows) : change.gone;
+    const gone = anew ? this.#vanished(change.rows) : change.gone;
     this.view.put(change.rows, gone, anew);
     view.epoch = change.epoch;
     view.seq = change.last;
@@ -129,7 +129,7 @@ export class BoardEngine extends Engine<Board> {
   }
 
   /** The instruments that a whole board no longer has. */
-  #notIn(rows: readonly BoardRow[]): string[] {
+  #vanished(rows: readonly BoardRow[]): string[] {
     const there = new Set(rows.map(({ instrument }) => instrument));
     return [...this.view.rows.keys()].filter((instrument) => !there.has(instrument));
   }

@@ -18,7 +18,6 @@ interface Numbered {
 
 /** Delivers each event of a topic once and in order. What nobody acknowledges is asked for where it is missing. */
 export class EventsEngine extends Engine<Events> {
-  #epoch = 0;
   /** The newest number at `subscribed`. */
   #newest = 0;
   /** Up to where its user has acknowledged, and the gateway has been told. */
@@ -26,14 +25,14 @@ export class EventsEngine extends Engine<Events> {
   #sentAck = 0;
   readonly #recovery: Recovery<Numbered>;
 
-  /** `since`: the number after which events are to come first; null: from now on. */
+  /** `since`: after which event they are to begin; null: from now on. An epoch of 0 is any. */
   constructor(
     view: Events,
     private readonly line: Line,
-    since: number | null,
+    since: readonly [epoch: number, seq: number] | null,
   ) {
     super(view, line.session);
-    mutable(view).seq = since;
+    if (since !== null) [mutable(view).epoch, mutable(view).seq] = since;
     view.sendAck = (seq) => this.#acknowledge(seq);
     this.#recovery = new Recovery((from) => {
       mutable(view).recoveries++;
@@ -42,8 +41,8 @@ export class EventsEngine extends Engine<Events> {
   }
 
   override get resume(): [number, number] | null {
-    const { seq } = this.view;
-    return resumeOf(this.request, this.#epoch === 0 || seq === null ? null : [this.#epoch, seq]);
+    const { epoch, seq } = this.view;
+    return resumeOf(this.request, epoch === 0 || seq === null ? null : [epoch, seq]);
   }
 
   override recoverRefused(): void {
@@ -60,8 +59,8 @@ export class EventsEngine extends Engine<Events> {
     this.#newest = integer(newest, "newest");
     this.#sentAck = view.acknowledged ?? 0;
     // Another stream has numbers of its own, and all in it is new.
-    if (this.#epoch !== 0 && this.#epoch !== epoch) view.seq = this.#toAcknowledge = 0;
-    this.#epoch = integer(epoch, "epoch");
+    if (view.epoch !== 0 && view.epoch !== epoch) view.seq = this.#toAcknowledge = 0;
+    view.epoch = integer(epoch, "epoch");
     super.accept(message);
   }
 

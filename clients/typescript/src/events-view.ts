@@ -32,6 +32,8 @@ export class Events extends Subscription<EventsEvents> {
   readonly acknowledgement: "user" | "device" | "none" = "none";
   /** Up to where the user, or this device, has acknowledged; null: nothing. */
   readonly acknowledged: number | null = null;
+  /** Of which stream the numbers are; 0 until the gateway has confirmed. */
+  readonly epoch: number = 0;
   /** The number of the newest event that came; null before the first. */
   readonly seq: number | null = null;
   /** How often events were gone before they came. */

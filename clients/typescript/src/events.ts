@@ -11,8 +11,11 @@ export type { Events, EventsEvents, TopicEvent } from "./events-view.js";
 export interface EventsOptions {
   /** Which of the user's devices this is; needed where each device acknowledges by itself. */
   device?: string;
-  /** Where nothing is acknowledged: begin after this number, 0 with all that is kept. Without it, with what comes from now on. */
-  since?: number;
+  /**
+   * Where nothing is acknowledged: begin after this number, 0 with all that is kept. Without it, with what comes from now on. With the
+   * `epoch` of the number, all of another stream comes, whose numbers mean something else.
+   */
+  since?: number | readonly [epoch: number, seq: number];
 }
 
 export interface Published {
@@ -30,7 +33,8 @@ export interface PublishOptions {
 export function events(client: Client, topic = "user", { device, since }: EventsOptions = {}): Events {
   const line = lineOf(client);
   const request = topicRequest("events", topic, { device });
-  return line.open(request, (owner) => new EventsEngine(new Events(request, owner), line, since ?? null));
+  const begin = typeof since === "number" ? ([0, since] as const) : (since ?? null);
+  return line.open(request, (owner) => new EventsEngine(new Events(request, owner), line, begin));
 }
 
 /**

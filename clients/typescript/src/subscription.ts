@@ -26,7 +26,7 @@ export type SubscriptionState =
 export const TRUSTED: ReadonlySet<SubscriptionState> = new Set<SubscriptionState>(["live", "stale", "halted", "closed"]);
 
 export interface SubscriptionEvents {
-  /** The state or its code changed. */
+  /** The state, its code or its reason changed. */
   state: [state: SubscriptionState];
   /** The reference data changed. */
   ref: [ref: Reference];
@@ -191,13 +191,13 @@ export abstract class Subscription<Events extends SubscriptionEvents & EventMap<
     return this.#wasReady;
   }
 
-  /** @internal What the state is now; tells the listeners if it or its code is another one. `ended` is for good. */
+  /** @internal What the state is now; tells the listeners if it, its code or its reason is another one. `ended` is for good. */
   tell(status: Status): void {
     const before = this.#status;
     if (before.state === "ended") return;
     this.#status = status;
     if (TRUSTED.has(status.state)) this.#wasReady = true;
-    if (status.state !== before.state || status.code !== before.code)
+    if (status.state !== before.state || status.code !== before.code || status.reason !== before.reason)
       (this as unknown as AnySubscription).emit("state", status.state);
   }
 

@@ -220,6 +220,13 @@ describe("events", () => {
     expect(last()).toMatchObject({ op: "recover", from: 1 });
   });
 
+  test("since a number of another stream begins with all of this one", async () => {
+    const { last, answer } = await follow({ since: [EPOCH - 1, 9_000] });
+    expect(last()).toMatchObject({ resume: { "desk.a": [EPOCH - 1, 9_000] } });
+    answer(EVENTS);
+    expect(last()).toMatchObject({ op: "recover", from: 1 });
+  });
+
   test("what is gone for good is told", async () => {
     const { view, say, answer } = await follow();
     answer(EVENTS);

@@ -142,7 +142,7 @@ export function drawVeil(surface: Surface, kind: string): void {
   context.globalAlpha = 1;
   context.fillStyle = ink;
   context.fillRect(0, 0, width, 2);
-  if (kind === "halted") return;
+  if (kind === "halted" || kind === "delayed") return;
   context.save();
   context.beginPath();
   context.rect(0, 0, 5, height);

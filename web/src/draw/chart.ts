@@ -181,7 +181,8 @@ export class Chart {
 
   #markState(): void {
     const { kind } = shownOf(this.market.feed, this.market.book);
-    if (kind === "live" || kind === "waiting" || this.#newest === 0 || this.#notLive.has(this.#newest)) return;
+    if (kind === "live" || kind === "delayed" || kind === "waiting" || this.#newest === 0 || this.#notLive.has(this.#newest))
+      return;
     if (this.#notLive.size > MOST_BANDS) this.#notLive.clear();
     this.#notLive.add(this.#newest);
     this.#bands.update(this.#band(this.#newest));

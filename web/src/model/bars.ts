@@ -4,11 +4,14 @@ import type { Trade } from "@mdstream/client";
 import { type Candle, type Candles, candles, readCandle } from "@mdstream/client/candles";
 import type { Market } from "./market.js";
 import { SPAN_S, type Span, settings } from "./settings.js";
+import { seconds } from "./shown.js";
 import { Value } from "./value.js";
 
 const HISTORY = 500;
 const PAGE = 500;
 const MOST_BARS = 20_000;
+const MOST_AT_ONCE = 5_000;
+const FURTHER = 8;
 
 /** In ticks and lots. */
 export interface Bar {
@@ -35,7 +38,8 @@ export class Bars {
   #view: Candles | null = null;
   #local = false;
   #loading = false;
-  #oldest = Infinity;
+  /** The first bar, once there is none before it. */
+  #oldest = 0;
   #span: Span = "1m";
   #epoch = 0;
   #seq = 0;
@@ -44,11 +48,7 @@ export class Bars {
     market.instrument.watch(() => this.#begin());
     market.onTrade.add((trade) => this.#takeTrade(trade));
     settings.watch(({ span }) => span !== this.#span && this.#begin());
-    // A gateway that has no candles now says so, and is asked again.
-    market.feed.tick.watch(() => {
-      const { state, reason } = this.#view ?? {};
-      if (state === "pending" && reason) this.#makeLocal(reason);
-    });
+    market.feed.tick.watch(() => this.#checkHistory());
   }
 
   get span(): Span {
@@ -57,9 +57,8 @@ export class Bars {
 
   /** Older ones, as far as the gateway has them. */
   async older(): Promise<void> {
-    if (this.#local || this.#loading || this.bars.length === 0 || this.bars.length > MOST_BARS) return;
-    const first = this.bars[0]!.start;
-    if (first >= this.#oldest) return;
+    const first = this.bars[0]?.start ?? 0;
+    if (this.#local || this.#loading || this.bars.length > MOST_BARS || first === 0 || first === this.#oldest) return;
     this.#loading = true;
     try {
       await this.#load(first);
@@ -74,13 +73,22 @@ export class Bars {
     this.#span = span;
     this.bars = [];
     this.#local = false;
-    this.#oldest = Infinity;
+    this.#oldest = 0;
     this.note.set("");
     const instrument = this.market.instrument.now;
     const view = (this.#view = candles(this.market.feed.client, instrument, { span, history: HISTORY }));
     view.on("change", (changed) => view === this.#view && this.#take(view, changed));
     view.on("end", (error) => view === this.#view && error !== null && this.#makeLocal(whyOf(String(error.code), error.message)));
     this.onReset();
+  }
+
+  /** A gateway that has no candles now says so, and is asked again; one that is late never has any. */
+  #checkHistory(): void {
+    const { state, reason } = this.#view ?? {};
+    const { delayMs = 0 } = this.market.book ?? {};
+    if (state === "pending" && reason)
+      this.#makeLocal(delayMs > 0 ? `a gateway that is ${seconds(delayMs)} late has none` : reason);
+    if (delayMs > 0 && this.#local) this.#view?.close();
   }
 
   #makeLocal(why: string): void {
@@ -140,31 +148,49 @@ export class Bars {
   }
 
   async #load(before: number): Promise<void> {
-    const { instrument, feed } = this.market;
-    const span = SPAN_S[this.#span];
-    const query = new URLSearchParams({
-      instrument: instrument.now,
-      span: this.#span,
-      from: String(before - PAGE * span),
-      to: String(before - span),
-      limit: String(PAGE),
-    });
-    const { token } = feed.address;
-    const headers: Record<string, string> = token === null ? {} : { Authorization: `Bearer ${token}` };
-    const [view, name] = [this.#view, instrument.now];
-    const answer = await fetch(`v1/candles?${query}`, { headers, cache: "no-store" }).catch(() => null);
-    if (view !== this.#view || name !== instrument.now) return;
-    if (answer === null || !answer.ok) {
-      this.#oldest = before;
-      return;
-    }
-    const { rows } = (await answer.json()) as { rows: unknown[] };
-    if (view !== this.#view) return;
+    const [view, scale] = [this.#view, [this.priceExp, this.sizeExp] as const];
+    const rows = await this.#before(before);
+    if (view !== this.#view || rows === null) return; // of another instrument or span; or it did not work, and is tried again
     if (rows.length === 0) this.#oldest = before;
-    const older = rows.map((row) => ofCandle(readCandle(row), this.priceExp, this.sizeExp)).filter(({ start }) => start < before);
-    this.bars = [...older, ...this.bars];
-    if (older.length > 0) this.onReset();
+    this.bars = [...rows.map((candle) => ofCandle(candle, ...scale)), ...this.bars];
+    if (rows.length > 0) this.onReset();
   }
+
+  /** The newest before this start; null if the gateway does not say. Where long nothing was traded, it looks further back. */
+  async #before(end: number): Promise<Candle[] | null> {
+    const { instrument } = this.market;
+    const [name, span] = [instrument.now, this.#span];
+    for (let width = PAGE * SPAN_S[span]; ; width *= FURTHER) {
+      const from = Math.max(0, end - width);
+      const found: Candle[] = [];
+      for (let at: number | null = from; at !== null; ) {
+        const page: Older | null = await this.#ask({
+          instrument: name,
+          span,
+          from: String(at),
+          to: String(end),
+          limit: String(PAGE),
+        });
+        if (page === null || name !== instrument.now || span !== this.#span) return null;
+        found.push(...page.rows.map(readCandle));
+        at = page.next;
+      }
+      if (found.length > 0 || from === 0) return found.slice(-MOST_AT_ONCE);
+    }
+  }
+
+  async #ask(query: Record<string, string>): Promise<Older | null> {
+    const { token } = this.market.feed.address;
+    const headers: Record<string, string> = token === null ? {} : { Authorization: `Bearer ${token}` };
+    const address = `v1/candles?${new URLSearchParams(query)}`;
+    const answer = await fetch(address, { headers, cache: "no-store" }).catch(() => null);
+    return answer?.ok ? ((await answer.json()) as Older) : null;
+  }
+}
+
+interface Older {
+  readonly rows: readonly unknown[];
+  readonly next: number | null;
 }
 
 /** An older gateway does not know the channel, or its fields. */

@@ -12,10 +12,15 @@ export class FaultyTransport implements Transport {
   #connection: Connection | null = null;
   #loseNext = false;
   #held: (() => void)[] | null = null;
-  #onLost: (() => void) | null = null;
+
+  constructor(
+    private readonly tried: () => void,
+    private readonly lost: () => void,
+  ) {}
 
   open(url: string, protocols: string[], events: TransportEvents): Connection {
     this.tries++;
+    this.tried();
     const connection = this.#inner.open(url, protocols, {
       opened: () =>
         this.#pass(() => {
@@ -39,9 +44,8 @@ export class FaultyTransport implements Transport {
   }
 
   /** The next change of a book never arrives. */
-  lose(lost: () => void): void {
+  lose(): void {
     this.#loseNext = true;
-    this.#onLost = lost;
   }
 
   /** Nothing arrives for so long; then all at once. */
@@ -63,8 +67,7 @@ export class FaultyTransport implements Transport {
   #deliver(data: string | ArrayBuffer, events: TransportEvents): void {
     if (this.#loseNext && isDelta(data)) {
       this.#loseNext = false;
-      this.#onLost?.();
-      return;
+      return this.lost();
     }
     events.message(data);
   }

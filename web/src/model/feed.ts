@@ -1,9 +1,11 @@
 // The connection: the client, what is measured of it, and the faults that one can make.
 
-import { type Client, type Clock, connect } from "@mdstream/client";
+import type { Client } from "@mdstream/client";
 import type { Address } from "./address.js";
-import { FaultyTransport } from "./faults.js";
 import { onFrame } from "./frames.js";
+import type { Order, Report } from "./line.js";
+import { type Link, link } from "./link.js";
+import { wallMs } from "./time.js";
 import { Timeline } from "./timeline.js";
 import { Value } from "./value.js";
 
@@ -13,7 +15,6 @@ const QUIET_MS = 1_500;
 /** Messages a second from which on silence says something. */
 const BUSY = 4;
 export const WINDOW_S = 60;
-export const STALL_MS = 10_000;
 
 /** What a second was like. */
 export interface Second {
@@ -24,14 +25,8 @@ export interface Second {
   readonly p99: number | null;
 }
 
-/** The wall clock in ms, as exact as the page may know it. */
-export function wallMs(): number {
-  return performance.timeOrigin + performance.now();
-}
-
 export class Feed {
   readonly client: Client;
-  readonly transport = new FaultyTransport();
   readonly timeline = new Timeline();
   readonly seconds: Second[] = [];
   readonly tick = new Value(0);
@@ -39,6 +34,8 @@ export class Feed {
   readonly changed = new Value(0);
   /** When the client tries again, by `performance.now()`; 0: it does not. */
   retryAt = 0;
+  /** Connections that were tried since the last one that was opened. */
+  tries = 0;
   warning = "";
   conflated = 0;
   rtt: number | null = null;
@@ -52,22 +49,12 @@ export class Feed {
   #rate = 0;
   #quiet = false;
   #probed = false;
-  #longest = 0;
+  readonly #link: Link;
 
   constructor(readonly address: Address) {
-    const clock: Clock = {
-      now: () => performance.now(),
-      after: (ms, callback) => {
-        this.#longest = ms; // the newest timer: when the client goes to `reconnecting`, that of its next try
-        const timer = setTimeout(callback, Math.min(ms, 2 ** 31 - 1));
-        return () => clearTimeout(timer);
-      },
-    };
-    const { url, token } = address;
-    const { transport } = this;
-    this.client = connect(url, { transport, clock, policy: { backoffCapMs: 5_000 }, ...(token === null ? {} : { token }) });
+    this.#link = link(address, (report) => this.#hear(report));
+    this.client = this.#link.client;
     this.client.on("state", (state) => {
-      this.retryAt = state === "reconnecting" ? performance.now() + this.#longest : 0;
       this.timeline.connection(state);
       this.#heardAt = performance.now();
       this.changed.set(this.changed.now + 1);
@@ -99,22 +86,12 @@ export class Feed {
 
   // ---- faults
 
-  drop(): void {
-    this.timeline.fault("dropped the connection");
-    this.transport.drop();
-  }
-
-  lose(): void {
-    this.transport.lose(() => this.timeline.fault("lost a message"));
-  }
-
-  stall(): void {
-    this.timeline.fault(`stalled for ${STALL_MS / 1000} s`);
-    this.transport.stall(STALL_MS);
+  order(order: Order): void {
+    this.#link.order(order);
   }
 
   async kill(): Promise<string | null> {
-    this.timeline.fault("killed the gateway");
+    this.timeline.fault("killed the gateway", performance.now());
     const headers = this.address.token === null ? {} : { Authorization: `Bearer ${this.address.token}` };
     try {
       const answer = await fetch("demo/kill", { method: "POST", headers, cache: "no-store" });
@@ -122,6 +99,13 @@ export class Feed {
     } catch {
       return null; // it died while it answered: that is what was asked for
     }
+  }
+
+  #hear({ fault, at, tries, retryAt }: Report): void {
+    if (fault !== "") this.timeline.fault(fault, at - performance.timeOrigin);
+    this.tries = tries;
+    this.retryAt = retryAt === 0 ? 0 : retryAt - performance.timeOrigin;
+    this.changed.set(this.changed.now + 1);
   }
 
   // ---- measuring
@@ -147,6 +131,7 @@ export class Feed {
     if (silent > PROBE_MS && this.#rate >= BUSY && !this.#probed) {
       this.#probed = true;
       this.client.probe();
+      void this.client.ping(); // the worker tells its pages of no other answer
     }
     if (quiet !== this.#quiet) {
       this.#quiet = quiet;

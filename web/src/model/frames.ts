@@ -9,6 +9,8 @@ let asked = false;
 /** Script time of the newest frames, in ms. */
 export const costs: number[] = [];
 const MOST_COSTS = 600;
+/** Script time since the last frame, in ms. */
+let handled = 0;
 const afterFrame = new Set<() => void>();
 
 export function invalidate(drawer: Drawer): void {
@@ -19,6 +21,14 @@ export function invalidate(drawer: Drawer): void {
 export function onFrame(listener: () => void): () => void {
   afterFrame.add(listener);
   return () => afterFrame.delete(listener);
+}
+
+/** Does something between frames; what it costs counts as part of the next one. */
+export function timed(what: () => void): void {
+  const began = performance.now();
+  what();
+  handled = document.hidden ? 0 : handled + performance.now() - began;
+  ask();
 }
 
 function ask(): void {
@@ -34,7 +44,8 @@ function run(now: number): void {
   dirty.clear();
   for (const drawer of drawers) drawer.draw(now);
   for (const listener of afterFrame) listener();
-  costs.push(performance.now() - began);
+  costs.push(handled + performance.now() - began);
+  handled = 0;
   if (costs.length > MOST_COSTS) costs.splice(0, costs.length - MOST_COSTS);
 }
 

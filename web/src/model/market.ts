@@ -12,6 +12,11 @@ const HIDDEN_MS = 1_000;
 const HIDE_AFTER_MS = 5_000;
 const KEPT_TRADES = 500;
 
+/** Buckets of so many ticks, or as large as leaves so many significant figures. */
+export type Grouping = Pick<BookOptions, "group" | "groupDigits">;
+
+const DIGITS = [6, 5, 4, 3];
+
 /** A line of the tape: a trade, or what is missing. */
 export type TapeRow = Trade | { readonly lost: readonly [number, number] };
 
@@ -67,8 +72,7 @@ export class Market {
   readonly instrument = new Value("");
   /** Another state of the book, or another book. */
   readonly changed = new Value(0);
-  /** Ticks per bucket, by instrument. */
-  readonly group = new Value(1);
+  readonly grouping = new Value<Grouping>({ group: 1 });
   readonly tape: TapeRow[] = [];
   /** Counts rows of the tape, so that one that stands still knows how many are new. */
   tapeCount = 0;
@@ -122,7 +126,7 @@ export class Market {
   select(instrument: string): void {
     if (instrument === this.instrument.now || instrument === "") return;
     this.feed.timeline.forget();
-    this.group.set(1);
+    this.grouping.set({ group: 1 });
     this.instrument.set(instrument);
     change({ instrument });
     this.#subscribe();
@@ -136,27 +140,27 @@ export class Market {
     this.#followTrades(this.instrument.now);
   }
 
-  setGroup(ticks: number): void {
-    if (ticks === this.group.now) return;
-    this.group.set(ticks);
+  setGrouping(grouping: Grouping): void {
+    this.grouping.set(grouping);
     this.#subscribe();
   }
 
-  /** Groups that the gateway always serves, and that make sense at this price. */
-  get groups(): number[] {
+  /** Those that the gateway always serves, and that make sense at this price. */
+  get groupings(): Grouping[] {
     const { book } = this;
     const tick = Math.max(1, book?.ref.tick ?? 1);
     const price = Math.abs(book?.bids.ticks(0) ?? NaN) || 1e6;
     const served = (this.feed.client.welcome?.limits["groups"] ?? []) as readonly number[];
-    const sensible = served.filter((ticks) => ticks <= price / 100 && ticks % tick === 0);
-    return [tick, ...sensible.filter((ticks) => /^[125]0*$/.test(String(ticks / tick)))].slice(0, 12);
+    const sensible = served.filter((ticks) => ticks > tick && ticks <= price / 100 && ticks % tick === 0);
+    const ticks = sensible.filter((each) => /^[125]0*$/.test(String(each / tick))).slice(0, 12);
+    return [...[1, ...ticks].map((group) => ({ group })), ...DIGITS.map((groupDigits) => ({ groupDigits }))];
   }
 
   #subscribe(): void {
     const instrument = this.instrument.now;
     if (instrument === "") return;
     const intervalMs = this.#hidden ? HIDDEN_MS : 0;
-    this.#ladder.show(instrument, { depth: settings.now.depth, group: this.group.now, intervalMs });
+    this.#ladder.show(instrument, { depth: settings.now.depth, ...this.grouping.now, intervalMs });
     this.#whole.show(instrument, { intervalMs: this.#hidden ? HIDDEN_MS : WHOLE_MS });
   }
 
@@ -186,7 +190,8 @@ export class Market {
 
   #bookChanged(book: Book, { kind, first, last, ts }: BookChange): void {
     // A snapshot may be of an event long ago.
-    this.feed.came(book.state === "live" && kind === "delta" ? ts : 0, last - first);
+    const shownAt = ts + 1000 * book.delayMs;
+    this.feed.came(book.state === "live" && kind === "delta" ? shownAt : 0, last - first);
     if (!this.#trusted) {
       this.#how = kind === "snapshot" ? "by a snapshot" : "by what was missing";
       this.#stateChanged(book);

@@ -3,7 +3,7 @@
 import type { Book, SubscriptionState } from "@mdstream/client";
 import type { Feed } from "./feed.js";
 
-export type Kind = "live" | "recovering" | "stale" | "halted" | "offline" | "waiting" | "refused";
+export type Kind = "live" | "delayed" | "recovering" | "stale" | "halted" | "offline" | "waiting" | "refused";
 
 export interface Shown {
   readonly kind: Kind;
@@ -33,6 +33,7 @@ const WORDS: Readonly<Record<string, string>> = {
 /** How much is left of the colour of what is shown. */
 export const OPACITY: Readonly<Record<Kind, number>> = {
   live: 1,
+  delayed: 0.8,
   recovering: 0.6,
   stale: 0.4,
   halted: 1,
@@ -47,7 +48,7 @@ export function shownOf(feed: Feed, book: Book | null): Shown {
     const why = client.error?.message ?? "closed";
     return { kind: "refused", text: why, spoken: why };
   }
-  if (client.state === "reconnecting" || (client.state === "connecting" && (client.reason !== null || feed.transport.tries > 1))) {
+  if (client.state === "reconnecting" || (client.state === "connecting" && (client.reason !== null || feed.tries > 1))) {
     return offline(feed);
   }
   if (client.state === "connecting") return same("waiting", "connecting");
@@ -61,7 +62,7 @@ function bookState(book: Book): Shown {
   const why = whyOf(book.code, book.reason);
   const { state } = book;
   const known: Partial<Record<SubscriptionState, () => Shown>> = {
-    live: () => same("live", "live"),
+    live: () => (book.delayMs > 0 ? same("delayed", `delayed ${seconds(book.delayMs)}`) : same("live", "live")),
     recovering: () => same("recovering", `recovering: ${why || `gap from ${book.seq + 1}`}`),
     stale: () => aged(book, why),
     halted: () => same("halted", why === "" ? "halted" : `halted: ${why}`),
@@ -79,7 +80,7 @@ function aged(book: Book, why: string): Shown {
 }
 
 function offline(feed: Feed): Shown {
-  const { tries } = feed.transport;
+  const { tries } = feed;
   const inMs = feed.retryAt - performance.now();
   const nth = tries > 0 ? ` (${ordinal(tries + (inMs > 0 ? 1 : 0))} try)` : "";
   const when = inMs > 0 ? `reconnecting in ${seconds(inMs)}` : "connecting";
@@ -89,6 +90,11 @@ function offline(feed: Feed): Shown {
 function whyOf(code: string | null, reason: string | null): string {
   if (reason !== null && reason !== "") return reason;
   return code === null ? "" : (WORDS[code] ?? code);
+}
+
+/** Whether prices are shown as they are: the newest, or the last before the venue stopped. */
+export function asItIs(kind: Kind): boolean {
+  return kind === "live" || kind === "halted";
 }
 
 function same(kind: Kind, text: string): Shown {

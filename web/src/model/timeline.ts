@@ -25,8 +25,9 @@ export class Timeline {
   #live = false;
   #wasLive = false;
 
-  fault(what: string): void {
-    this.#add(what, null, "");
+  /** Something was done now, or at this time by `performance.now()`. */
+  fault(what: string, at: number): void {
+    this.#add(what, at, null, "");
     this.#live = false;
   }
 
@@ -59,14 +60,14 @@ export class Timeline {
     return last !== undefined && last.recovered === null && performance.now() - last.at < 10 * NO_EFFECT_MS ? last : null;
   }
 
-  #add(what: string, told: number | null, toldAs: string): void {
-    const incident = { what, at: performance.now(), told, toldAs, recovered: null, how: "" };
+  #add(what: string, at: number, told: number | null, toldAs: string): void {
+    const incident = { what, at, told, toldAs, recovered: null, how: "" };
     this.incidents.set([...this.incidents.now, incident].slice(-MOST));
   }
 
   #tell(as: string): void {
     const open = this.#open;
-    if (open === null) this.#add(as, performance.now(), as);
+    if (open === null) this.#add(as, performance.now(), performance.now(), as);
     else if (open.told === null) {
       open.told = performance.now();
       open.toldAs = as;

@@ -52,8 +52,8 @@ export class Watch {
 
   /** These rows are in view: they have a sparkline of the last hour. */
   inView(instruments: readonly string[]): void {
-    if (this.#noCandles) return;
-    const wanted = new Set(instruments.slice(0, MOST_SPARKS));
+    // A gateway that is late has no candles.
+    const wanted = new Set(this.#noCandles || this.#board?.delayMs ? [] : instruments.slice(0, MOST_SPARKS));
     for (const [instrument, view] of this.#candles) {
       if (wanted.has(instrument)) continue;
       view.close();
@@ -95,9 +95,10 @@ export class Watch {
   #show(): void {
     const rows = new Map<string, Row>();
     if (this.#board !== null) {
-      const { state } = this.#board;
-      for (const row of this.#board.rows.values()) rows.set(row.instrument, ofBoard(row, state));
-      if (this.#board.trusted) this.ready.set(true);
+      const board = this.#board;
+      for (const row of board.rows.values()) rows.set(row.instrument, ofBoard(row, board));
+      if (board.trusted) this.ready.set(true);
+      if (board.delayMs > 0) this.inView([]);
     } else {
       for (const [instrument, ticker] of this.#tickers) rows.set(instrument, ofTicker(instrument, ticker));
       this.ready.set(true);
@@ -133,12 +134,12 @@ export class Watch {
   }
 }
 
-function ofBoard(row: BoardRow, boardState: SubscriptionState): Row {
+function ofBoard(row: BoardRow, { state, delayMs }: Board): Row {
   const { last } = row.ticks;
   const age = Date.now() * 1000 - row.since;
   return {
     instrument: row.instrument,
-    state: boardState === "live" || boardState === "stale" ? row.state : boardState,
+    state: stateOf(row.state, state, delayMs),
     last: row.price("last"),
     lastValue: last === null ? NaN : last * 10 ** row.priceExp,
     changePercent: row.changePercent,
@@ -149,11 +150,16 @@ function ofBoard(row: BoardRow, boardState: SubscriptionState): Row {
   };
 }
 
+function stateOf(row: string, board: SubscriptionState, delayMs: number): string {
+  if (board !== "live" && board !== "stale") return board;
+  return row === "live" && delayMs > 0 ? "delayed" : row;
+}
+
 function ofTicker(instrument: string, ticker: Ticker): Row {
   const last = ticker.current?.last ?? null;
   return {
     instrument,
-    state: ticker.state === "ended" ? (ticker.error?.code ?? "ended").toString() : ticker.state,
+    state: ticker.state === "ended" ? (ticker.error?.code ?? "ended").toString() : stateOf(ticker.state, "live", ticker.delayMs),
     last: last === null ? null : formatDecimal(last.ticks, ticker.priceExp),
     lastValue: last === null ? NaN : last.ticks * 10 ** ticker.priceExp,
     changePercent: null,

@@ -1,5 +1,7 @@
+import type { Book } from "@mdstream/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Hovered, Ladder } from "../draw/ladder.js";
+import type { Grouping } from "../model/market.js";
 import { change, DEPTHS, settings } from "../model/settings.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
@@ -9,7 +11,7 @@ const COPIED_MS = 1_200;
 export function BookPanel({ page }: { page: Page }) {
   const { market } = page;
   const now = useValue(settings);
-  const group = useValue(market.group);
+  const grouping = useValue(market.grouping);
   useValue(market.changed);
   const canvas = useRef<HTMLCanvasElement>(null);
   const ladder = useRef<Ladder | null>(null);
@@ -29,16 +31,19 @@ export function BookPanel({ page }: { page: Page }) {
     });
   };
   const { book } = market;
+  const choose = (event: { currentTarget: HTMLSelectElement }) =>
+    market.setGrouping(JSON.parse(event.currentTarget.value) as Grouping);
+  const chosen = grouping.groupDigits !== undefined && book?.trusted ? `by ${book.price(book.group)}` : "";
   return (
     <section class="panel book" aria-label="Order book">
       <div class="head">
         <h2>Book</h2>
         <label>
           <span class="label">Group</span>
-          <select value={group} onChange={(event) => market.setGroup(Number(event.currentTarget.value))}>
-            {market.groups.map((ticks) => (
-              <option key={ticks} value={ticks}>
-                {book === null || book.state === "pending" ? String(ticks) : book.price(ticks)}
+          <select value={JSON.stringify(grouping)} onChange={choose}>
+            {market.groupings.map((each) => (
+              <option key={JSON.stringify(each)} value={JSON.stringify(each)}>
+                {nameOf(each, book)}
               </option>
             ))}
           </select>
@@ -54,7 +59,7 @@ export function BookPanel({ page }: { page: Page }) {
           </select>
         </label>
         <span class="muted hint" role="status">
-          {copied === "" ? "" : `${copied} copied`}
+          {copied === "" ? chosen : `${copied} copied`}
         </span>
       </div>
       <div class="drawn">
@@ -73,6 +78,13 @@ export function BookPanel({ page }: { page: Page }) {
       </div>
     </section>
   );
+}
+
+/** A price that so many ticks are, or how many figures of prices are left. */
+function nameOf({ group, groupDigits }: Grouping, book: Book | null): string {
+  if (groupDigits !== undefined) return `${groupDigits} figures`;
+  const ticks = group === 1 ? Math.max(1, book?.ref.tick ?? 1) : group!;
+  return book === null || book.state === "pending" ? String(ticks) : book.price(ticks);
 }
 
 /** What happened, and what to do, in its place. */

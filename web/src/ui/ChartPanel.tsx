@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Chart, type Legend } from "../draw/chart.js";
 import { change, SPANS, settings } from "../model/settings.js";
-import { shownOf } from "../model/shown.js";
+import { asItIs, shownOf } from "../model/shown.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
 
@@ -39,7 +39,7 @@ export function ChartPanel({ page }: { page: Page }) {
         </div>
         {legend !== null && (
           <div
-            class={`legend number${kind === "live" || kind === "halted" ? "" : ` not-live ${kind}`} ${legend.rising ? "up" : "down"}`}
+            class={`legend number${asItIs(kind) ? "" : ` not-live ${kind}`} ${legend.rising ? "up" : "down"}`}
             aria-hidden="true"
           >
             <span>O {legend.open}</span> <span>H {legend.high}</span> <span>L {legend.low}</span> <span>C {legend.close}</span>{" "}
@@ -50,7 +50,7 @@ export function ChartPanel({ page }: { page: Page }) {
           <span class="long">Charts by </span>TradingView
         </a>
       </div>
-      <div class={`canvas ${kind === "live" || kind === "halted" ? "" : `not-live ${kind}`}`} ref={place} />
+      <div class={`canvas ${asItIs(kind) ? "" : `not-live ${kind}`}`} ref={place} />
       {note !== "" && <p class="note">{note}</p>}
     </section>
   );

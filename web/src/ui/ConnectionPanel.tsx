@@ -122,13 +122,13 @@ function Faults({ page: { feed } }: { page: Page }) {
   return (
     <div class="faults">
       <div class="buttons" role="group" aria-label="Make a fault">
-        <button type="button" onClick={() => feed.drop()}>
+        <button type="button" onClick={() => feed.order("drop")}>
           drop my connection
         </button>
-        <button type="button" onClick={() => feed.lose()}>
+        <button type="button" onClick={() => feed.order("lose")}>
           lose a message
         </button>
-        <button type="button" onClick={() => feed.stall()}>
+        <button type="button" onClick={() => feed.order("stall")}>
           stall me 10 s
         </button>
         {feed.address.demo && (

@@ -1,7 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { change, resetLayout, settings } from "../model/settings.js";
-import { shownOf } from "../model/shown.js";
+import { asItIs, shownOf } from "../model/shown.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
 import { Change, Decimal } from "./Decimal.js";
@@ -36,7 +36,7 @@ export function TopBar({ page, onMenu, onHelp }: Props) {
   const now = useValue(settings);
   const shown = useShown(page);
   const row = rows.get(instrument);
-  const dim = shown.kind === "live" || shown.kind === "halted" ? "" : ` not-live ${shown.kind}`;
+  const dim = asItIs(shown.kind) ? "" : ` not-live ${shown.kind}`;
   return (
     <header class="top">
       <span class="brand" aria-hidden="true">
@@ -130,6 +130,7 @@ function LastPrice({ page: { market } }: { page: Page }) {
 
 const MARKS = {
   live: "dot",
+  delayed: "dot",
   recovering: "dot",
   stale: "dot",
   halted: "square",

@@ -1,4 +1,5 @@
 import { useEffect } from "preact/hooks";
+import type { Grouping } from "../model/market.js";
 import { change, DEPTHS, SPANS, settings } from "../model/settings.js";
 import type { Page } from "../page.js";
 import { orderOf } from "./order.js";
@@ -48,12 +49,18 @@ function press(event: KeyboardEvent, page: Page, actions: Actions): void {
   else if (key === "?") actions.help();
   else if (key === "t" || key === "T") change({ theme: now.theme === "dark" ? "light" : "dark" });
   else if (key === "d" || key === "D") change({ depth: after(DEPTHS, now.depth) });
-  else if (key === "g" || key === "G") page.market.setGroup(after(page.market.groups, page.market.group.now));
+  else if (key === "g" || key === "G") page.market.setGrouping(afterAlike(page.market.groupings, page.market.grouping.now));
   else if (key === "c" || key === "C") change({ panelOpen: !now.panelOpen });
 }
 
 function after<T>(values: readonly T[], value: T): T {
   return values[(values.indexOf(value) + 1) % values.length]!;
+}
+
+/** The one after the one that says the same. */
+function afterAlike(values: readonly Grouping[], value: Grouping): Grouping {
+  const texts = values.map((each) => JSON.stringify(each));
+  return values[(texts.indexOf(JSON.stringify(value)) + 1) % values.length]!;
 }
 
 function step(event: KeyboardEvent, page: Page, by: number): void {

@@ -2,8 +2,11 @@
 import { type BookChange, connect, type Level, type SubscriptionState } from "@mdstream/client";
 import { type BoardRow, board } from "@mdstream/client/board";
 import { type Candle, candles } from "@mdstream/client/candles";
+import { events, publish, type TopicEvent } from "@mdstream/client/events";
 import { instruments } from "@mdstream/client/instruments";
 import { connect as connectLines } from "@mdstream/client/lines";
+import { Conflict, map } from "@mdstream/client/map";
+import { presence } from "@mdstream/client/presence";
 import { connect as connectShared } from "@mdstream/client/shared";
 
 export async function main(): Promise<void> {
@@ -32,6 +35,14 @@ export async function main(): Promise<void> {
   // @ts-expect-error There is no such span.
   candles(client, "SIM:BTC-USD", { span: "2m" });
   console.log(live?.volume, instruments(client).rows.get("SIM:BTC-USD")?.ref.tick);
+  const notices = events(client, "desk.notices", { since: 0 });
+  notices.on("event", (event: TopicEvent) => notices.acknowledge(event));
+  const { seq } = await publish(client, "desk.notices", "notice", { text: "hello" });
+  const lot = await map(client, "desk.auction").ready();
+  // @ts-expect-error What is there comes from the bus.
+  lot.entries.set("bid", 1);
+  await lot.put("bid", seq, { expect: lot.rev("bid") }).catch((error: unknown) => error instanceof Conflict && error.current["bid"]);
+  console.log(presence(client, "desk.auction", { join: true }).count);
   connectLines(["ws://a/v1/stream", "ws://b/v1/stream"], { lines: 2 }).lines[0]?.book("SIM:BTC-USD");
   const script = new URL("@mdstream/client/worker", import.meta.url);
   connectShared("ws://a/v1/stream", { worker: () => new SharedWorker(script, { type: "module" }) }).close();

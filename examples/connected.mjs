@@ -1,0 +1,26 @@
+// What the pages of topics share: the connection that the address asks for, and a line that says how it is. The fragment of an address
+// never reaches a server, so a token is safe there: /examples/chat.html#url=wss://md.example.com/v1/stream&name=alice&token=…
+import { connect } from "@mdstream/client";
+
+const asked = new URLSearchParams(location.hash.slice(1));
+const token = asked.get("token");
+
+export const parameter = (name, otherwise) => asked.get(name) ?? otherwise;
+export const client = connect(parameter("url", "ws://127.0.0.1:8080/v1/stream"), token ? { token } : {});
+
+/** Shows in `#state` what is not as it should be. */
+export function watch(...views) {
+  const show = () => {
+    const wrong = views.find((view) => !view.trusted);
+    const why = wrong && [client.reason, wrong.error?.message ?? wrong.reason].filter(Boolean).join(": ");
+    document.querySelector("#state").textContent = wrong ? `${String(wrong)} is ${wrong.state} ${why}` : "live";
+  };
+  client.on("state", show);
+  for (const view of views) view.on("state", show);
+  show();
+}
+
+/** A new element with this text: what others wrote is never read as HTML. */
+export function element(name, text = "", more = {}) {
+  return Object.assign(document.createElement(name), { textContent: text, ...more });
+}

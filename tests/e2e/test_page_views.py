@@ -1,0 +1,131 @@
+"""What the trading page shows beside the newest book: groups of significant figures, older candles, and data that is late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from mdstream.bus import BusOptions, StreamOptions, connect
+from mdstream.candles import CandleOptions, CandleWriter
+from mdstream.gateway.group_digits import group_of
+from support.page import LADDER, browser, needs_page, opened, tab
+
+pytestmark = [*needs_page, pytest.mark.complete]
+
+DELAY_MS = 1_000
+KEEPS_ENOUGH = StreamOptions(log_max_age_s=700)
+MINUTE_US = 60_000_000
+RECENT, HOLE, OLD = 900, 5_000, 700
+"""Minutes with a trade, before them minutes without, and before these some with trades again."""
+NOW_SHOWN = "mdstream.bars.bars.map(({start, close, lots}) => [start, close, lots])"
+
+
+def test_groups_of_significant_figures(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim, gateway(url, ui=True) as here, opened(here.port) as seen:
+            await seen.live()
+            await sim.touch()
+            for digits in (4, 3):
+                chosen = group_of(sim.instrument.book.best()[0][0], digits, 1)
+                await seen.page.get_by_label("Group").select_option(label=f"{digits} figures")
+                await seen.until(f"mdstream.market.book.trusted && mdstream.market.book.group === {chosen}")
+                await sim.play(40)
+                await seen.reach(await sim.touch())
+                expected = [sim.instrument.seq, *sim.view(depth=50, group=chosen)]
+                assert await seen.page.evaluate(LADDER) == expected
+                await seen.until(
+                    f"document.querySelector('.book .hint').innerText === 'by {chosen / 100:.2f}'"
+                )
+            assert seen.wrong == []
+
+    run(scenario(), deadline_s=120)
+
+
+@asynccontextmanager
+async def candle_writer(url: str) -> AsyncIterator[CandleWriter]:
+    async with await connect(BusOptions((url,))) as bus:
+        async with CandleWriter(bus, CandleOptions(interval_s=0.01)) as writer:
+            yield writer
+
+
+async def trade_by_the_minute(sim: Any) -> list[list[int]]:
+    """A trade in each minute, some minutes without. Returns the candles that follow: start, close, lots."""
+    now_us = int(time.time() * 1e6) // MINUTE_US * MINUTE_US
+    minutes = [*range(RECENT + HOLE + OLD, RECENT + HOLE, -1), *range(RECENT, 0, -1)]
+    candles = []
+    for minute in minutes:
+        ts_us = now_us - minute * MINUTE_US
+        ticks, lots = 6_400_000 + minute % 97 * 100, 1 + minute % 7
+        sim.instrument.trade_ticks(ticks, lots, "buy", ts_us=ts_us)
+        candles.append([ts_us // 1_000_000, ticks, lots])
+        if minute % 100 == 0:
+            await sim.publisher.flush()
+    await sim.publisher.flush()
+    return candles
+
+
+def test_older_candles_are_loaded_as_one_scrolls_back(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim, candle_writer(url), gateway(url, ui=True) as here:
+            candles = await trade_by_the_minute(sim)
+            async with opened(here.port) as seen:
+                await seen.live()
+                await scroll_back(seen, candles)
+                assert await seen.page.evaluate(NOW_SHOWN) == candles
+                assert await seen.page.query_selector(".chart .note") is None
+                assert seen.wrong == []
+
+    run(scenario(), deadline_s=120)
+
+
+async def scroll_back(seen: Any, candles: list[list[int]]) -> None:
+    await seen.page.keyboard.press("2")
+    await seen.until(f"mdstream.bars.bars.at(-1)?.start >= {candles[-1][0]}")
+    assert await seen.page.evaluate("mdstream.bars.bars.length") < len(candles)
+    box = await seen.page.locator(".chart .canvas").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    while await seen.page.evaluate("mdstream.bars.bars[0].start") > candles[0][0]:
+        await seen.page.mouse.move(box["x"] + 20, middle)
+        await seen.page.mouse.down()
+        await seen.page.mouse.move(box["x"] + box["width"] - 80, middle, steps=4)
+        await seen.page.mouse.up()
+
+
+def test_what_is_late_never_looks_live(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with await connect(BusOptions((url,), streams=KEEPS_ENOUGH)) as bus:
+            await bus.ensure_streams()
+        async with (
+            gateway(url, ui=True, delay_ms=DELAY_MS) as here,
+            market(url) as sim,
+            browser() as context,
+        ):
+            seen = await tab(context, here.port, "demo=1")
+            while await seen.page.query_selector(".state.delayed") is None:
+                await sim.play(1)
+            assert await seen.page.inner_text(".state") == "delayed 1.0 s"
+            assert await seen.page.query_selector(".figures.not-live.delayed") is not None
+            await seen.until("document.querySelector('.rows .venue')?.innerText.includes('delayed')")
+            while not await seen.page.evaluate("mdstream.bars.bars.length > 1"):
+                await sim.play(10)
+            assert "late has none" in await seen.page.inner_text(".chart .note")
+            assert await seen.page.evaluate("mdstream.bars.bars.at(-1).start") <= time.time()
+            while not (shown := await seen.page.evaluate("mdstream.feed.seconds.at(-1)?.p50")):
+                await sim.play(4)
+            assert shown < DELAY_MS, "the delay is no latency"
+            assert seen.wrong == []
+
+    run(scenario(), deadline_s=120)
