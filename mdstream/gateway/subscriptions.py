@@ -31,7 +31,7 @@ from mdstream.gateway.group_digits import with_groups
 from mdstream.gateway.grouped_views import GroupedViews
 from mdstream.gateway.limits import Limits
 from mdstream.gateway.overviews import Overviews
-from mdstream.gateway.turns import TASK_US, Steps, Turns
+from mdstream.gateway.turns import TASK_US, Steps, Turns, error_of
 from mdstream.gateway.usage import Part, Usage, part_of
 from mdstream.model import Channel
 
@@ -185,7 +185,7 @@ class Subscriptions:
 
     def _opened_for(self, session: Session, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
+        error = error_of(task)
         if error is not None:
             log.error("a subscribe failed", exc_info=error)
             session.close(CloseCode.INTERNAL_ERROR, "internal error")
