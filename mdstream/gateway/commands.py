@@ -301,7 +301,8 @@ class CommandReader:
             try:
                 command = self.read(value)
             except CommandError as error:
-                command = BadCommand(id_of(value), error)
+                # Its traceback has this frame, which knows the command: they would wait for the garbage collector.
+                command = BadCommand(id_of(value), error.with_traceback(None))
             yield command
         if number == 0 and isinstance(command, Subscribe):
             self._remember(format, payload, command)

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
-from mdstream.gateway.turns import Wake, at_once
+from mdstream.gateway.turns import Wake, at_once, error_of
 
 T = TypeVar("T", bound=Hashable)
 
@@ -259,7 +259,7 @@ class Openings(Generic[T]):
             del self._ending[name]
         if self._openings.get(name) is opening:
             del self._openings[name]
-        error = None if task.cancelled() else task.exception()
+        error = error_of(task)
         for ask in opening.asks:
             if task.cancelled():
                 ask.done.cancel()

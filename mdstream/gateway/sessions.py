@@ -323,7 +323,8 @@ class Sessions:
         """Answers, or returns the steps of the answer. Raises CommandError, as its steps may."""
         client_of(session).budgets.charge_command()
         if isinstance(command, BadCommand):
-            raise command.error
+            self.refuse(session, command.id, command.error)
+            return None
         op, answer = self._answers[type(command)]
         self.commands_total[op] += 1
         return answer(session, command)

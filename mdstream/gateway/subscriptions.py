@@ -37,7 +37,7 @@ from mdstream.gateway.limits import Limits
 from mdstream.gateway.map_commands import SubscribeMap, SubscribePresence
 from mdstream.gateway.map_subscriptions import MapSubscriptions
 from mdstream.gateway.overviews import Overviews
-from mdstream.gateway.turns import TASK_US, Steps, Turns
+from mdstream.gateway.turns import TASK_US, Steps, Turns, error_of
 from mdstream.gateway.usage import Part, Usage, part_of
 from mdstream.model import Channel
 
@@ -186,7 +186,7 @@ class Subscriptions:
 
     def _opened_for(self, session: Session, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
+        error = error_of(task)
         if error is not None:
             log.error("a subscribe failed", exc_info=error)
             session.close(CloseCode.INTERNAL_ERROR, "internal error")

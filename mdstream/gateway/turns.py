@@ -42,6 +42,18 @@ def at_once(call: Call, whose: Hashable) -> object:
     return call()
 
 
+def error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """What a task that is done has raised; None also if it was cancelled.
+
+    A cancelled task keeps its CancelledError until somebody asks for it, and with it the frames that know the task: all of that would
+    wait for the garbage collector.
+    """
+    try:
+        return task.exception()
+    except asyncio.CancelledError:
+        return None
+
+
 class Worker(Protocol):
     """What is used of a session."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
 from collections import Counter, deque
 from typing import Any
 
@@ -298,3 +300,32 @@ def test_openings_begin_and_end_one_by_one(run) -> None:
         assert len(work.ended) == 10
 
     run(scenario())
+
+
+def test_a_cancelled_opening_leaves_nothing_to_the_garbage_collector(run) -> None:
+    """A flood of them would fill the memory until it runs."""
+    left: list[weakref.ref[Any]] = []
+
+    class Mark:
+        pass
+
+    async def open_it(name: str) -> None:
+        mark, me = Mark(), asyncio.current_task()
+        left.append(weakref.ref(mark))
+        assert me is not None
+        await asyncio.get_running_loop().create_future()
+
+    async def scenario() -> None:
+        work = Work()
+        work.openings = Openings(open_it, lambda name: False)
+        ask = work.asks("x", "A")
+        await turns()
+        ask.cancel()
+        await turns()
+        assert [each() for each in left] == [None]
+
+    gc.disable()
+    try:
+        run(scenario(), debug=False)
+    finally:
+        gc.enable()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from typing import Any
 
 import msgpack
@@ -658,3 +660,26 @@ def test_counts(run, stage, format) -> None:
         assert (len(on.sessions), on.sessions.closes_total) == (0, {1001: 1})
 
     run(scenario())
+
+
+@pytest.mark.parametrize("format", [0, 1])
+def test_a_session_that_said_nonsense_leaves_nothing_to_the_garbage_collector(run, stage, format) -> None:
+    """A flood of them would fill the memory until it runs."""
+
+    async def scenario() -> None:
+        on = stage()
+        client = on.client(format)
+        on.say(client)
+        on.say(client, op="nope")
+        assert types(client.taken()) == ["error"] * 2
+        on.sessions.closed(client, 1006)
+        gone = weakref.ref(client)
+        client.context = None
+        del client
+        assert gone() is None
+
+    gc.disable()
+    try:
+        run(scenario(), debug=False)
+    finally:
+        gc.enable()
