@@ -1,3 +1,5 @@
+cimport cython
+
 from mdstream._core.base.check cimport check
 
 
@@ -35,6 +37,7 @@ cdef class Allowances:
             self.count += 1
 
 
+@cython.no_gc              # nothing that it refers to refers to it: so the collector need not look at each
 cdef class Budgets:
     """Several budgets in one object, full at first. The allowances are shared by all that have the same."""
 
@@ -59,6 +62,7 @@ cdef class Budgets:
         return bucket_take(&self.buckets[number], &self.allowances.items[number], amount, now_s)
 
 
+@cython.no_gc
 cdef class ClockedBudgets(Budgets):
     """The base of ``mdstream.gateway.budget.SessionBudgets``. ``also``: who is charged the same, if anybody."""
 

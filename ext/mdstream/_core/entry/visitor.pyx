@@ -1,3 +1,7 @@
+cimport cython
+
+
+@cython.no_gc              # nothing that it refers to refers to it: so the collector need not look at each
 cdef class Visitor:
     """One connection, from its accept to its end, and who is behind it.
 
@@ -17,6 +21,7 @@ cdef class Visitor:
         return self.place is not None or self.user is not None
 
 
+@cython.no_gc              # its tasks take themselves out of it when they are done
 cdef class ClientState:
     """The base of ``mdstream.gateway.clients.Client``: what is kept of one session.
 

@@ -1,3 +1,5 @@
+cimport cython
+
 import logging
 import os
 from collections import deque
@@ -264,6 +266,7 @@ cdef class Connections:
         close(self.epoll)
 
 
+@cython.no_gc              # it ends in `c_reap`, which lets go of its handler: so the collector need not look at each
 cdef class Connection:
     """One TCP connection. It has what a session uses of an asyncio transport, with the same meaning, but never calls
     ``pause_writing``. It owns ``fd``, unless the constructor raises OSError.

@@ -1,5 +1,7 @@
 """The I/O around upgrade request, frame parser and message assembler. What is sent leaves through `session_sink`."""
 
+cimport cython
+
 import logging
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -87,6 +89,7 @@ cdef bint may_become(uint8_t before, uint8_t after) noexcept nogil:
     return after == before + 1 or after == SESSION_CLOSED
 
 
+@cython.no_gc              # it ends in `c_lost`, which lets go of its connection: so the collector need not look at each
 cdef class Session(ConnectionHandler):
     """One client's WebSocket on the server: whole messages in, frames out, closed as RFC 6455 requires.
 
