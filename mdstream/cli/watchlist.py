@@ -74,7 +74,9 @@ def lines(scene: Watchlist) -> Iterator[str]:
             yield printable(f"{at} {name} is gone")
         else:
             named = zip(_COLUMNS[2:7], _cells(row)[2:7], strict=True)
-            yield printable(f"{at} {name} {row.state} " + " ".join(f"{key} {value}" for key, value in named))
+            yield printable(
+                f"{at} {name} {row.state} " + " ".join(f"{key} {value}" for key, value in named if value)
+            )
 
 
 def _title(scene: Watchlist) -> Text:

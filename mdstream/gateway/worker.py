@@ -87,7 +87,10 @@ class _Worker:
 
     async def _obey(self) -> None:
         async for message in self._link.messages():
-            self._do(message.pop("do"), **message)
+            try:
+                self._do(message.pop("do"), **message)
+            except Exception:  # else nobody would notice that the supervisor ends
+                log.exception("what the supervisor asked for failed")
         if not self._signals.asked.is_set():
             log.error("the supervisor has ended; stopping")
             self._signals.asked.set()

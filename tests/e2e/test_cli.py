@@ -91,7 +91,7 @@ def test_help_and_version_succeed_and_say_it_on_standard_output(
         (("serve", "--port", "x"), "configuration: --port is 'x'; it must be a whole number from 0 to 65535"),
         (("serve", "--config", "/nowhere.toml"), "configuration: /nowhere.toml cannot be read: No such file"),
         (("serve", "--nats", "127.0.0.1:4222"), "configuration: --nats holds a URL"),
-        (("watch",), "the following arguments are required: INSTRUMENT"),
+        (("watch",), "watch shows one INSTRUMENT, or with --board PATTERN many"),
         (("watch", "BTC-USD"), "instrument 'BTC-USD' has no colon"),
         (("dump", BOOK, "--count", "0"), "'0' must be a whole number from 1 on"),
         (("dump", BOOK, "--channel", "books"), "invalid choice: 'books'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from mdstream.cli.trace import shown
+from support.tls_files import make
 
 NAME = "SIM:A"
 BOOK = {"op": "subscribe", "channel": "book", "instruments": [NAME]}
@@ -143,6 +145,45 @@ def test_a_trace_shows_commands_and_messages_and_the_end(
                 assert (await trace.next())["event"] == "end"
 
     run(scenario())
+
+
+def test_a_trace_over_tls_and_of_a_client_that_stops_reading(
+    run, nats_server, gateway, feed, ws, tmp_path
+) -> None:
+    made = make(tmp_path, "server")
+    trusting = ssl.create_default_context(cafile=str(made.cert))
+
+    async def scenario() -> None:
+        async with feed(nats_server.url, NAME) as publisher:
+            await publisher.announce([100, 1], [101, 2])
+            for secure in (False, True):
+                files = {"tls_cert": made.cert, "tls_key": made.key} if secure else {}
+                async with gateway(nats_server.url, slow_limit_ms=60_000, **files) as server:
+                    client = await ws.open(
+                        server.port, tls=trusting if secure else None, receive_buffer=4_096
+                    )
+                    name = (await client.recv())["session"]
+                    client.send(BOOK)
+                    await client.until("snapshot")
+                    async with traced(server.admin_port, name) as trace:
+                        client.stop_reading()
+                        telling = asyncio.ensure_future(trace.until("slow"))
+                        while not telling.done():
+                            await publish_much(publisher)
+                        assert (await telling)["unread_bytes"] > 0
+                        client.read_on()
+                        newest = await publisher.book([100, 1], [])
+                        while (await client.until("delta"))["last"] < newest:
+                            pass
+                        await trace.until("reads")
+
+    run(scenario(), deadline_s=60)
+
+
+async def publish_much(publisher: Any) -> None:
+    for _ in range(50):
+        await publisher.book([value for i in range(90) for value in (100 - i, publisher.seq + i + 1)], [])
+    await publisher.bus.flush()
 
 
 def test_a_trace_that_ends_leaves_the_session_as_it_was(run, nats_server, gateway, feed, ws, http) -> None:
