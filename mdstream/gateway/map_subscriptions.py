@@ -97,7 +97,7 @@ class MapSubscriptions:
             wall_us=wall_us,
             now_s=now_s,
             replaced=self._replaced,
-            told=lambda each: self._turns.run_own(self._tell_each(each)),
+            told=self._tell,
             is_silent=self.alive.is_silent,
         )
         self._rates = TopicBudgets(
@@ -370,12 +370,11 @@ class MapSubscriptions:
         """Their numbers mean nothing any more: clients subscribe again."""
         self._turns.run_own(self._end_each(topics))
 
-    def _tell_each(self, each: OpenMap) -> Steps:
-        for session in self._desk.sessions():
-            for view in each:
-                if session.open and self._hub.find(session.sink, view.topic.number) is not None:
-                    tell(session, _state_of(each, view.topic))
-            yield
+    def _tell(self, each: OpenMap) -> None:
+        """It has become stale, or is not any more."""
+        for view in each:
+            if view.topic.subscribers:
+                self._hub.broadcast(view.topic, *messages.encode_both(_state_of(each, view.topic)))
 
     def _end_each(self, topics: Sequence[Topic]) -> Steps:
         for session in self._desk.sessions():

@@ -127,9 +127,15 @@ def test_a_map_goes_on_over_a_restart_of_the_gateway_and_of_nats(run, nats_serve
         async with gateways(nats_server.url) as (one, two):
             async with connect([one.url, two.url]) as client, connect(two.url) as other:
                 map = await client.map("m")
+                await other.map("m")  # so that the other gateway keeps it
                 await client.put("m", {"a": 1})
+                await until(lambda: held(map) == {"a": 1})
+                wholes: list[bool] = []
+                map.on_update(lambda update: wholes.append(update.whole))
                 await one.stop()
                 await other.put("m", {"b": 2})
+                await until(lambda: held(map) == {"a": 1, "b": 2})
+                assert not any(wholes), "the other gateway goes on from where the first one was"
                 await until(lambda: held(map) == {"a": 1, "b": 2})
                 nats_server.kill()
                 await until(lambda: map.state_code == "nats_away")
