@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth candles attack maps-faults chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript web test-page clean
+.PHONY: help build demo test test-quick conformance truth candles attack maps-faults chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript web test-page page-load clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,9 +33,14 @@ demo: $(INSTALLED)  ## Live books from a simulated market, everything embedded (
 	@$(BIN)/python tools/build_web.py --if-needed --try
 	@$(BIN)/mdstream demo $(ARGS)
 
-test-page: web  ## The trading page in Chromium: all its tests, and screenshots of each size and state (reports/page)
+test-page: web  ## The trading page in Chromium: all its tests, and pictures of each state and size (reports/page; some minutes)
 	$(BIN)/python -m pip install --quiet --group page
-	$(PYTEST) tests/e2e/test_page.py -m 'complete or not complete' $(ARGS)
+	$(PYTEST) tests/e2e/test_page.py tests/e2e/test_page_faults.py tests/e2e/test_page_views.py tests/e2e/test_page_pictures.py -m 'complete or not complete' $(ARGS)
+
+PAGE_LOAD_S ?= 300
+page-load: web  ## The trading page with 50 instruments and 20,000 level changes a second: books, script, heap, latency (PAGE_LOAD_S=300; reports/page/load.json)
+	$(BIN)/python -m pip install --quiet --group page
+	PAGE_LOAD_S=$(PAGE_LOAD_S) $(PYTEST) tests/e2e/test_page_load.py -m complete $(ARGS)
 
 web: $(INSTALLED)  ## The trading page, built into mdstream/web (Node comes from PyPI, the rest from npm)
 	$(BIN)/python tools/build_web.py

@@ -76,6 +76,8 @@ export class Bars {
     this.#oldest = 0;
     this.note.set("");
     const instrument = this.market.instrument.now;
+    this.#view = null;
+    if (instrument === "") return;
     const view = (this.#view = candles(this.market.feed.client, instrument, { span, history: HISTORY }));
     view.on("change", (changed) => view === this.#view && this.#take(view, changed));
     view.on("end", (error) => view === this.#view && error !== null && this.#makeLocal(whyOf(String(error.code), error.message)));

@@ -30,6 +30,15 @@ const WORDS: Readonly<Record<string, string>> = {
   overload: "the gateway is overloaded",
 };
 
+/** Why there is nothing to show, in as few words as a pill has room for. */
+const REFUSED: Readonly<Record<string, string>> = {
+  4401: "token refused",
+  token: "token refused",
+  not_entitled: "not entitled",
+  unknown_instrument: "unknown market",
+  limit_subscriptions: "too many subscriptions",
+};
+
 /** How much is left of the colour of what is shown. */
 export const OPACITY: Readonly<Record<Kind, number>> = {
   live: 1,
@@ -45,8 +54,7 @@ export const OPACITY: Readonly<Record<Kind, number>> = {
 export function shownOf(feed: Feed, book: Book | null): Shown {
   const { client } = feed;
   if (client.state === "closed") {
-    const why = client.error?.message ?? "closed";
-    return { kind: "refused", text: why, spoken: why };
+    return refused(client.error);
   }
   if (client.state === "reconnecting" || (client.state === "connecting" && (client.reason !== null || feed.tries > 1))) {
     return offline(feed);
@@ -55,7 +63,7 @@ export function shownOf(feed: Feed, book: Book | null): Shown {
   if (feed.quietMs > 0) {
     return { kind: "recovering", text: `nothing arrives for ${seconds(feed.quietMs)}`, spoken: "nothing arrives" };
   }
-  return book === null ? same("waiting", "no instrument is chosen") : bookState(book);
+  return book === null ? same("waiting", "no market") : bookState(book);
 }
 
 function bookState(book: Book): Shown {
@@ -68,9 +76,14 @@ function bookState(book: Book): Shown {
     halted: () => same("halted", why === "" ? "halted" : `halted: ${why}`),
     closed: () => same("halted", why === "" ? "closed" : `closed: ${why}`),
     disconnected: () => same("offline", "no connection"),
-    ended: () => same("refused", book.error?.message ?? "ended"),
+    ended: () => refused(book.error),
   };
   return known[state]?.() ?? same("waiting", why === "" ? "waiting for the first book" : `waiting: ${why}`);
+}
+
+function refused(error: Book["error"]): Shown {
+  const why = error?.message ?? "closed";
+  return { kind: "refused", text: REFUSED[String(error?.code)] ?? why, spoken: why };
 }
 
 function aged(book: Book, why: string): Shown {

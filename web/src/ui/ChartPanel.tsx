@@ -4,9 +4,10 @@ import { change, SPANS, settings } from "../model/settings.js";
 import { asItIs, shownOf } from "../model/shown.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
+import { Empty, Note } from "./Note.js";
 
 export function ChartPanel({ page }: { page: Page }) {
-  const { bars, market, feed } = page;
+  const { bars, market, feed, watch } = page;
   const now = useValue(settings);
   const note = useValue(bars.note);
   useValue(market.changed);
@@ -20,7 +21,9 @@ export function ChartPanel({ page }: { page: Page }) {
     return () => made.close();
   }, [bars, market]);
   useEffect(() => chart.current?.recolour(), [now.theme, now.colourBlind]);
-  const { kind } = shownOf(feed, market.book);
+  const { kind, spoken } = shownOf(feed, market.book);
+  const [ready, rows] = [useValue(watch.ready), useValue(watch.rows)];
+  const nothing = ready && rows.size === 0 && market.instrument.now === "" && kind !== "refused";
   return (
     <section class="panel chart" aria-label="Candles">
       <div class="head">
@@ -51,7 +54,8 @@ export function ChartPanel({ page }: { page: Page }) {
         </a>
       </div>
       <div class={`canvas ${asItIs(kind) ? "" : `not-live ${kind}`}`} ref={place} />
-      {note !== "" && <p class="note">{note}</p>}
+      {kind === "refused" ? <Note text={spoken} /> : note !== "" && <Note text={note} />}
+      {nothing && <Empty />}
     </section>
   );
 }

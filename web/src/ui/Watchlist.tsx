@@ -5,6 +5,7 @@ import type { Row } from "../model/watch.js";
 import type { Page } from "../page.js";
 import { Change, Decimal } from "./Decimal.js";
 import { Icon } from "./icons.js";
+import { Empty, Note } from "./Note.js";
 import { orderOf } from "./order.js";
 
 const ROW_PX = 44;
@@ -14,15 +15,22 @@ const COLUMNS: readonly (readonly [SortBy, string])[] = [
   ["last", "Last"],
   ["change", "24 h"],
 ];
-const SIM = "mdstream feed sim";
 /** Shorter words, as there is little room. */
-const SHORT: Readonly<Record<string, string>> = { disconnected: "offline", pending: "waiting", unknown: "not read" };
+const SHORT: Readonly<Record<string, string>> = {
+  disconnected: "offline",
+  pending: "waiting",
+  unknown: "not read",
+  not_entitled: "refused",
+  unknown_instrument: "unknown",
+};
 
 export function Watchlist({ page }: { page: Page }) {
   const { market, watch } = page;
   const rows = useValue(watch.rows);
   const note = useValue(watch.note);
   const ready = useValue(watch.ready);
+  useValue(page.feed.changed);
+  const closed = page.feed.client.state === "closed";
   const now = useValue(settings);
   const chosen = useValue(market.instrument);
   const [search, setSearch] = useState("");
@@ -81,8 +89,8 @@ export function Watchlist({ page }: { page: Page }) {
         ))}
       </div>
       <div class="rows" ref={list}>
-        {!ready && rows.size === 0 && <Skeleton />}
-        {ready && rows.size === 0 && <Empty />}
+        {!ready && rows.size === 0 && !closed && <Skeleton />}
+        {ready && rows.size === 0 && !closed && <Empty />}
         {rows.size > 0 && shown.length === 0 && <p class="empty">No market matches “{search}”.</p>}
         <ul style={{ height: `${shown.length * ROW_PX}px` }}>
           {inView.map((row, index) => (
@@ -98,7 +106,7 @@ export function Watchlist({ page }: { page: Page }) {
           ))}
         </ul>
       </div>
-      {note !== "" && <p class="note">{note}</p>}
+      {note !== "" && !closed && <Note text={note} />}
     </section>
   );
 }
@@ -181,18 +189,5 @@ function Skeleton() {
         <span key={index} />
       ))}
     </div>
-  );
-}
-
-function Empty() {
-  const [copied, setCopied] = useState(false);
-  const copy = () => void navigator.clipboard?.writeText(SIM).then(() => setCopied(true));
-  return (
-    <p class="empty">
-      No instruments are announced yet. Start some with <code>{SIM}</code>{" "}
-      <button type="button" class="small" onClick={copy}>
-        {copied ? "copied" : "copy"}
-      </button>
-    </p>
   );
 }

@@ -1,0 +1,180 @@
+"""Pictures of the trading page to look at, in reports/page: each state and each button's time line, in four sizes and both themes.
+
+`contact-<state>.png` has the eight of a state on one sheet. The only thing that fails is what is wider than the screen.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.page import NAME, REPORTS, Seen, browser, needs_page, tab
+from support.tokens import CLAIMS, public_pem, sign
+
+pytestmark = [*needs_page, pytest.mark.complete]
+
+SIZES = ((360, 740), (768, 1024), (1440, 900), (2560, 1440))
+THEMES = ("dark", "light")
+SETTLES_MS = 250
+SHEET_HEIGHT = 700
+# What comes and goes too fast, or takes too long, the page is made to believe; nothing takes it back while the market is still.
+TOLD = "mdstream.market.book.tell({state: '%s', code: %s, reason: null, ageMs: %s, at: performance.now()})"
+
+
+class Album:
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+        REPORTS.mkdir(parents=True, exist_ok=True)
+
+    async def shoot(self, name: str) -> None:
+        page = self.seen.page
+        files = []
+        for width, height in SIZES:
+            await page.set_viewport_size({"width": width, "height": height})
+            for theme in THEMES:
+                if await page.evaluate("document.documentElement.dataset.theme") != theme:
+                    await page.keyboard.press("t")
+                await page.wait_for_timeout(SETTLES_MS)
+                files.append(REPORTS / f"{name}-{width}-{theme}.png")
+                await page.screenshot(path=files[-1])
+            wide = await page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{name}: something is wider than the screen"
+        await self._sheet(name, files)
+
+    async def _sheet(self, name: str, files: list[Path]) -> None:
+        pictures = (base64.b64encode(each.read_bytes()).decode() for each in files)
+        images = "".join(
+            f'<img height={SHEET_HEIGHT} src="data:image/png;base64,{each}">' for each in pictures
+        )
+        sheet = await self.seen.page.context.new_page()
+        await sheet.set_viewport_size({"width": 2560, "height": 1440})
+        await sheet.set_content(f'<body style="margin:8px;background:#888">{images}')
+        await sheet.screenshot(path=REPORTS / f"contact-{name}.png", full_page=True)
+        await sheet.close()
+
+    async def become(self, state: str, name: str = "") -> None:
+        await self.seen.shows(state)
+        await self.shoot(name or state)
+
+
+@asynccontextmanager
+async def album(port: int, fragment: str = f"instruments={NAME}&demo=1") -> AsyncIterator[Album]:
+    async with browser(color_scheme="dark") as context:
+        yield Album(await tab(context, port, fragment))
+
+
+def test_states(run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim, gateway(url, ui=True) as here, album(here.port) as pictures:
+            seen = pictures.seen
+            await seen.live()
+            await sim.play(600)
+            await pictures.become("live")
+            for status, state in (("halted", "halted"), ("closed", "halted"), ("feed_down", "stale")):
+                sim.instrument.status(status, reason=f"{status}, says the test")
+                await sim.publisher.flush()
+                await pictures.become(state, status)
+            sim.instrument.status("trading")
+            await sim.publisher.flush()
+            await seen.live()
+            await seen.page.evaluate(TOLD % ("recovering", "'gap'", "null"))
+            await pictures.become("recovering")
+            await seen.page.evaluate(TOLD % ("stale", "'venue_silent'", "34000"))
+            await pictures.become("stale")
+            await seen.page.keyboard.press("?")
+            await pictures.shoot("keys")
+            await seen.page.keyboard.press("Escape")
+            await seen.page.evaluate("mdstream.market.select('SIM:NONE')")
+            await pictures.become("refused", "unknown")
+            await seen.page.evaluate(f"mdstream.market.select('{NAME}')")
+            nats_server.kill()
+            await seen.until("document.querySelector('.state.recovering, .state.stale') !== null")
+            await pictures.shoot("nats-away")
+            await nats_server.restart()
+            await seen.live()
+            await here.stop(at_once=True)
+            await pictures.become("offline")
+
+    run(scenario(), deadline_s=900)
+
+
+def test_buttons(run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim:
+            async with gateway(url, ui=True) as here, album(here.port) as pictures:
+                seen = pictures.seen
+                await seen.live()
+                await seen.page.keyboard.press("c")
+                while await seen.page.evaluate("mdstream.feed.rate") < 20:
+                    await sim.play(4)
+                for button, name in (("lose a message", "lose"), ("drop my connection", "drop")):
+                    await seen.page.get_by_text(button).click()
+                    await mended(seen, sim)
+                    await pictures.shoot(f"button-{name}")
+                await seen.page.get_by_text("stall me 10 s").click()
+                while await seen.page.query_selector(".state.recovering") is None:
+                    await sim.play(4)
+                await pictures.shoot("button-stall")
+                await mended(seen, sim)
+                await here.stop(at_once=True)  # what the button of the demo does
+                await seen.shows("offline")
+                async with gateway(url, ui=True, port=here.port):
+                    await mended(seen, sim)
+                    await pictures.shoot("button-kill")
+
+    run(scenario(), deadline_s=900)
+
+
+async def mended(seen: Seen, sim: Any) -> None:
+    while await seen.page.evaluate("mdstream.feed.timeline.incidents.now.at(-1)?.recovered == null"):
+        await sim.play(4)
+
+
+def test_nothing_is_there(run: Callable[..., Any], nats_server: Any, gateway: Any) -> None:
+    async def scenario() -> None:
+        async with gateway(nats_server.url, ui=True) as here, album(here.port, "demo=1") as pictures:
+            await pictures.seen.until("document.querySelector('.rows .empty') !== null")
+            await pictures.shoot("empty")
+
+    run(scenario(), deadline_s=120)
+
+
+def test_not_entitled(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any, tmp_path: Path
+) -> None:
+    key = tmp_path / "public.pem"
+    key.write_bytes(public_pem("EdDSA"))
+    now_s = int(time.time())
+    grants = [{"channels": ["book", "ticker"], "instruments": ["SIM:ETH*"]}]
+    claims = {**CLAIMS, "md": {"grants": grants}, "iat": now_s, "exp": now_s + 600}
+
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url), gateway(url, ui=True, auth_key_file=(key,)) as here:
+            for token, name in ((sign(claims).decode(), "not-entitled"), ("wrong.to.ken", "token-refused")):
+                async with album(here.port, f"token={token}&instruments={NAME}") as pictures:
+                    await pictures.become("refused", name)
+
+    run(scenario(), deadline_s=120)
+
+
+def test_late(run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim, gateway(url, ui=True) as here, album(here.port) as pictures:
+            await pictures.seen.live()
+            await sim.play(200)
+            await pictures.seen.page.evaluate(
+                "mdstream.market.book.delayMs = 900000; mdstream.feed.changed.set(-1)"
+            )
+            await pictures.become("delayed")
+
+    run(scenario(), deadline_s=120)
