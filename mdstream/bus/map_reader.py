@@ -120,6 +120,11 @@ class MapReader:
         """What is being read is of no use."""
         self._has_told = False
 
+    @property
+    def is_following(self) -> bool:
+        """Whether it is read, and has all that is known."""
+        return self.is_read and self._changes is not None and self._changes.is_following
+
     async def open(self) -> None:
         """Reads it, unless it is read. Raises BusError, BusUnavailable."""
         await self._stream.begin()

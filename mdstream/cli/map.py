@@ -17,7 +17,7 @@ from mdstream.cli.client_options import (
 )
 from mdstream.client import Client, ConnectionFailed, Map, MapEntry, PutConflict, connect
 from mdstream.errors import ConfigError, MdstreamError
-from mdstream.printable import printable
+from mdstream.printable import printable, printable_json
 
 EXIT_OK = 0
 EXIT_CONFLICT = 3
@@ -151,7 +151,7 @@ def _fields(entry: MapEntry) -> dict[str, Any]:
 
 
 def _line(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return printable_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def _pair(text: str) -> tuple[str, str]:

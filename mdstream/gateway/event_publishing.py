@@ -13,12 +13,12 @@ from mdstream.bus.events import Done, Event, Outcome, check_event, encode_event,
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import messages
-from mdstream.gateway.budget import Budget
 from mdstream.gateway.clients import client_of, tell
 from mdstream.gateway.commands import CommandId, Publish
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_may
 from mdstream.gateway.event_topics import EventTopics
+from mdstream.gateway.topic_budgets import TopicBudgets
 from mdstream.model import Channel
 from mdstream.topics import named_topic
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 MOST_EARLY: Final = 1_000
 """Events that wait until the stream is there."""
-MOST_BUDGETS: Final = 65_536
-"""Of users and topics that are remembered; beyond that the one that is unused for longest goes first."""
 
 
 class Desk(Protocol):
@@ -36,34 +34,6 @@ class Desk(Protocol):
 
     def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
     def asker(self, session: Session) -> Hashable: ...
-
-
-class PublishBudgets:
-    """How much each user may publish to each topic."""
-
-    def __init__(self, config: GatewayConfig, now_s: Callable[[], float]) -> None:
-        self._config = config
-        self._now_s = now_s
-        self._budgets: dict[tuple[Hashable, str], Budget] = {}
-        """Those used last at the end."""
-
-    def __len__(self) -> int:
-        return len(self._budgets)
-
-    def charge(self, who: Hashable, topic: str) -> None:
-        """Raises CommandError ``rate_limited``."""
-        now_s = self._now_s()
-        budget = self._budgets.pop((who, topic), None)
-        if budget is None:
-            if len(self._budgets) >= MOST_BUDGETS:
-                del self._budgets[next(iter(self._budgets))]
-            budget = Budget(self._config.publishes_burst, self._config.publishes_per_second, now_s)
-        self._budgets[who, topic] = budget
-        if not budget.take(now_s):
-            raise CommandError(
-                ErrorCode.RATE_LIMITED,
-                "too many events to this topic: publishes_burst is spent, and refills with publishes_per_second",
-            )
 
 
 class _Early(NamedTuple):
@@ -83,7 +53,13 @@ class EventPublishing:
     ) -> None:
         self._topics = topics
         self._desk = desk
-        self._budgets = PublishBudgets(config, now_s)
+        self._budgets = TopicBudgets(
+            "publishes",
+            "too many events to this topic",
+            config.publishes_burst,
+            config.publishes_per_second,
+            now_s,
+        )
         self._counts: Counter[str] = topics.counts
         self._early: list[_Early] = []
         self._beginning: asyncio.Task[None] | None = None

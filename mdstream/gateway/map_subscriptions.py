@@ -17,7 +17,6 @@ from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError
 from mdstream.gateway import entitled, messages
 from mdstream.gateway.alive import Alive
-from mdstream.gateway.budget import Budget
 from mdstream.gateway.clients import charge_work, client_of, tell
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
@@ -35,9 +34,10 @@ from mdstream.gateway.map_commands import (
 from mdstream.gateway.map_topics import MapTopics
 from mdstream.gateway.open_map import OpenMap, View, ViewKey
 from mdstream.gateway.presence import Presence
+from mdstream.gateway.topic_budgets import TopicBudgets
 from mdstream.gateway.turns import Steps, Turns
 from mdstream.maps import Applied, Change, Outcome, presence_value
-from mdstream.model import Channel
+from mdstream.model import Channel, State, StateCode
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
@@ -52,7 +52,6 @@ LEVELS_TO_READ: Final = 2_000
 LEVELS_PER_ROW: Final = 4
 MOST_PUTS: Final = 64
 """Changes of one session that wait for their answer; more are refused."""
-MOST_RATES: Final = 16_384
 PUT_S: Final = 2.0
 AHEAD_S: Final = 2.0
 """How long a client waits that has a greater number than this gateway."""
@@ -68,29 +67,6 @@ class Desk(Protocol):
     def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
     def sessions(self) -> Iterator[Session]: ...
     def asker(self, session: Session) -> Hashable: ...
-
-
-class PutRates:
-    """How often each user may change each map."""
-
-    def __init__(self, config: GatewayConfig, now_s: Callable[[], float]) -> None:
-        self._burst, self._per_second = config.puts_burst, config.puts_per_second
-        self._now_s = now_s
-        self._budgets: dict[tuple[Hashable, str], Budget] = {}
-        """Those that were used longest ago are first."""
-
-    def charge(self, who: Hashable, topic: str) -> None:
-        """Raises CommandError ``rate_limited``."""
-        now_s = self._now_s()
-        budget = self._budgets.pop((who, topic), None) or Budget(self._burst, self._per_second, now_s)
-        self._budgets[who, topic] = budget
-        if len(self._budgets) > MOST_RATES:
-            del self._budgets[next(iter(self._budgets))]
-        if not budget.take(now_s, 1):
-            raise CommandError(
-                ErrorCode.RATE_LIMITED,
-                f"too many changes of {topic}: puts_burst is spent, and refills with puts_per_second",
-            )
 
 
 class MapSubscriptions:
@@ -121,9 +97,12 @@ class MapSubscriptions:
             wall_us=wall_us,
             now_s=now_s,
             replaced=self._replaced,
+            told=lambda each: self._turns.run_own(self._tell_each(each)),
             is_silent=self.alive.is_silent,
         )
-        self._rates = PutRates(config, now_s)
+        self._rates = TopicBudgets(
+            "puts", "too many changes of this map", config.puts_burst, config.puts_per_second, now_s
+        )
         self.puts_total: Counter[str] = Counter()
         """By what became of them."""
         self._puts: dict[Session, deque[Put]] = {}
@@ -249,6 +228,8 @@ class MapSubscriptions:
             session.send_control(answer)
         else:
             self._hub.catch_up(session.sink, topic, answer)
+            if each.stale_us:
+                tell(session, _state_of(each, topic))
 
     def _view(self, session: Session, command: SubscribeMap | SubscribePresence, each: OpenMap) -> View:
         return each.view(_key_of(command), self._desk.asker(session))
@@ -389,6 +370,13 @@ class MapSubscriptions:
         """Their numbers mean nothing any more: clients subscribe again."""
         self._turns.run_own(self._end_each(topics))
 
+    def _tell_each(self, each: OpenMap) -> Steps:
+        for session in self._desk.sessions():
+            for view in each:
+                if session.open and self._hub.find(session.sink, view.topic.number) is not None:
+                    tell(session, _state_of(each, view.topic))
+            yield
+
     def _end_each(self, topics: Sequence[Topic]) -> Steps:
         for session in self._desk.sessions():
             ended = [topic for topic in topics if self._hub.find(session.sink, topic.number) is not None]
@@ -421,6 +409,19 @@ def check_may(session: Session, verb: Verb, channel: Channel, topic: str) -> Non
 def may(session: Session, verb: Verb, channel: Channel, topic: str) -> bool:
     identity = client_of(session).identity
     return identity.entitlements.may(verb, channel.value, topic, identity.subject)
+
+
+def _state_of(each: OpenMap, topic: Topic) -> messages.Message:
+    if each.stale_us:
+        return messages.state(
+            topic.number,
+            State.STALE,
+            each.stale_us,
+            StateCode.NATS_AWAY,
+            None,
+            "there is no connection to NATS",
+        )
+    return messages.state(topic.number, State.LIVE, each.live_us, None, None, None)
 
 
 def _is_behind(each: OpenMap, place: tuple[int, int] | None) -> bool:

@@ -42,15 +42,18 @@ class MapTopics:
         wall_us: Callable[[], int],
         now_s: Callable[[], float],
         replaced: Replaced,
+        told: Callable[[OpenMap], None],
         is_silent: Callable[[str], bool],
     ) -> None:
-        """``replaced``: what clients have of these topics means nothing any more. ``is_silent``: whether a gateway gave no sign of life."""
+        """``replaced``: what clients have of these topics means nothing any more. ``told``: a map has become stale, or is not any
+        more. ``is_silent``: whether a gateway gave no sign of life."""
         self._most = config.max_maps
         self._most_bytes = config.max_map_bytes
         self._hub = hub
         self._wall_us = wall_us
         self._now_s = now_s
         self._replaced = replaced
+        self._told = told
         self._streams: dict[Channel, MapStream] = {}
         self._maps: dict[tuple[Channel, str], OpenMap] = {}
         self._keeper = MapKeeper(wall_us=wall_us, now_s=now_s, is_silent=is_silent)
@@ -127,9 +130,20 @@ class MapTopics:
         for each in self:
             if each.reader.is_read and each.stream.bus.connected:
                 self._keeper.look_after(each)
+            self._look_at(each)
         if self._now_s() - self._looked_s >= LOOK_S:
             self._looked_s = self._now_s()
             self._spawn(self._look())
+
+    def _look_at(self, each: OpenMap) -> None:
+        """Whether it is what the bus has, as far as can be known."""
+        is_lost = not (each.stream.bus.connected and each.reader.is_read)
+        if not each.stale_us and is_lost:
+            each.stale_us = self._wall_us()
+            self._told(each)
+        elif each.stale_us and not is_lost and each.reader.is_following:
+            each.stale_us, each.live_us = 0, self._wall_us()
+            self._told(each)
 
     async def _look(self) -> None:
         """A stream in memory is lost with its server, and nothing tells."""

@@ -79,6 +79,10 @@ class OpenMap:
         self.asked_s = now_s()
         self.changed_s: float | None = None
         """When the oldest change came that is in no whole map."""
+        self.stale_us = 0
+        """Since when it may be old, because NATS is away; 0: it is not."""
+        self.live_us = 0
+        """When that ended."""
         self.is_busy = False
         """A whole map is being stored."""
         self.tell_loaded: Callable[[], None] = lambda: None

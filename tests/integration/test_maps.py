@@ -132,7 +132,10 @@ def test_a_map_goes_on_over_a_restart_of_the_gateway_and_of_nats(run, nats_serve
                 await other.put("m", {"b": 2})
                 await until(lambda: held(map) == {"a": 1, "b": 2})
                 nats_server.kill()
+                await until(lambda: map.state_code == "nats_away")
+                assert not map.trusted or map.state == "stale"
                 await nats_server.restart()
+                await until(lambda: map.state == "live")
                 await other.put("m", {"c": 3})
                 await until(lambda: held(map) == {"a": 1, "b": 2, "c": 3})
 
