@@ -174,6 +174,10 @@ scaling: $(INSTALLED)  ## Two workers against one, each as loaded as the other, 
 	@mkdir -p reports
 	$(BIN)/mdstream bench scaling --json reports/scaling.json $(ARGS)
 
+.PHONY: examples
+examples: $(INSTALLED)  ## The pages of examples/ that use events, maps and presence, in Chromium, and the client in Node while its gateway dies; after `make client-typescript`
+	$(PYTEST) tests/e2e/test_example_topics.py tests/e2e/test_typescript_topics.py -m 'complete or not complete' $(ARGS)
+
 client-typescript:  ## The TypeScript client: install its packages (npm), check types, lint, test, build, measure its size; the page's types and lint
 	cd clients/typescript && npm ci --no-audit --no-fund && npm run check
 	cd web && npm ci --no-audit --no-fund && npm run types && npm run lint

@@ -1,4 +1,5 @@
-"""The pages of examples/ that use events, maps and presence, in a real Chromium against a real gateway."""
+"""The pages of examples/ that use events, maps and presence, in a real Chromium against a real gateway. ``make examples`` runs all of
+them, the usual run two."""
 
 from __future__ import annotations
 
@@ -96,6 +97,7 @@ def test_chat(run: Run, nats_server: Any, gateway: Any, pages: Any) -> None:
     run(scenario(), deadline_s=DEADLINE_S)
 
 
+@pytest.mark.complete
 def test_dashboard(run: Run, pages: Any) -> None:
     async def scenario() -> None:
         async with pages() as (here, opened):
@@ -150,6 +152,7 @@ def test_auction(run: Run, pages: Any) -> None:
     run(scenario(), deadline_s=DEADLINE_S)
 
 
+@pytest.mark.complete
 def test_inventory(run: Run, pages: Any) -> None:
     async def scenario() -> None:
         async with pages() as (_, opened):
@@ -202,6 +205,7 @@ async def type_into(page: Any, script: str) -> None:
     )
 
 
+@pytest.mark.complete
 def test_document(run: Run, pages: Any, yjs: None) -> None:
     async def scenario() -> None:
         async with pages() as (here, opened):

@@ -99,8 +99,10 @@ export class EventsEngine extends Engine<Events> {
   }
 
   #takeEvent(numbered: Numbered): void {
-    if (numbered.event.seq < this.#next) mutable(this.view).duplicates++;
-    else if (this.#acknowledged || numbered.prev < this.#next) this.#deliver(numbered.event);
+    if (numbered.event.seq < this.#next) {
+      mutable(this.view).duplicates++;
+      this.#sendAck(); // perhaps it came again because an acknowledgement was refused
+    } else if (this.#acknowledged || numbered.prev < this.#next) this.#deliver(numbered.event);
     else {
       this.#recovery.hold(numbered);
       if (!this.#recovery.active) this.#missing();
@@ -161,7 +163,7 @@ export class EventsEngine extends Engine<Events> {
     if (!this.accepted || !this.#acknowledged || this.#toAcknowledge <= this.#sentAck) return;
     this.#sentAck = this.#toAcknowledge;
     this.line.say({ op: "ack", sub: this.number, seq: this.#sentAck }, (answer) => {
-      if (answer?.type === "error") this.#sentAck = 0; // sent again with the next one
+      if (answer?.type === "error") this.#sentAck = 0; // sent again with the next one, or when an event comes again
     });
   }
 }

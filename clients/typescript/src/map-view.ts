@@ -1,6 +1,8 @@
 import { list } from "./channel.js";
 import { integer } from "./checks.js";
-import { Keyed } from "./keyed-engine.js";
+import { MdstreamError } from "./errors.js";
+import { Keyed } from "./keyed-view.js";
+import type { Refused } from "./messages.js";
 import type { Owner, Request } from "./subscription.js";
 
 /** What a key holds. */
@@ -12,6 +14,17 @@ export interface MapEntry {
   readonly by: string | null;
   /** When it was stored, µs since 1970. */
   readonly ts: number;
+}
+
+/** Why a change was refused: what was expected does not hold. */
+export class Conflict extends MdstreamError {
+  constructor(
+    message: string,
+    /** What the expected keys hold; null where there is nothing. */
+    readonly current: Readonly<Record<string, MapEntry | null>>,
+  ) {
+    super(message, "conflict");
+  }
 }
 
 /** One atomic change. */
@@ -66,6 +79,13 @@ export class TopicMap extends Keyed<MapEntry> {
 
 function expected(key: string, rev: number | undefined): Pick<Change, "expect"> {
   return rev === undefined ? {} : { expect: { [key]: rev } };
+}
+
+/** @internal */
+export function refusal(message: string, answer: Refused & { current?: Readonly<Record<string, unknown>> }): MdstreamError {
+  if (answer.code !== "conflict") return new MdstreamError(message, answer.code);
+  const current = Object.entries(answer.current ?? {}).map(([key, held]) => [key, held === null ? null : readEntry(held)]);
+  return new Conflict(message, Object.fromEntries(current));
 }
 
 /** @internal */

@@ -2,11 +2,11 @@
 
 import type { Client } from "./api.js";
 import { KeyedEngine, type Kind } from "./keyed-engine.js";
-import { type Change, type MapEntry, readEntry, TopicMap } from "./map-view.js";
-import { Conflict, deliver } from "./outbox.js";
+import { type Change, Conflict, type MapEntry, readEntry, refusal, TopicMap } from "./map-view.js";
+import { deliver } from "./outbox.js";
 import { type Line, lineOf, topicRequest } from "./topics.js";
 
-export type { KeyedEvents } from "./keyed-engine.js";
+export type { KeyedEvents } from "./keyed-view.js";
 export type { Change, MapEntry, TopicMap } from "./map-view.js";
 export { Conflict };
 
@@ -36,5 +36,5 @@ export function put(client: Client, topic: string, change: Change): Promise<numb
 }
 
 async function store(line: Line, topic: string, { ttlMs, ...fields }: Change): Promise<number> {
-  return (await deliver(line, topic, { op: "put", ...fields, ttl_ms: ttlMs })).seq;
+  return (await deliver(line, topic, { op: "put", ...fields, ttl_ms: ttlMs }, refusal)).seq;
 }

@@ -19,14 +19,18 @@ interface Letter {
   readonly command: Command;
   readonly until: number;
   sent: boolean;
+  readonly refusal: Refusal;
   resolve(answer: Stored): void;
   reject(error: Error): void;
 }
 
 const boxes = new WeakMap<Line, Map<string, Outbox>>();
 
+/** What a refused command is rejected with. */
+export type Refusal = (message: string, answer: Refused) => MdstreamError;
+
 /** Sends a command to a topic; resolves when it is stored. */
-export function deliver(line: Line, topic: string, fields: Command): Promise<Stored> {
+export function deliver(line: Line, topic: string, fields: Command, refusal: Refusal = refused): Promise<Stored> {
   const command = plain({ ...fields, topic, key: fields["key"] ?? newKey() }, line);
   const name = `${command.op} ${topic}`;
   const all = boxesOf(line);
@@ -35,7 +39,7 @@ export function deliver(line: Line, topic: string, fields: Command): Promise<Sto
     box = new Outbox(line, () => all.delete(name));
     all.set(name, box);
   }
-  return box.add(command);
+  return box.add(command, refusal);
 }
 
 function boxesOf(line: Line): Map<string, Outbox> {
@@ -69,13 +73,13 @@ class Outbox {
     this.#backoff = new Backoff(policy, random);
   }
 
-  add(command: Command): Promise<Stored> {
+  add(command: Command, refusal: Refusal): Promise<Stored> {
     return new Promise((resolve, reject) => {
       const until = this.#now + GIVE_UP_MS;
       if (this.#letters.length >= MOST_WAITING) {
         return reject(new MdstreamError(`${said(command)}: ${MOST_WAITING} others wait already`, "unavailable"));
       }
-      this.#letters.push({ command, until, sent: false, resolve, reject });
+      this.#letters.push({ command, until, sent: false, refusal, resolve, reject });
       if (this.line.state === "closed") this.end();
       else this.#watch();
       this.pump();
@@ -109,11 +113,13 @@ class Outbox {
       return;
     }
     if (answer !== null) {
+      // First: an answer that breaks the contract costs the connection, and is no answer.
+      const error = answer.type === "error" ? letter.refusal(`${said(letter.command)}: ${answer.message}`, answer) : null;
       this.#backoff.reset();
       this.#letters.shift();
       this.#watch();
-      if (answer.type === "error") letter.reject(refused(letter.command, answer));
-      else letter.resolve(answer as Stored);
+      if (error === null) letter.resolve(answer as Stored);
+      else letter.reject(error);
     }
     this.pump();
   }
@@ -150,21 +156,8 @@ function unknown({ command, sent }: Letter, why: string): MdstreamError {
   return new MdstreamError(`${said(command)}: ${why}; it ${sent ? "may be stored or not" : "was not sent"}`, "unavailable");
 }
 
-/** Why a `put` was refused: what was expected does not hold. */
-export class Conflict extends MdstreamError {
-  constructor(
-    message: string,
-    /** What the expected keys hold, as `[value, rev, by, ts]`, or null. */
-    readonly current: Readonly<Record<string, readonly unknown[] | null>>,
-  ) {
-    super(message, "conflict");
-  }
-}
-
-function refused(command: Command, answer: Refused): MdstreamError {
-  const message = `${said(command)}: ${answer.message}`;
-  const { current } = answer as Refused & { current?: Conflict["current"] };
-  return current === undefined ? new MdstreamError(message, answer.code) : new Conflict(message, current);
+function refused(message: string, { code }: Refused): MdstreamError {
+  return new MdstreamError(message, code);
 }
 
 function newKey(): string {

@@ -3,10 +3,11 @@
 import type { Client } from "./api.js";
 import { list } from "./channel.js";
 import { integer } from "./checks.js";
-import { Keyed, KeyedEngine, type Kind } from "./keyed-engine.js";
+import { KeyedEngine, type Kind } from "./keyed-engine.js";
+import { Keyed } from "./keyed-view.js";
 import { lineOf, topicRequest } from "./topics.js";
 
-export type { KeyedEvents } from "./keyed-engine.js";
+export type { KeyedEvents } from "./keyed-view.js";
 
 export interface PresenceOptions {
   /** This session is one of them, until the subscription is closed or the connection is lost. */

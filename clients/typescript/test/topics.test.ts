@@ -259,13 +259,13 @@ describe("events", () => {
     expect(last()).toMatchObject({ op: "ack", seq: 9 });
   });
 
-  test("an acknowledgement that was refused goes out again with the next one", async () => {
+  test("an acknowledgement that was refused goes out again when an event comes again", async () => {
     const { view, say, last, answer } = await follow();
     answer({ ...EVENTS, acknowledge: "user", position: 4 });
     say(event(5, 0));
     view.acknowledge(5);
     answer({ type: "error", code: "rate_limited", message: "too many" });
-    view.acknowledge(5);
+    say(event(5, 0, { redelivered: true }));
     expect(last()).toMatchObject({ op: "ack", seq: 5, id: 3 });
   });
 
@@ -575,11 +575,24 @@ describe("map", () => {
     const { stage, view, answer } = await follow();
     answer(MAP);
     const bid = view.put("bid", 12, { expect: 118 });
-    answer({ type: "error", code: "conflict", message: "no", current: { bid: [11, 121, "bob", 5] } });
+    answer({ type: "error", code: "conflict", message: "no", current: { bid: [11, 121, "bob", 5], old: null } });
     const error = await bid.catch((error: unknown) => error);
     expect(error).toBeInstanceOf(Conflict);
-    expect(error).toMatchObject({ code: "conflict", current: { bid: [11, 121, "bob", 5] } });
+    expect(error).toMatchObject({ code: "conflict", current: { bid: { value: 11, rev: 121, by: "bob", ts: 5 }, old: null } });
     expect(stage.client.state).toBe("open");
+  });
+
+  test("an answer that breaks the contract is none", async () => {
+    const { stage, view, say, answer, reconnect } = await follow();
+    answer(MAP);
+    const bid = view.put("bid", 12, { expect: 118 });
+    answer({ type: "error", code: "conflict", message: "no", current: { bid: 11 } });
+    expect(stage.client.state).toBe("reconnecting");
+    await reconnect();
+    const again = stage.net.last.commands.find(({ op }) => op === "put")!;
+    expect(again).toMatchObject({ set: { bid: 12 } });
+    say({ type: "stored", id: again["id"], topic: "desk.m", seq: 130 });
+    expect(await bid).toBe(130);
   });
 
   test.each([{ set: 5 }, { set: { a: 1 } }, { delete: "a" }, { seq: null }, { prev: "1" }])(

@@ -41,7 +41,9 @@ export async function main(): Promise<void> {
   const lot = await map(client, "desk.auction").ready();
   // @ts-expect-error What is there comes from the bus.
   lot.entries.set("bid", 1);
-  await lot.put("bid", seq, { expect: lot.rev("bid") }).catch((error: unknown) => error instanceof Conflict && error.current["bid"]);
+  await lot
+    .put("bid", seq, { expect: lot.rev("bid") })
+    .catch((error: unknown) => error instanceof Conflict && error.current["bid"]);
   console.log(presence(client, "desk.auction", { join: true }).count);
   connectLines(["ws://a/v1/stream", "ws://b/v1/stream"], { lines: 2 }).lines[0]?.book("SIM:BTC-USD");
   const script = new URL("@mdstream/client/worker", import.meta.url);
