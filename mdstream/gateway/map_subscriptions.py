@@ -406,7 +406,7 @@ def check_may(session: Session, verb: Verb, channel: Channel, topic: str) -> Non
 
 
 def may(session: Session, verb: Verb, channel: Channel, topic: str) -> bool:
-    identity = client_of(session).identity
+    identity: Identity = client_of(session).identity
     return identity.entitlements.may(verb, channel.value, topic, identity.subject)
 
 

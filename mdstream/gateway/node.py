@@ -39,6 +39,7 @@ from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.sockets import url_of
 from mdstream.gateway.status import Parts, Status
+from mdstream.gateway.turns import Turns
 from mdstream.gateway.ui import Ui
 from mdstream.gateway.upkeep import Upkeep
 from mdstream.gateway.usage_writer import UsageWriter

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import ClassVar
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_a_value_is_json():
 
 
 class Shown:
-    entries = {"b": MapEntry(12, 118, "alice", 5), "a": MapEntry("x\u202e\x9b", 7, None, 5)}
+    entries: ClassVar = {"b": MapEntry(12, 118, "alice", 5), "a": MapEntry("x\u202e\x9b", 7, None, 5)}
 
 
 def test_a_map_is_a_table_that_cannot_deceive(capsys):
