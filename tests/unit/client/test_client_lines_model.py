@@ -100,8 +100,9 @@ class Gateway:
         self.send()
 
     def _answer(self, since: int) -> None:
-        """With a snapshot now and then, also where a delta would do."""
-        self.sent = (self.market.epoch, since) if since > 0 and since % 3 else (0, 0)
+        """With a snapshot now and then, also where a delta would do; and of a number that this epoch does not have."""
+        at = self.market.epoch, since
+        self.sent = at if at in self.market.views and since % 3 else (0, 0)
         self.send()
 
     def send(self) -> None:
