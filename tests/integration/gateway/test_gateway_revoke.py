@@ -182,7 +182,7 @@ def test_while_nats_is_away_new_clients_wait_if_so_configured(
 def test_one_session_of_a_subject_on_all_gateways(run, gateway, ws, nats_server, key, monkeypatch) -> None:
     # A later session has the greater name: who is the older does not depend on when its news arrives.
     names = count()
-    monkeypatch.setattr("mdstream.gateway.clients.secrets.token_hex", lambda _: f"{next(names):016x}")
+    monkeypatch.setattr("mdstream._core.entry.welcome.secrets.token_hex", lambda _: f"{next(names):016x}")
 
     async def scenario() -> None:
         options = {"auth_key_file": (key,), "auth_single_session": True}
