@@ -75,12 +75,14 @@ class Trail:
     def __init__(self) -> None:
         self.seq = 0
         self.newest = 0
+        self.changes = 0
         self._sides: tuple[dict[int, int], dict[int, int]] = ({}, {})
         self._coming: deque[tuple[int, Flat, Flat]] = deque()
 
     def take(self, last: int, bids: Flat, asks: Flat) -> None:
         self._coming.append((last, bids, asks))
         self.newest = last
+        self.changes += (len(bids) + len(asks)) // 2
 
     def at(self, seq: int) -> tuple[Flat, Flat]:
         while self._coming and self._coming[0][0] <= seq:
@@ -106,6 +108,10 @@ class Recorder:
         unpacker.feed(payload)
         for _, _, _, last, _, bids, asks in unpacker:
             trail.take(last, bids, asks)
+
+    @property
+    def changes(self) -> int:
+        return sum(trail.changes for trail in self.trails.values())
 
     async def compare(self, name: str, seq: int, shown: list[Flat]) -> bool:
         trail = self.trails[name]
@@ -190,7 +196,7 @@ def test_fifty_books_under_load(
             devtools = await context.new_cdp_session(seen.page)
             worker = await SharedWorker.of(context.browser)
             await follow(seen, recorder, names, SECONDS / 5)
-            before, begun = await seen.page.evaluate(COUNTS), time.monotonic()
+            before, published, begun = await seen.page.evaluate(COUNTS), recorder.changes, time.monotonic()
             found["heap_first"] = await heaps(devtools, worker)
             compared, wrong = await follow(seen, recorder, names, SECONDS / 5)
             await context.browser.start_tracing(page=seen.page, categories=TRACED)
@@ -203,6 +209,7 @@ def test_fifty_books_under_load(
                 {
                     "compared": compared + more,
                     "wrong": wrong + more_wrong,
+                    "published_per_s": round((recorder.changes - published) / lasted_s),
                     "changes_per_s": round((after["changes"] - before["changes"]) / lasted_s),
                     "messages_per_s": round(
                         (after["stats"]["messages"] - before["stats"]["messages"]) / lasted_s

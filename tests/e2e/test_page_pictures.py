@@ -82,7 +82,7 @@ def test_states(run: Callable[..., Any], nats_server: Any, gateway: Any, market:
                 await sim.publisher.flush()
                 await pictures.become(state, status)
             sim.instrument.status("trading")
-            await sim.publisher.flush()
+            await sim.touch()  # a venue that was silent meanwhile is not live
             await seen.live()
             await seen.page.evaluate(TOLD % ("recovering", "'gap'", "null"))
             await pictures.become("recovering")
@@ -98,6 +98,7 @@ def test_states(run: Callable[..., Any], nats_server: Any, gateway: Any, market:
             await seen.until("document.querySelector('.state.recovering, .state.stale') !== null")
             await pictures.shoot("nats-away")
             await nats_server.restart()
+            await sim.touch()
             await seen.live()
             await here.stop(at_once=True)
             await pictures.become("offline")
@@ -113,12 +114,12 @@ def test_buttons(run: Callable[..., Any], nats_server: Any, gateway: Any, market
                 seen = pictures.seen
                 await seen.live()
                 await seen.page.keyboard.press("c")
-                while await seen.page.evaluate("mdstream.feed.rate") < 20:
-                    await sim.play(4)
+                await busy(seen, sim)
                 for button, name in (("lose a message", "lose"), ("drop my connection", "drop")):
                     await seen.page.get_by_text(button).click()
                     await mended(seen, sim)
                     await pictures.shoot(f"button-{name}")
+                await busy(seen, sim)
                 await seen.page.get_by_text("stall me 10 s").click()
                 while await seen.page.query_selector(".state.recovering") is None:
                     await sim.play(4)
@@ -131,6 +132,12 @@ def test_buttons(run: Callable[..., Any], nats_server: Any, gateway: Any, market
                     await pictures.shoot("button-kill")
 
     run(scenario(), deadline_s=900)
+
+
+async def busy(seen: Seen, sim: Any) -> None:
+    """Until silence would say something."""
+    while await seen.page.evaluate("mdstream.feed.rate") < 20:
+        await sim.play(4)
 
 
 async def mended(seen: Seen, sim: Any) -> None:

@@ -82,7 +82,8 @@ function bookState(book: Book): Shown {
 }
 
 function refused(error: Book["error"]): Shown {
-  const why = error?.message ?? "closed";
+  // What it is about stands beside it already.
+  const why = error?.message.replace(/^\w+ \S+: /, "") ?? "closed";
   return { kind: "refused", text: REFUSED[String(error?.code)] ?? why, spoken: why };
 }
 
