@@ -55,6 +55,10 @@ truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers,
 candles: $(INSTALLED)  ## Candles of recorded trades, and of writers that are killed again and again (two minutes)
 	$(PYTEST) tests/integration/test_candles.py -m complete $(ARGS)
 
+test-operator: $(INSTALLED)  ## The operator's page in Chromium: all its tests, and screenshots of each state and size (reports/operator)
+	$(BIN)/python -m pip install --quiet --group page
+	PICTURES=1 $(PYTEST) tests/e2e/test_operator_page.py -m 'complete or not complete' $(ARGS)
+
 attack: $(INSTALLED)  ## Every attack that we know, at ten times its size, next to honest clients (some 20 minutes; reports/attack.json)
 	$(PYTEST) tests/attack -m 'complete or not complete' $(ARGS)
 
