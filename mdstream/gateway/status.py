@@ -112,7 +112,7 @@ class Status:
         rows = [asdict(each) for each in latest]
         feeds.count_refused(each.instrument for each in refusals.latest())
         return {
-            "instruments": self._parts.instruments.count_states(),
+            "instruments": feeds.states,
             "feeds": feeds.rows(),
             "troubled": feeds.troubled(),
             "refusals": {"total": refusals.total, "latest": rows},
@@ -133,6 +133,7 @@ class _Feeds:
 
     def __init__(self) -> None:
         self._venues: dict[str, Figures] = {}
+        self.states: dict[str, int] = {state.value: 0 for state in State}
         self._troubled: list[Figures] = []
 
     def take_all(self, instruments: Iterator[OpenInstrument]) -> Iterator[None]:
@@ -146,6 +147,7 @@ class _Feeds:
         venue = self._venue(instrument.id.venue)
         venue["instruments"] += 1
         state = status.state.value
+        self.states[state] += 1
         venue["states"][state] = venue["states"].get(state, 0) + 1
         if age_ms is not None:
             venue["newest_ms"] = least(venue["newest_ms"], age_ms)
