@@ -262,6 +262,7 @@ class MapState:
         return self._entries.get(key)
 
     def items(self) -> Iterator[tuple[str, Entry]]:
+        """In the order in which they were set."""
         return iter(self._entries.items())
 
     # ---- changes
@@ -394,24 +395,25 @@ class MapState:
             size += entry.size
         return WholeMap(self.seq, self.ts_us, parts)
 
-    def load(self, pages: Sequence[bytes]) -> None:
-        """Becomes the map of which these are all pages, in order. Raises ValueError, and is empty then, if they are not of one map."""
+    def load(self, page: bytes, number: int) -> None:
+        """Takes the next page of a whole map, the first into an empty one. Raises ValueError, and is empty then, if it is none."""
         try:
-            self._load([_from_msgpack(page) for page in pages])
+            self._load(_from_msgpack(page), number)
         except (msgspec.MsgspecError, TypeError, ValueError, IndexError, RecursionError) as error:
             self._entries.clear()
             self._nodes.clear()
             self._due.clear()
             self.seq = self.bytes = self.ts_us = 0
-            raise ValueError(f"this is no snapshot of a map: {type(error).__name__}") from None
+            raise ValueError(f"this is no page of a whole map: {type(error).__name__}") from None
 
-    def _load(self, pages: list[list[Any]]) -> None:
-        _, self.seq, self.ts_us, *_ = pages[0]
-        for number, page in enumerate(pages):
-            if page[:5] != [_FORMAT, self.seq, self.ts_us, number, len(pages)]:
-                raise ValueError("a page of another snapshot")
-            for key, value, rev, by, ts_us, ttl_ms in page[5]:
-                self._set(check_key(key), Entry(value, rev, by, ts_us, ttl_ms, _size(key, value)))
+    def _load(self, page: list[Any], number: int) -> None:
+        format, seq, ts_us, its_number, _, rows = page
+        if number == 0:
+            self.seq, self.ts_us = seq, ts_us
+        if (format, seq, ts_us, its_number) != (_FORMAT, self.seq, self.ts_us, number):
+            raise ValueError("a page of another map")
+        for key, value, rev, by, set_us, ttl_ms in rows:
+            self._set(check_key(key), Entry(value, rev, by, set_us, ttl_ms, _size(key, value)))
 
 
 class WholeMap:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from mdstream.bus import maps
@@ -91,7 +91,7 @@ class MapReader:
         stream: MapStream,
         topic: str,
         *,
-        began: Callable[[], None],
+        began: Callable[[], Awaitable[None]],
         followed: Followed,
         ready: Callable[[], None],
     ) -> None:
@@ -183,7 +183,7 @@ class MapReader:
         self.epoch = self._stream.epoch
         kind = self._stream.kind
         self.whole = await maps.read_map(self._stream.bus, kind, self.topic, self.state)
-        self._began()
+        await self._began()
         self._changes = _Changes(self._stream.numbered, self.topic, self._receive, self.restart)
         await self._changes.open(self.state.seq)
 

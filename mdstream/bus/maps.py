@@ -100,14 +100,13 @@ async def read_map(bus: Bus, kind: MapKind, topic: str, state: MapState) -> Whol
     if head is None:
         return NO_WHOLE
     seq, pages = _pages_of(kind, topic, head.payload)
-    found = [head.payload]
-    for number in range(1, pages):
-        page = await bus.last_stored(kind.stream, kind.page(topic, seq, number))
-        if page is None:
-            raise BusUnavailable(f"a page of {kind.head(topic)} is gone; a newer one has come")
-        found.append(page.payload)
     try:
-        state.load(found)
+        state.load(head.payload, 0)
+        for number in range(1, pages):
+            page = await bus.last_stored(kind.stream, kind.page(topic, seq, number))
+            if page is None:
+                raise BusUnavailable(f"a page of {kind.head(topic)} is gone; a newer one has come")
+            state.load(page.payload, number)
     except ValueError as error:
         raise _unreadable(kind, topic, error) from None
     return Whole(head.stream_seq, seq, pages)

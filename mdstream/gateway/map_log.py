@@ -74,12 +74,15 @@ class MapLog:
     def __len__(self) -> int:
         return len(self._log)
 
-    def begin(self, state: MapState) -> None:
-        """Becomes the map as it is now; what was before is not known."""
-        self._log = RowLog()
-        for key, entry in sorted(state.items(), key=lambda item: item[1].rev):
-            self._put(key, entry)
-        self._log.begin(state.seq)
+    def begin(self, state: MapState) -> Iterator[None]:
+        """The steps that make it the map as it is now, which must not change meanwhile; what was before is not known."""
+        log: RowLog[str, MapRow] = RowLog()
+        for number, (key, entry) in enumerate(state.items(), 1):
+            self._put(log, key, entry)
+            if number % STEP == 0:
+                yield
+        log.begin(state.seq)
+        self._log = log
 
     def follow(self, state: MapState, applied: Applied) -> None:
         """``state`` has applied a change."""
@@ -88,12 +91,12 @@ class MapLog:
         for key in applied.set:
             entry = state.find(key)
             assert entry is not None
-            self._put(key, entry)
+            self._put(self._log, key, entry)
         self._log.advance(state.seq)
 
-    def _put(self, key: str, entry: Entry) -> None:
+    def _put(self, log: RowLog[str, MapRow], key: str, entry: Entry) -> None:
         row = self._row(key, entry)
-        self._log.put(key, row, entry.rev)
+        log.put(key, row, entry.rev)
         for format in self._formats:
             row.encoded(format)
 

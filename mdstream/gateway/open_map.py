@@ -161,14 +161,15 @@ class OpenMap:
 
     # ---- what comes from the bus
 
-    def _begin(self) -> None:
+    async def _begin(self) -> None:
         """It is read, for the first time or again."""
         known, self._epoch = self._epoch, self.reader.epoch
         self._known_from = self.state.seq
         self._refused.clear()
         if known not in (0, self._epoch):
             self._start_anew()
-        self._log.begin(self.state)
+        for _ in self._log.begin(self.state):
+            await asyncio.sleep(0)
 
     def _show(self) -> None:
         """It was read."""

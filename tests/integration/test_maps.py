@@ -49,13 +49,14 @@ def held(map: Any) -> dict[str, Any]:
     return {key: entry.value for key, entry in map.entries.items()}
 
 
+async def began() -> None: ...
 def nothing() -> None: ...
 
 
 async def of_bus(bus: Bus, topic: str) -> dict[str, Any]:
     """The map as the bus has it."""
     stream = MapStream(bus, MAPS)
-    reader = MapReader(stream, topic, began=nothing, followed=lambda change, applied: None, ready=nothing)
+    reader = MapReader(stream, topic, began=began, followed=lambda change, applied: None, ready=nothing)
     try:
         await reader.open()
         return {key: entry.value for key, entry in reader.state.items()}
@@ -201,14 +202,14 @@ def test_changes_that_are_gone_from_the_log_are_in_the_whole_map(run, nats_serve
             stream = MapStream(bus, MAPS)
             loads: list[int] = []
             reader = MapReader(
-                stream, "away", began=nothing, followed=lambda *_: None, ready=lambda: loads.append(1)
+                stream, "away", began=began, followed=lambda *_: None, ready=lambda: loads.append(1)
             )
             await reader.open()
             for n in range(5):
                 await bus_maps.put_change(bus, MAPS, "away", Change({f"k{n}": (n, None)}), timeout_s=2)
             await until(lambda: len(reader.state) == 5)
             truth = MapState()
-            truth.load([reader.state.whole(9_999).page(0)])
+            truth.load(reader.state.whole(9_999).page(0), 0)
             assert reader._changes is not None and reader._changes._subscription is not None
             await bus.unsubscribe(reader._changes._subscription)  # it hears nothing more
             for change in (Change(delete=("k0",)), Change({"k9": (9, None)})):

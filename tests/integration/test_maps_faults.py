@@ -130,7 +130,7 @@ async def users(gateways: list[Process], seed: int) -> AsyncIterator[list[User]]
 async def of_bus(url: str, topic: str) -> dict[str, Any]:
     async with await connect_bus(url) as bus:
         stream = MapStream(bus, MAPS)
-        reader = MapReader(stream, topic, began=nothing, followed=lambda *_: None, ready=nothing)
+        reader = MapReader(stream, topic, began=began, followed=lambda *_: None, ready=nothing)
         try:
             await reader.open()
             return {key: entry.value for key, entry in reader.state.items()}
@@ -138,6 +138,7 @@ async def of_bus(url: str, topic: str) -> dict[str, Any]:
             await stream.close()
 
 
+async def began() -> None: ...
 def nothing() -> None: ...
 
 

@@ -195,7 +195,8 @@ def test_a_whole_map_is_loaded_from_its_pages() -> None:
     pages = [whole.page(number) for number in range(len(whole))]
     assert len(pages) > 5 and pages_of(pages[0]) == (2, len(pages))
     other = MapState()
-    other.load(pages)
+    for number, page in enumerate(pages):
+        other.load(page, number)
     assert dict(other.items()) == dict(state.items())
     assert (other.seq, other.bytes, other.ts_us, other.nodes()) == (2, state.bytes, state.ts_us, {"g1"})
     assert other.due(T0 + 9_000_000, 99) == state.due(T0 + 9_000_000, 99)
@@ -208,11 +209,12 @@ def test_pages_of_different_maps_are_refused() -> None:
     put(state, 2, k0=1)
     two = state.whole(1_000)
     other = MapState()
+    other.load(one.page(0), 0)
     with pytest.raises(ValueError):
-        other.load([one.page(0), *(two.page(n) for n in range(1, len(two)))])
+        other.load(two.page(1), 1)
     assert len(other) == 0 == other.seq == other.bytes
     for garbage in (b"", b"\xc1", b"\x90", b"\x93\x01\x02\x03"):
         with pytest.raises(ValueError):
-            other.load([garbage])
+            other.load(garbage, 0)
         with pytest.raises(ValueError):
             pages_of(garbage)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import ClassVar
 
 import pytest
 
@@ -40,7 +39,8 @@ def test_a_value_is_json():
 
 
 class Shown:
-    entries: ClassVar = {"b": MapEntry(12, 118, "alice", 5), "a": MapEntry("x\u202e\x9b", 7, None, 5)}
+    def __init__(self) -> None:
+        self.entries = {"b": MapEntry(12, 118, "alice", 5), "a": MapEntry("x\u202e\x9b", 7, None, 5)}
 
 
 def test_a_map_is_a_table_that_cannot_deceive(capsys):

@@ -48,7 +48,7 @@ def view_of(vector: dict[str, Any]) -> tuple[MapView, int | None]:
     for number in range(others):
         kept.put(state.seq + 1, **{f"old{number}": presence_value("", 0, None, "g")})
     if since:
-        kept.log.begin(state)
+        list(kept.log.begin(state))
         state.seq = since
         kept.log._log.begin(since)
     sets = fields.get("set", {})
@@ -84,7 +84,7 @@ def test_the_bus_is_the_vectors(vector: dict[str, Any]) -> None:
     payload = bytes.fromhex(vector["msgpack"])
     if "snap" in vector["subject"]:
         state = MapState()
-        state.load([payload])
+        state.load(payload, 0)
         assert state.whole(9_999).page(0) == payload
         return
     change = decode_change(payload)
