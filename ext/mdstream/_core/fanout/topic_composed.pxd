@@ -5,7 +5,6 @@ from mdstream._core.fanout.topic cimport Topic
 
 cdef class ComposedTopic(Topic):
     cdef object source
-    cdef bint may_hold              # the source has `holds`
 
     # All members in step are sent what leads to a number.
     cdef int c_publish(self, Outbox out, uint64_t seq, uint64_t ts_us) except -1

@@ -66,9 +66,11 @@ cdef class ComposedTopic(Topic):
         return 0
 
     cdef int c_bring_into_step(self, Outbox out, Member* member) except -1:
-        if self.may_hold and member.state == BEHIND and self.source.holds(<Sink>member.sink, member.seq):
-            member.held = True
-            return 0
+        if member.state == BEHIND:
+            holds = getattr(self.source, "holds", None)
+            if holds is not None and holds(<Sink>member.sink, member.seq):
+                member.held = True
+                return 0
         return Topic.c_bring_into_step(self, out, member)
 
     cdef int c_send_missing(self, Outbox out, Member* member) except -1:

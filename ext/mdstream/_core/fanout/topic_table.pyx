@@ -80,7 +80,6 @@ cdef class TopicTable:
         topic.instrument = Instrument(name, 0, 0, log_capacity=1, trade_capacity=1, max_levels=1)
         topic.topic_group = TopicGroup(topic.instrument)
         topic.source = source
-        topic.may_hold = hasattr(source, "holds")
         topic.channel = channel
         topic.group = 1
         topic.interval_ms = interval_ms
