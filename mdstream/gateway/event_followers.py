@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mdstream.bus.events import decode_event
@@ -23,6 +24,7 @@ from mdstream.gateway.turns import Steps
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
+    from mdstream._core.fanout.sink import Sink
     from mdstream._core.net.session import Session
     from mdstream.bus.direct import Batch
     from mdstream.bus.positions import Position
@@ -62,6 +64,7 @@ class Follower:
         "stuck_s",
         "topic",
         "wait_s",
+        "waits",
     )
 
     def __init__(
@@ -76,6 +79,8 @@ class Follower:
         self.redeliver_to = 0 if resumed else topic.seq
         """Up to this number events may have been sent before."""
         self.is_live = False
+        self.waits = False
+        """It is behind, and its socket is full."""
         self.is_over = False
         self.reading: asyncio.Task[None] | None = None
         self.flight: deque[tuple[int, int]] = deque()
@@ -90,11 +95,6 @@ class Follower:
     @property
     def acknowledged(self) -> int:
         return self.position.value or 0
-
-    @property
-    def greatest(self) -> int:
-        """The number of the newest event that it was sent."""
-        return max(self.sent, self.topic.seq) if self.is_live else self.sent
 
     @property
     def has_room(self) -> bool:
@@ -117,6 +117,7 @@ class Followers:
         self._topics = topics
         self._counts = counts
         self._by_session: dict[Session, dict[int, Follower]] = {}
+        self._by_sink: dict[Sink, Session] = {}
         self._by_position: dict[Position, dict[Follower, None]] = {}
         self._slots = asyncio.Semaphore(READS)
 
@@ -132,6 +133,8 @@ class Followers:
         """Of a session that is subscribed to the topic, and was told so; its place is held."""
         session, sub = follower.session, follower.topic.topic.number
         self._by_session.setdefault(session, {})[sub] = follower
+        self._by_sink[session.sink] = session
+        follower.topic.log.holds = partial(self._holds, sub)
         self._by_position.setdefault(follower.position, {})[follower] = None
         self._advance(follower)
 
@@ -146,6 +149,7 @@ class Followers:
                 self._end(follower)
         if not followers:
             del self._by_session[session]
+            del self._by_sink[session.sink]
 
     def _end(self, follower: Follower) -> None:
         follower.is_over = True
@@ -157,6 +161,12 @@ class Followers:
             del self._by_position[follower.position]
         if self._topics.positions is not None:
             self._topics.positions.release(follower.position)
+
+    def greatest(self, follower: Follower) -> int:
+        """The number of the newest event that it was sent."""
+        if not follower.is_live:
+            return follower.sent
+        return max(follower.sent, self._hub.position(follower.session.sink, follower.topic.topic))
 
     # ---- acknowledgements
 
@@ -184,10 +194,15 @@ class Followers:
     def _advance(self, follower: Follower) -> None:
         """Sends what follows, as far as the window reaches; lets it be live once it lacks nothing."""
         topic, session = follower.topic, follower.session
+        if follower.waits and not session.sink.blocked and session.open:
+            follower.waits = False
+            self._join(follower)
         while not (follower.is_live or follower.is_over or follower.reading is not None) and session.open:
             if follower.next >= topic.seq:
                 self._go_live(follower)
             elif not follower.has_room:
+                if session.sink.blocked:
+                    self._wait_until_read(follower)
                 return
             elif topic.log.reaches(follower.next):
                 self._send_logged(follower)
@@ -220,6 +235,31 @@ class Followers:
         follower.is_live = True
         follower.flight.clear()
         follower.flight_bytes = 0
+
+    # ---- whose socket is full
+
+    def _wait_until_read(self, follower: Follower) -> None:
+        """The hub asks ``_holds`` as soon as its socket takes more."""
+        if not follower.waits:
+            follower.waits = True
+            self._hub.catch_up(follower.session.sink, follower.topic.topic)
+
+    def _holds(self, sub: int, sink: Sink, since: int) -> bool:
+        """One reads again that waits, or that was live and lacks more than the log has. The hub is at work: it goes on later."""
+        session = self._by_sink.get(sink)
+        follower = None if session is None else self.find(session, sub)
+        if follower is None or not (follower.waits or since < follower.topic.log.floor):
+            return False
+        asyncio.get_running_loop().call_soon(self._go_on_from, follower, since)
+        return True
+
+    def _go_on_from(self, follower: Follower, since: int) -> None:
+        if follower.is_over or not follower.session.open:
+            return
+        if follower.is_live:
+            follower.sent = max(follower.sent, since)
+            self._fall_behind(follower, since)
+        self._advance(follower)
 
     def _join(self, follower: Follower) -> None:
         """Holds its place in the topic, where the topic stands now."""
@@ -303,6 +343,8 @@ class Followers:
         done = follower.acknowledged
         if done != follower.seen:
             follower.seen, follower.wait_s, follower.due_s = done, LEAST_WAIT_S, None
+        if follower.session.sink.blocked:
+            return  # it goes on once it reads
         newest = follower.topic.seq if follower.is_live else follower.next
         if done >= newest:
             follower.due_s = None
@@ -314,20 +356,20 @@ class Followers:
         if not follower.is_live:
             self._advance(follower)
         elif done < newest and len(follower.topic.log.after(done)) > WINDOW:
-            self._fall_behind(follower, newest)
+            self._fall_behind(follower, self.greatest(follower))
 
     def _send_again(self, follower: Follower) -> None:
         if follower.reading is not None:
             return
         follower.wait_s = min(2 * follower.wait_s, MOST_WAIT_S)
         follower.due_s = None
-        follower.redeliver_to = max(follower.redeliver_to, follower.greatest)
+        follower.redeliver_to = max(follower.redeliver_to, self.greatest(follower))
         self._fall_behind(follower, follower.acknowledged)
         self._advance(follower)
 
     def _fall_behind(self, follower: Follower, next: int) -> None:
         """From here on it is sent what follows a number by itself."""
-        follower.sent = follower.greatest
+        follower.sent = self.greatest(follower)
         if follower.is_live:
             self._join(follower)
             follower.is_live = False
@@ -336,5 +378,6 @@ class Followers:
         follower.flight_bytes = 0
         if next > follower.acknowledged:
             for logged in follower.topic.log.after(follower.acknowledged):
-                follower.flight.append((logged.seq, logged.size))
-                follower.flight_bytes += logged.size
+                if logged.seq <= next:
+                    follower.flight.append((logged.seq, logged.size))
+                    follower.flight_bytes += logged.size

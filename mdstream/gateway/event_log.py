@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ import msgspec
 from mdstream.gateway.control_decoder import JSON
 
 if TYPE_CHECKING:
+    from mdstream._core.fanout.sink import Sink
     from mdstream.bus.direct import Numbered
     from mdstream.bus.events import Event
 
@@ -84,6 +85,8 @@ class EventLog:
         self.floor = 0
         self.newest = self.newest_us = 0
         """Number and time of the newest event."""
+        self.holds: Callable[[Sink, int], bool] = lambda sink, since: False
+        """Called with who reads again, and the number that it has; True: it is brought up to date by itself."""
         self.sent = 0
         """The number up to which all in step were sent it."""
         self._events: deque[LoggedEvent] = deque()

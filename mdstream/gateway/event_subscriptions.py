@@ -282,9 +282,10 @@ class EventSubscriptions:
             raise CommandError(
                 ErrorCode.BAD_VALUE, f"what comes on subscription {command.sub} is not acknowledged"
             )
-        if command.seq > follower.greatest:
+        newest = self.followers.greatest(follower)
+        if command.seq > newest:
             raise CommandError(
-                ErrorCode.BAD_VALUE, f"seq is {command.seq}; the newest that was sent is {follower.greatest}"
+                ErrorCode.BAD_VALUE, f"seq is {command.seq}; the newest that was sent is {newest}"
             )
         self.followers.acknowledge(follower, command.seq)
 

@@ -500,3 +500,44 @@ def test_an_older_server_is_asked_for_one_message_at_a_time(
                 alice.send({"op": "ack", "sub": sub, "seq": event["seq"]})
 
     run(scenario())
+
+
+@pytest.mark.parametrize("topic", ["user.alice", "desk.a"])
+def test_a_slow_client_is_not_queued_for_and_misses_nothing(
+    run, nats_server, gateway, ws, key, topic
+) -> None:
+    """What it lacks is more than the gateway keeps of the topic."""
+    count, data = 150, 10_000 * "x"
+
+    async def scenario() -> None:
+        config = {"auth_key_file": (key,), "publishes_burst": 1_000, "send_buffer_bytes": 8_192}
+        async with gateway(nats_server.url, **config) as server:
+            writer = await ws.open(server.port, **bearer("sender", LETTERS, DESK))
+            alice = await ws.open(server.port, receive_buffer=4_096, **bearer("alice", DESK))
+            alice.send({**SUBSCRIBE, "topics": [topic]})
+            sub = (await alice.until("subscribed"))["sub"]
+            alice.stop_reading()
+            for number in range(count):
+                await publish(writer, topic, [number, data])
+            assert server._hub.stats()["slow_sinks"] == 1
+            alice.read_on()
+            last, got, asks = 0, [], False
+            while len(got) < count:
+                message = await alice.recv()
+                if message["type"] == "event" and message["seq"] > last and message["prev"] <= last:
+                    last = message["seq"]
+                    got.append(message["data"][0])
+                    assert topic == "desk.a" or not message["redelivered"]
+                    if topic != "desk.a":
+                        alice.send({"op": "ack", "sub": sub, "seq": last})
+                elif message["type"] == "event":
+                    assert topic == "desk.a", "a gap, or an event that came twice"
+                    if message["seq"] > last and not asks:
+                        asks = True
+                        alice.send({"op": "recover", "id": 1, "sub": sub, "from": last + 1})
+                elif message["type"] == "recovered" and len(got) < count:
+                    alice.send({"op": "recover", "id": 1, "sub": sub, "from": last + 1})
+            assert got == list(range(count))
+            assert asks == (topic == "desk.a")
+
+    run(scenario())

@@ -11,7 +11,7 @@ from mdstream._core.fanout.instrument cimport Instrument
 from mdstream._core.fanout.outbox cimport Frame
 from mdstream._core.fanout.sender cimport Sender
 from mdstream._core.fanout.slow_sinks cimport SlowSinks
-from mdstream._core.fanout.topic cimport AHEAD, Member
+from mdstream._core.fanout.topic cimport AHEAD, IN_STEP, Member
 from mdstream._core.fanout.topic_composed cimport ComposedTopic
 from mdstream._core.fanout.topic_table cimport TopicTable
 from mdstream._core.websocket.frame cimport OP_BINARY, OP_CLOSE, OP_TEXT
@@ -382,6 +382,11 @@ cdef class Hub(FlushTarget):
         """Whether a subscription waits for a number that the bus bears out: anything before it would take it back."""
         cdef Member* member = topic.c_member(sink, self.c_place(sink, topic))
         return member.state == AHEAD and member.seq <= topic.instrument.awaited
+
+    def position(self, sink: Sink, topic: Topic) -> int:
+        """The number up to which a subscription was sent everything. ValueError if the sink has no such subscription."""
+        cdef Member* member = topic.c_member(sink, self.c_place(sink, topic))
+        return topic.c_position() if member.state == IN_STEP else member.seq
 
     def recover(self, sink: Sink, topic: Topic, from_seq: int) -> None:
         """Answers ``recover``: delta or snapshot, whichever is smaller; for trades the missing ones or ``lost``.

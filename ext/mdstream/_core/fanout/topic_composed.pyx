@@ -2,6 +2,8 @@
 
 Who is in step, behind or blocked is known here, as for every topic. What leads from one number to another is asked of the ``source``:
 ``missing(format, since)`` returns messages, each a whole one (``since`` None: everything), and ``reaches(since)`` says whether it can.
+A source may have ``holds(sink, since)``: whether it brings this member up to date by itself, because it lacks more. It is then sent nothing
+until it is subscribed again.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -62,6 +64,14 @@ cdef class ComposedTopic(Topic):
         else:
             member.seq = from_seq - 1
         return 0
+
+    cdef int c_bring_into_step(self, Outbox out, Member* member) except -1:
+        if member.state == BEHIND:
+            holds = getattr(self.source, "holds", None)
+            if holds is not None and holds(<Sink>member.sink, member.seq):
+                member.held = True
+                return 0
+        return Topic.c_bring_into_step(self, out, member)
 
     cdef int c_send_missing(self, Outbox out, Member* member) except -1:
         cdef Sink sink = <Sink>member.sink

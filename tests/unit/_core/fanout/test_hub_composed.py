@@ -143,3 +143,46 @@ def test_topics_of_20_ms_are_ticked_more_often(world) -> None:
     assert sum(sent) == 4 and max(sent) == 1
     world.hub.unsubscribe(client.sink, topic)
     assert world.hub.tick_us == 50_000
+
+
+class HoldingSource(Source):
+    """Brings those up to date by itself who lack more than it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[tuple[object, int]] = []
+
+    def holds(self, sink: object, since: int) -> bool:
+        if since >= self.oldest:
+            return False
+        self.held.append((sink, since))
+        return True
+
+
+@pytest.mark.parametrize("oldest", [0, 3])
+def test_a_source_may_hold_a_slow_member_back_that_lacks_too_much(world, oldest) -> None:
+    source = HoldingSource()
+    topic = world.hub.compose("*", "events", 0, source, epoch=77)
+    publish(world, source, topic)
+    client, other = (join(world, topic, resume=(77, 1)) for _ in range(2))
+    client.sink.drain(room=1)
+    world.hub.send(client.sink, b"longer than the room")
+    for _ in range(3):
+        publish(world, source, topic)
+    assert world.hub.position(client.sink, topic) == 1 and world.hub.position(other.sink, topic) == 4
+    source.oldest = oldest
+    client.sink.take()
+    client.sink.drain()
+    client.sink.take()
+    publish(world, source, topic)
+    assert other.sink.take()[-2:] == [b"4:", b"5"]
+    if oldest <= 1:
+        assert source.held == [] and client.sink.take() == [b"4:", b"5"]
+        return
+    assert source.held == [(client.sink, 1)] and client.sink.take() == []
+    assert world.hub.position(client.sink, topic) == 1
+    world.hub.unsubscribe(client.sink, topic)
+    world.hub.subscribe(client.sink, topic, (77, 5))
+    world.hub.catch_up(client.sink, topic)
+    publish(world, source, topic)
+    assert client.sink.take() == [b"5:", b"6"]
