@@ -33,6 +33,9 @@ _ARRAYS: Final = {
     8: ("board_snapshot", ("sub", "epoch", "seq", "ts")),
     9: ("board", ("sub", "first", "last", "ts")),
     10: ("candles", ("sub",)),
+    11: ("event", ("sub", "topic", "seq", "prev", "time", "event")),
+    12: ("map", ("sub", "prev", "seq", "page", "pages")),
+    13: ("presence", ("sub", "prev", "seq", "page", "pages", "count")),
 }
 """Data messages in MessagePack: the name of their type, and of the values that follow it."""
 _SHOWN: Final = frozenset(
