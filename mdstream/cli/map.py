@@ -142,8 +142,12 @@ async def _watch(shown: Map) -> None:
 def _say_conflict(error: PutConflict) -> None:
     print(printable(f"mdstream: {error}"), file=sys.stderr)
     for key, entry in error.current.items():
-        held = "nothing" if entry is None else f"{_line(entry.value)}, rev {entry.rev}, by {entry.by}"
+        held = "nothing" if entry is None else f"{_line(entry.value)}, rev {entry.rev}{_by(entry)}"
         print(printable(f"  {key} is {held}"), file=sys.stderr)
+
+
+def _by(entry: MapEntry) -> str:
+    return "" if entry.by is None else f", by {entry.by}"
 
 
 def _fields(entry: MapEntry) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mdstream.client.subscription import Link
 
 @dataclass(frozen=True, slots=True)
 class MapEntry:
-    """What a key holds; ``rev`` is the number of the change that set it, ``by`` who made that (None: somebody on the bus), ``ts_us`` when
+    """What a key holds; ``rev`` is the number of the change that set it, ``by`` who made that (None: nobody knows), ``ts_us`` when
     it was stored."""
 
     value: Any

@@ -15,6 +15,8 @@ from typing import Final
 BUCKETS: Final = 24
 NEW_OBJECTS: Final = 1_000
 """New objects until a collection; it takes about half a millisecond to examine them."""
+EXAMINED_OBJECTS: Final = 250
+"""About so many are left of those that ``examine`` looks at."""
 QUIET_S: Final = 1.0
 OLD_OBJECTS_QUIET: Final = 100_000
 OLD_OBJECTS_MOST: Final = 2_000_000
@@ -59,6 +61,7 @@ class Collecting:
         self._moved_last = 0
         self._moved_at = 0.0
         self._old = 0
+        self._examined = 0
         self._thresholds = gc.get_threshold()
 
     def start(self) -> None:
@@ -72,13 +75,16 @@ class Collecting:
         gc.set_threshold(*self._thresholds)
 
     def examine(self) -> None:
-        """Examines what is new now; call it where about ``NEW_OBJECTS`` have been made."""
+        """Examines what is new now; call it where some hundred objects have been made."""
         gc.collect(0)
+        self._examined += 1
 
     def step(self) -> None:
         """Collects if it is time; call it between two turns of the loop."""
         _, collections, _ = gc.get_count()
-        self._old += collections * NEW_OBJECTS
+        asked = min(self._examined, collections)
+        self._examined = 0
+        self._old += asked * EXAMINED_OBJECTS + (collections - asked) * NEW_OBJECTS
         if self._old >= OLD_OBJECTS_MOST or (self._old >= OLD_OBJECTS_QUIET and self._is_quiet()):
             gc.unfreeze()
             gc.collect()

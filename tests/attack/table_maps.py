@@ -12,8 +12,8 @@ import msgpack
 
 from attack.arena import Arena
 from attack.rows import Row, refuses
-from attack.rows_users import EntitledRow, Grant
-from attack.table_commands import BAD, VALUE, both
+from attack.rows_users import ChangeRow, EntitledRow, Grant
+from attack.table_commands import BAD, BOOK, VALUE, both
 from attack.wire import Attacker
 
 MAP: dict[str, Any] = {"op": "subscribe", "channel": "map", "topics": ["desk.a"]}
@@ -211,6 +211,23 @@ ENTITLED: list[Row] = [
         READ,
         READ | {"topics": ["x.*"], "who": True},
     ),
+]
+
+CHANGED: list[Row] = [
+    ChangeRow(
+        name=f"{name}, {format}",
+        before=(EVERYTHING, READ | {"who": True}),
+        after=(EVERYTHING, *after),
+        lost=lost,
+        kept=BOOK,
+        format=format,
+    )
+    for format in ("json", "msgpack")
+    for name, after, lost in (
+        ("a map is no longer allowed", (READ | {"channels": ["presence"]},), MAP),
+        ("presence is no longer allowed", (READ | {"channels": ["map"]},), PRESENCE | {"join": True}),
+        ("who is present is no longer allowed", (READ,), PRESENCE | {"who": True}),
+    )
 ]
 
 OPEN: list[Row] = [*COMMANDS, *STORMS, *BUS]

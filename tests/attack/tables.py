@@ -30,7 +30,7 @@ OPEN: dict[str, list[Row]] = {
 TABLES: dict[str, list[Row]] = OPEN | {
     "tokens": table_tokens.ROWS,
     "entitlements": table_entitled.ROWS,
-    "maps of users": table_maps.ENTITLED,
+    "maps of users": [*table_maps.ENTITLED, *table_maps.CHANGED],
     "events": table_events.ROWS,
     "revocations": table_revoked.ROWS,
     **{f"proxies ({protocol})": rows for protocol, rows in table_proxies.PROTOCOLS.items()},

@@ -15,7 +15,11 @@ from attack.wire import LEAKED
 
 ROWS = [
     pytest.param(row, id=row.name[:60].replace(" ", "_"))
-    for row in table_entitled.ROWS + table_events.ROWS + table_maps.ENTITLED + table_revoked.ROWS
+    for row in table_entitled.ROWS
+    + table_events.ROWS
+    + table_maps.ENTITLED
+    + table_maps.CHANGED
+    + table_revoked.ROWS
 ]
 
 

@@ -71,6 +71,20 @@ def test_what_is_new_is_looked_at_a_thousand_at_a_time_and_once(collecting, coll
     assert collected == [], "nothing is new"
 
 
+def test_who_asks_for_a_look_at_few_objects_does_not_bring_a_look_at_all_of_them_near(
+    collecting, collected
+) -> None:
+    for _ in range(pauses.OLD_OBJECTS_QUIET // pauses.NEW_OBJECTS):
+        some_objects(pauses.NEW_OBJECTS // 10)
+        collecting.examine()
+    collecting.step()
+    assert set(collected) == {0}
+    for _ in range(pauses.OLD_OBJECTS_QUIET // pauses.EXAMINED_OBJECTS):
+        collecting.examine()
+    collecting.step()
+    assert 2 in collected
+
+
 def test_what_is_new_and_was_not_looked_at_is_not_frozen(collecting, collected) -> None:
     frozen = gc.get_freeze_count()
     kept = some_objects(pauses.NEW_OBJECTS // 4)
