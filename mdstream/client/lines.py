@@ -189,9 +189,13 @@ class LinedClient(Client):
     def _start(self, kind: type[S], request: Request) -> S:
         subscription: Any = KINDS[kind][0](request, self._link)
         self._subscriptions[request] = subscription
-        for line in range(len(self._lines)):
+        for line in self._lines_for(request):
             self._ask(subscription, line)
         return subscription  # type: ignore[no-any-return]
+
+    def _lines_for(self, request: Request) -> range:
+        """The first line alone chooses a group: two gateways may choose different ones, which must not meet in one book."""
+        return range(1 if request.group_digits else len(self._lines))
 
     def _ask(self, subscription: Lined, line: int) -> None:
         """Subscribes on one line, for the first time or again."""
@@ -212,7 +216,7 @@ class LinedClient(Client):
         """One line refuses: the others go on, and it is asked again later, unless none is left."""
         if subscription.ended:
             return
-        if not any(self._may_serve(subscription, line) for line in range(len(self._lines))):
+        if not any(self._may_serve(subscription, line) for line in self._lines_for(subscription.request)):
             self.end(subscription, leg.error)
         elif isinstance(leg.error, SubscriptionRefused) and leg.error.code in TEMPORARY_ERRORS:
             timer = self._loop.call_later(

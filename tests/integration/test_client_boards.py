@@ -66,6 +66,9 @@ def test_a_board_and_a_list_stay_right_over_a_restart_of_the_gateway(run, nats_s
                     assert book.granted_group == 10
                     with pytest.raises(SubscriptionRefused, match="max_board_rows|interval_ms"):
                         await client.board("SIM:*", interval_ms=20)
+                async with connect([gateway.url, gateway.url], format=format, lines=2) as client:
+                    book = await client.book("SIM:A", group_digits=3)
+                    assert [report.line for report in book.lines] == [0]  # two might choose different groups
             finally:
                 await gateway.stop()
 
