@@ -398,7 +398,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       this.#bySub.delete(sub);
       if (reason === "rescaled") {
         engine.wanted = engine.request; // a group is to be chosen anew
-        this.#request([engine], "its decimals have changed");
+        this.#request([engine], "the gateway begins it anew");
       } else if (reason === "overload") engine.retryLater("the gateway is overloaded");
       else this.#refuse(engine, "not_entitled", `the gateway ended it: ${reason ?? "it gave no reason"}`);
     }
