@@ -16,6 +16,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import uvloop
@@ -139,8 +140,18 @@ async def bench(options: argparse.Namespace) -> None:
             gateway.kill()
 
 
+async def enter(port: int, heard: Callable[[Client], None]) -> Client:
+    """Tries again where the gateway takes no more for a moment."""
+    while True:
+        with suppress(ConnectionError):
+            _, client = await asyncio.get_running_loop().create_connection(
+                lambda: Client(heard), "127.0.0.1", port
+            )
+            return client
+        await asyncio.sleep(0.1)
+
+
 async def join(options: argparse.Namespace, nats: EmbeddedNats, gateway: Gateway) -> None:
-    loop = asyncio.get_running_loop()
     began = 0.0
     right = 0
     done = asyncio.Event()
@@ -153,11 +164,8 @@ async def join(options: argparse.Namespace, nats: EmbeddedNats, gateway: Gateway
             if right == options.clients:
                 done.set()
 
-    clients: list[Client] = []
     connecting = time.monotonic()
-    for _ in range(options.clients):
-        _, client = await loop.create_connection(lambda: Client(heard), "127.0.0.1", gateway.port)
-        clients.append(client)
+    clients = [await enter(gateway.port, heard) for _ in range(options.clients)]
     print(f"connected in {time.monotonic() - connecting:.1f} s", flush=True)
     await asyncio.sleep(options.settle)
     for client in clients:
