@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,8 +59,8 @@ class InstrumentCheck:
         self.id = instrument
         self.findings = Findings()
         self.counts: Counter[str] = Counter()
-        self.live: dict[str, tuple[float, bytes]] = {}
-        """Stream → its last live message, and when it came."""
+        self.live: dict[str, deque[tuple[float, bytes]]] = {}
+        """Stream → its last live messages, of ``STORED_S``, and when each came."""
         self.subjects: dict[str, str] = {}
         """Stream → the subject on which it comes, where that is not the right one."""
         self.epoch = 0
@@ -88,7 +88,7 @@ class InstrumentCheck:
         if on:
             self.subjects[stream] = on
         self._tick(at_s)
-        self.live[stream] = at_s, payload
+        self._remember(stream, payload, at_s)
         self.counts[stream] += 1
         self._payload(stream, payload)
         return self._found()
@@ -114,6 +114,12 @@ class InstrumentCheck:
         self._catching_up = False
         return self._found()
 
+    def _remember(self, stream: str, payload: bytes, at_s: float) -> None:
+        live = self.live.setdefault(stream, deque())
+        live.append((at_s, payload))
+        while live[0][0] < at_s - STORED_S:
+            live.popleft()
+
     def tick(self, at_s: float) -> list[Finding]:
         """Finds what is late."""
         self._tick(at_s)
@@ -131,12 +137,12 @@ class InstrumentCheck:
     def stored_at_end(self, stream: str, message: Stored | None) -> list[Finding]:
         """The newest stored message of a stream, some time after the last live one."""
         if stream in self.live and stream not in self.subjects:
-            at_s, payload = self.live[stream]
-            heard_us = self._wall_us(at_s)
+            live = self.live[stream]
+            heard_us = self._wall_us(live[-1][0])
             if message is None:
                 self._add("not_stored", stream, f"{stream} is heard, and nothing is stored of it")
-            elif message.payload == payload:
-                pass  # the very one that was heard; a busy machine hears it long after it is stored
+            elif any(payload == message.payload for _, payload in live):
+                pass  # one of those that were heard; a busy machine hears them long after they were stored
             elif message.stored_us + STORED_S * 1e6 < heard_us:
                 old_s = (heard_us - message.stored_us) / 1e6
                 self._add(

@@ -235,8 +235,9 @@ def test_a_message_that_is_heard_long_after_it_was_stored_is_stored() -> None:
     check = new_check()
     check.catch_up({}, {}, START_S)
     end_s = run(check, RawWriter("md.TEST.BTC-USD"), 20.0)
-    for stream, (_, payload) in check.live.items():
-        check.stored_at_end(stream, Stored(payload, 1, wall_us(end_s - 10)))
+    for stream, heard in check.live.items():
+        for _, payload in heard:
+            check.stored_at_end(stream, Stored(payload, 1, wall_us(end_s - 10)))
     assert not rules(check)
 
 
