@@ -52,7 +52,8 @@ def test_an_instrument_that_nobody_announced_is_unknown_and_leaves_nothing(run, 
 def test_without_nats_opening_says_so(run, market) -> None:
     async def scenario() -> None:
         async with market() as m:
-            await m.in_step()  # nothing is announced: a ref that the reader had heard would be enough to open it
+            # Nothing is announced: a ref that the reader had heard would be enough to open it.
+            await m.in_step()
             m.server.kill()
             with pytest.raises(BusUnavailable, match=r"MD_STATE .*cannot be asked for md\.SIM\.A\.ref"):
                 await m.open()
