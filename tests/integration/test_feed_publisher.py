@@ -282,6 +282,9 @@ def test_updates_while_nats_is_away_arrive_afterwards_and_state_is_published_aga
             btc = await open_btc(publisher)
             btc.update_ticks([10_000, 1])
             await publisher.flush()
+            async with listening(nats_server) as (_, reader):
+                while not [payload async for payload in reader.log("md.SIM.BTC-USD.book")]:
+                    await asyncio.sleep(0.01)  # the log is stored a moment after it was published
             await stop_and_lose(nats_server, publisher)
             btc.update_ticks([10_000, 2])
             btc.update_ticks([10_001, 3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from mdstream import bus, feed
 from mdstream.bus import MD_STATE, Bus, EmbeddedNats
 from mdstream.bus.leases import Record, lease_subject
-from mdstream.bus.streams import LEASES_STREAM
+from mdstream.bus.streams import LEASES_STREAM, WRONG_LAST_SEQUENCE
 from mdstream.errors import BusError, ConfigError, SequenceError
 from support.bus_recorder import BusRecorder
 
@@ -311,11 +312,21 @@ def test_a_status_is_not_stored_over_that_of_another_life(run: Run, nats_server:
             await one.publisher.settled(5.0)
             status = [5, one.btc.epoch + 5_000_000, one.btc.epoch, "trading", "", 1, 0, one.btc.epoch]
             name = "md.SIM.BTC-USD.status"
-            theirs = await market.reader.publish_acked(name, msgpack.packb(status))
-            await one.publisher._storage.publish(name, b"ours, sent before we knew")
-            await one.publisher.flush()
-            stored = await market.reader.last_stored(MD_STATE, name)
-            assert stored is not None and stored.stream_seq == theirs
+            answers: list[dict[str, Any]] = []
+
+            def on_answer(_: bytes, __: bytes, payload: bytes, ___: bytes | None) -> None:
+                answers.append(json.loads(payload))
+
+            storage = one.publisher._storage
+            await market.reader.subscribe(f"{storage._inbox}.*.*", on_answer)
+            await market.reader.flush()
+            knew = storage._state(name).expected_seq
+            assert knew is not None
+            await market.reader.publish_acked(name, msgpack.packb(status))
+            storage.expect(name, knew)  # as if we had not heard theirs yet
+            await storage.publish(name, b"ours, sent before we knew")
+            await until(lambda: answers)
+            assert answers[0]["error"]["err_code"] == WRONG_LAST_SEQUENCE
 
     run(scenario())
 
