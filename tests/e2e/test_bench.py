@@ -165,6 +165,7 @@ def test_clients_bring_tokens_to_a_gateway_that_asks_for_them(bench: Bench, tmp_
     assert refused.end(deadline_s=LONG_S) == 2 and "401" in refused.errors
 
 
+@pytest.mark.complete
 def test_tls_tokens_of_their_own_workers_and_a_storm_at_once(bench: Bench, tmp_path: Path) -> None:
     file, page = tmp_path / "r.json", tmp_path / "r.md"
     words = ("--profile", "symbols", *SMALL, "--symbols", "4", "--rate", "100", "--floor-seconds", "0")
@@ -211,6 +212,7 @@ def test_a_running_gateway_whose_certificate_must_be_known(
         )
 
 
+@pytest.mark.complete
 def test_against_a_gateway_that_runs(bench: Bench, tmp_path: Path, nats_server: EmbeddedNats) -> None:
     free = ("--port", "0", "--admin-port", "0")
     serving = Program("mdstream.cli", "serve", "--nats", nats_server.url, *free, temporary=tmp_path)
