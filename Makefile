@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth candles attack maps-faults chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript web test-page test-operator page-load clean
+.PHONY: help build demo test test-quick conformance truth candles alerts attack maps-faults chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript web test-page test-operator page-load clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers,
 
 candles: $(INSTALLED)  ## Candles of recorded trades, and of writers that are killed again and again (two minutes)
 	$(PYTEST) tests/integration/test_candles.py -m complete $(ARGS)
+
+alerts: $(INSTALLED)  ## Price alerts, their watchers killed at each step, and again and again while a market crosses prices (two minutes)
+	$(PYTEST) tests/integration/test_alerts.py -m complete $(ARGS)
 
 maps-faults: $(INSTALLED)  ## Maps and presence while gateways and NATS are killed again and again (four minutes)
 	$(PYTEST) tests/integration/test_maps_faults.py -m complete $(ARGS)

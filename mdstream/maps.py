@@ -16,7 +16,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from mdstream.alert import MAX_ALERTS
 from mdstream.nesting import is_deep
+from mdstream.topics import is_of_alerts
 
 MAX_KEY: Final = 128
 """Characters of a key."""
@@ -237,6 +239,11 @@ def _check_plain(value: Any, deep: int) -> None:
 
 
 # ---- a map
+
+
+def state_of(topic: str) -> MapState:
+    """An empty map of this topic: that of a user's alerts holds fewer keys."""
+    return MapState(max_keys=MAX_ALERTS) if is_of_alerts(topic) else MapState()
 
 
 class MapState:

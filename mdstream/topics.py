@@ -3,6 +3,7 @@
 A topic is one or more parts joined by dots, as in ``desk.notices``. A part has one or more of ``A-Z a-z 0-9 _ -``; any other
 character stands there as its UTF-8 bytes, percent-encoded (``encode_part``). So every topic is a NATS subject as it is, and each
 has one spelling. ``user.<subject>`` is the own topic of each user: he may always read it. A client may call it ``user``.
+``alerts.<subject>`` is the map of each user's alerts: he may always read and change it. A client may call it ``alerts``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ MAX_TOPIC: Final = 256
 """Characters of a topic, once encoded."""
 OWN: Final = "user"
 """What a client may call its user's own topic, and the first part of all of these."""
+ALERTS: Final = "alerts"
+"""The same for the map of his alerts."""
+_OF_USERS: Final = (OWN, ALERTS)
 
 _OTHERS = re.compile(r"[^A-Za-z0-9_-]")
 _PART = r"(?:[A-Za-z0-9_-]|%(?:[01][0-9A-F]|2[0-9A-CEF]|3[A-F]|40|5[B-E]|60|7[B-F]|[89A-F][0-9A-F]))+"
@@ -39,33 +43,40 @@ def encode_part(text: str) -> str:
     return _OTHERS.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text)
 
 
-def own_topic(subject: str) -> str | None:
-    """The own topic of a user; None for nobody, and for one whose name is too long."""
+def own_topic(subject: str, first: str = OWN) -> str | None:
+    """The own topic of a user, or with ``ALERTS`` that of his alerts; None for nobody, and for one whose name is too long."""
     if not subject:
         return None
-    topic = f"{OWN}.{encode_part(subject)}"
+    topic = f"{first}.{encode_part(subject)}"
     return topic if len(topic) <= MAX_TOPIC else None
 
 
 def named_topic(text: object, subject: str) -> str:
     """The topic that a user means. Raises ValueError for what is none."""
-    if text != OWN:
+    if not isinstance(text, str) or text not in _OF_USERS:
         return check_topic(text)
-    topic = own_topic(subject)
+    topic = own_topic(subject, text)
     if topic is None:
-        raise ValueError(f"topic is {OWN!r}, your own, and who you are is not known; name another topic")
+        raise ValueError(f"topic is {text!r}, your own, and who you are is not known; name another topic")
     return topic
 
 
 def is_of_a_user(topic: str) -> bool:
-    """Whether it is the own topic of some user."""
-    return topic.startswith(f"{OWN}.")
+    """Whether it is the own topic of some user, or that of his alerts."""
+    return topic.partition(".")[0] in _OF_USERS and "." in topic
+
+
+def is_of_alerts(topic: str) -> bool:
+    """Whether it is the topic of some user's alerts."""
+    first, _, part = topic.partition(".")
+    return first == ALERTS and bool(part) and "." not in part
 
 
 class TopicPattern(NamedTuple):
     """A topic, or the beginning of topics: ``desk.*`` is all that begin with ``desk.``, ``*`` is all.
 
-    Own topics of users match those patterns alone that begin with ``user.``: whoever may read ``*`` reads no letters.
+    Own topics of users match those patterns alone that begin with ``user.``, and their alerts those that begin with ``alerts.``: whoever
+    may read ``*`` reads no letters.
     """
 
     start: str
@@ -86,7 +97,7 @@ class TopicPattern(NamedTuple):
     def matches(self, topic: str) -> bool:
         if self.is_whole:
             return topic == self.start
-        return topic.startswith(self.start) and (not is_of_a_user(topic) or is_of_a_user(self.start))
+        return topic.startswith(self.start) and (not is_of_a_user(topic) or "." in self.start)
 
 
 def matches_any(patterns: Iterable[TopicPattern], topic: str) -> bool:

@@ -135,7 +135,7 @@ class Entitlements:
 
     def may(self, verb: Verb, channel: str, topic: str, subject: str) -> bool:
         """What a user may do with a topic, which may be any text. The answer never depends on what exists."""
-        if verb is Verb.READ and topic_grants.is_own(topic, subject):
+        if topic_grants.is_own(verb, channel, topic, subject):
             return True
         found = self._may.get((verb, channel, topic))
         if found is None:

@@ -4,8 +4,8 @@
 
     {"channels": ["events"], "topics": ["desk.*"], "read": true, "publish": false}
 
-What no grant allows is refused. A user may always read his own topic (``user.<subject>``); others may publish there only where a
-grant says so.
+What no grant allows is refused. A user may always read his own topic (``user.<subject>``), and read and change the map of his alerts
+(``alerts.<subject>``); others may publish there only where a grant says so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from mdstream.topics import TOPIC_CHANNELS, TopicPattern, is_of_a_user, matches_any, own_topic
+from mdstream.topics import ALERTS, TOPIC_CHANNELS, TopicPattern, is_of_a_user, matches_any, own_topic
 
 
 class Verb(StrEnum):
@@ -51,16 +51,20 @@ class TopicGrant:
 
 EVERYTHING: Final = TopicGrant(
     TOPIC_CHANNELS,
-    (TopicPattern.parse("*"), TopicPattern.parse("user.*")),
+    (TopicPattern.parse("*"), TopicPattern.parse("user.*"), TopicPattern.parse("alerts.*")),
     publish=True,
     write=True,
     who=True,
 )
 
 
-def is_own(topic: str, subject: str) -> bool:
-    """Whether it is the user's own topic, which he may always read."""
-    return is_of_a_user(topic) and topic == own_topic(subject)
+def is_own(verb: Verb, channel: str, topic: str, subject: str) -> bool:
+    """Whether it needs no grant: to read one's own topic, to read and change the map of one's own alerts."""
+    if not is_of_a_user(topic):
+        return False
+    if topic == own_topic(subject):
+        return verb is Verb.READ
+    return channel == "map" and verb in (Verb.READ, Verb.WRITE) and topic == own_topic(subject, ALERTS)
 
 
 def allow(grants: Sequence[TopicGrant], verb: Verb, channel: str, topic: str) -> bool:

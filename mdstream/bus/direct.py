@@ -136,6 +136,13 @@ class DirectReader:
         messages = [message._replace(prev=prev) for message, prev in zip(found, prevs, strict=False)]
         return Batch(messages, answer.has_more)
 
+    async def first_since(self, subject: str, us: int) -> Numbered | None:
+        """The first message on a subject that was stored at a time or later. It needs nats-server 2.11. Raises as ``read``."""
+        time = (_EPOCH + timedelta(microseconds=max(us, 0))).isoformat()
+        question = {"start_time": time, "next_by_subj": subject, "batch": 1}
+        answer = await self._ask(question, subject)
+        return answer.messages[0]._replace(prev=0) if answer.messages else None
+
     async def last(self, subject: str) -> Numbered | None:
         """The newest message on a subject, or None; its ``prev`` is not known, and 0. Raises as ``read``."""
         answer = await self._ask({"last_by_subj": subject}, subject)

@@ -12,7 +12,7 @@ from mdstream.bus import maps
 from mdstream.bus.map_streams import LIVE, MapKind
 from mdstream.bus.numbered import Numbered, NumberedReader, NumberedStream
 from mdstream.errors import BusError, BusUnavailable
-from mdstream.maps import Applied, Change, MapState, Outcome, decode_change
+from mdstream.maps import Applied, Change, MapState, Outcome, decode_change, state_of
 
 if TYPE_CHECKING:
     from mdstream.bus.connection import Bus
@@ -98,7 +98,7 @@ class MapReader:
         """``began``: ``state`` is another one, the newest whole map. ``followed``: it has applied one change, or a message that is none
         (None); not all are known until ``ready``. It may begin again where changes were missed."""
         self.topic = topic
-        self.state = MapState()
+        self.state = self._empty(stream.kind)
         self.epoch = 0
         """That of the stream it was read from; 0: it was not read."""
         self.is_read = False
@@ -177,7 +177,7 @@ class MapReader:
                 await self._stream.look()  # it may be lost
 
     async def _load_once(self) -> None:
-        self.state = MapState()
+        self.state = self._empty(self._stream.kind)
         self.changes = 0
         self.recent.clear()
         self.epoch = self._stream.epoch
@@ -186,6 +186,9 @@ class MapReader:
         await self._began()
         self._changes = _Changes(self._stream.numbered, self.topic, self._receive, self.restart)
         await self._changes.open(self.state.seq)
+
+    def _empty(self, kind: MapKind) -> MapState:
+        return state_of(self.topic) if kind.is_kept else MapState()
 
     async def _end_changes(self) -> None:
         changes, self._changes = self._changes, None

@@ -11,7 +11,7 @@ from mdstream.auth.patterns import ANY
 from mdstream.bus import Bus, BusOptions, connect
 from mdstream.candles import CandleOptions, CandleWriter
 from mdstream.candles.writer import KEEP, LEAST_KEEP
-from mdstream.cli.candles_metrics import MetricsListener, read_address
+from mdstream.cli.candles_metrics import CandlesMetrics, MetricsListener, read_address
 from mdstream.cli.client_options import duration_s, positive, run_until_signal
 from mdstream.cli.commands import EXIT_USAGE
 from mdstream.errors import ConfigError, MdstreamError
@@ -103,7 +103,7 @@ async def _run(bus_options: BusOptions, options: CandleOptions, metrics: tuple[s
 
 
 async def _work(bus: Bus, writer: CandleWriter, metrics: tuple[str, int] | None) -> None:
-    listener = MetricsListener(writer, lambda: bus.connected)
+    listener = MetricsListener(CandlesMetrics(writer, lambda: bus.connected), "candles")
     if metrics is not None:
         port = await listener.open(metrics)
         logger.info("metrics are on port %d", port)

@@ -58,9 +58,11 @@ def read_address(text: str) -> tuple[str, int]:
 class MetricsListener:
     """``open`` it; ``port`` is where it listens then."""
 
-    def __init__(self, writer: CandleWriter, connected: Callable[[], bool]) -> None:
+    def __init__(self, collector: Collector, what: str) -> None:
+        """``what``: of what the metrics are."""
+        self._what = what
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(CandlesMetrics(writer, connected))
+        self._registry.register(collector)
         self._registry.register(ProcessMetrics())
         self._listener = HttpListener(self._page)
         self._hosts = Hosts("localhost", ())
@@ -69,7 +71,7 @@ class MetricsListener:
         """Returns the port. Raises MdstreamError if it cannot listen."""
         host, port = address
         self._hosts = Hosts(host, (host,))
-        await self._listener.open(host, port, what="the metrics of candles")
+        await self._listener.open(host, port, what=f"the metrics of {self._what}")
         return self._listener.port
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""``mdstream demo``: NATS, a simulated market, candles, a gateway and a live view, in one command."""
+"""``mdstream demo``: NATS, a simulated market, candles, alerts, a gateway and a live view, in one command."""
 
 from __future__ import annotations
 
@@ -123,7 +123,9 @@ async def _run(
     stack.push_async_callback(simulation.stop)
     candles = await _start("the writer of candles", ["candles", "--nats", others], log)
     stack.push_async_callback(candles.stop)
-    ends: list[Callable[[], Coroutine[Any, Any, None]]] = [simulation.ended, candles.ended]
+    alerts = await _start("the watcher of alerts", ["alerts", "--nats", others], log)
+    stack.push_async_callback(alerts.stop)
+    ends: list[Callable[[], Coroutine[Any, Any, None]]] = [simulation.ended, candles.ended, alerts.ended]
     if nats is not None:
         ends.append(lambda: _ended(nats))
     ends.append(served.ended)

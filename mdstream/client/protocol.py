@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from mdstream.client.events import Event
-from mdstream.topics import OWN, TOPIC_CHANNELS, is_of_a_user
+from mdstream.topics import ALERTS, OWN, TOPIC_CHANNELS
 
 VERSION = 1
 """Of the contract."""
@@ -62,9 +62,9 @@ class Request(NamedTuple):
     """Of events: the number after which they begin; None: where the user stands, or now."""
 
     def is_answered_by(self, instrument: str, patterns: Sequence[str] | None) -> bool:
-        """``instrument``: or a topic, which a user may have called `user`, its own."""
-        if self.channel in TOPIC_CHANNELS and self.instrument == OWN:
-            return is_of_a_user(instrument)
+        """``instrument``: or a topic, which a user may have called `user` or `alerts`, its own."""
+        if self.channel in TOPIC_CHANNELS and self.instrument in (OWN, ALERTS):
+            return instrument.startswith(f"{self.instrument}.")
         return tuple(patterns or ()) == self.patterns and (
             bool(self.patterns) or instrument == self.instrument
         )

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec.structs import replace
 
+from mdstream.alert import MAX_ALERTS
 from mdstream.auth.topic_grants import Verb
 from mdstream.bus import maps
 from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError
 from mdstream.gateway import entitled, messages
+from mdstream.gateway.alert_checks import check_alerts
 from mdstream.gateway.alive import Alive
 from mdstream.gateway.clients import charge_work, client_of, tell
 from mdstream.gateway.config import GatewayConfig
@@ -38,6 +40,7 @@ from mdstream.gateway.topic_budgets import TopicBudgets
 from mdstream.gateway.turns import Steps, Turns
 from mdstream.maps import Applied, Change, Outcome, presence_value
 from mdstream.model import Channel, State, StateCode
+from mdstream.topics import is_of_alerts
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
@@ -269,6 +272,8 @@ class MapSubscriptions:
         topic = topic_of(command.topic, identity.subject)
         check_may(session, Verb.WRITE, Channel.MAP, topic)
         command.change(identity.subject)
+        if is_of_alerts(topic):
+            check_alerts(identity, command)
         self._rates.charge(self._desk.asker(session), topic)
         waiting = self._puts.get(session)
         if waiting is not None:
@@ -297,6 +302,8 @@ class MapSubscriptions:
         topic = topic_of(command.topic, identity.subject)
         try:
             check_may(session, Verb.WRITE, Channel.MAP, topic)
+            if is_of_alerts(topic):
+                check_alerts(identity, command)
             change = command.change(identity.subject)
             each = self.topics.find(Channel.MAP, topic) or await self._open(Channel.MAP, topic, None)
             each.holds += 1
@@ -338,9 +345,7 @@ class MapSubscriptions:
         elif applied.outcome is Outcome.CONFLICT:
             tell(session, messages.conflict(command.id, each.name, _current(each, command)))
         else:
-            error = CommandError(
-                ErrorCode.MAP_FULL, f"{each.name} would have too many keys or bytes; nothing was changed"
-            )
+            error = CommandError(ErrorCode.MAP_FULL, _full(each.name))
             self._desk.refuse(session, command.id, error)
 
     # ---- while it is shown
@@ -453,6 +458,12 @@ def _current(each: OpenMap, command: Put) -> dict[str, list[object] | None]:
         entry = each.state.find(key)
         found[key] = None if entry is None else [entry.value, entry.rev, entry.by, entry.ts_us]
     return found
+
+
+def _full(topic: str) -> str:
+    if is_of_alerts(topic):
+        return f"{topic} has {MAX_ALERTS} alerts at most; nothing was changed: delete some first"
+    return f"{topic} would have too many keys or bytes; nothing was changed"
 
 
 async def _wait(work: Awaitable[None], most_s: float) -> None:

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from mdstream.bus.map_keeper import MapKeeper
 from mdstream.bus.map_reader import MapReader, MapStream
 from mdstream.bus.map_streams import MAPS, PRESENCE
 from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError
-from mdstream.gateway.map_keeper import MapKeeper
 from mdstream.gateway.open_map import OpenMap
 from mdstream.model import Channel
 

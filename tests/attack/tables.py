@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attack import (
     table_admin,
+    table_alerts,
     table_commands,
     table_entitled,
     table_events,
@@ -25,12 +26,14 @@ OPEN: dict[str, list[Row]] = {
     "feed": [*table_feed.ROWS],
     "admin": [*table_admin.ROWS],
     "maps": table_maps.OPEN,
+    "alerts": table_alerts.OPEN,
 }
 """On a gateway that asks nobody who he is."""
 TABLES: dict[str, list[Row]] = OPEN | {
     "tokens": table_tokens.ROWS,
     "entitlements": table_entitled.ROWS,
     "maps of users": [*table_maps.ENTITLED, *table_maps.CHANGED],
+    "alerts of users": table_alerts.ENTITLED,
     "events": table_events.ROWS,
     "revocations": table_revoked.ROWS,
     **{f"proxies ({protocol})": rows for protocol, rows in table_proxies.PROTOCOLS.items()},

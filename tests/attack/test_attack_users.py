@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attack import forge, table_entitled, table_events, table_maps, table_revoked
+from attack import forge, table_alerts, table_entitled, table_events, table_maps, table_revoked
 from attack.arena import Arena
 from attack.rows import Row
 from attack.rows_users import a_user, enter, subscribe, token, wait_until_hinted
@@ -19,6 +19,7 @@ ROWS = [
     + table_events.ROWS
     + table_maps.ENTITLED
     + table_maps.CHANGED
+    + table_alerts.ENTITLED
     + table_revoked.ROWS
 ]
 

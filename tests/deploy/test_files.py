@@ -46,7 +46,13 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["mdstream-gateway.service", "mdstream-feed@.service", "mdstream-candles.service"]
+    "unit",
+    [
+        "mdstream-gateway.service",
+        "mdstream-feed@.service",
+        "mdstream-candles.service",
+        "mdstream-alerts.service",
+    ],
 )
 def test_systemd_takes_its_units(unit: str, tmp_path: Path) -> None:
     text = (DEPLOY / "systemd" / unit).read_text()
@@ -57,7 +63,7 @@ def test_systemd_takes_its_units(unit: str, tmp_path: Path) -> None:
     assert check(program("systemd-analyze"), "verify", str(tmp_path / unit)) == ""
 
 
-@pytest.mark.parametrize("folder", [*KUSTOMIZED, "candles"])
+@pytest.mark.parametrize("folder", [*KUSTOMIZED, "candles", "alerts"])
 def test_kubernetes_takes_its_objects(folder: str, tmp_path: Path) -> None:
     rendered = tmp_path / "objects.yaml"
     rendered.write_text(check(program("kubectl"), "kustomize", str(DEPLOY / "kubernetes" / folder)))
@@ -85,9 +91,17 @@ def test_compose_gives_the_gateway_settings_that_it_knows(tmp_path: Path) -> Non
     yaml = pytest.importorskip("yaml", reason="there is no PyYAML")
     found = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())
     services = found["services"]
-    assert {"nats-1", "nats-2", "nats-3", "gateway-1", "gateway-2", "haproxy", "sim", "candles"} == set(
-        services
-    )
+    assert {
+        "nats-1",
+        "nats-2",
+        "nats-3",
+        "gateway-1",
+        "gateway-2",
+        "haproxy",
+        "sim",
+        "candles",
+        "alerts",
+    } == set(services)
     for name in ("gateway-1", "gateway-2"):
         environment = services[name]["environment"] | {"MDSTREAM_AUTH_KEY_FILE": os.devnull}
         config = load(None, environment)

@@ -81,7 +81,9 @@ def test_a_signal_ends_it_cleanly(demo: Demo, number: signal.Signals, tmp_path: 
     program = demo(*FREE, "--instruments", "BTC-USD")
     program.until(LINE.pattern.rstrip(r" \|"))
     children = program.children()
-    assert len(children) == 3, "nats-server, the simulated market and the writer of candles"
+    assert len(children) == 4, (
+        "nats-server, the simulated market, the writer of candles and the watcher of alerts"
+    )
     program.signal(number)
     program.signal(number)
     assert program.end() == 0

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mdstream import feed
+from mdstream.alerts import AlertOptions, AlertWatcher
 from mdstream.bus import (
     MD_LOG,
     MD_STATE,
@@ -37,7 +38,7 @@ from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import InstrumentId
 
 CONFIG = Path(__file__).parents[2] / "deploy/nats/nats-server.conf"
-USERS = ("feed-sim", "gateway", "admin", "monitor", "billing", "candles")
+USERS = ("feed-sim", "gateway", "admin", "monitor", "billing", "candles", "alerts")
 SIM, OTHER = InstrumentId.parse("SIM:A"), InstrumentId.parse("OTHER:A")
 
 
@@ -254,10 +255,41 @@ def test_candles_are_written_by_their_own_user(run, caplog: pytest.LogCaptureFix
     assert "may not" not in caplog.text
 
 
+def test_alerts_are_watched_by_their_own_user(
+    run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mdstream.bus.map_keeper.CHANGES", 2)
+    alert = {"instrument": "SIM:A", "on": "last", "when": "above", "price": "1"}
+
+    async def scenario() -> None:
+        async with server() as nats, gateway(nats) as running, connect_client(running.url) as client:
+            async with (
+                feed.connect(options(nats, "feed-sim"), venue="SIM") as publisher,
+                await connect(options(nats, "alerts")) as bus,
+                AlertWatcher(bus, AlertOptions(place_s=0.1)),
+            ):
+                instrument = await publisher.instrument("A", price_exp=-2, size_exp=-2)
+                told = await client.events("user.alice", since=0)
+                await client.put("alerts.alice", {"up": alert})
+                for number in range(1, 4):
+                    instrument.trade("1.25", "2", "buy", trade_id=number)
+                assert (await anext(told.updates())).data["crossed"] == "1.25"
+                shown = await client.map("alerts.alice")
+                while "fired" not in shown["up"]:
+                    await asyncio.sleep(0.01)
+                await client.put("alerts.alice", delete=["up"])
+                async with await connect(options(nats, "admin")) as admin:
+                    while not (await maps.whole_of(admin, maps.MAPS, "alerts.alice")).seq:
+                        await asyncio.sleep(0.05)
+
+    run(scenario())
+    assert "may not" not in caplog.text and "cannot" not in caplog.text
+
+
 def test_a_gateway_may_keep_maps_and_presence(
     run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mdstream.gateway.map_keeper.CHANGES", 2)
+    monkeypatch.setattr("mdstream.bus.map_keeper.CHANGES", 2)
     monkeypatch.setattr("mdstream.bus.maps.PAGE_BYTES", 64)
 
     async def scenario() -> None:
@@ -312,7 +344,7 @@ def test_a_feed_is_told_what_it_may_not_publish(run) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("user", ["gateway", "admin", "monitor", "billing", "candles"])
+@pytest.mark.parametrize("user", ["gateway", "admin", "monitor", "billing", "candles", "alerts"])
 def test_a_reader_publishes_no_market_data(run, user: str) -> None:
     async def scenario() -> None:
         async with server() as nats, await connect(options(nats, user)) as bus:

@@ -164,7 +164,7 @@ def test_a_key_ends_when_its_time_is_over(run, nats_server: EmbeddedNats) -> Non
 def test_a_large_map_is_stored_as_a_whole_and_read_from_there(
     run, nats_server: EmbeddedNats, monkeypatch
 ) -> None:
-    monkeypatch.setattr("mdstream.gateway.map_keeper.CHANGES", 5)
+    monkeypatch.setattr("mdstream.bus.map_keeper.CHANGES", 5)
 
     async def scenario() -> None:
         async with gateways(nats_server.url, 1) as (gateway,), connect_bus_of(nats_server) as bus:

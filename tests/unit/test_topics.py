@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdstream.topics import MAX_TOPIC, TopicPattern, check_topic, encode_part, named_topic, own_topic
+from mdstream.topics import (
+    ALERTS,
+    MAX_TOPIC,
+    TopicPattern,
+    check_topic,
+    encode_part,
+    is_of_alerts,
+    named_topic,
+    own_topic,
+)
 
 
 @pytest.mark.parametrize("topic", ["a", "desk.notices", "user.al-ice_1", "a%20b.%C3%A9", MAX_TOPIC * "x"])
@@ -42,15 +51,25 @@ def test_a_user_has_a_topic_of_its_own() -> None:
         named_topic("user", "")
 
 
+def test_the_map_of_a_user_s_alerts_is_his() -> None:
+    assert named_topic("alerts", "al.ice") == "alerts.al%2Eice"
+    assert own_topic("alice", ALERTS) == "alerts.alice"
+    assert is_of_alerts("alerts.alice")
+    assert not any(map(is_of_alerts, ("alerts", "alerts.a.b", "user.alice", "alertss.a")))
+    with pytest.raises(ValueError, match="topic is 'alerts', your own"):
+        named_topic("alerts", "")
+
+
 @pytest.mark.parametrize(
     ("pattern", "matching", "others"),
     [
         ("desk.a", ["desk.a"], ["desk.ab", "desk", "desk.a.b"]),
         ("desk.*", ["desk.a", "desk.a.b"], ["desk", "desks.a"]),
         ("des*", ["desk", "desk.a"], ["de"]),
-        ("*", ["desk.a", "user"], ["user.alice"]),
+        ("*", ["desk.a", "user"], ["user.alice", "alerts.alice"]),
         ("use*", ["users.a"], ["user.alice"]),
         ("user.*", ["user.alice"], ["users"]),
+        ("alerts.*", ["alerts.alice"], ["alertss", "user.alice"]),
         ("user.al*", ["user.alice"], ["user.bob"]),
     ],
 )

@@ -6,6 +6,7 @@ import { Events } from "./events-view.js";
 import { deliver } from "./outbox.js";
 import { lineOf, topicRequest } from "./topics.js";
 
+export type { AlertEvent } from "./alerts.js";
 export type { Events, EventsEvents, TopicEvent } from "./events-view.js";
 
 export interface EventsOptions {

@@ -6,6 +6,7 @@ import { type Change, Conflict, type MapEntry, readEntry, refusal, TopicMap } fr
 import { deliver } from "./outbox.js";
 import { type Line, lineOf, topicRequest } from "./topics.js";
 
+export type { Alert, Fired } from "./alerts.js";
 export type { KeyedEvents } from "./keyed-view.js";
 export type { Change, MapEntry, TopicMap } from "./map-view.js";
 export { Conflict };
@@ -19,7 +20,7 @@ export interface MapOptions {
 
 const MAP: Kind<MapEntry> = { name: "map", number: 12, fields: ["set", "delete"], value: readEntry };
 
-/** The map of a topic; `user` is the user's own. */
+/** The map of a topic; `user` is the user's own, `alerts` that of his price alerts. */
 export function map(client: Client, topic: string, { prefix, intervalMs }: MapOptions = {}): TopicMap {
   const line = lineOf(client);
   const request = topicRequest("map", topic, { prefix, interval_ms: intervalMs });

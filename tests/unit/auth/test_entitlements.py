@@ -249,6 +249,20 @@ def test_a_user_may_read_its_own_topic_and_no_other() -> None:
     assert made({"channels": ["events"], "topics": ["user.*"]}).may(Verb.READ, "events", "user.bob", "alice")
 
 
+def test_a_user_may_read_and_change_the_map_of_his_alerts_and_nobody_else_s() -> None:
+    for found in (NONE, made(), made({"channels": ["*"], "topics": ["*", "user.*"], "write": True})):
+        for verb in (Verb.READ, Verb.WRITE):
+            assert found.may(verb, "map", "alerts.alice", "alice")
+            assert not found.may(verb, "map", "alerts.alice", "bob")
+            assert not found.may(verb, "map", "alerts.alice.x", "alice")
+        assert not found.may(Verb.READ, "events", "alerts.alice", "alice")
+        assert not found.may(Verb.READ, "presence", "alerts.alice", "alice")
+        assert not found.may(Verb.PUBLISH, "events", "alerts.alice", "alice")
+        assert not found.may(Verb.READ, "map", "alerts.", "")
+    desk = made({"channels": ["map"], "topics": ["alerts.*"], "write": True})
+    assert desk.may(Verb.WRITE, "map", "alerts.bob", "alice")
+
+
 def test_all_topics_without_authentication_and_none_for_all_instruments() -> None:
     everything = made({"channels": ["*"], "instruments": ["*"], "publish": True})
     for verb in Verb:

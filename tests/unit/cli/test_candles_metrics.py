@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mdstream.cli.candles_metrics import MetricsListener, read_address
+from mdstream.cli.candles_metrics import CandlesMetrics, MetricsListener, read_address
 from mdstream.errors import ConfigError
 from mdstream.gateway.http_messages import RequestLine
 
@@ -14,7 +14,8 @@ def test_the_page_sums_over_instruments_and_is_for_those_who_know_its_name() -> 
         SimpleNamespace(is_owner=owner, stored_trades=5, stored_candles=2, conflicts=1)
         for owner in (True, False)
     ]
-    listener = MetricsListener(SimpleNamespace(writers=writers), lambda: True)  # type: ignore[arg-type]
+    collector = CandlesMetrics(SimpleNamespace(writers=writers), lambda: True)  # type: ignore[arg-type]
+    listener = MetricsListener(collector, "candles")
 
     def asked(path: str, host: str = "localhost") -> tuple[int, str]:
         head = f"GET {path} HTTP/1.1\r\nHost: {host}".encode()

@@ -1,7 +1,7 @@
-"""What a map needs from time to time, of any gateway that keeps it: keys whose time is over end, entries of a dead gateway go, and the
+"""What a map needs from time to time, of anybody who keeps it: keys whose time is over end, entries of a dead gateway go, and the
 whole map is stored, so that the log may be short.
 
-Several gateways may do the same at once. Each of these is done once whatever they do: the log decides, and a whole map is stored by
+Several may do the same at once. Each of these is done once whatever they do: the log decides, and a whole map is stored by
 compare-and-set.
 """
 
@@ -11,15 +11,17 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mdstream.bus import maps
+from mdstream.bus.map_streams import PRESENCE
 from mdstream.errors import BusConflict, BusError
-from mdstream.gateway.open_map import OpenMap
-from mdstream.maps import MAX_CHANGE_KEYS, Change
-from mdstream.model import Channel
+from mdstream.maps import MAX_CHANGE_KEYS, Change, MapState
 
-log = logging.getLogger("mdstream.gateway.maps")
+if TYPE_CHECKING:
+    from mdstream.bus.map_reader import MapReader, MapStream
+
+log = logging.getLogger("mdstream.bus.maps")
 
 CHANGES: Final = 1_000
 """After so many changes the whole map is stored,"""
@@ -30,6 +32,20 @@ MOST_ENDED: Final = 4_096
 PUT_S: Final = 2.0
 RETRY_US: Final = 2_000_000
 """What was published and did not come is published again after this."""
+
+
+class KeptMap(Protocol):
+    """A map that is read and kept up. ``changed_s``: when the oldest change came that is in no whole map; ``is_busy``: one is being
+    stored."""
+
+    name: str
+    stream: MapStream
+    reader: MapReader
+    changed_s: float | None
+    is_busy: bool
+
+    @property
+    def state(self) -> MapState: ...
 
 
 class MapKeeper:
@@ -47,13 +63,13 @@ class MapKeeper:
         self._is_silent = is_silent
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def look_after(self, each: OpenMap) -> None:
+    def look_after(self, each: KeptMap) -> None:
         """It must be read."""
         now_us = self._wall_us()
         due_us = each.state.next_due_us
         if due_us is not None and due_us <= now_us:
             self._end_keys(each, list(each.state.due(now_us, MOST_ENDED).items()))
-        if each.stream.kind.subject == Channel.PRESENCE:
+        if each.stream.kind is PRESENCE:
             for node in each.state.nodes():
                 if self._is_silent(node):
                     self._publish(each, Change(drop_node=node), node)
@@ -61,7 +77,7 @@ class MapKeeper:
             each.is_busy = True
             self._spawn(self._store_whole(each))
 
-    def _end_keys(self, each: OpenMap, over: list[tuple[str, int]]) -> None:
+    def _end_keys(self, each: KeptMap, over: list[tuple[str, int]]) -> None:
         for at in range(0, len(over), MAX_CHANGE_KEYS):
             some = over[at : at + MAX_CHANGE_KEYS]
             self._publish(each, Change(expire=dict(some)), f"{sorted(some)}")
@@ -76,12 +92,12 @@ class MapKeeper:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _publish(self, each: OpenMap, change: Change, what: str) -> None:
+    def _publish(self, each: KeptMap, change: Change, what: str) -> None:
         """Other gateways publish the same with the same id at about the same time: it is stored once."""
         text = f"{each.name} {what} {self._wall_us() // RETRY_US}"
         self._spawn(self._put(each, change, hashlib.sha256(text.encode()).hexdigest()[:32]))
 
-    async def _put(self, each: OpenMap, change: Change, id: str) -> None:
+    async def _put(self, each: KeptMap, change: Change, id: str) -> None:
         stream = each.stream
         try:
             await maps.put_change(stream.bus, stream.kind, each.name, change, id=id, timeout_s=PUT_S)
@@ -90,13 +106,13 @@ class MapKeeper:
 
     # ---- whole maps
 
-    def _wants_whole(self, each: OpenMap) -> bool:
+    def _wants_whole(self, each: KeptMap) -> bool:
         changed_s = each.changed_s
         if each.is_busy or changed_s is None:
             return False
         return each.reader.changes >= _changes_between(each) or self._now_s() - changed_s >= OLD_S
 
-    async def _store_whole(self, each: OpenMap) -> None:
+    async def _store_whole(self, each: KeptMap) -> None:
         try:
             await self._store(each)
         except BusConflict:
@@ -107,7 +123,7 @@ class MapKeeper:
         finally:
             each.is_busy = False
 
-    async def _store(self, each: OpenMap) -> None:
+    async def _store(self, each: KeptMap) -> None:
         """Stores it, unless another gateway did; then removes what nobody needs any more."""
         stream, reader = each.stream, each.reader
         known = await maps.whole_of(stream.bus, stream.kind, each.name)
@@ -124,7 +140,7 @@ class MapKeeper:
         if before:
             await maps.forget_changes(stream.bus, stream.kind, each.name, before)
 
-    def _took_over(self, each: OpenMap, whole: maps.Whole) -> None:
+    def _took_over(self, each: KeptMap, whole: maps.Whole) -> None:
         """There is a whole map up to a number."""
         reader = each.reader
         reader.whole = whole
@@ -132,6 +148,6 @@ class MapKeeper:
         each.changed_s = self._now_s() if reader.changes else None
 
 
-def _changes_between(each: OpenMap) -> int:
+def _changes_between(each: KeptMap) -> int:
     """Two whole maps: more where they are large, but well below what the log keeps."""
     return max(CHANGES, min(len(each.state) // 16, 4 * CHANGES))
