@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from mdstream.client.transport import Transport
 from mdstream.client.transport_picows import PicowsDial
 from mdstream.feeds.sim.engine import Burst, Simulation
 from mdstream.gateway import Gateway, GatewayConfig
+from support.page import Seen, opened
 
 SYMBOL = "BTC-USD"
 NAME = f"SIM:{SYMBOL}"
@@ -230,6 +231,9 @@ async def _gateway(url: str, bus: Bus | None = None, **changes: Any) -> AsyncIte
         await gateway.stop(at_once=True)
 
 
+Scenario = Callable[[SimMarket, Gateway, Seen], Awaitable[None]]
+
+
 @pytest.fixture
 def gateway() -> Callable[..., Any]:
     """``async with gateway(nats_url, bus=None, **config)``: a gateway that is ready, on free ports."""
@@ -246,6 +250,23 @@ def market() -> Callable[..., Any]:
 def follower() -> Callable[..., Any]:
     """``async with follower(gateway.url, format)``: a Follower, connected."""
     return _follower
+
+
+@pytest.fixture
+def on_page(run: Callable[..., Any], nats_server: Any) -> Callable[[Scenario], None]:
+    """``on_page(scenario)``: runs ``await scenario(market, gateway, page)`` on a live trading page, which complains of nothing."""
+
+    def play(scenario: Scenario) -> None:
+        async def whole() -> None:
+            url = nats_server.url
+            async with _market(url) as sim, _gateway(url, ui=True) as here, opened(here.port) as seen:
+                await seen.live()
+                await scenario(sim, here, seen)
+                assert seen.wrong == []
+
+        run(whole(), deadline_s=120)
+
+    return play
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,38 +13,18 @@ import pytest
 
 from mdstream.bus import EmbeddedNats
 from mdstream.client import connect
+from support import chromium
+from support.chromium import AXE, LOOK_S, NEEDS, WAIT_S, browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NAME = "SIM:BTC-USD"
 REPORTS = Path(__file__).parents[2] / "reports" / "operator"
-AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 PICTURES = "PICTURES" in os.environ
-WAIT_S, LOOK_S = 30, 0.02
-NOT_OURS = ("ERR_", "Failed to load resource")
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="needs the package playwright"),
-]
+pytestmark = NEEDS
 
 
-class Seen:
-    """The page, with what it asked for and what it complained of."""
-
-    def __init__(self, page: Any) -> None:
-        self.page = page
-        self.asked: set[str] = set()
-        self.wrong: list[str] = []
-        page.on("request", lambda request: self.asked.add(request.url))
-        page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("console", self._hear)
-
-    def _hear(self, message: Any) -> None:
-        if message.type == "error" and not any(each in message.text for each in NOT_OURS):
-            self.wrong.append(message.text)
-
-    async def until(self, selector: str, text: str) -> None:
-        # `wait_for_function` would need `eval`, which the policy of the page forbids.
+class Seen(chromium.Seen):
+    async def says(self, selector: str, text: str) -> None:
         async with asyncio.timeout(WAIT_S):
             while text not in (await self.page.inner_text(selector)):
                 await asyncio.sleep(LOOK_S)
@@ -69,34 +47,25 @@ class Seen:
 
 @asynccontextmanager
 async def opened(admin_url: str) -> AsyncIterator[Seen]:
-    from playwright.async_api import async_playwright
-
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        )
-        try:
-            context = await launched.new_context(viewport={"width": 1440, "height": 900})
-            seen = Seen(await context.new_page())
-            await seen.page.goto(f"{admin_url}/operator/")
-            yield seen
-        finally:
-            await launched.close()
+    async with browser() as context:
+        seen = Seen(await context.new_page())
+        await seen.page.goto(f"{admin_url}/operator/")
+        yield seen
 
 
 def test_it_shows_what_there_is_and_asks_nobody_else(run, nats_server, gateway, market) -> None:
     async def scenario() -> None:
         async with gateway(nats_server.url) as server, market(nats_server.url) as sim:
             async with opened(server.admin_url) as seen:
-                await seen.until("#banners", "No feed is followed")
+                await seen.says("#banners", "No feed is followed")
                 assert await seen.page.inner_text("#pill") == "ready"
                 await seen.shot("empty")
                 async with connect(server.url) as client:
                     book = await client.book(NAME)
                     for _ in range(3):
                         await sim.play(30)
-                        await seen.until("#plots figure:first-child output", "1")
-                    await seen.until("#tables", "1 live")
+                        await seen.says("#plots figure:first-child output", "1")
+                    await seen.says("#tables", "1 live")
                     assert book.trusted and await seen.page.inner_text("#banners") == ""
                     await keyboard(seen)
                     await seen.shot("live")
@@ -121,10 +90,7 @@ def test_it_shows_what_there_is_and_asks_nobody_else(run, nats_server, gateway, 
     async def accessible(seen: Seen) -> None:
         for theme in ("dark", "light"):
             await seen.page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
-            await seen.page.evaluate(AXE.read_text())
-            found = await seen.page.evaluate("axe.run()")
-            bad = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
-            assert bad == [], [(each["id"], each["nodes"][0]["html"]) for each in bad]
+            assert await seen.serious() == []
 
     run(scenario(), deadline_s=120)
 
@@ -138,17 +104,17 @@ def test_it_says_what_is_wrong(run, gateway, market) -> None:
                     await sim.play(5)
                     async with opened(server.admin_url) as seen, connect(server.url) as client:
                         await client.book(NAME)
-                        await seen.until("#tables", "1 live")
+                        await seen.says("#tables", "1 live")
                         await nats.stop()
-                        await seen.until("#pill", "NATS is away")
-                        await seen.until("#banners", "NATS is away: clients keep their last books")
-                        await seen.until("#tables", "stale")
+                        await seen.says("#pill", "NATS is away")
+                        await seen.says("#banners", "NATS is away: clients keep their last books")
+                        await seen.says("#tables", "stale")
                         await seen.shot("nats-away")
                         server._server.draining = True  # as while a drain waits for its clients
-                        await seen.until("#pill", "draining")
+                        await seen.says("#pill", "draining")
                         await seen.shot("draining")
                         await server.stop(at_once=True)
-                        await seen.until("#pill", "no answer for")
+                        await seen.says("#pill", "no answer for")
                         assert await seen.page.query_selector("main.old") is not None
                         await seen.shot("gone")
                         assert seen.wrong == []
@@ -242,8 +208,8 @@ def test_a_gateway_with_much_to_say_fits_the_screen(run, nats_server, gateway) -
                 while asked < 80:
                     await seen.page.clock.run_for(1_100)
                     await asyncio.sleep(LOOK_S)
-            await seen.until("#banners", "It cannot keep up (level 2)")
-            await seen.until("#tables", "Workers")
+            await seen.says("#banners", "It cannot keep up (level 2)")
+            await seen.says("#tables", "Workers")
             await seen.shot("busy")
             assert seen.wrong == []
 

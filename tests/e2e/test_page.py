@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.chromium import AXE
 from support.page import NAME, needs_page, opened
-
-AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 pytestmark = needs_page
 
@@ -40,68 +38,45 @@ def test_it_shows_the_publishers_book_also_after_its_gateway_came_back(
     run(scenario(), deadline_s=120)
 
 
-def test_a_lost_message_and_a_dropped_connection_are_told_and_mended(
-    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
-) -> None:
-    async def scenario() -> None:
-        url = nats_server.url
-        async with market(url) as sim, gateway(url, ui=True) as here, opened(here.port) as seen:
-            await seen.live()
-            await seen.page.keyboard.press("c")
-            for button, count in (("lose a message", 1), ("drop my connection", 2)):
-                await seen.page.get_by_text(button).click()
-                while await seen.page.evaluate(
-                    "mdstream.feed.timeline.incidents.now.at(-1)?.recovered == null"
-                ):
-                    await sim.play(4)
-                assert await seen.page.evaluate("mdstream.feed.timeline.incidents.now.length") == count
-            told = await seen.page.evaluate(
-                "mdstream.feed.timeline.incidents.now.map(({told, recovered}) => [told, recovered])"
-            )
-            assert all(recovered > told for told, recovered in told)
-            await seen.compare(sim)
-            stats = await seen.page.evaluate("({...mdstream.feed.client.stats})")
-            assert stats["crcErrors"] == 0 and stats["gaps"] >= 1 and stats["reconnects"] == 1
-            assert seen.wrong == []
+def test_a_lost_message_and_a_dropped_connection_are_told_and_mended(on_page: Callable[..., None]) -> None:
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        await seen.page.keyboard.press("c")
+        for button, count in (("lose a message", 1), ("drop my connection", 2)):
+            await seen.page.get_by_text(button).click()
+            await seen.mended(sim)
+            assert await seen.page.evaluate("mdstream.feed.timeline.incidents.now.length") == count
+        told = await seen.page.evaluate(
+            "mdstream.feed.timeline.incidents.now.map(({told, recovered}) => [told, recovered])"
+        )
+        assert all(recovered > told for told, recovered in told)
+        await seen.compare(sim)
+        stats = await seen.page.evaluate("({...mdstream.feed.client.stats})")
+        assert stats["crcErrors"] == 0 and stats["gaps"] >= 1 and stats["reconnects"] == 1
 
-    run(scenario(), deadline_s=120)
+    on_page(scenario)
 
 
-def test_the_watchlist_shows_the_last_price(
-    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
-) -> None:
-    async def scenario() -> None:
-        url = nats_server.url
-        async with market(url) as sim, gateway(url, ui=True) as here, opened(here.port) as seen:
-            await seen.live()
-            while not sim.trades:
-                await sim.play(10)
-            ticks = sim.trades[-1][1]
-            shown = f"'{ticks / 100:.2f}'"
-            await seen.until(f"mdstream.watch.rows.now.get('{NAME}')?.last === {shown}")
-            await seen.until(f"document.querySelector('.rows .price')?.innerText === {shown}")
-            assert seen.wrong == []
+def test_the_watchlist_shows_the_last_price(on_page: Callable[..., None]) -> None:
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        while not sim.trades:
+            await sim.play(10)
+        ticks = sim.trades[-1][1]
+        shown = f"'{ticks / 100:.2f}'"
+        await seen.until(f"mdstream.watch.rows.now.get('{NAME}')?.last === {shown}")
+        await seen.until(f"document.querySelector('.rows .price')?.innerText === {shown}")
 
-    run(scenario(), deadline_s=120)
+    on_page(scenario)
 
 
 @pytest.mark.complete
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: make web")
-def test_axe_finds_nothing_serious(
-    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
-) -> None:
-    async def scenario() -> None:
-        url = nats_server.url
-        async with market(url) as sim, gateway(url, ui=True) as here, opened(here.port) as seen:
-            await seen.live()
-            await sim.play(40)
-            await seen.page.evaluate(AXE.read_text())
-            for keys in ("", "c", "t"):
-                if keys:
-                    await seen.page.keyboard.press(keys)
-                await seen.page.wait_for_timeout(50)
-                found = await seen.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-                serious = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
-                assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == [], keys
+def test_axe_finds_nothing_serious(on_page: Callable[..., None]) -> None:
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        await sim.play(40)
+        for keys in ("", "c", "t"):
+            if keys:
+                await seen.page.keyboard.press(keys)
+            await seen.page.wait_for_timeout(50)
+            assert await seen.serious() == [], keys
 
-    run(scenario(), deadline_s=120)
+    on_page(scenario)

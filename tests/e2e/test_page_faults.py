@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from support.page import NAME, Wire, browser, needs_page, opened, tab
+from support.chromium import browser
+from support.page import MENDED, NAME, Wire, needs_page, opened, tab
 from support.shared_worker import SharedWorker
 
 pytestmark = [*needs_page, pytest.mark.complete]
@@ -79,23 +80,17 @@ def test_two_users_have_two_connections(
     run(scenario(), deadline_s=120)
 
 
-def test_nats_is_killed_and_comes_back(
-    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
-) -> None:
-    async def scenario() -> None:
-        url = nats_server.url
-        async with market(url) as sim, gateway(url, ui=True) as here, opened(here.port) as seen:
-            await seen.live()
-            await seen.compare(sim)
-            nats_server.kill()
-            await seen.until("document.querySelector('.state.live') === null")
-            assert await seen.page.query_selector(".figures.not-live") is not None
-            await nats_server.restart()
-            await seen.live()
-            await seen.compare(sim)
-            assert seen.wrong == []
+def test_nats_is_killed_and_comes_back(on_page: Callable[..., None], nats_server: Any) -> None:
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        await seen.compare(sim)
+        nats_server.kill()
+        await seen.until("document.querySelector('.state.live') === null")
+        assert await seen.page.query_selector(".figures.not-live") is not None
+        await nats_server.restart()
+        await seen.live()
+        await seen.compare(sim)
 
-    run(scenario(), deadline_s=120)
+    on_page(scenario)
 
 
 def test_a_hidden_tab_asks_for_less_and_is_right_when_it_is_shown(
@@ -199,47 +194,34 @@ def test_the_network_is_gone_and_comes_back(
     run(scenario(), deadline_s=120)
 
 
-def test_a_slow_processor_shows_the_same_books(
-    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
-) -> None:
-    async def scenario() -> None:
-        url = nats_server.url
-        async with market(url) as sim, gateway(url, ui=True) as here, opened(here.port) as seen:
-            devtools = await seen.page.context.new_cdp_session(seen.page)
-            await devtools.send("Emulation.setCPUThrottlingRate", {"rate": 6})
-            await seen.live()
-            for _ in range(5):
-                await sim.play(200)
-                await seen.compare(sim)
-            assert seen.wrong == []
-
-    run(scenario(), deadline_s=120)
-
-
-def test_a_stall_is_told_and_what_was_held_arrives(
-    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
-) -> None:
-    async def scenario() -> None:
-        url = nats_server.url
-        async with market(url) as sim, gateway(url, ui=True) as here, opened(here.port) as seen:
-            await seen.live()
-            await seen.page.keyboard.press("c")
-            while await seen.page.evaluate("mdstream.feed.rate") < 20:
-                await sim.play(4)
-            await seen.page.get_by_text("stall me 10 s").click()
-            texts = set()
-            while await seen.page.evaluate("mdstream.feed.timeline.incidents.now.at(-1)?.recovered == null"):
-                await sim.play(4)
-                texts.add(" ".join((await seen.page.inner_text(".state")).split()[:2]))
-            incident = (await seen.incidents())[-1]
-            assert incident["what"] == "stalled for 10 s"
-            assert incident["toldAs"] in ("nothing arrives", "reconnecting")
-            assert incident["at"] < incident["told"] < incident["recovered"]
-            assert texts & {"nothing arrives", "reconnecting in", "connecting (1st"}, texts
+def test_a_slow_processor_shows_the_same_books(on_page: Callable[..., None]) -> None:
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        devtools = await seen.page.context.new_cdp_session(seen.page)
+        await devtools.send("Emulation.setCPUThrottlingRate", {"rate": 6})
+        for _ in range(5):
+            await sim.play(200)
             await seen.compare(sim)
-            assert seen.wrong == []
 
-    run(scenario(), deadline_s=120)
+    on_page(scenario)
+
+
+def test_a_stall_is_told_and_what_was_held_arrives(on_page: Callable[..., None]) -> None:
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        await seen.page.keyboard.press("c")
+        await seen.busy(sim)
+        await seen.page.get_by_text("stall me 10 s").click()
+        texts = set()
+        while not await seen.page.evaluate(MENDED):
+            await sim.play(4)
+            texts.add(" ".join((await seen.page.inner_text(".state")).split()[:2]))
+        incident = (await seen.incidents())[-1]
+        assert incident["what"] == "stalled for 10 s"
+        assert incident["toldAs"] in ("nothing arrives", "reconnecting")
+        assert incident["at"] < incident["told"] < incident["recovered"]
+        assert texts & {"nothing arrives", "reconnecting in", "connecting (1st"}, texts
+        await seen.compare(sim)
+
+    on_page(scenario)
 
 
 def test_neither_page_nor_worker_can_ask_anybody_else(

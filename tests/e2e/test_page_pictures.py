@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from support.page import NAME, REPORTS, Seen, browser, needs_page, tab
+from support.chromium import browser
+from support.page import NAME, REPORTS, Seen, needs_page, tab
 from support.tokens import CLAIMS, public_pem, sign
 
 pytestmark = [*needs_page, pytest.mark.complete]
@@ -114,35 +115,24 @@ def test_buttons(run: Callable[..., Any], nats_server: Any, gateway: Any, market
                 seen = pictures.seen
                 await seen.live()
                 await seen.page.keyboard.press("c")
-                await busy(seen, sim)
+                await seen.busy(sim)
                 for button, name in (("lose a message", "lose"), ("drop my connection", "drop")):
                     await seen.page.get_by_text(button).click()
-                    await mended(seen, sim)
+                    await seen.mended(sim)
                     await pictures.shoot(f"button-{name}")
-                await busy(seen, sim)
+                await seen.busy(sim)
                 await seen.page.get_by_text("stall me 10 s").click()
                 while await seen.page.query_selector(".state.recovering") is None:
                     await sim.play(4)
                 await pictures.shoot("button-stall")
-                await mended(seen, sim)
+                await seen.mended(sim)
                 await here.stop(at_once=True)  # what the button of the demo does
                 await seen.shows("offline")
                 async with gateway(url, ui=True, port=here.port):
-                    await mended(seen, sim)
+                    await seen.mended(sim)
                     await pictures.shoot("button-kill")
 
     run(scenario(), deadline_s=900)
-
-
-async def busy(seen: Seen, sim: Any) -> None:
-    """Until silence would say something."""
-    while await seen.page.evaluate("mdstream.feed.rate") < 20:
-        await sim.play(4)
-
-
-async def mended(seen: Seen, sim: Any) -> None:
-    while await seen.page.evaluate("mdstream.feed.timeline.incidents.now.at(-1)?.recovered == null"):
-        await sim.play(4)
 
 
 def test_nothing_is_there(run: Callable[..., Any], nats_server: Any, gateway: Any) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from mdstream import feed
 from mdstream.bus import BusOptions, StreamOptions, connect
 from mdstream.candles import CandleOptions, CandleWriter
 from mdstream.gateway.group_digits import group_of
-from support.page import LADDER, browser, needs_page, opened, tab
+from support.chromium import browser
+from support.page import LADDER, needs_page, opened, tab
 
 pytestmark = [*needs_page, pytest.mark.complete]
 
@@ -24,28 +26,20 @@ RECENT, HOLE, OLD = 900, 5_000, 700
 NOW_SHOWN = "mdstream.bars.bars.map(({start, close, lots}) => [start, close, lots])"
 
 
-def test_groups_of_significant_figures(
-    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
-) -> None:
-    async def scenario() -> None:
-        url = nats_server.url
-        async with market(url) as sim, gateway(url, ui=True) as here, opened(here.port) as seen:
-            await seen.live()
-            await sim.touch()
-            for digits in (4, 3):
-                chosen = group_of(sim.instrument.book.best()[0][0], digits, 1)
-                await seen.page.get_by_label("Group").select_option(label=f"{digits} figures")
-                await seen.until(f"mdstream.market.book.trusted && mdstream.market.book.group === {chosen}")
-                await sim.play(40)
-                await seen.reach(await sim.touch())
-                expected = [sim.instrument.seq, *sim.view(depth=50, group=chosen)]
-                assert await seen.page.evaluate(LADDER) == expected
-                await seen.until(
-                    f"document.querySelector('.book .hint').innerText === 'by {chosen / 100:.2f}'"
-                )
-            assert seen.wrong == []
+def test_groups_of_significant_figures(on_page: Callable[..., None]) -> None:
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        await sim.touch()
+        for digits in (4, 3):
+            chosen = group_of(sim.instrument.book.best()[0][0], digits, 1)
+            await seen.page.get_by_label("Group").select_option(label=f"{digits} figures")
+            await seen.until(f"mdstream.market.book.trusted && mdstream.market.book.group === {chosen}")
+            await sim.play(40)
+            await seen.reach(await sim.touch())
+            expected = [sim.instrument.seq, *sim.view(depth=50, group=chosen)]
+            assert await seen.page.evaluate(LADDER) == expected
+            await seen.until(f"document.querySelector('.book .hint').innerText === 'by {chosen / 100:.2f}'")
 
-    run(scenario(), deadline_s=120)
+    on_page(scenario)
 
 
 @asynccontextmanager
@@ -127,5 +121,57 @@ def test_what_is_late_never_looks_live(
                 await sim.play(4)
             assert shown < DELAY_MS, "the delay is no latency"
             assert seen.wrong == []
+
+    run(scenario(), deadline_s=120)
+
+
+def test_the_borders_between_panels_move(on_page: Callable[..., None]) -> None:
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        ladder = seen.page.locator(".panel.book")
+        before = (await ladder.bounding_box())["height"]
+        await seen.page.get_by_role("separator", name="Height of the ladder").focus()
+        for _ in range(5):
+            await seen.page.keyboard.press("ArrowUp")
+        after = (await ladder.bounding_box())["height"]
+        side = (await seen.page.locator(".side").bounding_box())["height"]
+        assert before / side == pytest.approx(0.66, abs=0.02)
+        assert after / side == pytest.approx(0.56, abs=0.02)
+
+    on_page(scenario)
+
+
+def test_the_focus_goes_with_the_market_that_the_arrows_choose(
+    run: Callable[..., Any], nats_server: Any, gateway: Any
+) -> None:
+    """Of a long list, one row is reached by Tab, and the one that is chosen is in view."""
+    symbols = [f"S{number:02}" for number in range(40)]
+    focused = "document.activeElement.closest('li')?.querySelector('b').innerText"
+
+    async def scenario() -> None:
+        url = nats_server.url
+        async with feed.connect(url, venue="SIM") as publisher:
+            for symbol in symbols:
+                instrument = await publisher.instrument(symbol, price_exp=-2, size_exp=0)
+                instrument.replace_ticks([100, 1], [101, 1])
+            await publisher.flush()
+            async with gateway(url, ui=True) as here, browser() as context:
+                seen = await tab(context, here.port, "demo=1")
+                await seen.live()
+                await seen.page.locator(".rows .market").first.focus()
+                for number in (1, 2, 3):
+                    await seen.page.keyboard.press("ArrowDown")
+                    await seen.until(f"{focused} === 'S{number:02}'")
+                await seen.page.keyboard.press("ArrowUp")
+                await seen.until(f"{focused} === 'S02'")
+                for _ in range(3):
+                    await seen.page.keyboard.press("ArrowUp")
+                await seen.until(f"mdstream.market.instrument.now === 'SIM:{symbols[-1]}'")
+                await seen.until("document.querySelectorAll('.rows .market[tabindex=\"0\"]').length === 1")
+                await seen.until(
+                    "(() => { const list = document.querySelector('.rows').getBoundingClientRect();"
+                    " const row = document.querySelector('.rows [aria-current=true]')?.getBoundingClientRect();"
+                    " return row && row.top >= list.top && row.bottom <= list.bottom; })()"
+                )
+                assert seen.wrong == []
 
     run(scenario(), deadline_s=120)

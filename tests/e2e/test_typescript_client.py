@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import subprocess
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from mdstream.client import Book, connect
+from support.chromium import CHROMIUM
 from support.typescript import NEEDS, NODE, PACKAGE, build_package
 
 NAME = "SIM:BTC-USD"
@@ -32,7 +32,6 @@ VIEWS: list[tuple[dict[str, int], dict[str, int]]] = [
 PAGES_MAY = {"origin_allow": ("http://127.0.0.1:*",)}
 QUICK = {"policy": {"backoffBaseMs": 10, "backoffCapMs": 50}}
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,47 +11,28 @@ from typing import Any
 import pytest
 
 from mdstream.gateway.ui import FOLDER
+from support import chromium
+from support.chromium import NEEDS, browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NAME = "SIM:BTC-USD"
 REPORTS = Path(__file__).parents[2] / "reports" / "page"
-WAIT_S, LOOK_S = 30, 0.02
-# Chromium itself logs each connection that fails while a gateway is down, and each answer that is an error.
-NOT_OURS = ("ERR_", "Failed to load resource", "WebSocket connection to")
 WHOLE = (
     "(() => { const b = mdstream.market.whole; return [b.seq, [...b.bids].flat(), [...b.asks].flat()]; })()"
 )
 LADDER = (
     "(() => { const b = mdstream.market.book; return [b.seq, [...b.bids].flat(), [...b.asks].flat()]; })()"
 )
+MENDED = "mdstream.feed.timeline.incidents.now.at(-1)?.recovered != null"
+BUSY = 20
 
 needs_page = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="needs the package playwright"),
+    *NEEDS,
     pytest.mark.skipif(not (FOLDER / "index.html").exists(), reason="needs the page: make web"),
 ]
 
 
-class Seen:
-    """A page, with what it complained of. ``asked``: what all pages and workers of its browser asked for."""
-
-    def __init__(self, page: Any, asked: set[str]) -> None:
-        self.page = page
-        self.asked = asked
-        self.wrong: list[str] = []
-        page.on("websocket", lambda socket: asked.add(socket.url))
-        page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("console", self._hear)
-
-    def _hear(self, message: Any) -> None:
-        if message.type == "error" and not any(each in message.text for each in NOT_OURS):
-            self.wrong.append(message.text)
-
-    async def until(self, condition: str) -> None:
-        # `wait_for_function` would need `eval`, which the policy of the page forbids.
-        async with asyncio.timeout(WAIT_S):
-            while not await self.page.evaluate(condition):
-                await asyncio.sleep(LOOK_S)
+class Seen(chromium.Seen):
+    """The trading page. ``asked``: what all pages and workers of its browser asked for."""
 
     async def shows(self, state: str) -> None:
         await self.until(f"document.querySelector('.state.{state}') !== null")
@@ -71,28 +50,19 @@ class Seen:
         assert await self.page.evaluate(WHOLE) == [sim.instrument.seq, *sim.view()]
         assert await self.page.evaluate(LADDER) == [sim.instrument.seq, *sim.view(depth=50)]
 
+    async def busy(self, sim: Any) -> None:
+        """Plays until silence would say something."""
+        while await self.page.evaluate("mdstream.feed.rate") < BUSY:
+            await sim.play(4)
+
+    async def mended(self, sim: Any) -> None:
+        """Plays until the newest fault is over."""
+        while not await self.page.evaluate(MENDED):
+            await sim.play(4)
+
     async def incidents(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await self.page.evaluate("mdstream.feed.timeline.incidents.now")
         return found
-
-    def strangers(self, *ours: str) -> list[str]:
-        """What was asked for anywhere but at these addresses."""
-        return sorted(each for each in self.asked if not each.startswith((*ours, "data:", "blob:")))
-
-
-@asynccontextmanager
-async def browser(**options: Any) -> AsyncIterator[Any]:
-    """A context: what its pages have is shared by them, as by the tabs of a person."""
-    from playwright.async_api import async_playwright
-
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        )
-        try:
-            yield await launched.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
-        finally:
-            await launched.close()
 
 
 async def tab(context: Any, port: int, fragment: str = f"instruments={NAME}&demo=1") -> Seen:

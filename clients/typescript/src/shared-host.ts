@@ -29,6 +29,8 @@ export type WatchPage = (lock: string, gone: () => void) => void;
 
 /** A page that has not read so many batches is behind: then only the newest counts, until it has caught up. */
 const MOST_UNREAD = 32;
+/** So long at least is between two batches. Each costs the page a task of its own, and a page draws no oftener than every 8 ms. */
+const PACE_MS = 4;
 /** What of a view goes with its state, and with its data. */
 const WITH_STATE = ["gaps", "recoveries", "crcErrors", "lost", "group"];
 const WITH_DATA = ["epoch", "seq", "ts"];
@@ -46,6 +48,7 @@ export class Host {
     private readonly make: MakeClient,
     private readonly clock: Clock,
     private readonly watch: WatchPage,
+    private readonly paceMs: number = PACE_MS,
   ) {}
 
   attach(port: Port): void {
@@ -78,7 +81,7 @@ export class Host {
       });
       this.#rooms.set(key, room);
     }
-    return new Page(port, room, this.clock);
+    return new Page(port, room, this.clock, this.paceMs);
   }
 }
 
@@ -149,12 +152,14 @@ class Page {
   #behind = new Set<number>();
   #lost = new Map<number, [first: number, last: number]>();
   #flushing = false;
+  #flushedAt = -Infinity;
   #gone = false;
 
   constructor(
     private readonly port: Port,
     private readonly room: Room,
     private readonly clock: Clock,
+    private readonly paceMs: number,
   ) {
     const { client } = room;
     this.#stops = [
@@ -198,13 +203,15 @@ class Page {
     this.#items.push(item);
     if (this.#flushing) return;
     this.#flushing = true;
-    this.clock.after(0, () => this.#flush());
+    const waitMs = Math.max(0, this.#flushedAt + this.paceMs - this.clock.now());
+    this.clock.after(waitMs, () => this.#flush());
   }
 
   #flush(): void {
     this.#flushing = false;
     if (this.#gone || this.#items.length === 0) return;
     this.#unread++;
+    this.#flushedAt = this.clock.now();
     const batch: Batch = { items: this.#items, stats: { ...this.room.client.stats } };
     this.#items = [];
     this.port.postMessage(batch);

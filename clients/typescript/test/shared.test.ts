@@ -4,23 +4,24 @@ import { candles } from "../src/candles.js";
 import { type BookChange, type ClientOptions, connect as connectDirect, json } from "../src/index.js";
 import { instruments } from "../src/instruments.js";
 import { SharedClient } from "../src/shared.js";
-import { Host } from "../src/shared-host.js";
+import { Host, type MakeClient } from "../src/shared-host.js";
 import type { Port } from "../src/shared-messages.js";
 import { delta, Stage, snapshot, trades } from "./gateway.js";
 
 let stage: Stage;
 let host: Host;
 let gone: (() => void)[];
+let make: MakeClient;
 
 beforeEach(() => {
   stage = new Stage();
   gone = [];
-  const make = (_settings: unknown, token?: () => Promise<string>) => {
+  make = (_settings: unknown, token?: () => Promise<string>) => {
     const { clock, net: transport } = stage;
     const options: ClientOptions = { format: json, clock, transport, random: () => 0.5 };
     return (stage.client = connectDirect("ws://a/v1/stream", token === undefined ? options : { ...options, token }));
   };
-  host = new Host(make, stage.clock, (_lock, left) => gone.push(left));
+  host = new Host(make, stage.clock, (_lock, left) => gone.push(left), 0);
 });
 
 /** Two ports that are joined. What waits in `stuck` is delivered when the test says so. */
@@ -107,6 +108,25 @@ test("a tab that does not read gets the newest when it reads again, and holds up
   tabs[0].unstick();
   await stage.clock.advance(0);
   expect([books[0].seq, books[0].bestBid?.size, kinds.at(-1), kinds.length]).toEqual([400, "400", "snapshot", 33]);
+});
+
+test("what comes together reaches a tab together: the first at once, the rest no oftener than its pace", async () => {
+  host = new Host(make, stage.clock, () => {}, 4);
+  const { books } = await twoTabs();
+  const seen: number[] = [];
+  await stage.clock.advance(8); // what it was told at first is long ago
+  books[0].on("change", ({ last }) => seen.push(last));
+  const shown: number[] = [];
+  for (let seq = 101; seq <= 104; seq++) {
+    stage.net.last.say(delta(seq, seq, seq));
+    await stage.clock.advance(seq === 101 ? 0 : 1);
+    shown.push(seen.length);
+  }
+  await stage.clock.advance(1);
+  expect([shown, seen]).toEqual([
+    [1, 1, 1, 1],
+    [101, 102, 103, 104],
+  ]);
 });
 
 test("trades that such a tab missed are told as lost", async () => {

@@ -94,7 +94,7 @@ export class Surface {
   }
 }
 
-/** Draws a decimal that ends at `right`; zeros at its end are dimmed, never dropped. */
+/** Draws a decimal that ends at `right`; zeros at its end are dimmed, never dropped. `digit`: how wide each is. */
 export function drawDecimal(
   context: CanvasRenderingContext2D,
   text: string,
@@ -102,6 +102,7 @@ export function drawDecimal(
   y: number,
   ink: string,
   faint: string,
+  digit: number,
 ): void {
   let end = text.length;
   if (text.includes(".")) {
@@ -118,7 +119,7 @@ export function drawDecimal(
   context.fillStyle = faint;
   context.fillText(zeros, right, y);
   context.fillStyle = ink;
-  context.fillText(text.slice(0, end), right - zeros.length * digitWidth(context), y);
+  context.fillText(text.slice(0, end), right - zeros.length * digit, y);
 }
 
 let measured = "";

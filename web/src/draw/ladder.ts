@@ -50,6 +50,8 @@ export class Ladder implements Drawer {
   #bids: Level[] = [];
   readonly #flashes = new Map<number, Flash>();
   #book: Book | null = null;
+  /** The width of a digit. */
+  #digit = 0;
 
   constructor(
     readonly canvas: HTMLCanvasElement,
@@ -91,6 +93,7 @@ export class Ladder implements Drawer {
     const most = [...this.#asks, ...this.#bids].reduce((most, { cumulative }) => Math.max(most, cumulative), 1);
     const usual = usualSize(this.#asks, this.#bids);
     context.font = `12px ${FONT}`;
+    this.#digit = digitWidth(context);
     const alpha = OPACITY[shown.kind];
     let moving = false;
     for (let i = 0; i < rows; i++) {
@@ -207,19 +210,20 @@ export class Ladder implements Drawer {
       context.lineTo(1, middle);
       context.fill();
     }
+    const digit = this.#digit;
     const price = book.price(level.ticks);
-    drawDecimal(context, price, 14 + price.length * digitWidth(context), middle, ink, ink);
+    drawDecimal(context, price, 14 + price.length * digit, middle, ink, ink, digit);
     if (level.lots === 0) {
       context.fillStyle = colours.muted;
       context.textAlign = "right";
       context.fillText("–", this.#sizeRight(width), middle);
       return moving;
     }
-    const fits = (text: string, room: number) => fit(text, Math.floor(room / digitWidth(context)));
-    const sizeRoom = this.#sizeRight(width) - 22 - price.length * digitWidth(context);
-    drawDecimal(context, fits(book.size(level.lots), sizeRoom), this.#sizeRight(width), middle, colours.text, colours.faint);
+    const fits = (text: string, room: number) => fit(text, Math.floor(room / digit));
+    const sizeRoom = this.#sizeRight(width) - 22 - price.length * digit;
+    drawDecimal(context, fits(book.size(level.lots), sizeRoom), this.#sizeRight(width), middle, colours.text, colours.faint, digit);
     const total = fits(sizeText(book, level), width - 10 - this.#sizeRight(width) - 12);
-    drawDecimal(context, total, width - 10, middle, colours.muted, colours.faint);
+    drawDecimal(context, total, width - 10, middle, colours.muted, colours.faint, digit);
     return moving;
   }
 

@@ -116,8 +116,9 @@ export class Tape implements Drawer {
     context.fillStyle = ink;
     context.textAlign = "right";
     context.fillText(`${row.side === "sell" ? "▼" : row.side === "buy" ? "▲" : " "} ${row.price}`, right, middle);
-    const room = Math.floor((width - 10 - right - 10) / digitWidth(context));
-    drawDecimal(context, fit(row.size, room), width - 10, middle, colours.text, colours.faint);
+    const digit = digitWidth(context);
+    const room = Math.floor((width - 10 - right - 10) / digit);
+    drawDecimal(context, fit(row.size, room), width - 10, middle, colours.text, colours.faint, digit);
   }
 }
 

@@ -36,3 +36,9 @@ export function useValue<T>(value: Value<T>): T {
   useEffect(() => value.watch(() => redraw((count) => count + 1)), [value]);
   return value.now;
 }
+
+/** Whether all fields are the same. */
+export function alike<Fields extends object>(one: Fields, other: Fields): boolean {
+  const names = Object.keys(one) as (keyof Fields)[];
+  return names.length === Object.keys(other).length && names.every((name) => Object.is(one[name], other[name]));
+}

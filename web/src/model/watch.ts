@@ -4,7 +4,7 @@ import { formatDecimal, type SubscriptionState, type Ticker } from "@mdstream/cl
 import { type Board, type BoardRow, board } from "@mdstream/client/board";
 import { type Candles, candles } from "@mdstream/client/candles";
 import type { Feed } from "./feed.js";
-import { Value } from "./value.js";
+import { alike, Value } from "./value.js";
 
 const INTERVAL_MS = 500;
 const TICKER_MS = 250;
@@ -42,6 +42,8 @@ export class Watch {
   #board: Board | null = null;
   readonly #tickers = new Map<string, Ticker>();
   readonly #candles = new Map<string, Candles>();
+  /** Whose line is of candles. */
+  readonly #drawn = new Set<string>();
   #noCandles = false;
   #timer = 0;
 
@@ -58,6 +60,7 @@ export class Watch {
       if (wanted.has(instrument)) continue;
       view.close();
       this.#candles.delete(instrument);
+      if (this.#drawn.delete(instrument)) this.sparks.delete(instrument); // in ticks: what is seen is not
     }
     for (const instrument of wanted) if (!this.#candles.has(instrument)) this.#followCandles(instrument);
   }
@@ -96,25 +99,27 @@ export class Watch {
     const rows = new Map<string, Row>();
     if (this.#board !== null) {
       const board = this.#board;
-      for (const row of board.rows.values()) rows.set(row.instrument, ofBoard(row, board));
+      for (const row of board.rows.values()) rows.set(row.instrument, this.#same(ofBoard(row, board)));
       if (board.trusted) this.ready.set(true);
       if (board.delayMs > 0) this.inView([]);
     } else {
-      for (const [instrument, ticker] of this.#tickers) rows.set(instrument, ofTicker(instrument, ticker));
+      for (const [instrument, ticker] of this.#tickers) rows.set(instrument, this.#same(ofTicker(instrument, ticker)));
       this.ready.set(true);
     }
     this.rows.set(rows);
+  }
+
+  /** The row from before, if nothing in it is another: what shows it need not be drawn again. */
+  #same(row: Row): Row {
+    const before = this.rows.now.get(row.instrument);
+    return before !== undefined && alike(before, row) ? before : row;
   }
 
   #followCandles(instrument: string): void {
     const view = candles(this.feed.client, instrument, { span: "1m", history: SPARK_POINTS });
     this.#candles.set(instrument, view);
     view.on("change", () => {
-      if (view.candles.length < LEAST_CANDLES) return;
-      this.sparks.set(
-        instrument,
-        view.candles.slice(-SPARK_POINTS).map(({ ticks }) => ticks.close),
-      );
+      if (!this.#drawn.has(instrument)) this.#takeCloses(instrument, view);
     });
     view.on("end", (error) => {
       if (error === null) return;
@@ -122,15 +127,25 @@ export class Watch {
     });
   }
 
-  /** Without candles the line is made of what is seen. */
+  /** Draws the lines anew: of the last closes, and without candles of what is seen. */
   #sample(): void {
     for (const [instrument, row] of this.rows.now) {
-      if (row.last === null || (this.#candles.get(instrument)?.candles.length ?? 0) >= LEAST_CANDLES) continue;
-      const points = this.sparks.get(instrument) ?? [];
-      points.push(row.lastValue);
-      if (points.length > SPARK_POINTS) points.shift();
-      this.sparks.set(instrument, points);
+      const view = this.#candles.get(instrument);
+      if (view !== undefined && this.#takeCloses(instrument, view)) continue;
+      if (row.last === null) continue;
+      this.sparks.set(instrument, [...(this.sparks.get(instrument) ?? []), row.lastValue].slice(-SPARK_POINTS));
     }
+  }
+
+  /** Returns whether there are enough. */
+  #takeCloses(instrument: string, { candles }: Candles): boolean {
+    if (candles.length < LEAST_CANDLES) return false;
+    this.#drawn.add(instrument);
+    this.sparks.set(
+      instrument,
+      candles.slice(-SPARK_POINTS).map(({ ticks }) => ticks.close),
+    );
+    return true;
   }
 }
 

@@ -43,8 +43,8 @@ export function App({ page }: { page: Page }) {
     "--watchlist": `${now.watchlistWidth}px`,
     "--side": `${now.sideWidth}px`,
     "--depth": now.depthOpen ? `${now.depthHeight}px` : "29px",
-    "--ladder": String(now.ladderPart),
-    "--tape": String(1 - now.ladderPart),
+    "--ladder": `${now.ladderPart}fr`,
+    "--tape": `${1 - now.ladderPart}fr`,
     "--panel-height": now.panelOpen ? "276px" : "28px",
   };
   return (

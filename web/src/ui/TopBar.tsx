@@ -95,7 +95,7 @@ export function TopBar({ page, onMenu, onHelp }: Props) {
           <span class="hidden">Keys</span>
         </button>
         <button type="button" class="tool wide" onClick={resetLayout} title="Reset the layout">
-          <Icon name="menu" />
+          <Icon name="reset" />
           <span class="hidden">Reset the layout</span>
         </button>
       </div>
@@ -112,11 +112,11 @@ function Figure({ label, children }: { label: string; children: ComponentChildre
 }
 
 function LastPrice({ page: { market } }: { page: Page }) {
-  const [, redraw] = useState(0);
+  const [, show] = useState<unknown>(null);
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || redraw((count) => count + 1), TICK_MS);
+    const timer = setInterval(() => document.hidden || show(market.last ?? market.lastKnown), TICK_MS);
     return () => clearInterval(timer);
-  }, []);
+  }, [market]);
   const { last } = market;
   const price = last?.price ?? market.lastKnown;
   if (price === null) return <span class="last muted">–</span>;

@@ -1,15 +1,19 @@
+import type { RefObject } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { Market } from "../model/market.js";
 import { change, type SortBy, settings } from "../model/settings.js";
 import { useValue } from "../model/value.js";
 import type { Row } from "../model/watch.js";
 import type { Page } from "../page.js";
 import { Change, Decimal } from "./Decimal.js";
 import { Icon } from "./icons.js";
+import { memo } from "./memo.js";
 import { Empty, Note } from "./Note.js";
 import { orderOf } from "./order.js";
 
 const ROW_PX = 44;
 const MARGIN = 6;
+const FLASH_MS = 150;
 const COLUMNS: readonly (readonly [SortBy, string])[] = [
   ["symbol", "Market"],
   ["last", "Last"],
@@ -53,6 +57,10 @@ export function Watchlist({ page }: { page: Page }) {
       place.removeEventListener("scroll", seen);
     };
   }, []);
+  const place = shown.findIndex(({ instrument }) => instrument === chosen);
+  useEffect(() => {
+    if (place >= 0) show(list.current!, place * ROW_PX);
+  }, [chosen, place < 0]);
   const pick = (event: KeyboardEvent) => {
     if (event.key === "Enter" && shown[0] !== undefined) market.select(shown[0].instrument);
     if (event.key === "Enter" || event.key === "Escape") (event.currentTarget as HTMLInputElement).blur();
@@ -99,9 +107,10 @@ export function Watchlist({ page }: { page: Page }) {
               row={row}
               top={(first + index) * ROW_PX}
               chosen={row.instrument === chosen}
+              inTabs={row.instrument === chosen || (index === 0 && (place < first || place >= last))}
               starred={now.starred.includes(row.instrument)}
               spark={watch.sparks.get(row.instrument)}
-              onChoose={() => market.select(row.instrument)}
+              market={market}
             />
           ))}
         </ul>
@@ -117,11 +126,14 @@ interface LineProps {
   chosen: boolean;
   starred: boolean;
   spark: readonly number[] | undefined;
-  onChoose(): void;
+  /** The keys reach one row by Tab, the others by the arrows. */
+  inTabs: boolean;
+  market: Market;
 }
 
-function Line({ row, top, chosen, starred, spark, onChoose }: LineProps) {
-  const flash = useFlash(row.lastValue);
+const Line = memo(({ row, top, chosen, starred, spark, inTabs, market }: LineProps) => {
+  const price = useFlash(row.lastValue);
+  const tabIndex = inTabs ? 0 : -1;
   const live = row.state === "live" || row.state === "halted" || row.state === "closed";
   const star = () => {
     const { starred: stars } = settings.now;
@@ -130,11 +142,11 @@ function Line({ row, top, chosen, starred, spark, onChoose }: LineProps) {
   const [venue, symbol] = row.instrument.split(":", 2);
   return (
     <li class={live ? "" : "not-live"} style={{ top: `${top}px` }}>
-      <button type="button" class={`star${starred ? " on" : ""}`} aria-pressed={starred} onClick={star}>
+      <button type="button" class={`star${starred ? " on" : ""}`} tabIndex={tabIndex} aria-pressed={starred} onClick={star}>
         <Icon name="star" hollow={!starred} />
         <span class="hidden">Keep {row.instrument} on top</span>
       </button>
-      <button type="button" class="market" aria-current={chosen} onClick={onChoose}>
+      <button type="button" class="market" tabIndex={tabIndex} aria-current={chosen} onClick={() => market.select(row.instrument)}>
         <span class="name">
           <b>{symbol}</b>{" "}
           <span class="venue">
@@ -144,42 +156,59 @@ function Line({ row, top, chosen, starred, spark, onChoose }: LineProps) {
         </span>
         <Spark points={spark} />
         <span class="prices">
-          <span class={`price ${flash}`}>{row.last === null ? <span class="muted">–</span> : <Decimal text={row.last} />}</span>
+          <span class="price" ref={price}>
+            {row.last === null ? <span class="muted">–</span> : <Decimal text={row.last} />}
+          </span>
           <Change percent={row.changePercent} />
         </span>
       </button>
     </li>
   );
+});
+
+/** Scrolls the row at this height into view. */
+function show(list: HTMLElement, top: number): void {
+  if (top < list.scrollTop) list.scrollTop = Math.max(0, top);
+  else if (top + ROW_PX > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW_PX - list.clientHeight;
 }
 
-/** A class for 150 ms after the value has changed. */
-function useFlash(value: number): string {
+/** The place has a class for 150 ms after the value has changed. It is set by hand: nothing else in the row is another. */
+function useFlash(value: number): RefObject<HTMLSpanElement | null> {
+  const place = useRef<HTMLSpanElement>(null);
   const before = useRef(value);
-  const [flash, setFlash] = useState("");
   useEffect(() => {
     const was = before.current;
     before.current = value;
     if (was === value || Number.isNaN(was) || Number.isNaN(value)) return;
-    setFlash(value > was ? "flash-up" : "flash-down");
-    const timer = setTimeout(() => setFlash(""), 150);
-    return () => clearTimeout(timer);
+    const { classList } = place.current!;
+    const flash = value > was ? "flash-up" : "flash-down";
+    classList.add(flash);
+    const timer = setTimeout(() => classList.remove(flash), FLASH_MS);
+    return () => {
+      clearTimeout(timer);
+      classList.remove(flash);
+    };
   }, [value]);
-  return flash;
+  return place;
 }
 
 function Spark({ points }: { points: readonly number[] | undefined }) {
+  const path = useMemo(() => pathOf(points ?? []), [points]);
   if (points === undefined || points.length < 2) return <svg class="spark" aria-hidden="true" />;
-  const [least, most] = [Math.min(...points), Math.max(...points)];
-  const height = most - least || 1;
-  const path = points.map(
-    (point, i) => `${((60 * i) / (points.length - 1)).toFixed(1)},${(22 - (20 * (point - least)) / height).toFixed(1)}`,
-  );
   const way = points.at(-1)! >= points[0]! ? "up" : "down";
   return (
     <svg class={`spark ${way}`} viewBox="0 0 60 24" preserveAspectRatio="none" aria-hidden="true">
-      <polyline points={path.join(" ")} />
+      <polyline points={path} />
     </svg>
   );
+}
+
+/** In a box of 60 by 24. */
+function pathOf(points: readonly number[]): string {
+  const [least, most] = [Math.min(...points), Math.max(...points)];
+  const scale = 20 / (most - least || 1);
+  const tenth = (value: number) => Math.round(10 * value) / 10;
+  return points.map((point, i) => `${tenth((60 * i) / (points.length - 1))},${tenth(22 - scale * (point - least))}`).join(" ");
 }
 
 function Skeleton() {

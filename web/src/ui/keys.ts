@@ -69,4 +69,6 @@ function step(event: KeyboardEvent, page: Page, by: number): void {
   event.preventDefault();
   const at = names.indexOf(page.market.instrument.now);
   page.market.select(names[(at + by + names.length) % names.length]!);
+  const inList = document.activeElement?.closest(".rows") != null;
+  if (inList) requestAnimationFrame(() => document.querySelector<HTMLElement>(".rows [aria-current=true]")?.focus());
 }
