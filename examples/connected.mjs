@@ -6,7 +6,17 @@ const asked = new URLSearchParams(location.hash.slice(1));
 const token = asked.get("token");
 
 export const parameter = (name, otherwise) => asked.get(name) ?? otherwise;
-export const client = connect(parameter("url", "ws://127.0.0.1:8080/v1/stream"), token ? { token } : {});
+const url = parameter("url", "ws://127.0.0.1:8080/v1/stream");
+const options = token ? { token } : {};
+// With `shared` in the address, all tabs share one connection, in a SharedWorker.
+export const client = asked.has("shared") ? await connectShared() : connect(url, options);
+
+async function connectShared() {
+  const dist = "../clients/typescript/dist";
+  const shared = await import(`${dist}/shared.js`);
+  const worker = () => new SharedWorker(new URL(`${dist}/worker.js`, import.meta.url), { type: "module" });
+  return shared.connect(url, { ...options, worker });
+}
 
 /** Shows in `#state` what is not as it should be. */
 export function watch(...views) {

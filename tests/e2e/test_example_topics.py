@@ -98,6 +98,36 @@ def test_chat(run: Run, nats_server: Any, gateway: Any, pages: Any) -> None:
 
 
 @pytest.mark.complete
+def test_chat_in_tabs_that_share_one_connection(run: Run, nats_server: Any, gateway: Any, served: str) -> None:
+    async def scenario() -> None:
+        async with gateway(nats_server.url, **PAGES_MAY) as here, chromium.chromium() as new_page:
+            address = f"{served}/chat.html#url={here.url}&name=alice&shared"
+            window = await (await new_page("about:blank")).context.browser.new_context()
+            tabs = [await window.new_page() for _ in range(3)]
+            for tab in tabs[:2]:
+                await tab.goto(address)
+                await until(tab, STATE, lambda state: state == "live")
+            await say(tabs[0], "hello")
+            await say(tabs[1], "again")
+            said = ["alicehello", "aliceagain"]
+            for tab in tabs:
+                if tab is tabs[2]:
+                    await tab.goto(address)  # later: what came before is there all the same
+                await until(tab, MESSAGES, lambda shown: shown == said)
+                await until(tab, COUNT, lambda count: count == "1 is here")  # one connection
+
+            await here.stop(at_once=True)
+            await until(tabs[0], STATE, lambda state: state != "live")
+            await tabs[0].close()
+            await say(tabs[1], "still there?")
+            async with gateway(nats_server.url, port=here.port, **PAGES_MAY):
+                for tab in tabs[1:]:
+                    await until(tab, MESSAGES, lambda shown: shown == [*said, "alicestill there?"])
+
+    run(scenario(), deadline_s=DEADLINE_S)
+
+
+@pytest.mark.complete
 def test_dashboard(run: Run, pages: Any) -> None:
     async def scenario() -> None:
         async with pages() as (here, opened):

@@ -3,7 +3,7 @@ export interface Policy {
   /** Base and cap of the random delay before the next connection. */
   backoffBaseMs: number;
   backoffCapMs: number;
-  /** A connection that lasted so long counts as a success: the next delay starts at the base. */
+  /** A connection that lasted so long counts as a success, or as the gateway says if that is less: the next delay starts at the base. */
   healthyAfterMs: number;
   /** How long to wait for a connection and its `welcome`. */
   connectTimeoutMs: number;

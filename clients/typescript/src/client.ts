@@ -1,3 +1,4 @@
+import { type Answered, Answers } from "./answers.js";
 import type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, TickerOptions } from "./api.js";
 import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
 import { Backoff, POLICY, type Policy } from "./backoff.js";
@@ -8,7 +9,8 @@ import { type Clock, systemClock, Timer } from "./clock.js";
 import { Emitter, report } from "./emitter.js";
 import type { Engine, Session } from "./engine.js";
 import { ContractBroken, MdstreamError } from "./errors.js";
-import type { Answer, Codec, Command, Format, Id, Message, Refused, Subscribed, Unsubscribed, Welcome } from "./messages.js";
+import { Health } from "./health.js";
+import type { Codec, Command, Format, Message, Refused, Subscribed, Unsubscribed, Welcome } from "./messages.js";
 import { msgpack } from "./msgpack.js";
 import { watchPage } from "./page.js";
 import { type Stats, sum } from "./stats.js";
@@ -23,7 +25,6 @@ import { Urls } from "./urls.js";
 
 const VERSION = 1;
 const BATCH = 100;
-const MOST_UNANSWERED = 1024;
 const CLOSE_TOKEN = 4401;
 /** The next connection would end the same way. */
 const FINAL_CLOSE_CODES = new Set([1003, 1007, 1009, 4400, 4403]);
@@ -49,6 +50,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   readonly #format: Format;
   readonly #transport: Transport;
   readonly #backoff: Backoff;
+  readonly #health: Health;
   readonly #unwatch: () => void;
   readonly #dialTimer: Timer;
   readonly #silenceTimer: Timer;
@@ -59,7 +61,6 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   #connection: Connection | null = null;
   /** Counts connections, so that nothing of an old one is heard. */
   #generation = 0;
-  #openSince = 0;
   #heardAt = 0;
   /** When a draining gateway wants to be left, and the next one to be asked. */
   #leaveAt = 0;
@@ -67,7 +68,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   readonly #engines = new Map<string, Engine>();
   readonly #bySub = new Map<number, Engine>();
   readonly #asked = new Map<number, Engine[]>();
-  readonly #answered = new Map<number, (answer: Answer | null) => void>();
+  readonly #answers = new Answers();
 
   constructor(urls: string | readonly string[], options: ClientOptions) {
     super();
@@ -80,6 +81,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     const random = options.random ?? Math.random;
     this.#codec = this.#format.codec();
     this.#backoff = new Backoff(policy, random);
+    this.#health = new Health(policy.healthyAfterMs);
     this.#dialTimer = new Timer(clock);
     this.#silenceTimer = new Timer(clock);
     this.#leaveTimer = new Timer(clock);
@@ -156,11 +158,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   }
 
   /** @internal Sends a command; `answered` hears its answer, or null where none is waited for any more. */
-  say(command: Command, answered: (answer: Answer | null) => void): void {
-    this.#answered.set(this.#command(command), answered);
-    // Many are answered by data alone, and so never taken out.
-    const [oldest] = this.#answered;
-    if (this.#answered.size > MOST_UNANSWERED) this.#answer(oldest![0], null);
+  say(command: Command, answered: Answered): void {
+    this.#answers.wait(this.#command(command), answered);
   }
 
   probe(): void {
@@ -217,7 +216,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       if (generation === this.#generation) then();
     };
     this.#connection = this.#transport.open(url, protocols, {
-      opened: () => heard(() => (this.#openSince = this.#heardAt = this.#clock.now())),
+      opened: () => heard(() => this.#health.opened((this.#heardAt = this.#clock.now()))),
       message: (data) => heard(() => this.#receive(data)),
       closed: (code, reason) => heard(() => this.#closed(code, reason)),
     });
@@ -235,10 +234,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   /** Does not wait for the other end: a dead connection takes its time. */
   #lost(why: string, delay?: number): void {
     if (this.#state === "closed") return;
-    if (this.welcome !== null) {
-      this.#stats.reconnects++;
-      if (this.#clock.now() - this.#openSince >= this.#policy.healthyAfterMs) this.#backoff.reset();
-    }
+    if (this.welcome !== null) this.#stats.reconnects++;
+    if (this.#health.wasGood(this.welcome, this.#engines.size > 0, this.#clock.now())) this.#backoff.reset();
     this.#urls.failed();
     this.#forgetConnection();
     this.#dialTimer.set(delay ?? this.#backoff.next(), () => void this.#dial());
@@ -268,10 +265,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     this.#probeTimer.stop();
     this.#asked.clear();
     this.#bySub.clear();
-    const unanswered = [...this.#answered.values()];
-    this.#answered.clear();
     connection?.close(1000);
-    for (const answered of unanswered) answered(null);
+    this.#answers.giveUp();
   }
 
   /** Two heartbeats without a word: the connection is dead. */
@@ -327,6 +322,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       case "ticker":
       case "more":
         this.#stats.updates++;
+        this.#health.came(message.type === "more" ? message.kind : undefined);
         return this.#bySub.get(message.sub)?.take(message);
       case "lost":
         return this.#bySub.get(message.sub)?.take(message);
@@ -348,7 +344,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       case "pong":
       case "published":
       case "stored":
-        return void this.#answer(message.id, message);
+        return void this.#answers.take(message.id, message);
       case "drain":
         this.#leaveAt = this.#clock.now() + message.reconnect_after_ms;
         this.#leaveTimer.set(message.reconnect_after_ms, () => this.#lost("the gateway is draining", 0));
@@ -409,7 +405,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     const asked = this.#asked.get(id);
     this.#asked.delete(id);
     if (asked !== undefined) this.#subscribeRefused(asked, message);
-    else if (!this.#answer(message.id, message)) this.emit("warning", `the gateway says: ${message.code}: ${message.message}`);
+    else if (!this.#answers.take(message.id, message))
+      this.emit("warning", `the gateway says: ${message.code}: ${message.message}`);
   }
 
   /** One bad instrument refuses the whole command: then each is asked for alone. */
@@ -426,14 +423,6 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   #refuse(engine: Engine, code: string, why: string): void {
     this.#forget(engine);
     engine.end(new MdstreamError(`${String(engine.view)}: ${why}`, code));
-  }
-
-  /** Whether somebody waits for it. */
-  #answer(id: Id, answer: Answer | null): boolean {
-    const answered = this.#answered.get(id as number);
-    this.#answered.delete(id as number);
-    answered?.(answer);
-    return answered !== undefined;
   }
 
   /** Before the token expires: the connection goes on with a fresh one. */

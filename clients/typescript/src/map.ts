@@ -18,7 +18,8 @@ export interface MapOptions {
   intervalMs?: number;
 }
 
-const MAP: Kind<MapEntry> = { name: "map", number: 12, fields: ["set", "delete"], value: readEntry };
+/** @internal */
+export const MAP: Kind<MapEntry> = { name: "map", number: 12, fields: ["set", "delete"], value: readEntry };
 
 /** The map of a topic; `user` is the user's own, `alerts` that of his price alerts. */
 export function map(client: Client, topic: string, { prefix, intervalMs }: MapOptions = {}): TopicMap {

@@ -69,6 +69,8 @@ export interface Welcome {
   session: string;
   time: number;
   heartbeat_ms: number;
+  /** How long this connection must last to count as a success; older gateways do not say. */
+  healthy_ms?: number;
   limits: Limits;
 }
 

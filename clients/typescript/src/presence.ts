@@ -39,7 +39,8 @@ export class Presence extends Keyed<Present> {
   }
 }
 
-const PRESENCE: Kind<Present> = {
+/** @internal */
+export const PRESENCE: Kind<Present> = {
   name: "presence",
   number: 13,
   fields: ["count", "set", "delete"],

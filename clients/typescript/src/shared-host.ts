@@ -5,20 +5,24 @@ import { makeCandles } from "./candles-engine.js";
 import { type Make, open } from "./channel.js";
 import type { Clock } from "./clock.js";
 import { makeInstruments } from "./instruments-engine.js";
+import type { Answer, Command } from "./messages.js";
 import {
   type Batch,
   failureOf,
   type Item,
   type Numbers,
+  type Place,
   type Port,
   type Relayed,
   type Settings,
   type Told,
   type ToWorker,
 } from "./shared-messages.js";
+import { openEvents, openMap, openPresence } from "./shared-topics.js";
 import { flat } from "./side.js";
 import type { AnySubscription, Request } from "./subscription.js";
 import type { Ticker } from "./ticker.js";
+import { lineOf } from "./topics.js";
 import type { Trades } from "./trades.js";
 
 /** Makes a client; `token` is given if pages can bring one. */
@@ -32,8 +36,10 @@ const MOST_UNREAD = 32;
 /** So long at least is between two batches. Each costs the page a task of its own, and a page draws no oftener than every 8 ms. */
 const PACE_MS = 4;
 /** What of a view goes with its state, and with its data. */
-const WITH_STATE = ["gaps", "recoveries", "crcErrors", "lost", "group"];
-const WITH_DATA = ["epoch", "seq", "ts"];
+const COUNTS = ["gaps", "recoveries", "crcErrors", "lost", "duplicates", "group"];
+const OF_TOPIC = ["topic", "acknowledgement", "acknowledged"];
+const WITH_STATE = [...COUNTS, ...OF_TOPIC];
+const WITH_DATA = ["epoch", "seq", "ts", "count"];
 
 /** The channels that have a module of their own. */
 const MODULES = { board: makeBoard, candles: makeCandles, instruments: makeInstruments } as unknown as Readonly<
@@ -141,6 +147,7 @@ interface Opened {
   readonly stop: () => void;
   /** Sends all that there is to show. */
   readonly whole: () => void;
+  readonly acknowledge?: (seq: number) => void;
 }
 
 /** One page, seen from the worker. */
@@ -195,7 +202,23 @@ class Page {
         return client.probe();
       case "ack":
         return this.#read();
+      case "say":
+        return this.#command(message.id, message.command);
+      case "acknowledge":
+        return this.#opened.get(message.id)?.acknowledge?.(message.seq);
     }
+  }
+
+  #command(id: number, command: Command): void {
+    const line = lineOf(this.room.client);
+    const answered = (answer: Answer | null) => this.say({ kind: "answer", id, answer });
+    if (line.welcome !== null) return line.say(command, answered);
+    const stop = line.on("state", () => {
+      if (line.welcome === null && line.state !== "closed") return;
+      stop();
+      answered(null); // the page asks again
+    });
+    this.#stops.push(stop);
   }
 
   say(item: Item): void {
@@ -246,12 +269,15 @@ class Page {
     opened.whole();
   }
 
-  #follow({ id, request, options }: Extract<ToWorker, { op: "open" }>): Opened {
+  #follow({ id, request, options, since }: Extract<ToWorker, { op: "open" }>): Opened {
     const { client } = this.room;
     const { channel, instrument } = request;
     if (channel === "book") return this.#book(id, client.book(instrument, options));
     if (channel === "trades") return this.#trades(id, client.trades(instrument));
     if (channel === "ticker") return this.#ticker(id, client.ticker(instrument, options));
+    if (channel === "events") return this.#events(id, request, since);
+    if (channel === "map") return this.#relayed(id, openMap(client, request));
+    if (channel === "presence") return this.#relayed(id, openPresence(client, request));
     return this.#relayed(id, open(client, request, MODULES[channel]!(request)));
   }
 
@@ -311,33 +337,55 @@ class Page {
       if (args !== null) relay(args, true);
     };
     const stop = view.on("change", (...args) => {
-      if (this.#may(id)) relay(args, false);
+      if (this.#may(id)) relay(view.telling?.(args) ?? args, false);
     });
     return this.#watch(id, view, whole, [stop]);
   }
 
+  #events(id: number, request: Request, since: Place | null): Opened {
+    const events = openEvents(this.room.client, request, since, (item) => this.say({ ...item, id }));
+    const { view } = events;
+    const tell = () => this.#tell(id, view, placeOf(events.place));
+    const pass = () => {
+      if (this.#may(id)) events.pass();
+    };
+    const whole = () => {
+      tell();
+      events.pass();
+    };
+    const stopAcknowledged = view.on("acknowledged", (seq) => this.say({ kind: "acknowledged", id, seq }));
+    const stops = [view.on("event", pass), view.on("lost", pass), stopAcknowledged];
+    const opened = this.#watch(id, view as unknown as AnySubscription, whole, stops, tell);
+    return { ...opened, acknowledge: (seq) => view.acknowledge(seq) };
+  }
+
   /** What all channels have. A page gets the state before the data that belongs to it. */
-  #watch(id: number, view: AnySubscription, whole: () => void, stops: (() => void)[]): Opened {
+  #watch(id: number, view: AnySubscription, whole: () => void, stops: (() => void)[], tell = () => this.#tell(id, view)): Opened {
     stops.push(
-      view.on("state", () => this.#tell(id, view)),
+      view.on("state", tell),
       view.on("ref", (ref) => this.say({ kind: "ref", id, ref })),
       view.on("end", (error) => this.say({ kind: "end", id, error: failureOf(error) })),
     );
     return { view, whole, stop: () => stops.forEach((stop) => stop()) };
   }
 
-  #tell(id: number, view: AnySubscription): void {
+  #tell(id: number, view: AnySubscription, place: Numbers = {}): void {
     if (view.state === "ended") return this.say({ kind: "end", id, error: failureOf(view.error) });
     const { state, code, reason, ageMs, priceExp, sizeExp, delayMs } = view;
-    const numbers = numbersOf(view, WITH_STATE);
+    const numbers = { ...numbersOf(view, WITH_STATE), ...place };
     const told: Told = { state, code, reason, ageMs, priceExp, sizeExp, delayMs, numbers };
     this.say({ kind: "told", id, told });
     this.say({ kind: "ref", id, ref: view.ref });
   }
 }
 
+function placeOf(place: Place | null): Numbers {
+  return place === null ? {} : { epoch: place[0], seq: place[1] };
+}
+
 /** Those that the view has. */
 function numbersOf(view: AnySubscription, names: readonly string[]): Numbers {
   const fields = view as unknown as Readonly<Record<string, unknown>>;
-  return Object.fromEntries(names.map((name) => [name, fields[name]]).filter(([, value]) => typeof value === "number")) as Numbers;
+  const those = names.map((name) => [name, fields[name]]).filter(([, value]) => ["number", "string"].includes(typeof value));
+  return Object.fromEntries(those) as Numbers;
 }

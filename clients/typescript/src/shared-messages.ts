@@ -4,7 +4,8 @@ import type { BookOptions, ClientState, TickerOptions } from "./api.js";
 import type { Policy } from "./backoff.js";
 import type { BookChange } from "./book.js";
 import type { MdstreamError } from "./errors.js";
-import type { Reference, Welcome } from "./messages.js";
+import type { TopicEvent } from "./events-view.js";
+import type { Answer, Command, Reference, Welcome } from "./messages.js";
 import type { Stats } from "./stats.js";
 import type { Request, Subscription, SubscriptionEvents, SubscriptionState } from "./subscription.js";
 import type { TickerValue } from "./ticker.js";
@@ -28,11 +29,16 @@ export type ToWorker =
       readonly request: Request;
       /** Of a book or a ticker. */
       readonly options: BookOptions & TickerOptions;
+      /** Of events: after which they are to begin. */
+      readonly since: Place | null;
     }
   | { readonly op: "close"; readonly id: number }
   | { readonly op: "ping"; readonly id: number }
   | { readonly op: "token"; readonly id: number; readonly token: string | null; readonly error: string }
   | { readonly op: "probe" }
+  /** A command that belongs to no subscription. */
+  | { readonly op: "say"; readonly id: number; readonly command: Command }
+  | { readonly op: "acknowledge"; readonly id: number; readonly seq: number }
   /** A batch was read. */
   | { readonly op: "ack" }
   | { readonly op: "bye" };
@@ -51,7 +57,7 @@ export interface Told {
   readonly priceExp: number;
   readonly sizeExp: number;
   readonly delayMs: number;
-  /** Counts, and `group`, as far as the channel has them. */
+  /** Counts, `group`, and what a topic has of its own, as far as the channel has them. */
   readonly numbers: Numbers;
 }
 
@@ -75,7 +81,10 @@ export type Item =
   | { readonly kind: "empty"; readonly id: number }
   | { readonly kind: "value"; readonly id: number; readonly value: TickerValue }
   | { readonly kind: "trade"; readonly id: number; readonly trade: Trade }
-  | { readonly kind: "lost"; readonly id: number; readonly first: number; readonly last: number }
+  | (EventItem & { readonly id: number })
+  | { readonly kind: "acknowledged"; readonly id: number; readonly seq: number }
+  /** To `say`; null where none is waited for any more. */
+  | { readonly kind: "answer"; readonly id: number; readonly answer: Answer | null }
   /** Of a channel that has a module of its own: the arguments of `change`, the place of the view, and whether this is all. */
   | {
       readonly kind: "relayed";
@@ -85,11 +94,21 @@ export type Item =
       readonly anew: boolean;
     };
 
-export type Numbers = Readonly<Record<string, number>>;
+/** A number of a stream, and which stream; 0 is any. */
+export type Place = readonly [epoch: number, seq: number];
+
+/** What comes one by one. Trades are `lost` too. */
+export type EventItem =
+  | { readonly kind: "event"; readonly event: TopicEvent; readonly epoch: number }
+  | { readonly kind: "lost"; readonly first: number; readonly last: number };
+
+export type Numbers = Readonly<Record<string, number | string>>;
 
 /** A view of a channel that has a module of its own, as it is passed on. */
 export type Relayed = Subscription<SubscriptionEvents & { change: unknown[] }> & {
   whole(): readonly unknown[] | null;
+  /** What is passed on of the arguments of `change`; the arguments themselves where there is none. */
+  telling?(args: readonly unknown[]): readonly unknown[];
   relay(args: readonly unknown[], anew: boolean): void;
 };
 

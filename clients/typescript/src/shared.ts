@@ -1,3 +1,4 @@
+import { type Answered, Answers } from "./answers.js";
 import type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, TickerOptions } from "./api.js";
 import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
 import { POLICY } from "./backoff.js";
@@ -8,10 +9,11 @@ import { systemClock } from "./clock.js";
 import { Emitter } from "./emitter.js";
 import type { Session } from "./engine.js";
 import { MdstreamError } from "./errors.js";
-import type { Welcome } from "./messages.js";
+import type { Events } from "./events-view.js";
+import type { Command, Welcome } from "./messages.js";
 import { msgpack } from "./msgpack.js";
 import { watchPage } from "./page.js";
-import type { Batch, Failure, Item, Port, Relayed, Settings, Told, ToWorker } from "./shared-messages.js";
+import type { Batch, Failure, Item, Place, Port, Relayed, Settings, Told, ToWorker } from "./shared-messages.js";
 import { type Stats, sum } from "./stats.js";
 import { type AnySubscription, mutable, type Owner, type Request } from "./subscription.js";
 import { Ticker } from "./ticker.js";
@@ -63,7 +65,7 @@ export function connect(urls: string | readonly string[], options: SharedOptions
 interface Entry {
   readonly id: number;
   readonly view: AnySubscription;
-  readonly open: Extract<ToWorker, { op: "open" }>;
+  readonly options: BookOptions & TickerOptions;
   users: number;
 }
 
@@ -76,6 +78,7 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
   welcome: Welcome | null = null;
   stats: Readonly<Stats> = sum([]);
   readonly lines: readonly Client[] = [this];
+  /** @internal */ readonly session: Session;
 
   readonly #port: Port;
   readonly #settings: Settings;
@@ -84,6 +87,7 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
   readonly #entries = new Map<string, Entry>();
   readonly #byId = new Map<number, Entry>();
   readonly #pings = new Map<number, (ms: number | null) => void>();
+  readonly #answers = new Answers();
   #lastId = 0;
   #entered = false;
   /** Gives back the lock by which the worker sees that this page lives. */
@@ -105,6 +109,7 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
       policy,
       tokens: token !== undefined,
     };
+    this.session = { ...IDLE, policy: { ...POLICY, ...policy } };
     this.#owner = { now: () => systemClock.now(), release: (view) => this.#close(view) };
     port.onmessage = ({ data }: { data: Batch }) => this.#take(data);
     port.start?.();
@@ -129,7 +134,7 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
 
   /** @internal A subscription to a channel that has a module of its own. */
   open<View extends AnySubscription>(request: Request, make: Make<View>): View {
-    return this.#open(request, () => make(this.#owner, IDLE).view);
+    return this.#open(request, () => make(this.#owner, this.session).view);
   }
 
   ping(): Promise<number | null> {
@@ -139,6 +144,13 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
       this.#pings.set(id, resolve);
       this.#say({ op: "ping", id });
     });
+  }
+
+  /** @internal Sends a command; `answered` hears its answer, or null where none is waited for any more. */
+  say(command: Command, answered: Answered): void {
+    const id = ++this.#lastId;
+    this.#answers.wait(id, answered);
+    this.#say({ op: "say", id, command });
   }
 
   probe(): void {
@@ -164,16 +176,18 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
     const hello = (lock: string | null) => {
       if (!this.#entered) return;
       this.#port.postMessage({ op: "hello", settings: this.#settings, lock } satisfies ToWorker);
-      for (const { open } of this.#entries.values()) this.#port.postMessage(open);
+      for (const entry of this.#entries.values()) this.#say(opening(entry));
+      this.#answers.giveUp();
     };
     const locks = typeof navigator === "undefined" ? undefined : navigator.locks;
     if (locks === undefined) return hello(null);
     void locks.request(name, () => {
-      hello(name);
-      return new Promise<void>((release) => {
+      const held = new Promise<void>((release) => {
         if (this.#entered) this.#release = release;
         else release();
       });
+      hello(name);
+      return held;
     });
   }
 
@@ -206,10 +220,11 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
       return view;
     }
     const id = ++this.#lastId;
-    const entry: Entry = { id, view, open: { op: "open", id, request, options }, users: 1 };
+    const entry: Entry = { id, view, options, users: 1 };
     this.#entries.set(key, entry);
     this.#byId.set(id, entry);
-    this.#say(entry.open);
+    if ("sendAck" in view) view.sendAck = (seq: number) => this.#say({ op: "acknowledge", id, seq });
+    this.#say(opening(entry));
     return view;
   }
 
@@ -236,6 +251,7 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
     this.#entries.clear();
     this.#byId.clear();
     this.emit("state", "closed", this.reason);
+    this.#answers.giveUp();
     for (const { view } of entries) view.end(error);
   }
 
@@ -267,6 +283,8 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
         this.#pings.get(item.id)?.(item.ms);
         this.#pings.delete(item.id);
         return;
+      case "answer":
+        return void this.#answers.take(item.id, item.answer);
       case "token":
         return void this.#bringToken(item.id);
     }
@@ -296,6 +314,7 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
       view.put(item.value);
       view.emit("change", item.value);
     } else if (view instanceof Trades) takeTrade(view, item);
+    else takeEvent(view as unknown as Events, item);
   }
 
   #takeClient({ state, reason, url, welcome, error }: Extract<Item, { kind: "client" }>): void {
@@ -327,6 +346,13 @@ function tell(view: AnySubscription, { state, code, reason, ageMs, priceExp, siz
   view.tell({ state, code, reason, ageMs, at: systemClock.now() });
 }
 
+/** What the worker is to be told to open; events go on after those that came. */
+function opening({ id, view, options }: Entry): ToWorker {
+  const { epoch, seq } = view as unknown as Events;
+  const since: Place | null = "sendAck" in view && seq !== null ? [epoch, seq] : null;
+  return { op: "open", id, request: view.request, options, since };
+}
+
 function takeTrade(view: Trades, item: Item): void {
   const own = mutable<Trades>(view);
   if (item.kind === "trade") {
@@ -336,5 +362,20 @@ function takeTrade(view: Trades, item: Item): void {
   } else if (item.kind === "lost") {
     own.seq = item.last;
     view.emit("lost", item.first, item.last);
+  }
+}
+
+function takeEvent(view: Events, item: Item): void {
+  const own = mutable<Events>(view);
+  if (item.kind === "event") {
+    own.epoch = item.epoch;
+    own.seq = item.event.seq;
+    view.emit("event", item.event);
+  } else if (item.kind === "lost") {
+    own.seq = item.last;
+    view.emit("lost", item.first, item.last);
+  } else if (item.kind === "acknowledged") {
+    own.acknowledged = item.seq;
+    view.emit("acknowledged", item.seq);
   }
 }

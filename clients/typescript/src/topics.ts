@@ -1,17 +1,17 @@
 // What the channels of topics share: events, maps, presence.
 
+import type { Answered } from "./answers.js";
 import type { Client } from "./api.js";
 import type { Make } from "./channel.js";
 import type { Session } from "./engine.js";
-import type { Answer, Command } from "./messages.js";
+import type { Command } from "./messages.js";
 import type { AnySubscription, Request } from "./subscription.js";
 
 /** A connection of its own, to which these channels go. */
 export interface Line extends Client {
   readonly session: Session;
   open<View extends AnySubscription>(request: Request, make: Make<View>): View;
-  /** Sends a command; `answered` hears its answer, or null where none is waited for any more. */
-  say(command: Command, answered: (answer: Answer | null) => void): void;
+  say(command: Command, answered: Answered): void;
 }
 
 /** Of several lines, the first. */

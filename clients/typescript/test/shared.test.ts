@@ -1,58 +1,23 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { board } from "../src/board.js";
 import { candles } from "../src/candles.js";
-import { type BookChange, type ClientOptions, connect as connectDirect, json } from "../src/index.js";
+import type { BookChange } from "../src/index.js";
 import { instruments } from "../src/instruments.js";
-import { SharedClient } from "../src/shared.js";
-import { Host, type MakeClient } from "../src/shared-host.js";
-import type { Port } from "../src/shared-messages.js";
+import type { SharedClient } from "../src/shared.js";
+import type { Host } from "../src/shared-host.js";
 import { delta, Stage, snapshot, trades } from "./gateway.js";
+import { hostOf, Tab } from "./tabs.js";
 
 let stage: Stage;
 let host: Host;
-let gone: (() => void)[];
-let make: MakeClient;
 
 beforeEach(() => {
   stage = new Stage();
-  gone = [];
-  make = (_settings: unknown, token?: () => Promise<string>) => {
-    const { clock, net: transport } = stage;
-    const options: ClientOptions = { format: json, clock, transport, random: () => 0.5 };
-    return (stage.client = connectDirect("ws://a/v1/stream", token === undefined ? options : { ...options, token }));
-  };
-  host = new Host(make, stage.clock, (_lock, left) => gone.push(left), 0);
+  host = hostOf(stage);
 });
 
-/** Two ports that are joined. What waits in `stuck` is delivered when the test says so. */
-class Tab {
-  readonly page: Port = { postMessage: (data) => this.worker.onmessage?.(event(data)), onmessage: null };
-  readonly worker: Port = { postMessage: (data) => this.#deliver(structuredClone(data)), onmessage: null };
-  readonly client: SharedClient;
-  stuck: unknown[] | null = null;
-
-  constructor(options: { token?: () => string } = {}) {
-    host.attach(this.worker);
-    this.client = new SharedClient(this.page, "ws://a/v1/stream", { format: json, ...options });
-    this.client.enter();
-  }
-
-  #deliver(data: unknown): void {
-    if (this.stuck === null) this.page.onmessage?.(event(data));
-    else this.stuck.push(data);
-  }
-
-  unstick(): void {
-    const { stuck } = this;
-    this.stuck = null;
-    for (const data of stuck ?? []) this.page.onmessage?.(event(data));
-  }
-}
-
-const event = (data: unknown) => ({ data }) as MessageEvent;
-
 async function twoTabs() {
-  const tabs = [new Tab(), new Tab()] as const;
+  const tabs = [new Tab(host), new Tab(host)] as const;
   const books = tabs.map(({ client }) => client.book("SIM:A")) as [
     ReturnType<SharedClient["book"]>,
     ReturnType<SharedClient["book"]>,
@@ -78,7 +43,7 @@ test("two tabs share one connection and one subscription, and both see the book"
 
 test("a tab that comes later gets what there is", async () => {
   await twoTabs();
-  const later = new Tab();
+  const later = new Tab(host);
   const book = later.client.book("SIM:A");
   await stage.clock.advance(0);
   expect([later.client.state, book.state, book.seq, book.bestAsk?.size]).toEqual(["open", "live", 100, "7"]);
@@ -111,7 +76,7 @@ test("a tab that does not read gets the newest when it reads again, and holds up
 });
 
 test("what comes together reaches a tab together: the first at once, the rest no oftener than its pace", async () => {
-  host = new Host(make, stage.clock, () => {}, 4);
+  host = hostOf(stage, 4);
   const { books } = await twoTabs();
   const seen: number[] = [];
   await stage.clock.advance(8); // what it was told at first is long ago
@@ -130,7 +95,7 @@ test("what comes together reaches a tab together: the first at once, the rest no
 });
 
 test("trades that such a tab missed are told as lost", async () => {
-  const tab = new Tab();
+  const tab = new Tab(host);
   const stream = tab.client.trades("SIM:A");
   await stage.open();
   stage.confirm();
@@ -177,8 +142,8 @@ test("the worker asks a page that is still there for a token", async () => {
     asked.push(name);
     return name;
   };
-  new Tab({ token: token("first") });
-  const second = new Tab({ token: token("second") });
+  new Tab(host, { token: token("first") });
+  const second = new Tab(host, { token: token("second") });
   second.stuck = []; // it is gone before it can answer
   await stage.clock.advance(0);
   second.client.leave();
@@ -188,7 +153,7 @@ test("the worker asks a page that is still there for a token", async () => {
 });
 
 test("a refusal and the end of the client come with their codes", async () => {
-  const tab = new Tab();
+  const tab = new Tab(host);
   const book = tab.client.book("SIM:NONE");
   const ready = book.ready();
   await stage.open();
@@ -221,7 +186,7 @@ describe("channels with a module of their own", () => {
   }
 
   test("a board is one subscription for two tabs, and one that comes later gets all rows", async () => {
-    const tabs = [new Tab(), new Tab()];
+    const tabs = [new Tab(host), new Tab(host)];
     const views = tabs.map(({ client }) => board(client, "SIM:*"));
     await stage.open();
     expect(stage.net.last.commands.length).toBe(1);
@@ -229,7 +194,7 @@ describe("channels with a module of their own", () => {
     stage.net.last.say({ type: "board_names", sub: 8, names: [[0, "SIM:A", -2, -4]] });
     stage.net.last.say({ type: "board_snapshot", sub: 8, epoch: 3, seq: 4, ts: 7, rows: [ROW], gone: [] });
     await stage.clock.advance(0);
-    const later = board(new Tab().client, "SIM:*");
+    const later = board(new Tab(host).client, "SIM:*");
     await stage.clock.advance(0);
     for (const view of [...views, later]) {
       const row = view.rows.get("SIM:A")!;
@@ -243,7 +208,7 @@ describe("channels with a module of their own", () => {
   });
 
   test("a whole board after a gap has only what is there", async () => {
-    const view = board(new Tab().client, "SIM:*");
+    const view = board(new Tab(host).client, "SIM:*");
     await stage.open();
     confirmMany();
     stage.net.last.say({
@@ -261,7 +226,7 @@ describe("channels with a module of their own", () => {
   });
 
   test("candles come with their history, also to a tab that was behind", async () => {
-    const tab = new Tab();
+    const tab = new Tab(host);
     const view = candles(tab.client, "SIM:A", { span: "1m", history: 2 });
     await stage.open();
     stage.confirm();
@@ -285,7 +250,7 @@ describe("channels with a module of their own", () => {
   });
 
   test("the list of instruments too", async () => {
-    const view = instruments(new Tab().client);
+    const view = instruments(new Tab(host).client);
     const told: unknown[] = [];
     view.on("change", (rows, gone) => told.push([rows.length, gone]));
     await stage.open();
@@ -316,7 +281,7 @@ describe("channels with a module of their own", () => {
   });
 
   test("a group that the gateway chose is known to each tab", async () => {
-    const book = new Tab().client.book("SIM:A", { groupDigits: 3 });
+    const book = new Tab(host).client.book("SIM:A", { groupDigits: 3 });
     await stage.open();
     expect(stage.net.last.commands.at(-1)).toMatchObject({ channel: "book", group_digits: 3 });
     expect(stage.net.last.commands.at(-1)).not.toHaveProperty("group");
