@@ -9,9 +9,11 @@ import pytest
 
 from mdstream._core.entry.upgrades import UsualUpgrades
 from mdstream._core.entry.visitor import Visitor
-from mdstream.auth.identity import NOBODY
+from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.handshake import PATH
+from mdstream.gateway.limits import Limits
 from mdstream.gateway.origin import Origins
+from mdstream.gateway.overload import Overload
 from mdstream.gateway.upgrades import Upgrades
 
 ORIGINS = Origins(["https://app.example.com"])
@@ -55,22 +57,26 @@ class Stage:
         default_factory=lambda: Upgrades(compression=True, origins=ORIGINS, asks=False)
     )
 
-    def refuses(self) -> str | None:
-        return self.refusing
-
-    def has_place(self, visitor: Visitor) -> bool:
-        return self.room
-
     def requested(self, session: Session, head: bytes) -> None:
         self.left.append(head)
 
     def say(self, head: bytes, *, exempt: bool = True, surplus: bool = False) -> Session:
-        usual = UsualUpgrades(self, self, self.upgrades.known, ORIGINS, path=PATH, asks=self.asks)
-        visitor = Visitor(b"\x7f\x00\x00\x01", NOBODY)
-        visitor.is_exempt = exempt
+        limits = Limits(GatewayConfig(limits_address_connections=1), lambda: 0.0)
+        load = Overload()
+        load.refuses = self.refusing
+        usual = UsualUpgrades(self, limits, load, self.upgrades.known, ORIGINS, path=PATH, asks=self.asks)
+        if not self.room:
+            limits.entered(arrived(limits, exempt))
+        visitor = arrived(limits, exempt)
         session = Session(visitor, surplus)
         usual.requested(session, head)
         return session
+
+
+def arrived(limits: Limits, exempt: bool) -> Visitor:
+    visitor = limits.arrive(b"\x7f\x00\x00\x01" if exempt else b"\xcb\x00\x71\x07")
+    assert visitor is not None and visitor.is_exempt == exempt
+    return visitor
 
 
 @pytest.mark.parametrize("more", [(), (PROTOCOL,), (PROTOCOL, DEFLATE), ("Origin: https://app.example.com",)])

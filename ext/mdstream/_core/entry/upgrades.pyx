@@ -2,6 +2,8 @@
 
 from libc.string cimport memcmp
 
+from mdstream._core.entry.headcount cimport Headcount
+from mdstream._core.entry.load_state cimport LoadState
 from mdstream._core.entry.visitor cimport Visitor
 from mdstream._core.websocket.upgrade_request cimport (
     EXTENSIONS, HOST, KEY, ORIGIN, PROTOCOL, Request, Text, accept_of, read_request, to_bytes
@@ -22,17 +24,19 @@ cdef class UsualUpgrades:
     is wrong, or comes with an offer that nobody has made before, and a client for whom there is no room."""
 
     cdef object server
-    cdef object limits
+    cdef Headcount limits
+    cdef LoadState load
     cdef object offers
     cdef object origins
     cdef bytes path
     cdef bint asks
 
-    def __init__(self, server, limits, offers, origins, *, bytes path, bint asks) -> None:
+    def __init__(self, server, Headcount limits not None, LoadState load not None, offers, origins, *, bytes path, bint asks) -> None:
         """``offers``: what is known of offers, as ``Offers``; ``origins``: which web pages may connect, None: all; ``asks``: whether it
         matters who a client is."""
         self.server = server
         self.limits = limits
+        self.load = load
         self.offers = offers
         self.origins = origins
         self.path = path
@@ -46,9 +50,9 @@ cdef class UsualUpgrades:
     cdef bint c_has_room(self, object session) except -1:
         """Whether a client may come, whatever its request says."""
         cdef Visitor visitor = <Visitor?>session.context
-        if self.server.draining or session.surplus or self.server.refuses() is not None:
+        if self.server.draining or session.surplus or self.load.refuses is not None:
             return False
-        return visitor.is_exempt or self.limits.has_place(visitor)
+        return visitor.is_exempt or visitor.place is not None and self.limits.c_full(visitor) is None
 
     cdef bint c_accept(self, object session, bytes head) except -1:
         """False: nothing is decided."""
