@@ -113,9 +113,7 @@ class Shares(ShareTable):
             return True
         if self._common is not None and share.row >= 0:
             rate = _RATE_PLACES[kind]
-            taken: bool = self._common.take(
-                share.row, rate, amount, per_second * BURST_S, per_second, now_s
-            )
+            taken: bool = self._common.take(share.row, rate, amount, per_second * BURST_S, per_second, now_s)
             return taken
         return self.take_own(share, _BUDGETS[kind], amount, now_s)
 

@@ -33,7 +33,7 @@ from mdstream.gateway.sessions import UNWELCOME, Sessions
 from mdstream.gateway.sockets import peer_of
 from mdstream.gateway.tls import ServerTls
 from mdstream.gateway.ui import Ui
-from mdstream.gateway.upgrades import KeptRefusals, Upgrades, refusal
+from mdstream.gateway.upgrades import KeptRefusals, Upgrades, refusal, token_of
 
 log = logging.getLogger("mdstream.gateway.server")
 
@@ -99,6 +99,8 @@ class Server:
             origins,
             path=PATH,
             asks=authenticator is not None or config.auth_single_session,
+            token_of=token_of,
+            identity_of=self.admission.known,
         )
         self.group = SessionGroup(
             hub,

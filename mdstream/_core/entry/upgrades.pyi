@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 from mdstream._core.entry.headcount import Headcount
@@ -14,5 +15,7 @@ class UsualUpgrades:
         *,
         path: bytes,
         asks: bool,
+        token_of: Callable[[bytes | None, bytes | None], tuple[bytes | None, bytes | None]],
+        identity_of: Callable[[bytes], object],
     ) -> None: ...
     def requested(self, session: Any, head: bytes) -> None: ...
