@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mdstream.auth import reasons
 from mdstream.auth.api_keys import ApiKeys, is_signed
 from mdstream.auth.callback import Callback, digest_of
-from mdstream.auth.credentials import Credentials
+from mdstream.auth.credentials import Credentials, digest_of_token
 from mdstream.auth.entitlements import Entitlements
 from mdstream.auth.identity import Identity
 from mdstream.auth.jwks import JwksKeys
@@ -134,9 +134,13 @@ class Authenticator:
         """The identity of a token that was verified lately, or of one who is asked for nothing; None: ``authenticate``."""
         if credentials.token is None:
             return self._without_token(credentials)
+        return self.known_token(credentials.token)
+
+    def known_token(self, token: bytes) -> Identity | None:
+        """The identity of a token that was verified lately; None: ``authenticate``."""
         if self._methods.tokens is None:
             return None
-        digest = credentials.digest()
+        digest = digest_of_token(token)
         identity = self._recent.get(digest)
         if identity is not None and self._revocations.covers(identity):
             self._recent.drop(digest)

@@ -48,7 +48,11 @@ class Credentials:
 
     def digest(self) -> bytes:
         """The token's name in caches: its SHA-256."""
-        return sha256(self.token or b"").digest()
+        return digest_of_token(self.token or b"")
+
+
+def digest_of_token(token: bytes) -> bytes:
+    return sha256(token).digest()
 
 
 def bearer(authorization: bytes | None) -> bytes | None:

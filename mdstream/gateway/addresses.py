@@ -12,7 +12,6 @@ from mdstream._core.entry.networks import NetworkTable
 UNKNOWN: Final = b""
 _MAPPED = 10 * b"\x00" + 2 * b"\xff"
 _SITE_BYTES = 8
-"""An IPv6 site is a /64: one client has as many addresses in it as it likes."""
 
 
 def unmapped(address: bytes) -> bytes:
@@ -26,11 +25,6 @@ def parse_address(text: str) -> bytes | None:
         return unmapped(socket.inet_pton(family, text))
     except (OSError, ValueError):  # ValueError: a zero character, or what has no bytes
         return None
-
-
-def site_of(address: bytes) -> bytes:
-    """What limits are counted by: the IPv4 address, or the IPv6 /64."""
-    return address[:_SITE_BYTES] if len(address) == 16 else address
 
 
 def shown_address(address: bytes) -> str:

@@ -78,6 +78,12 @@ class Admission:
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
 
+    def known(self, token: bytes) -> Identity | None:
+        """Whose token it is, where that can be said at once; None: ``judge``."""
+        if self._authenticator is None or self._unknown() is not None:
+            return None
+        return self._authenticator.known_token(token)
+
     async def stop(self) -> None:
         tasks = list(self._pending)
         for task in tasks:

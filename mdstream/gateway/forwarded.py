@@ -20,6 +20,8 @@ _PAIR = re.compile(rf'[\s;]*+([^\s=;,"]++)\s*+=\s*+(?:{_QUOTED}|([^\s;,"]*+))\s*
 
 MAX_HOPS = 64
 """Looked at. A request does not pass more proxies of ours."""
+LONGEST_VALUE = 512
+"""Of a header that is read by itself."""
 MOST_COMMAS = 1_000
 MOST_LINES = 200
 """Of a request. To read the thousands for which there is room would take milliseconds."""
@@ -36,8 +38,17 @@ def forwarded_for(head: bytes, header: str, trusted: Networks) -> bytes | None:
     ``header``: ``x-forwarded-for`` or ``forwarded``. A hop that is no address (``unknown``, nonsense) ends the search: the proxy
     right of it is as far as one can trust.
     """
+    return _first_untrusted(_hops(head, header), trusted)
+
+
+def client_in(value: bytes, header: str, trusted: Networks) -> bytes | None:
+    """As ``forwarded_for``, of a request that has the header once, with this value."""
+    return _first_untrusted(_hops_of(value.decode("latin-1"), header), trusted)
+
+
+def _first_untrusted(hops: Iterator[str], trusted: Networks) -> bytes | None:
     last: bytes | None = None
-    for hop in islice(_hops(head, header), MAX_HOPS):
+    for hop in islice(hops, MAX_HOPS):
         address = _address(hop)
         if address is None:
             return last

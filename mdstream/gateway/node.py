@@ -33,6 +33,7 @@ from mdstream.gateway.limit_settings import LimitSettings
 from mdstream.gateway.limits import Kind, Limits
 from mdstream.gateway.metrics import GatewayCollector, Metrics
 from mdstream.gateway.open_instruments import OpenInstruments
+from mdstream.gateway.overload import Overload
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.relief import Relief
 from mdstream.gateway.server import Server
@@ -102,6 +103,7 @@ class Gateway:
         self._limits = Limits(
             config, time.monotonic, tell=self._limited, shared=None if place is None else place.limits
         )
+        self._overload = Overload()
         self._usage = UsageWriter(config, lambda: self._link.bus, wall_us) if config.usage_enabled else None
         self._sessions = Sessions(
             config,
@@ -113,6 +115,7 @@ class Gateway:
             authenticator=self._authenticator,
             revocations=self._revocations,
             limits=self._limits,
+            load=self._overload,
             usage=self._usage.usage if self._usage is not None else None,
         )
         self._control = self._make_control()
@@ -125,6 +128,7 @@ class Gateway:
             self.audit,
             self._authenticator,
             self._unknown_revocations,
+            load=self._overload,
         )
         quotes = self._sessions.subscriptions.overviews.quotes
         self._server.pages.add(INSTRUMENTS_PATH, InstrumentsPage(config, self._instruments, quotes))
@@ -360,17 +364,15 @@ class Gateway:
             _say_connected(self._link.bus)
 
     def _make_relief(self) -> Relief:
-        relief = Relief(
+        return Relief(
             self._hub,
             self._sessions,
             self._instruments,
             self._server.group,
             max_memory_bytes=self.config.max_memory_bytes,
             nats_socket=lambda: self._link.socket,
+            overload=self._overload,
         )
-        self._server.refuses = self._sessions.subscriptions.refuses = lambda: relief.overload.refuses
-        self._sessions.is_well = lambda: not relief.overload.level
-        return relief
 
     def _make_inspection(self) -> Inspection:
         parts = Parts(

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mdstream.gateway.open_instruments")
 
-_LIVE = State.LIVE
 _DATA_WAIT_S = 0.2
 """Usually enough time to bring a book up to date from the bus."""
 _HINT_EVERY_S = 1.0
@@ -308,9 +307,6 @@ class OpenInstruments:
     ) -> None:
         """Answers a new subscription of a client that has ``seen`` a number; brings it up to date, or tells why not."""
         status = instrument.statuses[topic.channel]
-        if seen is None and status.state is _LIVE and not self.strain.is_told:
-            self._hub.catch_up(sink, topic, answer)
-            return
         epoch, seq = instrument.position(topic.channel)
         is_ahead = seen is not None and seen[0] == epoch and seen[1] > seq
         if seen is not None and self._must_withhold(instrument, topic.channel, seen):

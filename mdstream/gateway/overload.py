@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from mdstream._core.entry.load_state import LoadState
+
 LATE_S: Final = 0.1
 """A loop that is this late in a turn does not keep up."""
 UNREAD_BYTES: Final = 2_097_152
@@ -57,7 +59,7 @@ class Load:
         return self.late_s < LATE_S / CALM_SHARE and self.unread_bytes < UNREAD_BYTES / CALM_SHARE
 
 
-class Overload:
+class Overload(LoadState):
     """Call ``look`` a few times a second; the rest says what is in force."""
 
     def __init__(self) -> None:
@@ -67,8 +69,7 @@ class Overload:
         """The subscriptions of some clients must end now; so once a second at most."""
         self.must_close = False
         """Some clients must be closed now, as memory is full; so once a second at most."""
-        self.refuses: str | None = None
-        """Why new clients and subscriptions are refused; None if they are not. Asked for each of them."""
+        self.refuses = None
         self._strained_since: float | None = None
         self._calm_since: float | None = None
         self._closed_at = float("-inf")

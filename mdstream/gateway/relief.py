@@ -66,11 +66,12 @@ class Relief:
         *,
         max_memory_bytes: int,
         nats_socket: Callable[[], object | None],
+        overload: Overload | None = None,
         now_s: Callable[[], float] = time.monotonic,
         memory: Callable[[], int] = memory_bytes,
     ) -> None:
         """``max_memory_bytes`` 0: no bound."""
-        self.overload = Overload()
+        self.overload = overload or Overload()
         self.shed_total: Counter[str] = Counter()
         """``subscriptions`` that were ended, ``clients`` that were closed."""
         self.memory_bytes = 0

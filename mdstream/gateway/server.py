@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from mdstream._core.entry.load_state import LoadState
 from mdstream._core.entry.upgrades import UsualUpgrades
 from mdstream._core.entry.visitor import Visitor
 from mdstream._core.fanout.hub import Hub
@@ -32,7 +33,7 @@ from mdstream.gateway.sessions import UNWELCOME, Sessions
 from mdstream.gateway.sockets import peer_of
 from mdstream.gateway.tls import ServerTls
 from mdstream.gateway.ui import Ui
-from mdstream.gateway.upgrades import KeptRefusals, Upgrades, refusal
+from mdstream.gateway.upgrades import KeptRefusals, Upgrades, refusal, token_of
 
 log = logging.getLogger("mdstream.gateway.server")
 
@@ -59,6 +60,7 @@ class Server:
         authenticator: Authenticator | None = None,
         unknown: Callable[[], str | None] = lambda: None,
         *,
+        load: LoadState,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """``bus_trouble`` says why there is no market data; health checks on the clients' port are told. ``unknown`` as in
@@ -67,6 +69,7 @@ class Server:
         self.ui = Ui() if config.ui else None
         self._audit = audit
         self._limits = limits
+        self._load = load
         self._asks = authenticator is not None
         origins = make_origins(config)
         self._upgrades = Upgrades(
@@ -91,10 +94,13 @@ class Server:
         usual = UsualUpgrades(
             self,
             limits,
+            load,
             self._upgrades.known,
             origins,
             path=PATH,
             asks=authenticator is not None or config.auth_single_session,
+            token_of=token_of,
+            identity_of=self.admission.known,
         )
         self.group = SessionGroup(
             hub,
@@ -117,8 +123,6 @@ class Server:
             ),
         )
         self._listener: ClientListener | None = None
-        self.refuses: Callable[[], str | None] = lambda: None
-        """Why no more clients are taken, though there is room; None if they are."""
         self.opening: str | None = "starting"
         """Why clients are not taken yet; None once they are."""
         self._now_s = now_s
@@ -144,7 +148,7 @@ class Server:
         """Why a client that comes now is refused; None if it is not."""
         if self.draining:
             return "draining"
-        if (why := self.opening or self.refuses()) is not None:
+        if (why := self.opening or self._load.refuses) is not None:
             return why
         if self.group.connections >= self.group.max_connections:
             return f"full: {self.group.connections} of {self.group.max_connections} connections"
@@ -306,7 +310,7 @@ class Server:
             refused = _too_many(why)
             return refused, refusal(refused)
         is_busy = self.draining or session.surplus
-        busy = self._busy(session) if is_busy else self.refuses()
+        busy = self._busy(session) if is_busy else self._load.refuses
         verdict, answer = self._upgrades.answer(head, busy)
         if isinstance(verdict, Refused) and verdict.status == 404:
             page = self.pages.find(head, busy)
@@ -326,11 +330,11 @@ class Server:
             return "draining; connect to another gateway"
         if session.surplus:
             return "full; try again later, or another gateway"
-        return self.refuses()
+        return self._load.refuses
 
     def _at_door(self) -> str | None:
         """Why a connection is turned away before anything is done for it."""
-        if (why := self.refuses()) is not None:
+        if (why := self._load.refuses) is not None:
             return why
         if not self._accepts.take(self._now_s()):
             self._audit.limited("gateway", "accepts")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from mdstream._core.entry.arrivals import Arrivals
+from mdstream._core.entry.load_state import LoadState
 from mdstream._core.entry.usual_subscribe import UsualSubscribes
 from mdstream._core.entry.visitor import Visitor
 from mdstream.auth.identity import NOBODY, Identity
@@ -50,13 +51,14 @@ from mdstream.gateway.lifetimes import Lifetimes, SingleSessions
 from mdstream.gateway.limits import Limits
 from mdstream.gateway.map_commands import Put, SubscribeMap, SubscribePresence
 from mdstream.gateway.map_subscriptions import OF_MAPS
+from mdstream.gateway.overload import Overload
 from mdstream.gateway.overviews import OF_MANY
 from mdstream.gateway.renewals import Renewals
 from mdstream.gateway.sockets import peer_of
 from mdstream.gateway.subscriptions import Subscriptions, unknown_sub
 from mdstream.gateway.turns import Steps, Turns
 from mdstream.gateway.usage import Usage
-from mdstream.model import Channel
+from mdstream.model import Channel, State
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
@@ -91,6 +93,7 @@ class Sessions:
         authenticator: Authenticator | None = None,
         revocations: Revocations | None = None,
         limits: Limits | None = None,
+        load: LoadState | None = None,
         usage: Usage | None = None,
     ) -> None:
         """``asker_of``: for whom a session opens instruments; askers take turns. By default the user,
@@ -98,11 +101,10 @@ class Sessions:
         self._config = config
         self._audit = audit or Audit()
         self._limits = limits or Limits(config, now_s)
+        load = load or Overload()
         self._hub = hub
         self._instruments = instruments
         self._reader = CommandReader(config)
-        self.is_well: Callable[[], bool] = lambda: True
-        """Whether a client may count a connection as a success soon."""
         self._wall_us = wall_us
         self._now_s = now_s
         self.turns = turns or Turns(hub)
@@ -126,6 +128,7 @@ class Sessions:
             instruments,
             self,
             limits=self._limits,
+            load=load,
             usage=usage,
             asker_of=asker_of,
             wall_us=wall_us,
@@ -152,6 +155,7 @@ class Sessions:
         self._arrivals = Arrivals(
             self,
             self._limits,
+            load,
             self._audit,
             self._open,
             make_client=Client,
@@ -167,10 +171,12 @@ class Sessions:
             self.subscriptions,
             instruments,
             self._limits,
+            load,
             hub,
             known=self._reader.usual,
             most=config.max_subscriptions,
             no_id=UNSET,
+            live=State.LIVE,
         )
         self.opened: Callable[[Session], None] = self._arrivals.opened
         """``session.context`` is who came; nobody is meant where there is none."""

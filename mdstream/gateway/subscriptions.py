@@ -42,6 +42,7 @@ from mdstream.gateway.usage import Part, Usage, part_of
 from mdstream.model import Channel
 
 if TYPE_CHECKING:
+    from mdstream._core.entry.load_state import LoadState
     from mdstream._core.fanout.hub import Hub
     from mdstream._core.fanout.instrument import Instrument
     from mdstream._core.fanout.topic import Topic
@@ -79,6 +80,7 @@ class Subscriptions:
         desk: Desk,
         *,
         limits: Limits,
+        load: LoadState,
         usage: Usage | None,
         asker_of: Callable[[Session], Hashable] | None,
         wall_us: Callable[[], int],
@@ -92,8 +94,7 @@ class Subscriptions:
         self.usage = usage
         self._asker_of = asker_of or _asker
         self._grouped = GroupedViews(config)
-        self.refuses: Callable[[], str | None] = lambda: None
-        """Why nothing new may be subscribed to; None if it may."""
+        self._load = load
         self._tasks: set[asyncio.Task[None]] = set()
         self.overviews = Overviews(config, hub, instruments, self, desk.turns, wall_us)
         self.candle_topics = CandleTopics(hub, wall_us=wall_us, delay_ms=config.delay_ms)
@@ -162,7 +163,7 @@ class Subscriptions:
 
     def check_load(self) -> None:
         """Raises CommandError ``unavailable`` while the gateway cannot keep up."""
-        if (why := self.refuses()) is not None:
+        if (why := self._load.refuses) is not None:
             raise CommandError(ErrorCode.UNAVAILABLE, f"{why}; try again later, or another gateway")
 
     def check_entitled(self, session: Session, command: Subscribe) -> None:

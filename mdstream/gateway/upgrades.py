@@ -66,15 +66,13 @@ class Upgrades:
             return self._answer_unusual(head, busy)
         if origin is not None and self._origins is not None and not self._origins.allows(origin, host):
             return FOREIGN_PAGE, refusal(FOREIGN_PAGE)
-        offer, offered = protocols, None
-        if protocols is not None and protocols.find(PROTOCOL_PREFIX) >= 0:
-            offer, offered = split_offer(protocols)
+        offer, token = token_of(protocols, authorization)
         verdict, start = self.known.find((offer, extensions)) or self._answer_offer(head, (offer, extensions))
         if not isinstance(verdict, Accepted):
             return verdict, start
         if not self._asks:
             return verdict, start + accept + _END
-        token = bearer(authorization) or offered or self._token_in(target)
+        token = token or self._token_in(target)
         return self._with_credentials(verdict, head, target, host, token), start + accept + _END
 
     def _answer_offer(self, head: bytes, offer: Offer) -> tuple[Accepted | Refused, bytes]:
@@ -131,6 +129,14 @@ class Upgrades:
 
     def _token_in(self, target: bytes) -> bytes | None:
         return query_value(target, b"token") or None if self._query_token else None
+
+
+def token_of(protocols: bytes | None, authorization: bytes | None) -> tuple[bytes | None, bytes | None]:
+    """The offer of subprotocols without tokens, and the token that the headers bring; None where there is none."""
+    offered = None
+    if protocols is not None and protocols.find(PROTOCOL_PREFIX) >= 0:
+        protocols, offered = split_offer(protocols)
+    return protocols, bearer(authorization) or offered
 
 
 def single_header(head: bytes, name: str) -> str | None:

@@ -2,6 +2,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mdstream._core.base.budget import Allowances, ClockedBudgets
+from mdstream._core.entry.headcount import Headcount
+from mdstream._core.entry.load_state import LoadState
 from mdstream._core.entry.visitor import ClientState
 
 class Arrivals:
@@ -9,7 +11,8 @@ class Arrivals:
     def __init__(
         self,
         sessions: object,
-        limits: object,
+        limits: Headcount,
+        load: LoadState,
         audit: object,
         open: dict[Any, None],
         *,

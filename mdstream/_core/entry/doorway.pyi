@@ -1,6 +1,7 @@
 import ssl
 from collections.abc import Callable
 
+from mdstream._core.entry.headcount import Headcount
 from mdstream._core.net.connection import Connections
 from mdstream._core.net.session_group import SessionGroup
 
@@ -12,7 +13,7 @@ class Doorway:
         self,
         listener: object,
         group: SessionGroup,
-        limits: object,
+        limits: Headcount,
         at_door: Callable[[], str | None],
         *,
         max_handshakes: int,

@@ -1,11 +1,14 @@
 from typing import Any
 
+from mdstream._core.entry.headcount import Headcount
+from mdstream._core.entry.load_state import LoadState
 from mdstream._core.fanout.hub import Hub
 
 COMMANDS: int
 LEVELS: int
 ANSWER_BYTES: int
 ERRORS: int
+DECODED_BYTES: int
 
 class UsualSubscribe:
     def __init__(self, command: Any, size: int) -> None: ...
@@ -18,11 +21,13 @@ class UsualSubscribes:
         sessions: object,
         subscriptions: object,
         instruments: object,
-        limits: object,
+        limits: Headcount,
+        load: LoadState,
         hub: Hub,
         *,
         known: tuple[dict[bytes, UsualSubscribe], ...],
         most: int,
         no_id: object,
+        live: object,
     ) -> None: ...
     def received(self, session: Any, payload: bytes) -> None: ...

@@ -17,6 +17,7 @@ from mdstream.bus import ReaderStats, UnknownInstrument
 from mdstream.gateway import GatewayConfig
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.open_instruments import OpenInstruments
+from mdstream.gateway.overload import Overload
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.turns import Turns
 from mdstream.model import InstrumentId, Ref, State
@@ -153,11 +154,13 @@ class Stage:
         )
         self.instruments.use(self.readers)  # type: ignore[arg-type]
         self.audit = Audit()
+        self.overload = Overload()
         self.sessions = Sessions(
             self.config,
             self.hub,
             self.instruments,
             audit=self.audit,
+            load=self.overload,
             wall_us=lambda: self.wall_us,
             now_s=lambda: self.now_us / 1e6,
             turns=Turns(self.hub, clock_us=lambda: self.now_us),

@@ -234,7 +234,7 @@ def test_what_is_remembered_is_bounded(world: type[World]) -> None:
     for number in range(1000):
         on.limits.left(entered(on.enter(f"198.51.{number >> 8}.{number & 255}", f"user {number}")))
     assert (len(on.limits.addresses), len(on.limits.users)) == (10, 10)
-    assert stays.place is on.limits.addresses.find(bytes((203, 0, 113, 1)), 0.0)
+    assert stays.place is on.limits.addresses.use(bytes((203, 0, 113, 1)))
 
 
 def test_a_flood_writes_a_line_a_minute(world: type[World], caplog: pytest.LogCaptureFixture) -> None:

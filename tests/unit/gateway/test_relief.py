@@ -26,11 +26,10 @@ class Strained:
             self.group,  # type: ignore[arg-type]
             max_memory_bytes=max_memory_bytes,
             nats_socket=lambda: None,
+            overload=stage.overload,
             now_s=lambda: stage.now_us / 1e6,
             memory=lambda: self.memory,
         )
-        overload = self.relief.overload
-        stage.sessions.subscriptions.refuses = lambda: overload.refuses
 
     def look(self, late_s: float, seconds: float) -> None:
         for _ in range(int(seconds / LOOK_S)):

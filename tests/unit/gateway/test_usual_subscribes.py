@@ -10,11 +10,11 @@ from typing import Any
 import msgpack
 import pytest
 
+from mdstream._core.entry.shares import Share
 from mdstream.auth.entitlements import Entitlements
 from mdstream.auth.identity import NOBODY
 from mdstream.gateway.commands import USUALS, CommandReader
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.limits import Share
 from mdstream.gateway.usage import Usage
 
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"], "depth": 5}
@@ -166,9 +166,8 @@ def test_subscriptions_are_bounded_and_counted(run, stage) -> None:
         assert place.subscriptions == visitor.subscriptions == 1
         assert answers(on, client)[-1]["code"] == "limit_subscriptions"
         assert place.subscriptions == visitor.subscriptions == client.sink.subscriptions == 1
-        on.sessions._limits.addresses.bounds = dict.fromkeys(on.sessions._limits.addresses.bounds, 0) | {
-            "subscriptions": 1
-        }
+        addresses = on.sessions._limits.addresses
+        addresses.bind(dict.fromkeys(addresses.bounds, 0) | {"subscriptions": 1})
         other = on.client()
         other.context.visitor.place = place
         assert answers(on, other)[0]["code"] == "limit_subscriptions"

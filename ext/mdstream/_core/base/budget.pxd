@@ -11,6 +11,13 @@ cdef struct Bucket:
 cdef enum:
     MOST_BUDGETS = 4            # in one object
 
+# One bucket with its allowance.
+cdef class Budget:
+    cdef Bucket bucket
+    cdef Allowance allowance
+
+    cdef bint c_take(self, double now_s, double amount) noexcept
+
 cdef class Allowances:
     cdef Allowance[MOST_BUDGETS] items
     cdef int count
@@ -23,6 +30,12 @@ cdef class Budgets:
     # As `take`, from one that there is.
     cdef bint c_take(self, int number, double now_s, double amount) noexcept
 
+# Others who are charged what a session costs. `budget`: as the session numbers its own.
+cdef class Charged:
+    # Whether all of them would give as much; False also if that is not known.
+    cdef bint c_has(self, int budget, double amount, double now_s) noexcept
+    cdef void c_take(self, int budget, double amount, double now_s) noexcept
+
 # The same with a clock; the base of `mdstream.gateway.budget.SessionBudgets`.
 cdef class ClockedBudgets(Budgets):
     cdef readonly object _now_s     # a clock in seconds, monotonic
@@ -30,10 +43,13 @@ cdef class ClockedBudgets(Budgets):
 
     # Whether it would give as much.
     cdef bint c_has(self, int number, double amount, double now_s) noexcept
-    # Charges one budget, or two of them, of a session for which nobody else is charged. False, and nothing is charged, if there is too
-    # little or somebody else is charged: then `charge` does it, or says what there is too little of.
+    # Charge one budget, or two of them, here and of the others; or one of the others alone. False, and nothing is charged, if there is too
+    # little or it is not known: then `charge` does it, or says what there is too little of.
     cdef bint c_charge(self, int number, double amount, double now_s) noexcept
     cdef bint c_charge_both(self, int number, double amount, int other, double other_amount, double now_s) noexcept
+    cdef bint c_charge_others(self, int number, double amount, double now_s) noexcept
+    cdef bint c_others_have(self, int number, double amount, double now_s) noexcept
+    cdef void c_take_all(self, int number, double amount, double now_s) noexcept
 
 
 cdef inline void bucket_fill(Bucket* bucket, const Allowance* allowance, double now_s) noexcept nogil:

@@ -10,15 +10,15 @@ cdef class Budget:
     budget, and the average holds.
     """
 
-    cdef Bucket bucket
-    cdef Allowance allowance
-
     def __init__(self, double most, double per_second, double now_s) -> None:
         self.allowance = Allowance(most, per_second)
         bucket_fill(&self.bucket, &self.allowance, now_s)
 
     def take(self, double now_s, double amount=1) -> bool:
         """Takes ``amount`` tokens; False, and takes nothing, if there are too few."""
+        return self.c_take(now_s, amount)
+
+    cdef bint c_take(self, double now_s, double amount) noexcept:
         return bucket_take(&self.bucket, &self.allowance, amount, now_s)
 
     def left(self, double now_s) -> float:
@@ -63,6 +63,15 @@ cdef class Budgets:
 
 
 @cython.no_gc
+cdef class Charged:
+    cdef bint c_has(self, int budget, double amount, double now_s) noexcept:
+        return False
+
+    cdef void c_take(self, int budget, double amount, double now_s) noexcept:
+        pass
+
+
+@cython.no_gc
 cdef class ClockedBudgets(Budgets):
     """The base of ``mdstream.gateway.budget.SessionBudgets``. ``also``: who is charged the same, if anybody."""
 
@@ -76,11 +85,33 @@ cdef class ClockedBudgets(Budgets):
         return bucket_left(&self.buckets[number], allowance, now_s) >= min(amount, allowance.most)
 
     cdef bint c_charge(self, int number, double amount, double now_s) noexcept:
-        return self.also is None and self.c_take(number, now_s, amount)
+        if not self.c_has(number, amount, now_s) or not self.c_others_have(number, amount, now_s):
+            return False
+        self.c_take_all(number, amount, now_s)
+        return True
 
     cdef bint c_charge_both(self, int number, double amount, int other, double other_amount, double now_s) noexcept:
-        if self.also is not None or not self.c_has(number, amount, now_s) or not self.c_has(other, other_amount, now_s):
+        if not self.c_has(number, amount, now_s) or not self.c_has(other, other_amount, now_s):
             return False
-        self.c_take(number, now_s, amount)
-        self.c_take(other, now_s, other_amount)
+        if not self.c_others_have(number, amount, now_s) or not self.c_others_have(other, other_amount, now_s):
+            return False
+        self.c_take_all(number, amount, now_s)
+        self.c_take_all(other, other_amount, now_s)
         return True
+
+    cdef bint c_charge_others(self, int number, double amount, double now_s) noexcept:
+        if not self.c_others_have(number, amount, now_s):
+            return False
+        if self.also is not None:
+            (<Charged>self.also).c_take(number, amount, now_s)
+        return True
+
+    cdef bint c_others_have(self, int number, double amount, double now_s) noexcept:
+        if self.also is None:
+            return True
+        return isinstance(self.also, Charged) and (<Charged>self.also).c_has(number, amount, now_s)
+
+    cdef void c_take_all(self, int number, double amount, double now_s) noexcept:
+        self.c_take(number, now_s, amount)
+        if self.also is not None:
+            (<Charged>self.also).c_take(number, amount, now_s)

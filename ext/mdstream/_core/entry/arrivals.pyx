@@ -2,6 +2,8 @@
 
 from mdstream._core.base.budget cimport ClockedBudgets
 from mdstream._core.entry.counters cimport count_one
+from mdstream._core.entry.headcount cimport Charger, Headcount
+from mdstream._core.entry.load_state cimport LoadState
 from mdstream._core.entry.visitor cimport ClientState, Visitor
 from mdstream._core.entry.welcome cimport Names, WelcomeBytes
 from mdstream._core.fanout.sink cimport Sink
@@ -14,7 +16,8 @@ cdef class Arrivals:
     """``opened`` is what a session calls when it is open: the client gets its budgets and its name, is counted and welcomed."""
 
     cdef object sessions
-    cdef object limits
+    cdef Headcount limits
+    cdef LoadState load
     cdef object audit
     cdef object make_client
     cdef object make_budgets
@@ -29,12 +32,13 @@ cdef class Arrivals:
     cdef public bint are_logged
 
     def __init__(
-        self, sessions, limits, audit, dict open, *, make_client, make_budgets, allowances, nobody, now_s, wall_us
+        self, sessions, Headcount limits not None, LoadState load not None, audit, dict open, *, make_client, make_budgets, allowances, nobody, now_s, wall_us
     ) -> None:
         """``open``: to which each session is added. ``make_client`` and ``make_budgets`` are the classes; ``nobody`` is the identity where
         nobody is asked who he is. ``total`` counts them; ``are_logged``: whether ``sessions`` writes a line for each."""
         self.sessions = sessions
         self.limits = limits
+        self.load = load
         self.audit = audit
         self.open = open
         self.make_client = make_client
@@ -72,15 +76,16 @@ cdef class Arrivals:
         if visitor.is_exempt:       # nothing is counted of it
             visitor.is_in = True
         else:
-            self.limits.entered(visitor)
-            budgets.also = self.limits.charger(visitor)
+            self.limits.c_entered(visitor)
+            if visitor.place is not None or visitor.user is not None:
+                budgets.also = Charger(self.limits, visitor)
         self.open[session] = None
         self.total += 1
         return client
 
     cdef bytes c_welcome(self, Sink sink, ClientState client):
         cdef Visitor visitor = client.visitor
-        cdef bint is_well = self.sessions.is_well()
+        cdef bint is_well = self.load.level == 0
         cdef int kind = is_well << 2 | (visitor.place is not None) << 1 | (visitor.user is not None)
         cdef WelcomeBytes welcome = self.welcomes[kind]
         if welcome is None:

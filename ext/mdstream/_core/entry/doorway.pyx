@@ -1,5 +1,6 @@
 """From an accepted connection to a session that waits for its upgrade request."""
 
+from mdstream._core.entry.headcount cimport Headcount
 from mdstream._core.entry.visitor cimport Visitor
 from mdstream._core.net.connection cimport Connection, Connections
 from mdstream._core.net.secure_connection cimport SecureConnection
@@ -14,7 +15,7 @@ cdef class Doorway:
     connections of the event loop."""
 
     cdef object listener
-    cdef object limits
+    cdef Headcount limits
     cdef object at_door
     cdef SessionGroup group
     cdef Py_ssize_t max_handshakes
@@ -22,7 +23,7 @@ cdef class Doorway:
     cdef public object tls
     cdef public Py_ssize_t introductions
 
-    def __init__(self, listener, SessionGroup group, limits, at_door, *, Py_ssize_t max_handshakes, tls) -> None:
+    def __init__(self, listener, SessionGroup group, Headcount limits not None, at_door, *, Py_ssize_t max_handshakes, tls) -> None:
         """``at_door`` says why nobody is let in now, None if somebody is. ``connections`` None: those of the event loop;
         ``introductions``: proxies that have not said yet whom they bring."""
         self.listener = listener
@@ -47,12 +48,12 @@ cdef class Doorway:
 
     def serve(self, int fd, bytes peer, bytes source=None) -> bool:
         """Begins a session for a client at ``source``, or at ``peer`` as far as is known yet; False if it was turned away."""
-        cdef Visitor visitor = self.limits.arrive(peer, source)
+        cdef Visitor visitor = self.limits.c_arrive(peer, source)
         if visitor is None:
             return self.listener.send_away(fd, 429)
         # What one address has too much of must not use up what all may have: so this is asked last.
         if source is None and (why := self.at_door()) is not None:
-            self.limits.answered(visitor)
+            self.limits.c_answered(visitor)
             return self.listener.send_away(fd, 503, why)
         self.c_begin(fd, visitor)
         return True

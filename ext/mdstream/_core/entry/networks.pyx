@@ -5,6 +5,7 @@ from libc.string cimport memcmp
 
 cdef enum:
     ADDRESS = 16                # bytes of the longest
+    SITE = 8                    # an IPv6 site is a /64: one client has as many addresses in it as it likes
 
 cdef struct Network:
     Py_ssize_t size             # bytes of its addresses
@@ -48,6 +49,15 @@ cdef class NetworkTable:
             if network[i].size == size and belongs(&network[i], wanted):
                 return True
         return False
+
+
+cdef bytes c_site_of(bytes address):
+    return address[:SITE] if len(address) == ADDRESS else address
+
+
+def site_of(bytes address not None) -> bytes:
+    """What limits are counted by: the IPv4 address, or the IPv6 /64."""
+    return c_site_of(address)
 
 
 cdef bint belongs(const Network* network, const char* address) noexcept nogil:

@@ -8,8 +8,13 @@ from libc.stdint cimport int64_t
 from mdstream._core.base.budget cimport ClockedBudgets
 from mdstream._core.base.turn_time cimport TurnTime
 from mdstream._core.codec.variant cimport PLAIN, compression_of
+from mdstream._core.entry.budget_numbers cimport (
+    ANSWER_BYTES_BUDGET, COMMANDS_BUDGET, DECODED_BYTES_BUDGET, ERRORS_BUDGET, LEVELS_BUDGET
+)
 from mdstream._core.entry.costs cimport Beginning, cost_of_beginning, weigh
 from mdstream._core.entry.counters cimport count_one
+from mdstream._core.entry.headcount cimport Headcount
+from mdstream._core.entry.load_state cimport LoadState
 from mdstream._core.entry.visitor cimport ClientState, Visitor
 from mdstream._core.fanout.hub cimport Hub
 from mdstream._core.fanout.instrument cimport Instrument
@@ -18,14 +23,9 @@ from mdstream._core.fanout.topic cimport Topic
 
 from mdstream.errors import CommandError
 
-cdef enum:                      # the budgets of a session, by number
-    COMMANDS_BUDGET = 0
-    LEVELS_BUDGET = 1
-    ANSWER_BYTES_BUDGET = 2
-    ERRORS_BUDGET = 3
-
-# The same for `mdstream.gateway.budget`.
+# The same for `mdstream.gateway.budget` and `mdstream.gateway.limits`.
 COMMANDS, LEVELS, ANSWER_BYTES, ERRORS = COMMANDS_BUDGET, LEVELS_BUDGET, ANSWER_BYTES_BUDGET, ERRORS_BUDGET
+DECODED_BYTES = DECODED_BYTES_BUDGET
 
 
 cdef class UsualSubscribe:
@@ -63,23 +63,30 @@ cdef class UsualSubscribes:
     cdef object sessions
     cdef object subscriptions
     cdef object instruments
-    cdef object limits
+    cdef Headcount limits
+    cdef LoadState load
     cdef Hub hub
     cdef tuple known
     cdef Py_ssize_t most
     cdef object no_id
+    cdef object live
 
-    def __init__(self, sessions, subscriptions, instruments, limits, Hub hub, *, tuple known, Py_ssize_t most, no_id) -> None:
+    def __init__(
+        self, sessions, subscriptions, instruments, Headcount limits not None, LoadState load not None, Hub hub, *, tuple known,
+        Py_ssize_t most, no_id, live
+    ) -> None:
         """``known``: by format, messages and the ``UsualSubscribe`` that each is. ``most``: subscriptions of a session. ``no_id``: in
-        place of the ``id`` of a command that was not read."""
+        place of the ``id`` of a command that was not read. ``live``: the state of an instrument whose data may be shown at once."""
         self.sessions = sessions
         self.subscriptions = subscriptions
         self.instruments = instruments
         self.limits = limits
+        self.load = load
         self.hub = hub
         self.known = known
         self.most = most
         self.no_id = no_id
+        self.live = live
 
     def received(self, session, bytes payload) -> None:
         """Answers one WebSocket message, now or in slices; raises nothing, whatever the message holds."""
@@ -101,7 +108,7 @@ cdef class UsualSubscribes:
         cdef double now_s = budgets._now_s()
         id = self.no_id
         try:
-            if budgets.also is not None:
+            if not budgets.c_charge_others(DECODED_BYTES_BUDGET, usual.size, now_s):
                 budgets.charge_message(usual.size)
             id = usual.id
             if not budgets.c_charge(COMMANDS_BUDGET, 1, now_s):
@@ -119,7 +126,7 @@ cdef class UsualSubscribes:
         cdef Py_ssize_t taken = sink.n_places + client.opening
         self.c_check(session, client, usual)
         instrument = self.instruments.find(usual.name)
-        if instrument is None or taken >= self.most or not (visitor.is_exempt or self.limits.has_room(visitor, 1)):
+        if instrument is None or taken >= self.most or not (visitor.is_exempt or self.limits.c_without_room(visitor, 1) is None):
             self.sessions.turns.run(session, self.subscriptions.subscribe(session, usual.command))
             return 0
         self.c_charge(sink, client, usual, instrument.core, now_s)
@@ -134,7 +141,7 @@ cdef class UsualSubscribes:
         if usual.allowed_by is not entitlements:    # most clients have the same
             self.subscriptions.check_entitled(session, usual.command)
             usual.allowed_by = entitlements
-        if self.subscriptions.refuses() is not None:
+        if self.load.refuses is not None:
             self.subscriptions.check_load()
         return 0
 
@@ -155,9 +162,17 @@ cdef class UsualSubscribes:
         answer = usual.c_answer(topic, ref)
         resumed = None if sink.c_find(<PyObject*>topic) >= 0 else self.hub.c_subscribe(sink, topic, None)
         if resumed is False and answer is not None and self.subscriptions.usage is None:
-            self.instruments.begin(sink, topic, instrument, answer, None)
+            self.c_show(sink, topic, instrument, answer)
             return 0
         answer = self.subscriptions.begin(session, usual.id, instrument, topic, resumed, None)
         if resumed is False:
             usual.c_remember(topic, ref, answer)
+        return 0
+
+    cdef int c_show(self, Sink sink, Topic topic, object instrument, bytes answer) except -1:
+        """As ``OpenInstruments.begin``, to which it leaves all that is not shown as it is."""
+        if instrument.statuses[topic.channel].state is self.live and not self.instruments.strain.is_told:
+            self.hub.c_catch_up(sink, topic, answer, 0)
+        else:
+            self.instruments.begin(sink, topic, instrument, answer, None)
         return 0

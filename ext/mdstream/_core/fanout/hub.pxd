@@ -36,6 +36,8 @@ cdef class Hub(FlushTarget):
     cdef int c_pace(self) except -1
     cdef Py_ssize_t c_place(self, Sink sink, Topic topic) except -1
     cdef bint c_subscribe(self, Sink sink, Topic topic, object resume) except -1
+    # As `catch_up`; `answer` may be None.
+    cdef int c_catch_up(self, Sink sink, Topic topic, bytes answer, uint64_t seen) except -1
     cdef bint c_admit(self, Sink sink, Topic topic, object resume) except -1
     cdef int c_remove(self, Sink sink, Py_ssize_t place) except -1
     cdef int c_send(self, Sink sink, int opcode, const char* payload, Py_ssize_t size) except -1

@@ -348,10 +348,13 @@ cdef class Hub(FlushTarget):
 
         ``answer``: a control message that goes ahead of it, as by ``send``. ``seen``: trades up to this number are not sent.
         """
+        self.c_catch_up(sink, topic, answer, seen)
+
+    cdef int c_catch_up(self, Sink sink, Topic topic, bytes answer, uint64_t seen) except -1:
         cdef Py_ssize_t place = self.c_place(sink, topic)
         cdef Member* member = topic.c_member(sink, place)
         member.held = False
-        member.seq = max(member.seq, <uint64_t>seen)
+        member.seq = max(member.seq, seen)
         self.c_enter()
         try:
             if answer is not None:
@@ -361,6 +364,7 @@ cdef class Hub(FlushTarget):
             self.slow.c_relieve(sink)
         finally:
             self.c_leave()
+        return 0
 
     def unsubscribe(self, sink: Sink, topic: Topic) -> bool:
         """False if there was no such subscription."""

@@ -10,8 +10,10 @@ cdef enum:                      # the headers that are read
     EXTENSIONS = 6
     AUTHORIZATION = 7
     ORIGIN = 8
-    FORBIDDEN = 9               # announces a body
-    OTHER = 10
+    FORWARDED_FOR = 9
+    FORWARDED = 10
+    FORBIDDEN = 11              # announces a body
+    OTHER = 12
 
 cdef struct Text:
     const char* data

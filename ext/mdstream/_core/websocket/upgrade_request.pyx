@@ -66,6 +66,10 @@ cdef int header_of(Text name) noexcept nogil:
         return AUTHORIZATION
     if is_word(name, "origin", 6):
         return ORIGIN
+    if is_word(name, "x-forwarded-for", 15):
+        return FORWARDED_FOR
+    if is_word(name, "forwarded", 9):
+        return FORWARDED
     if is_word(name, "content-length", 14) or is_word(name, "transfer-encoding", 17):
         return FORBIDDEN
     return OTHER

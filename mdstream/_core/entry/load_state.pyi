@@ -1,0 +1,3 @@
+class LoadState:
+    refuses: str | None
+    level: int
