@@ -250,11 +250,26 @@ class Follower:
         assert isinstance(self._track, BookTrack)
         snaps = await self._snaps()
         before = [each for each in snaps if each[0].stored_us <= us]
+        if not before and await self._begin_epoch(self._track):
+            return True
         for stored, snap in (*reversed(before), *snaps[len(before) :]):
             with suppress(FeedError):
                 self._track.load(snap, self._scales[snap.epoch], stored.stored_us)
                 self._track.at = await self._number_before(stored.stored_us - BEFORE_US)
                 return True
+        return False
+
+    async def _begin_epoch(self, track: BookTrack) -> bool:
+        """Where no snapshot reaches back: with the empty book of an epoch, if the log has its first update."""
+        batch = await self._sources.log.read(self._subject, 1, most=1)
+        for message in batch.messages:
+            with suppress(FeedError):
+                first = decode_payload("book", message.payload)[0]
+                if first.first == 1 and first.epoch in self._scales:
+                    empty = SnapValue(first.epoch, 0, 0, [], [])
+                    track.load(empty, self._scales[first.epoch], message.stored_us - 1)
+                    track.at = message.seq - 1
+                    return True
         return False
 
     def _resume(self, place: Place) -> bool:
