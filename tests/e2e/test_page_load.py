@@ -1,5 +1,6 @@
 """The trading page under load: whether its books are right, what its script costs, whether its heap is flat, and whether the latency that
-it shows is true. `make page-load`; `PAGE_LOAD_S` is how many seconds. It reports; times make nothing fail.
+it shows is true. `make page-load`; `PAGE_LOAD_S`: how many seconds, `PAGE_LOAD_RATE`: level changes a second.
+It reports; times make nothing fail.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ pytestmark = [*needs_page, pytest.mark.complete]
 
 SECONDS = float(os.environ.get("PAGE_LOAD_S", "300"))
 SYMBOLS = [f"S{number:02}-USD" for number in range(50)]
-RATE = 20_000
+RATE = int(os.environ.get("PAGE_LOAD_RATE", "20000"))
 COMPARED_AT_ONCE = 10
 TRACED_S = min(20.0, SECONDS / 4)
 FRAME_MS = 1000 / 60

@@ -71,3 +71,16 @@ def test_what_failed_is_said_in_a_few_lines(
         "  npm error syscall connect",
     ]
     assert said[3:] == (["everything else works without it; `make web` tries again"] if arguments else [])
+
+
+def test_a_program_that_cannot_run_here_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise OSError(8, "Exec format error", "/x/bin/node")
+
+    monkeypatch.setattr(build_web, "_build", fail)
+    assert run(monkeypatch) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "the trading page is not built: [Errno 8] Exec format error: '/x/bin/node'"
+    ]

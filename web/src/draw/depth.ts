@@ -41,7 +41,9 @@ export class Depth implements Drawer {
     const book = this.market.whole;
     const colours = colour();
     const shown = shownOf(this.market.feed, this.market.book);
-    if (book === null || book.instrument !== this.market.instrument.now || book.bids.length === 0 || book.asks.length === 0) return;
+    if (book === null || book.instrument !== this.market.instrument.now || book.bids.length === 0 || book.asks.length === 0) {
+      return shown.kind === "waiting" ? undefined : this.#drawNothing();
+    }
     const mid = (book.bids.ticks(0) + book.asks.ticks(0)) / 2;
     const half = this.#half(mid, book.bids, book.asks);
     const x = (ticks: number) => width / 2 + ((ticks - mid) / half) * (width / 2);
@@ -71,6 +73,15 @@ export class Depth implements Drawer {
     }
     if (this.#pointerX !== null) this.#drawPointer(this.#pointerX, mid, half, bids, asks, x, y, foot);
     drawVeil(surface, shown.kind);
+  }
+
+  #drawNothing(): void {
+    const { context, width, height } = this.#surface;
+    context.font = "12px system-ui, sans-serif";
+    context.fillStyle = colour().muted;
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.fillText("no book of two sides", width / 2, height / 2);
   }
 
   #half(mid: number, bids: Side, asks: Side): number {

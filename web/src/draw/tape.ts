@@ -70,7 +70,7 @@ export class Tape implements Drawer {
       context.font = "12px system-ui, sans-serif";
       context.fillStyle = colours.muted;
       context.textAlign = "center";
-      context.fillText("no trade yet since you opened it", width / 2, HEAD + 28);
+      context.fillText(shown.kind === "refused" ? "no trades" : "no trade since you opened the page", width / 2, HEAD + 28);
     }
     drawVeil(surface, shown.kind);
   }

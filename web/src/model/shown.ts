@@ -39,6 +39,17 @@ const REFUSED: Readonly<Record<string, string>> = {
   limit_subscriptions: "too many subscriptions",
 };
 
+/** What one can do after a refusal; empty if that is not known. */
+export function todoOf(code: string, instrument: string): string {
+  const todo: Readonly<Record<string, string>> = {
+    not_entitled: `Ask whoever gave you the token for book:${instrument}.`,
+    unknown_instrument: "Start its publisher, then try again.",
+    4401: "Open the page again with a fresh token in its address: #token=…",
+    limit_subscriptions: "Close another page with the same user, then try again.",
+  };
+  return todo[code] ?? "";
+}
+
 /** How much is left of the colour of what is shown. */
 export const OPACITY: Readonly<Record<Kind, number>> = {
   live: 1,

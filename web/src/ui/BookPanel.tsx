@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { type Hovered, Ladder } from "../draw/ladder.js";
 import type { Grouping } from "../model/market.js";
 import { change, DEPTHS, settings } from "../model/settings.js";
+import { todoOf } from "../model/shown.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
 
@@ -90,16 +91,11 @@ function nameOf({ group, groupDigits }: Grouping, book: Book | null): string {
 /** What happened, and what to do, in its place. */
 function Refused({ page: { market }, code, text }: { page: Page; code: string; text: string }) {
   const instrument = market.instrument.now;
-  const todo: Readonly<Record<string, string>> = {
-    not_entitled: `Ask whoever gave you the token for book:${instrument}.`,
-    unknown_instrument: "Start its publisher, then try again.",
-    4401: "Open the page again with a fresh token in its address: #token=…",
-    limit_subscriptions: "Close another page with the same user, then try again.",
-  };
+  const todo = todoOf(code, instrument);
   return (
     <div class="problem" role="alert">
       <p>{text}</p>
-      {todo[code] !== undefined && <p class="muted">{todo[code]}</p>}
+      {todo !== "" && <p class="muted">{todo}</p>}
       {market.feed.client.state !== "closed" && (
         <button type="button" class="small" onClick={() => market.again()}>
           try again

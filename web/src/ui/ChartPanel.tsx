@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Chart, type Legend } from "../draw/chart.js";
 import { change, SPANS, settings } from "../model/settings.js";
-import { asItIs, shownOf } from "../model/shown.js";
+import { asItIs, shownOf, todoOf } from "../model/shown.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
 import { Empty, Note } from "./Note.js";
@@ -23,6 +23,8 @@ export function ChartPanel({ page }: { page: Page }) {
   useEffect(() => chart.current?.recolour(), [now.theme, now.colourBlind]);
   const { kind, spoken } = shownOf(feed, market.book);
   const [ready, rows] = [useValue(watch.ready), useValue(watch.rows)];
+  const code = String(feed.client.error?.code ?? market.book?.error?.code);
+  const refusal = [spoken, todoOf(code, market.instrument.now)].filter(Boolean).join(". ");
   const nothing = ready && rows.size === 0 && market.instrument.now === "" && kind !== "refused";
   return (
     <section class="panel chart" aria-label="Candles">
@@ -54,7 +56,8 @@ export function ChartPanel({ page }: { page: Page }) {
         </a>
       </div>
       <div class={`canvas ${asItIs(kind) ? "" : `not-live ${kind}`}`} ref={place} />
-      {kind === "refused" ? <Note text={spoken} /> : note !== "" && <Note text={note} />}
+      {legend === null && note !== "" && !nothing && kind !== "refused" && <p class="blank muted">no trade yet</p>}
+      {kind === "refused" ? <Note text={refusal} /> : note !== "" && <Note text={note} />}
       {nothing && <Empty />}
     </section>
   );

@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Meter, Plot } from "../draw/meters.js";
+import { clockText } from "../draw/tape.js";
 import { TimelineDrawing } from "../draw/timeline.js";
 import { quantile } from "../model/feed.js";
 import { costs } from "../model/frames.js";
@@ -153,7 +154,7 @@ function Faults({ page: { feed } }: { page: Page }) {
 }
 
 function story({ what, at, told, toldAs, recovered, how }: Incident) {
-  const time = new Date(performance.timeOrigin + at).toLocaleTimeString();
+  const time = clockText(1000 * (performance.timeOrigin + at)).slice(0, 8);
   return (
     <>
       <span class="muted number">{time}</span> {what}

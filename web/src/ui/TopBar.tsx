@@ -14,6 +14,8 @@ interface Props {
 }
 
 const TICK_MS = 100;
+/** Left out where there is little room: the countdown says it. */
+const RECONNECTING = "reconnecting ";
 
 /** The state, drawn again ten times a second while something in it counts. */
 function useShown({ feed, market }: Page) {
@@ -148,7 +150,10 @@ function State({ page }: { page: Page }) {
     <div class={`state ${shown.kind}`} title={title}>
       <span class={MARKS[shown.kind]} aria-hidden="true" />
       {shown.kind === "stale" && <Icon name="clock" />}
-      <span class="said number">{shown.text}</span>
+      <span class="said number">
+        {shown.text.startsWith(RECONNECTING) && <span class="word">{RECONNECTING}</span>}
+        {shown.text.replace(RECONNECTING, "")}
+      </span>
       {shown.kind === "offline" && (
         <button type="button" class="small" onClick={() => feed.now()}>
           now

@@ -99,6 +99,9 @@ export function Watchlist({ page }: { page: Page }) {
       <div class="rows" ref={list}>
         {!ready && rows.size === 0 && !closed && <Skeleton />}
         {ready && rows.size === 0 && !closed && <Empty />}
+        {rows.size === 0 && closed && (
+          <p class="empty">No markets: {page.feed.client.error?.message ?? "the connection is closed"}.</p>
+        )}
         {rows.size > 0 && shown.length === 0 && <p class="empty">No market matches “{search}”.</p>}
         <ul style={{ height: `${shown.length * ROW_PX}px` }}>
           {inView.map((row, index) => (
