@@ -14,6 +14,7 @@ from attack import (
     table_proxies,
     table_revoked,
     table_tokens,
+    table_topics,
 )
 from attack.rows import Row
 
@@ -25,6 +26,7 @@ OPEN: dict[str, list[Row]] = {
     "feed": [*table_feed.ROWS],
     "admin": [*table_admin.ROWS],
     "maps": table_maps.OPEN,
+    "topics": table_topics.OPEN,
 }
 """On a gateway that asks nobody who he is."""
 TABLES: dict[str, list[Row]] = OPEN | {
@@ -32,6 +34,7 @@ TABLES: dict[str, list[Row]] = OPEN | {
     "entitlements": table_entitled.ROWS,
     "maps of users": [*table_maps.ENTITLED, *table_maps.CHANGED],
     "events": table_events.ROWS,
+    "topics of users": table_topics.OF_USERS,
     "revocations": table_revoked.ROWS,
     **{f"proxies ({protocol})": rows for protocol, rows in table_proxies.PROTOCOLS.items()},
 }
