@@ -6,10 +6,7 @@ can hold; ``sender`` may be missing. What comes from the bus is untrusted, and r
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections import deque
-from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,14 +14,12 @@ import msgspec
 import nats.errors
 
 from mdstream._core.codec.duplicate_keys import is_deep_json, is_deep_msgpack
-from mdstream.bus.direct import NO_RESPONDERS, STATUS
+from mdstream.bus.stream_publisher import Outcome
 from mdstream.bus.streams import explain
 from mdstream.bus.topic_streams import EVENT_SUBJECT, MD_EVENTS
-from mdstream.errors import BusError, PayloadError
+from mdstream.errors import PayloadError
 
 if TYPE_CHECKING:
-    from nats.aio.subscription import Subscription
-
     from mdstream.bus.connection import Bus
 
 MAX_DATA_BYTES: Final = 16_384
@@ -36,10 +31,6 @@ MAX_KEY: Final = 64
 MAX_SENDER: Final = 256
 MAX_NESTING: Final = 64
 """Lists and maps within each other in ``data``."""
-DEADLINE_S: Final = 2.0
-"""How long JetStream may take to store an event."""
-MOST_WAITING: Final = 20_000
-"""Events that wait for their numbers."""
 
 _PLAIN: Final = (str, bool, type(None))
 _LEAST, _MOST = -(2**63), 2**64 - 1
@@ -62,21 +53,8 @@ class _Told(msgspec.Struct):
     sender: str | None = None
 
 
-class _Failure(msgspec.Struct):
-    description: str = ""
-
-
-class _Stored(msgspec.Struct):
-    """The server's answer to a published message."""
-
-    seq: int = 0
-    duplicate: bool = False
-    error: _Failure | None = None
-
-
 _from_json = msgspec.json.Decoder(_Told).decode
 _from_msgpack = msgspec.msgpack.Decoder(_Told).decode
-_read_stored = msgspec.json.Decoder(_Stored).decode
 
 
 def event_subject(topic: str) -> str:
@@ -146,108 +124,6 @@ def decode_event(payload: bytes) -> Event:
 def message_id(subject: str, topic: str, key: str) -> str:
     """By which the server recognises an event that comes again."""
     return sha256("\0".join((subject, topic, key)).encode()).hexdigest()[:32]
-
-
-class Outcome(NamedTuple):
-    """What became of an event: its number in the stream, or why it is not known to be stored."""
-
-    seq: int
-    duplicate: bool
-    failed: str | None
-
-
-Done = Callable[[Outcome], object]
-
-
-class _Waiting(NamedTuple):
-    until_s: float
-    done: Done
-
-
-class EventPublisher:
-    """Publishes events in the order of its calls. ``begin`` first; ``tick`` a few times a second; ``close`` at the end."""
-
-    def __init__(
-        self, bus: Bus, *, deadline_s: float = DEADLINE_S, missing: Callable[[], object] = lambda: None
-    ) -> None:
-        """``missing`` is called where there is no stream."""
-        self._bus = bus
-        self._missing = missing
-        self._deadline_s = deadline_s
-        self._inbox = bus.new_inbox()
-        self._subscription: Subscription | None = None
-        self._number = 0
-        self._waiting: dict[int, _Waiting] = {}
-        """In the order of time."""
-        self._to_send: deque[tuple[int, str, bytes, dict[str, str]]] = deque()
-        self._sending: asyncio.Task[None] | None = None
-
-    async def begin(self) -> None:
-        """Raises BusUnavailable."""
-        if self._subscription is None:
-            self._subscription = await self._bus.subscribe(f"{self._inbox}.*", self._hear)
-
-    async def close(self) -> None:
-        if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
-        for number in list(self._waiting):
-            self._finish(number, Outcome(0, False, "the gateway is stopping"))
-        if self._subscription is not None:
-            await self._bus.unsubscribe(self._subscription)
-
-    def publish(self, topic: str, payload: bytes, id: str | None, done: Done) -> None:
-        """``done`` is called once, later. ``id``: a ``message_id``."""
-        if not self._bus.connected or len(self._waiting) >= MOST_WAITING:
-            why = "too many events wait for their numbers" if self._bus.connected else "NATS is not connected"
-            asyncio.get_running_loop().call_soon(done, Outcome(0, False, why))
-            return
-        headers = {"Nats-Expected-Stream": MD_EVENTS}
-        if id is not None:
-            headers["Nats-Msg-Id"] = id
-        self._number += 1
-        loop = asyncio.get_running_loop()
-        self._waiting[self._number] = _Waiting(loop.time() + self._deadline_s, done)
-        self._to_send.append((self._number, event_subject(topic), payload, headers))
-        if self._sending is None:
-            self._sending = loop.create_task(self._send())
-
-    async def _send(self) -> None:
-        while self._to_send:
-            number, subject, payload, headers = self._to_send.popleft()
-            try:
-                await self._bus.publish(subject, payload, reply=f"{self._inbox}.{number}", headers=headers)
-            except BusError as error:
-                self._finish(number, Outcome(0, False, str(error)))
-        self._sending = None
-
-    def tick(self) -> None:
-        now_s = asyncio.get_running_loop().time()
-        while self._waiting:
-            number, waiting = next(iter(self._waiting.items()))
-            if waiting.until_s > now_s:
-                return
-            self._finish(number, Outcome(0, False, f"JetStream did not answer within {self._deadline_s:g} s"))
-
-    def _hear(self, subject: bytes, _: bytes, payload: bytes, headers: bytes | None) -> None:
-        number = int(subject.rpartition(b".")[2])
-        if headers is not None and headers.startswith(STATUS + NO_RESPONDERS):
-            self._finish(number, Outcome(0, False, f"there is no stream {MD_EVENTS}"))
-            self._missing()
-            return
-        try:
-            stored = _read_stored(payload)
-        except msgspec.MsgspecError:
-            stored = _Stored(error=_Failure("its answer cannot be read"))
-        if stored.error is not None:
-            self._finish(number, Outcome(0, False, f"{MD_EVENTS}: {stored.error.description}"))
-        else:
-            self._finish(number, Outcome(stored.seq, stored.duplicate, None))
-
-    def _finish(self, number: int, outcome: Outcome) -> None:
-        waiting = self._waiting.pop(number, None)
-        if waiting is not None:
-            waiting.done(outcome)
 
 
 async def publish_event(bus: Bus, topic: str, event: Event, *, key: str | None = None) -> Outcome:

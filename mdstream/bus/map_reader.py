@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 from mdstream.bus import maps
 from mdstream.bus.map_streams import LIVE, MapKind
 from mdstream.bus.numbered import Numbered, NumberedReader, NumberedStream
+from mdstream.bus.stream_publisher import Outcome as StoredOutcome
+from mdstream.bus.stream_publisher import StreamPublisher
 from mdstream.errors import BusError, BusUnavailable
-from mdstream.maps import Applied, Change, MapState, Outcome, decode_change, state_of
+from mdstream.maps import Applied, Change, MapState, Outcome, decode_change, encode_change, state_of
 
 if TYPE_CHECKING:
     from mdstream.bus.connection import Bus
@@ -40,6 +42,7 @@ class MapStream:
         self.invalid_total = 0
         """Messages that were no changes."""
         self.readers: set[MapReader] = set()
+        self.publisher = StreamPublisher(bus, kind.stream)
         self.numbered = NumberedStream(
             bus, kind.stream, prefix=kind.subject, live=f"{LIVE}.{kind.subject}", ensure=self.look
         )
@@ -47,6 +50,7 @@ class MapStream:
     async def begin(self) -> None:
         """Again as often as you like. Raises BusError, BusUnavailable."""
         await self.numbered.begin()
+        await self.publisher.begin()
 
     async def look(self) -> None:
         """Creates the stream if it does not exist; where it is another one, all maps are read again. Raises BusError, BusUnavailable."""
@@ -57,9 +61,21 @@ class MapStream:
             for reader in tuple(self.readers):
                 reader.restart()
 
+    def put(self, topic: str, change: Change, id: str | None) -> asyncio.Future[StoredOutcome]:
+        """Hands on a change, after those before it; what becomes of it is known later. ``id``: the same one is stored once."""
+        stored: asyncio.Future[StoredOutcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: StoredOutcome) -> None:
+            if not stored.done():
+                stored.set_result(outcome)
+
+        self.publisher.publish(self.kind.log(topic), encode_change(change), id, done)
+        return stored
+
     async def close(self) -> None:
         for reader in tuple(self.readers):
             await reader.close()
+        await self.publisher.close()
         await self.numbered.close()
 
 

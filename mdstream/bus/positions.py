@@ -166,11 +166,9 @@ class Positions:
                 value = position.value
                 try:
                     async with self._slots:
-                        await self._put(position, value)
+                        await self._put_or_read(position, value)
                     delay_s = RETRY_LEAST_S
                     await asyncio.sleep(STORE_S)
-                except BusConflict:
-                    await self._read(position)
                 except BusError as error:
                     self._warn(f"what users acknowledge is not stored: {error}")
                     await asyncio.sleep(delay_s)
@@ -179,6 +177,13 @@ class Positions:
             position.work = None
             if not position.followers:
                 self._forget(position)
+
+    async def _put_or_read(self, position: Position, value: int) -> None:
+        """Where another gateway was faster, reads what it stored. Raises BusError."""
+        try:
+            await self._put(position, value)
+        except BusConflict:
+            await self._read(position)
 
     async def _put(self, position: Position, value: int) -> None:
         revision = await self._bus.publish_acked(

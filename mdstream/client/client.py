@@ -181,6 +181,9 @@ class SingleClient(Line):
         self._core.subscribe(subscription, self._loop.time())
         return subscription
 
+    def release(self, subscription: Subscription) -> None:
+        self._core.release(subscription)
+
     def _find(self, request: Request) -> Subscription | None:
         return self._core.find(request)
 

@@ -117,6 +117,10 @@ class ClientCore:
         elif self.state in (ConnectionState.OPEN, ConnectionState.DRAINING):
             self._request([subscription])
 
+    def release(self, subscription: Subscription) -> None:
+        """Another line has it from now on. Call while there is no connection here."""
+        self._forget(subscription)
+
     def unsubscribe(self, subscription: Subscription) -> None:
         """Ends a subscription; ignores what the gateway still sends for it."""
         number = subscription.number

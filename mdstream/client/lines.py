@@ -26,6 +26,7 @@ from mdstream.client.lined import (
 from mdstream.client.lined_candles import CandlesLeg, LinedCandles
 from mdstream.client.lined_rows import BoardLeg, LinedBoard, LinedList, ListLeg
 from mdstream.client.listing import InstrumentList
+from mdstream.client.moving import Moving
 from mdstream.client.observers import Observer, notify_all, register
 from mdstream.client.policy import TEMPORARY_ERRORS, Policy
 from mdstream.client.protocol import Command, Request
@@ -34,6 +35,7 @@ from mdstream.client.subscription import Link, Subscription
 from mdstream.client.ticker import Ticker
 from mdstream.client.trades import Trades
 from mdstream.errors import ClientError, ConnectionFailed, SubscriptionRefused
+from mdstream.topics import TOPIC_CHANNELS
 
 KINDS: dict[type[Subscription], tuple[type[Lined], type[Leg]]] = {
     Book: (LinedBook, BookLeg),
@@ -62,6 +64,10 @@ class Line(Client):
     def attach(self, make: Callable[[Link], S]) -> S:
         """Adds the subscription that ``make`` returns, and asks for it as soon as there is a connection."""
 
+    @abstractmethod
+    def release(self, subscription: Subscription) -> None:
+        """Another line has this one from now on. Call while there is no connection here."""
+
 
 def deal(url: str | Sequence[str], lines: int) -> list[tuple[str, ...]]:
     """Each line's URLs: the first to the first line, the second to the second, and so on in turn. One URL is for all lines.
@@ -88,6 +94,8 @@ class LinedClient(Client):
         self._link = _Link(self, policy)
         self._loop = asyncio.get_running_loop()
         self._subscriptions: dict[Request, Lined] = {}
+        self._moving: dict[Request, tuple[Moving, Subscription]] = {}
+        """Those to topics."""
         self._closed = False
         self._known_state = ConnectionState.IDLE
         self._state_observers: list[Observer[ConnectionState]] = []
@@ -133,7 +141,7 @@ class LinedClient(Client):
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
-        return tuple(self._subscriptions.values())
+        return (*self._subscriptions.values(), *(each for _, each in self._moving.values()))
 
     def on_state(self, observer: Observer[ConnectionState]) -> Callable[[], None]:
         return register(self._state_observers, observer)
@@ -177,21 +185,42 @@ class LinedClient(Client):
         self._closed = True
         for timer in self._later:
             timer.cancel()
-        for subscription in self.subscriptions:
+        for subscription in tuple(self._subscriptions.values()):
             self.end(subscription, None)
         await asyncio.gather(*(line.close() for line in self._lines))
 
     # ---- subscriptions
 
     def _find(self, request: Request) -> Subscription | None:
-        return self._subscriptions.get(request)
+        moving = self._moving.get(request)
+        return self._subscriptions.get(request) if moving is None else moving[1]
 
     def _start(self, kind: type[S], request: Request) -> S:
+        if request.channel in TOPIC_CHANNELS:
+            return self._start_moving(kind, request)
         subscription: Any = KINDS[kind][0](request, self._link)
         self._subscriptions[request] = subscription
         for line in self._lines_for(request):
             self._ask(subscription, line)
         return subscription  # type: ignore[no-any-return]
+
+    def _start_moving(self, kind: type[S], request: Request) -> S:
+        moving = Moving(kind, request, self._lines.index(self._best))
+        subscription: Any = self._lines[moving.line].attach(moving.use)
+        self._moving[request] = (moving, subscription)
+        subscription.on_end(lambda: self._moving.pop(request, None))
+        return subscription  # type: ignore[no-any-return]
+
+    def _move_all(self) -> None:
+        """To the line that is open, from those that are not."""
+        best = self._lines.index(self._best)
+        if self._closed or self._lines[best].state is not ConnectionState.OPEN:
+            return
+        for moving, subscription in tuple(self._moving.values()):
+            if self._lines[moving.line].state not in UP:
+                self._lines[moving.line].release(subscription)
+                moving.line = best
+                self._lines[best].attach(moving.use)
 
     def _lines_for(self, request: Request) -> range:
         """The first line alone chooses a group: two gateways may choose different ones, which must not meet in one book."""
@@ -242,6 +271,10 @@ class LinedClient(Client):
 
     def _line_changed(self, number: int, state: ConnectionState) -> None:
         if state is ConnectionState.OPEN:
+            self._loop.call_soon(self._move_all)  # once it has asked for what it has
+        else:
+            self._move_all()
+        if state is ConnectionState.OPEN:
             for subscription in tuple(self._subscriptions.values()):
                 if any(leg.line == number and leg.ended for leg in subscription.legs):
                     self._ask(subscription, number)
@@ -282,7 +315,7 @@ class _Link:
         """Nothing: legs recover."""
 
     def send_ack(self, subscription: Subscription, seq: int) -> None:
-        """Events are on one line, which does that."""
+        """Nothing: what is acknowledged is on one line, which does that."""
 
     def unsubscribe(self, subscription: Subscription) -> None:
         self._client.end(subscription, None)

@@ -43,9 +43,12 @@ _LIVE = StateChange(sub=0, state=SubscriptionState.LIVE)
 class Link(Protocol):
     """What a subscription needs from its connection."""
 
-    policy: Policy
-    random: Callable[[], float]
-    stats: Stats
+    @property
+    def policy(self) -> Policy: ...
+    @property
+    def random(self) -> Callable[[], float]: ...
+    @property
+    def stats(self) -> Stats: ...
 
     def due(self, when: float) -> None:
         """Makes sure that ``tick`` is called at this time."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 from mdstream.client import events
-from mdstream.client.observers import Observer, notify_all, register
+from mdstream.client.observers import Observer, notify, notify_all, register
 from mdstream.client.protocol import Request
 from mdstream.client.stream import UpdateStream
 from mdstream.client.subscription import Link, StreamEvent, Subscription
@@ -64,6 +64,8 @@ class Events(Subscription):
         self._held: deque[events.TopicEvent] = deque()
         self._asked_at: float | None = None
         """While what is missing is asked for: when it is asked for again."""
+        self._early: deque[Event] | None = deque(maxlen=link.policy.held_messages)
+        """Events that came before anybody listened: the first ones come together with `subscribed`. None once somebody does."""
         self._event_observers: list[Observer[Event]] = []
         self._lost_observers: list[Callable[[int, int], object]] = []
         self._acknowledged_observers: list[Observer[int]] = []
@@ -85,8 +87,13 @@ class Events(Subscription):
         self._send_ack()
 
     def on_event(self, observer: Observer[Event]) -> Callable[[], None]:
-        """Calls ``observer(event)`` for each event; returns a function that stops the calls."""
-        return register(self._event_observers, observer)
+        """Calls ``observer(event)`` for each event, the first one also for those that came before; returns a function that stops the
+        calls."""
+        stop = register(self._event_observers, observer)
+        early, self._early = self._early, None
+        for event in early or ():
+            notify(observer, event)
+        return stop
 
     def on_lost(self, observer: Callable[[int, int], object]) -> Callable[[], None]:
         """Calls ``observer(first, last)`` when events with numbers between these are gone for good; returns a function that stops the
@@ -193,6 +200,8 @@ class Events(Subscription):
             event.sender,
             event.redelivered,
         )
+        if self._early is not None:
+            self._early.append(found)
         notify_all(self._event_observers, found)
 
     def _ask(self, now: float) -> None:

@@ -9,7 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mdstream.auth.topic_grants import Verb
-from mdstream.bus.events import Done, Event, Outcome, check_event, encode_event, message_id
+from mdstream.bus.events import Event, check_event, encode_event, event_subject, message_id
+from mdstream.bus.stream_publisher import Done, Outcome
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import messages
@@ -39,7 +40,7 @@ class Desk(Protocol):
 class _Early(NamedTuple):
     """An event that waits for the stream."""
 
-    topic: str
+    subject: str
     payload: bytes
     key: str | None
     done: Done
@@ -81,9 +82,9 @@ class EventPublishing:
         key = None if command.key is None else message_id(identity.subject, topic, command.key)
         done = partial(self._done, session, command.id, topic)
         if self._topics.publisher is not None and not self._early:
-            self._topics.publisher.publish(topic, payload, key, done)
+            self._topics.publisher.publish(event_subject(topic), payload, key, done)
         else:
-            self._publish_early(_Early(topic, payload, key, done))
+            self._publish_early(_Early(event_subject(topic), payload, key, done))
 
     def _publish_early(self, early: _Early) -> None:
         """The first ones wait until the stream is there."""

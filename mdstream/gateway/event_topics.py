@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mdstream.bus.events import EventPublisher, decode_event
+from mdstream.bus.events import decode_event
 from mdstream.bus.numbered import Numbered, NumberedReader, NumberedStream
 from mdstream.bus.positions import Positions
+from mdstream.bus.stream_publisher import StreamPublisher
 from mdstream.bus.topic_streams import (
     EVENT_SUBJECT,
     LIVE_EVENTS,
@@ -77,7 +78,7 @@ class EventTopics:
         self._bus: Bus | None = None
         self._stream: NumberedStream | None = None
         self._positions: Positions | None = None
-        self._publisher: EventPublisher | None = None
+        self._publisher: StreamPublisher | None = None
         self._begun: asyncio.Task[None] | None = None
         self._topics: dict[str, EventTopic] = {}
         self._total = TotalBytes()
@@ -101,7 +102,7 @@ class EventTopics:
         return self._positions
 
     @property
-    def publisher(self) -> EventPublisher | None:
+    def publisher(self) -> StreamPublisher | None:
         """Once ``begin`` was successful."""
         return self._publisher
 
@@ -146,7 +147,7 @@ class EventTopics:
             )
         await self._stream.begin()
         positions = self._positions or Positions(bus, self._stream.epoch)
-        publisher = self._publisher or EventPublisher(bus, missing=self._stream.ensure_soon)
+        publisher = self._publisher or StreamPublisher(bus, MD_EVENTS, missing=self._stream.ensure_soon)
         await positions.begin()
         await publisher.begin()
         self._positions, self._publisher = positions, publisher

@@ -1,46 +1,37 @@
-"""Subscriptions to maps and to presence, and ``put``: done as soon as the map is read. What follows goes through the topic, as for every
-channel."""
+"""Subscriptions to maps and to presence: done as soon as the map is read. What follows goes through the topic, as for every channel."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec.structs import replace
 
-from mdstream.alert import MAX_ALERTS
 from mdstream.auth.topic_grants import Verb
-from mdstream.bus import maps
 from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError
 from mdstream.gateway import entitled, messages
-from mdstream.gateway.alert_checks import check_alerts
 from mdstream.gateway.alive import Alive
 from mdstream.gateway.clients import charge_work, client_of, tell
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
 from mdstream.gateway.map_commands import (
     CommandId,
-    Put,
     SubscribeMap,
     SubscribePresence,
     check_map,
     check_presence,
-    topic_of,
     topics_of,
     usual_ms,
 )
+from mdstream.gateway.map_puts import MapPuts
 from mdstream.gateway.map_topics import MapTopics
 from mdstream.gateway.open_map import OpenMap, View, ViewKey
 from mdstream.gateway.presence import Presence
-from mdstream.gateway.topic_budgets import TopicBudgets
 from mdstream.gateway.turns import Steps, Turns
-from mdstream.maps import Applied, Change, Outcome, presence_value
+from mdstream.maps import presence_value
 from mdstream.model import Channel, State, StateCode
-from mdstream.topics import is_of_alerts
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.hub import Hub
@@ -53,9 +44,6 @@ OF_MAPS: Final = (Channel.MAP, Channel.PRESENCE)
 LEVELS_TO_READ: Final = 2_000
 """What it costs to read a map that nobody else looks at, as so many levels."""
 LEVELS_PER_ROW: Final = 4
-MOST_PUTS: Final = 64
-"""Changes of one session that wait for their answer; more are refused."""
-PUT_S: Final = 2.0
 AHEAD_S: Final = 2.0
 """How long a client waits that has a greater number than this gateway."""
 
@@ -73,7 +61,7 @@ class Desk(Protocol):
 
 
 class MapSubscriptions:
-    """Answers ``subscribe`` to maps and presence, ``put`` and ``recover``."""
+    """Answers ``subscribe`` to maps and presence, and ``recover``; ``puts`` answers ``put``."""
 
     def __init__(
         self,
@@ -103,13 +91,7 @@ class MapSubscriptions:
             told=self._tell,
             is_silent=self.alive.is_silent,
         )
-        self._rates = TopicBudgets(
-            "puts", "too many changes of this map", config.puts_burst, config.puts_per_second, now_s
-        )
-        self.puts_total: Counter[str] = Counter()
-        """By what became of them."""
-        self._puts: dict[Session, deque[Put]] = {}
-        """Those that wait, in the order in which they came."""
+        self.puts = MapPuts(config, desk, self._find, now_s)
         self._joined: dict[Session, dict[int, str]] = {}
         """The topics at which a session is present, by the number of its subscription."""
 
@@ -180,6 +162,10 @@ class MapSubscriptions:
         if place is not None and _is_behind(found, place):
             await _wait(found.reach(place[1]), AHEAD_S)
         return found
+
+    async def _find(self, topic: str) -> OpenMap:
+        """Raises CommandError."""
+        return self.topics.find(Channel.MAP, topic) or await self._open(Channel.MAP, topic, None)
 
     def _begin_all(
         self,
@@ -259,94 +245,10 @@ class MapSubscriptions:
 
     def closed(self, session: Session) -> None:
         """Call when a session has ended."""
-        self._puts.pop(session, None)
+        self.puts.closed(session)
         joined = self._joined.get(session)
         if joined is not None:
             self.ended(session, list(joined))
-
-    # ---- put
-
-    def put(self, session: Session, command: Put) -> None:
-        """Raises CommandError."""
-        identity = client_of(session).identity
-        topic = topic_of(command.topic, identity.subject)
-        check_may(session, Verb.WRITE, Channel.MAP, topic)
-        command.change(identity.subject)
-        if is_of_alerts(topic):
-            check_alerts(identity, command)
-        self._rates.charge(self._desk.asker(session), topic)
-        waiting = self._puts.get(session)
-        if waiting is not None:
-            if len(waiting) >= MOST_PUTS:
-                raise CommandError(
-                    ErrorCode.RATE_LIMITED, f"{MOST_PUTS} changes wait for their answer; wait for those"
-                )
-            waiting.append(command)
-            return
-        self._puts[session] = deque((command,))
-        self._later(session, self._put_all(session))
-
-    async def _put_all(self, session: Session) -> None:
-        """One after the other, so that they are stored in the order in which they came."""
-        waiting = self._puts[session]
-        try:
-            while waiting and session.open:
-                await self._answer_put(session, waiting[0])
-                waiting.popleft()
-        finally:
-            if self._puts.get(session) is waiting:
-                del self._puts[session]
-
-    async def _answer_put(self, session: Session, command: Put) -> None:
-        identity = client_of(session).identity
-        topic = topic_of(command.topic, identity.subject)
-        try:
-            check_may(session, Verb.WRITE, Channel.MAP, topic)
-            if is_of_alerts(topic):
-                check_alerts(identity, command)
-            change = command.change(identity.subject)
-            each = self.topics.find(Channel.MAP, topic) or await self._open(Channel.MAP, topic, None)
-            each.holds += 1
-            try:
-                seq, applied = await self._put(each, change, _id_of(identity.subject, topic, command.key))
-            finally:
-                each.holds -= 1
-        except CommandError as error:
-            self.puts_total[error.code] += 1
-            if session.open:
-                self._desk.refuse(session, command.id, error)
-            return
-        self._tell_outcome(session, command, each, seq, applied)
-
-    async def _put(self, each: OpenMap, change: Change, id: str | None) -> tuple[int, Applied]:
-        stream = each.stream
-        if not stream.bus.connected:
-            raise CommandError(ErrorCode.UNAVAILABLE, "NATS is not connected; try again with the same key")
-        try:
-            async with asyncio.timeout(PUT_S):
-                stored = await maps.put_change(
-                    stream.bus, stream.kind, each.name, change, id=id, timeout_s=PUT_S
-                )
-                return stored.seq, await each.wait_for(stored.seq, change)
-        except TimeoutError:
-            why = "it is not known whether the change is stored"
-        except BusError as error:
-            why = str(error)
-        raise CommandError(ErrorCode.UNAVAILABLE, f"{why}; try again with the same key")
-
-    def _tell_outcome(
-        self, session: Session, command: Put, each: OpenMap, seq: int, applied: Applied
-    ) -> None:
-        self.puts_total[applied.outcome.value] += 1
-        if not session.open:
-            return
-        if applied.outcome is Outcome.APPLIED:
-            tell(session, messages.stored(command.id, each.name, seq))
-        elif applied.outcome is Outcome.CONFLICT:
-            tell(session, messages.conflict(command.id, each.name, _current(each, command)))
-        else:
-            error = CommandError(ErrorCode.MAP_FULL, _full(each.name))
-            self._desk.refuse(session, command.id, error)
 
     # ---- while it is shown
 
@@ -442,28 +344,6 @@ def _key_of(command: SubscribeMap | SubscribePresence) -> ViewKey:
 def _work_of(each: OpenMap) -> Work:
     rows = LEVELS_PER_ROW * (1 + len(each.state))
     return Work(rows, rows)
-
-
-def _id_of(subject: str, topic: str, key: str | None) -> str | None:
-    """The same change is stored once, of the same user."""
-    if key is None:
-        return None
-    return hashlib.sha256(f"{subject}\n{topic}\n{key}".encode()).hexdigest()[:32]
-
-
-def _current(each: OpenMap, command: Put) -> dict[str, list[object] | None]:
-    """What holds of the keys that were expected to be otherwise."""
-    found: dict[str, list[object] | None] = {}
-    for key in command.expect:
-        entry = each.state.find(key)
-        found[key] = None if entry is None else [entry.value, entry.rev, entry.by, entry.ts_us]
-    return found
-
-
-def _full(topic: str) -> str:
-    if is_of_alerts(topic):
-        return f"{topic} has {MAX_ALERTS} alerts at most; nothing was changed: delete some first"
-    return f"{topic} would have too many keys or bytes; nothing was changed"
 
 
 async def _wait(work: Awaitable[None], most_s: float) -> None:

@@ -127,6 +127,8 @@ class MapTopics:
         if not self._maps:
             return
         self._give_up(self._now_s() - KEPT_S)
+        for stream in self._streams.values():
+            stream.publisher.tick()
         for each in self:
             if each.reader.is_read and each.stream.bus.connected:
                 self._keeper.look_after(each)

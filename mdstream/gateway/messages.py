@@ -232,10 +232,11 @@ def stored(id: CommandId, topic: str, seq: int) -> Message:
     return {**_head("stored", id), "topic": topic, "seq": seq}
 
 
-def conflict(id: CommandId, topic: str, current: Mapping[str, list[object] | None]) -> Message:
-    """The answer to a ``put`` that expected something else than holds."""
+def conflict(id: CommandId, topic: str, current: Mapping[str, list[object] | None] | None) -> Message:
+    """The answer to a ``put`` that expected something else than holds; ``current`` None: the client may not know what does."""
     text = f"what was expected of {topic} does not hold; nothing was changed"
-    return {**error(id, "conflict", text), "current": current}
+    told = error(id, "conflict", text)
+    return told if current is None else {**told, "current": current}
 
 
 class Subscribed:

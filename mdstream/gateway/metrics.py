@@ -200,7 +200,7 @@ class GatewayCollector(Collector):
             "mdstream_map_puts",
             "Changes of maps by clients, by what became of them",
             "outcome",
-            maps.puts_total,
+            maps.puts.total,
         )
         yield CounterMetricFamily(
             "mdstream_map_invalid_changes",

@@ -140,7 +140,7 @@ class Sessions:
             SubscribeCandles: ("subscribe", self.subscriptions.subscribe_candles),
             SubscribeMap: ("subscribe", self.subscriptions.subscribe_map),
             SubscribePresence: ("subscribe", self.subscriptions.subscribe_map),
-            Put: ("put", self.subscriptions.maps.put),
+            Put: ("put", self.subscriptions.maps.puts.put),
             SubscribeEvents: ("subscribe", self.subscriptions.subscribe_events),
             Unsubscribe: ("unsubscribe", self.subscriptions.unsubscribe),
             Recover: ("recover", self._recover),

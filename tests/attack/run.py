@@ -10,6 +10,7 @@ import os
 import sys
 import time
 
+from attack import attacks_topics as attacks_topics  # registers them
 from attack.attacks import ATTACKS
 from attack.target import Target
 from attack.wire import LEAKED

@@ -15,6 +15,7 @@ from attack import (
     table_proxies,
     table_revoked,
     table_tokens,
+    table_topics,
 )
 from attack.rows import Row
 
@@ -27,6 +28,7 @@ OPEN: dict[str, list[Row]] = {
     "admin": [*table_admin.ROWS],
     "maps": table_maps.OPEN,
     "alerts": table_alerts.OPEN,
+    "topics": table_topics.OPEN,
 }
 """On a gateway that asks nobody who he is."""
 TABLES: dict[str, list[Row]] = OPEN | {
@@ -35,6 +37,7 @@ TABLES: dict[str, list[Row]] = OPEN | {
     "maps of users": [*table_maps.ENTITLED, *table_maps.CHANGED],
     "alerts of users": table_alerts.ENTITLED,
     "events": table_events.ROWS,
+    "topics of users": table_topics.OF_USERS,
     "revocations": table_revoked.ROWS,
     **{f"proxies ({protocol})": rows for protocol, rows in table_proxies.PROTOCOLS.items()},
 }

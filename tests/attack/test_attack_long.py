@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from attack import attacks_topics as attacks_topics  # registers them
 from attack.arena import Arena
 from attack.attacks import ATTACKS
 from attack.verdict import Calm, back, calm, fight

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from attack import forge, table_alerts, table_entitled, table_events, table_maps, table_revoked
+from attack import (
+    forge,
+    table_alerts,
+    table_entitled,
+    table_events,
+    table_maps,
+    table_revoked,
+    table_topics,
+)
 from attack.arena import Arena
 from attack.rows import Row
 from attack.rows_users import a_user, enter, subscribe, token, wait_until_hinted
@@ -20,6 +28,7 @@ ROWS = [
     + table_maps.ENTITLED
     + table_maps.CHANGED
     + table_alerts.ENTITLED
+    + table_topics.OF_USERS
     + table_revoked.ROWS
 ]
 
@@ -28,7 +37,10 @@ ROWS = [
 def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """Its gateway knows one issuer for each algorithm, and lets nobody in without a token."""
     folder = tmp_path_factory.mktemp("users")
-    made = Arena(folder, *forge.configure(folder), token=forge.token(exp=forge.claims()["exp"] + 3_600))
+    policies = ("--events-topics", table_topics.ACKNOWLEDGED)
+    made = Arena(
+        folder, *forge.configure(folder), *policies, token=forge.token(exp=forge.claims()["exp"] + 3_600)
+    )
     yield made
     made.stop()
 

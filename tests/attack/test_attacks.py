@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from attack import attacks_topics as attacks_topics  # registers them
 from attack.arena import DEADLINE_S, Arena
 from attack.attacks import ATTACKS
 from attack.wire import LEAKED

@@ -117,3 +117,32 @@ def test_what_no_gateway_has_is_refused_and_no_gateway_is_an_error(run, nats_ser
             connect([here.url, there.url], lines=3)
 
     run(scenario())
+
+
+def test_topics_go_on_on_the_other_line(run, nats_server, gateway) -> None:
+    async def scenario() -> None:
+        async with gateway(nats_server.url) as here, gateway(nats_server.url) as there:
+            async with (
+                connect([here.url, there.url], lines=2, policy=QUICK) as client,
+                connect(there.url, policy=QUICK) as other,
+            ):
+                events = await client.events("desk.a")
+                stream = events.updates()
+                map = await client.map("desk.a")
+                hall = await other.presence("desk.a", interval_ms=100)
+                shown = await client.presence("desk.a", join=True, interval_ms=100)
+                assert set(client.subscriptions) == {events, map, shown}
+                for number in range(4):
+                    if number == 2:
+                        await here.stop(at_once=True)
+                    await other.publish("desk.a", "n", number)
+                    assert (await anext(stream)).data == number
+                    seq = await client.put("desk.a", {"k": number})
+                    while map.seq < seq or hall.count != 1:
+                        await asyncio.sleep(0.01)
+                    assert map["k"] == number
+                assert events.duplicates == 0
+                await events.close()
+                assert set(client.subscriptions) == {map, shown}
+
+    run(scenario())

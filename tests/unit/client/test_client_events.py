@@ -50,12 +50,13 @@ def test_commands_are_the_vectors() -> None:
 class Line:
     """A subscription to one topic, and a gateway that says what it is told."""
 
-    def __init__(self, desk: Any, request: Request | None = None) -> None:
+    def __init__(self, desk: Any, request: Request | None = None, *, heard: bool = True) -> None:
         self.desk = desk
         desk.connect()
         self.events = Events(request or Request("events", "desk.a"), desk.core)
         self.got: list[Event] = []
-        self.events.on_event(self.got.append)
+        if heard:
+            self.events.on_event(self.got.append)
         desk.core.subscribe(self.events, desk.now)
         desk.act()
 
@@ -100,6 +101,19 @@ def test_a_gap_is_asked_for_and_what_comes_meanwhile_is_held(line: Line) -> None
     assert line.numbers == [5, 7, 9, 10] and line.events.state == "live"
     line.event(10, 9)
     assert line.numbers == [5, 7, 9, 10] and line.events.duplicates == 1
+
+
+def test_what_comes_before_anybody_listens_is_for_the_first_who_does(desk: Any) -> None:
+    line = Line(desk, heard=False)
+    line.accept(newest=3)
+    line.event(5, 3)
+    line.event(6, 5)
+    line.events.on_event(line.got.append)
+    assert line.numbers == [5, 6]
+    second: list[Event] = []
+    line.events.on_event(second.append)
+    line.event(7, 6)
+    assert line.numbers == [5, 6, 7] and [event.seq for event in second] == [7]
 
 
 def test_pages_are_asked_for_until_there_are_no_more(line: Line) -> None:
