@@ -174,8 +174,20 @@ class ClientListener:
             self._resuming = self._loop.call_later(_PAUSE_S, self._resume)
 
     def introduce(self, fd: int, peer: bytes) -> None:
-        """Has a proxy say whom it brings."""
-        self._begin(self._introduce(socket.socket(fileno=fd), peer))
+        """Has a proxy say whom it brings: as a rule it has said so already."""
+        start = _read_now(fd, START_BYTES)
+        rest, source, is_whole = b"", None, False
+        try:
+            size = read_length(start)
+            rest = _read_now(fd, size)
+            if len(rest) == size:
+                source, is_whole = read_source(start, rest), True
+        except ValueError:  # it is judged once more where that is logged
+            pass
+        if is_whole:
+            self._doorway.serve(fd, peer, source or peer)
+        else:
+            self._begin(self._introduce(socket.socket(fileno=fd), peer, start + rest))
 
     def hand_over(self, fd: int, session: Session) -> None:
         """To the event loop."""
@@ -195,14 +207,15 @@ class ClientListener:
             connection.turn_away(fd, b"" if self._tls is not None else answer)
         return False
 
-    async def _introduce(self, connection: socket.socket, peer: bytes) -> None:
-        """Reads the PROXY header with which a proxy begins; without one, the connection ends."""
+    async def _introduce(self, connection: socket.socket, peer: bytes, received: bytes) -> None:
+        """Reads the rest of the PROXY header with which a proxy begins; without one, the connection ends."""
         connection.setblocking(False)  # it is, but Python does not know
         self._doorway.introductions += 1
         try:
             async with asyncio.timeout(self._handshake_s):
-                start = await self._receive(connection, START_BYTES)
-                source = read_source(start, await self._receive(connection, read_length(start)))
+                start = await self._receive(connection, START_BYTES, received)
+                rest = received[START_BYTES:]
+                source = read_source(start, await self._receive(connection, read_length(start), rest))
             self._doorway.serve(connection.detach(), peer, source or peer)
         except (OSError, ValueError, asyncio.CancelledError) as error:
             log.info(
@@ -212,9 +225,9 @@ class ClientListener:
         finally:
             self._doorway.introductions -= 1
 
-    async def _receive(self, connection: socket.socket, size: int) -> bytes:
-        """Exactly so many bytes; what follows is not for us."""
-        received = b""
+    async def _receive(self, connection: socket.socket, size: int, received: bytes) -> bytes:
+        """Exactly so many bytes, of which some have come; what follows is not for us."""
+        received = received[:size]
         while len(received) < size:
             piece = await self._loop.sock_recv(connection, size - len(received))
             if not piece:
@@ -236,6 +249,14 @@ class ClientListener:
             log.debug("a connection ended in its TLS handshake: %s", error)
             connection.close()
             session.drop()
+
+
+def _read_now(fd: int, size: int) -> bytes:
+    """As many bytes as have come, at most ``size``; none if there are none, or the connection has ended."""
+    try:
+        return os.read(fd, size) if size else b""
+    except OSError:
+        return b""
 
 
 def _accept(listening: int) -> int:
