@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth candles alerts attack maps-faults chaos soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript web test-page test-operator page-load clean
+.PHONY: help build demo test test-quick conformance truth candles alerts attack maps-faults chaos chaos-topics soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript web test-page test-operator page-load clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -97,6 +97,10 @@ deploy-check: $(INSTALLED)  ## What is in deploy/: run, or read by the programs 
 CHAOS ?= --seed 1 --minutes 10
 chaos: $(INSTALLED)  ## Ten minutes of faults on all parts, 500 clients that verify (CHAOS="--seed 7 --minutes 5"; reports/chaos.html)
 	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m chaos.run $(CHAOS)
+
+TOPICS ?= --seed 1 --minutes 10
+chaos-topics: $(INSTALLED)  ## Ten minutes of faults on events, maps and presence, three users on two devices (TOPICS="--seed 7"; reports/chaos-topics.html)
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m chaos.topic_run $(TOPICS)
 
 HOURS ?= 2
 soak: $(INSTALLED)  ## The same for hours, with a fault a minute: whether memory and open files stay (HOURS=8; reports/soak.html)

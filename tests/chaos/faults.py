@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 from nats.errors import Error as NatsError
 
-from chaos.schedule import KINDS, Event, Kind
+from chaos.schedule import Event, Kind
 from chaos.stage import GATEWAYS, Stage
 
 Fault = Callable[[Stage, Event], Awaitable[str]]
@@ -43,7 +43,7 @@ def possible(stage: Stage) -> list[Kind]:
         "disk of a node full": stage.small_disk is None,
         "gateway of another version": stage.options.old_tree is None,
     }
-    return [kind for kind in KINDS if not lacking.get(kind.name, False)]
+    return [kind for kind in stage.kinds if not lacking.get(kind.name, False)]
 
 
 # ---- gateways
@@ -199,7 +199,7 @@ async def clients_link_frozen(stage: Stage, event: Event) -> str:
     return link
 
 
-async def _cut(stage: Stage, links: list[str], seconds: float) -> None:
+async def cut(stage: Stage, links: list[str], seconds: float) -> None:
     for do in ("refuse", "cut"):
         for link in links:
             await stage.link(link, do)
@@ -211,7 +211,7 @@ async def _cut(stage: Stage, links: list[str], seconds: float) -> None:
 @fault("gateway cut off from NATS")
 async def gateway_cut_off_from_nats(stage: Stage, event: Event) -> str:
     who = f"gateway {event.choose(GATEWAYS)}"
-    await _cut(stage, stage.links_to_nats(who), event.seconds)
+    await cut(stage, stage.links_to_nats(who), event.seconds)
     return who
 
 
@@ -231,7 +231,7 @@ async def gateways_link_frozen(stage: Stage, event: Event) -> str:
 
 @fault("feed cut off from NATS")
 async def feed_cut_off_from_nats(stage: Stage, event: Event) -> str:
-    await _cut(stage, stage.links_to_nats("feed"), event.seconds)
+    await cut(stage, stage.links_to_nats("feed"), event.seconds)
     return "feed"
 
 
@@ -261,9 +261,9 @@ async def node_stopped(stage: Stage, event: Event) -> str:
 
 
 async def _leader(stage: Stage, otherwise: int) -> int:
-    """The node that leads MD_LOG; another one while none does."""
+    """The node that leads the first stream; another one while none does."""
     with suppress(NatsError, TimeoutError):
-        info = await stage.admin.jetstream().stream_info("MD_LOG")
+        info = await stage.admin.jetstream().stream_info(stage.streams[0])
         if info.cluster and info.cluster.leader:
             return int(info.cluster.leader.rpartition("-")[2])
     return otherwise
@@ -276,11 +276,10 @@ async def stream_leader_killed(stage: Stage, event: Event) -> str:
 
 @fault("stream leader stepped down")
 async def stream_leader_stepped_down(stage: Stage, event: Event) -> str:
-    streams = ("MD_LOG", "MD_STATE")
-    for stream in streams:
+    for stream in stage.streams:
         with suppress(NatsError, TimeoutError):  # there may be no leader
             await stage.admin.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{stream}", b"", timeout=5)
-    return " and ".join(streams)
+    return " and ".join(stage.streams)
 
 
 @fault("quorum lost")

@@ -65,7 +65,7 @@ def page(result: dict[str, Any]) -> str:
         _tiles(result),
         "<h2>Time line</h2><p class=faint>Each bar is a fault, from its beginning to its end. Below it: how many clients were told "
         "<code>live</code>.</p>",
-        f"<div class=wide>{_time_line(result)}</div>",
+        f"<div class=wide>{time_line(result)}</div>",
         "<h2>Told live for too long</h2>" + _lies(result),
         "<h2>Silences</h2><p class=faint>The longest time in which a client had nothing new, in seconds: of the median client, and of the "
         "worst, for a fault and the 3 s after it. Faults overlap, so a silence may be counted for two. "
@@ -73,9 +73,9 @@ def page(result: dict[str, Any]) -> str:
         + f"<div class=wide>{_silences(result)}</div>",
         "<h2>Recoveries</h2><p class=faint>What all clients together met.</p>" + _recoveries(result),
         "<h2>Memory and open files</h2><p class=faint>Medians of the first and the last tenth of the run. A part that was killed is a new "
-        f"process.</p><div class=wide>{_usage(result)}</div>",
-        f"<div class=wide>{_memory(result)}</div>",
-        "<h2>All faults</h2>" + f"<div class=wide>{_faults(result)}</div>",
+        f"process.</p><div class=wide>{usage(result)}</div>",
+        f"<div class=wide>{memory(result)}</div>",
+        "<h2>All faults</h2>" + f"<div class=wide>{faults(result)}</div>",
         _notes(result),
     ]
     return "\n".join(parts)
@@ -115,7 +115,7 @@ def _end(result: dict[str, Any]) -> float:
     )
 
 
-def _time_line(result: dict[str, Any]) -> str:
+def time_line(result: dict[str, Any]) -> str:
     kinds = sorted(
         {fault["kind"] for fault in result["faults"]},
         key=lambda kind: (AREAS.index(BY_NAME[kind].area), kind),
@@ -169,7 +169,7 @@ def _curve(
     return f"<path d='{''.join(path)}' fill=none stroke='{colour}' stroke-width=1.5 />" if path else ""
 
 
-def _memory(result: dict[str, Any]) -> str:
+def memory(result: dict[str, Any]) -> str:
     names = [name for name in result["usage"] if name.startswith(("gateway", "node"))]
     seconds, low = _end(result), 130
     most = max((sample["rss_mb"].get(name, 0) for sample in result["samples"] for name in names), default=1)
@@ -193,7 +193,7 @@ def _memory(result: dict[str, Any]) -> str:
 # ---- tables
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     top = "".join(f"<th>{escape(str(cell))}</th>" for cell in head)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
@@ -220,7 +220,7 @@ def _lies(result: dict[str, Any]) -> str:
         f"Seconds beyond the bound, of each client the longest. Bounds: {bounds['behind_s']:g} s behind (a lost node or a frozen link is "
         f"silence at first), {bounds['silent_s']:g} s of silence; {bounds['tolerance_s']:g} s is what a message may need."
     )
-    return f"<p class=faint>{text}</p>" + _table(
+    return f"<p class=faint>{text}</p>" + table(
         ("told live …", "median client", "99 %", "worst", "clients beyond tolerance"), rows
     )
 
@@ -232,7 +232,7 @@ def _silences(result: dict[str, Any]) -> str:
         result["by_kind"].items(), key=lambda item: (AREAS.index(BY_NAME[item[0]].area), item[0])
     ):
         rows.append([kind, row["count"], *(_pair(row["silences"][group]) for group in groups)])
-    return _table(("", "faults", *groups), rows)
+    return table(("", "faults", *groups), rows)
 
 
 def _pair(spread: dict[str, float]) -> str:
@@ -240,22 +240,22 @@ def _pair(spread: dict[str, float]) -> str:
 
 
 def _recoveries(result: dict[str, Any]) -> str:
-    return _table(("", "times"), ((name, f"{count:,}") for name, count in result["recoveries"].items()))
+    return table(("", "times"), ((name, f"{count:,}") for name, count in result["recoveries"].items()))
 
 
-def _usage(result: dict[str, Any]) -> str:
+def usage(result: dict[str, Any]) -> str:
     columns = ("rss_mb_before", "rss_mb_after", "rss_mb_most", "files_before", "files_after", "files_most")
     rows = ([name, *(row.get(column, "") for column in columns)] for name, row in result["usage"].items())
-    return _table(("", "MB before", "MB after", "most", "files before", "files after", "most"), rows)
+    return table(("", "MB before", "MB after", "most", "files before", "files after", "most"), rows)
 
 
-def _faults(result: dict[str, Any]) -> str:
+def faults(result: dict[str, Any]) -> str:
     rows = []
     for fault in result["faults"]:
         lasted = f"{fault['ended_s'] - fault['began_s']:.1f}"
         what, trouble = fault.get("what", ""), fault["error"] or ""
         rows.append((fault["number"], f"{fault['began_s']:.1f}", lasted, fault["kind"], what, trouble))
-    return _table(("", "at s", "s", "kind", "what", "trouble"), rows)
+    return table(("", "at s", "s", "kind", "what", "trouble"), rows)
 
 
 def _notes(result: dict[str, Any]) -> str:

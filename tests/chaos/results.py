@@ -46,7 +46,7 @@ def result_of(run: Any, reports: Sequence[dict[str, Any]], all_live: bool) -> di
         "recoveries": dict(sum((Counter(client["events"]) for client in clients), Counter()).most_common()),
         "silences": _silences(clients),
         "by_kind": _by_kind(faults, clients),
-        "usage": _usage(stage.samples),
+        "usage": usage(stage.samples),
         "samples": [vars(sample) for sample in stage.samples],
         "live": run.live,
         "said": stage.said,
@@ -99,7 +99,7 @@ def _by_kind(faults: Iterable[dict[str, Any]], clients: Sequence[dict[str, Any]]
     return kinds
 
 
-def _usage(samples: Sequence[Any]) -> dict[str, dict[str, float]]:
+def usage(samples: Sequence[Any]) -> dict[str, dict[str, float]]:
     """Medians of the first and the last tenth of the run; a part that was restarted is another process."""
     tenth = max(1, len(samples) // 10)
     usage: dict[str, dict[str, float]] = {}

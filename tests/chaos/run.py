@@ -12,10 +12,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import uvloop
 
@@ -53,8 +54,11 @@ class Run:
         ends_live = await self._all_live(SETTLE_S)
         self.stage.sample()
         watching.cancel()
+        return await self._judge(all_live=began_live and ends_live)
+
+    async def _judge(self, *, all_live: bool) -> dict[str, Any]:
         reports = await self.stage.tell_clients(do="report")
-        return result_of(self, reports, began_live and ends_live)
+        return result_of(self, reports, all_live)
 
     async def _play(self, event: Event) -> None:
         await self._until(event.at_s)
@@ -82,9 +86,8 @@ class Run:
 
     async def _all_live(self, within_s: float) -> bool:
         ends = time.monotonic() + within_s
-        wanted = sum(group["count"] for group in self.stage._groups()) * self.stage.options.processes
         while time.monotonic() < ends:
-            if await self.stage.live() >= wanted:
+            if await self.stage.live() >= self.stage.wanted:
                 return True
             await asyncio.sleep(0.2)
         return False
@@ -98,13 +101,18 @@ def _line(record: dict[str, Any]) -> str:
     )
 
 
-async def run(options: Options, directory: Path, kinds: list[str] | None = None) -> dict[str, Any]:
+async def run(
+    options: Options,
+    directory: Path,
+    kinds: list[str] | None = None,
+    parts: tuple[type[Stage], type[Run]] = (Stage, Run),
+) -> dict[str, Any]:
     """Starts everything, plays the schedule, ends everything, and returns the result."""
-    stage = Stage(options, directory)
+    stage = parts[0](options, directory)
     try:
         await stage.start()
         able = [kind for kind in possible(stage) if kinds is None or kind.name in kinds]
-        return await Run(stage, able).play()
+        return await parts[1](stage, able).play()
     finally:
         await stage.stop()
 
@@ -116,38 +124,54 @@ async def _until_told(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, An
     return await task
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m chaos.run", description=__doc__)
+def arguments(name: str, description: str | None) -> argparse.ArgumentParser:
+    """The options of every run."""
+    parser = argparse.ArgumentParser(prog=f"python -m chaos.{name}", description=description)
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same schedule")
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--hours", type=float, help="in place of minutes")
     parser.add_argument(
         "--every", type=float, default=5.0, metavar="SECONDS", help="between two faults, on average"
     )
-    parser.add_argument("--clients", type=int, default=500)
-    parser.add_argument("--processes", type=int, default=3, help="that the clients are in")
     parser.add_argument("--kinds", nargs="*", help="these kinds of fault alone")
-    parser.add_argument(
-        "--old", type=Path, metavar="TREE", help="another version, compiled, for a mix of versions"
-    )
     parser.add_argument(
         "--keep", type=Path, metavar="DIRECTORY", help="a new one, for the logs and journals of all parts"
     )
+    parser.add_argument("--report", type=Path, help="path without .json and .html")
+    return parser
+
+
+def carry_out(
+    given: argparse.Namespace,
+    report: Path,
+    work: Callable[[Path], Coroutine[Any, Any, dict[str, Any]]],
+    texts: tuple[Callable[[dict[str, Any]], str], Callable[[dict[str, Any]], str]],
+) -> NoReturn:
+    """Runs it and writes the report; ``texts`` are its page and its summary. Exits with 1 if something did not hold."""
+    report = given.report or report
+    with tempfile.TemporaryDirectory(prefix="mdstream-chaos-") as temporary:
+        directory = given.keep or Path(temporary)
+        directory.mkdir(exist_ok=True)
+        result = uvloop.run(_until_told(work(directory)))
+    report.parent.mkdir(exist_ok=True)
+    report.with_suffix(".json").write_text(json.dumps(result))
+    report.with_suffix(".html").write_text(texts[0](result))
+    print(texts[1](result))
+    sys.exit(0 if result["held"] else 1)
+
+
+def main() -> None:
+    parser = arguments("run", __doc__)
+    parser.add_argument("--hours", type=float, help="in place of minutes")
+    parser.add_argument("--clients", type=int, default=500)
+    parser.add_argument("--processes", type=int, default=3, help="that the clients are in")
     parser.add_argument(
-        "--report", type=Path, default=Path("reports/chaos"), help="path without .json and .html"
+        "--old", type=Path, metavar="TREE", help="another version, compiled, for a mix of versions"
     )
     given = parser.parse_args()
     seconds = 60 * given.minutes if given.hours is None else 3600 * given.hours
     options = Options(given.seed, seconds, given.every, given.clients, given.processes, old_tree=given.old)
-    with tempfile.TemporaryDirectory(prefix="mdstream-chaos-") as temporary:
-        directory = given.keep or Path(temporary)
-        directory.mkdir(exist_ok=True)
-        result = uvloop.run(_until_told(run(options, directory, given.kinds)))
-    given.report.parent.mkdir(exist_ok=True)
-    given.report.with_suffix(".json").write_text(json.dumps(result))
-    given.report.with_suffix(".html").write_text(page(result))
-    print(summary(result))
-    sys.exit(0 if result["held"] else 1)
+    work = partial(run, options, kinds=given.kinds)
+    carry_out(given, Path("reports/chaos"), work, (page, summary))
 
 
 if __name__ == "__main__":

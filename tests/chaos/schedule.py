@@ -61,7 +61,24 @@ KINDS = (
     Kind("storm of strangers", "client", (0.5, 2.0), 2.0),
     Kind("gateway of another version", "gateway", (3.0, 8.0), 5.0),
 )
-BY_NAME = {kind.name: kind for kind in KINDS}
+_OF_BOOKS = ("feed", "client")
+"""Areas whose faults are for runs with books and trades."""
+_BESIDE_TOPICS = frozenset(
+    {"load balancer restarted", "feed cut off from NATS", "log purged", "gateway of another version"}
+)
+OWN_OF_TOPICS = (
+    Kind("device killed", "client", (0.1, 2.0), 2.0),
+    Kind("device stopped", "client", (0.5, 4.0), 2.0),
+    Kind("publisher killed", "client", (0.1, 1.5), 2.0),
+    Kind("publisher stopped", "client", (0.5, 4.0), 2.0),
+    Kind("publisher cut off from NATS", "network", (0.0, 1.5), 2.0),
+)
+TOPIC_KINDS = (
+    *(kind for kind in KINDS if kind.area not in _OF_BOOKS and kind.name not in _BESIDE_TOPICS),
+    *OWN_OF_TOPICS,
+)
+"""The faults of a run with events, maps and presence."""
+BY_NAME = {kind.name: kind for kind in (*KINDS, *OWN_OF_TOPICS)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import Any
 import nats
 
 from attack.arena import environment
+from chaos.schedule import KINDS
 from mdstream.parent_death import killed_with_parent
 from support.ports import free_port
 from support.program import ROOT
@@ -127,6 +128,12 @@ class Sample:
 
 
 class Stage:
+    kinds = KINDS
+    publishers: tuple[str, ...] = ("feed",)
+    """Who has links to NATS, beside the gateways."""
+    streams: tuple[str, ...] = ("MD_LOG", "MD_STATE")
+    """Whose leaders are killed (of the first) and made to step down."""
+
     def __init__(self, options: Options, directory: Path) -> None:
         self.options, self.directory = options, directory
         self.names = [f"{VENUE}:S{number}" for number in range(options.instruments)]
@@ -158,10 +165,7 @@ class Stage:
         self.proxy = Child("chaos.proxy", plan=self._links, log=self.directory / "proxy.log")
         self._stack.callback(self.proxy.kill)
         await self.proxy.ready()
-        self.feeder = await self.start_feeder()
-        await self._start_gateways()
-        self._start_haproxy()
-        await self._start_clients()
+        await self._start_parts()
         self.admin = await nats.connect(
             [node.url for node in self.nodes],
             max_reconnect_attempts=-1,
@@ -170,6 +174,12 @@ class Stage:
         )
         self._stack.push_async_callback(self.admin.close)
         self.began = time.monotonic()
+
+    async def _start_parts(self) -> None:
+        self.feeder = await self.start_feeder()
+        await self._start_gateways()
+        self._start_haproxy()
+        await self._start_clients()
 
     def _made(self, name: str) -> Path:
         (self.directory / name).mkdir()
@@ -188,12 +198,12 @@ class Stage:
         return [None, None, disk]
 
     def _plan_links(self) -> None:
-        """A link for the clients of each gateway, and three to NATS for each gateway and for the feed."""
+        """A link for the clients of each gateway, and three to NATS for each gateway and each publisher."""
         self.gateway_ports = [free_port() for _ in range(GATEWAYS)]
         self._links: dict[str, tuple[int, int]] = {}
         for number, port in enumerate(self.gateway_ports):
             self._links[f"clients {number}"] = (free_port(), port)
-        for who in (*(f"gateway {number}" for number in range(GATEWAYS)), "feed"):
+        for who in (*(f"gateway {number}" for number in range(GATEWAYS)), *self.publishers):
             for number, node in enumerate(self.nodes):
                 self._links[f"{who} nats {number}"] = (free_port(), node.port)
 
@@ -247,8 +257,12 @@ class Stage:
         return ChaosGateway(
             ",".join(self._nats_urls(f"gateway {number}")), self.directory, self.clock.env if number == 0 else None, port=port,
             node=f"gateway-{number}", stale_after_ms=int(STALE_S * 1000), heartbeat_ms=int(HEARTBEAT_S * 1000),
-            drain_spread_ms=1000, drain_deadline_ms=3000,
+            drain_spread_ms=1000, drain_deadline_ms=3000, **self._settings(),
         )  # fmt: skip
+
+    def _settings(self) -> dict[str, Any]:
+        """Of the gateways, beside the usual ones."""
+        return {}
 
     def _start_haproxy(self) -> None:
         self.lb_port = 0
@@ -339,6 +353,11 @@ class Stage:
         gateway.start()
         await asyncio.to_thread(gateway.wait_ready)
 
+    @property
+    def wanted(self) -> int:
+        """How many clients there are."""
+        return self.options.processes * sum(group["count"] for group in self._groups())
+
     async def live(self) -> int:
         return sum(await self.tell_clients(do="live"))
 
@@ -356,7 +375,10 @@ class Stage:
     def _pids(self) -> dict[str, int]:
         pids = {f"gateway {n}": gateway.program.process.pid for n, gateway in enumerate(self.gateways)}
         pids |= {f"node {n}": node.pid for n, node in enumerate(self.nodes) if node.pid is not None}
-        return pids | {"feed": self.feeder.process.pid}
+        return pids | {name: child.process.pid for name, child in self._children().items()}
+
+    def _children(self) -> dict[str, Child]:
+        return {"feed": self.feeder}
 
     async def stop(self) -> None:
         await self._stack.aclose()
