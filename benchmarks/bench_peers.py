@@ -3,8 +3,8 @@
 ``sh benchmarks/peers/setup.sh`` installs the others into build/peers; what is not installed is left out and said. Then
 ``python benchmarks/bench_peers.py``. Each system runs by itself, with two servers and what it has between them; the
 systems take turns, and the figures are medians of the rounds. Writer and reader are in one process with one clock and one WebSocket
-library, and say what each protocol wants. The data is the same in all: 120 bytes, to 20 topics, at a steady rate. A latency is from just before the
-message is encoded until it is decoded. CPU is that of the servers and of what is between them, without the clients.
+library, and say what each protocol wants. The data is the same in all: 120 bytes, to 20 topics, at a steady rate. A latency is from just
+before the message is encoded until it is decoded. CPU is that of the servers and of what is between them, without the clients.
 """
 
 from __future__ import annotations

@@ -98,7 +98,9 @@ def test_chat(run: Run, nats_server: Any, gateway: Any, pages: Any) -> None:
 
 
 @pytest.mark.complete
-def test_chat_in_tabs_that_share_one_connection(run: Run, nats_server: Any, gateway: Any, served: str) -> None:
+def test_chat_in_tabs_that_share_one_connection(
+    run: Run, nats_server: Any, gateway: Any, served: str
+) -> None:
     async def scenario() -> None:
         async with gateway(nats_server.url, **PAGES_MAY) as here, chromium.chromium() as new_page:
             address = f"{served}/chat.html#url={here.url}&name=alice&shared"
