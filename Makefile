@@ -10,7 +10,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth candles alerts attack maps-faults chaos chaos-topics soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service scaling client-typescript web test-page test-operator page-load clean
+.PHONY: help build demo test test-quick conformance truth candles alerts attack maps-faults chaos chaos-topics soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service bench-peers scaling client-typescript web test-page test-operator page-load clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -180,6 +180,10 @@ bench-parts: $(INSTALLED)  ## Benchmarks of the parts (pytest-benchmark; ARGS="-
 bench-service: $(INSTALLED)  ## The load test of the whole service (BENCH="--profile fan-out --repeat 5")
 	@mkdir -p reports
 	$(BIN)/mdstream bench --json reports/service.json --report reports/service.html $(BENCH)
+
+bench-peers: $(INSTALLED)  ## Events beside Centrifugo, Socket.IO and NATS's own WebSocket, which it installs into build/peers (four minutes; PEERS="--rounds 5"; reports/peers.json)
+	sh benchmarks/peers/setup.sh
+	$(BIN)/python benchmarks/bench_peers.py --json reports/peers.json $(PEERS)
 
 scaling: $(INSTALLED)  ## Two workers against one, each as loaded as the other, and the model of up to 16 (three minutes; reports/scaling.json)
 	@mkdir -p reports
