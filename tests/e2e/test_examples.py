@@ -155,7 +155,11 @@ def own_key_commands() -> list[list[str]]:
 
 
 # What it says when it runs, and its exit code after SIGTERM.
-UNTIL_STOPPED = {"serve": ("connected to NATS", 0), "candles": ("writing candles", 143)}
+UNTIL_STOPPED = {
+    "serve": ("connected to NATS", 0),
+    "candles": ("writing candles", 143),
+    "alerts": ("watching alerts", 143),
+}
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -165,6 +169,7 @@ def test_the_commands_in_the_readme_run(program: Run, service: Service, words: l
         "feed": ("--nats", service.nats, "--instruments", "README", "--for", "100ms"),
         "watch": ("--url", service.url, "--for", "100ms"),
         "candles": ("--nats", service.nats),
+        "alerts": ("--nats", service.nats),
     }
     command = ("mdstream.cli", *words)
     running = program(*command, *for_a_while[words[0]])
