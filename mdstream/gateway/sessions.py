@@ -347,8 +347,8 @@ class Sessions:
             self._audit.refused(
                 "command", error.why, client.address, client.identity.subject, session=client.id
             )
-        if client.budgets.charge_error():
-            return
+        if error.code == ErrorCode.UNAVAILABLE or client.budgets.charge_error():
+            return  # what this gateway cannot do just now is no fault of the client
         self.limit_reached(session, "errors")
         if error.code == ErrorCode.RATE_LIMITED:
             session.close(CloseCode.RATE_LIMIT, "beyond the rate limits, again and again")

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mdstream.codes import ErrorCode
+from mdstream.errors import CommandError
 from mdstream.gateway.turns import Turns
 from mdstream.model import Ref
 
@@ -280,6 +281,18 @@ def test_errors_spend_the_budget_which_fills_up_again(run, stage) -> None:
         on.say(client, op="nope")
         assert client.code == 4400
         assert types(client.taken()) == ["error"] * 4
+
+    run(scenario())
+
+
+def test_what_the_gateway_cannot_do_just_now_costs_the_client_nothing(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage(max_errors=2)
+        client = on.client()
+        for _ in range(5):
+            on.sessions.refuse(client, 1, CommandError(ErrorCode.UNAVAILABLE, "try again"))
+        assert client.open
+        assert types(client.taken()) == ["error"] * 5
 
     run(scenario())
 
