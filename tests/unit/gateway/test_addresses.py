@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mdstream._core.entry.networks import site_of
 from mdstream.gateway.addresses import (
     UNKNOWN,
     Networks,
     parse_address,
     parse_network,
     shown_address,
-    site_of,
 )
 
 addresses = st.ip_addresses()
