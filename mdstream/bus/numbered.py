@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import nats.errors
 
@@ -105,6 +105,13 @@ class NumberedReader:
         """Asks the stream soon for what is beyond its number."""
         if self._is_open and self._work is None:
             self._work = asyncio.get_running_loop().create_task(self._keep_filling())
+
+    async def come_to(self, seq: int) -> None:
+        """Returns once it has this number, or has asked for it in vain for as long as a replica may lag behind."""
+        until_s = asyncio.get_running_loop().time() + HOLE_S
+        while self._is_open and self.seq < seq and asyncio.get_running_loop().time() < until_s:
+            self.ask()
+            await asyncio.sleep(AGAIN_S)
 
     # ---- live
 
@@ -262,6 +269,14 @@ class NumberedStream:
         """The newest that is stored. Raises as ``read``."""
         return await self._direct.last(f"{self._prefix}.{name}")
 
+    async def may_have(self, name: str, seq: int) -> bool:
+        """Whether this number can be one of this name's, as the stream's leader knows: a replica that answers ``last`` may lag behind.
+
+        Raises BusError, BusUnavailable.
+        """
+        state = (await self._info(subjects_filter=f"{self._prefix}.{name}"))["state"]
+        return bool(state.get("subjects")) and seq <= state["last_seq"]
+
     # ---- of readers
 
     async def subscribe(
@@ -321,7 +336,10 @@ class NumberedStream:
             reader.restart()
 
     async def _created_us(self) -> int:
+        return created_us(await self._info())
+
+    async def _info(self, **wanted: str) -> dict[str, Any]:
         try:
-            return created_us(await info(self._bus.jetstream, self._stream))
+            return await info(self._bus.jetstream, self._stream, **wanted)
         except (nats.errors.Error, TimeoutError) as error:
             explain(error, f"{self._stream} cannot be asked for")

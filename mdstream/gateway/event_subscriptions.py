@@ -200,17 +200,18 @@ class EventSubscriptions:
         return positions
 
     async def _known(self, topic: EventTopic, epoch: int, number: int | None) -> int | None:
-        """A number that a client or a position names; None if it is not of this stream. The topic is asked to come so far."""
+        """A number that a client or a position names; None if it is not of this stream.
+
+        Who was connected to another gateway may know more than this one: it catches up first, so that nothing comes twice.
+        """
         if number is None or epoch != topic.topic.epoch:
             return None
-        if number <= topic.seq:
-            return number
-        last = await self._topics.stream.last(topic.name)
-        if last is None or last.seq < number:
-            return None
-        if topic.reader is not None:
-            topic.reader.ask()
-        return number
+        if number > topic.seq:
+            if topic.reader is None or not await self._topics.stream.may_have(topic.name, number):
+                return None
+            await topic.reader.come_to(number)
+            await asyncio.sleep(0)  # what has come is sent in the next turn
+        return number if number <= topic.seq else None
 
     def _begin_all(self, session: Session, command: SubscribeEvents, opened: Sequence[_Opened]) -> None:
         if not session.open:

@@ -152,6 +152,45 @@ def test_who_resumes_gets_what_came_meanwhile_and_who_lacks_more_recovers(
     run(scenario())
 
 
+@pytest.mark.parametrize("topic", ["desk.a", "user.alice"])
+def test_a_gateway_that_lags_behind_a_client_catches_up_before_it_goes_on(
+    run, nats_server, gateway, ws, key, monkeypatch, topic
+) -> None:
+    """A replica of the stream that answers may lag behind: the client knows more than the gateway can read."""
+    ask, times = DirectReader._ask, 2
+
+    async def ask_one_that_lags(self: DirectReader, question: dict[str, Any], subject: str) -> Any:
+        nonlocal times
+        answer = await ask(self, question, subject)
+        if subject.endswith(topic) and times:
+            times -= 1
+            answer.messages.clear()
+        return answer
+
+    async def scenario() -> None:
+        config = {"auth_key_file": (key,)}
+        both = {"channels": ["events"], "topics": ["desk.*", "user.*"], "read": True, "publish": True}
+        async with gateway(nats_server.url, **config) as one:
+            writer = await ws.open(one.port, **bearer("sender", both))
+            alice = await ws.open(one.port, **bearer("alice", both))
+            alice.send({**SUBSCRIBE, "topics": [topic]})
+            epoch = (await alice.until("subscribed"))["epoch"]
+            numbers = [await publish(writer, topic, number) for number in range(3)]
+            assert await events(alice, 3) == [0, 1, 2]
+            await alice.abort()
+            monkeypatch.setattr(DirectReader, "_ask", ask_one_that_lags)
+            async with gateway(nats_server.url, **config) as other:
+                back = await ws.open(other.port, **bearer("alice", both))
+                back.send({**SUBSCRIBE, "topics": [topic], "resume": {topic: [epoch, numbers[2]]}})
+                assert (await back.until("subscribed"))["resumed"] is True
+                await publish(writer, topic, 3)
+                assert not times
+                event = await back.until("event")
+                assert (event["data"], event["prev"], event["redelivered"]) == (3, numbers[2], False)
+
+    run(scenario())
+
+
 def test_what_a_user_has_not_acknowledged_comes_on_any_gateway(run, nats_server, gateway, ws, key) -> None:
     async def scenario() -> None:
         config = {"auth_key_file": (key,)}
