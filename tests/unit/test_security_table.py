@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from attack import attacks_topics as attacks_topics  # registers them
 from attack.attacks import ATTACKS
 from attack.tables import TABLES
 from fuzz.targets import TARGETS
