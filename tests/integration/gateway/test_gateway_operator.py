@@ -64,12 +64,13 @@ def test_the_figures_say_what_there_is(run, nats_server, gateway, feed, ws, http
             await publisher.put("book", "nonsense")
             await publisher.book([100, 5], [])
             await client.until("delta")
-            after = await status(http, server)
+            while (after := await status(http, server))["instruments"]["live"] != 1:
+                await asyncio.sleep(0.01)  # what could not be read may have cost it `live` for a moment
             assert after["counts"]["connections"] == after["counts"]["subscriptions"] == 1
             assert after["totals"]["opened"] == 1 and sum(after["flush_us"]) > sum(before["flush_us"])
             (venue,) = after["feeds"]
             assert (venue["venue"], venue["instruments"], venue["refused"]) == ("SIM", 1, 1)
-            assert after["instruments"]["live"] == 1 and after["troubled"] == []
+            assert after["troubled"] == []
             assert after["refusals"]["latest"][0]["instrument"] == NAME
             assert (after["workers"], after["draining"], after["slow"]) == ([], False, [])
 
