@@ -37,6 +37,7 @@ from mdstream.gateway.limits import Limits
 from mdstream.gateway.map_commands import SubscribeMap, SubscribePresence
 from mdstream.gateway.map_subscriptions import MapSubscriptions
 from mdstream.gateway.overviews import Overviews
+from mdstream.gateway.subscription_room import SubscriptionRoom
 from mdstream.gateway.turns import TASK_US, Steps, Turns, error_of
 from mdstream.gateway.usage import Part, Usage, part_of
 from mdstream.model import Channel
@@ -94,6 +95,7 @@ class Subscriptions:
         self.usage = usage
         self._asker_of = asker_of or _asker
         self._grouped = GroupedViews(config)
+        self._room = SubscriptionRoom(config.max_subscriptions, limits, self._grouped, desk.limit_reached)
         self._load = load
         self._tasks: set[asyncio.Task[None]] = set()
         self.overviews = Overviews(config, hub, instruments, self, desk.turns, wall_us)
@@ -156,7 +158,7 @@ class Subscriptions:
         found = self._instruments.find_all(command.instruments, command.channel, command.resume)
         if found is not None:
             return self._commit(session, command, found)
-        self._check_room(session, command)
+        self._room.check(session, command)
         command.check_names()
         client_of(session).budgets.charge(Cost.LEVELS, costs.WAIT_LEVELS * len(command.resume))
         return self._open_later(session, command)
@@ -227,24 +229,14 @@ class Subscriptions:
 
     def _commit(self, session: Session, command: Subscribe, found: Sequence[OpenInstrument]) -> Steps:
         """The steps that subscribe to each; or raises CommandError, and subscribes to none."""
-        self._check_room(session, command)
+        self._room.check(session, command)
         commands = with_groups(command, found)
-        self._check_groups(commands, found)
+        self._room.check_groups(commands, found)
         client = client_of(session)
         client.charge_answer(*_cost_of(commands, found, session))
         client.opening += len(found)
         self.tally(session)
         return self._subscribe_each(session, command, commands, found)
-
-    def _check_groups(self, commands: Sequence[Subscribe], found: Sequence[OpenInstrument]) -> None:
-        """Raises CommandError ``limit_subscriptions`` where there is no room for grouped views."""
-        grouped: dict[int, list[OpenInstrument]] = {}
-        for command, instrument in zip(commands, found, strict=True):
-            if command.group != 1:
-                self._grouped.check_instrument(instrument, command)
-                grouped.setdefault(command.group, []).append(instrument)
-        for command in {each.group: each for each in commands if each.group != 1}.values():
-            self._grouped.check_memory(grouped[command.group], command)
 
     def _subscribe_each(
         self,
@@ -282,41 +274,6 @@ class Subscriptions:
             self._desk.refuse(session, command.id, error)
             return True
         return False
-
-    def _check_room(self, session: Session, command: Subscribe) -> None:
-        """Raises CommandError ``limit_subscriptions`` if the client may not have so many."""
-        most = self._config.max_subscriptions
-        client = client_of(session)
-        visitor = client.visitor
-        wanted = session.sink.subscriptions + client.opening + len(command.instruments)
-        has_room = self._limits.has_room(visitor, len(command.instruments))
-        is_grouped = command.group != 1 or command.group_digits > 0
-        if wanted <= most and has_room and not is_grouped:
-            return
-        client.budgets.charge(Cost.LEVELS, session.sink.subscriptions)
-        topics = session.sink.topics()
-        have = {
-            t.instrument.name for t in topics if (t.channel, t.depth, t.group, t.interval_ms) == command.view
-        }
-        new = sum(name not in have for name in command.instruments)
-        if is_grouped:
-            self._grouped.check_client(session.sink.grouped, new)
-        if new:
-            self.check_more(session, new)
-
-    def check_more(self, session: Session, new: int) -> None:
-        """Raises CommandError ``limit_subscriptions`` if the client may not have so many more subscriptions."""
-        most = self._config.max_subscriptions
-        client = client_of(session)
-        have = session.sink.subscriptions
-        if have + client.opening + new > most:
-            self._desk.limit_reached(session, "subscriptions")
-            raise CommandError(
-                ErrorCode.LIMIT_SUBSCRIPTIONS,
-                f"{have} of {most} subscriptions are in use; {new} more are too many",
-            )
-        if why := self._limits.check_room(client.visitor, new):
-            raise CommandError(ErrorCode.LIMIT_SUBSCRIPTIONS, why)
 
     def _subscribe_one(self, session: Session, command: Subscribe, instrument: OpenInstrument) -> None:
         resume = command.resume.get(instrument.name)
@@ -371,9 +328,13 @@ class Subscriptions:
     def asker(self, session: Session) -> Hashable:
         return self._asker_of(session)
 
+    def check_more(self, session: Session, new: int) -> None:
+        """Raises CommandError ``limit_subscriptions`` if the client may not have so many more."""
+        self._room.check_more(session, new)
+
     def check_one_more(self, session: Session) -> None:
         """Raises CommandError ``limit_subscriptions`` if the client may have no other subscription."""
-        self.check_more(session, 1)
+        self._room.check_more(session, 1)
 
     # ---- end
 
