@@ -13,6 +13,7 @@ import pytest
 
 from mdstream.errors import CommandError
 from mdstream.gateway.openings import Openings
+from support.sessions import turns
 
 
 class Work:
@@ -48,11 +49,6 @@ class Work:
     async def finish(self, name: str) -> None:
         self.gates[name].set_result(name)
         await turns()
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def test_all_who_ask_for_a_name_share_one_opening(run) -> None:

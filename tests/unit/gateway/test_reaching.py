@@ -10,6 +10,7 @@ import pytest
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.reaching import Reaching
+from support.sessions import turns
 
 NEVER = 1e12
 
@@ -30,11 +31,6 @@ class Instrument:
 
 def waits(reaching: Reaching, *wanted: tuple[Any, int], asker: str = "x", deadline_s: float = NEVER) -> Any:
     return asyncio.get_running_loop().create_task(reaching.wait(wanted, asker, deadline_s))
-
-
-async def turns(count: int = 5) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def test_an_instrument_is_looked_at_once_however_many_wait(run) -> None:

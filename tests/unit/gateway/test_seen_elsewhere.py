@@ -10,6 +10,7 @@ import pytest
 
 from mdstream.gateway import withheld
 from mdstream.model import Ref, State, StateCode
+from support.sessions import answers
 
 BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
 FENCED, SEEN = 1000, 2000
@@ -19,12 +20,6 @@ FENCED, SEEN = 1000, 2000
 def says(messages: list[Any]) -> list[Any]:
     """Types, and the codes of states."""
     return [m.get("code", m["state"]) if m["type"] == "state" else m["type"] for m in messages]
-
-
-async def answers(client) -> list[Any]:
-    while not (messages := client.taken()):
-        await asyncio.sleep(0.005)
-    return messages
 
 
 async def opened(on, seq: int = 5, **ref: Any):

@@ -1,10 +1,11 @@
+"""What a session answers, and when: at once, or once its instrument is open."""
+
 from __future__ import annotations
 
 import asyncio
 import gc
 import logging
 import weakref
-from typing import Any
 
 import msgpack
 import pytest
@@ -12,29 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mdstream.codes import ErrorCode
-from mdstream.errors import CommandError
-from mdstream.gateway.turns import Turns
-from mdstream.model import Ref
+from support.sessions import BOOK, answers, turns, types
 
 ANSWERS = {"subscribed", "unsubscribed", "state", "error", "pong"}
-BOOK: dict[str, Any] = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
-
-
-async def turns(count: int = 10) -> None:
-    """Lets everything run that is ready to."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def answers(client) -> list[Any]:
-    """The next messages, as soon as there are any."""
-    while not (messages := client.taken()):
-        await asyncio.sleep(0.005)
-    return messages
-
-
-def types(messages: list[Any]) -> list[str]:
-    return [message["type"] for message in messages]
 
 
 def test_subscribed_then_state_then_data_when_it_is_there(run, stage) -> None:
@@ -210,31 +191,6 @@ def test_a_client_that_has_gone_costs_nothing_more(run, stage, caplog) -> None:
     assert caplog.records == []
 
 
-def test_what_recovers_cost_is_bounded(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage(levels_burst=30, levels_per_second=10)
-        on.announce("SIM:A")
-        on.readers.live_at_once = True
-        client = on.client()
-        on.say(client, **BOOK)
-        subscribed, *_ = await answers(client)
-        recover = {"op": "recover", "sub": subscribed["sub"], "from": 0}
-        for _ in range(17):
-            on.say(client, **recover)
-        assert types(client.taken()) == ["snapshot"] * 16 + ["error"], (
-            "12 levels for the subscribe, 3 for the first recover, 1 for a ready one"
-        )
-        on.say(client, **recover, id=7)
-        (error,) = client.taken()
-        assert (error["id"], error["code"]) == (7, "rate_limited")
-        assert "levels_per_second" in error["message"]
-        on.pass_s(1)
-        on.say(client, **recover)
-        assert types(client.taken()) == ["snapshot"]
-
-    run(scenario())
-
-
 def test_a_failure_of_ours_closes_with_1011_and_is_logged(run, stage, caplog) -> None:
     async def scenario() -> None:
         on = stage()
@@ -268,51 +224,6 @@ def test_cancelled_openings_answer_nobody(run, stage) -> None:
     run(scenario())
 
 
-def test_errors_spend_the_budget_which_fills_up_again(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage(max_errors=2)
-        client = on.client()
-        for _ in range(2):
-            on.say(client, op="nope")
-        assert client.open
-        on.pass_s(31)
-        on.say(client, op="nope")
-        assert client.open
-        on.say(client, op="nope")
-        assert client.code == 4400
-        assert types(client.taken()) == ["error"] * 4
-
-    run(scenario())
-
-
-def test_what_the_gateway_cannot_do_just_now_costs_the_client_nothing(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage(max_errors=2)
-        client = on.client()
-        for _ in range(5):
-            on.sessions.refuse(client, 1, CommandError(ErrorCode.UNAVAILABLE, "try again"))
-        assert client.open
-        assert types(client.taken()) == ["error"] * 5
-
-    run(scenario())
-
-
-def test_the_command_rate(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage(commands_burst=2, commands_per_second=2, max_errors=1)
-        client = on.client()
-        for i in range(3):
-            on.say(client, op="ping", id=i)
-        assert [(m["type"], m["id"]) for m in client.taken()] == [("pong", 0), ("pong", 1), ("error", 2)]
-        on.pass_s(0.5)
-        on.say(client, op="ping", id=3)
-        assert client.taken()[0]["type"] == "pong"
-        on.say(client, op="ping", id=4)
-        assert (client.taken()[0]["code"], client.code) == ("rate_limited", 4429)
-
-    run(scenario())
-
-
 @pytest.mark.parametrize("format", [0, 1])
 def test_data_is_echoed_or_refused_however_deep_it_is_nested(run, stage, format) -> None:
     def payload(depth: int) -> bytes:
@@ -333,276 +244,6 @@ def test_data_is_echoed_or_refused_however_deep_it_is_nested(run, stage, format)
         assert answers[:2] == [True, True]
         assert answers[-1] is False
         assert sorted(answers, reverse=True) == answers
-
-    run(scenario())
-
-
-class Slices:
-    """Turns of the loop by hand, in each of which three steps are done."""
-
-    def __init__(self, on: Any) -> None:
-        self.now_us = 0
-        self.due: list[Any] = []
-        on.sessions.turns = Turns(
-            on.hub, clock_us=self.clock, call_soon=self.due.append, slice_us=3, moment_us=3
-        )
-
-    def clock(self) -> int:
-        self.now_us += 1
-        return self.now_us
-
-    def turn(self) -> None:
-        (due,) = self.due
-        self.due.clear()
-        due()
-
-
-NAMES = [f"SIM:{number}" for number in range(10)]
-
-
-async def opened(on: Any) -> None:
-    """All of ``NAMES`` are open."""
-    on.announce(*NAMES)
-    on.readers.live_at_once = True
-    client = on.client()
-    on.say(client, **{**BOOK, "instruments": NAMES})
-    while on.hub.stats()["subscriptions"] < len(NAMES):
-        await asyncio.sleep(0)
-    on.say(client, op="ping")
-
-
-def test_a_long_answer_comes_in_slices_and_in_order(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage()
-        await opened(on)
-        slices = Slices(on)
-        client = on.client()
-        on.say(client, **{**BOOK, "instruments": NAMES}, id=1)
-        first = client.taken()
-        assert 0 < len(first) < 2 * len(NAMES) and client.paused
-        other = on.client()
-        on.say(other, op="ping", id="quick")
-        slices.turn()
-        slices.turn()
-        assert other.taken()[-1]["id"] == "quick" and client.paused, "it has its turn in between"
-        while slices.due:
-            slices.turn()
-        messages = first + client.taken()
-        assert types(messages) == ["subscribed", "snapshot"] * len(NAMES)
-        assert [m["instrument"] for m in messages[::2]] == NAMES
-        assert not client.paused
-
-    run(scenario())
-
-
-def test_the_values_of_one_message_are_answered_in_slices_too(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage()
-        slices = Slices(on)
-        client = on.client(format=1)
-        on.sessions.received(client, b"".join(msgpack.packb({"op": "ping", "id": i}) for i in range(50)))
-        assert client.paused
-        while slices.due:
-            slices.turn()
-        assert [message["id"] for message in client.taken()] == list(range(50))
-
-    run(scenario())
-
-
-def test_what_is_not_answered_when_a_session_ends_is_dropped(run, stage, caplog) -> None:
-    async def scenario() -> None:
-        on = stage()
-        await opened(on)
-        slices = Slices(on)
-        before = on.hub.stats()
-        client = on.client()
-        on.say(client, **{**BOOK, "instruments": NAMES, "depth": 5})
-        assert on.hub.stats()["topics"] > before["topics"]
-        client.close()
-        client.sink.close()
-        on.sessions.closed(client, 1006)
-        while slices.due:
-            slices.turn()
-        assert on.hub.stats()["topics"] == before["topics"]
-        assert on.sessions.turns.waiting == 0
-
-    with caplog.at_level(logging.WARNING):
-        run(scenario())
-    assert caplog.records == []
-
-
-def test_an_instrument_that_is_let_go_between_two_slices_is_opened_again(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage()
-        await opened(on)
-        slices = Slices(on)
-        client = on.client()
-        on.say(client, **{**BOOK, "instruments": NAMES}, id=1)
-        asked = len(on.readers.opened)
-        on.readers.refs[NAMES[-1]] = Ref(price_exp=-3, size_exp=-3)
-        on.readers.watchers[NAMES[-1]].on_ref(on.readers.refs[NAMES[-1]], rescaled=True)
-        while slices.due:
-            slices.turn()
-        subscribed = [m["instrument"] for m in client.taken() if m["type"] == "subscribed"]
-        while NAMES[-1] not in subscribed:
-            await asyncio.sleep(0)
-            while slices.due:
-                slices.turn()
-            subscribed += [m["instrument"] for m in client.taken() if m["type"] == "subscribed"]
-        assert on.readers.opened[asked:] == [NAMES[-1]]
-        assert subscribed[-1] == NAMES[-1] and client.context.opening == 0
-
-    run(scenario())
-
-
-def test_the_subscriptions_of_an_instrument_end_in_slices_and_then_it_opens_again(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage()
-        await opened(on)
-        book = {**BOOK, "instruments": NAMES[:1]}
-        clients = [on.client() for _ in range(30)]
-        for client in clients[:-5]:
-            on.say(client, **book)
-            client.taken()
-        slices = Slices(on)
-        on.readers.refs[NAMES[0]] = Ref(price_exp=-3, size_exp=-3)
-        on.readers.watchers[NAMES[0]].on_ref(on.readers.refs[NAMES[0]], rescaled=True)
-        told = [client for client in clients if types(client.taken()) == ["unsubscribed"]]
-        assert len(told) < len(clients) - 5 and on.sessions.turns.waiting == 0, "none of them waits"
-        on.say(clients[0], **book)
-        await turns()
-        assert clients[0].taken() == [], "it opens when the last one has been told"
-        while slices.due:
-            slices.turn()
-        told += [client for client in clients if types(client.taken()) == ["unsubscribed"]]
-        assert sorted(map(id, told)) == sorted(map(id, clients[:-5]))
-        while not (messages := clients[0].taken()):
-            await asyncio.sleep(0)
-            while slices.due:
-                slices.turn()
-        assert (messages[0]["type"], messages[0]["price_exp"]) == ("subscribed", -3)
-
-    run(scenario())
-
-
-def test_a_command_beyond_a_budget_is_refused_before_it_is_done(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage(answer_bytes_burst=1_000, answer_bytes_per_second=1)
-        await opened(on)
-        on.audit.limited_total.clear()
-        client = on.client()
-        on.say(client, **{**BOOK, "instruments": NAMES})
-        assert len(client.taken()) == 20, "more than there is at once, but it was all there"
-        on.say(client, **{**BOOK, "instruments": NAMES, "depth": 5}, id=2)
-        (error,) = client.taken()
-        assert (error["id"], error["code"]) == (2, "rate_limited")
-        assert "answer_bytes_burst" in error["message"]
-        assert client.sink.subscriptions == len(NAMES)
-        assert on.audit.limited_total == {("session", "answer_bytes"): 1}
-
-    run(scenario())
-
-
-def test_a_long_id_is_echoed_in_each_answer_and_charged_for_each(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage(answer_bytes_burst=20_000, answer_bytes_per_second=1)
-        await opened(on)
-        client, long = on.client(), "x" * 3_000
-        on.say(client, **{**BOOK, "instruments": NAMES}, id=long)
-        answers = [message for message in client.taken() if message["type"] == "subscribed"]
-        assert [answer["id"] for answer in answers] == [long] * len(NAMES)
-        on.say(client, **{**BOOK, "instruments": NAMES[:1], "depth": 5}, id=2)
-        (error,) = client.taken()
-        assert (error["code"], "answer_bytes_burst" in error["message"]) == ("rate_limited", True)
-
-    run(scenario())
-
-
-def test_what_is_compressed_is_charged_for_the_time_that_it_takes(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage()
-        await opened(on)
-        charged: dict[int, list[float]] = {0: [], 15: []}
-        for window_bits, amounts in charged.items():
-            client = on.client(window_bits=window_bits)
-            on.say(client, **{**BOOK, "instruments": NAMES})
-            client.context.budgets.also = lambda cost, amount, amounts=amounts: (
-                amounts.append(amount) if cost == "answer_bytes" else None
-            )
-            on.say(client, **{**BOOK, "instruments": NAMES, "depth": 5})
-            on.say(client, op="recover", sub=client.sink.topics()[0].number, **{"from": 0})
-            on.say(client, op="ping", data="x" * 1_000)
-        assert len(charged[0]) == 3
-        assert charged[15] == [4 * amount for amount in charged[0]]
-
-    run(scenario())
-
-
-def test_clients_that_alternate_have_each_snapshot_encoded_anew_and_are_charged_for_it(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage()
-        await opened(on)
-        name, levels = NAMES[0], 2_000
-        core = on.instruments.find(name).core
-        bids = [number for level in range(levels) for number in (1_000_000 - level, 1)]
-        assert on.hub.load_snap(core, msgpack.packb([2, core.book.epoch + 1, 9, 1, bids, []]))
-        one, two = on.client(), on.client()
-        on.say(one, **{**BOOK, "instruments": [name]})
-        sub = next(topic.number for topic in one.sink.topics())
-        charged: list[float] = []
-        for client in (one, two):
-            client.context.budgets.also = lambda cost, amount: (
-                charged.append(amount) if cost == "levels" else None
-            )
-        for again in range(3):
-            on.say(one, op="recover", sub=sub, **{"from": 0})
-            on.say(two, **{**BOOK, "instruments": [name]})
-            assert min(charged[-2:]) > levels, (again, charged)
-            on.say(two, op="unsubscribe", subs=[topic.number for topic in two.sink.topics()])
-        on.say(one, op="recover", sub=sub, **{"from": 0})
-        on.say(one, op="recover", sub=sub, **{"from": 0})
-        assert charged[-1] < 100, "the one that was just sent is sent again"
-
-    run(scenario())
-
-
-def test_what_a_session_costs_is_charged_to_others_too(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage()
-        client = on.client()
-        charged = []
-
-        def charge(cost: str, amount: float) -> str | None:
-            charged.append((cost, amount))
-            return "too much of one user" if cost == "decoded_bytes" and len(charged) > 3 else None
-
-        client.context.budgets.also = charge
-        payload = b'{"op":"ping"}'
-        on.sessions.received(client, payload)
-        on.sessions.received(client, payload)
-        assert types(client.taken()) == ["pong", "error"]
-        assert [cost for cost, _ in charged] == ["decoded_bytes", "commands", "answer_bytes", "decoded_bytes"]
-        assert charged[0] == ("decoded_bytes", len(payload))
-        assert not on.audit.limited_total, "whoever refuses counts it"
-
-    run(scenario())
-
-
-def test_what_the_core_refuses_is_told_and_counted(run, stage) -> None:
-    async def scenario() -> None:
-        on = stage(max_errors=1)
-        client = on.client()
-        on.sessions.limited(client, "control_frames")
-        assert client.taken() == []
-        on.sessions.limited(client, "decoded_bytes")
-        assert client.taken()[0]["code"] == "rate_limited"
-        on.sessions.limited(client, "decoded_bytes")
-        assert client.code == 4429
-        assert on.audit.limited_total == {
-            ("session", "control_frames"): 1,
-            ("session", "decoded_bytes"): 2,
-            ("session", "errors"): 1,
-        }
 
     run(scenario())
 
