@@ -35,7 +35,7 @@ def test_a_hand_over_costs_clients_nothing(
                 pair.program(writer).signal(order)
             await pair.until(lambda: pair.writer == 1 - writer)
             count = len(pair.bus.updates)
-            await pair.until(lambda: len(pair.bus.updates) > count + 50)
+            await pair.until(lambda: len(pair.bus.updates) > count + 50 and pair.bus.trades)
             await case.tapped()
             assert pair.bus.epoch == epoch
             numbers = [number for _, _, number in pair.bus.updates]
@@ -59,7 +59,7 @@ def test_a_killed_writer_is_replaced_in_a_new_epoch(
             await pair.end(writer, signal.SIGKILL)
             await pair.until(lambda: pair.bus.epoch > epoch)
             count = len(pair.bus.updates)
-            await pair.until(lambda: len(pair.bus.updates) > count + 50)
+            await pair.until(lambda: len(pair.bus.updates) > count + 50 and pair.bus.trades)
             await case.current()
             await case.tapped()
             assert pair.bus.old_ones_stored() == []

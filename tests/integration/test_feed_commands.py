@@ -41,6 +41,21 @@ def ended(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+async def logged(reader: bus.Bus, subject: str) -> list[Any]:
+    """The values that are stored of a stream."""
+    return [value async for payload in reader.log(subject) for value in unpack(payload)]
+
+
+async def book_of_the_log(reader: bus.Bus, symbol: str) -> Book:
+    book = Book(symbol)
+    for _, epoch, first, last, ts, bids, asks in await logged(reader, f"md.SIM.{symbol}.book"):
+        if book.epoch != epoch:
+            book.reset(epoch)
+        assert first == book.seq + 1
+        book.apply(first, last, ts, bids, asks)
+    return book
+
+
 def test_the_simulated_venue_publishes_whole_books_until_its_time_is_over(
     run: Run, nats_server: EmbeddedNats
 ) -> None:
@@ -52,23 +67,15 @@ def test_the_simulated_venue_publishes_whole_books_until_its_time_is_over(
         assert process.returncode == 0, errors.decode()
         async with await bus.connect(nats_server.url) as reader:
             for symbol in ("A-B", "C-D"):
-                book = Book(symbol)
-                trades = [
-                    value
-                    async for payload in reader.log(f"md.SIM.{symbol}.trade")
-                    for value in unpack(payload)
-                ]
-                async for payload in reader.log(f"md.SIM.{symbol}.book"):
-                    for _, epoch, first, last, ts, bids, asks in unpack(payload):
-                        if book.epoch != epoch:
-                            book.reset(epoch)
-                        assert first == book.seq + 1
-                        book.apply(first, last, ts, bids, asks)
-                assert book.seq > 100
-                assert [value[2] for value in trades] == list(range(1, len(trades) + 1))
                 snap = await reader.last(MD_STATE, f"md.SIM.{symbol}.snap")
                 assert snap is not None
-                assert tuple(msgpack.unpackb(snap)[4:]) == book.view()
+                while (book := await book_of_the_log(reader, symbol)).view() != tuple(
+                    msgpack.unpackb(snap)[4:]
+                ):
+                    await asyncio.sleep(0.01)  # the log is stored a moment after it was published
+                assert book.seq > 100
+                trades = await logged(reader, f"md.SIM.{symbol}.trade")
+                assert [value[2] for value in trades] == list(range(1, len(trades) + 1))
 
     run(scenario())
 
@@ -170,9 +177,8 @@ def test_a_replayed_recording_marks_its_gap_and_ends_with_the_venues_book(
             assert told.decode() == "BINANCE:ABCXYZ: 5 book updates, 1 trades, 0 refused\n"
             await reader.flush()
             assert states[0] == states[-1] == "feed_down"
-            values = [
-                value async for payload in reader.log("md.BINANCE.ABCXYZ.book") for value in unpack(payload)
-            ]
+            while len(values := await logged(reader, "md.BINANCE.ABCXYZ.book")) < 5:
+                await asyncio.sleep(0.01)  # the log is stored a moment after it was published
             assert [value[4] for value in values] == [
                 1700000000003999,
                 1700000000004000,

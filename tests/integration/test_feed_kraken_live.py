@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from itertools import groupby
 from random import Random
 from typing import Any
 
@@ -202,7 +203,7 @@ def test_after_a_storm_of_faults_the_book_is_the_venues(
 ) -> None:
     async def scenario() -> None:
         rng = Random(seed)
-        async with following(nats_server, seconds_per_second=20) as followed:
+        async with following(nats_server, seconds_per_second=10) as followed:
             venue = followed.venue
             for number in range(150):
                 match rng.randrange(8):
@@ -285,7 +286,7 @@ def test_a_venue_that_answers_pings_and_sends_no_data_is_told_until_something_ne
     run: Run, nats_server: EmbeddedNats
 ) -> None:
     async def scenario() -> None:
-        async with following(nats_server, seconds_per_second=20) as followed:
+        async with following(nats_server, seconds_per_second=10) as followed:
             venue = followed.venue
             for number in range(1, 40):
                 venue.change({D("100.5"): D(number)})
@@ -301,7 +302,8 @@ def test_a_venue_that_answers_pings_and_sends_no_data_is_told_until_something_ne
             assert after[7] - before[7] < (after[2] - before[2]) / 2, (
                 "the publisher's own timer is no word of the venue"
             )
-            assert followed.names() == ["feed_down", "trading", "feed_down"]
+            # That it is silent may be said again, with another number of seconds.
+            assert [name for name, _ in groupby(followed.names())] == ["feed_down", "trading", "feed_down"]
             venue.change({D("100.5"): D(41)})
             await followed.until(lambda: followed.names()[-1] == "trading" and followed.equal())
 
@@ -312,7 +314,7 @@ def test_a_connection_that_repeats_itself_is_as_good_as_silent(run: Run, nats_se
     """The same update, trade and snapshot again are no progress, and are not published."""
 
     async def scenario() -> None:
-        async with following(nats_server, seconds_per_second=20) as followed:
+        async with following(nats_server, seconds_per_second=10) as followed:
             venue = followed.venue
             venue.trade()
             for number in range(1, 40):
@@ -321,7 +323,7 @@ def test_a_connection_that_repeats_itself_is_as_good_as_silent(run: Run, nats_se
             await followed.until(lambda: followed.equal() and followed.instrument.trade_seq == 1)
             seq = followed.instrument.seq
             repeating = asyncio.create_task(venue.repeat(0.01))
-            await followed.until(lambda: "sent no data" in followed.states()[-1][1])
+            await followed.until(lambda: any("sent no data" in reason for _, reason in followed.states()))
             repeating.cancel()
             assert (followed.instrument.seq, followed.instrument.trade_seq) == (seq, 1)
             venue.change({D("100.5"): D(41)})
@@ -385,7 +387,7 @@ def test_messages_that_cannot_be_understood_again_and_again_cost_the_connection(
 
 def test_a_quiet_market_is_asked_and_stays_as_it_is(run: Run, nats_server: EmbeddedNats) -> None:
     async def scenario() -> None:
-        async with following(nats_server, seconds_per_second=20) as followed:
+        async with following(nats_server, seconds_per_second=10) as followed:
             await eventually(lambda: len(followed.venue.asked("book")) >= 5)
             assert followed.names() == ["feed_down", "trading"]
             assert (followed.venue.connections, followed.instrument.seq) == (1, 1)
