@@ -38,7 +38,7 @@ class Run:
     def __init__(self, stage: Stage, kinds: list[Kind]) -> None:
         options = stage.options
         self.stage = stage
-        self.schedule = plan(options.seed, options.seconds, options.every_s, kinds)
+        self.schedule = plan(options.seed, options.seconds, options.every_s, kinds, options.quiet_s)
         self.faults: list[dict[str, Any]] = []
         self.live: list[tuple[float, int]] = []
         self._areas = {kind.area: asyncio.Lock() for kind in kinds}

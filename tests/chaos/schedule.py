@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 LEAD_S, TAIL_S = 5.0, 15.0
-"""Without faults, at the start and at the end."""
+"""Without faults, at the start and at the end, if nothing else is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +95,23 @@ class Event:
         return int(self.pick * count)
 
 
-def plan(seed: object, seconds: float, every_s: float, kinds: Sequence[Kind] = KINDS) -> list[Event]:
+def plan(
+    seed: object,
+    seconds: float,
+    every_s: float,
+    kinds: Sequence[Kind] = KINDS,
+    quiet_s: tuple[float, float] = (LEAD_S, TAIL_S),
+) -> list[Event]:
     """Faults for so many seconds, one every ``every_s`` on average; each kind as often as every other, but for one."""
     chance = random.Random(f"chaos {seed}")
     following = _rounds(chance, kinds)
     free = {kind.area: 0.0 for kind in kinds}
     faults: list[tuple[float, Kind, float, float]] = []
-    at = LEAD_S
-    while at < seconds - TAIL_S:
+    at, ends = quiet_s[0], seconds - quiet_s[1]
+    while at < ends:
         kind = next(following)
         begins, lasts = max(at, free[kind.area]), chance.uniform(*kind.seconds)
-        if begins < seconds - TAIL_S:
+        if begins < ends:
             faults.append((begins, kind, lasts, chance.random()))
         free[kind.area] = begins + lasts + kind.rest_s
         at += every_s * chance.uniform(0.6, 1.4)

@@ -18,7 +18,7 @@ from typing import Any
 import nats
 
 from attack.arena import environment
-from chaos.schedule import KINDS
+from chaos.schedule import KINDS, LEAD_S, TAIL_S
 from mdstream.parent_death import killed_with_parent
 from support.ports import free_port
 from support.program import ROOT
@@ -42,6 +42,8 @@ class Options:
     clients: int = 500
     processes: int = 3
     instruments: int = 12
+    quiet_s: tuple[float, float] = (LEAD_S, TAIL_S)
+    """Without faults, at the start and at the end."""
     old_tree: Path | None = None
     """Another version of mdstream, for a mix of versions; its core is compiled."""
 

@@ -23,6 +23,13 @@ FORGED = "2026-01-01T00:00:00.000Z error gateway.server: forged"
 HOSTILE = f"\x1b[2J\x9b31m\x07\u202e\u2066\u2028\x7f\r\n{FORGED}\n"
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (debug|info|warning|error|critical) [\w.]+: .*")
 TRACE = "  | "
+SHOWN = (
+    ("halted", "watch", "SIM:A"),
+    ('"type":"state"', "dump", "SIM:A", "--all"),
+    ('"type":"state"', "dump", "SIM:A", "--format", "msgpack"),
+    ('"type":"subscribed"', "dump", "SIM:A", "--channel", "trades"),
+)
+"""What a command has said when it has shown the text, and the command."""
 
 Run = Callable[..., Program]
 
@@ -105,19 +112,17 @@ def test_no_text_reaches_a_log_or_a_terminal_raw(program: Run, nats_server: Embe
     told = asyncio.run(attack(nats_server.url, url))
     assert_harmless(told)
 
-    for pattern, *command in (
-        ("halted", "watch", "SIM:A"),
-        ('"type":"state"', "dump", "SIM:A", "--all"),
-        ('"type":"state"', "dump", "SIM:A", "--format", "msgpack"),
-        ('"type":"subscribed"', "dump", "SIM:A", "--channel", "trades"),
-    ):
-        running = program(*command, "--url", url)
+    reports = [
+        program("check", "--all", "--for", "1s", "--nats", nats_server.url, *more)
+        for more in ((), ("--json",))
+    ]
+    shown = [(pattern, command[0], program(*command, "--url", url)) for pattern, *command in SHOWN]
+    for pattern, name, running in shown:
         running.until(pattern)
         running.end(signal.SIGTERM)
         assert_harmless([*running.lines, *running.errors.splitlines()])
-        assert command[0] != "dump" or all(isinstance(json.loads(line), dict) for line in running.lines)
-    for more in ((), ("--json",)):
-        report = program("check", "--all", "--for", "1s", "--nats", nats_server.url, *more)
+        assert name != "dump" or all(isinstance(json.loads(line), dict) for line in running.lines)
+    for report in reports:
         assert report.end() == 1
         assert_harmless([*report.lines, *report.errors.splitlines()])
 

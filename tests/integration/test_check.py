@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -81,36 +82,39 @@ def not_fetched(command: Command, folder: Path) -> str:
         return f"the packages could not be fetched: `{' '.join(command)}`: {program.errors}" if code else ""
 
 
-@pytest.fixture(scope="module")
-def report(others: dict[str, Command | str], tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """What ``check --all`` says of all writers together; it began before they did."""
-    temporary = tmp_path_factory.mktemp("check")
+@pytest.fixture(scope="module", autouse=True)
+def listening(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Program, Future[None]] | None]:
+    """``check --all`` and all writers together, which began after it. It mostly waits: the tests of the command run meanwhile."""
+    items = [item for item in request.session.items if item.path == request.path]
+    if not any("report" in item.fixturenames for item in items):  # type: ignore[attr-defined]
+        yield None
+        return
+    others, temporary = request.getfixturevalue("others"), tmp_path_factory.mktemp("check")
+    words = ("--all", "--json", "--for", str(LISTEN_S), "--log-level", "debug")
     nats = asyncio.run(EmbeddedNats.start())
-    command = (
-        "mdstream.cli",
-        "check",
-        "--all",
-        "--json",
-        "--for",
-        str(LISTEN_S),
-        "--nats",
-        nats.url,
-        "--log-level",
-        "debug",
-    )
     try:
-        with ExitStack() as running:
-            check = running.enter_context(Program(*command, temporary=temporary))
+        with ThreadPoolExecutor(1) as thread, ExitStack() as running:
+            arguments = ("mdstream.cli", "check", *words, "--nats", nats.url)
+            check = running.enter_context(Program(*arguments, temporary=temporary))
             check.until_error("listening")
             for name, writer in others.items():
                 if not isinstance(writer, str):
                     running.enter_context(
                         Program(nats.url, OTHERS[name], temporary=temporary, command=writer)
                     )
-            asyncio.run(publish_all(nats.url, check))
-            assert check.end() == 1, check.errors
+            yield check, thread.submit(asyncio.run, publish_all(nats.url, check))
     finally:
         asyncio.run(nats.stop())
+
+
+@pytest.fixture(scope="module")
+def report(listening: tuple[Program, Future[None]]) -> Report:
+    """What ``check --all`` says of all writers."""
+    check, publishing = listening
+    publishing.result()
+    assert check.end() == 1, check.errors
     answer: Report = json.loads(check.said)
     return answer | {"by_name": {each["instrument"]: each for each in answer["instruments"]}}
 
@@ -132,46 +136,6 @@ async def step(bus: Bus, writers: list[RawWriter]) -> None:
     for writer in writers:
         for name, payload in writer.step(time.time_ns() // 1000):
             await bus.publish(name, payload)
-
-
-def broken(report: Report, instrument: str) -> set[str]:
-    return {finding["rule"] for finding in report["by_name"][instrument]["findings"]}
-
-
-def test_of_a_right_writer_it_says_nothing(report: Report) -> None:
-    right = report["by_name"]["TEST:RIGHT"]
-    assert (right["verdict"], right["findings"]) == ("right", [])
-    assert right["snaps_compared"] >= 3 and right["book_seq"] > 100
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_it_names_each_fault_and_no_other(report: Report, fault: str) -> None:
-    instrument = f"TEST:FAULT-{list(FAULTS).index(fault)}"
-    assert broken(report, instrument) == {FAULTS[fault][0]}, report["by_name"][instrument]
-    assert report["by_name"][instrument]["verdict"] == "wrong"
-
-
-@pytest.mark.parametrize("prefix", MISPLACED)
-def test_it_finds_the_instrument_of_a_wrong_subject(report: Report, prefix: str) -> None:
-    instrument = report["by_name"][MISPLACED[prefix]]
-    assert broken(report, MISPLACED[prefix]) == {"subject"}
-    assert {finding["subject"].rpartition(".")[0] for finding in instrument["findings"]} == {prefix}
-
-
-@pytest.mark.parametrize("language", OTHERS)
-def test_a_right_writer_in_another_language_passes(
-    report: Report, others: dict[str, Command | str], language: str
-) -> None:
-    writer = others[language]
-    if isinstance(writer, str):
-        pytest.skip(writer)
-    other = report["by_name"][OTHERS[language]]
-    assert (other["verdict"], other["findings"]) == ("right", [])
-    assert other["snaps_compared"] >= 2 and other["trade_seq"] > 10
-
-
-def test_the_bus_itself_is_right(report: Report) -> None:
-    assert report["bus"] == [] and report["verdict"] == "wrong"
 
 
 # ---- the command
@@ -245,3 +209,46 @@ def test_wrong_usage_and_no_nats_are_exit_2(tmp_path: Path, arguments: tuple[str
     code, program = check(tmp_path, *arguments)
     assert (code, program.said) == (2, "")
     assert said in program.errors and len(program.errors.splitlines()) == 1
+
+
+# ---- all writers together
+
+
+def broken(report: Report, instrument: str) -> set[str]:
+    return {finding["rule"] for finding in report["by_name"][instrument]["findings"]}
+
+
+def test_of_a_right_writer_it_says_nothing(report: Report) -> None:
+    right = report["by_name"]["TEST:RIGHT"]
+    assert (right["verdict"], right["findings"]) == ("right", [])
+    assert right["snaps_compared"] >= 3 and right["book_seq"] > 100
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_it_names_each_fault_and_no_other(report: Report, fault: str) -> None:
+    instrument = f"TEST:FAULT-{list(FAULTS).index(fault)}"
+    assert broken(report, instrument) == {FAULTS[fault][0]}, report["by_name"][instrument]
+    assert report["by_name"][instrument]["verdict"] == "wrong"
+
+
+@pytest.mark.parametrize("prefix", MISPLACED)
+def test_it_finds_the_instrument_of_a_wrong_subject(report: Report, prefix: str) -> None:
+    instrument = report["by_name"][MISPLACED[prefix]]
+    assert broken(report, MISPLACED[prefix]) == {"subject"}
+    assert {finding["subject"].rpartition(".")[0] for finding in instrument["findings"]} == {prefix}
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_right_writer_in_another_language_passes(
+    report: Report, others: dict[str, Command | str], language: str
+) -> None:
+    writer = others[language]
+    if isinstance(writer, str):
+        pytest.skip(writer)
+    other = report["by_name"][OTHERS[language]]
+    assert (other["verdict"], other["findings"]) == ("right", [])
+    assert other["snaps_compared"] >= 2 and other["trade_seq"] > 10
+
+
+def test_the_bus_itself_is_right(report: Report) -> None:
+    assert report["bus"] == [] and report["verdict"] == "wrong"
