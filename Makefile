@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 CORE := $(shell find ext -name '*.p[yx][xd]' -o -name '*.h') $(wildcard tests/doubles/*.p[yx]?)
 INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
+# Whatever the environment says: tests start hundreds of programs, and each would compile all of its modules again.
+export PYTHONDONTWRITEBYTECODE :=
 # Most tests wait for a process or a socket, not for the CPU. WORKERS=0 runs all in one process: for --pdb, or to see prints.
 WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
@@ -45,8 +47,9 @@ page-load: web  ## The trading page with 50 instruments and 20,000 level changes
 web: $(INSTALLED)  ## The trading page, built into mdstream/web (Node comes from PyPI, the rest from npm)
 	$(BIN)/python tools/build_web.py
 
+# A file is run by one process, so what its tests share is made once, and tests of what came of others see it. The long files come first.
 test: $(INSTALLED)  ## All tests on this Python, three at a time (ARGS is passed to pytest)
-	$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-quick: $(INSTALLED)  ## The tests that need no process and no socket, with fewer examples, in less than a minute
 	$(PYTEST) $(QUICK) --quick -p no:benchmark -n 2 --dist worksteal $(ARGS)
