@@ -348,6 +348,7 @@ def test_a_writer_whose_state_is_gone_hears_the_epoch_of_one_that_lives(
 ) -> None:
     async def scenario() -> None:
         async with await bus.connect(nats_server.url) as other:
+            await other.ensure_streams()
             ahead = await other.server_us() + 600_000_000
             far_ahead = ahead + 3_600_000_000
 
