@@ -10,12 +10,16 @@ from decimal import Decimal
 from typing import Any
 
 import msgpack
+import pytest
 from doubles.memory_sink import MemorySender, MemorySink
 
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.topic import Topic
 
 JSON, MSGPACK = 0, 1
+FORMATS = pytest.mark.parametrize("format", [JSON, MSGPACK], ids=["json", "msgpack"])
+"""For tests of both formats."""
+VIEWS = pytest.mark.parametrize(("depth", "group"), [(0, 1), (1, 1), (2, 1), (0, 5), (1, 2)])
 PRICE_EXP, SIZE_EXP = -2, -3
 SIDES = {"buy": 1, "sell": 2, None: 0}
 
@@ -306,3 +310,10 @@ class Client:
             else:
                 self.control.append(message)
         return messages
+
+
+def equals_feed(client: Client, feed: Feed) -> None:
+    """Each of its views is what the feed's book is."""
+    client.read()
+    for sub in client.subs.values():
+        assert (sub.bids, sub.asks) == feed.view(sub.topic.depth, sub.topic.group)

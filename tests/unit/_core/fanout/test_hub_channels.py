@@ -5,9 +5,7 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from support.fanout import JSON, MSGPACK, Subscription, trade_payload
-
-FORMATS = pytest.mark.parametrize("format", [JSON, MSGPACK], ids=["json", "msgpack"])
+from support.fanout import FORMATS, JSON, MSGPACK, Subscription, trade_payload
 
 
 def test_trades_come_in_order_and_only_those_after_subscribing(world):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mdstream._core.fanout.hub import Hub
-from support.fanout import JSON, MSGPACK, PRICE_EXP, SIZE_EXP, Client, Feed
+from support.fanout import FORMATS, JSON, PRICE_EXP, SIZE_EXP, Client, Feed
 
-FORMATS = pytest.mark.parametrize("format", [JSON, MSGPACK], ids=["json", "msgpack"])
 VIEWS = pytest.mark.parametrize(
     "view",
     [

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.fanout import JSON, MSGPACK
-
-FORMATS = pytest.mark.parametrize("format", [JSON, MSGPACK], ids=["json", "msgpack"])
+from support.fanout import FORMATS, JSON
 
 
 def blocked_client(world, *topics, format=JSON):
