@@ -58,7 +58,7 @@ conformance: $(INSTALLED)  ## All Autobahn cases, those of compression too, and 
 	$(PYTEST) tests/conformance tests/e2e/test_bench.py -m 'complete or not complete' $(ARGS)
 
 truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers, recorded markets with faults (many minutes; reports/truth.json)
-	$(PYTEST) tests/truth tests/integration/gateway/test_gateway_overload.py tests/e2e/test_stepped_clock.py -m complete $(ARGS)
+	$(PYTEST) tests/truth tests/integration/gateway/test_gateway_overload.py tests/e2e/test_stepped_clock.py tests/e2e/test_slow_client.py -m complete $(ARGS)
 
 candles: $(INSTALLED)  ## Candles of recorded trades, and of writers that are killed again and again (two minutes)
 	$(PYTEST) tests/integration/test_candles.py -m complete $(ARGS)

@@ -17,6 +17,7 @@ from mdstream.bus.embedded import EmbeddedNats
 from support.no_io import Guard
 
 SCENARIO_DEADLINE_S = 30.0
+FIGURE = "figure"
 
 # A run in the background of a shell ignores SIGINT, and so would the programs that tests start and interrupt.
 if threading.current_thread() is threading.main_thread():
@@ -86,3 +87,19 @@ def nats_server() -> Iterator[EmbeddedNats]:
     server = asyncio.run(EmbeddedNats.start())
     yield server
     asyncio.run(server.stop())
+
+
+@pytest.fixture
+def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """``report("figure")``: shown at the end of the run for the reader; no test fails by it."""
+    return lambda figure: record_property(FIGURE, figure)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """From the tests' reports: whichever process ran a test, they come to the one that speaks."""
+    done = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    figures = [text for report in done for name, text in report.user_properties if name == FIGURE]
+    if figures:
+        terminalreporter.section("figures")
+    for figure in figures:
+        terminalreporter.line(figure)

@@ -22,7 +22,6 @@ from mdstream.bus import connect as connect_bus
 from support.program import Program
 
 ROOT = Path(__file__).parents[2]
-FIGURE = "figure"
 
 
 class Clients:
@@ -166,18 +165,3 @@ async def _tapping(nats: str) -> AsyncIterator[TruthTap]:
 def tapping() -> Callable[[str], Any]:
     """``async with tapping(nats_url) as tap``: the truth of all books from now on."""
     return _tapping
-
-
-@pytest.fixture
-def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """``report("figure")``: shown at the end of the run for the reader; no test fails by it."""
-    return lambda figure: record_property(FIGURE, figure)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    done = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
-    figures = [text for report in done for name, text in report.user_properties if name == FIGURE]
-    if figures:
-        terminalreporter.section("figures")
-    for figure in figures:
-        terminalreporter.line(figure)

@@ -21,7 +21,6 @@ from support.page import Seen, opened
 SYMBOL = "BTC-USD"
 NAME = f"SIM:{SYMBOL}"
 SLICES_PER_S = 200
-FIGURE = "figure"
 
 Flat = tuple[list[int], list[int]]
 
@@ -267,19 +266,3 @@ def on_page(run: Callable[..., Any], nats_server: Any) -> Callable[[Scenario], N
         run(whole(), deadline_s=120)
 
     return play
-
-
-@pytest.fixture
-def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """``report("figure")``: shown at the end of the run for the reader; no test fails by it."""
-    return lambda figure: record_property(FIGURE, figure)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """From the tests' reports: whichever process ran a test, they come to the one that speaks."""
-    done = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
-    figures = [text for report in done for name, text in report.user_properties if name == FIGURE]
-    if figures:
-        terminalreporter.section("figures")
-    for figure in figures:
-        terminalreporter.line(figure)
