@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 
 MOST_DENIED = 8
 BATCH = 256
-"""Payloads applied before other tasks of the event loop get a turn."""
+"""Payloads applied before other tasks of the event loop get a turn,"""
+BATCH_BYTES = 64 * 1024
+"""and how large they may be together: a payload of 8,000 changes takes half a millisecond."""
 
 
 class InstrumentCore(Protocol):
@@ -117,6 +119,18 @@ class Replayed(enum.Enum):
     COMPLETE = enum.auto()  # to the end of the log, without a gap
     STARTED_LATE = enum.auto()  # the first payload does not follow the position: look further back
     HAS_GAP = enum.auto()  # numbers are missing within the log
+
+
+async def with_turns(log: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The same payloads; other tasks get a turn after each batch."""
+    count = size = 0
+    async with contextlib.aclosing(log):
+        async for payload in log:
+            yield payload
+            count, size = count + 1, size + len(payload)
+            if count >= BATCH or size >= BATCH_BYTES:
+                count = size = 0
+                await asyncio.sleep(0)
 
 
 class GapRecovery:
@@ -254,7 +268,7 @@ class GapRecovery:
             if replayed is not Replayed.STARTED_LATE or from_start:
                 break
             slack_s *= self._options.widening
-        while self._gate.held and self._gate.apply_held(BATCH):
+        while self._gate.held and self._gate.apply_held(BATCH, BATCH_BYTES):
             await asyncio.sleep(0)
         return replayed is Replayed.COMPLETE
 
@@ -305,13 +319,9 @@ class GapRecovery:
     ) -> AsyncGenerator[bytes, None]:
         """The log of this stream; other tasks get a turn after each batch."""
         log = self._bus.log(self._gate.subject, since_us=since_us, since_seq=since_seq, may_read=may_read)
-        async with contextlib.aclosing(log):
-            taken = 0
-            async for payload in log:
+        async with contextlib.aclosing(with_turns(log)) as paced:
+            async for payload in paced:
                 yield payload
-                taken += 1
-                if taken % BATCH == 0:
-                    await asyncio.sleep(0)
 
     def _may_lead_on(self, newest: bytes) -> bool:
         """Whether the log may lead beyond the position, by its newest message; that of a fenced writer does not count."""

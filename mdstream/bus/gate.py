@@ -139,15 +139,19 @@ class StreamGate:
             self.changed()
         return outcome
 
-    def apply_held(self, limit: int) -> bool:
-        """Applies up to ``limit`` held payloads; passes over those that do not follow, and returns whether there were none.
+    def apply_held(self, limit: int, limit_bytes: int | None = None) -> bool:
+        """Applies up to ``limit`` held payloads, and no more once they were ``limit_bytes``; passes over those that do not follow, and
+        returns whether there were none.
 
         What is ahead of numbers that came after it is dropped: no writer counts back.
         """
         ahead: list[tuple[bytes, float]] = []
-        overtaken = 0
+        overtaken = taken_bytes = 0
         for _ in range(min(limit, len(self.held))):
+            if limit_bytes is not None and taken_bytes >= limit_bytes:
+                break
             payload, at = self._pop()
+            taken_bytes += len(payload)
             outcome = self.apply(payload)
             if outcome == GAP:
                 ahead.append((payload, at))

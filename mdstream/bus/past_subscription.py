@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 PACE_S = 0.002
 """Messages that come due within this time are handed on together."""
 BATCH = 256
-"""Messages handed on before other tasks of the event loop get a turn."""
+"""Messages handed on before other tasks of the event loop get a turn,"""
+BATCH_BYTES = 64 * 1024
+"""and how large they may be together."""
 
 
 class PastSubscription:
@@ -77,11 +79,18 @@ class PastSubscription:
 
     def _deliver(self) -> None:
         self._timer = None
+        left_bytes = BATCH_BYTES
         for _ in range(BATCH):
             stream = self._next()
-            if self._closed or stream is None or self._clock.wait_s(stream.messages[0].stored_us) > 0:
+            if (
+                self._closed
+                or stream is None
+                or left_bytes <= 0
+                or self._clock.wait_s(stream.messages[0].stored_us) > 0
+            ):
                 break
             message = stream.pop()
+            left_bytes -= len(message.payload)
             try:
                 self._handler(message.subject, b"", message.payload, None)
             except Exception:

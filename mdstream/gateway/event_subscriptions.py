@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mdstream.auth.topic_grants import Verb
@@ -21,7 +21,7 @@ from mdstream.gateway.event_followers import Follower, Followers
 from mdstream.gateway.event_log import LoggedEvent, encode
 from mdstream.gateway.event_policies import DEVICE, NONE, Policy
 from mdstream.gateway.event_topics import EventTopic, EventTopics
-from mdstream.gateway.turns import Steps, Turns
+from mdstream.gateway.turns import TASK_US, Steps, Turns
 from mdstream.model import Channel
 from mdstream.topics import named_topic
 
@@ -51,6 +51,7 @@ class Desk(Protocol):
     def later(self, session: Session, task: asyncio.Task[None]) -> None: ...
     def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
     def end_instrument(self, core: Instrument, reason: str) -> asyncio.Future[None]: ...
+    def asker(self, session: Session) -> Hashable: ...
 
 
 class _Opened(NamedTuple):
@@ -87,8 +88,8 @@ class EventSubscriptions:
 
     # ---- begin
 
-    def subscribe(self, session: Session, command: SubscribeEvents) -> None:
-        """Raises CommandError."""
+    def subscribe(self, session: Session, command: SubscribeEvents) -> Steps:
+        """Raises CommandError, or returns what is left to do: a task answers."""
         names = self._check(session, command)
         count = len(names)
         charge_work(session, Work(count * LEVELS_PER_TOPIC, count), command.echo_bytes)
@@ -96,6 +97,7 @@ class EventSubscriptions:
         self._desk.tally(session)
         work = asyncio.get_running_loop().create_task(self._begin_once_open(session, command, names))
         self._desk.later(session, work)
+        return iter((TASK_US,))
 
     def _check(self, session: Session, command: SubscribeEvents) -> list[str]:
         """The topics that are meant. Raises CommandError."""
@@ -170,7 +172,7 @@ class EventSubscriptions:
 
     async def _open(self, session: Session, command: SubscribeEvents, text: str, name: str) -> _Opened:
         """Raises BusError, CommandError."""
-        topic = self._topics.find(name) or await self._topics.open(name)
+        topic = self._topics.find(name) or await self._topics.open(name, self._desk.asker(session))
         resume = await self._known(topic, *command.resume.get(text, (0, None)))
         policy = self._topics.policies.of(name)
         how = self._how(session, policy, command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,8 @@ from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError, PayloadError
 from mdstream.gateway.event_log import EventLog, TotalBytes
 from mdstream.gateway.event_policies import Policies
+from mdstream.gateway.openings import Openings
+from mdstream.gateway.turns import Wake, at_once
 from mdstream.model import Channel
 from mdstream.printable import printable
 
@@ -39,14 +41,12 @@ KEPT_S: Final = 30.0
 """How long a topic is followed that nobody asks for: clients come back."""
 MOST_LOGGED: Final = 100
 """Refused messages that the log tells."""
-AT_ONCE: Final = 64
-"""Topics that are opened at a time."""
 
 
 class EventTopic:
     """One that is followed. ``reader.seq``: the newest number that is known; ``topic.seq``: the newest that was sent to all."""
 
-    __slots__ = ("asked_s", "is_open", "is_planned", "log", "name", "opening", "reader", "topic")
+    __slots__ = ("asked_s", "is_open", "is_planned", "log", "name", "reader", "topic")
 
     def __init__(self, name: str, log: EventLog, topic: ComposedTopic) -> None:
         self.name = name
@@ -56,7 +56,6 @@ class EventTopic:
         self.is_open = False
         self.is_planned = False
         """What has come is sent in the next turn of the loop: all of one read together."""
-        self.opening: asyncio.Task[None] | None = None
         self.asked_s = 0.0
 
     @property
@@ -67,7 +66,10 @@ class EventTopic:
 class EventTopics:
     """All topics whose events this gateway shows now."""
 
-    def __init__(self, config: GatewayConfig, hub: Hub, *, wall_us: Callable[[], int]) -> None:
+    def __init__(
+        self, config: GatewayConfig, hub: Hub, *, wall_us: Callable[[], int], wake: Wake = at_once
+    ) -> None:
+        """``wake`` is given what lets tasks go on."""
         self.policies = Policies(config.events_topics)
         self.restarted: Callable[[EventTopic], object] = lambda topic: None
         """Called when the stream is another one: what was subscribed to ends."""
@@ -82,7 +84,8 @@ class EventTopics:
         self._begun: asyncio.Task[None] | None = None
         self._topics: dict[str, EventTopic] = {}
         self._total = TotalBytes()
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._wake = wake
+        self._openings: Openings[str] = Openings(self._open, self._is_open, wake=wake)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[EventTopic]:
@@ -162,50 +165,47 @@ class EventTopics:
         found.asked_s = _now_s()
         return found
 
-    async def open(self, name: str) -> EventTopic:
-        """Follows it, unless it is followed already. Raises CommandError ``unavailable``."""
+    async def open(self, name: str, asker: Hashable) -> EventTopic:
+        """Follows it, unless it is followed already. Askers take turns. Raises CommandError ``unavailable``."""
         await self.begin()
-        found = self._topics.get(name)
-        if found is None:
-            if len(self._topics) >= self._config.max_event_topics:
-                self._give_up(_now_s())
-            if len(self._topics) >= self._config.max_event_topics:
-                raise CommandError(
-                    ErrorCode.UNAVAILABLE,
-                    "this gateway follows as many topics as it can; try another one",
-                )
-            found = self._topics[name] = self._make(name)
-            found.opening = asyncio.get_running_loop().create_task(self._open(found))
-            found.opening.add_done_callback(_heed)
-        found.asked_s = _now_s()
-        try:
-            if found.opening is not None:
-                await asyncio.shield(found.opening)
-        except BusError as error:
-            raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
+        while (found := self.find(name)) is None:  # it may be given up before this goes on
+            with self._openings.asked(asker, [name]) as done:
+                try:
+                    await done
+                except BusError as error:
+                    raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
         return found
 
+    def _is_open(self, name: str) -> bool:
+        return self.find(name) is not None
+
     def _make(self, name: str) -> EventTopic:
+        if len(self._topics) >= self._config.max_event_topics:
+            self._give_up(_now_s())
+        if len(self._topics) >= self._config.max_event_topics:
+            raise CommandError(
+                ErrorCode.UNAVAILABLE, "this gateway follows as many topics as it can; try another one"
+            )
         source = EventLog(name, self._total)
         topic = self._hub.compose(name, Channel.EVENTS.value, 0, source, epoch=self.stream.epoch)
         source.sub = topic.number
         return EventTopic(name, source, topic)
 
-    async def _open(self, topic: EventTopic) -> None:
+    async def _open(self, name: str) -> None:
+        topic = self._topics[name] = self._make(name)
         try:
-            async with self._slots:
-                last = await self.stream.last(topic.name)
-                if last is not None:
-                    topic.log.begin(last.seq)
-                    self._hub.publish(topic.topic, last.seq, self._wall_us())  # nobody is there yet
-                topic.reader = self.stream.reader(
-                    topic.name, partial(self._receive, topic), partial(self._restarted, topic)
-                )
-                await topic.reader.open(after=topic.log.newest)
+            last = await self.stream.last(name)
+            if last is not None:
+                topic.log.begin(last.seq)
+                self._hub.publish(topic.topic, last.seq, self._wall_us())  # nobody is there yet
+            topic.reader = self.stream.reader(
+                name, partial(self._receive, topic), partial(self._restarted, topic)
+            )
+            await topic.reader.open(after=topic.log.newest)
         except BaseException:
             self._forget(topic)
             raise
-        topic.is_open, topic.opening = True, None
+        topic.is_open, topic.asked_s = True, _now_s()
 
     # ---- what comes
 
@@ -262,9 +262,13 @@ class EventTopics:
     def _drop(self, topic: EventTopic) -> None:
         self._forget(topic)
         if topic.reader is not None:
-            task = asyncio.get_running_loop().create_task(topic.reader.close())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._wake(partial(self._end, topic, topic.reader), None)  # thousands may go in one sweep
+
+    def _end(self, topic: EventTopic, reader: NumberedReader) -> None:
+        task = asyncio.get_running_loop().create_task(reader.close())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: topic.log.clear())  # something may have come meanwhile
 
     async def close(self) -> None:
         """Stores what was acknowledged, and ends."""
@@ -272,8 +276,11 @@ class EventTopics:
             await self._positions.close()
         if self._publisher is not None:
             await self._publisher.close()
+        await self._openings.close()
         for topic in self:
-            self._drop(topic)
+            self._forget(topic)
+            if topic.reader is not None:
+                self._end(topic, topic.reader)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._stream is not None:
             await self._stream.close()

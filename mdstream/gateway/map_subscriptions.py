@@ -29,7 +29,7 @@ from mdstream.gateway.map_puts import MapPuts
 from mdstream.gateway.map_topics import MapTopics
 from mdstream.gateway.open_map import OpenMap, View, ViewKey
 from mdstream.gateway.presence import Presence
-from mdstream.gateway.turns import Steps, Turns
+from mdstream.gateway.turns import TASK_US, Steps, Turns
 from mdstream.maps import presence_value
 from mdstream.model import Channel, State, StateCode
 
@@ -90,6 +90,7 @@ class MapSubscriptions:
             replaced=self._replaced,
             told=self._tell,
             is_silent=self.alive.is_silent,
+            wake=turns.wakes.add,
         )
         self.puts = MapPuts(config, desk, self._find, now_s)
         self._joined: dict[Session, dict[int, str]] = {}
@@ -102,8 +103,8 @@ class MapSubscriptions:
 
     # ---- subscribe
 
-    def subscribe(self, session: Session, command: SubscribeMap | SubscribePresence) -> Steps | None:
-        """Raises CommandError, or returns the steps of the answer; None: it is answered once the maps are read."""
+    def subscribe(self, session: Session, command: SubscribeMap | SubscribePresence) -> Steps:
+        """Raises CommandError, or returns the steps of the answer, or of what a task will answer once the maps are read."""
         if isinstance(command, SubscribePresence) and not command.interval_ms:
             command = replace(command, interval_ms=usual_ms(self._config))
         wanted, identity = self._check(session, command), client_of(session).identity
@@ -115,7 +116,7 @@ class MapSubscriptions:
         client_of(session).opening += len(wanted)
         self._desk.tally(session)
         self._later(session, self._begin_once_read(session, command, wanted, identity))
-        return None
+        return iter((TASK_US,))
 
     def _check(
         self, session: Session, command: SubscribeMap | SubscribePresence
@@ -140,7 +141,10 @@ class MapSubscriptions:
         identity: Identity,
     ) -> None:
         try:
-            found = [await self._open(command.channel, topic, place) for topic, place in wanted.items()]
+            asker = self._desk.asker(session)
+            found = [
+                await self._open(command.channel, topic, place, asker) for topic, place in wanted.items()
+            ]
         except CommandError as error:
             if session.open:
                 self._desk.refuse(session, command.id, error)
@@ -151,21 +155,25 @@ class MapSubscriptions:
         if session.open:
             self._turns.run(session, self._begin_all(session, command, found, wanted, identity))
 
-    async def _open(self, channel: Channel, topic: str, place: tuple[int, int] | None) -> OpenMap:
+    async def _open(
+        self, channel: Channel, topic: str, place: tuple[int, int] | None, asker: Hashable
+    ) -> OpenMap:
         try:
             async with asyncio.timeout(self._config.open_timeout_ms / 1000):
                 if channel is Channel.PRESENCE:
                     await self.alive.begin()
-                found = self.topics.find(channel, topic) or await self.topics.open(channel, topic)
+                found = self.topics.find(channel, topic) or await self.topics.open(channel, topic, asker)
         except (TimeoutError, BusError):
             raise _unavailable(channel, topic) from None
         if place is not None and _is_behind(found, place):
             await _wait(found.reach(place[1]), AHEAD_S)
         return found
 
-    async def _find(self, topic: str) -> OpenMap:
+    async def _find(self, session: Session, topic: str) -> OpenMap:
         """Raises CommandError."""
-        return self.topics.find(Channel.MAP, topic) or await self._open(Channel.MAP, topic, None)
+        return self.topics.find(Channel.MAP, topic) or await self._open(
+            Channel.MAP, topic, None, self._desk.asker(session)
+        )
 
     def _begin_all(
         self,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mdstream.bus.map_keeper import MapKeeper
 from mdstream.bus.map_reader import MapReader, MapStream
@@ -13,6 +14,8 @@ from mdstream.bus.map_streams import MAPS, PRESENCE
 from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError
 from mdstream.gateway.open_map import OpenMap
+from mdstream.gateway.openings import Openings
+from mdstream.gateway.turns import Wake, at_once
 from mdstream.model import Channel
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ LOOK_S: Final = 5.0
 """How often it is looked whether the streams are still the same ones."""
 
 Replaced = Callable[[list["ComposedTopic"]], None]
+_Key: TypeAlias = tuple[Channel, str]
 
 
 class MapTopics:
@@ -44,9 +48,10 @@ class MapTopics:
         replaced: Replaced,
         told: Callable[[OpenMap], None],
         is_silent: Callable[[str], bool],
+        wake: Wake = at_once,
     ) -> None:
         """``replaced``: what clients have of these topics means nothing any more. ``told``: a map has become stale, or is not any
-        more. ``is_silent``: whether a gateway gave no sign of life."""
+        more. ``is_silent``: whether a gateway gave no sign of life. ``wake`` is given what lets tasks go on."""
         self._most = config.max_maps
         self._most_bytes = config.max_map_bytes
         self._hub = hub
@@ -55,10 +60,12 @@ class MapTopics:
         self._replaced = replaced
         self._told = told
         self._streams: dict[Channel, MapStream] = {}
-        self._maps: dict[tuple[Channel, str], OpenMap] = {}
+        self._maps: dict[_Key, OpenMap] = {}
         self._keeper = MapKeeper(wall_us=wall_us, now_s=now_s, is_silent=is_silent)
         self._looked_s = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = wake
+        self._openings: Openings[_Key] = Openings(self._open, self._is_open, wake=wake)
 
     def __iter__(self) -> Iterator[OpenMap]:
         return iter(list(self._maps.values()))
@@ -85,18 +92,27 @@ class MapTopics:
         found.asked_s = self._now_s()
         return found
 
-    async def open(self, channel: Channel, topic: str) -> OpenMap:
-        """Reads it, unless it is read; bound the time. Raises CommandError ``unavailable``."""
+    async def open(self, channel: Channel, topic: str, asker: Hashable) -> OpenMap:
+        """Reads it, unless it is read; bound the time. Askers take turns. Raises CommandError ``unavailable``."""
+        while (found := self.find(channel, topic)) is None:  # it may be given up before this goes on
+            with self._openings.asked(asker, [(channel, topic)]) as done:
+                try:
+                    await done
+                except BusError as error:
+                    raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
+        return found
+
+    def _is_open(self, key: _Key) -> bool:
+        return self.find(*key) is not None
+
+    async def _open(self, key: _Key) -> None:
+        channel, topic = key
         stream = self._streams.get(channel)
         if stream is None or not stream.bus.connected:
             raise CommandError(ErrorCode.UNAVAILABLE, "NATS is not connected; try again")
-        found = self._maps.get((channel, topic)) or self._make(stream, channel, topic)
+        found = self._maps.get(key) or self._make(stream, channel, topic)
         found.asked_s = self._now_s()
-        try:
-            await found.reader.open()
-        except BusError as error:
-            raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
-        return found
+        await found.reader.open()
 
     def _make(self, stream: MapStream, channel: Channel, topic: str) -> OpenMap:
         if self._is_full():
@@ -163,7 +179,10 @@ class MapTopics:
             elif each.asked_s <= idle_before_s and not each.is_busy:
                 del self._maps[key]
                 each.close()
-                self._spawn(each.reader.close())
+                self._wake(partial(self._end, each.reader), None)  # thousands may go in one sweep
+
+    def _end(self, reader: MapReader) -> None:
+        self._spawn(reader.close())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -172,6 +191,7 @@ class MapTopics:
 
     async def close(self) -> None:
         await self._keeper.close()
+        await self._openings.close()
         for each in self:
             each.close()
         self._maps.clear()

@@ -26,6 +26,7 @@ from mdstream.gateway.candles_page import CandlesPage
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.drain import close_all, drain
 from mdstream.gateway.event_metrics import EventCollector
+from mdstream.gateway.heap import Heap
 from mdstream.gateway.inspection import Inspection
 from mdstream.gateway.instruments_page import PATH as INSTRUMENTS_PATH
 from mdstream.gateway.instruments_page import InstrumentsPage
@@ -53,6 +54,7 @@ log = logging.getLogger("mdstream.gateway")
 _SWEEP_S: Final = 1.0
 _SHOW_S: Final = 0.2
 _LOOK_AT_FILES_S: Final = 2.0
+_LOOK_AT_HEAP_S: Final = 10.0
 _TICKS_TO_HEARTBEAT: Final = 8
 _CLOSE_WAIT_S: Final = 3.0
 
@@ -459,6 +461,7 @@ class Gateway:
             upkeep.add(work, every_s=_SWEEP_S)
         if self._authenticator is not None:
             upkeep.add(self._authenticator.look_at_files, every_s=_LOOK_AT_FILES_S, later=True)
+        upkeep.add(Heap().look, every_s=_LOOK_AT_HEAP_S, later=True)
         if self._usage is not None:
             upkeep.add(self._usage.tick)
         upkeep.add(lambda: self.ticked())

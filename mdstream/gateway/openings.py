@@ -1,4 +1,4 @@
-"""The openings of instruments, in a fair order: those who ask take turns, and an opening ends with the last who waits for it."""
+"""The openings of instruments and topics, in a fair order: those who ask take turns, and an opening ends with the last who waits for it."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Openings(Generic[T]):
         if waiting + more > max(self._least_share, self._most // len(self._waiting)):
             raise CommandError(
                 ErrorCode.UNAVAILABLE,
-                "too many instruments wait to be opened; ask for fewer, or try again later",
+                "too much waits to be opened already; ask for less, or try again later",
             )
 
     def _leave(self, ask: _Ask[T]) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mdstream.codes import OVERLOAD, CloseCode
 from mdstream.gateway import messages
+from mdstream.gateway.heap import memory_bytes, trim
 from mdstream.gateway.overload import Load, Overload
 from mdstream.gateway.sockets import unread_bytes
 from mdstream.gateway.strain import Strain
@@ -33,8 +30,6 @@ log = logging.getLogger("mdstream.gateway.relief")
 LOOK_S: Final = 0.25
 SHARE: Final = 20
 """One in so many clients is shed at a time."""
-_STATM: Final = Path("/proc/self/statm")
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Desk(Protocol):
@@ -44,14 +39,6 @@ class Desk(Protocol):
     subscriptions: Subscriptions
 
     def newest_first(self) -> Iterator[Session]: ...
-
-
-def memory_bytes() -> int:
-    """What this process has in memory; 0 where the system does not tell."""
-    try:
-        return int(_STATM.read_bytes().split()[1]) * _PAGE
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 class Relief:
@@ -159,7 +146,7 @@ class Relief:
                 self.memory_bytes,
                 self._max_memory,
             )
-            _trim()
+            trim()
 
     # ---- who must go
 
@@ -184,9 +171,3 @@ class Relief:
                 self.shed_total["clients"] += 1
                 session.close(CloseCode.OVER_CAPACITY, "this gateway is short of memory")
             yield
-
-
-def _trim() -> None:
-    """Has the C library (glibc) give back what is free."""
-    with suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)

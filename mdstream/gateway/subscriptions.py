@@ -110,7 +110,7 @@ class Subscriptions:
             wall_us=wall_us,
             now_s=time.monotonic,
         )
-        self.event_topics = EventTopics(config, hub, wall_us=wall_us)
+        self.event_topics = EventTopics(config, hub, wall_us=wall_us, wake=desk.turns.wakes.add)
         self.events = EventSubscriptions(config, hub, self.event_topics, self, desk.turns)
         instruments.end_subscriptions_by(self.end_instrument)
 
@@ -125,14 +125,14 @@ class Subscriptions:
         self.check_load()
         self.candles.subscribe(session, command)
 
-    def subscribe_map(self, session: Session, command: SubscribeMap | SubscribePresence) -> Steps | None:
+    def subscribe_map(self, session: Session, command: SubscribeMap | SubscribePresence) -> Steps:
         """To maps, or to who is present."""
         self.check_load()
         return self.maps.subscribe(session, command)
 
-    def subscribe_events(self, session: Session, command: SubscribeEvents) -> None:
+    def subscribe_events(self, session: Session, command: SubscribeEvents) -> Steps:
         self.check_load()
-        self.events.subscribe(session, command)
+        return self.events.subscribe(session, command)
 
     def subscribe(self, session: Session, command: Subscribe) -> Steps:
         """Raises CommandError, or returns the steps of the answer; those of a command with many names may raise it, too."""

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from mdstream.codes import OVERLOAD, CloseCode
+from mdstream.gateway.heap import memory_bytes
 from mdstream.gateway.overload import DOWN_S, SHEDS, UP_S
-from mdstream.gateway.relief import LOOK_S, memory_bytes
+from mdstream.gateway.relief import LOOK_S
 
 BIDS, ASKS = [1000, 5, 999, 6], [1001, 7, 1002, 8]
 LATE_S = 0.2

@@ -174,6 +174,13 @@ def test_draining_stops_at_its_limit_and_at_a_gap() -> None:
     assert list(bench.gate.held) == [b"5"]
 
 
+def test_draining_stops_when_it_has_taken_enough_bytes() -> None:
+    bench = Bench()
+    bench.receive(1, 2, 3)
+    assert bench.gate.apply_held(10, 2) and bench.core.seq == 2
+    assert bench.gate.apply_held(10, 2) and bench.core.seq == 3
+
+
 def test_a_gate_that_was_closed_holds_and_knows_until_when_it_was_complete() -> None:
     bench = live()
     bench.gate.close()

@@ -28,8 +28,8 @@ class Stream:
     def pop(self) -> PastMessage:
         return self.messages.popleft()
 
-    def put(self, *stored_us: int) -> None:
-        self.messages += [PastMessage(us, b"md.X.Y.book", str(us).encode()) for us in stored_us]
+    def put(self, *stored_us: int, digits: int = 1) -> None:
+        self.messages += [PastMessage(us, b"md.X.Y.book", b"%0*d" % (digits, us)) for us in stored_us]
 
 
 class Past:
@@ -130,6 +130,10 @@ def test_others_have_their_turn_in_a_long_row(run) -> None:
         past.subscription._deliver()
         assert len(past.came) == 256
         assert len(await past.settle()) == 1000
+        past.one.put(*range(2000, 2040), digits=4_000)
+        past.subscription._deliver()
+        assert len(past.came) == 17, "large ones take long: 64 KiB are enough"
+        assert len(await past.settle()) == 40
         await past.subscription.close()
 
     run(scenario())

@@ -203,7 +203,7 @@ def test_beyond_the_bound_those_with_their_share_are_refused_and_others_are_not(
         asks = [work.asks("attacker", *(f"N{i}.{j}" for j in range(10))) for i in range(41)]
         await turns()
         assert [ask.done() for ask in asks] == [False] * 40 + [True]
-        with pytest.raises(CommandError, match="too many instruments wait to be opened"):
+        with pytest.raises(CommandError, match="too much waits to be opened already"):
             await asks[-1]
         honest = [work.asks("honest", name) for name in "AB"]
         many = work.asks("another", *(f"M{i}" for i in range(500)))  # nothing else waits for him

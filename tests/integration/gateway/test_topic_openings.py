@@ -1,0 +1,62 @@
+"""Topics of events and maps are opened a few at a time, and those who ask take turns: one who asks for hundreds delays others by one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from mdstream.bus.map_reader import MapReader
+from mdstream.bus.numbered import NumberedStream
+from mdstream.gateway.openings import AT_ONCE_OF_ONE
+
+MANY = 3 * AT_ONCE_OF_ONE
+
+
+class Slow:
+    """Lets nothing whose name begins with ``slow.`` go on before ``go_on``."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.go_on = asyncio.Event()
+
+    async def wait(self, name: str) -> None:
+        if name.startswith("slow."):
+            self.begun.append(name)
+            await self.go_on.wait()
+
+
+@pytest.mark.parametrize("channel", ["events", "map"])
+def test_one_who_asks_for_many_topics_does_not_hold_up_others(
+    run, nats_server, gateway, ws, monkeypatch, channel: str
+) -> None:
+    async def scenario() -> None:
+        slow = Slow()
+        last, load = NumberedStream.last, MapReader.open
+
+        async def slow_last(stream: NumberedStream, name: str) -> Any:
+            await slow.wait(name)
+            return await last(stream, name)
+
+        async def slow_open(reader: MapReader) -> None:
+            await slow.wait(reader.topic)
+            await load(reader)
+
+        monkeypatch.setattr(NumberedStream, "last", slow_last)
+        monkeypatch.setattr(MapReader, "open", slow_open)
+        ask = {"op": "subscribe", "channel": channel}
+        async with gateway(nats_server.url) as server:
+            greedy, modest = await ws.open(server.port, "json"), await ws.open(server.port, "json")
+            for number in range(MANY):
+                greedy.send(ask | {"topics": [f"slow.{number}"]})
+            while len(slow.begun) < AT_ONCE_OF_ONE:
+                await asyncio.sleep(0.01)
+            modest.send(ask | {"topics": ["quick"]})
+            assert (await modest.until("subscribed"))["topic"] == "quick"
+            assert len(slow.begun) == AT_ONCE_OF_ONE
+            slow.go_on.set()
+            came = {(await greedy.until("subscribed"))["topic"] for _ in range(MANY)}
+            assert came == {f"slow.{number}" for number in range(MANY)}
+
+    run(scenario())
