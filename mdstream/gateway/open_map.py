@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mdstream.codes import ErrorCode
@@ -86,6 +86,8 @@ class OpenMap:
         self.is_busy = False
         """A whole map is being stored."""
         self.tell_loaded: Callable[[], None] = lambda: None
+        self.tell_set: Callable[[Iterable[str]], None] = lambda keys: None
+        """Called when keys were set."""
         self.tell_dropped: Callable[[str], None] = lambda node: None
         """Called when all entries of a gateway were removed."""
         self._hub = hub
@@ -206,6 +208,8 @@ class OpenMap:
         for view in self.views.values():
             if view.timer is None and view.source.is_touched(applied):
                 self._publish_soon(view)
+        if applied.set:
+            self.tell_set(applied.set)
         if change is not None and change.drop_node is not None:
             self.tell_dropped(change.drop_node)
 
