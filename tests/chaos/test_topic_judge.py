@@ -128,6 +128,15 @@ def test_at_most_once_is_once() -> None:
     lines = [[LIFE, 1], raw(1, topic), had(1, topic), raw(2, topic), had(2, topic)]
     assert of_devices(lines, topic=topic) == {}
     assert of_devices(lines[:3], topic=topic) == {"lost": 1}
+    assert of_devices([*lines, raw(2, topic)], topic=topic) == {"untold": 1}
+
+
+def test_what_was_held_back_for_a_gap_may_come_again_as_new() -> None:
+    topic = "plain.t1"
+    lines = [[LIFE, 1], raw(2, topic), raw(1, topic), had(1, topic), raw(2, topic), had(2, topic)]
+    assert of_devices(lines, topic=topic) == {}
+    of_each = [[LIFE, 1], raw(2), raw(1), had(1), raw(2), had(2)]
+    assert of_devices(of_each) == {"untold": 1, "out of order": 1}
     again = [*lines, [LIFE, 2], raw(2, topic, redelivered=True), had(2, topic)]
     assert of_devices(again, topic=topic) == {"twice": 1}
 

@@ -25,6 +25,8 @@ from mdstream.errors import ClientError
 
 EVENT_TAG = 11
 AGAIN_S = 0.5
+LATE, LATE_S = 0.05, 8.0
+"""So many events are acknowledged late, and how late at most: after they were sent again."""
 POLICY = Policy(persist=True, backoff_base_s=0.2, backoff_cap_s=2.0, recover_timeout_s=3.0)
 KEYS = 30
 S = TypeVar("S")
@@ -72,7 +74,11 @@ class Device:
 
     def _take(self, found: Events, event: Event) -> None:
         self.journal.note(journal.EVENT, event.topic, event.seq, event.data)
-        found.acknowledge(event)
+        if self.chance.random() >= LATE:
+            found.acknowledge(event)
+        else:
+            late_s = LATE_S * self.chance.random()
+            asyncio.get_running_loop().call_later(late_s, found.acknowledge, event)
 
     async def _open(self, topic: str) -> None:
         interval_ms = self.chance.choice([0, 100])
