@@ -46,7 +46,18 @@ AT_ONCE: Final = 64
 class EventTopic:
     """One that is followed. ``reader.seq``: the newest number that is known; ``topic.seq``: the newest that was sent to all."""
 
-    __slots__ = ("asked_s", "is_open", "is_planned", "log", "name", "opening", "reader", "topic")
+    __slots__ = (
+        "asked_s",
+        "is_open",
+        "is_planned",
+        "log",
+        "looking",
+        "looks",
+        "name",
+        "opening",
+        "reader",
+        "topic",
+    )
 
     def __init__(self, name: str, log: EventLog, topic: ComposedTopic) -> None:
         self.name = name
@@ -57,6 +68,9 @@ class EventTopic:
         self.is_planned = False
         """What has come is sent in the next turn of the loop: all of one read together."""
         self.opening: asyncio.Task[None] | None = None
+        self.looks = asyncio.Lock()
+        self.looking: asyncio.Task[None] | None = None
+        """It asks for the newest number as soon as the one before it is done."""
         self.asked_s = 0.0
 
     @property
@@ -84,6 +98,7 @@ class EventTopics:
         self._total = TotalBytes()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looks: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[EventTopic]:
         return iter(list(self._topics.values()))
@@ -207,6 +222,24 @@ class EventTopics:
             raise
         topic.is_open, topic.opening = True, None
 
+    async def come_to_newest(self, topic: EventTopic) -> None:
+        """Returns once it has, and has sent, all that was stored when this was called: those of other gateways may have been sent that.
+        Raises BusError."""
+        if topic.looking is None:
+            topic.looking = asyncio.get_running_loop().create_task(self._come_to_newest(topic))
+            topic.looking.add_done_callback(_heed)
+            self._looks.add(topic.looking)
+            topic.looking.add_done_callback(self._looks.discard)
+        await asyncio.shield(topic.looking)
+
+    async def _come_to_newest(self, topic: EventTopic) -> None:
+        """Whoever comes while one asks shares the next question."""
+        async with topic.looks:
+            topic.looking = None
+            if topic.reader is not None:
+                await topic.reader.come_to_newest()
+                await asyncio.sleep(0)  # what has come is sent in the next turn
+
     # ---- what comes
 
     def _receive(self, topic: EventTopic, message: Numbered) -> None:
@@ -274,7 +307,9 @@ class EventTopics:
             await self._publisher.close()
         for topic in self:
             self._drop(topic)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for look in self._looks:
+            look.cancel()
+        await asyncio.gather(*self._tasks, *self._looks, return_exceptions=True)
         if self._stream is not None:
             await self._stream.close()
 
