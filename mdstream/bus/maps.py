@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import nats.errors
 
 from mdstream.bus import map_streams, streams
-from mdstream.bus.map_streams import MAPS, PRESENCE, MapKind
+from mdstream.bus.map_streams import MAPS, PRESENCE, Found, MapKind
 from mdstream.errors import BusConflict, BusError, BusUnavailable
 from mdstream.maps import Change, MapState, encode_change, pages_of
 
@@ -61,8 +61,8 @@ class Put(NamedTuple):
     is_duplicate: bool
 
 
-async def ensure_maps(bus: Bus, kind: MapKind) -> int:
-    """Creates the stream if it does not exist; returns its epoch: when it was created, in µs. Raises BusError, BusUnavailable."""
+async def ensure_maps(bus: Bus, kind: MapKind) -> Found:
+    """Creates the stream if it does not exist. Raises BusError, BusUnavailable."""
     try:
         return await map_streams.ensure(bus.jetstream, bus.options.streams, kind)
     except (nats.errors.Error, TimeoutError) as error:

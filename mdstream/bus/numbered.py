@@ -273,6 +273,10 @@ class NumberedStream:
         """The newest that is stored. Raises as ``read``."""
         return await self._direct.last(f"{self._prefix}.{name}")
 
+    async def at(self, seq: int) -> Numbered | None:
+        """The message with this number, of any name, or None. Raises as ``read``."""
+        return await self._direct.at(seq)
+
     async def newest(self, name: str) -> int:
         """The number of the newest that is stored, as the stream's leader knows; 0: there is none. Raises BusError, BusUnavailable."""
         stored = await self._bus.newest_stored(self._stream, f"{self._prefix}.{name}")

@@ -266,7 +266,6 @@ def test_who_is_present_is_the_same_on_every_gateway(run, nats_server: EmbeddedN
 
 def test_the_entries_of_a_dead_gateway_go(run, nats_server: EmbeddedNats, monkeypatch) -> None:
     monkeypatch.setattr("mdstream.gateway.alive.SILENT_S", 0.5)
-    monkeypatch.setattr("mdstream.gateway.alive.EVERY_S", 0.2)
 
     async def scenario() -> None:
         async with gateways(nats_server.url, 1) as (gateway,), connect_bus_of(nats_server) as bus:
@@ -288,8 +287,16 @@ async def joined(client: Any, topic: str) -> Any:
         await asyncio.sleep(0.05)
 
 
-def test_a_lost_stream_of_presence_is_written_again(run, nats_server: EmbeddedNats, monkeypatch) -> None:
+@pytest.mark.parametrize("says_so", [True, False])
+def test_a_lost_stream_of_presence_is_written_again(
+    run, nats_server: EmbeddedNats, monkeypatch, says_so
+) -> None:
+    """After all of a cluster was restarted, its streams in memory are empty, and say that they were created as before."""
     monkeypatch.setattr("mdstream.gateway.map_topics.LOOK_S", 0.2)
+    monkeypatch.setattr("mdstream.bus.map_reader.DOUBT_S", 0.01)
+    if not says_so:
+        monkeypatch.setattr("mdstream.bus.streams.created_us", lambda told: 1_700_000_000_000_000)
+        monkeypatch.setattr("mdstream.bus.numbered.created_us", lambda told: 1_700_000_000_000_000)
 
     async def scenario() -> None:
         async with gateways(nats_server.url) as (one, two), connect_bus_of(nats_server) as bus:
