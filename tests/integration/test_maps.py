@@ -15,11 +15,12 @@ from mdstream.bus import connect as connect_bus
 from mdstream.bus import maps as bus_maps
 from mdstream.bus.map_reader import MapReader, MapStream
 from mdstream.bus.map_streams import MAPS, PRESENCE
-from mdstream.client import PutConflict, PutRefused, SubscriptionRefused, connect
+from mdstream.client import Policy, PutConflict, PutRefused, SubscriptionRefused, connect
 from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.maps import Change, MapState
 
 WAIT_S = 20.0
+QUICK = Policy(backoff_base_s=0.01, backoff_cap_s=0.1)
 
 
 @contextlib.asynccontextmanager
@@ -260,6 +261,35 @@ def test_who_is_present_is_the_same_on_every_gateway(run, nats_server: EmbeddedN
             async with connect(two.url) as carol:
                 left = await carol.presence("room", interval_ms=100)
                 await until(lambda: left.count == 0)
+
+    run(scenario())
+
+
+def test_a_gateway_that_ends_leaves_no_ghost(run, nats_server: EmbeddedNats, monkeypatch) -> None:
+    """Nobody waits for its silence: it takes its entries with it."""
+    monkeypatch.setattr("mdstream.gateway.alive.SILENT_S", 1_000.0)
+
+    async def scenario() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            first = await stack.enter_async_context(contextlib.AsyncExitStack())
+            urls = []
+            for of_one in (first, stack):
+                (gateway,) = await of_one.enter_async_context(gateways(nats_server.url, 1))
+                urls.append(gateway.url)
+            clients = [
+                await stack.enter_async_context(
+                    connect(urls[number % 2 :] + urls[: number % 2], policy=QUICK)
+                )
+                for number in range(4)
+            ]
+            rooms = [
+                await each.presence("room", join=True, who=True, info=number, interval_ms=100)
+                for number, each in enumerate(clients)
+            ]
+            await until(lambda: all(each.count == 4 for each in rooms))
+            await first.aclose()
+            await until(lambda: all(each.trusted and each.count == 4 for each in rooms))
+            assert sorted(each.info for each in rooms[0].sessions.values()) == [0, 1, 2, 3]
 
     run(scenario())
 
