@@ -234,17 +234,23 @@ class OpenMap:
     # ---- what became of a change
 
     def outcome(self, seq: int, change: Change) -> Applied | None:
-        """What a change did; None: it has not come yet. Of one that was in the whole map that was read, it is told by what it set."""
+        """What a change did; None: it has not come yet. Of one that was in the whole map that was read, it is told by what it set. Raises
+        CommandError ``unavailable`` where others have set that since."""
         if seq > self.state.seq:
             return None
         if seq in self._refused:
             return self._refused[seq]
         if seq > self._known_from or any(self.state.rev(key) == seq for key in change.set):
             return Applied(Outcome.APPLIED)
-        return Applied(Outcome.CONFLICT) if change.expect else Applied(Outcome.APPLIED)
+        if change.expect:
+            raise CommandError(
+                ErrorCode.UNAVAILABLE,
+                "it is not known what the change did: others have changed the same keys since",
+            )
+        return Applied(Outcome.APPLIED)
 
     async def wait_for(self, seq: int, change: Change) -> Applied:
-        """Returns when it is known what the change with this number did; bound the time."""
+        """Returns when it is known what the change with this number did; bound the time. Raises CommandError ``unavailable``."""
         while (found := self.outcome(seq, change)) is None:
             waiting = self._waiting.get(seq)
             if waiting is None:

@@ -28,6 +28,7 @@ AGAIN_S = 0.5
 LATE, LATE_S = 0.05, 8.0
 """So many events are acknowledged late, and how late at most: after they were sent again."""
 POLICY = Policy(persist=True, backoff_base_s=0.2, backoff_cap_s=2.0, recover_timeout_s=3.0)
+ERRORS = (b'"type":"error"', b"\xa5error")
 KEYS = 30
 S = TypeVar("S")
 
@@ -100,7 +101,7 @@ class Device:
                 await asyncio.sleep(AGAIN_S)
 
     def _hear(self, payload: bytes) -> None:
-        if b"error" in payload and b"conflict" not in payload:
+        if any(each in payload for each in ERRORS) and b"conflict" not in payload:
             print(f"{time.monotonic():.1f} {payload[:300]!r}", file=sys.stderr, flush=True)
         for topic, seq, redelivered in events_of(payload, self.plan["format"]):
             self.journal.note(journal.RAW, topic, seq, redelivered)

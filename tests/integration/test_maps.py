@@ -16,8 +16,10 @@ from mdstream.bus import maps as bus_maps
 from mdstream.bus.map_reader import MapReader, MapStream
 from mdstream.bus.map_streams import MAPS, PRESENCE
 from mdstream.client import Policy, PutConflict, PutRefused, SubscriptionRefused, connect
+from mdstream.errors import CommandError
 from mdstream.gateway import Gateway, GatewayConfig
-from mdstream.maps import Change, MapState
+from mdstream.maps import Applied, Change, MapState, Outcome
+from mdstream.model import Channel
 
 WAIT_S = 20.0
 QUICK = Policy(backoff_base_s=0.01, backoff_cap_s=0.1)
@@ -237,6 +239,29 @@ def test_a_message_that_is_no_change_changes_nothing(run, nats_server: EmbeddedN
                 last = await client.put("odd", {"b": 2})
                 await until(lambda: map.seq == last)
                 assert held(map) == {"a": 1, "b": 2} == await of_bus(bus, "odd")
+
+    run(scenario())
+
+
+def test_a_change_that_may_have_won_is_not_told_to_have_lost(run, nats_server: EmbeddedNats) -> None:
+    """The gateway has read the whole map since, and others have set the same key."""
+
+    async def scenario() -> None:
+        async with gateways(nats_server.url, 1) as (gateway,), connect(gateway.url) as client:
+            first, second = (
+                Change({"a": (1, None)}, expect={"a": 0}),
+                Change({"a": (2, None)}, expect={"a": 0}),
+            )
+            won = await client.put("desk", {"a": 1}, expect={"a": 0})
+            await client.put("desk", {"b": 1})
+            found = gateway._sessions.subscriptions.maps.topics.find(Channel.MAP, "desk")
+            assert found is not None
+            found._known_from = found.state.seq
+            assert found.outcome(won, first) == Applied(Outcome.APPLIED)
+            await client.put("desk", {"a": 3})
+            found._known_from = found.state.seq
+            with pytest.raises(CommandError, match="not known what the change did"):
+                found.outcome(won, second)
 
     run(scenario())
 
