@@ -97,6 +97,8 @@ async def read_map(bus: Bus, kind: MapKind, topic: str, state: MapState) -> Whol
     """Loads the newest whole map into ``state``, which stays empty if there is none. Raises BusError, BusUnavailable; also where pages
     are missing because a newer one has come: try again."""
     head = await bus.last_stored(kind.stream, kind.head(topic))
+    if head is None:  # a replica may lag behind, and the log no longer has what came before the whole map
+        head = await bus.newest_stored(kind.stream, kind.head(topic))
     if head is None:
         return NO_WHOLE
     seq, pages = _pages_of(kind, topic, head.payload)

@@ -266,6 +266,30 @@ def test_a_change_that_may_have_won_is_not_told_to_have_lost(run, nats_server: E
     run(scenario())
 
 
+def test_a_replica_that_does_not_have_the_whole_map_yet_is_not_believed(
+    run, nats_server: EmbeddedNats, monkeypatch
+) -> None:
+    """The log begins after it: what was set before would be missing."""
+
+    async def scenario() -> None:
+        async with connect_bus_of(nats_server) as bus:
+            await bus_maps.ensure_maps(bus, MAPS)
+            state = MapState()
+            for number in range(3):
+                change = Change({f"k{number}": (number, None)})
+                seq = (await bus_maps.put_change(bus, MAPS, "old", change, timeout_s=2)).seq
+                state.apply(seq, 1, change)
+            await bus_maps.write_map(bus, MAPS, "old", state, expected_seq=0)
+            await bus_maps.forget_changes(bus, MAPS, "old", seq + 1)
+
+            async def lags(*_: Any) -> None: ...
+
+            monkeypatch.setattr(type(bus), "last_stored", lags)
+            assert await of_bus(bus, "old") == {"k0": 0, "k1": 1, "k2": 2}
+
+    run(scenario())
+
+
 # ---- presence
 
 
