@@ -114,6 +114,7 @@ class Positions:
         if found is None:
             found = self._open[key] = Position(key, moved)
             found.loading = asyncio.get_running_loop().create_task(self._read(found))
+            found.loading.add_done_callback(_heed)
         found.followers += 1
         try:
             if found.loading is not None:
@@ -263,3 +264,9 @@ class Positions:
             return None
         value = int(seq)
         return value if value <= MAX_NUMBER else None
+
+
+def _heed(task: asyncio.Task[None]) -> None:
+    """Whoever waits for it hears of its failure; nobody may."""
+    if not task.cancelled():
+        task.exception()
