@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from mdstream.bus import numbered
+from mdstream.bus import connect, numbered
 from mdstream.bus.direct import DirectReader
+from mdstream.bus.positions import BEGINS, position_key
+from mdstream.bus.topic_streams import POSITIONS_SUBJECT
+from mdstream.errors import BusConflict
 from support.events import SUBSCRIBE, answer, bearer, events, publish
 from support.tokens import public_pem
 
@@ -161,5 +164,28 @@ def test_where_a_user_begins_is_not_decided_by_a_replica(
                 late.send({**SUBSCRIBE, "topics": ["desk.new"]})
                 assert (await late.until("subscribed"))["position"] == numbers[0]
                 assert await events(late, 2) == [1, 2]
+
+    run(scenario())
+
+
+def test_where_another_gateway_wanted_a_user_to_begin_and_was_refused_moves_nothing(
+    run, nats_server, gateway, ws, key
+) -> None:
+    async def scenario() -> None:
+        config = {"auth_key_file": (key,), "events_topics": ("desk.new:user:new",)}
+        async with gateway(nats_server.url, **config) as server, await connect(nats_server.url) as bus:
+            alice = await ws.open(server.port, **bearer("alice", BOTH))
+            alice.send({**SUBSCRIBE, "topics": ["desk.new"]})
+            told = await alice.until("subscribed")
+            await publish(alice, "desk.new", 0)
+            place = f"{POSITIONS_SUBJECT}.{position_key('alice', 'desk.new', None)}"
+            with pytest.raises(BusConflict):
+                payload = f"{told['epoch']}:{10**6}".encode()
+                await bus.publish_acked(place, payload, expected_seq=0, headers={BEGINS: "1"})
+            await alice.until("event")
+            late = await ws.open(server.port, **bearer("alice", BOTH))
+            late.send({**SUBSCRIBE, "topics": ["desk.new"]})
+            assert (await late.until("subscribed"))["position"] == told["position"]
+            assert await events(late, 1) == [0]
 
     run(scenario())
