@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mdstream._core.fanout.instrument import Instrument
     from mdstream._core.fanout.topic import Topic
     from mdstream._core.net.session import Session
-    from mdstream.bus.direct import Batch
+    from mdstream.bus.direct import Numbered
     from mdstream.bus.positions import Position, Positions
 
 LEVELS_PER_TOPIC: Final = 10
@@ -329,11 +329,15 @@ class EventSubscriptions:
             return
         if not session.open or self._hub.find(session.sink, command.sub) is None:
             return
-        first = batch.messages[0].seq if batch.messages else topic.seq + 1
+        known = [
+            message for message in batch.messages if message.seq <= topic.seq
+        ]  # what is newer comes live
+        has_more = batch.has_more and len(known) == len(batch.messages)
+        first = known[0].seq if known else topic.seq + 1
         if 0 < after < first - 1:
             tell(session, messages.lost(command.sub, after + 1, first - 1))
-        last = batch.messages[-1].seq if batch.messages else after
-        self._answer(session, topic, command, _Page(_logged(batch, after), last, batch.has_more))
+        last = known[-1].seq if known else after
+        self._answer(session, topic, command, _Page(_logged(known, after), last, has_more))
 
     def _answer(self, session: Session, topic: EventTopic, command: Recover, page: _Page) -> None:
         """Sends a page, as far as one answer goes."""
@@ -390,10 +394,10 @@ class EventSubscriptions:
             self._is_looking = False
 
 
-def _logged(batch: Batch, after: int) -> list[LoggedEvent]:
-    """What can be read of the stored messages beyond a number."""
-    found, prev = [], after if batch.messages and batch.messages[0].seq == after else 0
-    for message in batch.messages:
+def _logged(stored: Sequence[Numbered], after: int) -> list[LoggedEvent]:
+    """What can be read of stored messages beyond a number."""
+    found, prev = [], after if stored and stored[0].seq == after else 0
+    for message in stored:
         if message.seq <= after:
             continue
         try:

@@ -9,6 +9,7 @@ import pytest
 
 from mdstream.bus import connect, numbered
 from mdstream.bus.direct import DirectReader
+from mdstream.bus.numbered import NumberedReader
 from mdstream.bus.positions import BEGINS, position_key
 from mdstream.bus.topic_streams import POSITIONS_SUBJECT
 from mdstream.errors import BusConflict
@@ -97,6 +98,43 @@ def test_recover_is_answered_with_all_there_is(run, nats_server, gateway, ws, mo
                 got = [await reader.recv() for _ in range(count + 1)]
                 assert [each["type"] for each in got] == [*count * ["event"], "recovered"]
                 assert (got[-1]["last"], got[-1]["more"], replica.times) == (numbers[-1], False, 0)
+
+    run(scenario())
+
+
+def test_recover_is_not_answered_with_what_has_yet_to_come_live(
+    run, nats_server, gateway, ws, monkeypatch
+) -> None:
+    """Else it would come a second time, as if it were new."""
+    hear = NumberedReader._hear
+    is_deaf = False
+
+    def hear_or_not(self: NumberedReader, *message: Any) -> None:
+        if not is_deaf:
+            hear(self, *message)
+
+    monkeypatch.setattr(NumberedReader, "_hear", hear_or_not)
+    monkeypatch.setattr(numbered, "LOOK_S", 1_000.0)
+
+    async def scenario() -> None:
+        nonlocal is_deaf
+        async with gateway(nats_server.url) as one, gateway(nats_server.url) as other:
+            writer = await ws.open(one.port)
+            numbers = [await publish(writer, "desk.a", number) for number in range(3)]
+            reader = await ws.open(other.port)
+            reader.send({**SUBSCRIBE, "topics": ["desk.a"]})
+            sub = (await reader.until("subscribed"))["sub"]
+            is_deaf = True
+            await publish(writer, "desk.a", 3)
+            reader.send({"op": "recover", "id": 2, "sub": sub, "from": numbers[0]})
+            got = [await reader.recv() for _ in range(4)]
+            assert [(each["type"], each.get("data")) for each in got[:3]] == [("event", n) for n in range(3)]
+            assert (got[3]["last"], got[3]["more"]) == (numbers[2], False)
+            is_deaf = False
+            topic = other._sessions.subscriptions.event_topics.find("desk.a")
+            topic.reader.ask()
+            event = await reader.until("event")
+            assert (event["data"], event["prev"], event["redelivered"]) == (3, numbers[2], False)
 
     run(scenario())
 
