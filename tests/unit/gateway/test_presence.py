@@ -375,7 +375,7 @@ def test_who_comes_as_attendance_is_given_up_is_written_again_when_it_is_dropped
             await asyncio.sleep(0)
             all_.sweep()
         all_.join(room, "b", entry("b"))  # type: ignore[arg-type]
-        await settled(lambda: room.sessions == {"b"})
+        await settled(lambda: room.sessions == {"b"} and not all_._ending)
         await room.put(None, None, "room", Change(drop_node="g-1"))
         await settled(lambda: room.sessions == {"b"})
         await all_.close()
