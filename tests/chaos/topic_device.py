@@ -131,13 +131,12 @@ class Device:
     async def _raise(self, topic: str) -> None:
         found = self.maps[topic]
         count = found["count"] if "count" in found.entries else 0
+        self.journal.note(journal.TRIED, topic)
         try:
             seq = await self.client.put(topic, {"count": count + 1}, expect={"count": found.rev("count")})
         except PutConflict:
+            self.journal.note(journal.REFUSED, topic)
             return
-        except ClientError:
-            self.journal.note(journal.UNKNOWN, topic)
-            raise
         self.journal.note(journal.PUT, topic, seq)
         self.journal.note(journal.RAISED, topic)
 
