@@ -131,14 +131,22 @@ class Bus:
         except nats.errors.Error as error:
             self._refuse_publish(error, subject, payload)
 
-    async def publish_acked(self, subject: str, payload: bytes, *, expected_seq: int | None = None) -> int:
+    async def publish_acked(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        expected_seq: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> int:
         """Publishes, waits until the stream of this subject has stored the payload, and returns its number in the stream.
 
         With ``expected_seq`` it is stored only if that is the number of the subject's newest message (0: there is none); else
         raises BusConflict. Raises BusError, BusUnavailable.
         """
         try:
-            stored = await self.jetstream.publish(subject, payload, headers=_expecting(expected_seq))
+            told = {**(headers or {}), **(_expecting(expected_seq) or {})}
+            stored = await self.jetstream.publish(subject, payload, headers=told or None)
             return stored.seq
         except (nats.errors.OutboundBufferLimitError, nats.errors.MaxPayloadError) as error:
             self._refuse_publish(error, subject, payload)
@@ -206,6 +214,15 @@ class Bus:
                     # The stream was created without allow_direct, or is not ready yet.
                     if not (await self.jetstream.stream_info(stream)).config.allow_direct:
                         self._not_direct.add(stream)
+            return await streams.last_stored(self.jetstream, stream, subject, direct=False)
+        except (nats.errors.Error, TimeoutError) as error:
+            streams.explain(error, f"{stream} at {self.options.where} cannot be asked for {subject}")
+
+    async def newest_stored(self, stream: str, subject: str) -> Stored | None:
+        """As ``last_stored``, but of the stream's leader: any other replica may lag behind. It may have none now: BusUnavailable."""
+        if not self.connected:
+            raise BusUnavailable(f"{stream} cannot be asked for {subject}: {self._away()}")
+        try:
             return await streams.last_stored(self.jetstream, stream, subject, direct=False)
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(error, f"{stream} at {self.options.where} cannot be asked for {subject}")

@@ -148,6 +148,11 @@ class DirectReader:
         answer = await self._ask({"last_by_subj": subject}, subject)
         return answer.messages[0]._replace(prev=0) if answer.messages else None
 
+    async def at(self, seq: int) -> Numbered | None:
+        """The message with this number, or None; its ``prev`` is not known, and 0. Raises as ``read``."""
+        answer = await self._ask({"seq": seq}, f"its number {seq}")
+        return answer.messages[0]._replace(prev=0) if answer.messages else None
+
     async def _ask(self, question: dict[str, Any], subject: str) -> _Answer:
         if not self._bus.connected:
             raise BusUnavailable(f"{self._stream} cannot be asked for {subject}: NATS is not connected")

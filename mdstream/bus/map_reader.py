@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from mdstream.bus import maps
-from mdstream.bus.map_streams import LIVE, MapKind
+from mdstream.bus.map_streams import LIVE, Found, MapKind
 from mdstream.bus.numbered import Numbered, NumberedReader, NumberedStream
 from mdstream.bus.stream_publisher import Outcome as StoredOutcome
 from mdstream.bus.stream_publisher import StreamPublisher
@@ -23,6 +24,9 @@ log = logging.getLogger("mdstream.bus.maps")
 
 CHANGES_BEFORE: Final = 1_000
 """Changes before a whole map that are kept: readers that were away, and clients that resume, go on from there."""
+DOUBT_S: Final = 1.0
+"""After so long a stream is asked again that seems to have lost its messages."""
+_MOST_APART: Final = 1_000_000
 _LOADS: Final = 5
 """How often a whole map is read where a newer one replaces its pages meanwhile."""
 _RETRY_LEAST_S: Final = 0.1
@@ -38,7 +42,9 @@ class MapStream:
         self.bus = bus
         self.kind = kind
         self.epoch = 0
-        """When the stream was created, in µs: of another one, the numbers mean nothing."""
+        """When the stream was created, in µs: of another one, the numbers mean nothing. Where a whole cluster was restarted, a stream in
+        memory begins anew and says that it was created as before: then a number of our own near to that."""
+        self._created_us = 0
         self.invalid_total = 0
         """Messages that were no changes."""
         self.readers: set[MapReader] = set()
@@ -54,12 +60,31 @@ class MapStream:
 
     async def look(self) -> None:
         """Creates the stream if it does not exist; where it is another one, all maps are read again. Raises BusError, BusUnavailable."""
-        epoch = await maps.ensure_maps(self.bus, self.kind)
-        known, self.epoch = self.epoch, epoch
-        if known not in (0, epoch):
+        known, epoch, newest = self._created_us, self.epoch, self._newest
+        found = await maps.ensure_maps(self.bus, self.kind)
+        is_emptied = found.created_us == known and await self._is_emptied(found, newest)
+        if self.epoch != epoch or not (is_emptied or found.created_us != known):
+            return  # it is the same, or somebody else has seen it meanwhile
+        self._created_us = found.created_us
+        self.epoch = found.created_us + (1 + secrets.randbelow(_MOST_APART) if is_emptied else 0)
+        if epoch:
             log.warning("stream %s is another one than before: all maps are read again", self.kind.stream)
             for reader in tuple(self.readers):
                 reader.restart()
+
+    @property
+    def _newest(self) -> tuple[int, int]:
+        """The greatest number that is known, and when it was stored."""
+        return max((each.newest for each in self.readers if each.epoch == self.epoch), default=(0, 0))
+
+    async def _is_emptied(self, found: Found, newest: tuple[int, int]) -> bool:
+        """Whether it has lost its messages, and numbers begin anew: what we know to be the newest is not there, or is another one."""
+        seq, stored_us = newest
+        if found.last_seq < seq:  # perhaps a server answered that has just ceased to lead
+            await asyncio.sleep(DOUBT_S)
+            return (await maps.ensure_maps(self.bus, self.kind)).last_seq < seq
+        there = await self.numbered.at(seq) if stored_us else None
+        return there is not None and there.stored_us != stored_us
 
     def put(self, topic: str, change: Change, id: str | None) -> asyncio.Future[StoredOutcome]:
         """Hands on a change, after those before it; what becomes of it is known later. ``id``: the same one is stored once."""
@@ -122,6 +147,8 @@ class MapReader:
         """The newest whole map that is known to be stored."""
         self.changes = 0
         """How many messages came since."""
+        self.newest = (0, 0)
+        """The number of the newest message, and when it was stored (0: that is not known)."""
         self.recent: deque[int] = deque(maxlen=CHANGES_BEFORE)
         """Their numbers, and those before."""
         self._stream = stream
@@ -199,6 +226,7 @@ class MapReader:
         self.epoch = self._stream.epoch
         kind = self._stream.kind
         self.whole = await maps.read_map(self._stream.bus, kind, self.topic, self.state)
+        self.newest = (self.state.seq, 0)
         await self._began()
         self._changes = _Changes(self._stream.numbered, self.topic, self._receive, self.restart)
         await self._changes.open(self.state.seq)
@@ -217,6 +245,7 @@ class MapReader:
             return
         self.changes += 1
         self.recent.append(message.seq)
+        self.newest = (message.seq, message.stored_us)
         try:
             change = decode_change(message.payload)
         except ValueError as error:

@@ -55,16 +55,23 @@ MAPS: Final = MapKind(MD_MAPS, "map", is_kept=True)
 PRESENCE: Final = MapKind(MD_PRESENCE, "presence", is_kept=False)
 
 
-async def ensure(js: JetStreamContext, options: StreamOptions, kind: MapKind) -> int:
-    """Creates the stream if it does not exist. Returns when it was created, in µs: one that was lost and made again is another one.
-    Raises nats.errors.Error."""
+class Found(NamedTuple):
+    """A stream: when it was created, in µs, and the number of its newest message. One that was lost and made again is another one."""
+
+    created_us: int
+    last_seq: int
+
+
+async def ensure(js: JetStreamContext, options: StreamOptions, kind: MapKind) -> Found:
+    """Creates the stream if it does not exist. Raises nats.errors.Error."""
     found = (await streams.ensure_stream(js, _config(options, kind))).republish
     if found is None or not str(found.dest).startswith(f"{LIVE}.{kind.subject}."):
         logger.warning(
             "stream %s exists and is left as it is, but it does not republish to %s.%s.>: gateways show no live changes",
             *(kind.stream, LIVE, kind.subject),
         )
-    return streams.created_us(await streams.info(js, kind.stream))
+    told = await streams.info(js, kind.stream)
+    return Found(streams.created_us(told), told["state"]["last_seq"])
 
 
 async def purge(js: JetStreamContext, stream: str, what: dict[str, object]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import nats.errors
 
 from mdstream.bus import map_streams, streams
-from mdstream.bus.map_streams import MAPS, PRESENCE, MapKind
+from mdstream.bus.map_streams import MAPS, PRESENCE, Found, MapKind
 from mdstream.errors import BusConflict, BusError, BusUnavailable
 from mdstream.maps import Change, MapState, encode_change, pages_of
 
@@ -61,8 +61,8 @@ class Put(NamedTuple):
     is_duplicate: bool
 
 
-async def ensure_maps(bus: Bus, kind: MapKind) -> int:
-    """Creates the stream if it does not exist; returns its epoch: when it was created, in µs. Raises BusError, BusUnavailable."""
+async def ensure_maps(bus: Bus, kind: MapKind) -> Found:
+    """Creates the stream if it does not exist. Raises BusError, BusUnavailable."""
     try:
         return await map_streams.ensure(bus.jetstream, bus.options.streams, kind)
     except (nats.errors.Error, TimeoutError) as error:
@@ -97,6 +97,8 @@ async def read_map(bus: Bus, kind: MapKind, topic: str, state: MapState) -> Whol
     """Loads the newest whole map into ``state``, which stays empty if there is none. Raises BusError, BusUnavailable; also where pages
     are missing because a newer one has come: try again."""
     head = await bus.last_stored(kind.stream, kind.head(topic))
+    if head is None:  # a replica may lag behind, and the log no longer has what came before the whole map
+        head = await bus.newest_stored(kind.stream, kind.head(topic))
     if head is None:
         return NO_WHOLE
     seq, pages = _pages_of(kind, topic, head.payload)

@@ -11,13 +11,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import nats.errors
 
 from mdstream.bus.direct import MOST, MOST_BYTES, Batch, DirectReader, Numbered, numbered
 from mdstream.bus.streams import created_us, explain, info
-from mdstream.errors import BusError
+from mdstream.errors import BusError, BusUnavailable
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
@@ -106,10 +106,14 @@ class NumberedReader:
         if self._is_open and self._work is None:
             self._work = asyncio.get_running_loop().create_task(self._keep_filling())
 
-    async def come_to(self, seq: int) -> None:
-        """Returns once it has this number, or has asked for it in vain for as long as a replica may lag behind."""
+    async def come_to_newest(self) -> None:
+        """Returns once it has all that was stored when this was called, as the stream's leader knows. Raises BusError, BusUnavailable, also
+        where the replica that answers lags behind for long."""
+        newest = await self._stream.newest(self.name)
         until_s = asyncio.get_running_loop().time() + HOLE_S
-        while self._is_open and self.seq < seq and asyncio.get_running_loop().time() < until_s:
+        while self.seq < newest:
+            if not self._is_open or asyncio.get_running_loop().time() >= until_s:
+                raise _lags(self.name)
             self.ask()
             await asyncio.sleep(AGAIN_S)
 
@@ -269,13 +273,27 @@ class NumberedStream:
         """The newest that is stored. Raises as ``read``."""
         return await self._direct.last(f"{self._prefix}.{name}")
 
-    async def may_have(self, name: str, seq: int) -> bool:
-        """Whether this number can be one of this name's, as the stream's leader knows: a replica that answers ``last`` may lag behind.
+    async def at(self, seq: int) -> Numbered | None:
+        """The message with this number, of any name, or None. Raises as ``read``."""
+        return await self._direct.at(seq)
 
-        Raises BusError, BusUnavailable.
-        """
-        state = (await self._info(subjects_filter=f"{self._prefix}.{name}"))["state"]
-        return bool(state.get("subjects")) and seq <= state["last_seq"]
+    async def newest(self, name: str) -> int:
+        """The number of the newest that is stored, as the stream's leader knows; 0: there is none. Raises BusError, BusUnavailable."""
+        stored = await self._bus.newest_stored(self._stream, f"{self._prefix}.{name}")
+        return 0 if stored is None else stored.stream_seq
+
+    async def read_to(self, name: str, from_seq: int, to_seq: int, *, most: int, most_bytes: int) -> Batch:
+        """As ``read``, where all up to ``to_seq`` is known to have been stored: what is missing in the answer is gone, and not only not yet
+        on the replica that was asked."""
+        until_s = asyncio.get_running_loop().time() + HOLE_S
+        while True:
+            batch = await self.read(name, from_seq, most=most, most_bytes=most_bytes)
+            end = batch.messages[-1].seq if batch.messages else max(from_seq - 1, 0)
+            if batch.has_more or end >= to_seq or end >= await self.newest(name):
+                return batch
+            if asyncio.get_running_loop().time() >= until_s:
+                raise _lags(name)
+            await asyncio.sleep(AGAIN_S)
 
     # ---- of readers
 
@@ -336,10 +354,11 @@ class NumberedStream:
             reader.restart()
 
     async def _created_us(self) -> int:
-        return created_us(await self._info())
-
-    async def _info(self, **wanted: str) -> dict[str, Any]:
         try:
-            return await info(self._bus.jetstream, self._stream, **wanted)
+            return created_us(await info(self._bus.jetstream, self._stream))
         except (nats.errors.Error, TimeoutError) as error:
             explain(error, f"{self._stream} cannot be asked for")
+
+
+def _lags(name: str) -> BusUnavailable:
+    return BusUnavailable(f"the replica of the stream that answers lags behind, and has not all of {name}")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from mdstream.bus.direct import DirectReader
+from mdstream.bus.direct import DirectReader, header
 from mdstream.bus.topic_streams import POSITIONS_STREAM, POSITIONS_SUBJECT
 from mdstream.errors import BusConflict, BusError
 from mdstream.model import MAX_NUMBER
@@ -28,6 +28,8 @@ STORE_S: Final = 0.1
 """Between two times that one position is stored: what moves meanwhile is stored once."""
 AT_ONCE: Final = 64
 """Positions that are stored at a time."""
+BEGINS: Final = "Mdstream-Begins"
+"""A header: nobody has acknowledged this, a user begins here. It may be refused."""
 RETRY_LEAST_S: Final = 0.2
 RETRY_MOST_S: Final = 2.0
 
@@ -112,6 +114,7 @@ class Positions:
         if found is None:
             found = self._open[key] = Position(key, moved)
             found.loading = asyncio.get_running_loop().create_task(self._read(found))
+            found.loading.add_done_callback(_heed)
         found.followers += 1
         try:
             if found.loading is not None:
@@ -141,6 +144,13 @@ class Positions:
             position.work = asyncio.get_running_loop().create_task(self._store(position))
         return True
 
+    async def begin_at(self, position: Position, value: int) -> None:
+        """Of one who has acknowledged nothing: he begins here, unless he has begun elsewhere meanwhile. Raises BusError."""
+        while position.value is None:
+            await self._put_or_read(position, value, {BEGINS: "1"})
+            if position.value is None:
+                position.value = position.stored
+
     def begin_anew(self, epoch: int) -> None:
         """MD_EVENTS is another stream."""
         self._epoch = epoch
@@ -149,13 +159,16 @@ class Positions:
 
     # ---- the bucket
 
-    async def _read(self, position: Position) -> None:
-        message = await self._direct.last(f"{POSITIONS_SUBJECT}.{position.key}")
-        if message is None:
-            position.revision, position.stored = 0, None
-            return
-        position.revision = message.seq
-        position.stored = self._value(message.payload)
+    async def _read(self, position: Position, *, of_leader: bool = False) -> None:
+        """``of_leader``: another replica may lag behind."""
+        subject = f"{POSITIONS_SUBJECT}.{position.key}"
+        if of_leader:
+            stored = await self._bus.newest_stored(POSITIONS_STREAM, subject)
+            position.revision, payload = (0, b"") if stored is None else (stored.stream_seq, stored.payload)
+        else:
+            message = await self._direct.last(subject)
+            position.revision, payload = (0, b"") if message is None else (message.seq, message.payload)
+        position.stored = self._value(payload)
         if position.stored is not None and position.stored > (position.value or -1):
             position.value = position.stored
 
@@ -178,18 +191,23 @@ class Positions:
             if not position.followers:
                 self._forget(position)
 
-    async def _put_or_read(self, position: Position, value: int) -> None:
-        """Where another gateway was faster, reads what it stored. Raises BusError."""
+    async def _put_or_read(
+        self, position: Position, value: int, headers: dict[str, str] | None = None
+    ) -> None:
+        """Where another gateway was faster, or the answer was lost, reads what is stored. Raises BusError."""
         try:
-            await self._put(position, value)
+            await self._put(position, value, headers)
         except BusConflict:
-            await self._read(position)
+            await self._read(position, of_leader=True)
+            if position.stored is not None:
+                position.moved(position)
 
-    async def _put(self, position: Position, value: int) -> None:
+    async def _put(self, position: Position, value: int, headers: dict[str, str] | None) -> None:
         revision = await self._bus.publish_acked(
             f"{POSITIONS_SUBJECT}.{position.key}",
             b"%d:%d" % (self._epoch, value),
             expected_seq=position.revision,
+            headers=headers,
         )
         self._warned = False
         position.revision, position.stored = revision, value
@@ -201,8 +219,10 @@ class Positions:
             log.warning("%s; trying again", text)
         self._warned = True
 
-    def _hear(self, subject: bytes, _: bytes, payload: bytes, __: bytes | None) -> None:
-        """What any gateway stores, this one included."""
+    def _hear(self, subject: bytes, _: bytes, payload: bytes, headers: bytes | None) -> None:
+        """What any gateway stores, this one included, or would: it was acknowledged all the same."""
+        if headers is not None and header(headers, BEGINS.encode()) is not None:
+            return
         position = self._open.get(subject[len(POSITIONS_SUBJECT) + 1 :].decode("ascii", "replace"))
         if position is None:
             return
@@ -214,19 +234,28 @@ class Positions:
 
     def _reconnected(self) -> None:
         """What was stored meanwhile was not heard."""
-        if self._rereading is None or self._rereading.done():
-            self._rereading = asyncio.get_running_loop().create_task(self._read_all())
+        if self._rereading is not None:
+            self._rereading.cancel()
+        self._rereading = asyncio.get_running_loop().create_task(self._read_all())
 
     async def _read_all(self) -> None:
         for position in list(self._open.values()):
             before = position.value
-            try:
-                await self._read(position)
-            except BusError as error:
-                log.debug("position %s is not read: %s", position.key, error)
-                return
+            await self._read_again(position)
             if position.value != before:
                 position.moved(position)
+
+    async def _read_again(self, position: Position) -> None:
+        """Until it was read: a server that has just started may not answer at once."""
+        delay_s = RETRY_LEAST_S
+        while self._bus.connected and position.followers:
+            try:
+                await self._read(position)
+                return
+            except BusError as error:
+                log.debug("position %s is not read: %s", position.key, error)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, RETRY_MOST_S)
 
     def _value(self, payload: bytes) -> int | None:
         """None for what is none, or of another epoch: it came from the bus."""
@@ -235,3 +264,9 @@ class Positions:
             return None
         value = int(seq)
         return value if value <= MAX_NUMBER else None
+
+
+def _heed(task: asyncio.Task[None]) -> None:
+    """Whoever waits for it hears of its failure; nobody may."""
+    if not task.cancelled():
+        task.exception()

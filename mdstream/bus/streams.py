@@ -6,7 +6,6 @@ message for a while. ``MD_CTL`` keeps what was revoked. The first part that conn
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from dataclasses import dataclass
@@ -230,10 +229,9 @@ async def first_stored(js: JetStreamContext, stream: str, subject: str, after: i
     return Stored(message.data or b"", message.seq or 0, stored_us)
 
 
-async def info(js: JetStreamContext, stream: str, **wanted: str) -> dict[str, Any]:
-    """The whole answer to a question about a stream, as the server gave it. ``wanted``: what more than usual. Raises nats.errors.Error."""
-    name, question = f"{js._prefix}.STREAM.INFO.{stream}", json.dumps(wanted).encode() if wanted else b""
-    answer: dict[str, Any] = await js._api_request(name, question, timeout=js._timeout)
+async def info(js: JetStreamContext, stream: str) -> dict[str, Any]:
+    """The whole answer to a question about a stream, as the server gave it. Raises nats.errors.Error."""
+    answer: dict[str, Any] = await js._api_request(f"{js._prefix}.STREAM.INFO.{stream}", timeout=js._timeout)
     return answer
 
 

@@ -225,7 +225,7 @@ class Events(Subscription):
         held, self._held = self._held, deque()
         for each in held:
             if each.seq > (self._seq or 0):
-                self._deliver(each)
+                self._take_event(each, now)  # what was held may leave another gap
 
     def _take_lost(self, event: events.Lost) -> None:
         self.lost += 1

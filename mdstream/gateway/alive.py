@@ -1,4 +1,7 @@
-"""Signs of life of the gateways that have entries of presence, and which of them are silent. Nothing is sent until somebody is present."""
+"""Signs of life of the gateways that have entries of presence, and which of them are silent. Nothing is sent until somebody is present.
+
+A gateway hears its own signs too. Others are silent only as far as it hears itself: a link that gives it nothing is no silence of theirs.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mdstream.errors import BusError
 
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("mdstream.gateway.presence")
 
 SUBJECT: Final = "mdctl.alive"
-EVERY_S: Final = 2.0
 SILENT_S: Final = 6.0
 """After so long without a sign the entries of a gateway are removed."""
 LATE_S: Final = 3.0
@@ -36,7 +38,7 @@ def new_instance(node: str) -> str:
 
 
 class Alive:
-    """``tick`` about once a second, once ``begin`` was called."""
+    """It listens as soon as there is a bus, and gives a sign with each ``tick``, about once a second, once ``begin`` was called."""
 
     def __init__(self, instance: str, now_s: Callable[[], float]) -> None:
         self.instance = instance
@@ -44,34 +46,45 @@ class Alive:
         self._bus: Bus | None = None
         self._subscription: Subscription | None = None
         self._unregister: Callable[[], None] | None = None
+        self._subscribing = asyncio.Lock()
+        self._speaks = False
         self._heard: dict[str, float] = {}
+        self._heard_self_s = float("-inf")
         self._since_s = float("inf")
         """When we began to listen, or could again."""
         self._ticked_s = 0.0
-        self._sent_s = float("-inf")
-        self._sending: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def use(self, bus: Bus) -> None:
+        """Listens from now on: when the first client comes, it is known who is silent."""
         self._bus = bus
+        self._spawn(self._listen(bus))
 
     async def begin(self) -> None:
-        """Begins to listen; again as often as you like. Raises BusError."""
-        if self._subscription is not None or self._bus is None:
-            return
-        self._subscription = await self._bus.subscribe(f"{SUBJECT}.*", self._hear)
-        self._unregister = self._bus.on_reconnect(self._listen_anew)
-        self._listen_anew()
+        """Gives signs of life from now on; again as often as you like. Raises BusError."""
+        if self._bus is not None:
+            await self._listen(self._bus)
+            self._speaks = True
+
+    async def _listen(self, bus: Bus) -> None:
+        async with self._subscribing:
+            if self._subscription is None:
+                self._subscription = await bus.subscribe(f"{SUBJECT}.*", self._hear)
+                self._unregister = bus.on_reconnect(self._listen_anew)
+                self._listen_anew()
 
     def _hear(self, subject: bytes, _: bytes, __: bytes, ___: bytes | None) -> None:
         instance = subject[len(SUBJECT) + 1 :].decode("ascii", "replace")
-        if _INSTANCE.fullmatch(instance) and (instance in self._heard or len(self._heard) < MOST):
+        if instance == self.instance:
+            self._heard_self_s = self._now_s()
+        elif _INSTANCE.fullmatch(instance) and (instance in self._heard or len(self._heard) < MOST):
             self._heard[instance] = self._now_s()
 
     def _listen_anew(self) -> None:
         """What was said meanwhile was not heard."""
         self._since_s = self._ticked_s = self._now_s()
+        self._heard_self_s = float("-inf")
         self._heard.clear()
-        self._sent_s = float("-inf")
 
     def tick(self) -> None:
         if self._subscription is None or self._bus is None:
@@ -80,24 +93,23 @@ class Alive:
         if now_s - self._ticked_s > LATE_S or not self._bus.connected:
             self._listen_anew()
         self._ticked_s = now_s
-        if self._bus.connected and now_s - self._sent_s >= EVERY_S:
-            self._sent_s = now_s
-            self._send(self._bus)
+        if self._bus.connected and self._speaks:
+            self._spawn(self._bus.publish(f"{SUBJECT}.{self.instance}", b""))
 
     def is_silent(self, instance: str) -> bool:
-        """Whether a gateway gave no sign of life for too long, as far as we could hear."""
-        if instance == self.instance or self._subscription is None:
+        """Whether a gateway gave no sign of life for too long, until the newest of our own that we have heard."""
+        if instance == self.instance:
             return False
-        return self._now_s() - self._heard.get(instance, self._since_s) > SILENT_S
+        return self._heard_self_s - self._heard.get(instance, self._since_s) > SILENT_S
 
-    def _send(self, bus: Bus) -> None:
-        async def send() -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        async def done() -> None:
             with suppress(BusError):
-                await bus.publish(f"{SUBJECT}.{self.instance}", b"")
+                await work
 
-        task = asyncio.get_running_loop().create_task(send())
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        task = asyncio.get_running_loop().create_task(done())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         if self._unregister is not None:

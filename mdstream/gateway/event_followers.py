@@ -37,8 +37,6 @@ WINDOW_BYTES: Final = 65_536
 LEAST_WAIT_S: Final = 5.0
 MOST_WAIT_S: Final = 60.0
 """How long an acknowledgement may take until events are sent again; twice as long each time, until one comes."""
-STUCK_S: Final = 2.0
-"""How long the stream is asked for what must be there, until it counts as lost."""
 SLICE: Final = 64
 """Sessions that are looked at in one step."""
 READS: Final = 32
@@ -61,7 +59,6 @@ class Follower:
         "seen",
         "sent",
         "session",
-        "stuck_s",
         "topic",
         "wait_s",
         "waits",
@@ -87,7 +84,6 @@ class Follower:
         """Number and size of what it was sent while it was behind, and has not acknowledged."""
         self.flight_bytes = 0
         self.seen = position.value or 0
-        self.stuck_s: float | None = None
         self.wait_s = LEAST_WAIT_S
         self.due_s: float | None = None
         """When what is not acknowledged is sent again."""
@@ -270,10 +266,15 @@ class Followers:
     # ---- from the stream
 
     async def _read(self, follower: Follower) -> None:
+        floor = follower.topic.log.floor
         try:
             async with self._slots:
-                batch = await self._topics.stream.read(
-                    follower.topic.name, follower.next, most=WINDOW + 1, most_bytes=2 * WINDOW_BYTES
+                batch = await self._topics.stream.read_to(
+                    follower.topic.name,
+                    follower.next,
+                    floor,
+                    most=WINDOW + 1,
+                    most_bytes=2 * WINDOW_BYTES,
                 )
         except BusError as error:
             log.debug("%s: what is not acknowledged cannot be read: %s", follower.topic.name, error)
@@ -282,11 +283,9 @@ class Followers:
         follower.reading = None
         if follower.is_over or not follower.session.open:
             return
-        if self._take(follower, batch):
-            follower.stuck_s = None
-            self._advance(follower)
-        else:
-            self._note_stuck(follower)
+        if not self._take(follower, batch):
+            self._skip(follower, floor)
+        self._advance(follower)
 
     def _take(self, follower: Follower, batch: Batch) -> bool:
         """Sends what the log does not have; returns whether there was anything."""
@@ -310,17 +309,11 @@ class Followers:
             prev = message.seq
         return follower.next > had or not follower.has_room
 
-    def _note_stuck(self, follower: Follower) -> None:
-        """What is known to have been stored is not there: a replica may lag behind. After a while it counts as lost."""
-        now_s = asyncio.get_running_loop().time()
-        if follower.stuck_s is None:
-            follower.stuck_s = now_s + STUCK_S
-        elif now_s >= follower.stuck_s:
-            follower.stuck_s = None
-            had, follower.next = follower.next, follower.topic.log.floor
-            if had:
-                self._tell_lost(follower, had + 1, follower.next)
-            self._advance(follower)
+    def _skip(self, follower: Follower, floor: int) -> None:
+        """What was stored up to here is gone."""
+        had, follower.next = follower.next, floor
+        if had:
+            self._tell_lost(follower, had + 1, follower.next)
 
     def _tell_lost(self, follower: Follower, first: int, last: int) -> None:
         self._counts["lost"] += 1

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mdstream._core.fanout.instrument import Instrument
     from mdstream._core.fanout.topic import Topic
     from mdstream._core.net.session import Session
-    from mdstream.bus.direct import Batch
+    from mdstream.bus.direct import Numbered
     from mdstream.bus.positions import Position, Positions
 
 LEVELS_PER_TOPIC: Final = 10
@@ -173,19 +173,19 @@ class EventSubscriptions:
     async def _open(self, session: Session, command: SubscribeEvents, text: str, name: str) -> _Opened:
         """Raises BusError, CommandError."""
         topic = self._topics.find(name) or await self._topics.open(name, self._desk.asker(session))
-        resume = await self._known(topic, *command.resume.get(text, (0, None)))
         policy = self._topics.policies.of(name)
         how = self._how(session, policy, command)
+        named = command.resume.get(text)
         if how == NONE:
-            return _Opened(topic, how, None, resume)
+            return _Opened(topic, how, None, await self._catch_up(topic, named))
         position = await self._position(session, command, topic, how)
         try:
-            await self._known(topic, topic.topic.epoch, position.value)
+            resume = await self._catch_up(topic, named, position.value or 0)
+            if position.value is None and not policy.from_all:
+                await self._positions.begin_at(position, topic.seq)
         except BaseException:
             self._positions.release(position)
             raise
-        if position.value is None and not policy.from_all:
-            self._positions.advance(position, topic.seq)
         return _Opened(topic, how, position, resume)
 
     async def _position(
@@ -201,19 +201,20 @@ class EventSubscriptions:
         assert positions is not None
         return positions
 
-    async def _known(self, topic: EventTopic, epoch: int, number: int | None) -> int | None:
-        """A number that a client or a position names; None if it is not of this stream.
+    async def _catch_up(
+        self, topic: EventTopic, named: tuple[int, int] | None, position: int = 0
+    ) -> int | None:
+        """The number after which this client goes on; None if it names none of this stream.
 
-        Who was connected to another gateway may know more than this one: it catches up first, so that nothing comes twice.
+        Other gateways may be further, and may have sent this client more than there is here: then the topic catches up first, so that
+        nothing comes twice as if it were new. Raises BusError.
         """
-        if number is None or epoch != topic.topic.epoch:
+        resume = None if named is None or named[0] != topic.topic.epoch else named[1]
+        if resume is None or max(resume, position) > topic.seq:
+            await self._topics.come_to_newest(topic)
+        if resume is None or topic.reader is None or resume > topic.reader.seq:
             return None
-        if number > topic.seq:
-            if topic.reader is None or not await self._topics.stream.may_have(topic.name, number):
-                return None
-            await topic.reader.come_to(number)
-            await asyncio.sleep(0)  # what has come is sent in the next turn
-        return number if number <= topic.seq else None
+        return min(resume, topic.seq)
 
     def _begin_all(self, session: Session, command: SubscribeEvents, opened: Sequence[_Opened]) -> None:
         if not session.open:
@@ -223,6 +224,10 @@ class EventSubscriptions:
             self._check(session, command)  # what is allowed may have changed
         except CommandError as error:
             self._give_up(session, command, opened, error)
+            return
+        if not all(each.topic.is_open for each in opened):
+            again = CommandError(ErrorCode.UNAVAILABLE, "the topic is being opened again; try again")
+            self._give_up(session, command, opened, again)
             return
         self._hub.cork()
         try:
@@ -316,7 +321,9 @@ class EventSubscriptions:
         self, session: Session, topic: EventTopic, command: Recover, after: int
     ) -> None:
         try:
-            batch = await self._topics.stream.read(topic.name, after, most=PAGE + 1, most_bytes=PAGE_BYTES)
+            batch = await self._topics.stream.read_to(
+                topic.name, after, topic.seq, most=PAGE + 1, most_bytes=PAGE_BYTES
+            )
         except BusError as error:
             if session.open:
                 refused = CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again")
@@ -324,11 +331,15 @@ class EventSubscriptions:
             return
         if not session.open or self._hub.find(session.sink, command.sub) is None:
             return
-        first = batch.messages[0].seq if batch.messages else topic.seq + 1
+        known = [
+            message for message in batch.messages if message.seq <= topic.seq
+        ]  # what is newer comes live
+        has_more = batch.has_more and len(known) == len(batch.messages)
+        first = known[0].seq if known else topic.seq + 1
         if 0 < after < first - 1:
             tell(session, messages.lost(command.sub, after + 1, first - 1))
-        last = batch.messages[-1].seq if batch.messages else after
-        self._answer(session, topic, command, _Page(_logged(batch, after), last, batch.has_more))
+        last = known[-1].seq if known else after
+        self._answer(session, topic, command, _Page(_logged(known, after), last, has_more))
 
     def _answer(self, session: Session, topic: EventTopic, command: Recover, page: _Page) -> None:
         """Sends a page, as far as one answer goes."""
@@ -385,10 +396,10 @@ class EventSubscriptions:
             self._is_looking = False
 
 
-def _logged(batch: Batch, after: int) -> list[LoggedEvent]:
-    """What can be read of the stored messages beyond a number."""
-    found, prev = [], after if batch.messages and batch.messages[0].seq == after else 0
-    for message in batch.messages:
+def _logged(stored: Sequence[Numbered], after: int) -> list[LoggedEvent]:
+    """What can be read of stored messages beyond a number."""
+    found, prev = [], after if stored and stored[0].seq == after else 0
+    for message in stored:
         if message.seq <= after:
             continue
         try:

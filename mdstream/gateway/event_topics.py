@@ -46,7 +46,17 @@ MOST_LOGGED: Final = 100
 class EventTopic:
     """One that is followed. ``reader.seq``: the newest number that is known; ``topic.seq``: the newest that was sent to all."""
 
-    __slots__ = ("asked_s", "is_open", "is_planned", "log", "name", "reader", "topic")
+    __slots__ = (
+        "asked_s",
+        "is_open",
+        "is_planned",
+        "log",
+        "looking",
+        "looks",
+        "name",
+        "reader",
+        "topic",
+    )
 
     def __init__(self, name: str, log: EventLog, topic: ComposedTopic) -> None:
         self.name = name
@@ -56,6 +66,9 @@ class EventTopic:
         self.is_open = False
         self.is_planned = False
         """What has come is sent in the next turn of the loop: all of one read together."""
+        self.looks = asyncio.Lock()
+        self.looking: asyncio.Task[None] | None = None
+        """It asks for the newest number as soon as the one before it is done."""
         self.asked_s = 0.0
 
     @property
@@ -87,6 +100,7 @@ class EventTopics:
         self._wake = wake
         self._openings: Openings[str] = Openings(self._open, self._is_open, wake=wake)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looks: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[EventTopic]:
         return iter(list(self._topics.values()))
@@ -207,6 +221,24 @@ class EventTopics:
             raise
         topic.is_open, topic.asked_s = True, _now_s()
 
+    async def come_to_newest(self, topic: EventTopic) -> None:
+        """Returns once it has, and has sent, all that was stored when this was called: those of other gateways may have been sent that.
+        Raises BusError."""
+        if topic.looking is None:
+            topic.looking = asyncio.get_running_loop().create_task(self._come_to_newest(topic))
+            topic.looking.add_done_callback(_heed)
+            self._looks.add(topic.looking)
+            topic.looking.add_done_callback(self._looks.discard)
+        await asyncio.shield(topic.looking)
+
+    async def _come_to_newest(self, topic: EventTopic) -> None:
+        """Whoever comes while one asks shares the next question."""
+        async with topic.looks:
+            topic.looking = None
+            if topic.reader is not None:
+                await topic.reader.come_to_newest()
+                await asyncio.sleep(0)  # what has come is sent in the next turn
+
     # ---- what comes
 
     def _receive(self, topic: EventTopic, message: Numbered) -> None:
@@ -281,7 +313,9 @@ class EventTopics:
             self._forget(topic)
             if topic.reader is not None:
                 self._end(topic, topic.reader)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for look in self._looks:
+            look.cancel()
+        await asyncio.gather(*self._tasks, *self._looks, return_exceptions=True)
         if self._stream is not None:
             await self._stream.close()
 

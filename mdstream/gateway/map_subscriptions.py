@@ -303,6 +303,8 @@ class MapSubscriptions:
     def sweep(self) -> None:
         """Call about once a second."""
         self.topics.sweep()
+        for each in self.topics.of(Channel.PRESENCE):
+            self.presence.look_at(each)
         self.presence.sweep()
         self.alive.tick()
 

@@ -77,6 +77,9 @@ class MapTopics:
     def invalid_total(self) -> int:
         return sum(each.invalid_total for each in self._streams.values())
 
+    def of(self, channel: Channel) -> list[OpenMap]:
+        return [found for (each, _), found in self._maps.items() if each is channel]
+
     def count(self, channel: Channel) -> int:
         return sum(1 for each, _ in self._maps if each is channel)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mdstream.codes import ErrorCode
@@ -86,6 +86,8 @@ class OpenMap:
         self.is_busy = False
         """A whole map is being stored."""
         self.tell_loaded: Callable[[], None] = lambda: None
+        self.tell_set: Callable[[Iterable[str]], None] = lambda keys: None
+        """Called when keys were set."""
         self.tell_dropped: Callable[[str], None] = lambda node: None
         """Called when all entries of a gateway were removed."""
         self._hub = hub
@@ -206,6 +208,8 @@ class OpenMap:
         for view in self.views.values():
             if view.timer is None and view.source.is_touched(applied):
                 self._publish_soon(view)
+        if applied.set:
+            self.tell_set(applied.set)
         if change is not None and change.drop_node is not None:
             self.tell_dropped(change.drop_node)
 
@@ -230,17 +234,23 @@ class OpenMap:
     # ---- what became of a change
 
     def outcome(self, seq: int, change: Change) -> Applied | None:
-        """What a change did; None: it has not come yet. Of one that was in the whole map that was read, it is told by what it set."""
+        """What a change did; None: it has not come yet. Of one that was in the whole map that was read, it is told by what it set. Raises
+        CommandError ``unavailable`` where others have set that since."""
         if seq > self.state.seq:
             return None
         if seq in self._refused:
             return self._refused[seq]
         if seq > self._known_from or any(self.state.rev(key) == seq for key in change.set):
             return Applied(Outcome.APPLIED)
-        return Applied(Outcome.CONFLICT) if change.expect else Applied(Outcome.APPLIED)
+        if change.expect:
+            raise CommandError(
+                ErrorCode.UNAVAILABLE,
+                "it is not known what the change did: others have changed the same keys since",
+            )
+        return Applied(Outcome.APPLIED)
 
     async def wait_for(self, seq: int, change: Change) -> Applied:
-        """Returns when it is known what the change with this number did; bound the time."""
+        """Returns when it is known what the change with this number did; bound the time. Raises CommandError ``unavailable``."""
         while (found := self.outcome(seq, change)) is None:
             waiting = self._waiting.get(seq)
             if waiting is None:

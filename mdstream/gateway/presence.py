@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,8 +46,10 @@ class Attendance:
         self._is_writing = False
         self._wake = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
+        self._is_attached = True
         each.holds += 1
         each.tell_loaded = self._loaded
+        each.tell_set = self._set
         each.tell_dropped = self._dropped
 
     def join(self, session: str, value: list[Any]) -> None:
@@ -72,6 +74,13 @@ class Attendance:
         self._stored_seq = 0
         self.compare()
 
+    def _set(self, sessions: Iterable[str]) -> None:
+        """What was sent long ago may be stored now, after what was sent later over another connection: it would stay for ever."""
+        for session in sessions:
+            entry = self.map.state.find(session)
+            if session not in self.wanted and entry is not None and node_of(entry) == self._instance:
+                self._note(session)
+
     def _dropped(self, node: str) -> None:
         if node == self._instance:
             log.warning(
@@ -79,13 +88,19 @@ class Attendance:
             )
             self.compare()
 
+    def detach(self) -> None:
+        """The map tells it nothing any more; it may have another attendance from now on."""
+        if self._is_attached:
+            self._is_attached = False
+            self._task.cancel()
+            self.map.holds -= 1
+            self.map.tell_loaded = _nothing
+            self.map.tell_set = self.map.tell_dropped = _nothing_of
+
     async def end(self, *, at_once: bool) -> None:
         """``at_once``: the gateway ends, and takes all its entries with it."""
-        self._task.cancel()
+        self.detach()
         await asyncio.gather(self._task, return_exceptions=True)
-        self.map.holds -= 1
-        self.map.tell_loaded = _nothing
-        self.map.tell_dropped = _nothing_of
         if at_once and self.map.stream.bus.connected:
             await self._put(Change(drop_node=self._instance))
 
@@ -181,6 +196,7 @@ class Presence:
         self.instance = instance
         self._topics: dict[str, Attendance] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     def __len__(self) -> int:
         """Sessions that are present, once for each topic."""
@@ -197,17 +213,27 @@ class Presence:
         if attendance is not None:
             attendance.leave(session)
 
+    def look_at(self, each: OpenMap) -> None:
+        """Call about once a second for each map of presence: entries of ours may have come late, where nobody of ours is any more."""
+        if self._is_closed or each.name in self._topics:
+            return
+        if each.reader.is_read and self.instance in each.state.nodes():
+            attendance = self._topics[each.name] = Attendance(each, self.instance)
+            attendance.compare()
+
     def sweep(self) -> None:
         """Call about once a second."""
         for topic, each in list(self._topics.items()):
             if each.is_over:
                 del self._topics[topic]
+                each.detach()
                 task = asyncio.get_running_loop().create_task(each.end(at_once=False))
                 self._ending.add(task)
                 task.add_done_callback(self._ending.discard)
 
     async def close(self) -> None:
         """The gateway ends: its entries go."""
+        self._is_closed = True
         topics, self._topics = self._topics, {}
         await asyncio.gather(*(each.end(at_once=True) for each in topics.values()), return_exceptions=True)
 
@@ -216,5 +242,5 @@ def _nothing() -> None:
     """Nobody is present any more."""
 
 
-def _nothing_of(node: str) -> None:
+def _nothing_of(_: object) -> None:
     """Nobody is present any more."""

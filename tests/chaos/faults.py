@@ -177,9 +177,9 @@ async def _delayed(stage: Stage, links: list[str], seconds: float) -> None:
         await stage.link(link, "delay", seconds=0.0)
 
 
-async def _frozen(stage: Stage, links: list[str], seconds: float) -> None:
+async def frozen(stage: Stage, links: list[str], seconds: float, way: str | None = None) -> None:
     for link in links:
-        await stage.link(link, "freeze")
+        await stage.link(link, "freeze", way=way)
     await asyncio.sleep(seconds)
     for link in links:
         await stage.link(link, "thaw")
@@ -195,7 +195,7 @@ async def clients_link_delayed(stage: Stage, event: Event) -> str:
 @fault("clients' link frozen")
 async def clients_link_frozen(stage: Stage, event: Event) -> str:
     link = f"clients {event.choose(GATEWAYS)}"
-    await _frozen(stage, [link], event.seconds)
+    await frozen(stage, [link], event.seconds)
     return link
 
 
@@ -225,7 +225,7 @@ async def gateways_link_delayed(stage: Stage, event: Event) -> str:
 @fault("gateway's link to NATS frozen")
 async def gateways_link_frozen(stage: Stage, event: Event) -> str:
     who = f"gateway {event.choose(GATEWAYS)}"
-    await _frozen(stage, stage.links_to_nats(who), event.seconds)
+    await frozen(stage, stage.links_to_nats(who), event.seconds)
     return who
 
 
@@ -260,18 +260,19 @@ async def node_stopped(stage: Stage, event: Event) -> str:
     return f"node {number}"
 
 
-async def _leader(stage: Stage, otherwise: int) -> int:
-    """The node that leads the first stream; another one while none does."""
+async def leader(stage: Stage, event: Event) -> int:
+    """The node that leads one of the streams; another one while none does."""
     with suppress(NatsError, TimeoutError):
-        info = await stage.admin.jetstream().stream_info(stage.streams[0])
+        stream = stage.streams[event.choose(len(stage.streams))]
+        info = await stage.admin.jetstream().stream_info(stream)
         if info.cluster and info.cluster.leader:
             return int(info.cluster.leader.rpartition("-")[2])
-    return otherwise
+    return event.choose(len(stage.nodes))
 
 
 @fault("stream leader killed")
 async def stream_leader_killed(stage: Stage, event: Event) -> str:
-    return await _node_down(stage, await _leader(stage, event.choose(len(stage.nodes))), event.seconds)
+    return await _node_down(stage, await leader(stage, event), event.seconds)
 
 
 @fault("stream leader stepped down")

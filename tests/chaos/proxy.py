@@ -2,8 +2,8 @@
 
 The first line of standard input is the links as JSON: ``{name: [port, target port]}``. Each later line is
 an order:
-``{"do": "cut", "link": name, "share": 0.5}``, ``delay`` with ``seconds``, ``freeze``,
-``thaw``, ``refuse`` and ``accept``. Each is answered by a line.
+``{"do": "cut", "link": name, "share": 0.5}``, ``delay`` with ``seconds``, ``freeze`` (with ``way``: ``out`` from who connects, or ``in``,
+only that way), ``thaw``, ``refuse`` and ``accept``. Each is answered by a line.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections import deque
 from typing import Any
 
 import uvloop
+
+WAYS = {"out": frozenset({True}), "in": frozenset({False}), None: frozenset({True, False})}
 
 
 class End(asyncio.Protocol):
@@ -35,7 +37,7 @@ class End(asyncio.Protocol):
             self.link.connect(self)
 
     def data_received(self, data: bytes) -> None:
-        if self.link.frozen or self.other is None or self._held:
+        if self.is_near in self.link.frozen or self.other is None or self._held:
             self._held.append(data)
             self.transport.pause_reading()
         else:
@@ -95,7 +97,9 @@ class Link:
     def __init__(self, port: int, target: int) -> None:
         self.port, self.target = port, target
         self.delay_s = 0.0
-        self.frozen = self.refusing = False
+        self.refusing = False
+        self.frozen: frozenset[bool] = frozenset()
+        """Of which ends nothing passes: the near one, the far one, or both."""
         self.ends: set[End] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -119,7 +123,7 @@ class Link:
             return
         near.other, far.other = far, near
         self.ends |= {near}
-        if not self.frozen:
+        if True not in self.frozen:
             near.release()
 
     def obey(self, order: dict[str, Any], chance: random.Random) -> None:
@@ -131,9 +135,9 @@ class Link:
             case "delay":
                 self.delay_s = order["seconds"]
             case "freeze":
-                self.frozen = True
+                self.frozen = WAYS[order.get("way")]
             case "thaw":
-                self.frozen = False
+                self.frozen = frozenset()
                 for end in list(self.ends):
                     end.release()
                     if end.other is not None:

@@ -72,6 +72,10 @@ OWN_OF_TOPICS = (
     Kind("publisher killed", "client", (0.1, 1.5), 2.0),
     Kind("publisher stopped", "client", (0.5, 4.0), 2.0),
     Kind("publisher cut off from NATS", "network", (0.0, 1.5), 2.0),
+    Kind("gateway deaf to NATS", "network", (1.0, 9.0), 2.0),
+    Kind("gateway mute to NATS", "network", (1.0, 9.0), 2.0),
+    Kind("all nodes killed", "nats", (0.2, 1.0), 8.0),
+    Kind("stream leader stopped", "nats", (8.0, 20.0), 5.0),
 )
 TOPIC_KINDS = (
     *(kind for kind in KINDS if kind.area not in _OF_BOOKS and kind.name not in _BESIDE_TOPICS),

@@ -134,7 +134,7 @@ class Stage:
     publishers: tuple[str, ...] = ("feed",)
     """Who has links to NATS, beside the gateways."""
     streams: tuple[str, ...] = ("MD_LOG", "MD_STATE")
-    """Whose leaders are killed (of the first) and made to step down."""
+    """Whose leaders are killed and made to step down."""
 
     def __init__(self, options: Options, directory: Path) -> None:
         self.options, self.directory = options, directory

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chaos.topic_journal import EVENT, LIFE, LOST, PUT, RAISED, RAW, STORED, UNKNOWN, Journal, read
+from chaos.topic_journal import EVENT, LIFE, LOST, PUT, RAISED, RAW, REFUSED, STORED, TRIED, Journal, read
 from chaos.topic_judge import FAULTS, Findings, judge_devices, judge_maps, judge_presence, judge_stream
 from chaos.topic_plan import DEVICES, TOPICS, USERS, policy_of
 from chaos.topic_truth import MapModel, Stored, maps_of
@@ -128,8 +128,17 @@ def test_at_most_once_is_once() -> None:
     lines = [[LIFE, 1], raw(1, topic), had(1, topic), raw(2, topic), had(2, topic)]
     assert of_devices(lines, topic=topic) == {}
     assert of_devices(lines[:3], topic=topic) == {"lost": 1}
+    assert of_devices([*lines, raw(2, topic)], topic=topic) == {"untold": 1}
     again = [*lines, [LIFE, 2], raw(2, topic, redelivered=True), had(2, topic)]
     assert of_devices(again, topic=topic) == {"twice": 1}
+
+
+def test_what_was_held_back_for_a_gap_may_come_again_as_new() -> None:
+    topic = "plain.t1"
+    lines = [[LIFE, 1], raw(2, topic), raw(1, topic), had(1, topic), raw(2, topic), had(2, topic)]
+    assert of_devices(lines, topic=topic) == {}
+    of_each = [[LIFE, 1], raw(2), raw(1), had(1), raw(2), had(2)]
+    assert of_devices(of_each) == {"untold": 1, "out of order": 1}
 
 
 def test_own_topics_are_of_their_user_alone() -> None:
@@ -167,13 +176,22 @@ def of_maps(shown: dict[str, Any], lines: list[list[Any]]) -> dict[str, int]:
 def test_maps() -> None:
     right = {"a": 1, "count": 1, "c": 1}
     topic = "board.m0"
-    assert of_maps(right, [[RAISED, topic], [PUT, topic, 1]]) == {}
-    assert of_maps(right, [[UNKNOWN, topic]]) == {}
+    tried = [TRIED, topic]
+    assert of_maps(right, [tried, [RAISED, topic], [PUT, topic, 1]]) == {}
+    assert of_maps(right, [tried]) == {}
+    assert of_maps(right, [tried, [REFUSED, topic]]) == {"counters wrong": 1}
     assert of_maps(right, []) == {"counters wrong": 1}
-    assert of_maps(right, [[RAISED, topic], [RAISED, topic]]) == {"counters wrong": 1}
-    assert of_maps(right, [[RAISED, topic], [PUT, topic, 2]]) == {"not stored": 1}
+    assert of_maps(right, 2 * [tried, [RAISED, topic]]) == {"counters wrong": 1}
+    assert of_maps(right, [tried, [RAISED, topic], [PUT, topic, 2]]) == {"not stored": 1}
     for wrong in ({"a": 2, "count": 1, "c": 1}, {"a": 1, "count": 1}, right | {"b": 3}):
-        assert of_maps(wrong, [[RAISED, topic]]) == {"maps unequal": 1}
+        assert of_maps(wrong, [tried, [RAISED, topic]]) == {"maps unequal": 1}
+
+
+def test_a_change_that_is_stored_twice() -> None:
+    found = Findings()
+    log = [each._replace(id="k") for each in LOG[:2]]
+    judge_maps(found, log, {}, {}, [])
+    assert faults(found) == {"stored twice": 1}
 
 
 def test_presence() -> None:

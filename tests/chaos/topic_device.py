@@ -25,7 +25,10 @@ from mdstream.errors import ClientError
 
 EVENT_TAG = 11
 AGAIN_S = 0.5
+LATE, LATE_S = 0.05, 8.0
+"""So many events are acknowledged late, and how late at most: after they were sent again."""
 POLICY = Policy(persist=True, backoff_base_s=0.2, backoff_cap_s=2.0, recover_timeout_s=3.0)
+ERRORS = (b'"type":"error"', b"\xa5error")
 KEYS = 30
 S = TypeVar("S")
 
@@ -72,7 +75,11 @@ class Device:
 
     def _take(self, found: Events, event: Event) -> None:
         self.journal.note(journal.EVENT, event.topic, event.seq, event.data)
-        found.acknowledge(event)
+        if self.chance.random() >= LATE:
+            found.acknowledge(event)
+        else:
+            late_s = LATE_S * self.chance.random()
+            asyncio.get_running_loop().call_later(late_s, found.acknowledge, event)
 
     async def _open(self, topic: str) -> None:
         interval_ms = self.chance.choice([0, 100])
@@ -94,7 +101,7 @@ class Device:
                 await asyncio.sleep(AGAIN_S)
 
     def _hear(self, payload: bytes) -> None:
-        if b"error" in payload and b"conflict" not in payload:
+        if any(each in payload for each in ERRORS) and b"conflict" not in payload:
             print(f"{time.monotonic():.1f} {payload[:300]!r}", file=sys.stderr, flush=True)
         for topic, seq, redelivered in events_of(payload, self.plan["format"]):
             self.journal.note(journal.RAW, topic, seq, redelivered)
@@ -124,13 +131,12 @@ class Device:
     async def _raise(self, topic: str) -> None:
         found = self.maps[topic]
         count = found["count"] if "count" in found.entries else 0
+        self.journal.note(journal.TRIED, topic)
         try:
             seq = await self.client.put(topic, {"count": count + 1}, expect={"count": found.rev("count")})
         except PutConflict:
+            self.journal.note(journal.REFUSED, topic)
             return
-        except ClientError:
-            self.journal.note(journal.UNKNOWN, topic)
-            raise
         self.journal.note(journal.PUT, topic, seq)
         self.journal.note(journal.RAISED, topic)
 

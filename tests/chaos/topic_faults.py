@@ -1,13 +1,13 @@
-"""Faults of runs on topics alone: devices and publishers that die, stand still, or are cut off."""
+"""Faults of runs on topics alone: devices and publishers that die or stand still, links that work one way, a cluster that is away."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 
-from chaos.faults import cut, fault
+from chaos.faults import NODE_START_S, cut, fault, frozen, leader
 from chaos.schedule import Event
-from chaos.stage import Stage
+from chaos.stage import GATEWAYS, Stage
 from chaos.topic_stage import TopicStage
 
 
@@ -60,3 +60,39 @@ async def publisher_cut_off(stage: Stage, event: Event) -> str:
     name = stage.publishers[event.choose(len(stage.publishers))]
     await cut(stage, stage.links_to_nats(name), event.seconds)
     return name
+
+
+@fault("gateway deaf to NATS")
+async def gateway_deaf_to_nats(stage: Stage, event: Event) -> str:
+    """What it says arrives; it is told nothing."""
+    who = f"gateway {event.choose(GATEWAYS)}"
+    await frozen(stage, stage.links_to_nats(who), event.seconds, "in")
+    return who
+
+
+@fault("gateway mute to NATS")
+async def gateway_mute_to_nats(stage: Stage, event: Event) -> str:
+    """It is told everything; nothing that it says arrives."""
+    who = f"gateway {event.choose(GATEWAYS)}"
+    await frozen(stage, stage.links_to_nats(who), event.seconds, "out")
+    return who
+
+
+@fault("all nodes killed")
+async def all_nodes_killed(stage: Stage, event: Event) -> str:
+    """What is in memory is lost: presence."""
+    for node in stage.nodes:
+        node.kill()
+    await asyncio.sleep(event.seconds)
+    await asyncio.gather(*(node.restart(NODE_START_S) for node in stage.nodes))
+    return "all nodes"
+
+
+@fault("stream leader stopped")
+async def stream_leader_stopped(stage: Stage, event: Event) -> str:
+    """For so long that the others choose another one, which it learns when it goes on."""
+    number = await leader(stage, event)
+    stage.nodes[number].pause()
+    await asyncio.sleep(event.seconds)
+    stage.nodes[number].resume_process()
+    return f"node {number}"

@@ -21,8 +21,10 @@ PUT: Final = "put"
 """A change that the gateway said is stored: map, number."""
 RAISED: Final = "raised"
 """A counter that was raised by compare-and-set: map."""
-UNKNOWN: Final = "unknown"
-"""Nobody knows whether it was raised: map."""
+TRIED: Final = "tried"
+"""A counter is about to be raised: map. Without RAISED or REFUSED after it, nobody knows whether it was."""
+REFUSED: Final = "refused"
+"""It was not: another one was faster: map."""
 
 
 class Journal:

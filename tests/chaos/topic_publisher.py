@@ -25,6 +25,8 @@ from mdstream.client import connect
 from mdstream.errors import ClientError
 
 WORKERS = 8
+TWICE = 0.05
+"""So many events are published twice at the same time."""
 Publish = Callable[[str, Any, str], Awaitable[int]]
 """Topic, data, key; returns the number. Raises ClientError, nats.errors.Error or TimeoutError where nobody knows whether it is stored."""
 
@@ -53,8 +55,11 @@ class Publisher:
             topic = self.chance.choice(topics)
             self._counts[topic] += 1
             data = {"by": self.name, "n": self._counts[topic], "pad": "x" * self.chance.randrange(200)}
-            seq = await self._until_stored(publish, topic, data)
-            self.journal.note(journal.STORED, topic, data, seq)
+            times = 2 if self.chance.random() < TWICE else 1  # with the same key it is stored once
+            for seq in await asyncio.gather(
+                *(self._until_stored(publish, topic, data) for _ in range(times))
+            ):
+                self.journal.note(journal.STORED, topic, data, seq)
             await asyncio.sleep(2 * WORKERS * self.plan["pause_s"] * self.chance.random())
 
     async def _until_stored(self, publish: Publish, topic: str, data: dict[str, Any]) -> int:

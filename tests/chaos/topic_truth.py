@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections import defaultdict
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from nats.aio.client import Client as Nats
 from nats.errors import Error as NatsError
 
 LOOK_S = 0.2
+ID = re.compile(r"Nats-Msg-Id: (\S+)")
 
 
 class Stored(NamedTuple):
@@ -21,6 +23,8 @@ class Stored(NamedTuple):
     subject: str
     payload: bytes
     time_us: int
+    id: str = ""
+    """By which the server recognises what comes again."""
 
 
 class StreamTap:
@@ -47,7 +51,11 @@ class StreamTap:
             return None
         at = datetime.fromisoformat(found["time"])
         payload = base64.b64decode(found.get("data", ""))
-        return Stored(found["seq"], found["subject"], payload, round(at.timestamp() * 1e6))
+        headers = base64.b64decode(found.get("hdrs", "")).decode()
+        id = ID.search(headers)
+        return Stored(
+            found["seq"], found["subject"], payload, round(at.timestamp() * 1e6), id[1] if id else ""
+        )
 
     async def count(self) -> int:
         """How many messages the stream holds now; -1 where nobody answers."""

@@ -15,11 +15,14 @@ from mdstream.bus import connect as connect_bus
 from mdstream.bus import maps as bus_maps
 from mdstream.bus.map_reader import MapReader, MapStream
 from mdstream.bus.map_streams import MAPS, PRESENCE
-from mdstream.client import PutConflict, PutRefused, SubscriptionRefused, connect
+from mdstream.client import Policy, PutConflict, PutRefused, SubscriptionRefused, connect
+from mdstream.errors import CommandError
 from mdstream.gateway import Gateway, GatewayConfig
-from mdstream.maps import Change, MapState
+from mdstream.maps import Applied, Change, MapState, Outcome
+from mdstream.model import Channel
 
 WAIT_S = 20.0
+QUICK = Policy(backoff_base_s=0.01, backoff_cap_s=0.1)
 
 
 @contextlib.asynccontextmanager
@@ -240,6 +243,53 @@ def test_a_message_that_is_no_change_changes_nothing(run, nats_server: EmbeddedN
     run(scenario())
 
 
+def test_a_change_that_may_have_won_is_not_told_to_have_lost(run, nats_server: EmbeddedNats) -> None:
+    """The gateway has read the whole map since, and others have set the same key."""
+
+    async def scenario() -> None:
+        async with gateways(nats_server.url, 1) as (gateway,), connect(gateway.url) as client:
+            first, second = (
+                Change({"a": (1, None)}, expect={"a": 0}),
+                Change({"a": (2, None)}, expect={"a": 0}),
+            )
+            won = await client.put("desk", {"a": 1}, expect={"a": 0})
+            await client.put("desk", {"b": 1})
+            found = gateway._sessions.subscriptions.maps.topics.find(Channel.MAP, "desk")
+            assert found is not None
+            found._known_from = found.state.seq
+            assert found.outcome(won, first) == Applied(Outcome.APPLIED)
+            await client.put("desk", {"a": 3})
+            found._known_from = found.state.seq
+            with pytest.raises(CommandError, match="not known what the change did"):
+                found.outcome(won, second)
+
+    run(scenario())
+
+
+def test_a_replica_that_does_not_have_the_whole_map_yet_is_not_believed(
+    run, nats_server: EmbeddedNats, monkeypatch
+) -> None:
+    """The log begins after it: what was set before would be missing."""
+
+    async def scenario() -> None:
+        async with connect_bus_of(nats_server) as bus:
+            await bus_maps.ensure_maps(bus, MAPS)
+            state = MapState()
+            for number in range(3):
+                change = Change({f"k{number}": (number, None)})
+                seq = (await bus_maps.put_change(bus, MAPS, "old", change, timeout_s=2)).seq
+                state.apply(seq, 1, change)
+            await bus_maps.write_map(bus, MAPS, "old", state, expected_seq=0)
+            await bus_maps.forget_changes(bus, MAPS, "old", seq + 1)
+
+            async def lags(*_: Any) -> None: ...
+
+            monkeypatch.setattr(type(bus), "last_stored", lags)
+            assert await of_bus(bus, "old") == {"k0": 0, "k1": 1, "k2": 2}
+
+    run(scenario())
+
+
 # ---- presence
 
 
@@ -264,9 +314,37 @@ def test_who_is_present_is_the_same_on_every_gateway(run, nats_server: EmbeddedN
     run(scenario())
 
 
+def test_a_gateway_that_ends_leaves_no_ghost(run, nats_server: EmbeddedNats, monkeypatch) -> None:
+    """Nobody waits for its silence: it takes its entries with it."""
+    monkeypatch.setattr("mdstream.gateway.alive.SILENT_S", 1_000.0)
+
+    async def scenario() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            first = await stack.enter_async_context(contextlib.AsyncExitStack())
+            urls = []
+            for of_one in (first, stack):
+                (gateway,) = await of_one.enter_async_context(gateways(nats_server.url, 1))
+                urls.append(gateway.url)
+            clients = [
+                await stack.enter_async_context(
+                    connect(urls[number % 2 :] + urls[: number % 2], policy=QUICK)
+                )
+                for number in range(4)
+            ]
+            rooms = [
+                await each.presence("room", join=True, who=True, info=number, interval_ms=100)
+                for number, each in enumerate(clients)
+            ]
+            await until(lambda: all(each.count == 4 for each in rooms))
+            await first.aclose()
+            await until(lambda: all(each.trusted and each.count == 4 for each in rooms))
+            assert sorted(each.info for each in rooms[0].sessions.values()) == [0, 1, 2, 3]
+
+    run(scenario())
+
+
 def test_the_entries_of_a_dead_gateway_go(run, nats_server: EmbeddedNats, monkeypatch) -> None:
     monkeypatch.setattr("mdstream.gateway.alive.SILENT_S", 0.5)
-    monkeypatch.setattr("mdstream.gateway.alive.EVERY_S", 0.2)
 
     async def scenario() -> None:
         async with gateways(nats_server.url, 1) as (gateway,), connect_bus_of(nats_server) as bus:
@@ -288,8 +366,16 @@ async def joined(client: Any, topic: str) -> Any:
         await asyncio.sleep(0.05)
 
 
-def test_a_lost_stream_of_presence_is_written_again(run, nats_server: EmbeddedNats, monkeypatch) -> None:
+@pytest.mark.parametrize("says_so", [True, False])
+def test_a_lost_stream_of_presence_is_written_again(
+    run, nats_server: EmbeddedNats, monkeypatch, says_so
+) -> None:
+    """After all of a cluster was restarted, its streams in memory are empty, and say that they were created as before."""
     monkeypatch.setattr("mdstream.gateway.map_topics.LOOK_S", 0.2)
+    monkeypatch.setattr("mdstream.bus.map_reader.DOUBT_S", 0.01)
+    if not says_so:
+        monkeypatch.setattr("mdstream.bus.streams.created_us", lambda told: 1_700_000_000_000_000)
+        monkeypatch.setattr("mdstream.bus.numbered.created_us", lambda told: 1_700_000_000_000_000)
 
     async def scenario() -> None:
         async with gateways(nats_server.url) as (one, two), connect_bus_of(nats_server) as bus:

@@ -299,6 +299,7 @@ async def start_cluster(
         servers.append(
             await EmbeddedNats.start(
                 data_dir=directories[number],
+                port=free_port(),  # it stays its own while the server is down
                 password=False,
                 extra_config=f"server_name: truth-{number}\n{cluster}",
             )

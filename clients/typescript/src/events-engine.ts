@@ -135,8 +135,8 @@ export class EventsEngine extends Engine<Events> {
       return this.#recover();
     }
     this.synced = true;
-    for (const { event } of this.#recovery.complete()) {
-      if (this.accepted && event.seq >= this.#next) this.#deliver(event);
+    for (const held of this.#recovery.complete()) {
+      if (this.accepted && held.event.seq >= this.#next) this.#takeEvent(held); // it may leave another gap
     }
   }
 

@@ -48,6 +48,21 @@ describe("events", () => {
     expect(seqs).toEqual([18, 20, 21]);
   });
 
+  test("what was held beyond another gap waits until that was asked for too", async () => {
+    const { view, say, last, answer } = await follow();
+    answer(EVENTS);
+    const seqs = seqsOf(view);
+    say(event(20, 18));
+    say(event(30, 25));
+    say(event(18, 10, { redelivered: true }));
+    answer({ type: "recovered", from: 11, last: 18, more: false });
+    expect([seqs, view.state, view.gaps]).toEqual([[18, 20], "recovering", 2]);
+    expect(last()).toMatchObject({ op: "recover", from: 21 });
+    say(event(25, 20, { redelivered: true }));
+    answer({ type: "recovered", from: 21, last: 25, more: false });
+    expect([seqs, view.state]).toEqual([[18, 20, 25, 30], "live"]);
+  });
+
   test("a heartbeat shows a lost tail", async () => {
     const { view, say, last, answer } = await follow();
     answer(EVENTS);

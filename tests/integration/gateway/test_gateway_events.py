@@ -16,11 +16,8 @@ from mdstream.bus import connect
 from mdstream.bus.direct import DirectReader
 from mdstream.bus.topic_streams import TopicStreamOptions, ensure_events
 from mdstream.gateway import event_followers
-from support.tokens import CLAIMS, public_pem, sign
-
-DESK = {"channels": ["events"], "topics": ["desk.*"], "publish": True}
-LETTERS = {"channels": ["events"], "topics": ["user.*"], "read": False, "publish": True}
-SUBSCRIBE = {"op": "subscribe", "channel": "events"}
+from support.events import DESK, LETTERS, SUBSCRIBE, answer, bearer, events, publish, token
+from support.tokens import public_pem
 
 
 @pytest.fixture
@@ -28,34 +25,6 @@ def key(tmp_path: Path) -> Path:
     path = tmp_path / "public.pem"
     path.write_bytes(public_pem("EdDSA"))
     return path
-
-
-def token(subject: str, *grants: dict[str, Any]) -> str:
-    now_s = int(time.time())
-    claims = {**CLAIMS, "sub": subject, "md": {"grants": list(grants)}, "iat": now_s, "exp": now_s + 600}
-    return sign(claims).decode()
-
-
-def bearer(subject: str, *grants: dict[str, Any]) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token(subject, *grants)}"}
-
-
-async def publish(client: Any, topic: str, data: Any, **more: Any) -> int:
-    client.send({"op": "publish", "id": 1, "topic": topic, "event": "notice", "data": data, **more})
-    return int((await answer(client, 1))["seq"])
-
-
-async def answer(client: Any, id: int) -> dict[str, Any]:
-    """The answer to a command; events that come before it are still to be read."""
-    kept: list[dict[str, Any]] = []
-    while (message := await client.recv()).get("id") != id:
-        kept.append(message)
-    client._decoded[:0] = kept
-    return message
-
-
-async def events(client: Any, count: int) -> list[Any]:
-    return [(await client.until("event"))["data"] for _ in range(count)]
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
@@ -148,45 +117,6 @@ def test_who_resumes_gets_what_came_meanwhile_and_who_lacks_more_recovers(
                 assert (done["id"], done["last"], done["more"]) == (3, numbers[9], False)
                 elsewhere.send({"op": "recover", "sub": told["sub"], "from": 0})
                 assert await events(elsewhere, 10) == list(range(10))
-
-    run(scenario())
-
-
-@pytest.mark.parametrize("topic", ["desk.a", "user.alice"])
-def test_a_gateway_that_lags_behind_a_client_catches_up_before_it_goes_on(
-    run, nats_server, gateway, ws, key, monkeypatch, topic
-) -> None:
-    """A replica of the stream that answers may lag behind: the client knows more than the gateway can read."""
-    ask, times = DirectReader._ask, 2
-
-    async def ask_one_that_lags(self: DirectReader, question: dict[str, Any], subject: str) -> Any:
-        nonlocal times
-        answer = await ask(self, question, subject)
-        if subject.endswith(topic) and times:
-            times -= 1
-            answer.messages.clear()
-        return answer
-
-    async def scenario() -> None:
-        config = {"auth_key_file": (key,)}
-        both = {"channels": ["events"], "topics": ["desk.*", "user.*"], "read": True, "publish": True}
-        async with gateway(nats_server.url, **config) as one:
-            writer = await ws.open(one.port, **bearer("sender", both))
-            alice = await ws.open(one.port, **bearer("alice", both))
-            alice.send({**SUBSCRIBE, "topics": [topic]})
-            epoch = (await alice.until("subscribed"))["epoch"]
-            numbers = [await publish(writer, topic, number) for number in range(3)]
-            assert await events(alice, 3) == [0, 1, 2]
-            await alice.abort()
-            monkeypatch.setattr(DirectReader, "_ask", ask_one_that_lags)
-            async with gateway(nats_server.url, **config) as other:
-                back = await ws.open(other.port, **bearer("alice", both))
-                back.send({**SUBSCRIBE, "topics": [topic], "resume": {topic: [epoch, numbers[2]]}})
-                assert (await back.until("subscribed"))["resumed"] is True
-                await publish(writer, topic, 3)
-                assert not times
-                event = await back.until("event")
-                assert (event["data"], event["prev"], event["redelivered"]) == (3, numbers[2], False)
 
     run(scenario())
 

@@ -103,6 +103,20 @@ def test_a_gap_is_asked_for_and_what_comes_meanwhile_is_held(line: Line) -> None
     assert line.numbers == [5, 7, 9, 10] and line.events.duplicates == 1
 
 
+def test_what_was_held_beyond_another_gap_waits_until_that_was_asked_for_too(line: Line) -> None:
+    """The answer may reach less far than what came meanwhile."""
+    line.accept(newest=3)
+    line.event(9, 7)
+    line.event(20, 15)
+    line.event(7, 3, redelivered=True)
+    line.recovered(7)
+    assert line.numbers == [7, 9] and line.sent("recover")["from"] == 10
+    assert line.events.state == "recovering"
+    line.event(15, 9, redelivered=True)
+    line.recovered(15)
+    assert line.numbers == [7, 9, 15, 20] and line.events.state == "live"
+
+
 def test_what_comes_before_anybody_listens_is_for_the_first_who_does(desk: Any) -> None:
     line = Line(desk, heard=False)
     line.accept(newest=3)

@@ -12,7 +12,7 @@ from mdstream.bus.map_streams import PRESENCE
 from mdstream.bus.maps import Put
 from mdstream.errors import BusUnavailable
 from mdstream.gateway import presence
-from mdstream.gateway.alive import EVERY_S, SILENT_S, Alive, new_instance
+from mdstream.gateway.alive import SILENT_S, Alive, new_instance
 from mdstream.gateway.presence import Attendance, Presence, in_changes
 from mdstream.maps import MAX_CHANGE_BYTES, MAX_CHANGE_KEYS, Change, MapState, encode_change, presence_value
 
@@ -30,6 +30,8 @@ class FakeBus:
 
     def __init__(self) -> None:
         self.connected = True
+        self.is_deaf = False
+        """What it is told does not come back."""
         self.published: list[str] = []
         self.reconnected: Callable[[], None] = lambda: None
 
@@ -45,6 +47,8 @@ class FakeBus:
 
     async def publish(self, subject: str, payload: bytes) -> None:
         self.published.append(subject)
+        if not self.is_deaf:
+            self.say(subject.removeprefix("mdctl.alive."))
 
 
 async def listening() -> tuple[Alive, FakeBus, Clock]:
@@ -55,20 +59,20 @@ async def listening() -> tuple[Alive, FakeBus, Clock]:
     return alive, bus, clock
 
 
-def pass_time(alive: Alive, clock: Clock, seconds: float, each: Callable[[], object] = lambda: None) -> None:
+async def pass_time(alive: Alive, clock: Clock, seconds: float) -> None:
     for _ in range(int(seconds)):
         clock.now_s += 1
-        each()
         alive.tick()
+        await asyncio.sleep(0)
 
 
 def test_a_gateway_is_silent_after_six_seconds_and_never_this_one(run) -> None:
     async def scenario() -> None:
         alive, bus, clock = await listening()
         bus.say("other-1")
-        pass_time(alive, clock, SILENT_S)
+        await pass_time(alive, clock, SILENT_S)
         assert not alive.is_silent("other-1")
-        pass_time(alive, clock, 1)
+        await pass_time(alive, clock, 1)
         assert alive.is_silent("other-1") and alive.is_silent("never-heard") and not alive.is_silent("me-1")
         bus.say("other-1")
         assert not alive.is_silent("other-1")
@@ -80,7 +84,7 @@ def test_what_was_never_heard_is_silent_only_once_we_have_listened_long_enough(r
     async def scenario() -> None:
         alive, _, clock = await listening()
         assert not alive.is_silent("dead-1")
-        pass_time(alive, clock, SILENT_S + 1)
+        await pass_time(alive, clock, SILENT_S + 1)
         assert alive.is_silent("dead-1")
 
     run(scenario())
@@ -91,36 +95,74 @@ def test_what_we_could_not_hear_is_no_silence(run, what) -> None:
     async def scenario() -> None:
         alive, bus, clock = await listening()
         bus.say("other-1")
-        pass_time(alive, clock, 5)
+        await pass_time(alive, clock, 5)
         if what == "reconnect":
             bus.reconnected()
         elif what == "stood still":
             clock.now_s += 60
             alive.tick()
+            await asyncio.sleep(0)
         else:
             bus.connected = False
-            pass_time(alive, clock, 60)
+            await pass_time(alive, clock, 60)
             bus.connected = True
-        pass_time(alive, clock, 2)
+        await pass_time(alive, clock, 2)
         assert not alive.is_silent("other-1")
-        pass_time(alive, clock, SILENT_S)
+        await pass_time(alive, clock, SILENT_S)
         assert alive.is_silent("other-1")
 
     run(scenario())
 
 
-def test_a_sign_of_life_is_given_every_two_seconds_once_it_is_needed(run) -> None:
+def test_who_hears_nothing_not_even_itself_takes_nobody_for_dead(run) -> None:
+    """Its link may work one way: what it says of others arrives."""
+
+    async def scenario() -> None:
+        alive, bus, clock = await listening()
+        await pass_time(alive, clock, 1)
+        bus.say("other-1")
+        bus.is_deaf = True
+        await pass_time(alive, clock, 60)
+        assert not alive.is_silent("other-1")
+        bus.say("other-1")
+        bus.is_deaf = False
+        await pass_time(alive, clock, SILENT_S)
+        assert not alive.is_silent("other-1")
+        await pass_time(alive, clock, 1)
+        assert alive.is_silent("other-1")
+
+    run(scenario())
+
+
+def test_who_is_silent_is_known_before_the_first_client_comes(run) -> None:
     async def scenario() -> None:
         clock, bus = Clock(), FakeBus()
         alive = Alive("me-1", clock)
         alive.use(bus)  # type: ignore[arg-type]
-        pass_time(alive, clock, 20)
+        await asyncio.sleep(0)
+        bus.say("other-1")
+        await pass_time(alive, clock, SILENT_S + 1)
+        assert not alive.is_silent("other-1")
+        await alive.begin()
+        alive.tick()
+        await asyncio.sleep(0)
+        assert alive.is_silent("other-1")
+
+    run(scenario())
+
+
+def test_a_sign_of_life_is_given_every_second_once_it_is_needed(run) -> None:
+    async def scenario() -> None:
+        clock, bus = Clock(), FakeBus()
+        alive = Alive("me-1", clock)
+        alive.use(bus)  # type: ignore[arg-type]
+        await pass_time(alive, clock, 20)
         await asyncio.sleep(0)
         assert not bus.published
         await alive.begin()
-        pass_time(alive, clock, 20)
+        await pass_time(alive, clock, 20)
         await asyncio.sleep(0)
-        assert bus.published == ["mdctl.alive.me-1"] * int(20 / EVERY_S)
+        assert bus.published == ["mdctl.alive.me-1"] * 20
 
     run(scenario())
 
@@ -172,6 +214,7 @@ class FakeMap:
         self.changes = 0
         self.is_away = False
         self.tell_loaded: Callable[[], None] = lambda: None
+        self.tell_set: Callable[[Any], None] = lambda keys: None
         self.tell_dropped: Callable[[str], None] = lambda node: None
 
     async def reach(self, seq: int) -> None: ...
@@ -181,7 +224,8 @@ class FakeMap:
             raise BusUnavailable("away")
         self.changes += 1
         seq = self.state.seq + 1
-        self.state.apply(seq, 1, change)
+        applied = self.state.apply(seq, 1, change)
+        self.tell_set(applied.set)
         if change.drop_node is not None:
             self.tell_dropped(change.drop_node)
         return Put(seq, is_duplicate=False)
@@ -288,5 +332,52 @@ def test_attendance_that_is_over_is_given_up(run, room: FakeMap) -> None:
             all_.sweep()
             await asyncio.sleep(0)
         assert len(all_) == 0
+
+    run(scenario())
+
+
+def test_an_entry_that_comes_late_is_removed_at_once(run, room: FakeMap) -> None:
+    """Over the connection before this one, and the session has left since."""
+
+    async def scenario() -> None:
+        here = Attendance(room, "g-1")  # type: ignore[arg-type]
+        here.join("a", entry("a"))
+        await settled(lambda: room.sessions == {"a"})
+        late = {"b": (entry("b"), None), "c": (presence_value("bob", 1, None, "g-2"), None)}
+        await room.put(None, None, "room", Change(late))
+        assert "b" in room.sessions
+        await settled(lambda: room.sessions == {"a", "c"})
+        await here.end(at_once=False)
+
+    run(scenario())
+
+
+def test_entries_where_nobody_is_present_any_more_are_removed(run, room: FakeMap) -> None:
+    async def scenario() -> None:
+        all_ = Presence("g-1")
+        all_.look_at(room)  # type: ignore[arg-type]
+        assert room.holds == 0
+        await room.put(None, None, "room", Change({"late": (entry("late"), None)}))
+        all_.look_at(room)  # type: ignore[arg-type]
+        await settled(lambda: not room.sessions)
+        await all_.close()
+
+    run(scenario())
+
+
+def test_who_comes_as_attendance_is_given_up_is_written_again_when_it_is_dropped(run, room: FakeMap) -> None:
+    async def scenario() -> None:
+        all_ = Presence("g-1")
+        all_.join(room, "a", entry("a"))  # type: ignore[arg-type]
+        await settled(lambda: room.sessions == {"a"})
+        all_.leave("room", "a")
+        while len(all_._topics):
+            await asyncio.sleep(0)
+            all_.sweep()
+        all_.join(room, "b", entry("b"))  # type: ignore[arg-type]
+        await settled(lambda: room.sessions == {"b"} and not all_._ending)
+        await room.put(None, None, "room", Change(drop_node="g-1"))
+        await settled(lambda: room.sessions == {"b"})
+        await all_.close()
 
     run(scenario())
