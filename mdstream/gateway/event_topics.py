@@ -24,6 +24,7 @@ from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError, PayloadError
 from mdstream.gateway.event_log import EventLog, TotalBytes
 from mdstream.gateway.event_policies import Policies
+from mdstream.gateway.together import Together
 from mdstream.model import Channel
 from mdstream.printable import printable
 
@@ -55,7 +56,7 @@ class EventTopic:
         self.reader: NumberedReader | None = None
         self.is_open = False
         self.is_planned = False
-        """What has come is sent in the next turn of the loop: all of one read together."""
+        """What has come is sent in the next turn of the loop: all of one read together, of all topics."""
         self.opening: asyncio.Task[None] | None = None
         self.asked_s = 0.0
 
@@ -84,6 +85,7 @@ class EventTopics:
         self._total = TotalBytes()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._to_send = Together(hub, self._send)
 
     def __iter__(self) -> Iterator[EventTopic]:
         return iter(list(self._topics.values()))
@@ -219,7 +221,7 @@ class EventTopics:
         self.counts["received"] += 1
         if not topic.is_planned:
             topic.is_planned = True
-            asyncio.get_running_loop().call_soon(self._send, topic)
+            self._to_send.add(topic)
 
     def _refuse(self, topic: EventTopic, message: Numbered, error: PayloadError) -> None:
         self.counts["refused"] += 1

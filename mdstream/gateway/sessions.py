@@ -133,7 +133,9 @@ class Sessions:
             asker_of=asker_of,
             wall_us=wall_us,
         )
-        self.publishing = EventPublishing(config, self.subscriptions.event_topics, self.subscriptions, now_s)
+        self.publishing = EventPublishing(
+            config, self.subscriptions.event_topics, self.subscriptions, hub, now_s
+        )
         self._answers: dict[type, tuple[str, Callable[[Session, Any], Steps | None]]] = {
             Subscribe: ("subscribe", self.subscriptions.subscribe),
             SubscribeMany: ("subscribe", self.subscriptions.subscribe_many),
