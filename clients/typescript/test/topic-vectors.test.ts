@@ -36,17 +36,20 @@ for (const format of FORMATS) {
     });
   }
 
-  test.each([...vectors("events")["data"]!, ...vectors("alerts")["data"]!])(`${format.protocol}: event, $name`, async ({ fields, ...vector }) => {
-    const told: TopicEvent[] = [];
-    const stage = new Stage();
-    const view = events(stage.start({ format }), "desk.a", { since: fields.prev });
-    view.on("event", (event) => told.push(event));
-    await begin(stage, format === json, { ...EVENTS, sub: fields.sub, newest: fields.prev });
-    hear(stage, bytesOf(vector));
-    const { sub: _sub, prev: _prev, event: type, ...rest } = fields;
-    expect(told).toEqual([{ ...rest, type }]);
-    expect(view.state).toBe("live");
-  });
+  test.each([...vectors("events")["data"]!, ...vectors("alerts")["data"]!])(
+    `${format.protocol}: event, $name`,
+    async ({ fields, ...vector }) => {
+      const told: TopicEvent[] = [];
+      const stage = new Stage();
+      const view = events(stage.start({ format }), "desk.a", { since: fields.prev });
+      view.on("event", (event) => told.push(event));
+      await begin(stage, format === json, { ...EVENTS, sub: fields.sub, newest: fields.prev });
+      hear(stage, bytesOf(vector));
+      const { sub: _sub, prev: _prev, event: type, ...rest } = fields;
+      expect(told).toEqual([{ ...rest, type }]);
+      expect(view.state).toBe("live");
+    },
+  );
 
   test.each(vectors("maps")["data"]!)(`${format.protocol}: $type, $name`, async ({ type, fields, ...vector }) => {
     if (fields.page > 1 || fields.pages > 1) return void expect(read(vector)).toHaveLength(1);
