@@ -63,8 +63,8 @@ truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers,
 candles: $(INSTALLED)  ## Candles of recorded trades, and of writers that are killed again and again (two minutes)
 	$(PYTEST) tests/integration/test_candles.py -m complete $(ARGS)
 
-alerts: $(INSTALLED)  ## Price alerts, their watchers killed at each step, and again and again while a market crosses prices (two minutes)
-	$(PYTEST) tests/integration/test_alerts.py -m complete $(ARGS)
+alerts: $(INSTALLED)  ## Price alerts, their watchers killed at each step, and again and again while a market crosses prices, and nodes of a cluster (three minutes)
+	$(PYTEST) tests/integration/test_alerts.py tests/integration/test_alerts_killed.py -m complete $(ARGS)
 
 maps-faults: $(INSTALLED)  ## Maps and presence while gateways and NATS are killed again and again (four minutes)
 	$(PYTEST) tests/integration/test_maps_faults.py -m complete $(ARGS)

@@ -27,6 +27,8 @@ MOST_A_MINUTE: Final = 60
 """Crossings of one alert in a minute of the market. With this one it is paused."""
 EVENT: Final = "alert"
 """The ``type`` of its events."""
+SENDER: Final = "mdstream alerts"
+"""Who tells them, and marks alerts that have fired."""
 
 BELOW: Final = -1
 UNKNOWN: Final = 0

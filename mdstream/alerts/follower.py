@@ -29,9 +29,11 @@ logger = logging.getLogger("mdstream.alerts")
 
 LOOK_S: Final = 5.0
 """How often the log is looked at where nothing wakes."""
-PAUSE_S: Final = 0.005
-"""Between two looks, doubled with each that finds nothing;"""
-LOOKS: Final = 6
+GAP_S: Final = 0.005
+"""After a look that found something: so often a busy instrument is read, at most."""
+PAUSE_S: Final = 0.001
+"""After a look that found nothing, doubled with each, unless it is woken before;"""
+LOOKS: Final = 8
 """after so many of these it waits until it is woken."""
 OPEN_S: Final = 0.1
 MOST_OPEN_S: Final = 5.0
@@ -133,13 +135,13 @@ class Follower:
             await self._unsubscribe(wake)
 
     async def _rest(self, has_more: bool) -> None:
-        """A message may come live before the log has it: so it is looked for a few times."""
+        """A message may come live before the log has it: so it is looked for a few times. What comes after a pause is read at once."""
         if self._held_s is not None:
             await asyncio.sleep(HELD_S)
-        elif not has_more and self._quiet < LOOKS:
-            await asyncio.sleep(PAUSE_S * 2**self._quiet)
+        elif not has_more and not self._quiet:
+            await asyncio.sleep(GAP_S)
         elif not has_more:
-            await self._wait(LOOK_S)
+            await self._wait(PAUSE_S * 2**self._quiet if self._quiet < LOOKS else LOOK_S)
 
     async def _unsubscribe(self, wake: Subscription) -> None:
         with suppress(Exception):

@@ -7,11 +7,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from mdstream.alert import FIRED
+from mdstream.alert import FIRED, SENDER
 from mdstream.alerts.maps import AlertMaps
 from mdstream.alerts.watched import Watched
 from mdstream.bus import Bus
-from mdstream.bus.alerts import SENDER
 from mdstream.bus.map_streams import MAPS
 from mdstream.bus.maps import put_change
 from mdstream.maps import Change, Entry

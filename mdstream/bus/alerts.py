@@ -16,7 +16,7 @@ import nats.errors
 import nats.js.errors
 from nats.js import api
 
-from mdstream.alert import EVENT
+from mdstream.alert import EVENT, SENDER
 from mdstream.bus import streams
 from mdstream.bus.direct import DirectReader, Numbered
 from mdstream.bus.events import Event, decode_event, encode_event, event_subject, message_id
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 MD_ALERTS: Final = "MD_ALERTS"
 STATES: Final = "alert.state.*"
 MAX_BYTES: Final = 1024 * 1024 * 1024
-SENDER: Final = "mdstream alerts"
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 _ROOM: Final = 4_096
 """Of a message, for its headers."""
@@ -208,6 +207,8 @@ async def alert_topics(bus: Bus) -> set[str]:
     for start in ("map.", "mapsnap.head."):
         try:
             info = await bus.jetstream.stream_info(MD_MAPS, subjects_filter=f"{start}{ALERTS}.*")
+        except nats.js.errors.NotFoundError:
+            return found  # nobody has set any yet
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(error, f"{MD_MAPS} does not tell what it holds")
         found.update(name.removeprefix(start) for name in info.state.subjects or {})

@@ -153,6 +153,10 @@ class Bus:
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(error, f"no stream of NATS at {self.options.where} acknowledged {subject}")
 
+    def send(self, message: bytes, payload_size: int) -> None:
+        """Sends a whole ``PUB`` or ``HPUB`` of NATS at once, while ``connected``. The caller heeds ``max_payload_bytes``."""
+        self.client.send(message, payload_size)
+
     def new_inbox(self) -> str:
         """A subject for answers that nobody else uses."""
         return self.client.new_inbox()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import nats.errors
 
-from mdstream._core.codec.duplicate_keys import is_deep_json, is_deep_msgpack
+from mdstream._core.codec.duplicate_keys import is_deep_json, is_deep_msgpack, is_plain
 from mdstream.bus.stream_publisher import Outcome
 from mdstream.bus.streams import explain
 from mdstream.bus.topic_streams import EVENT_SUBJECT, MD_EVENTS
@@ -76,7 +76,7 @@ def check_event(type: str, data: Any) -> None:
 
 def check_data(data: Any) -> None:
     """Raises ValueError for what JSON cannot hold, or what is nested too deep."""
-    if isinstance(data, _PLAIN):
+    if is_plain(data, MAX_NESTING):
         return
     left = [(data, 1)]
     while left:

@@ -1,16 +1,17 @@
-"""Publishes into a stream in the order of the calls. No message waits for the answer to the one before it."""
+"""Publishes into a stream in the order of the calls. No message waits for the answer to the one before it.
+
+Each leaves in the turn of the loop in which it is published, without a task, and all answers come to one subscription.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from mdstream.bus.direct import NO_RESPONDERS, STATUS
-from mdstream.errors import BusError
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
@@ -21,6 +22,8 @@ DEADLINE_S: Final = 2.0
 """How long JetStream may take to store a message."""
 MOST_WAITING: Final = 20_000
 """Messages that wait for their numbers."""
+_ROOM: Final = 256
+"""Of a message, for its headers."""
 
 
 class _Failure(msgspec.Struct):
@@ -71,12 +74,11 @@ class StreamPublisher:
         self._missing = missing
         self._deadline_s = deadline_s
         self._inbox = bus.new_inbox()
+        self._headers = f"NATS/1.0\r\nNats-Expected-Stream: {stream}\r\n"
         self._subscription: Subscription | None = None
         self._number = 0
         self._waiting: dict[int, _Waiting] = {}
         """In the order of time."""
-        self._to_send: deque[tuple[int, str, bytes, dict[str, str]]] = deque()
-        self._sending: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         """Again as often as you like. Raises BusUnavailable."""
@@ -84,42 +86,39 @@ class StreamPublisher:
             self._subscription = await self._bus.subscribe(f"{self._inbox}.*", self._hear)
 
     async def close(self) -> None:
-        if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
         for number in list(self._waiting):
             self._finish(number, Outcome(0, False, "the gateway is stopping"))
         if self._subscription is not None:
             await self._bus.unsubscribe(self._subscription)
 
     def publish(self, subject: str, payload: bytes, id: str | None, done: Done) -> None:
-        """``done`` is called once, later. ``id``: what comes again with the same one within two minutes is stored once."""
-        if not self._bus.connected or len(self._waiting) >= MOST_WAITING:
-            why = (
-                f"too many messages wait to be stored in {self._stream}"
-                if self._bus.connected
-                else "NATS is not connected"
-            )
-            asyncio.get_running_loop().call_soon(done, Outcome(0, False, why))
-            return
-        headers = {"Nats-Expected-Stream": self._stream}
-        if id is not None:
-            headers["Nats-Msg-Id"] = id
-        self._number += 1
+        """``subject`` is a valid one. ``done`` is called once, later. ``id``: what comes again with the same one within two minutes is
+        stored once."""
         loop = asyncio.get_running_loop()
+        why = self._why_not(payload)
+        if why is not None:
+            loop.call_soon(done, Outcome(0, False, why))
+            return
+        self._number += 1
         self._waiting[self._number] = _Waiting(loop.time() + self._deadline_s, done)
-        self._to_send.append((self._number, subject, payload, headers))
-        if self._sending is None:
-            self._sending = loop.create_task(self._send())
+        self._bus.send(self._message(subject, payload, id), len(payload))
 
-    async def _send(self) -> None:
-        while self._to_send:
-            number, subject, payload, headers = self._to_send.popleft()
-            try:
-                await self._bus.publish(subject, payload, reply=f"{self._inbox}.{number}", headers=headers)
-            except BusError as error:
-                self._finish(number, Outcome(0, False, str(error)))
-        self._sending = None
+    def _why_not(self, payload: bytes) -> str | None:
+        """Why nothing can be published now."""
+        if not self._bus.connected:
+            return "NATS is not connected"
+        if len(self._waiting) >= MOST_WAITING:
+            return f"too many messages wait to be stored in {self._stream}"
+        if len(payload) + _ROOM > self._bus.max_payload_bytes:
+            return f"NATS takes messages of at most {self._bus.max_payload_bytes} bytes"
+        return None
+
+    def _message(self, subject: str, payload: bytes, id: str | None) -> bytes:
+        """As NATS reads it; the answer is to come with the number of now."""
+        headers = f"{self._headers}\r\n" if id is None else f"{self._headers}Nats-Msg-Id: {id}\r\n\r\n"
+        size = len(headers)
+        head = f"HPUB {subject} {self._inbox}.{self._number} {size} {size + len(payload)}\r\n{headers}"
+        return b"".join((head.encode(), payload, b"\r\n"))
 
     def tick(self) -> None:
         now_s = asyncio.get_running_loop().time()

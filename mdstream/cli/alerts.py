@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import logging
-import sys
 
 from mdstream.alerts import AlertOptions, AlertWatcher
-from mdstream.bus import Bus, BusOptions, connect
+from mdstream.bus import BusOptions, connect
+from mdstream.bus.topic_streams import TopicStreamOptions
 from mdstream.cli.alerts_metrics import AlertsMetrics
-from mdstream.cli.candles_metrics import MetricsListener, read_address
 from mdstream.cli.client_options import duration_s, run_until_signal
-from mdstream.cli.commands import EXIT_USAGE
+from mdstream.cli.service import Service
 from mdstream.errors import ConfigError, MdstreamError
 from mdstream.feeds import _cli
 
-logger = logging.getLogger("mdstream.alerts")
+_service = Service("alerts", 8084)
 
 LEAST_LEASE_S = 0.5
 MOST_LEASE_S = 600.0
-SAY_S = 60.0
 
 _EPILOG = """\
 examples:
@@ -50,62 +46,40 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=2.0,
         help="how long one that was killed is waited for: 500ms to 10m (default: 2s)",
     )
-    add(
-        "--metrics",
-        metavar="HOST:PORT",
-        type=read_address,
-        help="serve /metrics for Prometheus, and /healthz, there, such as 127.0.0.1:8084 (default: nowhere)",
-    )
+    _service.add_metrics(add)
 
 
 def run(args: argparse.Namespace) -> int:
     if not LEAST_LEASE_S <= args.lease <= MOST_LEASE_S:
-        return _fail(f"--lease is {args.lease:g} s; it must be 500ms to 10m")
+        return _service.fail(f"--lease is {args.lease:g} s; it must be 500ms to 10m")
     try:
         _cli.configure_log(args)
         bus_options = _cli.bus_options(args, "mdstream alerts")
     except ConfigError as error:
-        return _fail(str(error))
-    return run_until_signal(_run(bus_options, AlertOptions(lease_s=args.lease), args.metrics))
+        return _service.fail(str(error))
+    events = TopicStreamOptions(replicas=bus_options.streams.replicas)
+    return run_until_signal(_run(bus_options, AlertOptions(lease_s=args.lease, events=events), args.metrics))
 
 
 async def _run(bus_options: BusOptions, options: AlertOptions, metrics: tuple[str, int] | None) -> int:
     try:
         async with await connect(bus_options) as bus, AlertWatcher(bus, options) as watcher:
-            logger.info("watching alerts at NATS at %s", bus_options.where)
-            await _work(bus, watcher, metrics)
+            _service.log.info("watching alerts at NATS at %s", bus_options.where)
+            await _service.work(AlertsMetrics(watcher, lambda: bus.connected), metrics, lambda: _say(watcher))
     except MdstreamError as error:
-        return _fail(str(error))
+        return _service.fail(str(error))
     return 0
 
 
-async def _work(bus: Bus, watcher: AlertWatcher, metrics: tuple[str, int] | None) -> None:
-    listener = MetricsListener(AlertsMetrics(watcher, lambda: bus.connected), "alerts")
-    if metrics is not None:
-        port = await listener.open(metrics)
-        logger.info("metrics are on port %d", port)
-    try:
-        await _tell(watcher)
-    finally:
-        listener.close()
-
-
-async def _tell(watcher: AlertWatcher) -> None:
-    """Says once a minute what was done."""
-    while True:
-        await asyncio.sleep(SAY_S)
-        counters = watcher.counters
-        logger.info(
-            "%s: %d alerts on %d streams of instruments; %d crossings told, %d of them late; %d entries are no alerts",
-            "evaluating" if watcher.is_active else "standing by",
-            watcher.alerts,
-            watcher.instruments,
-            counters["fired"],
-            counters["late"],
-            counters["refused"],
-        )
-
-
-def _fail(message: str) -> int:
-    print(f"mdstream alerts: {message}", file=sys.stderr)
-    return EXIT_USAGE
+def _say(watcher: AlertWatcher) -> None:
+    """What was done."""
+    counters = watcher.counters
+    _service.log.info(
+        "%s: %d alerts on %d streams of instruments; %d crossings told, %d of them late; %d entries are no alerts",
+        "evaluating" if watcher.is_active else "standing by",
+        watcher.alerts,
+        watcher.instruments,
+        counters["fired"],
+        counters["late"],
+        counters["refused"],
+    )

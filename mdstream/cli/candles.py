@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import logging
-import sys
 
 from mdstream.auth.patterns import ANY
-from mdstream.bus import Bus, BusOptions, connect
+from mdstream.bus import BusOptions, connect
 from mdstream.candles import CandleOptions, CandleWriter
 from mdstream.candles.writer import KEEP, LEAST_KEEP
-from mdstream.cli.candles_metrics import CandlesMetrics, MetricsListener, read_address
+from mdstream.cli.candles_metrics import CandlesMetrics
 from mdstream.cli.client_options import duration_s, positive, run_until_signal
-from mdstream.cli.commands import EXIT_USAGE
+from mdstream.cli.service import Service
 from mdstream.errors import ConfigError, MdstreamError
 from mdstream.feeds import _cli
 
-logger = logging.getLogger("mdstream.candles")
+_service = Service("candles", 8083)
 
-EXIT_FAILED = 1
-SAY_S = 60.0
 
 _EPILOG = """\
 examples:
@@ -63,12 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=KEEP,
         help=f"messages of each instrument and span that MD_CANDLES keeps, if it is made now; at least {LEAST_KEEP} (default: {KEEP})",
     )
-    add(
-        "--metrics",
-        metavar="HOST:PORT",
-        type=read_address,
-        help="serve /metrics for Prometheus, and /healthz, there, such as 127.0.0.1:8083 (default: nowhere)",
-    )
+    _service.add_metrics(add)
 
 
 def _patterns(text: str) -> tuple[str, ...]:
@@ -77,13 +67,13 @@ def _patterns(text: str) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     if args.keep < LEAST_KEEP:
-        return _fail(f"--keep is {args.keep}; a day of minutes needs {LEAST_KEEP}")
+        return _service.fail(f"--keep is {args.keep}; a day of minutes needs {LEAST_KEEP}")
     try:
         _cli.configure_log(args)
         bus_options = _cli.bus_options(args, "mdstream candles")
         options = CandleOptions(args.instruments, args.interval, keep=args.keep)
     except ConfigError as error:
-        return _fail(str(error))
+        return _service.fail(str(error))
     return run_until_signal(_run(bus_options, options, args.metrics))
 
 
@@ -93,41 +83,25 @@ async def _run(bus_options: BusOptions, options: CandleOptions, metrics: tuple[s
             try:
                 writer = CandleWriter(bus, options)
             except ValueError as error:
-                return _fail(f"--instruments {error}")
+                return _service.fail(f"--instruments {error}")
             async with writer:
-                logger.info("writing candles to NATS at %s", bus_options.where)
-                await _work(bus, writer, metrics)
+                _service.log.info("writing candles to NATS at %s", bus_options.where)
+                await _service.work(
+                    CandlesMetrics(writer, lambda: bus.connected), metrics, lambda: _say(writer)
+                )
     except MdstreamError as error:
-        return _fail(str(error))
+        return _service.fail(str(error))
     return 0
 
 
-async def _work(bus: Bus, writer: CandleWriter, metrics: tuple[str, int] | None) -> None:
-    listener = MetricsListener(CandlesMetrics(writer, lambda: bus.connected), "candles")
-    if metrics is not None:
-        port = await listener.open(metrics)
-        logger.info("metrics are on port %d", port)
-    try:
-        await _tell(writer)
-    finally:
-        listener.close()
-
-
-async def _tell(writer: CandleWriter) -> None:
-    """Says once a minute what was done."""
-    while True:
-        await asyncio.sleep(SAY_S)
-        all_ = writer.writers
-        logger.info(
-            "candles of %d instruments, %d of them written here: %d trades and %d closed candles stored, %d times another was faster",
-            len(all_),
-            sum(each.is_owner for each in all_),
-            sum(each.stored_trades for each in all_),
-            sum(each.stored_candles for each in all_),
-            sum(each.conflicts for each in all_),
-        )
-
-
-def _fail(message: str) -> int:
-    print(f"mdstream candles: {message}", file=sys.stderr)
-    return EXIT_USAGE
+def _say(writer: CandleWriter) -> None:
+    """What was done."""
+    all_ = writer.writers
+    _service.log.info(
+        "candles of %d instruments, %d of them written here: %d trades and %d closed candles stored, %d times another was faster",
+        len(all_),
+        sum(each.is_owner for each in all_),
+        sum(each.stored_trades for each in all_),
+        sum(each.stored_candles for each in all_),
+        sum(each.conflicts for each in all_),
+    )

@@ -13,6 +13,7 @@ See ``docs/client.md``.
 import mdstream._core  # noqa: F401 - first, because it tells when it is not built
 from mdstream.auth.client_key import ClientKey
 from mdstream.candle import Candle
+from mdstream.client.alerts import Alerts, Crossing
 from mdstream.client.api import Client
 from mdstream.client.board import Board, BoardRow, BoardUpdate
 from mdstream.client.book import Book, BookUpdate
@@ -45,6 +46,7 @@ from mdstream.errors import (
 
 __all__ = [
     "DEFAULT_URL",
+    "Alerts",
     "Board",
     "BoardRow",
     "BoardUpdate",
@@ -59,6 +61,7 @@ __all__ = [
     "ConnectionFailed",
     "ConnectionLost",
     "ConnectionState",
+    "Crossing",
     "Event",
     "Events",
     "HandshakeRefused",

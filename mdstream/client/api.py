@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from mdstream.auth.patterns import ANY, Pattern
 from mdstream.candle import MAX_HISTORY, SPANS
 from mdstream.client import protocol
+from mdstream.client.alerts import Alerts
 from mdstream.client.board import Board
 from mdstream.client.book import Book
 from mdstream.client.candles import Candles
@@ -30,7 +31,7 @@ from mdstream.client.trades import Trades
 from mdstream.codes import ErrorCode
 from mdstream.errors import ClientError, ConnectionFailed, PutConflict, PutRefused
 from mdstream.model import InstrumentId
-from mdstream.topics import OWN, TOPIC_CHANNELS, check_topic
+from mdstream.topics import ALERTS, OWN, TOPIC_CHANNELS, check_topic
 
 AGAIN_S = 0.5
 """How long a change waits that the gateway could not store."""
@@ -178,6 +179,15 @@ class Client(ABC):
         ``topic`` "user" is the user's own. Raises ValueError for what is no topic, and the errors of ``book``.
         """
         return await self._subscribed(Map, Request("map", topic, interval_ms=interval_ms, prefix=prefix))
+
+    async def alerts(self) -> Alerts:
+        """The user's own price alerts, once they are there; `mdstream alerts` must run, or none fires. Raises the errors of ``book``."""
+        entries = await self.map(ALERTS)
+        try:
+            return Alerts(entries, await self.events(), self.put)
+        except BaseException:
+            await entries.close()
+            raise
 
     async def presence(
         self, topic: str, *, join: bool = False, info: Any = None, who: bool = False, interval_ms: int = 0

@@ -19,7 +19,9 @@ from mdstream.gateway.commands import CommandId, Publish
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_may
 from mdstream.gateway.event_topics import EventTopics
+from mdstream.gateway.together import Together
 from mdstream.gateway.topic_budgets import TopicBudgets
+from mdstream.gateway.turns import Corks
 from mdstream.model import Channel
 from mdstream.topics import named_topic
 
@@ -46,11 +48,25 @@ class _Early(NamedTuple):
     done: Done
 
 
+class _Answer(NamedTuple):
+    """What became of an event."""
+
+    session: Session
+    id: CommandId
+    topic: str
+    outcome: Outcome
+
+
 class EventPublishing:
     """Answers ``publish``."""
 
     def __init__(
-        self, config: GatewayConfig, topics: EventTopics, desk: Desk, now_s: Callable[[], float]
+        self,
+        config: GatewayConfig,
+        topics: EventTopics,
+        desk: Desk,
+        corks: Corks,
+        now_s: Callable[[], float],
     ) -> None:
         self._topics = topics
         self._desk = desk
@@ -62,6 +78,7 @@ class EventPublishing:
             now_s,
         )
         self._counts: Counter[str] = topics.counts
+        self._answers = Together(corks, self._answer)
         self._early: list[_Early] = []
         self._beginning: asyncio.Task[None] | None = None
 
@@ -114,6 +131,10 @@ class EventPublishing:
             await asyncio.gather(self._beginning, return_exceptions=True)
 
     def _done(self, session: Session, id: CommandId, topic: str, outcome: Outcome) -> None:
+        self._answers.add(_Answer(session, id, topic, outcome))
+
+    def _answer(self, answer: _Answer) -> None:
+        session, id, topic, outcome = answer
         if outcome.failed is not None:
             self._counts["unavailable"] += 1
             if session.open:

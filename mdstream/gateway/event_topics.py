@@ -25,6 +25,7 @@ from mdstream.errors import BusError, CommandError, PayloadError
 from mdstream.gateway.event_log import EventLog, TotalBytes
 from mdstream.gateway.event_policies import Policies
 from mdstream.gateway.openings import Openings
+from mdstream.gateway.together import Together
 from mdstream.gateway.turns import Wake, at_once
 from mdstream.model import Channel
 from mdstream.printable import printable
@@ -65,7 +66,7 @@ class EventTopic:
         self.reader: NumberedReader | None = None
         self.is_open = False
         self.is_planned = False
-        """What has come is sent in the next turn of the loop: all of one read together."""
+        """What has come is sent in the next turn of the loop: all of one read together, of all topics."""
         self.looks = asyncio.Lock()
         self.looking: asyncio.Task[None] | None = None
         """It asks for the newest number as soon as the one before it is done."""
@@ -101,6 +102,7 @@ class EventTopics:
         self._openings: Openings[str] = Openings(self._open, self._is_open, wake=wake)
         self._tasks: set[asyncio.Task[None]] = set()
         self._looks: set[asyncio.Task[None]] = set()
+        self._to_send = Together(hub, self._send)
 
     def __iter__(self) -> Iterator[EventTopic]:
         return iter(list(self._topics.values()))
@@ -251,7 +253,7 @@ class EventTopics:
         self.counts["received"] += 1
         if not topic.is_planned:
             topic.is_planned = True
-            asyncio.get_running_loop().call_soon(self._send, topic)
+            self._to_send.add(topic)
 
     def _refuse(self, topic: EventTopic, message: Numbered, error: PayloadError) -> None:
         self.counts["refused"] += 1

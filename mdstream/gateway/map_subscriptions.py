@@ -12,6 +12,7 @@ from mdstream.auth.topic_grants import Verb
 from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError
 from mdstream.gateway import entitled, messages
+from mdstream.gateway.alert_rights import AlertRights
 from mdstream.gateway.alive import Alive
 from mdstream.gateway.clients import charge_work, client_of, tell
 from mdstream.gateway.config import GatewayConfig
@@ -93,6 +94,7 @@ class MapSubscriptions:
             wake=turns.wakes.add,
         )
         self.puts = MapPuts(config, desk, self._find, now_s)
+        self.alert_rights = AlertRights(self._find)
         self._joined: dict[Session, dict[int, str]] = {}
         """The topics at which a session is present, by the number of its subscription."""
 
@@ -309,6 +311,7 @@ class MapSubscriptions:
         self.alive.tick()
 
     async def close(self) -> None:
+        await self.alert_rights.close()
         await self.presence.close()
         await self.topics.close()
         await self.alive.close()

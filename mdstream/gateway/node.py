@@ -402,6 +402,8 @@ class Gateway:
         self._sessions.subscriptions.candle_topics.use(bus)
         self._sessions.subscriptions.maps.use(bus)
         self._sessions.subscriptions.event_topics.use(bus)
+        if self._authenticator is not None:
+            self._sessions.subscriptions.maps.alert_rights.use(bus)
         self._instruments.use(Readers(bus, self.scheduler, options))
 
     # ---- who may be here

@@ -133,7 +133,9 @@ class Sessions:
             asker_of=asker_of,
             wall_us=wall_us,
         )
-        self.publishing = EventPublishing(config, self.subscriptions.event_topics, self.subscriptions, now_s)
+        self.publishing = EventPublishing(
+            config, self.subscriptions.event_topics, self.subscriptions, hub, now_s
+        )
         self._answers: dict[type, tuple[str, Callable[[Session, Any], Steps | None]]] = {
             Subscribe: ("subscribe", self.subscriptions.subscribe),
             SubscribeMany: ("subscribe", self.subscriptions.subscribe_many),
@@ -255,6 +257,7 @@ class Sessions:
     def follow(self, session: Session, client: Client) -> None:
         """Ends it with its credential, and older sessions of the same subject where it may have one only."""
         self._audit.login(client.id, client.identity, client.address)
+        self.subscriptions.maps.alert_rights.seen(client.identity)
         if self.single is None and client.identity.expires_at_s == inf:
             return
         self.lifetimes.follow(session, client.identity)
@@ -380,6 +383,7 @@ class Sessions:
     def _renewed(self, session: Session, command: Auth, identity: Identity) -> None:
         """A fresh token of the same subject."""
         client_of(session).identity = identity
+        self.subscriptions.maps.alert_rights.seen(identity)
         self.lifetimes.follow(session, identity)
         tell(session, messages.authenticated(command.id, identity.expires_us))
         self.end_not_entitled(session)

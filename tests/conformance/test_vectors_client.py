@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mdstream.client import topic_events
+from mdstream.client.alerts import Crossing
 from mdstream.client.book import Book
 from mdstream.client.events import Event, Heartbeat, Subscribed, Ticker, TradeEntry, Trades
 from mdstream.client.policy import Policy
@@ -81,7 +84,9 @@ def test_joined_values_are_read_in_order(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("vector", load("client", "commands") + load("boards", "commands"))
+@pytest.mark.parametrize(
+    "vector", [each for file in ("client", "boards", "alerts") for each in load(file, "commands")]
+)
 def test_commands_are_written(vector: dict[str, Any], format: str) -> None:
     assert make_codec(format).encode(vector["message"]) == wire(vector, format)
 
@@ -128,3 +133,24 @@ def test_views_are_followed(vector: dict[str, Any], format: str) -> None:
         expected = {"apply": [], "gap": [before + 1], "mismatch": [0]}[step["outcome"]]
         assert (gateway.asked, book.trusted) == (expected, step["outcome"] == "apply"), step["name"]
         gateway.asked.clear()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("vector", load("alerts", "data"))
+def test_crossings_are_read(vector: dict[str, Any], format: str) -> None:
+    fields = vector["fields"]
+    (came,) = make_codec(format).decode(wire(vector, format))
+    assert values(came) == list(fields.values())
+    told = topic_events.Event(
+        *(fields[name] for name in ("topic", "seq", "time", "event", "data", "sender", "redelivered"))
+    )
+    crossing, data = Crossing.of(told), fields["data"]
+    assert crossing is not None
+    assert (crossing.key, crossing.ts_us, crossing.event) == (data["alert"], data["ts"], told)
+    assert {name: getattr(crossing, name) for name in data.keys() - {"alert", "ts"}} == {
+        name: data[name] for name in data.keys() - {"alert", "ts"}
+    }
+    assert (crossing.late, crossing.paused) == ("late" in data, "paused" in data)
+    for other in (replace(told, type="notice"), replace(told, sender="mallory"), replace(told, data=[1])):
+        assert Crossing.of(other) is None
+    assert Crossing.of(replace(told, data={**data, "seq": "1"})) is None

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
 import msgpack
 
-from mdstream.bus import Bus, subject
+from mdstream.alerts import AlertOptions, AlertWatcher
+from mdstream.bus import Bus, BusOptions, connect, subject
 from mdstream.bus.events import decode_event
 from mdstream.bus.log import Since, replay
 from mdstream.bus.map_reader import MapReader, MapStream
 from mdstream.bus.map_streams import MAPS
 from mdstream.bus.maps import ensure_maps, put_change
+from mdstream.bus.options import StreamOptions
 from mdstream.bus.topic_streams import MD_EVENTS, TopicStreamOptions, ensure_events
+from mdstream.errors import BusError
 from mdstream.maps import Change
 from mdstream.model import InstrumentId
 
 FAR = 1_000_000
 """The best ask, in ticks above the best bid."""
+STEPS = ("crossed", "recorded", "published", "finished", "marked", "recorded all", "placed")
+"""At which a watcher can be stopped."""
 
 
 class Market:
@@ -57,18 +63,38 @@ class Market:
                 asks += [self._bid + FAR, 0]
             self._seq, self._bid = self._seq + 1, each
             value = [1, self.epoch, self._seq, self._seq, self._seq * 1_000_000, bids, asks]
-            await self._bus.publish(subject(self.instrument, "book"), msgpack.packb(value))
+            await self._publish("book", value)
             self.bids.append((f"{self.epoch}.{self._seq}", Decimal(each).scaleb(self._price_exp)))
-        await self._bus.flush()
+        await self._flush()
 
     async def trade(self, *ticks: int) -> None:
         for each in ticks:
             self._trade_seq += 1
             seq = self._trade_seq
             value = [3, self.epoch, seq, seq * 1_000_000, each, 1, 1, seq]
-            await self._bus.publish(subject(self.instrument, "trade"), msgpack.packb(value))
+            await self._publish("trade", value)
             self.trades.append((f"{self.epoch}.{seq}", Decimal(each).scaleb(self._price_exp)))
+        await self._flush()
+
+    async def _publish(self, stream: str, value: list[Any]) -> None:
+        await self._bus.publish(subject(self.instrument, stream), msgpack.packb(value))
+
+    async def _flush(self) -> None:
         await self._bus.flush()
+
+
+class StoredMarket(Market):
+    """Each price is stored before the next one, however often that must be tried."""
+
+    async def _publish(self, stream: str, value: list[Any]) -> None:
+        while True:
+            try:
+                await self._bus.publish_acked(subject(self.instrument, stream), msgpack.packb(value))
+                return
+            except BusError:
+                await asyncio.sleep(0.05)
+
+    async def _flush(self) -> None: ...
 
 
 def crossings(prices: Iterable[tuple[str, Decimal]], when: str, level: str, *, once: bool) -> list[str]:
@@ -84,12 +110,49 @@ def crossings(prices: Iterable[tuple[str, Decimal]], when: str, level: str, *, o
     return found[:1] if once else found
 
 
+@asynccontextmanager
+async def bus_of(*urls: str, replicas: int = 1) -> AsyncIterator[Bus]:
+    """Connected, and all streams are there."""
+    streams = StreamOptions(replicas=replicas)
+    async with await connect(BusOptions(urls, reconnect_cap_s=0.05, streams=streams)) as bus:
+        await ensure(bus)
+        yield bus
+
+
+@asynccontextmanager
+async def market_of(url: str, price: int = 100, name: str = "SIM:A") -> AsyncIterator[tuple[Bus, Market]]:
+    """A market that has begun, with a first bid."""
+    async with bus_of(url) as bus:
+        market = Market(bus, name)
+        await market.announce()
+        await market.bid(price)
+        yield bus, market
+
+
+def options(**more: Any) -> AlertOptions:
+    return AlertOptions(**({"lease_s": 5.0, "place_s": 0.05} | more))
+
+
+async def active(*watchers: AlertWatcher) -> None:
+    while not any(each.is_active for each in watchers):
+        await asyncio.sleep(0.01)
+
+
 async def ensure(bus: Bus) -> None:
     """All streams, as a gateway makes them."""
     await bus.ensure_streams()
     await bus.ensure_leases()
-    await ensure_events(bus.jetstream, TopicStreamOptions())
+    await ensure_events(bus.jetstream, TopicStreamOptions(replicas=bus.options.streams.replicas))
     await ensure_maps(bus, MAPS)
+
+
+def expected(market: Market, alerts: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """What these alerts must tell, by key, that were set after the first price."""
+    found = {}
+    for key, value in alerts.items():
+        prices = market.trades if value["on"] == "last" else market.bids
+        found[key] = crossings(prices, value["when"], value["price"], once=value["once"])
+    return found
 
 
 def value_of(when: str, price: str, *, on: str = "bid", once: bool = False, **more: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cases_alerts
 import cases_boards
 import cases_candles
 import cases_client
@@ -114,6 +115,24 @@ def of_maps() -> Object:
     }
 
 
+def alerts() -> Object:
+    data = []
+    for name, fields in cases_alerts.data():
+        text, packed = event(fields)
+        head = {"name": name, "type": "event", "fields": fields}
+        data.append({**head, "json": json_text(text), "msgpack": msgpack_hex(packed)})
+    bus = [
+        {"name": name, "subject": subject, "message": message, "msgpack": msgpack_hex(message)}
+        for name, subject, message in cases_alerts.bus()
+    ]
+    crossings = [
+        {"name": name, "alert": alert, "price_exp": -2, "prices": prices, "fires": fires}
+        for name, alert, prices, fires in cases_alerts.crossings()
+    ]
+    commands = [_map(name, "op", command) for name, command in cases_alerts.commands()]
+    return {"data": data, "commands": commands, "bus": bus, "crossings": crossings}
+
+
 def events() -> Object:
     data = []
     for name, fields in cases_events.data():
@@ -200,6 +219,7 @@ def files() -> dict[str, str]:
         "candles": of_candles(),
         "maps": of_maps(),
         "events": events(),
+        "alerts": alerts(),
     }
     return {f"{name}.json": rendered(document) for name, document in documents.items()}
 

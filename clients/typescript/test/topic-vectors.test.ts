@@ -1,4 +1,4 @@
-// The golden vectors of events, maps and presence, in both formats.
+// The golden vectors of events, maps, presence and alerts, in both formats.
 
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
@@ -20,7 +20,7 @@ for (const format of FORMATS) {
   const bytesOf = (vector: { json: string; msgpack: string }) =>
     format === json ? vector.json : Uint8Array.from(Buffer.from(vector.msgpack, "hex")).buffer;
 
-  for (const name of ["events", "maps"]) {
+  for (const name of ["events", "maps", "alerts"]) {
     test.each(vectors(name)["commands"]!)(`${format.protocol}, ${name}: $op, $name`, (vector) => {
       const encoded = format.codec().encode(vector.message);
       expect(format === json ? encoded : Buffer.from(encoded as Uint8Array).toString("hex")).toBe(
@@ -28,7 +28,7 @@ for (const format of FORMATS) {
       );
     });
 
-    test.each(vectors(name)["messages"]!)(`${format.protocol}, ${name}: $type, $name`, (vector) => {
+    test.each(vectors(name)["messages"] ?? [])(`${format.protocol}, ${name}: $type, $name`, (vector) => {
       const [message] = read(vector);
       const { type, sub } = vector.message;
       const other = type === "acknowledged" || type === "recovered";
@@ -36,17 +36,20 @@ for (const format of FORMATS) {
     });
   }
 
-  test.each(vectors("events")["data"]!)(`${format.protocol}: event, $name`, async ({ fields, ...vector }) => {
-    const told: TopicEvent[] = [];
-    const stage = new Stage();
-    const view = events(stage.start({ format }), "desk.a", { since: fields.prev });
-    view.on("event", (event) => told.push(event));
-    await begin(stage, format === json, { ...EVENTS, sub: fields.sub, newest: fields.prev });
-    hear(stage, bytesOf(vector));
-    const { sub: _sub, prev: _prev, event: type, ...rest } = fields;
-    expect(told).toEqual([{ ...rest, type }]);
-    expect(view.state).toBe("live");
-  });
+  test.each([...vectors("events")["data"]!, ...vectors("alerts")["data"]!])(
+    `${format.protocol}: event, $name`,
+    async ({ fields, ...vector }) => {
+      const told: TopicEvent[] = [];
+      const stage = new Stage();
+      const view = events(stage.start({ format }), "desk.a", { since: fields.prev });
+      view.on("event", (event) => told.push(event));
+      await begin(stage, format === json, { ...EVENTS, sub: fields.sub, newest: fields.prev });
+      hear(stage, bytesOf(vector));
+      const { sub: _sub, prev: _prev, event: type, ...rest } = fields;
+      expect(told).toEqual([{ ...rest, type }]);
+      expect(view.state).toBe("live");
+    },
+  );
 
   test.each(vectors("maps")["data"]!)(`${format.protocol}: $type, $name`, async ({ type, fields, ...vector }) => {
     if (fields.page > 1 || fields.pages > 1) return void expect(read(vector)).toHaveLength(1);

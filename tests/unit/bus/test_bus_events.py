@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mdstream._core.codec.duplicate_keys import is_plain
 from mdstream.bus.direct import header, numbered
 from mdstream.bus.events import MAX_DATA_BYTES, Event, check_event, decode_event, encode_event, message_id
 from mdstream.bus.positions import position_key
@@ -103,3 +105,37 @@ def test_keys_are_of_one_user_topic_and_device() -> None:
     assert len(keys) == 12
     assert "%" not in position_key("a", "user.a%40b", None)
     assert len({message_id("a", "b", "c"), message_id("ab", "", "c"), message_id("a", "bc", "")}) == 3
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**65), 2**65)
+        | st.floats()
+        | st.text(max_size=4)
+        | st.binary(max_size=2),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text(max_size=2) | st.integers(), inner, max_size=3)
+        ),
+        max_leaves=12,
+    ),
+    st.integers(0, 3),
+)
+def test_what_is_plain_is_what_json_holds(value: Any, depth: int) -> None:
+    assert is_plain(value, depth) == _holds(value, depth)
+
+
+def _holds(value: Any, left: int) -> bool:
+    if isinstance(value, list | dict):
+        within = value if isinstance(value, list) else value.values()
+        keys = value if isinstance(value, dict) else ()
+        return (
+            left > 0
+            and all(isinstance(key, str) for key in keys)
+            and all(_holds(each, left - 1) for each in within)
+        )
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, bytes) and (not isinstance(value, int) or -(2**63) <= value < 2**64)

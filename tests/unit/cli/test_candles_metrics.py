@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mdstream.cli.candles_metrics import CandlesMetrics, MetricsListener, read_address
+from mdstream.cli.candles_metrics import CandlesMetrics
+from mdstream.cli.service import MetricsListener, read_address
 from mdstream.errors import ConfigError
 from mdstream.gateway.http_messages import RequestLine
 

@@ -1,12 +1,16 @@
 """Counts what is in a message. The keys of all maps, as sent and as decoded: the decoded one has fewer if a map gave a key twice.
 And the values, and how deep they are nested, before anything is made of them."""
 
+from cpython.long cimport PyLong_AsLongLongAndOverflow
+from libc.math cimport isfinite
 from libc.stdint cimport uint8_t, uint64_t
 
 cdef enum:
     DEEPEST = 32
     MOST_OPEN = 512             # lists and maps at once
     MAP_WEIGHT = 10             # values that a map counts as: making one takes so much longer
+
+cdef object MOST_INTEGER = 1 << 64
 
 
 cdef Py_ssize_t count(object value, int depth) except -2:
@@ -16,6 +20,8 @@ cdef Py_ssize_t count(object value, int depth) except -2:
     cdef object kind = type(value)
     if kind is str or kind is int or kind is bool or kind is bytes or value is None:
         return 0
+    if kind is float:
+        return 0 if isfinite(<double>value) else -1
     if depth == DEEPEST:
         return -1
     if kind is dict:
@@ -38,8 +44,40 @@ cdef Py_ssize_t count(object value, int depth) except -2:
 
 def count_keys(value) -> int:
     """The keys of all maps in a decoded value; -1 if it is nested deeper than 32 or holds anything but string-keyed maps, lists,
-    strings, bytes, integers, booleans and None."""
+    strings, bytes, integers, finite numbers, booleans and None."""
     return count(value, 0)
+
+
+cdef bint holds_plain(object value, int left) except -1:
+    """See `is_plain`."""
+    cdef object kind = type(value)
+    cdef int overflow = 0
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is float:
+        return isfinite(<double>value)
+    if kind is int:
+        PyLong_AsLongLongAndOverflow(value, &overflow)
+        return overflow == 0 or (overflow > 0 and value < MOST_INTEGER)
+    if left == 0:
+        return False
+    if kind is list:
+        for item in <list>value:
+            if not holds_plain(item, left - 1):
+                return False
+        return True
+    if kind is dict:
+        for key, item in (<dict>value).items():
+            if type(key) is not str or not holds_plain(item, left - 1):
+                return False
+        return True
+    return False
+
+
+def is_plain(value, int deepest) -> bool:
+    """Whether it is what both formats hold: strings, integers of 64 bits, finite numbers, booleans, None, lists and string-keyed maps, so
+    many of these within each other at most, 512 or fewer. False also for subclasses of these."""
+    return holds_plain(value, min(deepest, MOST_OPEN))
 
 
 def count_json_keys(payload: bytes) -> int:
