@@ -4,6 +4,8 @@ from mdstream._core.base.budget cimport Charged
 from mdstream._core.entry.shares cimport Share, ShareTable
 from mdstream._core.entry.visitor cimport Visitor
 
+cdef class Charger(Charged)
+
 cdef class Headcount:
     cdef readonly ShareTable addresses
     cdef readonly ShareTable users
@@ -28,6 +30,8 @@ cdef class Headcount:
     cdef int c_count(self, Visitor visitor, Py_ssize_t connections, Py_ssize_t subscriptions) except -1
     # The same for so many more subscriptions.
     cdef tuple c_without_room(self, Visitor visitor, Py_ssize_t more)
+    # Who is charged for a visitor that is counted.
+    cdef Charger c_charger(self, Visitor visitor)
 
 cdef class Charger(Charged):
     cdef Headcount limits

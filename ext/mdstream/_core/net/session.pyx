@@ -110,8 +110,15 @@ cdef class Session(ConnectionHandler):
     """
 
     def __init__(self, group: SessionGroup) -> None:
+        self.c_begin(group)
+
+    cdef int c_begin(self, SessionGroup group) except -1:
         self.group = group
         self.counted = group.c_add(self)
+        return 0
+
+    cdef void c_on_connection(self, object transport) noexcept:
+        self.transport = transport
 
     def __dealloc__(self) -> None:
         assembler_free(&self.assembler)
@@ -158,7 +165,8 @@ cdef class Session(ConnectionHandler):
         """
         if self.state != SESSION_NEW:
             return
-        self.sink = SessionSink(self, format, window_bits, self.group.control_backlog)
+        self.sink = SessionSink.__new__(SessionSink)
+        self.sink.c_open(self, self.transport, format, window_bits, self.group.control_backlog)
         self.parser.compression = window_bits > 0
         bucket_fill(&self.control_frames, &self.group.control_frames, now_s())
         bucket_fill(&self.input_bytes, &self.group.input_bytes, now_s())
