@@ -126,7 +126,6 @@ async def serve_clients(plan: Plan) -> None:
     """Connects, obeys until stdin ends, and closes what still tries to connect."""
     followers: list[Follower] = []
     clients: list[Any] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # TLS handshakes that fail
     tls = plan.tls()
     for (url, name), token in zip(plan.clients, plan.tokens(), strict=True):
         order = [url, *(each for each in plan.urls if each != url)]
