@@ -27,6 +27,7 @@ cdef class Headcount:
     cdef tuple c_full(self, Visitor visitor)
     cdef int c_answered(self, Visitor visitor) except -1
     cdef int c_entered(self, Visitor visitor) except -1
+    cdef int c_left(self, Visitor visitor) except -1
     cdef int c_count(self, Visitor visitor, Py_ssize_t connections, Py_ssize_t subscriptions) except -1
     # The same for so many more subscriptions.
     cdef tuple c_without_room(self, Visitor visitor, Py_ssize_t more)

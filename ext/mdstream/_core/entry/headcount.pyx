@@ -117,10 +117,14 @@ cdef class Headcount:
 
     def left(self, Visitor visitor not None) -> None:
         """The session has ended, and all its subscriptions with it."""
+        self.c_left(visitor)
+
+    cdef int c_left(self, Visitor visitor) except -1:
         if visitor.is_in:
             self.c_count(visitor, -1, -visitor.subscriptions)
             visitor.subscriptions = 0
             visitor.is_in = False
+        return 0
 
     def subscribed(self, Visitor visitor not None, Py_ssize_t have) -> None:
         """How many subscriptions the session has now."""
