@@ -136,11 +136,28 @@ def gateway(nats: EmbeddedNats, publisher: Publisher) -> Iterator[Gateway]:
     made = Gateway(nats.url)
     if len(cores := os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, cores - {min(cores)})
-    warm = clients(made, Group(connections=1, instruments=SYMBOLS, depth=20))
-    ready(warm)
-    yield made
-    warm.close()
+    with warmed(made):
+        yield made
     made.stop()
+
+
+@contextmanager
+def warmed(gateway: Gateway) -> Iterator[None]:
+    """One client has all books, and answers the gateway however long this takes: a silent one would be closed, and the books with it."""
+    some = clients(gateway, Group(connections=1, instruments=SYMBOLS, depth=20))
+    ready(some)
+    ended = threading.Event()
+
+    def answer() -> None:
+        while not ended.wait(1.0):
+            some.run(0.01)
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    yield
+    ended.set()
+    answering.join()
+    some.close()
 
 
 class Floor:

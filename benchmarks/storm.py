@@ -123,10 +123,9 @@ class Follower:
 
 
 async def serve_clients(plan: Plan) -> None:
-    """Reads commands from stdin: ``cut``, ``wait``, ``check``; answers each in a line."""
+    """Connects, obeys until stdin ends, and closes what still tries to connect."""
     followers: list[Follower] = []
     clients: list[Any] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # TLS handshakes that fail
     tls = plan.tls()
     for (url, name), token in zip(plan.clients, plan.tokens(), strict=True):
         order = [url, *(each for each in plan.urls if each != url)]
@@ -136,6 +135,12 @@ async def serve_clients(plan: Plan) -> None:
         followers.append(follower)
         clients.append(client)
     print("ready", flush=True)
+    await obey(followers, clients)
+    await asyncio.gather(*(client.close() for client in clients))
+
+
+async def obey(followers: Sequence[Follower], clients: Sequence[Any]) -> None:
+    """Reads commands from stdin: ``cut``, ``wait``, ``check``, ``count``; answers each in a line."""
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         command, *arguments = line.split()
@@ -339,6 +344,11 @@ class Child:
         self.tell(command)
         return await self.answer()
 
+    async def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        await self.process.wait()
+
 
 async def storm(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="mdstream-storm-") as folder:
@@ -378,6 +388,7 @@ async def storm_with(options: argparse.Namespace, secrets: Secrets) -> None:
             figures["peak_bytes"] = [each.peak_bytes for each in gateways]
             peak_mib = max(figures["peak_bytes"]) / 2**20
             wrong = {name: figures[name] for name in ("wrong_books", "gaps", "crc_errors")}
+            await asyncio.gather(*(child.end() for child in children))
             print(f"{wrong}; memory at most {peak_mib:.0f} MiB a gateway")
         finally:
             for gateway in gateways:

@@ -92,6 +92,8 @@ class PicowsDial:
                     extra_headers=headers,
                     max_frame_size=MAX_MESSAGE_BYTES,
                     max_redirects=0,  # a redirect would carry the credential elsewhere
+                    # aiofastnet tells the loop's exception handler of a server that hangs up during the TLS handshake
+                    use_aiofastnet=False if url.startswith("wss:") else None,
                 )
         except BaseException:
             # picows keeps the connection of a cancelled call; without a receiver it must be closed.

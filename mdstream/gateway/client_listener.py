@@ -14,9 +14,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from math import inf
 from typing import Any
 
-from mdstream._core.entry.doorway import Doorway
+from mdstream._core.entry.doorway import Door, Doorway
+from mdstream._core.entry.load_state import LoadState
 from mdstream._core.net import connection
 from mdstream._core.net.connection import Connections
 from mdstream._core.net.session import Session
@@ -31,12 +33,6 @@ from mdstream.gateway.tls_hello import Hellos
 
 log = logging.getLogger("mdstream.gateway.client_listener")
 
-ACCEPTS_PER_TURN = 16
-_TURNED_AWAY = 8
-"""So many a connection counts as that is turned away: a flood of them gets less of a turn than clients do."""
-ACCEPT_S = 0.00025
-"""After either the loop does its other work: market data does not wait for a storm of connections. The other listening sockets are
-served in the same turn."""
 ANSWERS_PER_SECOND = 1_000
 """So many of those that are turned away are told why, and as many at once; what is beyond is a flood, and is reset."""
 _PAUSE_S = 1.0
@@ -45,7 +41,7 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 class ClientListener:
     """Opens once, closes once. ``turn_away`` gives the whole HTTP answer for a connection that comes during too many handshakes: of all
-    clients (503), or of its address (429); or, with the reason, that ``at_door`` does not let in."""
+    clients (503), or of its address (429); or, with the reason, while the ``door`` is shut."""
 
     def __init__(
         self,
@@ -53,15 +49,15 @@ class ClientListener:
         *,
         turn_away: Callable[[int, str | None], bytes],
         limits: Limits,
-        at_door: Callable[[], str | None] = lambda: None,
+        door: Door | None = None,
         max_handshakes: int = 2_000,
         tls: ssl.SSLContext | None = None,
         handshake_s: float = 5.0,
         compiled: bool = connection.AVAILABLE,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``handshake_s``: time for what comes before the upgrade request, TLS or a PROXY header, each. ``compiled`` False: transports of
-        the event loop, as elsewhere."""
+        """``door`` None: it is always open. ``handshake_s``: time for what comes before the upgrade request, TLS or a PROXY header, each.
+        ``compiled`` False: transports of the event loop, as elsewhere."""
         self._group = group
         self._turn_away = turn_away
         self._backlog = 0
@@ -72,7 +68,9 @@ class ClientListener:
         self._now_s = now_s
         self._answers = Budget(ANSWERS_PER_SECOND, ANSWERS_PER_SECOND, now_s())
         self._uses_compiled = compiled
-        self._doorway = Doorway(self, group, limits, at_door, max_handshakes=max_handshakes, tls=tls)
+        self._doorway = Doorway(
+            self, group, limits, door or _open(now_s), max_handshakes=max_handshakes, tls=tls
+        )
         self._sockets: list[socket.socket] = []
         self._resuming: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -158,14 +156,8 @@ class ClientListener:
             self._loop.remove_reader(listening)
 
     def _accept(self, listening: int) -> None:
-        take = connection.accept if connection.AVAILABLE else _accept
-        until_s = self._now_s() + ACCEPT_S
         try:
-            left = ACCEPTS_PER_TURN
-            while left > 0 and (fd := take(listening)) >= 0:
-                left -= 1 if self._doorway.admit(fd) else _TURNED_AWAY
-                if self._now_s() >= until_s:
-                    return
+            self._doorway.take(listening)
         except OSError as error:
             if error.errno not in _EXHAUSTED:
                 raise
@@ -259,12 +251,5 @@ def _read_now(fd: int, size: int) -> bytes:
         return b""
 
 
-def _accept(listening: int) -> int:
-    """``connection.accept`` for systems without accept4."""
-    with socket.socket(fileno=os.dup(listening)) as again:
-        try:
-            connection, _ = again.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return -1
-    connection.setblocking(False)
-    return connection.detach()
+def _open(now_s: Callable[[], float]) -> Door:
+    return Door(LoadState(), Budget(inf, inf, now_s()), lambda: "", now_s)

@@ -120,6 +120,11 @@ class Followers:
     def __len__(self) -> int:
         return sum(map(len, self._by_session.values()))
 
+    @property
+    def kept(self) -> dict[Session, dict[int, Follower]]:
+        """What ends with a session."""
+        return self._by_session
+
     def find(self, session: Session, sub: int) -> Follower | None:
         return self._by_session.get(session, {}).get(sub)
 

@@ -92,6 +92,11 @@ class MapPuts:
             waiting.is_storing = True
             self._later(session, self._store_all(session, waiting))
 
+    @property
+    def kept(self) -> dict[Session, _Waiting]:
+        """What ends with a session."""
+        return self._waiting
+
     def closed(self, session: Session) -> None:
         """Call when a session has ended."""
         self._waiting.pop(session, None)

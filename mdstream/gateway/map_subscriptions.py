@@ -253,6 +253,11 @@ class MapSubscriptions:
         if not joined:
             del self._joined[session]
 
+    @property
+    def kept(self) -> dict[Session, dict[int, str]]:
+        """What ends with a session, besides what it puts."""
+        return self._joined
+
     def closed(self, session: Session) -> None:
         """Call when a session has ended."""
         self.puts.closed(session)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from typing import Any, Final
 
+from mdstream._core.base.clock import wall_time_us as wall_us
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.fanout.sender import Sender
@@ -476,11 +477,6 @@ def _nothing() -> None:
 def monotonic_us() -> int:
     """Integer µs of a clock that never steps: for ages and deadlines."""
     return time.monotonic_ns() // 1000
-
-
-def wall_us() -> int:
-    """Integer µs since the Unix epoch: for time stamps."""
-    return time.time_ns() // 1000
 
 
 def _say_connected(bus: Bus) -> None:

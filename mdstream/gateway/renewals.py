@@ -52,6 +52,11 @@ class Renewals:
         self._judging[session] = task
         task.add_done_callback(lambda done: self._done(session, done))
 
+    @property
+    def kept(self) -> dict[Session, asyncio.Task[None]]:
+        """What ends with a session."""
+        return self._judging
+
     def forget(self, session: Session) -> None:
         """The session has ended."""
         task = self._judging.get(session)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from mdstream._core.entry.doorway import Door
 from mdstream._core.entry.load_state import LoadState
 from mdstream._core.entry.upgrades import UsualUpgrades
 from mdstream._core.entry.visitor import Visitor
@@ -125,9 +126,9 @@ class Server:
         self._listener: ClientListener | None = None
         self.opening: str | None = "starting"
         """Why clients are not taken yet; None once they are."""
-        self._now_s = now_s
         self._kept = KeptRefusals(now_s)
-        self._accepts = Budget(config.accepts_per_second, config.accepts_per_second, now_s())
+        accepts = Budget(config.accepts_per_second, config.accepts_per_second, now_s())
+        self._door = Door(load, accepts, self._why_shut, now_s)
         self.tls: ServerTls | None = None
         """Once started, if there is a certificate."""
         self.draining = self.ended = False
@@ -163,7 +164,7 @@ class Server:
             self.group,
             turn_away=self._turn_away,
             limits=self._limits,
-            at_door=self._at_door,
+            door=self._door,
             max_handshakes=config.max_handshakes,
             tls=self.tls.context if self.tls is not None else None,
             handshake_s=config.handshake_ms / 1000,
@@ -332,14 +333,12 @@ class Server:
             return "full; try again later, or another gateway"
         return self._load.refuses
 
-    def _at_door(self) -> str | None:
+    def _why_shut(self) -> str:
         """Why a connection is turned away before anything is done for it."""
         if (why := self._load.refuses) is not None:
             return why
-        if not self._accepts.take(self._now_s()):
-            self._audit.limited("gateway", "accepts")
-            return "too many clients come at once"
-        return None
+        self._audit.limited("gateway", "accepts")
+        return "too many clients come at once"
 
     def _turn_away(self, status: int, why_not: str | None) -> bytes:
         self.refused_total[status] += 1

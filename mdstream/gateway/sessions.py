@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from mdstream._core.entry.arrivals import Arrivals
+from mdstream._core.entry.departures import Departures
 from mdstream._core.entry.load_state import LoadState
 from mdstream._core.entry.usual_subscribe import UsualSubscribes
 from mdstream._core.entry.visitor import Visitor
@@ -167,6 +168,20 @@ class Sessions:
             now_s=now_s,
             wall_us=wall_us,
         )
+        self._departures = Departures(
+            self,
+            self._limits,
+            self.closes_total,
+            self._open,
+            kept=(
+                self.turns._waiting,
+                self._renewals.kept,
+                self.subscriptions.maps.kept,
+                self.subscriptions.maps.puts.kept,
+                self.subscriptions.events.followers.kept,
+            ),
+            all_unusual=self.single is not None,
+        )
         self._note_level()
         usual = UsualSubscribes(
             self,
@@ -184,6 +199,7 @@ class Sessions:
         """``session.context`` is who came; nobody is meant where there is none."""
         self.received: Callable[[Session, bytes], None] = usual.received
         """Answers one WebSocket message, now or in slices; raises nothing, whatever the message holds."""
+        self.closed: Callable[[Session, int], None] = self._departures.closed
 
     @property
     def opened_total(self) -> int:
@@ -216,7 +232,7 @@ class Sessions:
         log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
 
     def _note_level(self) -> None:
-        self._arrivals.are_logged = log.isEnabledFor(logging.DEBUG)
+        self._arrivals.are_logged = self._departures.are_logged = log.isEnabledFor(logging.DEBUG)
 
     def answer(self, session: Session, payload: bytes) -> None:
         """Any message."""
@@ -237,10 +253,8 @@ class Sessions:
         self.refuse(session, UNSET, beyond(Cost.DECODED_BYTES))
         yield
 
-    def closed(self, session: Session, code: int) -> None:
-        self.closes_total[code] += 1
-        if session not in self._open:
-            return
+    def end(self, session: Session, code: int) -> None:
+        """One that was open has ended: so does all that is kept of it."""
         client = client_of(session)
         del self._open[session]
         self.turns.forget(session)

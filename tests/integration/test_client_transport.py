@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from picows import WSCloseCode, WSMsgType, WSUpgradeResponse
@@ -280,17 +281,38 @@ def test_nobody_there(run):
         run(scenario())
 
 
-def test_tls_where_there_is_none_is_named(run):
-    async def scenario() -> None:
-        # The transport reports the failed handshake to the loop too, as a user's program may see.
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        async with scripted() as gateway, connect(gateway.url.replace("ws:", "wss:")):
-            pass
-
+async def open_where_tls_fails(url: str) -> None:
+    """Nothing of it is for the event loop, which would log a traceback."""
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     with pytest.raises(
         ConnectionFailed, match="cannot connect to wss://.*; without TLS, the URL begins with ws://$"
     ):
-        run(scenario())
+        await connect(url)
+    assert told == []
+
+
+def test_tls_where_there_is_none_is_named(run):
+    async def scenario() -> None:
+        async with scripted() as gateway:
+            await open_where_tls_fails(gateway.url.replace("ws:", "wss:"))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x03\x00\x7a\x02"], ids=["at once", "within its answer"])
+def test_a_server_that_hangs_up_during_the_tls_handshake(run, said):
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)
+        writer.write(said)
+        writer.close()
+
+    async def scenario() -> None:
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            await open_where_tls_fails(f"wss://127.0.0.1:{port}/v1/stream")
+
+    run(scenario())
 
 
 def test_the_next_of_several_gateways_is_tried(run):

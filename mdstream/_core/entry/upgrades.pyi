@@ -3,6 +3,7 @@ from typing import Any
 
 from mdstream._core.entry.headcount import Headcount
 from mdstream._core.entry.load_state import LoadState
+from mdstream._core.entry.offers import OfferTable
 
 class UsualUpgrades:
     def __init__(
@@ -10,7 +11,7 @@ class UsualUpgrades:
         server: object,
         limits: Headcount,
         load: LoadState,
-        offers: object,
+        offers: OfferTable,
         origins: object,
         *,
         path: bytes,

@@ -6,9 +6,8 @@ import asyncio
 import errno
 import logging
 import ssl
-from types import SimpleNamespace
 
-from mdstream._core.net import connection
+from mdstream._core.entry.doorway import Doorway
 from mdstream.gateway import client_listener
 from support.certificates import certificate, needs_openssl
 
@@ -144,12 +143,13 @@ def test_without_file_descriptors_it_waits_and_goes_on(
 ) -> None:
     shortage = [OSError(errno.EMFILE, "Too many open files")]
 
-    def accept(fd: int) -> int:
-        if shortage:
-            raise shortage.pop()
-        return connection.accept(fd)
+    class Short(Doorway):
+        def take(self, listening: int) -> None:
+            if shortage:
+                raise shortage.pop()
+            super().take(listening)
 
-    monkeypatch.setattr(client_listener, "connection", SimpleNamespace(AVAILABLE=True, accept=accept))
+    monkeypatch.setattr(client_listener, "Doorway", Short)
     monkeypatch.setattr(client_listener, "_PAUSE_S", 0.01)
 
     async def scenario() -> None:

@@ -94,7 +94,7 @@ def test_connections_that_one_address_has_too_many_of_use_up_nothing_of_others(
         few = {"limits_address_handshakes": 1, "accepts_per_second": 3}
         async with gateway(nats_server.url, **few, **NOBODY_EXEMPT) as server:
             now = time.monotonic()
-            server._server._now_s = lambda: now  # the rate allows three, and no more
+            server._server._door.now_s = lambda: now  # the rate allows three, and no more
             _, waiting = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(A, 0))
             await until(lambda: server._server.half_open == 1)
             for _ in range(5):

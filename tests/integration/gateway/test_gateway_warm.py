@@ -148,7 +148,7 @@ def test_connections_beyond_the_rate_are_turned_away_before_their_request(
     async def scenario() -> None:
         async with gateway(nats_server.url, accepts_per_second=3) as server:
             now = time.monotonic()
-            server._server._now_s = lambda: now
+            server._server._door.now_s = lambda: now
             answers = [await http(server.port, upgrade("/nowhere")) for _ in range(6)]
             statuses = [answer.status for answer in answers]
             assert statuses[-3:] == [503] * 3 and set(statuses) == {404, 503}

@@ -41,6 +41,8 @@ cdef class ClockedBudgets(Budgets):
     cdef readonly object _now_s     # a clock in seconds, monotonic
     cdef public object also     # is charged the same, after these; None: nobody is
 
+    # What the constructor does; `now_s` is the time of the clock.
+    cdef int c_begin(self, Allowances allowances, object clock, double now_s) except -1
     # Whether it would give as much.
     cdef bint c_has(self, int number, double amount, double now_s) noexcept
     # Charge one budget, or two of them, here and of the others; or one of the others alone. False, and nothing is charged, if there is too

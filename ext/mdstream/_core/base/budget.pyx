@@ -77,8 +77,11 @@ cdef class ClockedBudgets(Budgets):
 
     def __init__(self, Allowances allowances, now_s) -> None:
         """``now_s`` is a clock."""
-        self._now_s = now_s
-        self.c_fill(allowances, now_s())
+        self.c_begin(allowances, now_s, now_s())
+
+    cdef int c_begin(self, Allowances allowances, object clock, double now_s) except -1:
+        self._now_s = clock
+        return self.c_fill(allowances, now_s)
 
     cdef bint c_has(self, int number, double amount, double now_s) noexcept:
         cdef const Allowance* allowance = &self.allowances.items[number]

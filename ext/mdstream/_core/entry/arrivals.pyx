@@ -1,8 +1,10 @@
 """What is done once for each client that is let in."""
 
-from mdstream._core.base.budget cimport ClockedBudgets
+from cpython.object cimport PyObject, PyTypeObject
+
+from mdstream._core.base.budget cimport Allowances, ClockedBudgets
 from mdstream._core.entry.counters cimport count_one
-from mdstream._core.entry.headcount cimport Charger, Headcount
+from mdstream._core.entry.headcount cimport Headcount
 from mdstream._core.entry.load_state cimport LoadState
 from mdstream._core.entry.visitor cimport ClientState, Visitor
 from mdstream._core.entry.welcome cimport Names, WelcomeBytes
@@ -10,6 +12,13 @@ from mdstream._core.fanout.sink cimport Sink
 
 cdef enum:
     WELCOMES = 8                # as many kinds: is the gateway well, has the client a share of an address's limits, of a user's
+
+cdef tuple NOTHING = ()
+
+
+cdef inline object blank(object of):
+    """An object of a class whose constructor is not called: `c_begin` is."""
+    return (<PyTypeObject*>of).tp_new(of, <PyObject*>NOTHING, NULL)
 
 
 cdef class Arrivals:
@@ -21,7 +30,7 @@ cdef class Arrivals:
     cdef object audit
     cdef object make_client
     cdef object make_budgets
-    cdef object allowances
+    cdef Allowances allowances
     cdef object nobody
     cdef object now_s
     cdef object wall_us
@@ -32,7 +41,7 @@ cdef class Arrivals:
     cdef public bint are_logged
 
     def __init__(
-        self, sessions, Headcount limits not None, LoadState load not None, audit, dict open, *, make_client, make_budgets, allowances, nobody, now_s, wall_us
+        self, sessions, Headcount limits not None, LoadState load not None, audit, dict open, *, make_client, make_budgets, Allowances allowances not None, nobody, now_s, wall_us
     ) -> None:
         """``open``: to which each session is added. ``make_client`` and ``make_budgets`` are the classes; ``nobody`` is the identity where
         nobody is asked who he is. ``total`` counts them; ``are_logged``: whether ``sessions`` writes a line for each."""
@@ -70,15 +79,18 @@ cdef class Arrivals:
         session.send_control(self.c_welcome(session.sink, client))
 
     cdef ClientState c_enter(self, object session, Visitor visitor):
-        cdef ClockedBudgets budgets = self.make_budgets(self.allowances, self.now_s)
-        cdef ClientState client = self.make_client(self.names.c_take(), budgets, self.now_s(), visitor)
+        cdef double now_s = self.now_s()
+        cdef ClockedBudgets budgets = blank(self.make_budgets)
+        cdef ClientState client = blank(self.make_client)
+        budgets.c_begin(self.allowances, self.now_s, now_s)
+        client.c_begin(self.names.c_take(), budgets, now_s, visitor)
         session.context = client
         if visitor.is_exempt:       # nothing is counted of it
             visitor.is_in = True
         else:
             self.limits.c_entered(visitor)
             if visitor.place is not None or visitor.user is not None:
-                budgets.also = Charger(self.limits, visitor)
+                budgets.also = self.limits.c_charger(visitor)
         self.open[session] = None
         self.total += 1
         return client

@@ -4,6 +4,8 @@ from mdstream._core.base.budget cimport Charged
 from mdstream._core.entry.shares cimport Share, ShareTable
 from mdstream._core.entry.visitor cimport Visitor
 
+cdef class Charger(Charged)
+
 cdef class Headcount:
     cdef readonly ShareTable addresses
     cdef readonly ShareTable users
@@ -25,9 +27,12 @@ cdef class Headcount:
     cdef tuple c_full(self, Visitor visitor)
     cdef int c_answered(self, Visitor visitor) except -1
     cdef int c_entered(self, Visitor visitor) except -1
+    cdef int c_left(self, Visitor visitor) except -1
     cdef int c_count(self, Visitor visitor, Py_ssize_t connections, Py_ssize_t subscriptions) except -1
     # The same for so many more subscriptions.
     cdef tuple c_without_room(self, Visitor visitor, Py_ssize_t more)
+    # Who is charged for a visitor that is counted.
+    cdef Charger c_charger(self, Visitor visitor)
 
 cdef class Charger(Charged):
     cdef Headcount limits

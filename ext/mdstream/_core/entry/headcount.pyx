@@ -27,10 +27,16 @@ cdef class Headcount:
         return self.c_arrive(peer, address)
 
     cdef Visitor c_arrive(self, bytes peer, bytes address):
-        cdef Visitor visitor = Visitor(peer, self.nobody)
+        cdef Share full
+        cdef Visitor visitor = Visitor.__new__(Visitor)
+        visitor.c_begin(peer, self.nobody)
         if address is None and self.c_is_hidden(visitor):
             return visitor
-        return visitor if self.begin_handshake(visitor, peer if address is None else address) is None else None
+        full = self.c_begin_handshake(visitor, peer if address is None else address)
+        if full is None:
+            return visitor
+        self._refuse_handshake(full)
+        return None
 
     def is_hidden(self, Visitor visitor not None) -> bool:
         """Whether its address is not known yet: a trusted proxy tells it in the request."""
@@ -111,10 +117,14 @@ cdef class Headcount:
 
     def left(self, Visitor visitor not None) -> None:
         """The session has ended, and all its subscriptions with it."""
+        self.c_left(visitor)
+
+    cdef int c_left(self, Visitor visitor) except -1:
         if visitor.is_in:
             self.c_count(visitor, -1, -visitor.subscriptions)
             visitor.subscriptions = 0
             visitor.is_in = False
+        return 0
 
     def subscribed(self, Visitor visitor not None, Py_ssize_t have) -> None:
         """How many subscriptions the session has now."""
@@ -152,7 +162,13 @@ cdef class Headcount:
 
     def charger(self, Visitor visitor not None) -> Charger | None:
         """Charges what the visitor's session costs; None if nobody counts it."""
-        return Charger(self, visitor) if visitor.is_counted else None
+        return self.c_charger(visitor) if visitor.is_counted else None
+
+    cdef Charger c_charger(self, Visitor visitor):
+        cdef Charger charger = Charger.__new__(Charger)
+        charger.limits = self
+        charger.visitor = visitor
+        return charger
 
 
 @cython.no_gc              # nothing that it refers to refers to it

@@ -4,6 +4,7 @@ from libc.string cimport memcmp
 
 from mdstream._core.entry.headcount cimport Headcount
 from mdstream._core.entry.load_state cimport LoadState
+from mdstream._core.entry.offers cimport OfferTable
 from mdstream._core.entry.visitor cimport Visitor
 from mdstream._core.websocket.upgrade_request cimport (
     AUTHORIZATION, EXTENSIONS, FORWARDED, FORWARDED_FOR, HOST, KEY, ORIGIN, PROTOCOL, Request, Text, accept_of, read_request, to_bytes
@@ -26,7 +27,7 @@ cdef class UsualUpgrades:
     cdef object server
     cdef Headcount limits
     cdef LoadState load
-    cdef object offers
+    cdef OfferTable offers
     cdef object origins
     cdef bytes path
     cdef bint asks
@@ -34,7 +35,7 @@ cdef class UsualUpgrades:
     cdef object identity_of
 
     def __init__(
-        self, server, Headcount limits not None, LoadState load not None, offers, origins, *, bytes path, bint asks, token_of, identity_of
+        self, server, Headcount limits not None, LoadState load not None, OfferTable offers not None, origins, *, bytes path, bint asks, token_of, identity_of
     ) -> None:
         """``offers``: what is known of offers, as ``Offers``; ``origins``: which web pages may connect, None: all; ``asks``: whether it
         matters who a client is. ``token_of``: the offer without its tokens and a token, of the headers with subprotocols and authorization;
@@ -91,7 +92,7 @@ cdef class UsualUpgrades:
         return identity is not None and self.c_answer(session, visitor, identity, offer, request)
 
     cdef bint c_answer(self, object session, Visitor visitor, object identity, bytes offer, const Request* request) except -1:
-        known = self.offers.find((offer, to_bytes(request.values[EXTENSIONS])))
+        known = self.offers.c_find((offer, to_bytes(request.values[EXTENSIONS])))
         if known is None or not self.c_let_in(visitor, identity):
             return False
         verdict, start = known

@@ -14,6 +14,9 @@ cdef class Visitor:
     cdef public bint is_half_open
     cdef public bint is_in
 
+    # What the constructor does.
+    cdef void c_begin(self, bytes peer, object identity) noexcept
+
 cdef class ClientState:
     cdef readonly str id
     cdef readonly Visitor visitor
@@ -23,3 +26,6 @@ cdef class ClientState:
     cdef public Py_ssize_t opening
     cdef public object tasks
     cdef public object parts
+
+    # What the constructor does.
+    cdef void c_begin(self, str id, ClockedBudgets budgets, double opened_s, Visitor visitor) noexcept

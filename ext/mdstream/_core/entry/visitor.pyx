@@ -11,6 +11,9 @@ cdef class Visitor:
     """
 
     def __init__(self, bytes peer, identity) -> None:
+        self.c_begin(peer, identity)
+
+    cdef void c_begin(self, bytes peer, object identity) noexcept:
         self.peer = self.address = peer
         self.identity = identity
         self.line = 1
@@ -31,6 +34,9 @@ cdef class ClientState:
     """
 
     def __init__(self, str id, ClockedBudgets budgets, double opened_s, Visitor visitor) -> None:
+        self.c_begin(id, budgets, opened_s, visitor)
+
+    cdef void c_begin(self, str id, ClockedBudgets budgets, double opened_s, Visitor visitor) noexcept:
         self.id = id
         self.visitor = visitor
         self.identity = visitor.identity

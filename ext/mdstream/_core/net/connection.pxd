@@ -56,6 +56,8 @@ cdef class Connection:
     cdef bint paused            # nothing is read
     cdef bint asked             # the handler is to be called when it can be written to, though nothing is pending
 
+    # What the constructor does.
+    cdef int c_begin(self, Connections connections, int fd, ConnectionHandler handler) except -1
     # The only place where the state changes.
     cdef void c_set_state(self, ConnectionState state) noexcept
 

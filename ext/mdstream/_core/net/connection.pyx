@@ -5,7 +5,7 @@ import os
 from collections import deque
 
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPROTO, errno
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
@@ -34,20 +34,16 @@ cdef extern from *:
     #define EPOLL_CTL_DEL 2
     #define EPOLL_CTL_MOD 3
     #define EPOLL_CLOEXEC 0
-    #define SOCK_NONBLOCK 0
-    #define SOCK_CLOEXEC 0
     struct epoll_event { uint32_t events; union { void* ptr; } data; };
     static int epoll_create1(int flags) { (void)flags; errno = ENOSYS; return -1; }
     static int epoll_ctl(int a, int b, int c, struct epoll_event* d) { (void)a; (void)b; (void)c; (void)d; errno = ENOSYS; return -1; }
     static int epoll_wait(int a, struct epoll_event* b, int c, int d) { (void)a; (void)b; (void)c; (void)d; errno = ENOSYS; return -1; }
-    static int accept4(int a, void* b, void* c, int d) { (void)a; (void)b; (void)c; (void)d; errno = ENOSYS; return -1; }
     #endif
     """
     enum:
         MDSTREAM_HAS_EPOLL
         EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
         EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLL_CLOEXEC
-        SOCK_NONBLOCK, SOCK_CLOEXEC
         SHUT_WR
     union epoll_data_t:
         void* ptr
@@ -57,7 +53,6 @@ cdef extern from *:
     int epoll_create1(int flags) nogil
     int epoll_ctl(int epoll, int what, int fd, epoll_event* event) nogil
     int epoll_wait(int epoll, epoll_event* events, int most, int timeout_ms) nogil
-    int accept4(int fd, void* address, void* length, int flags) nogil
     Py_ssize_t recv(int fd, void* data, size_t size, int flags) nogil
     int shutdown(int fd, int how) nogil
 
@@ -73,18 +68,6 @@ cdef object logger = logging.getLogger("mdstream.connection")
 
 # Whether this system has epoll. Without it, connections are asyncio's.
 AVAILABLE = bool(MDSTREAM_HAS_EPOLL)
-
-
-def accept(fd: int) -> int:
-    """The next connection of a listening socket, as a non-blocking descriptor. Negative: there is none now.
-
-    Raises OSError if none can be had, as when no more files may be open.
-    """
-    cdef int listening = fd
-    cdef int taken = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
-    if taken < 0 and errno not in (EAGAIN, EINTR, ECONNABORTED, EPROTO):
-        raise OSError(errno, os.strerror(errno))
-    return taken
 
 
 def turn_away(fd: int, answer: bytes | None) -> None:
@@ -287,11 +270,14 @@ cdef class Connection:
     """
 
     def __init__(self, connections: Connections, fd: int, handler: ConnectionHandler) -> None:
+        self.c_begin(connections, fd, handler)
+
+    cdef int c_begin(self, Connections connections, int fd, ConnectionHandler handler) except -1:
         self.connections = connections
         self.handler = handler
         self.fd = fd
         self.watched = EPOLLIN
-        connections.c_add(self)
+        return connections.c_add(self)
 
     def __dealloc__(self) -> None:
         buffer_free(&self.pending)

@@ -37,6 +37,10 @@ cdef class Session(ConnectionHandler):
     cdef uint8_t paused         # input is
     cdef uint8_t parsing        # c_parse is running
 
+    # What the constructor does.
+    cdef int c_begin(self, SessionGroup group) except -1
+    # Its connection, one of this room, is there.
+    cdef void c_on_connection(self, object transport) noexcept
     # The only place where the state changes.
     cdef int c_set_state(self, SessionState state) except -1
     cdef int c_call(self, object callback, object argument) except -1

@@ -4,8 +4,9 @@ cimport cython
 
 import logging
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
+from libc.string cimport memcpy
 
 from mdstream._core.websocket.message_assembler cimport FED_WHOLE, assembler_feed, assembler_free, close_code, is_utf8
 from mdstream._core.base.budget cimport bucket_fill, bucket_take
@@ -16,7 +17,7 @@ from mdstream._core.net.connection cimport Connection
 from mdstream._core.net.secure_connection cimport SecureConnection
 from mdstream._core.net.socket_send cimport reset_on_close, undelivered
 from mdstream._core.websocket.frame cimport (
-    HEADER_MAX, OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT, put_header
+    OP_BINARY, OP_CLOSE, OP_CONTINUATION, OP_PING, OP_PONG, OP_TEXT, header_size, put_header
 )
 from mdstream._core.websocket.frame_parser cimport frame_parser_free, frame_parser_next
 
@@ -73,13 +74,21 @@ cdef bint is_ours(object transport) noexcept:
 
 cdef bytes clipped(str reason):
     """At most MAX_REASON bytes of UTF-8, in whole characters."""
+    if not reason:
+        return b""
     return reason.encode("utf-8", "replace")[:MAX_REASON].decode("utf-8", "ignore").encode()
 
 
 cdef bytes close_frame(int code, bytes reason):
-    cdef char[HEADER_MAX] header
-    put_header(header, OP_CLOSE, 2 + len(reason))
-    return header[:2] + code.to_bytes(2, "big") + reason
+    cdef Py_ssize_t size = 2 + len(reason)
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, header_size(size) + size)
+    cdef char* at = PyBytes_AS_STRING(frame)
+    put_header(at, OP_CLOSE, size)
+    at += header_size(size)
+    at[0] = <char>(code >> 8)
+    at[1] = <char>code
+    memcpy(at + 2, PyBytes_AS_STRING(reason), len(reason))
+    return frame
 
 
 cdef bint may_become(uint8_t before, uint8_t after) noexcept nogil:
@@ -110,8 +119,15 @@ cdef class Session(ConnectionHandler):
     """
 
     def __init__(self, group: SessionGroup) -> None:
+        self.c_begin(group)
+
+    cdef int c_begin(self, SessionGroup group) except -1:
         self.group = group
         self.counted = group.c_add(self)
+        return 0
+
+    cdef void c_on_connection(self, object transport) noexcept:
+        self.transport = transport
 
     def __dealloc__(self) -> None:
         assembler_free(&self.assembler)
@@ -158,7 +174,8 @@ cdef class Session(ConnectionHandler):
         """
         if self.state != SESSION_NEW:
             return
-        self.sink = SessionSink(self, format, window_bits, self.group.control_backlog)
+        self.sink = SessionSink.__new__(SessionSink)
+        self.sink.c_open(self, self.transport, format, window_bits, self.group.control_backlog)
         self.parser.compression = window_bits > 0
         bucket_fill(&self.control_frames, &self.group.control_frames, now_s())
         bucket_fill(&self.input_bytes, &self.group.input_bytes, now_s())

@@ -15,6 +15,8 @@ cdef class SessionSink(Sink):
 
     cdef object tracer          # called with what is written, as bytes; None: nobody traces it
 
+    # Call it once, as a constructor: it writes to this transport of the session.
+    cdef int c_open(self, object session, object transport, int format, int window_bits, Py_ssize_t control_backlog) except -1
     # The bytes that its transport holds. Notes since when nothing was sent of them.
     cdef Py_ssize_t c_look_at_held(self, uint64_t now_us) except -1
     cdef bint c_write_transport(self, const Delivery* first, Py_ssize_t skip, Py_ssize_t size) except? False

@@ -108,13 +108,14 @@ cdef class SessionSink(Sink):
     (drained) when it holds nothing again.
     """
 
-    def __init__(self, session: object, format: int, window_bits: int, control_backlog: int) -> None:
+    cdef int c_open(self, object session, object transport, int format, int window_bits, Py_ssize_t control_backlog) except -1:
         self.c_begin(format, window_bits)
         self.session = session
-        self.transport = session.transport
+        self.transport = transport
         self.control_backlog = control_backlog
         self.fd = socket_of(self.transport)
         self.pings = True
+        return 0
 
     def trace(self, tracer: object) -> None:
         """From here on ``tracer`` is called with the bytes of each write, whole WebSocket frames, before they leave; None: no more.
