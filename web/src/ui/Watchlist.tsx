@@ -102,7 +102,14 @@ export function Watchlist({ page }: { page: Page }) {
         {rows.size === 0 && closed && (
           <p class="empty">No markets: {page.feed.client.error?.message ?? "the connection is closed"}.</p>
         )}
-        {rows.size > 0 && shown.length === 0 && <p class="empty">No market matches “{search}”.</p>}
+        {rows.size > 0 && shown.length === 0 && (
+          <p class="empty">
+            No market matches “{search}”.{" "}
+            <button type="button" class="small" onClick={() => setSearch("")}>
+              show all
+            </button>
+          </p>
+        )}
         <ul style={{ height: `${shown.length * ROW_PX}px` }}>
           {inView.map((row, index) => (
             <Line
