@@ -14,10 +14,10 @@ import {
 } from "lightweight-charts";
 import type { Bar, Bars } from "../model/bars.js";
 import { axisText, startText } from "../model/clock.js";
-import { compact } from "../model/figures.js";
 import type { Market } from "../model/market.js";
 import { SPAN_S } from "../model/settings.js";
 import { shownOf } from "../model/shown.js";
+import { compact } from "../model/texts.js";
 import { colour } from "./canvas.js";
 
 /** A longer hole is one jump on the axis, as it would be nothing but empty. */

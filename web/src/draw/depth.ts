@@ -1,10 +1,10 @@
 // The depth chart: how much there is up to each price, around the middle.
 
 import type { Book, Side } from "@mdstream/client";
-import { compact } from "../model/figures.js";
 import { type Drawer, invalidate } from "../model/frames.js";
 import type { Market } from "../model/market.js";
 import { OPACITY, shownOf } from "../model/shown.js";
+import { compact } from "../model/texts.js";
 import { colour, drawVeil, FONT, PAD, Surface } from "./canvas.js";
 import { fit } from "./ladder.js";
 

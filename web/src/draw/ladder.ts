@@ -1,10 +1,10 @@
 // The ladder, drawn by hand: asks from the worst to the best, the middle line, bids from the best to the worst.
 
 import { type Book, exactSum, formatDecimal, type Side } from "@mdstream/client";
-import { spaced } from "../model/figures.js";
 import { type Drawer, invalidate } from "../model/frames.js";
 import type { Market } from "../model/market.js";
 import { OPACITY, shownOf } from "../model/shown.js";
+import { spaced } from "../model/texts.js";
 import { type Colours, colour, digitWidth, drawAcross, drawDecimal, drawVeil, FONT, PAD, Surface } from "./canvas.js";
 
 const ROW = 20;

@@ -1,8 +1,8 @@
 // The time line: the last minute of faults, from the fault to the word of it to the recovery.
 
 import type { Feed } from "../model/feed.js";
-import { lasting } from "../model/figures.js";
 import { type Drawer, invalidate } from "../model/frames.js";
+import { lasting } from "../model/texts.js";
 import type { Incident } from "../model/timeline.js";
 import { colour, Surface } from "./canvas.js";
 
@@ -73,9 +73,9 @@ export class TimelineDrawing implements Drawer {
     context.fillStyle = bid;
     if (recovered !== null) context.fillRect(to - 1, y - 2, 2, height + 4);
     const text = recovered === null ? what : `${what}: ${lasting(recovered - at)}`;
-    const isLate = from > width / 2;
+    const fits = to + 6 + context.measureText(text).width < width;
     context.fillStyle = muted;
-    context.textAlign = isLate ? "right" : "left";
-    context.fillText(text, isLate ? from - 6 : to + 6, y + height / 2 + 0.5);
+    context.textAlign = fits ? "left" : "right";
+    context.fillText(text, fits ? to + 6 : from - 6, y + height / 2 + 0.5);
   }
 }

@@ -3,7 +3,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { type Hovered, Ladder } from "../draw/ladder.js";
 import type { Grouping } from "../model/market.js";
 import { change, DEPTHS, settings } from "../model/settings.js";
-import { todoOf } from "../model/shown.js";
+import { todoOf, whyRefused } from "../model/shown.js";
+import { sentence } from "../model/texts.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
 
@@ -99,7 +100,7 @@ export function BookPanel({ page }: { page: Page }) {
           </dl>
         )}
         {book?.state === "ended" && book.error !== null && (
-          <Refused page={page} code={String(book.error.code)} text={book.error.message} />
+          <Refused page={page} code={String(book.error.code)} text={sentence(whyRefused(book.error))} />
         )}
       </div>
     </section>

@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Chart, type Legend } from "../draw/chart.js";
 import { change, SPANS, settings } from "../model/settings.js";
 import { asItIs, shownOf, todoOf } from "../model/shown.js";
+import { sentence } from "../model/texts.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
 import { Empty, Note } from "./Note.js";
@@ -71,12 +72,8 @@ export function ChartPanel({ page }: { page: Page }) {
         onKeyDown={press}
       />
       {legend === null && note !== "" && !nothing && kind !== "refused" && <p class="blank muted">no trade yet</p>}
-      {kind === "refused" ? <Note text={refusal} /> : note !== "" && <Note text={note} />}
+      {kind === "refused" ? <Note text={refusal} alone /> : note !== "" && <Note text={note} />}
       {nothing && <Empty />}
     </section>
   );
-}
-
-function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }

@@ -1,9 +1,9 @@
 import type { Trade } from "@mdstream/client";
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { compact, spaced } from "../model/figures.js";
 import { change, resetLayout, settings } from "../model/settings.js";
 import { asItIs, shownOf } from "../model/shown.js";
+import { compact, spaced } from "../model/texts.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
 import { Change, Decimal } from "./Decimal.js";
