@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -239,5 +241,35 @@ def test_who_wants_no_motion_gets_none(
             await seen.live()
             await seen.until("document.querySelector('.rows .price') !== null")
             assert (await seen.page.evaluate(FLASHES) != "rgba(0, 0, 0, 0)") is flashes
+
+    run(scenario(), deadline_s=120)
+
+
+LISTEN = """(() => { window.drawn = new Set(); const { prototype } = CanvasRenderingContext2D; const { fillText } = prototype;
+  prototype.fillText = function (text, ...more) { drawn.add(text); fillText.call(this, text, ...more); }; })()"""
+TIMES = "[...drawn].filter((text) => /^\\d\\d:\\d\\d(:\\d\\d(\\.\\d{3})?)?$/.test(text))"
+
+
+def test_chart_and_tape_say_the_time_of_the_person(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with (
+            market(url) as sim,
+            gateway(url, ui=True) as here,
+            opened(here.port, timezone_id="America/New_York") as seen,
+        ):
+            await seen.live()
+            await seen.page.evaluate(LISTEN)
+            before = time.time()
+            axis, tape = len("00:00:00"), len("00:00:00.000")
+            while not {axis, tape} <= {len(text) for text in await seen.page.evaluate(TIMES)}:
+                await sim.play(10)
+            now = [
+                datetime.fromtimestamp(each, ZoneInfo("America/New_York")) for each in (before, time.time())
+            ]
+            hours = {f"{each.hour:02}" for each in now}
+            assert {text[:2] for text in await seen.page.evaluate(TIMES)} <= hours
 
     run(scenario(), deadline_s=120)

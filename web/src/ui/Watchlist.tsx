@@ -169,7 +169,9 @@ const Line = memo(({ row, top, chosen, starred, spark, inTabs, market }: LinePro
           <span class="price" ref={price}>
             {row.last === null ? <span class="muted">–</span> : <Decimal text={row.last} />}
           </span>
-          <Change percent={row.changePercent} />
+          <span title={`Change in ${row.over}`}>
+            <Change percent={row.changePercent} />
+          </span>
         </span>
       </button>
     </li>
