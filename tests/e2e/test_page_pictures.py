@@ -1,27 +1,30 @@
 """Pictures of the trading page to look at, in reports/page: each state and each button's time line, in four sizes and both themes.
 
-`contact-<state>.png` has the eight of a state on one sheet. The only thing that fails is what is wider than the screen.
+`contact-<state>.png` has the eight of a state on one sheet. What fails is what is wider than the screen, and what axe calls serious.
 """
 
 from __future__ import annotations
 
 import base64
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.chromium import browser
+from support.chromium import AXE, browser
 from support.page import NAME, REPORTS, Seen, needs_page, tab
 from support.tokens import CLAIMS, public_pem, sign
 
 pytestmark = [*needs_page, pytest.mark.complete]
 
 SIZES = ((360, 740), (768, 1024), (1440, 900), (2560, 1440))
+PHONE, TABLET = SIZES[0], (1024, 768)
 THEMES = ("dark", "light")
+JUDGED = (360, 1440)
+"""In these widths axe looks, too."""
 SETTLES_MS = 250
 SHEET_HEIGHT = 700
 # What comes and goes too fast, or takes too long, the page is made to believe; nothing takes it back while the market is still.
@@ -33,10 +36,10 @@ class Album:
         self.seen = seen
         REPORTS.mkdir(parents=True, exist_ok=True)
 
-    async def shoot(self, name: str) -> None:
+    async def shoot(self, name: str, sizes: Sequence[tuple[int, int]] = SIZES) -> None:
         page = self.seen.page
         files = []
-        for width, height in SIZES:
+        for width, height in sizes:
             await page.set_viewport_size({"width": width, "height": height})
             for theme in THEMES:
                 if await page.evaluate("document.documentElement.dataset.theme") != theme:
@@ -44,6 +47,8 @@ class Album:
                 await page.wait_for_timeout(SETTLES_MS)
                 files.append(REPORTS / f"{name}-{width}-{theme}.png")
                 await page.screenshot(path=files[-1])
+                if width in JUDGED and AXE.exists():
+                    assert await self.seen.serious() == [], f"{name}, {width} px, {theme}"
             wide = await page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"{name}: something is wider than the screen"
         await self._sheet(name, files)
@@ -105,6 +110,32 @@ def test_states(run: Callable[..., Any], nats_server: Any, gateway: Any, market:
             await pictures.become("offline")
 
     run(scenario(), deadline_s=900)
+
+
+def test_what_is_opened(run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any) -> None:
+    """The panels of a phone, the drawer of a tablet, what is under the pointer, and a search that finds nothing."""
+
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim, gateway(url, ui=True) as here, album(here.port) as pictures:
+            page = pictures.seen.page
+            await pictures.seen.live()
+            await sim.play(600)
+            await page.locator(".book canvas").hover(position={"x": 60, "y": 100})
+            await pictures.shoot("pointed", SIZES[2:])
+            await page.set_viewport_size({"width": TABLET[0], "height": TABLET[1]})
+            await page.keyboard.press("Control+k")
+            await page.keyboard.type("nothing")
+            await page.evaluate("document.activeElement.blur()")
+            await pictures.shoot("drawer", (TABLET,))
+            await page.get_by_text("show all").click()
+            await page.keyboard.press("Escape")
+            await page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+            for name in ("Book", "Trades", "Markets"):
+                await page.get_by_role("button", name=name, exact=True).click()
+                await pictures.shoot(f"phone-{name.lower()}", (PHONE,))
+
+    run(scenario(), deadline_s=300)
 
 
 def test_buttons(run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any) -> None:

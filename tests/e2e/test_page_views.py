@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,7 +16,7 @@ from mdstream.bus import BusOptions, StreamOptions, connect
 from mdstream.candles import CandleOptions, CandleWriter
 from mdstream.gateway.group_digits import group_of
 from support.chromium import browser
-from support.page import LADDER, needs_page, opened, tab
+from support.page import LADDER, NAME, needs_page, opened, tab
 
 pytestmark = [*needs_page, pytest.mark.complete]
 
@@ -115,7 +117,7 @@ def test_what_is_late_never_looks_live(
             await seen.until("document.querySelector('.rows .venue')?.innerText.includes('delayed')")
             while not await seen.page.evaluate("mdstream.bars.bars.length > 1"):
                 await sim.play(10)
-            assert "late has none" in await seen.page.inner_text(".chart .note")
+            assert "this gateway is late" in await seen.page.inner_text(".chart .note")
             assert await seen.page.evaluate("mdstream.bars.bars.at(-1).start") <= time.time()
             while not (shown := await seen.page.evaluate("mdstream.feed.seconds.at(-1)?.p50")):
                 await sim.play(4)
@@ -173,5 +175,101 @@ def test_the_focus_goes_with_the_market_that_the_arrows_choose(
                     " return row && row.top >= list.top && row.bottom <= list.bottom; })()"
                 )
                 assert seen.wrong == []
+
+    run(scenario(), deadline_s=120)
+
+
+REACHABLE = """[...document.querySelectorAll("button, select, input, a[href], [tabindex]")].filter((each) =>
+  each.checkVisibility({visibilityProperty: true}) && each.tabIndex >= 0 && !each.disabled)"""
+
+
+def test_each_control_is_reached_by_tab_and_shows_that_it_is(on_page: Callable[..., None]) -> None:
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        await seen.page.keyboard.press("c")
+        await seen.until("document.querySelector('.faults') !== null")
+        count = await seen.page.evaluate(f"(window.unreached = new Set({REACHABLE})).size")
+        assert count > 20
+        for _ in range(count + 1):
+            await seen.page.keyboard.press("Tab")
+            await seen.page.evaluate("unreached.delete(document.activeElement)")
+            width = "getComputedStyle(document.activeElement).outlineWidth"
+            assert await seen.page.evaluate(f"document.activeElement === document.body || {width} === '2px'")
+        assert await seen.page.evaluate("[...unreached].map((each) => each.outerHTML)") == []
+
+    on_page(scenario)
+
+
+def test_the_keys_choose_a_level_of_the_ladder_and_copy_its_price(on_page: Callable[..., None]) -> None:
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        await seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await seen.reach(await sim.touch())
+        bids, asks = (side[::2] for side in sim.view(depth=2))
+        await seen.page.locator(".book canvas").focus()
+        for key, ticks in (
+            ("ArrowDown", bids[0]),
+            ("ArrowDown", bids[1]),
+            ("ArrowUp", bids[0]),
+            ("ArrowUp", asks[0]),
+        ):
+            await seen.page.keyboard.press(key)
+            await seen.until(
+                f"document.querySelector('.book [role=status].hidden').innerText.startsWith('{ticks / 100:.2f},')"
+            )
+        await seen.page.keyboard.press("Enter")
+        await seen.until(f"document.querySelector('.book .hint').innerText === '{asks[0] / 100:.2f} copied'")
+        assert await seen.page.evaluate("navigator.clipboard.readText()") == f"{asks[0] / 100:.2f}"
+        assert await seen.page.evaluate("mdstream.market.instrument.now") == NAME
+
+    on_page(scenario)
+
+
+FLASHES = """(() => { const price = document.querySelector(".rows .price"); price.classList.add("flash-up");
+  const { backgroundColor } = getComputedStyle(price); price.classList.remove("flash-up"); return backgroundColor; })()"""
+
+
+@pytest.mark.parametrize(("motion", "flashes"), [("reduce", False), ("no-preference", True)])
+def test_who_wants_no_motion_gets_none(
+    motion: str, flashes: bool, run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with (
+            market(url),
+            gateway(url, ui=True) as here,
+            opened(here.port, reduced_motion=motion) as seen,
+        ):
+            await seen.live()
+            await seen.until("document.querySelector('.rows .price') !== null")
+            assert (await seen.page.evaluate(FLASHES) != "rgba(0, 0, 0, 0)") is flashes
+
+    run(scenario(), deadline_s=120)
+
+
+LISTEN = """(() => { window.drawn = new Set(); const { prototype } = CanvasRenderingContext2D; const { fillText } = prototype;
+  prototype.fillText = function (text, ...more) { drawn.add(text); fillText.call(this, text, ...more); }; })()"""
+TIMES = "[...drawn].filter((text) => /^\\d\\d:\\d\\d(:\\d\\d(\\.\\d{3})?)?$/.test(text))"
+
+
+def test_chart_and_tape_say_the_time_of_the_person(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    async def scenario() -> None:
+        url = nats_server.url
+        async with (
+            market(url) as sim,
+            gateway(url, ui=True) as here,
+            opened(here.port, timezone_id="America/New_York") as seen,
+        ):
+            await seen.live()
+            await seen.page.evaluate(LISTEN)
+            before = time.time()
+            axis, tape = len("00:00:00"), len("00:00:00.000")
+            while not {axis, tape} <= {len(text) for text in await seen.page.evaluate(TIMES)}:
+                await sim.play(10)
+            now = [
+                datetime.fromtimestamp(each, ZoneInfo("America/New_York")) for each in (before, time.time())
+            ]
+            hours = {f"{each.hour:02}" for each in now}
+            assert {text[:2] for text in await seen.page.evaluate(TIMES)} <= hours
 
     run(scenario(), deadline_s=120)

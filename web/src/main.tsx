@@ -1,6 +1,13 @@
 import "uplot/dist/uPlot.min.css";
-import "./tokens.css";
-import "./page.css";
+import "./css/tokens.css";
+import "./css/base.css";
+import "./css/layout.css";
+import "./css/top.css";
+import "./css/watchlist.css";
+import "./css/panels.css";
+import "./css/connection.css";
+import "./css/overlays.css";
+import "./css/small.css";
 import { options, render } from "preact";
 import { recolour } from "./draw/canvas.js";
 import { timed } from "./model/frames.js";

@@ -1,6 +1,6 @@
 import { type Answered, Answers } from "./answers.js";
 import type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, TickerOptions } from "./api.js";
-import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
+import { bookRequest, tickerRequest, tradesRequest } from "./api.js";
 import { Backoff, POLICY, type Policy } from "./backoff.js";
 import { Book } from "./book.js";
 import { BookEngine } from "./book-engine.js";
@@ -10,11 +10,12 @@ import { Emitter, report } from "./emitter.js";
 import type { Engine, Session } from "./engine.js";
 import { ContractBroken, MdstreamError } from "./errors.js";
 import { Health } from "./health.js";
-import type { Codec, Command, Format, Message, Refused, Subscribed, Unsubscribed, Welcome } from "./messages.js";
+import type { Codec, Command, Format, Message, Refused, Welcome } from "./messages.js";
 import { msgpack } from "./msgpack.js";
 import { watchPage } from "./page.js";
 import { type Stats, sum } from "./stats.js";
 import type { AnySubscription, Owner, Request } from "./subscription.js";
+import { Subscriptions } from "./subscriptions.js";
 import { Ticker } from "./ticker.js";
 import { TickerEngine } from "./ticker-engine.js";
 import { Tokens } from "./token.js";
@@ -24,11 +25,9 @@ import { type Connection, type Transport, webSocketTransport } from "./transport
 import { Urls } from "./urls.js";
 
 const VERSION = 1;
-const BATCH = 100;
 const CLOSE_TOKEN = 4401;
 /** The next connection would end the same way. */
 const FINAL_CLOSE_CODES = new Set([1003, 1007, 1009, 4400, 4403]);
-const TEMPORARY_ERRORS = new Set(["unavailable", "rate_limited"]);
 /** A timer that is so late was stopped, with all else here: what came meanwhile is not read yet. */
 const LATE_MS = 1_000;
 
@@ -65,9 +64,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   /** When a draining gateway wants to be left, and the next one to be asked. */
   #leaveAt = 0;
   #lastId = 0;
-  readonly #engines = new Map<string, Engine>();
-  readonly #bySub = new Map<number, Engine>();
-  readonly #asked = new Map<number, Engine[]>();
+  readonly #subscriptions: Subscriptions;
   readonly #answers = new Answers();
 
   constructor(urls: string | readonly string[], options: ClientOptions) {
@@ -86,14 +83,15 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     this.#silenceTimer = new Timer(clock);
     this.#leaveTimer = new Timer(clock);
     this.#probeTimer = new Timer(clock);
-    this.#owner = { now: () => clock.now(), release: (view) => this.#release(view) };
+    this.#owner = { now: () => clock.now(), release: (view) => this.#subscriptions.release(view) };
+    this.#subscriptions = new Subscriptions((command, answered) => this.#command(command, answered), this.#stats);
     this.session = {
       clock,
       policy,
       random,
       stats: this.#stats,
-      recover: (engine, from) => this.#recover(engine, from),
-      again: (engine) => this.#request([engine]),
+      recover: (engine, from) => this.#subscriptions.recover(engine, from),
+      again: (engine) => this.#subscriptions.request([engine]),
     };
     this.#unwatch = watchPage(() => this.probe());
     this.#dialTimer.set(0, () => void this.#dial()); // after its user has set listeners
@@ -134,8 +132,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
 
   /** @internal A subscription to any channel, also to one that has a module of its own. */
   open<View extends AnySubscription>(request: Request, make: Make<View>): View {
-    const key = keyOf(request);
-    const known = this.#engines.get(key) as Engine<View> | undefined;
+    const known = this.#subscriptions.find(request) as Engine<View> | undefined;
     if (known !== undefined) {
       known.users++;
       return known.view;
@@ -143,8 +140,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     const engine = make(this.#owner, this.session);
     if (this.#state === "closed") engine.end(this.error);
     else {
-      this.#engines.set(key, engine as unknown as Engine);
-      if (this.welcome !== null) this.#request([engine as unknown as Engine]);
+      this.#subscriptions.add(engine as unknown as Engine);
+      if (this.welcome !== null) this.#subscriptions.request([engine as unknown as Engine]);
     }
     return engine.view;
   }
@@ -159,7 +156,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
 
   /** @internal Sends a command; `answered` hears its answer, or null where none is waited for any more. */
   say(command: Command, answered: Answered): void {
-    this.#answers.wait(this.#command(command), answered);
+    this.#command(command, answered);
   }
 
   probe(): void {
@@ -235,11 +232,11 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   #lost(why: string, delay?: number): void {
     if (this.#state === "closed") return;
     if (this.welcome !== null) this.#stats.reconnects++;
-    if (this.#health.wasGood(this.welcome, this.#engines.size > 0, this.#clock.now())) this.#backoff.reset();
+    if (this.#health.wasGood(this.welcome, this.#subscriptions.all.length > 0, this.#clock.now())) this.#backoff.reset();
     this.#urls.failed();
     this.#forgetConnection();
     this.#dialTimer.set(delay ?? this.#backoff.next(), () => void this.#dial());
-    for (const engine of [...this.#engines.values()]) engine.detach(why);
+    for (const engine of this.#subscriptions.all) engine.detach(why);
     if (this.#dialTimer.running) this.#set("reconnecting", why);
   }
 
@@ -249,8 +246,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     this.#unwatch();
     this.#forgetConnection();
     this.#dialTimer.stop();
-    const engines = [...this.#engines.values()];
-    this.#engines.clear();
+    const engines = this.#subscriptions.clear();
     this.#set("closed", error?.message ?? null);
     for (const engine of engines) engine.end(error);
   }
@@ -263,8 +259,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     this.#silenceTimer.stop();
     this.#leaveTimer.stop();
     this.#probeTimer.stop();
-    this.#asked.clear();
-    this.#bySub.clear();
+    this.#subscriptions.forgetConnection();
     connection?.close(1000);
     this.#answers.giveUp();
   }
@@ -323,20 +318,20 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       case "more":
         this.#stats.updates++;
         this.#health.came(message.type === "more" ? message.kind : undefined);
-        return this.#bySub.get(message.sub)?.take(message);
+        return this.#subscriptions.bySub(message.sub)?.take(message);
       case "lost":
-        return this.#bySub.get(message.sub)?.take(message);
+        return this.#subscriptions.bySub(message.sub)?.take(message);
       case "heartbeat":
-        for (const [sub, seq] of message.seqs) this.#bySub.get(sub)?.takeHeartbeat(seq);
+        for (const [sub, seq] of message.seqs) this.#subscriptions.bySub(sub)?.takeHeartbeat(seq);
         return;
       case "state":
-        return this.#bySub.get(message.sub)?.takeState(message);
+        return this.#subscriptions.bySub(message.sub)?.takeState(message);
       case "ref":
-        return this.#bySub.get(message.sub)?.takeRef(message.ref);
+        return this.#subscriptions.bySub(message.sub)?.takeRef(message.ref);
       case "subscribed":
-        return this.#takeSubscribed(message);
+        return this.#subscriptions.takeSubscribed(message);
       case "unsubscribed":
-        return this.#takeUnsubscribed(message);
+        return this.#subscriptions.takeUnsubscribed(message);
       case "error":
         return this.#takeRefused(message);
       case "welcome":
@@ -367,62 +362,12 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     this.#tokens.accepted();
     this.#watchSilence(2 * message.heartbeat_ms);
     this.#set("open", null);
-    if (this.welcome === message) this.#request(this.#engines.values());
-  }
-
-  #takeSubscribed(message: Subscribed): void {
-    const id = Number(message.id);
-    const asked = this.#asked.get(id) ?? [];
-    const at = asked.findIndex((each) => each.request.instrument === (message.instrument ?? ""));
-    const [answered] = at < 0 ? [] : asked.splice(at, 1);
-    if (asked.length === 0) this.#asked.delete(id);
-    if (answered === undefined) return;
-    // Closed and asked for again meanwhile, it has the same number.
-    const engine = this.#engines.get(keyOf(answered.request));
-    if (engine === undefined) this.#command({ op: "unsubscribe", subs: [message.sub] });
-    else if (!engine.accepted) {
-      this.#bySub.set(message.sub, engine);
-      engine.accept(message);
-    }
-  }
-
-  #takeUnsubscribed({ id, subs, reason }: Unsubscribed): void {
-    if (id != null) return; // the answer to ours
-    for (const sub of subs) {
-      const engine = this.#bySub.get(sub);
-      if (engine === undefined) continue;
-      this.#bySub.delete(sub);
-      if (reason === "rescaled") {
-        engine.wanted = engine.request; // a group is to be chosen anew
-        this.#request([engine], "the gateway begins it anew");
-      } else if (reason === "overload") engine.retryLater("the gateway is overloaded");
-      else this.#refuse(engine, "not_entitled", `the gateway ended it: ${reason ?? "it gave no reason"}`);
-    }
+    if (this.welcome === message) this.#subscriptions.request(this.#subscriptions.all);
   }
 
   #takeRefused(message: Refused): void {
-    const id = message.id as number;
-    const asked = this.#asked.get(id);
-    this.#asked.delete(id);
-    if (asked !== undefined) this.#subscribeRefused(asked, message);
-    else if (!this.#answers.take(message.id, message))
+    if (!this.#subscriptions.takeRefused(message) && !this.#answers.take(message.id, message))
       this.emit("warning", `the gateway says: ${message.code}: ${message.message}`);
-  }
-
-  /** One bad instrument refuses the whole command: then each is asked for alone. */
-  #subscribeRefused(asked: Engine[], { code, message }: Refused): void {
-    const wanted = asked.filter((engine) => this.#engines.get(keyOf(engine.request)) === engine && !engine.accepted);
-    if (asked.length > 1) return wanted.forEach((engine) => this.#request([engine]));
-    for (const engine of wanted) {
-      const again = TEMPORARY_ERRORS.has(code) || (code === "limit_subscriptions" && engine.view.wasReady);
-      if (again) engine.retryLater(message);
-      else this.#refuse(engine, code, message);
-    }
-  }
-
-  #refuse(engine: Engine, code: string, why: string): void {
-    this.#forget(engine);
-    engine.end(new MdstreamError(`${String(engine.view)}: ${why}`, code));
   }
 
   /** Before the token expires: the connection goes on with a fresh one. */
@@ -441,64 +386,11 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
 
   // ---- commands
 
-  #release(view: AnySubscription): void {
-    const engine = this.#engines.get(keyOf(view.request));
-    if (engine?.view !== view || --engine.users > 0) return;
-    const { number } = engine;
-    this.#forget(engine);
-    engine.end(null);
-    if (number !== null) this.#command({ op: "unsubscribe", subs: [number] });
-  }
-
-  #forget(engine: Engine): void {
-    this.#engines.delete(keyOf(engine.request));
-    if (engine.number !== null) this.#bySub.delete(engine.number);
-  }
-
-  #recover(engine: Engine, from: number): void {
-    if (engine.number === null) return;
-    this.#stats.recoveries++;
-    this.say({ op: "recover", sub: engine.number, from }, (answer) => {
-      if (answer?.type !== "error" || !engine.accepted) return;
-      if (answer.code === "unknown_sub") this.#request([engine], "the gateway no longer knows it");
-      else engine.recoverRefused();
-    });
-  }
-
-  /** Sends `subscribe`: one command for all that differ only in the instrument. */
-  #request(engines: Iterable<Engine>, why: string | null = null): void {
-    const alike = new Map<string, Engine[]>();
-    for (const engine of engines) {
-      const key = keyOf({ ...engine.wanted, instrument: "" });
-      const group = alike.get(key);
-      if (group === undefined) alike.set(key, [engine]);
-      else group.push(engine);
-    }
-    for (const group of alike.values()) {
-      for (let at = 0; at < group.length; at += BATCH) this.#requestBatch(group.slice(at, at + BATCH), why);
-    }
-  }
-
-  #requestBatch(batch: Engine[], why: string | null): void {
-    const { channel, view } = batch[0]!.wanted;
-    const resume = new Map<string, [number, number]>();
-    for (const { resume: place, request } of batch)
-      if (place !== null && !view["group_digits"]) resume.set(request.instrument, place);
-    const instruments = batch.map((engine) => engine.request.instrument);
-    const command = { op: "subscribe", channel, instruments, ...view };
-    const places = resume.get("") ?? Object.fromEntries(resume);
-    const id = this.#command(resume.size > 0 ? { ...command, resume: places } : command);
-    this.#asked.set(id, batch);
-    for (const engine of batch) {
-      if (engine.number !== null) this.#bySub.delete(engine.number);
-      engine.requested(why); // a listener may close it: then its answer is unsubscribed
-    }
-  }
-
   /** Returns the command's id. */
-  #command(command: Command): number {
+  #command(command: Command, answered?: Answered): number {
     const id = ++this.#lastId;
     this.#connection?.send(this.#codec.encode({ id, ...command }));
+    if (answered !== undefined) this.#answers.wait(id, answered);
     return id;
   }
 }

@@ -37,6 +37,11 @@ export interface ShownTicker extends Shown {
   readonly current: TickerValue | null;
 }
 
+export interface ShownView<Value> extends Shown {
+  /** Null before the component is mounted. */
+  readonly value: Value | null;
+}
+
 export interface UseBookOptions extends BookOptions {
   /** How many levels of each side to show; the depth is the default, of the whole book 20. */
   levels?: number;
@@ -44,11 +49,11 @@ export interface UseBookOptions extends BookOptions {
 
 /** A book, drawn at most once per animation frame. It is shared with all that ask for the same view. */
 export function useBook(client: Client, instrument: string, options: UseBookOptions = {}): ShownBook {
-  const { depth = 0, group = 1, intervalMs = 0 } = options;
+  const { depth = 0, group = 1, groupDigits = 0, intervalMs = 0 } = options;
   const levels = options.levels ?? (depth || 20);
   const open = useCallback(
-    () => client.book(instrument, { depth, group, intervalMs }),
-    [client, instrument, depth, group, intervalMs],
+    () => client.book(instrument, { depth, group, groupDigits, intervalMs }),
+    [client, instrument, depth, group, groupDigits, intervalMs],
   );
   const show = useCallback(
     (book: Book) => ({ ...shown(book), ...book.levels(levels), epoch: book.epoch, seq: book.seq, ts: book.ts }),
@@ -85,6 +90,23 @@ export function useTicker(client: Client, instrument: string, { intervalMs = 0 }
   return useSubscription(open, follow, showTicker, NO_TICKER);
 }
 
+/** What shows that it has changed: a board, candles, a list of instruments, a map, who is present. */
+interface Changing {
+  on(event: "change", listener: () => void): () => void;
+}
+
+/**
+ * What `show` makes of a subscription that has no hook of its own, drawn at most once per animation frame. Both functions are to
+ * stay the same from one drawing to the next: make them outside of the component, or with `useCallback`.
+ */
+export function useView<View extends AnySubscription & Changing, Value>(
+  open: () => View,
+  show: (view: View) => Value,
+): ShownView<Value> {
+  const whole = useCallback((view: View) => ({ ...shown(view), value: show(view) }), [show]);
+  return useSubscription<View, ShownView<Value>>(open, follow, whole, NO_VIEW);
+}
+
 /** The state of the connection. */
 export function useClientState(client: Client): ClientState {
   return useSyncExternalStore(
@@ -98,6 +120,7 @@ const NONE: Shown = { state: "pending", trusted: false, code: null, reason: null
 const NO_BOOK: ShownBook = { ...NONE, bids: [], asks: [], epoch: 0, seq: 0, ts: 0 };
 const NO_TRADES: ShownTrades = { ...NONE, trades: [], lost: 0 };
 const NO_TICKER: ShownTicker = { ...NONE, current: null };
+const NO_VIEW: ShownView<never> = { ...NONE, value: null };
 
 function shown({ state, trusted, code, reason, ageMs, error, ref }: AnySubscription): Shown {
   return { state, trusted, code, reason, ageMs, error, ref };
@@ -107,8 +130,8 @@ function showTicker(view: ReturnType<Client["ticker"]>): ShownTicker {
   return { ...shown(view), current: view.current };
 }
 
-function follow(view: Book | ReturnType<Client["ticker"]>, changed: () => void): (() => void)[] {
-  return [(view as Book).on("change", changed)];
+function follow(view: Changing, changed: () => void): (() => void)[] {
+  return [view.on("change", changed)];
 }
 
 /** What React sees of a subscription: a value that is another one only after a frame in which something changed. */

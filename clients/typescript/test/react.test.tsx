@@ -3,7 +3,8 @@ import { act, StrictMode } from "react";
 import { createRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { useBook, useClientState, useTicker, useTrades } from "../src/react.js";
+import { type Board, board } from "../src/board.js";
+import { useBook, useClientState, useTicker, useTrades, useView } from "../src/react.js";
 import { delta, Stage, snapshot, trades } from "./gateway.js";
 
 let stage: Stage;
@@ -131,4 +132,40 @@ test("trades, ticker and the client's state", async () => {
 test("on a server nothing is asked for", () => {
   expect(renderToString(<Best />)).toBe("<p>pending 0 - 0</p>");
   expect(stage.client.book("SIM:A", { depth: 20 }).seq).toBe(0);
+});
+
+const Grouped = () => <p>{useBook(stage.client, "SIM:A", { groupDigits: 4 }).state}</p>;
+
+test("a book by significant figures is asked for as such", async () => {
+  act(() => root.render(<Grouped />));
+  await act(async () => stage.open());
+  expect(stage.net.last.commands).toEqual([
+    { id: 1, op: "subscribe", channel: "book", instruments: ["SIM:A"], depth: 0, group_digits: 4, interval_ms: 0 },
+  ]);
+});
+
+const openBoard = () => board(stage.client, "SIM:*");
+const lastPrices = ({ rows }: Board) => [...rows.values()].map((row) => `${row.instrument} ${row.price("last")}`).join();
+
+function Market() {
+  const { state, value } = useView(openBoard, lastPrices);
+  return <p>{`${state} ${value}`}</p>;
+}
+
+test("a board, or what else has no hook of its own", async () => {
+  expect(renderToString(<Market />)).toBe("<p>pending null</p>");
+  act(() => root.render(<Market />));
+  await act(async () => stage.open());
+  act(() => {
+    const { last } = stage.net;
+    last.say({ type: "subscribed", id: 1, sub: 8, channel: "board", instruments: ["SIM:*"], interval_ms: 500, resumed: false });
+    last.say({ type: "board_names", sub: 8, names: [[0, "SIM:A", -2, -4]] });
+    const row = [0, 1, "99.00", "101.00", "110.00", "100.00", "120.00", "90.00", "1.0000", 5];
+    last.say({ type: "board_snapshot", sub: 8, epoch: 3, seq: 4, ts: 7, rows: [row], gone: [] });
+  });
+  frame();
+  expect(place.textContent).toBe("live SIM:A 110.00");
+  act(() => root.unmount());
+  vi.advanceTimersByTime(1);
+  expect(stage.net.last.commands.map(({ op }) => op)).toEqual(["subscribe", "unsubscribe"]);
 });

@@ -16,6 +16,9 @@ export interface Colours {
 
 export const FONT = '"SFMono-Regular", ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace';
 
+/** Between the edge of a panel and what stands in it, as in the panels of the page. */
+export const PAD = 12;
+
 let colours: Colours | null = null;
 const surfaces = new Set<Surface>();
 
@@ -160,21 +163,18 @@ export function drawVeil(surface: Surface, kind: string): void {
   context.restore();
 }
 
-export function drawAcross(surface: Surface, text: string): void {
-  const { context, width, height } = surface;
+/** A strip over the rows: what hides half a number would make another one of it. */
+export function drawAcross(surface: Surface, text: string, top: number, height: number): void {
+  const { context, width } = surface;
   const { bg, text: ink, line } = colour();
-  context.globalAlpha = 0.92;
-  context.font = "600 13px system-ui, sans-serif";
-  const half = context.measureText(text).width / 2 + 12;
-  context.fillStyle = bg;
-  context.strokeStyle = line;
-  context.beginPath();
-  const middle = height * 0.25; // above the line with the last price
-  context.roundRect(width / 2 - half, middle - 15, 2 * half, 30, 4);
-  context.fill();
-  context.stroke();
   context.globalAlpha = 1;
+  context.fillStyle = bg;
+  context.fillRect(0, top, width, height);
+  context.fillStyle = line;
+  context.fillRect(0, top, width, 1);
+  context.fillRect(0, top + height - 1, width, 1);
+  context.font = "600 13px system-ui, sans-serif";
   context.fillStyle = ink;
   context.textAlign = "center";
-  context.fillText(text, width / 2, middle);
+  context.fillText(text, width / 2, top + height / 2, width - 2 * PAD);
 }

@@ -9,18 +9,22 @@ import {
   HistogramSeries,
   type IChartApi,
   type ISeriesApi,
+  type Time,
   type UTCTimestamp,
 } from "lightweight-charts";
 import type { Bar, Bars } from "../model/bars.js";
+import { axisText, startText } from "../model/clock.js";
 import type { Market } from "../model/market.js";
 import { SPAN_S } from "../model/settings.js";
 import { shownOf } from "../model/shown.js";
+import { compact } from "../model/texts.js";
 import { colour } from "./canvas.js";
 
 /** A longer hole is one jump on the axis, as it would be nothing but empty. */
 const MOST_EMPTY = 2_000;
 const MOST_BANDS = 2_000;
 const LOAD_BEFORE = 30;
+const WIDEST_BAR = 60;
 
 export interface Legend {
   readonly open: string;
@@ -58,8 +62,17 @@ export class Chart {
       // Its licence asks for a notice and a link: the head of the panel has both. The logo would add styles that our policy forbids.
       layout: { attributionLogo: false },
       crosshair: { mode: CrosshairMode.Normal },
-      timeScale: { timeVisible: true, secondsVisible: true, rightOffset: 8, barSpacing: 7 },
-      localization: { priceFormatter: (price: number) => this.#priceText(price) },
+      timeScale: {
+        timeVisible: true,
+        secondsVisible: true,
+        rightOffset: 8,
+        barSpacing: 7,
+        tickMarkFormatter: (time: Time) => axisText(time as number, SPAN_S[bars.span]),
+      },
+      localization: {
+        priceFormatter: (price: number) => this.#priceText(price),
+        timeFormatter: (time: Time) => startText(time as number, SPAN_S[bars.span]),
+      },
     });
     this.#bands = this.#chart.addSeries(HistogramSeries, {
       priceScaleId: "bands",
@@ -101,8 +114,19 @@ export class Chart {
     this.#chart.remove();
   }
 
+  /** So many bars to the right; less than none: back in time. */
+  move(bars: number): void {
+    const scale = this.#chart.timeScale();
+    scale.scrollToPosition(scale.scrollPosition() + bars, false);
+  }
+
+  zoom(factor: number): void {
+    const scale = this.#chart.timeScale();
+    scale.applyOptions({ barSpacing: Math.min(WIDEST_BAR, scale.options().barSpacing * factor) });
+  }
+
   recolour(): void {
-    const { panel, line, text, muted, bid, ask } = colour();
+    const { panel, line, muted, bid, ask } = colour();
     this.#chart.applyOptions({
       layout: {
         background: { type: ColorType.Solid, color: panel },
@@ -116,13 +140,13 @@ export class Chart {
       crosshair: { vertLine: { color: muted, labelBackgroundColor: line }, horzLine: { color: muted, labelBackgroundColor: line } },
     });
     this.#candles.applyOptions({ upColor: bid, downColor: ask, wickUpColor: bid, wickDownColor: ask });
-    void text;
     this.#reset();
   }
 
   #reset(): void {
     const { priceExp, bars } = this.bars;
     const minMove = 10 ** priceExp;
+    this.#chart.timeScale().applyOptions({}); // it keeps the labels of the span before
     this.#candles.applyOptions({ priceFormat: { type: "price", precision: Math.max(0, -priceExp), minMove } });
     this.#newest = bars.at(-1)?.start ?? 0;
     this.#candles.setData(this.#withHoles(bars, (bar) => this.#candle(bar)));
@@ -205,7 +229,7 @@ export class Chart {
       high: price(bar.high),
       low: price(bar.low),
       close: price(bar.close),
-      volume: (bar.lots * 10 ** sizeExp).toLocaleString("en", { maximumFractionDigits: 3 }),
+      volume: compact(bar.lots * 10 ** sizeExp),
       rising: bar.close >= bar.open,
       incomplete: bar.incomplete,
     });

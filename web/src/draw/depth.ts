@@ -1,21 +1,41 @@
 // The depth chart: how much there is up to each price, around the middle.
 
-import type { Side } from "@mdstream/client";
+import type { Book, Side } from "@mdstream/client";
 import { type Drawer, invalidate } from "../model/frames.js";
 import type { Market } from "../model/market.js";
 import { OPACITY, shownOf } from "../model/shown.js";
-import { colour, drawVeil, FONT, Surface } from "./canvas.js";
+import { compact } from "../model/texts.js";
+import { colour, drawVeil, FONT, PAD, Surface } from "./canvas.js";
 import { fit } from "./ladder.js";
 
 const FOOT = 18;
+const HEAD = 20;
 const START_PART = 0.004;
 const LEAST_LEVELS = 20;
+const WHEEL = 1.2;
+
+type Sum = readonly [ticks: number, lots: number];
+
+/** What is seen of a book, and where it is drawn. */
+interface View {
+  readonly book: Book;
+  readonly mid: number;
+  /** So many ticks to each side. */
+  readonly half: number;
+  readonly bids: readonly Sum[];
+  readonly asks: readonly Sum[];
+  readonly most: number;
+  readonly foot: number;
+  readonly x: (ticks: number) => number;
+  readonly y: (lots: number) => number;
+}
 
 export class Depth implements Drawer {
   readonly #surface: Surface;
-  /** Half the width of the view as a part of the price; 0: as much as there is. */
+  /** Half the width of the view as a part of the price; 0: the usual one. */
   #part = 0;
   #pointerX: number | null = null;
+  readonly #stop: () => void;
 
   constructor(
     readonly canvas: HTMLCanvasElement,
@@ -23,56 +43,57 @@ export class Depth implements Drawer {
   ) {
     this.#surface = new Surface(canvas, this);
     market.wholeDrawers.add(this);
-    canvas.addEventListener("wheel", (event) => this.#zoom(event), { passive: false });
+    canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     canvas.addEventListener("pointermove", (event) => this.#point(event.offsetX));
     canvas.addEventListener("pointerleave", () => this.#point(null));
-    market.instrument.watch(() => (this.#part = 0));
+    this.#stop = market.instrument.watch(() => (this.#part = 0));
   }
 
   close(): void {
+    this.#stop();
     this.market.wholeDrawers.delete(this);
     this.#surface.close();
+  }
+
+  /** So many times as much of the price is seen. */
+  zoom(factor: number): void {
+    this.#part = Math.min(1, Math.max(1e-6, (this.#part || START_PART) * factor));
+    invalidate(this);
   }
 
   draw(): void {
     const surface = this.#surface;
     if (!surface.begin()) return;
-    const { context, width, height } = surface;
     const book = this.market.whole;
-    const colours = colour();
-    const shown = shownOf(this.market.feed, this.market.book);
+    const { kind } = shownOf(this.market.feed, this.market.book);
     if (book === null || book.instrument !== this.market.instrument.now || book.bids.length === 0 || book.asks.length === 0) {
-      return shown.kind === "waiting" ? undefined : this.#drawNothing();
+      return kind === "waiting" ? undefined : this.#drawNothing();
     }
+    const view = this.#view(book);
+    const { bid, ask } = colour();
+    surface.context.globalAlpha = OPACITY[kind];
+    this.#drawScales(view);
+    this.#area(view.bids, view, 0, bid);
+    this.#area(view.asks, view, surface.width, ask);
+    if (this.#pointerX !== null) this.#drawPointer(this.#pointerX, view);
+    drawVeil(surface, kind);
+  }
+
+  #view(book: Book): View {
+    const { width, height } = this.#surface;
     const mid = (book.bids.ticks(0) + book.asks.ticks(0)) / 2;
     const half = this.#half(mid, book.bids, book.asks);
-    const x = (ticks: number) => width / 2 + ((ticks - mid) / half) * (width / 2);
-    const [bids, asks] = [sums(book.bids, mid - half), sums(book.asks, mid + half)];
+    const [bids, asks] = [sums(book.bids, (ticks) => ticks < mid - half), sums(book.asks, (ticks) => ticks > mid + half)];
     const most = Math.max(bids.at(-1)?.[1] ?? 0, asks.at(-1)?.[1] ?? 0, 1);
     const foot = height - FOOT;
-    const y = (lots: number) => foot - (lots / most) * (foot - 14);
-    context.globalAlpha = OPACITY[shown.kind];
-    this.#area(bids, x, y, foot, 0, colours.bid);
-    this.#area(asks, x, y, foot, width, colours.ask);
-    context.strokeStyle = colours.line;
-    context.lineWidth = 1;
-    context.beginPath();
-    context.moveTo(0, foot + 0.5);
-    context.lineTo(width, foot + 0.5);
-    context.stroke();
-    context.font = `11px ${FONT}`;
-    context.textBaseline = "middle";
-    context.fillStyle = colours.muted;
-    for (const [part, align] of [
-      [-0.5, "center"],
-      [0, "center"],
-      [0.5, "center"],
-    ] as const) {
-      context.textAlign = align;
-      context.fillText(book.price(Math.round(mid + part * half)), width / 2 + (part * width) / 2, foot + FOOT / 2 + 1);
-    }
-    if (this.#pointerX !== null) this.#drawPointer(this.#pointerX, mid, half, bids, asks, x, y, foot);
-    drawVeil(surface, shown.kind);
+    const x = (ticks: number) => width / 2 + ((ticks - mid) / half) * (width / 2);
+    const y = (lots: number) => foot - (lots / most) * (foot - HEAD);
+    return { book, mid, half, bids, asks, most, foot, x, y };
+  }
+
+  #half(mid: number, bids: Side, asks: Side): number {
+    const all = Math.max(mid - bids.ticks(bids.length - 1), asks.ticks(asks.length - 1) - mid, 1);
+    return Math.min(all, Math.max(LEAST_LEVELS, Math.abs(mid) * (this.#part || START_PART)));
   }
 
   #drawNothing(): void {
@@ -84,20 +105,24 @@ export class Depth implements Drawer {
     context.fillText("no book of two sides", width / 2, height / 2);
   }
 
-  #half(mid: number, bids: Side, asks: Side): number {
-    const all = Math.max(mid - bids.ticks(bids.length - 1), asks.ticks(asks.length - 1) - mid, 1);
-    if (this.#part > 0) return Math.min(all, Math.max(LEAST_LEVELS, mid * this.#part));
-    return Math.min(all, Math.max(LEAST_LEVELS, Math.abs(mid) * START_PART));
+  /** Prices below, sizes at the left: both are for the eye, and so rounded. */
+  #drawScales({ book, mid, half, most, foot, y }: View): void {
+    const { context, width } = this.#surface;
+    const { line, muted } = colour();
+    context.font = `11px ${FONT}`;
+    context.textBaseline = "middle";
+    context.fillStyle = line;
+    for (const part of [0, 0.5, 1]) context.fillRect(0, Math.round(y(part * most)), width, 1);
+    context.fillStyle = muted;
+    context.textAlign = "left";
+    for (const part of [0.5, 1]) context.fillText(compact(part * most * 10 ** book.sizeExp), PAD, y(part * most) - 7);
+    context.textAlign = "center";
+    for (const part of [-0.5, 0, 0.5]) {
+      context.fillText(book.price(Math.round(mid + part * half)), width / 2 + (part * width) / 2, foot + FOOT / 2 + 1);
+    }
   }
 
-  #area(
-    levels: readonly (readonly [number, number])[],
-    x: (ticks: number) => number,
-    y: (lots: number) => number,
-    foot: number,
-    end: number,
-    ink: string,
-  ): void {
+  #area(levels: readonly Sum[], { x, y, foot }: View, end: number, ink: string): void {
     const { context } = this.#surface;
     if (levels.length === 0) return;
     context.beginPath();
@@ -121,23 +146,13 @@ export class Depth implements Drawer {
     context.globalAlpha = alpha;
   }
 
-  #drawPointer(
-    at: number,
-    mid: number,
-    half: number,
-    bids: readonly (readonly [number, number])[],
-    asks: readonly (readonly [number, number])[],
-    x: (ticks: number) => number,
-    y: (lots: number) => number,
-    foot: number,
-  ): void {
+  #drawPointer(at: number, { book, mid, half, bids, asks, foot, y }: View): void {
     const { context, width } = this.#surface;
     const colours = colour();
     const ticks = mid + ((at - width / 2) / (width / 2)) * half;
     const isBid = ticks < mid;
     const levels = isBid ? bids : asks;
     const level = levels.findLast(([price]) => (isBid ? price >= ticks : price <= ticks)) ?? levels[0];
-    const book = this.market.whole!;
     if (level === undefined) return;
     context.strokeStyle = colours.muted;
     context.setLineDash([3, 3]);
@@ -154,15 +169,12 @@ export class Depth implements Drawer {
     const size = Number.isSafeInteger(lots) ? fit(book.size(lots), 12) : "";
     context.fillStyle = colours.text;
     context.textAlign = at > width / 2 ? "right" : "left";
-    context.fillText(`${book.price(level[0])}  ·  ${size}`, at + (at > width / 2 ? -8 : 8), 8);
-    void x;
+    context.fillText(`${book.price(level[0])}  ·  ${size}`, at + (at > width / 2 ? -8 : 8), HEAD - 8);
   }
 
-  #zoom(event: WheelEvent): void {
+  #wheel(event: WheelEvent): void {
     event.preventDefault();
-    const factor = event.deltaY > 0 ? 1.2 : 1 / 1.2;
-    this.#part = Math.min(1, Math.max(1e-6, (this.#part || START_PART) * factor));
-    invalidate(this);
+    this.zoom(event.deltaY > 0 ? WHEEL : 1 / WHEEL);
   }
 
   #point(x: number | null): void {
@@ -171,14 +183,13 @@ export class Depth implements Drawer {
   }
 }
 
-/** Price and sum of the sizes up to it, from the best to `end`. */
-function sums(side: Side, end: number): (readonly [number, number])[] {
-  const result: (readonly [number, number])[] = [];
-  const down = side.length > 1 && side.ticks(0) > side.ticks(1);
+/** Price and sum of the sizes up to it, from the best on. */
+function sums(side: Side, isBeyond: (ticks: number) => boolean): Sum[] {
+  const result: Sum[] = [];
   let sum = 0;
   for (let i = 0; i < side.length; i++) {
     const ticks = side.ticks(i);
-    if (down ? ticks < end : ticks > end) break;
+    if (isBeyond(ticks)) break;
     sum += side.lots(i);
     result.push([ticks, sum]);
   }

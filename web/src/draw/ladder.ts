@@ -4,7 +4,8 @@ import { type Book, exactSum, formatDecimal, type Side } from "@mdstream/client"
 import { type Drawer, invalidate } from "../model/frames.js";
 import type { Market } from "../model/market.js";
 import { OPACITY, shownOf } from "../model/shown.js";
-import { type Colours, colour, digitWidth, drawAcross, drawDecimal, drawVeil, FONT, Surface } from "./canvas.js";
+import { spaced } from "../model/texts.js";
+import { type Colours, colour, digitWidth, drawAcross, drawDecimal, drawVeil, FONT, PAD, Surface } from "./canvas.js";
 
 const ROW = 20;
 const ROW_TOUCH = 26;
@@ -30,6 +31,18 @@ interface Flash {
   up: boolean;
 }
 
+/** What all rows of one drawing have in common. */
+interface Frame {
+  readonly book: Book;
+  /** The greatest sum of sizes in view. */
+  readonly most: number;
+  /** A size from which on it is marked. */
+  readonly large: number;
+  readonly alpha: number;
+  readonly now: number;
+  readonly colours: Colours;
+}
+
 /** What is under the pointer. */
 export interface Hovered {
   readonly y: number;
@@ -50,6 +63,10 @@ export class Ladder implements Drawer {
   #bids: Level[] = [];
   readonly #flashes = new Map<number, Flash>();
   #book: Book | null = null;
+  /** Of each side. */
+  #rows = 0;
+  #rowHeight = ROW;
+  #middleY = 0;
   /** The width of a digit. */
   #digit = 0;
 
@@ -60,18 +77,12 @@ export class Ladder implements Drawer {
     this.#surface = new Surface(canvas, this);
     market.drawers.add(this);
     canvas.addEventListener("pointermove", (event) => this.#point(event.offsetY));
-    canvas.addEventListener("pointerleave", () => this.#leave());
+    canvas.addEventListener("pointerleave", () => this.leave());
   }
 
   close(): void {
     this.market.drawers.delete(this);
     this.#surface.close();
-  }
-
-  /** The price of the row at this height; null between rows. */
-  priceAt(y: number): string | null {
-    const level = this.#levelAt(y);
-    return level === null || this.#book === null ? null : this.#book.price(level.level.ticks);
   }
 
   draw(now: number): void {
@@ -82,6 +93,7 @@ export class Ladder implements Drawer {
     const { context, width } = surface;
     const colours = colour();
     const shown = shownOf(this.market.feed, book);
+    this.#measure();
     context.textBaseline = "middle";
     this.#drawHead(colours, width);
     const known = book !== null && book.instrument === this.market.instrument.now && (book.bids.length > 0 || book.asks.length > 0);
@@ -91,41 +103,38 @@ export class Ladder implements Drawer {
     this.#asks = frozen === null ? collect(book.asks, rows, true) : atPrices(book, frozen.asks, true);
     this.#bids = frozen === null ? collect(book.bids, rows, false) : atPrices(book, frozen.bids, false);
     const most = [...this.#asks, ...this.#bids].reduce((most, { cumulative }) => Math.max(most, cumulative), 1);
-    const usual = usualSize(this.#asks, this.#bids);
+    const large = usualSize(this.#asks, this.#bids) * LARGE;
     context.font = `12px ${FONT}`;
     this.#digit = digitWidth(context);
-    const alpha = OPACITY[shown.kind];
+    const frame: Frame = { book, most, large, alpha: OPACITY[shown.kind], now, colours };
     let moving = false;
     for (let i = 0; i < rows; i++) {
       const [ask, bid] = [this.#asks[i], this.#bids[i]];
-      if (ask !== undefined) moving = this.#drawRow(book, ask, this.#yOf(-1, i), most, usual, alpha, now, colours) || moving;
-      if (bid !== undefined) moving = this.#drawRow(book, bid, this.#yOf(1, i), most, usual, alpha, now, colours) || moving;
+      if (ask !== undefined) moving = this.#drawRow(frame, ask, -1, i) || moving;
+      if (bid !== undefined) moving = this.#drawRow(frame, bid, 1, i) || moving;
     }
-    this.#drawMiddle(book, alpha, colours);
+    this.#drawMiddle(book, frame.alpha, colours);
     drawVeil(surface, shown.kind);
-    if (shown.kind === "halted") drawAcross(surface, shown.text);
-    if (this.#pointerY !== null) this.#tell();
+    if (shown.kind === "halted") this.#drawReason(shown.text);
+    if (this.#pointerY !== null) this.onHover(this.#hovered());
     if (moving && shown.kind === "live") invalidate(this);
   }
 
   // ---- rows
 
-  get #rowHeight(): number {
-    return touch.matches ? ROW_TOUCH : ROW;
-  }
-
-  get #rows(): number {
-    return Math.max(1, Math.floor((this.#surface.height - HEAD - MIDDLE) / 2 / this.#rowHeight));
-  }
-
-  get #middleY(): number {
-    return HEAD + (this.#surface.height - HEAD) / 2;
+  /** Whole rows alone, as high as fills the place. */
+  #measure(): void {
+    const { height } = this.#surface;
+    const room = Math.max(0, (height - HEAD - MIDDLE) / 2);
+    this.#rows = Math.max(1, Math.floor(room / (touch.matches ? ROW_TOUCH : ROW)));
+    this.#rowHeight = room / this.#rows;
+    this.#middleY = HEAD + Math.round((height - HEAD) / 2);
   }
 
   /** The top of row `index`, counted from the best; `side` -1: asks, above. */
   #yOf(side: 1 | -1, index: number): number {
-    const row = this.#rowHeight;
-    return side < 0 ? this.#middleY - MIDDLE / 2 - (index + 1) * row : this.#middleY + MIDDLE / 2 + index * row;
+    const away = Math.round((side < 0 ? index + 1 : index) * this.#rowHeight);
+    return this.#middleY + side * (MIDDLE / 2 + away);
   }
 
   #begin(book: Book | null): void {
@@ -141,10 +150,10 @@ export class Ladder implements Drawer {
     context.font = "11px system-ui, sans-serif";
     context.fillStyle = colours.muted;
     context.textAlign = "left";
-    context.fillText("Price", 14, HEAD / 2);
+    context.fillText("Price", PAD, HEAD / 2);
     context.textAlign = "right";
     context.fillText("Size", this.#sizeRight(width), HEAD / 2);
-    context.fillText("Total", width - 10, HEAD / 2);
+    context.fillText("Total", width - PAD, HEAD / 2);
   }
 
   #sizeRight(width: number): number {
@@ -158,77 +167,80 @@ export class Ladder implements Drawer {
       for (const side of [-1, 1] as const) {
         const y = this.#yOf(side, i) + this.#rowHeight / 2 - 4;
         context.globalAlpha = Math.max(0.12, 0.6 - i * 0.04);
-        context.fillRect(14, y, 72, 8);
+        context.fillRect(PAD, y, 72, 8);
         context.fillRect(this.#sizeRight(width) - 60, y, 60, 8);
-        context.fillRect(width - 66, y, 56, 8);
+        context.fillRect(width - PAD - 56, y, 56, 8);
       }
     }
     context.globalAlpha = 1;
     if (kind !== "live" && kind !== "waiting") drawVeil(this.#surface, kind);
   }
 
-  #drawRow(
-    book: Book,
-    level: Level,
-    y: number,
-    most: number,
-    usual: number,
-    alpha: number,
-    now: number,
-    colours: Colours,
-  ): boolean {
+  /** Returns whether something in it goes on moving. */
+  #drawRow(frame: Frame, level: Level, side: 1 | -1, index: number): boolean {
     const { context, width } = this.#surface;
-    const row = this.#rowHeight;
-    const { isAsk } = level;
-    const ink = isAsk ? colours.ask : colours.bid;
-    const middle = y + row / 2;
-    context.globalAlpha = 0.12 * alpha;
-    context.fillStyle = ink;
-    const bar = (level.cumulative / most) * width;
-    context.fillRect(width - bar, y, bar, row - 1);
-    context.globalAlpha = 0.85 * alpha;
-    context.fillRect(
-      width - 2,
-      y + row - 1 - Math.min(1, level.lots / (usual * LARGE)) * (row - 1),
-      2,
-      Math.min(1, level.lots / (usual * LARGE)) * (row - 1),
-    );
-    const moving = this.#drawFlash(level, y, now, alpha, colours);
+    const { alpha, colours } = frame;
+    const y = this.#yOf(side, index);
+    const height = this.#yOf(side, index + side) - y;
+    const middle = y + (height >> 1);
+    this.#drawBars(frame, level, y, height - 1);
+    const moving = this.#drawFlash(frame, level, y, height - 1);
     context.globalAlpha = alpha;
-    if (this.#pointerY !== null && this.#pointerY >= y && this.#pointerY < y + row) {
+    if (this.#pointerY !== null && this.#pointerY >= y && this.#pointerY < y + height) {
       context.strokeStyle = colours.accent;
       context.lineWidth = 1;
-      context.strokeRect(0.5, y + 0.5, width - 1, row - 1);
+      context.strokeRect(0.5, y + 0.5, width - 1, height - 1);
     }
-    const large = level.lots > usual * LARGE;
-    if (large) {
-      context.fillStyle = colours.warn;
-      context.beginPath();
-      context.moveTo(5, middle - 4);
-      context.lineTo(9, middle);
-      context.lineTo(5, middle + 4);
-      context.lineTo(1, middle);
-      context.fill();
-    }
-    const digit = this.#digit;
-    const price = book.price(level.ticks);
-    drawDecimal(context, price, 14 + price.length * digit, middle, ink, ink, digit);
-    if (level.lots === 0) {
-      context.fillStyle = colours.muted;
-      context.textAlign = "right";
-      context.fillText("–", this.#sizeRight(width), middle);
-      return moving;
-    }
-    const fits = (text: string, room: number) => fit(text, Math.floor(room / digit));
-    const sizeRoom = this.#sizeRight(width) - 22 - price.length * digit;
-    drawDecimal(context, fits(book.size(level.lots), sizeRoom), this.#sizeRight(width), middle, colours.text, colours.faint, digit);
-    const total = fits(sizeText(book, level), width - 10 - this.#sizeRight(width) - 12);
-    drawDecimal(context, total, width - 10, middle, colours.muted, colours.faint, digit);
+    if (level.lots > frame.large) this.#drawMark(middle, colours.warn);
+    this.#drawTexts(frame, level, middle);
     return moving;
   }
 
+  /** How much there is up to here, and at the edge how much at this level. */
+  #drawBars({ most, large, alpha, colours }: Frame, { cumulative, lots, isAsk }: Level, y: number, height: number): void {
+    const { context, width } = this.#surface;
+    context.globalAlpha = 0.12 * alpha;
+    context.fillStyle = isAsk ? colours.ask : colours.bid;
+    const bar = (cumulative / most) * width;
+    context.fillRect(width - bar, y, bar, height);
+    context.globalAlpha = 0.85 * alpha;
+    const part = Math.min(1, lots / large) * height;
+    context.fillRect(width - 2, y + height - part, 2, part);
+  }
+
+  #drawMark(middle: number, ink: string): void {
+    const { context } = this.#surface;
+    context.fillStyle = ink;
+    context.beginPath();
+    context.moveTo(6, middle - 4);
+    context.lineTo(10, middle);
+    context.lineTo(6, middle + 4);
+    context.lineTo(2, middle);
+    context.fill();
+  }
+
+  #drawTexts({ book, colours }: Frame, level: Level, middle: number): void {
+    const { context, width } = this.#surface;
+    const digit = this.#digit;
+    const right = this.#sizeRight(width);
+    const ink = level.isAsk ? colours.ask : colours.bid;
+    const price = book.price(level.ticks);
+    drawDecimal(context, price, PAD + price.length * digit, middle, ink, ink, digit);
+    if (level.lots === 0) {
+      context.fillStyle = colours.muted;
+      context.textAlign = "right";
+      context.fillText("–", right, middle);
+      return;
+    }
+    const fits = (text: string, room: number) => fit(text, Math.floor(room / digit));
+    const sizeRoom = right - 2 * PAD - price.length * digit;
+    drawDecimal(context, fits(book.size(level.lots), sizeRoom), right, middle, colours.text, colours.faint, digit);
+    const total = fits(sizeText(book, level), width - right - 2 * PAD);
+    drawDecimal(context, total, width - PAD, middle, colours.muted, colours.faint, digit);
+  }
+
   /** Returns whether it goes on. */
-  #drawFlash({ ticks, lots, isAsk }: Level, y: number, now: number, alpha: number, colours: Colours): boolean {
+  #drawFlash({ now, alpha, colours }: Frame, { ticks, lots, isAsk }: Level, y: number, height: number): boolean {
     const key = isAsk ? ticks : -ticks - 0.5;
     const flash = this.#flashes.get(key);
     if (flash === undefined) {
@@ -249,7 +261,7 @@ export class Ladder implements Drawer {
     const right = this.#sizeRight(width);
     context.globalAlpha = 0.28 * (1 - age / FLASH_MS);
     context.fillStyle = flash.up ? colours.accent : colours.muted;
-    context.fillRect(right - 84, y, 88, this.#rowHeight - 1);
+    context.fillRect(right - 84, y, 88, height);
     return true;
   }
 
@@ -275,12 +287,12 @@ export class Ladder implements Drawer {
       context.font = `600 16px ${FONT}`;
       context.fillStyle = ink;
       context.textAlign = "left";
-      context.fillText(`${price} ${last?.side === "sell" ? "▼" : last?.side === "buy" ? "▲" : ""}`, 14, middle);
+      context.fillText(`${price} ${last?.side === "sell" ? "▼" : last?.side === "buy" ? "▲" : ""}`, PAD, middle);
     }
     context.font = `11px ${FONT}`;
     context.fillStyle = colours.muted;
     context.textAlign = "right";
-    context.fillText(spreadText(book), width - 10, middle);
+    context.fillText(spreadText(book), width - PAD, middle);
     this.#drawImbalance(y + MIDDLE - 4, colours);
   }
 
@@ -298,7 +310,36 @@ export class Ladder implements Drawer {
     context.fillRect(part + 1, y, width - part - 1, 3);
   }
 
-  // ---- the pointer
+  /** Over two rows in the middle of the asks. */
+  #drawReason(text: string): void {
+    const top = this.#yOf(-1, this.#rows >> 1);
+    drawAcross(this.#surface, text, top, this.#yOf(-1, (this.#rows >> 1) - 2) - top);
+  }
+
+  // ---- the pointer, or the keys
+
+  /** The price of the row at this height, or of the one that is pointed at; null between rows. */
+  priceAt(y: number | null = this.#pointerY): string | null {
+    const found = y === null ? null : this.#levelAt(y);
+    return found === null || this.#book === null ? null : this.#book.price(found.level.ticks);
+  }
+
+  /** As if the pointer were a level further down; from nowhere, at a best price. Returns what is there. */
+  step(by: 1 | -1): Hovered | null {
+    const at = this.#pointerY === null ? null : this.#levelAt(this.#pointerY);
+    // Bids from 0 down, asks from -1 up.
+    const from = at === null ? (by > 0 ? -1 : 0) : at.above ? -1 - at.index : at.index;
+    const to = Math.max(-this.#asks.length, Math.min(this.#bids.length - 1, from + by));
+    this.#point((to < 0 ? this.#yOf(-1, -1 - to) : this.#yOf(1, to)) + this.#rowHeight / 2);
+    return this.#hovered();
+  }
+
+  leave(): void {
+    this.#pointerY = null;
+    this.#frozen = null;
+    this.onHover(null);
+    invalidate(this);
+  }
 
   #point(y: number): void {
     this.#pointerY = y;
@@ -307,13 +348,6 @@ export class Ladder implements Drawer {
       const prices = (levels: readonly Level[]) => levels.map(({ ticks }) => ticks);
       this.#frozen = { asks: prices(this.#asks), bids: prices(this.#bids) };
     }
-    invalidate(this);
-  }
-
-  #leave(): void {
-    this.#pointerY = null;
-    this.#frozen = null;
-    this.onHover(null);
     invalidate(this);
   }
 
@@ -327,22 +361,22 @@ export class Ladder implements Drawer {
     return level === undefined ? null : { level, index, above };
   }
 
-  #tell(): void {
+  #hovered(): Hovered | null {
     const found = this.#pointerY === null ? null : this.#levelAt(this.#pointerY);
     const book = this.#book;
-    if (found === null || book === null) return this.onHover(null);
+    if (found === null || book === null) return null;
     const { level, index, above } = found;
     const levels = upTo(level.isAsk ? book.asks : book.bids, level);
     const lots = exactSum(levels.map((each) => each[1]));
     const value = levels.reduce((sum, each) => sum + BigInt(each[0]) * BigInt(each[1]), 0n);
-    this.onHover({
+    return {
       y: this.#yOf(above ? -1 : 1, index),
       price: book.price(level.ticks),
       levels: levels.length,
       size: book.size(lots),
       notional: shortDecimal(formatDecimal(value, book.priceExp + book.sizeExp), 2),
       average: lots === 0n ? "–" : book.price(Number(value / lots)),
-    });
+    };
   }
 }
 
@@ -394,7 +428,7 @@ export function fit(text: string, most: number): string {
 function shortDecimal(text: string, decimals: number): string {
   const point = text.indexOf(".");
   const cut = point < 0 ? text : text.slice(0, point + 1 + decimals);
-  return cut.replace(/^-?\d+/, (whole) => whole.replace(/\B(?=(\d{3})+$)/g, "\u2009"));
+  return spaced(cut);
 }
 
 function spreadText(book: Book): string {

@@ -1,9 +1,10 @@
 // The tape: newest on top. While the pointer is inside it stands still, and says how many are new.
 
+import { clockText } from "../model/clock.js";
 import { type Drawer, invalidate } from "../model/frames.js";
 import type { Market, TapeRow } from "../model/market.js";
 import { OPACITY, shownOf } from "../model/shown.js";
-import { colour, digitWidth, drawDecimal, drawVeil, FONT, Surface } from "./canvas.js";
+import { colour, digitWidth, drawDecimal, drawVeil, FONT, PAD, Surface } from "./canvas.js";
 import { fit } from "./ladder.js";
 
 const ROW = 20;
@@ -52,15 +53,15 @@ export class Tape implements Drawer {
     context.font = "11px system-ui, sans-serif";
     context.fillStyle = colours.muted;
     context.textAlign = "left";
-    context.fillText("Time", 10, HEAD / 2);
+    context.fillText("Time", PAD, HEAD / 2);
     context.textAlign = "right";
     context.fillText("Price", this.#priceRight(width), HEAD / 2);
-    context.fillText("Size", width - 10, HEAD / 2);
+    context.fillText("Size", width - PAD, HEAD / 2);
     const shown = shownOf(market.feed, market.book);
     const skip = this.#stoppedAt === null ? 0 : market.tapeCount - this.#stoppedAt;
     if (this.#stoppedAt !== null) this.onPaused(skip);
     const newest = market.tape.length - 1 - skip;
-    const rows = Math.ceil((height - HEAD) / ROW);
+    const rows = Math.floor((height - HEAD) / ROW);
     const usual = this.#usual();
     context.font = `12px ${FONT}`;
     context.globalAlpha = OPACITY[shown.kind];
@@ -99,7 +100,7 @@ export class Tape implements Drawer {
       const [first, last] = row.lost;
       context.fillStyle = colours.warn;
       context.textAlign = "left";
-      context.fillText(`lost: trades ${first} to ${last}`, 10, middle);
+      context.fillText(`lost: trades ${first} to ${last}`, PAD, middle);
       return;
     }
     const ink = row.side === "sell" ? colours.ask : row.side === "buy" ? colours.bid : colours.text;
@@ -111,20 +112,13 @@ export class Tape implements Drawer {
     context.globalAlpha = alpha;
     context.textAlign = "left";
     context.fillStyle = colours.muted;
-    context.fillText(clockText(row.ts), 10, middle);
+    context.fillText(clockText(row.ts), PAD, middle);
     const right = this.#priceRight(width);
     context.fillStyle = ink;
     context.textAlign = "right";
     context.fillText(`${row.side === "sell" ? "▼" : row.side === "buy" ? "▲" : " "} ${row.price}`, right, middle);
     const digit = digitWidth(context);
-    const room = Math.floor((width - 10 - right - 10) / digit);
-    drawDecimal(context, fit(row.size, room), width - 10, middle, colours.text, colours.faint, digit);
+    const room = Math.floor((width - 2 * PAD - right) / digit);
+    drawDecimal(context, fit(row.size, room), width - PAD, middle, colours.text, colours.faint, digit);
   }
-}
-
-/** Local time to the millisecond. */
-export function clockText(us: number): string {
-  const date = new Date(us / 1000);
-  const two = (n: number) => (n < 10 ? `0${n}` : String(n));
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }

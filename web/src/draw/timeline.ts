@@ -1,7 +1,9 @@
 // The time line: the last minute of faults, from the fault to the word of it to the recovery.
 
 import type { Feed } from "../model/feed.js";
-import { type Drawer, invalidate, onFrame } from "../model/frames.js";
+import { type Drawer, invalidate } from "../model/frames.js";
+import { lasting } from "../model/texts.js";
+import type { Incident } from "../model/timeline.js";
 import { colour, Surface } from "./canvas.js";
 
 const SHOWN_MS = 60_000;
@@ -17,7 +19,6 @@ export class TimelineDrawing implements Drawer {
     this.#surface = new Surface(canvas, this);
     const timer = setInterval(() => invalidate(this), 100);
     this.#stops = [feed.timeline.incidents.watch(() => invalidate(this)), () => clearInterval(timer)];
-    void onFrame;
   }
 
   close(): void {
@@ -47,27 +48,34 @@ export class TimelineDrawing implements Drawer {
       context.fillText(s === 0 ? "now" : `−${s} s`, Math.min(width - 16, Math.max(18, at)), base + 9);
     }
     const lane = Math.max(12, Math.min(18, base / 5));
+    const lanes = Math.max(1, Math.floor((base - 4) / lane));
     for (const [index, incident] of this.feed.timeline.incidents.now.entries()) {
-      const end = incident.recovered ?? now;
-      if (now - end > SHOWN_MS) continue;
-      const y = 4 + (index % Math.max(1, Math.floor((base - 4) / lane))) * lane;
-      const from = Math.max(0, x(incident.at));
-      const told = incident.told === null ? null : x(incident.told);
-      const to = Math.max(x(end), from + 2);
-      context.fillStyle = colours.stale;
-      context.globalAlpha = 0.45;
-      context.fillRect(from, y, Math.max(1, (told ?? to) - from), lane - 4);
-      if (told !== null) {
-        context.fillStyle = incident.recovered === null ? colours.ask : colours.warn;
-        context.fillRect(told, y, Math.max(2, to - told), lane - 4);
-      }
-      context.globalAlpha = 1;
-      context.fillStyle = colours.ask;
-      context.fillRect(from - 1, y - 2, 2, lane);
-      if (incident.recovered !== null) {
-        context.fillStyle = colours.bid;
-        context.fillRect(to - 1, y - 2, 2, lane);
-      }
+      if (now - (incident.recovered ?? now) > SHOWN_MS) continue;
+      this.#drawIncident(incident, x, 4 + (index % lanes) * lane, lane - 4);
     }
+  }
+
+  /** From the fault, by the word of it, to the recovery; and beside it what it was, and how long it took. */
+  #drawIncident({ what, at, told, recovered }: Incident, x: (at: number) => number, y: number, height: number): void {
+    const { context, width } = this.#surface;
+    const { stale, ask, bid, warn, muted } = colour();
+    const from = Math.max(0, x(at));
+    const to = Math.max(x(recovered ?? performance.now()), from + 4);
+    const known = told === null ? to : Math.max(from, x(told));
+    context.globalAlpha = 0.45;
+    context.fillStyle = stale;
+    context.fillRect(from, y, known - from, height);
+    context.fillStyle = recovered === null ? ask : warn;
+    context.fillRect(known, y, to - known, height);
+    context.globalAlpha = 1;
+    context.fillStyle = ask;
+    context.fillRect(from - 1, y - 2, 2, height + 4);
+    context.fillStyle = bid;
+    if (recovered !== null) context.fillRect(to - 1, y - 2, 2, height + 4);
+    const text = recovered === null ? what : `${what}: ${lasting(recovered - at)}`;
+    const fits = to + 6 + context.measureText(text).width < width;
+    context.fillStyle = muted;
+    context.textAlign = fits ? "left" : "right";
+    context.fillText(text, fits ? to + 6 : from - 6, y + height / 2 + 0.5);
   }
 }

@@ -4,7 +4,6 @@ import type { Trade } from "@mdstream/client";
 import { type Candle, type Candles, candles, readCandle } from "@mdstream/client/candles";
 import type { Market } from "./market.js";
 import { SPAN_S, type Span, settings } from "./settings.js";
-import { seconds } from "./shown.js";
 import { Value } from "./value.js";
 
 const HISTORY = 500;
@@ -88,8 +87,7 @@ export class Bars {
   #checkHistory(): void {
     const { state, reason } = this.#view ?? {};
     const { delayMs = 0 } = this.market.book ?? {};
-    if (state === "pending" && reason)
-      this.#makeLocal(delayMs > 0 ? `a gateway that is ${seconds(delayMs)} late has none` : reason);
+    if (state === "pending" && reason) this.#makeLocal(reason);
     if (delayMs > 0 && this.#local) this.#view?.close();
   }
 

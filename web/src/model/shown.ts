@@ -92,9 +92,13 @@ function bookState(book: Book): Shown {
   return known[state]?.() ?? same("waiting", why === "" ? "waiting for the first book" : `waiting: ${why}`);
 }
 
+/** Without what it is about, which stands beside it already. */
+export function whyRefused(error: Book["error"]): string {
+  return error?.message.replace(/^\w+ \S+: /, "") ?? "closed";
+}
+
 function refused(error: Book["error"]): Shown {
-  // What it is about stands beside it already.
-  const why = error?.message.replace(/^\w+ \S+: /, "") ?? "closed";
+  const why = whyRefused(error);
   return { kind: "refused", text: REFUSED[String(error?.code)] ?? why, spoken: why };
 }
 

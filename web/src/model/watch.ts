@@ -3,6 +3,7 @@
 import { formatDecimal, type SubscriptionState, type Ticker } from "@mdstream/client";
 import { type Board, type BoardRow, board } from "@mdstream/client/board";
 import { type Candles, candles } from "@mdstream/client/candles";
+import { spanText } from "./clock.js";
 import type { Feed } from "./feed.js";
 import { alike, Value } from "./value.js";
 
@@ -25,8 +26,8 @@ export interface Row {
   readonly high: string | null;
   readonly low: string | null;
   readonly volume: string | null;
-  /** Whether the statistics are of whole 24 hours. */
-  readonly complete: boolean;
+  /** Of how much time the statistics are: `24 h` where they are whole. */
+  readonly over: string;
 }
 
 const DAY_US = 86_400e6;
@@ -161,7 +162,7 @@ function ofBoard(row: BoardRow, { state, delayMs }: Board): Row {
     high: row.price("high"),
     low: row.price("low"),
     volume: row.volume,
-    complete: row.since > 0 && age > DAY_US - SLACK_US,
+    over: row.since === 0 || age > DAY_US - SLACK_US ? "24 h" : spanText(age / 1000),
   };
 }
 
@@ -181,6 +182,6 @@ function ofTicker(instrument: string, ticker: Ticker): Row {
     high: null,
     low: null,
     volume: null,
-    complete: false,
+    over: "24 h",
   };
 }

@@ -3,7 +3,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { type Hovered, Ladder } from "../draw/ladder.js";
 import type { Grouping } from "../model/market.js";
 import { change, DEPTHS, settings } from "../model/settings.js";
-import { todoOf } from "../model/shown.js";
+import { todoOf, whyRefused } from "../model/shown.js";
+import { sentence } from "../model/texts.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
 
@@ -18,18 +19,26 @@ export function BookPanel({ page }: { page: Page }) {
   const ladder = useRef<Ladder | null>(null);
   const [hovered, setHovered] = useState<Hovered | null>(null);
   const [copied, setCopied] = useState("");
+  const [spoken, setSpoken] = useState("");
   useEffect(() => {
     const made = (ladder.current = new Ladder(canvas.current!, market));
     made.onHover = setHovered;
     return () => made.close();
   }, [market]);
-  const copy = (event: MouseEvent) => {
-    const price = ladder.current?.priceAt(event.offsetY);
+  const copy = (price: string | null | undefined) => {
     if (price == null) return;
     void navigator.clipboard?.writeText(price).then(() => {
       setCopied(price);
       setTimeout(() => setCopied(""), COPIED_MS);
     });
+  };
+  const press = (event: KeyboardEvent) => {
+    if (event.key === "Enter") return copy(ladder.current?.priceAt());
+    if (event.key !== "ArrowUp" && event.key !== "ArrowDown") return;
+    event.preventDefault();
+    event.stopPropagation(); // for the page they choose a market
+    const level = ladder.current?.step(event.key === "ArrowDown" ? 1 : -1);
+    if (level != null) setSpoken(`${level.price}, ${level.size} up to here`);
   };
   const { book } = market;
   const choose = (event: { currentTarget: HTMLSelectElement }) =>
@@ -64,17 +73,34 @@ export function BookPanel({ page }: { page: Page }) {
         </span>
       </div>
       <div class="drawn">
-        <canvas ref={canvas} role="img" aria-label={`Order book of ${market.instrument.now}`} onClick={copy} />
+        <canvas
+          ref={canvas}
+          role="application"
+          tabIndex={0}
+          aria-label={`Order book of ${market.instrument.now}: the arrows choose a level, Enter copies its price`}
+          onClick={(event) => copy(ladder.current?.priceAt(event.offsetY))}
+          onKeyDown={press}
+          onBlur={() => ladder.current?.leave()}
+        />
+        <span class="hidden" role="status">
+          {spoken}
+        </span>
         {hovered !== null && (
           <dl class="hover number" style={{ top: `${Math.max(4, hovered.y - 30)}px` }}>
-            <dt>{hovered.levels === 1 ? "this level" : `${hovered.levels} levels to ${hovered.price}`}</dt>
-            <dd>size {hovered.size}</dd>
-            <dd>value {hovered.notional}</dd>
-            <dd>average {hovered.average}</dd>
+            <dt>{hovered.levels === 1 ? "level" : "levels"}</dt>
+            <dd>
+              {hovered.levels} to {hovered.price}
+            </dd>
+            <dt>size</dt>
+            <dd>{hovered.size}</dd>
+            <dt>value</dt>
+            <dd>{hovered.notional}</dd>
+            <dt>average</dt>
+            <dd>{hovered.average}</dd>
           </dl>
         )}
         {book?.state === "ended" && book.error !== null && (
-          <Refused page={page} code={String(book.error.code)} text={book.error.message} />
+          <Refused page={page} code={String(book.error.code)} text={sentence(whyRefused(book.error))} />
         )}
       </div>
     </section>

@@ -2,9 +2,14 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Chart, type Legend } from "../draw/chart.js";
 import { change, SPANS, settings } from "../model/settings.js";
 import { asItIs, shownOf, todoOf } from "../model/shown.js";
+import { sentence } from "../model/texts.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
 import { Empty, Note } from "./Note.js";
+
+/** How many bars a key goes to the right. */
+const STEPS: Readonly<Record<string, number>> = { ArrowLeft: -10, ArrowRight: 10 };
+const ZOOMS: Readonly<Record<string, number>> = { "+": 1.25, "=": 1.25, "-": 0.8 };
 
 export function ChartPanel({ page }: { page: Page }) {
   const { bars, market, feed, watch } = page;
@@ -21,10 +26,16 @@ export function ChartPanel({ page }: { page: Page }) {
     return () => made.close();
   }, [bars, market]);
   useEffect(() => chart.current?.recolour(), [now.theme, now.colourBlind]);
+  const press = (event: KeyboardEvent) => {
+    const [step, factor] = [STEPS[event.key], ZOOMS[event.key]];
+    if (step !== undefined) chart.current?.move(step);
+    if (factor !== undefined) chart.current?.zoom(factor);
+    if (step !== undefined || factor !== undefined) event.preventDefault();
+  };
   const { kind, spoken } = shownOf(feed, market.book);
   const [ready, rows] = [useValue(watch.ready), useValue(watch.rows)];
   const code = String(feed.client.error?.code ?? market.book?.error?.code);
-  const refusal = [spoken, todoOf(code, market.instrument.now)].filter(Boolean).join(". ");
+  const refusal = [sentence(spoken), todoOf(code, market.instrument.now)].filter(Boolean).join(" ");
   const nothing = ready && rows.size === 0 && market.instrument.now === "" && kind !== "refused";
   return (
     <section class="panel chart" aria-label="Candles">
@@ -43,10 +54,7 @@ export function ChartPanel({ page }: { page: Page }) {
           ))}
         </div>
         {legend !== null && (
-          <div
-            class={`legend number${asItIs(kind) ? "" : ` not-live ${kind}`} ${legend.rising ? "up" : "down"}`}
-            aria-hidden="true"
-          >
+          <div class={`legend number ${asItIs(kind) ? (legend.rising ? "up" : "down") : `not-live ${kind}`}`} aria-hidden="true">
             <span>O {legend.open}</span> <span>H {legend.high}</span> <span>L {legend.low}</span> <span>C {legend.close}</span>{" "}
             <span class="muted">V {legend.volume}</span>
           </div>
@@ -55,9 +63,16 @@ export function ChartPanel({ page }: { page: Page }) {
           <span class="long">Charts by </span>TradingView
         </a>
       </div>
-      <div class={`canvas ${asItIs(kind) ? "" : `not-live ${kind}`}`} ref={place} />
+      <div
+        class={`canvas ${asItIs(kind) ? "" : `not-live ${kind}`}`}
+        ref={place}
+        role="application"
+        tabIndex={0}
+        aria-label={`Candles of ${market.instrument.now}: the arrows move, plus and minus zoom`}
+        onKeyDown={press}
+      />
       {legend === null && note !== "" && !nothing && kind !== "refused" && <p class="blank muted">no trade yet</p>}
-      {kind === "refused" ? <Note text={refusal} /> : note !== "" && <Note text={note} />}
+      {kind === "refused" ? <Note text={refusal} alone /> : note !== "" && <Note text={note} />}
       {nothing && <Empty />}
     </section>
   );

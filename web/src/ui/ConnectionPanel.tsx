@@ -1,10 +1,11 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Meter, Plot } from "../draw/meters.js";
-import { clockText } from "../draw/tape.js";
 import { TimelineDrawing } from "../draw/timeline.js";
+import { clockText } from "../model/clock.js";
 import { quantile } from "../model/feed.js";
 import { costs } from "../model/frames.js";
 import { change, settings } from "../model/settings.js";
+import { lasting } from "../model/texts.js";
 import type { Incident } from "../model/timeline.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
@@ -40,7 +41,7 @@ function Bar({ page: { feed }, open }: { page: Page; open: boolean }) {
       <span class="number kb">{((last?.bytes ?? 0) / 1000).toFixed(1)} kB/s</span>
       <span class="number" title="From the event to the screen: the median of the last second">
         <span class="word">event → screen </span>
-        {ms(last?.p50)}
+        {lasting(last?.p50)}
       </span>
       <span class="number wide">
         {client.stats.crcChecked.toLocaleString("en")} checksums, {client.stats.crcErrors} wrong
@@ -66,7 +67,7 @@ function Counts({ page: { feed, market } }: { page: Page }) {
     ["resumed", String(stats.resumes)],
     ["checksums", `${stats.crcChecked.toLocaleString("en")}, ${stats.crcErrors} wrong`],
     ["book's number", market.book === null ? "–" : String(market.book.seq)],
-    ["script per frame, p95", ms(quantile(frames, 0.95))],
+    ["script per frame, p95", lasting(quantile(frames, 0.95))],
   ];
   return (
     <dl class="counts">
@@ -87,7 +88,7 @@ function Meters({ page: { feed } }: { page: Page }) {
     <div class="meters">
       <figure>
         <figcaption>
-          event → screen, ms: <span class="p50">p50 {ms(last?.p50)}</span> <span class="p99">p99 {ms(last?.p99)}</span>
+          event → screen, ms: <span class="p50">p50 {lasting(last?.p50)}</span> <span class="p99">p99 {lasting(last?.p99)}</span>
         </figcaption>
         <PlotPlace feed={feed} meter="latency" />
       </figure>
@@ -161,21 +162,16 @@ function story({ what, at, told, toldAs, recovered, how }: Incident) {
       {told !== null && told > at && (
         <>
           {" "}
-          <span class="number">→ told after {ms(told - at)}</span> ({toldAs})
+          <span class="number">→ told after {lasting(told - at)}</span> ({toldAs})
         </>
       )}
       {told === null && recovered === null && <span class="muted"> → nothing is wrong yet</span>}
       {recovered !== null && (
         <>
           {" "}
-          <b class="number up">→ live again after {ms(recovered - at)}</b> {how}
+          <b class="number up">→ live again after {lasting(recovered - at)}</b> {how}
         </>
       )}
     </>
   );
-}
-
-function ms(value: number | null | undefined): string {
-  if (value == null) return "–";
-  return value < 100 ? `${value.toFixed(1)} ms` : value < 10_000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`;
 }

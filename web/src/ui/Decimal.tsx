@@ -10,14 +10,16 @@ export function Decimal({ text }: { text: string }) {
   );
 }
 
+/** A change that is too small to be seen has no direction. */
 export function Change({ percent }: { percent: number | null }) {
   if (percent === null) return <span class="muted">–</span>;
-  const way = percent > 0 ? "up" : percent < 0 ? "down" : "same";
-  const mark = { up: "▲", down: "▼", same: "" }[way];
+  const rounded = percent.toFixed(2);
+  const way = Number(rounded) > 0 ? "up" : Number(rounded) < 0 ? "down" : "same";
+  const mark = { up: "▲ +", down: "▼ −", same: "" }[way];
   return (
     <span class={`number ${way}`}>
-      {mark} {percent > 0 ? "+" : percent < 0 ? "−" : ""}
-      {Math.abs(percent).toFixed(2)} %
+      {mark}
+      {rounded.replace("-", "")} %
     </span>
   );
 }

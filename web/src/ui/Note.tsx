@@ -2,10 +2,14 @@ import { useState } from "preact/hooks";
 
 const SIM = "mdstream feed sim";
 
-/** A text in which what stands between backticks is code. */
-export function Note({ text }: { text: string }) {
+/** A text in which what stands between backticks is code; `alone` where there is nothing beside it. */
+export function Note({ text, alone = false }: { text: string; alone?: boolean }) {
   const parts = text.split("`");
-  return <p class="note">{parts.map((part, index) => (index % 2 === 1 ? <code key={part}>{part}</code> : part))}</p>;
+  return (
+    <p class={alone ? "note alone" : "note"}>
+      {parts.map((part, index) => (index % 2 === 1 ? <code key={part}>{part}</code> : part))}
+    </p>
+  );
 }
 
 /** There is no instrument: what to do. */
@@ -13,7 +17,7 @@ export function Empty() {
   const [copied, setCopied] = useState(false);
   const copy = () => void navigator.clipboard?.writeText(SIM).then(() => setCopied(true));
   return (
-    <p class="empty">
+    <p class="empty alone">
       No instruments are announced yet. Start some with <code>{SIM}</code>{" "}
       <button type="button" class="small" onClick={copy}>
         {copied ? "copied" : "copy"}

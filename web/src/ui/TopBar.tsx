@@ -1,7 +1,9 @@
+import type { Trade } from "@mdstream/client";
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { change, resetLayout, settings } from "../model/settings.js";
 import { asItIs, shownOf } from "../model/shown.js";
+import { compact, spaced } from "../model/texts.js";
 import { useValue } from "../model/value.js";
 import type { Page } from "../page.js";
 import { Change, Decimal } from "./Decimal.js";
@@ -51,23 +53,14 @@ export function TopBar({ page, onMenu, onHelp }: Props) {
       <div class={`figures${dim}`}>
         <LastPrice page={page} />
         {row?.changePercent != null && (
-          <Figure label={row.complete ? "24 h" : "so far"}>
+          <Figure label={row.over} title={`Change in ${row.over}`}>
             <Change percent={row.changePercent} />
           </Figure>
         )}
-        {row?.high != null && (
-          <Figure label="High">
-            <Decimal text={row.high} />
-          </Figure>
-        )}
-        {row?.low != null && (
-          <Figure label="Low">
-            <Decimal text={row.low} />
-          </Figure>
-        )}
+        {row?.high != null && row.low != null && <Range page={page} high={row.high} low={row.low} over={row.over} />}
         {row?.volume != null && (
-          <Figure label="Volume">
-            <Decimal text={row.volume} />
+          <Figure label="Volume" title={`${spaced(row.volume)} in ${row.over}`}>
+            <span class="number">{compact(Number(row.volume))}</span>
           </Figure>
         )}
       </div>
@@ -105,21 +98,43 @@ export function TopBar({ page, onMenu, onHelp }: Props) {
   );
 }
 
-function Figure({ label, children }: { label: string; children: ComponentChildren }) {
+function Figure({ label, title, children }: { label: string; title: string; children: ComponentChildren }) {
   return (
-    <span class="figure">
+    <span class="figure" title={title}>
       <span class="label">{label}</span> {children}
     </span>
   );
 }
 
-function LastPrice({ page: { market } }: { page: Page }) {
+/** The last trade, drawn again ten times a second when it is another. */
+function useLast({ market }: Page): Trade | null {
   const [, show] = useState<unknown>(null);
   useEffect(() => {
     const timer = setInterval(() => document.hidden || show(market.last ?? market.lastKnown), TICK_MS);
     return () => clearInterval(timer);
   }, [market]);
-  const { last } = market;
+  return market.last;
+}
+
+/** What the watchlist knows, and the trades since: no last price is above the highest. */
+function Range({ page, high, low, over }: { page: Page; high: string; low: string; over: string }) {
+  const price = useLast(page)?.price;
+  const last = Number(price ?? NaN);
+  return (
+    <>
+      <Figure label="High" title={`Highest in ${over}`}>
+        <Decimal text={last > Number(high) ? price! : high} />
+      </Figure>
+      <Figure label="Low" title={`Lowest in ${over}`}>
+        <Decimal text={last < Number(low) ? price! : low} />
+      </Figure>
+    </>
+  );
+}
+
+function LastPrice({ page }: { page: Page }) {
+  const last = useLast(page);
+  const { market } = page;
   const price = last?.price ?? market.lastKnown;
   if (price === null) return <span class="last muted">–</span>;
   const way = last?.side === "sell" ? "down" : last?.side === "buy" ? "up" : "same";

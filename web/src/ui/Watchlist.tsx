@@ -102,7 +102,14 @@ export function Watchlist({ page }: { page: Page }) {
         {rows.size === 0 && closed && (
           <p class="empty">No markets: {page.feed.client.error?.message ?? "the connection is closed"}.</p>
         )}
-        {rows.size > 0 && shown.length === 0 && <p class="empty">No market matches “{search}”.</p>}
+        {rows.size > 0 && shown.length === 0 && (
+          <p class="empty">
+            No market matches “{search}”.{" "}
+            <button type="button" class="small" onClick={() => setSearch("")}>
+              show all
+            </button>
+          </p>
+        )}
         <ul style={{ height: `${shown.length * ROW_PX}px` }}>
           {inView.map((row, index) => (
             <Line
@@ -162,7 +169,9 @@ const Line = memo(({ row, top, chosen, starred, spark, inTabs, market }: LinePro
           <span class="price" ref={price}>
             {row.last === null ? <span class="muted">–</span> : <Decimal text={row.last} />}
           </span>
-          <Change percent={row.changePercent} />
+          <span title={`Change in ${row.over}`}>
+            <Change percent={row.changePercent} />
+          </span>
         </span>
       </button>
     </li>

@@ -12,6 +12,8 @@ export const KEYS: readonly (readonly [string, string])[] = [
   ["D", "the next depth of the ladder"],
   ["T", "dark or light"],
   ["C", "the connection panel"],
+  ["↑ ↓ Enter", "in the book: choose a level, copy its price"],
+  ["← → + −", "in the chart: move, zoom"],
   ["?", "this list"],
   ["Esc", "close what is open"],
 ];
