@@ -59,7 +59,7 @@ class MapPuts:
         self,
         config: GatewayConfig,
         desk: Desk,
-        find: Callable[[Session, str], Awaitable[OpenMap]],
+        find: Callable[[Hashable, str], Awaitable[OpenMap]],
         now_s: Callable[[], float],
     ) -> None:
         """``find``: the map of a topic, which is read if it is not; raises CommandError."""
@@ -120,7 +120,7 @@ class MapPuts:
             if is_of_alerts(topic):
                 check_alerts(identity, command)
             change = command.change(identity.subject)
-            each = await self._find(session, topic)
+            each = await self._find(self._desk.asker(session), topic)
             if not each.stream.bus.connected:
                 raise _unavailable("NATS is not connected")
         except CommandError as error:

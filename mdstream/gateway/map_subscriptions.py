@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec.structs import replace
@@ -94,7 +95,7 @@ class MapSubscriptions:
             wake=turns.wakes.add,
         )
         self.puts = MapPuts(config, desk, self._find, now_s)
-        self.alert_rights = AlertRights(self._find)
+        self.alert_rights = AlertRights(partial(self._find, None))
         self._joined: dict[Session, dict[int, str]] = {}
         """The topics at which a session is present, by the number of its subscription."""
 
@@ -171,11 +172,9 @@ class MapSubscriptions:
             await _wait(found.reach(place[1]), AHEAD_S)
         return found
 
-    async def _find(self, session: Session, topic: str) -> OpenMap:
-        """Raises CommandError."""
-        return self.topics.find(Channel.MAP, topic) or await self._open(
-            Channel.MAP, topic, None, self._desk.asker(session)
-        )
+    async def _find(self, asker: Hashable, topic: str) -> OpenMap:
+        """``asker`` None: the gateway itself. Raises CommandError."""
+        return self.topics.find(Channel.MAP, topic) or await self._open(Channel.MAP, topic, None, asker)
 
     def _begin_all(
         self,
