@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_EARLY: Final = 1_000
 """Events that wait until the stream is there."""
+EARLY_AT_ONCE: Final = 16
+"""Of those, published in one turn of the loop: each takes some 30 µs."""
 
 
 class Desk(Protocol):
@@ -79,7 +81,7 @@ class EventPublishing:
         )
         self._counts: Counter[str] = topics.counts
         self._answers = Together(corks, self._answer)
-        self._early: list[_Early] = []
+        self._early: deque[_Early] = deque()
         self._beginning: asyncio.Task[None] | None = None
 
     def publish(self, session: Session, command: Publish) -> None:
@@ -117,13 +119,16 @@ class EventPublishing:
             await self._topics.begin()
         except CommandError as error:
             failed = str(error)
-        early, self._early, self._beginning = self._early, [], None
         publisher = self._topics.publisher
-        for each in early:
-            if publisher is None:
-                each.done(Outcome(0, False, failed))
-            else:
-                publisher.publish(*each)
+        while self._early:  # who comes meanwhile waits behind them
+            for _ in range(min(EARLY_AT_ONCE, len(self._early))):
+                each = self._early.popleft()
+                if publisher is None:
+                    each.done(Outcome(0, False, failed))
+                else:
+                    publisher.publish(*each)
+            await asyncio.sleep(0)
+        self._beginning = None
 
     async def close(self) -> None:
         if self._beginning is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 MOST_PUTS: Final = 64
 """Changes of one session that wait for their answer; more are refused."""
 PUT_S: Final = 2.0
+STORED_AT_ONCE: Final = 8
+"""Changes handed on in one turn of the loop: each takes some 50 µs."""
 
 
 class Desk(Protocol):
@@ -106,9 +109,13 @@ class MapPuts:
     async def _store_all(self, session: Session, waiting: _Waiting) -> None:
         """Hands them on in the order in which they came. None waits for what becomes of the one before it."""
         try:
-            while waiting.to_store and session.open:
+            for count in itertools.count(1):
+                if not (waiting.to_store and session.open):
+                    break
                 await self._store(session, waiting, waiting.to_store[0])
                 waiting.to_store.popleft()
+                if count % STORED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         finally:
             waiting.is_storing = False
 
