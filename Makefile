@@ -61,7 +61,7 @@ truth: $(INSTALLED)  ## Whether `live` means true: every fault on three servers,
 	$(PYTEST) tests/truth tests/integration/gateway/test_gateway_overload.py tests/e2e/test_stepped_clock.py tests/e2e/test_slow_client.py -m complete $(ARGS)
 
 candles: $(INSTALLED)  ## Candles of recorded trades, and of writers that are killed again and again (two minutes)
-	$(PYTEST) tests/integration/test_candles.py -m complete $(ARGS)
+	$(PYTEST) tests/integration/test_candles_writers.py tests/integration/test_candles_recorded.py -m complete $(ARGS)
 
 alerts: $(INSTALLED)  ## Price alerts, their watchers killed at each step, and again and again while a market crosses prices, and nodes of a cluster (three minutes)
 	$(PYTEST) tests/integration/test_alerts.py tests/integration/test_alerts_killed.py -m complete $(ARGS)

@@ -18,7 +18,7 @@ from truth.faults import FAULTS
 from truth.outages import OUTAGES, SteppedClock
 from truth.rig import Rig
 
-FAULTS_AT_ONCE, OUTAGES_AT_ONCE = 16, 3
+FAULTS_AT_ONCE, OUTAGES_AT_ONCE = 16, 5
 DEADLINE_S = 30.0
 Outcomes = dict[str, str]
 """By name, why it failed; empty if it did not."""
