@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,7 @@ from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError, PayloadError
 from mdstream.gateway.event_log import EventLog, TotalBytes
 from mdstream.gateway.event_policies import Policies
+from mdstream.gateway.fair_places import GIVE_UP_S, FairPlaces
 from mdstream.model import Channel
 from mdstream.printable import printable
 
@@ -46,10 +47,12 @@ AT_ONCE: Final = 64
 class EventTopic:
     """One that is followed. ``reader.seq``: the newest number that is known; ``topic.seq``: the newest that was sent to all."""
 
-    __slots__ = ("asked_s", "is_open", "is_planned", "log", "name", "opening", "reader", "topic")
+    __slots__ = ("asked_s", "is_open", "is_planned", "log", "name", "opening", "reader", "topic", "who")
 
-    def __init__(self, name: str, log: EventLog, topic: ComposedTopic) -> None:
+    def __init__(self, name: str, log: EventLog, topic: ComposedTopic, who: Hashable | None) -> None:
+        """``who``: for whom it was opened, as in ``FairPlaces``."""
         self.name = name
+        self.who = who
         self.log = log
         self.topic = topic
         self.reader: NumberedReader | None = None
@@ -81,6 +84,8 @@ class EventTopics:
         self._publisher: StreamPublisher | None = None
         self._begun: asyncio.Task[None] | None = None
         self._topics: dict[str, EventTopic] = {}
+        self._places = FairPlaces(config.max_event_topics)
+        self._gave_up_s = float("-inf")
         self._total = TotalBytes()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -162,19 +167,13 @@ class EventTopics:
         found.asked_s = _now_s()
         return found
 
-    async def open(self, name: str) -> EventTopic:
-        """Follows it, unless it is followed already. Raises CommandError ``unavailable``."""
+    async def open(self, name: str, who: Hashable | None) -> EventTopic:
+        """Follows it, unless it is followed already. ``who`` asks, as in ``FairPlaces``. Raises CommandError ``unavailable``."""
         await self.begin()
         found = self._topics.get(name)
         if found is None:
-            if len(self._topics) >= self._config.max_event_topics:
-                self._give_up(_now_s())
-            if len(self._topics) >= self._config.max_event_topics:
-                raise CommandError(
-                    ErrorCode.UNAVAILABLE,
-                    "this gateway follows as many topics as it can; try another one",
-                )
-            found = self._topics[name] = self._make(name)
+            self._check_room(who)
+            found = self._topics[name] = self._make(name, who)
             found.opening = asyncio.get_running_loop().create_task(self._open(found))
             found.opening.add_done_callback(_heed)
         found.asked_s = _now_s()
@@ -185,11 +184,22 @@ class EventTopics:
             raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
         return found
 
-    def _make(self, name: str) -> EventTopic:
+    def _check_room(self, who: Hashable | None) -> None:
+        if not self._places.has_room(who) and _now_s() - self._gave_up_s >= GIVE_UP_S:
+            self._gave_up_s = _now_s()
+            self._give_up(_now_s())
+        if not self._places.has_room(who):
+            raise CommandError(
+                ErrorCode.UNAVAILABLE,
+                "this gateway follows as many topics as it can for you; end others, or try another gateway",
+            )
+
+    def _make(self, name: str, who: Hashable | None) -> EventTopic:
         source = EventLog(name, self._total)
         topic = self._hub.compose(name, Channel.EVENTS.value, 0, source, epoch=self.stream.epoch)
         source.sub = topic.number
-        return EventTopic(name, source, topic)
+        self._places.take(who)
+        return EventTopic(name, source, topic, who)
 
     async def _open(self, topic: EventTopic) -> None:
         try:
@@ -257,6 +267,7 @@ class EventTopics:
         topic.is_open = False
         if self._topics.get(topic.name) is topic:
             del self._topics[topic.name]
+            self._places.release(topic.who)
         topic.log.clear()
 
     def _drop(self, topic: EventTopic) -> None:

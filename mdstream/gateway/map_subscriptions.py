@@ -58,6 +58,7 @@ class Desk(Protocol):
     def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
     def sessions(self) -> Iterator[Session]: ...
     def asker(self, session: Session) -> Hashable: ...
+    def counted(self, session: Session) -> Hashable | None: ...
 
 
 class MapSubscriptions:
@@ -140,7 +141,8 @@ class MapSubscriptions:
         identity: Identity,
     ) -> None:
         try:
-            found = [await self._open(command.channel, topic, place) for topic, place in wanted.items()]
+            who = self._desk.counted(session)
+            found = [await self._open(command.channel, topic, place, who) for topic, place in wanted.items()]
         except CommandError as error:
             if session.open:
                 self._desk.refuse(session, command.id, error)
@@ -151,21 +153,24 @@ class MapSubscriptions:
         if session.open:
             self._turns.run(session, self._begin_all(session, command, found, wanted, identity))
 
-    async def _open(self, channel: Channel, topic: str, place: tuple[int, int] | None) -> OpenMap:
+    async def _open(
+        self, channel: Channel, topic: str, place: tuple[int, int] | None, who: Hashable | None
+    ) -> OpenMap:
         try:
             async with asyncio.timeout(self._config.open_timeout_ms / 1000):
                 if channel is Channel.PRESENCE:
                     await self.alive.begin()
-                found = self.topics.find(channel, topic) or await self.topics.open(channel, topic)
+                found = self.topics.find(channel, topic) or await self.topics.open(channel, topic, who)
         except (TimeoutError, BusError):
             raise _unavailable(channel, topic) from None
         if place is not None and _is_behind(found, place):
             await _wait(found.reach(place[1]), AHEAD_S)
         return found
 
-    async def _find(self, topic: str) -> OpenMap:
+    async def _find(self, session: Session, topic: str) -> OpenMap:
         """Raises CommandError."""
-        return self.topics.find(Channel.MAP, topic) or await self._open(Channel.MAP, topic, None)
+        found = self.topics.find(Channel.MAP, topic)
+        return found or await self._open(Channel.MAP, topic, None, self._desk.counted(session))
 
     def _begin_all(
         self,

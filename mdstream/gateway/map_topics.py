@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from mdstream.bus.map_keeper import MapKeeper
@@ -12,6 +12,7 @@ from mdstream.bus.map_reader import MapReader, MapStream
 from mdstream.bus.map_streams import MAPS, PRESENCE
 from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError
+from mdstream.gateway.fair_places import GIVE_UP_S, FairPlaces
 from mdstream.gateway.open_map import OpenMap
 from mdstream.model import Channel
 
@@ -47,7 +48,8 @@ class MapTopics:
     ) -> None:
         """``replaced``: what clients have of these topics means nothing any more. ``told``: a map has become stale, or is not any
         more. ``is_silent``: whether a gateway gave no sign of life."""
-        self._most = config.max_maps
+        self._places = FairPlaces(config.max_maps)
+        self._gave_up_s = float("-inf")
         self._most_bytes = config.max_map_bytes
         self._hub = hub
         self._wall_us = wall_us
@@ -85,12 +87,12 @@ class MapTopics:
         found.asked_s = self._now_s()
         return found
 
-    async def open(self, channel: Channel, topic: str) -> OpenMap:
-        """Reads it, unless it is read; bound the time. Raises CommandError ``unavailable``."""
+    async def open(self, channel: Channel, topic: str, who: Hashable | None) -> OpenMap:
+        """Reads it, unless it is read; bound the time. ``who`` asks, as in ``FairPlaces``. Raises CommandError ``unavailable``."""
         stream = self._streams.get(channel)
         if stream is None or not stream.bus.connected:
             raise CommandError(ErrorCode.UNAVAILABLE, "NATS is not connected; try again")
-        found = self._maps.get((channel, topic)) or self._make(stream, channel, topic)
+        found = self._maps.get((channel, topic)) or self._make(stream, channel, topic, who)
         found.asked_s = self._now_s()
         try:
             await found.reader.open()
@@ -98,12 +100,14 @@ class MapTopics:
             raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
         return found
 
-    def _make(self, stream: MapStream, channel: Channel, topic: str) -> OpenMap:
-        if self._is_full():
+    def _make(self, stream: MapStream, channel: Channel, topic: str, who: Hashable | None) -> OpenMap:
+        if self._is_full(who) and self._now_s() - self._gave_up_s >= GIVE_UP_S:
+            self._gave_up_s = self._now_s()
             self._give_up(self._now_s())
-        if self._is_full():
+        if self._is_full(who):
             raise CommandError(
-                ErrorCode.UNAVAILABLE, "this gateway keeps as many maps as it can; try another one"
+                ErrorCode.UNAVAILABLE,
+                "this gateway keeps as many maps as it can for you; end others, or try another gateway",
             )
         found = self._maps[channel, topic] = OpenMap(
             stream,
@@ -114,11 +118,15 @@ class MapTopics:
             now_s=self._now_s,
             replaced=lambda _, topics: self._replaced(topics),
         )
+        found.who = who
+        self._places.take(who)
         return found
 
-    def _is_full(self) -> bool:
-        size = sum(each.state.bytes for each in self._maps.values())
-        return len(self._maps) >= self._most or size >= self._most_bytes
+    def _is_full(self, who: Hashable | None) -> bool:
+        return not self._places.has_room(who) or self._bytes() >= self._most_bytes
+
+    def _bytes(self) -> int:
+        return sum(each.state.bytes for each in self._maps.values())
 
     # ---- upkeep
 
@@ -162,6 +170,7 @@ class MapTopics:
                 each.asked_s = self._now_s()
             elif each.asked_s <= idle_before_s and not each.is_busy:
                 del self._maps[key]
+                self._places.release(each.who)
                 each.close()
                 self._spawn(each.reader.close())
 

@@ -74,6 +74,8 @@ class OpenMap:
         self.stream = stream
         self.reader = make_reader(stream, name, began=self._begin, followed=self._follow, ready=self._show)
         self.views: dict[ViewKey, View] = {}
+        self.who: Hashable | None = None
+        """For whom it was opened, as in ``FairPlaces``."""
         self.holds = 0
         """Who needs it besides its views: sessions that are present, changes under way."""
         self.asked_s = now_s()

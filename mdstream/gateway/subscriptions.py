@@ -371,6 +371,10 @@ class Subscriptions:
     def asker(self, session: Session) -> Hashable:
         return self._asker_of(session)
 
+    def counted(self, session: Session) -> Hashable | None:
+        """For whom is counted what a session has opened; None for an exempt address."""
+        return None if client_of(session).visitor.is_exempt else self._asker_of(session)
+
     def check_one_more(self, session: Session) -> None:
         """Raises CommandError ``limit_subscriptions`` if the client may have no other subscription."""
         self.check_more(session, 1)
