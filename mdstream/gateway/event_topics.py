@@ -24,7 +24,7 @@ from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError, PayloadError
 from mdstream.gateway.event_log import EventLog, TotalBytes
 from mdstream.gateway.event_policies import Policies
-from mdstream.gateway.fair_places import GIVE_UP_S, FairPlaces
+from mdstream.gateway.fair_places import FairPlaces
 from mdstream.model import Channel
 from mdstream.printable import printable
 
@@ -85,7 +85,6 @@ class EventTopics:
         self._begun: asyncio.Task[None] | None = None
         self._topics: dict[str, EventTopic] = {}
         self._places = FairPlaces(config.max_event_topics)
-        self._gave_up_s = float("-inf")
         self._total = TotalBytes()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -185,8 +184,7 @@ class EventTopics:
         return found
 
     def _check_room(self, who: Hashable | None) -> None:
-        if not self._places.has_room(who) and _now_s() - self._gave_up_s >= GIVE_UP_S:
-            self._gave_up_s = _now_s()
+        if self._places.should_give_up(who, _now_s()):
             self._give_up(_now_s())
         if not self._places.has_room(who):
             raise CommandError(

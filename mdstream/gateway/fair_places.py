@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from typing import Final
 
 GIVE_UP_S: Final = 1.0
-"""Between two looks for what can be given up, where one asks for more than he may have."""
+"""Between two looks for what can be given up, where one asks for more than he may have while there is room for others."""
 
 
 class FairPlaces:
@@ -18,6 +18,7 @@ class FairPlaces:
         self._most = most
         self._taken = 0
         self._of: Counter[Hashable] = Counter()
+        self._looked_s = float("-inf")
 
     def __len__(self) -> int:
         """Those for whom anything is counted."""
@@ -27,6 +28,13 @@ class FairPlaces:
         """``who`` None: nobody counts what he has."""
         free = self._most - self._taken
         return free > 0 if who is None else free > self._of[who]
+
+    def should_give_up(self, who: Hashable | None, now_s: float) -> bool:
+        """Whether it is time to look which places nobody needs any more."""
+        if self.has_room(who) or (self.has_room(None) and now_s - self._looked_s < GIVE_UP_S):
+            return False
+        self._looked_s = now_s
+        return True
 
     def take(self, who: Hashable | None) -> None:
         self._taken += 1

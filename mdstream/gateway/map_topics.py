@@ -12,7 +12,7 @@ from mdstream.bus.map_reader import MapReader, MapStream
 from mdstream.bus.map_streams import MAPS, PRESENCE
 from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError
-from mdstream.gateway.fair_places import GIVE_UP_S, FairPlaces
+from mdstream.gateway.fair_places import FairPlaces
 from mdstream.gateway.open_map import OpenMap
 from mdstream.model import Channel
 
@@ -49,7 +49,6 @@ class MapTopics:
         """``replaced``: what clients have of these topics means nothing any more. ``told``: a map has become stale, or is not any
         more. ``is_silent``: whether a gateway gave no sign of life."""
         self._places = FairPlaces(config.max_maps)
-        self._gave_up_s = float("-inf")
         self._most_bytes = config.max_map_bytes
         self._hub = hub
         self._wall_us = wall_us
@@ -101,10 +100,9 @@ class MapTopics:
         return found
 
     def _make(self, stream: MapStream, channel: Channel, topic: str, who: Hashable | None) -> OpenMap:
-        if self._is_full(who) and self._now_s() - self._gave_up_s >= GIVE_UP_S:
-            self._gave_up_s = self._now_s()
+        if self._bytes() >= self._most_bytes or self._places.should_give_up(who, self._now_s()):
             self._give_up(self._now_s())
-        if self._is_full(who):
+        if not self._places.has_room(who) or self._bytes() >= self._most_bytes:
             raise CommandError(
                 ErrorCode.UNAVAILABLE,
                 "this gateway keeps as many maps as it can for you; end others, or try another gateway",
@@ -121,9 +119,6 @@ class MapTopics:
         found.who = who
         self._places.take(who)
         return found
-
-    def _is_full(self, who: Hashable | None) -> bool:
-        return not self._places.has_room(who) or self._bytes() >= self._most_bytes
 
     def _bytes(self) -> int:
         return sum(each.state.bytes for each in self._maps.values())

@@ -7,7 +7,7 @@ from typing import Any
 
 from attack.arena import Arena
 from attack.rows import Expect, Row, refuses
-from attack.rows_users import ChangeRow, EntitledRow, Grant, a_user, enter, subscribe, token
+from attack.rows_users import ChangeRow, EntitledRow, Grant, a_user, enter, open_session, subscribe, token
 from attack.table_commands import BAD, BOOK, MAX_SAFE, VALUE, both
 from attack.table_maps import MAP, PRESENCE, PUT, StormRow
 
@@ -20,7 +20,17 @@ ALL: Grant = {
     "publish": True, "write": True, "who": True,
 }  # fmt: skip
 BEGUN = 20
-"""``new_positions_burst`` of that gateway."""
+PLACES = 40
+"""``new_positions_burst`` of that gateway; ``max_event_topics`` and ``max_maps``."""
+SETTINGS = (
+    *("--events-topics", ACKNOWLEDGED),
+    *("--new-positions-burst", str(BEGUN)),
+    *("--max-event-topics", str(PLACES)),
+    *("--max-maps", str(PLACES)),
+    *("--limits-exempt", "127.0.0.1/32"),
+)
+COUNTED = "127.0.1.9"
+"""An address that has limits there."""
 READ: Grant = ALL | {"publish": False, "write": False, "who": False}
 UNKNOWN_SUB = refuses("unknown_sub")
 
@@ -153,6 +163,25 @@ class FirstAcksRow(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GreedyRow(Row):
+    """A user who wants all topics, or maps, that a gateway keeps gets half of them, and another one gets his."""
+
+    command: dict[str, Any]
+
+    def play(self, arena: Arena) -> None:
+        user, had = a_user(), 0
+        with open_session(arena, token(user, ALL), address=COUNTED)[0] as client:
+            for number in range(PLACES):
+                client.say(self.command | {"topics": [f"desk.{user}.t{number}"]})
+                answer = client.until("subscribed", "error")
+                assert answer.get("code", "unavailable") == "unavailable", answer
+                had += answer["type"] == "subscribed"
+            assert 0 < had <= PLACES // 2, had
+            with open_session(arena, token(a_user(), ALL), address=COUNTED)[0] as other:
+                subscribe(other, self.command | {"topics": [f"desk.{user}.other"]})
+
+
+@dataclass(frozen=True, kw_only=True)
 class OthersKeyRow(Row):
     """Who knows the key of another's event, or change, cannot keep it from being stored by using the key first."""
 
@@ -244,6 +273,10 @@ OF_USERS: list[Row] = [
     OthersPositionRow(name="a position of another device", topic="each.b", same_user=True),
     *(DevicesRow(name=f"devices without end, {format}", format=format) for format in ("json", "msgpack")),
     FirstAcksRow(name="acknowledged topics without end"),
+    *(
+        GreedyRow(name=f"all topics of {name}", command=command)
+        for name, command in (("events", EVENTS), ("maps", MAP), ("presence", PRESENCE))
+    ),
     OthersKeyRow(name="an event with another's key", command=POST, answer="published"),
     OthersKeyRow(name="a change with another's key", command=PUT, answer="stored"),
     *(UnreadRow(name=f"a conflict of a map that one may not read, {format}", format=format) for format in ("json", "msgpack")),
