@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterable, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mdstream.auth.topic_grants import Verb
@@ -21,6 +22,8 @@ from mdstream.gateway.event_followers import Follower, Followers
 from mdstream.gateway.event_log import LoggedEvent, encode
 from mdstream.gateway.event_policies import DEVICE, NONE, Policy
 from mdstream.gateway.event_topics import EventTopic, EventTopics
+from mdstream.gateway.fair_places import Asker
+from mdstream.gateway.topic_budgets import TopicBudgets
 from mdstream.gateway.turns import TASK_US, Steps, Turns
 from mdstream.model import Channel
 from mdstream.topics import named_topic
@@ -48,6 +51,7 @@ class Desk(Protocol):
     def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
     def check_more(self, session: Session, new: int) -> None: ...
     def tally(self, session: Session) -> None: ...
+    def counted(self, session: Session) -> Asker: ...
     def later(self, session: Session, task: asyncio.Task[None]) -> None: ...
     def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
     def end_instrument(self, core: Instrument, reason: str) -> asyncio.Future[None]: ...
@@ -75,7 +79,13 @@ class EventSubscriptions:
     """Answers ``subscribe`` to events, ``ack`` and ``recover``."""
 
     def __init__(
-        self, config: GatewayConfig, hub: Hub, topics: EventTopics, desk: Desk, turns: Turns
+        self,
+        config: GatewayConfig,
+        hub: Hub,
+        topics: EventTopics,
+        desk: Desk,
+        turns: Turns,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._hub = hub
@@ -83,6 +93,14 @@ class EventSubscriptions:
         self._desk = desk
         self._turns = turns
         self.followers = Followers(hub, topics, topics.counts)
+        self._begun = TopicBudgets(
+            "new_positions",
+            "too many topics, or devices, whose events were never acknowledged before",
+            config.new_positions_burst,
+            config.new_positions_per_hour / 3_600,
+            now_s,
+            "hour",
+        )
         self._is_looking = False
         topics.restarted = self._restarted
 
@@ -172,7 +190,7 @@ class EventSubscriptions:
 
     async def _open(self, session: Session, command: SubscribeEvents, text: str, name: str) -> _Opened:
         """Raises BusError, CommandError."""
-        topic = self._topics.find(name) or await self._topics.open(name, self._desk.asker(session))
+        topic = self._topics.find(name) or await self._topics.open(name, self._desk.counted(session))
         policy = self._topics.policies.of(name)
         how = self._how(session, policy, command)
         named = command.resume.get(text)
@@ -182,11 +200,20 @@ class EventSubscriptions:
         try:
             resume = await self._catch_up(topic, named, position.value or 0)
             if position.value is None and not policy.from_all:
+                self._charge_new(session, position)
                 await self._positions.begin_at(position, topic.seq)
         except BaseException:
             self._positions.release(position)
             raise
         return _Opened(topic, how, position, resume)
+
+    def _charge_new(self, session: Session, position: Position) -> None:
+        """Call before a position gets a value: each new one takes a place in the bucket, which all users share. Raises CommandError."""
+        if position.value is None and not position.revision:
+            client = client_of(session)
+            place = client.visitor.place
+            who: Hashable = client.identity.subject or (client.id if place is None else place.key)
+            self._begun.charge(who, "")
 
     async def _position(
         self, session: Session, command: SubscribeEvents, topic: EventTopic, how: str
@@ -295,6 +322,7 @@ class EventSubscriptions:
             raise CommandError(
                 ErrorCode.BAD_VALUE, f"seq is {command.seq}; the newest that was sent is {newest}"
             )
+        self._charge_new(session, follower.position)
         self.followers.acknowledge(follower, command.seq)
 
     def recover(self, session: Session, topic: Topic, command: Recover) -> None:

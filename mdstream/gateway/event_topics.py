@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,7 @@ from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError, PayloadError
 from mdstream.gateway.event_log import EventLog, TotalBytes
 from mdstream.gateway.event_policies import Policies
+from mdstream.gateway.fair_places import Asker, FairPlaces
 from mdstream.gateway.openings import Openings
 from mdstream.gateway.together import Together
 from mdstream.gateway.turns import Wake, at_once
@@ -49,6 +50,7 @@ class EventTopic:
 
     __slots__ = (
         "asked_s",
+        "asker",
         "is_open",
         "is_planned",
         "log",
@@ -59,8 +61,10 @@ class EventTopic:
         "topic",
     )
 
-    def __init__(self, name: str, log: EventLog, topic: ComposedTopic) -> None:
+    def __init__(self, name: str, log: EventLog, topic: ComposedTopic, asker: Asker) -> None:
+        """``asker``: for whom it was opened."""
         self.name = name
+        self.asker = asker
         self.log = log
         self.topic = topic
         self.reader: NumberedReader | None = None
@@ -97,9 +101,10 @@ class EventTopics:
         self._publisher: StreamPublisher | None = None
         self._begun: asyncio.Task[None] | None = None
         self._topics: dict[str, EventTopic] = {}
+        self._places = FairPlaces(config.max_event_topics)
         self._total = TotalBytes()
         self._wake = wake
-        self._openings: Openings[str] = Openings(self._open, self._is_open, wake=wake)
+        self._openings: Openings[str, Asker] = Openings(self._open, self._is_open, wake=wake)
         self._tasks: set[asyncio.Task[None]] = set()
         self._looks: set[asyncio.Task[None]] = set()
         self._to_send = Together(hub, self._send)
@@ -181,7 +186,7 @@ class EventTopics:
         found.asked_s = _now_s()
         return found
 
-    async def open(self, name: str, asker: Hashable) -> EventTopic:
+    async def open(self, name: str, asker: Asker) -> EventTopic:
         """Follows it, unless it is followed already. Askers take turns. Raises CommandError ``unavailable``."""
         await self.begin()
         while (found := self.find(name)) is None:  # it may be given up before this goes on
@@ -195,20 +200,25 @@ class EventTopics:
     def _is_open(self, name: str) -> bool:
         return self.find(name) is not None
 
-    def _make(self, name: str) -> EventTopic:
-        if len(self._topics) >= self._config.max_event_topics:
+    def _check_room(self, asker: Asker) -> None:
+        if self._places.should_give_up(asker, _now_s()):
             self._give_up(_now_s())
-        if len(self._topics) >= self._config.max_event_topics:
+        if not self._places.has_room(asker):
             raise CommandError(
-                ErrorCode.UNAVAILABLE, "this gateway follows as many topics as it can; try another one"
+                ErrorCode.UNAVAILABLE,
+                "this gateway follows as many topics as it can for you; end others, or try another gateway",
             )
+
+    def _make(self, name: str, asker: Asker) -> EventTopic:
         source = EventLog(name, self._total)
         topic = self._hub.compose(name, Channel.EVENTS.value, 0, source, epoch=self.stream.epoch)
         source.sub = topic.number
-        return EventTopic(name, source, topic)
+        self._places.take(asker)
+        return EventTopic(name, source, topic, asker)
 
-    async def _open(self, name: str) -> None:
-        topic = self._topics[name] = self._make(name)
+    async def _open(self, name: str, asker: Asker) -> None:
+        self._check_room(asker)
+        topic = self._topics[name] = self._make(name, asker)
         try:
             last = await self.stream.last(name)
             if last is not None:
@@ -291,6 +301,7 @@ class EventTopics:
         topic.is_open = False
         if self._topics.get(topic.name) is topic:
             del self._topics[topic.name]
+            self._places.release(topic.asker)
         topic.log.clear()
 
     def _drop(self, topic: EventTopic) -> None:

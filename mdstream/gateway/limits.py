@@ -239,10 +239,12 @@ class Limits(Headcount):
         address = forwarded_for(head, self._protocol, self._trusted)
         if address is None and self._silent_proxy != peer:
             self._silent_proxy = peer
+            exempt = peer in self._exempt
             log.warning(
-                "proxy %s sends no address in %s: all its clients count as one address",
+                "proxy %s sends no address in %s: all its clients %s",
                 shown_address(peer),
                 self._protocol,
+                "have no limits, as limits_exempt names the proxy" if exempt else "count as one address",
             )
         return peer if address is None else address
 

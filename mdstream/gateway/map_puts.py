@@ -62,10 +62,10 @@ class MapPuts:
         self,
         config: GatewayConfig,
         desk: Desk,
-        find: Callable[[Hashable, str], Awaitable[OpenMap]],
+        find: Callable[[Session, str], Awaitable[OpenMap]],
         now_s: Callable[[], float],
     ) -> None:
-        """``find``: the map of a topic, which is read if it is not; raises CommandError."""
+        """``find``: the map of a topic, which is read for a session if it is not; raises CommandError."""
         self._desk = desk
         self._find = find
         self._rates = TopicBudgets(
@@ -80,10 +80,10 @@ class MapPuts:
         identity = client_of(session).identity
         topic = topic_of(command.topic, identity.subject)
         check_may(identity, Verb.WRITE, Channel.MAP, topic)
+        self._rates.charge(self._desk.asker(session), topic)
         command.change(identity.subject)
         if is_of_alerts(topic):
             check_alerts(identity, command)
-        self._rates.charge(self._desk.asker(session), topic)
         waiting = self._waiting.setdefault(session, _Waiting())
         if waiting.count >= MOST_PUTS:
             raise CommandError(
@@ -127,7 +127,7 @@ class MapPuts:
             if is_of_alerts(topic):
                 check_alerts(identity, command)
             change = command.change(identity.subject)
-            each = await self._find(self._desk.asker(session), topic)
+            each = await self._find(session, topic)
             if not each.stream.bus.connected:
                 raise _unavailable("NATS is not connected")
         except CommandError as error:

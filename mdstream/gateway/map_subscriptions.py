@@ -18,6 +18,7 @@ from mdstream.gateway.alive import Alive
 from mdstream.gateway.clients import charge_work, client_of, tell
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
+from mdstream.gateway.fair_places import GATEWAY, Asker
 from mdstream.gateway.map_commands import (
     CommandId,
     SubscribeMap,
@@ -60,6 +61,7 @@ class Desk(Protocol):
     def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
     def sessions(self) -> Iterator[Session]: ...
     def asker(self, session: Session) -> Hashable: ...
+    def counted(self, session: Session) -> Asker: ...
 
 
 class MapSubscriptions:
@@ -95,7 +97,7 @@ class MapSubscriptions:
             wake=turns.wakes.add,
         )
         self.puts = MapPuts(config, desk, self._find, now_s)
-        self.alert_rights = AlertRights(partial(self._find, None))
+        self.alert_rights = AlertRights(partial(self._find_for, GATEWAY))
         self._joined: dict[Session, dict[int, str]] = {}
         """The topics at which a session is present, by the number of its subscription."""
 
@@ -144,7 +146,7 @@ class MapSubscriptions:
         identity: Identity,
     ) -> None:
         try:
-            asker = self._desk.asker(session)
+            asker = self._desk.counted(session)
             found = [
                 await self._open(command.channel, topic, place, asker) for topic, place in wanted.items()
             ]
@@ -159,7 +161,7 @@ class MapSubscriptions:
             self._turns.run(session, self._begin_all(session, command, found, wanted, identity))
 
     async def _open(
-        self, channel: Channel, topic: str, place: tuple[int, int] | None, asker: Hashable
+        self, channel: Channel, topic: str, place: tuple[int, int] | None, asker: Asker
     ) -> OpenMap:
         try:
             async with asyncio.timeout(self._config.open_timeout_ms / 1000):
@@ -172,8 +174,12 @@ class MapSubscriptions:
             await _wait(found.reach(place[1]), AHEAD_S)
         return found
 
-    async def _find(self, asker: Hashable, topic: str) -> OpenMap:
-        """``asker`` None: the gateway itself. Raises CommandError."""
+    async def _find(self, session: Session, topic: str) -> OpenMap:
+        """Raises CommandError."""
+        return await self._find_for(self._desk.counted(session), topic)
+
+    async def _find_for(self, asker: Asker, topic: str) -> OpenMap:
+        """Raises CommandError."""
         return self.topics.find(Channel.MAP, topic) or await self._open(Channel.MAP, topic, None, asker)
 
     def _begin_all(

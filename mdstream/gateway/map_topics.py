@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -13,6 +13,7 @@ from mdstream.bus.map_reader import MapReader, MapStream
 from mdstream.bus.map_streams import MAPS, PRESENCE
 from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError
+from mdstream.gateway.fair_places import Asker, FairPlaces
 from mdstream.gateway.open_map import OpenMap
 from mdstream.gateway.openings import Openings
 from mdstream.gateway.turns import Wake, at_once
@@ -52,7 +53,7 @@ class MapTopics:
     ) -> None:
         """``replaced``: what clients have of these topics means nothing any more. ``told``: a map has become stale, or is not any
         more. ``is_silent``: whether a gateway gave no sign of life. ``wake`` is given what lets tasks go on."""
-        self._most = config.max_maps
+        self._places = FairPlaces(config.max_maps)
         self._most_bytes = config.max_map_bytes
         self._hub = hub
         self._wall_us = wall_us
@@ -65,7 +66,7 @@ class MapTopics:
         self._looked_s = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = wake
-        self._openings: Openings[_Key] = Openings(self._open, self._is_open, wake=wake)
+        self._openings: Openings[_Key, Asker] = Openings(self._open, self._is_open, wake=wake)
 
     def __iter__(self) -> Iterator[OpenMap]:
         return iter(list(self._maps.values()))
@@ -95,7 +96,7 @@ class MapTopics:
         found.asked_s = self._now_s()
         return found
 
-    async def open(self, channel: Channel, topic: str, asker: Hashable) -> OpenMap:
+    async def open(self, channel: Channel, topic: str, asker: Asker) -> OpenMap:
         """Reads it, unless it is read; bound the time. Askers take turns. Raises CommandError ``unavailable``."""
         while (found := self.find(channel, topic)) is None:  # it may be given up before this goes on
             with self._openings.asked(asker, [(channel, topic)]) as done:
@@ -108,21 +109,22 @@ class MapTopics:
     def _is_open(self, key: _Key) -> bool:
         return self.find(*key) is not None
 
-    async def _open(self, key: _Key) -> None:
+    async def _open(self, key: _Key, asker: Asker) -> None:
         channel, topic = key
         stream = self._streams.get(channel)
         if stream is None or not stream.bus.connected:
             raise CommandError(ErrorCode.UNAVAILABLE, "NATS is not connected; try again")
-        found = self._maps.get(key) or self._make(stream, channel, topic)
+        found = self._maps.get(key) or self._make(stream, channel, topic, asker)
         found.asked_s = self._now_s()
         await found.reader.open()
 
-    def _make(self, stream: MapStream, channel: Channel, topic: str) -> OpenMap:
-        if self._is_full():
+    def _make(self, stream: MapStream, channel: Channel, topic: str, asker: Asker) -> OpenMap:
+        if self._bytes() >= self._most_bytes or self._places.should_give_up(asker, self._now_s()):
             self._give_up(self._now_s())
-        if self._is_full():
+        if not self._places.has_room(asker) or self._bytes() >= self._most_bytes:
             raise CommandError(
-                ErrorCode.UNAVAILABLE, "this gateway keeps as many maps as it can; try another one"
+                ErrorCode.UNAVAILABLE,
+                "this gateway keeps as many maps as it can for you; end others, or try another gateway",
             )
         found = self._maps[channel, topic] = OpenMap(
             stream,
@@ -133,11 +135,12 @@ class MapTopics:
             now_s=self._now_s,
             replaced=lambda _, topics: self._replaced(topics),
         )
+        found.asker = asker
+        self._places.take(asker)
         return found
 
-    def _is_full(self) -> bool:
-        size = sum(each.state.bytes for each in self._maps.values())
-        return len(self._maps) >= self._most or size >= self._most_bytes
+    def _bytes(self) -> int:
+        return sum(each.state.bytes for each in self._maps.values())
 
     # ---- upkeep
 
@@ -181,6 +184,7 @@ class MapTopics:
                 each.asked_s = self._now_s()
             elif each.asked_s <= idle_before_s and not each.is_busy:
                 del self._maps[key]
+                self._places.release(each.asker)
                 each.close()
                 self._wake(partial(self._end, each.reader), None)  # thousands may go in one sweep
 

@@ -85,7 +85,7 @@ class OpenInstruments:
         self._changing: StreamStatus | None = None
         """The status whose subscribers are being told."""
         hub.on_arrival = self._arrived
-        self._openings: Openings[str] = Openings(self._open_one, self._open.__contains__, wake=wake)
+        self._openings: Openings[str, Hashable] = Openings(self._open_one, self._open.__contains__, wake=wake)
         self._unknown = UnknownNames()
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._end_subscriptions: EndSubscriptions | None = None
@@ -204,7 +204,7 @@ class OpenInstruments:
                 raise _Unknown(id)
             self._unknown.discard(name)
 
-    async def _open_one(self, name: str) -> OpenInstrument:
+    async def _open_one(self, name: str, _: Hashable) -> OpenInstrument:
         if name in self._closing:
             await asyncio.wait([self._closing[name]])
         if self._readers is None or not self._readers.bus.connected:

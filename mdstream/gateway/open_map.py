@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
+from mdstream.gateway.fair_places import GATEWAY
 from mdstream.gateway.map_log import CountView, MapLog, MapRow, MapView, PresentRow, WhoView
 from mdstream.maps import Applied, Change, MapState, Outcome
 from mdstream.model import Channel
@@ -74,6 +75,8 @@ class OpenMap:
         self.stream = stream
         self.reader = make_reader(stream, name, began=self._begin, followed=self._follow, ready=self._show)
         self.views: dict[ViewKey, View] = {}
+        self.asker = GATEWAY
+        """For whom it was opened."""
         self.holds = 0
         """Who needs it besides its views: sessions that are present, changes under way."""
         self.asked_s = now_s()

@@ -13,6 +13,7 @@ from mdstream.errors import CommandError
 from mdstream.gateway.turns import Wake, at_once, error_of
 
 T = TypeVar("T", bound=Hashable)
+A = TypeVar("A", bound=Hashable)
 
 AT_ONCE = 32
 """Openings that run at a time: each asks JetStream a few times."""
@@ -23,12 +24,12 @@ MOST = 200_000
 LEAST_SHARE = 1_000
 
 
-class _Ask(Generic[T]):
+class _Ask(Generic[T, A]):
     """What one command waits for; nothing is kept of a name before its turn but the name."""
 
     __slots__ = ("asker", "count", "done", "error", "is_known", "left", "names", "running")
 
-    def __init__(self, asker: Hashable, names: Sequence[T], done: asyncio.Future[None]) -> None:
+    def __init__(self, asker: A, names: Sequence[T], done: asyncio.Future[None]) -> None:
         self.asker = asker
         self.names = iter(names)
         self.count = self.left = len(names)
@@ -59,22 +60,22 @@ class _Ask(Generic[T]):
             self.done.set_result(None)
 
 
-_Queue: TypeAlias = dict[_Ask[T], None]
+_Queue: TypeAlias = dict[_Ask[T, A], None]
 """In order, and quick to leave."""
 
 
-class _Opening(Generic[T]):
+class _Opening(Generic[T, A]):
     """One name that is being opened."""
 
     __slots__ = ("asks", "begun_for", "task")
 
-    def __init__(self, begun_for: Hashable, task: asyncio.Task[Any]) -> None:
+    def __init__(self, begun_for: A, task: asyncio.Task[Any]) -> None:
         self.begun_for = begun_for
         self.task = task
-        self.asks: dict[_Ask[T], None] = {}
+        self.asks: dict[_Ask[T, A], None] = {}
 
 
-class Openings(Generic[T]):
+class Openings(Generic[T, A]):
     """Runs the work that opens a name, once for all who ask for it; no I/O of its own.
 
     Askers take turns, name by name, so that one who asks for thousands of names delays others by one. What nobody waits for any
@@ -83,7 +84,7 @@ class Openings(Generic[T]):
 
     def __init__(
         self,
-        work: Callable[[T], Coroutine[Any, Any, object]],
+        work: Callable[[T, A], Coroutine[Any, Any, object]],
         is_open: Callable[[T], bool],
         *,
         at_once: int = AT_ONCE,
@@ -92,9 +93,9 @@ class Openings(Generic[T]):
         least_share: int = LEAST_SHARE,
         wake: Wake = at_once,
     ) -> None:
-        """``work`` opens a name, or raises what all who asked for it are told. ``is_open``: it is open already, for one that has
-        waited for its turn meanwhile. ``wake`` is given a call for each opening that begins or is cancelled, and for each ask that
-        is done."""
+        """``work`` opens a name for the one whose turn it was, or raises what all who asked for it are told. ``is_open``: it is open
+        already, for one that has waited for its turn meanwhile. ``wake`` is given a call for each opening that begins or is cancelled,
+        and for each ask that is done."""
         self._work = work
         self._is_open = is_open
         self._at_once = at_once
@@ -104,18 +105,18 @@ class Openings(Generic[T]):
         self._wake = wake
         self._begins = False
         """Whether the next opening is about to begin."""
-        self._asks: set[_Ask[T]] = set()
-        self._waiting: Counter[Hashable] = Counter()
+        self._asks: set[_Ask[T, A]] = set()
+        self._waiting: Counter[A] = Counter()
         """By asker, the names of all his asks."""
         self._names = 0
-        self._queues: dict[Hashable, _Queue[T]] = {}
+        self._queues: dict[A, _Queue[T, A]] = {}
         """By asker, in the order of their turns: asks with names that were not begun."""
-        self._full: dict[Hashable, _Queue[T]] = {}
+        self._full: dict[A, _Queue[T, A]] = {}
         """Queues that must wait until an opening of their asker has ended."""
-        self._openings: dict[T, _Opening[T]] = {}
+        self._openings: dict[T, _Opening[T, A]] = {}
         self._ending: dict[T, asyncio.Task[Any]] = {}
         """Openings that were cancelled and have not ended yet."""
-        self._running: Counter[Hashable] = Counter()
+        self._running: Counter[A] = Counter()
 
     def __len__(self) -> int:
         """Asks that wait for their names."""
@@ -127,13 +128,13 @@ class Openings(Generic[T]):
         return self._running.total()
 
     @contextmanager
-    def asked(self, asker: Hashable, names: Sequence[T]) -> Iterator[asyncio.Future[None]]:
+    def asked(self, asker: A, names: Sequence[T]) -> Iterator[asyncio.Future[None]]:
         """A future that is done when all names are open, or has the error of the first that cannot be opened.
 
         Who leaves the context waits for none of them any more. Raises CommandError ``unavailable`` if too many wait already.
         """
         self._check_room(asker, len(names))
-        queue: _Queue[T] = self._full.get(asker) or self._queues.get(asker) or {}
+        queue: _Queue[T, A] = self._full.get(asker) or self._queues.get(asker) or {}
         ask = _Ask(asker, names, asyncio.get_running_loop().create_future())
         self._asks.add(ask)
         self._waiting[asker] += ask.count
@@ -149,7 +150,7 @@ class Openings(Generic[T]):
             self._leave(ask)
             self._begin_some()
 
-    def _join(self, ask: _Ask[T], name: T) -> bool:
+    def _join(self, ask: _Ask[T, A], name: T) -> bool:
         """Whether the name is being opened: then the ask waits for it without a turn."""
         opening = self._openings.get(name)
         if opening is None:
@@ -158,7 +159,7 @@ class Openings(Generic[T]):
         ask.running.add(name)
         return True
 
-    def _check_room(self, asker: Hashable, more: int) -> None:
+    def _check_room(self, asker: A, more: int) -> None:
         """An asker for whom nothing waits is never refused."""
         waiting = self._waiting[asker]
         if not waiting or self._names + more <= self._most:
@@ -169,7 +170,7 @@ class Openings(Generic[T]):
                 "too much waits to be opened already; ask for less, or try again later",
             )
 
-    def _leave(self, ask: _Ask[T]) -> None:
+    def _leave(self, ask: _Ask[T, A]) -> None:
         self._asks.discard(ask)
         self._names -= ask.count
         self._waiting[ask.asker] -= ask.count
@@ -221,7 +222,7 @@ class Openings(Generic[T]):
             self._queues[asker] = queue  # behind all others
         return has_begun
 
-    def _begin_next(self, queue: _Queue[T]) -> bool:
+    def _begin_next(self, queue: _Queue[T, A]) -> bool:
         """Begins the first name of the queue that is not being opened already; takes out asks that have no more names."""
         while queue:
             ask = next(iter(queue))
@@ -235,19 +236,19 @@ class Openings(Generic[T]):
             del queue[ask]
         return False
 
-    def _begin(self, asker: Hashable, name: T) -> None:
-        task = asyncio.get_running_loop().create_task(self._run(name, self._ending.get(name)))
+    def _begin(self, asker: A, name: T) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(name, asker, self._ending.get(name)))
         opening = self._openings[name] = _Opening(asker, task)
         self._running[asker] += 1
         task.add_done_callback(lambda done: self._ended(name, opening, done))
 
-    async def _run(self, name: T, before: asyncio.Task[Any] | None) -> None:
+    async def _run(self, name: T, asker: A, before: asyncio.Task[Any] | None) -> None:
         """An opening that was cancelled must have ended before another of that name begins."""
         if before is not None:
             await asyncio.wait([before])
-        await self._work(name)
+        await self._work(name, asker)
 
-    def _ended(self, name: T, opening: _Opening[T], task: asyncio.Task[Any]) -> None:
+    def _ended(self, name: T, opening: _Opening[T, A], task: asyncio.Task[Any]) -> None:
         asker = opening.begun_for
         self._running[asker] -= 1
         if not self._running[asker]:
@@ -266,7 +267,7 @@ class Openings(Generic[T]):
             self._finish(ask, name, error)
         self._begin_some()
 
-    def _finish(self, ask: _Ask[T], name: T, error: BaseException | None) -> None:
+    def _finish(self, ask: _Ask[T, A], name: T, error: BaseException | None) -> None:
         if ask.finished(name, error):
             self._wake(ask.tell, ask.asker)
 

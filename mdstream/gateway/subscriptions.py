@@ -31,6 +31,7 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_subscribe
 from mdstream.gateway.event_subscriptions import EventSubscriptions
 from mdstream.gateway.event_topics import EventTopics
+from mdstream.gateway.fair_places import Asker
 from mdstream.gateway.group_digits import with_groups
 from mdstream.gateway.grouped_views import GroupedViews
 from mdstream.gateway.limits import Limits
@@ -331,6 +332,10 @@ class Subscriptions:
     def check_more(self, session: Session, new: int) -> None:
         """Raises CommandError ``limit_subscriptions`` if the client may not have so many more."""
         self._room.check_more(session, new)
+
+    def counted(self, session: Session) -> Asker:
+        """For whom is opened, and counted, what a session asks for."""
+        return Asker(self._asker_of(session), not client_of(session).visitor.is_exempt)
 
     def check_one_more(self, session: Session) -> None:
         """Raises CommandError ``limit_subscriptions`` if the client may have no other subscription."""

@@ -16,9 +16,18 @@ MOST: Final = 65_536
 class TopicBudgets:
     """A token bucket for each user and topic."""
 
-    def __init__(self, name: str, what: str, burst: int, per_second: int, now_s: Callable[[], float]) -> None:
-        """``name`` begins the names of the limits, ``what`` says what there is too much of."""
-        self._refusal = f"{what}: {name}_burst is spent, and refills with {name}_per_second"
+    def __init__(
+        self,
+        name: str,
+        what: str,
+        burst: int,
+        per_second: float,
+        now_s: Callable[[], float],
+        every: str = "second",
+    ) -> None:
+        """``name`` begins the names of the limits, ``what`` says what there is too much of; ``every``: in which time the limit counts
+        what refills."""
+        self._refusal = f"{what}: {name}_burst is spent, and refills with {name}_per_{every}"
         self._burst = burst
         self._per_second = per_second
         self._now_s = now_s

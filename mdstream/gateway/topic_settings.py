@@ -54,6 +54,15 @@ class TopicSettings(AuthSettings):
     publishes_burst: int = _events(
         200, Whole(1, 10_000_000), "the same at once; more are refused as rate_limited"
     )
+    new_positions_per_hour: int = _events(
+        10,
+        Whole(1, 10_000_000),
+        "topics, and devices at each, that one user (or one address, where users are not known) begins to acknowledge per hour, in "
+        "the long run: what is acknowledged is kept for a month, and a full bucket forgets that of others",
+    )
+    new_positions_burst: int = _events(
+        1_000, Whole(1, 10_000_000), "the same at once; more are refused as rate_limited"
+    )
     max_event_topics: int = _events(
         10_000,
         Whole(1, 10_000_000),

@@ -7,18 +7,30 @@ from typing import Any
 
 from attack.arena import Arena
 from attack.rows import Expect, Row, refuses
-from attack.rows_users import ChangeRow, EntitledRow, Grant, a_user, enter, subscribe, token
+from attack.rows_users import ChangeRow, EntitledRow, Grant, a_user, enter, open_session, subscribe, token
 from attack.table_commands import BAD, BOOK, MAX_SAFE, VALUE, both
 from attack.table_maps import MAP, PRESENCE, PUT, StormRow
 
 EVENTS: dict[str, Any] = {"op": "subscribe", "channel": "events", "topics": ["desk.a"]}
 POST: dict[str, Any] = {"op": "publish", "topic": "desk.a", "event": "x", "data": 1}
-ACKNOWLEDGED = "each.*:device:all,shared.*:user:all"
+ACKNOWLEDGED = "each.*:device:all,shared.*:user:all,fresh.*:device:new"
 """``events_topics`` of the gateway that knows its users."""
 ALL: Grant = {
-    "channels": ["events", "map", "presence"], "topics": ["desk.*", "each.*", "shared.*"],
+    "channels": ["events", "map", "presence"], "topics": ["desk.*", "each.*", "shared.*", "fresh.*"],
     "publish": True, "write": True, "who": True,
 }  # fmt: skip
+BEGUN = 20
+PLACES = 40
+"""``new_positions_burst`` of that gateway; ``max_event_topics`` and ``max_maps``."""
+SETTINGS = (
+    *("--events-topics", ACKNOWLEDGED),
+    *("--new-positions-burst", str(BEGUN)),
+    *("--max-event-topics", str(PLACES)),
+    *("--max-maps", str(PLACES)),
+    *("--limits-exempt", "127.0.0.1/32"),
+)
+COUNTED = "127.0.1.9"
+"""An address that has limits there."""
 READ: Grant = ALL | {"publish": False, "write": False, "who": False}
 UNKNOWN_SUB = refuses("unknown_sub")
 
@@ -114,6 +126,62 @@ class OthersPositionRow(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DevicesRow(Row):
+    """A user who invents devices takes so many places in the bucket that all users share, and no more; those he has go on."""
+
+    format: str = "json"
+
+    def play(self, arena: Arena) -> None:
+        user = a_user()
+        command = EVENTS | {"topics": [f"fresh.{user}"]}
+        for number in (*range(BEGUN), 0, BEGUN, BEGUN - 1, BEGUN + 1):
+            with enter(arena, token(user, ALL), self.format) as client:
+                client.say(command | {"device": f"phone {number}"})
+                answer = client.until("subscribed", "error")
+                assert (answer.get("code") == "rate_limited") == (number >= BEGUN), (number, answer)
+        with enter(arena, token(a_user(), ALL), self.format) as other:
+            subscribe(other, command | {"device": "phone"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstAcksRow(Row):
+    """The same of one who invents topics, where a place is taken with the first acknowledgement."""
+
+    def play(self, arena: Arena) -> None:
+        user = a_user()
+        topics = [f"each.{user}.t{number}" for number in range(BEGUN + 1)]
+        with enter(arena, token(user, ALL)) as client:
+            client.say(*[POST | {"topic": topic} for topic in topics])
+            for _ in topics:
+                client.until("published")
+            client.say(EVENTS | {"topics": topics, "device": "phone"})
+            events = [client.until("event") for _ in topics]
+            for number, event in enumerate(events):
+                client.say({"op": "ack", "sub": event["sub"], "seq": event["seq"]})
+                answer = client.until("acknowledged", "error")
+                assert (answer.get("code") == "rate_limited") == (number == BEGUN), (number, answer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreedyRow(Row):
+    """A user who wants all topics, or maps, that a gateway keeps gets half of them, and another one gets his."""
+
+    command: dict[str, Any]
+
+    def play(self, arena: Arena) -> None:
+        user, had = a_user(), 0
+        with open_session(arena, token(user, ALL), address=COUNTED)[0] as client:
+            for number in range(PLACES):
+                client.say(self.command | {"topics": [f"desk.{user}.t{number}"]})
+                answer = client.until("subscribed", "error")
+                assert answer.get("code", "unavailable") == "unavailable", answer
+                had += answer["type"] == "subscribed"
+            assert 0 < had <= PLACES // 2, had
+            with open_session(arena, token(a_user(), ALL), address=COUNTED)[0] as other:
+                subscribe(other, self.command | {"topics": [f"desk.{user}.other"]})
+
+
+@dataclass(frozen=True, kw_only=True)
 class OthersKeyRow(Row):
     """Who knows the key of another's event, or change, cannot keep it from being stored by using the key first."""
 
@@ -203,6 +271,12 @@ OF_USERS: list[Row] = [
     OthersPositionRow(name="a position of another user", topic="shared.a"),
     OthersPositionRow(name="a position of another user's device of the same name", topic="each.a"),
     OthersPositionRow(name="a position of another device", topic="each.b", same_user=True),
+    *(DevicesRow(name=f"devices without end, {format}", format=format) for format in ("json", "msgpack")),
+    FirstAcksRow(name="acknowledged topics without end"),
+    *(
+        GreedyRow(name=f"all topics of {name}", command=command)
+        for name, command in (("events", EVENTS), ("maps", MAP), ("presence", PRESENCE))
+    ),
     OthersKeyRow(name="an event with another's key", command=POST, answer="published"),
     OthersKeyRow(name="a change with another's key", command=PUT, answer="stored"),
     *(UnreadRow(name=f"a conflict of a map that one may not read, {format}", format=format) for format in ("json", "msgpack")),

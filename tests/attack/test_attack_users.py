@@ -37,9 +37,10 @@ ROWS = [
 def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     """Its gateway knows one issuer for each algorithm, and lets nobody in without a token."""
     folder = tmp_path_factory.mktemp("users")
-    policies = ("--events-topics", table_topics.ACKNOWLEDGED)
     made = Arena(
-        folder, *forge.configure(folder), *policies, token=forge.token(exp=forge.claims()["exp"] + 3_600)
+        folder,
+        *(*forge.configure(folder), *table_topics.SETTINGS),
+        token=forge.token(exp=forge.claims()["exp"] + 3_600),
     )
     yield made
     made.stop()

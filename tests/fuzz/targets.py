@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from doubles import fuzz_targets
-from fuzz import readers
+from fuzz import entry, readers
 from support.websocket import BINARY, CLOSE, CONTINUATION, PING, TEXT, close_frame, frame
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -231,6 +231,8 @@ TARGETS: dict[str, FuzzTarget] = {
         FuzzTarget("commands_msgpack", msgpack_seeds, readers.read_msgpack_commands),
         FuzzTarget("extensions", extension_seeds, readers.read_extensions),
         FuzzTarget("upgrades", request_seeds, readers.answer_upgrade, longest=1024),
+        FuzzTarget("entry", entry.entry_seeds, entry.answer_entry, longest=1024),
+        FuzzTarget("counted_clients", entry.count_seeds, entry.count_clients, longest=256),
         FuzzTarget("admin_requests", request_seeds, readers.answer_admin, longest=1024),
         FuzzTarget("tokens", token_seeds, readers.read_token, longest=1024),
         FuzzTarget("claims", claim_seeds, readers.read_claim),

@@ -185,14 +185,17 @@ def test_a_client_of_a_proxy_on_this_machine_is_not_exempt(world: type[World]) -
     assert isinstance(on.enter("127.0.0.1", head=head), str)
 
 
+@pytest.mark.parametrize(
+    ("peer", "told"), [("10.0.0.1", "count as one address"), ("127.0.0.1", "have no limits")]
+)
 def test_a_proxy_that_names_nobody_is_told_of_once(
-    world: type[World], caplog: pytest.LogCaptureFixture
+    world: type[World], caplog: pytest.LogCaptureFixture, peer: str, told: str
 ) -> None:
-    on = world(proxies_trusted=("10.0.0.0/8",))
+    on = world(proxies_trusted=("10.0.0.0/8", "127.0.0.1/32"))
     for _ in range(3):
-        assert entered(on.enter("10.0.0.1")).address == parse_address("10.0.0.1")
+        assert entered(on.enter(peer)).address == parse_address(peer)
     assert len(caplog.messages) == 1
-    assert "proxy 10.0.0.1 sends no address in x-forwarded-for" in caplog.text
+    assert f"proxy {peer} sends no address in x-forwarded-for: all its clients {told}" in caplog.text
 
 
 def test_a_proxy_header_names_the_client_before_its_request(world: type[World]) -> None:

@@ -20,7 +20,7 @@ class Work:
     """Openings that end when they are told to; ``begun`` lists their names in order."""
 
     def __init__(self, **options: Any) -> None:
-        self.openings: Openings[str] = Openings(self.open_it, lambda name: name in self.open, **options)
+        self.openings: Openings[str, str] = Openings(self.open_it, lambda name: name in self.open, **options)
         self.open: set[str] = set()
         self.begun: list[str] = []
         self.ended: list[str] = []
@@ -28,7 +28,7 @@ class Work:
         self.lingers: asyncio.Event | None = None
         """If set, a cancelled opening ends no sooner."""
 
-    async def open_it(self, name: str) -> None:
+    async def open_it(self, name: str, asker: str) -> None:
         self.begun.append(name)
         gate = self.gates[name] = asyncio.get_running_loop().create_future()
         try:
@@ -305,7 +305,7 @@ def test_a_cancelled_opening_leaves_nothing_to_the_garbage_collector(run) -> Non
     class Mark:
         pass
 
-    async def open_it(name: str) -> None:
+    async def open_it(name: str, asker: str) -> None:
         mark, me = Mark(), asyncio.current_task()
         left.append(weakref.ref(mark))
         assert me is not None
