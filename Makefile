@@ -100,6 +100,7 @@ chaos: $(INSTALLED)  ## Ten minutes of faults on all parts, 500 clients that ver
 
 TOPICS ?= --seed 1 --minutes 10
 chaos-topics: $(INSTALLED)  ## Ten minutes of faults on events, maps and presence, three users on two devices (TOPICS="--seed 7"; reports/chaos-topics.html)
+	$(PYTEST) tests/chaos/test_topics_short.py -m complete
 	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m chaos.topic_run $(TOPICS)
 
 HOURS ?= 2

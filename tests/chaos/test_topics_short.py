@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import pytest
 
 from chaos import topic_journal as journal
 from chaos.topic_device import Device
@@ -19,6 +20,8 @@ from chaos.topic_truth import StreamTap
 from mdstream.bus import EmbeddedNats
 from mdstream.gateway import Gateway, GatewayConfig
 from support import tokens
+
+pytestmark = pytest.mark.complete  # on a busy machine it takes half a minute
 
 SETTLE_S, DEADLINE_S = 20.0, 60.0
 MORE = 8
