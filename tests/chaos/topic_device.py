@@ -170,7 +170,6 @@ class Device:
                 for hall, found in self.halls.items()
             },
             "duplicates": sum(each.duplicates for each in self.events.values()),
-            "gaps": self.client.stats.gaps,
             "refused": self.refused,
         }
 
