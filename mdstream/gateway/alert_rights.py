@@ -37,6 +37,8 @@ _LIVE: Final = f"{LIVE}.{MAPS.log(ALERTS)}."
 _RETRY_LEAST_S: Final = 0.5
 _RETRY_MOST_S: Final = 10.0
 _MOST_WANTED: Final = 65_536
+_MOST_TOPICS: Final = 1_000_000
+"""Users who have alerts; with more of them, the alerts of each who comes are looked at."""
 
 
 class AlertRights:
@@ -67,7 +69,7 @@ class AlertRights:
         if self._is_known and not self._topics:
             return
         topic = own_topic(identity.subject, ALERTS)
-        if topic is None or (self._is_known and topic not in self._topics):
+        if topic is None or not self._may_have(topic):
             return
         self._wanted.pop(topic, None)
         if len(self._wanted) < _MOST_WANTED:
@@ -76,6 +78,9 @@ class AlertRights:
             self._work()
 
     # ---- who has alerts
+
+    def _may_have(self, topic: str) -> bool:
+        return not self._is_known or topic in self._topics or len(self._topics) >= _MOST_TOPICS
 
     async def _learn(self, bus: Bus) -> None:
         await bus.subscribe(f"{_LIVE}*", self._hear)
@@ -96,7 +101,8 @@ class AlertRights:
         self._work()
 
     def _hear(self, subject: bytes, *_: object) -> None:
-        self._topics.add(subject.decode("ascii", "replace").removeprefix(f"{LIVE}.{MAPS.subject}."))
+        if len(self._topics) < _MOST_TOPICS:
+            self._topics.add(subject.decode("ascii", "replace").removeprefix(f"{LIVE}.{MAPS.subject}."))
 
     # ---- what they may see
 
