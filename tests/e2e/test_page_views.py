@@ -88,7 +88,11 @@ async def scroll_back(seen: Any, candles: list[list[int]]) -> None:
     await seen.page.keyboard.press("2")
     await seen.until(f"mdstream.bars.bars.at(-1)?.start >= {candles[-1][0]}")
     assert await seen.page.evaluate("mdstream.bars.bars.length") < len(candles)
-    box = await seen.page.locator(".chart .canvas").bounding_box()
+    chart = seen.page.locator(".chart .canvas")
+    await chart.focus()
+    for _ in range(4):  # a way of 1,600 candles is long
+        await seen.page.keyboard.press("-")
+    box = await chart.bounding_box()
     middle = box["y"] + box["height"] / 2
     while await seen.page.evaluate("mdstream.bars.bars[0].start") > candles[0][0]:
         await seen.page.mouse.move(box["x"] + 20, middle)
