@@ -231,6 +231,8 @@ _LEAST_MANY_MS = 100
 _MOST_WILDCARDS = 32
 _LEAST_DIGITS, _MOST_DIGITS = 3, 6
 OPS = tuple(_TYPES)
+_OF_FIELDS = ("Object contains unknown field", "Object missing required field")
+"""How msgspec begins what it says of fields."""
 _CHANNELS = tuple(Channel)
 _BAD_ID = "id is beyond 64 bits, which MessagePack has no integer for; a longer one can be a string"
 
@@ -322,7 +324,7 @@ class CommandReader:
         try:
             command: Any = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            raise CommandError(_code(str(error)), _explain(str(error))) from None
+            raise CommandError(_code(str(error)), _explain(str(error), kind)) from None
         if _is_beyond(command.id):
             raise _bad_value(_BAD_ID)
         if isinstance(command, SubscribeMany) and not command.interval_ms:
@@ -418,21 +420,42 @@ def _kind(value: object) -> type[Struct]:
     kind = _TYPES.get(op) if isinstance(op, str) else None
     if kind is None:
         raise CommandError(ErrorCode.UNKNOWN_OP, f"op is {shown(op)}; it must be one of {', '.join(OPS)}")
-    if kind is Subscribe and "channel" in value and value["channel"] not in _CHANNELS:
-        channels = ", ".join(Channel)
+    return _subscribe_kind(value) if kind is Subscribe else kind
+
+
+def _subscribe_kind(value: dict[object, object]) -> type[Struct]:
+    """Raises CommandError where there is no such channel, or none is named."""
+    channels = ", ".join(Channel)
+    if "channel" not in value:
+        raise CommandError(
+            ErrorCode.BAD_COMMAND, f"missing required field `channel`; it is one of {channels}"
+        )
+    if value["channel"] not in _CHANNELS:
         raise CommandError(
             ErrorCode.UNKNOWN_CHANNEL, f"channel is {shown(value['channel'])}; it must be one of {channels}"
         )
-    return _SUBSCRIBES.get(value.get("channel"), kind) if kind is Subscribe else kind
+    return _SUBSCRIBES.get(value["channel"], Subscribe)
 
 
 def _code(problem: str) -> ErrorCode:
-    fields = problem.startswith(("Object contains unknown field", "Object missing required field"))
-    return ErrorCode.BAD_COMMAND if fields else ErrorCode.BAD_VALUE
+    return ErrorCode.BAD_COMMAND if problem.startswith(_OF_FIELDS) else ErrorCode.BAD_VALUE
 
 
-def _explain(problem: str) -> str:
-    """``Expected `int`, got `bool` - at `$.depth``` → ``depth: expected `int`, was `bool```; cut to a bounded length."""
+def _explain(problem: str, kind: type[Struct]) -> str:
+    """``Expected `int`, got `bool` - at `$.depth``` → ``depth: expected `int`, was `bool```; cut to a bounded length. Of fields it says
+    also which ones there are."""
+    if problem.startswith(_OF_FIELDS):
+        return f"{_shorten(problem.removeprefix('Object ').removeprefix('contains '))}; {_fields(kind)}"
+    return _shorten(problem)
+
+
+def _fields(kind: type[Struct]) -> str:
+    """What a command of this kind may have besides ``op`` and ``id``."""
+    names = [name for name in kind.__struct_encode_fields__ if name != "id"]
+    return f"this command has {', '.join(names)}" if names else "this command has no fields of its own"
+
+
+def _shorten(problem: str) -> str:
     what, _, where = problem.partition(" - at ")
     what = (what[0].lower() + what[1:]).replace(", got ", ", was ")
     place = where.replace("`", "").removeprefix("$").removeprefix(".")

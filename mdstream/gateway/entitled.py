@@ -45,7 +45,9 @@ def check_may(identity: Identity, verb: Verb, channel: str, topic: str) -> None:
     """Raises CommandError ``not_entitled`` unless a user may do this with a topic. Asks nobody what exists."""
     if identity.entitlements.may(verb, channel, topic, identity.subject):
         return
-    raise CommandError(ErrorCode.NOT_ENTITLED, f"you may not {_DOES[verb]} {channel} of {topic}")
+    raise CommandError(
+        ErrorCode.NOT_ENTITLED, f"you may not {_DOES[verb]} {channel} of {topic}: no grant of yours allows it"
+    )
 
 
 _DOES = {Verb.READ: "read", Verb.PUBLISH: "publish", Verb.WRITE: "change", Verb.WHO: "see who is there in"}

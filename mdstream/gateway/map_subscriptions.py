@@ -224,9 +224,9 @@ class MapSubscriptions:
         if isinstance(command, SubscribeMap):
             told["prefix"] = command.prefix
         else:
-            told |= {"who": command.who, "join": command.join}
             if command.join:
                 self._join(session, each, topic, command)
+            told |= {"who": command.who, "join": topic.number in self._joined.get(session, ())}
         answer = messages.encode(session.format, told)
         if is_there:
             session.send_control(answer)

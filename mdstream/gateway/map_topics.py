@@ -161,7 +161,7 @@ class MapTopics:
 
     def _look_at(self, each: OpenMap) -> None:
         """Whether it is what the bus has, as far as can be known."""
-        is_lost = not (each.stream.bus.connected and each.reader.is_read)
+        is_lost = not each.stream.bus.connected or (each.was_read and not each.reader.is_read)
         if not each.stale_us and is_lost:
             each.stale_us = self._wall_us()
             self._told(each)

@@ -60,7 +60,6 @@ RESUMES: Final = [
     Channel.TRADES,
     Channel.TICKER,
     Channel.BOARD,
-    Channel.INSTRUMENTS,
     Channel.EVENTS,
     Channel.MAP,
     Channel.PRESENCE,

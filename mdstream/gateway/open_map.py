@@ -84,6 +84,8 @@ class OpenMap:
         """When the oldest change came that is in no whole map."""
         self.stale_us = 0
         """Since when it may be old, because NATS is away; 0: it is not."""
+        self.was_read = False
+        """Whether it was ever read: while it is opened for the first time, nothing is shown that could be old."""
         self.live_us = 0
         """When that ended."""
         self.is_busy = False
@@ -178,6 +180,7 @@ class OpenMap:
 
     def _show(self) -> None:
         """It was read."""
+        self.was_read = True
         self.changed_s = self._now_s() if self.reader.changes else None
         for view in self:
             self._publish(view)

@@ -237,9 +237,15 @@ def control() -> list[tuple[str, Object]]:
         "time": TS,
         "heartbeat_ms": 15_000,
     }
+    grown = {
+        **head,
+        "healthy_ms": 1_000,
+        "resumes": ["book", "trades", "ticker", "board", "events", "map", "presence"],
+    }
     no_id = {key: value for key, value in _subscribed().items() if key != "id"}
     return [
         ("welcome", {**head, "limits": _LIMITS}),
+        ("welcome, all keys", {**grown, "limits": _LIMITS}),
         ("subscribed to a book", _subscribed()),
         ("subscribed, resumed", _subscribed(resumed=True)),
         (
@@ -263,9 +269,13 @@ def control() -> list[tuple[str, Object]]:
         ("unsubscribed as asked", {"type": "unsubscribed", "id": 4, "subs": [7, 8], "reason": "requested"}),
         (
             "unsubscribed unasked",
-            {"type": "unsubscribed", "subs": [UINT32], "reason": "not entitled any more"},
+            {"type": "unsubscribed", "subs": [UINT32], "reason": "not_entitled"},
         ),
         ("unsubscribed, other decimals", {"type": "unsubscribed", "subs": [7, 8], "reason": "rescaled"}),
+        ("unsubscribed, overload", {"type": "unsubscribed", "subs": [7], "reason": "overload"}),
+        ("a token expires", {"type": "token_expiring", "expires": TS}),
+        ("authenticated", {"type": "authenticated", "id": 7, "expires": TS}),
+        ("authenticated, for ever", {"type": "authenticated", "id": 7, "expires": None}),
         ("drain", {"type": "drain", "reconnect_after_ms": 1375, "deadline_ms": 30_000}),
         *(
             (f"error {code}", {"type": "error", "id": 5, "code": code, "message": "why, in words"})

@@ -86,7 +86,7 @@ class Desk:
             "session": "s",
             "time": 1,
             "heartbeat_ms": HEARTBEAT_MS,
-            "resumes": ["book", "trades", "ticker", "board", "instruments", "events"],
+            "resumes": ["book", "trades", "ticker", "board", "events"],
         }
 
     def connect(self) -> None:

@@ -93,6 +93,13 @@ def test_defaults_may_be_spelled_out_for_every_channel() -> None:
         ({**BOOK, "deph": 20}, "bad_command", "unknown field `deph`"),
         ({**BOOK, "a\nb": 20}, "bad_command", r"unknown field `a\nb`"),
         ({"op": "recover", "sub": 1, "from": 1, "from_seq": 1}, "bad_command", "unknown field"),
+        ({"op": "subscribe", "topics": ["a"]}, "bad_command", "`channel`; it is one of book"),
+        (
+            {"op": "subscribe", "channel": "events", "topic": "a"},
+            "bad_command",
+            "unknown field `topic`; this command has channel, topics, device, resume",
+        ),
+        ({"op": "recover", "sub": 1}, "bad_command", "`from`; this command has sub, from"),
         ({"op": "Ping"}, "unknown_op", "op is 'Ping'; it must be one of subscribe,"),
         ({"op": None}, "unknown_op", "op is None"),
         ({"op": ["ping"]}, "unknown_op", "op is ['ping']"),
