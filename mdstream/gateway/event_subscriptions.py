@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mdstream.auth.topic_grants import Verb
@@ -150,11 +151,22 @@ class EventSubscriptions:
     async def _begin_once_open(
         self, session: Session, command: SubscribeEvents, names: Sequence[str]
     ) -> None:
+        with ExitStack() as held:
+            await self._open_and_begin(session, command, names, held)
+
+    async def _open_and_begin(
+        self, session: Session, command: SubscribeEvents, names: Sequence[str], held: ExitStack
+    ) -> None:
+        """``held``: topics that are open wait there for the others."""
         opened: list[_Opened] = []
         try:
             async with asyncio.timeout(self._config.open_timeout_ms / 1000):
                 for text, name in zip(command.topics, names, strict=True):
-                    opened.append(await self._open(session, command, text, name))
+                    topic = self._topics.find(name) or await self._topics.open(
+                        name, self._desk.counted(session)
+                    )
+                    held.enter_context(topic.held())
+                    opened.append(await self._open(session, command, text, topic))
         except TimeoutError:
             self._give_up(
                 session, command, opened, CommandError(ErrorCode.UNAVAILABLE, "NATS is slow; try again")
@@ -188,10 +200,11 @@ class EventSubscriptions:
             if each.position is not None and self._topics.positions is not None:
                 self._topics.positions.release(each.position)
 
-    async def _open(self, session: Session, command: SubscribeEvents, text: str, name: str) -> _Opened:
+    async def _open(
+        self, session: Session, command: SubscribeEvents, text: str, topic: EventTopic
+    ) -> _Opened:
         """Raises BusError, CommandError."""
-        topic = self._topics.find(name) or await self._topics.open(name, self._desk.counted(session))
-        policy = self._topics.policies.of(name)
+        policy = self._topics.policies.of(topic.name)
         how = self._how(session, policy, command)
         named = command.resume.get(text)
         if how == NONE:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -51,6 +52,7 @@ class EventTopic:
     __slots__ = (
         "asked_s",
         "asker",
+        "holds",
         "is_open",
         "is_planned",
         "log",
@@ -69,6 +71,8 @@ class EventTopic:
         self.topic = topic
         self.reader: NumberedReader | None = None
         self.is_open = False
+        self.holds = 0
+        """Commands that have found it open, and have not begun yet."""
         self.is_planned = False
         """What has come is sent in the next turn of the loop: all of one read together, of all topics."""
         self.looks = asyncio.Lock()
@@ -79,6 +83,15 @@ class EventTopic:
     @property
     def seq(self) -> int:
         return self.topic.seq
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """It is not given up meanwhile."""
+        self.holds += 1
+        try:
+            yield
+        finally:
+            self.holds -= 1
 
 
 class EventTopics:
@@ -294,7 +307,7 @@ class EventTopics:
         for topic in self:
             if topic.topic.subscribers:
                 topic.asked_s = _now_s()
-            elif topic.asked_s <= idle_before_s and topic.is_open:
+            elif topic.asked_s <= idle_before_s and topic.is_open and not topic.holds:
                 self._drop(topic)
 
     def _forget(self, topic: EventTopic) -> None:

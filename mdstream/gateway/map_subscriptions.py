@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -145,20 +146,21 @@ class MapSubscriptions:
         wanted: dict[str, tuple[int, int] | None],
         identity: Identity,
     ) -> None:
-        try:
-            asker = self._desk.counted(session)
-            found = [
-                await self._open(command.channel, topic, place, asker) for topic, place in wanted.items()
-            ]
-        except CommandError as error:
+        asker, found = self._desk.counted(session), []
+        with ExitStack() as held:
+            try:
+                for topic, place in wanted.items():
+                    found.append(await self._open(command.channel, topic, place, asker))
+                    held.enter_context(found[-1].held())
+            except CommandError as error:
+                if session.open:
+                    self._desk.refuse(session, command.id, error)
+                return
+            finally:
+                client_of(session).opening -= len(wanted)
+                self._desk.tally(session)
             if session.open:
-                self._desk.refuse(session, command.id, error)
-            return
-        finally:
-            client_of(session).opening -= len(wanted)
-            self._desk.tally(session)
-        if session.open:
-            self._turns.run(session, self._begin_all(session, command, found, wanted, identity))
+                self._turns.run(session, self._begin_all(session, command, found, wanted, identity))
 
     async def _open(
         self, channel: Channel, topic: str, place: tuple[int, int] | None, asker: Asker

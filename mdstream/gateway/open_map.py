@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mdstream.codes import ErrorCode
@@ -78,7 +79,7 @@ class OpenMap:
         self.asker = GATEWAY
         """For whom it was opened."""
         self.holds = 0
-        """Who needs it besides its views: sessions that are present, changes under way."""
+        """Who needs it besides its views: sessions that are present, changes under way, commands that wait for other maps."""
         self.asked_s = now_s()
         self.changed_s: float | None = None
         """When the oldest change came that is in no whole map."""
@@ -123,6 +124,15 @@ class OpenMap:
         return iter(list(self.views.values()))
 
     # ---- views
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """It is not given up meanwhile."""
+        self.holds += 1
+        try:
+            yield
+        finally:
+            self.holds -= 1
 
     def view(self, key: ViewKey, asker: Hashable = None) -> View:
         """The topic that shows this of it, which must be read. Raises CommandError ``limit_subscriptions`` where there are too many."""

@@ -155,7 +155,8 @@ class FirstAcksRow(Row):
             for _ in topics:
                 client.until("published")
             client.say(EVENTS | {"topics": topics, "device": "phone"})
-            events = [client.until("event") for _ in topics]
+            events = [client.until("event", "error") for _ in topics]
+            assert all(event["type"] == "event" for event in events), events
             for number, event in enumerate(events):
                 client.say({"op": "ack", "sub": event["sub"], "seq": event["seq"]})
                 answer = client.until("acknowledged", "error")

@@ -60,3 +60,26 @@ def test_one_who_asks_for_many_topics_does_not_hold_up_others(
             assert came == {f"slow.{number}" for number in range(MANY)}
 
     run(scenario())
+
+
+@pytest.mark.parametrize(("channel", "bound"), [("events", "max_event_topics"), ("map", "max_maps")])
+def test_what_a_command_has_opened_stays_until_it_has_begun(
+    run, nats_server, gateway, ws, channel: str, bound: str
+) -> None:
+    """Where a gateway is full, a topic that nobody asks for goes; those that wait for others of their command do not."""
+
+    async def scenario() -> None:
+        ask = {"op": "subscribe", "channel": channel}
+        async with gateway(nats_server.url, **{bound: 3}) as server:
+            client = await ws.open(server.port, "json")
+            client.send(ask | {"topics": ["old.a", "old.b"]})
+            subs = [(await client.until("subscribed"))["sub"] for _ in range(2)]
+            client.send({"op": "unsubscribe", "subs": subs})
+            client.send(ask | {"topics": ["new.a", "new.b", "new.c"]})
+            answers = [await client.until("subscribed") for _ in range(3)]
+            assert [each["topic"] for each in answers] == ["new.a", "new.b", "new.c"]
+            client.send(ask | {"topics": ["new.d"]})
+            refused = await client.until("error")
+            assert refused["code"] == "unavailable" and "end others" in refused["message"]
+
+    run(scenario())
