@@ -84,6 +84,11 @@ class EventTopic:
     def seq(self) -> int:
         return self.topic.seq
 
+    def clear(self) -> None:
+        """Call once it is over: topic and reader know each other, and would wait for the garbage collector."""
+        self.log.clear()
+        self.reader = None
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """It is not given up meanwhile."""
@@ -326,7 +331,7 @@ class EventTopics:
         task = asyncio.get_running_loop().create_task(reader.close())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: topic.log.clear())  # something may have come meanwhile
+        task.add_done_callback(lambda _: topic.clear())  # something may have come meanwhile
 
     async def close(self) -> None:
         """Stores what was acknowledged, and ends."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -81,5 +83,29 @@ def test_what_a_command_has_opened_stays_until_it_has_begun(
             client.send(ask | {"topics": ["new.d"]})
             refused = await client.until("error")
             assert refused["code"] == "unavailable" and "end others" in refused["message"]
+
+    run(scenario())
+
+
+def test_what_is_given_up_needs_no_garbage_collector(run, nats_server, gateway, ws) -> None:
+    """Ten thousand topics that one client asked for once would stay until a quiet moment."""
+
+    async def scenario() -> None:
+        async with gateway(nats_server.url) as server:
+            client = await ws.open(server.port, "json")
+            client.send({"op": "subscribe", "channel": "events", "topics": ["desk.a"]})
+            sub = (await client.until("subscribed"))["sub"]
+            client.send({"op": "unsubscribe", "subs": [sub]})
+            await client.until("unsubscribed")
+            topics = server._sessions.subscriptions.event_topics
+            followed = weakref.ref(topics.find("desk.a").reader)
+            gc.disable()
+            try:
+                topics._give_up(float("inf"))
+                async with asyncio.timeout(10):
+                    while followed() is not None:
+                        await asyncio.sleep(0.01)
+            finally:
+                gc.enable()
 
     run(scenario())
