@@ -1,4 +1,4 @@
-"""Messages from a client of one server to a client of another: mdstream beside Centrifugo, Socket.IO and nats-server's WebSocket.
+"""Messages from a client of one server to a client of another: mdstream next to Centrifugo, Socket.IO and nats-server's WebSocket.
 
 ``sh benchmarks/peers/setup.sh`` installs the others into build/peers; what is not installed is left out and said. Then
 ``python benchmarks/bench_peers.py``. Each system runs by itself, with two servers and what it has between them; the

@@ -1,1 +1,1 @@
-"""Other systems that bring messages from clients to clients, to be measured beside mdstream."""
+"""Other systems that bring messages from clients to clients, to be measured next to mdstream."""
