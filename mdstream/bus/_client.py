@@ -91,6 +91,8 @@ class TapClient(Client):
         """``compiled``: the compiled core reads market data, if it knows this nats-py."""
         super().__init__()
         self._taps = Handlers()
+        self._no_messages: asyncio.Queue[Msg] = asyncio.Queue()
+        """Of all that are tapped: nothing is ever put into it, and a queue for each would take 3 kB."""
         self._tap = None
         self._scheduler: FlushScheduler | None = None
         self._faults: list[Exception] = []
@@ -153,6 +155,7 @@ class TapClient(Client):
             raise errors.ConnectionClosedError
         self._sid += 1
         subscription = Subscription(self, self._sid, subject)
+        subscription._pending_queue = self._no_messages
         self._subs[self._sid] = subscription
         self._taps[self._sid] = handler
         # Without a connection nothing is sent: a reconnect subscribes to everything in _subs. A SUB in the backlog would

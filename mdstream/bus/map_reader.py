@@ -186,9 +186,13 @@ class MapReader:
     async def close(self) -> None:
         self._is_closed, self.is_read = True, False
         self._stream.readers.discard(self)
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
+        work, self._work = (
+            self._work,
+            None,
+        )  # a task that was cancelled keeps its frames, and they know this reader
+        if work is not None:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
         await self._end_changes()
 
     def restart(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -66,7 +65,9 @@ class NumberedReader:
         self._receive = receive
         self._restarted = restarted
         self._subscription: Subscription | None = None
-        self._held: deque[Numbered] = deque()
+        self._held: list[
+            Numbered
+        ] = []  # not a deque, which takes 760 bytes empty: there may be ten thousand readers
         self._is_open = False
         self._work: asyncio.Task[None] | None = None
 
@@ -94,9 +95,13 @@ class NumberedReader:
     async def close(self) -> None:
         self._is_open = False
         self._stream.remove(self)
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
+        work, self._work = (
+            self._work,
+            None,
+        )  # a task that was cancelled keeps its frames, and they know this reader
+        if work is not None:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             await self._stream.unsubscribe(subscription)
@@ -186,7 +191,7 @@ class NumberedReader:
     def _take_held(self) -> None:
         """Up to the first that leaves a hole."""
         while self._held and (self._held[0].seq <= self.seq or self._held[0].prev <= self.seq):
-            message = self._held.popleft()
+            message = self._held.pop(0)
             if message.seq > self.seq:
                 self._take(message)
 

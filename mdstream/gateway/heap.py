@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-WORTH_BYTES: Final = 16 << 20
+WORTH_BYTES: Final = 4 << 20
 """Less than this stays: it will be used again."""
 _STATM: Final = Path("/proc/self/statm")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")

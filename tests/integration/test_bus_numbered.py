@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -184,5 +186,28 @@ def test_another_stream_is_told(run, nats_server) -> None:
             again, reader = follow(made)
             await reader.open(0)
             assert again.payloads == [b"anew"]
+
+    run(scenario())
+
+
+def test_one_that_is_closed_while_it_asks_needs_no_garbage_collector(run, nats_server) -> None:
+    """A gateway that is busy does not collect for a long time, and may have thousands of them."""
+
+    async def scenario() -> None:
+        async with stream(nats_server) as (_, made):
+            _, reader = follow(made)
+            await reader.open()
+            gone = weakref.ref(reader)
+            gc.disable()
+            try:
+                reader.ask()
+                await asyncio.sleep(0)  # it asks now
+                await reader.close()
+                del reader
+                async with asyncio.timeout(10):
+                    while gone() is not None:
+                        await asyncio.sleep(0.01)
+            finally:
+                gc.enable()
 
     run(scenario())

@@ -143,6 +143,17 @@ def test_other_messages_are_nats_pys(session: Session) -> None:
     assert (session.client.stats["in_msgs"], session.client.stats["in_bytes"]) == (2, 6)
 
 
+def test_what_is_tapped_takes_no_queue_of_its_own() -> None:
+    """It would take 3 kB for each subject, and there are ten thousand."""
+
+    async def scenario() -> None:
+        made = client()
+        first, second = await made.tap("a", lambda *_: None), await made.tap("b", lambda *_: None)
+        assert first._pending_queue is second._pending_queue
+
+    asyncio.run(scenario())
+
+
 def test_a_handler_that_raises_is_told_of_and_the_rest_goes_on(session: Session) -> None:
     fault = ZeroDivisionError("a bug")
 
