@@ -52,7 +52,7 @@ class Price(NamedTuple):
         """Raises ValueError."""
         if not isinstance(text, str) or not _PRICE.fullmatch(text):
             raise ValueError(
-                'price must be an exact decimal as text, such as "64000.50": at most 34 digits, and 18 after the point'
+                'price must be an exact decimal as a string, such as "64000.50": at most 34 digits, and 18 after the point'
             )
         whole, _, fraction = text.partition(".")
         return cls(int(whole + fraction), -len(fraction))
@@ -101,7 +101,7 @@ class Fired(NamedTuple):
         if not all(type(each) is int and 0 <= each <= MAX_NUMBER for each in fired[:3]):
             raise ValueError(f"rev, count and ts of {FIRED} must be whole numbers")
         if not isinstance(fired.price, str) or type(fired.paused) is not bool:
-            raise ValueError(f"price of {FIRED} must be a text, and paused true or false")
+            raise ValueError(f"price of {FIRED} must be a string, and paused true or false")
         return fired
 
 
@@ -133,7 +133,7 @@ def read_alert(value: object) -> Alert:
     if type(once) is not bool:
         raise ValueError("once must be true or false")
     if not isinstance(note, str) or len(note) > MAX_NOTE:
-        raise ValueError(f"note must be a text of at most {MAX_NOTE} characters")
+        raise ValueError(f"note must be a string of at most {MAX_NOTE} characters")
     return Alert(
         _instrument(value["instrument"]),
         _one_of("on", value["on"], ON),
@@ -157,7 +157,7 @@ def read_new_alert(value: object) -> Alert:
 
 def _instrument(value: object) -> InstrumentId:
     if not isinstance(value, str):
-        raise ValueError("instrument must be a text such as SIM:BTC-USD")
+        raise ValueError("instrument must be a string such as SIM:BTC-USD")
     return InstrumentId.parse(value)
 
 

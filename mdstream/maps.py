@@ -178,7 +178,7 @@ def _read_pair(raw: Any) -> tuple[Any, int | None]:
 
 def _read_keys(raw: Any) -> tuple[str, ...]:
     if not isinstance(raw, list | tuple) or len(raw) > MAX_CHANGE_KEYS:
-        raise ValueError(f"delete is a list of at most {MAX_CHANGE_KEYS} keys")
+        raise ValueError(f"delete is an array of at most {MAX_CHANGE_KEYS} keys")
     return tuple(dict.fromkeys(map(check_key, raw)))
 
 
@@ -192,7 +192,7 @@ def _read_revs(name: str, raw: Any) -> dict[str, int]:
 
 def _read_text(name: str, raw: Any) -> str | None:
     if raw is not None and (not isinstance(raw, str) or len(raw) > MAX_BY):
-        raise ValueError(f"{name} is a text of at most {MAX_BY} characters, or left out")
+        raise ValueError(f"{name} is a string of at most {MAX_BY} characters, or left out")
     return raw
 
 
@@ -204,7 +204,7 @@ def _check_number(name: str, value: Any, least: int, most: int) -> None:
 def check_key(key: Any) -> str:
     """Raises ValueError."""
     if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY:
-        raise ValueError(f"a key is a text of 1 to {MAX_KEY} characters")
+        raise ValueError(f"a key is a string of 1 to {MAX_KEY} characters")
     return key
 
 
@@ -214,7 +214,7 @@ def check_value(value: Any) -> int:
     try:
         size = len(_to_msgpack(value))
     except (OverflowError, UnicodeEncodeError):
-        raise ValueError("a value holds a number beyond 64 bits, or a text that is no Unicode") from None
+        raise ValueError("a value holds a number beyond 64 bits, or a string that is no Unicode") from None
     if size > MAX_VALUE_BYTES:
         raise ValueError(f"a value has at most {MAX_VALUE_BYTES} bytes as MessagePack, this one has {size}")
     return size
@@ -225,7 +225,7 @@ def _check_plain(value: Any, deep: int) -> None:
         raise ValueError(f"a value is nested more than {MOST_DEEP} deep")
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
-            raise ValueError("a map in a value has keys that are no texts")
+            raise ValueError("a map in a value has keys that are no strings")
         for each in value.values():
             _check_plain(each, deep - 1)
     elif isinstance(value, list | tuple):
@@ -406,12 +406,12 @@ class MapState:
         """Takes the next page of a whole map, the first into an empty one. Raises ValueError, and is empty then, if it is none."""
         try:
             self._load(_from_msgpack(page), number)
-        except (msgspec.MsgspecError, TypeError, ValueError, IndexError, RecursionError) as error:
+        except (msgspec.MsgspecError, TypeError, ValueError, IndexError, RecursionError):
             self._entries.clear()
             self._nodes.clear()
             self._due.clear()
             self.seq = self.bytes = self.ts_us = 0
-            raise ValueError(f"this is no page of a whole map: {type(error).__name__}") from None
+            raise ValueError("this is no page of a whole map") from None
 
     def _load(self, page: list[Any], number: int) -> None:
         format, seq, ts_us, its_number, _, rows = page

@@ -20,8 +20,8 @@ from mdstream.alerts.follower import Follower, Sources
 from mdstream.alerts.maps import AlertMap, AlertMaps
 from mdstream.alerts.marks import Marks
 from mdstream.alerts.options import AlertOptions
-from mdstream.alerts.settling import Settling
-from mdstream.alerts.tasks import all_of, failure_in
+from mdstream.alerts.settling import IN_BULK, Settling
+from mdstream.alerts.tasks import all_of, failure_in, some_at_a_time
 from mdstream.alerts.watched import Slot, Watched
 from mdstream.bus import MD_LOG, MD_STATE, Bus, streams
 from mdstream.bus.alerts import MD_ALERTS, Record, forget, read_records
@@ -96,13 +96,15 @@ class Evaluation:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 await self._maps.begin()
-                for topic, key in self._records:
-                    self._spawn(self._settling.forget(topic, key, Slot()))
-                self._records.clear()
-                for work in (self._maps.work(), self._marks.work(), self._sweep()):
+                for work in (self._forget_left(), self._maps.work(), self._marks.work(), self._sweep()):
                     self._spawn(work)
         except BaseExceptionGroup as errors:
             raise failure_in(errors) from None
+
+    async def _forget_left(self) -> None:
+        """Records of alerts that nobody has any more."""
+        left, self._records = list(self._records), {}
+        await some_at_a_time(IN_BULK, left, lambda at: self._settling.forget(*at, Slot()))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(work)
@@ -237,7 +239,7 @@ class Evaluation:
     async def _forget_ended(self) -> None:
         """Records of alerts that were removed, once their crossings are told."""
         ended = [(at, each) for at, each in self._ended.items() if not each.slot.events]
-        await all_of(self._settling.forget(*at, each.slot) for at, each in ended)
+        await some_at_a_time(IN_BULK, ended, lambda each: self._settling.forget(*each[0], each[1].slot))
         for at, each in ended:
             if self._ended.get(at) is each and not each.slot.seq:
                 del self._ended[at]

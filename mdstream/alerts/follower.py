@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mdstream._core.codec.feed_decoder import SnapValue, decode_payload
+from mdstream.alerts.tasks import all_of
 from mdstream.alerts.tracks import BookTrack, Outcome, Track, TradeTrack
 from mdstream.alerts.watched import Crossing, Watched
 from mdstream.bus import Bus, subject
@@ -43,6 +44,8 @@ HELD_S: Final = 0.1
 BOOK_HOLE_S: Final = 12.0
 TRADE_HOLE_S: Final = 2.0
 """After this a message that nothing leads to is passed over, or numbers that are missing are given up."""
+IN_A_TURN: Final = 256
+"""Alerts that begin in one turn of the loop."""
 BEFORE_US: Final = 5_000_000
 """How much earlier than a snapshot the log is read: two streams, two clocks of the server's."""
 TRADES_BEFORE_US: Final = 60_000_000
@@ -83,7 +86,7 @@ class Follower:
         self._sources = sources
         self._subject = subject(instrument, stream)
         self._track: Track = BookTrack(str(instrument)) if stream == "book" else TradeTrack()
-        self._added: list[Watched] = []
+        self._added: dict[Watched, None] = {}
         self._scales: dict[int, int] = {}
         self._woken = asyncio.Event()
         self._quiet = 0
@@ -93,6 +96,9 @@ class Follower:
         self._place_seq = 0
         self._place: Place | None = None
         """What is stored next, once all alerts that were set before it are known."""
+        self._due: tuple[Place, list[Watched]] | None = None
+        """What is stored after that, and the alerts whose records must be stored before."""
+        self._is_due = asyncio.Event()
         self._stored = (0, -1)
         """What is stored of it."""
         self._placed_s = float("-inf")
@@ -105,13 +111,12 @@ class Follower:
 
     def add(self, watched: Watched) -> None:
         self.alerts.add(watched)
-        self._added.append(watched)
+        self._added[watched] = None
         self._wake()
 
     def remove(self, watched: Watched) -> None:
         self.alerts.discard(watched)
-        if watched in self._added:
-            self._added.remove(watched)
+        self._added.pop(watched, None)
         self._track.remove(watched)
 
     # ---- work
@@ -120,19 +125,25 @@ class Follower:
         sources = self._sources
         wake = await sources.bus.subscribe(self._subject, self._wake)
         try:
-            delay_s = OPEN_S
-            while not await self._open():
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, MOST_OPEN_S)
-            while True:
-                self._woken.clear()
-                before = self._track.at
-                has_more = await self._round()
-                self._quiet = 0 if self._track.at > before else self._quiet + 1
-                await self._keep_place()
-                await self._rest(has_more)
+            await self._keep_opening()
+            await all_of((self._follow(), self._keep_places()))
         finally:
             await self._unsubscribe(wake)
+
+    async def _keep_opening(self) -> None:
+        delay_s = OPEN_S
+        while not await self._open():
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, MOST_OPEN_S)
+
+    async def _follow(self) -> None:
+        while True:
+            self._woken.clear()
+            before = self._track.at
+            has_more = await self._round()
+            self._quiet = 0 if self._track.at > before else self._quiet + 1
+            self._note_place()
+            await self._rest(has_more)
 
     async def _rest(self, has_more: bool) -> None:
         """A message may come live before the log has it: so it is looked for a few times. What comes after a pause is read at once."""
@@ -159,20 +170,27 @@ class Follower:
     async def _round(self) -> bool:
         """Reads what the log has; returns whether it has more."""
         track, sources = self._track, self._sources
-        added, self._added = self._added, []
-        for watched in added:
-            if watched in self.alerts:
-                await self._settle(track.add(watched))
-        fresh = (
-            track.fresh
-        )  # of these nothing is unread that was stored before them, once the log has no more
+        await self._take_added()
+        fresh = track.fresh
+        # Of these nothing is unread that was stored before them, once the log has no more.
         batch = await sources.log.read(self._subject, track.at + 1)
         for number, message in enumerate(batch.messages):
             if not await self._take(message, batch.messages[number + 1 :]):
                 return True
         if not batch.has_more:
-            await self._settle(track.begin(fresh))
+            for at in range(0, len(fresh), IN_A_TURN):
+                await self._settle(track.begin(fresh[at : at + IN_A_TURN]))
+                await asyncio.sleep(0)
         return batch.has_more
+
+    async def _take_added(self) -> None:
+        """Thousands may come at once: others get their turn between them."""
+        added, self._added = self._added, {}
+        for number, watched in enumerate(added, 1):
+            if watched in self.alerts:
+                await self._settle(self._track.add(watched))
+            if number % IN_A_TURN == 0:
+                await asyncio.sleep(0)
 
     async def _settle(self, crossings: list[Crossing]) -> None:
         if crossings:
@@ -324,16 +342,27 @@ class Follower:
 
     # ---- where it stands
 
-    async def _keep_place(self) -> None:
-        """Now and then stores where it stood the last time: all alerts that were set before that are known and recorded by now."""
+    def _note_place(self) -> None:
+        """Now and then, where all crossings are told: what is stored next but one."""
         now_s = self._sources.now_s()
-        if now_s - self._placed_s < self._sources.place_s:
+        if self._is_due.is_set() or now_s - self._placed_s < self._sources.place_s:
             return
         self._placed_s = now_s
         changed = [each for each in self._track.joined if each.is_changed]
-        await self._sources.record(changed)
-        await self._store_place()
-        self._place = self._track.place(self._sources.log_us)
+        self._due = self._track.place(self._sources.log_us), changed
+        self._is_due.set()
+
+    async def _keep_places(self) -> None:
+        """Beside the reading, since thousands of records may have to be stored. Once they are, it stores where it stood the last time: all
+        alerts that were set before that are known and recorded by now."""
+        while True:
+            await self._is_due.wait()
+            assert self._due is not None
+            place, changed = self._due
+            await self._sources.record(changed)
+            await self._store_place()
+            self._place, self._due = place, None
+            self._is_due.clear()
 
     async def _store_place(self) -> None:
         if self._place is None or (self._place.log_us, self._place.at) == self._stored:

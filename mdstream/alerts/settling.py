@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from mdstream.alert import is_over
-from mdstream.alerts.tasks import all_of
+from mdstream.alerts.tasks import all_of, some_at_a_time
 from mdstream.alerts.watched import Crossing, Slot, Watched
 from mdstream.bus import Bus
 from mdstream.bus.alerts import (
@@ -25,6 +25,8 @@ from mdstream.bus.direct import DirectReader
 from mdstream.bus.events import event_subject
 
 AT_ONCE: Final = 64
+IN_BULK: Final = AT_ONCE // 2
+"""Of these at most so many at once for what no crossing waits for: thousands of records must not hold up one."""
 MOST_REMEMBERED: Final = 10_000
 
 
@@ -48,6 +50,7 @@ class Settling:
         self._at = at
         self._counters = counters
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._bulk = asyncio.Semaphore(IN_BULK)
         self._newest: dict[str, int] = {}
         """By topic: a number of an event, which is not beyond the newest one's."""
         self._locks: dict[str, asyncio.Lock] = {}
@@ -62,9 +65,9 @@ class Settling:
             by_topic.setdefault(topic, {}).setdefault(watched, []).append(event)
         await all_of(self._settle(topic, each) for topic, each in by_topic.items())
 
-    async def record(self, these: Iterable[Watched]) -> None:
-        """Returns once what is known of these alerts is stored."""
-        await all_of(self._record(each) for each in these)
+    async def record(self, these: Collection[Watched]) -> None:
+        """Returns once what is known of these alerts is stored, but of those that are gone. Crossings go before it."""
+        await some_at_a_time(IN_BULK, these, self._record_in_bulk)
 
     async def finish(self, record: Record) -> None:
         """Of a stored record: its events are stored, unless they were."""
@@ -75,7 +78,7 @@ class Settling:
 
     async def forget(self, topic: str, key: str, slot: Slot) -> None:
         """Removes a record, unless crossings are not told yet."""
-        async with slot.lock, self._slots:
+        async with self._bulk, slot.lock, self._slots:
             if not slot.events:
                 await forget(self._bus, record_subject(topic, key))
                 slot.seq, slot.current = 0, None
@@ -87,7 +90,7 @@ class Settling:
             for each in events.values():
                 for event in each:
                     event.after = last
-            await self.record(events)
+            await self._record_all(events)
             self._at("recorded")
             for watched, each in events.items():
                 for event in each:
@@ -96,12 +99,25 @@ class Settling:
         for watched in events:
             watched.is_changed = True
             self._told(watched)
-        await self.record(each for each in events if is_over(each.alert, each.state))
+        await self._record_all(each for each in events if is_over(each.alert, each.state))
         self._at("finished")
 
+    async def _record_all(self, these: Iterable[Watched]) -> None:
+        await all_of(self._record(each) for each in these)
+
     async def _record(self, watched: Watched) -> None:
+        async with watched.slot.lock:
+            await self._put(watched)
+
+    async def _record_in_bulk(self, watched: Watched) -> None:
+        """Unless that was done meanwhile."""
+        async with self._bulk, watched.slot.lock:
+            if watched.is_changed and not watched.is_gone:
+                await self._put(watched)
+
+    async def _put(self, watched: Watched) -> None:
         slot = watched.slot
-        async with slot.lock, self._slots:
+        async with self._slots:
             watched.is_changed = False
             slot.seq = await put_record(self._bus, slot.record(watched), expected_seq=slot.seq)
 

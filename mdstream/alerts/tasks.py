@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from typing import Any, TypeVar
 
 from mdstream.errors import BusConflict, BusError
+
+T = TypeVar("T")
 
 
 async def all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -17,6 +19,19 @@ async def all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
                 tasks.create_task(work)
     except BaseExceptionGroup as errors:
         raise failure_in(errors) from None
+
+
+async def some_at_a_time(
+    most: int, these: Collection[T], work: Callable[[T], Coroutine[Any, Any, None]]
+) -> None:
+    """As ``all_of``, of what may be many: one after the other, ``most`` of them at once."""
+    left = iter(these)
+
+    async def take() -> None:
+        for each in left:
+            await work(each)
+
+    await all_of(take() for _ in range(min(most, len(these))))
 
 
 def failure_in(errors: BaseExceptionGroup[BaseException]) -> BaseException:

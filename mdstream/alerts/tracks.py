@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from itertools import islice
 from typing import Any, Final
 
 from mdstream._core.codec.feed_decoder import BookValue, SnapValue, TradeValue, decode_payload
@@ -120,7 +121,7 @@ class Track:
         at = bisect_right(self._recent, watched.put_us, key=_stored) - 1
         if at < 0:
             return self._join(watched, self._seen, late=True)
-        missed = [seen for _, seen in self._recent][at:]
+        missed = [seen for _, seen in islice(self._recent, at, None)]
         crossings = self._join(watched, missed[0])
         for seen in missed[1:]:
             if seen is not None and watched in self._joined:

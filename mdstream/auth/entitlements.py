@@ -281,7 +281,7 @@ def _map(place: str, raw: object, required: Sequence[str], known: Sequence[str])
 
 def _list(place: str, raw: object, most: int, least: int = 0) -> list[Any]:
     if not isinstance(raw, list) or not least <= len(raw) <= most:
-        raise ValueError(f"{place} must be a list with {least} to {most} entries")
+        raise ValueError(f"{place} must be an array with {least} to {most} entries")
     return raw
 
 

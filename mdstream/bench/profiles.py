@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from mdstream.errors import ConfigError
 from mdstream.model import DEPTHS, INTERVALS_MS
+from mdstream.wording import explained
 
 Channel = Literal["book", "trades", "ticker"]
 Kind = Literal["stream", "idle", "storm", "slow", "reconnect", "ingest"]
@@ -305,17 +306,10 @@ def _made(table: Mapping[str, Any], place: str) -> Profile:
     try:
         profile = msgspec.convert(table, Profile)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{place}: {_readable(str(error))}") from None
+        raise ConfigError(f"{place}: {explained(error)}") from None
     for problem in _problems(profile):
         raise ConfigError(f"{place}: {problem}")
     return profile
-
-
-def _readable(message: str) -> str:
-    """msgspec writes ``Expected `int` >= 1 - at `$.symbols```; we write the key first."""
-    what, at, path = message.partition(" - at `$.")
-    what = what[0].lower() + what[1:]
-    return f"{path.rstrip('`')}: {what}" if at else what
 
 
 def _problems(profile: Profile) -> Iterable[str]:

@@ -21,6 +21,7 @@ import msgspec
 
 from mdstream.bench.profiles import Profile
 from mdstream.errors import BenchError
+from mdstream.wording import explained
 
 SCHEMA = 1
 KIND = "mdstream-bench"
@@ -293,7 +294,7 @@ def read(file: Path) -> Result:
     try:
         return msgspec.json.decode(raw, type=Result)
     except msgspec.DecodeError as error:
-        raise BenchError(f"{file} is damaged: {error}") from None
+        raise BenchError(f"{file} is damaged: {explained(error)}") from None
 
 
 class _Head(msgspec.Struct):

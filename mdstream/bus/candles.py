@@ -26,6 +26,7 @@ from mdstream.bus.subjects import encode_token, parse_subject
 from mdstream.candle import SPANS, Candle
 from mdstream.errors import BusError
 from mdstream.model import MAX_EXPONENT, MAX_NUMBER, InstrumentId
+from mdstream.wording import explained, shown
 
 if TYPE_CHECKING:
     from mdstream.bus.connection import Bus
@@ -205,7 +206,7 @@ def _read(decode: Callable[[bytes | msgspec.Raw], T], payload: bytes | msgspec.R
     try:
         return decode(payload)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise ValueError(f"this is no message of statistics: {error}") from None
+        raise ValueError(f"this is no message of statistics: {explained(error)}") from None
 
 
 def _summary(told: _Told) -> Summary:
@@ -221,8 +222,8 @@ def _values(payload: bytes) -> list[list[Any]]:
     unpacker.feed(payload)
     try:
         values = list(unpacker)
-    except (msgpack.UnpackException, ValueError, RecursionError) as error:
-        raise ValueError(f"this is no MessagePack: {error!r}") from None
+    except (msgpack.UnpackException, ValueError, RecursionError):
+        raise ValueError("this is no MessagePack") from None
     if not values or not all(isinstance(value, list) for value in values):
         raise ValueError("a message on the subjects of candles holds arrays")
     return values
@@ -241,7 +242,7 @@ def _candle(row: Any) -> Candle:
 def _check_numbers(*values: Any) -> None:
     for value in values:
         if type(value) is not int or abs(value) > MAX_NUMBER:
-            raise ValueError(f"{value!r:.40} is no whole number of at most {MAX_NUMBER}")
+            raise ValueError(f"{shown(value)} is no whole number of at most {MAX_NUMBER}")
 
 
 # ---- the stream

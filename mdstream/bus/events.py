@@ -18,6 +18,7 @@ from mdstream.bus.stream_publisher import Outcome
 from mdstream.bus.streams import explain
 from mdstream.bus.topic_streams import EVENT_SUBJECT, MD_EVENTS
 from mdstream.errors import PayloadError
+from mdstream.wording import explained
 
 if TYPE_CHECKING:
     from mdstream.bus.connection import Bus
@@ -115,7 +116,7 @@ def decode_event(payload: bytes) -> Event:
             raise ValueError("it is nested too deep")
         check_event(told.type, told.data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise PayloadError(f"this is no event: {error}") from None
+        raise PayloadError(f"this is no event: {explained(error)}") from None
     if told.sender is not None and (len(told.sender) > MAX_SENDER or not told.sender.isprintable()):
         raise PayloadError(f"sender must be at most {MAX_SENDER} printable characters")
     return Event(told.type, told.data, told.sender)

@@ -180,11 +180,16 @@ class MapReader:
                 self._is_stale = False
                 await self._end_changes()
                 await self._load()
+            if self._is_closed:  # meanwhile: nobody else would end what was begun
+                await self._end_changes()
+                return
             self.is_read = True
             self._ready()
 
     async def close(self) -> None:
+        """It tells nobody anything any more: whoever owns it, and it, would wait for the garbage collector."""
         self._is_closed, self.is_read = True, False
+        self._began, self._followed, self._ready = _begin_nothing, _tell_nobody, _tell_nobody
         self._stream.readers.discard(self)
         work, self._work = (
             self._work,
@@ -264,3 +269,9 @@ class MapReader:
             self._has_told = True
             log.warning("map %s: message %d is no change: %s", self.topic, message.seq, error)
         self._followed(None, Applied(Outcome.INVALID))
+
+
+async def _begin_nothing() -> None: ...
+
+
+def _tell_nobody(*_: object) -> None: ...

@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 
 from mdstream.errors import PayloadError
+from mdstream.wording import written
 
 SHOWN = 60
 """Characters of a value that are shown."""
@@ -101,7 +102,7 @@ def _value_at(payload: bytes, byte: int) -> str:
         value: Any = unpacker.unpack()
     except (ValueError, msgpack.UnpackException):
         return f"bytes {rest[:8].hex(' ')}" if rest else "nothing"
-    return _shown(repr(value))
+    return _shown(written(value))
 
 
 def _shown(text: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from mdstream.alerts import AlertOptions, AlertWatcher
 from mdstream.bus import BusOptions, connect
 from mdstream.bus.topic_streams import TopicStreamOptions
 from mdstream.cli.alerts_metrics import AlertsMetrics
-from mdstream.cli.client_options import duration_s, run_until_signal
+from mdstream.cli.client_options import duration_s
 from mdstream.cli.service import Service
-from mdstream.errors import ConfigError, MdstreamError
-from mdstream.feeds import _cli
 
 _service = Service("alerts", 8084)
 
@@ -35,10 +34,8 @@ exit codes: 2 wrong usage or no NATS, 130 and 143 stopped by a signal
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    _cli.configure(parser, "Watches the price alerts of all users, and tells each crossing once.")
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
-    add = parser.add_argument_group("alerts").add_argument
+    about = "Watches the price alerts of all users, and tells each crossing once."
+    add = _service.configure(parser, about, _EPILOG)
     add(
         "--lease",
         metavar="TIME",
@@ -46,28 +43,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=2.0,
         help="how long one that was killed is waited for: 500ms to 10m (default: 2s)",
     )
-    _service.add_metrics(add)
 
 
 def run(args: argparse.Namespace) -> int:
     if not LEAST_LEASE_S <= args.lease <= MOST_LEASE_S:
         return _service.fail(f"--lease is {args.lease:g} s; it must be 500ms to 10m")
-    try:
-        _cli.configure_log(args)
-        bus_options = _cli.bus_options(args, "mdstream alerts")
-    except ConfigError as error:
-        return _service.fail(str(error))
+    return _service.run(args, partial(_serve, args))
+
+
+async def _serve(args: argparse.Namespace, bus_options: BusOptions) -> int:
     events = TopicStreamOptions(replicas=bus_options.streams.replicas)
-    return run_until_signal(_run(bus_options, AlertOptions(lease_s=args.lease, events=events), args.metrics))
-
-
-async def _run(bus_options: BusOptions, options: AlertOptions, metrics: tuple[str, int] | None) -> int:
-    try:
-        async with await connect(bus_options) as bus, AlertWatcher(bus, options) as watcher:
-            _service.log.info("watching alerts at NATS at %s", bus_options.where)
-            await _service.work(AlertsMetrics(watcher, lambda: bus.connected), metrics, lambda: _say(watcher))
-    except MdstreamError as error:
-        return _service.fail(str(error))
+    options = AlertOptions(lease_s=args.lease, events=events)
+    async with await connect(bus_options) as bus, AlertWatcher(bus, options) as watcher:
+        _service.log.info("watching alerts at NATS at %s", bus_options.where)
+        metrics = AlertsMetrics(watcher, lambda: bus.connected)
+        await _service.work(metrics, args.metrics, lambda: _say(watcher))
     return 0
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from mdstream.auth.patterns import ANY
 from mdstream.bus import BusOptions, connect
 from mdstream.candles import CandleOptions, CandleWriter
 from mdstream.candles.writer import KEEP, LEAST_KEEP
 from mdstream.cli.candles_metrics import CandlesMetrics
-from mdstream.cli.client_options import duration_s, positive, run_until_signal
+from mdstream.cli.client_options import duration_s, positive
 from mdstream.cli.service import Service
-from mdstream.errors import ConfigError, MdstreamError
-from mdstream.feeds import _cli
 
 _service = Service("candles", 8083)
 
@@ -30,13 +29,10 @@ exit codes: 2 wrong usage or no NATS, 130 and 143 stopped by a signal
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    _cli.configure(
-        parser,
-        "Writes candles of 1s, 1m, 5m, 15m, 1h and 1d, and statistics of the last 24 hours, from all trades.",
+    about = (
+        "Writes candles of 1s, 1m, 5m, 15m, 1h and 1d, and statistics of the last 24 hours, from all trades."
     )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
-    add = parser.add_argument_group("candles").add_argument
+    add = _service.configure(parser, about, _EPILOG)
     add(
         "--instruments",
         metavar="PATTERN,…",
@@ -58,7 +54,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=KEEP,
         help=f"messages of each instrument and span that MD_CANDLES keeps, if it is made now; at least {LEAST_KEEP} (default: {KEEP})",
     )
-    _service.add_metrics(add)
 
 
 def _patterns(text: str) -> tuple[str, ...]:
@@ -68,29 +63,20 @@ def _patterns(text: str) -> tuple[str, ...]:
 def run(args: argparse.Namespace) -> int:
     if args.keep < LEAST_KEEP:
         return _service.fail(f"--keep is {args.keep}; a day of minutes needs {LEAST_KEEP}")
-    try:
-        _cli.configure_log(args)
-        bus_options = _cli.bus_options(args, "mdstream candles")
-        options = CandleOptions(args.instruments, args.interval, keep=args.keep)
-    except ConfigError as error:
-        return _service.fail(str(error))
-    return run_until_signal(_run(bus_options, options, args.metrics))
+    return _service.run(args, partial(_serve, args))
 
 
-async def _run(bus_options: BusOptions, options: CandleOptions, metrics: tuple[str, int] | None) -> int:
-    try:
-        async with await connect(bus_options) as bus:
-            try:
-                writer = CandleWriter(bus, options)
-            except ValueError as error:
-                return _service.fail(f"--instruments {error}")
-            async with writer:
-                _service.log.info("writing candles to NATS at %s", bus_options.where)
-                await _service.work(
-                    CandlesMetrics(writer, lambda: bus.connected), metrics, lambda: _say(writer)
-                )
-    except MdstreamError as error:
-        return _service.fail(str(error))
+async def _serve(args: argparse.Namespace, bus_options: BusOptions) -> int:
+    options = CandleOptions(args.instruments, args.interval, keep=args.keep)
+    async with await connect(bus_options) as bus:
+        try:
+            writer = CandleWriter(bus, options)
+        except ValueError as error:
+            return _service.fail(f"--instruments {error}")
+        async with writer:
+            _service.log.info("writing candles to NATS at %s", bus_options.where)
+            metrics = CandlesMetrics(writer, lambda: bus.connected)
+            await _service.work(metrics, args.metrics, lambda: _say(writer))
     return 0
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from mdstream.bus import BusOptions
+from mdstream.cli.client_options import run_until_signal
 from mdstream.cli.commands import EXIT_USAGE
-from mdstream.errors import ConfigError
+from mdstream.errors import ConfigError, MdstreamError
+from mdstream.feeds import _cli
 from mdstream.gateway.hosts import Hosts, hosts_of
 from mdstream.gateway.http_listener import HttpListener, Page
 from mdstream.gateway.http_messages import RequestLine
@@ -31,6 +35,15 @@ class Service:
         self.log = logging.getLogger(f"mdstream.{name}")
         self._example_port = example_port
 
+    def configure(self, parser: argparse.ArgumentParser, about: str, epilog: str) -> Callable[..., Any]:
+        """The options of NATS, and ``--metrics``; returns what adds the command's own."""
+        _cli.configure(parser, about)
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.epilog = epilog
+        add: Callable[..., Any] = parser.add_argument_group(self.name).add_argument
+        self.add_metrics(add)
+        return add
+
     def add_metrics(self, add: Callable[..., Any]) -> None:
         """The option ``--metrics``."""
         add(
@@ -39,6 +52,21 @@ class Service:
             type=read_address,
             help=f"serve /metrics for Prometheus, and /healthz, there, such as 127.0.0.1:{self._example_port} (default: nowhere)",
         )
+
+    def run(self, args: argparse.Namespace, serve: Callable[[BusOptions], Coroutine[Any, Any, int]]) -> int:
+        """Serves until a signal comes; returns the exit code."""
+        try:
+            _cli.configure_log(args)
+            bus_options = _cli.bus_options(args, f"mdstream {self.name}")
+        except ConfigError as error:
+            return self.fail(str(error))
+        return run_until_signal(self._guarded(serve(bus_options)))
+
+    async def _guarded(self, work: Coroutine[Any, Any, int]) -> int:
+        try:
+            return await work
+        except MdstreamError as error:
+            return self.fail(str(error))
 
     async def work(
         self, collector: Collector, metrics: tuple[str, int] | None, say: Callable[[], object]

@@ -35,6 +35,7 @@ from mdstream.client.events import (
 )
 from mdstream.client.protocol import Command
 from mdstream.errors import ProtocolViolation
+from mdstream.wording import explained
 
 log = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ class JsonCodec:
         except (msgspec.DecodeError, ValueError) as error:
             if _is_unknown(payload):
                 return []
-            raise ProtocolViolation(f"JSON message of {len(payload)} bytes: {error}") from error
+            raise ProtocolViolation(f"JSON message of {len(payload)} bytes: {explained(error)}") from error
         return [] if event is None else [event]
 
     def encode(self, command: Command) -> bytes:

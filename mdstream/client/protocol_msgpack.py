@@ -11,6 +11,7 @@ import msgspec
 from mdstream.client.events import Control, Data, Event
 from mdstream.client.protocol import Command
 from mdstream.errors import ProtocolViolation
+from mdstream.wording import explained, kind_of
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class MsgpackCodec:
         except msgpack.OutOfData as error:
             raise _violation(payload, values, "it is cut short") from error
         except (ValueError, msgpack.UnpackException, msgspec.ValidationError) as error:
-            raise _violation(payload, values, str(error) or type(error).__name__) from error
+            raise _violation(payload, values, explained(error) or "it is no MessagePack") from error
         return events
 
 
@@ -71,4 +72,4 @@ def _typed(value: Any) -> Event | None:
             return cast(Event, msgspec.convert(value, cast(Any, Control)))
         log.debug("ignoring a message of unknown type %r", value["type"])
         return None
-    raise ValueError(f"it is neither a data array nor a map with a type: {str(value)[:80]}")
+    raise ValueError(f"it is neither a data array nor a map with a type, but {kind_of(value)}")

@@ -54,7 +54,7 @@ def _fields(ref: Ref) -> dict[str, Any]:
 
 def _check_name(instrument: InstrumentId, name: object) -> None:
     if not isinstance(name, str):
-        raise FeedError(f"{instrument}: name {name!r} is a {type(name).__name__}; it is a string")
+        raise FeedError(f"{instrument}: name {name!r} is no string")
     size = len(name.encode(errors="surrogatepass"))
     if size > MAX_TEXT_BYTES:
         raise FeedError(

@@ -24,7 +24,7 @@ def size_exp_for(largest: DecimalLike, finest: int = -MAX_EXPONENT) -> int:
     """
     size = exact(largest)
     if size is None:
-        raise FeedError(f"{largest!r} is no exact number; give a Decimal, a string or an int")
+        raise FeedError(f"{largest!r} is no exact number; give a Decimal, a string or an integer")
     for exp in range(finest, 1):
         if abs(size) * HEADROOM <= Decimal(MAX_NUMBER).scaleb(exp, _EXACT):
             return exp

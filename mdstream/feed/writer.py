@@ -208,8 +208,8 @@ class InstrumentWriter:
             return trade_id
         if isinstance(trade_id, bool) or not isinstance(trade_id, int) or abs(trade_id) > MAX_NUMBER:
             raise FeedError(
-                f"{self.id}: trade id {trade_id!r} is neither a str nor an int within ±{MAX_NUMBER} "
-                "(pass larger ones as str: JavaScript would round them)"
+                f"{self.id}: trade id {trade_id!r} is neither a string nor an integer within ±{MAX_NUMBER} "
+                "(pass larger ones as strings: JavaScript would round them)"
             )
         return trade_id
 
@@ -227,7 +227,7 @@ class InstrumentWriter:
             allowed = ", ".join(VenueState)
             raise FeedError(f"{self.id}: state {state!r} is none of {allowed}") from None
         if not isinstance(reason, str):
-            raise FeedError(f"{self.id}: reason {reason!r} is a {type(reason).__name__}; it is a string")
+            raise FeedError(f"{self.id}: reason {reason!r} is no string")
         ts_us = self._given_time(ts_us)
         self.state, self.reason = state, _cut(reason)
         if self.reason != reason:
@@ -402,7 +402,7 @@ class InstrumentWriter:
             numbers = flat
             for number in numbers:
                 if type(number) is not int:
-                    raise FeedError(f"{self.id}: {side} {number!r} is not an integer; ticks and lots are int")
+                    raise FeedError(f"{self.id}: {side} {number!r} is not an integer; ticks and lots are")
         if not numbers:
             return
         if len(numbers) % 2:

@@ -8,8 +8,8 @@ from mdstream.alert import Alert, read_new_alert
 from mdstream.auth.entitlements import MAX_MS
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
-from mdstream.gateway.control_decoder import shown
 from mdstream.model import Channel
+from mdstream.wording import shown
 
 if TYPE_CHECKING:
     from mdstream.auth.entitlements import Entitlements

@@ -14,6 +14,7 @@ from mdstream.errors import ConfigError
 from mdstream.gateway.limit_settings import LimitSettings
 from mdstream.gateway.origin import OriginRule
 from mdstream.gateway.settings import ExistingFile, Group, Switch, Text, Whole
+from mdstream.wording import written
 
 AUDIENCE: Final = "mdstream"
 _SOURCES: Final = ("key_file", "secret_file", "jwks_file", "jwks_url")
@@ -33,7 +34,7 @@ class Names:
         names = [raw] if isinstance(raw, str) else raw
         if not isinstance(names, list) or not names or not all(map(_is_word, names)):
             raise ValueError(
-                f"is {raw!r}; it must be a string, or a list of strings, printable and without commas"
+                f"is {written(raw)}; it must be a string, or a list of strings, printable and without commas"
             )
         return tuple(names)
 
@@ -73,7 +74,7 @@ class HttpUrl:
 
     def read(self, raw: object) -> str:
         if not isinstance(raw, str):
-            raise ValueError(f"is {raw!r}; it must be a URL")
+            raise ValueError(f"is {written(raw)}; it must be a URL")
         try:
             check_url(raw)
         except ValueError as error:

@@ -10,9 +10,10 @@ from mdstream.gateway import messages
 from mdstream.gateway.budget import Cost
 from mdstream.gateway.candle_topics import INTERVAL_MS, CandleTopic, CandleTopics
 from mdstream.gateway.clients import charge_work, client_of
-from mdstream.gateway.commands import CommandId, SubscribeCandles
+from mdstream.gateway.commands import SubscribeCandles
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
+from mdstream.gateway.desk import Desk
 from mdstream.gateway.entitled import check_instruments
 from mdstream.model import Channel
 
@@ -27,20 +28,14 @@ LEVELS_TO_READ: Final = 2_000
 """What it costs to read candles that nobody else looks at."""
 
 
-class Desk(Protocol):
-    """What is used of ``Subscriptions``."""
-
-    def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
-    def check_more(self, session: Session, new: int) -> None: ...
-    def tally(self, session: Session) -> None: ...
-    def later(self, session: Session, task: asyncio.Task[None]) -> None: ...
+class CandleDesk(Desk, Protocol):
     def count_begin(self, session: Session, topic: Topic) -> None: ...
 
 
 class CandleSubscriptions:
     """Answers ``subscribe`` to candles, and ``recover``."""
 
-    def __init__(self, config: GatewayConfig, hub: Hub, topics: CandleTopics, desk: Desk) -> None:
+    def __init__(self, config: GatewayConfig, hub: Hub, topics: CandleTopics, desk: CandleDesk) -> None:
         self._config = config
         self._hub = hub
         self._topics = topics

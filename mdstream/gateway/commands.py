@@ -6,7 +6,8 @@ The usual command is decoded by msgspec; everything else goes to the strict deco
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, TypeAlias
+from functools import cache
+from typing import Annotated, Any, Final, TypeAlias, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -20,9 +21,10 @@ from mdstream.candle import MAX_HISTORY, SPANS
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.control_decoder import JSON, MAX_VALUES, decode_strictly, first_repeated, shown
+from mdstream.gateway.control_decoder import JSON, MAX_VALUES, decode_strictly, first_repeated
 from mdstream.gateway.map_commands import Put, SubscribeMap, SubscribePresence
 from mdstream.model import MAX_NUMBER, Channel, InstrumentId, are_instruments
+from mdstream.wording import kind_of, problem_of, shown, with_path
 
 _SHORT = 4096
 """Longer messages are rare, and may hold numbers of more digits than Python likes to read."""
@@ -231,8 +233,9 @@ _LEAST_MANY_MS = 100
 _MOST_WILDCARDS = 32
 _LEAST_DIGITS, _MOST_DIGITS = 3, 6
 OPS = tuple(_TYPES)
-_OF_FIELDS = ("Object contains unknown field", "Object missing required field")
-"""How msgspec begins what it says of fields."""
+_OF_FIELDS = ("unknown field", "missing required field")
+_OF_A_KEY = "[...]"
+"""In a path of msgspec's: some value of a map."""
 _CHANNELS = tuple(Channel)
 _BAD_ID = "id is beyond 64 bits, which MessagePack has no integer for; a longer one can be a string"
 
@@ -324,7 +327,7 @@ class CommandReader:
         try:
             command: Any = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            raise CommandError(_code(str(error)), _explain(str(error), kind)) from None
+            raise _refused(error, kind, value) from None
         if _is_beyond(command.id):
             raise _bad_value(_BAD_ID)
         if isinstance(command, SubscribeMany) and not command.interval_ms:
@@ -413,7 +416,7 @@ class CommandReader:
 def _kind(value: object) -> type[Struct]:
     """The type of the command, by its ``op``; checks ``channel`` too. Raises CommandError."""
     if not isinstance(value, dict):
-        raise CommandError(ErrorCode.BAD_COMMAND, f"a command is a map with `op`, not {_type_name(value)}")
+        raise CommandError(ErrorCode.BAD_COMMAND, f"a command is a map with `op`, not {kind_of(value)}")
     if "op" not in value:
         raise CommandError(ErrorCode.BAD_COMMAND, f"the command has no `op`; it is one of {', '.join(OPS)}")
     op = value["op"]
@@ -437,31 +440,39 @@ def _subscribe_kind(value: dict[object, object]) -> type[Struct]:
     return _SUBSCRIBES.get(value["channel"], Subscribe)
 
 
-def _code(problem: str) -> ErrorCode:
-    return ErrorCode.BAD_COMMAND if problem.startswith(_OF_FIELDS) else ErrorCode.BAD_VALUE
+def _refused(error: msgspec.ValidationError, kind: type[Struct], value: Any) -> CommandError:
+    """``depth: must be an integer, not a boolean``. Of fields it says also which ones there are."""
+    path, what = problem_of(error)
+    if what.startswith(_OF_FIELDS):
+        return CommandError(ErrorCode.BAD_COMMAND, f"{with_path(path, what)}; {_fields(kind)}")
+    if _OF_A_KEY in path:
+        path = _with_key(path, kind, value)
+    return _bad_value(with_path(path, what))
 
 
-def _explain(problem: str, kind: type[Struct]) -> str:
-    """``Expected `int`, got `bool` - at `$.depth``` → ``depth: expected `int`, was `bool```; cut to a bounded length. Of fields it says
-    also which ones there are."""
-    if problem.startswith(_OF_FIELDS):
-        return f"{_shorten(problem.removeprefix('Object ').removeprefix('contains '))}; {_fields(kind)}"
-    return _shorten(problem)
+def _with_key(path: str, kind: type[Struct], value: dict[str, Any]) -> str:
+    """``resume[...][1]`` does not say of which key: the values alone, as a list, tell how many come before it."""
+    name, _, rest = path.partition(_OF_A_KEY)
+    items = value[name]
+    try:
+        msgspec.convert(list(items.values()), list[_value_types(kind)[name]])  # type: ignore[misc]
+    except msgspec.ValidationError as error:
+        number = int(problem_of(error)[0].partition("]")[0].removeprefix("["))
+        return f"{name}[{shown(list(items)[number])}]{rest}"
+    return path
+
+
+@cache
+def _value_types(kind: type[Struct]) -> dict[str, Any]:
+    """Of the fields that are maps: the type of their values."""
+    fields = msgspec.structs.fields(kind)
+    return {each.encode_name: get_args(each.type)[-1] for each in fields if get_args(each.type)}
 
 
 def _fields(kind: type[Struct]) -> str:
     """What a command of this kind may have besides ``op`` and ``id``."""
     names = [name for name in kind.__struct_encode_fields__ if name != "id"]
     return f"this command has {', '.join(names)}" if names else "this command has no fields of its own"
-
-
-def _shorten(problem: str) -> str:
-    what, _, where = problem.partition(" - at ")
-    what = (what[0].lower() + what[1:]).replace(", got ", ", was ")
-    place = where.replace("`", "").removeprefix("$").removeprefix(".")
-    text = (f"{place}: {what}" if place else what)[:200]
-    # It may name a key of the client's, which may hold anything.
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _check_served(name: str, value: int, served: tuple[int, ...]) -> None:
@@ -471,10 +482,3 @@ def _check_served(name: str, value: int, served: tuple[int, ...]) -> None:
 
 def _bad_value(message: str) -> CommandError:
     return CommandError(ErrorCode.BAD_VALUE, message)
-
-
-def _type_name(value: object) -> str:
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else "a boolean"
-    names = {list: "an array", str: "a string", int: "a number", float: "a number", bytes: "bytes"}
-    return names.get(type(value), "an extension type")

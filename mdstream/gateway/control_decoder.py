@@ -21,6 +21,7 @@ from mdstream._core.codec.duplicate_keys import (
 )
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
+from mdstream.wording import kind_of, shown
 
 JSON: Final = 0
 MSGPACK: Final = 1
@@ -55,8 +56,10 @@ def _decode_json(payload: bytes, max_values: int) -> Iterator[object]:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise _bad("not valid JSON: a string holds a lone surrogate") from None
+    except UnicodeDecodeError as error:
+        raise _bad(f"not valid JSON: byte {error.start} is not UTF-8") from None
     except ValueError as error:
-        raise _bad(f"not valid JSON: {error}") from None
+        raise _bad(f"not valid JSON: {_readable(error)}") from None
     yield value
 
 
@@ -68,7 +71,7 @@ def _check_values(values: int, most: int) -> None:
 def _decode_msgpack(payload: bytes, max_values: int) -> Iterator[object]:
     size = max(len(payload), 1)
     unpacker = msgpack.Unpacker(
-        raw=False, strict_map_key=True, object_pairs_hook=_unique_keys, max_buffer_size=size
+        raw=False, strict_map_key=False, object_pairs_hook=_unique_keys, max_buffer_size=size
     )
     # An unpacker trusts an announced length and makes room for it before it sees the content: so skip first, which builds nothing.
     looker = msgpack.Unpacker(max_buffer_size=size)
@@ -88,9 +91,7 @@ def _decode_msgpack(payload: bytes, max_values: int) -> Iterator[object]:
         except msgpack.StackError:
             raise _bad(f"not valid MessagePack at byte {done}: nested too deep") from None
         except ValueError as error:
-            raise _bad(
-                f"not valid MessagePack in the value at byte {done}: {str(error) or 'no such type'}"
-            ) from None
+            raise _bad(f"not valid MessagePack in the value at byte {done}: {_readable(error)}") from None
         done = unpacker.tell()
         yield value
     if done < len(payload):
@@ -100,9 +101,10 @@ def _decode_msgpack(payload: bytes, max_values: int) -> Iterator[object]:
 
 
 def _unique_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    for key, _ in pairs:
+        if not isinstance(key, str):
+            raise ValueError(f"a key of a map must be a string, not {kind_of(key)}")
     found = dict(pairs)
-    if not all(isinstance(key, str) for key in found):
-        raise ValueError("the keys of a map must be strings")
     if len(found) != len(pairs):
         raise ValueError(f"the key {shown(first_repeated(key for key, _ in pairs))} is given twice")
     return found
@@ -133,10 +135,14 @@ def _bad(message: str) -> CommandError:
     return CommandError(ErrorCode.BAD_COMMAND, message)
 
 
-def shown(value: object) -> str:
-    """A value from outside, made short and printable for a message."""
-    text = ascii(value) if not isinstance(value, str) else ascii(value[:64])
-    return text if len(text) <= 72 else text[:69] + "…"
+def _readable(error: ValueError) -> str:
+    """What Python and msgpack say in words of their own."""
+    text = str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "a string is not UTF-8"
+    if "set_int_max_str_digits" in text:
+        return "an integer has too many digits"
+    return text or "no such type"
 
 
 _JSON_DECODER = json.JSONDecoder(

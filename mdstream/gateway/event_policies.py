@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from mdstream.topics import TopicPattern
+from mdstream.wording import written
 
 NONE: Final = "none"
 """At most once: who lost something asks for it."""
@@ -34,7 +35,7 @@ _OF_OTHERS: Final = Policy(NONE, False)
 def parse_policy(text: object) -> tuple[TopicPattern, Policy]:
     """Raises ValueError, which says what is allowed."""
     if not isinstance(text, str):
-        raise ValueError(f"is {text!r}; it {_SHAPE}")
+        raise ValueError(f"is {written(text)}; it {_SHAPE}")
     pattern, how, since = (*text.split(":"), "new")[:3] if 1 <= text.count(":") <= 2 else ("", "", "")
     if how not in HOWS or since not in BEGINNINGS:
         raise ValueError(f"is {text!r}; it {_SHAPE}")
@@ -49,7 +50,7 @@ class EventTopicList:
 
     def read(self, raw: object) -> tuple[str, ...]:
         if not isinstance(raw, list) or len(raw) > MOST:
-            raise ValueError(f"is {raw!r}; it must be a list of at most {MOST} entries; each {_SHAPE}")
+            raise ValueError(f"is {written(raw)}; it must be a list of at most {MOST} entries; each {_SHAPE}")
         for each in raw:
             parse_policy(each)
         return tuple(raw)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mdstream.auth.topic_grants import Verb
 from mdstream.bus.events import Event, check_event, encode_event, event_subject, message_id
@@ -17,6 +17,7 @@ from mdstream.gateway import messages
 from mdstream.gateway.clients import client_of, tell
 from mdstream.gateway.commands import CommandId, Publish
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.desk import Desk
 from mdstream.gateway.entitled import check_may
 from mdstream.gateway.event_topics import EventTopics
 from mdstream.gateway.together import Together
@@ -32,13 +33,6 @@ MOST_EARLY: Final = 1_000
 """Events that wait until the stream is there."""
 EARLY_AT_ONCE: Final = 16
 """Of those, published in one turn of the loop: each takes some 30 µs."""
-
-
-class Desk(Protocol):
-    """What is used of ``Subscriptions``."""
-
-    def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
-    def asker(self, session: Session) -> Hashable: ...
 
 
 class _Early(NamedTuple):

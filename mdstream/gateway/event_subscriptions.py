@@ -15,15 +15,15 @@ from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError, PayloadError
 from mdstream.gateway import costs, messages
 from mdstream.gateway.clients import charge_work, client_of, tell
-from mdstream.gateway.commands import Acknowledge, CommandId, Recover, SubscribeEvents
+from mdstream.gateway.commands import Acknowledge, Recover, SubscribeEvents
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
+from mdstream.gateway.desk import Desk
 from mdstream.gateway.entitled import check_may
 from mdstream.gateway.event_followers import Follower, Followers
 from mdstream.gateway.event_log import LoggedEvent, encode
 from mdstream.gateway.event_policies import DEVICE, NONE, Policy
 from mdstream.gateway.event_topics import EventTopic, EventTopics
-from mdstream.gateway.fair_places import Asker
 from mdstream.gateway.topic_budgets import TopicBudgets
 from mdstream.gateway.turns import TASK_US, Steps, Turns
 from mdstream.model import Channel
@@ -46,17 +46,8 @@ PAGE_BYTES: Final = 262_144
 """What one ``recover`` is answered with, at most."""
 
 
-class Desk(Protocol):
-    """What is used of ``Subscriptions``."""
-
-    def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
-    def check_more(self, session: Session, new: int) -> None: ...
-    def tally(self, session: Session) -> None: ...
-    def counted(self, session: Session) -> Asker: ...
-    def later(self, session: Session, task: asyncio.Task[None]) -> None: ...
-    def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
+class EventDesk(Desk, Protocol):
     def end_instrument(self, core: Instrument, reason: str) -> asyncio.Future[None]: ...
-    def asker(self, session: Session) -> Hashable: ...
 
 
 class _Opened(NamedTuple):
@@ -84,7 +75,7 @@ class EventSubscriptions:
         config: GatewayConfig,
         hub: Hub,
         topics: EventTopics,
-        desk: Desk,
+        desk: EventDesk,
         turns: Turns,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -213,6 +213,8 @@ class EventTopics:
                     await done
                 except BusError as error:
                     raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
+                finally:
+                    del done  # else an error that it has, and this frame, would wait for the garbage collector
         return found
 
     def _is_open(self, name: str) -> bool:
@@ -248,6 +250,7 @@ class EventTopics:
             await topic.reader.open(after=topic.log.newest)
         except BaseException:
             self._forget(topic)
+            topic.clear()
             raise
         topic.is_open, topic.asked_s = True, _now_s()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,10 +11,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.config import GatewayConfig
-from mdstream.gateway.control_decoder import first_repeated, shown
+from mdstream.gateway.control_decoder import first_repeated
 from mdstream.maps import MAX_KEY, MAX_TTL_MS, Change, check_change, check_key, check_value
 from mdstream.model import MAX_NUMBER, Channel
 from mdstream.topics import named_topic
+from mdstream.wording import shown
 
 Number = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
 Resume = dict[str, tuple[Number, Number]]
@@ -75,11 +76,12 @@ class Put(_Command, tag="put", frozen=True):
             self.expect,
             by or None,
         )
+        for name in ("set", "delete", "expect"):
+            for key in getattr(self, name):
+                _check(check_key, key, name, key)
+        for key, value in self.set.items():
+            _check(check_value, value, "set", key)
         try:
-            for key in (*self.set, *self.delete, *self.expect):
-                check_key(key)
-            for value in self.set.values():
-                check_value(value)
             check_change(change)
         except ValueError as error:
             raise bad_value(str(error)) from None
@@ -107,6 +109,14 @@ def check_presence(config: GatewayConfig, command: SubscribePresence) -> None:
         raise bad_value(f"info: {error}") from None
     if size > MAX_INFO_BYTES:
         raise bad_value(f"info has {size} bytes as MessagePack; {MAX_INFO_BYTES} are allowed")
+
+
+def _check(check: Callable[[Any], object], value: object, name: str, key: str) -> None:
+    """Raises CommandError ``bad_value`` that says of which key."""
+    try:
+        check(value)
+    except ValueError as error:
+        raise bad_value(f"{name}[{shown(key)}]: {error}") from None
 
 
 def usual_ms(config: GatewayConfig) -> int:

@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import itertools
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from mdstream.alert import MAX_ALERTS
 from mdstream.auth.topic_grants import Verb
@@ -16,8 +16,8 @@ from mdstream.errors import CommandError
 from mdstream.gateway import messages
 from mdstream.gateway.alert_checks import check_alerts
 from mdstream.gateway.clients import client_of, tell
-from mdstream.gateway.commands import CommandId
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.desk import Desk
 from mdstream.gateway.entitled import check_may
 from mdstream.gateway.map_commands import Put, topic_of
 from mdstream.gateway.open_map import OpenMap
@@ -35,14 +35,6 @@ MOST_PUTS: Final = 64
 PUT_S: Final = 2.0
 STORED_AT_ONCE: Final = 8
 """Changes handed on in one turn of the loop: each takes some 50 µs."""
-
-
-class Desk(Protocol):
-    """What is used of ``Subscriptions``."""
-
-    def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
-    def later(self, session: Session, task: asyncio.Task[None]) -> None: ...
-    def asker(self, session: Session) -> Hashable: ...
 
 
 class _Waiting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -19,9 +19,9 @@ from mdstream.gateway.alive import Alive
 from mdstream.gateway.clients import charge_work, client_of, tell
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
+from mdstream.gateway.desk import Desk
 from mdstream.gateway.fair_places import GATEWAY, Asker
 from mdstream.gateway.map_commands import (
-    CommandId,
     SubscribeMap,
     SubscribePresence,
     check_map,
@@ -52,17 +52,8 @@ AHEAD_S: Final = 2.0
 """How long a client waits that has a greater number than this gateway."""
 
 
-class Desk(Protocol):
-    """What is used of ``Subscriptions``."""
-
-    def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
-    def check_more(self, session: Session, new: int) -> None: ...
-    def tally(self, session: Session) -> None: ...
-    def later(self, session: Session, task: asyncio.Task[None]) -> None: ...
-    def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
+class MapDesk(Desk, Protocol):
     def sessions(self) -> Iterator[Session]: ...
-    def asker(self, session: Session) -> Hashable: ...
-    def counted(self, session: Session) -> Asker: ...
 
 
 class MapSubscriptions:
@@ -72,7 +63,7 @@ class MapSubscriptions:
         self,
         config: GatewayConfig,
         hub: Hub,
-        desk: Desk,
+        desk: MapDesk,
         turns: Turns,
         *,
         instance: str,

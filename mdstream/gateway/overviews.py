@@ -19,9 +19,10 @@ from mdstream.errors import BusError, CommandError
 from mdstream.gateway import messages
 from mdstream.gateway.budget import Cost
 from mdstream.gateway.clients import charge_work, client_of
-from mdstream.gateway.commands import CommandId, SubscribeMany
+from mdstream.gateway.commands import SubscribeMany
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.costs import Work
+from mdstream.gateway.desk import Desk
 from mdstream.gateway.overview import BoardOverview, ListOverview, Overview, Selection
 from mdstream.gateway.quotes import Quotes
 from mdstream.gateway.turns import Steps, Turns
@@ -54,16 +55,9 @@ _SENT_PER_ROW: Final = 4
 """And what a row costs."""
 
 
-class Desk(Protocol):
-    """What is used of ``Sessions`` and ``Subscriptions``."""
-
-    def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
+class RowDesk(Desk, Protocol):
     def check_one_more(self, session: Session) -> None: ...
-    def asker(self, session: Session) -> Hashable: ...
-    def tally(self, session: Session) -> None: ...
     def count_rows(self, session: Session, topic: Topic, names: Sequence[str]) -> None: ...
-    def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
-    def later(self, session: Session, work: asyncio.Task[None]) -> None: ...
 
 
 class _Key(NamedTuple):
@@ -80,7 +74,7 @@ class Overviews:
         config: GatewayConfig,
         hub: Hub,
         instruments: OpenInstruments,
-        desk: Desk,
+        desk: RowDesk,
         turns: Turns,
         wall_us: Callable[[], int],
     ) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from mdstream.auth.patterns import Pattern
 from mdstream.gateway.addresses import parse_network
+from mdstream.wording import written
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -52,7 +53,7 @@ class Whole:
         if isinstance(raw, bool) or not isinstance(raw, int) or not self.least <= raw <= self.greatest:
             unit = f" {self.unit}" if self.unit else ""
             raise ValueError(
-                f"is {raw!r}; it must be a whole number from {self.least} to {self.greatest}{unit}"
+                f"is {written(raw)}; it must be a whole number from {self.least} to {self.greatest}{unit}"
             )
         return raw
 
@@ -71,7 +72,7 @@ class Switch:
 
     def read(self, raw: object) -> bool:
         if not isinstance(raw, bool):
-            raise ValueError(f"is {raw!r}; it must be true or false")
+            raise ValueError(f"is {written(raw)}; it must be true or false")
         return raw
 
     def read_text(self, text: str) -> bool:
@@ -89,9 +90,9 @@ class Text:
 
     def read(self, raw: object) -> str:
         if self.choices and raw not in self.choices:
-            raise ValueError(f"is {raw!r}; it must be one of {', '.join(self.choices)}")
+            raise ValueError(f"is {written(raw)}; it must be one of {', '.join(self.choices)}")
         if not isinstance(raw, str) or not raw or not raw.isprintable():
-            raise ValueError(f"is {raw!r}; it must be a string of printable characters, not empty")
+            raise ValueError(f"is {written(raw)}; it must be a string of printable characters, not empty")
         return raw
 
     def read_text(self, text: str) -> str:
@@ -106,13 +107,13 @@ class ExistingFile:
 
     def read(self, raw: object) -> Path:
         if not isinstance(raw, str) or not raw:
-            raise ValueError(f"is {raw!r}; it must be the path of a file")
+            raise ValueError(f"is {written(raw)}; it must be the path of a file")
         path = Path(raw)
         try:
             with path.open("rb"):
                 return path
         except OSError as error:
-            raise ValueError(f"is {raw!r}, which cannot be read: {error.strerror}") from None
+            raise ValueError(f"is {written(raw)}, which cannot be read: {error.strerror}") from None
 
     def read_text(self, text: str) -> Path:
         return self.read(text)
@@ -126,9 +127,9 @@ class Folder:
 
     def read(self, raw: object) -> Path:
         if not isinstance(raw, str) or not raw:
-            raise ValueError(f"is {raw!r}; it must be the path of a directory")
+            raise ValueError(f"is {written(raw)}; it must be the path of a directory")
         if Path(raw).exists() and not Path(raw).is_dir():
-            raise ValueError(f"is {raw!r}, which is no directory")
+            raise ValueError(f"is {written(raw)}, which is no directory")
         return Path(raw)
 
     def read_text(self, text: str) -> Path:
@@ -145,7 +146,7 @@ class Subset:
     def read(self, raw: object) -> tuple[int, ...]:
         allowed = ", ".join(map(str, self.of))
         if not isinstance(raw, list) or not raw or any(isinstance(n, bool) or n not in self.of for n in raw):
-            raise ValueError(f"is {raw!r}; it must be a list of some of {allowed}")
+            raise ValueError(f"is {written(raw)}; it must be a list of some of {allowed}")
         return tuple(sorted(set(raw)))
 
     def read_text(self, text: str) -> tuple[int, ...]:
@@ -164,7 +165,7 @@ class Numbers:
     def read(self, raw: object) -> tuple[int, ...]:
         if not isinstance(raw, list) or len(raw) > self.most or not all(map(self._allows, raw)):
             raise ValueError(
-                f"is {raw!r}; it must be a list of at most {self.most} whole numbers from {self.least} to {self.greatest}"
+                f"is {written(raw)}; it must be a list of at most {self.most} whole numbers from {self.least} to {self.greatest}"
             )
         return tuple(sorted(set(raw)))
 
@@ -184,11 +185,13 @@ class NetworkList:
 
     def read(self, raw: object) -> tuple[str, ...]:
         if not isinstance(raw, list) or not all(isinstance(each, str) for each in raw):
-            raise ValueError(f"is {raw!r}; it must be a list of networks such as 10.0.0.0/8 or 2001:db8::/32")
+            raise ValueError(
+                f"is {written(raw)}; it must be a list of networks such as 10.0.0.0/8 or 2001:db8::/32"
+            )
         try:
             return tuple(dict.fromkeys(parse_network(each) for each in raw))
         except ValueError as error:
-            raise ValueError(f"is {raw!r}: {error}") from None
+            raise ValueError(f"is {written(raw)}: {error}") from None
 
     def read_text(self, text: str) -> tuple[str, ...]:
         return self.read([] if text == "none" else [part.strip() for part in text.split(",")])
@@ -202,7 +205,7 @@ class HostNames:
 
     def read(self, raw: object) -> tuple[str, ...]:
         if not isinstance(raw, list) or not all(isinstance(n, str) and _HOST_NAME.fullmatch(n) for n in raw):
-            raise ValueError(f"is {raw!r}; it must be a list of host names without a port, or *")
+            raise ValueError(f"is {written(raw)}; it must be a list of host names without a port, or *")
         return tuple(raw)
 
     def read_text(self, text: str) -> tuple[str, ...]:
@@ -217,7 +220,9 @@ class InstrumentPatterns:
 
     def read(self, raw: object) -> tuple[str, ...]:
         if not isinstance(raw, list) or len(raw) > 1_000:
-            raise ValueError(f"is {raw!r}; it must be a list of at most 1000 patterns such as SIM:BTC*")
+            raise ValueError(
+                f"is {written(raw)}; it must be a list of at most 1000 patterns such as SIM:BTC*"
+            )
         for each in raw:
             Pattern.parse(each)
         return tuple(raw)
@@ -237,7 +242,7 @@ class NatsUrls:
         if urls == ["embedded"]:
             return ("embedded",)
         if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
-            raise ValueError(f"is {raw!r}; it must be a URL, a list of URLs, or embedded")
+            raise ValueError(f"is {written(raw)}; it must be a URL, a list of URLs, or embedded")
         for url in urls:
             if url.startswith("file:"):
                 ExistingFile().read(url.removeprefix("file:"))

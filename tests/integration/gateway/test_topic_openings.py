@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from mdstream.bus.map_reader import MapReader
-from mdstream.bus.numbered import NumberedStream
+from mdstream.bus.numbered import NumberedReader, NumberedStream
+from mdstream.errors import BusError
 from mdstream.gateway.openings import AT_ONCE_OF_ONE
+from mdstream.model import Channel
 
 MANY = 3 * AT_ONCE_OF_ONE
 
@@ -87,25 +91,71 @@ def test_what_a_command_has_opened_stays_until_it_has_begun(
     run(scenario())
 
 
-def test_what_is_given_up_needs_no_garbage_collector(run, nats_server, gateway, ws) -> None:
+@pytest.mark.parametrize("channel", ["events", "map", "presence"])
+def test_what_is_given_up_needs_no_garbage_collector(run, nats_server, gateway, ws, channel: str) -> None:
     """Ten thousand topics that one client asked for once would stay until a quiet moment."""
 
     async def scenario() -> None:
         async with gateway(nats_server.url) as server:
             client = await ws.open(server.port, "json")
-            client.send({"op": "subscribe", "channel": "events", "topics": ["desk.a"]})
+            client.send({"op": "subscribe", "channel": channel, "topics": ["desk.a"]})
             sub = (await client.until("subscribed"))["sub"]
             client.send({"op": "unsubscribe", "subs": [sub]})
             await client.until("unsubscribed")
-            topics = server._sessions.subscriptions.event_topics
-            followed = weakref.ref(topics.find("desk.a").reader)
-            gc.disable()
-            try:
+            topics, found = found_in(server, channel, "desk.a")
+            kept = [weakref.ref(found.reader)]  # which knows the topic
+            del found
+            with without_garbage_collector():
                 topics._give_up(float("inf"))
-                async with asyncio.timeout(10):
-                    while followed() is not None:
-                        await asyncio.sleep(0.01)
-            finally:
-                gc.enable()
+                await until_freed(kept)
 
     run(scenario())
+
+
+@pytest.mark.parametrize("channel", ["events", "map"])
+def test_what_could_not_be_opened_needs_no_garbage_collector(
+    run, nats_server, gateway, ws, monkeypatch, channel: str
+) -> None:
+    kept: list[weakref.ref[Any]] = []
+
+    async def failing(reader: Any) -> None:
+        kept.append(weakref.ref(reader))
+        raise BusError("stopped by the test")
+
+    async def scenario() -> None:
+        ask = {"op": "subscribe", "channel": channel}
+        async with gateway(nats_server.url, max_maps=3) as server:
+            client = await ws.open(server.port, "json")
+            monkeypatch.setattr(NumberedReader, "_fill", failing)
+            with without_garbage_collector():
+                client.send(ask | {"topics": ["desk.a"]})
+                refused = await client.until("error")
+                assert refused["code"] == "unavailable"
+                topics = found_in(server, channel, "desk.a")[0]
+                topics._give_up(float("inf"))
+                await until_freed(kept)
+
+    run(scenario())
+
+
+def found_in(server: Any, channel: str, name: str) -> tuple[Any, Any]:
+    """What keeps the topics of a channel, and one of them."""
+    subscriptions = server._sessions.subscriptions
+    if channel == "events":
+        return subscriptions.event_topics, subscriptions.event_topics.find(name)
+    return subscriptions.maps.topics, subscriptions.maps.topics.find(Channel(channel), name)
+
+
+@contextmanager
+def without_garbage_collector() -> Iterator[None]:
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def until_freed(kept: list[weakref.ref[Any]]) -> None:
+    async with asyncio.timeout(10):
+        while any(each() is not None for each in kept):
+            await asyncio.sleep(0.01)

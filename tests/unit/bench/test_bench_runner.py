@@ -75,7 +75,7 @@ def test_each_format_and_each_point() -> None:
         for format in ("msgpack", "json")
         for connections, rate in ((5, 200), (50, 200), (10, 2.5))
     ]
-    with pytest.raises(ConfigError, match="connections: expected `int` >= 1"):
+    with pytest.raises(ConfigError, match="connections: must be at least 1"):
         plan([SMALL], [Sweep("connections", (0,))])
 
 

@@ -23,6 +23,7 @@ from mdstream.gateway.commands import (
 )
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.control_decoder import MSGPACK
+from mdstream.gateway.map_commands import Put
 from mdstream.model import MAX_NUMBER, Channel, InstrumentId, are_instruments
 
 READER = CommandReader(GatewayConfig(max_instruments_per_command=3, depths=(0, 20), intervals_ms=(0, 100)))
@@ -82,11 +83,11 @@ def test_defaults_may_be_spelled_out_for_every_channel() -> None:
     [
         (None, "bad_command", "not null"),
         (True, "bad_command", "not a boolean"),
-        (7, "bad_command", "not a number"),
+        (7, "bad_command", "not an integer"),
         ("ping", "bad_command", "not a string"),
-        (b"ping", "bad_command", "not bytes"),
+        (b"ping", "bad_command", "not binary"),
         ([BOOK], "bad_command", "not an array"),
-        (msgpack.ExtType(5, b"x"), "bad_command", "not an extension type"),
+        (msgpack.ExtType(5, b"x"), "bad_command", "not an extension"),
         ({}, "bad_command", "no `op`"),
         ({"op": "subscribe"}, "bad_command", "missing required field `channel`"),
         ({"op": "recover", "sub": 1}, "bad_command", "missing required field `from`"),
@@ -101,31 +102,31 @@ def test_defaults_may_be_spelled_out_for_every_channel() -> None:
         ),
         ({"op": "recover", "sub": 1}, "bad_command", "`from`; this command has sub, from"),
         ({"op": "Ping"}, "unknown_op", "op is 'Ping'; it must be one of subscribe,"),
-        ({"op": None}, "unknown_op", "op is None"),
-        ({"op": ["ping"]}, "unknown_op", "op is ['ping']"),
+        ({"op": None}, "unknown_op", "op is null"),
+        ({"op": ["ping"]}, "unknown_op", "op is an array"),
         ({**BOOK, "channel": "books"}, "unknown_channel", "must be one of book, trades, ticker"),
         ({**BOOK, "channel": 1}, "unknown_channel", "channel is 1"),
-        ({**BOOK, "instruments": "SIM:A"}, "bad_value", "instruments: expected `array`, was `str`"),
+        ({**BOOK, "instruments": "SIM:A"}, "bad_value", "instruments: must be an array, not a string"),
         ({**BOOK, "instruments": []}, "bad_value", "0 entries; 1 to 3"),
         ({**BOOK, "instruments": ["SIM:A", "SIM:B", "SIM:C", "SIM:D"]}, "bad_value", "4 entries; 1 to 3"),
         ({**BOOK, "instruments": ["SIM:A", "SIM:A"]}, "bad_value", "'SIM:A' twice"),
-        ({**BOOK, "instruments": [1]}, "bad_value", "instruments[0]: expected `str`, was `int`"),
+        ({**BOOK, "instruments": [1]}, "bad_value", "instruments[0]: must be a string, not an integer"),
         ({**BOOK, "depth": 7}, "bad_value", "depth is 7; served are 0, 20"),
-        ({**BOOK, "depth": -1}, "bad_value", "depth: expected `int` >= 0"),
-        ({**BOOK, "depth": True}, "bad_value", "depth: expected `int`, was `bool`"),
-        ({**BOOK, "depth": 20.0}, "bad_value", "depth: expected `int`, was `float`"),
-        ({**BOOK, "depth": "20"}, "bad_value", "depth: expected `int`, was `str`"),
-        ({**BOOK, "depth": float("nan")}, "bad_value", "depth: expected `int`, was `float`"),
-        ({**BOOK, "depth": None}, "bad_value", "depth: expected `int`, was `null`"),
-        ({**BOOK, "group": 0}, "bad_value", "group: expected `int` >= 1"),
-        ({**BOOK, "group": MAX_NUMBER + 1}, "bad_value", f"group: expected `int` <= {MAX_NUMBER}"),
-        ({**BOOK, "group": 10**400}, "bad_value", "group: expected `int` <="),
+        ({**BOOK, "depth": -1}, "bad_value", "depth: must be at least 0"),
+        ({**BOOK, "depth": True}, "bad_value", "depth: must be an integer, not a boolean"),
+        ({**BOOK, "depth": 20.0}, "bad_value", "depth: must be an integer, not a float"),
+        ({**BOOK, "depth": "20"}, "bad_value", "depth: must be an integer, not a string"),
+        ({**BOOK, "depth": float("nan")}, "bad_value", "depth: must be an integer, not a float"),
+        ({**BOOK, "depth": None}, "bad_value", "depth: must be an integer, not null"),
+        ({**BOOK, "group": 0}, "bad_value", "group: must be at least 1"),
+        ({**BOOK, "group": MAX_NUMBER + 1}, "bad_value", f"group: must be at most {MAX_NUMBER}"),
+        ({**BOOK, "group": 10**400}, "bad_value", "group: must be at most"),
         ({**BOOK, "interval_ms": 33}, "bad_value", "interval_ms is 33; served are 0, 100"),
-        ({**BOOK, "resume": []}, "bad_value", "resume: expected `object`, was `array`"),
-        ({**BOOK, "resume": {"SIM:A": 1}}, "bad_value", "expected `array`, was `int`"),
-        ({**BOOK, "resume": {"SIM:A": [1]}}, "bad_value", "expected `array` of length 2"),
-        ({**BOOK, "resume": {"SIM:A": [1, 2, 3]}}, "bad_value", "expected `array` of length 2"),
-        ({**BOOK, "resume": {"SIM:A": [1, -1]}}, "bad_value", "expected `int` >= 0"),
+        ({**BOOK, "resume": []}, "bad_value", "resume: must be a map, not an array"),
+        ({**BOOK, "resume": {"SIM:A": 1}}, "bad_value", "resume['SIM:A']: must be an array, not an integer"),
+        ({**BOOK, "resume": {"SIM:A": [1]}}, "bad_value", "resume['SIM:A']: must have 2 entries, not 1"),
+        ({**BOOK, "resume": {"SIM:A": [1, 2, 3]}}, "bad_value", "must have 2 entries, not 3"),
+        ({**BOOK, "resume": {"SIM:A": [1, -1]}}, "bad_value", "resume['SIM:A'][1]: must be at least 0"),
         ({**BOOK, "resume": {"SIM:B": [1, 1]}}, "bad_value", "'SIM:B', which is not one of the instruments"),
         (
             {**TRADES, "depth": 20},
@@ -136,19 +137,47 @@ def test_defaults_may_be_spelled_out_for_every_channel() -> None:
         ({**TRADES, "interval_ms": 100}, "bad_value", "trades are never merged"),
         ({"op": "unsubscribe", "subs": []}, "bad_value", "subs is empty"),
         ({"op": "unsubscribe", "subs": [1, 1]}, "bad_value", "subs names 1 twice"),
-        ({"op": "unsubscribe", "subs": [True]}, "bad_value", "subs[0]: expected `int`, was `bool`"),
-        ({"op": "unsubscribe", "subs": 1}, "bad_value", "subs: expected `array`, was `int`"),
-        ({"op": "recover", "sub": 1, "from": -1}, "bad_value", "from: expected `int` >= 0"),
-        ({"op": "auth", "token": 1}, "bad_value", "token: expected `str`, was `int`"),
-        ({"op": "ping", "id": True}, "bad_value", "id: expected `int | str`, was `bool`"),
-        ({"op": "ping", "id": None}, "bad_value", "id: expected `int | str`, was `null`"),
-        ({"op": "ping", "id": 1.5}, "bad_value", "id: expected `int | str`, was `float`"),
+        ({"op": "unsubscribe", "subs": [True]}, "bad_value", "subs[0]: must be an integer, not a boolean"),
+        ({"op": "unsubscribe", "subs": 1}, "bad_value", "subs: must be an array, not an integer"),
+        ({"op": "recover", "sub": 1, "from": -1}, "bad_value", "from: must be at least 0"),
+        ({"op": "auth", "token": 1}, "bad_value", "token: must be a string, not an integer"),
+        ({"op": "ping", "id": True}, "bad_value", "id: must be an integer or a string, not a boolean"),
+        ({"op": "ping", "id": None}, "bad_value", "id: must be an integer or a string, not null"),
+        ({"op": "ping", "id": 1.5}, "bad_value", "id: must be an integer or a string, not a float"),
+        (
+            {"op": "put", "topic": "a", "expect": {"j": 0, "k": "1"}},
+            "bad_value",
+            "expect['k']: must be an integer, not a string",
+        ),
+        (
+            {"op": "subscribe", "channel": "events", "topics": ["a"], "resume": {"a": [1, None]}},
+            "bad_value",
+            "resume['a'][1]: must be an integer, not null",
+        ),
     ],
 )
 def test_what_is_refused_with_code_and_reason(value: object, code: str, said: str) -> None:
     found, message = refused(value)
     assert found == code
     assert said in message
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"set": {"j": 1, "k": float("nan")}}, "set['k']: a value holds a number that is not finite"),
+        ({"set": {"k" * 129: 1}}, "]: a key is a string of 1 to 128 characters"),
+        ({"delete": [""]}, "delete['']: a key is a string"),
+        ({"set": {"k": 1}, "expect": {"": 0}}, "expect['']: a key is a string"),
+        ({"set": {"k": 1}, "delete": ["k"]}, "a key is both set and deleted"),
+    ],
+)
+def test_which_key_of_a_change_is_wrong(fields: dict[str, Any], said: str) -> None:
+    put = READER.read({"op": "put", "topic": "a", **fields})
+    assert isinstance(put, Put)
+    with pytest.raises(CommandError) as caught:
+        put.change("alice")
+    assert caught.value.code == ErrorCode.BAD_VALUE and said in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "A", "sim:A", ":A", "SIM:", "SIM:A:B", "SIM:" + "x" * 129, "SIM:a\n"])

@@ -67,8 +67,9 @@ def test_what_is_encoded_is_decoded() -> None:
         (b"[" * 60_000, "more than 20000 values"),
         (b'{"a":' * 1_800, "nested too deep"),
         (b"[" + b"{}," * 2_000 + b"{}]", "more than 20000 values"),
-        (b'{"a":' + b"9" * 5_000 + b"}", "4300"),
+        (b'{"a":' + b"9" * 5_000 + b"}", "an integer has too many digits"),
         (b"\xef\xbb\xbf{}", "not valid JSON"),
+        (b'{"a":"\xff"}', "byte 6 is not UTF-8"),
     ],
 )
 def test_json_that_is_refused(payload: bytes, said: str) -> None:
@@ -84,10 +85,10 @@ def test_json_with_a_whole_surrogate_pair_is_text() -> None:
     [
         (b"", "empty"),
         (b"\xc1", "no such type"),
-        (b"\xa1\xff", "can't decode byte"),
-        (b"\x81\x01\x02", "not allowed for map key"),
-        (b"\x81\x90\x02", "not allowed for map key"),
-        (b"\x81\xc4\x01a\x02", "keys of a map must be strings"),
+        (b"\xa1\xff", "a string is not UTF-8"),
+        (b"\x81\x01\x02", "a key of a map must be a string, not an integer"),
+        (b"\x81\x90\x02", "a key of a map must be a string, not an array"),
+        (b"\x81\xc4\x01a\x02", "a key of a map must be a string, not binary"),
         (b"\x82\xa1a\x01\xa1a\x02", "'a' is given twice"),
         (b"\xdd\xff\xff\xff\xff", "cut short"),
         (b"\xdf\x00\x10\x00\x00", "cut short"),

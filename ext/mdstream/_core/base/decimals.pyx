@@ -162,7 +162,7 @@ cdef int64_t from_object(object value, int exp) except? -1:
     if isinstance(value, float):
         raise TypeError(f"{float(value)!r} is a float, which is not exact; give a Decimal or a string, such as '{float(value)!r}'")
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{value!r} is a {type(value).__name__}; give a Decimal, a string or an int")
+        raise TypeError(f"{value!r} is no exact number; give a Decimal, a string or an integer")
     return from_int(operator.index(value), exp)
 
 
