@@ -240,7 +240,7 @@ def test_the_worker_that_all_tabs_share_ends_and_they_make_another(
                 await seen.live()
                 await seen.page.evaluate(NOTE_STATES)
             worker = await SharedWorker.of(context.browser)
-            await worker.evaluate("void setTimeout(close, 0)")
+            await worker.end()
             for seen in tabs:
                 await seen.until("states.has('offline')")
                 await seen.live()

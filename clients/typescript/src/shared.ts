@@ -204,6 +204,7 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
     if (this.#entered || this.state === "closed") return;
     this.#entered = true;
     const life = ++this.#life;
+    this.#again.set(this.session.policy.connectTimeoutMs, () => this.#workerGone("the shared worker does not answer"));
     const name = lockName();
     const hello = (lock: string | null) => {
       this.#port.postMessage({ op: "hello", settings: this.#settings, lock, life } satisfies ToWorker);
@@ -226,6 +227,7 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
     this.#entered = false;
     this.#life++;
     this.#watching.abort();
+    this.#again.stop();
     this.#port.postMessage({ op: "bye" } satisfies ToWorker);
     this.#release?.();
     this.#release = null;
@@ -337,6 +339,7 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
   #take({ items, stats, life }: Batch): void {
     this.#heard = true;
     if (life !== this.#life) return;
+    this.#again.stop();
     this.stats = sum([this.#past, stats]);
     this.#port.postMessage({ op: "ack" } satisfies ToWorker);
     for (const item of items) {

@@ -109,6 +109,21 @@ test("a script that cannot be loaded is told, and asked for again less and less 
   expect([book.state, tab.client.state]).toEqual(["live", "open"]);
 });
 
+test("a worker that does not answer is given up", async () => {
+  const tab = new Tab({ attach() {} } as unknown as Tab["host"]);
+  const book = tab.client.book("SIM:A");
+  vi.advanceTimersByTime(9_999);
+  expect([tab.client.state, tab.workers]).toEqual(["connecting", 1]);
+  tab.host = newHost("one");
+  vi.advanceTimersByTime(1);
+  expect([tab.client.state, tab.client.reason]).toEqual(["reconnecting", "the shared worker does not answer"]);
+  vi.advanceTimersByTime(250);
+  await confirmed();
+  expect([book.state, tab.workers]).toEqual(["live", 2]);
+  vi.advanceTimersByTime(60_000);
+  expect([book.state, tab.workers]).toEqual(["live", 2]);
+});
+
 test("a client that was closed meanwhile makes no other worker", () => {
   const tab = new Tab(newHost("one"));
   tab.fail();
