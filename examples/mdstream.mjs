@@ -292,7 +292,7 @@ export class Stream {
   #watch(silenceMs) {
     clearTimeout(this.#timers.watchdog);
     this.#timers.watchdog = setInterval(() => {
-      if (Date.now() - this.#heardAt > silenceMs) this.#lost(1006, "no heartbeat");
+      if (Math.abs(Date.now() - this.#heardAt) > silenceMs) this.#lost(1006, "no heartbeat"); // also if the clock was set back
     }, silenceMs / 4);
   }
 

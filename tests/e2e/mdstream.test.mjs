@@ -282,6 +282,15 @@ test("silence of two heartbeats is a dead link", () => {
   assert.equal(states.at(-1), "reconnecting");
 });
 
+test("a clock that is set back does not hide a dead link", () => {
+  const { states } = live();
+  const now = Date.now;
+  const setBack = mock.method(Date, "now", () => now() - 3_600_000);
+  mock.timers.tick(7_500);
+  setBack.mock.restore();
+  assert.equal(states.at(-1), "reconnecting");
+});
+
 test("it leaves a gateway that drains when it is told to, and resumes at once", () => {
   const { socket, changes } = live();
   socket.say({ type: "drain", reconnect_after_ms: 3_000, deadline_ms: 10_000 });

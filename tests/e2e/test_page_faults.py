@@ -21,6 +21,9 @@ HIDDEN = """(hidden) => {
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
 MINUTES_MS = 5 * 60_000
+NOTE_STATES = """(() => { window.states = new Set(); const pill = document.querySelector(".state");
+  const note = () => states.add(pill.classList[1]); note();
+  new MutationObserver(note).observe(pill, { attributes: true }); })()"""
 TABS = 8
 
 
@@ -222,6 +225,30 @@ def test_a_stall_is_told_and_what_was_held_arrives(on_page: Callable[..., None])
         await seen.compare(sim)
 
     on_page(scenario)
+
+
+def test_the_worker_that_all_tabs_share_ends_and_they_make_another(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any
+) -> None:
+    """A still market: no silence tells a page that nothing can come any more."""
+
+    async def scenario() -> None:
+        url = nats_server.url
+        async with market(url) as sim, gateway(url, ui=True) as here, browser() as context:
+            tabs = [await tab(context, here.port) for _ in range(2)]
+            for seen in tabs:
+                await seen.live()
+                await seen.page.evaluate(NOTE_STATES)
+            worker = await SharedWorker.of(context.browser)
+            await worker.end()
+            for seen in tabs:
+                await seen.until("states.has('offline')")
+                await seen.live()
+                await seen.compare(sim)
+            assert await connections(here) == 1
+            assert [seen.wrong for seen in tabs] == [[]] * 2
+
+    run(scenario(), deadline_s=120)
 
 
 def test_neither_page_nor_worker_can_ask_anybody_else(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,6 +19,7 @@ from mdstream.candles import CandleOptions, CandleWriter
 from mdstream.gateway.group_digits import group_of
 from support.chromium import browser
 from support.page import LADDER, NAME, needs_page, opened, tab
+from support.tokens import CLAIMS, public_pem, sign
 
 pytestmark = [*needs_page, pytest.mark.complete]
 
@@ -42,6 +45,58 @@ def test_groups_of_significant_figures(on_page: Callable[..., None]) -> None:
             await seen.until(f"document.querySelector('.book .hint').innerText === 'by {chosen / 100:.2f}'")
 
     on_page(scenario)
+
+
+def test_a_view_stays_until_the_one_that_was_asked_for_last_is_there(on_page: Callable[..., None]) -> None:
+    shown = "[mdstream.market.book.group, mdstream.market.book.trusted]"
+    ask = "mdstream.market.setGrouping({group: %d})"
+
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        await seen.until("mdstream.market.book.trusted")
+        for groups, last in (((10, 100), 100), ((10, 100, 10), 10), ((100, 10), 10), ((1, 10, 1), 1)):
+            before = await seen.page.evaluate(shown)
+            asked = "; ".join(ask % group for group in groups)
+            assert await seen.page.evaluate(f"{asked}; {shown}") == before, groups
+            await seen.until(f"mdstream.market.book.group === {last} && mdstream.market.book.trusted")
+            await seen.page.evaluate("mdstream.feed.client.ping()")  # what was asked for before has come, too
+            assert await seen.page.evaluate(shown) == [last, True]
+            assert await seen.page.input_value(".book select") == json.dumps(
+                {"group": last}, separators=(",", ":")
+            )
+
+    on_page(scenario)
+
+
+def test_who_may_see_less_is_shown_that(
+    run: Callable[..., Any], nats_server: Any, gateway: Any, market: Any, tmp_path: Path
+) -> None:
+    """The page asks for more than this token allows, is told what it may see, and asks for that."""
+    key = tmp_path / "public.pem"
+    key.write_bytes(public_pem("EdDSA"))
+    now_s = int(time.time())
+    grants = [{"channels": ["book"], "instruments": ["SIM:*"], "depth": 30, "interval_ms": 90}]
+    token = sign({**CLAIMS, "md": {"grants": grants}, "iat": now_s, "exp": now_s + 600}).decode()
+    asked = "[mdstream.market.book, mdstream.market.whole].map(({request}) => [request.view.depth, request.view.interval_ms])"
+
+    async def scenario() -> None:
+        url = nats_server.url
+        async with (
+            market(url) as sim,
+            gateway(url, ui=True, auth_key_file=(key,)) as here,
+            browser() as context,
+        ):
+            seen = await tab(context, here.port, f"token={token}&instruments={NAME}")
+            await seen.live()
+            assert await seen.page.evaluate(asked) == [[20, 100], [20, 250]]
+            assert await seen.page.locator(".book select").nth(1).input_value() == "20"
+            await seen.page.locator(".book select").nth(1).select_option(label="10")
+            await seen.until("mdstream.market.book.request.view.depth === 10 && mdstream.market.book.trusted")
+            await seen.reach(await sim.touch())
+            assert await seen.page.evaluate(LADDER) == [sim.instrument.seq, *sim.view(depth=10)]
+            assert await seen.page.query_selector(".problem") is None
+            assert seen.wrong == []
+
+    run(scenario(), deadline_s=120)
 
 
 @asynccontextmanager

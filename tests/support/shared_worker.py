@@ -30,6 +30,11 @@ class SharedWorker:
         asked = {"expression": script, "awaitPromise": True, "returnByValue": True}
         return (await self.send("Runtime.evaluate", asked))["result"]["value"]
 
+    async def end(self) -> None:
+        """It is gone as soon as nobody looks into it any more."""
+        await self.evaluate("setTimeout(close, 100)")
+        await self._session.send("Target.detachFromTarget", {"sessionId": self._number})
+
     async def send(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
         number = next(self._ids)
         self._answers[number] = asyncio.get_running_loop().create_future()

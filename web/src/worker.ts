@@ -2,7 +2,7 @@
 
 import { connect } from "@mdstream/client";
 import { systemClock } from "@mdstream/client/clock";
-import { Host } from "@mdstream/client/shared-host";
+import { Host, webLocks } from "@mdstream/client/shared-host";
 import type { Port } from "@mdstream/client/shared-messages";
 import { Line, type Order } from "./model/line.js";
 
@@ -16,7 +16,7 @@ const host = new Host(
     return line.follow(connect(urls, { policy, transport, clock, ...(token === undefined ? {} : { token }) }));
   },
   systemClock,
-  (lock, gone) => void navigator.locks?.request(lock, () => gone()),
+  webLocks(),
 );
 
 /** A page says an order as a text; the rest is between its client and the host. */

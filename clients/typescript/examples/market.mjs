@@ -7,4 +7,4 @@ const book = client.book("SIM:BTC-USD", { depth: 20 });
 
 market.on("change", (rows) => rows.forEach((row) => console.log(row.instrument, row.state, row.price("last"))));
 book.on("change", () => console.log(book.seq, book.state, book.bestBid?.price, book.bestAsk?.price));
-book.on("state", (state) => console.log(state, book.code ?? ""));
+book.on("state", (state) => console.log(state, book.reason ?? book.code ?? ""));

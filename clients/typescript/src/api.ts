@@ -31,7 +31,7 @@ export interface ClientEvents {
 
 export interface ClientOptions {
   /** A token, or a function that gets a fresh one: it is called before each connection, and before the present one expires. */
-  token?: TokenSource;
+  token?: TokenSource | undefined;
   /** `msgpack` (the default) or `json`. */
   format?: Format;
   /** A WebSocket class, where there is none (Node before 22) or another one is wanted. */

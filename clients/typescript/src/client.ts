@@ -26,10 +26,13 @@ import { Urls } from "./urls.js";
 
 const VERSION = 1;
 const CLOSE_TOKEN = 4401;
+/** There was no close frame; before `welcome`, perhaps nobody at all. */
+const NO_CLOSE = 1006;
 /** The next connection would end the same way. */
 const FINAL_CLOSE_CODES = new Set([1003, 1007, 1009, 4400, 4403]);
 /** A timer that is so late was stopped, with all else here: what came meanwhile is not read yet. */
 const LATE_MS = 1_000;
+const AFTER_PAUSE = "nothing has come since a pause";
 
 /** The state machine of the connection: at most one at a time. */
 export class DirectClient extends Emitter<ClientEvents> implements Client {
@@ -90,10 +93,11 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       policy,
       random,
       stats: this.#stats,
+      doubt: null,
       recover: (engine, from) => this.#subscriptions.recover(engine, from),
       again: (engine) => this.#subscriptions.request([engine]),
     };
-    this.#unwatch = watchPage(() => this.probe());
+    this.#unwatch = watchPage((paused) => this.#awake(paused));
     this.#dialTimer.set(0, () => void this.#dial()); // after its user has set listeners
   }
 
@@ -162,13 +166,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
   probe(): void {
     if (this.#dialTimer.running) {
       this.#dialTimer.set(this.#untilLeave(), () => void this.#dial());
-    } else if (this.welcome !== null && !this.#probeTimer.running) {
-      this.#command({ op: "ping" });
-      const heardAt = this.#heardAt;
-      this.#probeTimer.set(this.#policy.probeTimeoutMs, () => {
-        if (this.#heardAt === heardAt) this.#lost("no answer after a pause", 0);
-      });
-    }
+    } else if (this.welcome !== null && !this.#probeTimer.running) this.#askForSign();
   }
 
   close(): void {
@@ -194,7 +192,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
       this.#open(token, generation);
     } catch (error) {
       if (generation !== this.#generation) return;
-      if (error instanceof TypeError && !this.#tokens.none && !this.#tokens.renewable)
+      if (error instanceof MdstreamError) this.#end(error);
+      else if (error instanceof TypeError && !this.#tokens.none && !this.#tokens.renewable)
         this.#end(new MdstreamError(error.message, "token"));
       else this.#lost(String(error));
     }
@@ -221,7 +220,8 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
 
   #closed(code: number, reason: string): void {
     this.#connection = null;
-    const why = `closed with ${code}${reason && `: ${reason}`}`;
+    const nobody = code === NO_CLOSE && this.welcome === null;
+    const why = nobody ? `no connection to ${this.url} (${code})` : `closed with ${code}${reason && `: ${reason}`}`;
     const error = new MdstreamError(`the connection was ${why}`, code);
     const isFinal = code === CLOSE_TOKEN ? !this.#tokens.refuse() : FINAL_CLOSE_CODES.has(code);
     if (isFinal) this.#end(error);
@@ -256,6 +256,7 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     const connection = this.#connection;
     this.#connection = null;
     this.welcome = null;
+    this.session.doubt = null;
     this.#silenceTimer.stop();
     this.#leaveTimer.stop();
     this.#probeTimer.stop();
@@ -270,9 +271,34 @@ export class DirectClient extends Emitter<ClientEvents> implements Client {
     if (rest > 0) this.#silenceTimer.set(rest, () => this.#watchSilence(limitMs));
     else if (rest > -LATE_MS) this.#lost(`nothing came for ${(limitMs / 1000).toFixed(1)} s`);
     else {
-      this.probe();
+      this.#awake(true);
       this.#silenceTimer.set(this.#policy.probeTimeoutMs, () => this.#watchSilence(limitMs));
     }
+  }
+
+  /** What came last may be of before a pause: until the gateway answers, nothing is known to be of now. */
+  #awake(paused: boolean): void {
+    if (paused && this.welcome !== null) this.#doubt(AFTER_PAUSE);
+    this.probe();
+  }
+
+  #askForSign(): void {
+    const { messages } = this.#stats;
+    this.#command({ op: "ping" }, (answer) => {
+      if (answer === null) return;
+      this.#probeTimer.stop();
+      this.#doubt(null);
+    });
+    this.#probeTimer.set(this.#policy.probeTimeoutMs, () => {
+      if (this.#stats.messages === messages) this.#lost("no answer after a pause", 0);
+      else if (this.session.doubt !== null) this.#askForSign(); // what comes may have been sent before the pause
+    });
+  }
+
+  #doubt(why: string | null): void {
+    if (why === this.session.doubt) return;
+    this.session.doubt = why;
+    for (const engine of this.#subscriptions.all) engine.update();
   }
 
   #untilLeave(): number {

@@ -11,6 +11,8 @@ export interface Session {
   readonly policy: Policy;
   readonly random: () => number;
   readonly stats: Stats;
+  /** Why what came last may be of another time than now; null if it is not doubted. */
+  doubt: string | null;
   recover(engine: Engine, from: number): void;
   /** Subscribes again. */
   again(engine: Engine): void;
@@ -151,22 +153,22 @@ export abstract class Engine<View extends AnySubscription = AnySubscription> {
   protected told(): void {}
 
   /** Tells the view its state. Each change of the data is told after this. */
-  protected update(): void {
+  update(): void {
     if (this.#attachment === "ended") return;
     const state = this.#state();
-    const told = this.accepted && (this.synced || state === this.reported) ? this.report : null;
+    const told = this.accepted && state === this.reported ? this.report : null;
     this.view.tell({
       state,
       code: told?.code ?? null,
-      reason: told === null ? this.#reason : (told.reason ?? null),
+      reason: told === null ? (this.#reason ?? this.session.doubt) : (told.reason ?? null),
       ageMs: told?.age_ms ?? null,
       at: this.#reportedAt,
     });
   }
 
   #state(): SubscriptionState {
-    if (this.accepted && this.synced) return this.reported;
-    if (this.accepted && this.reported === "recovering") return "recovering";
+    const isSure = this.synced && this.session.doubt === null;
+    if (this.accepted && (isSure || this.reported === "recovering")) return this.reported;
     if (!this.view.wasReady) return "pending";
     return this.#attachment === "detached" ? "disconnected" : "recovering";
   }

@@ -1,4 +1,4 @@
-export type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, LineReport } from "./api.js";
+export type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, LineReport, TickerOptions } from "./api.js";
 export { POLICY, type Policy } from "./backoff.js";
 export type { Book, BookChange, BookEvents, Level } from "./book.js";
 export { checksum } from "./checksum.js";

@@ -10,6 +10,7 @@ import {
   type Batch,
   failureOf,
   type Item,
+  lockName,
   type Numbers,
   type Place,
   type Port,
@@ -28,8 +29,27 @@ import type { Trades } from "./trades.js";
 /** Makes a client; `token` is given if pages can bring one. */
 export type MakeClient = (settings: Settings, token: (() => Promise<string>) | undefined) => Client;
 
-/** Waits until the page that holds this lock is gone. */
-export type WatchPage = (lock: string, gone: () => void) => void;
+/** By which worker and pages see that the other is gone: the browser takes a lock back from whoever ends. */
+export interface Locks {
+  /** The worker holds it as long as it lives; null where there are none. */
+  readonly own: Promise<string | null>;
+  /** Waits until the page that holds this lock is gone. */
+  watch(lock: string, gone: () => void): void;
+}
+
+/** Those of the browser. */
+export function webLocks(): Locks {
+  const { locks } = navigator as { locks?: LockManager };
+  if (locks === undefined) return { own: Promise.resolve(null), watch() {} };
+  const name = lockName();
+  const own = new Promise<string>((got) => {
+    void locks.request(name, () => {
+      got(name);
+      return new Promise(() => {});
+    });
+  });
+  return { own, watch: (lock, gone) => void locks.request(lock, () => gone()) };
+}
 
 /** A page that has not read so many batches is behind: then only the newest counts, until it has caught up. */
 const MOST_UNREAD = 32;
@@ -53,7 +73,7 @@ export class Host {
   constructor(
     private readonly make: MakeClient,
     private readonly clock: Clock,
-    private readonly watch: WatchPage,
+    private readonly locks: Locks,
     private readonly paceMs: number = PACE_MS,
   ) {}
 
@@ -66,7 +86,7 @@ export class Host {
     port.onmessage = ({ data }: { data: ToWorker }) => {
       if (data.op === "hello") {
         leave();
-        page = this.#enter(port, data.settings);
+        page = this.#enter(port, data.settings, data.life);
         if (data.lock !== null) this.#watchOver(data.lock, page);
       } else if (data.op === "bye") leave();
       else page?.take(data);
@@ -75,10 +95,10 @@ export class Host {
   }
 
   #watchOver(lock: string, page: Page): void {
-    this.watch(lock, () => page.leave());
+    this.locks.watch(lock, () => page.leave());
   }
 
-  #enter(port: Port, settings: Settings): Page {
+  #enter(port: Port, settings: Settings, life: number): Page {
     const key = JSON.stringify(settings);
     let room = this.#rooms.get(key);
     if (room === undefined || room.client.state === "closed") {
@@ -87,7 +107,9 @@ export class Host {
       });
       this.#rooms.set(key, room);
     }
-    return new Page(port, room, this.clock, this.paceMs);
+    const page = new Page(port, room, this.clock, this.paceMs, life);
+    void this.locks.own.then((lock) => lock !== null && page.say({ kind: "worker", lock }));
+    return page;
   }
 }
 
@@ -167,6 +189,7 @@ class Page {
     private readonly room: Room,
     private readonly clock: Clock,
     private readonly paceMs: number,
+    private readonly life: number,
   ) {
     const { client } = room;
     this.#stops = [
@@ -235,7 +258,7 @@ class Page {
     if (this.#gone || this.#items.length === 0) return;
     this.#unread++;
     this.#flushedAt = this.clock.now();
-    const batch: Batch = { items: this.#items, stats: { ...this.room.client.stats } };
+    const batch: Batch = { items: this.#items, stats: { ...this.room.client.stats }, life: this.life };
     this.#items = [];
     this.port.postMessage(batch);
   }

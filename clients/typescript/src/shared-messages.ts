@@ -22,7 +22,7 @@ export interface Settings {
 }
 
 export type ToWorker =
-  | { readonly op: "hello"; readonly settings: Settings; readonly lock: string | null }
+  | { readonly op: "hello"; readonly settings: Settings; readonly lock: string | null; readonly life: number }
   | {
       readonly op: "open";
       readonly id: number;
@@ -70,6 +70,8 @@ export type Item =
       readonly welcome: Welcome | null;
       readonly error: Failure | null;
     }
+  /** The lock that the worker holds as long as it lives. */
+  | { readonly kind: "worker"; readonly lock: string }
   | { readonly kind: "warning"; readonly text: string }
   | { readonly kind: "pong"; readonly id: number; readonly ms: number | null }
   /** The gateway wants a token. */
@@ -115,6 +117,8 @@ export type Relayed = Subscription<SubscriptionEvents & { change: unknown[] }> &
 export interface Batch {
   readonly items: readonly Item[];
   readonly stats: Readonly<Stats>;
+  /** As the page said in `hello`. */
+  readonly life: number;
 }
 
 /** What of a MessagePort both sides use. */
@@ -122,6 +126,11 @@ export interface Port {
   postMessage(message: unknown): void;
   onmessage: ((event: MessageEvent) => void) | null;
   start?(): void;
+}
+
+/** A name that no other lock has. */
+export function lockName(): string {
+  return `mdstream-${crypto.randomUUID?.() ?? Math.random()}`;
 }
 
 export function failureOf(error: MdstreamError | null): Failure | null {

@@ -1,11 +1,11 @@
 import { type Answered, Answers } from "./answers.js";
 import type { BookOptions, Client, ClientEvents, ClientOptions, ClientState, TickerOptions } from "./api.js";
 import { bookRequest, keyOf, tickerRequest, tradesRequest } from "./api.js";
-import { POLICY } from "./backoff.js";
+import { Backoff, POLICY } from "./backoff.js";
 import { Book } from "./book.js";
 import type { Make } from "./channel.js";
 import { DirectClient } from "./client.js";
-import { systemClock } from "./clock.js";
+import { systemClock, Timer } from "./clock.js";
 import { Emitter } from "./emitter.js";
 import type { Session } from "./engine.js";
 import { MdstreamError } from "./errors.js";
@@ -13,7 +13,18 @@ import type { Events } from "./events-view.js";
 import type { Command, Welcome } from "./messages.js";
 import { msgpack } from "./msgpack.js";
 import { watchPage } from "./page.js";
-import type { Batch, Failure, Item, Place, Port, Relayed, Settings, Told, ToWorker } from "./shared-messages.js";
+import {
+  type Batch,
+  type Failure,
+  type Item,
+  lockName,
+  type Place,
+  type Port,
+  type Relayed,
+  type Settings,
+  type Told,
+  type ToWorker,
+} from "./shared-messages.js";
 import { type Stats, sum } from "./stats.js";
 import { type AnySubscription, mutable, type Owner, type Request } from "./subscription.js";
 import { Ticker } from "./ticker.js";
@@ -21,11 +32,20 @@ import type { TokenSource } from "./token.js";
 import { Trades } from "./trades.js";
 import { Urls } from "./urls.js";
 
+/** What of `SharedWorker` a page uses. */
+export interface WorkerLike {
+  readonly port: Port;
+  addEventListener?(name: "error", listener: () => void): void;
+}
+
 export interface SharedOptions extends Pick<ClientOptions, "token" | "format" | "policy"> {
   /** How many gateways to hold at once; 1 is the default. */
   lines?: number;
-  /** Makes the worker, whose script is `@mdstream/client/worker`. Without `SharedWorker` the page has its own connection. */
-  worker: () => { readonly port: Port };
+  /**
+   * Makes the worker, whose script is `@mdstream/client/worker`; called again when the worker is gone. Without `SharedWorker` the page
+   * has its own connection.
+   */
+  worker: () => WorkerLike;
 }
 
 /** What a machine needs that does nothing: the worker has those that work. */
@@ -34,6 +54,7 @@ const IDLE: Session = {
   policy: POLICY,
   random: Math.random,
   stats: sum([]),
+  doubt: null,
   recover() {},
   again() {},
 };
@@ -45,7 +66,7 @@ const IDLE: Session = {
  */
 export function connect(urls: string | readonly string[], options: SharedOptions): Client {
   if (typeof SharedWorker === "undefined") return new DirectClient(urls, options);
-  const client = new SharedClient(options.worker().port, urls, options);
+  const client = new SharedClient(options.worker, urls, options);
   const watch: [string, () => void][] = [
     ["pagehide", () => client.leave()],
     ["pageshow", () => client.enter()],
@@ -80,7 +101,8 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
   readonly lines: readonly Client[] = [this];
   /** @internal */ readonly session: Session;
 
-  readonly #port: Port;
+  readonly #makeWorker: () => WorkerLike;
+  #port!: Port;
   readonly #settings: Settings;
   readonly #token: TokenSource | undefined;
   readonly #owner: Owner;
@@ -90,17 +112,26 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
   readonly #answers = new Answers();
   #lastId = 0;
   #entered = false;
+  /** Counts how often the page came and went: what was said to it before is not heard. */
+  #life = 0;
+  #heard = false;
+  /** What was counted by workers that are gone. */
+  #past: Readonly<Stats> = sum([]);
+  /** Ends the wait for the end of the worker. */
+  #watching = new AbortController();
+  readonly #backoff: Backoff;
+  readonly #again = new Timer(systemClock);
   /** Gives back the lock by which the worker sees that this page lives. */
   #release: (() => void) | null = null;
 
   constructor(
-    port: Port,
+    worker: () => WorkerLike,
     urls: string | readonly string[],
     { token, format = msgpack, policy = {}, lines = 1 }: Omit<SharedOptions, "worker">,
   ) {
     super();
     this.url = new Urls(urls).current;
-    this.#port = port;
+    this.#makeWorker = worker;
     this.#token = token;
     this.#settings = {
       urls: typeof urls === "string" ? [urls] : [...urls],
@@ -111,8 +142,8 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
     };
     this.session = { ...IDLE, policy: { ...POLICY, ...policy } };
     this.#owner = { now: () => systemClock.now(), release: (view) => this.#close(view) };
-    port.onmessage = ({ data }: { data: Batch }) => this.#take(data);
-    port.start?.();
+    this.#backoff = new Backoff(this.session.policy, Math.random);
+    this.#attach();
   }
 
   // ---- for the user
@@ -172,36 +203,38 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
   enter(): void {
     if (this.#entered || this.state === "closed") return;
     this.#entered = true;
-    const name = `mdstream-${crypto.randomUUID?.() ?? Math.random()}`;
+    const life = ++this.#life;
+    this.#again.set(this.session.policy.connectTimeoutMs, () => this.#workerGone("the shared worker does not answer"));
+    const name = lockName();
     const hello = (lock: string | null) => {
-      if (!this.#entered) return;
-      this.#port.postMessage({ op: "hello", settings: this.#settings, lock } satisfies ToWorker);
+      this.#port.postMessage({ op: "hello", settings: this.#settings, lock, life } satisfies ToWorker);
       for (const entry of this.#entries.values()) this.#say(opening(entry));
       this.#answers.giveUp();
     };
     const locks = typeof navigator === "undefined" ? undefined : navigator.locks;
     if (locks === undefined) return hello(null);
     void locks.request(name, () => {
-      const held = new Promise<void>((release) => {
-        if (this.#entered) this.#release = release;
-        else release();
-      });
+      if (life !== this.#life) return undefined;
+      const held = new Promise<void>((release) => (this.#release = release));
       hello(name);
       return held;
     });
   }
 
   /** Nobody sees the page any more: nothing is sent to it. */
-  leave(): void {
+  leave(why = "the page was left"): void {
     if (!this.#entered) return;
     this.#entered = false;
+    this.#life++;
+    this.#watching.abort();
+    this.#again.stop();
     this.#port.postMessage({ op: "bye" } satisfies ToWorker);
     this.#release?.();
     this.#release = null;
     for (const answered of this.#pings.values()) answered(null);
     this.#pings.clear();
     for (const { view } of [...this.#entries.values()]) {
-      if (view.wasReady) view.tell({ state: "disconnected", code: null, reason: "the page was left", ageMs: null, at: 0 });
+      if (view.wasReady) view.tell({ state: "disconnected", code: null, reason: why, ageMs: null, at: 0 });
     }
   }
 
@@ -244,6 +277,7 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
   #end(error: MdstreamError | null): void {
     if (this.state === "closed") return;
     this.state = "closed";
+    this.#again.stop();
     this.error = error;
     this.reason = error?.message ?? null;
     this.welcome = null;
@@ -264,11 +298,52 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
     }
   }
 
-  #take({ items, stats }: Batch): void {
-    this.stats = stats;
-    if (this.#entered) this.#port.postMessage({ op: "ack" } satisfies ToWorker);
+  /** Gets a worker: the one that there is, or a new one. */
+  #attach(): void {
+    const worker = this.#makeWorker();
+    const { port } = worker;
+    this.#port = port;
+    this.#heard = false;
+    port.onmessage = ({ data }: { data: Batch }) => port === this.#port && this.#take(data);
+    port.start?.();
+    worker.addEventListener?.("error", () => {
+      if (port === this.#port && !this.#heard) this.#workerGone("the script of the shared worker cannot be loaded");
+    });
+  }
+
+  #watchWorker(lock: string): void {
+    const life = this.#life;
+    const { signal } = (this.#watching = new AbortController());
+    const gone = () => life === this.#life && this.#workerGone("the shared worker is gone");
+    navigator.locks.request(lock, { signal }, gone).catch(() => {}); // the page was left before
+  }
+
+  /** Nothing would ever come again: another worker is made. */
+  #workerGone(why: string): void {
+    if (this.state === "closed") return;
+    this.leave(why);
+    this.welcome = null;
+    this.#past = { ...this.stats, reconnects: this.stats.reconnects + 1 };
+    this.#tell("reconnecting", why);
+    this.#again.set(this.#backoff.next(), () => {
+      this.leave(why); // it may have come back meanwhile
+      try {
+        this.#attach();
+        this.enter();
+      } catch (error) {
+        this.#workerGone(String(error));
+      }
+    });
+  }
+
+  #take({ items, stats, life }: Batch): void {
+    this.#heard = true;
+    if (life !== this.#life) return;
+    this.#again.stop();
+    this.stats = sum([this.#past, stats]);
+    this.#port.postMessage({ op: "ack" } satisfies ToWorker);
     for (const item of items) {
-      if (!this.#entered) return;
+      if (life !== this.#life) return;
       this.#takeItem(item);
     }
   }
@@ -277,6 +352,8 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
     switch (item.kind) {
       case "client":
         return this.#takeClient(item);
+      case "worker":
+        return this.#watchWorker(item.lock);
       case "warning":
         return this.emit("warning", item.text);
       case "pong":
@@ -321,6 +398,11 @@ export class SharedClient extends Emitter<ClientEvents> implements Client {
     if (state === "closed") return this.#end(failed(error));
     this.url = url;
     this.welcome = welcome;
+    if (state === "open") this.#backoff.reset();
+    this.#tell(state, reason);
+  }
+
+  #tell(state: ClientState, reason: string | null): void {
     this.reason = reason;
     if (state === this.state) return;
     this.state = state;

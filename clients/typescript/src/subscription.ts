@@ -124,7 +124,7 @@ export abstract class Subscription<Events extends SubscriptionEvents & EventMap<
     return TRUSTED.has(this.state);
   }
 
-  /** Why the gateway says so: a state code of the contract. Null if live, or if the reason lies on this side. */
+  /** Why the gateway says so: a state code of the contract, or, when it has ended, the code of `error`. Null if live, or if the reason lies on this side. */
   get code(): string | null {
     return this.#status.code;
   }
@@ -205,7 +205,8 @@ export abstract class Subscription<Events extends SubscriptionEvents & EventMap<
   end(error: MdstreamError | null): void {
     if (this.state === "ended") return;
     mutable(this as AnyFields).error = error;
-    this.tell({ state: "ended", code: null, reason: error?.message ?? null, ageMs: null, at: 0 });
+    const code = error === null ? null : String(error.code);
+    this.tell({ state: "ended", code, reason: error?.message ?? null, ageMs: null, at: 0 });
     (this as unknown as AnySubscription).emit("end", error);
   }
 

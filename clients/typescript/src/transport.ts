@@ -1,3 +1,5 @@
+import { MdstreamError } from "./errors.js";
+
 /** Opens connections. The client's only way to the network, so that tests and workers bring their own. */
 export interface Transport {
   /** Opens a WebSocket. Must call `closed` exactly once at the end, also when the connection never opened. */
@@ -36,7 +38,7 @@ export function webSocketTransport(Given?: WebSocketConstructor): Transport {
     open(url, protocols, events) {
       const Socket = Given ?? (globalThis as { WebSocket?: unknown }).WebSocket;
       if (typeof Socket !== "function") {
-        throw new TypeError("there is no WebSocket here: pass the option `WebSocket`, or use Node 22");
+        throw new MdstreamError("there is no WebSocket here: pass the option `WebSocket`, or use Node 22", "no_websocket");
       }
       return new SocketConnection(new (Socket as WebSocketConstructor)(url, protocols), events);
     },

@@ -5,7 +5,7 @@ import { systemClock } from "./clock.js";
 import { json } from "./json.js";
 import { connect } from "./lines.js";
 import { msgpack } from "./msgpack.js";
-import { Host } from "./shared-host.js";
+import { Host, webLocks } from "./shared-host.js";
 import type { Port, Settings } from "./shared-messages.js";
 
 function make({ urls, format, lines, policy }: Settings, token: (() => Promise<string>) | undefined) {
@@ -13,9 +13,7 @@ function make({ urls, format, lines, policy }: Settings, token: (() => Promise<s
   return connect(urls, { lines, ...options, ...(token === undefined ? {} : { token }) });
 }
 
-const host = new Host(make, systemClock, (lock, gone) => {
-  void navigator.locks?.request(lock, () => gone());
-});
+const host = new Host(make, systemClock, webLocks());
 
 /** In a SharedWorker, each page that connects brings a port. */
 const scope = globalThis as unknown as { onconnect: ((event: { ports: readonly Port[] }) => void) | null };

@@ -344,7 +344,8 @@ describe("a book", () => {
     await open();
     net.last.say({ type: "error", id: 1, code: "unknown_instrument", message: "no publisher has announced SIM:NONE" });
     await expect(ready).rejects.toThrow("no publisher has announced SIM:NONE");
-    expect([book.state, book.error?.code]).toEqual(["ended", "unknown_instrument"]);
+    expect([book.state, book.code, book.error?.code]).toEqual(["ended", "unknown_instrument", "unknown_instrument"]);
+    expect(book.reason).toContain("no publisher has announced SIM:NONE");
   });
 
   test("is asked for alone when another in the command was refused", async () => {

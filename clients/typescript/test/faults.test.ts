@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { systemClock } from "../src/clock.js";
-import { type Client, formatDecimal, json, msgpack, POLICY, parseDecimal } from "../src/index.js";
+import { type Client, connect, formatDecimal, json, msgpack, POLICY, parseDecimal } from "../src/index.js";
 import { delta, Stage, snapshot, trades, WELCOME } from "./gateway.js";
 
 let stage: Stage;
@@ -197,9 +197,19 @@ describe("the connection", () => {
     stage.clock.sleep(40_000);
     await stage.clock.advance(0);
     expect([stage.client.state, commands().at(-1)]).toMatchObject(["open", { op: "ping" }]);
-    stage.net.last.say({ type: "heartbeat", time: 0, seqs: [] });
+    stage.net.last.say({ type: "pong", id: commands().at(-1)!["id"], time: 0 });
     await stage.clock.advance(10_000);
     expect(stage.client.state).toBe("open");
+  });
+
+  test("what was live before such a pause is not, until there is an answer", async () => {
+    const book = await liveBook();
+    stage.clock.sleep(40_000);
+    await stage.clock.advance(0);
+    stage.net.last.say(delta(101, 101, 6)); // it may have been sent before
+    expect([book.state, book.seq]).toEqual(["recovering", 101]);
+    stage.net.last.say({ type: "pong", id: commands().at(-1)!["id"], time: 0 });
+    expect(book.state).toBe("live");
   });
 
   test("after such a pause without an answer it gives up", async () => {
@@ -242,6 +252,24 @@ describe("the connection", () => {
     await stage.clock.advance(0);
     expect([client.state, client.error?.code, stage.net.connections.length]).toEqual(["closed", "token", 0]);
     expect(client.error?.message).not.toContain("cret");
+  });
+
+  test("nobody there is said as such, with the address", async () => {
+    const book = stage.start().book("SIM:A");
+    await stage.clock.advance(0);
+    stage.net.last.closed();
+    const why = "no connection to ws://a/v1/stream (1006)";
+    expect([stage.client.state, stage.client.reason, book.state, book.reason]).toEqual(["reconnecting", why, "pending", why]);
+  });
+
+  test("a place without WebSocket is the end, as the next try would end the same way", async () => {
+    vi.stubGlobal("WebSocket", undefined);
+    const client = connect("ws://a/v1/stream", { clock: stage.clock });
+    const book = client.book("SIM:A");
+    await stage.clock.advance(0);
+    vi.unstubAllGlobals();
+    expect([client.state, client.error?.code, book.state, book.code]).toEqual(["closed", "no_websocket", "ended", "no_websocket"]);
+    expect(book.reason).toContain("Node 22");
   });
 
   test("says without a token too that it wants to be told of a refusal", async () => {

@@ -136,6 +136,22 @@ test("a page in the back-forward cache is told nothing, and is whole again when 
   expect([books[0].state, books[0].seq, books[0].bestBid?.size]).toEqual(["live", 101, "6"]);
 });
 
+test("what was said to a page before it was left is not heard when it is back", async () => {
+  const { tabs, books } = await twoTabs();
+  tabs[0].stuck = [];
+  stage.net.last.say({ type: "state", sub: 7, state: "halted", code: "venue" });
+  stage.net.last.say({ type: "state", sub: 7, state: "live" });
+  await stage.clock.advance(0);
+  tabs[0].client.leave();
+  tabs[0].client.enter(); // what the worker says to this is behind what it said before
+  const seen: string[] = [];
+  books[0].on("state", (state) => seen.push(state));
+  stage.net.last.say({ type: "state", sub: 7, state: "stale", code: "silent", age_ms: 31_000 });
+  await stage.clock.advance(0);
+  tabs[0].unstick();
+  expect(seen).toEqual(["live", "stale"]);
+});
+
 test("the worker asks a page that is still there for a token", async () => {
   const asked: string[] = [];
   const token = (name: string) => () => {

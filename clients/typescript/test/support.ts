@@ -13,6 +13,7 @@ export function watching(): { session: Session; owner: Owner; asked: number[]; c
     policy: POLICY,
     random: () => 0,
     stats: sum([]),
+    doubt: null,
     recover: (_engine, from) => void asked.push(from),
     again: () => {},
   };

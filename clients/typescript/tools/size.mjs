@@ -3,12 +3,12 @@ import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const MOST = [
-  ["all of the package", 'export * from "./dist/index.js"', 12_300],
-  ["connect alone", 'export { connect } from "./dist/index.js"', 11_500],
+  ["all of the package", 'export * from "./dist/index.js"', 12_600],
+  ["connect alone", 'export { connect } from "./dist/index.js"', 11_800],
   ["decimals alone", 'export { formatDecimal } from "./dist/index.js"', 500],
   ["lines", 'export { connect } from "./dist/lines.js"', 14_500],
   ["shared, the page", 'export { connect } from "./dist/shared.js"', 14_500],
-  ["worker", 'import "./dist/worker.js"', 22_000],
+  ["worker", 'import "./dist/worker.js"', 22_200],
   ["board", 'export { board } from "./dist/board.js"', 4_200],
   ["candles", 'export { candles } from "./dist/candles.js"', 4_000],
   ["instruments", 'export { instruments } from "./dist/instruments.js"', 4_000],

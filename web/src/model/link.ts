@@ -20,10 +20,16 @@ export function link({ url, token }: Address, hear: (report: Report) => void): L
     const client = line.follow(connect(url, { ...options, transport: line.transport, clock: line.clock }));
     return { client, order: (order) => line.obey(order) };
   }
-  // Two users have two workers: what one may see is nothing for the other.
-  const { port } = new SharedWorker(script, { type: "module", name: `mdstream ${fingerprint(token ?? "")}` });
-  const client = connectShared(url, { ...options, worker: () => ({ port: heard(port, hear) }) });
-  return { client, order: (order) => port.postMessage(order) };
+  let newest: MessagePort | null = null;
+  const worker = () => {
+    // Two users have two workers: what one may see is nothing for the other.
+    const made = new SharedWorker(script, { type: "module", name: `mdstream ${fingerprint(token ?? "")}` });
+    newest = made.port;
+    const failed = (name: "error", listener: () => void) => made.addEventListener(name, listener);
+    return { port: heard(made.port, hear), addEventListener: failed };
+  };
+  const client = connectShared(url, { ...options, worker });
+  return { client, order: (order) => newest?.postMessage(order) };
 }
 
 /** The page's end: takes out the reports, and counts what messages cost as part of a frame. */

@@ -1,10 +1,10 @@
 // The selected instrument: its ladder's book, its whole book, its trades. A view is switched without an empty frame: the old one
 // stays until the new one can be trusted.
 
-import type { Book, BookChange, BookOptions, Trade, Trades } from "@mdstream/client";
+import type { Book, BookChange, BookOptions, MdstreamError, Trade, Trades } from "@mdstream/client";
 import type { Feed } from "./feed.js";
 import { type Drawer, invalidate } from "./frames.js";
-import { change, settings } from "./settings.js";
+import { change, DEPTHS, settings } from "./settings.js";
 import { Value } from "./value.js";
 
 const WHOLE_MS = 250;
@@ -16,6 +16,9 @@ const KEPT_TRADES = 500;
 export type Grouping = Pick<BookOptions, "group" | "groupDigits">;
 
 const DIGITS = [6, 5, 4, 3];
+
+/** How the gateway says what one may see of a book, where more was asked for. */
+const MAY_SEE = /which is (?:any depth|a depth of at most (\d+)) with (?:any interval_ms|interval_ms (\d+) or more)/;
 
 /** A line of the tape: a trade, or what is missing. */
 export type TapeRow = Trade | { readonly lost: readonly [number, number] };
@@ -34,9 +37,12 @@ class Shelf {
 
   show(instrument: string, options: BookOptions): void {
     const book = this.open(instrument, options);
-    if (book === this.current || book === this.#next) return book.close(); // asked for once more
-    this.#drop(this.#next);
-    this.#next = book;
+    const before = this.#next;
+    if (book === before || book === this.current) book.close(); // asked for once more
+    if (book === before) return;
+    this.#next = book === this.current ? null : book;
+    this.#drop(before); // what listens to it sees that it is not the next one any more
+    if (this.#next === null) return;
     if (this.current?.instrument !== instrument || !this.current.trusted || book.trusted) this.#take();
     else {
       const stop = book.on("state", () => {
@@ -88,6 +94,9 @@ export class Market {
   readonly #ladder: Shelf;
   readonly #whole: Shelf;
   #how = "";
+  /** The greatest depth (0: all) and the least interval that the token allows of this instrument, as far as that is known. */
+  #most = 0;
+  #leastMs = 0;
   #hidden = false;
   #trusted = false;
 
@@ -101,7 +110,7 @@ export class Market {
     this.#whole = new Shelf(
       open,
       () => this.#redraw(this.wholeDrawers),
-      () => this.#redraw(this.wholeDrawers),
+      (book) => this.#isRefused(book) || this.#redraw(this.wholeDrawers),
     );
     let depth = settings.now.depth;
     settings.watch((now) => {
@@ -126,6 +135,7 @@ export class Market {
   select(instrument: string): void {
     if (instrument === this.instrument.now || instrument === "") return;
     this.feed.timeline.forget();
+    this.#most = this.#leastMs = 0;
     this.grouping.set({ group: 1 });
     this.instrument.set(instrument);
     change({ instrument });
@@ -159,9 +169,41 @@ export class Market {
   #subscribe(): void {
     const instrument = this.instrument.now;
     if (instrument === "") return;
-    const intervalMs = this.#hidden ? HIDDEN_MS : 0;
-    this.#ladder.show(instrument, { depth: settings.now.depth, ...this.grouping.now, intervalMs });
-    this.#whole.show(instrument, { intervalMs: this.#hidden ? HIDDEN_MS : WHOLE_MS });
+    const [often, seldom] = this.#hidden ? [HIDDEN_MS, HIDDEN_MS] : [0, WHOLE_MS];
+    this.#ladder.show(instrument, { depth: this.depth, ...this.grouping.now, intervalMs: this.#served(often) });
+    this.#whole.show(instrument, { depth: this.#fitting(0), intervalMs: this.#served(seldom) });
+  }
+
+  /** That of the ladder: as was chosen, or as much of it as the token allows. */
+  get depth(): number {
+    return this.#fitting(settings.now.depth);
+  }
+
+  #fitting(depth: number): number {
+    if (this.#most === 0 || (depth > 0 && depth <= this.#most)) return depth;
+    const served = (this.feed.client.welcome?.limits.depths ?? DEPTHS).filter((each) => each > 0 && each <= this.#most);
+    return served.length > 0 ? Math.max(...served) : depth;
+  }
+
+  #served(intervalMs: number): number {
+    const least = Math.max(intervalMs, this.#leastMs);
+    const served = (this.feed.client.welcome?.limits.intervals_ms ?? []).filter((each) => each >= least);
+    return served.length > 0 ? Math.min(...served) : least;
+  }
+
+  /** Whether it was more than one may see; then what one may see is asked for. */
+  #isRefused({ state, error }: Book): boolean {
+    if (state !== "ended" || error?.code !== "not_entitled" || !this.#learn(error)) return false;
+    this.#subscribe();
+    return true;
+  }
+
+  #learn({ message }: MdstreamError): boolean {
+    const found = MAY_SEE.exec(message);
+    const [most, leastMs] = [Number(found?.[1] ?? 0), Number(found?.[2] ?? 0)];
+    if (found === null || (most === this.#most && leastMs === this.#leastMs)) return false;
+    [this.#most, this.#leastMs] = [most, leastMs];
+    return true;
   }
 
   #followTrades(instrument: string): void {
@@ -178,6 +220,7 @@ export class Market {
     });
     trades.on("lost", (first, last) => trades === this.trades && this.#push({ lost: [first, last] }));
     trades.on("state", () => this.#redraw(this.tapeDrawers));
+    trades.on("end", () => trades === this.trades && (this.last = null)); // what the watchlist knows is newer
     this.#redraw(this.tapeDrawers);
   }
 
@@ -200,6 +243,7 @@ export class Market {
   }
 
   #stateChanged(book: Book): void {
+    if (this.#isRefused(book)) return;
     this.#trusted = book.trusted;
     this.feed.timeline.book(book.state, book.code ?? "", this.#how);
     if (book.state === "live") this.#how = "";

@@ -12,7 +12,7 @@ const COPIED_MS = 1_200;
 
 export function BookPanel({ page }: { page: Page }) {
   const { market } = page;
-  const now = useValue(settings);
+  useValue(settings);
   const grouping = useValue(market.grouping);
   useValue(market.changed);
   const canvas = useRef<HTMLCanvasElement>(null);
@@ -27,10 +27,11 @@ export function BookPanel({ page }: { page: Page }) {
   }, [market]);
   const copy = (price: string | null | undefined) => {
     if (price == null) return;
-    void navigator.clipboard?.writeText(price).then(() => {
+    const done = () => {
       setCopied(price);
       setTimeout(() => setCopied(""), COPIED_MS);
-    });
+    };
+    void navigator.clipboard?.writeText(price).then(done, () => {}); // the browser may forbid it
   };
   const press = (event: KeyboardEvent) => {
     if (event.key === "Enter") return copy(ladder.current?.priceAt());
@@ -60,8 +61,8 @@ export function BookPanel({ page }: { page: Page }) {
         </label>
         <label>
           <span class="label">Depth</span>
-          <select value={now.depth} onChange={(event) => change({ depth: Number(event.currentTarget.value) })}>
-            {DEPTHS.map((depth) => (
+          <select value={market.depth} onChange={(event) => change({ depth: Number(event.currentTarget.value) })}>
+            {(DEPTHS.some((each) => each === market.depth) ? DEPTHS : [market.depth, ...DEPTHS]).map((depth) => (
               <option key={depth} value={depth}>
                 {depth === 0 ? "full" : depth}
               </option>

@@ -15,7 +15,8 @@ export function Note({ text, alone = false }: { text: string; alone?: boolean })
 /** There is no instrument: what to do. */
 export function Empty() {
   const [copied, setCopied] = useState(false);
-  const copy = () => void navigator.clipboard?.writeText(SIM).then(() => setCopied(true));
+  const done = () => setCopied(true);
+  const copy = () => void navigator.clipboard?.writeText(SIM).then(done, () => {}); // the browser may forbid it
   return (
     <p class="empty alone">
       No instruments are announced yet. Start some with <code>{SIM}</code>{" "}
