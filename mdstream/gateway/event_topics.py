@@ -214,7 +214,9 @@ class EventTopics:
                 except BusError as error:
                     raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
                 finally:
-                    del done  # else an error that it has, and this frame, would wait for the garbage collector
+                    del (
+                        done
+                    )  # else an error that it has, and this frame, would wait for the garbage collector
         return found
 
     def _is_open(self, name: str) -> bool:

@@ -7,7 +7,7 @@ import signal
 
 from chaos.faults import NODE_START_S, cut, fault, frozen, leader
 from chaos.schedule import Event
-from chaos.stage import GATEWAYS, Stage
+from chaos.stage import GATEWAYS, Child, Stage
 from chaos.topic_stage import TopicStage
 
 
@@ -17,41 +17,43 @@ def _chosen(stage: Stage, event: Event, kind: str) -> tuple[TopicStage, str]:
     return stage, names[event.choose(len(names))]
 
 
-@fault("device killed")
-async def device_killed(stage: Stage, event: Event) -> str:
-    topics, name = _chosen(stage, event, "device")
+async def _killed(stage: Stage, event: Event, kind: str) -> str:
+    topics, name = _chosen(stage, event, kind)
     topics.end(name)
     await asyncio.sleep(event.seconds)
-    await topics.start_device(name)
+    await (topics.start_device if kind == "device" else topics.start_writer)(name)
     return name
+
+
+async def _stopped(process: Child, event: Event) -> None:
+    process.signal(signal.SIGSTOP)
+    await asyncio.sleep(event.seconds)
+    process.signal(signal.SIGCONT)
+
+
+@fault("device killed")
+async def device_killed(stage: Stage, event: Event) -> str:
+    return await _killed(stage, event, "device")
 
 
 @fault("device stopped")
 async def device_stopped(stage: Stage, event: Event) -> str:
     topics, name = _chosen(stage, event, "device")
     topics.stopped.add(name)
-    topics.devices[name].signal(signal.SIGSTOP)
-    await asyncio.sleep(event.seconds)
-    topics.devices[name].signal(signal.SIGCONT)
+    await _stopped(topics.devices[name], event)
     topics.stopped.discard(name)
     return name
 
 
 @fault("publisher killed")
 async def publisher_killed(stage: Stage, event: Event) -> str:
-    topics, name = _chosen(stage, event, "publisher")
-    topics.end(name)
-    await asyncio.sleep(event.seconds)
-    await topics.start_writer(name)
-    return name
+    return await _killed(stage, event, "publisher")
 
 
 @fault("publisher stopped")
 async def publisher_stopped(stage: Stage, event: Event) -> str:
     topics, name = _chosen(stage, event, "publisher")
-    topics.writers[name].signal(signal.SIGSTOP)
-    await asyncio.sleep(event.seconds)
-    topics.writers[name].signal(signal.SIGCONT)
+    await _stopped(topics.writers[name], event)
     return name
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mdstream.bus import Bus, connect
+from mdstream.bus import MD_LOG, Bus, connect, subject
+from mdstream.bus.payloads import numbers
 from mdstream.client import SubscriptionState
 
 STALE, RECOVERING = SubscriptionState.STALE, SubscriptionState.RECOVERING
@@ -27,11 +28,23 @@ async def _told(follower: Any, state: SubscriptionState) -> None:
 
 
 async def _stayed(follower: Any) -> None:
-    """Connected throughout, and live again; what was recovered, the gateway recovered."""
-    stats = follower.client.stats
-    assert stats.reconnects == stats.gaps == stats.recoveries == 0
+    """Connected throughout, and live again; what was recovered of books, the gateway recovered."""
+    assert follower.client.stats.reconnects == 0
     for followed in follower.books:
+        assert followed.book.gaps == followed.book.recoveries == 0
         await followed.live()
+
+
+async def _stored(market: Any) -> None:
+    """Returns when the log has all that was published: a server has read it before, and loses it if it is killed then. A gateway that
+    finds a hole in the log after a second tells its trades as lost, which the clients of a busy machine count as a gap."""
+    instrument = market.instrument
+    for stream, newest in (("book", instrument.seq), ("trade", instrument.trade_seq)):
+        while True:
+            payload = await market.publisher.bus.last(MD_LOG, subject(instrument.id, stream))
+            if payload is not None and numbers(stream, payload)[-1][2] >= newest:
+                break
+            await asyncio.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -66,6 +79,7 @@ def test_a_server_that_is_killed_and_comes_back(format, run, nats_server, gatewa
         async with market(url) as sim, gateway(url) as node, follower(node.url, format) as client:
             await client.subscribe()
             await sim.play(50)
+            await _stored(sim)
             nats_server.kill()
             await _told(client, STALE)
             await sim.play(50)
@@ -100,12 +114,13 @@ def test_messages_withheld_from_one_gateway(format, run, nats_server, gateway, m
                     await sim.play(20)
                     await bus.flush()
                     assert lost
+                await _stored(sim)
                 await sim.play(20)
             await sim.touch()
             for each in (client, elsewhere):
                 await each.ends_as(sim)
                 await _stayed(each)
-                assert not each.trades.lost
+                assert not each.trades.lost and each.trades.trades.gaps == 0
             for followed in client.books:
                 assert RECOVERING in followed.states
             for followed in elsewhere.books:

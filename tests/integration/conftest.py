@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -29,6 +30,7 @@ from mdstream.errors import BookError, PayloadError
 from mdstream.gateway.hub_target import HubTarget
 from mdstream.model import InstrumentId, Ref, State, StateCode
 from support.flushing import QuietHub
+from support.tokens import public_pem
 
 NOTHING, APPLIED, GAP, NEW_EPOCH, UNKNOWN = range(5)
 # Nothing here comes to an end sooner on a busy machine: neither patience with the log nor with the server.
@@ -408,6 +410,14 @@ class _Watcher:
 
     def on_ref(self, ref: Ref, rescaled: bool) -> None:
         self.model.on_ref(ref, rescaled)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """The public key of the tokens that ``support.tokens`` signs with EdDSA."""
+    path = tmp_path / "public.pem"
+    path.write_bytes(public_pem("EdDSA"))
+    return path
 
 
 @pytest.fixture(params=["compiled", "plain"])

@@ -14,12 +14,13 @@ import jwt
 import pytest
 
 from mdstream.alerts import AlertWatcher
+from mdstream.bus import Bus
 from mdstream.bus.events import Event, publish_event
-from mdstream.client import PutConflict, PutRefused, connect
+from mdstream.client import Alerts, PutConflict, PutRefused, connect
 from mdstream.gateway import Gateway, GatewayConfig
-from support.alerts import entries, market_of, options, value_of
+from support.alerts import Market, entries, market_of, options, value_of
 from support.program import ROOT
-from support.tokens import private_key, public_pem
+from support.tokens import private_key
 
 TICKER = {"channels": ["ticker"], "instruments": ["SIM:A"]}
 
@@ -49,6 +50,19 @@ async def gateways(url: str, key: Path) -> AsyncIterator[list[Gateway]]:
             await each.stop()
 
 
+@asynccontextmanager
+async def alerts_of_alice(url: str, key: Path) -> AsyncIterator[tuple[Bus, Market, Alerts]]:
+    """A market, whoever watches alerts on it, and what its user sets and is told at a gateway."""
+    async with (
+        market_of(url) as (bus, market),
+        gateways(url, key) as (one, _),
+        AlertWatcher(bus, options()),
+        connect(one.url, token=token("alice", TICKER)) as client,
+        await client.alerts() as alerts,
+    ):
+        yield bus, market, alerts
+
+
 def token(user: str, *grants: dict[str, Any]) -> str:
     claims = {"sub": user, "aud": "mdstream", "exp": 4_000_000_000, "md": {"grants": list(grants)}}
     return jwt.encode(claims, private_key("EdDSA"), "EdDSA")
@@ -57,13 +71,6 @@ def token(user: str, *grants: dict[str, Any]) -> str:
 async def until(reached: Callable[[], bool]) -> None:
     while not reached():
         await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Path:
-    path = tmp_path / "key.pem"
-    path.write_bytes(public_pem("EdDSA"))
-    return path
 
 
 def test_a_user_sets_alerts_at_one_gateway_and_is_told_at_another(run, nats_server, key) -> None:
@@ -111,13 +118,7 @@ def test_a_user_sets_alerts_at_one_gateway_and_is_told_at_another(run, nats_serv
 
 def test_the_helper_sets_lists_and_removes_alerts_and_tells_what_has_fired(run, nats_server, key) -> None:
     async def scenario() -> None:
-        async with (
-            market_of(nats_server.url) as (bus, market),
-            gateways(nats_server.url, key) as (one, _),
-            AlertWatcher(bus, options()),
-            connect(one.url, token=token("alice", TICKER)) as client,
-            await client.alerts() as alerts,
-        ):
+        async with alerts_of_alice(nats_server.url, key) as (_, market, alerts):
             rev = await alerts.set("up", "SIM:A", "bid", "above", Decimal("1.050"), note="sell")
             await alerts.set("often", "SIM:A", "bid", "crosses", "1.05", once=False)
             await alerts.set("gone", "SIM:A", "bid", "above", "1.05")
@@ -138,13 +139,7 @@ def test_the_helper_sets_lists_and_removes_alerts_and_tells_what_has_fired(run, 
 
 def test_what_has_fired_is_acknowledged_but_not_beyond_what_others_must_see(run, nats_server, key) -> None:
     async def scenario() -> None:
-        async with (
-            market_of(nats_server.url) as (bus, market),
-            gateways(nats_server.url, key) as (one, _),
-            AlertWatcher(bus, options()),
-            connect(one.url, token=token("alice", TICKER)) as client,
-            await client.alerts() as alerts,
-        ):
+        async with alerts_of_alice(nats_server.url, key) as (bus, market, alerts):
             await alerts.set("often", "SIM:A", "bid", "crosses", "1.05", once=False)
             fired = alerts.fired()
             await market.bid(106)

@@ -29,6 +29,7 @@ from support.candle_writing import (
     Clock,
     assert_each_once,
     bus_of,
+    market_of,
     seconds,
     settled,
 )
@@ -39,9 +40,7 @@ from support.candles import (
 
 def test_live_trades_and_those_of_the_log_become_candles(run, nats_server) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             for trade in seconds(150):
                 await raw.trade(trade)
             await bus.flush()
@@ -57,9 +56,7 @@ def test_live_trades_and_those_of_the_log_become_candles(run, nats_server) -> No
 
 def test_a_late_trade_corrects_what_is_stored(run, nats_server) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             async with CandleWriter(bus, Clock().options) as writer:
                 await raw.trade(*seconds(200))
                 await settled(bus, writer, raw)
@@ -72,9 +69,7 @@ def test_a_late_trade_corrects_what_is_stored(run, nats_server) -> None:
 
 def test_a_late_trade_that_comes_while_candles_are_read_corrects_too(run, nats_server, monkeypatch) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             async with CandleWriter(bus, Clock().options) as writer:
                 await raw.trade(*seconds(200))
                 await settled(bus, writer, raw)
@@ -97,9 +92,7 @@ def test_a_late_trade_that_comes_while_candles_are_read_corrects_too(run, nats_s
 
 def test_a_writer_goes_on_where_the_last_one_ended(run, nats_server) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             for part in range(2):
                 async with CandleWriter(bus, Clock().options) as writer:
                     await raw.trade(*seconds(60, first=1 + 70 * part))
@@ -114,9 +107,7 @@ def test_a_writer_goes_on_where_the_last_one_ended(run, nats_server) -> None:
 
 def test_a_hole_that_the_log_fills_is_no_hole(run, nats_server) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus, bus_of(nats_server) as elsewhere:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw), bus_of(nats_server) as elsewhere:
             async with CandleWriter(elsewhere, Clock().options) as writer:
                 await raw.trade(*seconds(20))
                 await settled(bus, writer, raw)
@@ -134,9 +125,7 @@ def test_a_hole_that_the_log_fills_is_no_hole(run, nats_server) -> None:
 
 def test_trades_that_are_lost_for_good_are_told(run, nats_server) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             async with CandleWriter(bus, Clock().options) as writer:
                 await raw.trade(*seconds(100))
                 await settled(bus, writer, raw)
@@ -148,9 +137,7 @@ def test_trades_that_are_lost_for_good_are_told(run, nats_server) -> None:
 
 def test_what_left_the_log_before_a_restart_is_told(run, nats_server) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             async with CandleWriter(bus, Clock().options) as writer:
                 await raw.trade(*seconds(100))
                 await settled(bus, writer, raw)
@@ -167,9 +154,7 @@ def test_what_left_the_log_before_a_restart_is_told(run, nats_server) -> None:
 
 def test_a_new_epoch_may_have_another_scale(run, nats_server) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             async with CandleWriter(bus, Clock().options) as writer:
                 await raw.trade(*seconds(100))
                 await settled(bus, writer, raw)
@@ -189,9 +174,7 @@ def test_a_new_epoch_may_have_another_scale(run, nats_server) -> None:
 
 def test_trades_wait_for_the_ref_of_their_epoch(run, nats_server) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             async with CandleWriter(bus, Clock().options) as writer:
                 await raw.trade(*seconds(10))
                 await settled(bus, writer, raw)
@@ -225,9 +208,7 @@ def test_a_position_can_be_read_on_without_the_ref_of_its_epoch(run, nats_server
     """The newest candle says the scale."""
 
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             async with CandleWriter(bus, Clock().options) as writer:
                 await raw.trade(*seconds(10))
                 await settled(bus, writer, raw)
@@ -243,9 +224,7 @@ def test_a_position_can_be_read_on_without_the_ref_of_its_epoch(run, nats_server
 def test_candles_close_and_the_day_goes_on_without_trades(run, nats_server) -> None:
     async def scenario() -> None:
         clock = Clock()
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             async with CandleWriter(bus, clock.options) as writer:
                 await raw.trade(*seconds(3))
                 await settled(bus, writer, raw)
@@ -263,9 +242,7 @@ def test_candles_close_and_the_day_goes_on_without_trades(run, nats_server) -> N
 
 def test_what_the_stream_refuses_does_not_come_live(run, nats_server) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             heard: list[tuple[str, int | None, int | None, int]] = []
 
             def receive(name: bytes, _: bytes, payload: bytes, headers: bytes | None) -> None:

@@ -18,6 +18,7 @@ from support.candle_writing import (
     Clock,
     assert_each_once,
     bus_of,
+    market_of,
     messages,
     reached,
     seconds,
@@ -33,9 +34,11 @@ from support.candles import (
 def test_two_writers_race_and_each_trade_counts_once(run, nats_server) -> None:
     async def scenario() -> None:
         clock = Clock()
-        async with bus_of(nats_server) as bus, bus_of(nats_server) as one, bus_of(nats_server) as other:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with (
+            market_of(nats_server) as (bus, raw),
+            bus_of(nats_server) as one,
+            bus_of(nats_server) as other,
+        ):
             async with (
                 CandleWriter(one, clock.options) as first,
                 CandleWriter(other, clock.options) as second,
@@ -61,9 +64,7 @@ def test_one_of_two_is_killed_and_the_other_goes_on(run, nats_server) -> None:
 
     async def scenario() -> None:
         arguments = ["candles", "--nats", nats_server.url, "--interval", "10ms", "--log-level", "warning"]
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             child = await start_module("mdstream.cli", arguments)
             try:
                 for part in range(40):
@@ -139,9 +140,7 @@ def test_writers_are_killed_again_and_again(run, nats_server) -> None:
 
 def test_candles_that_a_dead_writer_left_are_stored_by_the_next(run, nats_server, monkeypatch) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             await raw.trade(*seconds(100))
             async with CandleWriter(bus, Clock().options) as writer:
                 (entry,) = writer._entries.values()
@@ -164,9 +163,7 @@ def test_candles_that_a_dead_writer_left_are_stored_by_the_next(run, nats_server
 
 def test_nats_goes_away_and_comes_back(run, nats_server) -> None:
     async def scenario() -> None:
-        async with bus_of(nats_server) as bus:
-            raw = RawTrades(bus, BTC)
-            await raw.announce(EPOCH)
+        async with market_of(nats_server) as (bus, raw):
             async with CandleWriter(bus, Clock().options) as writer:
                 await raw.trade(*seconds(50))
                 await settled(bus, writer, raw)

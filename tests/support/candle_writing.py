@@ -52,6 +52,15 @@ async def bus_of(nats_server, **more: object) -> AsyncIterator[Bus]:
         yield bus
 
 
+@asynccontextmanager
+async def market_of(nats_server) -> AsyncIterator[tuple[Bus, RawTrades]]:
+    """Trades of ``BTC``, which are announced."""
+    async with bus_of(nats_server) as bus:
+        raw = RawTrades(bus, BTC)
+        await raw.announce(EPOCH)
+        yield bus, raw
+
+
 def seconds(count: int, *, first: int = 1, epoch: int = EPOCH, step_us: int = 700_000) -> list[Traded]:
     """Trades ``first`` to ``first + count - 1``, a little more than one in a second."""
     return [

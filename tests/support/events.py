@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from support.tokens import CLAIMS, sign
@@ -25,6 +27,12 @@ def bearer(subject: str, *grants: dict[str, Any]) -> dict[str, str]:
 async def publish(client: Any, topic: str, data: Any, **more: Any) -> int:
     client.send({"op": "publish", "id": 1, "topic": topic, "event": "notice", "data": data, **more})
     return int((await answer(client, 1))["seq"])
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.01)
 
 
 async def answer(client: Any, id: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 import msgpack
 
 from support.websocket import BINARY, CLOSE, PING, PONG, TEXT, RawClient, frame
+from truth import patience
 from truth.model import Exponents, Level, Levels, Position, Truth
 
 RETRY_S = 0.05
@@ -91,7 +92,7 @@ class Reader:
     async def until(self, condition: Callable[[], object], within_s: float = 10.0) -> bool:
         """Whether the condition came to hold in time; looked at after each message."""
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(patience.within(within_s)):
                 while not condition():
                     self._changed.clear()
                     await self._changed.wait()

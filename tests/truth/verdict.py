@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from truth import patience
 from truth.model import Span, Truth
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Verdict:
                 ("live_wrong_s", "with a book that never was"),
                 ("live_with_nothing_s", "with nothing to show"),
             )
-            if getattr(self, name) > self.tolerance_s
+            if patience.times_count() and getattr(self, name) > self.tolerance_s
         ]
         return [f"{self.who}: {text}" for text in counts + times]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +15,6 @@ from mdstream.gateway import Gateway, GatewayConfig
 from support.tokens import CLAIMS, EVERYTHING, by_hand, public_pem, sign
 
 ORIGIN = "https://app.example.com"
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Path:
-    path = tmp_path / "public.pem"
-    path.write_bytes(public_pem("EdDSA"))
-    return path
 
 
 def token(*, lasts_s: float = 600, subject: str = "alice", **more: Any) -> str:

@@ -7,7 +7,6 @@ import json
 import time
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from mdstream.client import SubscriptionRefused, connect
 from mdstream.gateway import candle_pulse
 from mdstream.model import InstrumentId
 from support.candles import RawTrades, Traded, assert_equal, recompute, without_rev
-from support.tokens import CLAIMS, public_pem, sign
+from support.tokens import CLAIMS, sign
 
 BTC = InstrumentId.parse("SIM:BTC-USD")
 EPOCH = 1_000_000
@@ -263,13 +262,6 @@ def test_the_page_shows_candles_in_parts(run, nats_server, gateway, feed) -> Non
             assert (await get(server.port, "/v1/candles?span=1m"))[0] == 400
 
     run(scenario())
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Path:
-    path = tmp_path / "public.pem"
-    path.write_bytes(public_pem("EdDSA"))
-    return path
 
 
 def token(channels: list[str], **limits: int) -> str:

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.tokens import CLAIMS, public_pem, sign
+from support.tokens import CLAIMS, sign
 
 BOOK = {"op": "subscribe", "channel": "book"}
 ALICE = {"channels": ["book", "ticker"], "instruments": ["SIM:*"], "depth": 20}
 BOB = {"channels": ["*"], "instruments": ["X:*"]}
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Path:
-    path = tmp_path / "public.pem"
-    path.write_bytes(public_pem("EdDSA"))
-    return path
 
 
 def token(subject: str, *grants: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,16 +13,8 @@ from mdstream.bus.positions import BEGINS, position_key
 from mdstream.bus.topic_streams import POSITIONS_SUBJECT
 from mdstream.errors import BusConflict
 from support.events import SUBSCRIBE, answer, bearer, events, publish
-from support.tokens import public_pem
 
 BOTH = {"channels": ["events"], "topics": ["desk.*", "user.*"], "read": True, "publish": True}
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Path:
-    path = tmp_path / "public.pem"
-    path.write_bytes(public_pem("EdDSA"))
-    return path
 
 
 class Replica:

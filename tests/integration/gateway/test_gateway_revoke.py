@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,14 +14,7 @@ from mdstream.client import Policy
 from mdstream.client import connect as connect_client
 from mdstream.codes import CloseCode
 from mdstream.errors import ConnectionLost, HandshakeRefused
-from support.tokens import CLAIMS, public_pem, sign
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Path:
-    path = tmp_path / "public.pem"
-    path.write_bytes(public_pem("EdDSA"))
-    return path
+from support.tokens import CLAIMS, sign
 
 
 def token(subject: str = "alice", *, lasts_s: float = 600, **more: Any) -> str:

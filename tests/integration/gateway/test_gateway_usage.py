@@ -8,10 +8,7 @@ import io
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from mdstream.bus import connect
 from mdstream.bus.usage import (
@@ -25,7 +22,7 @@ from mdstream.bus.usage import (
     read_usage,
 )
 from support.program import Program
-from support.tokens import CLAIMS, public_pem, sign
+from support.tokens import CLAIMS, sign
 
 BOOK = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A"]}
 START = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
@@ -48,13 +45,6 @@ class Clock:
                 writer.tick()
             while any(writer._closed for writer in self.writers):
                 await asyncio.sleep(0.005)
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Path:
-    path = tmp_path / "public.pem"
-    path.write_bytes(public_pem("EdDSA"))
-    return path
 
 
 def token(subject: str) -> dict[str, str]:
