@@ -19,6 +19,7 @@ from mdstream.gateway.commands import CommandId, Publish
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.entitled import check_may
 from mdstream.gateway.event_topics import EventTopics
+from mdstream.gateway.fair_places import Asker
 from mdstream.gateway.together import Together
 from mdstream.gateway.topic_budgets import TopicBudgets
 from mdstream.gateway.turns import Corks
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MOST_EARLY: Final = 1_000
 """Events that wait until the stream is there."""
+ALL_TOPICS: Final = ""
 EARLY_AT_ONCE: Final = 16
 """Of those, published in one turn of the loop: each takes some 30 µs."""
 
@@ -39,6 +41,7 @@ class Desk(Protocol):
 
     def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
     def asker(self, session: Session) -> Hashable: ...
+    def counted(self, session: Session) -> Asker: ...
 
 
 class _Early(NamedTuple):
@@ -79,6 +82,14 @@ class EventPublishing:
             config.publishes_per_second,
             now_s,
         )
+        self._bytes = TopicBudgets(
+            "published_bytes",
+            "too much was published",
+            config.published_bytes_burst,
+            config.published_bytes_per_hour / 3_600,
+            now_s,
+            every="hour",
+        )
         self._counts: Counter[str] = topics.counts
         self._answers = Together(corks, self._answer)
         self._early: deque[_Early] = deque()
@@ -98,6 +109,9 @@ class EventPublishing:
         except ValueError as error:
             raise CommandError(ErrorCode.BAD_VALUE, str(error)) from None
         payload = encode_event(Event(command.event, command.data, identity.subject or None))
+        asker = self._desk.counted(session)
+        if asker.is_counted:
+            self._bytes.charge(asker.key, ALL_TOPICS, len(payload))
         key = None if command.key is None else message_id(identity.subject, topic, command.key)
         done = partial(self._done, session, command.id, topic)
         if self._topics.publisher is not None and not self._early:
