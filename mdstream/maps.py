@@ -257,6 +257,8 @@ class MapState:
         self._max_keys = max_keys
         self._max_bytes = max_bytes
         self._entries: dict[str, Entry] = {}
+        self._of_authors: Counter[str] = Counter()
+        """Bytes of what each has set, by ``by``."""
         self._nodes: Counter[str] = Counter()
         """How many entries of presence each gateway has."""
         self._due: list[tuple[int, str, int]] = []
@@ -301,7 +303,7 @@ class MapState:
 
     def _put(self, seq: int, change: Change) -> Applied:
         new = {
-            key: Entry(value, seq, change.by, self.ts_us, ttl_ms, _size(key, value))
+            key: Entry(value, seq, change.by, self.ts_us, ttl_ms, size_of(key, value))
             for key, (value, ttl_ms) in change.set.items()
         }
         gone = [key for key in change.delete if key in self._entries]
@@ -328,7 +330,7 @@ class MapState:
 
     def _set(self, key: str, entry: Entry) -> None:
         self._take_out(key)
-        self.bytes += entry.size
+        self._count(entry, entry.size)
         self._entries[key] = entry
         if (node := node_of(entry)) is not None:
             self._nodes[node] += 1
@@ -345,12 +347,23 @@ class MapState:
         entry = self._entries.pop(key, None)
         if entry is None:
             return False
-        self.bytes -= entry.size
+        self._count(entry, -entry.size)
         if (node := node_of(entry)) is not None:
             self._nodes[node] -= 1
             if not self._nodes[node]:
                 del self._nodes[node]
         return True
+
+    def _count(self, entry: Entry, size: int) -> None:
+        self.bytes += size
+        if entry.by is not None:
+            self._of_authors[entry.by] += size
+            if not self._of_authors[entry.by]:
+                del self._of_authors[entry.by]
+
+    def bytes_of(self, author: str) -> int:
+        """What of it one user has set."""
+        return self._of_authors[author]
 
     # ---- what ends by itself
 
@@ -408,6 +421,7 @@ class MapState:
             self._load(_from_msgpack(page), number)
         except (msgspec.MsgspecError, TypeError, ValueError, IndexError, RecursionError):
             self._entries.clear()
+            self._of_authors.clear()
             self._nodes.clear()
             self._due.clear()
             self.seq = self.bytes = self.ts_us = 0
@@ -415,12 +429,18 @@ class MapState:
 
     def _load(self, page: list[Any], number: int) -> None:
         format, seq, ts_us, its_number, _, rows = page
+        for each in (seq, ts_us):
+            _check_number("a number of a page", each, 0, MAX_NUMBER)
         if number == 0:
             self.seq, self.ts_us = seq, ts_us
         if (format, seq, ts_us, its_number) != (_FORMAT, self.seq, self.ts_us, number):
             raise ValueError("a page of another map")
         for key, value, rev, by, set_us, ttl_ms in rows:
-            self._set(check_key(key), Entry(value, rev, by, set_us, ttl_ms, _size(key, value)))
+            for each in (rev, set_us, ttl_ms or 0):
+                _check_number("a number of a key", each, 0, MAX_NUMBER)
+            self._set(
+                check_key(key), Entry(value, rev, _read_text("by", by), set_us, ttl_ms, size_of(key, value))
+            )
 
 
 class WholeMap:
@@ -451,7 +471,8 @@ def pages_of(first: bytes) -> tuple[int, int]:
     return seq, pages
 
 
-def _size(key: str, value: Any) -> int:
+def size_of(key: str, value: Any) -> int:
+    """What an entry counts, in bytes."""
     return len(key.encode()) + len(_to_msgpack(value)) + _ENTRY_BYTES
 
 

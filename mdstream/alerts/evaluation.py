@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import nats.errors
 
+from mdstream._core.base.budget import Budget
 from mdstream.alert import Alert, is_over, read_alert
 from mdstream.alerts.follower import Follower, Sources
 from mdstream.alerts.maps import AlertMap, AlertMaps
@@ -39,6 +40,8 @@ LOOK_S: Final = 10.0
 """How often it is looked whether the log is still the same one."""
 SWEEP_S: Final = 1.0
 MOST_REFUSED: Final = 10_000
+LINES_AT_ONCE, LINES_PER_SECOND = 100, 1
+"""Of the log, of what is no alert; ``refused`` counts all."""
 
 
 class Evaluation:
@@ -54,6 +57,7 @@ class Evaluation:
         """By topic and key."""
         self._refused: dict[tuple[str, str], int] = {}
         """By topic and key: what was told of."""
+        self._lines = Budget(LINES_AT_ONCE, LINES_PER_SECOND, options.now_s())
         self._records: dict[tuple[str, str], tuple[int, Record]] = {}
         """What was stored by the one before, as long as nobody has taken it over."""
         self._ended: dict[tuple[str, str], Watched] = {}
@@ -126,7 +130,7 @@ class Evaluation:
 
     async def _take_over(self, reader: DirectReader) -> None:
         """Reads what is stored, and does what the one before may not have done."""
-        found = await read_records(reader)
+        found = await read_records(self._bus, reader)
         for record_seq, record in found:
             self._records[record.topic, record.key] = record_seq, record
         await all_of(self._settling.finish(record) for _, record in found if record.events)
@@ -195,7 +199,8 @@ class Evaluation:
             self._refused.clear()
         self._refused[topic, key] = entry.rev
         self.counters["refused"] += 1
-        logger.warning("%s: %a is no alert and is not watched: %s", topic, key[:64], error)
+        if self._lines.take(self._options.now_s()):
+            logger.warning("%s: %a is no alert and is not watched: %s", topic, key[:64], error)
 
     def _follow(self, watched: Watched) -> None:
         at = _followed_by(watched)
@@ -248,14 +253,19 @@ class Evaluation:
         for at, follower in list(self.followers.items()):
             if follower.alerts:
                 follower.idle_s = None
+            elif not follower.has_begun:  # there may be no such instrument, and thousands of them
+                await self._end(at, follower)
             elif follower.idle_s is None:
                 follower.idle_s = now_s
             elif now_s - follower.idle_s >= IDLE_S:
-                del self.followers[at]
-                task = self._follows.pop(follower)
-                task.cancel()
-                await asyncio.wait({task})
+                await self._end(at, follower)
                 await forget(self._bus, follower.place_subject)
+
+    async def _end(self, at: tuple[InstrumentId, str], follower: Follower) -> None:
+        del self.followers[at]
+        task = self._follows.pop(follower)
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def _followed_by(watched: Watched) -> tuple[InstrumentId, str]:

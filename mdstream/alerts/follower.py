@@ -104,6 +104,11 @@ class Follower:
         self._placed_s = float("-inf")
 
     @property
+    def has_begun(self) -> bool:
+        """Whether it has found the instrument."""
+        return self._place is not None
+
+    @property
     def refused(self) -> int:
         return self._track.refused
 
@@ -295,7 +300,7 @@ class Follower:
     def _resume(self, place: Place) -> bool:
         try:
             self._track.resume(place)
-        except FeedError:
+        except (FeedError, ValueError, OverflowError):
             return False
         return True
 

@@ -7,14 +7,15 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from mdstream.alerts.tasks import all_of
 from mdstream.bus import Bus
 from mdstream.bus.alerts import alert_topics
 from mdstream.bus.map_keeper import MapKeeper
 from mdstream.bus.map_reader import MapReader, MapStream
 from mdstream.bus.map_streams import LIVE, MAPS
-from mdstream.errors import BusError
+from mdstream.errors import BusError, BusUnavailable
 from mdstream.maps import Applied, Change, MapState
-from mdstream.topics import ALERTS, is_of_alerts
+from mdstream.topics import ALERTS, check_topic, is_of_alerts
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
@@ -25,6 +26,8 @@ SWEEP_S: Final = 1.0
 LOOK_S: Final = 10.0
 """How often it is looked whether there are maps that nobody told of, and whether the stream is still the same one."""
 AT_ONCE: Final = 32
+MOST_TOLD: Final = 100
+"""Maps that cannot be read of which the log tells."""
 
 
 class AlertMap:
@@ -72,6 +75,8 @@ class AlertMaps:
         self._maps: dict[str, AlertMap] = {}
         self._found: set[str] = set()
         """Topics that were heard of, and are not read yet."""
+        self._left_out: set[str] = set()
+        """Those of which it was told that they cannot be read."""
         self._keeper = MapKeeper(
             wall_us=wall_us, now_s=asyncio.get_running_loop().time, is_silent=lambda _: False
         )
@@ -115,18 +120,37 @@ class AlertMaps:
     async def _open_found(self) -> None:
         while self._found:
             some = [self._found.pop() for _ in range(min(AT_ONCE, len(self._found)))]
-            new = [each for each in some if is_of_alerts(each) and each not in self._maps]
-            for topic in new:
-                self._maps[topic] = AlertMap(self._stream, topic, self._changed)
-            try:
-                await asyncio.gather(*(self._maps[topic].reader.open() for topic in new))
-            except BusError:
-                for topic in new:
-                    if not self._maps[topic].reader.is_read:
-                        await self._maps.pop(topic).reader.close()
-                raise
+            await all_of(self._open(each) for each in some if _is_ours(each) and each not in self._maps)
+
+    async def _open(self, topic: str) -> None:
+        """A map that cannot be read is left out, and found again later: the alerts of others do not wait for it."""
+        each = self._maps[topic] = AlertMap(self._stream, topic, self._changed)
+        try:
+            await each.reader.open()
+        except BusUnavailable:
+            raise
+        except BusError as error:
+            self._leave_out(topic, error)
+        finally:
+            if not each.reader.is_read:
+                self._maps.pop(topic, None)
+                await each.reader.close()
+
+    def _leave_out(self, topic: str, error: BusError) -> None:
+        """Tells it once."""
+        if topic not in self._left_out and len(self._left_out) < MOST_TOLD:
+            self._left_out.add(topic)
+            logger.warning("%s is not watched, as it cannot be read: %s", topic, error)
 
     def _sweep(self) -> None:
         for each in self._maps.values():
             if each.reader.is_read and self._bus.connected:
                 self._keeper.look_after(each)
+
+
+def _is_ours(topic: str) -> bool:
+    """Whether a gateway could have stored it: on the bus it may be any text."""
+    try:
+        return is_of_alerts(check_topic(topic))
+    except ValueError:
+        return False

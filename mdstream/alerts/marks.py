@@ -13,6 +13,7 @@ from mdstream.alerts.watched import Watched
 from mdstream.bus import Bus
 from mdstream.bus.map_streams import MAPS
 from mdstream.bus.maps import put_change
+from mdstream.errors import BusError
 from mdstream.maps import Change, Entry
 
 logger = logging.getLogger("mdstream.alerts")
@@ -21,6 +22,7 @@ EVERY_S: Final = 1.0
 """The least time between two marks of an alert."""
 LOOK_S: Final = 0.05
 PUT_S: Final = 5.0
+TOLD_EVERY_S: Final = 60.0
 MOST: Final = 256
 """Marks at a time."""
 
@@ -43,13 +45,14 @@ class Marks:
         self._wall_us = wall_us
         self._at = at
         self._wanted: dict[Watched, None] = {}
+        self._told_s = float("-inf")
 
     def want(self, watched: Watched) -> None:
         """Its map is to show how often it has fired."""
         self._wanted[watched] = None
 
     async def work(self) -> None:
-        """Until it is cancelled. Raises BusError, BusUnavailable."""
+        """Until it is cancelled. What cannot be stored is tried again: alerts are told all the same."""
         while True:
             await asyncio.sleep(LOOK_S)
             now_s = self._now_s()
@@ -66,9 +69,20 @@ class Marks:
         change = Change(
             {watched.key: (value, self._left_ms(entry))}, expect={watched.key: entry.rev}, by=SENDER
         )
-        await put_change(self._bus, MAPS, watched.topic, change, timeout_s=PUT_S)
-        self._at("marked")
         self._wanted[watched] = None  # looked at again: it may not have been applied
+        try:
+            await put_change(self._bus, MAPS, watched.topic, change, timeout_s=PUT_S)
+        except BusError as error:
+            self._tell(error)
+            return
+        self._at("marked")
+
+    def _tell(self, error: BusError) -> None:
+        """From time to time: there may be many marks."""
+        now_s = self._now_s()
+        if now_s - self._told_s >= TOLD_EVERY_S:
+            self._told_s = now_s
+            logger.warning("maps do not show now which alerts have fired: %s; it is tried again", error)
 
     def _entry(self, watched: Watched) -> Entry | None:
         """What the map holds of it; None if its user has removed or changed it."""

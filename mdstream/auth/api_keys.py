@@ -95,7 +95,7 @@ def read_api_keys(text: bytes) -> dict[str, ApiKey]:
     ``entitlements``. Raises ValueError that names the key, never its secret."""
     try:
         document = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not valid TOML: {error}") from None
     entries = document.get("keys", [])
     if set(document) - {"keys"} or not isinstance(entries, list) or len(entries) > MAX_API_KEYS:

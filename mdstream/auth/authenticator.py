@@ -19,7 +19,7 @@ from mdstream.auth.recent import Recent
 from mdstream.auth.revocations import Revocations
 from mdstream.auth.sources import FileKeys, WatchedFile
 from mdstream.auth.tokens import KeyWanted, TokenVerifier
-from mdstream.errors import Unauthorized
+from mdstream.errors import ConfigError, Unauthorized
 
 TURN_S = 0.001
 """Signatures are checked for at most this long, and one more, in a turn of the loop: a storm of new tokens delays no market data."""
@@ -118,10 +118,18 @@ class Authenticator:
                 self.forget()
 
     def reload(self) -> None:
-        """Reads all key files again; raises ConfigError for one that cannot be used."""
+        """Reads all key files again, and asks the URLs. Raises ConfigError for those that cannot be used; the others are in use."""
+        wrong = []
         for file in self._files:
-            file.reload()
+            try:
+                file.reload()
+            except ConfigError as error:
+                wrong.append(str(error))
         self.forget()
+        for source in self.key_sets:
+            source.ask()
+        if wrong:
+            raise ConfigError("; ".join(wrong))
 
     def forget(self) -> None:
         """Keys have changed: every token is verified again."""

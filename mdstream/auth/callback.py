@@ -20,6 +20,7 @@ from mdstream.auth.fetch import Answer, FetchError, fetch
 from mdstream.auth.identity import Identity, is_name
 from mdstream.auth.tokens import entitlements_of, time_of
 from mdstream.errors import CannotJudge, Unauthorized
+from mdstream.nesting import is_deep
 
 MAX_ANSWER = 65_536
 MAX_ASKED = 64
@@ -100,7 +101,8 @@ class Callback:
 
     def _read(self, body: bytes) -> Identity:
         try:
-            found: Any = json.loads(body)
+            text = body.decode()
+            found: Any = None if is_deep(text) else json.loads(text)
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict) or not is_name(found.get("subject")):

@@ -89,10 +89,14 @@ class JwksKeys:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def update(self) -> None:
-        """Fetches, unless that was done less than 10 s ago; all who wait share one fetch. Raises CannotJudge if the last one failed."""
+    def ask(self) -> None:
+        """Begins to fetch, unless that was done less than 10 s ago."""
         if self._fetching is None and self._may_ask():
             self._fetching = asyncio.get_running_loop().create_task(self._fetch())
+
+    async def update(self) -> None:
+        """As ``ask``; all who wait share one fetch. Raises CannotJudge if the last one failed."""
+        self.ask()
         if self._fetching is not None:
             await asyncio.wait((self._fetching,))
         if self._failed:

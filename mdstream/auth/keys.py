@@ -20,6 +20,7 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from mdstream.auth.identity import MAX_NAME, is_name
 from mdstream.auth.signed_request import LEAST_SECRET
+from mdstream.nesting import is_deep
 
 ALGORITHMS: Final = ("HS256", "RS256", "ES256", "EdDSA")
 SYMMETRIC: Final = "HS256"
@@ -129,7 +130,8 @@ def read_jwk_set(text: bytes, *, trusted: bool) -> KeySet:
     if len(text) > MAX_KEY_FILE:
         raise ValueError(f"the JWK set has {len(text)} bytes; {MAX_KEY_FILE} are allowed")
     try:
-        document = json.loads(text)
+        whole = text.decode()
+        document = None if is_deep(whole) else json.loads(whole)
     except (ValueError, RecursionError):
         raise ValueError("it is no JSON") from None
     entries = document.get("keys") if isinstance(document, dict) else None
@@ -176,4 +178,6 @@ def _read_secret_jwk(entry: dict[str, Any], id: str | None) -> Key | None:
 
 def _verifies(entry: dict[str, Any]) -> bool:
     uses = entry.get("key_ops")
-    return entry.get("use") in (None, "sig") and (not isinstance(uses, list) or "verify" in uses)
+    return entry.get("use") in (None, "sig") and (
+        uses is None or (isinstance(uses, list) and "verify" in uses)
+    )

@@ -59,44 +59,48 @@ class PatternSet:
     """Patterns, each with a mask; finds the masks of all that match a name, in a time that hardly depends on their number."""
 
     def __init__(self, patterns: Iterable[tuple[Pattern, int]]) -> None:
-        given = list(patterns)
-        self._elsewhere = _Symbols(each for each in given if each[0].venue == ANY)
-        """For venues that no pattern names."""
-        named = {pattern.venue for pattern, _ in given} - {ANY}
-        self._venues = {
-            venue: _Symbols(each for each in given if each[0].venue in (venue, ANY)) for venue in named
-        }
+        by_venue: dict[str, list[tuple[Pattern, int]]] = {ANY: []}
+        for each in patterns:
+            by_venue.setdefault(each[0].venue, []).append(each)
+        self._every = _Symbols(by_venue.pop(ANY))
+        """Those for every venue."""
+        self._venues = {venue: _Symbols(given) for venue, given in by_venue.items()}
 
     def match(self, instrument: str) -> int:
         """All masks of the patterns that match, joined; 0 if none does. Any text will do, instrument or not."""
         venue, _, symbol = instrument.partition(":")
-        return self._venues.get(venue, self._elsewhere).match(symbol)
+        mask = self._every.match(symbol)
+        named = self._venues.get(venue)
+        return mask if named is None else mask | named.match(symbol)
 
 
 class _Symbols:
-    """The patterns for one venue: whole symbols, beginnings by their length, and those that also say how a symbol ends."""
+    """The patterns for one venue, or for all: whole symbols, beginnings by their length, and those that also say how a symbol ends, by the
+    lengths of both."""
 
     __slots__ = ("_ends", "_lengths", "_starts", "_whole")
 
     def __init__(self, patterns: Iterable[tuple[Pattern, int]]) -> None:
         self._whole: dict[str, int] = {}
         self._starts: dict[str, int] = {}
-        self._ends: list[tuple[str, str, int]] = []
+        self._ends: dict[tuple[int, int], dict[tuple[str, str], int]] = {}
         for (_, start, end), mask in patterns:
             if end:
-                self._ends.append((start, end, mask))
+                masks = self._ends.setdefault((len(start), len(end)), {})
+                masks[start, end] = masks.get((start, end), 0) | mask
             else:
-                masks = self._whole if end is None else self._starts
-                masks[start] = masks.get(start, 0) | mask
+                masks_of = self._whole if end is None else self._starts
+                masks_of[start] = masks_of.get(start, 0) | mask
         self._lengths = tuple(sorted({len(start) for start in self._starts}))
 
     def match(self, symbol: str) -> int:
         mask = self._whole.get(symbol, 0)
         for length in self._lengths:
             mask |= self._starts.get(symbol[:length], 0)
-        for start, end, each in self._ends:
-            if symbol.startswith(start) and symbol.endswith(end, len(start)):
-                mask |= each
+        size = len(symbol)
+        for (first, last), masks in self._ends.items():
+            if first + last <= size:
+                mask |= masks.get((symbol[:first], symbol[size - last :]), 0)
         return mask
 
 

@@ -8,8 +8,9 @@ to where the log of an instrument was read, and its book there. Each is replaced
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+import logging
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import nats.errors
@@ -19,17 +20,27 @@ from nats.js import api
 from mdstream.alert import EVENT, SENDER
 from mdstream.bus import streams
 from mdstream.bus.direct import DirectReader, Numbered
-from mdstream.bus.events import Event, decode_event, encode_event, event_subject, message_id
+from mdstream.bus.events import (
+    Event,
+    check_event,
+    decode_event,
+    encode_event,
+    event_subject,
+    message_id,
+)
 from mdstream.bus.map_streams import MD_MAPS, purge
 from mdstream.bus.options import StreamOptions
 from mdstream.bus.subjects import encode_token
 from mdstream.bus.topic_streams import MD_EVENTS
 from mdstream.errors import BusUnavailable, PayloadError
-from mdstream.model import InstrumentId
-from mdstream.topics import ALERTS, OWN
+from mdstream.maps import MAX_KEY
+from mdstream.model import MAX_EXPONENT, MAX_NUMBER, InstrumentId
+from mdstream.topics import ALERTS, OWN, check_topic, is_of_alerts
 
 if TYPE_CHECKING:
     from mdstream.bus.connection import Bus
+
+logger = logging.getLogger("mdstream.bus.alerts")
 
 MD_ALERTS: Final = "MD_ALERTS"
 STATES: Final = "alert.state.*"
@@ -41,11 +52,17 @@ _TRIES: Final = 20
 """How often an event is tried that others are faster than, on the topic of its user."""
 
 
+Number = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+Signed = Annotated[int, msgspec.Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Exponent = Annotated[int, msgspec.Meta(ge=-MAX_EXPONENT, le=MAX_EXPONENT)]
+_NAME: Final = re.compile(rb"alert\.state\.[0-9a-f]{32}")
+
+
 class Waiting(msgspec.Struct, array_like=True):
     """An event that is to be stored once, after the number ``after`` of its topic."""
 
     data: dict[str, Any]
-    after: int
+    after: Number
 
 
 class Record(msgspec.Struct, array_like=True):
@@ -53,16 +70,16 @@ class Record(msgspec.Struct, array_like=True):
 
     topic: str
     key: str
-    rev: int
-    epoch: int
-    seq: int
-    side: int
-    count: int
-    minute: int
-    in_minute: int
+    rev: Number
+    epoch: Number
+    seq: Number
+    side: Annotated[int, msgspec.Meta(ge=-1, le=1)]
+    count: Number
+    minute: Signed
+    in_minute: Number
     paused: bool
     price: str
-    ts_us: int
+    ts_us: Signed
     """At which price it fired last, and when by the market."""
     events: list[Waiting]
     """Of its newest crossings; they may be published already."""
@@ -72,18 +89,18 @@ class Place(msgspec.Struct, array_like=True):
     """Up to where the book or the trades of an instrument were read: the number ``at`` of ``MD_LOG``, which was created at ``log_us``, and
     the instrument's own."""
 
-    log_us: int
-    us: int
+    log_us: Number
+    us: Number
     """When the server stored what was read last."""
-    at: int
-    epoch: int
-    seq: int
-    price_exp: int
-    ts_us: int
-    ticks: int | None = None
+    at: Number
+    epoch: Number
+    seq: Number
+    price_exp: Exponent
+    ts_us: Signed
+    ticks: Signed | None = None
     """Of the last trade."""
-    bids: list[int] = []
-    asks: list[int] = []
+    bids: list[Signed] = []
+    asks: list[Signed] = []
     is_whole: bool = True
     """Whether the book is there; one that is too large for a message is not."""
 
@@ -168,18 +185,49 @@ async def _put(bus: Bus, subject: str, payload: bytes, expected_seq: int) -> int
     return stored.seq
 
 
-async def read_records(reader: DirectReader) -> list[tuple[int, Record]]:
-    """All that are stored, each with its number. What cannot be read is left out. Raises BusError, BusUnavailable."""
+async def read_records(bus: Bus, reader: DirectReader) -> list[tuple[int, Record]]:
+    """All that are stored, each with its number. What is none is removed, as it would be in the way of the record that belongs there.
+    Raises BusError, BusUnavailable."""
     found: list[tuple[int, Record]] = []
+    wrong: list[str] = []
     after, has_more = 0, True
     while has_more:
         batch = await reader.read(STATES, after + 1)
         for message in batch.messages:
-            with suppress(msgspec.MsgspecError):
-                found.append((message.seq, _read_record(message.payload)))
+            if (record := _record_of(message)) is not None:
+                found.append((message.seq, record))
+            elif _NAME.fullmatch(message.subject):
+                wrong.append(message.subject.decode())
         after = batch.messages[-1].seq if batch.messages else after
         has_more = batch.has_more and bool(batch.messages)
+    if wrong:
+        logger.warning(
+            "%d messages of %s, such as %s, are no records: removed", len(wrong), MD_ALERTS, wrong[0]
+        )
+    for subject in wrong:
+        await forget(bus, subject)
     return found
+
+
+def _record_of(message: Numbered) -> Record | None:
+    """None for what no watcher has stored there."""
+    try:
+        record = _read_record(message.payload)
+        check_topic(record.topic)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    is_alert = is_of_alerts(record.topic) and 1 <= len(record.key) <= MAX_KEY
+    if not is_alert or message.subject != record_subject(record.topic, record.key).encode():
+        return None
+    return record if all(map(_is_of_crossing, record.events)) else None
+
+
+def _is_of_crossing(waiting: Waiting) -> bool:
+    try:
+        check_event(EVENT, waiting.data)
+    except ValueError:
+        return False
+    return all(isinstance(waiting.data.get(name), str) for name in ("alert", "id"))
 
 
 async def read_place(bus: Bus, subject: str) -> tuple[int, Place | None]:

@@ -35,12 +35,13 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 class Numbered(NamedTuple):
     """A message of a stream with its number; ``prev``: that of the message before it on its subject, 0 where there is none or it is not
-    kept. ``stored_us``: when the server stored it."""
+    kept. ``stored_us``: when the server stored it. ``subject``: known only where many were asked for at once, by a wildcard."""
 
     seq: int
     prev: int
     stored_us: int
     payload: bytes
+    subject: bytes = b""
 
 
 class Batch(NamedTuple):
@@ -80,8 +81,9 @@ def _us(text: bytes) -> int:
 class _Answer:
     """To one question, which may take several messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, subject: str) -> None:
         self.messages: list[Numbered] = []
+        self.is_of_many = "*" in subject
         self.has_more = self.is_single = False
         """``is_single``: it is one message, and nothing is said of others."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -157,7 +159,7 @@ class DirectReader:
         if not self._bus.connected:
             raise BusUnavailable(f"{self._stream} cannot be asked for {subject}: NATS is not connected")
         self._number += 1
-        number, answer = self._number, _Answer()
+        number, answer = self._number, _Answer(subject)
         self._answers[number] = answer
         try:
             async with asyncio.timeout(self._bus.options.request_timeout_s):
@@ -186,6 +188,8 @@ class DirectReader:
         if message is None:
             answer.finish(BusError(f"{self._stream}: a stored message came without its number"))
             return
+        if answer.is_of_many:
+            message = message._replace(subject=header(headers, b"Nats-Subject") or b"")
         answer.messages.append(message)
         if pending is None:  # one message only: a server before 2.11, or a question for one
             answer.has_more = answer.is_single = True

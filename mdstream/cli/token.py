@@ -31,7 +31,7 @@ examples:
   mdstream token --key dev.key --subject alice       a token for all market data, for an hour
   mdstream token --new-api-key bot --subject desk-3 >> api-keys.toml      a key that signs requests, without an end
   mdstream token --key dev.key --subject bob --for 5m --instruments 'SIM:*' --channels book,ticker --depth 20
-  mdstream token --key dev.key --subject carol --topics 'desk.*' --publish 'desk.*,user.*'
+  mdstream token --key dev.key --subject carol --topics 'desk.*' --publish 'desk.*,user.*' --write 'desk.*'
   MDSTREAM_TOKEN=$(mdstream token --key dev.key --subject alice) mdstream watch SIM:BTC-USD
 
 It prints the token alone, so that a shell can take it. In production an identity provider makes tokens:
@@ -104,6 +104,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--topics", metavar="A,B,…", help="topics that it may read, such as desk.* (default: its own)")
     add("--publish", metavar="A,B,…", help="topics that it may publish events to, such as desk.*,user.*")
+    add("--write", metavar="A,B,…", help="topics whose maps it may read and change, such as desk.*")
     add("--md", metavar="JSON", help="the whole claim md instead, as in docs/entitlements.md")
 
 
@@ -188,15 +189,17 @@ def _grant(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _topic_grants(args: argparse.Namespace) -> list[dict[str, Any]]:
-    reads, publishes = (
+    reads, publishes, writes = (
         [part.strip() for part in (text or "").split(",") if part.strip()]
-        for text in (args.topics, args.publish)
+        for text in (args.topics, args.publish, args.write)
     )
     grants: list[dict[str, Any]] = []
     if reads:
         grants.append({"channels": ["*"], "topics": reads})
     if publishes:
         grants.append({"channels": ["events"], "topics": publishes, "read": False, "publish": True})
+    if writes:
+        grants.append({"channels": ["map"], "topics": writes, "write": True})
     return grants
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from mdstream.auth.revocations import Revocation, Revocations
 from mdstream.bus import Bus, control
-from mdstream.errors import BusError, PayloadError
+from mdstream.errors import BusError, BusUnavailable, PayloadError
 
 log = logging.getLogger("mdstream.gateway.bus_control")
 
@@ -39,6 +39,8 @@ class BusControl:
         self._loading: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self._heard = False
+        self._losses = 0
+        """How often the connection was lost."""
         self._undo: list[Callable[[], None]] = []
         self.known = False
         """Whether every revocation that was published is known here."""
@@ -83,6 +85,7 @@ class BusControl:
 
     def _lost(self) -> None:
         self.known = False
+        self._losses += 1
 
     def _load(self) -> None:
         if self._loading is None or self._loading.done():
@@ -95,7 +98,7 @@ class BusControl:
         while not self.known:
             try:
                 await self._load_once(self._bus)
-                return
+                continue
             except BusError as error:
                 if str(error) != said:
                     said = str(error)
@@ -112,15 +115,19 @@ class BusControl:
                 await bus.subscribe(control.USED, self._hear_used)
             self._heard = True
         await control.ensure(bus)
-        count = 0
+        count, losses = 0, self._losses
         async for payload in control.revoked(bus):
-            self._take(payload, live=False)
+            self._take(payload)
             count += 1
-        self.known = bus.connected
+        if not bus.connected or self._losses != losses:
+            raise BusUnavailable(
+                "the connection to NATS was lost meanwhile"
+            )  # what was published then was not heard
+        self.known = True
         log.info("%d revocations were read", count)
 
     def _hear_revoked(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
-        self._take(payload, live=True)
+        self._take(payload)
 
     def _hear_opened(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
         assert self._opened_elsewhere is not None
@@ -136,7 +143,7 @@ class BusControl:
         except PayloadError as error:
             self._refuse(error)
 
-    def _take(self, payload: bytes, *, live: bool) -> None:
+    def _take(self, payload: bytes) -> None:
         try:
             found = control.Revoke.decode(payload)
         except PayloadError as error:
@@ -147,8 +154,7 @@ class BusControl:
             log.error(
                 "there are too many revocations; the newest ones are not obeyed: lift some with `mdstream revoke --lift`"
             )
-        if live or found.kind != "session":  # a session that was revoked before is over
-            self._revoked(revocation)
+        self._revoked(revocation)  # also of a session: it may have been revoked while NATS was away from here
 
     def _refuse(self, error: PayloadError) -> None:
         self.refused_total += 1

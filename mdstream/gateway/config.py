@@ -440,6 +440,7 @@ class GatewayConfig(MapSettings):
             "control_frames",
             "publishes",
             "puts",
+            "alerts",
         ):
             self._check_budget(budget)
         self.check_auth()

@@ -33,7 +33,7 @@ def from_file(file: Path | None, known: Mapping[str, Setting]) -> Iterable[Item]
             table = tomllib.load(stream)
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of too many digits, or lists too deep
         raise ConfigError(f"{file} is not valid TOML: {error}") from None
     for name, raw in _flatten(table, known):
         if name not in known:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MOST_EARLY: Final = 1_000
 """Events that wait until the stream is there."""
+ALL_TOPICS: Final = ""
 EARLY_AT_ONCE: Final = 16
 """Of those, published in one turn of the loop: each takes some 30 µs."""
 
@@ -73,6 +74,14 @@ class EventPublishing:
             config.publishes_per_second,
             now_s,
         )
+        self._bytes = TopicBudgets(
+            "published_bytes",
+            "too much was published",
+            config.published_bytes_burst,
+            config.published_bytes_per_hour / 3_600,
+            now_s,
+            every="hour",
+        )
         self._counts: Counter[str] = topics.counts
         self._answers = Together(corks, self._answer)
         self._early: deque[_Early] = deque()
@@ -92,6 +101,9 @@ class EventPublishing:
         except ValueError as error:
             raise CommandError(ErrorCode.BAD_VALUE, str(error)) from None
         payload = encode_event(Event(command.event, command.data, identity.subject or None))
+        asker = self._desk.counted(session)
+        if asker.is_counted:
+            self._bytes.charge(asker.key, ALL_TOPICS, len(payload))
         key = None if command.key is None else message_id(identity.subject, topic, command.key)
         done = partial(self._done, session, command.id, topic)
         if self._topics.publisher is not None and not self._early:

@@ -33,6 +33,7 @@ KEPT_S: Final = 60.0
 MOST_SHARES: Final = 65_536
 """Of addresses, and again of users; beyond that the ones that are unused for longest go first."""
 TOLD_EVERY_S: Final = 60.0
+PROXY_TOLD_EVERY_S: Final = 3_600.0
 
 _NAMELESS = frozenset(("none", "anonymous"))
 """Methods that do not tell one user from another: the address is all that is known."""
@@ -157,6 +158,9 @@ class Limits(Headcount):
             _NAMELESS,
         )
         self._silent_proxy = UNKNOWN
+        self._proxy_told_s = -PROXY_TOLD_EVERY_S
+        self.passed_on_total = 0
+        """Clients without limits that came by way of a proxy, by what they asked."""
         self.use(config)
 
     def use(self, config: GatewayConfig) -> None:
@@ -230,6 +234,19 @@ class Limits(Headcount):
         if value is None or len(value) > LONGEST_VALUE or self._protocol == "proxy-v2":
             return None
         return client_in(value, self._protocol, self._trusted)
+
+    def passed_on(self, peer: bytes) -> None:
+        """A client without limits seems to have come by way of ``peer``. Trusted proxies that name nobody are told of elsewhere."""
+        if peer in self._trusted:
+            return
+        self.passed_on_total += 1
+        now_s = self._now_s()
+        if now_s - self._proxy_told_s >= PROXY_TOLD_EVERY_S:
+            self._proxy_told_s = now_s
+            log.warning(
+                "clients come by way of %s, which has no limits, so they have none either: if it is a proxy, name it in proxies_trusted",
+                shown_address(peer),
+            )
 
     # ----
 

@@ -20,6 +20,7 @@ from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.desk import Desk
 from mdstream.gateway.entitled import check_may
 from mdstream.gateway.map_commands import Put, topic_of
+from mdstream.gateway.map_shares import MapShares
 from mdstream.gateway.open_map import OpenMap
 from mdstream.gateway.topic_budgets import TopicBudgets
 from mdstream.maps import Applied, Change, Outcome
@@ -63,6 +64,10 @@ class MapPuts:
         self._rates = TopicBudgets(
             "puts", "too many changes of this map", config.puts_burst, config.puts_per_second, now_s
         )
+        self._alerts = TopicBudgets(
+            "alerts", "too many alerts were set", config.alerts_burst, config.alerts_per_second, now_s
+        )
+        self._shares = MapShares(config.max_user_map_bytes)
         self.total: Counter[str] = Counter()
         """By what became of them."""
         self._waiting: dict[Session, _Waiting] = {}
@@ -75,6 +80,8 @@ class MapPuts:
         self._rates.charge(self._desk.asker(session), topic)
         command.change(identity.subject)
         if is_of_alerts(topic):
+            if command.set:
+                self._alerts.charge(self._desk.asker(session), topic, len(command.set))
             check_alerts(identity, command)
         waiting = self._waiting.setdefault(session, _Waiting())
         if waiting.count >= MOST_PUTS:
@@ -122,6 +129,8 @@ class MapPuts:
             each = await self._find(session, topic)
             if not each.stream.bus.connected:
                 raise _unavailable("NATS is not connected")
+            if self._desk.counted(session).is_counted:
+                self._shares.check(identity.subject, topic, each.state, change)
         except CommandError as error:
             self._refuse(session, command, error)
             self._answered(session, waiting)
@@ -141,6 +150,8 @@ class MapPuts:
         each.holds += 1
         try:
             seq, applied = await _applied(each, change, stored)
+            if change.by is not None:
+                self._shares.note(change.by, each.name, each.state)
             self._tell(session, command, each, seq, applied)
         except CommandError as error:
             self._refuse(session, command, error)

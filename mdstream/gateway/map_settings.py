@@ -24,6 +24,19 @@ class MapSettings(TopicSettings):
         Whole(1_048_576, 2**50, "bytes"),
         "keys and values of all maps that it keeps; more are refused as unavailable",
     )
+    max_user_map_bytes: int = _maps(
+        67_108_864,
+        Whole(0, 2**50, "bytes"),
+        "keys and values that one user may have set in all maps; more are refused as map_full; 0 is no limit",
+    )
+    alerts_per_second: int = _maps(
+        10,
+        Whole(1, 1_000_000),
+        "alerts that one user sets per second, in the long run: each may be on an instrument that is followed for it alone",
+    )
+    alerts_burst: int = _maps(
+        1_000, Whole(1, 10_000_000), "the same at once; more are refused as rate_limited"
+    )
     puts_per_second: int = _maps(
         50,
         Whole(1, 1_000_000),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections import Counter
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -123,9 +124,9 @@ class MapTopics:
         await found.reader.open()
 
     def _make(self, stream: MapStream, channel: Channel, topic: str, asker: Asker) -> OpenMap:
-        if self._bytes() >= self._most_bytes or self._places.should_give_up(asker, self._now_s()):
+        if not self._has_bytes(asker) or self._places.should_give_up(asker, self._now_s()):
             self._give_up(self._now_s())
-        if not self._places.has_room(asker) or self._bytes() >= self._most_bytes:
+        if not self._places.has_room(asker) or not self._has_bytes(asker):
             raise CommandError(
                 ErrorCode.UNAVAILABLE,
                 "this gateway keeps as many maps as it can for you; end others, or try another gateway",
@@ -143,8 +144,13 @@ class MapTopics:
         self._places.take(asker)
         return found
 
-    def _bytes(self) -> int:
-        return sum(each.state.bytes for each in self._maps.values())
+    def _has_bytes(self, asker: Asker) -> bool:
+        """As places are shared: who has opened as many bytes as are free may open no more."""
+        sizes: Counter[Hashable] = Counter()
+        for each in self._maps.values():
+            sizes[each.asker] += each.state.bytes
+        free = self._most_bytes - sizes.total()
+        return free > (sizes[asker] if asker.is_counted else 0)
 
     # ---- upkeep
 

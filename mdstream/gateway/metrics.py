@@ -238,6 +238,11 @@ class GatewayCollector(Collector):
         for shares in (self._limits.addresses, self._limits.users):
             known.add_metric((shares.scope,), len(shares))
         yield known
+        yield CounterMetricFamily(
+            "mdstream_exempt_by_proxy",
+            "Clients without limits that came by way of a proxy, which may be exempt in their place",
+            value=self._limits.passed_on_total,
+        )
 
     def _usage_families(self) -> Iterator[Metric]:
         if self._usage is None:

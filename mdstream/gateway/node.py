@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from mdstream._core.base.clock import wall_time_us as wall_us
@@ -31,13 +31,13 @@ from mdstream.gateway.heap import Heap
 from mdstream.gateway.inspection import Inspection
 from mdstream.gateway.instruments_page import PATH as INSTRUMENTS_PATH
 from mdstream.gateway.instruments_page import InstrumentsPage
-from mdstream.gateway.limit_settings import LimitSettings
 from mdstream.gateway.limits import Kind, Limits
 from mdstream.gateway.metrics import GatewayCollector, Metrics
 from mdstream.gateway.open_instruments import OpenInstruments
 from mdstream.gateway.overload import Overload
 from mdstream.gateway.pauses import GcPauses
 from mdstream.gateway.relief import Relief
+from mdstream.gateway.reloading import RELOADED
 from mdstream.gateway.server import Server
 from mdstream.gateway.sessions import Sessions
 from mdstream.gateway.sockets import url_of
@@ -280,16 +280,16 @@ class Gateway:
         then stays in use."""
         return self._server.reload_certificate()
 
-    def use_limits(self, settings: LimitSettings) -> bool:
-        """These settings of a configuration count from now on; False if they are what they were."""
-        changed = {each.name: getattr(settings, each.name) for each in fields(LimitSettings)}
-        config = replace(self.config, **changed)
-        if config == self.config:
-            return False
-        self.config = config
-        self._limits.use(config)
-        self._sessions.forget_welcomes()
-        return True
+    def use_limits(self, settings: GatewayConfig) -> list[str]:
+        """Of these settings, limits, proxies and origins count from now on. The names of those that are not what they were."""
+        new = {name: getattr(settings, name) for name in RELOADED}
+        changed = [name for name, value in new.items() if value != getattr(self.config, name)]
+        if changed:
+            self.config = replace(self.config, **new)
+            self._limits.use(self.config)
+            self._server.origins.use(self.config.origin_allow)
+            self._sessions.forget_welcomes()
+        return changed
 
     def reload_keys(self) -> bool:
         """Reads the files with keys again; False if nobody is asked who he is. Raises ConfigError for what cannot be used."""

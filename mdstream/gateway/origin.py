@@ -63,10 +63,14 @@ class Origins:
     """
 
     def __init__(self, allowed: Iterable[str] = (), *, any_host: bool = True) -> None:
-        texts = tuple(allowed)
-        self._every = _EVERY in texts
-        self._rules = tuple(OriginRule.parse(text) for text in texts if text != _EVERY)
         self._any_host = any_host
+        self.use(allowed)
+
+    def use(self, allowed: Iterable[str]) -> None:
+        """These from now on. Raises ValueError, and changes nothing, for what is no origin."""
+        texts = tuple(allowed)
+        self._rules = tuple(OriginRule.parse(text) for text in texts if text != _EVERY)
+        self._every = _EVERY in texts
         self._known: dict[tuple[bytes, bytes], bool] = {}
 
     def allows(self, origin: bytes | None, host: bytes) -> bool:

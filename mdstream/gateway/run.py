@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -23,6 +24,7 @@ from mdstream.gateway.auth_setup import warning
 from mdstream.gateway.config import GatewayConfig, describe
 from mdstream.gateway.node import Gateway
 from mdstream.gateway.pauses import Collecting
+from mdstream.gateway.reloading import waiting
 from mdstream.gateway.signals import Signals
 from mdstream.gateway.supervisor import supervise
 from mdstream.gateway.worker_settings import count_workers
@@ -43,6 +45,7 @@ def serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig] | None 
     ``read_again`` reads the configuration once more at SIGHUP; it may raise ConfigError.
     """
     config.check_exposure(config.host)
+    again = partial(_read_again, config, read_again or (lambda: config))
     for number in (signal.SIGHUP, signal.SIGUSR2):  # until there is something that obeys them
         signal.signal(number, signal.SIG_IGN)
     logs.configure(config.log_level, config.log_format, audit=config.audit_lines_per_second > 0)
@@ -50,9 +53,17 @@ def serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig] | None 
     if config.workers == 1:
         config = prepare(config)
     log.info("mdstream %s, configuration: %s", __version__, describe(config))
-    uvloop.run(_serve(config, read_again or (lambda: config)))
+    uvloop.run(_serve(config, again))
     log.info("stopped")
     return 0
+
+
+def _read_again(started: GatewayConfig, read_again: Callable[[], GatewayConfig]) -> GatewayConfig:
+    """What the configuration says now. The log names what has changed since the start and must wait."""
+    config = read_again()
+    if started.workers == 1 and (names := waiting(started, config)):
+        log.warning("%s: changed, which counts at the next start", ", ".join(names))
+    return config
 
 
 async def _serve(config: GatewayConfig, read_again: Callable[[], GatewayConfig]) -> None:
@@ -116,10 +127,10 @@ def reload_files(gateway: Gateway) -> None:
 def use_limits(gateway: Gateway, read_again: Callable[[], GatewayConfig]) -> None:
     """Takes the limits of the configuration that is read again."""
     try:
-        if gateway.use_limits(read_again()):
-            log.info("SIGHUP: the limits have changed")
+        if changed := gateway.use_limits(read_again()):
+            log.info("SIGHUP: the settings %s have changed", ", ".join(changed))
     except MdstreamError as error:
-        log.error("SIGHUP: %s; the old limits stay in use", error)
+        log.error("SIGHUP: %s; the old settings stay in use", error)
 
 
 def _reload_keys(gateway: Gateway) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from mdstream._core.entry.doorway import Door
 from mdstream._core.entry.load_state import LoadState
-from mdstream._core.entry.upgrades import UsualUpgrades
+from mdstream._core.entry.upgrades import UsualUpgrades, is_passed_on
 from mdstream._core.entry.visitor import Visitor
 from mdstream._core.fanout.hub import Hub
 from mdstream._core.net.session import Session
@@ -72,7 +72,7 @@ class Server:
         self._limits = limits
         self._load = load
         self._asks = authenticator is not None
-        origins = make_origins(config)
+        self.origins = origins = make_origins(config)
         self._upgrades = Upgrades(
             compression=config.compression,
             trouble=bus_trouble,
@@ -313,6 +313,8 @@ class Server:
         is_busy = self.draining or session.surplus
         busy = self._busy(session) if is_busy else self._load.refuses
         verdict, answer = self._upgrades.answer(head, busy)
+        if visitor.is_exempt and isinstance(verdict, Accepted) and is_passed_on(visitor.peer, head):
+            self._limits.passed_on(visitor.peer)
         if isinstance(verdict, Refused) and verdict.status == 404:
             page = self.pages.find(head, busy)
             if page is not None:

@@ -24,6 +24,7 @@ from mdstream.gateway.budget import Budget
 from mdstream.gateway.config import GatewayConfig
 from mdstream.gateway.http_messages import read_request_line, split_head
 from mdstream.gateway.kept_page import PAGES_AT_ONCE, PAGES_PER_SECOND
+from mdstream.gateway.reloading import waiting
 from mdstream.gateway.shared_limits import SharedLimits, create
 from mdstream.gateway.signals import Signals
 from mdstream.gateway.sockets import bind, listen, url_of, why
@@ -59,6 +60,8 @@ FIXED: Final = (
     "nats_data_dir",
 )
 """Settings that only a new supervisor takes."""
+MADE: Final = ("workers", "nats")
+"""Settings that are not what the configuration says once it runs: a count, the address of an embedded server."""
 
 
 async def supervise(signals: Signals, config: GatewayConfig, read_again: Callable[[], GatewayConfig]) -> None:
@@ -268,13 +271,23 @@ class Supervisor:
 
     def reload(self) -> None:
         """SIGHUP: keys, certificates and limits are read again, by all workers."""
+        limits: dict[str, Any] = {}
         try:
-            limits = limits_of(self._read_again())
+            limits = self._take_limits(self._read_again())
         except MdstreamError as error:
-            log.error("SIGHUP: %s; the old limits stay in use", error)
-            limits = {}
+            log.error("SIGHUP: %s; the old settings stay in use", error)
         for process in self._processes:
             process.tell("reload", limits=limits)
+
+    def _take_limits(self, config: GatewayConfig) -> dict[str, Any]:
+        """For the workers that there are, and for those that are started later."""
+        limits = limits_of(config)
+        self._config = dataclasses.replace(self._config, **limits)
+        if names := [name for name in waiting(self._config, config) if name not in MADE]:
+            log.warning(
+                "SIGHUP: %s: changed, which counts once the workers are new (SIGUSR2)", ", ".join(names)
+            )
+        return limits
 
     def restart_workers(self) -> None:
         """SIGUSR2: each worker is replaced by a new one, one after the other, with the code and the settings of now."""

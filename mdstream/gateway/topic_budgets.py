@@ -37,7 +37,7 @@ class TopicBudgets:
     def __len__(self) -> int:
         return len(self._budgets)
 
-    def charge(self, who: Hashable, topic: str) -> None:
+    def charge(self, who: Hashable, topic: str, amount: int = 1) -> None:
         """Raises CommandError ``rate_limited``."""
         now_s = self._now_s()
         budget = self._budgets.pop((who, topic), None)
@@ -46,5 +46,5 @@ class TopicBudgets:
                 del self._budgets[next(iter(self._budgets))]
             budget = Budget(self._burst, self._per_second, now_s)
         self._budgets[who, topic] = budget
-        if not budget.take(now_s):
+        if not budget.take(now_s, amount):
             raise CommandError(ErrorCode.RATE_LIMITED, self._refusal)

@@ -54,6 +54,15 @@ class TopicSettings(AuthSettings):
     publishes_burst: int = _events(
         200, Whole(1, 10_000_000), "the same at once; more are refused as rate_limited"
     )
+    published_bytes_per_hour: int = _events(
+        268_435_456,
+        Whole(1, 2**50, "bytes"),
+        "bytes of events of one user (or one address, where users are not known) to all topics per hour, in the long run: the "
+        "stream is bounded, and its oldest events go; exempt addresses are not counted",
+    )
+    published_bytes_burst: int = _events(
+        134_217_728, Whole(1, 2**50, "bytes"), "the same at once; more are refused as rate_limited"
+    )
     new_positions_per_hour: int = _events(
         10,
         Whole(1, 10_000_000),

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from mdstream.errors import ConfigError
 from mdstream.gateway.config import GatewayConfig, default_of
-from mdstream.gateway.limit_settings import LimitSettings
 from mdstream.gateway.limits import Kind, bounds_of
+from mdstream.gateway.reloading import RELOADED
 from mdstream.gateway.settings import settings_of
 from mdstream.gateway.shared_limits import SharedLimits
 
@@ -98,8 +98,8 @@ def part_of(config: GatewayConfig, workers: int, number: int) -> GatewayConfig:
 
 
 def limits_of(config: GatewayConfig) -> dict[str, Any]:
-    """The limits of addresses and users, which all workers have together."""
-    found = {each.name: getattr(config, each.name) for each in fields(LimitSettings)}
+    """What SIGHUP changes: limits of addresses and users, which all workers have together, and the like."""
+    found = {name: getattr(config, name) for name in RELOADED}
     for name, (scope, kind) in TOGETHER.items():
         found[name] = bounds_of(config, scope)[kind]
     return found

@@ -184,6 +184,52 @@ BUS: list[Row] = [
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class WholeRow(Row):
+    """What stands in the place of a whole map and is none: this map is not shown, and others are."""
+
+    payload: bytes
+
+    def play(self, arena: Arena) -> None:
+        topic, other = f"whole.t{next(_topics)}", f"whole.t{next(_topics)}"
+        with Attacker(arena.gateway.port, "json") as client:
+            client.until("welcome")
+            client.say(MAP | {"topics": [other]}, PUT | {"topic": other})
+            client.until("stored")
+            arena.target.store({f"mapsnap.head.{topic}": self.payload})
+            client.say(MAP | {"topics": [topic]})
+            assert client.until("error", "subscribed").get("code") == "unavailable"
+            client.say(PUT | {"topic": topic})
+            assert client.until("error", "stored").get("code") == "unavailable"
+
+
+ROW = ["k", 1, 1, "alice", 1, None]
+WHOLES: list[Row] = [
+    WholeRow(
+        name=f"{name} as a whole map",
+        payload=payload if isinstance(payload, bytes) else msgpack.packb(payload),
+    )
+    for name, payload in (
+        ("random bytes", bytes(range(256))),
+        ("50,000 nested arrays", b"\x91" * 50_000),
+        ("an announced length of 4 GiB", b"\x96\x01\x05\x05\x00\x01\xdd\xff\xff\xff\xff"),
+        ("a map of another format", [9, 5, 5, 0, 1, []]),
+        ("a million pages", [1, 5, 5, 0, 1_000_000, []]),
+        ("no page at all", [1, 5, 5, 0, 0, []]),
+        ("a number that is text", [1, "5", 5, 0, 1, []]),
+        ("a time that is text", [1, 5, "5", 0, 1, []]),
+        ("a number beyond 2^53", [1, 2**63, 5, 0, 1, []]),
+        ("a negative number", [1, -1, 5, 0, 1, []]),
+        ("a key that is a number", [1, 5, 5, 0, 1, [[7, *ROW[1:]]]]),
+        ("a rev that is text", [1, 5, 5, 0, 1, [[*ROW[:2], "1", *ROW[3:]]]]),
+        ("an author that is a list", [1, 5, 5, 0, 1, [[*ROW[:3], ["alice"], *ROW[4:]]]]),
+        ("an author of 10 kB", [1, 5, 5, 0, 1, [[*ROW[:3], "a" * 10_000, *ROW[4:]]]]),
+        ("a time to live that is text", [1, 5, 5, 0, 1, [[*ROW[:5], "1"]]]),
+        ("half a row", [1, 5, 5, 0, 1, [ROW[:3]]]),
+    )
+]
+
+
 def of(name: str, command: dict[str, Any], *grants: Grant, expect: str = "not_entitled") -> list[EntitledRow]:
     return [
         EntitledRow(name=f"{name}, {format}", command=command, grants=grants, format=format, code=expect)
@@ -233,4 +279,4 @@ CHANGED: list[Row] = [
     )
 ]
 
-OPEN: list[Row] = [*COMMANDS, *STORMS, *BUS]
+OPEN: list[Row] = [*COMMANDS, *STORMS, *BUS, *WHOLES]

@@ -9,8 +9,10 @@ from typing import Any
 from attack import forge
 from attack.forge import AUDIENCE, ISSUERS, claims, confused, embedded_key, encoded, keys, token
 from attack.rows import Row, TokenRow
+from attack.table_maps import deep
 
 HOUR = 3_600
+GRANT: dict[str, Any] = {"channels": ["book"], "instruments": ["SIM:A"]}
 
 
 def row(name: str, make: Callable[[], str], where: str = "header") -> TokenRow:
@@ -119,6 +121,40 @@ ROWS: list[Row] = [
     claim("md as a list", md=[]),
     claim("md with an unknown key", md={"grants": [], "admin": True}),
     claim("md with a pattern that is a number", md={"grants": [{"channels": ["book"], "instruments": [7]}]}),
+    *(
+        claim(f"md with {what}", md={"grants": [GRANT | grant]})
+        for what, grant in (
+            ("two stars in a pattern", {"instruments": ["SIM:*A*"]}),
+            ("a pattern of 5,000 characters", {"instruments": ["SIM:" + "A" * 5_000]}),
+            ("a pattern with a line end", {"instruments": ["SIM:A\n"]}),
+            ("no pattern", {"instruments": []}),
+            ("a text in place of patterns", {"instruments": "*"}),
+            ("a channel of 4,000 characters", {"channels": ["book" * 1_000]}),
+            ("a key of 4,000 characters", {"depth" * 800: 1}),
+            ("a channel that is a list", {"channels": [["book"]]}),
+            ("a depth of 2^53", {"depth": 2**53}),
+            ("a depth that is negative", {"depth": -1}),
+            ("a depth that is true", {"depth": True}),
+            ("a depth of 0.5", {"depth": 0.5}),
+            ("an interval of two days", {"interval_ms": 172_800_000}),
+            ("publish as a text", {"publish": "false"}),
+            ("instruments and topics", {"topics": ["desk.*"]}),
+        )
+    ),
+    *(
+        claim(f"md with {what}", md={"grants": [{"channels": ["events"], "topics": ["desk.*"]} | grant]})
+        for what, grant in (
+            ("a topic with a star in it", {"topics": ["a*b"]}),
+            ("a topic of wildcards of NATS", {"topics": ["desk.>"]}),
+            ("a topic that is not encoded", {"topics": ["user.ä"]}),
+            ("write as a number", {"write": 1}),
+            ("a channel of instruments for topics", {"channels": ["book"]}),
+        )
+    ),
+    claim("md with 65 grants", md={"grants": [GRANT] * 65}),
+    claim("md with 1,000 grants of nothing", md={"grants": [{}] * 1_000}),
+    claim("md with a list 60 deep as a grant", md={"grants": [deep(60)]}),
+    claim("md with a list 500 deep", md={"grants": deep(500)}),
     # forms
     row("nothing between the dots", lambda: ".."),
     row("one part", lambda: token().split(".")[0]),

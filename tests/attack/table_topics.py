@@ -10,6 +10,7 @@ from attack.rows import Expect, Row, refuses
 from attack.rows_users import ChangeRow, EntitledRow, Grant, a_user, enter, open_session, subscribe, token
 from attack.table_commands import BAD, BOOK, MAX_SAFE, VALUE, both
 from attack.table_maps import MAP, PRESENCE, PUT, StormRow
+from attack.wire import Attacker
 
 EVENTS: dict[str, Any] = {"op": "subscribe", "channel": "events", "topics": ["desk.a"]}
 POST: dict[str, Any] = {"op": "publish", "topic": "desk.a", "event": "x", "data": 1}
@@ -22,11 +23,16 @@ ALL: Grant = {
 BEGUN = 20
 PLACES = 40
 """``new_positions_burst`` of that gateway; ``max_event_topics`` and ``max_maps``."""
+SHARE = 50_000
+"""``max_user_map_bytes``."""
 SETTINGS = (
     *("--events-topics", ACKNOWLEDGED),
     *("--new-positions-burst", str(BEGUN)),
     *("--max-event-topics", str(PLACES)),
     *("--max-maps", str(PLACES)),
+    *("--max-user-map-bytes", str(SHARE)),
+    *("--published-bytes-burst", str(SHARE)),
+    *("--published-bytes-per-hour", "1"),
     *("--limits-exempt", "127.0.0.1/32"),
 )
 COUNTED = "127.0.1.9"
@@ -254,6 +260,52 @@ class NarrowedRow(Row):
             assert client.until("error", self.answer).get("code") == "not_entitled"
 
 
+@dataclass(frozen=True, kw_only=True)
+class FillRow(Row):
+    """A user who fills maps has his share, whichever topics he takes; what he deletes he may set again, and others go on."""
+
+    format: str = "json"
+
+    def play(self, arena: Arena) -> None:
+        user = a_user()
+        put = PUT | {"set": {"k": "x" * (SHARE // 4)}}
+        with open_session(arena, token(user, ALL), self.format, address=COUNTED)[0] as client:
+            first, second = f"desk.{user}.0", f"desk.{user}.1"
+            for key in "abc":
+                assert self._said(client, PUT | {"topic": first, "set": {key: put["set"]["k"]}}) is None
+            for topic in (first, second):
+                assert self._said(client, put | {"topic": topic}) == "map_full"
+            assert self._said(client, {"op": "put", "topic": first, "delete": ["a"]}) is None
+            assert self._said(client, put | {"topic": second}) is None
+            with open_session(arena, token(a_user(), ALL), address=COUNTED)[0] as other:
+                assert self._said(other, put | {"topic": f"desk.{user}.0"}) is None
+
+    def _said(self, client: Attacker, command: dict[str, Any]) -> str | None:
+        """The code of the error, None if it was stored."""
+        client.say(command)
+        code: str | None = client.until("stored", "error").get("code")
+        return code
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloodedStreamRow(Row):
+    """A user who would drive the events of others out of the stream: whichever topics he takes, there is an end to it."""
+
+    format: str = "json"
+
+    def play(self, arena: Arena) -> None:
+        user = a_user()
+        codes = []
+        with open_session(arena, token(user, ALL), self.format, address=COUNTED)[0] as client:
+            for number in range(6):
+                client.say(POST | {"topic": f"desk.{user}.{number}", "data": "x" * (SHARE // 4)})
+                codes.append(client.until("published", "error").get("code"))
+        assert codes == [None] * 3 + ["rate_limited"] * 3, codes
+        with open_session(arena, token(a_user(), ALL), self.format, address=COUNTED)[0] as other:
+            other.say(POST)
+            other.until("published")
+
+
 BOOKS: Grant = {"channels": ["*"], "instruments": ["*"]}
 
 
@@ -265,6 +317,11 @@ def refused(name: str, command: dict[str, Any], *grants: Grant) -> list[Row]:
 
 
 OF_USERS: list[Row] = [
+    *(
+        kind(name=f"{name}, {format}", format=format)
+        for format in ("json", "msgpack")
+        for name, kind in (("a user who fills maps", FillRow), ("a user who fills the stream of events", FloodedStreamRow))
+    ),
     ForgedPlaceRow(name="events of another epoch, far ahead", epoch=1, seq=MAX_SAFE),
     ForgedPlaceRow(name="events of an epoch that was", epoch=-1, seq=1),
     ForgedPlaceRow(name="events of the epoch 0", epoch=-MAX_SAFE, seq=MAX_SAFE),

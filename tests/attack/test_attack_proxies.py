@@ -11,7 +11,17 @@ import pytest
 from attack import table_proxies
 from attack.arena import Arena
 from attack.rows import Row
-from attack.table_proxies import FULL, OTHER_PROXY, SETTINGS, TAKEN, TAKEN_6, introduced
+from attack.table_proxies import (
+    EXEMPT,
+    FULL,
+    OTHER_PROXY,
+    SETTINGS,
+    TAKEN,
+    TAKEN_6,
+    forwarded,
+    introduced,
+    xff,
+)
 from attack.wire import LEAKED, Wire, request
 
 ROWS = [
@@ -70,3 +80,17 @@ def test_row(protocol: str, row: Row, arenas: Arenas) -> None:
     row.play(arena)
     arena.check()
     assert not LEAKED, LEAKED
+
+
+def test_clients_of_a_proxy_that_nobody_named_are_noticed(arenas: Arenas) -> None:
+    """They come from the address without limits, and so have none."""
+    gateway = arenas.of("x-forwarded-for").gateway
+    before = gateway.metric("mdstream_exempt_by_proxy_total")
+    for raw in (xff("198.51.100.9"), forwarded("for=198.51.100.9"), request(Host="md.example.com")):
+        with ExitStack() as held:
+            hold(held, Wire(gateway.port, address=EXEMPT), raw)
+    assert gateway.metric("mdstream_exempt_by_proxy_total") == before + 3
+    told = [
+        line for line in gateway.program.errors.splitlines() if "clients come by way of 127.0.0.1" in line
+    ]
+    assert len(told) == 1

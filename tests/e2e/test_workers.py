@@ -189,8 +189,8 @@ def test_limits_hold_over_all_workers_and_change_at_sighup(run, nats_server, wor
     async def raise_limit(found: Workers, config: Path) -> None:
         await asyncio.to_thread(config.write_text, "[limits]\nexempt = []\naddress_connections = 7\n")
         found.program.signal(signal.SIGHUP)
-        await found.said(r"SIGHUP: the limits have changed worker=1")
-        await found.said(r"SIGHUP: the limits have changed worker=2")
+        await found.said(r"SIGHUP: the settings limits_address_connections have changed worker=1")
+        await found.said(r"SIGHUP: the settings limits_address_connections have changed worker=2")
 
     run(scenario(), 90)
 

@@ -5,11 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from mdstream.alerts import AlertWatcher
-from mdstream.bus.alerts import MD_ALERTS
+from mdstream.bus.alerts import (
+    MD_ALERTS,
+    Place,
+    Record,
+    Waiting,
+    ensure_alerts,
+    place_subject,
+    record_subject,
+)
+from mdstream.bus.map_streams import MD_MAPS
 from mdstream.errors import BusError
+from mdstream.model import InstrumentId
 from support.alerts import (
     STEPS,
     active,
@@ -291,3 +302,91 @@ def test_what_a_program_writes_that_is_no_alert_is_told_and_costs_nobody(run, na
 
     run(scenario())
     assert "alerts.mallory: 'four\\n' is no alert and is not watched" in caplog.text
+
+
+def forged() -> dict[str, bytes]:
+    """By bus subject, what no watcher has stored there."""
+
+    def record(topic: str, key: str, events: list[Waiting], **more: Any) -> bytes:
+        made = Record(topic, key, 1, 1, 1, 0, 1, 1, 1, False, "1", 1, events)
+        return msgspec.msgpack.encode(msgspec.structs.replace(made, **more))
+
+    instrument = InstrumentId.parse("SIM:A")
+    nothing = [Waiting({}, 0)]
+    large = [Waiting({"alert": "k", "id": "1", "x": "y" * 20_000}, 0)]
+    return {
+        record_subject("alerts.alice", "k"): b"\xc1",
+        record_subject("alerts.alice", "last"): record("alerts.alice", "k", []),
+        record_subject("alerts.bob", "k"): record("alerts.bob", "k", nothing),
+        record_subject("alerts.bob", "l"): record("alerts.bob", "l", large),
+        record_subject("alerts.bob", "m"): record("alerts.bob", "m", [], side=7),
+        record_subject("alerts.*", "k"): record("alerts.*", "k", nothing),
+        record_subject("desk", "k"): record("desk", "k", nothing),
+        "alert.state.x": record("alerts.alice", "k", nothing),
+        place_subject(instrument, "book"): msgspec.msgpack.encode(Place(1, 1, 1, 1, 1, 10**9, 1)),
+        place_subject(instrument, "trade"): msgspec.msgpack.encode(Place(1, 1, 1, 1, 1, -(10**9), 1, 2**60)),
+        "mapsnap.head.alerts.mallory": b"\x00",
+        "map.alerts.mallory": b"\xc1",
+        "map.alerts.%zz": b"{}",
+        "map.alerts." + "x" * 300: b"{}",
+    }
+
+
+def test_what_is_forged_on_the_bus_costs_nobody_his_alerts(run, nats_server, caplog) -> None:
+    async def scenario() -> None:
+        async with market_of(nats_server.url) as (bus, market):
+            await ensure_alerts(bus)
+            await market.trade(100)
+            alerts = {"k": value_of("above", "1.05"), "last": value_of("above", "1.05", on="last")}
+            await put(bus, "alice", alerts)
+            for name, payload in forged().items():
+                await bus.publish_acked(name, payload)
+            async with AlertWatcher(bus, options()) as watcher:
+                await market.bid(106)
+                await market.trade(106)
+                await until_told(bus, "alice", expected(market, alerts))
+                await until_marked(bus, "alice", {"k": 1, "last": 1})
+                assert watcher.counters["restarts"] == 0
+
+    run(scenario())
+    assert "alerts.mallory is not watched, as it cannot be read" in caplog.text
+    assert "7 messages of MD_ALERTS" in caplog.text
+
+
+def test_alerts_are_told_where_the_maps_are_full_and_cannot_show_it(run, nats_server, caplog) -> None:
+    async def scenario() -> None:
+        async with market_of(nats_server.url) as (bus, market):
+            value = value_of("above", "1.05")
+            await put(bus, "alice", {"k": value})
+            found = await bus.jetstream.stream_info(MD_MAPS)
+            found.config.max_bytes = found.state.bytes
+            await bus.jetstream.update_stream(found.config)
+            async with AlertWatcher(bus, options()) as watcher:
+                await market.bid(106, 104, 107)
+                await until_told(bus, "alice", expected(market, {"k": value}))
+                while "maps do not show now which alerts have fired" not in caplog.text:
+                    await asyncio.sleep(0.01)
+                found.config.max_bytes = 1_000_000
+                await bus.jetstream.update_stream(found.config)
+                await until_marked(bus, "alice", {"k": 2})
+                assert watcher.counters["restarts"] == 0
+
+    run(scenario())
+
+
+def test_instruments_that_there_are_not_are_let_go_with_their_alerts(run, nats_server, monkeypatch) -> None:
+    monkeypatch.setattr("mdstream.alerts.evaluation.IDLE_S", float("inf"))
+
+    async def scenario() -> None:
+        async with market_of(nats_server.url) as (bus, _), AlertWatcher(bus, options()) as watcher:
+            keys = [f"k{n}" for n in range(100)]
+            names = {key: {**value_of("above", "1"), "instrument": f"SIM:NO{key}"} for key in keys}
+            await put(bus, "alice", {"here": value_of("above", "9"), **names})
+            while watcher.instruments < 101:
+                await asyncio.sleep(0.01)
+            await put(bus, "alice", {}, delete=keys)
+            while watcher.instruments > 1:
+                await asyncio.sleep(0.01)
+            assert watcher.alerts == 1
+
+    run(scenario())

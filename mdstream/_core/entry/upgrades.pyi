@@ -5,6 +5,8 @@ from mdstream._core.entry.headcount import Headcount
 from mdstream._core.entry.load_state import LoadState
 from mdstream._core.entry.offers import OfferTable
 
+def is_passed_on(peer: bytes, head: bytes) -> bool: ...
+
 class UsualUpgrades:
     def __init__(
         self,

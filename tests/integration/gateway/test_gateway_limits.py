@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import signal
 import socket
@@ -185,7 +186,7 @@ def test_hangup_reads_the_limits_again(run, nats_server, ws, http, upgrade, tmp_
         assert (await client.recv())["limits"]["address"]["connections"] == 1
         assert (await http(port, upgrade())).status == 429
         for text, said in (
-            ("'many'", "limits_address_connections is 'many'.*; the old limits stay in use"),
+            ("'many'", "limits_address_connections is 'many'.*; the old settings stay in use"),
             ("2", "have changed"),
         ):
             limit(text)
@@ -337,3 +338,39 @@ async def _haproxy(folder: Any, port: int, protocol: str) -> tuple[int, asyncio.
         else:
             writer.close()
             return own, process
+
+
+def test_hangup_reads_origins_and_says_what_must_wait(run, nats_server, ws, http, upgrade, tmp_path) -> None:
+    file = tmp_path / "gateway.toml"
+    page = upgrade(Origin="https://new.example.com")
+
+    async def scenario(program: Program) -> None:
+        port = int((await asyncio.to_thread(program.until_error, r"ws://127.0.0.1:(\d+)/"))[1])
+        assert (await http(port, page)).status == 403
+        for text, said, status in (
+            ("allow = ['nonsense']", "SIGHUP: .*nonsense.*; the old settings stay in use", 403),
+            ("allow = [[[", "SIGHUP: .*is not valid TOML", 403),
+            ("allow = " + 5_000 * "[", "SIGHUP: .*is not valid TOML", 403),
+            ("allow = " + 5_000 * "9", "SIGHUP: .*is not valid TOML", 403),
+            ("allow = ['https://new.example.com']", "SIGHUP: the settings origin_allow have changed", 101),
+            (
+                "allow = ['https://new.example.com']\n[events]\nkeep_days = 9",
+                "events_keep_days: changed, which counts at the next start",
+                101,
+            ),
+            ("", "SIGHUP: the settings origin_allow have changed", 403),
+        ):
+            before = len(re.findall(said, program.errors))
+            file.write_text(f"[origin]\n{text}\n")
+            program.signal(signal.SIGHUP)
+            await until(lambda said=said, more=before + 1: len(re.findall(said, program.errors)) == more)
+            if status == 101:
+                await ws.open(port, Origin="https://new.example.com")
+            else:
+                assert (await http(port, page)).status == status, text
+
+    file.write_text("[origin]\nallow = ['https://old.example.com']\n")
+    free = ("--port", "0", "--admin-port", "0", "--nats", nats_server.url)
+    with Program("mdstream.cli", "serve", "--config", str(file), *free, temporary=tmp_path) as program:
+        run(scenario(program))
+        assert program.end(signal.SIGTERM) == 0

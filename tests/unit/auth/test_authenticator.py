@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,9 @@ from mdstream.auth.entitlements import ALL
 from mdstream.auth.identity import Identity
 from mdstream.auth.keys import KeySet, pem_key
 from mdstream.auth.revocations import Revocation, Revocations
-from mdstream.auth.sources import FixedKeys
+from mdstream.auth.sources import FileKeys, FixedKeys
 from mdstream.auth.tokens import Issuer, TokenVerifier
-from mdstream.errors import Unauthorized
+from mdstream.errors import ConfigError, Unauthorized
 from support.tokens import CLAIMS, NOW_S, public_pem, sign
 
 ANONYMOUS = Identity("anonymous", "anonymous", ALL)
@@ -171,3 +172,35 @@ def test_the_query(target: bytes, token: bytes | None) -> None:
 
 def test_credentials_show_nothing_in_a_log() -> None:
     assert "secret" not in repr(Credentials(token=b"secret"))
+
+
+def test_at_a_reload_one_file_that_is_wrong_keeps_nothing_else_back(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The key of the second file was withdrawn: what it has verified is not remembered."""
+
+    def keys_in(path: Path) -> FileKeys:
+        path.write_bytes(public_pem("EdDSA"))
+        return FileKeys((path,), lambda texts: KeySet(map(pem_key, texts)))
+
+    async def scenario() -> None:
+        broken, other = tmp_path / "a.pem", tmp_path / "b.pem"
+        issuers = [
+            Issuer(name, frozenset({"mdstream"}), keys_in(path))
+            for name, path in (("a", broken), ("b", other))
+        ]
+        tokens = TokenVerifier(issuers, leeway_s=30, wall_s=lambda: NOW_S, now_s=lambda: 0.0)
+        judge = Authenticator(Methods(tokens), Revocations(lambda: 0), now_s=lambda: 0.0)
+        ours = {name: Credentials(token=sign({**CLAIMS, "iss": name})) for name in "ab"}
+        for each in ours.values():
+            await judge.authenticate(each)
+        broken.write_bytes(b"nonsense")
+        other.write_bytes(public_pem("RS256"))
+        with pytest.raises(ConfigError, match=r"a\.pem cannot be used"):
+            judge.reload()
+        assert judge.cached == 0
+        assert (await judge.authenticate(ours["a"])).subject == "alice"
+        with pytest.raises(Unauthorized):
+            await judge.authenticate(ours["b"])
+
+    run(scenario())

@@ -223,3 +223,89 @@ def test_what_was_judged_before_the_withdrawal_is_not_remembered_after_it(
         assert issuing.authenticator.cached == 0
 
     run(scenario())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 200_000,
+        b'{"keys":' * 10_000,
+        b'{"keys":[' + b"[" * 1_000 + b"]" * 1_000 + b"]}",
+        b'{"keys":[{"kty":"RSA","e":"AQAB","n":' + b"9" * 100_000 + b"}]}",
+        b"\xff\xfe{",
+        b"null",
+        b'{"keys":{}}',
+        b'{"keys":' + json.dumps([{"kty": "RSA"}] * 101).encode() + b"}",
+    ],
+    ids=range(8),
+)
+def test_a_hostile_set_changes_nothing(run: Callable[..., Any], issuing: Issuing, body: bytes) -> None:
+    async def scenario() -> None:
+        issuing.publish(jwk("EdDSA", "a"))
+        await issuing.source.update()
+        issuing.now_s += LEAST_PAUSE_S
+        issuing.answer = Answer(200, body)
+        with pytest.raises(CannotJudge):
+            await issuing.source.update()
+        assert await issuing.judge(sign(CLAIMS, kid="a")) == "alice"
+        assert issuing.source.failures_total == 1
+
+    run(scenario())
+
+
+_GOOD = jwk("EdDSA", "a")
+HOSTILE_KEYS: list[Any] = [
+    None,
+    [],
+    "a",
+    {},
+    {**_GOOD, "kid": "other", "kty": ["OKP"]},
+    {**_GOOD, "kid": "other", "kty": {}},
+    {**_GOOD, "kid": "other", "x": 7},
+    {**_GOOD, "kid": "other", "x": None},
+    {**_GOOD, "kid": "other", "x": "ä"},
+    {**_GOOD, "kid": "other", "x": "A" * 100_000},
+    {**_GOOD, "kid": "other", "crv": ["Ed25519"]},
+    {**_GOOD, "kid": "other", "crv": "Ed448"},
+    {**_GOOD, "kid": "other", "crv": "X25519"},
+    {**_GOOD, "kid": "other", "alg": ["EdDSA"]},
+    {**_GOOD, "kid": "other", "alg": {}},
+    {**_GOOD, "kid": "other", "alg": "HS256"},
+    {**_GOOD, "kid": "other", "use": ["sig"]},
+    {**_GOOD, "kid": "other", "key_ops": {"verify": 1}},
+    {"kty": "oct", "k": "A" * 64, "kid": "other"},
+    {"kty": "RSA", "kid": "other", "e": "AQAB", "n": "AQ"},
+    {"kty": "RSA", "kid": "other", "e": 65_537, "n": "A" * 344},
+    {"kty": "RSA", "kid": "other", "e": "A" * 344, "n": "A" * 344},
+    {"kty": "RSA", "kid": "other", "e": "AQAB", "n": "_" * 100_000},
+    {"kty": "EC", "kid": "other", "crv": "P-256", "x": "A" * 43, "y": "A" * 43},
+    {"kty": "EC", "kid": "other", "crv": "P-256", "x": [], "y": {}},
+    {"kty": "EC", "kid": "other", "crv": "secp256k1", "x": "A" * 43, "y": "A" * 43},
+    {"kty": "EC", "kid": "other", "crv": "P-521", "x": "A" * 88, "y": "A" * 88},
+]
+
+
+@pytest.mark.parametrize("key", HOSTILE_KEYS, ids=range(len(HOSTILE_KEYS)))
+def test_a_key_that_is_none_is_left_out_and_the_others_count(
+    run: Callable[..., Any], issuing: Issuing, key: Any
+) -> None:
+    async def scenario() -> None:
+        for keys in ([key, _GOOD], [_GOOD, key]):
+            issuing.publish(*keys)
+            await issuing.source.update()
+            assert await issuing.judge(sign(CLAIMS, kid="a")) == "alice"
+            assert [each.id for each in issuing.source.keys.keys if each.id == "other"] == []
+            issuing.now_s += LEAST_PAUSE_S
+
+    run(scenario())
+
+
+def test_of_two_keys_with_one_kid_the_first_counts(run: Callable[..., Any], issuing: Issuing) -> None:
+    async def scenario() -> None:
+        issuing.publish(jwk("EdDSA", "a"), jwk("RS256", "a"))
+        await issuing.source.update()
+        assert await issuing.judge(sign(CLAIMS, kid="a")) == "alice"
+        with pytest.raises(Unauthorized):
+            await issuing.judge(sign(CLAIMS, "RS256", kid="a"))
+
+    run(scenario())

@@ -73,3 +73,16 @@ def test_a_star_does_not_reach_across_the_colon() -> None:
 def test_start_and_end_do_not_share_characters() -> None:
     assert compiled("SIM:ABA*ABA").match("SIM:ABABA") == 0
     assert compiled("SIM:ABA*ABA").match("SIM:ABAABA") == 1
+
+
+def test_a_thousand_patterns_of_venues_and_ends_of_their_own_cost_no_product() -> None:
+    """What an issuer puts into one token is compiled in a turn of the loop, and asked for each instrument of a command."""
+    venues = [f"V{n}" for n in range(500)]
+    found = compiled(*(f"{venue}:*" for venue in venues), *(f"*:*X{n}" for n in range(500)))
+    kept = [found._every, *found._venues.values()]
+    assert (
+        sum(len(each._starts) + len(each._whole) + sum(map(len, each._ends.values())) for each in kept)
+        == 1_000
+    )
+    assert len(found._every._ends) == 3
+    assert found.match("V7:AX12") == 1 << 7 | 1 << 512

@@ -28,12 +28,13 @@ def test_a_new_key_has_two_halves_that_only_its_owner_may_read(folder, capsys, a
 
 
 def test_topics_are_grants_of_their_own(capsys):
-    words = ["--topics", "desk.*, news", "--publish", "user.*", "--instruments", "SIM:*"]
+    words = ["--topics", "desk.*, news", "--publish", "user.*", "--write", "desk.a", "--instruments", "SIM:*"]
     assert main(["token", "--new-api-key", "bot", *words]) == 0
     (key,) = read_api_keys(capsys.readouterr().out.encode()).values()
     may = key.entitlements.may
     assert may(Verb.READ, "events", "desk.a", "bob") and may(Verb.READ, "map", "news", "bob")
     assert may(Verb.PUBLISH, "events", "user.carol", "bob")
+    assert may(Verb.WRITE, "map", "desk.a", "bob") and not may(Verb.WRITE, "map", "desk.b", "bob")
     assert not may(Verb.PUBLISH, "events", "desk.a", "bob") and not may(
         Verb.READ, "events", "user.carol", "bob"
     )

@@ -6,12 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from mdstream.gateway.config import GatewayConfig
+from mdstream.gateway.fair_places import GATEWAY, Asker
 from mdstream.gateway.map_topics import MapTopics
+from mdstream.model import Channel
 
 
-def make_topics(told: list[bool]) -> MapTopics:
+def make_topics(told: list[bool], **settings: Any) -> MapTopics:
     return MapTopics(
-        GatewayConfig(),
+        GatewayConfig(**settings),
         None,  # type: ignore[arg-type]
         wall_us=lambda: 7,
         now_s=lambda: 0.0,
@@ -59,3 +61,14 @@ def test_a_map_is_stale_without_nats_whether_it_was_read_or_not():
         each.stream.bus.connected = False
         topics._look_at(each)
         assert told == [True]
+
+
+def test_who_has_opened_as_many_bytes_as_are_free_opens_no_more() -> None:
+    topics = make_topics([], max_map_bytes=9 * 2**20)
+    greedy, other = Asker("greedy", is_counted=True), Asker("other", is_counted=True)
+    for number in range(3):
+        assert topics._has_bytes(greedy) is (number < 2)
+        state = SimpleNamespace(bytes=3 * 2**20)
+        topics._maps[Channel.MAP, f"t{number}"] = SimpleNamespace(asker=greedy, state=state)  # type: ignore[assignment]
+        assert topics._has_bytes(other) is (number < 2)
+    assert not topics._has_bytes(GATEWAY)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mdstream._core.entry.upgrades import UsualUpgrades
+from mdstream._core.entry.upgrades import UsualUpgrades, is_passed_on
 from mdstream._core.entry.visitor import Visitor
 from mdstream.auth.entitlements import ALL
 from mdstream.auth.identity import NOBODY, Identity
@@ -245,3 +245,54 @@ def test_an_address_that_is_half_open_too_often_goes_the_long_way() -> None:
         usual.requested(Session(visitor), head("X-Forwarded-For: 203.0.113.7"))
     assert len(on.left) == 1 and visitors[1] is not None and visitors[1].place is None
     assert limits.requested(visitors[1], on.left[0]) is not None
+
+
+def asking(name: bytes) -> bytes:
+    return head().replace(b"localhost", name)
+
+
+@pytest.mark.parametrize(
+    ("request_head", "is_noticed"),
+    [
+        (head("X-Forwarded-For: 198.51.100.1"), True),
+        (head("Forwarded: for=198.51.100.1"), True),
+        (asking(b"md.example.com"), True),
+        (asking(b"203.0.113.9"), True),
+        (head(), False),
+        (asking(b"localhost:8080"), False),
+        (asking(b"127.0.0.1:8080"), False),
+        (asking(b"[::1]:8080"), False),
+    ],
+)
+def test_a_client_without_limits_whom_a_proxy_passed_on_is_noticed(
+    request_head: bytes, is_noticed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    on = Stage()
+    on.upgrades.answer(head(), None)
+    limits = Limits(on.config, lambda: 0.0)
+    for _ in range(2):
+        session = Session(arrived(limits, True))
+        on.usual(limits).requested(session, request_head)
+        assert len(session.accepted) == 1
+    assert limits.passed_on_total == 2 * is_noticed
+    assert len(caplog.messages) == is_noticed and ("proxies_trusted" in caplog.text) is is_noticed
+    assert is_passed_on(arrived(limits, True).peer, request_head) is is_noticed
+
+
+def test_one_who_has_limits_may_say_that_he_is_a_proxy_and_nobody_listens() -> None:
+    on = Stage()
+    on.upgrades.answer(head(), None)
+    limits = Limits(on.config, lambda: 0.0)
+    session = Session(arrived(limits, False))
+    on.usual(limits).requested(session, head("X-Forwarded-For: 127.0.0.1"))
+    assert len(session.accepted) == 1 and limits.passed_on_total == 0
+
+
+def test_a_trusted_proxy_may_bring_a_client_of_this_machine(caplog: pytest.LogCaptureFixture) -> None:
+    on = Stage(config=GatewayConfig(proxies_trusted=("127.0.0.1/32",)))
+    on.upgrades.answer(head(), None)
+    limits = Limits(on.config, lambda: 0.0)
+    visitor = limits.arrive(b"\x7f\x00\x00\x01")
+    session = Session(visitor)
+    on.usual(limits).requested(session, head("X-Forwarded-For: 127.0.0.1"))
+    assert len(session.accepted) == 1 and limits.passed_on_total == 0 and not caplog.messages

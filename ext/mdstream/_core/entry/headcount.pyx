@@ -20,6 +20,10 @@ cdef class Headcount:
         """Tells of a refusal, and returns why."""
         raise NotImplementedError
 
+    def passed_on(self, bytes peer not None) -> None:
+        """Tells of a client without limits that came by way of ``peer``."""
+        raise NotImplementedError
+
     # ---- connections
 
     def arrive(self, bytes peer not None, bytes address=None) -> Visitor | None:

@@ -11,6 +11,7 @@ from mdstream._core.websocket.upgrade_request cimport (
 )
 
 cdef bytes END = b"\r\n\r\n"
+cdef char* LOOPBACK = "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1"
 
 
 cdef bint is_path(Text target, bytes path) noexcept:
@@ -18,6 +19,28 @@ cdef bint is_path(Text target, bytes path) noexcept:
     cdef Py_ssize_t size = len(path)
     cdef const char* wanted = path
     return target.size >= size and not memcmp(target.data, wanted, size) and (target.size == size or target.data[size] == c'?')
+
+
+cdef bint begins_with(Text text, const char* start, Py_ssize_t size) noexcept:
+    return text.size >= size and not memcmp(text.data, start, size)
+
+
+cdef bint c_is_passed_on(bytes peer, const Request* request) noexcept:
+    """Whether a proxy seems to have sent it: it says of whom, or somebody on this machine asked for another one's name."""
+    cdef Text host = request.values[HOST]
+    cdef const char* address = peer
+    cdef Py_ssize_t size = len(peer)
+    if request.values[FORWARDED_FOR].data != NULL or request.values[FORWARDED].data != NULL:
+        return True
+    if not (size == 4 and address[0] == 127 or size == 16 and not memcmp(address, LOOPBACK, 16)):
+        return False
+    return not (begins_with(host, "127.", 4) or begins_with(host, "localhost", 9) or begins_with(host, "[::", 3))
+
+
+def is_passed_on(bytes peer not None, bytes head not None) -> bool:
+    """Whether the usual upgrade request of ``peer`` seems to come from a client of it, and not from itself. Of another one: False."""
+    cdef Request request
+    return read_request(head, len(head), &request) and c_is_passed_on(peer, &request)
 
 
 cdef class UsualUpgrades:
@@ -95,6 +118,8 @@ cdef class UsualUpgrades:
         known = self.offers.c_find((offer, to_bytes(request.values[EXTENSIONS])))
         if known is None or not self.c_let_in(visitor, identity):
             return False
+        if visitor.is_exempt and c_is_passed_on(visitor.peer, request):
+            self.limits.passed_on(visitor.peer)
         verdict, start = known
         deflate = verdict.deflate
         window_bits = 0 if deflate is None else deflate.window_bits
