@@ -35,12 +35,13 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 class Numbered(NamedTuple):
     """A message of a stream with its number; ``prev``: that of the message before it on its subject, 0 where there is none or it is not
-    kept. ``stored_us``: when the server stored it."""
+    kept. ``stored_us``: when the server stored it. ``subject``: of one that was read from the stream; of a live one it is known."""
 
     seq: int
     prev: int
     stored_us: int
     payload: bytes
+    subject: str = ""
 
 
 class Batch(NamedTuple):
@@ -186,7 +187,8 @@ class DirectReader:
         if message is None:
             answer.finish(BusError(f"{self._stream}: a stored message came without its number"))
             return
-        answer.messages.append(message)
+        subject = header(headers, b"Nats-Subject") or b""
+        answer.messages.append(message._replace(subject=subject.decode("utf-8", "replace")))
         if pending is None:  # one message only: a server before 2.11, or a question for one
             answer.has_more = answer.is_single = True
             answer.finish()
