@@ -14,6 +14,7 @@ from mdstream.auth.topic_grants import Verb
 from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError
 from mdstream.gateway import entitled, messages
+from mdstream.gateway.activity import Activity
 from mdstream.gateway.alert_rights import AlertRights
 from mdstream.gateway.alive import Alive
 from mdstream.gateway.clients import charge_work, client_of, tell
@@ -58,6 +59,7 @@ class Desk(Protocol):
     def refuse(self, session: Session, id: CommandId, error: CommandError) -> None: ...
     def check_more(self, session: Session, new: int) -> None: ...
     def tally(self, session: Session) -> None: ...
+    def begun(self, session: Session, topic: Topic) -> None: ...
     def later(self, session: Session, task: asyncio.Task[None]) -> None: ...
     def end(self, session: Session, topics: Sequence[Topic], reason: str) -> None: ...
     def sessions(self) -> Iterator[Session]: ...
@@ -76,6 +78,7 @@ class MapSubscriptions:
         turns: Turns,
         *,
         instance: str,
+        activity: Activity | None,
         wall_us: Callable[[], int],
         now_s: Callable[[], float],
     ) -> None:
@@ -86,7 +89,7 @@ class MapSubscriptions:
         self._turns = turns
         self._wall_us = wall_us
         self.alive = Alive(instance, now_s)
-        self.presence = Presence(instance)
+        self.presence = Presence(instance, activity)
         self.topics = MapTopics(
             config,
             hub,
@@ -95,6 +98,7 @@ class MapSubscriptions:
             replaced=self._replaced,
             told=self._tell,
             is_silent=self.alive.is_silent,
+            lost=self.presence.lost if activity is not None else None,
             wake=turns.wakes.add,
         )
         self.puts = MapPuts(config, desk, self._find, now_s)
@@ -234,6 +238,7 @@ class MapSubscriptions:
             session.send_control(answer)
         else:
             self._hub.catch_up(session.sink, topic, answer)
+            self._desk.begun(session, topic)
             if each.stale_us:
                 tell(session, _state_of(each, topic))
 
