@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from contextlib import suppress
-from typing import Final, Self
+from typing import Self
 
 from mdstream.alerts.evaluation import Evaluation
-from mdstream.alerts.lease import Lease
 from mdstream.alerts.options import AlertOptions
 from mdstream.bus import Bus
 from mdstream.bus.alerts import ensure_alerts
 from mdstream.bus.map_streams import MAPS
 from mdstream.bus.maps import ensure_maps
+from mdstream.bus.sole_lease import Lease, SoleWork
 from mdstream.bus.topic_streams import ensure_events
-from mdstream.errors import BusConflict, BusError
 
 logger = logging.getLogger("mdstream.alerts")
-
-RETRY_S: Final = 0.25
-MOST_RETRY_S: Final = 5.0
 
 
 class AlertWatcher:
@@ -32,14 +27,15 @@ class AlertWatcher:
         """``fired``, ``late``, ``refused``, ``restarts``."""
         self._bus = bus
         self._options = options or AlertOptions()
-        self._lease = Lease(bus, self._options.lease_s, self._options.now_s)
+        self._lease = Lease(bus, "alerts.watcher", self._options.lease_s, self._options.now_s)
         self._evaluation: Evaluation | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Raises BusError, BusUnavailable."""
         await self._ensure()
-        self._task = asyncio.get_running_loop().create_task(self._work())
+        work = SoleWork(self._lease, "alerts", logger, self.counters, self._options.now_s)
+        self._task = asyncio.get_running_loop().create_task(work.run(self._ensure, self._evaluate))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -70,42 +66,10 @@ class AlertWatcher:
         await ensure_maps(self._bus, MAPS)
         await ensure_alerts(self._bus)
 
-    async def _work(self) -> None:
-        delay_s = RETRY_S
-        while True:
-            await self._lease.acquire()
-            began_s = self._options.now_s()
-            try:
-                await self._ensure()
-                await self._evaluate()
-                logger.info("another watcher has the lease; standing by")
-            except BusConflict as error:
-                logger.info("another watcher was faster (%s); beginning again from what is stored", error)
-            except BusError as error:
-                logger.warning("alerts are not watched now: %s; beginning again from what is stored", error)
-            except Exception:
-                logger.exception("alerts could not be watched; beginning again from what is stored")
-            self.counters["restarts"] += 1
-            delay_s = (
-                RETRY_S if self._options.now_s() - began_s > MOST_RETRY_S else min(delay_s * 2, MOST_RETRY_S)
-            )
-            await asyncio.sleep(delay_s)
-
     async def _evaluate(self) -> None:
-        """Until the lease is lost."""
-        logger.info("this watcher evaluates the alerts")
+        """Until it is cancelled: the lease is lost then."""
         self._evaluation = Evaluation(self._bus, self._options, self.counters)
-        works = [
-            asyncio.get_running_loop().create_task(each)
-            for each in (self._lease.keep(), self._evaluation.run())
-        ]
         try:
-            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                each.result()
+            await self._evaluation.run()
         finally:
             self._evaluation = None
-            for each in works:
-                each.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(*works, return_exceptions=True)

@@ -24,10 +24,11 @@ class FetchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer."""
+    """A whole answer. ``retry_after``: that header, as it came."""
 
     status: int
     body: bytes
+    retry_after: str | None = None
 
 
 def check_url(url: str) -> SplitResult:
@@ -115,13 +116,14 @@ async def _exchange(
 
 
 async def _answer(http: h11.Connection, reader: asyncio.StreamReader, max_bytes: int) -> Answer:
-    status, body = 0, bytearray()
+    status, body, retry_after = 0, bytearray(), None
     while True:
         event = http.next_event()
         if event is h11.NEED_DATA:
             http.receive_data(await reader.read(READ))
         elif isinstance(event, h11.Response):
             status = event.status_code
+            retry_after = dict(event.headers).get(b"retry-after")
             if 300 <= status < 400:
                 raise FetchError(f"HTTP {status}: redirects are not followed; configure the URL itself")
         elif isinstance(event, h11.Data):
@@ -129,7 +131,7 @@ async def _answer(http: h11.Connection, reader: asyncio.StreamReader, max_bytes:
             if len(body) > max_bytes:
                 raise FetchError(f"the answer has more than {max_bytes} bytes")
         elif isinstance(event, h11.EndOfMessage):
-            return Answer(status, bytes(body))
+            return Answer(status, bytes(body), None if retry_after is None else retry_after.decode("latin-1"))
         elif not isinstance(event, h11.InformationalResponse):
             raise FetchError("the connection ended before the answer")
 

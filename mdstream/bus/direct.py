@@ -83,7 +83,7 @@ class _Answer:
 
     def __init__(self, subject: str) -> None:
         self.messages: list[Numbered] = []
-        self.is_of_many = "*" in subject
+        self.is_of_many = subject.endswith(("*", ">"))
         self.has_more = self.is_single = False
         """``is_single``: it is one message, and nothing is said of others."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -26,6 +26,7 @@ COMMANDS = {
     "feed": "run a feed handler: a venue, a simulation or a recording to NATS",
     "candles": "write candles and 24 h statistics of every instrument, from its trades",
     "alerts": "watch the price alerts of all users, and tell each crossing once",
+    "webhooks": "tell other systems by HTTP what happens, signed",
     "watch": "show the live order book of an instrument in the terminal",
     "bench": "measure the cost and the speed of a gateway: load test, report, comparison",
     "instruments": "list the instruments that a gateway has",

@@ -30,6 +30,7 @@ LEVELS_TO_READ: Final = 2_000
 
 class CandleDesk(Desk, Protocol):
     def count_begin(self, session: Session, topic: Topic) -> None: ...
+    def begun(self, session: Session, topic: Topic) -> None: ...
 
 
 class CandleSubscriptions:
@@ -112,6 +113,7 @@ class CandleSubscriptions:
             # The history is what the topic has: nothing is missing before its next number.
             self._hub.subscribe(session.sink, topic, (topic.epoch, topic.seq))
             self._desk.count_begin(session, topic)
+            self._desk.begun(session, topic)
         answer = messages.subscribed_candles(
             command.id, topic.number, str(found.instrument), found.span, found.ref
         )

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mdstream.errors import ConfigError
+from mdstream.gateway.activity_settings import ActivitySettings
 from mdstream.gateway.config_sources import from_environment, from_file, from_flags, read_value
-from mdstream.gateway.map_settings import MapSettings
 from mdstream.gateway.settings import (
     ExistingFile,
     Folder,
@@ -59,7 +59,7 @@ def _bytes(least: int, greatest: int) -> Whole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayConfig(MapSettings):
+class GatewayConfig(ActivitySettings):
     """All settings of a gateway; each field says what it protects."""
 
     nats: tuple[str, ...] = _bus(

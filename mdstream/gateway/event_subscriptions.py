@@ -284,6 +284,7 @@ class EventSubscriptions:
             self._hub.subscribe(sink, topic, (topic.epoch, topic.seq))
             start = min(max(opened.position.value or 0, opened.resume or 0), topic.seq)
             tell(session, self._subscribed(command, opened, resumed=resumed))
+            self._desk.begun(session, topic)
             self.followers.begin(Follower(session, opened.topic, opened.position, start, resumed=resumed))
 
     def _begin_plain(self, session: Session, command: SubscribeEvents, opened: _Opened) -> None:
@@ -294,6 +295,7 @@ class EventSubscriptions:
         self._hub.subscribe(sink, topic, (topic.epoch, since))
         told = self._subscribed(command, opened, resumed=resumed)
         self._hub.catch_up(sink, topic, messages.encode(session.format, told))
+        self._desk.begun(session, topic)
 
     def _subscribed(self, command: SubscribeEvents, opened: _Opened, *, resumed: bool) -> messages.Message:
         position = None if opened.position is None else opened.position.value

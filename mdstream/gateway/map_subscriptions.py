@@ -14,6 +14,7 @@ from mdstream.auth.topic_grants import Verb
 from mdstream.codes import RESCALED, ErrorCode
 from mdstream.errors import BusError, CommandError
 from mdstream.gateway import entitled, messages
+from mdstream.gateway.activity import Activity
 from mdstream.gateway.alert_rights import AlertRights
 from mdstream.gateway.alive import Alive
 from mdstream.gateway.clients import charge_work, client_of, tell
@@ -67,6 +68,7 @@ class MapSubscriptions:
         turns: Turns,
         *,
         instance: str,
+        activity: Activity | None,
         wall_us: Callable[[], int],
         now_s: Callable[[], float],
     ) -> None:
@@ -77,7 +79,7 @@ class MapSubscriptions:
         self._turns = turns
         self._wall_us = wall_us
         self.alive = Alive(instance, now_s)
-        self.presence = Presence(instance)
+        self.presence = Presence(instance, activity)
         self.topics = MapTopics(
             config,
             hub,
@@ -86,6 +88,7 @@ class MapSubscriptions:
             replaced=self._replaced,
             told=self._tell,
             is_silent=self.alive.is_silent,
+            lost=self.presence.lost if activity is not None else None,
             wake=turns.wakes.add,
         )
         self.puts = MapPuts(config, desk, self._find, now_s)
@@ -225,6 +228,7 @@ class MapSubscriptions:
             session.send_control(answer)
         else:
             self._hub.catch_up(session.sink, topic, answer)
+            self._desk.begun(session, topic)
             if each.stale_us:
                 tell(session, _state_of(each, topic))
 

@@ -15,7 +15,7 @@ from mdstream.bus.map_streams import MAPS, PRESENCE
 from mdstream.codes import ErrorCode
 from mdstream.errors import BusError, CommandError
 from mdstream.gateway.fair_places import Asker, FairPlaces
-from mdstream.gateway.open_map import OpenMap
+from mdstream.gateway.open_map import Lost, OpenMap
 from mdstream.gateway.openings import Openings
 from mdstream.gateway.turns import Wake, at_once
 from mdstream.model import Channel
@@ -50,10 +50,12 @@ class MapTopics:
         replaced: Replaced,
         told: Callable[[OpenMap], None],
         is_silent: Callable[[str], bool],
+        lost: Lost | None = None,
         wake: Wake = at_once,
     ) -> None:
         """``replaced``: what clients have of these topics means nothing any more. ``told``: a map has become stale, or is not any
-        more. ``is_silent``: whether a gateway gave no sign of life. ``wake`` is given what lets tasks go on."""
+        more. ``is_silent``: whether a gateway gave no sign of life. ``lost``: see
+        ``OpenMap.tell_lost``. ``wake`` is given what lets tasks go on."""
         self._places = FairPlaces(config.max_maps)
         self._most_bytes = config.max_map_bytes
         self._hub = hub
@@ -61,6 +63,7 @@ class MapTopics:
         self._now_s = now_s
         self._replaced = replaced
         self._told = told
+        self._lost = lost
         self._streams: dict[Channel, MapStream] = {}
         self._maps: dict[_Key, OpenMap] = {}
         self._keeper = MapKeeper(wall_us=wall_us, now_s=now_s, is_silent=is_silent)
@@ -141,6 +144,8 @@ class MapTopics:
             replaced=lambda _, topics: self._replaced(topics),
         )
         found.asker = asker
+        if channel is Channel.PRESENCE:
+            found.tell_lost = self._lost
         self._places.take(asker)
         return found
 

@@ -16,6 +16,8 @@ from mdstream._core.fanout.sender import Sender
 from mdstream._core.net.sender_uring import UringSender
 from mdstream.auth.revocations import Revocations
 from mdstream.bus import Bus, ReaderOptions, Readers
+from mdstream.gateway.activity_metrics import ActivityCollector
+from mdstream.gateway.activity_writer import ActivityWriter
 from mdstream.gateway.admin import Admin, by_instrument, refused_page
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.auth_metrics import AuthCollector
@@ -108,6 +110,7 @@ class Gateway:
         )
         self._overload = Overload()
         self._usage = UsageWriter(config, lambda: self._link.bus, wall_us) if config.usage_enabled else None
+        self._activity = ActivityWriter(config, lambda: self._link.bus, wall_us)
         self._sessions = Sessions(
             config,
             self._hub,
@@ -120,6 +123,7 @@ class Gateway:
             limits=self._limits,
             load=self._overload,
             usage=self._usage.usage if self._usage is not None else None,
+            activity=self._activity.activity,
         )
         self._control = self._make_control()
         self._server = Server(
@@ -152,7 +156,8 @@ class Gateway:
             self._usage,
             self._relief,
         )
-        self._metrics = Metrics(collector, EventCollector(self._sessions), *self._auth_collectors())
+        others = (EventCollector(self._sessions), ActivityCollector(self._activity), *self._auth_collectors())
+        self._metrics = Metrics(collector, *others)
         self.inspection = self._make_inspection()
         self._admin = Admin(
             config,
@@ -244,6 +249,7 @@ class Gateway:
         self._relief.start()
         if self._usage is not None:
             self._usage.start()
+        self._activity.start()
         if self._authenticator is not None:
             self._authenticator.start()
         try:
@@ -337,6 +343,7 @@ class Gateway:
         await self._instruments.close()
         if self._usage is not None:
             await self._usage.stop()
+        await self._activity.stop()
         await self._link.close()
         self.scheduler.stop()
         self._pauses.unwatch()

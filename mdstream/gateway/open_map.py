@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
@@ -28,6 +28,9 @@ SHARE: Final = 4
 """One user, or one address where users are not known, may have this part of them."""
 MOST_REFUSED: Final = 4_096
 """Changes of which it is remembered that they changed nothing."""
+
+
+Lost = Callable[["OpenMap", str, list[tuple[str, Any]]], None]
 
 
 class ViewKey(NamedTuple):
@@ -96,6 +99,8 @@ class OpenMap:
         """Called when keys were set."""
         self.tell_dropped: Callable[[str], None] = lambda node: None
         """Called when all entries of a gateway were removed."""
+        self.tell_lost: Lost | None = None
+        """Called before that with the gateway, and the keys and values that go with it."""
         self._hub = hub
         self._wall_us = wall_us
         self._now_s = now_s
@@ -210,6 +215,8 @@ class OpenMap:
         seq = self.state.seq
         if self.changed_s is None:
             self.changed_s = self._now_s()
+        if change is not None and change.drop_node is not None:
+            self._tell_lost(change.drop_node, applied.gone)
         self._log.follow(self.state, applied)
         if applied.outcome is not Outcome.APPLIED:
             self._refused[seq] = applied
@@ -228,6 +235,13 @@ class OpenMap:
             self.tell_set(applied.set)
         if change is not None and change.drop_node is not None:
             self.tell_dropped(change.drop_node)
+
+    def _tell_lost(self, node: str, gone: Iterable[str]) -> None:
+        """What was before it was read, others have told."""
+        if self.tell_lost is not None and self.reader.is_read:
+            keys = set(gone)
+            rows = [(row.key, row.entry.value) for row in self._log.rows(None, "") if row.key in keys]
+            self.tell_lost(self, node, rows)
 
     def _publish_soon(self, view: View) -> None:
         """Now, or as soon as the interval since the last message is over."""

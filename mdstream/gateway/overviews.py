@@ -214,6 +214,7 @@ class Overviews:
         overview.idle_since_s = None
         self._hub.catch_up(session.sink, topic, answer)
         self._desk.tally(session)
+        self._desk.begun(session, topic)
         if key.channel == Channel.BOARD:
             self._desk.count_rows(session, topic, overview.source.names())
         if not overview.is_paced:

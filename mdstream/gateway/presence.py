@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mdstream.bus import maps
 from mdstream.errors import BusError
+from mdstream.gateway.activity import Activity
 from mdstream.maps import MAX_CHANGE_BYTES, MAX_CHANGE_KEYS, Change, encode_change, node_of
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ _ROOM: Final = 4_096
 class Attendance:
     """The sessions of this gateway at one topic."""
 
-    def __init__(self, each: OpenMap, instance: str) -> None:
+    def __init__(self, each: OpenMap, instance: str, activity: Activity | None = None) -> None:
         self.map = each
         self.wanted: dict[str, list[Any]] = {}
         """By session: its entry."""
         self._instance = instance
+        self._activity = activity
         self._changed: dict[str, None] = {}
         """Sessions that have come or gone since it was written."""
         self._is_all = False
@@ -86,6 +88,9 @@ class Attendance:
             log.warning(
                 "presence %s: another gateway took this one for dead; its sessions join again", self.map.name
             )
+            if self._activity is not None:
+                for session, value in self.wanted.items():
+                    self._activity.joined(self.map.name, session, value)
             self.compare()
 
     def detach(self) -> None:
@@ -192,8 +197,10 @@ def in_changes(wanted: dict[str, tuple[Any, int | None]], gone: list[str]) -> It
 class Presence:
     """All attendance of this gateway."""
 
-    def __init__(self, instance: str) -> None:
+    def __init__(self, instance: str, activity: Activity | None = None) -> None:
+        """``activity`` is told who joins and leaves; None where nobody wants to know."""
         self.instance = instance
+        self._activity = activity
         self._topics: dict[str, Attendance] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -205,20 +212,31 @@ class Presence:
     def join(self, each: OpenMap, session: str, value: list[Any]) -> None:
         attendance = self._topics.get(each.name)
         if attendance is None or attendance.map is not each:
-            attendance = self._topics[each.name] = Attendance(each, self.instance)
+            attendance = self._topics[each.name] = Attendance(each, self.instance, self._activity)
+        if self._activity is not None and session not in attendance.wanted:
+            self._activity.joined(each.name, session, value)
         attendance.join(session, value)
 
     def leave(self, topic: str, session: str) -> None:
         attendance = self._topics.get(topic)
-        if attendance is not None:
-            attendance.leave(session)
+        if attendance is None:
+            return
+        value = attendance.wanted.get(session)
+        if self._activity is not None and value is not None:
+            self._activity.left(topic, session, value)
+        attendance.leave(session)
+
+    def lost(self, each: OpenMap, node: str, rows: list[tuple[str, Any]]) -> None:
+        """A gateway was dropped, and with it these entries."""
+        if self._activity is not None:
+            self._activity.dropped(each.name, node, rows, f"drop/{each.epoch}/{each.state.seq}")
 
     def look_at(self, each: OpenMap) -> None:
         """Call about once a second for each map of presence: entries of ours may have come late, where nobody of ours is any more."""
         if self._is_closed or each.name in self._topics:
             return
         if each.reader.is_read and self.instance in each.state.nodes():
-            attendance = self._topics[each.name] = Attendance(each, self.instance)
+            attendance = self._topics[each.name] = Attendance(each, self.instance, self._activity)
             attendance.compare()
 
     def sweep(self) -> None:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from mdstream.auth.revocations import Revocations
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import costs, messages
+from mdstream.gateway.activity import Activity
 from mdstream.gateway.addresses import UNKNOWN
 from mdstream.gateway.audit import Audit
 from mdstream.gateway.budget import Cost, OverBudget, SessionBudgets, allowances_of, beyond
@@ -96,6 +98,7 @@ class Sessions:
         limits: Limits | None = None,
         load: LoadState | None = None,
         usage: Usage | None = None,
+        activity: Activity | None = None,
     ) -> None:
         """``asker_of``: for whom a session opens instruments; askers take turns. By default the user,
         else the address, else the session."""
@@ -131,6 +134,7 @@ class Sessions:
             limits=self._limits,
             load=load,
             usage=usage,
+            activity=activity,
             asker_of=asker_of,
             wall_us=wall_us,
         )
@@ -180,7 +184,7 @@ class Sessions:
                 self.subscriptions.maps.puts.kept,
                 self.subscriptions.events.followers.kept,
             ),
-            all_unusual=self.single is not None,
+            all_unusual=self.single is not None or activity is not None,
         )
         self._note_level()
         usual = UsualSubscribes(
@@ -195,7 +199,9 @@ class Sessions:
             no_id=UNSET,
             live=State.LIVE,
         )
-        self.opened: Callable[[Session], None] = self._arrivals.opened
+        self.opened: Callable[[Session], None] = (
+            self._arrivals.opened if activity is None else partial(self._opened, activity)
+        )
         """``session.context`` is who came; nobody is meant where there is none."""
         self.received: Callable[[Session, bytes], None] = usual.received
         """Answers one WebSocket message, now or in slices; raises nothing, whatever the message holds."""
@@ -227,6 +233,12 @@ class Sessions:
         tell(session, messages.error(UNSET, ErrorCode.UNAUTHORIZED, "a valid credential is needed"))
         session.close(CloseCode.TOKEN_EXPIRED, "unauthorized")
         return None
+
+    def _opened(self, activity: Activity, session: Session) -> None:
+        self._arrivals.opened(session)
+        if session in self._open:
+            client = client_of(session)
+            activity.opened(client.id, client.identity.subject, client.identity.method)
 
     def log_opened(self, session: Session, client: Client) -> None:
         log.debug("session %s: connected from %s", client.id, peer_of(session.transport))
@@ -266,6 +278,8 @@ class Sessions:
         self._renewals.forget(session)
         if self.single is not None:
             self.single.closed(session)
+        if self.subscriptions.activity is not None:
+            self.subscriptions.activity.closed(client.id, client.identity.subject, code)
         log.debug("session %s: closed with %d", client.id, code)
 
     def follow(self, session: Session, client: Client) -> None:

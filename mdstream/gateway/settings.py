@@ -137,6 +137,25 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
+class Some:
+    """Some of a few words, each once; as text with commas, or ``none``."""
+
+    of: tuple[str, ...]
+
+    @property
+    def placeholder(self) -> str:
+        return "WORD,WORD,…|none"
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        if not isinstance(raw, list) or any(each not in self.of for each in raw):
+            raise ValueError(f"is {raw!r}; it must be a list of some of {', '.join(self.of)}")
+        return tuple(each for each in self.of if each in raw)
+
+    def read_text(self, text: str) -> tuple[str, ...]:
+        return self.read([] if text == "none" else [part.strip() for part in text.split(",")])
+
+
+@dataclass(frozen=True, slots=True)
 class Subset:
     """Some of the served numbers, sorted, each once."""
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from mdstream.codes import CloseCode, ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway import costs, messages
+from mdstream.gateway.activity import Activity
 from mdstream.gateway.alive import new_instance
 from mdstream.gateway.budget import Cost
 from mdstream.gateway.candle_subscriptions import CandleSubscriptions
@@ -84,6 +85,7 @@ class Subscriptions:
         limits: Limits,
         load: LoadState,
         usage: Usage | None,
+        activity: Activity | None,
         asker_of: Callable[[Session], Hashable] | None,
         wall_us: Callable[[], int],
     ) -> None:
@@ -94,6 +96,7 @@ class Subscriptions:
         self._desk = desk
         self._limits = limits
         self.usage = usage
+        self.activity = activity
         self._asker_of = asker_of or _asker
         self._grouped = GroupedViews(config)
         self._room = SubscriptionRoom(config.max_subscriptions, limits, self._grouped, desk.limit_reached)
@@ -107,7 +110,8 @@ class Subscriptions:
             hub,
             self,
             desk.turns,
-            instance=new_instance(config.node),
+            instance=new_instance(config.node) if activity is None else activity.gateway,
+            activity=activity,
             wall_us=wall_us,
             now_s=time.monotonic,
         )
@@ -304,6 +308,8 @@ class Subscriptions:
         )
         if resumed is not None and self.usage is not None:
             self.count_begin(session, topic)
+        if resumed is not None and self.activity is not None:
+            self.begun(session, topic)
         if resumed is None:
             session.send_control(answer)
         else:
@@ -407,6 +413,13 @@ class Subscriptions:
         client = client_of(session)
         self._limits.subscribed(client.visitor, session.sink.subscriptions + client.opening)
 
+    def begun(self, session: Session, topic: Topic) -> None:
+        """Call when any subscription has begun."""
+        if self.activity is not None and session.open:
+            client = client_of(session)
+            name = topic.instrument.name
+            self.activity.subscribed(client.id, client.identity.subject, topic.number, topic.channel, name)
+
     def count_begin(self, session: Session, topic: Topic) -> None:
         """A subscription has begun whose use counts, if it is counted at all."""
         if self.usage is None:
@@ -437,6 +450,8 @@ class Subscriptions:
     def count_ends(self, session: Session, subs: Iterable[int] | None = None) -> None:
         """Of these subscriptions, or of all."""
         self.events.ended(session, subs)
+        if self.activity is not None:
+            self.activity.ended(client_of(session).id, subs)
         parts = client_of(session).parts
         if self.usage is not None and parts is not None:
             for sub in list(parts) if subs is None else subs:

@@ -25,6 +25,7 @@ DIVIDED: Final = {
     "auth_max_pending": 1,
     "audit_lines_per_second": 1,
     "usage_backlog_bytes": 65_536,
+    "activity_backlog": 100,
 }
 """Settings of the whole gateway of which each worker has an equal part, and the least that it has. Connections come to the workers
 evenly; one that is full is sent no more while another has room."""

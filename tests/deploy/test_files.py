@@ -52,6 +52,7 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
         "mdstream-feed@.service",
         "mdstream-candles.service",
         "mdstream-alerts.service",
+        "mdstream-webhooks.service",
     ],
 )
 def test_systemd_takes_its_units(unit: str, tmp_path: Path) -> None:

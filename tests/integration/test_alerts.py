@@ -208,8 +208,8 @@ def test_two_that_both_evaluate_tell_each_crossing_once(run, nats_server, monkey
     async def for_ever(_: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("mdstream.alerts.lease.Lease.acquire", at_once)
-    monkeypatch.setattr("mdstream.alerts.lease.Lease.keep", for_ever)
+    monkeypatch.setattr("mdstream.bus.sole_lease.Lease.acquire", at_once)
+    monkeypatch.setattr("mdstream.bus.sole_lease.Lease.keep", for_ever)
 
     async def scenario() -> None:
         async with market_of(nats_server.url) as (bus, market), bus_of(nats_server.url) as other:

@@ -36,9 +36,11 @@ from mdstream.client import connect as connect_client
 from mdstream.errors import BusError, MdstreamError, SubscriptionRefused
 from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import InstrumentId
+from mdstream.webhooks import WebhookSender
+from support.webhooks import hook_of, options_of, receiver_of, sending
 
 CONFIG = Path(__file__).parents[2] / "deploy/nats/nats-server.conf"
-USERS = ("feed-sim", "gateway", "admin", "monitor", "billing", "candles", "alerts")
+USERS = ("feed-sim", "gateway", "admin", "monitor", "billing", "candles", "alerts", "webhooks")
 SIM, OTHER = InstrumentId.parse("SIM:A"), InstrumentId.parse("OTHER:A")
 
 
@@ -67,7 +69,9 @@ def options(nats: EmbeddedNats, user: str) -> BusOptions:
 
 
 @asynccontextmanager
-async def gateway(nats: EmbeddedNats, *, delay_ms: int = 0) -> AsyncIterator[Gateway]:
+async def gateway(
+    nats: EmbeddedNats, *, delay_ms: int = 0, activity_kinds: tuple[str, ...] = ()
+) -> AsyncIterator[Gateway]:
     config = GatewayConfig(
         nats=(nats.url,),
         nats_user="gateway",
@@ -77,6 +81,7 @@ async def gateway(nats: EmbeddedNats, *, delay_ms: int = 0) -> AsyncIterator[Gat
         admin_port=0,
         drain_spread_ms=0,
         delay_ms=delay_ms,
+        activity_kinds=activity_kinds,
     )
     running = Gateway(config)
     await running.start()
@@ -286,6 +291,30 @@ def test_alerts_are_watched_by_their_own_user(
     assert "may not" not in caplog.text and "cannot" not in caplog.text
 
 
+def test_webhooks_are_sent_by_their_own_user(run, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        kinds = ("session", "subscription", "presence")
+        async with (
+            server() as nats,
+            receiver_of() as receiver,
+            await connect(options(nats, "webhooks")) as bus,
+            WebhookSender(bus, [hook_of(receiver.url)], options_of()) as sender,
+        ):
+            await sending(sender)
+            async with (
+                gateway(nats, activity_kinds=kinds) as running,
+                connect_client(running.url) as client,
+            ):
+                await client.presence("desk.a", join=True)
+                await client.publish("desk.a", "notice", 1)
+                wanted = {"gateway.started", "session.opened", "presence.joined", "event.published"}
+                while not wanted <= {each["type"] for each in receiver.records}:
+                    await asyncio.sleep(0.01)
+
+    run(scenario())
+    assert "may not" not in caplog.text and "cannot" not in caplog.text
+
+
 def test_a_gateway_may_keep_maps_and_presence(
     run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +373,7 @@ def test_a_feed_is_told_what_it_may_not_publish(run) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("user", ["gateway", "admin", "monitor", "billing", "candles", "alerts"])
+@pytest.mark.parametrize("user", ["gateway", "admin", "monitor", "billing", "candles", "alerts", "webhooks"])
 def test_a_reader_publishes_no_market_data(run, user: str) -> None:
     async def scenario() -> None:
         async with server() as nats, await connect(options(nats, user)) as bus:

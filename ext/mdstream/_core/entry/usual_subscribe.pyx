@@ -161,7 +161,7 @@ cdef class UsualSubscribes:
         ref = instrument.ref
         answer = usual.c_answer(topic, ref)
         resumed = None if sink.c_find(<PyObject*>topic) >= 0 else self.hub.c_subscribe(sink, topic, None)
-        if resumed is False and answer is not None and self.subscriptions.usage is None:
+        if resumed is False and answer is not None and self.subscriptions.usage is None and self.subscriptions.activity is None:
             self.c_show(sink, topic, instrument, answer)
             return 0
         answer = self.subscriptions.begin(session, usual.id, instrument, topic, resumed, None)
