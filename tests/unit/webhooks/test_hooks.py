@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mdstream.bus.activity import MD_ACTIVITY
+from mdstream.bus.activity import MD_ACTIVITY, What
 from mdstream.bus.topic_streams import MD_EVENTS
 from mdstream.errors import ConfigError
 from mdstream.webhooks.hooks import TYPES, Hook, load_hooks
@@ -85,8 +85,8 @@ def test_only_what_is_wanted_is_read(tmp_path: Path) -> None:
         ({"url": '"ftp://crm.example.com/"'}, "url: the URL must be https://HOST"),
         ({"types": "[]"}, "`$.hooks[0].types`"),
         (
-            {"types": '["sesion.opened"]'},
-            "types: 'sesion.opened' is none; there are event.published, alert.told",
+            {"types": '["sessions.opened"]'},
+            "types: 'sessions.opened' is none; there are event.published, alert.told",
         ),
         ({"types": '["alert.told"]'}, 'which topics must name, as in topics = ["user.*"]'),
         ({"topics": '["desk.*.x"]'}, "topics: is 'desk.*.x'; it must be a topic"),
@@ -122,3 +122,22 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         load(tmp_path, text_of() * 2)
     with pytest.raises(ConfigError, match="length <= 16"):
         load(tmp_path, "".join(text_of(name=f'"n{number}"') for number in range(17)))
+
+
+def test_the_page_shows_a_file_that_can_be_read_and_names_all_there_is(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
+    (tmp_path / "crm.hook").write_text(SECRET)
+    shown = page.partition("```toml\n")[2].partition("```")[0]
+    (found,) = load(tmp_path, shown.replace("/run/secrets", str(tmp_path)))
+    assert found.types == {"event.published", "presence.joined", "presence.left"}
+    named = [
+        *TYPES,
+        What.LOST.value,
+        *GOOD,
+        "old_secret_file",
+        "topics",
+        "instruments",
+        "give_up_s",
+        "ca_file",
+    ]
+    assert not [each for each in named if f"`{each}`" not in page]
