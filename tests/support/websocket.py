@@ -67,7 +67,7 @@ class RawClient:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=limit)
         key = base64.b64encode(os.urandom(16)).decode()
         writer.write(
-            f"GET /v1/stream HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n"
             f"Sec-WebSocket-Extensions: {extensions}\r\n\r\n".encode()
             + pipelined
