@@ -12,7 +12,7 @@ WORKERS ?= 3
 QUICK := tests/unit tests/property tests/fuzz $(addprefix tests/conformance/test_vectors,.py _client.py _feed.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-quick conformance truth candles alerts attack maps-faults chaos chaos-topics soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service bench-peers scaling client-typescript web test-page test-operator page-load clean
+.PHONY: help build demo test test-quick conformance truth candles alerts webhooks attack maps-faults chaos chaos-topics soak mixes rolling million deploy-check fuzz audit test-debug test-all check lint format types imports spelling stubs raise-tools bench bench-parts bench-service bench-peers scaling client-typescript web test-page test-operator page-load clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ maps-faults: $(INSTALLED)  ## Maps and presence while gateways and NATS are kill
 test-operator: $(INSTALLED)  ## The operator's page in Chromium: all its tests, and screenshots of each state and size (reports/operator)
 	$(BIN)/python -m pip install --quiet --group page
 	PICTURES=1 $(PYTEST) tests/e2e/test_operator_page.py -m 'complete or not complete' $(ARGS)
+
+webhooks: $(INSTALLED)  ## Webhooks, their sender killed again and again while events come (a minute)
+	$(PYTEST) tests/integration/test_webhooks.py -m complete $(ARGS)
 
 attack: $(INSTALLED)  ## Every attack that we know, at ten times its size, next to honest clients (some 20 minutes; reports/attack.json)
 	$(PYTEST) tests/attack -m 'complete or not complete' $(ARGS)
