@@ -208,15 +208,7 @@ class EventTopics:
         """Follows it, unless it is followed already. Askers take turns. Raises CommandError ``unavailable``."""
         await self.begin()
         while (found := self.find(name)) is None:  # it may be given up before this goes on
-            with self._openings.asked(asker, [name]) as done:
-                try:
-                    await done
-                except BusError as error:
-                    raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
-                finally:
-                    del (
-                        done
-                    )  # else an error that it has, and this frame, would wait for the garbage collector
+            await self._openings.wait(asker, name)
         return found
 
     def _is_open(self, name: str) -> bool:

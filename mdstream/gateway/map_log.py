@@ -7,7 +7,7 @@ which number it begins (``prev``) and where it leads (``seq``). Its values are a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -26,6 +26,10 @@ _ROOM: Final = 256
 """Of a page, for what is not rows."""
 STEP: Final = 100
 """Rows that are encoded before others may have their turn of the loop."""
+
+_Rows: TypeAlias = dict[str, msgspec.Raw]
+_Place: TypeAlias = Sequence[int | None]
+"""Of a message: sub, prev, seq, page, pages."""
 
 
 class MapRow:
@@ -188,10 +192,12 @@ class MapView:
         since: int | None,
         page: int,
         pages: int,
-        rows: dict[str, msgspec.Raw],
+        rows: _Rows,
         gone: Sequence[str],
     ) -> bytes:
-        place = [self.sub, since, self.seq, page, pages]
+        return self._encoded(format, [self.sub, since, self.seq, page, pages], rows, gone)
+
+    def _encoded(self, format: int, place: _Place, rows: _Rows, gone: Sequence[str]) -> bytes:
         if format != JSON:
             return _to_msgpack([MAP, *place, rows, gone])
         return _to_json({"type": "map", **_named(place), "set": rows, "delete": gone})
@@ -226,16 +232,7 @@ class WhoView(MapView):
     def _rows(self, since: int | None) -> list[MapRow]:
         return [row for row in super()._rows(since) if row.entry.rev <= self._shown]
 
-    def _message(
-        self,
-        format: int,
-        since: int | None,
-        page: int,
-        pages: int,
-        rows: dict[str, msgspec.Raw],
-        gone: Sequence[str],
-    ) -> bytes:
-        place = [self.sub, since, self.seq, page, pages]
+    def _encoded(self, format: int, place: _Place, rows: _Rows, gone: Sequence[str]) -> bytes:
         if format != JSON:
             return _to_msgpack([PRESENCE, *place, len(self), rows, gone])
         return _to_json(
@@ -263,15 +260,13 @@ def _number(row: MapRow) -> int:
     return row.entry.rev
 
 
-def _named(place: Sequence[int | None]) -> dict[str, int | None]:
+def _named(place: _Place) -> dict[str, int | None]:
     return dict(zip(("sub", "prev", "seq", "page", "pages"), place, strict=True))
 
 
-def _in_pages(
-    format: int, rows: Iterable[MapRow], gone: Sequence[str]
-) -> Iterator[tuple[dict[str, msgspec.Raw], list[str]]]:
+def _in_pages(format: int, rows: Iterable[MapRow], gone: Sequence[str]) -> Iterator[tuple[_Rows, list[str]]]:
     """Rows and keys that are gone, in pages of about ``PAGE_BYTES``; at least one page."""
-    page: dict[str, msgspec.Raw] = {}
+    page: _Rows = {}
     keys: list[str] = []
     size = _ROOM
     for key in gone:

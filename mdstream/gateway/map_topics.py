@@ -103,15 +103,7 @@ class MapTopics:
     async def open(self, channel: Channel, topic: str, asker: Asker) -> OpenMap:
         """Reads it, unless it is read; bound the time. Askers take turns. Raises CommandError ``unavailable``."""
         while (found := self.find(channel, topic)) is None:  # it may be given up before this goes on
-            with self._openings.asked(asker, [(channel, topic)]) as done:
-                try:
-                    await done
-                except BusError as error:
-                    raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
-                finally:
-                    del (
-                        done
-                    )  # else an error that it has, and this frame, would wait for the garbage collector
+            await self._openings.wait(asker, (channel, topic))
         return found
 
     def _is_open(self, key: _Key) -> bool:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from mdstream.codes import ErrorCode
-from mdstream.errors import CommandError
+from mdstream.errors import BusError, CommandError
 from mdstream.gateway.turns import Wake, at_once, error_of
 
 T = TypeVar("T", bound=Hashable)
@@ -149,6 +149,17 @@ class Openings(Generic[T, A]):
         finally:
             self._leave(ask)
             self._begin_some()
+
+    async def wait(self, asker: A, name: T) -> None:
+        """Returns once one name is open. Raises CommandError, ``unavailable`` where the bus cannot be asked."""
+        with self.asked(asker, [name]) as done:
+            try:
+                await done
+            except BusError as error:
+                raise CommandError(ErrorCode.UNAVAILABLE, f"{error}; try again") from None
+            finally:
+                # It may have an error, which knows this frame: both would wait for the garbage collector.
+                del done
 
     def _join(self, ask: _Ask[T, A], name: T) -> bool:
         """Whether the name is being opened: then the ask waits for it without a turn."""

@@ -52,7 +52,7 @@ def test_one_who_asks_for_many_topics_does_not_hold_up_others(
         monkeypatch.setattr(NumberedStream, "last", slow_last)
         monkeypatch.setattr(MapReader, "open", slow_open)
         ask = {"op": "subscribe", "channel": channel}
-        async with gateway(nats_server.url) as server:
+        async with gateway(nats_server.url, open_timeout_ms=60_000) as server:
             greedy, modest = await ws.open(server.port, "json"), await ws.open(server.port, "json")
             for number in range(MANY):
                 greedy.send(ask | {"topics": [f"slow.{number}"]})
