@@ -67,7 +67,7 @@ export class Depth implements Drawer {
     const book = this.market.whole;
     const { kind } = shownOf(this.market.feed, this.market.book);
     if (book === null || book.instrument !== this.market.instrument.now || book.bids.length === 0 || book.asks.length === 0) {
-      return kind === "waiting" ? undefined : this.#drawNothing();
+      return kind === "waiting" ? undefined : this.#drawNothing(kind);
     }
     const view = this.#view(book);
     const { bid, ask } = colour();
@@ -96,13 +96,14 @@ export class Depth implements Drawer {
     return Math.min(all, Math.max(LEAST_LEVELS, Math.abs(mid) * (this.#part || START_PART)));
   }
 
-  #drawNothing(): void {
+  #drawNothing(kind: string): void {
     const { context, width, height } = this.#surface;
     context.font = "12px system-ui, sans-serif";
     context.fillStyle = colour().muted;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.fillText("no book of two sides", width / 2, height / 2);
+    context.fillText(kind === "refused" ? "no book" : "no book of two sides", width / 2, height / 2);
+    drawVeil(this.#surface, kind);
   }
 
   /** Prices below, sizes at the left: both are for the eye, and so rounded. */

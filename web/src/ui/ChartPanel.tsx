@@ -64,7 +64,7 @@ export function ChartPanel({ page }: { page: Page }) {
         </a>
       </div>
       <div
-        class={`canvas ${asItIs(kind) ? "" : `not-live ${kind}`}`}
+        class={`canvas ${asItIs(kind) ? "" : "not-live"} ${kind}`}
         ref={place}
         role="application"
         tabIndex={0}
