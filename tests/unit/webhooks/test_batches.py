@@ -22,7 +22,7 @@ START = Place(77, 10, 10)
 
 def event(seq: int, data: Any = None, *, topic: str = "desk.a", **more: Any) -> Numbered:
     payload = encode_event(Event(**{"type": "notice", "data": data, "sender": "alice", **more}))
-    return Numbered(seq, 0, AT_US + seq, payload, f"ev.{topic}")
+    return Numbered(seq, 0, AT_US + seq, payload, f"ev.{topic}".encode())
 
 
 def events(first: int, count: int, data: Any = None) -> list[Numbered]:
@@ -31,7 +31,7 @@ def events(first: int, count: int, data: Any = None) -> list[Numbered]:
 
 def activity(seq: int, *records: tuple[str, dict[str, Any]]) -> Numbered:
     payload = encode_activity(encode_happening(type, AT_US, data) for type, data in records)
-    return Numbered(seq, 0, AT_US, payload, "mdstream.activity.gw")
+    return Numbered(seq, 0, AT_US, payload, b"mdstream.activity.gw")
 
 
 def make(place: Place, messages: list[Numbered], *types: str, stream: str = MD_EVENTS, **hook: Any) -> Batch:
@@ -158,8 +158,8 @@ def test_a_batch_that_was_begun_is_made_again_as_it_was() -> None:
 
 def test_what_cannot_be_read_is_counted_and_passed() -> None:
     broken = [
-        Numbered(11, 0, AT_US, b"\xc1", "ev.desk.a"),
-        Numbered(12, 0, AT_US, b'{"type":"x\\u001b","data":1}', "ev.desk.a"),
+        Numbered(11, 0, AT_US, b"\xc1", b"ev.desk.a"),
+        Numbered(12, 0, AT_US, b'{"type":"x\\u001b","data":1}', b"ev.desk.a"),
         event(13),
     ]
     batch = make(START, broken)
@@ -172,10 +172,10 @@ def test_what_cannot_be_read_is_counted_and_passed() -> None:
         b'{"version":2,"records":[]}',
         b'{"version":1,"records":[{"type":1}]}',
     ):
-        message = Numbered(11, 0, AT_US, payload, "mdstream.activity.gw")
+        message = Numbered(11, 0, AT_US, payload, b"mdstream.activity.gw")
         assert make(START, [message], stream=MD_ACTIVITY).refused == 1
     long = msgspec.json.encode({"version": 1, "records": [], "more": "x" * 70_000})
-    assert make(START, [Numbered(11, 0, AT_US, long, "x")], stream=MD_ACTIVITY).refused == 1
+    assert make(START, [Numbered(11, 0, AT_US, long, b"x")], stream=MD_ACTIVITY).refused == 1
 
 
 def test_no_character_in_a_body_moves_a_cursor_or_hides_text() -> None:
