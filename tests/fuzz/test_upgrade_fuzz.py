@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -69,12 +71,18 @@ def test_the_quick_reader_accepts_nothing_that_the_strict_one_refuses(head: byte
     assert upgrade_request.validate(request) == accept
 
 
+def without_date(answer: bytes) -> bytes:
+    """A second may end between two of them."""
+    return re.sub(rb"\r\nDate: [^\r]*", b"", answer)
+
+
 @given(mangled())
 @example(b"\r\n".join(GOOD))
 def test_every_request_has_one_answer_whether_remembered_or_not(head: bytes) -> None:
     upgrades = Upgrades(compression=True)
     first, answer = upgrades.answer(head, None)
-    assert upgrades.answer(head, None) == (first, answer)
+    again, same = upgrades.answer(head, None)
+    assert (again, without_date(same)) == (first, without_date(answer))
     if isinstance(first, Accepted):
         assert answer.startswith(switching(first)) and answer.endswith(b"=\r\n\r\n")
     else:
