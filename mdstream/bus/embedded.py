@@ -194,7 +194,19 @@ class EmbeddedNats:
                     f"its last words: {self.last_words()}"
                 )
             logger.error("the embedded nats-server ended with status %d; starting it again", status)
-            await self.restart()
+            await self._start_again()
+
+    async def _start_again(self) -> None:
+        """Raises BusError. Its port may be that of somebody's outgoing connection for a moment."""
+        for left in reversed(range(MOST_RESTARTS)):
+            try:
+                await self.restart()
+                break
+            except BusError as error:
+                if not left:
+                    raise
+                logger.error("the embedded nats-server does not start: %s; trying again", error)
+                await asyncio.sleep(WATCH_S)
 
     def pause(self) -> None:
         """Pauses the server (SIGSTOP) and returns when it has stopped: connections stay open, but nothing is answered."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -173,3 +174,28 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(run, tmp_path: Path) -> N
 
     run(scenario())
     assert elsewhere.read_text() == "nats://mdstream:known@127.0.0.1:1"
+
+
+def test_a_port_that_somebody_has_for_a_moment_ends_nothing(run, caplog) -> None:
+    """While the server is away, an outgoing connection of another program may have got its port."""
+
+    async def scenario() -> None:
+        async with await EmbeddedNats.start() as server:
+            with socket.socket() as other:
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                os.kill(server.pid, signal.SIGKILL)
+                while server.running:
+                    await asyncio.sleep(0.01)
+                other.bind(("127.0.0.1", server.port))
+                other.listen()
+                keeping = asyncio.create_task(server.keep_running())
+                async with asyncio.timeout(30):
+                    while "does not start" not in caplog.text:
+                        await asyncio.sleep(0.01)
+            async with asyncio.timeout(30):
+                while not server.running:
+                    assert not keeping.done()
+                    await asyncio.sleep(0.01)
+            keeping.cancel()
+
+    run(scenario())
