@@ -1,6 +1,6 @@
-"""Events. ``python benchmarks/bench_events.py fanout``: what a delivery of an event costs beside one of a book's delta of the same size, to
-10,000 subscribers in memory, in turn. ``… latency``: from a client of one gateway to a client of another, at a rate, with a real
-nats-server; each gateway, and the clients, are processes of their own.
+"""Events. ``PYTHONPATH=tests python benchmarks/bench_events.py fanout``: what a delivery of an event costs beside one of a book's delta
+of the same size, to 10,000 subscribers in memory, in turn. ``… latency``: from a client of one gateway to a client of another, at a rate,
+with a real nats-server; each gateway, and the clients, are processes of their own.
 """
 
 from __future__ import annotations
