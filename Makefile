@@ -198,6 +198,7 @@ scaling: $(INSTALLED)  ## Two workers against one, each as loaded as the other, 
 
 .PHONY: examples
 examples: $(INSTALLED)  ## The pages of examples/ that use events, maps and presence, in Chromium, and the client in Node while its gateway dies; after `make client-typescript`
+	$(BIN)/python -m pip install --quiet --group page
 	$(PYTEST) tests/e2e/test_example_topics.py tests/e2e/test_typescript_topics.py -m 'complete or not complete' $(ARGS)
 
 client-typescript:  ## The TypeScript client: install its packages (npm), check types, lint, test, build, measure its size; the page's types and lint
