@@ -1,4 +1,4 @@
-"""Events. ``PYTHONPATH=tests python benchmarks/bench_events.py fanout``: what a delivery of an event costs beside one of a book's delta
+"""Events. ``PYTHONPATH=tests python benchmarks/bench_events.py fanout``: what a delivery of an event costs against one of a book's delta
 of the same size, to 10,000 subscribers in memory, in turn. ``… latency``: from a client of one gateway to a client of another, at a rate,
 with a real nats-server; each gateway, and the clients, are processes of their own.
 """
