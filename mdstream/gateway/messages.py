@@ -99,8 +99,13 @@ def welcome(
         "max_event_bytes": MAX_DATA_BYTES,
         "publishes_per_second": config.publishes_per_second,
         "publishes_burst": config.publishes_burst,
+        "published_bytes_per_hour": config.published_bytes_per_hour,
+        "published_bytes_burst": config.published_bytes_burst,
         "puts_per_second": config.puts_per_second,
         "puts_burst": config.puts_burst,
+        "alerts_per_second": config.alerts_per_second,
+        "alerts_burst": config.alerts_burst,
+        "max_user_map_bytes": config.max_user_map_bytes,
         "max_map_keys": MAX_KEYS,
         **shared,
     }
