@@ -27,7 +27,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 from urllib.parse import urlsplit
 
 from mdstream.bus.options import FILE
@@ -179,34 +179,33 @@ class EmbeddedNats:
         await self._launch(self.port, deadline_s)
 
     async def keep_running(self) -> None:
-        """Starts the server again whenever it ends by itself. Raises BusError when it ended too often, or does not start."""
+        """Starts the server again whenever it ends by itself. Raises BusError when it ended too often.
+
+        A start that fails counts as an end, whether the server ended while it started or its port was taken: its port may be that of
+        somebody's outgoing connection for a moment.
+        """
         ends: list[float] = []
+        failure: BusError | None = None
         while True:
             await asyncio.sleep(WATCH_S)
             status = self._process.poll() if self._process is not None else None
-            if status is None:
+            if status is None and failure is None:
                 continue
             now_s = time.monotonic()
             ends = [at_s for at_s in ends if now_s - at_s < RESTART_PERIOD_S] + [now_s]
+            why = str(failure or f"it ended with status {status}; its last words: {self.last_words()}")
             if len(ends) > MOST_RESTARTS:
                 raise BusError(
-                    f"the embedded nats-server ended {len(ends)} times within {RESTART_PERIOD_S:g} s, now with status {status}; "
-                    f"its last words: {self.last_words()}"
+                    f"the embedded nats-server ended {len(ends)} times within {RESTART_PERIOD_S:g} s, at last so: {why}"
                 )
-            logger.error("the embedded nats-server ended with status %d; starting it again", status)
-            await self._start_again()
-
-    async def _start_again(self) -> None:
-        """Raises BusError. Its port may be that of somebody's outgoing connection for a moment."""
-        for left in reversed(range(MOST_RESTARTS)):
+            if failure is None:
+                logger.error("the embedded nats-server ended with status %d; starting it again", status)
+            failure = None
             try:
                 await self.restart()
-                break
             except BusError as error:
-                if not left:
-                    raise
+                failure = error
                 logger.error("the embedded nats-server does not start: %s; trying again", error)
-                await asyncio.sleep(WATCH_S)
 
     def pause(self) -> None:
         """Pauses the server (SIGSTOP) and returns when it has stopped: connections stay open, but nothing is answered."""
@@ -267,7 +266,7 @@ class EmbeddedNats:
         try:
             async with asyncio.timeout(deadline_s):
                 self.port = await self._wait_for_port(process)
-                await _wait_for_greeting(self.port)
+                await self._wait_for_greeting(process)
             if self.password is not None:
                 _write_private(self.url_path, f"{self.url}\n")
         except TimeoutError:
@@ -295,16 +294,38 @@ class EmbeddedNats:
     async def _wait_for_port(self, process: subprocess.Popen[bytes]) -> int:
         ports = self.data_dir / f"{self._binary.name}_{process.pid}.ports"
         while True:
-            status = process.poll()
-            if status is not None:
-                raise BusError(
-                    f"nats-server ended with status {status} while starting; its last words: {self.last_words()}"
-                )
+            self._check_started(process)
             try:
                 url = json.loads(ports.read_text())["nats"][0]
                 return int(url.rpartition(":")[2])
             except (FileNotFoundError, ValueError):  # does not exist, or is not complete yet
                 await asyncio.sleep(POLL_S)
+
+    async def _wait_for_greeting(self, process: subprocess.Popen[bytes]) -> None:
+        """Reads the server's INFO line: the server serves only after it has sent this line."""
+        while True:
+            self._check_started(process)
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:
+                await asyncio.sleep(POLL_S)
+                continue
+            try:
+                line = await reader.readline()
+            except OSError:
+                line = b""
+            finally:
+                writer.close()
+            if line.startswith(b"INFO "):
+                return
+            await asyncio.sleep(POLL_S)
+
+    def _check_started(self, process: subprocess.Popen[bytes]) -> None:
+        status = process.poll()
+        if status is not None:
+            raise BusError(
+                f"nats-server ended with status {status} while starting; its last words: {self.last_words()}"
+            )
 
 
 def _known_password(path: Path) -> str | None:
@@ -351,24 +372,6 @@ def _settings(directory: Path, store: tuple[int, int] | None, max_payload: int, 
         bounds = f"max_memory_store: {store[0]}, max_file_store: {store[1]}"
         lines.append(f"jetstream {{ store_dir: {quoted(directory)}, {bounds} }}")
     return "\n".join([*lines, extra, ""])
-
-
-async def _wait_for_greeting(port: int) -> dict[str, Any]:
-    """Reads the server's INFO line: the server serves only after it has sent this line."""
-    while True:
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            await asyncio.sleep(POLL_S)
-            continue
-        try:
-            line = await reader.readline()
-        finally:
-            writer.close()
-        if line.startswith(b"INFO "):
-            info: dict[str, Any] = json.loads(line[5:])
-            return info
-        await asyncio.sleep(POLL_S)
 
 
 async def _gone(process: subprocess.Popen[bytes], deadline_s: float) -> bool:

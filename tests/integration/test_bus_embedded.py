@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mdstream.bus import BusOptions, EmbeddedNats, connect
+from mdstream.bus.embedded import find_binary
 from mdstream.errors import BusError
 
 ORPHAN = """
@@ -197,5 +198,27 @@ def test_a_port_that_somebody_has_for_a_moment_ends_nothing(run, caplog) -> None
                     assert not keeping.done()
                     await asyncio.sleep(0.01)
             keeping.cancel()
+
+    run(scenario())
+
+
+def test_ends_while_starting_count(run, tmp_path: Path) -> None:
+    """One that was killed just after it took its first connection may still be starting for us."""
+    binary, first = tmp_path / "nats-server", tmp_path / "first"
+    binary.write_text(f"""#!/bin/sh
+test -e {first} && {{ echo "[1] [FTL] no memory left" >&2; exit 7; }}
+touch {first}
+exec {find_binary()} "$@"
+""")
+    binary.chmod(0o755)
+
+    async def scenario() -> None:
+        async with await EmbeddedNats.start(binary=binary) as server:
+            os.kill(server.pid, signal.SIGKILL)
+            with pytest.raises(
+                BusError,
+                match=r"ended 4 times within 60 s, at last so: .*status 7 while starting.*no memory left",
+            ):
+                await server.keep_running()
 
     run(scenario())

@@ -416,7 +416,6 @@ def test_one_that_dies_again_and_again_ends_the_gateway_with_a_word(run) -> None
             await said(child, "connected to NATS")
             for _ in range(3):
                 os.kill(nats_of(child), signal.SIGKILL)
-                await said(child, "starting it again")
                 await said(child, "is back after")
             os.kill(nats_of(child), signal.SIGKILL)
             code, rest = await ended(child)
