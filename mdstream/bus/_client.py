@@ -11,7 +11,7 @@ Each repair answers a fault in nats-py's source:
 - ``tls://`` does not require TLS (``_process_info``).
 - A transport whose handshake failed stays open (``_connect_to_server``).
 - ``close`` during a reconnect cancels a future that it then awaits, so its caller gets CancelledError (``_close``).
-- A cancellation that arrives together with an answer or a failure is lost (``flush``, ``request``, connecting). Each of them
+- A cancellation that arrives together with an answer or a failure is lost (``flush``, connecting). Each of them
   uses ``asyncio.wait_for``, which before Python 3.12 returns or raises the other one. Ctrl-C then does nothing, and a connect
   that was given up continues for ever.
 """
@@ -33,8 +33,9 @@ from nats.aio.transport import TcpTransport
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream._core.ingest.receiver import Handlers
+from mdstream.bus._requests import NO_RESPONDERS, Requests, headers_of
 from mdstream.bus._tap import socket_of, tap, why_not_tapped
-from mdstream.bus.denied import PUBLISH, Denial, DeniedError, denial_in
+from mdstream.bus.denied import denial_in
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +55,6 @@ async def preserve_cancellation(work: Awaitable[T]) -> T:
     finally:
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
-
-
-class _Asking:
-    """A request that waits; ``scope`` ends it when it is denied."""
-
-    def __init__(self) -> None:
-        self.scope = asyncio.timeout(None)
-        self.denial: Denial | None = None
 
 
 MAX_FAULTS = 100
@@ -96,7 +89,7 @@ class TapClient(Client):
         self._tap = None
         self._scheduler: FlushScheduler | None = None
         self._faults: list[Exception] = []
-        self._asking: dict[str, list[_Asking]] = {}
+        self._requests = Requests()
         self._reporting: asyncio.Task[None] | None = None
         self._require_tls = require_tls
         self._backoff_base_s = backoff_base_s
@@ -187,9 +180,7 @@ class TapClient(Client):
 
     def fail_requests(self) -> None:
         """Fails every request that waits for an answer: the connection of that answer is gone."""
-        for answer in tuple(self._resp_map.values()):
-            if not answer.done():
-                answer.set_exception(errors.ConnectionReconnectingError())
+        self._requests.fail(errors.ConnectionReconnectingError())
 
     def drop_backlog(self) -> None:
         """Drops what waits to be sent: closing would write it to a closed transport, which uvloop refuses."""
@@ -212,29 +203,30 @@ class TapClient(Client):
     async def flush(self, *arguments: Any, **named: Any) -> None:
         await preserve_cancellation(super().flush(*arguments, **named))
 
-    async def request(self, subject: str, *arguments: Any, **named: Any) -> Msg:
-        """Raises DeniedError at once where the server does not let us ask."""
-        asking = _Asking()
-        asked = self._asking.setdefault(subject.lower(), [])
-        asked.append(asking)
-        try:
-            async with asking.scope:
-                return await preserve_cancellation(super().request(subject, *arguments, **named))
-        except TimeoutError:
-            if asking.denial is not None:
-                raise DeniedError(asking.denial) from None
-            raise
-        finally:
-            asked.remove(asking)
-            if not asked:
-                self._asking.pop(subject.lower(), None)
-
-    def _deny(self, denial: Denial) -> None:
-        """Ends the requests that were denied: nobody will answer them."""
-        if denial.do == PUBLISH:
-            for asking in self._asking.get(denial.subject, ()):
-                asking.denial = denial
-                asking.scope.reschedule(asyncio.get_running_loop().time())
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,  # noqa: ASYNC109 - the signature is nats-py's
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """As nats-py's. Raises DeniedError at once where the server does not let us ask."""
+        requests = self._requests
+        if not requests.inbox:
+            requests.inbox = self.new_inbox()
+            await self.tap(f"{requests.inbox}.*", requests.hear)
+        with requests.ask(subject) as (reply, answer):
+            try:
+                async with asyncio.timeout(timeout):
+                    await self.publish(subject, payload, reply=reply, headers=headers)
+                    found = await answer
+            except TimeoutError:
+                raise errors.TimeoutError from None
+        known = None if found.headers is None else headers_of(found.headers)
+        if known is not None and known.get("Status") == NO_RESPONDERS:
+            raise errors.NoRespondersError
+        return Msg(self, found.subject.decode(), found.reply.decode(), found.payload, known)
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._taps.pop(sid, None)
@@ -267,7 +259,7 @@ class TapClient(Client):
     async def _process_err(self, err_msg: str) -> None:
         denial = denial_in(err_msg)
         if denial is not None:
-            self._deny(denial)
+            self._requests.deny(denial)
         self._err = errors.Error(f"nats: {err_msg}")
         await self._error_cb(self._err)
 

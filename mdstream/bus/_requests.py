@@ -1,0 +1,94 @@
+"""Questions to NATS, and their answers, which all come to one inbox that the tap reads.
+
+nats-py makes a random name, a queue entry and a task's turn for each, and looks at every character of a header's name: an instrument
+that opens asks eight questions, and half of its time was theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from mdstream.bus.denied import PUBLISH, Denial, DeniedError
+
+NO_RESPONDERS = "503"
+_VERSION = b"NATS/1.0"
+
+
+class Answer(NamedTuple):
+    """To a question."""
+
+    subject: bytes
+    reply: bytes
+    payload: bytes
+    headers: bytes | None
+
+
+class _Question(NamedTuple):
+    subject: str
+    answer: asyncio.Future[Answer]
+
+
+class Requests:
+    """The questions that wait for their answers."""
+
+    def __init__(self) -> None:
+        self.inbox = ""
+        """Where answers come to, followed by a point and the question's number; empty before the first."""
+        self._number = 0
+        self._open: dict[int, _Question] = {}
+
+    @contextmanager
+    def ask(self, subject: str) -> Iterator[tuple[str, asyncio.Future[Answer]]]:
+        """Where the answer to one question must be sent, and the answer."""
+        self._number += 1
+        number, answer = self._number, asyncio.get_running_loop().create_future()
+        self._open[number] = _Question(subject, answer)
+        try:
+            yield f"{self.inbox}.{number}", answer
+        finally:
+            del self._open[number]
+            answer.cancel()
+
+    def hear(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
+        """Call for each message to the inbox. What nobody has asked, or asks no longer, is dropped."""
+        with suppress(ValueError):
+            question = self._open.get(int(subject.rpartition(b".")[2]))
+            if question is not None and not question.answer.done():
+                question.answer.set_result(Answer(subject, reply, payload, headers))
+
+    def fail(self, error: Exception) -> None:
+        """Ends all that wait."""
+        for question in self._open.values():
+            _refuse(question, error)
+
+    def deny(self, denial: Denial) -> None:
+        """Ends those that the server has not let through: nobody will answer them."""
+        if denial.do == PUBLISH:
+            for question in self._open.values():
+                if question.subject.lower() == denial.subject:
+                    _refuse(question, DeniedError(denial))
+
+
+def _refuse(question: _Question, error: Exception) -> None:
+    if not question.answer.done():
+        question.answer.set_exception(error)
+
+
+def headers_of(block: bytes) -> dict[str, str]:
+    """A header block as nats-py gives it; the status in its first line as ``Status`` and ``Description``."""
+    first, *lines = block.split(b"\r\n")
+    found = dict(
+        zip(
+            ("Status", "Description"),
+            first.removeprefix(_VERSION).decode("utf-8", "replace").split(maxsplit=1),
+            strict=False,
+        )
+    )
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if colon:
+            found[name.strip().decode("utf-8", "replace")] = value.strip().decode("utf-8", "replace")
+    return found
