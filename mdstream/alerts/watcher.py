@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
-from typing import Self
 
 from mdstream.alerts.evaluation import Evaluation
 from mdstream.alerts.options import AlertOptions
@@ -13,36 +11,23 @@ from mdstream.bus import Bus
 from mdstream.bus.alerts import ensure_alerts
 from mdstream.bus.map_streams import MAPS
 from mdstream.bus.maps import ensure_maps
-from mdstream.bus.sole_lease import Lease, SoleWork
+from mdstream.bus.sole_lease import Lease, SoleWork, SoleWorker
 from mdstream.bus.topic_streams import ensure_events
 
 logger = logging.getLogger("mdstream.alerts")
 
 
-class AlertWatcher:
-    """Use it as an asynchronous context manager; it works until that ends."""
+class AlertWatcher(SoleWorker):
+    """Evaluates the alerts of all users, while its lease holds."""
 
     def __init__(self, bus: Bus, options: AlertOptions | None = None) -> None:
         self.counters: Counter[str] = Counter()
         """``fired``, ``late``, ``refused``, ``restarts``."""
         self._bus = bus
         self._options = options or AlertOptions()
-        self._lease = Lease(bus, "alerts.watcher", self._options.lease_s, self._options.now_s)
         self._evaluation: Evaluation | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        """Raises BusError, BusUnavailable."""
-        await self._ensure()
-        work = SoleWork(self._lease, "alerts", logger, self.counters, self._options.now_s)
-        self._task = asyncio.get_running_loop().create_task(work.run(self._ensure, self._evaluate))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._lease.release()
+        lease = Lease(bus, "alerts.watcher", self._options.lease_s, self._options.now_s)
+        super().__init__(lease, SoleWork(lease, "alerts", logger, self.counters, self._options.now_s))
 
     @property
     def is_active(self) -> bool:
@@ -66,8 +51,7 @@ class AlertWatcher:
         await ensure_maps(self._bus, MAPS)
         await ensure_alerts(self._bus)
 
-    async def _evaluate(self) -> None:
-        """Until it is cancelled: the lease is lost then."""
+    async def _do(self) -> None:
         self._evaluation = Evaluation(self._bus, self._options, self.counters)
         try:
             await self._evaluation.run()

@@ -124,10 +124,7 @@ async def ensure_activity(bus: Bus, *, keep_s: float = KEEP_S, max_bytes: int = 
         num_replicas=bus.options.streams.replicas,
         allow_direct=True,
     )
-    try:
-        await streams.ensure_stream(bus.jetstream, config)
-    except (nats.errors.Error, TimeoutError) as error:
-        streams.explain(error, f"stream {MD_ACTIVITY} does not exist and cannot be created")
+    await streams.ensure(bus.jetstream, config)
 
 
 async def put_activity(bus: Bus, node: str, id: str, payload: bytes) -> None:

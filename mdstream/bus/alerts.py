@@ -139,10 +139,7 @@ def place_subject(instrument: InstrumentId, stream: str) -> str:
 
 async def ensure_alerts(bus: Bus) -> None:
     """Creates ``MD_ALERTS`` if it does not exist. Raises BusError, BusUnavailable."""
-    try:
-        await streams.ensure_stream(bus.jetstream, _config(bus.options.streams))
-    except (nats.errors.Error, TimeoutError) as error:
-        streams.explain(error, f"stream {MD_ALERTS} does not exist and cannot be created")
+    await streams.ensure(bus.jetstream, _config(bus.options.streams))
 
 
 def _config(options: StreamOptions) -> api.StreamConfig:

@@ -16,6 +16,7 @@ from mdstream.bus.stream_publisher import Outcome as StoredOutcome
 from mdstream.bus.stream_publisher import StreamPublisher
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.maps import Applied, Change, MapState, Outcome, decode_change, encode_change, state_of
+from mdstream.tasks import end
 
 if TYPE_CHECKING:
     from mdstream.bus.connection import Bus
@@ -191,13 +192,8 @@ class MapReader:
         self._is_closed, self.is_read = True, False
         self._began, self._followed, self._ready = _begin_nothing, _tell_nobody, _tell_nobody
         self._stream.readers.discard(self)
-        work, self._work = (
-            self._work,
-            None,
-        )  # a task that was cancelled keeps its frames, and they know this reader
-        if work is not None:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+        work, self._work = self._work, None  # once cancelled it keeps its frames, and they know this reader
+        await end(work)
         await self._end_changes()
 
     def restart(self) -> None:

@@ -17,6 +17,7 @@ import nats.errors
 from mdstream.bus.direct import MOST, MOST_BYTES, Batch, DirectReader, Numbered, numbered
 from mdstream.bus.streams import created_us, explain, info
 from mdstream.errors import BusError, BusUnavailable
+from mdstream.tasks import end
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
@@ -95,13 +96,8 @@ class NumberedReader:
     async def close(self) -> None:
         self._is_open = False
         self._stream.remove(self)
-        work, self._work = (
-            self._work,
-            None,
-        )  # a task that was cancelled keeps its frames, and they know this reader
-        if work is not None:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+        work, self._work = self._work, None  # once cancelled it keeps its frames, and they know this reader
+        await end(work)
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             await self._stream.unsubscribe(subscription)

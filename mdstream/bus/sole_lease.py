@@ -12,15 +12,17 @@ import os
 import secrets
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from mdstream.bus.leases import Record
 from mdstream.bus.streams import LEASES_STREAM, LEASES_SUBJECT
 from mdstream.errors import BusConflict, BusError
+from mdstream.tasks import end, until_first
 
 if TYPE_CHECKING:
     from mdstream.bus.connection import Bus
@@ -154,14 +156,31 @@ class SoleWork:
     async def _while_ours(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Raises what the work raises."""
         self._logger.info("%s: this one has the lease, and works", self._what)
-        loop = asyncio.get_running_loop()
-        works = [loop.create_task(each) for each in (self._lease.keep(), work())]
-        try:
-            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                each.result()
-        finally:
-            for each in works:
-                each.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(*works, return_exceptions=True)
+        await until_first(self._lease.keep(), work())
+
+
+class SoleWorker(ABC):
+    """One of several processes of which one works. Use it as an asynchronous context manager; it works until that ends."""
+
+    def __init__(self, lease: Lease, work: SoleWork) -> None:
+        self._lease = lease
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    async def _ensure(self) -> None:
+        """Makes what must be there."""
+
+    @abstractmethod
+    async def _do(self) -> None:
+        """The work, until it is cancelled: the lease is lost then."""
+
+    async def __aenter__(self) -> Self:
+        """Raises BusError, BusUnavailable."""
+        await self._ensure()
+        self._task = asyncio.get_running_loop().create_task(self._work.run(self._ensure, self._do))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await end(self._task)
+        await self._lease.release()

@@ -128,10 +128,7 @@ class Kept:
 async def ensure_streams(js: JetStreamContext, options: StreamOptions) -> None:
     """Creates the streams that do not exist. Raises BusError, which says what to do, or BusUnavailable."""
     for config in (_state_config(options), _log_config(options)):
-        try:
-            await ensure_stream(js, config)
-        except (nats.errors.Error, TimeoutError) as error:
-            explain(error, f"stream {config.name} does not exist and cannot be created")
+        await ensure(js, config)
 
 
 async def ensure_past(js: JetStreamContext, options: StreamOptions, delay_s: float) -> Kept:
@@ -294,6 +291,14 @@ async def _create(js: JetStreamContext, config: api.StreamConfig) -> api.StreamI
             if error.err_code != NAME_IN_USE:  # another process was faster, with its own options
                 raise
             return await js.stream_info(str(config.name))
+
+
+async def ensure(js: JetStreamContext, config: api.StreamConfig, what: str = "") -> api.StreamConfig:
+    """As ``ensure_stream``; ``what``: how the error calls it. Raises BusError, which says what to do, or BusUnavailable."""
+    try:
+        return await ensure_stream(js, config)
+    except (nats.errors.Error, TimeoutError) as error:
+        explain(error, f"{what or f'stream {config.name}'} does not exist and cannot be created")
 
 
 async def ensure_stream(js: JetStreamContext, config: api.StreamConfig) -> api.StreamConfig:

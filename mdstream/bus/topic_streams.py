@@ -9,10 +9,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import nats.errors
 from nats.js import api
 
-from mdstream.bus.streams import ensure_stream, explain
+from mdstream.bus.streams import ensure
 
 if TYPE_CHECKING:
     from nats.js import JetStreamContext
@@ -56,10 +55,7 @@ async def ensure_events(js: JetStreamContext, options: TopicStreamOptions) -> No
 
 async def ensure_topic_stream(js: JetStreamContext, config: api.StreamConfig) -> None:
     """Creates one if it does not exist; says in the log what it lacks. Raises BusError, BusUnavailable."""
-    try:
-        found = await ensure_stream(js, config)
-    except (nats.errors.Error, TimeoutError) as error:
-        explain(error, f"stream {config.name} does not exist and cannot be created")
+    found = await ensure(js, config)
     wanted = config.republish
     if wanted is not None and (found.republish is None or found.republish.dest != wanted.dest):
         logger.warning(

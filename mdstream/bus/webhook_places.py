@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import nats.errors
 from msgspec import Struct
 from nats.js import api
 
@@ -87,7 +86,4 @@ async def ensure_places(bus: Bus) -> None:
         num_replicas=bus.options.streams.replicas,
         allow_direct=True,
     )
-    try:
-        await streams.ensure_stream(bus.jetstream, config)
-    except (nats.errors.Error, TimeoutError) as error:
-        streams.explain(error, f"the key-value bucket {PLACES} does not exist and cannot be created")
+    await streams.ensure(bus.jetstream, config, f"the key-value bucket {PLACES}")

@@ -28,6 +28,7 @@ from mdstream.errors import HandshakeRefused, MdstreamError
 from mdstream.gateway.config import GatewayConfig, default_of, load
 from mdstream.gateway.ui import FOLDER
 from mdstream.logs import LineFormatter, handle_loop_exception
+from mdstream.tasks import until_first
 
 READING_S = 4.0
 READING_PAGE_S = 12.0
@@ -132,13 +133,13 @@ async def _run(
     client = await stack.enter_async_context(connect(gateway.url, token=keys.token))
     stack.callback(print, demo_text.STOPPING, flush=True)
     view = DemoView(client, served)
-    await _unless_ended(view.open(options.instruments), ends)
+    await until_first(view.open(options.instruments), *(end() for end in ends))
     print(demo_text.banner(options, gateway, shown, keys, on_screen=on_screen), flush=True)
     print(demo_text.refused(await _wrong_token(gateway.url)), flush=True)
     if options.open and gateway.ui is not None:
         webbrowser.open(demo_text.page_url(options, gateway, keys))
     show = _show_screen(options, view, served, keys) if on_screen else view.print_lines()
-    await _unless_ended(_at_most(show, options.for_s), ends)
+    await until_first(_at_most(show, options.for_s), *(end() for end in ends))
 
 
 # ---- processes
@@ -218,21 +219,6 @@ async def _show_screen(options: DemoOptions, view: DemoView, served: DemoGateway
 
 
 # ---- the run
-
-
-async def _unless_ended(
-    work: Coroutine[Any, Any, None], ends: list[Callable[[], Coroutine[Any, Any, None]]]
-) -> None:
-    """Does the work. Raises the error of a process that ends in the meantime."""
-    tasks = [asyncio.ensure_future(task) for task in (work, *(end() for end in ends))]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
 
 
 async def _at_most(work: Coroutine[Any, Any, None], seconds: float | None) -> None:

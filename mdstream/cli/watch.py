@@ -8,9 +8,8 @@ import os
 import sys
 import termios
 import tty
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -37,6 +36,7 @@ from mdstream.client import (
     connect,
 )
 from mdstream.errors import ConfigError
+from mdstream.tasks import until_first
 
 EXIT_OK = 0
 FRAME_S = 0.1
@@ -120,7 +120,7 @@ async def _watch(args: argparse.Namespace) -> int:
 async def _show_book(client: Client, args: argparse.Namespace) -> None:
     scene = Scene(args.instrument, client, clock=asyncio.get_running_loop().time)
     dirty = asyncio.Event()
-    await _run_all(
+    await until_first(
         _follow_book(client, args, scene, dirty),
         _follow_trades(client, args, scene, dirty),
         _draw(client, dirty, lambda width, height: ladder.render(scene, width, height))
@@ -132,25 +132,12 @@ async def _show_book(client: Client, args: argparse.Namespace) -> None:
 async def _show_board(client: Client, args: argparse.Namespace) -> None:
     scene = Watchlist(args.board, client, clock=asyncio.get_running_loop().time)
     dirty = asyncio.Event()
-    await _run_all(
+    await until_first(
         _follow_board(client, args, scene, dirty),
         _draw(client, dirty, lambda width, height: watchlist.render(scene, width, height))
         if has_screen()
         else _print_lines(lambda: watchlist.lines(scene)),
     )
-
-
-async def _run_all(*work: Coroutine[Any, Any, None]) -> None:
-    """The first that ends, ends all."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
 
 
 async def _follow_book(client: Client, args: argparse.Namespace, scene: Scene, dirty: asyncio.Event) -> None:

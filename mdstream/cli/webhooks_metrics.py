@@ -40,7 +40,7 @@ class WebhooksMetrics(Collector):
         yield CounterMetricFamily(
             "mdstream_webhooks_restarts",
             "Times that all began again from what is stored",
-            value=sender.work["restarts"],
+            value=sender.restarts["restarts"],
         )
         for what, text in _COUNTERS.items():
             family = CounterMetricFamily(f"mdstream_webhooks_{what}", text, labels=("hook",))

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +25,7 @@ from mdstream.errors import BusError, CommandError, PayloadError
 from mdstream.gateway.event_log import EventLog, TotalBytes
 from mdstream.gateway.event_policies import Policies
 from mdstream.gateway.fair_places import Asker, FairPlaces
+from mdstream.gateway.needed import Needed
 from mdstream.gateway.openings import Openings
 from mdstream.gateway.together import Together
 from mdstream.gateway.turns import Wake, at_once
@@ -46,13 +46,12 @@ MOST_LOGGED: Final = 100
 """Refused messages that the log tells."""
 
 
-class EventTopic:
+class EventTopic(Needed):
     """One that is followed. ``reader.seq``: the newest number that is known; ``topic.seq``: the newest that was sent to all."""
 
     __slots__ = (
         "asked_s",
         "asker",
-        "holds",
         "is_open",
         "is_planned",
         "log",
@@ -65,14 +64,13 @@ class EventTopic:
 
     def __init__(self, name: str, log: EventLog, topic: ComposedTopic, asker: Asker) -> None:
         """``asker``: for whom it was opened."""
+        super().__init__()
         self.name = name
         self.asker = asker
         self.log = log
         self.topic = topic
         self.reader: NumberedReader | None = None
         self.is_open = False
-        self.holds = 0
-        """Commands that have found it open, and have not begun yet."""
         self.is_planned = False
         """What has come is sent in the next turn of the loop: all of one read together, of all topics."""
         self.looks = asyncio.Lock()
@@ -88,15 +86,6 @@ class EventTopic:
         """Call once it is over: topic and reader know each other, and would wait for the garbage collector."""
         self.log.clear()
         self.reader = None
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """It is not given up meanwhile."""
-        self.holds += 1
-        try:
-            yield
-        finally:
-            self.holds -= 1
 
 
 class EventTopics:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mdstream.codes import ErrorCode
 from mdstream.errors import CommandError
 from mdstream.gateway.fair_places import GATEWAY
 from mdstream.gateway.map_log import CountView, MapLog, MapRow, MapView, PresentRow, WhoView
+from mdstream.gateway.needed import Needed
 from mdstream.maps import Applied, Change, MapState, Outcome
 from mdstream.model import Channel
 
@@ -60,7 +60,7 @@ class View:
             self.timer = None
 
 
-class OpenMap:
+class OpenMap(Needed):
     """``reader`` tells it of each change."""
 
     def __init__(
@@ -75,14 +75,13 @@ class OpenMap:
         replaced: Callable[[OpenMap, list[ComposedTopic]], None],
     ) -> None:
         """``replaced``: the stream is another one, and what clients have of these topics means nothing any more."""
+        super().__init__()
         self.name = name
         self.stream = stream
         self.reader = make_reader(stream, name, began=self._begin, followed=self._follow, ready=self._show)
         self.views: dict[ViewKey, View] = {}
         self.asker = GATEWAY
         """For whom it was opened."""
-        self.holds = 0
-        """Who needs it besides its views: sessions that are present, changes under way, commands that wait for other maps."""
         self.asked_s = now_s()
         self.changed_s: float | None = None
         """When the oldest change came that is in no whole map."""
@@ -129,15 +128,6 @@ class OpenMap:
         return iter(list(self.views.values()))
 
     # ---- views
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """It is not given up meanwhile."""
-        self.holds += 1
-        try:
-            yield
-        finally:
-            self.holds -= 1
 
     def view(self, key: ViewKey, asker: Hashable = None) -> View:
         """The topic that shows this of it, which must be read. Raises CommandError ``limit_subscriptions`` where there are too many."""
