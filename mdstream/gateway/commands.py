@@ -54,6 +54,11 @@ MOST_ID = 2**64 - 1
 class _Command(Struct, tag_field="op", forbid_unknown_fields=True, frozen=True, kw_only=True):
     id: CommandId = UNSET
 
+    @property
+    def id_bytes(self) -> int:
+        """What its ``id`` takes in each answer, where it is a string."""
+        return len(self.id) if isinstance(self.id, str) else 0
+
 
 class Subscribe(_Command, tag="subscribe", frozen=True):
     channel: Channel
@@ -67,8 +72,8 @@ class Subscribe(_Command, tag="subscribe", frozen=True):
 
     @property
     def echo_bytes(self) -> int:
-        """What its ``id`` takes in each answer, where it is a string."""
-        return len(self.id) if isinstance(self.id, str) else 0
+        """What the answer repeats of the command."""
+        return self.id_bytes
 
     @property
     def is_usual(self) -> bool:
@@ -112,8 +117,7 @@ class SubscribeMany(_Command, tag="subscribe", frozen=True):
     @property
     def echo_bytes(self) -> int:
         """What the answer repeats of the command."""
-        id = len(self.id) if isinstance(self.id, str) else 0
-        return id + sum(map(len, self.instruments))
+        return self.id_bytes + sum(map(len, self.instruments))
 
     def patterns(self) -> list[Pattern]:
         """Raises CommandError ``bad_value`` for what is no pattern."""
@@ -133,8 +137,8 @@ class SubscribeCandles(_Command, tag="subscribe", frozen=True):
 
     @property
     def echo_bytes(self) -> int:
-        """What its ``id`` takes in all answers, where it is a string."""
-        return len(self.id) * len(self.instruments) if isinstance(self.id, str) else 0
+        """What the answers repeat of the command."""
+        return self.id_bytes * len(self.instruments)
 
 
 class SubscribeEvents(_Command, tag="subscribe", frozen=True):
@@ -149,8 +153,7 @@ class SubscribeEvents(_Command, tag="subscribe", frozen=True):
     @property
     def echo_bytes(self) -> int:
         """What the answers repeat of the command."""
-        id = len(self.id) if isinstance(self.id, str) else 0
-        return id * len(self.topics) + sum(map(len, self.topics))
+        return self.id_bytes * len(self.topics) + sum(map(len, self.topics))
 
 
 class Unsubscribe(_Command, tag="unsubscribe", frozen=True):
