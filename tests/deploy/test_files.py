@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from mdstream.gateway.config import load
+from mdstream.webhooks.hooks import load_hooks
+from mdstream.webhooks.signing import new_secret
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUSTOMIZED = ("base", "example")
@@ -64,7 +66,7 @@ def test_systemd_takes_its_units(unit: str, tmp_path: Path) -> None:
     assert check(program("systemd-analyze"), "verify", str(tmp_path / unit)) == ""
 
 
-@pytest.mark.parametrize("folder", [*KUSTOMIZED, "candles", "alerts"])
+@pytest.mark.parametrize("folder", [*KUSTOMIZED, "candles", "alerts", "webhooks"])
 def test_kubernetes_takes_its_objects(folder: str, tmp_path: Path) -> None:
     rendered = tmp_path / "objects.yaml"
     rendered.write_text(check(program("kubectl"), "kustomize", str(DEPLOY / "kubernetes" / folder)))
@@ -86,6 +88,16 @@ def test_the_gateway_takes_its_settings(folder: str, tmp_path: Path) -> None:
     assert config.workers > 1
     assert config.nats_replicas == 3
     assert config.drain_deadline_ms < 25_000  # terminationGracePeriodSeconds, less preStop
+
+
+def test_the_sender_of_webhooks_takes_its_receivers(tmp_path: Path) -> None:
+    """With a secret in the place of the cluster's."""
+    secret, file = tmp_path / "crm.hook", tmp_path / "hooks.toml"
+    secret.write_text(new_secret())
+    text = (DEPLOY / "kubernetes/webhooks/hooks.toml").read_text()
+    file.write_text(text.replace("/run/secrets/mdstream/crm.hook", str(secret)))
+    (hook,) = load_hooks(file)
+    assert hook.name == "crm"
 
 
 def test_compose_gives_the_gateway_settings_that_it_knows(tmp_path: Path) -> None:
