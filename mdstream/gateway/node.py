@@ -120,6 +120,7 @@ class Gateway:
             turns=turns,
             authenticator=self._authenticator,
             revocations=self._revocations,
+            unchecked=self._unknown_revocations,
             limits=self._limits,
             load=self._overload,
             usage=self._usage.usage if self._usage is not None else None,
@@ -453,7 +454,7 @@ class Gateway:
         ]
 
     def _unknown_revocations(self) -> str | None:
-        """Why new clients must wait; None if they need not."""
+        """Why new clients and fresh tokens must wait; None if they need not."""
         if self.config.auth_revocations_unknown == "open" or self._control is None or self._control.known:
             return None
         return "credentials cannot be checked now: NATS is away"

@@ -28,8 +28,17 @@ class Renewals:
     """Judges fresh tokens, one at a time for a session. ``take`` gets the new identity, ``refuse`` the error; a token of somebody else
     is refused as any wrong one, and the session goes on until its own expires."""
 
-    def __init__(self, authenticator: Authenticator | None, *, take: Take, refuse: Refuse) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator | None,
+        unchecked: Callable[[], str | None],
+        *,
+        take: Take,
+        refuse: Refuse,
+    ) -> None:
+        """``unchecked``: why nobody's credentials can be checked now, None if they can."""
         self._authenticator = authenticator
+        self._unchecked = unchecked
         self._take = take
         self._refuse = refuse
         self._judging: dict[Session, asyncio.Task[None]] = {}
@@ -41,6 +50,8 @@ class Renewals:
             raise CommandError(ErrorCode.UNAVAILABLE, "this gateway takes no tokens")
         if session in self._judging:
             raise CommandError(ErrorCode.RATE_LIMITED, "the token before this one is still being checked")
+        if (why := self._unchecked()) is not None:
+            raise CommandError(ErrorCode.UNAVAILABLE, f"{why}; try again later")
         credentials = Credentials(token=command.token.encode("utf-8", "replace"))
         identity = authenticator.known(credentials)
         if identity is not None:

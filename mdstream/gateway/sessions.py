@@ -95,13 +95,14 @@ class Sessions:
         asker_of: Callable[[Session], Hashable] | None = None,
         authenticator: Authenticator | None = None,
         revocations: Revocations | None = None,
+        unchecked: Callable[[], str | None] = lambda: None,
         limits: Limits | None = None,
         load: LoadState | None = None,
         usage: Usage | None = None,
         activity: Activity | None = None,
     ) -> None:
         """``asker_of``: for whom a session opens instruments; askers take turns. By default the user,
-        else the address, else the session."""
+        else the address, else the session. ``unchecked``: why no fresh token can be checked now, None if it can."""
         self._config = config
         self._audit = audit or Audit()
         self._limits = limits or Limits(config, now_s)
@@ -125,7 +126,7 @@ class Sessions:
         self.single = SingleSessions(client_of, now_s) if config.auth_single_session else None
         self.tell_opened: Callable[[str, str, int], None] = lambda subject, session, line: None
         """Called with subject, session and line where a subject may have one session only."""
-        self._renewals = Renewals(authenticator, take=self._renewed, refuse=self._refuse_auth)
+        self._renewals = Renewals(authenticator, unchecked, take=self._renewed, refuse=self._refuse_auth)
         self.subscriptions = Subscriptions(
             config,
             hub,

@@ -151,22 +151,28 @@ def test_a_gateway_that_starts_later_knows_and_a_lifted_one_holds_no_longer(
     run(scenario())
 
 
-def test_while_nats_is_away_new_clients_wait_if_so_configured(
-    run, gateway, http, upgrade, nats_server, key
+def test_while_nats_is_away_new_clients_and_fresh_tokens_wait_if_so_configured(
+    run, gateway, ws, http, upgrade, nats_server, key
 ) -> None:
     async def scenario() -> None:
         options = {"auth_key_file": (key,), "auth_revocations_unknown": "closed"}
         async with gateway(nats_server.url, **options) as server:
             await known(server)
             assert await status(server.port, upgrade(**bearer())) == 101
+            client = await ws.open(server.port, **bearer())
             nats_server.kill()
             while server._control.known:
                 await asyncio.sleep(0.01)
             answer = await http(server.port, upgrade(**bearer()))
             assert answer.status == 503 and "retry-after" in answer.headers
+            fresh = bearer()["Authorization"].removeprefix("Bearer ")
+            client.send({"op": "auth", "id": 1, "token": fresh})
+            assert (await client.until("error"))["code"] == "unavailable"
             await nats_server.restart()
             while await status(server.port, upgrade(**bearer())) != 101:
                 await asyncio.sleep(0.05)
+            client.send({"op": "auth", "id": 2, "token": fresh})
+            await client.until("authenticated")
 
     run(scenario())
 
