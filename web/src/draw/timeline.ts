@@ -50,22 +50,24 @@ export class TimelineDrawing implements Drawer {
     const lane = Math.max(12, Math.min(18, base / 5));
     const lanes = Math.max(1, Math.floor((base - 4) / lane));
     for (const [index, incident] of this.feed.timeline.incidents.now.entries()) {
-      if (now - (incident.recovered ?? now) > SHOWN_MS) continue;
+      if (now - (endOf(incident) ?? now) > SHOWN_MS) continue;
       this.#drawIncident(incident, x, 4 + (index % lanes) * lane, lane - 4);
     }
   }
 
   /** From the fault, by the word of it, to the recovery; and beside it what it was, and how long it took. */
-  #drawIncident({ what, at, told, recovered }: Incident, x: (at: number) => number, y: number, height: number): void {
+  #drawIncident(incident: Incident, x: (at: number) => number, y: number, height: number): void {
     const { context, width } = this.#surface;
+    const { what, at, told, recovered } = incident;
+    const end = endOf(incident);
     const { stale, ask, bid, warn, muted } = colour();
     const from = Math.max(0, x(at));
-    const to = Math.max(x(recovered ?? performance.now()), from + 4);
+    const to = Math.max(x(end ?? performance.now()), from + 4);
     const known = told === null ? to : Math.max(from, x(told));
     context.globalAlpha = 0.45;
     context.fillStyle = stale;
     context.fillRect(from, y, known - from, height);
-    context.fillStyle = recovered === null ? ask : warn;
+    context.fillStyle = end === null ? ask : warn;
     context.fillRect(known, y, to - known, height);
     context.globalAlpha = 1;
     context.fillStyle = ask;
@@ -78,4 +80,8 @@ export class TimelineDrawing implements Drawer {
     context.textAlign = fits ? "left" : "right";
     context.fillText(text, fits ? to + 6 : from - 6, y + height / 2 + 0.5);
   }
+}
+
+function endOf({ recovered, left }: Incident): number | null {
+  return recovered ?? left;
 }
