@@ -52,7 +52,9 @@ class Seen(chromium.Seen):
     async def busy(self, sim: Any) -> None:
         """Plays until silence would say something: for a whole second of the page."""
         second = await self.page.evaluate("mdstream.feed.tick.now") + 2
-        while not await self.page.evaluate(f"mdstream.feed.silence.busy && mdstream.feed.tick.now >= {second}"):
+        while not await self.page.evaluate(
+            f"mdstream.feed.silence.busy && mdstream.feed.tick.now >= {second}"
+        ):
             await sim.play(4)
 
     async def mended(self, sim: Any) -> None:

@@ -79,11 +79,13 @@ export class Feed {
   }
 
   async kill(): Promise<string | null> {
-    this.timeline.fault("killed the gateway", performance.now());
+    const fault = this.timeline.fault("killed the gateway", performance.now());
     const headers = this.address.token === null ? {} : { Authorization: `Bearer ${this.address.token}` };
     try {
       const answer = await fetch("demo/kill", { method: "POST", headers, cache: "no-store" });
-      return answer.ok ? null : `the demo answered ${answer.status}: ${(await answer.text()).trim()}`;
+      if (answer.ok) return null;
+      this.timeline.refused(fault);
+      return `the demo answered ${answer.status}: ${(await answer.text()).trim()}`;
     } catch {
       return null; // it died while it answered: that is what was asked for
     }

@@ -12,7 +12,7 @@ export interface Incident {
   recovered: number | null;
   /** When it was over without a recovery. */
   left: number | null;
-  /** How it was mended (by what went on, by a snapshot, …), or why it was left. */
+  /** Why it is over, if that is known. */
   how: string;
 }
 
@@ -30,15 +30,20 @@ export class Timeline {
   constructor(private readonly now: () => number = () => performance.now()) {}
 
   /** Something was done now, or at this time by `performance.now()`. */
-  fault(what: string, at: number): void {
-    this.#add(what, at, null, "");
+  fault(what: string, at: number): Incident {
+    return this.#add(what, at, null, "");
   }
 
-  /** The state of the selected book is another one. */
-  book(state: string, reason: string, how: string): void {
+  /** It was not done after all. */
+  refused(fault: Incident): void {
+    this.#leave((incident) => incident === fault, "was refused");
+  }
+
+  /** The state of the selected instrument's books. */
+  book(state: string, reason: string): void {
     this.#live = state === "live";
     this.#wasLive ||= this.#live;
-    if (this.#live) this.#mend(how);
+    if (this.#live) this.#mend("");
     else if (AS_IT_SHOULD.has(state)) this.#mend("");
     else if (this.#wasLive || this.#open.length > 0) this.#tell(reason === "" ? state : `${state}: ${reason}`);
   }
@@ -69,14 +74,15 @@ export class Timeline {
     return this.incidents.now.filter(({ recovered, left }) => recovered === null && left === null);
   }
 
-  #add(what: string, at: number, told: number | null, toldAs: string): void {
+  #add(what: string, at: number, told: number | null, toldAs: string): Incident {
     const incident = { what, at, told, toldAs, recovered: null, left: null, how: "" };
     this.incidents.set([...this.incidents.now, incident].slice(-MOST));
+    return incident;
   }
 
   #tell(as: string): void {
     const { now } = this;
-    if (this.#open.length === 0) return this.#add(as, now(), now(), as);
+    if (this.#open.length === 0) return void this.#add(as, now(), now(), as);
     this.#change(
       ({ told }) => told === null,
       (incident) => {
