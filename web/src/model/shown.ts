@@ -50,8 +50,8 @@ export function todoOf(code: string, instrument: string): string {
   return todo[code] ?? "";
 }
 
-/** So much is left of the colour of what is frozen: less could not be read. */
-const FROZEN = 0.65;
+/** So much is left of the colour of what is frozen: with less, a sum of sizes had a contrast of less than 3:1. */
+const FROZEN = 0.75;
 
 /** How much is left of the colour of what is shown. */
 export const OPACITY: Readonly<Record<Kind, number>> = {
