@@ -201,9 +201,9 @@ examples: $(INSTALLED)  ## The pages of examples/ that use events, maps and pres
 	$(BIN)/python -m pip install --quiet --group page
 	$(PYTEST) tests/e2e/test_example_topics.py tests/e2e/test_typescript_topics.py -m 'complete or not complete' $(ARGS)
 
-client-typescript:  ## The TypeScript client: install its packages (npm), check types, lint, test, build, measure its size; the page's types and lint
+client-typescript:  ## The TypeScript client: install its packages (npm), check types, lint, test, build, measure its size; the page's types, lint and tests
 	cd clients/typescript && npm ci --no-audit --no-fund && npm run check
-	cd web && npm ci --no-audit --no-fund && npm run types && npm run lint
+	cd web && npm ci --no-audit --no-fund && npm run types && npm run lint && npm test
 
 clean:  ## Remove what was built; the sources stay
 	rm -rf clients/typescript/dist clients/typescript/docs clients/typescript/node_modules

@@ -24,6 +24,11 @@ MINUTES_MS = 5 * 60_000
 NOTE_STATES = """(() => { window.states = new Set(); const pill = document.querySelector(".state");
   const note = () => states.add(pill.classList[1]); note();
   new MutationObserver(note).observe(pill, { attributes: true }); })()"""
+DEPTH_IS_MARKED = (
+    "(canvas => canvas.getContext('2d').getImageData(canvas.width / 2, 0, 1, 1).data[3] > 0)"
+    "(document.querySelector('.depth canvas'))"
+)
+TELL_WHOLE = "([state, code]) => mdstream.market.whole.tell({state, code, reason: null, ageMs: null, at: 0})"
 TABS = 8
 
 
@@ -222,6 +227,23 @@ def test_a_stall_is_told_and_what_was_held_arrives(on_page: Callable[..., None])
         assert incident["toldAs"] in ("nothing arrives", "reconnecting")
         assert incident["at"] < incident["told"] < incident["recovered"]
         assert texts & {"nothing arrives", "reconnecting in", "connecting (1st"}, texts
+        await seen.compare(sim)
+
+    on_page(scenario)
+
+
+def test_a_gap_of_the_whole_book_alone_is_told(on_page: Callable[..., None]) -> None:
+    """The depth chart has a book of its own: it looks live no longer than that one is."""
+
+    async def scenario(sim: Any, here: Any, seen: Any) -> None:
+        await seen.until("mdstream.market.whole.state === 'live'")
+        assert not await seen.page.evaluate(DEPTH_IS_MARKED)
+        await seen.page.evaluate(TELL_WHOLE, ["recovering", "gap"])
+        await seen.until(DEPTH_IS_MARKED)
+        assert [each["toldAs"] for each in await seen.incidents()] == ["recovering: gap"]
+        await seen.page.evaluate(TELL_WHOLE, ["live", None])
+        await seen.until(f"!{DEPTH_IS_MARKED}")
+        assert await seen.page.evaluate(MENDED)
         await seen.compare(sim)
 
     on_page(scenario)

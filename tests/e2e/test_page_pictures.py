@@ -28,7 +28,10 @@ JUDGED = (360, 1440)
 SETTLES_MS = 250
 SHEET_HEIGHT = 700
 # What comes and goes too fast, or takes too long, the page is made to believe; nothing takes it back while the market is still.
-TOLD = "mdstream.market.book.tell({state: '%s', code: %s, reason: null, ageMs: %s, at: performance.now()})"
+TOLD = (
+    "for (const book of [mdstream.market.book, mdstream.market.whole]) "
+    "book.tell({state: '%s', code: %s, reason: null, ageMs: %s, at: performance.now()})"
+)
 
 
 class Album:
@@ -83,6 +86,10 @@ def test_states(run: Callable[..., Any], nats_server: Any, gateway: Any, market:
             await seen.live()
             await sim.play(600)
             await pictures.become("live")
+            await seen.page.get_by_title("Blue and orange").click()
+            await pictures.shoot("colour-blind")
+            await seen.page.get_by_title("Blue and orange").click()
+            await seen.page.evaluate("document.activeElement.blur()")
             for status, state in (("halted", "halted"), ("closed", "halted"), ("feed_down", "stale")):
                 sim.instrument.status(status, reason=f"{status}, says the test")
                 await sim.publisher.flush()
@@ -99,6 +106,10 @@ def test_states(run: Callable[..., Any], nats_server: Any, gateway: Any, market:
             await seen.page.keyboard.press("Escape")
             await seen.page.evaluate("mdstream.market.select('SIM:NONE')")
             await pictures.become("refused", "unknown")
+            await sim.publisher.instrument("EMPTY", price_exp=-2, size_exp=-8)
+            await sim.publisher.flush()
+            await seen.page.evaluate("mdstream.market.select('SIM:EMPTY')")
+            await pictures.become("recovering", "no-book")
             await seen.page.evaluate(f"mdstream.market.select('{NAME}')")
             nats_server.kill()
             await seen.until("document.querySelector('.state.recovering, .state.stale') !== null")
@@ -157,13 +168,24 @@ def test_buttons(run: Callable[..., Any], nats_server: Any, gateway: Any, market
                     await sim.play(4)
                 await pictures.shoot("button-stall")
                 await seen.mended(sim)
-                await here.stop(at_once=True)  # what the button of the demo does
+                await seen.page.get_by_text("kill the gateway").click()
+                await seen.page.get_by_text("the demo answered 404").wait_for()  # a gateway alone is no demo
+                await pictures.shoot("button-kill-refused")
+                await seen.page.route("**/demo/kill", lambda route: killed(here, route))
+                await seen.page.get_by_text("kill the gateway").click()
                 await seen.shows("offline")
+                await pictures.shoot("button-kill-offline")
                 async with gateway(url, ui=True, port=here.port):
                     await seen.mended(sim)
                     await pictures.shoot("button-kill")
 
     run(scenario(), deadline_s=900)
+
+
+async def killed(gateway: Any, route: Any) -> None:
+    """As the demo does: nobody is left to answer."""
+    await gateway.stop(at_once=True)
+    await route.abort()
 
 
 def test_nothing_is_there(run: Callable[..., Any], nats_server: Any, gateway: Any) -> None:
@@ -201,7 +223,7 @@ def test_late(run: Callable[..., Any], nats_server: Any, gateway: Any, market: A
             await pictures.seen.live()
             await sim.play(200)
             await pictures.seen.page.evaluate(
-                "mdstream.market.book.delayMs = 900000; mdstream.feed.changed.set(-1)"
+                "mdstream.market.book.delayMs = mdstream.market.whole.delayMs = 900000; mdstream.feed.changed.set(-1)"
             )
             await pictures.become("delayed")
 

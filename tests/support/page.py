@@ -22,8 +22,7 @@ WHOLE = (
 LADDER = (
     "(() => { const b = mdstream.market.book; return [b.seq, [...b.bids].flat(), [...b.asks].flat()]; })()"
 )
-MENDED = "mdstream.feed.timeline.incidents.now.at(-1)?.recovered != null"
-BUSY = 20
+MENDED = "(last => (last?.recovered ?? last?.left) != null)(mdstream.feed.timeline.incidents.now.at(-1))"
 
 needs_page = [
     *NEEDS,
@@ -51,8 +50,11 @@ class Seen(chromium.Seen):
         assert await self.page.evaluate(LADDER) == [sim.instrument.seq, *sim.view(depth=50)]
 
     async def busy(self, sim: Any) -> None:
-        """Plays until silence would say something."""
-        while await self.page.evaluate("mdstream.feed.rate") < BUSY:
+        """Plays until silence would say something: for a whole second of the page."""
+        second = await self.page.evaluate("mdstream.feed.tick.now") + 2
+        while not await self.page.evaluate(
+            f"mdstream.feed.silence.busy && mdstream.feed.tick.now >= {second}"
+        ):
             await sim.play(4)
 
     async def mended(self, sim: Any) -> None:

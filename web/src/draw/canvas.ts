@@ -139,10 +139,11 @@ export function digitWidth(context: CanvasRenderingContext2D): number {
 
 /** What lies over data that is not live: frozen, hatched at the edge, with the reason across where it trades no more. */
 export function drawVeil(surface: Surface, kind: string): void {
-  if (kind === "live") return;
+  if (kind === "live" || kind === "waiting") return;
   const { context, width, height } = surface;
   const { warn, stale, ask } = colour();
-  const ink = kind === "recovering" ? warn : kind === "offline" || kind === "refused" ? ask : stale;
+  const isWarning = kind === "recovering" || kind === "delayed";
+  const ink = isWarning ? warn : kind === "offline" || kind === "refused" ? ask : stale;
   context.globalAlpha = 1;
   context.fillStyle = ink;
   context.fillRect(0, 0, width, 2);

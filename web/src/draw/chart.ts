@@ -89,7 +89,7 @@ export class Chart {
     });
     this.#chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
     this.#candles = this.#chart.addSeries(CandlestickSeries, { borderVisible: false });
-    this.#chart.priceScale("right").applyOptions({ scaleMargins: { top: 0.08, bottom: 0.22 } });
+    this.#chart.priceScale("right").applyOptions({ entireTextOnly: true, scaleMargins: { top: 0.08, bottom: 0.22 } });
     this.#chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
       if (range !== null && range.from < LOAD_BEFORE) void bars.older();
     });

@@ -64,11 +64,11 @@ export class Depth implements Drawer {
   draw(): void {
     const surface = this.#surface;
     if (!surface.begin()) return;
-    const book = this.market.whole;
-    const { kind } = shownOf(this.market.feed, this.market.book);
-    if (book === null || book.instrument !== this.market.instrument.now || book.bids.length === 0 || book.asks.length === 0) {
-      return kind === "waiting" ? undefined : this.#drawNothing(kind);
-    }
+    const { whole, feed, instrument } = this.market;
+    const { kind } = shownOf(feed, whole);
+    const book = whole?.instrument === instrument.now ? whole : null;
+    const sides = [book?.bids, book?.asks].filter((side) => side !== undefined && side.length > 0).length;
+    if (book === null || sides < 2) return this.#drawNothing(sides === 0 ? "no book" : "no book of two sides", kind);
     const view = this.#view(book);
     const { bid, ask } = colour();
     surface.context.globalAlpha = OPACITY[kind];
@@ -96,13 +96,14 @@ export class Depth implements Drawer {
     return Math.min(all, Math.max(LEAST_LEVELS, Math.abs(mid) * (this.#part || START_PART)));
   }
 
-  #drawNothing(kind: string): void {
+  #drawNothing(why: string, kind: string): void {
+    if (kind === "waiting") return;
     const { context, width, height } = this.#surface;
     context.font = "12px system-ui, sans-serif";
     context.fillStyle = colour().muted;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.fillText(kind === "refused" ? "no book" : "no book of two sides", width / 2, height / 2);
+    context.fillText(why, width / 2, height / 2);
     drawVeil(this.#surface, kind);
   }
 

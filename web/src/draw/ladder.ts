@@ -173,7 +173,12 @@ export class Ladder implements Drawer {
       }
     }
     context.globalAlpha = 1;
-    if (kind !== "live" && kind !== "waiting") drawVeil(this.#surface, kind);
+    if (kind === "waiting" || kind === "refused") return drawVeil(this.#surface, kind); // it comes, or the panel says why not
+    context.font = "12px system-ui, sans-serif";
+    context.fillStyle = colours.muted;
+    context.textAlign = "center";
+    context.fillText("no book", width / 2, this.#middleY);
+    drawVeil(this.#surface, kind);
   }
 
   /** Returns whether something in it goes on moving. */

@@ -66,12 +66,12 @@ export class Tape implements Drawer {
     context.font = `12px ${FONT}`;
     context.globalAlpha = OPACITY[shown.kind];
     for (let i = 0; i < rows && newest - i >= 0; i++) this.#drawRow(market.tape[newest - i]!, HEAD + i * ROW, usual);
-    if (newest < 0) {
+    if (newest < 0 && shown.kind !== "waiting") {
       context.globalAlpha = 1;
       context.font = "12px system-ui, sans-serif";
       context.fillStyle = colours.muted;
       context.textAlign = "center";
-      context.fillText(shown.kind === "refused" ? "no trades" : "no trade since you opened the page", width / 2, HEAD + 28);
+      context.fillText(shown.kind === "refused" ? "no trades" : "no trade since you opened this market", width / 2, HEAD + 28);
     }
     drawVeil(surface, shown.kind);
   }

@@ -8,6 +8,22 @@ import { colour, Surface } from "./canvas.js";
 
 const SHOWN_MS = 60_000;
 
+/** Where an incident and its text are drawn. */
+interface Place {
+  readonly from: number;
+  readonly known: number;
+  readonly to: number;
+  readonly text: string;
+  readonly textAt: number;
+  readonly align: "left" | "right";
+  readonly ink: "muted" | "text";
+  /** All of it. */
+  readonly left: number;
+  readonly right: number;
+}
+
+type Lane = Place[];
+
 export class TimelineDrawing implements Drawer {
   readonly #surface: Surface;
   readonly #stops: (() => void)[];
@@ -47,35 +63,55 @@ export class TimelineDrawing implements Drawer {
       context.stroke();
       context.fillText(s === 0 ? "now" : `−${s} s`, Math.min(width - 16, Math.max(18, at)), base + 9);
     }
-    const lane = Math.max(12, Math.min(18, base / 5));
-    const lanes = Math.max(1, Math.floor((base - 4) / lane));
-    for (const [index, incident] of this.feed.timeline.incidents.now.entries()) {
-      if (now - (incident.recovered ?? now) > SHOWN_MS) continue;
-      this.#drawIncident(incident, x, 4 + (index % lanes) * lane, lane - 4);
+    const pitch = Math.max(12, Math.min(18, base / 5));
+    const lanes: Lane[] = Array.from({ length: Math.max(1, Math.floor((base - 4) / pitch)) }, () => []);
+    for (const incident of this.feed.timeline.incidents.now) {
+      if (now - (endOf(incident) ?? now) > SHOWN_MS) continue;
+      let place = this.#place(incident, x);
+      const lane = lanes.findIndex((those) => those.every(({ left, right }) => place.right < left || place.left > right));
+      const index = lane < 0 ? lanes.length - 1 : lane;
+      if (lane < 0) place = { ...place, text: "" }; // the list below says it
+      lanes[index]!.push(place);
+      this.#drawIncident(incident, place, 4 + index * pitch, pitch - 4);
     }
   }
 
-  /** From the fault, by the word of it, to the recovery; and beside it what it was, and how long it took. */
-  #drawIncident({ what, at, told, recovered }: Incident, x: (at: number) => number, y: number, height: number): void {
+  /** Beside it what it was, and how long it took; with no room there, on it. */
+  #place({ what, at, told, recovered, left }: Incident, x: (at: number) => number): Place {
     const { context, width } = this.#surface;
-    const { stale, ask, bid, warn, muted } = colour();
     const from = Math.max(0, x(at));
-    const to = Math.max(x(recovered ?? performance.now()), from + 4);
+    const to = Math.max(x(recovered ?? left ?? performance.now()), from + 4);
     const known = told === null ? to : Math.max(from, x(told));
+    const text = recovered === null ? what : `${what}: ${lasting(recovered - at)}`;
+    const room = context.measureText(text).width + 8;
+    const bar = { from, known, to, text };
+    if (to + room < width) return { ...bar, left: from, right: to + room, textAt: to + 6, align: "left", ink: "muted" };
+    if (from - room > 0) return { ...bar, left: from - room, right: to, textAt: from - 6, align: "right", ink: "muted" };
+    const textAt = Math.max(4, Math.min(from + 6, width - room));
+    return { ...bar, left: Math.min(from, textAt), right: Math.max(to, textAt + room), textAt, align: "left", ink: "text" };
+  }
+
+  /** From the fault, by the word of it, to the recovery. */
+  #drawIncident(incident: Incident, place: Place, y: number, height: number): void {
+    const { context } = this.#surface;
+    const { from, known, to } = place;
+    const colours = colour();
     context.globalAlpha = 0.45;
-    context.fillStyle = stale;
+    context.fillStyle = colours.stale;
     context.fillRect(from, y, known - from, height);
-    context.fillStyle = recovered === null ? ask : warn;
+    context.fillStyle = endOf(incident) === null ? colours.ask : colours.warn;
     context.fillRect(known, y, to - known, height);
     context.globalAlpha = 1;
-    context.fillStyle = ask;
+    context.fillStyle = colours.ask;
     context.fillRect(from - 1, y - 2, 2, height + 4);
-    context.fillStyle = bid;
-    if (recovered !== null) context.fillRect(to - 1, y - 2, 2, height + 4);
-    const text = recovered === null ? what : `${what}: ${lasting(recovered - at)}`;
-    const fits = to + 6 + context.measureText(text).width < width;
-    context.fillStyle = muted;
-    context.textAlign = fits ? "left" : "right";
-    context.fillText(text, fits ? to + 6 : from - 6, y + height / 2 + 0.5);
+    context.fillStyle = colours.bid;
+    if (incident.recovered !== null) context.fillRect(to - 1, y - 2, 2, height + 4);
+    context.fillStyle = colours[place.ink];
+    context.textAlign = place.align;
+    context.fillText(place.text, place.textAt, y + height / 2 + 0.5);
   }
+}
+
+function endOf({ recovered, left }: Incident): number | null {
+  return recovered ?? left;
 }

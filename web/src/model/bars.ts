@@ -94,7 +94,7 @@ export class Bars {
   #makeLocal(why: string): void {
     if (this.#local) return;
     this.#local = true;
-    this.note.set(`Only what traded since you opened the page. There is no history: ${why}.`);
+    this.note.set(`Only what traded since you opened this market. There is no history: ${why}.`);
     const { tape, trades } = this.market;
     [this.priceExp, this.sizeExp] = [trades?.priceExp ?? 0, trades?.sizeExp ?? 0];
     for (const row of tape) if (!("lost" in row)) this.#add(row);

@@ -5,15 +5,11 @@ import type { Address } from "./address.js";
 import { onFrame } from "./frames.js";
 import type { Order, Report } from "./line.js";
 import { type Link, link } from "./link.js";
+import { Silence } from "./silence.js";
 import { wallMs } from "./time.js";
 import { Timeline } from "./timeline.js";
 import { Value } from "./value.js";
 
-/** A busy connection that is so long without a word is asked for a sign of life; without one it is no longer trusted. */
-const PROBE_MS = 1_000;
-const QUIET_MS = 1_500;
-/** Messages a second from which on silence says something. */
-const BUSY = 4;
 export const WINDOW_S = 60;
 
 /** What a second was like. */
@@ -28,9 +24,10 @@ export interface Second {
 export class Feed {
   readonly client: Client;
   readonly timeline = new Timeline();
+  readonly silence = new Silence(performance.now());
   readonly seconds: Second[] = [];
   readonly tick = new Value(0);
-  /** The last state of the connection, and since when nothing has come. */
+  /** The last state of the connection, and whether anything comes. */
   readonly changed = new Value(0);
   /** When the client tries again, by `performance.now()`; 0: it does not. */
   retryAt = 0;
@@ -44,11 +41,6 @@ export class Feed {
   #latencies: number[] = [];
   #messages = 0;
   #bytes = 0;
-  #heardAt = 0;
-  #heard = 0;
-  #rate = 0;
-  #quiet = false;
-  #probed = false;
   readonly #link: Link;
 
   constructor(readonly address: Address) {
@@ -56,7 +48,7 @@ export class Feed {
     this.client = this.#link.client;
     this.client.on("state", (state) => {
       this.timeline.connection(state);
-      this.#heardAt = performance.now();
+      this.silence.begin(performance.now());
       this.changed.set(this.changed.now + 1);
     });
     this.client.on("warning", (text) => (this.warning = text));
@@ -67,11 +59,7 @@ export class Feed {
 
   /** For how long nothing has come, if that is long enough to distrust what is shown; else 0. */
   get quietMs(): number {
-    return this.#quiet ? performance.now() - this.#heardAt : 0;
-  }
-
-  get rate(): number {
-    return this.#rate;
+    return this.silence.quiet ? this.silence.lasting(performance.now()) : 0;
   }
 
   /** A change has come that the next frame shows; `ts` is its event time in µs. */
@@ -91,11 +79,13 @@ export class Feed {
   }
 
   async kill(): Promise<string | null> {
-    this.timeline.fault("killed the gateway", performance.now());
+    const fault = this.timeline.fault("killed the gateway", performance.now());
     const headers = this.address.token === null ? {} : { Authorization: `Bearer ${this.address.token}` };
     try {
       const answer = await fetch("demo/kill", { method: "POST", headers, cache: "no-store" });
-      return answer.ok ? null : `the demo answered ${answer.status}: ${(await answer.text()).trim()}`;
+      if (answer.ok) return null;
+      this.timeline.refused(fault);
+      return `the demo answered ${answer.status}: ${(await answer.text()).trim()}`;
     } catch {
       return null; // it died while it answered: that is what was asked for
     }
@@ -118,26 +108,15 @@ export class Feed {
   }
 
   #watch(): void {
-    const { messages } = this.client.stats;
-    const now = performance.now();
-    if (messages !== this.#heard) {
-      this.#heard = messages;
-      this.#heardAt = now;
-      if (this.#probed) this.#rate = 0; // it lives: there was nothing to say
-      this.#probed = false;
+    const { client, silence } = this;
+    const before = silence.quiet;
+    if (silence.look(client.stats.messages, client.state === "open", performance.now())) {
+      client.probe();
+      void client.ping(); // the worker tells its pages of no other answer
     }
-    const silent = this.client.state === "open" ? now - this.#heardAt : 0;
-    const quiet = silent > QUIET_MS && this.#rate >= BUSY;
-    if (silent > PROBE_MS && this.#rate >= BUSY && !this.#probed) {
-      this.#probed = true;
-      this.client.probe();
-      void this.client.ping(); // the worker tells its pages of no other answer
-    }
-    if (quiet !== this.#quiet) {
-      this.#quiet = quiet;
-      this.timeline.silence(quiet);
-      this.changed.set(this.changed.now + 1);
-    }
+    if (silence.quiet === before) return;
+    this.timeline.silence(silence.quiet);
+    this.changed.set(this.changed.now + 1);
   }
 
   #second(): void {
@@ -151,7 +130,8 @@ export class Feed {
       p99: quantile(latencies, 0.99),
     };
     [this.#messages, this.#bytes, this.#latencies] = [messages, bytes, []];
-    if (second.messages > 0) this.#rate = second.messages;
+    this.silence.second(second.messages);
+    this.timeline.look();
     this.seconds.push(second);
     if (this.seconds.length > WINDOW_S) this.seconds.shift();
     this.tick.set(this.tick.now + 1);

@@ -93,12 +93,10 @@ export class Market {
 
   readonly #ladder: Shelf;
   readonly #whole: Shelf;
-  #how = "";
   /** The greatest depth (0: all) and the least interval that the token allows of this instrument, as far as that is known. */
   #most = 0;
   #leastMs = 0;
   #hidden = false;
-  #trusted = false;
 
   constructor(readonly feed: Feed) {
     const open = (instrument: string, options: BookOptions) => feed.client.book(instrument, options);
@@ -110,7 +108,7 @@ export class Market {
     this.#whole = new Shelf(
       open,
       () => this.#redraw(this.wholeDrawers),
-      (book) => this.#isRefused(book) || this.#redraw(this.wholeDrawers),
+      (book) => this.#wholeStateChanged(book),
     );
     let depth = settings.now.depth;
     settings.watch((now) => {
@@ -235,20 +233,29 @@ export class Market {
     // A snapshot may be of an event long ago.
     const shownAt = ts + 1000 * book.delayMs;
     this.feed.came(book.state === "live" && kind === "delta" ? shownAt : 0, last - first);
-    if (!this.#trusted) {
-      this.#how = kind === "snapshot" ? "by a snapshot" : "by what was missing";
-      this.#stateChanged(book);
-    }
     this.#redraw(this.drawers);
   }
 
   #stateChanged(book: Book): void {
     if (this.#isRefused(book)) return;
-    this.#trusted = book.trusted;
-    this.feed.timeline.book(book.state, book.code ?? "", this.#how);
-    if (book.state === "live") this.#how = "";
+    this.#tellTimeline();
     this.changed.set(this.changed.now + 1);
     for (const drawers of [this.drawers, this.wholeDrawers, this.tapeDrawers]) this.#redraw(drawers);
+  }
+
+  #wholeStateChanged(book: Book): void {
+    if (this.#isRefused(book)) return;
+    this.#tellTimeline();
+    this.#redraw(this.wholeDrawers);
+  }
+
+  /** Of the two books, one that is not live; what is lost may be the other's. */
+  #tellTimeline(): void {
+    const { book, whole } = this;
+    if (book === null) return;
+    const wholeIsWrong = book.state === "live" && whole !== null && whole.state !== "live" && whole.state !== "ended";
+    const { state, code } = wholeIsWrong ? whole : book;
+    this.feed.timeline.book(state, code ?? "");
   }
 
   #redraw(drawers: Set<Drawer>): void {

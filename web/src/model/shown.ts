@@ -50,16 +50,19 @@ export function todoOf(code: string, instrument: string): string {
   return todo[code] ?? "";
 }
 
+/** So much is left of the colour of what is frozen: with less, a sum of sizes had a contrast of less than 3:1. */
+const FROZEN = 0.75;
+
 /** How much is left of the colour of what is shown. */
 export const OPACITY: Readonly<Record<Kind, number>> = {
   live: 1,
   delayed: 0.8,
-  recovering: 0.6,
-  stale: 0.4,
+  recovering: FROZEN,
+  stale: FROZEN,
   halted: 1,
-  offline: 0.4,
-  waiting: 0.4,
-  refused: 0.4,
+  offline: FROZEN,
+  waiting: FROZEN,
+  refused: FROZEN,
 };
 
 export function shownOf(feed: Feed, book: Book | null): Shown {

@@ -10,35 +10,42 @@ export interface Incident {
   told: number | null;
   toldAs: string;
   recovered: number | null;
-  /** How it was mended: by what went on, by a snapshot, … */
+  /** When it was over without a recovery. */
+  left: number | null;
+  /** Why it is over, if that is known. */
   how: string;
 }
 
 /** No fault: the venue says so. */
 const AS_IT_SHOULD = new Set(["halted", "closed", "ended"]);
 const MOST = 40;
-/** An incident that nobody was told of within this time had no effect. */
-const NO_EFFECT_MS = 15_000;
+/** An incident that nobody was told of within this time had no effect: two heartbeats and a try. */
+const NO_EFFECT_MS = 35_000;
 
 export class Timeline {
   readonly incidents = new Value<readonly Incident[]>([]);
   #live = false;
   #wasLive = false;
 
+  constructor(private readonly now: () => number = () => performance.now()) {}
+
   /** Something was done now, or at this time by `performance.now()`. */
-  fault(what: string, at: number): void {
-    this.#add(what, at, null, "");
-    this.#live = false;
+  fault(what: string, at: number): Incident {
+    return this.#add(what, at, null, "");
   }
 
-  /** The state of the selected book is another one. */
-  book(state: string, reason: string, how: string): void {
-    const live = state === "live";
-    if (live) this.#mend(how);
+  /** It was not done after all. */
+  refused(fault: Incident): void {
+    this.#leave((incident) => incident === fault, "was refused");
+  }
+
+  /** The state of the selected instrument's books. */
+  book(state: string, reason: string): void {
+    this.#live = state === "live";
+    this.#wasLive ||= this.#live;
+    if (this.#live) this.#mend("");
     else if (AS_IT_SHOULD.has(state)) this.#mend("");
-    else if (this.#wasLive || this.#open !== null) this.#tell(reason === "" ? state : `${state}: ${reason}`);
-    this.#live = live;
-    this.#wasLive ||= live;
+    else if (this.#wasLive || this.#open.length > 0) this.#tell(reason === "" ? state : `${state}: ${reason}`);
   }
 
   connection(state: string): void {
@@ -50,36 +57,62 @@ export class Timeline {
     else if (this.#live) this.#mend("what was held arrived");
   }
 
-  /** Another instrument or view: what is not mended yet will not be. */
+  /** Another instrument: what is not mended yet will not be seen to be. */
   forget(): void {
-    this.#wasLive = false;
+    this.#live = this.#wasLive = false;
+    this.#leave((incident) => incident.told !== null, "another market was chosen");
   }
 
-  get #open(): Incident | null {
-    const last = this.incidents.now.at(-1);
-    return last !== undefined && last.recovered === null && performance.now() - last.at < 10 * NO_EFFECT_MS ? last : null;
+  /** To be called now and then: what nobody was told of is over. */
+  look(): void {
+    const since = this.now() - NO_EFFECT_MS;
+    this.#leave(({ told, at }) => told === null && at < since, "nothing was wrong");
   }
 
-  #add(what: string, at: number, told: number | null, toldAs: string): void {
-    const incident = { what, at, told, toldAs, recovered: null, how: "" };
+  /** All that are not over: one that follows another is over with it. */
+  get #open(): Incident[] {
+    return this.incidents.now.filter(({ recovered, left }) => recovered === null && left === null);
+  }
+
+  #add(what: string, at: number, told: number | null, toldAs: string): Incident {
+    const incident = { what, at, told, toldAs, recovered: null, left: null, how: "" };
     this.incidents.set([...this.incidents.now, incident].slice(-MOST));
+    return incident;
   }
 
   #tell(as: string): void {
-    const open = this.#open;
-    if (open === null) this.#add(as, performance.now(), performance.now(), as);
-    else if (open.told === null) {
-      open.told = performance.now();
-      open.toldAs = as;
-      this.incidents.touch();
-    }
+    const { now } = this;
+    if (this.#open.length === 0) return void this.#add(as, now(), now(), as);
+    this.#change(
+      ({ told }) => told === null,
+      (incident) => {
+        incident.told = now();
+        incident.toldAs = as;
+      },
+    );
   }
 
   #mend(how: string): void {
-    const open = this.#open;
-    if (open === null || open.told === null) return;
-    open.recovered = performance.now();
-    open.how = how;
-    this.incidents.touch();
+    this.#change(
+      ({ told }) => told !== null,
+      (incident) => {
+        incident.recovered = this.now();
+        incident.how = how;
+      },
+    );
+  }
+
+  #leave(which: (incident: Incident) => boolean, why: string): void {
+    this.#change(which, (incident) => {
+      incident.left = this.now();
+      incident.how = why;
+    });
+  }
+
+  /** Of those that are not over. */
+  #change(which: (incident: Incident) => boolean, how: (incident: Incident) => void): void {
+    const those = this.#open.filter(which);
+    for (const incident of those) how(incident);
+    if (those.length > 0) this.incidents.touch();
   }
 }

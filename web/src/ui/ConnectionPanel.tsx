@@ -154,7 +154,7 @@ function Faults({ page: { feed } }: { page: Page }) {
   );
 }
 
-function story({ what, at, told, toldAs, recovered, how }: Incident) {
+function story({ what, at, told, toldAs, recovered, left, how }: Incident) {
   const time = clockText(1000 * (performance.timeOrigin + at)).slice(0, 8);
   return (
     <>
@@ -165,7 +165,8 @@ function story({ what, at, told, toldAs, recovered, how }: Incident) {
           <span class="number">→ told after {lasting(told - at)}</span> ({toldAs})
         </>
       )}
-      {told === null && recovered === null && <span class="muted"> → nothing is wrong yet</span>}
+      {told === null && left === null && <span class="muted"> → nothing is wrong yet</span>}
+      {left !== null && <span class="muted"> → {how}</span>}
       {recovered !== null && (
         <>
           {" "}

@@ -159,7 +159,7 @@ const Line = memo(({ row, top, chosen, starred, spark, inTabs, market }: LinePro
       <button type="button" class="market" tabIndex={tabIndex} aria-current={chosen} onClick={() => market.select(row.instrument)}>
         <span class="name">
           <b>{symbol}</b>{" "}
-          <span class="venue">
+          <span class="venue" title={row.state === "live" ? undefined : row.state}>
             {venue}
             {row.state === "live" ? "" : ` · ${SHORT[row.state] ?? row.state}`}
           </span>
