@@ -112,9 +112,9 @@ class BookRecovery(GapRecovery):
         what came between. Returns False if not; the book then stands anywhere."""
         try:
             async with asyncio.timeout(self._options.look_back.within_s):
-                oldest = await self._oldest_snap(snap)
-                newest = await self._bus.last_stored(MD_LOG, self._gate.subject) if oldest else None
-                if oldest is None or newest is None:
+                newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
+                oldest = None if newest is None else await self._oldest_snap(snap, newest)
+                if newest is None or oldest is None:
                     return False
                 self._looks_back = True
                 self._looks_back = await self._read_from(oldest, snap, newest)
@@ -123,16 +123,17 @@ class BookRecovery(GapRecovery):
             self._looks_back = False
         return self._looks_back
 
-    async def _oldest_snap(self, snap: Stored) -> Stored | None:
-        """The oldest of the epoch that is read, if there is one before ``snap``."""
+    async def _oldest_snap(self, snap: Stored, newest: Stored) -> Stored | None:
+        """The oldest of the epoch that is read, before ``snap``, which the log reaches: one that is ahead of the log is a stranger's, and
+        behind it all of the log would count as known."""
         epoch, number = self._position()[0], 0
         for _ in range(STATE_HISTORY):
             stored = await self._bus.first_stored(MD_STATE, self._snap_subject, after=number)
             if stored is None or stored.stream_seq >= snap.stream_seq:
                 return None
             with contextlib.suppress(PayloadError):
-                found, _ = snap_number(stored.payload)
-                if found == epoch:
+                found, seq = snap_number(stored.payload)
+                if found == epoch and self._reaches(newest.payload, seq):
                     return stored
             number = stored.stream_seq
         return None

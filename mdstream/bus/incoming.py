@@ -192,7 +192,7 @@ class Incoming:
         if stored_s is None:
             self.go_on()
             self.core.await_number(status.book_seq or 0)
-        named = {self.book: status.book_seq, self.trades: status.trade_seq}
+        named = self._numbers(status)
         for gate, recovery in self.recoveries.items():
             recovery.name(named[gate])
             if stored_s is None and named[gate] is not None:
@@ -200,6 +200,9 @@ class Incoming:
             if gate.live and not recovery.reaches_named:
                 gate.close()
                 self.on_gap(gate, StateCode.GAP, f"the status names {recovery.named}")
+
+    def _numbers(self, status: StatusValue) -> dict[StreamGate, int | None]:
+        return {self.book: status.book_seq, self.trades: status.trade_seq}
 
     def _confirm(self, gate: StreamGate, recovery: GapRecovery, named: int) -> None:
         """Where a live status names the position, nothing is missing."""
@@ -320,6 +323,8 @@ class Incoming:
         self._next_statuses = {other: kept for other, kept in self._next_statuses.items() if other > epoch}
         if status is not None:
             self._freshness.told(status)
+            for gate, seq in self._numbers(status).items():
+                self.recoveries[gate].name(seq)
 
     def _wait_for_ref(self) -> None:
         self._waited_at = self._clock()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
+import pytest
+
 from mdstream.bus.looking_back import LookBackOptions
 
 
@@ -110,5 +113,34 @@ def test_a_snapshot_of_an_epoch_before_is_passed_over(run, market) -> None:
             _, model = await m.open()
             await m.equal(later, model)
             assert kept(model) == set(range(10, 21))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("strangers", [(500,), (500, 900), (500, 500)], ids=str)
+@pytest.mark.parametrize("says_numbers", [True, False])
+def test_an_old_snapshot_that_the_log_does_not_reach_is_passed_over(
+    run, market, strangers: tuple[int, ...], says_numbers: bool
+) -> None:
+    """A stranger's: all that the writer has published since would count as known, and its book be shown."""
+
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.update(10)
+            await writer.stored()
+            for number in strangers:
+                await writer.raw("snap", msgpack.packb([2, writer.epoch, number, 0, [1, 7], [2, 7]]))
+            for _ in range(2):
+                await writer.update(10)
+                await writer.snap()
+            if says_numbers:
+                await writer.status("trading", "", writer.seq, 0, 10**15)
+            await writer.update(5)
+            await writer.stored()
+            _, model = await m.open()
+            await m.equal(writer, model)
+            assert model.book_position() == (1, 35)
 
     run(scenario())
