@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import msgpack
@@ -304,5 +305,30 @@ def test_a_status_of_a_greater_epoch_asks_for_its_ref_and_bears_it_out(run, mark
             await m.until(lambda: reader.book_state is State.HALTED)
             assert State.LIVE not in [state for _, state, _ in model.states]
             assert not reader.bears_out(2, 1)
+
+    run(scenario())
+
+
+def test_a_status_before_its_epoch_begins_bears_no_stranger_out(run, market, caplog) -> None:
+    """The numbers that it names hold from the beginning of the epoch on."""
+
+    async def scenario() -> None:
+        async with market(log_lag_s=0.0) as m:
+            writer = m.writer()
+            await writer.announce()
+            await writer.update(3)
+            await writer.stored()
+            _, model = await m.open()
+            await m.equal(writer, model)
+            later = m.writer(epoch=2)
+            await later.status("trading", "", 0, 0, 10**15)
+            await m.in_step()
+            await later.announce()
+            await later.raw("snap", msgpack.packb([2, 2, 500, 0, [1, 7], [2, 7]]))
+            while "bears its number out" not in caplog.text:
+                assert model.book_position() <= (2, 0)
+                await asyncio.sleep(0.01)
+            await later.update(10)
+            await m.equal(later, model)
 
     run(scenario())
