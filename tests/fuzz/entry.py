@@ -164,6 +164,8 @@ USUAL = (
     b"GET /v1/stream HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nHost: "
 )
+ALLOWED = bytes(byte if byte in b"\t\n" or 32 <= byte < 127 else 33 + byte % 94 for byte in range(256))
+"""What stands for each byte in those values: whatever is not allowed there would keep a request out by itself."""
 
 
 def entry_seeds() -> Iterator[bytes]:
@@ -199,11 +201,10 @@ def answer_entry(data: bytes) -> None:
 
 
 def _named(values: bytes) -> bytes:
-    """The value of Host, then a line for each other header: the number of its name, and its value."""
+    """The value of Host, then a line for each other header: the number of its name, and its value. Of several with one name, the last."""
     host, *others = values.split(b"\n")
-    return b"\r\n".join(
-        [USUAL + host, *(NAMES[line[0] % len(NAMES)] + b": " + line[1:] for line in others if line)]
-    )
+    fields = {NAMES[line[0] % len(NAMES)]: line[1:].translate(ALLOWED) for line in others if line}
+    return b"\r\n".join([USUAL + host.translate(ALLOWED), *map(b": ".join, fields.items())])
 
 
 # ---- counting
