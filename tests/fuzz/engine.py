@@ -1,7 +1,7 @@
 """One fuzz target under libFuzzer: ``python -m fuzz.engine NAME --runs N [--seconds S] [--corpus DIR] [--report FILE]``.
 
-libFuzzer is the one that atheris brings. Compiled targets are called from C, without Python in between. Readers in Python are called
-through atheris, which instruments their modules. In a ``fuzz`` build what gcc reports of the compiled code guides the fuzzer too.
+libFuzzer is the one that atheris brings. Targets that are about compiled code are called from C, and in a ``fuzz`` build what gcc reports
+of that code guides the fuzzer. Readers in Python are called through atheris, which instruments their modules.
 """
 
 from __future__ import annotations
@@ -9,10 +9,15 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib
+import logging
 import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fuzz.targets import FuzzTarget
 
 INSTRUMENTED = (
     "mdstream.auth.entitlements",
@@ -70,8 +75,8 @@ def fuzz(name: str, arguments: list[str]) -> None:
     from fuzz.targets import TARGETS
 
     target = TARGETS[name]
-    if target.python is None:
-        fuzz_compiled(name, arguments)
+    if not target.is_reader:
+        fuzz_compiled(target, arguments)
     else:
         import atheris  # brings its own libFuzzer: a second one, loaded for all, would keep it from finding its target
 
@@ -79,14 +84,15 @@ def fuzz(name: str, arguments: list[str]) -> None:
         atheris.Fuzz()
 
 
-def fuzz_compiled(name: str, arguments: list[str]) -> None:
+def fuzz_compiled(target: FuzzTarget, arguments: list[str]) -> None:
     from doubles import fuzz_targets
 
     engine = ctypes.PyDLL(str(engine_path()), mode=ctypes.RTLD_GLOBAL)
     guided = lead_coverage(engine)
     how = "guided by the coverage of the core" if guided else "without coverage of the core"
-    print(f"{name}: {how}", flush=True)
-    drive(engine, fuzz_targets.entry(name), arguments)
+    print(f"{target.name}: {how}", flush=True)
+    logging.disable()  # what a target logs of each input would take most of its time
+    drive(engine, fuzz_targets.entry(target.name, target.python), arguments)
 
 
 def instrument() -> None:

@@ -41,7 +41,7 @@ class Result:
 
 
 def environment(target: FuzzTarget, release: Path | None) -> dict[str, str]:
-    if target.python is None or release is None:
+    if not target.is_reader or release is None:
         return os.environ | ({"PYTHONMALLOC": "malloc"} if target.guarded else {})
     # atheris instruments the reader itself: the coverage of the core would take the place of what it reports
     kept = {
@@ -55,12 +55,12 @@ def environment(target: FuzzTarget, release: Path | None) -> dict[str, str]:
 def fuzz(
     target: FuzzTarget, runs: int, seconds: int, patience_s: int, corpus: Path, release: Path | None
 ) -> Result:
-    count = runs if target.python is None else max(1, runs // SLOWER)
+    count = max(1, runs // SLOWER) if target.is_reader else runs
     began_s = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "fuzz.engine", target.name, "--runs", str(count), "--seconds", str(seconds), "--patience", str(patience_s),
          "--corpus", str(corpus)],
-        env=environment(target, release), cwd=release if target.python is not None else None,
+        env=environment(target, release), cwd=release if target.is_reader else None,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     )  # fmt: skip
     took_s = time.monotonic() - began_s

@@ -16,7 +16,7 @@ import msgpack
 
 from doubles import fuzz_targets
 from fuzz import entry, readers
-from support.websocket import BINARY, CLOSE, CONTINUATION, PING, TEXT, close_frame, frame
+from support.websocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_frame, frame
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 REGRESSIONS = Path(__file__).parent / "regressions"
@@ -29,9 +29,16 @@ class FuzzTarget:
     seeds: Callable[[], Iterator[bytes]]
     python: Callable[[bytes], None] | None = None
     """None: compiled, in ``doubles.fuzz_targets``."""
+    core: bool = False
+    """Whether a target in Python is about compiled code, whose coverage guides the fuzzer then, and not about a reader in Python."""
     longest: int = 512
     guarded: bool = False
     """Whether what it reads is a Python object: a sanitizer knows its end only if Python takes its memory from malloc, which is slower."""
+
+    @property
+    def is_reader(self) -> bool:
+        """Whether it is about code in Python, which atheris instruments."""
+        return self.python is not None and not self.core
 
     def run(self, data: bytes) -> None:
         if self.python is not None:
@@ -134,6 +141,81 @@ def nats_seeds() -> Iterator[bytes]:
     yield b"\x1fMSG a 8 0\r\n\r\nMSG b 7 r 2\r\nhi\r\n-ERR 'x'\r\nPONG\r\n"
 
 
+def receiver_seeds() -> Iterator[bytes]:
+    book = msgpack.packb([1, 1, 1, 1, 1, [5, 1], [6, 1]])
+    more = msgpack.packb([1, 1, 2, 2, 1, [4, 1], [7, 0]]) + msgpack.packb([1, 1, 3, 3, 1, [4, 2], []])
+    trades = msgpack.packb([3, 1, 1, 1, 5, 1, 1, "x"]) + msgpack.packb([3, 1, 2, 1, 5, 1, 1, 7])
+    long = msgpack.packb([1, 1, 4, 4, 2**50, [2**50, 2**50], [2**51, 2**51]])
+    snap = msgpack.packb([2, 1, 3, 1, [5, 1, 4, 2], [6, 1]])
+    for cuts in (3, 31):
+        yield bytes([cuts]) + b"".join(
+            b"MSG md.SIM.X.%s 7 %d\r\n%s\r\n" % (stream, len(payload), payload)
+            for stream, payload in (
+                (b"book", book),
+                (b"book", more),
+                (b"trade", trades),
+                (b"snap", snap),
+                (b"book", long),
+                (b"status", b""),
+            )
+        )
+
+
+def decimal_seeds() -> Iterator[bytes]:
+    """An exponent of -2, unless it must be another; text, Decimals, integers, levels; then such as are too long for Python's integers."""
+    for text in (
+        "64123.10",
+        "-0.05",
+        "90071992547409.91",
+        "-9007199254740991000",
+        "64123.105",
+        "\u0661.5",
+        "1e5",
+    ):
+        yield b"\x10\x00" + text.encode()
+        yield b"\x15\x01" + text.encode()
+    for text in ("1E-7", "-1.5E+3", "0E+9999", "NaN", "-Infinity", "1E+999999"):
+        yield b"\x0a\x01" + text.encode()
+    yield b"\x10\x00\xff"
+    yield b"\x10\x80" + b"10"
+    yield b"\x10\x81" + b"1" * 40
+    for number in (0, 64123, -1200, 2**53 - 1, -(2**63)):
+        yield b"\x0c\x02" + number.to_bytes(8, "little", signed=True)
+    yield b"\x10\xfe\x01"
+    for pairs in (
+        [["64123.10", "1.5"], ["64123", 2]],
+        [["1", "2", "3"]],
+        [[1.5, None]],
+        [["1"]],
+        {"12": 1},
+        [True, []],
+    ):
+        yield b"\x10\x17" + json.dumps(pairs).encode()
+
+
+def encoder_seeds() -> Iterator[bytes]:
+    kinds = {1: 0, 2: 1, 3: 2}
+    for payload in hexes(vectors("feed")):
+        if len(payload) < 250 and len(payload) > 1 and payload[1] in kinds:
+            yield bytes([kinds[payload[1]], 16, 10]) + payload
+    for trade_id in ('a"\\\n\x00\u20ac', -(2**63), 2**64 - 1):
+        yield b"\x02\x00\x24" + msgpack.packb([3, 1, 1, 1, -(2**53) + 1, 2**53 - 1, 2, trade_id])
+
+
+def session_seeds() -> Iterator[bytes]:
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    hello = (
+        frame(TEXT, b"hello")
+        + frame(PING, b"x")
+        + frame(TEXT, b"p", fin=False)
+        + frame(CONTINUATION, b"ause")
+    )
+    packed = frame(TEXT, bytes.fromhex("ca48cdc9c90700"), rsv=4)
+    for flags in range(16):
+        yield bytes([flags, 3]) + head + hello + frame(PONG) + close_frame(1000, b"bye")
+        yield bytes([flags, 7]) + head + packed + frame(BINARY, b"x" * 130) + frame(TEXT, b"\xff")
+
+
 def command_maps() -> Iterator[dict[str, Any]]:
     book = {"op": "subscribe", "channel": "book", "instruments": ["SIM:A", "SIM:B"]}
     yield book | {"id": 1, "depth": 20, "group": 5, "interval_ms": 100}
@@ -227,12 +309,16 @@ TARGETS: dict[str, FuzzTarget] = {
         FuzzTarget("upgrade_request", upgrade_seeds, guarded=True),
         FuzzTarget("duplicate_keys", key_seeds, guarded=True),
         FuzzTarget("nats_scanner", nats_seeds, longest=300),
+        FuzzTarget("receiver", receiver_seeds),
+        FuzzTarget("decimals", decimal_seeds, longest=128, guarded=True),
+        FuzzTarget("encoders", encoder_seeds, longest=256),
+        FuzzTarget("session", session_seeds),
+        FuzzTarget("entry", entry.entry_seeds, entry.answer_entry, core=True, guarded=True),
+        FuzzTarget("counted_clients", entry.count_seeds, entry.count_clients, core=True, longest=128),
         FuzzTarget("commands_json", json_seeds, readers.read_json_commands),
         FuzzTarget("commands_msgpack", msgpack_seeds, readers.read_msgpack_commands),
         FuzzTarget("extensions", extension_seeds, readers.read_extensions),
         FuzzTarget("upgrades", request_seeds, readers.answer_upgrade, longest=1024),
-        FuzzTarget("entry", entry.entry_seeds, entry.answer_entry, longest=1024),
-        FuzzTarget("counted_clients", entry.count_seeds, entry.count_clients, longest=256),
         FuzzTarget("admin_requests", request_seeds, readers.answer_admin, longest=1024),
         FuzzTarget("tokens", token_seeds, readers.read_token, longest=1024),
         FuzzTarget("claims", claim_seeds, readers.read_claim),

@@ -24,6 +24,10 @@ cdef enum Parsed:
 
 cdef enum:
     EXPONENT_LIMIT = 18
+    HUGE_BITS = 256             # beyond them an integer is out of range with any exponent
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_ASCII(str text)
 
 cdef int64_t NUMBER_LIMIT = model.MAX_NUMBER
 cdef array.array INTEGERS = array.array("q")
@@ -100,29 +104,32 @@ cdef int check_exponent(int exp) except -1:
 
 cdef int64_t from_text(str text, int exp) except? -1:
     cdef Py_ssize_t size
-    cdef const char* utf8 = PyUnicode_AsUTF8AndSize(text, &size)
+    cdef const char* ascii
     cdef int64_t number = 0
-    cdef Parsed parsed = parse(utf8, size, exp, &number)
+    cdef Parsed parsed
+    if not PyUnicode_IS_ASCII(text):    # what JSON can hold may not even have an encoding, such as half of a pair of surrogates
+        raise refusal(text, exp, NO_NUMBER)
+    ascii = PyUnicode_AsUTF8AndSize(text, &size)
+    parsed = parse(ascii, size, exp, &number)
     if parsed != PARSED:
         raise refusal(text, exp, parsed)
     return number
 
 
-cdef int64_t from_exact(object value, object coefficient, object digits, object shift, int exp) except? -1:
-    """coefficient (of `digits` digits) × 10^shift; a number that must be out of range is refused before it is computed."""
-    if coefficient == 0:
+cdef int64_t from_digits(object value, str digits, object shift, int exp) except? -1:
+    """digits × 10^shift; refused before it is computed where it must be: Python turns no more than some thousand digits into an integer."""
+    cdef str significant = digits.rstrip("0")
+    if not significant:
         return 0
-    if digits + shift > 16:
+    shift += len(digits) - len(significant)
+    if len(significant) + shift > 16:
         raise refusal(value, exp, TOO_BIG)
-    if shift >= 0:
-        coefficient *= 10**shift
-    else:
-        coefficient, rest = divmod(coefficient, 10 ** min(-shift, digits + 1))
-        if rest:
-            raise refusal(value, exp, TOO_FINE)
-    if coefficient > NUMBER_LIMIT:
+    if shift < 0:
+        raise refusal(value, exp, TOO_FINE)
+    number = int(significant) * 10**shift
+    if number > NUMBER_LIMIT:
         raise refusal(value, exp, TOO_BIG)
-    return coefficient
+    return number
 
 
 cdef int64_t from_decimal(object value, int exp) except? -1:
@@ -138,7 +145,7 @@ cdef int64_t from_decimal(object value, int exp) except? -1:
     if not value.is_finite():
         raise ValueError(f"{value!s} is not finite")
     sign, digits, exponent = value.as_tuple()
-    number = from_exact(value, int("".join(map(str, digits))), len(digits), exponent - exp, exp)
+    number = from_digits(value, "".join(map(str, digits)), exponent - exp, exp)
     return -number if sign else number
 
 
@@ -148,7 +155,9 @@ cdef int64_t from_int(object value, int exp) except? -1:
         number = value
         if abs(number) <= NUMBER_LIMIT // <int64_t>MDS_POW10[-exp]:
             return number * <int64_t>MDS_POW10[-exp]
-    number = from_exact(value, abs(value), len(str(abs(value))), -exp, exp)
+    if value.bit_length() > HUGE_BITS:
+        raise refusal(f"an integer of {value.bit_length()} bits", exp, TOO_BIG)
+    number = from_digits(value, str(abs(value)), -exp, exp)
     return -number if value < 0 else number
 
 

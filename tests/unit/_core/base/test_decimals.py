@@ -45,7 +45,7 @@ def test_ticks_of(text: str, exp: int, value: int) -> None:
         ),
         *(
             (text, -2, "is no decimal number")
-            for text in ("NaN", "Infinity", "1,5", "1.2.3", "\u0661", "1\x00")
+            for text in ("NaN", "Infinity", "1,5", "1.2.3", "\u0661", "1\x00", "1\ud800")
         ),
     ],
 )
@@ -62,6 +62,7 @@ def test_ticks_of_refuses(text: str, exp: int, message: str) -> None:
         (Decimal("1E-7"), -8, 10),
         (Decimal("-1.5E+3"), 2, -15),
         (Decimal("0E+9999"), -2, 0),
+        (Decimal("5" + "0" * 5_000 + "E-5000"), -2, 500),
         (64_123, -2, 6_412_300),
         (-1200, 2, -12),
         (np.int64(5), -2, 500),
@@ -88,6 +89,9 @@ def test_to_integer(value: Any, exp: int, integer: int) -> None:
         (Decimal("0.001"), ValueError, "not a multiple"),
         (2**53, ValueError, "out of range"),
         (10**100, ValueError, "out of range"),
+        pytest.param(10**5_000, ValueError, "an integer of 16610 bits is out of range", id="10**5000"),
+        (Decimal("1" * 5_000 + "E5"), ValueError, "out of range"),
+        (Decimal("1" * 5_000 + "E-5000"), ValueError, "not a multiple"),
     ],
 )
 def test_to_integer_refuses(value: Any, error: type[Exception], message: str) -> None:
