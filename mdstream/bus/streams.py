@@ -277,6 +277,8 @@ def explain(error: Exception, what: str) -> NoReturn:
 def _said(error: Exception) -> str:
     if isinstance(error, nats.js.errors.APIError):
         return error.description or "no answer"
+    if isinstance(error, nats.errors.ConnectionReconnectingError):
+        return "the connection to NATS was lost meanwhile"
     return str(error).removeprefix("nats: ") or "no answer"
 
 
