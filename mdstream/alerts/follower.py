@@ -330,8 +330,20 @@ class Follower:
                 for ref in decode_payload("ref", message.payload):
                     self._scales.setdefault(ref.epoch, ref.price_exp)
 
+    async def _newest_in_log(self) -> tuple[int, int] | None:
+        """Epoch and number of the newest update in the log; None if it has none that can be read."""
+        last = await self._sources.log.last(self._subject)
+        if last is None:
+            return None
+        with suppress(FeedError):
+            update = decode_payload("book", last.payload)[-1]
+            return update.epoch, update.last
+        return None
+
     async def _snaps(self) -> list[tuple[Numbered, SnapValue]]:
-        """Those that are stored and can be read, oldest first."""
+        """Those that are stored and can be read, oldest first. One that is ahead of the log is a stranger's: what the writer publishes
+        from then on would count as known."""
+        newest = await self._newest_in_log()
         found: list[tuple[Numbered, SnapValue]] = []
         has_more, at = True, 0
         while has_more:
@@ -340,7 +352,8 @@ class Follower:
                 at = message.seq
                 with suppress(FeedError):
                     snap = decode_payload("snap", message.payload)[-1]
-                    if snap.epoch in self._scales:
+                    is_ahead = newest is not None and snap.epoch == newest[0] and snap.seq > newest[1]
+                    if snap.epoch in self._scales and not is_ahead:
                         found.append((message, snap))
             has_more = batch.has_more and bool(batch.messages)
         return found

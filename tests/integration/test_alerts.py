@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgpack
 import msgspec
 import pytest
 
@@ -19,6 +20,7 @@ from mdstream.bus.alerts import (
     record_subject,
 )
 from mdstream.bus.map_streams import MD_MAPS
+from mdstream.bus.subjects import subject
 from mdstream.errors import BusError
 from mdstream.model import InstrumentId
 from support.alerts import (
@@ -154,6 +156,23 @@ def test_the_beginning_of_an_epoch_in_the_log_will_do_where_no_snapshot_reaches_
             async with AlertWatcher(bus, options()):
                 found = await until_told(bus, "alice", expected(market, {"k": value}))
                 assert len(found) == 10 and not any("late" in data for data in found)
+
+    run(scenario())
+
+
+def test_a_snapshot_that_the_log_does_not_reach_is_passed_over(run, nats_server) -> None:
+    async def scenario() -> None:
+        async with market_of(nats_server.url) as (bus, market):
+            await market.bid(101)
+            await market.snap()
+            stranger = [2, market.epoch, 500, 0, [200, 1], [300, 1]]
+            await bus.publish_acked(subject(market.instrument, "snap"), msgpack.packb(stranger))
+            value = value_of("crosses", "1.05")
+            await put(bus, "alice", {"k": value})
+            async with AlertWatcher(bus, options()):
+                await market.bid(106, 104)
+                found = await until_told(bus, "alice", expected(market, {"k": value}))
+                assert len(found) == 2
 
     run(scenario())
 

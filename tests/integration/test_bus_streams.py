@@ -177,7 +177,9 @@ def test_a_replay_left_early_leaves_nothing_on_the_server(run, nats_server) -> N
             await store(bus, BOOK, range(1000))
             async with contextlib.aclosing(bus.log(BOOK)) as log:
                 assert await anext(log) == b"0"
-            while await bus.jetstream.consumers_info(MD_LOG):  # the server deletes it a moment after it was told
+            while await bus.jetstream.consumers_info(
+                MD_LOG
+            ):  # the server deletes it a moment after it was told
                 await asyncio.sleep(0.01)
             assert await numbers(bus, BOOK) == list(range(1000))
 
