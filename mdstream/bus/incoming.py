@@ -93,6 +93,8 @@ class Incoming:
         """The greatest epoch of which anything came that has not begun, and when it last did."""
         self._waited_at = self._missed_at = NEVER
         """When a value came last that waits for its ``ref``; when a trade of an epoch that has not begun did."""
+        self._named_at = NEVER
+        """When a live ``status`` last named numbers."""
         self._logged_at: dict[StreamGate, float] = {}
 
     @property
@@ -192,6 +194,7 @@ class Incoming:
         if stored_s is None:
             self.go_on()
             self.core.await_number(status.book_seq or 0)
+            self._named_at = NEVER if status.book_seq is None else self._clock()
         named = self._numbers(status)
         for gate, recovery in self.recoveries.items():
             recovery.name(named[gate])
@@ -215,6 +218,17 @@ class Incoming:
             recovery.deny_ahead()
             if gate.open_if_complete():
                 self._owner.recovered(gate)
+
+    def suspect(self, epoch: int, seq: int, since_s: float) -> bool:
+        """Nobody can say whether the bus has this number: clients who have seen it wait, unless a live ``status`` has named one since."""
+        if epoch != self._epochs.current or self._named_at >= since_s:
+            return False
+        self.core.await_number(max(seq, self.recoveries[self.book].named))
+        return True
+
+    def clear(self) -> None:
+        """The bus has not what was suspected."""
+        self.core.await_number(self.recoveries[self.book].named)
 
     def expect(self, named: int, why: str) -> None:
         """The bus has a number of this epoch that the book has not reached."""

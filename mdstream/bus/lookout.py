@@ -40,6 +40,12 @@ class LookoutOwner(Protocol):
     def owe(self, named: int, wanted: int) -> None:
         """The bus has the number ``named`` of this epoch, which the book has not reached."""
 
+    def suspect(self, epoch: int, seq: int, since_s: float) -> bool:
+        """Nobody can say whether the bus has this number. False if a live ``status`` has said what there is since that time."""
+
+    def clear(self) -> None:
+        """The bus has answered, and has not what was suspected."""
+
 
 class Lookout:
     """Asks log and ``status`` for a while, once a second, however many clients want something."""
@@ -49,20 +55,24 @@ class Lookout:
         self._bus = bus
         self._clock = clock
         self._wanted = (0, 0)
-        self._until = 0.0
+        self._since = self._until = 0.0
+        self._suspects = False
 
     def want(self, epoch: int, seq: int) -> None:
         """A client was shown this number."""
         self._wanted = max(self._wanted, (epoch, seq))
-        self._until = self._clock() + LOOK_FOR_S
+        self._since = self._clock()
+        self._until = self._since + LOOK_FOR_S
 
     async def run(self) -> None:
-        """Ends when the wanted number is reached, or its time is up."""
+        """Ends when the wanted number is reached, or its time is up: while JetStream cannot be asked, it is not."""
         while self._clock() < self._until and self._owner.book_position < self._wanted:
             try:
                 await self._look()
             except BusError as error:
                 logger.debug("%s: what is wanted cannot be looked for: %s", self._owner.instrument, error)
+                if self._owner.suspect(*self._wanted, self._since):
+                    self._suspects, self._until = True, self._clock() + LOOK_FOR_S
             await asyncio.sleep(LOOK_EVERY_S)
         self._wanted = (0, 0)
 
@@ -83,6 +93,9 @@ class Lookout:
             named = max(named, status.book_seq or 0)
         if named > seq:
             owner.owe(named, self._wanted[1])
+        elif self._suspects:
+            owner.clear()
+        self._suspects = False
 
 
 def _numbers(stored: Stored | None) -> list[tuple[int, int, int]]:

@@ -279,3 +279,11 @@ class InstrumentReader:
     def owe(self, named: int, wanted: int) -> None:
         """The bus has a number of this epoch that the book has not reached."""
         self._incoming.expect(named, f"a client was shown {wanted}, and the bus has {named}")
+
+    def suspect(self, epoch: int, seq: int, since_s: float) -> bool:
+        """Nobody can say whether the bus has this number."""
+        return self._incoming.suspect(epoch, seq, since_s)
+
+    def clear(self) -> None:
+        """The bus has not what was suspected."""
+        self._incoming.clear()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Any
 
 import msgpack
 import pytest
 
+from mdstream.errors import BusUnavailable
 from mdstream.model import State, StateCode
 
 NOW_US = time.time_ns() // 1000
@@ -330,5 +333,43 @@ def test_a_status_before_its_epoch_begins_bears_no_stranger_out(run, market, cap
                 await asyncio.sleep(0.01)
             await later.update(10)
             await m.equal(later, model)
+
+    run(scenario())
+
+
+def test_while_jetstream_cannot_be_asked_nobody_is_taken_back(run, market, monkeypatch) -> None:
+    """Who resumed ahead waits until it answers, or until a live status says what there is."""
+    monkeypatch.setattr("mdstream.bus.lookout.LOOK_EVERY_S", 0.01)
+
+    def awaited(model: Any) -> int:
+        return model.awaited if hasattr(model, "awaited") else model._core.awaited
+
+    async def until(condition: Callable[[], bool]) -> None:
+        while not condition():
+            await asyncio.sleep(0.01)
+
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            reader, model = await opened(m, writer)
+            ask = m.reading.last_stored
+
+            async def away(stream: str, subject: str) -> Any:
+                raise BusUnavailable("JetStream does not answer")
+
+            m.reading.last_stored = away
+            reader.look_for(1, 999)
+            await until(lambda: awaited(model) == 999)
+            m.reading.last_stored = ask
+            await until(lambda: awaited(model) < 999)
+
+            m.reading.last_stored = away
+            reader.look_for(1, 999)
+            await until(lambda: awaited(model) == 999)
+            await writer.status("trading", "", writer.seq, 0, 10**15)
+            await until(lambda: awaited(model) == writer.seq)
+            await asyncio.sleep(0.05)  # it is asked again meanwhile
+            assert awaited(model) == writer.seq
+            m.reading.last_stored = ask
 
     run(scenario())
