@@ -15,7 +15,7 @@ def test_the_page_says_who_sends_and_what_became_of_it() -> None:
         is_active=True,
         hooks=(crm, audit),
         counters=counters,
-        work=Counter({"restarts": 1}),
+        restarts=Counter({"restarts": 1}),
         lanes=(SimpleNamespace(hook=crm, stream="MD_EVENTS", behind=5),),
     )
     registry = CollectorRegistry(auto_describe=False)
