@@ -99,7 +99,7 @@ def _configs() -> tuple[GatewayConfig, ...]:
 
 
 class _Way:
-    """Both ways in, of gateways with the same configuration. Whoever came is gone before the next one comes."""
+    """Both ways in, of gateways with the same configuration. Each client is gone before the next one comes."""
 
     def __init__(self, config: GatewayConfig, asks: bool) -> None:
         self.asks = asks

@@ -352,9 +352,11 @@ def test_while_jetstream_cannot_be_asked_nobody_is_taken_back(run, market, monke
         async with market() as m:
             writer = m.writer()
             reader, model = await opened(m, writer)
-            ask = m.reading.last_stored
+            ask, asked = m.reading.last_stored, 0
 
             async def away(stream: str, subject: str) -> Any:
+                nonlocal asked
+                asked += 1
                 raise BusUnavailable("JetStream does not answer")
 
             m.reading.last_stored = away
@@ -368,7 +370,8 @@ def test_while_jetstream_cannot_be_asked_nobody_is_taken_back(run, market, monke
             await until(lambda: awaited(model) == 999)
             await writer.status("trading", "", writer.seq, 0, 10**15)
             await until(lambda: awaited(model) == writer.seq)
-            await asyncio.sleep(0.05)  # it is asked again meanwhile
+            enough = asked + 3
+            await until(lambda: asked >= enough)
             assert awaited(model) == writer.seq
             m.reading.last_stored = ask
 
