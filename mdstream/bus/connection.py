@@ -247,6 +247,11 @@ class Bus:
         cluster = (await self._stream_info(stream)).get("cluster")
         return cluster is None or bool(cluster.get("leader"))
 
+    async def is_in_touch(self, stream: str) -> bool:
+        """Whether a stream's leader hears enough of the others to be their leader still: cut off, it would go on answering for ten
+        seconds. Raises BusError, BusUnavailable."""
+        return streams.is_in_touch(await self._stream_info(stream))
+
     async def stored_s(self, stream: str, stored: StoredAt) -> float:
         """How long ago a message was stored, by the server's own clock. Raises BusError, BusUnavailable."""
         now = time.monotonic()

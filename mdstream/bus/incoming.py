@@ -93,6 +93,8 @@ class Incoming:
         """The greatest epoch of which anything came that has not begun, and when it last did."""
         self._waited_at = self._missed_at = NEVER
         """When a value came last that waits for its ``ref``; when a trade of an epoch that has not begun did."""
+        self._suspected = 0
+        """A greater epoch of which nobody can say whether the bus has it; 0: none."""
         self._named_at = NEVER
         """When a live ``status`` last named numbers."""
         self._logged_at: dict[StreamGate, float] = {}
@@ -123,11 +125,14 @@ class Incoming:
         return self.core.book_position() if stream == "book" else self.core.trade_position()
 
     def bears_out(self, epoch: int, seq: int) -> bool:
-        """Whether the bus has a number of the book that is not reached here: of a greater epoch, anything of it."""
+        """Whether the bus has, or nobody can say whether it has, a number of the book that is not reached here: of a greater epoch,
+        anything of it."""
         if not self.is_open or self.position("book") >= (epoch, seq):
             return False
         if epoch == self._epochs.current:
             return self.recoveries[self.book].named >= seq
+        if self._suspected >= epoch:
+            return True
         return self._sighted >= epoch and self._clock() - self._sighted_at <= SIGHTED_S
 
     # ---- streams without numbers
@@ -194,7 +199,9 @@ class Incoming:
         if stored_s is None:
             self.go_on()
             self.core.await_number(status.book_seq or 0)
-            self._named_at = NEVER if status.book_seq is None else self._clock()
+            self._named_at = NEVER
+            if status.book_seq is not None:
+                self._named_at, self._suspected = self._clock(), 0
         named = self._numbers(status)
         for gate, recovery in self.recoveries.items():
             recovery.name(named[gate])
@@ -221,13 +228,17 @@ class Incoming:
 
     def suspect(self, epoch: int, seq: int, since_s: float) -> bool:
         """Nobody can say whether the bus has this number: clients who have seen it wait, unless a live ``status`` has named one since."""
-        if epoch != self._epochs.current or self._named_at >= since_s:
+        if epoch < self._epochs.current or self._named_at >= since_s:
             return False
-        self.core.await_number(max(seq, self.recoveries[self.book].named))
+        if epoch > self._epochs.current:
+            self._suspected = epoch
+        else:
+            self.core.await_number(max(seq, self.recoveries[self.book].named))
         return True
 
     def clear(self) -> None:
         """The bus has not what was suspected."""
+        self._suspected = 0
         self.core.await_number(self.recoveries[self.book].named)
 
     def expect(self, named: int, why: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from mdstream._core.codec.feed_decoder import StatusValue, decode_payload
 from mdstream.bus.payloads import numbers
 from mdstream.bus.streams import MD_LOG, MD_STATE, Stored
 from mdstream.bus.subjects import subject
-from mdstream.errors import BusError, FeedError
+from mdstream.errors import BusError, BusUnavailable, FeedError
 from mdstream.model import InstrumentId
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_FOR_S = 2.0
 LOOK_EVERY_S = 1.0
+ANSWER_S = 1.0
+"""Later than this, nobody can say: clients must be held before their two seconds are over."""
 
 
 class LookoutOwner(Protocol):
@@ -64,12 +66,22 @@ class Lookout:
         self._since = self._clock()
         self._until = self._since + LOOK_FOR_S
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether something is wanted and neither reached nor given up."""
+        return self._owner.book_position < self._wanted
+
+    def begin_again(self) -> None:
+        """NATS was away; nothing was answered."""
+        self.want(*self._wanted)
+
     async def run(self) -> None:
         """Ends when the wanted number is reached, or its time is up: while JetStream cannot be asked, it is not."""
-        while self._clock() < self._until and self._owner.book_position < self._wanted:
+        while self._clock() < self._until and self.is_looking:
             try:
-                await self._look()
-            except BusError as error:
+                async with asyncio.timeout(ANSWER_S):
+                    await self._look()
+            except (BusError, TimeoutError) as error:
                 logger.debug("%s: what is wanted cannot be looked for: %s", self._owner.instrument, error)
                 if self._owner.suspect(*self._wanted, self._since):
                     self._suspects, self._until = True, self._clock() + LOOK_FOR_S
@@ -77,10 +89,21 @@ class Lookout:
         self._wanted = (0, 0)
 
     async def _look(self) -> None:
+        """Raises BusError where nobody can say what is stored."""
+        # Any replica answers the first question. It may lag behind, so what it has not may still be there.
+        if not await self._finds(self._bus.last_stored) and not await self._finds(self._bus.newest_stored):
+            if not await self._bus.is_in_touch(MD_LOG):
+                raise BusUnavailable(f"the leader of {MD_LOG} has lost the other servers")
+            if self._suspects:
+                self._owner.clear()
+        self._suspects = False
+
+    async def _finds(self, ask: Callable[[str, str], Awaitable[Stored | None]]) -> bool:
+        """Whether something is stored that the book has not reached; it is handed on."""
         owner = self._owner
-        newest = await self._bus.last_stored(MD_LOG, subject(owner.instrument, "book"))
-        stored = await self._bus.last_stored(MD_STATE, subject(owner.instrument, "status"))
-        status = _status(stored)
+        newest = await ask(MD_LOG, subject(owner.instrument, "book"))
+        stored = await ask(MD_STATE, subject(owner.instrument, "status"))
+        before, status = owner.book_position, _status(stored)
         if stored is not None and status is not None and status.epoch > owner.book_position[0]:
             owner.meet_status(stored.payload, await self._bus.stored_s(MD_STATE, stored))
         epoch, seq = owner.book_position
@@ -93,9 +116,7 @@ class Lookout:
             named = max(named, status.book_seq or 0)
         if named > seq:
             owner.owe(named, self._wanted[1])
-        elif self._suspects:
-            owner.clear()
-        self._suspects = False
+        return named > seq or owner.book_position > before
 
 
 def _numbers(stored: Stored | None) -> list[tuple[int, int, int]]:

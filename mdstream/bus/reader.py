@@ -161,6 +161,9 @@ class InstrumentReader:
         if not self._incoming.is_open:
             return  # still opening: the failing requests tell the caller
         self._run("refresh", self._refresh())
+        if self._lookout.is_looking:
+            self._lookout.begin_again()
+            self._run("look for", self._lookout.run())
         for gate, stream in self._gates.items():
             gate.close(complete=False)  # a snapshot in the old connection's last bytes may have made it live
             if stream not in self._telling.reasons:

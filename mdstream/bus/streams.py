@@ -71,6 +71,9 @@ DEMAND_KEPT_S: Final = 3_600.0
 DEMAND_MAX_BYTES: Final = 16 * 1024 * 1024
 LEASES_MAX_BYTES: Final = 64 * 1024 * 1024
 
+HEARD_NS: Final = 2_000_000_000
+"""A replica whose leader has not heard it for longer has missed a heartbeat: the servers send one a second."""
+
 NAME_IN_USE = 10058
 STREAM_NOT_FOUND = 10059
 SUBJECTS_OVERLAP = 10065
@@ -230,6 +233,13 @@ async def info(js: JetStreamContext, stream: str) -> dict[str, Any]:
     """The whole answer to a question about a stream, as the server gave it. Raises nats.errors.Error."""
     answer: dict[str, Any] = await js._api_request(f"{js._prefix}.STREAM.INFO.{stream}", timeout=js._timeout)
     return answer
+
+
+def is_in_touch(info: dict[str, Any]) -> bool:
+    """Whether a stream's leader, whose answer this is, has heard most of its replicas lately."""
+    replicas = (info.get("cluster") or {}).get("replicas") or []
+    heard = 1 + sum(replica["active"] <= HEARD_NS and not replica.get("offline") for replica in replicas)
+    return 2 * heard > 1 + len(replicas)
 
 
 def created_us(info: dict[str, Any]) -> int:

@@ -243,6 +243,33 @@ def test_a_stream_with_fewer_copies_than_wanted_is_named(run, caplog) -> None:
     run(scenario())
 
 
+def test_a_leader_that_has_lost_the_others_is_known(run) -> None:
+    """It goes on answering for ten seconds."""
+
+    async def scenario() -> None:
+        servers = await start_cluster()
+        names = {f"truth-{number}": server for number, server in enumerate(servers)}
+        try:
+            async with await connect(servers[0].url) as bus:
+                info = await bus.jetstream.stream_info(MD_LOG)
+                leader = names.pop(info.cluster.leader)
+            async with await connect(leader.url) as bus:
+                while not await bus.is_in_touch(MD_LOG):
+                    await asyncio.sleep(0.05)
+                for other in names.values():
+                    other.pause()
+                while await bus.is_in_touch(MD_LOG):
+                    await asyncio.sleep(0.05)
+                assert await bus.newest_stored(MD_LOG, BOOK) is None
+        finally:
+            for server in names.values():
+                server.resume_process()
+            for server in servers:
+                await server.stop()
+
+    run(scenario())
+
+
 def test_copies_need_a_cluster(run, nats_server) -> None:
     async def scenario() -> None:
         options = BusOptions((nats_server.url,), streams=StreamOptions(replicas=3))

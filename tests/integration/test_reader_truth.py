@@ -34,6 +34,12 @@ def codes(model, stream: str = "book") -> list[StateCode | None]:
     return [code for name, code, _ in model.codes if name == stream]
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """For what changes without a call of the model."""
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
 def counts(m) -> dict[str, int]:
     return {str(reason): count for reason, count in m.readers.stats.refusals.counts.items() if count}
 
@@ -344,10 +350,6 @@ def test_while_jetstream_cannot_be_asked_nobody_is_taken_back(run, market, monke
     def awaited(model: Any) -> int:
         return model.awaited if hasattr(model, "awaited") else model._core.awaited
 
-    async def until(condition: Callable[[], bool]) -> None:
-        while not condition():
-            await asyncio.sleep(0.01)
-
     async def scenario() -> None:
         async with market() as m:
             writer = m.writer()
@@ -373,6 +375,32 @@ def test_while_jetstream_cannot_be_asked_nobody_is_taken_back(run, market, monke
             enough = asked + 3
             await until(lambda: asked >= enough)
             assert awaited(model) == writer.seq
+
+            reader.look_for(2, 5)
+            await until(lambda: reader.bears_out(2, 5))
             m.reading.last_stored = ask
+            await until(lambda: not reader.bears_out(2, 5))
+
+    run(scenario())
+
+
+def test_what_was_looked_for_when_nats_was_lost_is_looked_for_again(run, market, monkeypatch) -> None:
+    monkeypatch.setattr("mdstream.bus.lookout.LOOK_EVERY_S", 0.01)
+
+    async def scenario() -> None:
+        async with market() as m:
+            reader, _ = await opened(m, m.writer())
+            ask = m.reading.last_stored
+
+            async def away(stream: str, subject: str) -> Any:
+                raise BusUnavailable("JetStream does not answer")
+
+            m.reading.last_stored = away
+            reader.look_for(2, 5)
+            await until(lambda: reader.bears_out(2, 5))
+            reader.disconnected()
+            m.reading.last_stored = ask
+            reader.reconnected()
+            await until(lambda: not reader.bears_out(2, 5))
 
     run(scenario())

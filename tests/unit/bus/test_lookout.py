@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgpack
 import pytest
 
-from mdstream.bus import lookout
+from mdstream.bus import MD_LOG, lookout
 from mdstream.bus.lookout import Lookout
+from mdstream.bus.streams import Stored
 from mdstream.errors import BusUnavailable
 from mdstream.model import InstrumentId
 
@@ -47,17 +49,53 @@ class Bus:
         self._clock, self._answers_at = clock, answers_at
         self.asked = 0
 
-    async def last_stored(self, stream: str, subject: str) -> None:
+    async def last_stored(self, stream: str, subject: str) -> Stored | None:
         self.asked += 1
         self._clock[0] += 0.75
         if self._clock[0] < self._answers_at:
-            raise BusUnavailable("no answer")
+            await self.fail()
+        return None
+
+    async def newest_stored(self, stream: str, subject: str) -> Stored | None:
+        return None
+
+    async def is_in_touch(self, stream: str) -> bool:
+        return True
+
+    async def fail(self) -> None:
+        raise BusUnavailable("no answer")
 
 
-def looked(answers_at: float, *, denied: bool = False) -> tuple[Owner, Bus, float]:
+class Silent(Bus):
+    """Until it may answer, questions are lost."""
+
+    async def fail(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Lagging(Bus):
+    """The leader alone has number 50 of the log."""
+
+    async def newest_stored(self, stream: str, subject: str) -> Stored | None:
+        return Stored(msgpack.packb([1, 1, 50, 50, 1, [], []]), 1, 1) if stream == MD_LOG else None
+
+
+class CutOff(Bus):
+    """Its leader hears nobody until it may answer."""
+
+    async def last_stored(self, stream: str, subject: str) -> Stored | None:
+        self._clock[0] += 0.75
+        return None
+
+    async def is_in_touch(self, stream: str) -> bool:
+        self.asked += 1
+        return self._clock[0] >= self._answers_at
+
+
+def looked(answers_at: float, *, denied: bool = False, kind: type[Bus] = Bus) -> tuple[Owner, Bus, float]:
     clock, owner = [0.0], Owner()
     owner.denied = denied
-    bus = Bus(clock, answers_at)
+    bus = kind(clock, answers_at)
     looking = Lookout(owner, bus, lambda: clock[0])  # type: ignore[arg-type]
     looking.want(1, 99)
     asyncio.run(looking.run())
@@ -67,10 +105,12 @@ def looked(answers_at: float, *, denied: bool = False) -> tuple[Owner, Bus, floa
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookout, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(lookout, "ANSWER_S", 0.001)
 
 
-def test_it_is_asked_until_there_is_an_answer_and_clients_wait_so_long() -> None:
-    owner, _, ended_s = looked(answers_at=30.0)
+@pytest.mark.parametrize("kind", [Bus, Silent, CutOff])
+def test_it_is_asked_until_there_is_an_answer_and_clients_wait_so_long(kind: type[Bus]) -> None:
+    owner, _, ended_s = looked(answers_at=30.0, kind=kind)
     assert owner.said[0] == ("suspect", 1, 99, 0.0)
     assert owner.said.count("clear") == 1 and owner.said[-1] == "clear"
     assert 30.0 <= ended_s < 35.0
@@ -84,3 +124,8 @@ def test_an_answer_ends_it_after_its_time_as_ever() -> None:
 def test_where_a_live_status_has_said_what_there_is_nobody_waits_longer() -> None:
     owner, _, ended_s = looked(answers_at=30.0, denied=True)
     assert "clear" not in owner.said and ended_s < 4.0
+
+
+def test_what_a_lagging_replica_has_not_is_asked_of_the_leader() -> None:
+    owner, _, _ = looked(answers_at=0.0, kind=Lagging)
+    assert owner.said[0] == ("owe", 50, 99) and "clear" not in owner.said
