@@ -192,7 +192,7 @@ class Reader:
 
     def _subscribe(self) -> None:
         command: Message = {"op": "subscribe", "channel": self.channel, "instruments": [self.truth.name]}
-        have = self.position if self.channel == "book" else self.trade if self.channel == "trades" else None
+        have = self.trade if self.channel == "trades" else self.position
         if have is not None:
             command["resume"] = {self.truth.name: list(have)}
         self._say(command | self._fields)
