@@ -25,10 +25,10 @@ from mdstream.alerts.tracks import BookTrack
 from mdstream.alerts.watched import Watched
 from mdstream.bus import Bus, subject
 from mdstream.bus import connect as connect_bus
-from mdstream.bus.direct import Numbered
 from mdstream.bus.embedded import EmbeddedNats
 from mdstream.bus.map_streams import MAPS
 from mdstream.bus.maps import ensure_maps, put_change
+from mdstream.bus.stored_message import Numbered
 from mdstream.bus.topic_streams import TopicStreamOptions, ensure_events
 from mdstream.client import Event, connect
 from mdstream.maps import Change

@@ -20,9 +20,9 @@ import uvloop
 
 from mdstream._core.codec.feed_encoder import pack_book, pack_snap
 from mdstream._core.fanout.hub import Hub
-from mdstream.bus.direct import Numbered
 from mdstream.bus.embedded import EmbeddedNats
 from mdstream.bus.events import Event, encode_event
+from mdstream.bus.stored_message import Numbered
 from mdstream.client import connect
 from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.gateway.event_log import EventLog, TotalBytes

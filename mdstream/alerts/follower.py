@@ -19,7 +19,8 @@ from mdstream.alerts.tracks import BookTrack, Outcome, Track, TradeTrack
 from mdstream.alerts.watched import Crossing, Watched
 from mdstream.bus import Bus, subject
 from mdstream.bus.alerts import Place, place_subject, put_place, read_place
-from mdstream.bus.direct import DirectReader, Numbered
+from mdstream.bus.direct import DirectReader
+from mdstream.bus.stored_message import Numbered
 from mdstream.errors import FeedError
 from mdstream.model import InstrumentId
 

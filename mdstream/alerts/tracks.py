@@ -19,7 +19,7 @@ from mdstream.alert import AlertState, is_over, side_of
 from mdstream.alerts.levels import Levels
 from mdstream.alerts.watched import Crossing, Seen, Watched
 from mdstream.bus.alerts import Place
-from mdstream.bus.direct import Numbered
+from mdstream.bus.stored_message import Numbered
 from mdstream.errors import FeedError
 
 RECENT: Final = 2_048

@@ -33,7 +33,7 @@ from nats.aio.transport import TcpTransport
 from mdstream._core.fanout.flush_scheduler import FlushScheduler
 from mdstream._core.ingest.nats_tap import NatsTap
 from mdstream._core.ingest.receiver import Handlers
-from mdstream.bus._requests import NO_RESPONDERS, Requests, headers_of
+from mdstream.bus._requests import NO_RESPONDERS, Answer, Requests, headers_of
 from mdstream.bus._tap import socket_of, tap, why_not_tapped
 from mdstream.bus.denied import denial_in
 
@@ -212,21 +212,26 @@ class TapClient(Client):
         headers: dict[str, Any] | None = None,
     ) -> Msg:
         """As nats-py's. Raises DeniedError at once where the server does not let us ask."""
-        requests = self._requests
-        if not requests.inbox:
-            requests.inbox = self.new_inbox()
-            await self.tap(f"{requests.inbox}.*", requests.hear)
-        with requests.ask(subject) as (reply, answer):
-            try:
-                async with asyncio.timeout(timeout):
-                    await self.publish(subject, payload, reply=reply, headers=headers)
-                    found = await answer
-            except TimeoutError:
-                raise errors.TimeoutError from None
+        found = await self.ask(subject, payload, within_s=timeout, headers=headers)
         known = None if found.headers is None else headers_of(found.headers)
         if known is not None and known.get("Status") == NO_RESPONDERS:
             raise errors.NoRespondersError
         return Msg(self, found.subject.decode(), found.reply.decode(), found.payload, known)
+
+    async def ask(
+        self, subject: str, payload: bytes = b"", *, within_s: float, headers: dict[str, Any] | None = None
+    ) -> Answer:
+        """As ``request``, but the answer is as it came: the status of its header was not looked at."""
+        requests = self._requests
+        if not requests.inbox:
+            requests.inbox = self.new_inbox()
+            await self.tap(f"{requests.inbox}.*", requests.hear)
+        number, answer = requests.ask(subject, within_s)
+        try:
+            await self.publish(subject, payload, reply=requests.reply_to(number), headers=headers)
+            return await answer
+        finally:
+            requests.close(number)
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._taps.pop(sid, None)

@@ -7,9 +7,10 @@ that opens asks eight questions, and half of its time was theirs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import NamedTuple
+
+from nats import errors
 
 from mdstream.bus.denied import PUBLISH, Denial, DeniedError
 
@@ -29,6 +30,7 @@ class Answer(NamedTuple):
 class _Question(NamedTuple):
     subject: str
     answer: asyncio.Future[Answer]
+    deadline: asyncio.TimerHandle
 
 
 class Requests:
@@ -40,17 +42,23 @@ class Requests:
         self._number = 0
         self._open: dict[int, _Question] = {}
 
-    @contextmanager
-    def ask(self, subject: str) -> Iterator[tuple[str, asyncio.Future[Answer]]]:
-        """Where the answer to one question must be sent, and the answer."""
+    def ask(self, subject: str, within_s: float) -> tuple[int, asyncio.Future[Answer]]:
+        """The number of a question, which ``close`` must end, and its answer: nats.errors.TimeoutError if there is none in time."""
         self._number += 1
-        number, answer = self._number, asyncio.get_running_loop().create_future()
-        self._open[number] = _Question(subject, answer)
-        try:
-            yield f"{self.inbox}.{number}", answer
-        finally:
-            del self._open[number]
-            answer.cancel()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        deadline = loop.call_later(within_s, _refuse, answer, errors.TimeoutError())
+        self._open[self._number] = _Question(subject, answer, deadline)
+        return self._number, answer
+
+    def close(self, number: int) -> None:
+        question = self._open.pop(number)
+        question.deadline.cancel()
+        question.answer.cancel()
+
+    def reply_to(self, number: int) -> str:
+        """Where the answer to a question must be sent."""
+        return f"{self.inbox}.{number}"
 
     def hear(self, subject: bytes, reply: bytes, payload: bytes, headers: bytes | None) -> None:
         """Call for each message to the inbox. What nobody has asked, or asks no longer, is dropped."""
@@ -62,19 +70,19 @@ class Requests:
     def fail(self, error: Exception) -> None:
         """Ends all that wait."""
         for question in self._open.values():
-            _refuse(question, error)
+            _refuse(question.answer, error)
 
     def deny(self, denial: Denial) -> None:
         """Ends those that the server has not let through: nobody will answer them."""
         if denial.do == PUBLISH:
             for question in self._open.values():
                 if question.subject.lower() == denial.subject:
-                    _refuse(question, DeniedError(denial))
+                    _refuse(question.answer, DeniedError(denial))
 
 
-def _refuse(question: _Question, error: Exception) -> None:
-    if not question.answer.done():
-        question.answer.set_exception(error)
+def _refuse(answer: asyncio.Future[Answer], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
 
 
 def headers_of(block: bytes) -> dict[str, str]:

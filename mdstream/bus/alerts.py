@@ -19,7 +19,7 @@ from nats.js import api
 
 from mdstream.alert import EVENT, SENDER
 from mdstream.bus import streams
-from mdstream.bus.direct import DirectReader, Numbered
+from mdstream.bus.direct import DirectReader
 from mdstream.bus.events import (
     Event,
     check_event,
@@ -30,6 +30,7 @@ from mdstream.bus.events import (
 )
 from mdstream.bus.map_streams import MD_MAPS, purge
 from mdstream.bus.options import StreamOptions
+from mdstream.bus.stored_message import Numbered
 from mdstream.bus.subjects import encode_token
 from mdstream.bus.topic_streams import MD_EVENTS
 from mdstream.errors import BusUnavailable, PayloadError

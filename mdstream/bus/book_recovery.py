@@ -9,7 +9,7 @@ import logging
 from mdstream.bus.gap_recovery import GapRecovery, InstrumentCore, RecoveryContext, RecoveryOwner
 from mdstream.bus.gate import ACCEPTED, NOTHING, StreamGate
 from mdstream.bus.payloads import snap_number
-from mdstream.bus.streams import MD_LOG, MD_STATE, STATE_HISTORY, Stored
+from mdstream.bus.streams import MD_STATE, STATE_HISTORY, Stored
 from mdstream.errors import BusError, FeedError, PayloadError
 
 logger = logging.getLogger(__name__)
@@ -78,9 +78,8 @@ class BookRecovery(GapRecovery):
     async def _recover_by_log(self, *, log_may_lag: bool) -> bool:
         gate = self._gate
         snap = await self._stored_snap()
-        if not self._opened:
-            await self._start(snap)
-        complete = self._dead_end != self._position() and await self._apply_log(gate.complete_us)
+        newest = None if self._opened else await self._start(snap)
+        complete = self._dead_end != self._position() and await self._apply_log(gate.complete_us, newest)
         if gate.live or (complete and not self._lacks(snap) and gate.open_if_complete()):
             return True
         if complete and log_may_lag:
@@ -100,19 +99,37 @@ class BookRecovery(GapRecovery):
         snap = await self._bus.last_stored(MD_STATE, self._snap_subject)
         return snap if snap is not None and self._owner.admit_snap(snap.payload) else None
 
-    async def _start(self, snap: Stored | None) -> None:
+    async def _start(self, snap: Stored | None) -> Stored | None:
         """Opens a book, from its oldest snapshot, from its first update or from the newest snapshot. Nothing of it was shown before,
-        so it may go back here, unless a live snapshot was loaded meanwhile."""
-        if snap is not None and not await self._start_in_the_past(snap):
-            await self._start_late(snap)
+        so it may go back here, unless a live snapshot was loaded meanwhile. Returns the newest of the log, if it was asked for just now."""
+        newest = None if snap is None else await self._newest()
+        read_more = snap is not None and not self._start_at_only_update(snap, newest)
+        if snap is not None and read_more and not await self._start_in_the_past(snap, newest):
+            await self._start_late(snap, newest)
         self._opened = True
+        return None if read_more else newest
 
-    async def _start_in_the_past(self, snap: Stored) -> bool:
+    def _start_at_only_update(self, snap: Stored, newest: Stored | None) -> bool:
+        """Opens a book whose log has its first update alone, which need not be asked for again. Returns False if it has more, or does not
+        lead to what the snapshot says."""
+        if newest is None or not any(first == 1 for first, _ in self._numbers(newest.payload)):
+            return False
+        if self._gate.live or self._gate.apply(newest.payload) not in (*ACCEPTED, NOTHING):
+            return False
+        return self._leads_to(snap, newest)
+
+    def _leads_to(self, snap: Stored, newest: Stored) -> bool:
+        """Whether what was read of the log, up to ``newest``, led to what the snapshot says: then nothing is missing."""
+        if not self._agrees(snap.payload):
+            return False
+        self._gate.complete_us = newest.stored_us
+        return True
+
+    async def _start_in_the_past(self, snap: Stored, newest: Stored | None) -> bool:
         """Begins at the oldest snapshot that is kept, if the log leads from there to what the newest says: then clients can resume at
         what came between. Returns False if not; the book then stands anywhere."""
         try:
             async with asyncio.timeout(self._options.look_back.within_s):
-                newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
                 oldest = None if newest is None else await self._oldest_snap(snap, newest)
                 if newest is None or oldest is None:
                     return False
@@ -154,29 +171,24 @@ class BookRecovery(GapRecovery):
         await self._note_age("snap", MD_STATE, snap)
         return True
 
-    async def _start_late(self, snap: Stored) -> None:
+    async def _start_late(self, snap: Stored, newest: Stored | None) -> None:
         loads, epoch = self._loads, self._position()[0]
-        if await self._start_at_first_update(snap):
+        if await self._start_at_first_update(snap, newest):
             return
-        newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
         is_untouched = not self._gate.live and (loads, epoch) == (self._loads, self._position()[0])
         if is_untouched and self._is_borne_out(snap.payload, newest) and self._load_stored(snap, force=True):
             await self._note_age("snap", MD_STATE, snap)
 
-    async def _start_at_first_update(self, snap: Stored) -> bool:
+    async def _start_at_first_update(self, snap: Stored, newest: Stored | None) -> bool:
         """Reads a book whose writer started a short while ago from its first update, so that its log reaches back to before the
         snapshot. Returns False if this is not possible, or does not lead to what the snapshot says."""
-        newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
         if newest is None:
             return False
         async with contextlib.aclosing(self._recent(newest)) as recent:
             async for payload in recent:
                 if self._gate.live or self._gate.apply(payload) not in (*ACCEPTED, NOTHING):
                     break
-        if not self._agrees(snap.payload):
-            return False
-        self._gate.complete_us = newest.stored_us
-        return True
+        return self._leads_to(snap, newest)
 
     def _confirms(self, snap: bytes) -> bool:
         """Whether a live snapshot shows that nothing is missing."""
@@ -209,8 +221,7 @@ class BookRecovery(GapRecovery):
         """Loads a snapshot past the gap if something bears it out; if nothing does in time, it is refused."""
         if snap is None or not self._is_ahead(snap.payload):
             return False
-        newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
-        if self._is_borne_out(snap.payload, newest):
+        if self._is_borne_out(snap.payload, await self._newest()):
             return self._load_stored(snap)
         if not log_may_lag and self._disbelieved != snap.payload:
             self._disbelieved = snap.payload

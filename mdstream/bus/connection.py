@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import ssl
 import time
@@ -19,6 +20,7 @@ from mdstream.bus._client import Handler, TapClient
 from mdstream.bus.denied import Denial, denial_in
 from mdstream.bus.log import Since, replay
 from mdstream.bus.options import BusOptions
+from mdstream.bus.stored_message import ask_one
 from mdstream.bus.streams import MD_STATE, Stored, StoredAt
 from mdstream.errors import BusError, BusUnavailable, MdstreamError
 
@@ -213,21 +215,27 @@ class Bus:
         try:
             if stream not in self._not_direct:
                 try:
-                    return await streams.last_stored(self.jetstream, stream, subject, direct=True)
+                    return await self._ask_direct(stream, f".{subject}")
                 except nats.errors.NoRespondersError:
                     # The stream was created without allow_direct, or is not ready yet.
                     if not (await self.jetstream.stream_info(stream)).config.allow_direct:
                         self._not_direct.add(stream)
-            return await streams.last_stored(self.jetstream, stream, subject, direct=False)
+            return await streams.newest_stored(self.jetstream, stream, subject)
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(error, f"{stream} at {self.options.where} cannot be asked for {subject}")
+
+    async def _ask_direct(self, stream: str, of: str = "", question: bytes = b"") -> Stored | None:
+        options = self.options
+        asked = f"{options.api_prefix}.DIRECT.GET.{stream}{of}"
+        found = await ask_one(self.client, asked, question, options.request_timeout_s)
+        return None if found is None else Stored(found.payload, found.seq, found.stored_us)
 
     async def newest_stored(self, stream: str, subject: str) -> Stored | None:
         """As ``last_stored``, but of the stream's leader: any other replica may lag behind. It may have none now: BusUnavailable."""
         if not self.connected:
             raise BusUnavailable(f"{stream} cannot be asked for {subject}: {self._away()}")
         try:
-            return await streams.last_stored(self.jetstream, stream, subject, direct=False)
+            return await streams.newest_stored(self.jetstream, stream, subject)
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(error, f"{stream} at {self.options.where} cannot be asked for {subject}")
 
@@ -236,7 +244,8 @@ class Bus:
         if not self.connected:
             raise BusUnavailable(f"{stream} cannot be asked for {subject}: {self._away()}")
         try:
-            return await streams.first_stored(self.jetstream, stream, subject, after)
+            question = {"seq": after + 1, "next_by_subj": subject}
+            return await self._ask_direct(stream, question=json.dumps(question).encode())
         except (nats.errors.Error, TimeoutError) as error:
             streams.explain(
                 error, f"{stream} at {self.options.where} cannot be asked for the first {subject}"

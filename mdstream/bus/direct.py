@@ -8,9 +8,18 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from mdstream.bus.stored_message import (
+    NO_RESPONDERS,
+    NOT_FOUND,
+    STATUS,
+    UNIX_EPOCH,
+    Numbered,
+    header,
+    numbered,
+)
 from mdstream.errors import BusError, BusUnavailable
 
 if TYPE_CHECKING:
@@ -25,23 +34,7 @@ MOST: Final = 256
 MOST_BYTES: Final = 1_048_576
 """Bytes of one answer; a message that is larger comes alone."""
 
-STATUS: Final = b"NATS/1.0 "
-_NOT_FOUND: Final = b"404"
 _END: Final = b"204"
-NO_RESPONDERS: Final = b"503"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
-
-class Numbered(NamedTuple):
-    """A message of a stream with its number; ``prev``: that of the message before it on its subject, 0 where there is none or it is not
-    kept. ``stored_us``: when the server stored it. ``subject``: known only where many were asked for at once, by a wildcard."""
-
-    seq: int
-    prev: int
-    stored_us: int
-    payload: bytes
-    subject: bytes = b""
 
 
 class Batch(NamedTuple):
@@ -49,33 +42,6 @@ class Batch(NamedTuple):
 
     messages: list[Numbered]
     has_more: bool
-
-
-def header(headers: bytes, name: bytes) -> bytes | None:
-    """The last header of this name: the server puts its own behind those of the publisher."""
-    at = headers.rfind(b"\r\n" + name + b": ")
-    if at < 0:
-        return None
-    at += len(name) + 4
-    return headers[at : headers.find(b"\r\n", at)]
-
-
-def numbered(headers: bytes | None, payload: bytes) -> Numbered | None:
-    """A message that the server has stored, by its headers; None if it has them not."""
-    if headers is None:
-        return None
-    try:
-        seq, time = header(headers, b"Nats-Sequence"), header(headers, b"Nats-Time-Stamp")
-        if seq is None or time is None:
-            return None
-        prev = header(headers, b"Nats-Last-Sequence")
-        return Numbered(int(seq), int(prev or 0), _us(time), payload)
-    except ValueError:
-        return None
-
-
-def _us(text: bytes) -> int:
-    return (datetime.fromisoformat(text.decode()) - _EPOCH) // _MICROSECOND
 
 
 class _Answer:
@@ -140,7 +106,7 @@ class DirectReader:
 
     async def first_since(self, subject: str, us: int) -> Numbered | None:
         """The first message on a subject that was stored at a time or later. It needs nats-server 2.11. Raises as ``read``."""
-        time = (_EPOCH + timedelta(microseconds=max(us, 0))).isoformat()
+        time = (UNIX_EPOCH + timedelta(microseconds=max(us, 0))).isoformat()
         question = {"start_time": time, "next_by_subj": subject, "batch": 1}
         answer = await self._ask(question, subject)
         return answer.messages[0]._replace(prev=0) if answer.messages else None
@@ -202,7 +168,7 @@ class DirectReader:
                     f"{self._stream} does not answer; it may not exist, or not allow direct questions"
                 )
             )
-        elif status in (_NOT_FOUND, _END):
+        elif status in (NOT_FOUND, _END):
             answer.has_more = bool(pending) and int(pending or 0) > 0
             answer.finish()
         else:

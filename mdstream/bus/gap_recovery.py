@@ -237,10 +237,15 @@ class GapRecovery:
     def reaches_named(self) -> bool:
         return self._position()[1] >= self.named
 
-    async def _apply_log(self, since_us: int | None) -> bool:
-        """Applies what the log holds after the position, and what is held; returns False if the log lacks something."""
+    async def _newest(self) -> Stored | None:
+        """The newest message of the log."""
+        return await self._bus.last_stored(MD_LOG, self._gate.subject)
+
+    async def _apply_log(self, since_us: int | None, newest: Stored | None = None) -> bool:
+        """Applies what the log holds after the position, and what is held; returns False if the log lacks something. ``newest``: its
+        newest message, if that was just asked for."""
         self._jump = None
-        newest = await self._bus.last_stored(MD_LOG, self._gate.subject)
+        newest = newest or await self._newest()
         if newest is None:
             return True
         complete = (

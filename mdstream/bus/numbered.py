@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import nats.errors
 
-from mdstream.bus.direct import MOST, MOST_BYTES, Batch, DirectReader, Numbered, numbered
+from mdstream.bus.direct import MOST, MOST_BYTES, Batch, DirectReader
+from mdstream.bus.stored_message import Numbered, numbered
 from mdstream.bus.streams import created_us, explain, info
 from mdstream.errors import BusError, BusUnavailable
 from mdstream.tasks import end

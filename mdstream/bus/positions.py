@@ -12,7 +12,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from mdstream.bus.direct import DirectReader, header
+from mdstream.bus.direct import DirectReader
+from mdstream.bus.stored_message import header
 from mdstream.bus.topic_streams import POSITIONS_STREAM, POSITIONS_SUBJECT
 from mdstream.errors import BusConflict, BusError
 from mdstream.model import MAX_NUMBER

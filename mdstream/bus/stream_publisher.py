@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from mdstream.bus.direct import NO_RESPONDERS, STATUS
+from mdstream.bus.stored_message import NO_RESPONDERS, STATUS
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription

@@ -201,29 +201,13 @@ async def ensure_leases(js: JetStreamContext, options: StreamOptions) -> None:
         )
 
 
-async def last_stored(js: JetStreamContext, stream: str, subject: str, *, direct: bool) -> Stored | None:
-    """The newest message on a subject, or None; ``direct`` asks any replica, if the stream allows it.
-
-    Raises nats.errors.Error; NoRespondersError if ``direct`` is set and the stream does not allow it.
-    """
+async def newest_stored(js: JetStreamContext, stream: str, subject: str) -> Stored | None:
+    """The newest message on a subject, of the stream's leader, or None. Raises nats.errors.Error."""
     try:
-        message = await js.get_last_msg(stream, subject, direct=direct)
+        message = await js.get_last_msg(stream, subject)
     except nats.js.errors.NotFoundError as error:
         if error.err_code == STREAM_NOT_FOUND:
             raise
-        return None
-    stored_us = int(message.time.timestamp() * 1e6) if message.time is not None else 0
-    return Stored(message.data or b"", message.seq or 0, stored_us)
-
-
-async def first_stored(js: JetStreamContext, stream: str, subject: str, after: int) -> Stored | None:
-    """The oldest message on a subject beyond a number of the stream, or None. The stream must allow direct questions.
-
-    Raises nats.errors.Error; NoRespondersError if it does not.
-    """
-    try:
-        message = await js.get_msg(stream, seq=after + 1, subject=subject, direct=True, next=True)
-    except nats.js.errors.NotFoundError:
         return None
     stored_us = int(message.time.timestamp() * 1e6) if message.time is not None else 0
     return Stored(message.data or b"", message.seq or 0, stored_us)
@@ -239,7 +223,7 @@ def is_in_touch(info: dict[str, Any]) -> bool:
     """Whether a stream's leader, whose answer this is, has heard most of its replicas lately."""
     replicas = (info.get("cluster") or {}).get("replicas") or []
     heard = 1 + sum(replica["active"] <= HEARD_NS and not replica.get("offline") for replica in replicas)
-    return 2 * heard > 1 + len(replicas)
+    return bool(2 * heard > 1 + len(replicas))
 
 
 def created_us(info: dict[str, Any]) -> int:

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator
 
 from mdstream.bus.gap_recovery import GapRecovery
 from mdstream.bus.gate import GAP
-from mdstream.bus.streams import MD_LOG
 
 NEAR = 100_000
 """A hole of at most so many trades is believed on the word of one message, if the log does not fill it, and neither a trade that
@@ -23,22 +22,22 @@ class TradeRecovery(GapRecovery):
     _stream = "trade"
 
     async def _recover(self, *, log_may_lag: bool) -> bool:
+        gate, has_log = self._gate, True
         if not self._opened:
-            await self._start_at_recent()
+            has_log = await self._start_at_recent()
             self._opened = True
-        gate = self._gate
-        complete = await self._apply_log(gate.complete_us)
+        complete = not has_log or await self._apply_log(gate.complete_us)
         if complete and self.reaches_named and gate.open_if_complete():
             return True
         if not log_may_lag and self._give_up():
             complete = await self._apply_log(gate.complete_us)
         return gate.live or (complete and self.reaches_named and gate.open_if_complete())
 
-    async def _start_at_recent(self) -> None:
+    async def _start_at_recent(self) -> bool:
         """A new reader has missed nothing: it starts with the latest of the log, else after the newest trade that a ``status`` names,
-        else before the first trade that it received."""
+        else before the first trade that it received. Returns whether the log has any."""
         gate = self._gate
-        newest = await self._bus.last_stored(MD_LOG, gate.subject)
+        newest = await self._newest()
         if newest is not None:
             since_us = newest.stored_us - int(self._options.look_back.age_s * 1e6)
             if not await self._read_recent(self._looked_back(since_us, newest)):
@@ -49,6 +48,7 @@ class TradeRecovery(GapRecovery):
             self._reset_to(self.named)
         elif self._position()[1] == 0 and gate.held:
             self._reset_before(gate.held[0])
+        return newest is not None
 
     async def _read_recent(self, log: AsyncGenerator[bytes, None]) -> bool:
         """Returns whether there was anything."""

@@ -16,8 +16,8 @@ from mdstream.gateway.control_decoder import JSON
 
 if TYPE_CHECKING:
     from mdstream._core.fanout.sink import Sink
-    from mdstream.bus.direct import Numbered
     from mdstream.bus.events import Event
+    from mdstream.bus.stored_message import Numbered
 
 KIND: Final = 11
 """The first number of a MessagePack message."""

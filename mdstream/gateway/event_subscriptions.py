@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from mdstream._core.fanout.instrument import Instrument
     from mdstream._core.fanout.topic import Topic
     from mdstream._core.net.session import Session
-    from mdstream.bus.direct import Numbered
     from mdstream.bus.positions import Position, Positions
+    from mdstream.bus.stored_message import Numbered
 
 LEVELS_PER_TOPIC: Final = 10
 """What it costs to subscribe to a topic, as many levels."""

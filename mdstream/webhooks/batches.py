@@ -15,8 +15,8 @@ import msgspec
 from mdstream.alert import EVENT as ALERT_EVENT
 from mdstream.alert import SENDER
 from mdstream.bus.activity import What, decode_activity, utc
-from mdstream.bus.direct import Numbered
 from mdstream.bus.events import decode_event
+from mdstream.bus.stored_message import Numbered
 from mdstream.bus.topic_streams import EVENT_SUBJECT, MD_EVENTS
 from mdstream.bus.webhook_places import Place
 from mdstream.errors import PayloadError

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from mdstream.bus import streams
 from mdstream.bus.activity import ACTIVITY_SUBJECT, MD_ACTIVITY
-from mdstream.bus.direct import DirectReader, Numbered
+from mdstream.bus.direct import DirectReader
+from mdstream.bus.stored_message import Numbered
 from mdstream.bus.topic_streams import EVENT_SUBJECT, MD_EVENTS
 from mdstream.bus.webhook_places import Place, PlaceKeeper
 from mdstream.errors import BusUnavailable

@@ -13,8 +13,8 @@ from mdstream.auth.entitlements import Entitlements
 from mdstream.auth.keys import KeySet, pem_key, read_jwk_set
 from mdstream.auth.sources import FixedKeys
 from mdstream.auth.tokens import Issuer, TokenVerifier
-from mdstream.bus.direct import Numbered
 from mdstream.bus.events import check_event, decode_event, encode_event
+from mdstream.bus.stored_message import Numbered
 from mdstream.errors import CommandError, PayloadError, Unauthorized
 from mdstream.gateway import commands, control_decoder, messages
 from mdstream.gateway.addresses import Networks

@@ -197,6 +197,29 @@ def test_a_book_whose_updates_do_not_lead_to_its_snapshot_is_taken_from_that(run
     run(scenario())
 
 
+@pytest.mark.parametrize("leads_on", [True, False])
+def test_a_book_of_one_update_is_opened_without_reading_the_log(run, market, leads_on: bool) -> None:
+    async def scenario() -> None:
+        async with market() as m:
+            writer = m.writer()
+            await writer.announce()
+            if not leads_on:
+                writer.bids[500] = 7  # was there before the first update, which the contract does not allow
+            await writer.update(1)
+            await writer.snap()
+            await writer.stored()
+            read, asked = m.reading.log, []
+            m.reading.log = lambda subject, **since: asked.append(subject) or read(subject, **since)
+            _, model = await m.open()
+            await m.equal(writer, model)
+            await writer.update(5)
+            await m.equal(writer, model)
+            assert ("md.SIM.A.book" in asked) is not leads_on
+            assert model.loads == (0 if leads_on else 1)
+
+    run(scenario())
+
+
 def test_a_log_cut_off_and_an_old_snapshot_mean_waiting_for_a_newer_one(run, market) -> None:
     async def scenario() -> None:
         async with market() as m:

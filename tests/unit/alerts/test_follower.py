@@ -13,7 +13,8 @@ import pytest
 from mdstream.alert import read_alert
 from mdstream.alerts.follower import IN_A_TURN, Follower, Sources
 from mdstream.alerts.watched import Crossing, Watched
-from mdstream.bus.direct import Batch, Numbered
+from mdstream.bus.direct import Batch
+from mdstream.bus.stored_message import Numbered
 from mdstream.errors import BusError
 from mdstream.model import InstrumentId
 

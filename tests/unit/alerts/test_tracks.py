@@ -11,7 +11,7 @@ from mdstream._core.codec.feed_decoder import SnapValue
 from mdstream.alert import read_alert
 from mdstream.alerts.tracks import BookTrack, Outcome, Track, TradeTrack
 from mdstream.alerts.watched import Watched
-from mdstream.bus.direct import Numbered
+from mdstream.bus.stored_message import Numbered
 
 E1, E2 = 1_000_000, 2_000_000
 SCALES = {E1: -2, E2: -3}

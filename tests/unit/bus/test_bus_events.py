@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mdstream._core.codec.duplicate_keys import is_plain
-from mdstream.bus.direct import header, numbered
 from mdstream.bus.events import MAX_DATA_BYTES, Event, check_event, decode_event, encode_event, message_id
 from mdstream.bus.positions import position_key
+from mdstream.bus.stored_message import header, numbered
 from mdstream.errors import PayloadError
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "events.json").read_text(encoding="utf-8"))

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from nats import errors
 
-from mdstream.bus._requests import Requests, headers_of
+from mdstream.bus._requests import Answer, Requests, headers_of
 from mdstream.bus.denied import PUBLISH, SUBSCRIBE, Denial, DeniedError
+
+
+@contextmanager
+def ask(
+    requests: Requests, subject: str, within_s: float = 3600.0
+) -> Iterator[tuple[str, asyncio.Future[Answer]]]:
+    number, answer = requests.ask(subject, within_s)
+    yield requests.reply_to(number), answer
+    requests.close(number)
 
 
 def asking(scenario: Coroutine[Any, Any, None]) -> None:
@@ -20,7 +31,7 @@ def test_each_gets_its_own_answer_in_any_order() -> None:
     async def scenario() -> None:
         requests = Requests()
         requests.inbox = "_INBOX.x"
-        with requests.ask("a") as (to_a, a), requests.ask("b") as (to_b, b):
+        with ask(requests, "a") as (to_a, a), ask(requests, "b") as (to_b, b):
             assert to_a != to_b
             requests.hear(to_b.encode(), b"", b"of b", None)
             requests.hear(to_a.encode(), b"r", b"of a", b"NATS/1.0\r\n\r\n")
@@ -34,7 +45,7 @@ def test_what_comes_twice_late_or_unasked_is_dropped() -> None:
     async def scenario() -> None:
         requests = Requests()
         requests.inbox = "_INBOX.x"
-        with requests.ask("a") as (to, answer):
+        with ask(requests, "a") as (to, answer):
             for subject in (b"_INBOX.x.999", b"_INBOX.x.", b"_INBOX.x.\xff", to.encode(), to.encode()):
                 requests.hear(subject, b"", b"first", None)
             assert (await answer).payload == b"first"
@@ -46,14 +57,25 @@ def test_what_comes_twice_late_or_unasked_is_dropped() -> None:
 def test_a_lost_connection_ends_all_that_wait_and_no_others() -> None:
     async def scenario() -> None:
         requests = Requests()
-        with requests.ask("a") as (to, answered), requests.ask("b") as (_, waiting):
+        with ask(requests, "a") as (to, answered), ask(requests, "b") as (_, waiting):
             requests.hear(to.encode(), b"", b"", None)
             requests.fail(ConnectionError("gone"))
             await answered
             with pytest.raises(ConnectionError, match="gone"):
                 await waiting
-        with requests.ask("c") as (_, later):
+        with ask(requests, "c") as (_, later):
             assert not later.done()
+
+    asking(scenario())
+
+
+def test_a_question_that_nobody_answers_in_time_ends() -> None:
+    async def scenario() -> None:
+        requests = Requests()
+        with ask(requests, "a", within_s=0.0) as (_, late), ask(requests, "b") as (_, waiting):
+            with pytest.raises(errors.TimeoutError):
+                await late
+            assert not waiting.done()
 
     asking(scenario())
 
@@ -63,7 +85,7 @@ def test_only_the_denied_question_ends(do: str) -> None:
     async def scenario() -> None:
         requests = Requests()
         denial = Denial(do, "$js.api.info")
-        with requests.ask("$JS.API.INFO") as (_, denied), requests.ask("$JS.API.OTHER") as (_, other):
+        with ask(requests, "$JS.API.INFO") as (_, denied), ask(requests, "$JS.API.OTHER") as (_, other):
             requests.deny(denial)
             assert not other.done()
             assert denied.done() is (do == PUBLISH)

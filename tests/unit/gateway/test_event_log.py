@@ -7,8 +7,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from mdstream.bus.direct import Numbered
 from mdstream.bus.events import Event
+from mdstream.bus.stored_message import Numbered
 from mdstream.gateway import event_log
 from mdstream.gateway.control_decoder import JSON, MSGPACK
 from mdstream.gateway.event_log import EventLog, LoggedEvent, TotalBytes, encode

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from mdstream.bus.activity import MD_ACTIVITY, encode_activity, encode_happening
-from mdstream.bus.direct import Numbered
 from mdstream.bus.events import MAX_DATA_BYTES, Event, encode_event
+from mdstream.bus.stored_message import Numbered
 from mdstream.bus.topic_streams import MD_EVENTS
 from mdstream.bus.webhook_places import Place
 from mdstream.webhooks.batches import MOST_BYTES, MOST_RECORDS, Batch, BatchMaker
