@@ -249,7 +249,7 @@ class Sessions:
 
     def answer(self, session: Session, payload: bytes) -> None:
         """Any message."""
-        self.turns.run(session, self._answer_all(session, payload))
+        self.turns.run(session, self.steps_of(session, payload))
 
     def limited(self, session: Session, kind: str) -> None:
         """The core has refused what a client sent: ``decoded_bytes``, a message; ``control_frames``, pings that are not all answered;
@@ -340,7 +340,7 @@ class Sessions:
 
     # ---- one command
 
-    def _answer_all(self, session: Session, payload: bytes) -> Steps:
+    def steps_of(self, session: Session, payload: bytes) -> Steps:
         """A step for each command, and for each subscription. Nothing more is decoded or answered once the session has ended."""
         try:
             client_of(session).budgets.charge_message(len(payload))

@@ -220,3 +220,50 @@ def test_it_waits_behind_what_the_client_sent_before(run, stage) -> None:
         assert [message["type"] for message in client.taken()] == ["pong", "subscribed", "snapshot"]
 
     run(scenario())
+
+
+def test_many_that_wait_are_answered_as_those_that_do_not(run, stage) -> None:
+    async def scenario() -> None:
+        on = stage()
+        await opened(on)
+        at_once = answers(on, on.client(), id=7)
+        read: list[bytes] = []
+        steps_of = on.sessions.steps_of
+        on.sessions.steps_of = lambda session, payload: read.append(payload) or steps_of(session, payload)
+        clients = [on.client() for _ in range(3)]
+        on.sessions.turns._left_us = 0
+        for client in clients:
+            on.say(client, **BOOK, id=7)
+            assert client.taken() == [] and client.paused
+        on.sessions.turns._turn()
+        assert [client.taken() for client in clients] == [at_once] * 3 and read == []
+        assert not any(client.paused for client in clients)
+
+    run(scenario())
+
+
+def test_one_that_waits_for_an_instrument_that_is_not_open_is_read(run, stage) -> None:
+    """What came behind it waits behind it, and nothing is lost."""
+
+    async def scenario() -> None:
+        on = stage()
+        await opened(on)
+        answers(on, on.client())
+        unknown = {**BOOK, "instruments": ["SIM:NO"]}
+        client = on.client()
+        on.say(client, **unknown)
+        await on.sessions.subscriptions._tasks.copy().pop()
+        assert client.taken()[-1]["code"] == "unknown_instrument"
+        on.sessions.turns._left_us = 0
+        on.say(client, **unknown)
+        on.say(client, **BOOK)
+        on.say(client, op="ping", id=1)
+        assert client.taken() == []
+        while on.sessions.turns.waiting:
+            on.sessions.turns._turn()
+        await on.sessions.subscriptions._tasks.copy().pop()
+        told = client.taken()
+        assert sorted(message["type"] for message in told) == ["error", "pong", "snapshot", "subscribed"]
+        assert on.sessions.errors_total["unknown_instrument"] == 2
+
+    run(scenario())

@@ -94,8 +94,11 @@ cdef class UsualSubscribes:
         cdef UsualSubscribe usual = (<dict>self.known[sink.format]).get(payload)
         cdef TurnTime turns = self.sessions.turns
         cdef int64_t began_us
-        if usual is None or not turns.c_may_begin(session):
+        if usual is None:
             self.sessions.answer(session, payload)
+            return
+        if not turns.c_may_begin(session):
+            turns.run(session, LateSubscribe(self, session, payload, usual))
             return
         began_us = turns.c_clock_us()
         self.c_answer(session, sink, usual)
@@ -122,18 +125,24 @@ cdef class UsualSubscribes:
 
     cdef int c_subscribe(self, object session, Sink sink, ClientState client, UsualSubscribe usual, double now_s) except -1:
         """As ``Subscriptions.subscribe``, in one step."""
-        cdef Visitor visitor = client.visitor
-        cdef Py_ssize_t taken = sink.n_places + client.opening
         self.c_check(session, client, usual)
-        instrument = self.instruments.find(usual.name)
-        if instrument is None or taken >= self.most or not (visitor.is_exempt or self.limits.c_without_room(visitor, 1) is None):
+        instrument = self.c_instrument(sink, client, usual)
+        if instrument is None:
             self.sessions.turns.run(session, self.subscriptions.subscribe(session, usual.command))
             return 0
         self.c_charge(sink, client, usual, instrument.core, now_s)
         self.c_join(session, sink, usual, instrument)
-        if not visitor.is_exempt:
+        if not client.visitor.is_exempt:
             self.subscriptions.tally(session)
         return 0
+
+    cdef object c_instrument(self, Sink sink, ClientState client, UsualSubscribe usual):
+        """None if it is not open, or there may be no room for one more subscription."""
+        cdef Visitor visitor = client.visitor
+        instrument = self.instruments.find(usual.name)
+        if sink.n_places + client.opening >= self.most or not (visitor.is_exempt or self.limits.c_without_room(visitor, 1) is None):
+            return None
+        return instrument
 
     cdef int c_check(self, object session, ClientState client, UsualSubscribe usual) except -1:
         """Raises CommandError if the client may not have it, or nobody may now."""
@@ -176,3 +185,34 @@ cdef class UsualSubscribes:
         else:
             self.instruments.begin(sink, topic, instrument, answer, None)
         return 0
+
+
+cdef class LateSubscribe:
+    """The step, or the steps, of a ``subscribe`` that is known and has to wait for its turn."""
+
+    cdef UsualSubscribes usuals
+    cdef object session
+    cdef bytes payload
+    cdef UsualSubscribe usual
+    cdef object steps
+
+    def __init__(self, UsualSubscribes usuals not None, session, bytes payload not None, UsualSubscribe usual not None) -> None:
+        self.usuals = usuals
+        self.session = session
+        self.payload = payload
+        self.usual = usual
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef UsualSubscribes usuals = self.usuals
+        cdef Sink sink
+        cdef ClientState client
+        if self.steps is None:
+            sink, client = self.session.sink, <ClientState?>self.session.context
+            if usuals.c_instrument(sink, client, self.usual) is not None:
+                usuals.c_answer(self.session, sink, self.usual)
+                raise StopIteration
+            self.steps = usuals.sessions.steps_of(self.session, self.payload)
+        return next(self.steps)
