@@ -91,12 +91,22 @@ class Lookout:
     async def _look(self) -> None:
         """Raises BusError where nobody can say what is stored."""
         # Any replica answers the first question. It may lag behind, so what it has not may still be there.
-        if not await self._finds(self._bus.last_stored) and not await self._finds(self._bus.newest_stored):
-            if not await self._bus.is_in_touch(MD_LOG):
-                raise BusUnavailable(f"the leader of {MD_LOG} has lost the other servers")
-            if self._suspects:
-                self._owner.clear()
+        if not await self._finds(self._bus.last_stored) and not await self._leader_finds() and self._suspects:
+            self._owner.clear()
         self._suspects = False
+
+    async def _leader_finds(self) -> bool:
+        try:
+            found = await self._finds(self._bus.newest_stored)
+            in_touch = found or await self._bus.is_in_touch(MD_LOG)
+        except BusUnavailable:
+            raise
+        except BusError as error:  # we may not ask it: what the replica has not counts as not stored
+            logger.debug("%s: the leader may not be asked: %s", self._owner.instrument, error)
+            return False
+        if not in_touch:
+            raise BusUnavailable(f"the leader of {MD_LOG} has lost the other servers")
+        return found
 
     async def _finds(self, ask: Callable[[str, str], Awaitable[Stored | None]]) -> bool:
         """Whether something is stored that the book has not reached; it is handed on."""

@@ -11,7 +11,7 @@ import pytest
 from mdstream.bus import MD_LOG, lookout
 from mdstream.bus.lookout import Lookout
 from mdstream.bus.streams import Stored
-from mdstream.errors import BusUnavailable
+from mdstream.errors import BusError, BusUnavailable
 from mdstream.model import InstrumentId
 
 
@@ -92,6 +92,13 @@ class CutOff(Bus):
         return self._clock[0] >= self._answers_at
 
 
+class Denying(Bus):
+    """Its user may ask replicas alone."""
+
+    async def newest_stored(self, stream: str, subject: str) -> Stored | None:
+        raise BusError("Permissions Violation")
+
+
 def looked(answers_at: float, *, denied: bool = False, kind: type[Bus] = Bus) -> tuple[Owner, Bus, float]:
     clock, owner = [0.0], Owner()
     owner.denied = denied
@@ -116,8 +123,9 @@ def test_it_is_asked_until_there_is_an_answer_and_clients_wait_so_long(kind: typ
     assert 30.0 <= ended_s < 35.0
 
 
-def test_an_answer_ends_it_after_its_time_as_ever() -> None:
-    owner, bus, ended_s = looked(answers_at=0.0)
+@pytest.mark.parametrize("kind", [Bus, Denying])
+def test_an_answer_ends_it_after_its_time_as_ever(kind: type[Bus]) -> None:
+    owner, bus, ended_s = looked(answers_at=0.0, kind=kind)
     assert owner.said == [] and bus.asked and ended_s < 4.0
 
 
