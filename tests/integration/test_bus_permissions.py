@@ -337,6 +337,20 @@ def test_a_gateway_may_keep_maps_and_presence(
     assert "may not" not in caplog.text and "cannot" not in caplog.text
 
 
+def test_a_gateway_may_ask_the_leader_what_is_stored(run, caplog: pytest.LogCaptureFixture) -> None:
+    """By which it knows that what a client has seen elsewhere does not exist."""
+
+    async def scenario() -> None:
+        async with server() as nats, gateway(nats):
+            async with await connect(options(nats, "gateway")) as bus:
+                for stream, of in ((MD_LOG, "book"), (MD_STATE, "status")):
+                    assert await bus.newest_stored(stream, subject(SIM, of)) is None
+                assert await bus.is_in_touch(MD_LOG)
+        assert "may not" not in caplog.text
+
+    run(scenario())
+
+
 def test_events_are_between_gateways_and_forged_by_nobody(run, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         async with server() as nats, gateway(nats) as running:
