@@ -214,7 +214,7 @@ class TapClient(Client):
         """As nats-py's. Raises DeniedError at once where the server does not let us ask."""
         found = await self.ask(subject, payload, within_s=timeout, headers=headers)
         known = None if found.headers is None else headers_of(found.headers)
-        if known is not None and known.get("Status") == NO_RESPONDERS:
+        if known is not None and known.get("Status") == NO_RESPONDERS.decode():
             raise errors.NoRespondersError
         return Msg(self, found.subject.decode(), found.reply.decode(), found.payload, known)
 

@@ -1,7 +1,7 @@
 """Questions to NATS, and their answers, which all come to one inbox that the tap reads.
 
 nats-py makes a random name, a queue entry and a task's turn for each, and looks at every character of a header's name: an instrument
-that opens asks eight questions, and half of its time was theirs.
+that opens asks six questions or more, and half of its time was theirs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from nats import errors
 
 from mdstream.bus.denied import PUBLISH, Denial, DeniedError
 
-NO_RESPONDERS = "503"
+NO_RESPONDERS = b"503"
+"""The status where nobody listens to a question."""
 _VERSION = b"NATS/1.0"
 
 
@@ -54,7 +55,8 @@ class Requests:
     def close(self, number: int) -> None:
         question = self._open.pop(number)
         question.deadline.cancel()
-        question.answer.cancel()
+        if not question.answer.cancel() and not question.answer.cancelled():
+            question.answer.exception()  # nobody may have waited for it: then it must not be logged as forgotten
 
     def reply_to(self, number: int) -> str:
         """Where the answer to a question must be sent."""

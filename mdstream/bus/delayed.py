@@ -168,6 +168,12 @@ class DelayedBus(Bus):
             raise BusUnavailable(self._not_kept(subject, then_us))
         return found
 
+    async def newest_stored(self, stream: str, subject: str) -> Stored | None:
+        """Of market data as ``last_stored``: what the leader has now is for nobody here."""
+        if stream in (MD_STATE, MD_LOG):
+            return await self.last_stored(stream, subject)
+        return await super().newest_stored(stream, subject)
+
     async def first_stored(self, stream: str, subject: str, *, after: int = 0) -> Stored | None:
         """Nothing: what MD_STATE keeps is newer than then."""
         return None

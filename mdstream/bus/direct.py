@@ -11,8 +11,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from mdstream.bus._requests import NO_RESPONDERS
 from mdstream.bus.stored_message import (
-    NO_RESPONDERS,
     NOT_FOUND,
     STATUS,
     UNIX_EPOCH,

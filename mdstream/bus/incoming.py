@@ -201,7 +201,7 @@ class Incoming:
             self.core.await_number(status.book_seq or 0)
             self._named_at = NEVER
             if status.book_seq is not None:
-                self._named_at, self._suspected = self._clock(), 0
+                self._named_at = self._clock()
         named = self._numbers(status)
         for gate, recovery in self.recoveries.items():
             recovery.name(named[gate])
@@ -227,17 +227,19 @@ class Incoming:
                 self._owner.recovered(gate)
 
     def suspect(self, epoch: int, seq: int, since_s: float) -> bool:
-        """Nobody can say whether the bus has this number: clients who have seen it wait, unless a live ``status`` has named one since."""
-        if epoch < self._epochs.current or self._named_at >= since_s:
+        """Nobody can say whether the bus has this number: clients who have seen it wait, unless a live ``status`` of its epoch has named
+        one since."""
+        current = self._epochs.current
+        if epoch > current:  # the writer of this one may be fenced and not know it
+            self._suspected = max(self._suspected, epoch)
+            return True
+        if epoch < current or self._named_at >= since_s:
             return False
-        if epoch > self._epochs.current:
-            self._suspected = epoch
-        else:
-            self.core.await_number(max(seq, self.recoveries[self.book].named))
+        self.core.await_number(max(seq, self.recoveries[self.book].named))
         return True
 
     def clear(self) -> None:
-        """The bus has not what was suspected."""
+        """What the bus has not is suspected no longer."""
         self._suspected = 0
         self.core.await_number(self.recoveries[self.book].named)
 

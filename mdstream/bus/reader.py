@@ -98,7 +98,7 @@ class InstrumentReader:
         return self._telling.epochs is not None and self._telling.epochs.waiting > 0
 
     def bears_out(self, epoch: int, seq: int) -> bool:
-        """Whether the bus has this number of the book, or a greater one, and the book has not reached it."""
+        """Whether the bus has this number of the book, or a greater one, and the book has not reached it; also while nobody can say."""
         return not self._telling.stopped and self._incoming.bears_out(epoch, seq)
 
     def look_for(self, epoch: int, seq: int) -> None:

@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import nats.errors
+import nats.js.errors
+
+from mdstream.bus._requests import NO_RESPONDERS
 
 if TYPE_CHECKING:
     from mdstream.bus._client import TapClient
@@ -13,7 +16,6 @@ if TYPE_CHECKING:
 STATUS: Final = b"NATS/1.0 "
 """How the headers of an answer begin that is no message; three digits follow."""
 NOT_FOUND: Final = b"404"
-NO_RESPONDERS: Final = b"503"
 UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -67,7 +69,10 @@ async def ask_one(client: TapClient, subject: str, question: bytes, within_s: fl
             return None
         if status == NO_RESPONDERS:
             raise nats.errors.NoRespondersError
-        raise nats.errors.Error(headers[len(STATUS) :].partition(b"\r")[0].decode("ascii", "replace"))
+        said = headers[len(STATUS) + 3 :].partition(b"\r")[0].decode("ascii", "replace").strip()
+        raise nats.js.errors.APIError(
+            code=int(status) if status.isdigit() else 0, description=said or "the question was refused"
+        )
     message = numbered(headers, answer.payload)
     if message is None:
         raise nats.errors.Error("a stored message came without its number")

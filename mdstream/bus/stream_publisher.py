@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from mdstream.bus.stored_message import NO_RESPONDERS, STATUS
+from mdstream.bus._requests import NO_RESPONDERS
+from mdstream.bus.stored_message import STATUS
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription

@@ -166,7 +166,7 @@ class OpenInstrument:
         return True
 
     def bears_out(self, epoch: int, seq: int) -> bool:
-        """Whether the bus has this number of the book, and the book has not reached it."""
+        """Whether the bus has this number of the book, and the book has not reached it; also while nobody can say."""
         if self.reader is None or not is_plausible(epoch, self._wall_us()):
             return False
         return self.reader.bears_out(epoch, seq)

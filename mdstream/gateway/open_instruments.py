@@ -290,7 +290,7 @@ class OpenInstruments:
 
     @staticmethod
     def _must_withhold(instrument: OpenInstrument, channel: str, seen: tuple[int, int] | None) -> bool:
-        """Whether what is read here is older than what the client has seen, by its epoch, and the bus bears that out."""
+        """Whether what is read here is older than what the client has seen, by its epoch, and the bus bears that out, or nobody can say."""
         if seen is None or seen[0] <= instrument.position(channel)[0]:
             return False
         return instrument.bears_out(*seen)

@@ -1,4 +1,4 @@
-"""Subscriptions whose data is withheld: their clients have seen a greater epoch elsewhere, and the bus bears it out.
+"""Subscriptions whose data is withheld: their clients have seen a greater epoch elsewhere, and the bus bears it out, or nobody can say.
 
 What this gateway could show them is older. They are told ``recovering`` and sent nothing until it reaches what they have seen.
 """

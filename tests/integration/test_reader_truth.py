@@ -378,6 +378,11 @@ def test_while_jetstream_cannot_be_asked_nobody_is_taken_back(run, market, monke
 
             reader.look_for(2, 5)
             await until(lambda: reader.bears_out(2, 5))
+            await writer.status("trading", "", writer.seq, 0, 10**15)
+            await m.in_step()
+            enough = asked + 3
+            await until(lambda: asked >= enough)
+            assert reader.bears_out(2, 5), "the writer of epoch 1 may be fenced and not know it"
             m.reading.last_stored = ask
             await until(lambda: not reader.bears_out(2, 5))
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mdstream.bus import MD_LOG, BusOptions, DelayedBus, StreamOptions, connect, connect_delayed, subject
-from mdstream.bus.streams import MD_PAST, last_stored, past_kept
+from mdstream.bus.streams import MD_PAST, newest_stored, past_kept
 from mdstream.errors import BusUnavailable, ConfigError
 from mdstream.gateway import Gateway, GatewayConfig
 from mdstream.model import InstrumentId
@@ -216,7 +216,7 @@ def test_bytes_that_run_out_before_the_delay_are_told_with_what_to_do(run, nats_
             bus._take_kept(kept)
             bus._take_kept(kept)
             await pub.announce([1000, 1], [1001, 7])
-            while await last_stored(bus.jetstream, MD_PAST, ref, direct=True) is None:
+            while await newest_stored(bus.jetstream, MD_PAST, ref) is None:
                 await asyncio.sleep(0.01)
             with pytest.raises(
                 BusUnavailable, match=r"what md.SIM.A.ref was then is not known: MD_PAST is full"
@@ -237,10 +237,12 @@ def test_the_last_of_then_is_found_and_the_log_ends_there(run, nats_server, feed
             for _ in range(30):
                 await write(pub, 5)
                 newest = await bus.last_stored(MD_LOG, "md.SIM.A.book")
+                asked_of_leader = await bus.newest_stored(MD_LOG, "md.SIM.A.book")
                 came = [payload async for payload in bus.log("md.SIM.A.book")]
                 ages_s = [time.monotonic() - at for at in list(pub.published.values())[: len(came)]]
                 assert all(age_s >= 1.0 for age_s in ages_s)
                 assert newest is None or newest.payload in came
+                assert asked_of_leader is None or asked_of_leader.payload in came, "it has what is newer"
                 await asyncio.sleep(0.02)
             assert len(came) > 20
 

@@ -19,8 +19,10 @@ def ask(
     requests: Requests, subject: str, within_s: float = 3600.0
 ) -> Iterator[tuple[str, asyncio.Future[Answer]]]:
     number, answer = requests.ask(subject, within_s)
-    yield requests.reply_to(number), answer
-    requests.close(number)
+    try:
+        yield requests.reply_to(number), answer
+    finally:
+        requests.close(number)
 
 
 def asking(scenario: Coroutine[Any, Any, None]) -> None:
