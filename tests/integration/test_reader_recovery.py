@@ -78,6 +78,7 @@ def test_what_the_log_lacks_too_waits_for_a_snapshot_past_it(run, market) -> Non
                 await writer.update(10)
                 await writer.stored()
                 await m.writing.jetstream.purge_stream("MD_LOG")
+                await m.in_step()
             await writer.update(10)
             await m.until(lambda: book_states(model) == [State.RECOVERING])
             await writer.stored()
@@ -103,6 +104,7 @@ def test_a_snapshot_stored_meanwhile_mends_what_the_log_lacks(run, market) -> No
                 await writer.snap()
                 await writer.update(3)
                 await writer.stored()
+                await m.in_step()
             await writer.update()
             await m.equal(writer, model)
             await m.until(lambda: book_states(model) == [State.RECOVERING, State.LIVE])
@@ -123,6 +125,7 @@ def test_trades_that_the_log_lacks_are_given_up_and_numbering_goes_on(run, marke
                 await m.writing.jetstream.purge_stream("MD_LOG")
                 await writer.trade(2)
                 await writer.stored("trade")
+                await m.in_step()
             await writer.trade()
             await m.until(lambda: model.trade_seq == 10)
             assert model.trades == [(1, seq) for seq in (1, 2, 3, 8, 9, 10)]
@@ -223,6 +226,7 @@ def test_a_new_writer_that_was_not_heard_is_caught_up_with(run, market, log_lost
                 await successor.stored()
                 if log_lost:
                     await m.writing.jetstream.purge_stream("MD_LOG")
+                await m.in_step()
             await successor.update(10)
             await successor.trade(2)
             await m.equal(successor, model)
@@ -345,6 +349,7 @@ def test_a_hole_long_ago_is_found_by_looking_further_back(run, market) -> None:
                 for _ in range(20):
                     await writer.update()
                     await writer.stored()
+                await m.in_step()
             await writer.update()
             await m.equal(writer, model)
             await m.until(lambda: reader.book_state is State.LIVE)
