@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from mdstream.bus import MD_LOG, lookout
+from mdstream.bus import MD_LOG, lookout, streams
 from mdstream.bus.denied import PUBLISH, Denial, DeniedError
 from mdstream.bus.lookout import Lookout
 from mdstream.bus.streams import Stored
@@ -176,3 +176,27 @@ def test_a_greater_epoch_that_somebody_wants_does_not_hide_a_number_of_this_one(
     owner, _, _ = looked(30.0, (1, 99), (7, 1), (5, 1), (6, 1))
     held = {said[1:3] for said in owner.said if said[0] == "suspect"}
     assert held == {(1, 99), (7, 1)}, "of two epochs at most: strangers could invent them"
+
+
+SECOND_NS = 1_000_000_000
+HEARD, UNHEARD, GONE = {"active": SECOND_NS}, {"active": 3 * SECOND_NS}, {"active": 0, "offline": True}
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        ({}, True),
+        ({"cluster": None}, True),
+        ({"cluster": {"leader": "a"}}, True),
+        ({"cluster": {"leader": "a", "replicas": None}}, True),
+        ({"cluster": {"leader": "a", "replicas": [HEARD, HEARD]}}, True),
+        ({"cluster": {"leader": "a", "replicas": [HEARD, UNHEARD]}}, True),
+        ({"cluster": {"leader": "a", "replicas": [UNHEARD, UNHEARD]}}, False),
+        ({"cluster": {"leader": "a", "replicas": [GONE, UNHEARD]}}, False),
+        ({"cluster": {"leader": "a", "replicas": [HEARD, GONE, UNHEARD, GONE]}}, False),
+        ({"cluster": {"leader": "a", "replicas": [HEARD, HEARD, UNHEARD, GONE]}}, True),
+        ({"cluster": {"leader": "a", "replicas": [GONE]}}, False),
+    ],
+)
+def test_a_leader_must_hear_most_of_the_servers(info: dict[str, Any], expected: bool) -> None:
+    assert streams.is_in_touch(info) is expected
