@@ -134,23 +134,30 @@ class InstrumentCheck:
         for numbers in self.numbers.values():
             numbers.forget()
 
+    def is_stored(self, stream: str, message: Stored | None) -> bool:
+        """Whether the newest stored message of a stream is as new as what was heard of it. What came just now may still be on its way
+        into the stream."""
+        return not self._missing(stream, message)
+
     def stored_at_end(self, stream: str, message: Stored | None) -> list[Finding]:
         """The newest stored message of a stream, some time after the last live one."""
-        if stream in self.live and stream not in self.subjects:
-            live = self.live[stream]
-            heard_us = self._wall_us(live[-1][0])
-            if message is None:
-                self._add("not_stored", stream, f"{stream} is heard, and nothing is stored of it")
-            elif any(payload == message.payload for _, payload in live):
-                pass  # one of those that were heard; a busy machine hears them long after they were stored
-            elif message.stored_us + STORED_S * 1e6 < heard_us:
-                old_s = (heard_us - message.stored_us) / 1e6
-                self._add(
-                    "not_stored",
-                    stream,
-                    f"the stored {stream} is {old_s:.1f} s older than the last one heard",
-                )
+        if said := self._missing(stream, message):
+            self._add("not_stored", stream, said)
         return self._found()
+
+    def _missing(self, stream: str, message: Stored | None) -> str:
+        """What is not stored; empty: nothing."""
+        if stream not in self.live or stream in self.subjects:
+            return ""
+        if message is None:
+            return f"{stream} is heard, and nothing is stored of it"
+        live = self.live[stream]
+        if any(payload == message.payload for _, payload in live):
+            return ""  # one of those that were heard; a busy machine hears them long after they were stored
+        old_s = (self._wall_us(live[-1][0]) - message.stored_us) / 1e6
+        return (
+            "" if old_s <= STORED_S else f"the stored {stream} is {old_s:.1f} s older than the last one heard"
+        )
 
     def misplaced(self, name: str, said: str, at_s: float) -> list[Finding]:
         """Something comes on a subject that nobody reads."""

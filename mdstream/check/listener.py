@@ -249,17 +249,35 @@ class _Listener:
     async def _look_at_end(self) -> None:
         await self._look_at_streams()
         self._judge_streams()
+        await self._look_for_what_was_heard()
         for instrument, one in list(self._checks.items()):
-            for stream in list(one.live):
-                holder = MD_STATE if stream in ANNOUNCEMENT else MD_LOG
-                if holder in self._present:
-                    one.stored_at_end(
-                        stream, await self._bus.last_stored(holder, subject(instrument, stream))
-                    )
             if not one.live and not one.findings and not self._is_stored(instrument):
                 one.silent(
                     f"nothing of {instrument} is stored, and nothing came{await self._hint(instrument)}"
                 )
+
+    async def _look_for_what_was_heard(self) -> None:
+        """Whether it is stored. What came just before may not be yet: of what seems to be missing it is asked once more, a little later."""
+        heard = [
+            (instrument, one, stream)
+            for instrument, one in self._checks.items()
+            for stream in one.live
+            if self._holder(stream) in self._present
+        ]
+        doubtful = [
+            each for each in heard if not each[1].is_stored(each[2], await self._newest(each[0], each[2]))
+        ]
+        if doubtful:
+            await asyncio.sleep(STORING_S)
+        for instrument, one, stream in doubtful:
+            one.stored_at_end(stream, await self._newest(instrument, stream))
+
+    @staticmethod
+    def _holder(stream: str) -> str:
+        return MD_STATE if stream in ANNOUNCEMENT else MD_LOG
+
+    async def _newest(self, instrument: InstrumentId, stream: str) -> Stored | None:
+        return await self._bus.last_stored(self._holder(stream), subject(instrument, stream))
 
     def _judge_streams(self) -> None:
         if not self._asked:

@@ -220,6 +220,8 @@ def test_what_is_heard_and_not_stored_is_named() -> None:
     right = Stored(b"", 1, wall_us(end_s))
     for stream in ("ref", "status", "book"):
         check.stored_at_end(stream, right)
+    assert check.is_stored("snap", right) and not check.is_stored("trade", None)
+    assert not check.findings, "nobody is told of what may be on its way"
     check.stored_at_end("trade", None)
     check.stored_at_end("snap", Stored(b"", 1, wall_us(end_s - 10)))
     assert [(finding.rule, finding.subject.rpartition(".")[2]) for finding in check.findings] == [
