@@ -199,9 +199,7 @@ class Incoming:
         if stored_s is None:
             self.go_on()
             self.core.await_number(status.book_seq or 0)
-            self._named_at = NEVER
-            if status.book_seq is not None:
-                self._named_at = self._clock()
+            self._named_at = NEVER if status.book_seq is None else self._clock()
         named = self._numbers(status)
         for gate, recovery in self.recoveries.items():
             recovery.name(named[gate])

@@ -71,9 +71,10 @@ class Lookout:
         self._wanted[epoch] = max(seq, self._wanted.get(epoch, 0))
         while len(self._wanted) > MOST_EPOCHS:
             del self._wanted[sorted(self._wanted)[1]]
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """The time for looking begins, or begins again: NATS was away, and nothing was answered."""
         self._since = self._clock()
         self._until = self._since + LOOK_FOR_S
 
@@ -86,10 +87,6 @@ class Lookout:
         """Epochs and numbers that are wanted and not reached."""
         position = self._owner.book_position
         return [wanted for wanted in self._wanted.items() if wanted > position]
-
-    def begin_again(self) -> None:
-        """NATS was away; nothing was answered."""
-        self._begin()
 
     async def run(self) -> None:
         """Ends when the wanted numbers are reached, or the time is up: while JetStream cannot be asked, it is not."""

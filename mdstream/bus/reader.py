@@ -162,7 +162,7 @@ class InstrumentReader:
             return  # still opening: the failing requests tell the caller
         self._run("refresh", self._refresh())
         if self._lookout.is_looking:
-            self._lookout.begin_again()
+            self._lookout.begin()
             self._run("look for", self._lookout.run())
         for gate, stream in self._gates.items():
             gate.close(complete=False)  # a snapshot in the old connection's last bytes may have made it live
